@@ -1,9 +1,8 @@
 """The Hessians of K lanes in the same products, against a public library lane by lane.
 
-The library is hessian-eigenthings; each lane is a PEFT model of its own with the same factors, so
-that both sides look at the same K Hessians on the same batch, in the same process, one after the
-other. Both make the same number of Lanczos steps. An eigenvalue of one side is then compared with
-that of the other.
+The library is hessian-eigenthings; each lane is a PEFT model of its own with the same factors, so that both sides look
+at the same K Hessians on the same batch, in the same process, one after the other. Both make the same number of
+Lanczos steps. An eigenvalue of one side is then compared with that of the other.
 
     python benchmarks/curvature.py [--model smollm2-135m] [--lanes 4] [--steps 10] [--json]
 """

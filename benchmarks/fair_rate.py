@@ -1,10 +1,10 @@
 """How far a rate proposed from the curvature is from the best one of a sweep.
 
-For every task and seed, one race trains every start at every rate. A start's best rate is where its
-held-out loss after the last step is lowest (the bottom of a parabola through the best three rates,
-so that the grid does not decide). Each rule then takes plain LoRA's best rate and the curvature at
-the start, proposes a rate for every other start, and is judged by the factor between the two, and
-by how much higher the held-out loss is there than at the best rate.
+For every task and seed, one race trains every start at every rate. A start's best rate is where its held-out loss
+after the last step is lowest (the bottom of a parabola through the best three rates, so that the grid does not
+decide). Each rule then takes plain LoRA's best rate and the curvature at the start, proposes a rate for every other
+start, and is judged by the factor between the two, and by how much higher the held-out loss is there than at the best
+rate.
 
     python benchmarks/fair_rate.py [--model glassllm] [--tasks addition …] [--seeds 3] [--json]
 """

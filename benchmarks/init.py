@@ -3,24 +3,23 @@
     python benchmarks/init.py [--model smollm2-135m] [--rank 16] [--init olora …]
                               [--wide 4096 4096 32 --wide 11008 4096 64] [--json]
 
-Every linear layer inside the blocks of the model is started by `olora_viz.initializers` and by the
-method of PEFT's own layer (`olora_init`, `pissa_init`, …), turn by turn: no model is wrapped and
-nothing else is timed. A time is the sum over the layers of the best of the passes. Then the same on
-single wide layers (out, in, rank), of random numbers, as large models have them.
+Every linear layer inside the blocks of the model is started by `olora_viz.initializers` and by the method of PEFT's
+own layer (`olora_init`, `pissa_init`, …), turn by turn: no model is wrapped and nothing else is timed. A time is the
+sum over the layers of the best of the passes. Then the same on single wide layers (out, in, rank), of random numbers,
+as large models have them.
 
-Where B⁰A⁰ is not zero, PEFT's methods also subtract it from the base, which our race does without;
-"+ residual" is our time with that product added, the stricter comparison. "Energy" is the share of
-`‖W‖²` in `s B⁰A⁰`: where it is equal, both computed the same thing, and for the randomized SVDs it
-says what the time has bought.
+Where B⁰A⁰ is not zero, PEFT's methods also subtract it from the base, which our race does without; "+ residual" is our
+time with that product added, the stricter comparison. "Energy" is the share of `‖W‖²` in `s B⁰A⁰`: where it is equal,
+both computed the same thing, and for the randomized SVDs it says what the time has bought.
 
 What limits OLoRA. The first r columns of Q depend on the first r columns of W alone, so
 
     ours   4 out r² − 4/3 r³ + 2 out in r            flops: QR of (out, r), one product Qᵀ W
     PEFT   8/3 n³ where out = in = n, + 2 out in r   flops: all of Q and R, then the residual
 
-The ratio of the two is about 4n / 3r. Ours has to read W once and writes next to nothing: r / 2
-flops for each byte of a float32 W, so it ends near whichever is nearer, the speed of memory or that
-of the matrix product. The last lines say how near.
+The ratio of the two is about 4n / 3r. Ours has to read W once and writes next to nothing: r / 2 flops for each byte of
+a float32 W, so it ends near whichever is nearer, the speed of memory or that of the matrix product. The last lines say
+how near.
 """
 
 from __future__ import annotations

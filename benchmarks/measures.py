@@ -2,11 +2,11 @@
 
     python benchmarks/measures.py [--model smollm2-135m] [--lanes 4] [--every 10] [--json]
 
-One race on prompts of about 70 tokens. Steps and looks are timed apart, so that the share does not
-hang on the noise between two races. A look at the spectra is what `spectra_every` makes of all
-lanes and layers. A look at the gradients is what `gradients_every` adds to a step: the hooks, the
-norms of what reaches the layers' inputs (on random numbers of the shapes that a backward pass
-brings), the norms of gradients, parameters and updates, and the copy of the parameters.
+One race on prompts of about 70 tokens. Steps and looks are timed apart, so that the share does not hang on the noise
+between two races. A look at the spectra is what `spectra_every` makes of all lanes and layers. A look at the gradients
+is what `gradients_every` adds to a step: the hooks, the norms of what reaches the layers' inputs (on random numbers of
+the shapes that a backward pass brings), the norms of gradients, parameters and updates, and the copy of the
+parameters.
 """
 
 from __future__ import annotations

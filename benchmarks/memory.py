@@ -1,9 +1,9 @@
 """The memory of one lane's passes: the estimate that a race relies on, and the measured peak.
 
-Every case runs in a process of its own, on a model with random weights, which need as much memory
-as any. The pass runs once on a tiny batch, then on the whole one: its peak is the most resident
-memory meanwhile (Linux's VmHWM), less what was resident before. Then the estimate is made. It
-should be between one and two times the peak where that is above 200 MB.
+Every case runs in a process of its own, on a model with random weights, which need as much memory as any. The pass
+runs once on a tiny batch, then on the whole one: its peak is the most resident memory meanwhile (Linux's VmHWM), less
+what was resident before. Then the estimate is made. It should be between one and two times the peak where that is
+above 200 MB.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """One race of K lanes against K trainings with PEFT: time per lane and step, and peak memory.
 
-Both sides train the same adapters (rank 16 on all linear layers inside the blocks, AdamW) on the
-same batches of the same task, side by side in one run; each measurement has a process of its own,
-so that its peak memory is its own too. PEFT's trainings run one after another, as they would in
-practice, so one of them is timed: K of them take K times as long, and as much memory as one.
+Both sides train the same adapters (rank 16 on all linear layers inside the blocks, AdamW) on the same batches of the
+same task, side by side in one run; each measurement has a process of its own, so that its peak memory is its own too.
+PEFT's trainings run one after another, as they would in practice, so one of them is timed: K of them take K times as
+long, and as much memory as one.
 
     python benchmarks/race.py [--model smollm2-135m] [--lanes 1 4 15] [--device cpu] [--json]
 """

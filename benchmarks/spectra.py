@@ -1,8 +1,8 @@
 """The paper's claim about singular values on every q, v and down projection of a model.
 
-For each kind of layer and each rank: in how many layers σ(Q_rR_r) is bounded by σ(W), in how many
-it is a subset of it, how far the worst value is off, and the energy that OLoRA keeps, as a share of
-what the best matrix of the rank keeps, beside pivoted QR, a sketch of W and a random basis.
+For each kind of layer and each rank: in how many layers σ(Q_rR_r) is bounded by σ(W), in how many it is a subset of
+it, how far the worst value is off, and the energy that OLoRA keeps, as a share of what the best matrix of the rank
+keeps, beside pivoted QR, a sketch of W and a random basis.
 
     python benchmarks/spectra.py [--model smollm2-135m] [--ranks 8 32 128] [--json]
 """

@@ -26,8 +26,8 @@ RATES = "3e-4/5e-4/1e-3/2e-3/3e-3/6e-3"
 
 
 def timed(*arguments: str) -> tuple[float, float]:
-    """Return the seconds that the verb takes, with the start of its process, and those until its
-    first stage, the grid, is done; NaN if it runs nothing.
+    """Return the seconds that the verb takes, with the start of its process, and those until its first stage, the
+    grid, is done; NaN if it runs nothing.
     """
     began, grid = time.perf_counter(), math.nan
     command = [sys.executable, "-m", "olora_viz", "study", *arguments]

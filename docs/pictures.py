@@ -2,8 +2,8 @@
 
     python docs/pictures.py [NAME …]
 
-A name is that of a file in this folder, without its extension. This needs Chromium and the test
-dependencies, and takes about two minutes on two cores.
+A name is that of a file in this folder, without its extension. This needs Chromium and the test dependencies, and
+takes about two minutes on two cores.
 """
 
 from __future__ import annotations

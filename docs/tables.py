@@ -2,8 +2,8 @@
 
     python docs/tables.py [--by-rate] DIR [DIR …]
 
-For each method but the reference, one line a cell: its best rate and the reference's, the
-difference in test loss with its 95% interval, and the verdicts; or the differences at each rate.
+For each method but the reference, one line a cell: its best rate and the reference's, the difference in test loss with
+its 95% interval, and the verdicts; or the differences at each rate.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
 def by_rate(found: Verdicts) -> list[list[str]]:
     """Return the mean difference at each rate, one line a method and cell.
 
-    A star marks a difference whose 95% interval, over seeds and examples, does not contain zero; a
-    dash one with a diverged run.
+    A star marks a difference whose 95% interval, over seeds and examples, does not contain zero; a dash one with a
+    diverged run.
     """
     study, made = found.study, []
     for cell in study.cells():

@@ -1,7 +1,7 @@
 """Set the repository of the notebooks: ``python -m notebooks.address OWNER/NAME``.
 
-Their link then opens them in Colab directly, and their first cell installs the package from the
-repository. Without one (``--none``) the link opens Colab's upload dialog.
+Their link then opens them in Colab directly, and their first cell installs the package from the repository. Without
+one (``--none``) the link opens Colab's upload dialog.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ def link(path: Path, repository: str) -> str:
 def write(path: Path, repository: str) -> None:
     """Write the repository into the link and the first cell of one notebook.
 
-    Raises
-    ------
-    ValueError : the notebook lacks one of the two places.
+    Raises:
+        ValueError: the notebook lacks one of the two places.
     """
     notebook = nbformat.read(path, as_version=4)
     for kind, place, text in (

@@ -39,9 +39,8 @@ TIMEOUT = 1800
 def parameters_of(notebook: NotebookNode) -> int:
     """Return the index of the cell that is tagged ``parameters``.
 
-    Raises
-    ------
-    ValueError : there is none, or more than one.
+    Raises:
+        ValueError: there is none, or more than one.
     """
     found = [i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ())]
     if len(found) != 1:
@@ -65,16 +64,14 @@ def kernel() -> Iterator[KernelManager]:
 def executed(path: Path, running: KernelManager, values: Mapping[str, Any] | None = None) -> NotebookNode:
     """Run a notebook from top to bottom and return it with its outputs.
 
-    Parameters
-    ----------
-    path : of the notebook, which is not changed.
-    running : a kernel, which forgets all names of the notebook before.
-    values : new values of some of its parameters.
+    Args:
+        path: of the notebook, which is not changed.
+        running: a kernel, which forgets all names of the notebook before.
+        values: new values of some of its parameters.
 
-    Raises
-    ------
-    ValueError : a value's name is not a parameter of the notebook.
-    nbclient.exceptions.CellExecutionError : a cell failed.
+    Raises:
+        ValueError: a value's name is not a parameter of the notebook.
+        nbclient.exceptions.CellExecutionError: a cell failed.
     """
     notebook = nbformat.read(path, as_version=4)
     at = parameters_of(notebook)

@@ -1,7 +1,7 @@
 """Code in processes of their own, each a fork of one that has loaded the package and nothing else.
 
-What a person's environment decides is read after the fork: neither the hub's client nor
-transformers is loaded before. To start Python with torch would take each two seconds of a core.
+What a person's environment decides is read after the fork: neither the hub's client nor transformers is loaded before.
+To start Python with torch would take each two seconds of a core.
 """
 
 import json

@@ -30,11 +30,10 @@ EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
 def mixture(family: str, dtype: torch.dtype = torch.float32, experts: str | None = None) -> hf.PreTrainedModel:
     """Build a tiny mixture, in eval mode; in float64 its norms are exact, see `tiny`.
 
-    Parameters
-    ----------
-    family : one of ``MIXTURES``.
-    dtype : of the weights.
-    experts : how transformers compute the experts; None: their choice.
+    Args:
+        family: one of ``MIXTURES``.
+        dtype: of the weights.
+        experts: how transformers compute the experts; None: their choice.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

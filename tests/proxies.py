@@ -20,10 +20,9 @@ OWN = {"host", "content-length", "transfer-encoding", "connection"}
 def proxy(target: str, path: str, *, strips: bool = True, tells: bool = True) -> Iterator[str]:
     """Serve an application under a path, and nothing else; return the address with the path.
 
-    Parameters
-    ----------
-    strips : whether requests arrive without the path.
-    tells : whether they say it in X-Forwarded-Prefix.
+    Args:
+        strips: whether requests arrive without the path.
+        tells: whether they say it in X-Forwarded-Prefix.
     """
     # The application may end an idle connection just when the next request is sent on it.
     fresh = httpx.Limits(max_keepalive_connections=0)

@@ -23,9 +23,9 @@ FOUR = (
 def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:
     """Return the set-up of a race of a second, evaluated and tested after its last step only.
 
-    Parameters
-    ----------
-    lanes, changes : fields of ``RaceConfig``.
+    Args:
+        lanes: fields of ``RaceConfig``.
+        changes: see `lanes`.
     """
     task, counts = "number-words", {"steps": 4, "batch_size": 4, "eval_size": 4, "test_size": 4}
     values = {"task": task, **counts, "eval_every": 0}

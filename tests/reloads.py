@@ -2,9 +2,9 @@
 
     python tests/reloads.py [--loads 1000]
 
-Starts ``app.py`` on the loopback, opens the page again and again as a browser does (the page, its
-first events, the stream of the recorded race, the Spectrum page), and prints the server's resident
-memory after every tenth part. Linux only.
+Starts ``app.py`` on the loopback, opens the page again and again as a browser does (the page, its first events, the
+stream of the recorded race, the Spectrum page), and prints the server's resident memory after every tenth part. Linux
+only.
 """
 
 from __future__ import annotations

@@ -124,9 +124,8 @@ def serve(
 def launched(demo: gr.Blocks, root_path: str = "", **changes: Any) -> Iterator[str]:
     """Serve pages in this process on a free port, as `app.py` does, and yield their address.
 
-    Parameters
-    ----------
-    changes : of the arguments of `Blocks.launch`.
+    Args:
+        changes: of the arguments of `Blocks.launch`.
     """
     _, url, _ = demo.launch(
         server_name="127.0.0.1", prevent_thread_lock=True, quiet=True, root_path=root_path,
@@ -147,11 +146,10 @@ def inherited() -> dict[str, str]:
 class Visitor:
     """One open page, by the requests that it sends.
 
-    Parameters
-    ----------
-    url : of the server.
-    visit : the page's own name.
-    config : what the page consists of, from another visitor; by default the server is asked.
+    Args:
+        url: of the server.
+        visit: the page's own name.
+        config: what the page consists of, from another visitor; by default the server is asked.
     """
 
     def __init__(self, url: str, visit: str, config: dict[str, Any] | None = None) -> None:
@@ -202,9 +200,8 @@ class Visitor:
     def heard(self, events: Mapping[str, str]) -> Iterator[str]:
         """Take in what functions stream until all have ended; yield the name of each as it sends.
 
-        Parameters
-        ----------
-        events : names of functions by the ids of `join`.
+        Args:
+            events: names of functions by the ids of `join`.
         """
         latest: dict[str, list[Any]] = {}
         going = set(events)

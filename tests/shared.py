@@ -101,8 +101,8 @@ def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> It
 
 
 SET_UP = "?steps=100&batch=4&eval_size=8"
-"""Five lanes of one seed, and few examples: the page's own first set-up has fifteen lanes and more
-of everything, and most of the processor's time of a test would go into its race."""
+"""Five lanes of one seed, and few examples: the page's own first set-up has fifteen lanes and more of everything, and
+most of the processor's time of a test would go into its race."""
 
 LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
 """What Gradio's client writes when a page is left while its race still streams."""

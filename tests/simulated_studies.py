@@ -23,9 +23,9 @@ METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch
 class World:
     """A model and a task, for which every method has a best rate and a loss there.
 
-    A run's loss on an example is the method's true loss at the rate, and deviations: of the
-    example, which all share; of the method, and of the rate, on this example; of the seed, which
-    all share; of the run; and of the run on this example.
+    A run's loss on an example is the method's true loss at the rate, and deviations: of the example, which all share;
+    of the method, and of the rate, on this example; of the seed, which all share; of the run; and of the run on this
+    example.
     """
 
     random: np.random.Generator
@@ -113,10 +113,9 @@ class Rates:
 def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: int = 0, **world: Any) -> Rates:
     """Run studies of methods that are equal, or of which the first is better.
 
-    Parameters
-    ----------
-    rounds : at most so many more races on what is open, as in a decision with time left.
-    world : see `World`.
+    Args:
+        rounds: at most so many more races on what is open, as in a decision with time left.
+        world: see `World`.
     """
     random = np.random.default_rng([studies, held_out, test, study.seeds, len(study.inits)])
     counts = np.zeros(4)

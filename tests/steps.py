@@ -21,9 +21,8 @@ def a_step(
 ) -> Step:
     """Make a step; a lane whose loss is NaN has diverged.
 
-    Parameters
-    ----------
-    more : what else was measured, by key; None: it was not.
+    Args:
+        more: what else was measured, by key; None: it was not.
     """
     values = np.array(loss, dtype=float)
     given = {"loss": values, "grad_norm": grad_norm, "lr": lr, **more}
@@ -38,10 +37,9 @@ def a_step(
 def judged(step: Step, loss: Sequence[Sequence[float]] | np.ndarray, right: np.ndarray | None = None) -> Step:
     """Return a step evaluated on examples.
 
-    Parameters
-    ----------
-    loss : (K, n) of every lane and example; NaN for a lane that has diverged.
-    right : (K, n) 1 for a right answer; by default those of a loss below 1.
+    Args:
+        loss: (K, n) of every lane and example; NaN for a lane that has diverged.
+        right: (K, n) 1 for a right answer; by default those of a loss below 1.
     """
     losses = np.array(loss, dtype=float)
     hits = np.where(np.isnan(losses), np.nan, losses < 1.0) if right is None else right

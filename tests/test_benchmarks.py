@@ -22,8 +22,8 @@ SMALL = {
     "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1 --waiting default",
     "ui.py": "--visits 1 --steps 2 --moves 1",
 }
-"""How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its
-narrowest layers have 64 rows, and both have to fit."""
+"""How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its narrowest layers have 64
+rows, and both have to fit."""
 
 
 def run(name, options, monkeypatch):

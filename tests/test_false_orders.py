@@ -1,5 +1,5 @@
-"""Whole studies of methods that are equal name a better one in at most 5 of 100; see also
-`simulated_studies.main`, which prints the table of docs/VERDICTS.md."""
+"""Whole studies of methods that are equal name a better one in at most 5 of 100; see also `simulated_studies.main`,
+which prints the table of docs/VERDICTS.md."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """Where models come from: a hub (a small one, on the loopback) and the real package index.
 
-Whatever depends on the environment of a process (offline switches, the hub's address, the cache)
-runs in a process of its own, as a person would start it.
+Whatever depends on the environment of a process (offline switches, the hub's address, the cache) runs in a process of
+its own, as a person would start it.
 """
 
 import json

@@ -96,10 +96,9 @@ class Space:
     def running(self, name: str, **more: str) -> Iterator["Running"]:
         """Start the app as a Space does.
 
-        Parameters
-        ----------
-        name : of its home.
-        more : environment variables.
+        Args:
+            name: of its home.
+            more: environment variables.
         """
         port = PORT if self.isolated else free_port()
         home = self.folder / name

@@ -35,8 +35,8 @@ losses = st.lists(st.floats(0.01, 10.0), min_size=1, max_size=12).map(np.array)
 def simulated(random: np.random.Generator, seeds: int, gap: float, noise: float = 0.05) -> tuple[Interval, int]:
     """Return what a study of two methods, 6 rates and some seeds says of the second.
 
-    The methods differ in their best rate and, by `gap`, in the loss there; runs of a seed share
-    their batches. The rate is chosen on validation losses, and test losses are compared.
+    The methods differ in their best rate and, by `gap`, in the loss there; runs of a seed share their batches. The
+    rate is chosen on validation losses, and test losses are compared.
     """
     rates = np.arange(6.0)
     ideal, depth = np.array([2.0, 2.7]), np.array([0.5, 0.5 + gap])

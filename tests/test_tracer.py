@@ -13,8 +13,7 @@ from olora_viz.web import page
 PACKAGE = ROOT / "olora_viz"
 SHELLS = ("web", "views", "figures/live")
 CEILING = 19
-"""The most files of `SHELLS` that a reader has to know to follow the press; lower it, do not raise
-it."""
+"""The most files of `SHELLS` that a reader has to know to follow the press; lower it, do not raise it."""
 
 EVALUATED = 11
 """After this step the first held-out results are drawn, so that the count is the same each time."""

@@ -163,9 +163,8 @@ def test_the_command_prints_the_verdict_and_by_what_the_table_is_sorted(as_json:
 def made(means: np.ndarray) -> tuple[list[ov.Lane], np.ndarray]:
     """Return two starts at two rates and their losses, with a little noise.
 
-    Parameters
-    ----------
-    means : (start, rate)
+    Args:
+        means: (start, rate)
     """
     rng = np.random.default_rng(0)
     lanes = [ov.Lane(init, lr=lr, seed=seed) for init in ("lora", "olora") for lr in RATES[:2] for seed in range(3)]

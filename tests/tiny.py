@@ -84,12 +84,11 @@ def tiny(family: str, dtype: torch.dtype = torch.float32, seed: int = 0, blocks:
     In float64 the norms are exact too: transformers' own RMSNorms compute in float32 whatever
     the dtype, which turns a difference of 1e-16 into one of 1e-8.
 
-    Parameters
-    ----------
-    family : one of ``FAMILIES``.
-    dtype : of the weights.
-    seed : of the weights; the global generator is left as it was.
-    blocks : number of them, of a family whose config does not list their kinds.
+    Args:
+        family: one of ``FAMILIES``.
+        dtype: of the weights.
+        seed: of the weights; the global generator is left as it was.
+        blocks: number of them, of a family whose config does not list their kinds.
     """
     config = _CONFIGS[family]()
     config.num_hidden_layers = blocks
@@ -114,9 +113,8 @@ def tokens(rows: int = 3, length: int = 9, seed: int = 0) -> torch.Tensor:
 def tiny_tokenizer(**special) -> hf.PreTrainedTokenizerFast:
     """Build a byte-level tokenizer of single characters for the vocabulary above.
 
-    Parameters
-    ----------
-    special : such as ``eos_token="</s>"``; "<pad>", "<s>" and "</s>" are ids 0, 1 and 2.
+    Args:
+        special: such as ``eos_token="</s>"``; "<pad>", "<s>" and "</s>" are ids 0, 1 and 2.
     """
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
     pieces = ["<pad>", "<s>", "</s>", "Ġ", *letters]  # Ġ is how byte level writes a space
@@ -130,11 +128,10 @@ def tiny_tokenizer(**special) -> hf.PreTrainedTokenizerFast:
 def tiny_folder(family: str, folder: Path, **special) -> Path:
     """Write a tiny model and its tokenizer as a Hugging Face folder.
 
-    Parameters
-    ----------
-    family : one of ``FAMILIES``.
-    folder : is made.
-    special : for ``tiny_tokenizer``; by default all three special tokens are named.
+    Args:
+        family: one of ``FAMILIES``.
+        folder: is made.
+        special: for ``tiny_tokenizer``; by default all three special tokens are named.
     """
     special = special or {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     tiny(family).save_pretrained(folder)

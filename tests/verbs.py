@@ -37,13 +37,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def forked(*arguments: str, temporary: Path) -> Iterator[tuple[Victim, TextIO]]:
     """Run a verb in a fork of this process, which has loaded the libraries, to be killed.
 
-    Parameters
-    ----------
-    temporary : its temporary folder.
+    Args:
+        temporary: its temporary folder.
 
-    Yields
-    ------
-    The process, whose lines are what it writes to standard error, and its standard output.
+    Yields:
+        The process, whose lines are what it writes to standard error, and its standard output.
     """
     reading, writing = os.pipe()
 

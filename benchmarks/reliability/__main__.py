@@ -1,7 +1,7 @@
 """The campaigns: ``python benchmarks/reliability VERB [--count N] [--minutes M] [--seed S]``.
 
-Each prints what it tried and saw, and exits with 1 if a promise was broken. A campaign ends at its
-count or at its minutes, whichever comes first. Linux only; they compute on one thread.
+Each prints what it tried and saw, and exits with 1 if a promise was broken. A campaign ends at its count or at its
+minutes, whichever comes first. Linux only; they compute on one thread.
 """
 
 from __future__ import annotations

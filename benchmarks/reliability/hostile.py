@@ -55,9 +55,9 @@ raw = st.sampled_from(list(VALUES.values())) | nested.map(json.dumps)
 class Attack:
     """One hostile visitor, and the ids that it has seen or guesses.
 
-    Parameters
-    ----------
-    server, known : the server, and keys of others that it may hold, such as links to read.
+    Args:
+        server: the server, and keys of others that it may hold, such as links to read.
+        known: see `server`.
     """
 
     def __init__(self, server: Server, known: list[str]) -> None:

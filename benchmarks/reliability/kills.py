@@ -50,10 +50,9 @@ def race_with_checkpoints(folder: Path, every: int, say: Say) -> None:
 class Kills:
     """An uninterrupted run, and what is killed and compared with it.
 
-    Parameters
-    ----------
-    home : an empty folder.
-    seed : of the moments.
+    Args:
+        home: an empty folder.
+        seed: of the moments.
     """
 
     def __init__(self, home: Path, seed: int) -> None:

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 class Tally:
     """The count of a campaign.
 
-    Parameters
-    ----------
-    name : the campaign.
-    minutes : after which it begins nothing new.
+    Args:
+        name: the campaign.
+        minutes: after which it begins nothing new.
     """
 
     def __init__(self, name: str, minutes: float) -> None:

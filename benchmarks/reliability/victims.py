@@ -21,10 +21,9 @@ Say = Callable[[str], None]
 class Victim:
     """A process and the lines that it says.
 
-    Parameters
-    ----------
-    work : what it does; it gets a function that says a line.
-    temporary : its temporary folder.
+    Args:
+        work: what it does; it gets a function that says a line.
+        temporary: its temporary folder.
     """
 
     def __init__(self, work: Callable[[Say], object], temporary: Path) -> None:
@@ -89,9 +88,8 @@ def victim(work: Callable[[Say], object], temporary: Path) -> Iterator[Victim]:
 def apart(work: Callable[[Say], object], temporary: Path) -> str:
     """Do work in a process of its own; return what it said.
 
-    Raises
-    ------
-    AssertionError : it failed; the message is what it said.
+    Raises:
+        AssertionError: it failed; the message is what it said.
     """
     with victim(work, temporary) as its:
         said = its.lines.read()

@@ -57,8 +57,8 @@ class OwnPrompt:
 class BackgroundRace(BackgroundWork):
     """A race and its results, see `RaceRecord`; the results only grow.
 
-    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the
-    end. Without one the race stays in memory, with its lanes.
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the end. Without one the
+    race stays in memory, with its lanes.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -117,9 +117,8 @@ class BackgroundRace(BackgroundWork):
     def held_at_rest(self) -> Generator[Race]:
         """Keep a paused race, or one that has ended, from going on.
 
-        Raises
-        ------
-        ValueError : it is racing, its race is not in memory, or a step was cut short.
+        Raises:
+            ValueError: it is racing, its race is not in memory, or a step was cut short.
         """
         with self.changed:
             racing = self.racing

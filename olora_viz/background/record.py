@@ -56,9 +56,10 @@ def findings_json(race: Findings) -> dict[str, Any]:
 def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the findings by name from what `findings_json` wrote.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError : the values have another form.
+    Raises:
+        KeyError: the values have another form.
+        TypeError: likewise.
+        ValueError: likewise.
     """
     base, held_out, tested = values["baseline"], values["held_out"], values["tested"]
     return {
@@ -74,9 +75,10 @@ def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
 def findings_of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the findings in a run's ``summary.json``, without answers and results by example.
 
-    Raises
-    ------
-    KeyError, TypeError, ValueError : the file is not the summary of a race.
+    Raises:
+        KeyError: the file is not the summary of a race.
+        TypeError: likewise.
+        ValueError: likewise.
     """
     base, held_out = summary["base"], summary.get("held_out")
     start = [np.array([base[name]], dtype=float) for name in ("loss", "accuracy")]
@@ -173,8 +175,7 @@ class RaceSnapshot:
     styles: tuple[LaneStyle, ...]
     name: str = ""
     complete: bool = False
-    """Read before the state and the steps, so that a complete race has its last state and all
-    steps."""
+    """Read before the state and the steps, so that a complete race has its last state and all steps."""
     state: str = READY
     note: str = ""
     device: str = ""

@@ -1,7 +1,7 @@
 """A long computation in the background: its state, its end, and how readers wait for changes.
 
-The page's queue calls `compute` in its time slice; a notebook's panel calls `start`, which computes
-in a thread. Readers wait for changes with `newer`.
+The page's queue calls `compute` in its time slice; a notebook's panel calls `start`, which computes in a thread.
+Readers wait for changes with `newer`.
 """
 
 from __future__ import annotations
@@ -83,10 +83,9 @@ class BackgroundWork:
     def newer(self, cursor: int, timeout: float | None = None) -> int:
         """Wait until there is something newer than `cursor`; return the latest cursor.
 
-        Parameters
-        ----------
-        cursor : what this method returned before; 0 at first.
-        timeout : maximum wait, in seconds.
+        Args:
+            cursor: what this method returned before; 0 at first.
+            timeout: maximum wait, in seconds.
         """
         with self.changed:
             self.changed.wait_for(lambda: self.version > cursor, timeout)
@@ -164,9 +163,8 @@ class BackgroundWork:
     def compute(self) -> None:
         """Compute until the end or a pause; errors are reported in `note`.
 
-        Raises
-        ------
-        Exception : an unexpected error, after it was reported.
+        Raises:
+            Exception: an unexpected error, after it was reported.
         """
         rests = None
         try:

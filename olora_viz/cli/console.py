@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
-"""The exit codes other than 0: an unexpected error, or no result; invalid input; stopped by Ctrl-C
-or SIGTERM."""
+"""The exit codes other than 0: an unexpected error, or no result; invalid input; stopped by Ctrl-C or SIGTERM."""
 
 SAVES_MEMORY = {
     "batch_size": "--batch-size", "max_length": "--max-length", "lane": "the number of lanes",
@@ -92,9 +91,8 @@ def out_of_memory(options: argparse.Namespace) -> str:
 def unexpected(error: Exception, arguments: Sequence[str]) -> str:
     """Return a sentence on an error that nobody has foreseen, and log it for a report.
 
-    Parameters
-    ----------
-    arguments : of the command line.
+    Args:
+        arguments: of the command line.
     """
     from olora_viz.machine.files import reason
 

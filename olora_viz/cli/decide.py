@@ -83,9 +83,8 @@ def decide(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContextManager]:
     """Return what the file and the options set, and what names the lines of the file in errors.
 
-    Raises
-    ------
-    ValueError : the file cannot be read, or has an unknown key or a value of another kind.
+    Raises:
+        ValueError: the file cannot be read, or has an unknown key or a value of another kind.
     """
     from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
     from olora_viz.studies.study import Study

@@ -24,9 +24,8 @@ OF_LANES = ("weight_decay", "clip")
 def path(text: str) -> Path:
     """Return an option's value as a path.
 
-    Raises
-    ------
-    ArgumentTypeError : the text is empty, which `Path` would take for the current folder.
+    Raises:
+        ArgumentTypeError: the text is empty, which `Path` would take for the current folder.
     """
     if not text:
         raise argparse.ArgumentTypeError("a path must not be empty")
@@ -63,11 +62,9 @@ _SHARED: dict[str, dict[str, Any]] = {
 def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) -> None:
     """Add shared options to a verb.
 
-    Parameters
-    ----------
-    names : of the options, as on the command line.
-    defaults : default values, by attribute (``batch_size=16``), shown in the help; an option
-        without one is None.
+    Args:
+        names: of the options, as on the command line.
+        defaults: default values, by attribute (``batch_size=16``), shown in the help; an option without one is None.
     """
     for name in names:
         how = dict(_SHARED[name])
@@ -102,13 +99,11 @@ def _within(text: str) -> str:
 def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the fields of a `RaceConfig` that are set, with lanes and targets parsed.
 
-    Parameters
-    ----------
-    of_file : the values of a set-up's file, in place of options that are not given.
+    Args:
+        of_file: the values of a set-up's file, in place of options that are not given.
 
-    Raises
-    ------
-    ValueError : a lane cannot be read.
+    Raises:
+        ValueError: a lane cannot be read.
     """
     from dataclasses import fields, replace
 
@@ -133,9 +128,8 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
 def add_file(parser: argparse.ArgumentParser, keys: str) -> None:
     """Add the file of a set-up.
 
-    Parameters
-    ----------
-    keys : what it may set, for the help.
+    Args:
+        keys: what it may set, for the help.
     """
     parser.add_argument(
         "file", nargs="?", type=path, metavar="FILE",
@@ -146,9 +140,8 @@ def add_file(parser: argparse.ArgumentParser, keys: str) -> None:
 def config_of(options: argparse.Namespace) -> RaceConfig:
     """Return the race of a file's set-up, if there is one, and of the options.
 
-    Raises
-    ------
-    ValueError : a value cannot be read or breaks a rule.
+    Raises:
+        ValueError: a value cannot be read or breaks a rule.
     """
     from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
     from olora_viz.races.config import RaceConfig

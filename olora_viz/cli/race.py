@@ -132,9 +132,8 @@ def run_race(options: argparse.Namespace) -> int:
 def _tracker(options: argparse.Namespace) -> Tracker | None:
     """Return the tracker to report to, if one is named.
 
-    Raises
-    ------
-    ValueError : it is not installed or set up, or the race has no folder.
+    Raises:
+        ValueError: it is not installed or set up, or the race has no folder.
     """
     from tqdm import tqdm
 
@@ -213,9 +212,8 @@ def _follow(steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tra
 def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     """Print a race's summary, the best lane first.
 
-    Parameters
-    ----------
-    by_loss : whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
+    Args:
+        by_loss: whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
     from olora_viz.studies.fields import ACCURACY, LOSS, Metric
 

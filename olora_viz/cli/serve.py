@@ -18,9 +18,8 @@ Serve = Callable[..., None]
 def add_verbs(verb: Verb, pages: Serve) -> None:
     """Add the verbs.
 
-    Parameters
-    ----------
-    pages : serves the pages: the command line itself does not import them.
+    Args:
+        pages: serves the pages: the command line itself does not import them.
     """
     made = verb("serve", partial(serve, pages), "serve the page")
     made.add_argument(

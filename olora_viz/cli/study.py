@@ -68,9 +68,8 @@ def add_verbs(verb: Verb) -> None:
 def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
     """Add the options of a study's settings that every verb of studies has.
 
-    Parameters
-    ----------
-    lists : the settings with lists, keys of `LISTS`.
+    Args:
+        lists: the settings with lists, keys of `LISTS`.
     """
     for name in lists:
         option, _, text = LISTS[name]
@@ -128,9 +127,8 @@ def study(options: argparse.Namespace) -> int:
 def _tracker(name: str | None, ledger: Ledger) -> StudyTracker | None:
     """Return what reports to a tracker, if one is named.
 
-    Raises
-    ------
-    ValueError : it is not installed or set up.
+    Raises:
+        ValueError: it is not installed or set up.
     """
     if name is None:
         return None
@@ -147,9 +145,8 @@ def _stopped() -> None:
 def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     """Return the study's folder, and its set-up; None leaves that of the folder.
 
-    Raises
-    ------
-    ValueError : no folder is given, or a setting is invalid.
+    Raises:
+        ValueError: no folder is given, or a setting is invalid.
     """
     from olora_viz.studies.folder import SETUP
     from olora_viz.studies.study import Study
@@ -173,9 +170,8 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings of a study that the options give.
 
-    Raises
-    ------
-    ValueError : an entry of a list is of the wrong kind.
+    Raises:
+        ValueError: an entry of a list is of the wrong kind.
     """
     from olora_viz.studies.study import Study
 
@@ -191,9 +187,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 def _listed(name: str, text: str) -> tuple[Any, ...]:
     """Return the values of an option with a list.
 
-    Raises
-    ------
-    ValueError : an entry is of the wrong kind.
+    Raises:
+        ValueError: an entry is of the wrong kind.
     """
     option, kind, _ = LISTS[name]
     parts = [part.strip() for part in text.split("/" if name == "lrs" else ",")]

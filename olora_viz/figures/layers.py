@@ -36,13 +36,12 @@ def layer_map(
 ) -> Figure:
     """Draw one part of a measurement by layer, for lane k.
 
-    Parameters
-    ----------
-    measure : its colours are linear or logarithmic, as its scale is.
-    key : of one of its `parts`.
-    steps : the step number of each measurement.
-    found : the records, at least one.
-    style : the lane's.
+    Args:
+        measure: its colours are linear or logarithmic, as its scale is.
+        key: of one of its `parts`.
+        steps: the step number of each measurement.
+        found: the records, at least one.
+        style: the lane's.
     """
     part, log = measure.parts[key], measure.scale == "log"
     cells = len(steps) * len(found[0].layers)
@@ -80,15 +79,15 @@ def step_map(
 ) -> Figure:
     """Draw one number for every layer and step; a click on a cell picks the layer.
 
-    Parameters
-    ----------
-    title, unit : the text around the map.
-    steps : N numbers of steps.
-    layers : L names in the model's order, the first one at the top.
-    values : non-finite values are left blank, and on a log scale also those that are not positive.
-    color : token of the largest value.
-    log : whether the colour scale is logarithmic.
-    revision : the zoom is kept while it stays the same.
+    Args:
+        title: the text around the map.
+        unit: see `title`.
+        steps: N numbers of steps.
+        layers: L names in the model's order, the first one at the top.
+        values: non-finite values are left blank, and on a log scale also those that are not positive.
+        color: token of the largest value.
+        log: whether the colour scale is logarithmic.
+        revision: the zoom is kept while it stays the same.
     """
     thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
     steps, values = steps[::thin], values[::thin].T
@@ -158,10 +157,9 @@ def _starts_block(layers: Sequence[str], i: int) -> bool:
 def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = "") -> Figure:
     """Draw one number for every layer as a map, blocks across and modules down: the picker.
 
-    Parameters
-    ----------
-    values : share of ‖W‖² captured, by the layer's name, in the model's order.
-    chosen : name of the layer that is framed.
+    Args:
+        values: share of ‖W‖² captured, by the layer's name, in the model's order.
+        chosen: name of the layer that is framed.
     """
     grid = Grid.of(list(values))
     made = _map_layout(
@@ -278,8 +276,8 @@ MOST_POINTS = 4000
 """Maximum number of points behind the curves that a browser can draw during a race."""
 
 MOST_LOOKS, MOST_VALUES = 100, 600
-"""Points of a curve over the run, and of all curves; a longer run shows every second measurement,
-the first and the last one, and so on."""
+"""Points of a curve over the run, and of all curves; a longer run shows every second measurement, the first and the
+last one, and so on."""
 
 
 def layer_figure(
@@ -295,15 +293,14 @@ def layer_figure(
 ) -> Figure:
     """Draw one measure of one layer against the step, one curve per lane.
 
-    Parameters
-    ----------
-    steps : the step number of each measurement.
-    found : the measurements, at least one.
-    styles : one per lane.
-    layer : its name.
-    measure : a key of ``GRADIENTS.parts``.
-    total : steps of the whole race, the end of the horizontal axis.
-    left : the step at which each lane diverged, 0 for one that has not; by default none.
+    Args:
+        steps: the step number of each measurement.
+        found: the measurements, at least one.
+        styles: one per lane.
+        layer: its name.
+        measure: a key of ``GRADIENTS.parts``.
+        total: steps of the whole race, the end of the horizontal axis.
+        left: the step at which each lane diverged, 0 for one that has not; by default none.
     """
     its, i = GRADIENTS.parts[measure], found[0].layers.index(layer)
     thin = math.ceil(len(steps) / min(MOST_LOOKS - 1, max(10, MOST_VALUES // len(styles))))
@@ -334,16 +331,15 @@ def depth_figure(
 ) -> Figure:
     """Draw one measure at one step against depth, one curve per lane.
 
-    Layers of different kinds differ in size, so the curve goes through one kind, block after block;
-    the others are points behind it.
+    Layers of different kinds differ in size, so the curve goes through one kind, block after block; the others are
+    points behind it.
 
-    Parameters
-    ----------
-    step : the step number of the measurement.
-    found : the measurement.
-    styles : one per lane.
-    measure : a key of ``GRADIENTS.parts``.
-    module : the last part of the names of the layers that a curve joins; "" joins all.
+    Args:
+        step: the step number of the measurement.
+        found: the measurement.
+        styles: one per lane.
+        measure: a key of ``GRADIENTS.parts``.
+        module: the last part of the names of the layers that a curve joins; "" joins all.
     """
     its, layers = GRADIENTS.parts[measure], found.layers
     parts = [block_and_module(layer) for layer in layers]

@@ -37,13 +37,16 @@ def layout(
 ) -> dict[str, Any]:
     """Return a figure with its layout.
 
-    Parameters
-    ----------
-    title, unit, badge, message : the text around the chart.
-    how : how to read it, in two sentences or so; shown when the reader asks.
-    x, y : Plotly's axes, see `axis`.
-    height : of the plot area in pixels, by which labels are kept apart.
-    revision : zoom and hidden lines are kept while it stays the same.
+    Args:
+        title: the text around the chart.
+        unit: see `title`.
+        badge: see `title`.
+        message: see `title`.
+        how: how to read it, in two sentences or so; shown when the reader asks.
+        x: Plotly's axes, see `axis`.
+        y: see `x`.
+        height: of the plot area in pixels, by which labels are kept apart.
+        revision: zoom and hidden lines are kept while it stays the same.
     """
     return {
         "meta": {
@@ -90,9 +93,8 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
 def robust_log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return the range of a log axis that outliers cannot stretch, see `BEYOND`.
 
-    Parameters
-    ----------
-    values : of any shapes.
+    Args:
+        values: of any shapes.
     """
     kept = [v[np.isfinite(v) & (v > 0)] for v in values]
     flat = np.concatenate(kept) if kept else np.empty(0)
@@ -171,10 +173,9 @@ def line(style: LaneStyle, values: np.ndarray, width: float, **more: Any) -> dic
 def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
     """Make a figure for a notebook, with the theme's colours and the title inside.
 
-    Parameters
-    ----------
-    figure : a figure returned by a function of `olora_viz.figures`.
-    theme_name : ``light`` or ``dark``.
+    Args:
+        figure: a figure returned by a function of `olora_viz.figures`.
+        theme_name: ``light`` or ``dark``.
     """
     inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
     colors = theme.palette(theme_name, inits)
@@ -262,12 +263,11 @@ def off_range(
 ) -> list[dict[str, Any]]:
     """Return marks at the edges of a log axis, one at the extreme point of every excursion.
 
-    Parameters
-    ----------
-    styles : one per lane.
-    numbers : (N) the number of each step.
-    curves : (N, K).
-    bounds : range of the vertical axis, in powers of ten.
+    Args:
+        styles: one per lane.
+        numbers: (N) the number of each step.
+        curves: (N, K).
+        bounds: range of the vertical axis, in powers of ten.
 
     >>> from olora_viz.figures.theme import lane_styles
     >>> from olora_viz.lanes.lane import Lane
@@ -329,20 +329,19 @@ def curve_ends(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return Plotly's annotations and cross marks for curves.
 
-    A curve whose lane diverged has a cross at that step, at the height of its last point; a mean
-    over seeds at the step of the first that did.
+    A curve whose lane diverged has a cross at that step, at the height of its last point; a mean over seeds at the
+    step of the first that did.
 
-    Parameters
-    ----------
-    styles : one per lane.
-    numbers : (N) the number of each step.
-    curves : (N, K), NaN once a lane has diverged.
-    bounds : range of the vertical axis; as powers of ten if it is logarithmic.
-    height : of the plot area, in pixels.
-    total : steps of the whole race.
-    log : whether the axis is logarithmic.
-    highest : whether the highest curve of an initialization is its best one, or the lowest.
-    left : the steps at which the lanes of each curve diverged, see `Place`; by default none.
+    Args:
+        styles: one per lane.
+        numbers: (N) the number of each step.
+        curves: (N, K), NaN once a lane has diverged.
+        bounds: range of the vertical axis; as powers of ten if it is logarithmic.
+        height: of the plot area, in pixels.
+        total: steps of the whole race.
+        log: whether the axis is logarithmic.
+        highest: whether the highest curve of an initialization is its best one, or the lowest.
+        left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
     high = bounds[1]
     of_curve = left or [()] * len(styles)
@@ -387,10 +386,9 @@ class CurveEnd(NamedTuple):
 def end_labels(ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int) -> list[dict[str, Any]]:
     """Return Plotly's annotations at the ends of curves, without overlap.
 
-    Parameters
-    ----------
-    bounds : range of the vertical axis, in its units.
-    height : of the plot area, in pixels.
+    Args:
+        bounds: range of the vertical axis, in its units.
+        height: of the plot area, in pixels.
     """
     found = [
         _End(
@@ -492,13 +490,12 @@ def name_log_ends(
 ) -> None:
     """Write each lane's name at its curve's last point, and make room for it.
 
-    Parameters
-    ----------
-    at : (N) positions on the horizontal axis.
-    curves : (N, K) on a log axis.
-    bounds : of that axis, in powers of ten.
-    extra : further values with their own names and colours, at the last position.
-    left : the steps at which the lanes of each curve diverged, see `Place`; by default none.
+    Args:
+        at: (N) positions on the horizontal axis.
+        curves: (N, K) on a log axis.
+        bounds: of that axis, in powers of ten.
+        extra: further values with their own names and colours, at the last position.
+        left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
     ends: list[CurveEnd] = []
     for k, style in enumerate(styles):

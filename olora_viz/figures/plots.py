@@ -71,20 +71,18 @@ def plot_spectrum(
 ) -> go.Figure:
     """Draw how each start of rank r approximates one weight.
 
-    Parameters
-    ----------
-    source : the name of a model, a model, or a weight (out, in).
-    layer : of a model; consecutive parts of a name, with ``*``; None for the first layer.
-    r : rank.
-    inits : names of initializations that start from the weight alone.
-    seed : for random starts.
-    what : ``singular``, ``energy`` or ``angles``, or several.
-    theme : ``light`` or ``dark``.
+    Args:
+        source: the name of a model, a model, or a weight (out, in).
+        layer: of a model; consecutive parts of a name, with ``*``; None for the first layer.
+        r: rank.
+        inits: names of initializations that start from the weight alone.
+        seed: for random starts.
+        what: ``singular``, ``energy`` or ``angles``, or several.
+        theme: ``light`` or ``dark``.
 
-    Raises
-    ------
-    ValueError : a name is unknown or matches several layers, the rank is too large for the weight,
-        or the weight is not finite.
+    Raises:
+        ValueError: a name is unknown or matches several layers, the rank is too large for the weight, or the weight is
+            not finite.
     """
     names = chosen(what, ("singular", "energy", "angles"), theme)
     inits = [inits] if isinstance(inits, str) else list(inits)
@@ -114,17 +112,15 @@ def plot_conditioning(
 ) -> go.Figure:
     """Draw the gradient norm and curvature of every lane, relative to plain LoRA.
 
-    Parameters
-    ----------
-    source : a config, whose starts are measured (lanes that differ only in their rate as one); a
-        `Race`, measured on its first batch in its current state; or a result of `conditioning`.
-    config : the config of the measured lanes, if `source` is a measurement.
-    what : ``comparison`` or ``kernel``, or both.
-    theme : ``light`` or ``dark``.
+    Args:
+        source: a config, whose starts are measured (lanes that differ only in their rate as one); a `Race`, measured
+            on its first batch in its current state; or a result of `conditioning`.
+        config: the config of the measured lanes, if `source` is a measurement.
+        what: ``comparison`` or ``kernel``, or both.
+        theme: ``light`` or ``dark``.
 
-    Raises
-    ------
-    ValueError : a name is unknown, or a measurement lacks its config or the kernel.
+    Raises:
+        ValueError: a name is unknown, or a measurement lacks its config or the kernel.
     """
     names = chosen(what, ("comparison", "kernel"), theme)
     what = "a RaceConfig, a Race, or a result of conditioning"
@@ -214,23 +210,20 @@ def plot_race(
 ) -> go.Figure:
     """Draw a race, or overlay several.
 
-    Parameters
-    ----------
-    steps : a `Race` (with its steps so far, or run to its end if it has not started; in a notebook
-        the figure grows meanwhile, also while another thread runs the race), its steps, a
-        `SavedRun`, or a run folder. To overlay several, a list of them, or a dict with a name for
-        each; runs then differ by dash, initializations by colour, and the loss is the held-out
-        loss.
-    config : the config of the steps, for the lanes' names and colours; a `Race` also provides the
-        loss before the first step. Without it, lanes are labelled by number.
-    what : ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race
-        with ``curvature_every``), or several.
-    theme : ``light`` or ``dark``.
+    Args:
+        steps: a `Race` (with its steps so far, or run to its end if it has not started; in a notebook the figure grows
+            meanwhile, also while another thread runs the race), its steps, a `SavedRun`, or a run folder. To overlay
+            several, a list of them, or a dict with a name for each; runs then differ by dash, initializations by
+            colour, and the loss is the held-out loss.
+        config: the config of the steps, for the lanes' names and colours; a `Race` also provides the loss before the
+            first step. Without it, lanes are labelled by number.
+        what: ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race with
+            ``curvature_every``), or several.
+        theme: ``light`` or ``dark``.
 
-    Raises
-    ------
-    ValueError : a name is unknown, there is no run or no step, the steps are not of one race in
-        order, or have another number of lanes.
+    Raises:
+        ValueError: a name is unknown, there is no run or no step, the steps are not of one race in order, or have
+            another number of lanes.
     """
     several = _several(steps)
     if several is not None:
@@ -264,16 +257,16 @@ def plot_rates(
 ) -> go.Figure:
     """Draw held-out loss against the learning rate, one curve per initialization.
 
-    Parameters
-    ----------
-    steps, config, theme : see `plot_race`; steps need the config that made them.
-    measure : which held-out loss to draw, ``final`` or ``best``.
-    start_loss : held-out loss before the race, nats, if known: losses far above it are drawn as
-        marks. A `Race` and a run folder provide it.
+    Args:
+        steps: see `plot_race`; steps need the config that made them.
+        config: see `steps`.
+        theme: see `steps`.
+        measure: which held-out loss to draw, ``final`` or ``best``.
+        start_loss: held-out loss before the race, nats, if known: losses far above it are drawn as marks. A `Race` and
+            a run folder provide it.
 
-    Raises
-    ------
-    ValueError : a name is unknown, or the steps have no config or another number of lanes.
+    Raises:
+        ValueError: a name is unknown, or the steps have no config or another number of lanes.
     """
     (measure,) = chosen(measure, rate_figures.NAMES, theme)
     raced = Raced.of(steps, config)
@@ -299,17 +292,17 @@ def plot_gradients(
 ) -> go.Figure:
     """Draw norms of gradients, parameters or updates against depth, one curve per lane.
 
-    Parameters
-    ----------
-    steps, config, theme : see `plot_race`; of a race with ``gradients_every``.
-    measure : ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on,
-        or ``input``, the gradient that reaches a layer's input.
-    step : the step to show; None for the last measured one.
-    module : the last part of the names of the layers that a curve joins; "" joins all.
+    Args:
+        steps: see `plot_race`; of a race with ``gradients_every``.
+        config: see `steps`.
+        theme: see `steps`.
+        measure: ``gradient_A``, ``gradient_B``, ``update_A``, ``parameter_A``, ``ratio_A`` and so on, or ``input``,
+            the gradient that reaches a layer's input.
+        step: the step to show; None for the last measured one.
+        module: the last part of the names of the layers that a curve joins; "" joins all.
 
-    Raises
-    ------
-    ValueError : the measure is unknown, or the steps or this step have no gradients.
+    Raises:
+        ValueError: the measure is unknown, or the steps or this step have no gradients.
     """
     (measure,) = chosen(measure, GRADIENTS.parts, theme)
     raced = Raced.of(steps, config)
@@ -376,20 +369,18 @@ def plot_study(
 ) -> go.Figure:
     """Draw what a study decides and why.
 
-    Parameters
-    ----------
-    source : the result of `verdicts`, or the folder of a study.
-    what : ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their
-        intervals), ``profile`` (how often each method is within a factor of the fastest to the
-        reference's loss), ``rates`` (test loss by learning rate), ``budget`` (expected best loss by
-        number of rates), ``target`` (share of seeds that reached the reference's loss by step), or
-        several of them; by default all. Beside others, the profile of a single cell is left out.
-    cell : one of ``study.cells()``; the last three have one chart for each cell, by default all.
-    theme : ``light`` or ``dark``.
+    Args:
+        source: the result of `verdicts`, or the folder of a study.
+        what: ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their intervals),
+            ``profile`` (how often each method is within a factor of the fastest to the reference's loss), ``rates``
+            (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
+            seeds that reached the reference's loss by step), or several of them; by default all. Beside others, the
+            profile of a single cell is left out.
+        cell: one of ``study.cells()``; the last three have one chart for each cell, by default all.
+        theme: ``light`` or ``dark``.
 
-    Raises
-    ------
-    ValueError : a name is unknown, the cell is not the study's, or the folder holds no study.
+    Raises:
+        ValueError: a name is unknown, the cell is not the study's, or the folder holds no study.
     """
     names = chosen(what, PICTURES, theme)
     expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
@@ -400,15 +391,13 @@ def plot_study(
 def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figure:
     """Draw what the verdict on a claim rests on, each number with its interval if it has one.
 
-    Parameters
-    ----------
-    name : a key of ``CLAIMS``.
-    finding : what its `judge` returned.
-    theme : ``light`` or ``dark``.
+    Args:
+        name: a key of ``CLAIMS``.
+        finding: what its `judge` returned.
+        theme: ``light`` or ``dark``.
 
-    Raises
-    ------
-    ValueError : there is no such claim, or the finding has nothing to draw.
+    Raises:
+        ValueError: there is no such claim, or the finding has nothing to draw.
     """
     if name not in CLAIMS:
         raise ValueError(unknown("claim", name, CLAIMS))
@@ -421,9 +410,8 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
 def study_figures(found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
     """Return the figures of `plot_study`, in the order of `what`.
 
-    Raises
-    ------
-    ValueError : the cell is not the study's.
+    Raises:
+        ValueError: the cell is not the study's.
     """
     cells = found.study.cells()
     if cell is not None and cell not in cells:

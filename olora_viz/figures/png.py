@@ -20,8 +20,8 @@ PLOTLY = "application/vnd.plotly.v1+json"
 class Drawing(go.Figure):
     """A Plotly figure, shown with a PNG and a text beside Plotly's data; made by `drawing`.
 
-    Pages without Plotly show the picture: GitHub, nbviewer, ``nbconvert`` and front ends without
-    Plotly's extension. A figure that was changed after it was made is shown as any other one.
+    Pages without Plotly show the picture: GitHub, nbviewer, ``nbconvert`` and front ends without Plotly's extension. A
+    figure that was changed after it was made is shown as any other one.
     """
 
     _figures: Sequence[Figure] = ()
@@ -55,10 +55,9 @@ class Drawing(go.Figure):
 def drawing(figures: Sequence[Figure], theme_name: str = "light") -> Drawing:
     """Return figures as one, one below the other.
 
-    Parameters
-    ----------
-    figures : as returned by the functions of `olora_viz.figures`.
-    theme_name : ``light`` or ``dark``.
+    Args:
+        figures: as returned by the functions of `olora_viz.figures`.
+        theme_name: ``light`` or ``dark``.
     """
     made = Drawing(stacked(figures, theme_name))
     made._figures, made._theme = tuple(figures), theme_name
@@ -111,12 +110,11 @@ LINE = 100
 def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860) -> Path:
     """Write figures to one PNG, one below the other.
 
-    Parameters
-    ----------
-    path : a new file, or one to replace.
-    figures : as returned by the functions of `olora_viz.figures`.
-    theme_name : ``light`` or ``dark``.
-    width : of the picture in pixels, before it is doubled for sharpness.
+    Args:
+        path: a new file, or one to replace.
+        figures: as returned by the functions of `olora_viz.figures`.
+        theme_name: ``light`` or ``dark``.
+        width: of the picture in pixels, before it is doubled for sharpness.
     """
     data = png_bytes(figures, theme_name=theme_name, width=width)
     Path(path).write_bytes(data)
@@ -128,9 +126,8 @@ def png_bytes(
 ) -> bytes:
     """Return figures as one PNG, one below the other; see `write_png`.
 
-    Parameters
-    ----------
-    sharpness : pixels of the PNG per pixel of the layout.
+    Args:
+        sharpness: pixels of the PNG per pixel of the layout.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas

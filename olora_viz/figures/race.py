@@ -56,16 +56,15 @@ def measure_figure(
 ) -> Figure:
     """Draw a measurement of one number per lane; spikes do not stretch a log axis.
 
-    Parameters
-    ----------
-    measure : an entry of `MEASURES` of shape (K,).
-    styles : one per curve.
-    steps : of the race so far; those in which it was measured are drawn.
-    total : steps of the whole race, the end of the horizontal axis.
-    run : changes with the race; zoom and hidden lanes are kept while it stays the same.
-    seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
-        band from the lowest to the highest. None for one curve per lane.
-    named : whether the curves have names at their ends.
+    Args:
+        measure: an entry of `MEASURES` of shape (K,).
+        styles: one per curve.
+        steps: of the race so far; those in which it was measured are drawn.
+        total: steps of the whole race, the end of the horizontal axis.
+        run: changes with the race; zoom and hidden lanes are kept while it stays the same.
+        seeds: the lanes of each curve, which differ only in their seed: their mean is drawn, with a band from the
+            lowest to the highest. None for one curve per lane.
+        named: whether the curves have names at their ends.
     """
     groups, K = groups_of(styles, seeds)
     found = [step for step in steps if measure.key in step.measures]
@@ -128,10 +127,9 @@ def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
 
     It is that of the whole race from the start, so that points are only appended during a race.
 
-    Parameters
-    ----------
-    numbers : the steps measured so far.
-    total : steps of the whole race; None if it has ended.
+    Args:
+        numbers: the steps measured so far.
+        total: steps of the whole race; None if it has ended.
 
     >>> stride(64, range(1, 11), 2000), stride(64, range(1, 2001)), stride(64, [100, 200], 2000)
     (3, 3, 1)
@@ -160,10 +158,9 @@ def places(numbers: Sequence[int]) -> dict[str, Any]:
 def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
     """Return the style of every group: its lane's if no seed is repeated, otherwise a new one.
 
-    Parameters
-    ----------
-    groups : of `seed_groups`.
-    styles : of the lanes.
+    Args:
+        groups: of `seed_groups`.
+        styles: of the lanes.
     """
     if len(groups) == len(styles):
         return tuple(styles)
@@ -178,14 +175,12 @@ def one_each(count: int) -> list[tuple[int, ...]]:
 def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
     """Return the mean of every group; NaN from the step at which one of its lanes diverged.
 
-    Parameters
-    ----------
-    values : (N, K), a column per lane.
-    seeds : the lanes of every group.
+    Args:
+        values: (N, K), a column per lane.
+        seeds: the lanes of every group.
 
-    Returns
-    -------
-    (N, groups)
+    Returns:
+        (N, groups)
     """
     return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
 
@@ -201,11 +196,10 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
 
     Diverged lanes are left out.
 
-    Parameters
-    ----------
-    look : the group's style.
-    values : (N, lanes), of the group's lanes.
-    more : passed to both traces.
+    Args:
+        look: the group's style.
+        values: (N, lanes), of the group's lanes.
+        more: passed to both traces.
     """
     there = np.isfinite(values)
     some = there.any(1)
@@ -266,11 +260,10 @@ class Run:
 def overlay_figure(runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
     """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
-    Parameters
-    ----------
-    runs : at least one.
-    key : of a measurement of one number per lane, in `MEASURES`.
-    revision : changes with the runs; zoom and hidden lanes are kept while it stays the same.
+    Args:
+        runs: at least one.
+        key: of a measurement of one number per lane, in `MEASURES`.
+        revision: changes with the runs; zoom and hidden lanes are kept while it stays the same.
     """
     measure, drawn = MEASURES[key], [_measured(run, key) for run in runs]
     log = measure.scale == "log"
@@ -339,8 +332,7 @@ def _lowest(values: np.ndarray) -> int:
 
 
 HIGHEST = 10.0
-"""The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten
-the others."""
+"""The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten the others."""
 
 DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
 """Keys of the measurements that these figures show."""
@@ -364,18 +356,17 @@ def loss_figure(
 ) -> Figure:
     """Draw training loss (raw behind, smoothed in front) and held-out loss, on a log axis.
 
-    Parameters
-    ----------
-    styles : one per curve.
-    steps : the steps so far.
-    total : steps of the whole race, the end of the horizontal axis.
-    start_loss : held-out loss of the base model, with which every lane starts whose initialization
-        keeps the model's function; nats.
-    plain_text : whether every token is supervised instead of an answer.
-    run : changes with the race; zoom and hidden lanes are kept while it stays the same.
-    smoothing : weight of the past in the exponential average, in [0, 1).
-    seeds : the lanes of each curve, which differ only in their seed: their mean is drawn, with a
-        band from the lowest to the highest. None for one curve per lane.
+    Args:
+        styles: one per curve.
+        steps: the steps so far.
+        total: steps of the whole race, the end of the horizontal axis.
+        start_loss: held-out loss of the base model, with which every lane starts whose initialization keeps the
+            model's function; nats.
+        plain_text: whether every token is supervised instead of an answer.
+        run: changes with the race; zoom and hidden lanes are kept while it stays the same.
+        smoothing: weight of the past in the exponential average, in [0, 1).
+        seeds: the lanes of each curve, which differ only in their seed: their mean is drawn, with a band from the
+            lowest to the highest. None for one curve per lane.
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
@@ -428,9 +419,9 @@ def _behind(
 ) -> list[dict[str, Any]]:
     """Return what is behind the curves: a band over the seeds, or the raw loss of a single lane.
 
-    Parameters
-    ----------
-    loss, of_lanes : (N, K) as it was measured, and smoothed; the first row is step `first`.
+    Args:
+        loss: (N, K) as it was measured, and smoothed; the first row is step `first`.
+        of_lanes: see `loss`.
     """
     data: list[dict[str, Any]] = []
     for style, group in zip(styles, groups, strict=True):
@@ -451,10 +442,10 @@ def _in_front(
 ) -> list[dict[str, Any]]:
     """Return the curves, and the held-out losses as marks.
 
-    Parameters
-    ----------
-    smooth : (N, curves); the first row is step `first`.
-    at, held : the evaluated steps, and (evaluations, curves) their losses.
+    Args:
+        smooth: (N, curves); the first row is step `first`.
+        at: the evaluated steps, and (evaluations, curves) their losses.
+        held: see `at`.
     """
     data: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
@@ -510,9 +501,8 @@ def accuracy_figure(
 ) -> Figure:
     """Draw the share of held-out answers (tokens, in a plain text) that are right.
 
-    Parameters
-    ----------
-    held_out : the number of examples, and the accuracy of guessing, drawn as a dotted line.
+    Args:
+        held_out: the number of examples, and the accuracy of guessing, drawn as a dotted line.
     """
     groups, _ = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"

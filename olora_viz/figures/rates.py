@@ -18,8 +18,7 @@ HEIGHT = 250
 """Height of the plot area in pixels."""
 
 HIGHEST = 2.0
-"""The loss axis ends at this multiple of the loss before the race; losses above are marked at its
-upper end."""
+"""The loss axis ends at this multiple of the loss before the race; losses above are marked at its upper end."""
 
 FAR = 30.0
 """Rates beyond this multiple of the highest one with a loss are drawn at the right end."""
@@ -46,15 +45,14 @@ def rate_figure(
 
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
-    Parameters
-    ----------
-    curves : of `rate_sweep.rate_curves`, by the same measure.
-    measure : one of `rate_sweep.MEASURES`.
-    start_loss : held-out loss before the race, nats.
-    plain_text : whether every token is supervised instead of an answer.
-    examples : number of held-out examples; 0 if unknown.
-    run : changes with the race; zoom and hidden curves are kept while it stays the same.
-    chosen : the rates to mark, by the curves' labels; None for those of the optima.
+    Args:
+        curves: of `rate_sweep.rate_curves`, by the same measure.
+        measure: one of `rate_sweep.MEASURES`.
+        start_loss: held-out loss before the race, nats.
+        plain_text: whether every token is supervised instead of an answer.
+        examples: number of held-out examples; 0 if unknown.
+        run: changes with the race; zoom and hidden curves are kept while it stays the same.
+        chosen: the rates to mark, by the curves' labels; None for those of the optima.
     """
     if chosen is None:
         chosen = {curve.label: curve.optimum.lr for curve in curves if curve.optimum}

@@ -22,9 +22,8 @@ MOST = 512
 def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
     """Draw σ_i(W) and σ_i(BA) index by index, and the band that a projection cannot leave.
 
-    Parameters
-    ----------
-    found : of one weight and rank, at least one; the first one's band is drawn.
+    Args:
+        found: of one weight and rank, at least one; the first one's band is drawn.
     """
     first = found[0]
     r, m = first.rank, len(first.sigma_W)
@@ -73,13 +72,12 @@ def energy_figure(
 ) -> Figure:
     """Draw the share of ‖W‖² that each start captures, against the rank.
 
-    Parameters
-    ----------
-    ranks : ascending.
-    curves : for each initialization, one share per rank.
-    optimum : of the truncated SVD, one per rank.
-    out : of W (out, in): a random basis captures r / out on average.
-    rank : the chosen rank, drawn as a vertical line.
+    Args:
+        ranks: ascending.
+        curves: for each initialization, one share per rank.
+        optimum: of the truncated SVD, one per rank.
+        out: of W (out, in): a random basis captures r / out on average.
+        rank: the chosen rank, drawn as a vertical line.
     """
     x = np.array(ranks)
     ends = []

@@ -38,11 +38,10 @@ def slice_figures(
 ) -> list[Figure]:
     """Draw the loss on a plane through each lane's start, all on one colour scale.
 
-    Parameters
-    ----------
-    styles : of all lanes; a slice has the index of its lane.
-    slices : measured with the same reach.
-    plain_text : whether every token is supervised instead of an answer.
+    Args:
+        styles: of all lanes; a slice has the index of its lane.
+        slices: measured with the same reach.
+        plain_text: whether every token is supervised instead of an answer.
     """
     every = np.concatenate([one.loss.ravel() for one in slices])
     every = every[np.isfinite(every)]
@@ -228,8 +227,8 @@ NAMED = 8
 def quantities(found: Conditioning) -> dict[str, np.ndarray]:
     """Return the quantities of the comparison by name, (K,) each.
 
-    The condition is a geometric mean over the batches, so that the ratio of two lanes is the mean
-    ratio on the same batches, which the sentences give.
+    The condition is a geometric mean over the batches, so that the ratio of two lanes is the mean ratio on the same
+    batches, which the sentences give.
     """
     shown = {
         "gradient ‖∇L‖": found.grad_norm,
@@ -247,9 +246,8 @@ def quantities(found: Conditioning) -> dict[str, np.ndarray]:
 def reference(styles: Sequence[LaneStyle]) -> int:
     """Return the reference lane: the first plain LoRA, or else the first lane.
 
-    Parameters
-    ----------
-    styles : one per lane, at least one.
+    Args:
+        styles: one per lane, at least one.
     """
     return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
 
@@ -257,10 +255,9 @@ def reference(styles: Sequence[LaneStyle]) -> int:
 def comparison_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
     """Draw every quantity of every lane relative to one lane, on a log axis.
 
-    Parameters
-    ----------
-    styles : one per lane.
-    found : measured on these lanes; None before a measurement.
+    Args:
+        styles: one per lane.
+        found: measured on these lanes; None before a measurement.
     """
     if found is None:
         return nothing_yet(

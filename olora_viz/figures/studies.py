@@ -78,8 +78,8 @@ def rates_figure(found: Verdicts, cell: Cell) -> Figure:
 def budget_figure(found: Verdicts, cell: Cell) -> Figure:
     """Draw the expected lowest validation loss against the number of rates that are tried.
 
-    One curve is made for each seed, over the rates that all methods got. Their mean is drawn, with
-    a band from the lowest to the highest.
+    One curve is made for each seed, over the rates that all methods got. Their mean is drawn, with a band from the
+    lowest to the highest.
     """
     study, best = found.study, budgets(found, cell)
     title = f"What a larger budget of learning rates buys: {name_of(cell)}"
@@ -119,8 +119,8 @@ def budget_figure(found: Verdicts, cell: Cell) -> Figure:
 def budgets(found: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
 
-    Only rates that every method has run with every seed count; methods of which a seed diverged at
-    each of them are left out.
+    Only rates that every method has run with every seed count; methods of which a seed diverged at each of them are
+    left out.
     """
     study, valid = found.study, values_of(found.rows, "valid_loss")
     grid = [
@@ -191,9 +191,8 @@ def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneSty
 def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
     """Return a cell in words; a task that is a file by its name.
 
-    Parameters
-    ----------
-    names : the parts to give; without any, all of them.
+    Args:
+        names: the parts to give; without any, all of them.
 
     >>> name_of(Cell("glassllm", "sentiment", 8))
     'glassllm, sentiment, rank 8'
@@ -214,9 +213,8 @@ def many(count: int, noun: str) -> str:
 def examples(found: Verdicts, cell: Cell | None, part: str) -> str:
     """Return on how many examples the losses rest: of one cell, or the range over all.
 
-    Parameters
-    ----------
-    part : ``valid`` or ``test``.
+    Args:
+        part: ``valid`` or ``test``.
     """
     counts = {
         int(count)
@@ -283,8 +281,8 @@ PROFILE = (
 
 
 def profile_figure(found: Verdicts) -> Figure:
-    """Draw the share of all runs in which a method took at most some multiple of the fastest's
-    steps to the reference's final loss, each at its best rate.
+    """Draw the share of all runs in which a method took at most some multiple of the fastest's steps to the
+    reference's final loss, each at its best rate.
 
     A run that never gets there keeps its method's curve below 100%.
     """

@@ -55,8 +55,7 @@ NOTHING = "No run of this study has ended yet."
 def wins_figure(found: Verdicts) -> Figure:
     """Draw every verdict as a tile: all methods at one rate, and each at its best.
 
-    A row is a cell of the study. Where the two halves differ, the rate decided rather than the
-    method.
+    A row is a cell of the study. Where the two halves differ, the rate decided rather than the method.
     """
     study, who = found.study, label_of(found.study.reference)
     others = [init for init in study.inits if init != study.reference]
@@ -292,9 +291,8 @@ COLORS = {HOLDS: "@ok", FAILS: "@bad"}
 def claim_figure(claim: Claim, finding: Finding) -> Figure:
     """Draw the numbers on which a verdict rests, each with its 95% interval if it has one.
 
-    Parameters
-    ----------
-    finding : with at least one bar.
+    Args:
+        finding: with at least one bar.
     """
     color = COLORS.get(finding.verdict, "@mute")
     data: list[dict[str, Any]] = []

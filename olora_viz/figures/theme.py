@@ -1,8 +1,8 @@
 """All colours: two palettes, a colour per initialization, a style per lane.
 
-An initialization has the same colour everywhere. Differences within an initialization (learning
-rate, rank, seed) are shown by the line's dash and its marker. Figures name colours by token
-(``"@olora"``), so that one figure can be shown in either theme; `resolve` looks a token up.
+An initialization has the same colour everywhere. Differences within an initialization (learning rate, rank, seed) are
+shown by the line's dash and its marker. Figures name colours by token (``"@olora"``), so that one figure can be shown
+in either theme; `resolve` looks a token up.
 """
 
 from __future__ import annotations
@@ -63,16 +63,15 @@ LINES: dict[str, tuple[str, str]] = {
     "mica": ("#2f5a10", "#cdf09a"),
     "full": ("#5a0f4b", "#ffd3f3"),
 }
-"""A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito
-(2008), adjusted where needed to reach a contrast of 3 : 1 against the card. Those for which that
-set has no colours left are the most distinct from the others for all types of colour vision."""
+"""A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito (2008), adjusted where
+needed to reach a contrast of 3 : 1 against the card. Those for which that set has no colours left are the most
+distinct from the others for all types of colour vision."""
 
 RESERVE = (
     ("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#a8328f", "#f08be0"),
     ("#5f6f1f", "#b9cf6a"), ("#4a4fa3", "#a9aef5"), ("#9a5b13", "#e0b27a"),
 )  # fmt: skip
-"""Colours of initializations that have none of their own, in the order in which they were
-registered."""
+"""Colours of initializations that have none of their own, in the order in which they were registered."""
 
 BAND = 0.18
 """Opacity of a band's colour: token ``@olora-band``."""
@@ -140,8 +139,8 @@ def resolve(token: str, theme: str) -> str:
 def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
     """Return the style of every lane's start.
 
-    It does not depend on the learning rate, nor on the seed where the start is not random: it then
-    has no seed in its name, and the mark of the largest one.
+    It does not depend on the learning rate, nor on the seed where the start is not random: it then has no seed in its
+    name, and the mark of the largest one.
 
     >>> lanes = [Lane("lora", seed=0), Lane("lora", seed=1), Lane("olora", seed=0)]
     >>> [style.label for style in start_styles(lanes)]
@@ -157,13 +156,12 @@ def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
 def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[LaneStyle, ...]:
     """Give every lane of a race its label, colour, dash and mark.
 
-    A setting has the same dash in every initialization, so that the eye can compare lanes at one
-    learning rate. The largest setting is solid and filled.
+    A setting has the same dash in every initialization, so that the eye can compare lanes at one learning rate. The
+    largest setting is solid and filled.
 
-    Parameters
-    ----------
-    lanes : the lanes of one race, in order.
-    names : a name per lane chosen by the user, or None.
+    Args:
+        lanes: the lanes of one race, in order.
+        names: a name per lane chosen by the user, or None.
     """
     varying = differing(lanes)
     ranks = {f: _from_the_largest({setting(lane, f) for lane in lanes}) for f in varying}

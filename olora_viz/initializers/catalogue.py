@@ -260,9 +260,8 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
 def check_weight_start(init: str) -> None:
     """Check that an initialization starts from the weight alone.
 
-    Raises
-    ------
-    ValueError : it is unknown, or needs more than W.
+    Raises:
+        ValueError: it is unknown, or needs more than W.
     """
     if init not in INITIALIZERS:
         raise ValueError(unknown("initialization", init, INITIALIZERS))
@@ -295,34 +294,29 @@ RESERVED = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok"
 def register(entry: Initializer) -> None:
     """Register your own initialization, to be raced, listed, drawn and exported by its name.
 
-    Parameters
-    ----------
-    entry : its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and
-        ``calibration``, and returns a `Start`. W is a copy in float32 or better, so changing it
-        does not change the model. See `Initializer` for the optional fields.
+    Args:
+        entry: its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and ``calibration``,
+            and returns a `Start`. W is a copy in float32 or better, so changing it does not change the model. See
+            `Initializer` for the optional fields.
 
-    Raises
-    ------
-    ValueError
-        If the name or label is taken or malformed, or `start` has other arguments. When the
-        initialization is used, also if the result is not a `Start` with finite A (r, in) and B
-        (out, r).
+    Raises:
+        ValueError: if the name or label is taken or malformed, or `start` has other arguments. When the initialization
+            is used, also if the result is not a `Start` with finite A (r, in) and B (out, r).
 
-    Examples
-    --------
-    >>> import torch
-    >>> from olora_viz.initializers import Start
-    >>> def first_rows(W, r):
-    ...     return Start(A=W[:r], B=torch.eye(len(W), r))
-    >>> register(
-    ...     Initializer(
-    ...         name="first_rows", label="First rows", start=first_rows,
-    ...         summary="A is the first r rows of W.", source="an example",
-    ...     )
-    ... )
-    >>> INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
-    torch.Size([3, 2])
-    >>> unregister("first_rows")
+    Examples:
+        >>> import torch
+        >>> from olora_viz.initializers import Start
+        >>> def first_rows(W, r):
+        ...     return Start(A=W[:r], B=torch.eye(len(W), r))
+        >>> register(
+        ...     Initializer(
+        ...         name="first_rows", label="First rows", start=first_rows,
+        ...         summary="A is the first r rows of W.", source="an example",
+        ...     )
+        ... )
+        >>> INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
+        torch.Size([3, 2])
+        >>> unregister("first_rows")
     """
     name, label = entry.name, entry.label
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
@@ -348,14 +342,11 @@ def register(entry: Initializer) -> None:
 def unregister(name: str) -> None:
     """Remove an initialization added by `register`; existing lanes and races keep it.
 
-    Parameters
-    ----------
-    name : the initialization's.
+    Args:
+        name: the initialization's.
 
-    Raises
-    ------
-    ValueError
-        If the name is built in or not registered.
+    Raises:
+        ValueError: if the name is built in or not registered.
     """
     if name in BUILT_IN:
         raise ValueError(f"{name!r} is built in and cannot be removed")
@@ -371,14 +362,12 @@ NAMED = ("s", "generator", "calibration")
 class OwnStart:
     """A `StartFunction` that wraps a registered function.
 
-    Parameters
-    ----------
-    name : of the initialization, for messages.
-    f : takes ``(W, r)`` and any of `NAMED`.
+    Args:
+        name: of the initialization, for messages.
+        f: takes ``(W, r)`` and any of `NAMED`.
 
-    Raises
-    ------
-    ValueError : `f` is not callable, or takes other arguments.
+    Raises:
+        ValueError: `f` is not callable, or takes other arguments.
     """
 
     def __init__(self, name: str, f: Any) -> None:
@@ -407,10 +396,9 @@ class OwnStart:
     ) -> Start:
         """Return the function's start of rank `r` on a copy of `W`.
 
-        Raises
-        ------
-        ValueError : the rank is too large for W, or the result is not a `Start` with finite,
-            floating-point A (r, in) and B (out, r).
+        Raises:
+            ValueError: the rank is too large for W, or the result is not a `Start` with finite, floating-point A (r,
+                in) and B (out, r).
         """
         check_rank(W, r)
         given = {"s": s, "generator": seeded(generator), "calibration": calibration}

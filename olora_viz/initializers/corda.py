@@ -33,45 +33,37 @@ def corda(
     U_rᵀ W`, so `A⁰ = U_rᵀ W / √(S_r s)`, and `s B⁰A⁰ = U_r U_rᵀ W` is a projection of W, as in
     OLoRA. In each column of B the entry of largest magnitude is positive.
 
-    This is the paper's instruction-previewed mode, which adapts the leading components. The product
-    does not depend on the scale of C, but the split between A and B does; here `c = 1`. (PEFT
-    divides each batch by its largest entry and sums over tokens, so an outlier or a longer batch
-    shifts magnitude between A and B.)
+    This is the paper's instruction-previewed mode, which adapts the leading components. The product does not depend on
+    the scale of C, but the split between A and B does; here `c = 1`. (PEFT divides each batch by its largest entry and
+    sums over tokens, so an outlier or a longer batch shifts magnitude between A and B.)
 
-    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero
-    too. They are finite, but such a component never learns: each factor's gradient is proportional
-    to the other.
+    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
+    finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, positive
-    generator : unused, nothing is random
-    calibration : mean (in,) and covariance (in, in) of the inputs
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, positive
+        generator: unused, nothing is random
+        calibration: mean (in,) and covariance (in, in) of the inputs
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
-        another width.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
+            another width.
 
-    References
-    ----------
-    Yang et al. 2024, arXiv 2406.05223; PEFT's `init_lora_weights="corda"`.
+    References:
+        Yang et al. 2024, arXiv 2406.05223; PEFT's `init_lora_weights="corda"`.
 
-    Examples
-    --------
-    >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
-    >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
-    >>> (start.B @ start.A).round(decimals=4)  # the inputs do not excite the larger one
-    tensor([[0., 0.],
-            [0., 4.]])
+    Examples:
+        >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
+        >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
+        >>> (start.B @ start.A).round(decimals=4)  # the inputs do not excite the larger one
+        tensor([[0., 0.],
+                [0., 4.]])
     """
     check_rank(W, r)
     check_scale(s)

@@ -17,40 +17,34 @@ def eva(
 ) -> Start:
     """Start with the principal components of the inputs in A; B is zero.
 
-    `A⁰ = Vh_r`, the r leading right singular vectors of the centred inputs X (tokens, in), which
-    are the leading eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in each
-    row the entry of largest magnitude is positive.
+    `A⁰ = Vh_r`, the r leading right singular vectors of the centred inputs X (tokens, in), which are the leading
+    eigenvectors of their covariance; `B⁰ = 0`. A has orthonormal rows, and in each row the entry of largest magnitude
+    is positive.
 
-    As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers; here
-    every layer keeps the rank of its lane (PEFT's `rho=1`).
+    As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers; here every layer keeps
+    the rank of its lane (PEFT's `rho=1`).
 
-    Parameters
-    ----------
-    W : (out, in); only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : mean (in,) and covariance (in, in) of the inputs
+    Args:
+        W: (out, in); only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: mean (in,) and covariance (in, in) of the inputs
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), or the inputs are missing or of another width.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), or the inputs are missing or of another width.
 
-    References
-    ----------
-    Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.
+    References:
+        Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.
 
-    Examples
-    --------
-    >>> seen = Calibration(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
-    >>> eva(torch.zeros(3, 2), r=1, calibration=seen).A
-    tensor([[0., 1.]])
+    Examples:
+        >>> seen = Calibration(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
+        >>> eva(torch.zeros(3, 2), r=1, calibration=seen).A
+        tensor([[0., 1.]])
     """
     check_rank(W, r)
     covariance = inputs_of(W, calibration, "eva").covariance

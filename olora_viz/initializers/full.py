@@ -17,37 +17,30 @@ def full(
 ) -> Start:
     """Start with a frozen B of the first r columns of the identity; A is trained, from zero.
 
-    `B⁰ = I[:, :r]`, `A⁰ = 0`. With r = out and s = 1, `ΔW = B A = A` is any matrix, and Adam on A
-    is Adam on W: full fine-tuning. A lane of this start always trains so, whatever its rank and
-    alpha, see `Initializer.dense`.
+    `B⁰ = I[:, :r]`, `A⁰ = 0`. With r = out and s = 1, `ΔW = B A = A` is any matrix, and Adam on A is Adam on W: full
+    fine-tuning. A lane of this start always trains so, whatever its rank and alpha, see `Initializer.dense`.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Devlin et al. 2018, arXiv 1810.04805.
+    References:
+        Devlin et al. 2018, arXiv 1810.04805.
 
-    Examples
-    --------
-    >>> start = full(torch.ones(3, 2), r=1)
-    >>> start.B.T, start.A
-    (tensor([[1., 0., 0.]]), tensor([[0., 0.]]))
+    Examples:
+        >>> start = full(torch.ones(3, 2), r=1)
+        >>> start.B.T, start.A
+        (tensor([[1., 0., 0.]]), tensor([[0., 0.]]))
     """
     check_rank(W, r)
     W = precise(W)

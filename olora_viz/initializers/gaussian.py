@@ -19,27 +19,22 @@ def gaussian(
 
     `A⁰ ~ N(0, 1/r²)`, `B⁰ = 0`.
 
-    Parameters
-    ----------
-    W : (out, in); only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws A; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in); only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws A; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Hu et al. 2021, arXiv 2106.09685, section 4.1; PEFT's `init_lora_weights="gaussian"`.
+    References:
+        Hu et al. 2021, arXiv 2106.09685, section 4.1; PEFT's `init_lora_weights="gaussian"`.
     """
     check_rank(W, r)
     W = precise(W)

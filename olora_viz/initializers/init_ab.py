@@ -18,41 +18,35 @@ def init_ab(
 ) -> Start:
     """Start with both factors random and of one variance.
 
-    `A⁰, B⁰ ~ U(−1/√in, 1/√in)`: A is that of plain LoRA with the same seed, and the entries of B
-    follow the same law. The product is not zero, so `s B⁰A⁰` is subtracted from W.
+    `A⁰, B⁰ ~ U(−1/√in, 1/√in)`: A is that of plain LoRA with the same seed, and the entries of B follow the same law.
+    The product is not zero, so `s B⁰A⁰` is subtracted from W.
 
     The paper draws both factors with a variance of order 1/in, whose size is a setting. Here it is
     1/(3 in), that of Kaiming uniform initialization with `a = √5`, which PEFT uses for A. The paper
     also starts without the subtraction, and finds that it makes little difference; here every
     model starts as its base model.
 
-    Parameters
-    ----------
-    W : (out, in); only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws A and then B; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in); only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws A and then B; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Li et al. 2025, arXiv 2505.23194.
+    References:
+        Li et al. 2025, arXiv 2505.23194.
 
-    Examples
-    --------
-    >>> start = init_ab(torch.zeros(4, 3), r=2)
-    >>> start.B.shape, bool((start.B.abs() <= 3**-0.5).all())
-    (torch.Size([4, 2]), True)
+    Examples:
+        >>> start = init_ab(torch.zeros(4, 3), r=2)
+        >>> start.B.shape, bool((start.B.abs() <= 3**-0.5).all())
+        (torch.Size([4, 2]), True)
     """
     generator = seeded(generator)
     A = lora(W, r, generator=generator).A

@@ -19,36 +19,30 @@ def lora(
 ) -> Start:
     """Start plain LoRA: A uniform, B zero.
 
-    `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming uniform initialization with `a = √5`, as in
-    PEFT and the reference code; the paper itself says "random Gaussian" (see `gaussian`).
+    `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming uniform initialization with `a = √5`, as in PEFT and the
+    reference code; the paper itself says "random Gaussian" (see `gaussian`).
 
-    Parameters
-    ----------
-    W : (out, in); only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws A; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in); only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws A; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming initialization).
+    References:
+        Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming initialization).
 
-    Examples
-    --------
-    >>> start = lora(torch.ones(4, 3), r=2)
-    >>> start.A.shape, start.B.abs().max().item()
-    (torch.Size([2, 3]), 0.0)
+    Examples:
+        >>> start = lora(torch.ones(4, 3), r=2)
+        >>> start.A.shape, start.B.abs().max().item()
+        (torch.Size([2, 3]), 0.0)
     """
     check_rank(W, r)
     W = precise(W)

@@ -24,9 +24,9 @@ def lora_da(
 ) -> Start:
     """Start from the r directions of a natural-gradient step that leave the least expected error.
 
-    `F = (Z + δI) ⊗ diag(y + δ)` is the Fisher information of W by K-FAC, with `Z = E[x xᵀ]` of its
-    inputs and `y = E[(∂L/∂output)²]` of its outputs, and `D = −diag(y + δ)⁻¹ G (Z + δI)⁻¹` is the
-    step of W that it gives. The guidance matrix
+    `F = (Z + δI) ⊗ diag(y + δ)` is the Fisher information of W by K-FAC, with `Z = E[x xᵀ]` of its inputs and `y =
+    E[(∂L/∂output)²]` of its outputs, and `D = −diag(y + δ)⁻¹ G (Z + δI)⁻¹` is the step of W that it gives. The
+    guidance matrix
 
         `Ω = β Σᵢ 1/(yᵢ + δ) / N · (Z + δI)⁻¹ − DᵀD`
 
@@ -37,37 +37,30 @@ def lora_da(
     largest singular value; the paper does not. In each row of A the entry of largest magnitude is
     positive.
 
-    Eigenvectors are exact here, where the authors iterate. They keep the base weight, so that the
-    start makes the step `s B⁰A⁰`. Here every start preserves the model's function: `s B⁰A⁰` is
-    subtracted from W, and the first step is still to come. They read 256 examples; a race reads its
-    first batches.
+    Eigenvectors are exact here, where the authors iterate. They keep the base weight, so that the start makes the step
+    `s B⁰A⁰`. Here every start preserves the model's function: `s B⁰A⁰` is subtracted from W, and the first step is
+    still to come. They read 256 examples; a race reads its first batches.
 
-    Parameters
-    ----------
-    W : (out, in), only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : the gradient of W (out, in), mean (in,) and covariance (in, in) of its inputs,
-        squared gradient (out,) of its outputs, and the number of examples to train on
+    Args:
+        W: (out, in), only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: the gradient of W (out, in), mean (in,) and covariance (in, in) of its inputs, squared gradient
+            (out,) of its outputs, and the number of examples to train on
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), or the calibration data is missing or of another shape.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), or the calibration data is missing or of another shape.
 
-    References
-    ----------
-    Zhang et al. 2025, arXiv 2510.24561; github.com/zqy0126/LoRA-DA.
+    References:
+        Zhang et al. 2025, arXiv 2510.24561; github.com/zqy0126/LoRA-DA.
 
-    Examples
-    --------
-    Directions in which the inputs are large count less, since W has to move less there:
+    Examples:
+        Directions in which the inputs are large count less, since W has to move less there:
 
     >>> data = Calibration(
     ...     gradient=torch.diag(torch.tensor([4.0, 3.0])), mean=torch.zeros(2),

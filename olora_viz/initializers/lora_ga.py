@@ -28,39 +28,32 @@ def lora_ga(
     - with `weighted=False`, as in the paper: `A⁰ = Vh_[1..r] ∜out / √γ`,
       `B⁰ = U_[r+1..2r] ∜out / √γ`, which does not depend on the norm of the gradient.
 
-    A and B take different singular vectors, so ∂L/∂B and ∂L/∂A together span the 2r leading
-    directions of G. The sign of G does not matter. In each column of B the entry of largest
-    magnitude is positive.
+    A and B take different singular vectors, so ∂L/∂B and ∂L/∂A together span the 2r leading directions of G. The sign
+    of G does not matter. In each column of B the entry of largest magnitude is positive.
 
-    Parameters
-    ----------
-    W : (out, in), only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in) / 2
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : the gradient of W, (out, in)
-    weighted : whether B carries the singular values of G, as in PEFT, or not, as in the paper
+    Args:
+        W: (out, in), only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in) / 2
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: the gradient of W, (out, in)
+        weighted: whether B carries the singular values of G, as in PEFT, or not, as in the paper
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If 2 r exceeds min(out, in), or the gradient is missing or of another shape.
+    Raises:
+        ValueError: if 2 r exceeds min(out, in), or the gradient is missing or of another shape.
 
-    References
-    ----------
-    Wang, Yu, Li 2024, arXiv 2407.05000; PEFT's `init_lora_weights="lora_ga"`.
+    References:
+        Wang, Yu, Li 2024, arXiv 2407.05000; PEFT's `init_lora_weights="lora_ga"`.
 
-    Examples
-    --------
-    >>> G = torch.diag(torch.tensor([9.0, 4.0]))
-    >>> start = lora_ga(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
-    >>> start.A, start.B.T / 2**0.25
-    (tensor([[1., 0.]]), tensor([[0., 1.]]))
+    Examples:
+        >>> G = torch.diag(torch.tensor([9.0, 4.0]))
+        >>> start = lora_ga(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
+        >>> start.A, start.B.T / 2**0.25
+        (tensor([[1., 0.]]), tensor([[0., 1.]]))
     """
     check_rank(W, r, vectors=2)
     U, S, Vh = singular_triplets(gradient_of(W, calibration, "lora_ga"))

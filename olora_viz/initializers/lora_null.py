@@ -30,43 +30,36 @@ def lora_null(
     column of B the entry of largest magnitude is positive. If the inputs leave more than r
     directions out, N is some orthonormal basis of r of them.
 
-    The authors read the inputs from data whose knowledge is to be kept, such as questions and
-    answers about the world. Here they are those of the first batches of the race, so the adapter
-    starts where the task's own inputs are weakest, which is not what the method was made for.
+    The authors read the inputs from data whose knowledge is to be kept, such as questions and answers about the world.
+    Here they are those of the first batches of the race, so the adapter starts where the task's own inputs are
+    weakest, which is not what the method was made for.
 
-    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero
-    too. They are finite, but such a component never learns: each factor's gradient is proportional
-    to the other.
+    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
+    finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, positive
-    generator : unused, nothing is random
-    calibration : mean (in,) and covariance (in, in) of the inputs
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, positive
+        generator: unused, nothing is random
+        calibration: mean (in,) and covariance (in, in) of the inputs
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
-        another width.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
+            another width.
 
-    References
-    ----------
-    Tang et al. 2025, arXiv 2503.02659; github.com/HungerPWAY/LoRA-Null.
+    References:
+        Tang et al. 2025, arXiv 2503.02659; github.com/HungerPWAY/LoRA-Null.
 
-    Examples
-    --------
-    >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
-    >>> start = lora_null(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
-    >>> start.B.T, start.A
-    (tensor([[3., 0.]]), tensor([[3., 0.]]))
+    Examples:
+        >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
+        >>> start = lora_null(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
+        >>> start.B.T, start.A
+        (tensor([[3., 0.]]), tensor([[3., 0.]]))
     """
     check_rank(W, r)
     check_scale(s)

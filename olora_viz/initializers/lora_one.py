@@ -20,47 +20,41 @@ def lora_one(
 ) -> Start:
     """Start in the direction of the first step of full fine-tuning.
 
-    `−G = −∂L/∂W = U diag(S) Vh`, `B⁰ = U_r √(S_r / γσ)`, `A⁰ = √(S_r / γσ) Vh_r` with γ = 128 and
-    `σ = S₁`. So `B⁰A⁰ = −G_r / (γ S₁)`, the best rank-r approximation of the step, with spectral
-    norm 1/γ. In each column of B the entry of largest magnitude is positive.
+    `−G = −∂L/∂W = U diag(S) Vh`, `B⁰ = U_r √(S_r / γσ)`, `A⁰ = √(S_r / γσ) Vh_r` with γ = 128 and `σ = S₁`. So `B⁰A⁰ =
+    −G_r / (γ S₁)`, the best rank-r approximation of the step, with spectral norm 1/γ. In each column of B the entry of
+    largest magnitude is positive.
 
-    This is the paper's spectral initialization as in the authors' code, divided by S₁ and with γ
-    under the root. The authors keep the base weight, so the start itself makes the step `s B⁰A⁰`.
-    Here every start preserves the model's function: `s B⁰A⁰` is subtracted from W, and the first
-    step is still to come. The paper's preconditioners belong to the optimizer and are not included.
+    This is the paper's spectral initialization as in the authors' code, divided by S₁ and with γ under the root. The
+    authors keep the base weight, so the start itself makes the step `s B⁰A⁰`. Here every start preserves the model's
+    function: `s B⁰A⁰` is subtracted from W, and the first step is still to come. The paper's preconditioners belong to
+    the optimizer and are not included.
 
-    Where a singular value of G is zero, its row of A and its column of B are zero too. They are
-    finite, but such a component never learns: each factor's gradient is proportional to the other.
+    Where a singular value of G is zero, its row of A and its column of B are zero too. They are finite, but such a
+    component never learns: each factor's gradient is proportional to the other.
 
-    Parameters
-    ----------
-    W : (out, in), only its shape, dtype and device matter
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : the gradient of W, (out, in)
+    Args:
+        W: (out, in), only its shape, dtype and device matter
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: the gradient of W, (out, in)
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), or the gradient is missing or of another shape.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), or the gradient is missing or of another shape.
 
-    References
-    ----------
-    Zhang, Liu, Chen 2025, arXiv 2502.01235; github.com/YuanheZ/LoRA-One.
+    References:
+        Zhang, Liu, Chen 2025, arXiv 2502.01235; github.com/YuanheZ/LoRA-One.
 
-    Examples
-    --------
-    >>> G = torch.diag(torch.tensor([-8.0, 2.0]))
-    >>> start = lora_one(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
-    >>> (128 * start.B @ start.A).round(decimals=4)
-    tensor([[1., 0.],
-            [0., 0.]])
+    Examples:
+        >>> G = torch.diag(torch.tensor([-8.0, 2.0]))
+        >>> start = lora_one(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
+        >>> (128 * start.B @ start.A).round(decimals=4)
+        tensor([[1., 0.],
+                [0., 0.]])
     """
     check_rank(W, r)
     U, S, Vh = singular_triplets(-gradient_of(W, calibration, "lora_one"))

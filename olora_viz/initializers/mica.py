@@ -17,37 +17,30 @@ def mica(
 ) -> Start:
     """Start with a frozen B in the minor directions of W; only A is trained, from zero.
 
-    `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m denotes the last r of the min(out, in)
-    triplets, the smallest first. B has orthonormal columns, and in each column the entry of largest
-    magnitude is positive.
+    `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m denotes the last r of the min(out, in) triplets, the smallest
+    first. B has orthonormal columns, and in each column the entry of largest magnitude is positive.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Rüdiger, Raschka 2026, arXiv 2604.01694; PEFT's `init_lora_weights="mica"`.
+    References:
+        Rüdiger, Raschka 2026, arXiv 2604.01694; PEFT's `init_lora_weights="mica"`.
 
-    Examples
-    --------
-    >>> start = mica(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
-    >>> start.B.T, start.A
-    (tensor([[0., 1.]]), tensor([[0., 0.]]))
+    Examples:
+        >>> start = mica(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> start.B.T, start.A
+        (tensor([[0., 1.]]), tensor([[0., 0.]]))
     """
     check_rank(W, r)
     W = precise(W)

@@ -17,42 +17,34 @@ def milora(
 ) -> Start:
     """Start from the r smallest singular triplets of W.
 
-    `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m denotes the last r of
-    the min(out, in) triplets, the smallest first. `s B⁰A⁰` is the residual of the best
-    approximation of W of rank min(out, in) − r. In each column of B the entry of largest magnitude
-    is positive.
+    `W = U diag(S) Vh`, `B⁰ = U_m √(S_m / s)`, `A⁰ = √(S_m / s) Vh_m`, where m denotes the last r of the min(out, in)
+    triplets, the smallest first. `s B⁰A⁰` is the residual of the best approximation of W of rank min(out, in) − r. In
+    each column of B the entry of largest magnitude is positive.
 
-    Where a singular value is zero (W is rank-deficient), its row of A and its column of B are zero
-    too. They are finite, but such a component never learns: each factor's gradient is proportional
-    to the other.
+    Where a singular value is zero (W is rank-deficient), its row of A and its column of B are zero too. They are
+    finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, positive
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, positive
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in) or the scale is not positive.
+    Raises:
+        ValueError: if the rank exceeds min(out, in) or the scale is not positive.
 
-    References
-    ----------
-    Wang et al. 2024, arXiv 2406.09044.
+    References:
+        Wang et al. 2024, arXiv 2406.09044.
 
-    Examples
-    --------
-    >>> start = milora(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
-    >>> start.B.T, start.A
-    (tensor([[0., 2.]]), tensor([[0., 2.]]))
+    Examples:
+        >>> start = milora(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> start.B.T, start.A
+        (tensor([[0., 2.]]), tensor([[0., 2.]]))
     """
     check_rank(W, r)
     check_scale(s)

@@ -22,36 +22,30 @@ def olora(
     `B⁰A⁰ = Q_r Q_rᵀ W` is the projection of W onto the span of its first r columns, whatever the
     order of the input features. The sign is fixed by diag(T) > 0.
 
-    `BᵀB = I` holds for every W. Where one of the first r columns is zero or depends on the ones
-    before it (for instance W = 0), the basis is completed by an orthonormal vector.
+    `BᵀB = I` holds for every W. Where one of the first r columns is zero or depends on the ones before it (for
+    instance W = 0), the basis is completed by an orthonormal vector.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused: the paper scales the update, not the factors
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused: the paper scales the update, not the factors
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Büyükakyüz 2024, arXiv 2406.01775.
+    References:
+        Büyükakyüz 2024, arXiv 2406.01775.
 
-    Examples
-    --------
-    >>> start = olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
-    >>> start.B.T, start.A
-    (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
+    Examples:
+        >>> start = olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
+        >>> start.B.T, start.A
+        (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
     """
     check_rank(W, r)
     W = precise(W)

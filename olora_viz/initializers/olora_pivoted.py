@@ -9,8 +9,8 @@ from olora_viz.initializers.start import Calibration, Start, check_rank, orthono
 TIE = 1e-13
 """Squared residuals closer than this, relative to the largest column of W, count as equal.
 
-The tolerance is well above float64 rounding, so every machine picks the same column among equals. A
-residual below it (3e-7 of the largest column's norm) counts as zero."""
+The tolerance is well above float64 rounding, so every machine picks the same column among equals. A residual below it
+(3e-7 of the largest column's norm) counts as zero."""
 
 
 def olora_pivoted(
@@ -23,41 +23,33 @@ def olora_pivoted(
 ) -> Start:
     """Start from the column-pivoted QR of W: the columns of largest residual come first.
 
-    `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. Each pivot is the column with the largest
-    residual after the ones picked before it. Permuting the input features permutes the columns of A
-    and leaves B unchanged, unlike in `olora`. Equals the first r steps of LAPACK's `geqp3` (SciPy's
-    `qr(W, pivoting=True)`) up to sign, at O(out in r).
+    `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. Each pivot is the column with the largest residual after the
+    ones picked before it. Permuting the input features permutes the columns of A and leaves B unchanged, unlike in
+    `olora`. Equals the first r steps of LAPACK's `geqp3` (SciPy's `qr(W, pivoting=True)`) up to sign, at O(out in r).
 
-    `BᵀB = I` holds for every W. Where the rank of W is below r (for instance W = 0), the remaining
-    pivots are the first columns not yet picked, the basis is completed by orthonormal vectors, and
-    A is zero on them to rounding.
+    `BᵀB = I` holds for every W. Where the rank of W is below r (for instance W = 0), the remaining pivots are the
+    first columns not yet picked, the basis is completed by orthonormal vectors, and A is zero on them to rounding.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random; ties go to the first column
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random; ties go to the first column
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Büyükakyüz 2024, arXiv 2406.01775; Businger and Golub 1965, Numerische Mathematik 7, 269–276.
+    References:
+        Büyükakyüz 2024, arXiv 2406.01775; Businger and Golub 1965, Numerische Mathematik 7, 269–276.
 
-    Examples
-    --------
-    >>> olora_pivoted(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 4.0]]), r=1).B.T
-    tensor([[0.6000, 0.8000]])
+    Examples:
+        >>> olora_pivoted(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 4.0]]), r=1).B.T
+        tensor([[0.6000, 0.8000]])
     """
     check_rank(W, r)
     W = precise(W)
@@ -68,14 +60,12 @@ def olora_pivoted(
 def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
     """Return the first r pivots of the column-pivoted QR of W, without the full factorization.
 
-    Gram–Schmidt, r steps. W is not modified: the squared residual of column j after k steps is
-    `‖W_j‖² − Σ_{i≤k} (q_iᵀ W_j)²`, so a step costs one product `q_kᵀ W`. The difference cancels
-    digits, hence float64 throughout.
+    Gram–Schmidt, r steps. W is not modified: the squared residual of column j after k steps is `‖W_j‖² − Σ_{i≤k} (q_iᵀ
+    W_j)²`, so a step costs one product `q_kᵀ W`. The difference cancels digits, hence float64 throughout.
 
-    Examples
-    --------
-    >>> greedy_pivots(torch.eye(4), 2)
-    [0, 1]
+    Examples:
+        >>> greedy_pivots(torch.eye(4), 2)
+        [0, 1]
     """
     W = W.double()
     residual = W.square().sum(0)  # (in,)

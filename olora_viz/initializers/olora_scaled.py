@@ -26,39 +26,32 @@ def olora_scaled(
 
         c² = (r / 3) / (‖Q_rᵀ W‖² + r in / out).
 
-    The expected squared norm of the gradient becomes equal by the same c, if its directions are
-    random. The loss of a real model curves more in some directions than in others. So what remains
-    of the difference to LoRA is due to the directions of Q_r and not to their size: on glassllm at
-    rank 8, the largest eigenvalue of the Gauss-Newton matrix is about twice LoRA's, where that of
-    OLoRA is about twenty times LoRA's.
+    The expected squared norm of the gradient becomes equal by the same c, if its directions are random. The loss of a
+    real model curves more in some directions than in others. So what remains of the difference to LoRA is due to the
+    directions of Q_r and not to their size: on glassllm at rank 8, the largest eigenvalue of the Gauss-Newton matrix
+    is about twice LoRA's, where that of OLoRA is about twenty times LoRA's.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused: LoRA's curvature depends on it alike
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused: LoRA's curvature depends on it alike
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    A variant of Büyükakyüz 2024, arXiv 2406.01775.
+    References:
+        A variant of Büyükakyüz 2024, arXiv 2406.01775.
 
-    Examples
-    --------
-    >>> start = olora_scaled(2 * torch.eye(3), r=1)
-    >>> start.B.T @ start.B + start.A @ start.A.T  # in = out: the two traces add up to r / 3
-    tensor([[0.3333]])
+    Examples:
+        >>> start = olora_scaled(2 * torch.eye(3), r=1)
+        >>> start.B.T @ start.B + start.A @ start.A.T  # in = out: the two traces add up to r / 3
+        tensor([[0.3333]])
     """
     start = olora(W, r)
     out, into = W.shape

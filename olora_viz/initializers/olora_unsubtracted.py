@@ -18,37 +18,30 @@ def olora_unsubtracted(
 ) -> Start:
     """Start from OLoRA's factors, of which nothing is subtracted.
 
-    `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`, and the weight is `W + s B A` instead of `W + s (B A − B⁰A⁰)`: at
-    step 0 it is already `W + s Q_r Q_rᵀ W`, so in the span of the first r columns W is 1 + s times
-    as large. This is the paper's formula as it reads before its correction of W. The table's
-    `keeps_function` is False.
+    `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`, and the weight is `W + s B A` instead of `W + s (B A − B⁰A⁰)`: at step 0 it is already
+    `W + s Q_r Q_rᵀ W`, so in the span of the first r columns W is 1 + s times as large. This is the paper's formula as
+    it reads before its correction of W. The table's `keeps_function` is False.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused: it scales the update, not the factors
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused: it scales the update, not the factors
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Büyükakyüz 2024, arXiv 2406.01775.
+    References:
+        Büyükakyüz 2024, arXiv 2406.01775.
 
-    Examples
-    --------
-    >>> start = olora_unsubtracted(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
-    >>> start.B.T, start.A
-    (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
+    Examples:
+        >>> start = olora_unsubtracted(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
+        >>> start.B.T, start.A
+        (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
     """
     return olora(W, r)

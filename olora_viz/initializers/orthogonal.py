@@ -21,28 +21,23 @@ def orthogonal(
     `A⁰ = (X Q_odd)ᵀ / 10`, `B⁰ = Yᵀ Q_even / 10` with the odd and even rows of Q. `B⁰A⁰` is zero
     because `Q_even Q_oddᵀ = 0`. Unlike in LoRA, both factors have a gradient from the first step.
 
-    Parameters
-    ----------
-    W : (out, in); only its shape, dtype and device matter
-    r : rank, even, 2 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws Q, X and Y; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in); only its shape, dtype and device matter
+        r: rank, even, 2 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws Q, X and Y; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64; `B A` is zero to rounding.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64; `B A` is zero to rounding.
 
-    Raises
-    ------
-    ValueError
-        If the rank is odd or exceeds min(out, in).
+    Raises:
+        ValueError: if the rank is odd or exceeds min(out, in).
 
-    References
-    ----------
-    PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no
-    paper).
+    References:
+        PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no
+        paper).
     """
     check_rank(W, r)
     if r % 2:

@@ -26,43 +26,35 @@ def pissa(
 ) -> Start:
     """Start from the r largest singular triplets of W.
 
-    `W = U diag(S) Vh`, `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r`, so `s B⁰A⁰` is the best
-    rank-r approximation of W for every s. In each column of B the entry of largest magnitude is
-    positive.
+    `W = U diag(S) Vh`, `B⁰ = U_r √(S_r / s)`, `A⁰ = √(S_r / s) Vh_r`, so `s B⁰A⁰` is the best rank-r approximation of
+    W for every s. In each column of B the entry of largest magnitude is positive.
 
-    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero
-    too. They are finite, but such a component never learns: each factor's gradient is proportional
-    to the other.
+    Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
+    finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, positive
-    generator : CPU generator of the randomized SVD, otherwise unused; None means seed 0
-    calibration : unused
-    niter : None for the exact SVD, or the number of iterations of the randomized one, 0 or more
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, positive
+        generator: CPU generator of the randomized SVD, otherwise unused; None means seed 0
+        calibration: unused
+        niter: None for the exact SVD, or the number of iterations of the randomized one, 0 or more
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in), the scale is not positive, or `niter` is negative.
+    Raises:
+        ValueError: if the rank exceeds min(out, in), the scale is not positive, or `niter` is negative.
 
-    References
-    ----------
-    Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the
-    randomized SVD).
+    References:
+        Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the
+        randomized SVD).
 
-    Examples
-    --------
-    >>> start = pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
-    >>> start.B.T, start.A
-    (tensor([[2., 0.]]), tensor([[2., 0.]]))
+    Examples:
+        >>> start = pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
+        >>> start.B.T, start.A
+        (tensor([[2., 0.]]), tensor([[2., 0.]]))
     """
     check_rank(W, r)
     check_scale(s)

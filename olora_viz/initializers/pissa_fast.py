@@ -21,29 +21,24 @@ def pissa_fast(
 ) -> Start:
     """Start like PiSSA, with the leading singular triplets from a randomized SVD.
 
-    `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of O(out in
-    min(out, in)). It is `pissa` with `niter=6`.
+    `s B⁰A⁰` is close to the best rank-r approximation of W, at O(out in r) instead of O(out in min(out, in)). It is
+    `pissa` with `niter=6`.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, positive
-    generator : CPU generator that draws the sketch; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, positive
+        generator: CPU generator that draws the sketch; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in) or the scale is not positive.
+    Raises:
+        ValueError: if the rank exceeds min(out, in) or the scale is not positive.
 
-    References
-    ----------
-    Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477.
+    References:
+        Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477.
     """
     return pissa(W, r, s=s, generator=generator, niter=NITER)

@@ -17,37 +17,30 @@ def pissa_flat(
 ) -> Start:
     """Start from the r leading singular vectors of W, all of the same length.
 
-    `W = U diag(S) Vh`, `B⁰ = U_r`, `A⁰ = Vh_r`: the directions of PiSSA without their sizes, so
-    both factors are orthonormal. Where W has equal singular values, or none (W = 0), the directions
-    are some orthonormal ones.
+    `W = U diag(S) Vh`, `B⁰ = U_r`, `A⁰ = Vh_r`: the directions of PiSSA without their sizes, so both factors are
+    orthonormal. Where W has equal singular values, or none (W = 0), the directions are some orthonormal ones.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    A variant of Meng, Wang, Zhang 2024, arXiv 2404.02948.
+    References:
+        A variant of Meng, Wang, Zhang 2024, arXiv 2404.02948.
 
-    Examples
-    --------
-    >>> start = pissa_flat(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1)
-    >>> start.B.T, start.A
-    (tensor([[1., 0.]]), tensor([[1., 0.]]))
+    Examples:
+        >>> start = pissa_flat(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1)
+        >>> start.B.T, start.A
+        (tensor([[1., 0.]]), tensor([[1., 0.]]))
     """
     check_rank(W, r)
     U, _, Vh = singular_triplets(precise(W))

@@ -17,31 +17,25 @@ def random_orthonormal(
 ) -> Start:
     """Start like OLoRA, but on a uniformly random subspace instead of one taken from W.
 
-    `Ω (out, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
-    `B⁰ = Q` of the QR of Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is Haar-distributed (uniform over the
-    orthonormal bases).
+    `Ω (out, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one; `B⁰ = Q` of the QR of
+    Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is Haar-distributed (uniform over the orthonormal bases).
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws Ω; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws Ω; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Mezzadri 2007, arXiv math-ph/0609050 (why the sign of R matters for the distribution).
+    References:
+        Mezzadri 2007, arXiv math-ph/0609050 (why the sign of R matters for the distribution).
     """
     check_rank(W, r)
     W = precise(W)

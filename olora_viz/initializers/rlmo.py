@@ -17,38 +17,32 @@ def rlmo(
 ) -> Start:
     """Start like LoRA, with the last r right singular vectors of W in A.
 
-    `W = U diag(S) Vh`, `A⁰ = Vh_m`, `B⁰ = 0`, where m denotes the last r of the min(out, in)
-    triplets, the smallest first. A has orthonormal rows. Nothing is subtracted from W. See `rlpo`
-    for the principal directions, and `mica` for the minor ones of the outputs.
+    `W = U diag(S) Vh`, `A⁰ = Vh_m`, `B⁰ = 0`, where m denotes the last r of the min(out, in) triplets, the smallest
+    first. A has orthonormal rows. Nothing is subtracted from W. See `rlpo` for the principal directions, and `mica`
+    for the minor ones of the outputs.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : unused, nothing is random
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: unused, nothing is random
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813;
-    github.com/Richard-ZZZ/geometry-preserving-orthonormal-init-rlvr.
+    References:
+        Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813;
+        github.com/Richard-ZZZ/geometry-preserving-orthonormal-init-rlvr.
 
-    Examples
-    --------
-    >>> start = rlmo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
-    >>> start.A, start.B.T
-    (tensor([[0., 1.]]), tensor([[0., 0.]]))
+    Examples:
+        >>> start = rlmo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> start.A, start.B.T
+        (tensor([[0., 1.]]), tensor([[0., 0.]]))
     """
     check_rank(W, r)
     W = precise(W)

@@ -22,30 +22,25 @@ def sketch(
     W, without a factorization of W. This is the control between a random basis
     (`random_orthonormal`) and the columns of W in their order (`olora`).
 
-    `BᵀB = I` holds for every W. Where the rank of W is below r, the basis is completed by
-    orthonormal vectors, and A is zero on them to rounding.
+    `BᵀB = I` holds for every W. Where the rank of W is below r, the basis is completed by orthonormal vectors, and A
+    is zero on them to rounding.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    s : scale of the adapter, unused
-    generator : CPU generator that draws Ω; None means seed 0
-    calibration : unused
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        s: scale of the adapter, unused
+        generator: CPU generator that draws Ω; None means seed 0
+        calibration: unused
 
-    Returns
-    -------
-    Start
-        A (r, in) and B (out, r) in float32, or float64 if W is float64.
+    Returns:
+        Start
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
 
-    References
-    ----------
-    Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.1.
+    References:
+        Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.1.
     """
     check_rank(W, r)
     W = precise(W)

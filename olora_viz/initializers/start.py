@@ -70,8 +70,8 @@ class Initializer:
     frozen_B: bool = False
     """Whether B is frozen and only A is trained."""
     dense: bool = False
-    """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW,
-    and B the identity, which is never stored. Then also `frozen_B` and `zero_product`."""
+    """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
+    identity, which is never stored. Then also `frozen_B` and `zero_product`."""
     keeps_function: bool = True
     """Whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0."""
 
@@ -88,24 +88,20 @@ class RankError(ValueError):
 def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     """Check that `W` is a floating-point matrix and that `r` is at most min(out, in).
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : rank, 1 ≤ r ≤ min(out, in)
-    name : name of W in the message, usually its layer
-    vectors : singular vectors used per rank, see `Initializer`
+    Args:
+        W: (out, in)
+        r: rank, 1 ≤ r ≤ min(out, in)
+        name: name of W in the message, usually its layer
+        vectors: singular vectors used per rank, see `Initializer`
 
-    Raises
-    ------
-    ValueError
-        If `W` or `r` breaks the rule; the message names the value and the rule. It is a `RankError`
-        if `r` is too large.
+    Raises:
+        ValueError: if `W` or `r` breaks the rule; the message names the value and the rule. It is a `RankError` if `r`
+            is too large.
 
-    Examples
-    --------
-    >>> check_rank(torch.zeros(16, 64), 20, "h.0.attn.c_attn")
-    Traceback (most recent call last):
-    olora_viz.initializers.start.RankError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
+    Examples:
+        >>> check_rank(torch.zeros(16, 64), 20, "h.0.attn.c_attn")
+        Traceback (most recent call last):
+        olora_viz.initializers.start.RankError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
     """
     if W.ndim != 2:
         raise ValueError(f"{name!r} must be a matrix (out, in), not of shape {tuple(W.shape)}")
@@ -124,16 +120,13 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
 def check_scale(s: float) -> None:
     """Check that a scale is positive and finite.
 
-    Raises
-    ------
-    ValueError
-        If `s` is not a positive, finite number.
+    Raises:
+        ValueError: if `s` is not a positive, finite number.
 
-    Examples
-    --------
-    >>> check_scale(0.0)
-    Traceback (most recent call last):
-    ValueError: scale s = 0.0 is not a positive, finite number
+    Examples:
+        >>> check_scale(0.0)
+        Traceback (most recent call last):
+        ValueError: scale s = 0.0 is not a positive, finite number
     """
     if not 0 < s < float("inf"):
         raise ValueError(f"scale s = {s} is not a positive, finite number")
@@ -153,14 +146,14 @@ def draw(
 ) -> Float[Tensor, "rows columns"]:
     """Draw a standard Gaussian matrix with the device and dtype of `like`.
 
-    The numbers are always drawn on the CPU in float32, so runs on a GPU or in float64 start from
-    the same draw and differ by rounding only.
+    The numbers are always drawn on the CPU in float32, so runs on a GPU or in float64 start from the same draw and
+    differ by rounding only.
 
-    Parameters
-    ----------
-    rows, columns : the shape
-    like : a tensor with the dtype and device of the result
-    generator : a CPU generator; None means a fresh one with seed 0
+    Args:
+        rows: the shape
+        columns: see `rows`.
+        like: a tensor with the dtype and device of the result
+        generator: a CPU generator; None means a fresh one with seed 0
     """
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
 
@@ -186,21 +179,18 @@ OVERSAMPLING = 8
 _NOTHING: Any = (lambda: None, 0, None)
 
 _latest = _NOTHING
-"""The latest W of `singular_triplets` while it lives, how often it had been written to, and its
-triplets."""
+"""The latest W of `singular_triplets` while it lives, how often it had been written to, and its triplets."""
 
 
 def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
     """Return the Q of the thin QR of a tall X, with the signs that make diag(R) ≥ 0.
 
-    `X = Q R`, `QᵀQ = I`: Householder reflections, so Q is orthonormal to rounding for *every* X.
-    Where columns of X are zero or depend on earlier ones, the columns of Q there are some
-    orthonormal completion. O(out r²).
+    `X = Q R`, `QᵀQ = I`: Householder reflections, so Q is orthonormal to rounding for *every* X. Where columns of X
+    are zero or depend on earlier ones, the columns of Q there are some orthonormal completion. O(out r²).
 
-    Examples
-    --------
-    >>> orthonormal_basis(torch.tensor([[-3.0], [4.0]])).T
-    tensor([[-0.6000,  0.8000]])
+    Examples:
+        >>> orthonormal_basis(torch.tensor([[-3.0], [4.0]])).T
+        tensor([[-0.6000,  0.8000]])
     """
     Q, R = torch.linalg.qr(X)
     return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)
@@ -237,10 +227,9 @@ def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"
 
     In each eigenvector the entry of largest magnitude is positive.
 
-    Examples
-    --------
-    >>> leading_eigenvectors(torch.diag(torch.tensor([1.0, 4.0])), 1).T
-    tensor([[0., 1.]])
+    Examples:
+        >>> leading_eigenvectors(torch.diag(torch.tensor([1.0, 4.0])), 1).T
+        tensor([[0., 1.]])
     """
     V = torch.linalg.eigh(C).eigenvectors[:, C.shape[0] - r :].flip(1)
     return V * _signs(V)
@@ -257,17 +246,15 @@ def randomized_triplets(
     accurate as 16 without. If the span would fill the space, the exact SVD is used.
     O(out in r niter) against O(out in min(out, in)).
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : how many triplets, at most min(out, in)
-    niter : iterations, 0 or more
-    generator : CPU generator that draws Ω
+    Args:
+        W: (out, in)
+        r: how many triplets, at most min(out, in)
+        niter: iterations, 0 or more
+        generator: CPU generator that draws Ω
 
-    References
-    ----------
-    Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,
-    arXiv 0909.4061 (why a few columns more than r).
+    References:
+        Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,
+        arXiv 0909.4061 (why a few columns more than r).
     """
     width = r + OVERSAMPLING
     if width * (niter + 1) >= min(W.shape):
@@ -325,8 +312,8 @@ class Calibration:
     covariance: Float[Tensor, "in in"] | None = None
     """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
     squares: Float[Tensor, " out"] | None = None
-    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L
-    is the mean loss of the token's own row."""
+    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L is the mean loss of
+    the token's own row."""
     examples: int = 0
     """N, the number of examples to train on."""
 
@@ -352,10 +339,8 @@ def lacking(name: str, needs: str) -> ValueError:
 def gradient_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name: str) -> Float[Tensor, "out in"]:
     """Return the gradient on the device of W, in float32, or float64 if W is float64.
 
-    Raises
-    ------
-    ValueError
-        If there is no gradient, or its shape is not that of W.
+    Raises:
+        ValueError: if there is no gradient, or its shape is not that of W.
     """
     if calibration is None or calibration.gradient is None:
         raise lacking(name, "gradient")
@@ -369,10 +354,8 @@ def inputs_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name:
 
     They are float64, since their eigenvalues are squares of singular values.
 
-    Raises
-    ------
-    ValueError
-        If there are none, or their shapes do not match W.
+    Raises:
+        ValueError: if there are none, or their shapes do not match W.
     """
     if calibration is None or calibration.mean is None or calibration.covariance is None:
         raise lacking(name, "inputs")
@@ -392,10 +375,8 @@ def fisher_of(
 
     They are on the device of W, in float64.
 
-    Raises
-    ------
-    ValueError
-        If one of them is missing, or its shape does not match W.
+    Raises:
+        ValueError: if one of them is missing, or its shape does not match W.
     """
     if calibration is None or calibration.squares is None or calibration.examples < 1:
         raise lacking(name, "fisher")

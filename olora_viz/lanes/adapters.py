@@ -1,7 +1,6 @@
 """Lanes: K adapters on one frozen model, every parameter in one matrix `theta`.
 
-The model itself is never changed: attaching overrides the `forward` of the target layers, and
-detaching restores it.
+The model itself is never changed: attaching overrides the `forward` of the target layers, and detaching restores it.
 """
 
 from __future__ import annotations
@@ -39,17 +38,15 @@ def lanes_table(lanes: Sequence[Lane], labels: Sequence[str], caption: str = "")
 class Lanes:
     """K adapters on one frozen model; made by `attach`.
 
-    Attributes
-    ----------
-    theta : (K, P) float32. Row k holds every A and B of lane k. Lanes of smaller rank in a layer
-        are padded with zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer
-        that it leaves out.
-    plan : the layers and lanes that take part.
-    start : (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes
-        whose initialization does not keep the model's function.
-    frozen : (K, P), mask of the entries of theta that are not trained: the B of lanes whose
-        initialization freezes it. None if there is no such lane.
-    after_detach : called by `detach`, to undo other changes to the model.
+    Attributes:
+        theta: (K, P) float32. Row k holds every A and B of lane k. Lanes of smaller rank in a layer are padded with
+            zeros, which get zero gradient and stay zero; a lane has rank 0 in a layer that it leaves out.
+        plan: the layers and lanes that take part.
+        start: (K, P), the A⁰ and B⁰ of which s B⁰A⁰ is subtracted: theta at step 0, or zero for lanes whose
+            initialization does not keep the model's function.
+        frozen: (K, P), mask of the entries of theta that are not trained: the B of lanes whose initialization freezes
+            it. None if there is no such lane.
+        after_detach: called by `detach`, to undo other changes to the model.
     """
 
     def __init__(self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> None:
@@ -120,10 +117,8 @@ class Lanes:
     def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
         """Return the parameters of the last forward pass, in its graph, for differentiation.
 
-        Parameters
-        ----------
-        layer : return its A (k, r, in) and B (k, out, r); ``None``: the active rows (k, P) of
-            theta.
+        Args:
+            layer: return its A (k, r, in) and B (k, out, r); ``None``: the active rows (k, P) of theta.
         """
         if layer is None:
             return (self._passes.now,)
@@ -233,24 +228,20 @@ def attach(
 ) -> Lanes:
     """Attach K lanes to a model and freeze the model.
 
-    The model then takes K·batch rows, lane after lane, and returns as many; its function is
-    unchanged until `theta` changes, but for initializations that do not keep it.
+    The model then takes K·batch rows, lane after lane, and returns as many; its function is unchanged until `theta`
+    changes, but for initializations that do not keep it.
 
-    Parameters
-    ----------
-    model : the base model; it is frozen until `Lanes.detach`.
-    lanes : 1 to 64 contenders, of any mixture of initializations and ranks.
-    targets : of the lanes without their own, see `target_layers`; ``None`` takes all linear layers
-        inside the blocks.
-    progress : called with the progress of initialization.
-    calibration : by layer, for the initializations that need a gradient or inputs; a race gathers
-        it automatically.
+    Args:
+        model: the base model; it is frozen until `Lanes.detach`.
+        lanes: 1 to 64 contenders, of any mixture of initializations and ranks.
+        targets: of the lanes without their own, see `target_layers`; ``None`` takes all linear layers inside the
+            blocks.
+        progress: called with the progress of initialization.
+        calibration: by layer, for the initializations that need a gradient or inputs; a race gathers it automatically.
 
-    Raises
-    ------
-    ValueError : no lanes or too many, a rank above min(out, in) of a layer, a non-finite weight, a
-        target that matches no layer, a layer that already has lanes, or an initialization without
-        the calibration it needs.
+    Raises:
+        ValueError: no lanes or too many, a rank above min(out, in) of a layer, a non-finite weight, a target that
+            matches no layer, a layer that already has lanes, or an initialization without the calibration it needs.
     """
     expect(model, nn.Module, "a model, such as load_model('glassllm')[0]")
     expect(lanes, (list, tuple), "a list of Lane, such as [Lane('olora')]")
@@ -267,9 +258,8 @@ def attach_planned(
 ) -> Lanes:
     """Attach the lanes of a plan to its model, see `attach`.
 
-    Parameters
-    ----------
-    kept : keeps starts for other lanes on this model, see `start_from`.
+    Args:
+        kept: keeps starts for other lanes on this model, see `start_from`.
     """
     calibration = calibration or {}
     plan.check_calibration(calibration)

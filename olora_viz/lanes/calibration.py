@@ -21,20 +21,18 @@ from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 
 BATCHES = 8
-"""Number of batches that a race reads for calibration. With 16 prompts each, these are 128
-examples, of the order of magnitude used in the papers, at the cost of as many steps of one lane."""
+"""Number of batches that a race reads for calibration. With 16 prompts each, these are 128 examples, of the order of
+magnitude used in the papers, at the cost of as many steps of one lane."""
 
 
 def check_calibration(plan: AdapterPlan, name: str) -> None:
     """Check that the calibration data fits into memory.
 
-    Parameters
-    ----------
-    plan : the layers and lanes; its base model is called `name` in the message.
+    Args:
+        plan: the layers and lanes; its base model is called `name` in the message.
 
-    Raises
-    ------
-    ValueError : there is not enough free memory.
+    Raises:
+        ValueError: there is not enough free memory.
     """
     *others, last = (f"the {need}" for need in sorted(plan.needs))
     what = f"{', '.join(others)} and {last}" if others else last
@@ -57,9 +55,8 @@ def gather_planned(
 ) -> dict[str, Calibration]:
     """Gather the calibration data that the lanes of a plan need, see `gather`.
 
-    Parameters
-    ----------
-    batches : each in parts, which are read one after another.
+    Args:
+        batches: each in parts, which are read one after another.
     """
     return _gather(plan.model, plan.calibrated, batches, plan.needs, examples, progress)
 
@@ -81,17 +78,15 @@ def gather(
     from a layer's inputs X and the gradient dY of its outputs, and accumulated in float32 or better
     as soon as dY is known. The same batches give bitwise the same result.
 
-    Parameters
-    ----------
-    model : the base, without lanes.
-    batches : on the model's device.
-    needs : see `AdapterPlan.needs`; not empty.
-    targets : of `attach`.
-    examples : how many there are to train on, see `Calibration`.
+    Args:
+        model: the base, without lanes.
+        batches: on the model's device.
+        needs: see `AdapterPlan.needs`; not empty.
+        targets: of `attach`.
+        examples: how many there are to train on, see `Calibration`.
 
-    Raises
-    ------
-    ValueError : a loss is not finite, or no batch reaches a layer.
+    Raises:
+        ValueError: a loss is not finite, or no batch reaches a layer.
     """
     parts = [[batch] for batch in batches]
     return _gather(model, target_layers(model, targets), parts, needs, examples)
@@ -152,9 +147,8 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "rows tokens"]:
 def rows_over_batch(batch: Batch, share: float) -> Float[Tensor, " rows"]:
     """Return the factors from the gradient of a batch's loss to that of each row's own mean loss.
 
-    Parameters
-    ----------
-    share : the part of the batch's supervised tokens that these rows have.
+    Args:
+        share: the part of the batch's supervised tokens that these rows have.
 
     >>> from olora_viz.tasks import Encoded, collate
     >>> batch = collate([Encoded((5, 6, 7, 8), 2), Encoded((8, 9), 1)], pad_id=0)
@@ -169,8 +163,8 @@ def rows_over_batch(batch: Batch, share: float) -> Float[Tensor, " rows"]:
 class _Inputs:
     """Running mean and scatter of rows that arrive in batches.
 
-    Batches are combined as in Chan, Golub, LeVeque 1983 (The American Statistician 37), without
-    differences of large sums, so float32 is enough.
+    Batches are combined as in Chan, Golub, LeVeque 1983 (The American Statistician 37), without differences of large
+    sums, so float32 is enough.
     """
 
     def __init__(self, X: Float[Tensor, "n in"]) -> None:

@@ -26,9 +26,8 @@ Override = tuple[nn.Module, Callable[..., Any]]
 def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
     """Override the forward of some modules, and return a function that restores them.
 
-    Raises
-    ------
-    ValueError : a module's forward is already overridden; no forward is changed then.
+    Raises:
+        ValueError: a module's forward is already overridden; no forward is changed then.
     """
     for name, (module, _) in overrides.items():
         if "forward" in module.__dict__:
@@ -44,18 +43,17 @@ def override(overrides: Mapping[str, Override]) -> Callable[[], None]:
 
 
 DECLARED = ("num_experts", "has_gate", "has_bias", "has_post_expert_norm", "is_transposed")
-"""Attributes that transformers' `use_experts_implementation` sets on a module that can be computed
-in several ways. Experts without them, such as Llama 4's, cannot be unrolled."""
+"""Attributes that transformers' `use_experts_implementation` sets on a module that can be computed in several ways.
+Experts without them, such as Llama 4's, cannot be unrolled."""
 
 
 class ExpertLinear(nn.Module):
     """One matrix of one expert: a slice of a 3-D parameter.
 
-    Attributes
-    ----------
-    experts : the module that it is part of.
-    parameter : name of the 3-D parameter in the experts' module.
-    index : of the expert.
+    Attributes:
+        experts: the module that it is part of.
+        parameter: name of the 3-D parameter in the experts' module.
+        index: of the expert.
     """
 
     def __init__(self, experts: UnrolledExperts, parameter: str, index: int) -> None:
@@ -88,11 +86,10 @@ class ExpertLinear(nn.Module):
 class UnrolledExperts:
     """A module of experts, computed through a layer for each matrix of each expert.
 
-    Attributes
-    ----------
-    module : the experts, in which nothing is changed.
-    layers : those of each 3-D parameter, by its name; one for each expert.
-    tokens : in a forward pass, the token of each row that the layers of the current expert read.
+    Attributes:
+        module: the experts, in which nothing is changed.
+        layers: those of each 3-D parameter, by its name; one for each expert.
+        tokens: in a forward pass, the token of each row that the layers of the current expert read.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -113,11 +110,11 @@ class UnrolledExperts:
     ) -> Float[Tensor, "tokens features"]:
         """Compute the module's output, up to rounding.
 
-        Parameters
-        ----------
-        K : number of lanes in X, lane after lane, with equally many tokens each.
-        X : the experts' input.
-        chosen, weights : the experts of each token, and their shares in its output.
+        Args:
+            K: number of lanes in X, lane after lane, with equally many tokens each.
+            X: the experts' input.
+            chosen: the experts of each token, and their shares in its output.
+            weights: see `chosen`.
         """
         count, top_k = chosen.shape
         lane = torch.arange(count * top_k, device=X.device) // (count * top_k // K)
@@ -155,10 +152,9 @@ class UnrolledExperts:
 def matrices_of(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
     """Return the matrices of experts that a module holds as 3-D parameters, by name.
 
-    Parameters
-    ----------
-    path : the module's name. A matrix's name is that of its 3-D parameter and the expert's number:
-        ``model.layers.0.mlp.experts.down_proj.3``.
+    Args:
+        path: the module's name. A matrix's name is that of its 3-D parameter and the expert's number:
+            ``model.layers.0.mlp.experts.down_proj.3``.
     """
     if not all(hasattr(module, word) for word in DECLARED):
         return {}

@@ -67,10 +67,9 @@ def ask(
 
     A plain text is split in the middle: the first half is the prompt, the second the answer.
 
-    Parameters
-    ----------
-    progress : called several times for every token; raises to stop.
-    chat : the template that formats the examples.
+    Args:
+        progress: called several times for every token; raises to stop.
+        chat: the template that formats the examples.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]
@@ -102,17 +101,15 @@ def ask_own(
 ) -> Answer:
     """Return greedy answers of the base model and every lane to a prompt of the user's own.
 
-    Parameters
-    ----------
-    prompt : read as it is, without spaces at its end, which would belong to the answer.
-    length : tokens of an answer, which is extended to the end of its word.
-    progress : see `ask`.
-    chat : the template that formats the prompt, as a message of the user.
-    limit : maximum tokens of prompt and answer, to which a longer prompt is cut at its left.
+    Args:
+        prompt: read as it is, without spaces at its end, which would belong to the answer.
+        length: tokens of an answer, which is extended to the end of its word.
+        progress: see `ask`.
+        chat: the template that formats the prompt, as a message of the user.
+        limit: maximum tokens of prompt and answer, to which a longer prompt is cut at its left.
 
-    Raises
-    ------
-    ValueError : the prompt is empty, or leaves no room for an answer in the model's context.
+    Raises:
+        ValueError: the prompt is empty, or leaves no room for an answer in the model's context.
     """
     context = context_of(lanes.model) or math.inf
     if not prompt.strip():
@@ -163,9 +160,8 @@ def _continued(
 
     Lanes, and prompts if one lane does not fit into memory with all of them, are asked in groups.
 
-    Returns
-    -------
-    For the base model, and for each lane, for each prompt: the tokens added.
+    Returns:
+        For the base model, and for each lane, for each prompt: the tokens added.
     """
     device, longest = lanes.theta.device, max(map(len, prompts)) + count
     cost = answer_cost(lanes.plan, lanes)
@@ -200,9 +196,9 @@ def _continued(
 def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
     """Return the memory of one lane's answers: the tokens of a row are its prompt and its answer.
 
-    Parameters
-    ----------
-    plan, lanes : see `known_cost`.
+    Args:
+        plan: see `known_cost`.
+        lanes: see `plan`.
     """
 
     def answer(lanes: Lanes, batch: Batch) -> None:
@@ -216,28 +212,25 @@ def said(
 ) -> str:
     """Return the answer part of a continuation, in whole words.
 
-    An answer is correct if it begins with the tokens of the correct one, as in accuracy: few tasks
-    teach the model to stop, so what follows is neither judged nor shown. A wrong answer has as many
-    tokens as the correct one, extended to the end of its word, and ends earlier with the text or
-    the line. An ellipsis marks a truncated number or word.
+    An answer is correct if it begins with the tokens of the correct one, as in accuracy: few tasks teach the model to
+    stop, so what follows is neither judged nor shown. A wrong answer has as many tokens as the correct one, extended
+    to the end of its word, and ends earlier with the text or the line. An ellipsis marks a truncated number or word.
 
-    Parameters
-    ----------
-    ids : the continuation in tokens, with up to `MORE` beyond the length of the right answer.
-    right : the right answer in tokens.
-    decode : from tokens to text, without special tokens.
-    ends : the tokens that end an answer.
+    Args:
+        ids: the continuation in tokens, with up to `MORE` beyond the length of the right answer.
+        right: the right answer in tokens.
+        decode: from tokens to text, without special tokens.
+        ends: the tokens that end an answer.
 
-    Examples
-    --------
-    >>> def letters(ids):
-    ...     return "".join(map(chr, ids))
-    >>> said(b" fifty-nine, and", b" six", letters)
-    'fifty-nine'
-    >>> said(b" sixty", b" six", letters)
-    'six'
-    >>> said(b" 788888", b" 6", letters)
-    '7…'
+    Examples:
+        >>> def letters(ids):
+        ...     return "".join(map(chr, ids))
+        >>> said(b" fifty-nine, and", b" six", letters)
+        'fifty-nine'
+        >>> said(b" sixty", b" six", letters)
+        'six'
+        >>> said(b" 788888", b" 6", letters)
+        '7…'
     """
     if tuple(ids[: len(right)]) == tuple(right):
         return decode(right).strip()
@@ -254,10 +247,9 @@ def in_whole_words(
 ) -> str:
     """Return the first tokens of a continuation, extended to the end of a word, see `said`.
 
-    Parameters
-    ----------
-    ids : with up to `MORE` tokens beyond `length`.
-    lines : whether it may have several lines; otherwise it ends with the first one.
+    Args:
+        ids: with up to `MORE` tokens beyond `length`.
+        lines: whether it may have several lines; otherwise it ends with the first one.
     """
     given = ids[: length + MORE]
     ids = list(takewhile(lambda token: token not in ends, given))
@@ -285,14 +277,12 @@ def greedy(
 ) -> list[list[list[int]]]:
     """Continue each prompt greedily, for all lanes at once, with `model.generate`.
 
-    Parameters
-    ----------
-    prompts : n prompts in tokens, of any lengths >= 1.
-    count : number of tokens to add; fewer if the model's context ends before.
+    Args:
+        prompts: n prompts in tokens, of any lengths >= 1.
+        count: number of tokens to add; fewer if the model's context ends before.
 
-    Returns
-    -------
-    For each lane, for each prompt, the tokens added.
+    Returns:
+        For each lane, for each prompt, the tokens added.
     """
     context = context_of(model) or math.inf
     # The last token is not read any more, so it may lie beyond the context.
@@ -340,10 +330,9 @@ def _quiet() -> Generator[None]:
 class Answers(list[Answer]):
     """Answers of the base model and K lanes.
 
-    Parameters
-    ----------
-    answers : one for each prompt.
-    labels : of the lanes.
+    Args:
+        answers: one for each prompt.
+        labels: of the lanes.
     """
 
     def __init__(self, answers: Iterable[Answer], labels: Sequence[str]) -> None:

@@ -22,9 +22,8 @@ _RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
 def read_seeds(text: str) -> list[str]:
     """Return the seeds of a list, each as text; what is neither number nor range stays as it is.
 
-    Raises
-    ------
-    ValueError : a range runs backwards, or the list is too long.
+    Raises:
+        ValueError: a range runs backwards, or the list is too long.
 
     >>> read_seeds("0-2/7"), read_seeds("x")
     (['0', '1', '2', '7'], ['x'])
@@ -76,28 +75,27 @@ Targets = tuple[str, ...] | None
 class Lane:
     """One contender: an initialization with its rank, alpha, learning rate and seed.
 
-    Parameters
-    ----------
-    init : name of an initialization, a key of `INITIALIZERS`.
-    lr : learning rate at the peak of the schedule, > 0.
-    r : rank of the adapter, >= 1; it and `alpha` do not matter to full fine-tuning, see `is_dense`.
-    alpha : numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
-    seed : seed of the initialization, >= 0, and of the order of the batches if the race uses
-        ``batches="by-seed"``.
-    weight_decay : decoupled weight decay of AdamW on A and B, >= 0.
-    clip : maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
-    rslora : scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
-    label : the lane's name; None for an automatic one, see `labels.labels`.
-    fair : whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
-    beta1, beta2 : decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the
-        length of a step is unbounded.
-    lora_plus : learning rate of B as a multiple of that of A, > 0, as in LoRA+ (Hayou et al. 2024,
-        arXiv 2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
-    dropout : probability that an input of the adapter is zero in a training step, in [0, 1), as
-        PEFT's ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
-    targets : the target modules of the lane, as in `RaceConfig`: suffixes of their names, with the
-        wildcards ``*``, ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or
-        ``("layers.0.*",)``. None for those of the race. In a SPEC, ``targets=q_proj+v_proj``.
+    Args:
+        init: name of an initialization, a key of `INITIALIZERS`.
+        lr: learning rate at the peak of the schedule, > 0.
+        r: rank of the adapter, >= 1; it and `alpha` do not matter to full fine-tuning, see `is_dense`.
+        alpha: numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
+        seed: seed of the initialization, >= 0, and of the order of the batches if the race uses ``batches="by-seed"``.
+        weight_decay: decoupled weight decay of AdamW on A and B, >= 0.
+        clip: maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
+        rslora: scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
+        label: the lane's name; None for an automatic one, see `labels.labels`.
+        fair: whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
+        beta1: decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the length of a step is
+            unbounded.
+        beta2: see `beta1`.
+        lora_plus: learning rate of B as a multiple of that of A, > 0, as in LoRA+ (Hayou et al. 2024, arXiv
+            2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
+        dropout: probability that an input of the adapter is zero in a training step, in [0, 1), as PEFT's
+            ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
+        targets: the target modules of the lane, as in `RaceConfig`: suffixes of their names, with the wildcards ``*``,
+            ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or ``("layers.0.*",)``. None for those of the race. In
+            a SPEC, ``targets=q_proj+v_proj``.
 
     >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
     2.0
@@ -184,8 +182,8 @@ class Lane:
 def label_number(value: float) -> str:
     """Write a number of an automatic label.
 
-    Labels name the files of a run folder, so these never change; `numbers.compact`, which is for
-    readers, writes 0.02 as ``2e-2``.
+    Labels name the files of a run folder, so these never change; `numbers.compact`, which is for readers, writes 0.02
+    as ``2e-2``.
 
     >>> label_number(0.0003), label_number(0.00125), label_number(16.0)
     ('3e-4', '1.25e-3', '16')
@@ -199,9 +197,8 @@ def label_number(value: float) -> str:
 def check_count(count: int, most: int = MAX_LANES) -> None:
     """Check how many lanes a race has.
 
-    Raises
-    ------
-    ValueError : none, or more than `most`.
+    Raises:
+        ValueError: none, or more than `most`.
     """
     if not 1 <= count <= most:
         raise ValueError(f"a race takes 1 to {most} lanes, not {count}")
@@ -266,10 +263,9 @@ def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
 def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
     """Return display names: the initialization, and the settings that differ within the race.
 
-    Parameters
-    ----------
-    lanes : the lanes of one race, in order.
-    names : a name per lane chosen by the user, or None.
+    Args:
+        lanes: the lanes of one race, in order.
+        names: a name per lane chosen by the user, or None.
 
     >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('LoRA 1e-3', 'OLoRA 3e-3')
@@ -295,8 +291,8 @@ def differing(lanes: Sequence[Lane]) -> list[str]:
 def setting(lane: Lane, field: str) -> Any:
     """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets.
 
-    The rate of a fair lane is the word, until its race has found the number. Full fine-tuning has
-    neither rank nor scaling, which is written as 0.
+    The rate of a fair lane is the word, until its race has found the number. Full fine-tuning has neither rank nor
+    scaling, which is written as 0.
     """
     if not _has(lane, field):
         return 0
@@ -394,15 +390,13 @@ def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
 
     Seeds may also be a range: ``seed=0-4``.
 
-    Parameters
-    ----------
-    spec : an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``.
-    instead : values of the keys that the SPEC leaves out, in place of their defaults.
+    Args:
+        spec: an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``.
+        instead: values of the keys that the SPEC leaves out, in place of their defaults.
 
-    Raises
-    ------
-    ValueError : a key is unknown, given twice or without a value; a value cannot be read or breaks
-        a rule of `Lane`; the lists make more than `MAX_LANES` lanes.
+    Raises:
+        ValueError: a key is unknown, given twice or without a value; a value cannot be read or breaks a rule of
+            `Lane`; the lists make more than `MAX_LANES` lanes.
 
     >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
     [0.0003, 0.001]
@@ -429,13 +423,11 @@ def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
 
     A list in a table multiplies as in a SPEC.
 
-    Parameters
-    ----------
-    instead : see `parse_lanes`.
+    Args:
+        instead: see `parse_lanes`.
 
-    Raises
-    ------
-    ValueError : an entry is neither, or see `parse_lanes`; it begins with the entry's number.
+    Raises:
+        ValueError: an entry is neither, or see `parse_lanes`; it begins with the entry's number.
 
     >>> [lane.lr for lane in read_lanes(["lora", {"init": "olora", "lr": [1e-3, 3e-3]}])]
     [0.001, 0.001, 0.003]
@@ -495,10 +487,8 @@ def write_lane(lane: Lane) -> str:
 
     The rate of a fair lane is not written: the race finds it.
 
-    Raises
-    ------
-    ValueError
-        For a label with a comma, which separates keys.
+    Raises:
+        ValueError: for a label with a comma, which separates keys.
     """
     if lane.label is not None and "," in lane.label:
         raise ValueError(f"label {lane.label!r} has a comma, which separates keys in a lane SPEC")

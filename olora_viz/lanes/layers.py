@@ -40,9 +40,8 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
 def check_finite(layers: Mapping[str, nn.Module]) -> None:
     """Check that the weights of some layers are finite.
 
-    Raises
-    ------
-    ValueError : one is not; the message names it.
+    Raises:
+        ValueError: one is not; the message names it.
     """
     for name, layer in layers.items():
         if not weight_of(layer).isfinite().all():
@@ -52,8 +51,7 @@ def check_finite(layers: Mapping[str, nn.Module]) -> None:
 def is_linear(layer: nn.Module) -> bool:
     """Whether this kind of layer can have adapters: its forward is `nn.Linear`'s or `Conv1D`'s.
 
-    A subclass with its own forward, such as the router of some mixtures of experts, computes more
-    than a product.
+    A subclass with its own forward, such as the router of some mixtures of experts, computes more than a product.
     """
     kinds = (nn.Linear, *_conv1d())
     return any(isinstance(layer, kind) and type(layer).forward is kind.forward for kind in kinds)
@@ -102,10 +100,9 @@ def head_of(model: nn.Module) -> nn.Module | None:
 def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[str, nn.Module]:
     """Find all layers that can have adapters, by name and in the model's order.
 
-    Parameters
-    ----------
-    model : any torch module.
-    bypassed : modules whose forward the model does not call, see `FirstPass`; they are left out.
+    Args:
+        model: any torch module.
+        bypassed: modules whose forward the model does not call, see `FirstPass`; they are left out.
     """
     head = head_of(model)
     return {
@@ -122,19 +119,16 @@ def target_layers(
 ) -> dict[str, nn.Module]:
     """Find the layers that get adapters, by name and in the model's order.
 
-    Parameters
-    ----------
-    model : any torch module.
-    targets : suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``,
-        ``?`` and ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside
-        the model's blocks (all of them, if the model has no blocks). A target that names the
-        experts, such as ``experts.down_proj``, finds 3-D parameters too: each expert's matrix is
-        then its own layer, see `matrices_of`.
-    bypassed : see `adaptable_layers`.
+    Args:
+        model: any torch module.
+        targets: suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``, ``?`` and
+            ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside the model's blocks (all
+            of them, if the model has no blocks). A target that names the experts, such as ``experts.down_proj``, finds
+            3-D parameters too: each expert's matrix is then its own layer, see `matrices_of`.
+        bypassed: see `adaptable_layers`.
 
-    Raises
-    ------
-    ValueError : a target matches no layer, or the model has none.
+    Raises:
+        ValueError: a target matches no layer, or the model has none.
     """
     layers = adaptable_layers(model, bypassed)
     if targets is None:
@@ -249,10 +243,9 @@ class Coverage:
 def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     """Count a model's weights, adapted and left out.
 
-    Parameters
-    ----------
-    model : with all its weights.
-    layers : those that have adapters.
+    Args:
+        model: with all its weights.
+        layers: those that have adapters.
     """
     head = head_of(model)
     experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
@@ -276,11 +269,10 @@ def worded(
 ) -> str:
     """Describe what the lanes adapt, what they all leave out, and what received no gradient.
 
-    Parameters
-    ----------
-    whole : of the adapters of all lanes together.
-    by_targets : of the lanes by their targets.
-    without_gradient : layers whose adapters received no gradient in the first step; None before it.
+    Args:
+        whole: of the adapters of all lanes together.
+        by_targets: of the lanes by their targets.
+        without_gradient: layers whose adapters received no gradient in the first step; None before it.
     """
     alike = all(its == whole for its in by_targets.values())
     parts = [_alike(whole) if alike else _by_targets(by_targets)]

@@ -18,18 +18,16 @@ from olora_viz.lanes.lane import Lane
 class Dropout:
     """The dropout of one training step, of the lanes that are active in it; see `Lanes.some`.
 
-    A lane's masks depend on its seed, the step and the layer, and on the shape of its own batch,
-    never on the other lanes or the padding that they need, nor on the parts in which a batch is
-    computed.
+    A lane's masks depend on its seed, the step and the layer, and on the shape of its own batch, never on the other
+    lanes or the padding that they need, nor on the parts in which a batch is computed.
 
-    Parameters
-    ----------
-    lanes : the active ones, in order.
-    step : its number, and the index of the part of its batch.
-    shapes : rows and tokens of each lane's batch without the padding that other lanes need;
-        None if there is no such padding.
-    wholes : for each lane the rows of its batch before this part, and the rows and tokens of the
-        batch; None if it has one part.
+    Args:
+        lanes: the active ones, in order.
+        step: its number, and the index of the part of its batch.
+        shapes: rows and tokens of each lane's batch without the padding that other lanes need; None if there is no
+            such padding.
+        wholes: for each lane the rows of its batch before this part, and the rows and tokens of the batch; None if it
+            has one part.
     """
 
     lanes: tuple[Lane, ...]
@@ -40,14 +38,16 @@ class Dropout:
     def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor, ranks: Sequence[int]) -> Tensor:
         """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
 
-        Y already contains s B A X, so this equals PEFT: an adapter that reads dropout(X), on a base
-        that reads X. Other lanes are unchanged, bit for bit.
+        Y already contains s B A X, so this equals PEFT: an adapter that reads dropout(X), on a base that reads X.
+        Other lanes are unchanged, bit for bit.
 
-        Parameters
-        ----------
-        Y, X : output and input of a layer, (K·n, …, features).
-        A, B, s : (K, r, in), (K, out, r) and (K, 1, 1).
-        ranks : (K) of the lanes in this layer, 0 for a lane that leaves it out.
+        Args:
+            Y: output and input of a layer, (K·n, …, features).
+            X: see `Y`.
+            A: (K, r, in), (K, out, r) and (K, 1, 1).
+            B: see `A`.
+            s: see `A`.
+            ranks: (K) of the lanes in this layer, 0 for a lane that leaves it out.
         """
         found = [k for k, lane in enumerate(self.lanes) if lane.dropout and ranks[k]]
         if not found:
@@ -137,11 +137,11 @@ class LaneLinear(torch.autograd.Function):
 def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
     """Return Y_k + X_k ΔW_kᵀ for some lanes k; the others are unchanged, bit for bit.
 
-    Parameters
-    ----------
-    Y, X : output and input of a layer, (K·n, …, features).
-    A : (K, rows, in), whose first out rows are ΔW in the dense lanes.
-    dense : their indices.
+    Args:
+        Y: output and input of a layer, (K·n, …, features).
+        X: see `Y`.
+        A: (K, rows, in), whose first out rows are ΔW in the dense lanes.
+        dense: their indices.
     """
     its = torch.tensor(dense, device=X.device)
     update = A[:, : Y.shape[-1]].index_select(0, its).to(X.dtype)

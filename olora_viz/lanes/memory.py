@@ -27,8 +27,8 @@ PROBES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
 """The sizes of the tiny passes."""
 
 OVERHEAD = 1.6
-"""Memory that a pass takes at most, relative to its tensors: allocators keep some of what was
-freed, and operations have memory of their own. ``benchmarks/memory.py`` measures up to 1.5."""
+"""Memory that a pass takes at most, relative to its tensors: allocators keep some of what was freed, and operations
+have memory of their own. ``benchmarks/memory.py`` measures up to 1.5."""
 
 WINDOWS = 50
 """Parts in which passes of different numbers of operations are compared."""
@@ -43,9 +43,9 @@ _KNOWN: dict[Hashable, PassCost] = {}
 class PassCost:
     """The memory of one kind of pass, as a function of its size.
 
-    Every operation leaves alive a number of bytes that is a constant, plus one per token
-    (activations), per token and length (attention), and per supervised token (logits). Passes of
-    all sizes run the same operations, so a few tiny ones determine these numbers.
+    Every operation leaves alive a number of bytes that is a constant, plus one per token (activations), per token and
+    length (attention), and per supervised token (logits). Passes of all sizes run the same operations, so a few tiny
+    ones determine these numbers.
     """
 
     factors: np.ndarray
@@ -55,10 +55,9 @@ class PassCost:
     def of(cls, run: Callable[[Batch], object], model: nn.Module) -> PassCost:
         """Measure a pass.
 
-        Parameters
-        ----------
-        run : makes the pass over a batch, and keeps none of its tensors.
-        model : what it runs; the tiny batches are within its context.
+        Args:
+            run: makes the pass over a batch, and keeps none of its tensors.
+            model: what it runs; the tiny batches are within its context.
         """
         unit = max(2, min(PROBES[0].width, (context_of(model) or 2**31) // 3))
         sizes = [its._replace(width=its.width * unit // PROBES[0].width) for its in PROBES]
@@ -93,11 +92,10 @@ def known_cost(
 ) -> PassCost:
     """Return the cost of one lane's pass; each kind is measured once for each model and rank.
 
-    Parameters
-    ----------
-    kind : a name for `run`.
-    lanes : those on the model; None if there are none, to measure a lane of the plan's largest
-        rank or somewhat above it, or a dense lane if there is one.
+    Args:
+        kind: a name for `run`.
+        lanes: those on the model; None if there are none, to measure a lane of the plan's largest rank or somewhat
+            above it, or a dense lane if there is one.
     """
     rank = _measured_rank(plan) if lanes is None else plan.rank
     key = (kind, *_shape_of(plan), rank)
@@ -183,8 +181,8 @@ def _terms(size: Size) -> np.ndarray:
 def _metered(run: Callable[[Batch], object], model: nn.Module, size: Size) -> np.ndarray:
     """Return the bytes alive after each operation of a pass over a batch of one repeated token.
 
-    The router of a mixture of experts sends all of them the same way, so that passes of all sizes
-    run the same operations.
+    The router of a mixture of experts sends all of them the same way, so that passes of all sizes run the same
+    operations.
     """
     device = next(model.parameters()).device
     each = size.supervised // size.rows
@@ -208,27 +206,26 @@ ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
 """Maximum memory of a pass of several lanes in bytes, by device."""
 
 CACHED, BY_WEIGHTS = 2**28, 6
-"""Memory of a pass on a CPU, in bytes and as a multiple of the model's weights, the larger one: few
-lanes leave less for the caches to hold, many read the weights less often. Measured on glassllm,
-where passes of 60 lanes take a fifth longer than four of 15, and on SmolLM2, the other way round.
+"""Memory of a pass on a CPU, in bytes and as a multiple of the model's weights, the larger one: few lanes leave less
+for the caches to hold, many read the weights less often. Measured on glassllm, where passes of 60 lanes take a fifth
+longer than four of 15, and on SmolLM2, the other way round.
 """
 
 COPIES = 7
-"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update
-(if that is measured), and a temporary one."""
+"""Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update (if that is
+measured), and a temporary one."""
 
 
 def lane_groups(K: int, bytes_each: float, most: float) -> list[slice]:
     """Split K lanes into groups, as few and as even as memory allows.
 
-    The lanes share no parameters, so one pass per group gives the same result as one pass for all.
-    The groups depend on the set-up only, never on the free memory, so that a race is reproducible.
+    The lanes share no parameters, so one pass per group gives the same result as one pass for all. The groups depend
+    on the set-up only, never on the free memory, so that a race is reproducible.
 
-    Parameters
-    ----------
-    K : lanes.
-    bytes_each : of one lane in a pass, see `Footprint`.
-    most : bytes of one group; one lane may exceed them.
+    Args:
+        K: lanes.
+        bytes_each: of one lane in a pass, see `Footprint`.
+        most: bytes of one group; one lane may exceed them.
 
     >>> lane_groups(10, bytes_each=512 * 2**20, most=3 * 2**30)
     [slice(0, 5, None), slice(5, 10, None)]
@@ -260,14 +257,12 @@ def _pass_bytes(plan: AdapterPlan) -> float:
 def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:
     """Check that the lanes fit into memory; otherwise the system would kill the process.
 
-    Parameters
-    ----------
-    plan : the layers and lanes; its base model is called `name` in the message.
-    more : copies of the adapters that the race keeps.
+    Args:
+        plan: the layers and lanes; its base model is called `name` in the message.
+        more: copies of the adapters that the race keeps.
 
-    Raises
-    ------
-    ValueError : there is not enough free memory for adapters and optimizer.
+    Raises:
+        ValueError: there is not enough free memory for adapters and optimizer.
     """
     K, dense = len(plan.lanes), len(plan.dense)
     ranks = f" of rank up to {plan.rank}" if dense < K else ""

@@ -49,13 +49,11 @@ class _Kept:
 class LaneOptimizer:
     """The optimizer of K lanes; it moves `theta` in place.
 
-    Parameters
-    ----------
-    theta : (K, P), with its gradient at every step.
-    lanes : K, with their betas, weight decay, clipping and LoRA+ ratio.
-    sizes : numbers of columns of theta for each A and B, see `Lanes.sizes`.
-    frozen : (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all
-        are trained.
+    Args:
+        theta: (K, P), with its gradient at every step.
+        lanes: K, with their betas, weight decay, clipping and LoRA+ ratio.
+        sizes: numbers of columns of theta for each A and B, see `Lanes.sizes`.
+        frozen: (K, P), mask of frozen parameters, with zero gradient and no weight decay. None if all are trained.
     """
 
     def __init__(
@@ -93,16 +91,13 @@ class LaneOptimizer:
     def step(self, rates: np.ndarray, norms: Tensor, out: np.ndarray) -> np.ndarray:
         """Update the lanes that have not diverged.
 
-        Parameters
-        ----------
-        rates : (K,) learning rates of this step; with LoRA+ those of A.
-        norms : (K,) norms of the gradients.
-        out : (K,) the lanes that are not updated.
+        Args:
+            rates: (K,) learning rates of this step; with LoRA+ those of A.
+            norms: (K,) norms of the gradients.
+            out: (K,) the lanes that are not updated.
 
-        Returns
-        -------
-        (K,) the lanes whose update was not finite or close to overflow; their rows and moments are
-        restored.
+        Returns:
+            (K,) the lanes whose update was not finite or close to overflow; their rows and moments are restored.
         """
         assert self._theta.grad is not None
         gradient = self._theta.grad
@@ -148,8 +143,8 @@ class LaneOptimizer:
     def _may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
         """Find the lanes whose next update could overflow.
 
-        A bound on the largest entry of each row, updated from step to step, decides this without
-        reading theta. At reasonable learning rates there is no such lane, and nothing is copied.
+        A bound on the largest entry of each row, updated from step to step, decides this without reading theta. At
+        reasonable learning rates there is no such lane, and nothing is copied.
         """
 
         def ahead(largest: np.ndarray) -> np.ndarray:

@@ -22,9 +22,8 @@ from olora_viz.tasks.losses import context_of
 class EvalMode:
     """Keeps a model in eval mode, so without dropout, until it is closed.
 
-    Parameters
-    ----------
-    model : its modules may be in any mixture of modes.
+    Args:
+        model: its modules may be in any mixture of modes.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -49,16 +48,16 @@ class EvalMode:
 class Passes:
     """Makes the layers of a plan add the adapters of the active lanes, from `begin` to `end`.
 
-    Parameters
-    ----------
-    plan, layout : the layers, and where theta holds their A and B.
-    theta, start : (K, P), of `Lanes`.
+    Args:
+        plan: the layers, and where theta holds their A and B.
+        layout: see `plan`.
+        theta: (K, P), of `Lanes`.
+        start: see `theta`.
 
-    Attributes
-    ----------
-    rows : the active lanes; None for the base model alone.
-    now : (k, P), the rows of theta in the last forward pass, in its graph.
-    views : A and B of every layer in the last forward pass, views of `now`.
+    Attributes:
+        rows: the active lanes; None for the base model alone.
+        now: (k, P), the rows of theta in the last forward pass, in its graph.
+        views: A and B of every layer in the last forward pass, views of `now`.
     """
 
     def __init__(
@@ -84,9 +83,8 @@ class Passes:
     def begin(self) -> None:
         """Override the forward of the layers, and of the experts that they are part of.
 
-        Raises
-        ------
-        ValueError : one of them already has lanes.
+        Raises:
+            ValueError: one of them already has lanes.
         """
         layers = self._plan.layers
         restore = override(
@@ -170,8 +168,8 @@ class FirstPass:
 
     logits: Float[Tensor, "2 T V"]
     bypassed: frozenset[str]
-    """Names of the modules that were not called although their parent was: the model reads their
-    weights itself, like Mamba its ``dt_proj``, or does not use them."""
+    """Names of the modules that were not called although their parent was: the model reads their weights itself, like
+    Mamba its ``dt_proj``, or does not use them."""
 
     @property
     def is_causal(self) -> bool:
@@ -198,14 +196,12 @@ def logits_of(model: nn.Module, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V
 def first_pass(model: nn.Module, name: str) -> FirstPass:
     """Run a causal language model once, in its current mode.
 
-    Parameters
-    ----------
-    model : takes ``input_ids``.
-    name : of the model in messages.
+    Args:
+        model: takes ``input_ids``.
+        name: of the model in messages.
 
-    Raises
-    ------
-    ValueError : the forward pass fails, or the model is not causal.
+    Raises:
+        ValueError: the forward pass fails, or the model is not causal.
     """
     ids = sample(model).repeat(2, 1)
     vocabulary = len(model.get_input_embeddings().weight)  # pyrefly: ignore[not-callable]

@@ -46,22 +46,20 @@ FORMS = ("lora", "olora")
 def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
     """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
 
-    Parameters
-    ----------
-    lanes, k : the lane to write.
-    folder : written atomically; an existing adapter is replaced.
-    form : ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know
-        the initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰
-        is zero; the ΔW of full fine-tuning has the largest min(out, in) of its layers as its rank.
-        ``olora`` writes only A and B, of rank r, with ``init_lora_weights="olora"``; PEFT then
-        subtracts B⁰A⁰ from the base at load. Adapters on experts have the form of PEFT's
-        ``target_parameters``.
+    Args:
+        lanes: the lane to write.
+        k: see `lanes`.
+        folder: written atomically; an existing adapter is replaced.
+        form: ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know the
+            initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
+            full fine-tuning has the largest min(out, in) of its layers as its rank. ``olora`` writes only A and B, of
+            rank r, with ``init_lora_weights="olora"``; PEFT then subtracts B⁰A⁰ from the base at load. Adapters on
+            experts have the form of PEFT's ``target_parameters``.
 
-    Raises
-    ------
-    ValueError : an unknown form; a lane that does not exist or is not finite; form ``olora`` of a
-        lane with another initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is
-        wrong, or on experts, for which it has none.
+    Raises:
+        ValueError: an unknown form; a lane that does not exist or is not finite; form ``olora`` of a lane with another
+            initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is wrong, or on experts, for which it
+            has none.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     if form not in FORMS:
@@ -121,25 +119,22 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
 def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     """Attach an adapter from disk to its base model, as one lane.
 
-    Reads adapters of `write_peft`, and PEFT's LoRA adapters of any rank and alpha, also per layer
-    (``rank_pattern``, ``alpha_pattern``, rsLoRA), with any initialization that keeps the base
-    weights, and with OLoRA and exact PiSSA. Weights are read from safetensors only.
+    Reads adapters of `write_peft`, and PEFT's LoRA adapters of any rank and alpha, also per layer (``rank_pattern``,
+    ``alpha_pattern``, rsLoRA), with any initialization that keeps the base weights, and with OLoRA and exact PiSSA.
+    Weights are read from safetensors only.
 
-    Parameters
-    ----------
-    model : the base model; its weights stay as they are.
-    folder : with ``adapter_config.json`` and ``adapter_model.safetensors``.
+    Args:
+        model: the base model; its weights stay as they are.
+        folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
 
-    Returns
-    -------
-    Lanes
-        One lane on the model, whose alpha is its rank: each layer's scaling is in its B.
+    Returns:
+        Lanes
+            One lane on the model, whose alpha is its rank: each layer's scaling is in its B.
 
-    Raises
-    ------
-    ValueError : not an adapter; pickled weights; a layer that the model does not have or that has
-        another shape; an initialization that changed the base and cannot be recomputed; NaN or
-        infinity; tensors that no lane can hold, such as DoRA's or an embedding's.
+    Raises:
+        ValueError: not an adapter; pickled weights; a layer that the model does not have or that has another shape; an
+            initialization that changed the base and cannot be recomputed; NaN or infinity; tensors that no lane can
+            hold, such as DoRA's or an embedding's.
     """
     adapter = read_adapter(folder)
     if adapter.config.get("use_dora"):
@@ -160,8 +155,8 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
 def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return ΔW (out, in) as A (rank, in) and B (out, rank) with ΔW = B A.
 
-    One of them is the identity, of the smaller side of ΔW, padded with zeros: PEFT then needs one
-    rank alone for all layers.
+    One of them is the identity, of the smaller side of ΔW, padded with zeros: PEFT then needs one rank alone for all
+    layers.
     """
     (out, into), least = update.shape, min(update.shape)
     A, B = update.new_zeros(rank, into), update.new_zeros(out, rank)
@@ -185,16 +180,15 @@ def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -
 def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
 
-    Parameters
-    ----------
-    lanes, k : the lane to merge.
-    tokenizer : the base model's.
-    folder : written atomically.
+    Args:
+        lanes: the lane to merge.
+        k: see `lanes`.
+        tokenizer: the base model's.
+        folder: written atomically.
 
-    Raises
-    ------
-    ValueError : the lane does not exist or is not finite.
-    OSError : the folder cannot be written, for instance on a full disk.
+    Raises:
+        ValueError: the lane does not exist or is not finite.
+        OSError: the folder cannot be written, for instance on a full disk.
     """
     merged: Any = lanes.merge(k)
     layers = named_layers(merged)
@@ -283,13 +277,13 @@ class _RefusedError(Exception):
 def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     """Load lane k's adapter again, with PEFT if it is installed, and compare logits.
 
-    The loaded model shares the weights that the adapter does not change with the base model, so
-    little memory is needed.
+    The loaded model shares the weights that the adapter does not change with the base model, so little memory is
+    needed.
 
-    Parameters
-    ----------
-    lanes, k : the lane, on a language model.
-    folder : written by `write_peft`.
+    Args:
+        lanes: the lane, on a language model.
+        k: see `lanes`.
+        folder: written by `write_peft`.
     """
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"

@@ -22,24 +22,22 @@ from olora_viz.machine.process import Progress
 from olora_viz.machine.text import listed
 
 Factors = tuple[Tensor, Tensor]
-"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane
-out if that is more."""
+"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane out if that is
+more."""
 
 
 class Layout:
     """The columns of theta (K, P): the flattened A, then B, of one layer after the other.
 
-    Parameters
-    ----------
-    shapes : (out, in) of each layer, in the model's order.
-    ranks : the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has
-        room for the largest rank; smaller ones are padded with zeros.
-    dense : the lanes whose B is the identity, for which there is no room; their A is (out, in).
+    Args:
+        shapes: (out, in) of each layer, in the model's order.
+        ranks: the rank of every lane in each layer, 0 for a lane without an adapter there. A layer has room for the
+            largest rank; smaller ones are padded with zeros.
+        dense: the lanes whose B is the identity, for which there is no room; their A is (out, in).
 
-    Attributes
-    ----------
-    layers : the names of the layers.
-    sizes : (2L) numbers of columns of each A and B.
+    Attributes:
+        layers: the names of the layers.
+        sizes: (2L) numbers of columns of each A and B.
     """
 
     def __init__(
@@ -62,9 +60,8 @@ class Layout:
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the shapes of a layer's A and B as theta holds them, each with its largest rank.
 
-        Raises
-        ------
-        ValueError : the layer has no adapter.
+        Raises:
+            ValueError: the layer has no adapter.
         """
         if layer not in self._shapes:
             raise ValueError(f"no adapter on layer {layer!r}; choose from {listed(self.layers)}")
@@ -244,9 +241,8 @@ class AdapterPlan:
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
         """Return the layers of some other lanes, whose targets are among those of these lanes.
 
-        Raises
-        ------
-        ValueError : no lane or too many, a rank above min(out, in) of a layer, dropout on experts.
+        Raises:
+            ValueError: no lane or too many, a rank above min(out, in) of a layer, dropout on experts.
         """
         check_count(len(lanes))
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
@@ -266,9 +262,8 @@ class AdapterPlan:
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:
         """Raise if an initialization lacks the calibration data that it needs.
 
-        Raises
-        ------
-        ValueError : a lane starts from calibration data that a layer does not have.
+        Raises:
+            ValueError: a lane starts from calibration data that a layer does not have.
         """
         for k in self._informed:
             if not calibration.keys() >= set(self.layers_of(k)):
@@ -280,16 +275,15 @@ def plan_adapters(
 ) -> AdapterPlan:
     """Resolve which lanes adapt which layers, and check that all lanes can start there.
 
-    Parameters
-    ----------
-    model, lanes : of `attach`.
-    targets : of `attach`, for the lanes without their own targets.
-    bypassed : layers that get no adapters, see `target_layers`.
+    Args:
+        model: of `attach`.
+        lanes: see `model`.
+        targets: of `attach`, for the lanes without their own targets.
+        bypassed: layers that get no adapters, see `target_layers`.
 
-    Raises
-    ------
-    ValueError : no lane or too many, a target that matches nothing, a rank above min(out, in) of a
-        layer, a weight that is not finite.
+    Raises:
+        ValueError: no lane or too many, a target that matches nothing, a rank above min(out, in) of a layer, a weight
+            that is not finite.
     """
     chosen = {
         its: target_layers(model, targets if its is None else its, bypassed)
@@ -318,9 +312,8 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
 def start_from(calibration: Mapping[str, Calibration], kept: Keep | None = None) -> StartOf:
     """Return `start_of` with each layer's own calibration, if there is one.
 
-    Parameters
-    ----------
-    kept : keeps the starts that depend on the weight alone, such as those from its SVD.
+    Args:
+        kept: keeps the starts that depend on the weight alone, such as those from its SVD.
     """
 
     def made(name: str, W: Tensor, lane: Lane) -> Start:

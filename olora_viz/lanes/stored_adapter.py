@@ -25,9 +25,8 @@ INNER = ".base_layer"
 def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
     """Stack the factors of experts as PEFT stores them, by the name of the wrapper.
 
-    Parameters
-    ----------
-    factors : of every matrix of some 3-D parameters, by the layer's name and in order.
+    Args:
+        factors: of every matrix of some 3-D parameters, by the layer's name and in order.
     """
     experts: dict[str, list[Start]] = {}
     for name, its in factors.items():
@@ -45,16 +44,14 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
 def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]) -> dict[str, Start]:
     """Return the factors of an adapter by layer, with those of experts separated.
 
-    Parameters
-    ----------
-    model : the base.
-    factors : as PEFT names them.
-    config : of the adapter.
+    Args:
+        model: the base.
+        factors: as PEFT names them.
+        config: of the adapter.
 
-    Raises
-    ------
-    ValueError : the adapter targets a parameter that does not hold experts, or its rank is not the
-        same for every expert.
+    Raises:
+        ValueError: the adapter targets a parameter that does not hold experts, or its rank is not the same for every
+            expert.
     """
     wanted = tuple(f".{name}" for name in config.get("target_parameters") or ())
     experts = {target_name(*item) for item in expert_layers(model).items()}
@@ -98,8 +95,8 @@ MAGNITUDE = "lora_magnitude_vector"
 """PEFT's name of DoRA's m."""
 
 BASE_UNCHANGED = ("true", "false", "none", "gaussian", "orthogonal", "eva", "mica")
-"""PEFT's initializations that keep the base weights. OLoRA and exact PiSSA subtract a product that
-can be recomputed from the base; all others subtract one that depends on random numbers or data."""
+"""PEFT's initializations that keep the base weights. OLoRA and exact PiSSA subtract a product that can be recomputed
+from the base; all others subtract one that depends on random numbers or data."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,9 @@ class StoredAdapter:
     def on(self, model: nn.Module) -> dict[str, AdaptedLayer]:
         """Fit the adapter to its base model, by layer and in the model's order.
 
-        Raises
-        ------
-        ValueError : a layer that the model does not have, that has another shape, or whose weight
-            is not finite; a rank other than that of the config.
+        Raises:
+            ValueError: a layer that the model does not have, that has another shape, or whose weight is not finite; a
+                rank other than that of the config.
         """
         factors = unstacked(model, self.factors, self.config)
         modules = named_layers(model)
@@ -193,10 +189,9 @@ class AdaptedLayer:
 def read_adapter(folder: str | Path) -> StoredAdapter:
     """Read an adapter and check all that can be checked without its base model.
 
-    Raises
-    ------
-    ValueError : not a LoRA or DoRA adapter; pickled weights; an initialization that changed the
-        base and cannot be recomputed; a tensor that is not finite, or not of its kind or shape.
+    Raises:
+        ValueError: not a LoRA or DoRA adapter; pickled weights; an initialization that changed the base and cannot be
+            recomputed; a tensor that is not finite, or not of its kind or shape.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -239,10 +234,9 @@ def read_adapter(folder: str | Path) -> StoredAdapter:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read and check an adapter's ``adapter_config.json``.
 
-    Raises
-    ------
-    ValueError : the folder is not an adapter, not of the type LORA, or has no safetensors; a value
-        is of another kind.
+    Raises:
+        ValueError: the folder is not an adapter, not of the type LORA, or has no safetensors; a value is of another
+            kind.
     """
     path = folder / CONFIG
     if not path.is_file():

@@ -31,9 +31,8 @@ GAP = 1.2
 def picture(lesson: Lesson, r: int = 2) -> Figure:
     """Draw the picture of a lesson.
 
-    Parameters
-    ----------
-    r : rank of the QR picture.
+    Args:
+        r: rank of the QR picture.
     """
     if lesson.picture == "qr":
         return qr_figure(example_matrix(), r)
@@ -59,14 +58,12 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     """Draw W, its thin QR of rank r and the residual.
 
-    Parameters
-    ----------
-    W : (out, in)
-    r : 1 ≤ r ≤ min(out, in)
+    Args:
+        W: (out, in)
+        r: 1 ≤ r ≤ min(out, in)
 
-    Raises
-    ------
-    ValueError : if the rank exceeds min(out, in).
+    Raises:
+        ValueError: if the rank exceeds min(out, in).
     """
     start = olora(W, r)
     kept = start.B @ start.A

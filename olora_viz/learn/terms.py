@@ -142,10 +142,9 @@ def slug(word: str) -> str:
 def term(word: str, shown: str = "") -> Markup:
     """Return the button of a term.
 
-    Parameters
-    ----------
-    word : of the glossary.
-    shown : the button's text, by default the word.
+    Args:
+        word: of the glossary.
+        shown: the button's text, by default the word.
 
     >>> term("rank")
     Markup('<button type="button" class="term" data-term="rank">rank</button>')

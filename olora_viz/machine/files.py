@@ -40,9 +40,8 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write a safetensors file atomically.
 
-    Raises
-    ------
-    OSError : the file cannot be written, for instance on a full disk; an older file is kept.
+    Raises:
+        OSError: the file cannot be written, for instance on a full disk; an older file is kept.
     """
     # safetensors writes to a file of its own beside its target, which a kill would leave behind.
     made = path.with_name(f".{path.name}.partial")
@@ -80,10 +79,9 @@ def write_archive(path: Path, contents: Mapping[str, Path | str]) -> None:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file.
 
-    Raises
-    ------
-    ValueError : the file is empty, truncated or not a safetensors file.
-    OSError : the file does not exist or cannot be read.
+    Raises:
+        ValueError: the file is empty, truncated or not a safetensors file.
+        OSError: the file does not exist or cannot be read.
     """
     _check_file(path)
     try:
@@ -95,10 +93,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def check_tensors(path: Path) -> None:
     """Check that a safetensors file is whole, by its header alone.
 
-    Raises
-    ------
-    ValueError : the file is empty, truncated or not a safetensors file.
-    OSError : the file does not exist or cannot be read.
+    Raises:
+        ValueError: the file is empty, truncated or not a safetensors file.
+        OSError: the file does not exist or cannot be read.
     """
     _check_file(path)
     try:
@@ -117,10 +114,9 @@ def _check_file(path: Path) -> None:
 def read_json_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
-    Raises
-    ------
-    ValueError : the file is not JSON, or not a JSON object.
-    OSError : the file does not exist or cannot be read.
+    Raises:
+        ValueError: the file is not JSON, or not a JSON object.
+        OSError: the file does not exist or cannot be read.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -159,12 +155,11 @@ def folder_size(folder: Path) -> int:
 def locked(path: Path) -> Generator[None]:
     """Hold a lock, after the other processes that hold it; the system frees it when one dies.
 
-    Processes on other machines of a shared disk wait as well, if its file system has locks; without
-    locks nobody waits.
+    Processes on other machines of a shared disk wait as well, if its file system has locks; without locks nobody
+    waits.
 
-    Parameters
-    ----------
-    path : a file for the lock, made if it does not exist.
+    Args:
+        path: a file for the lock, made if it does not exist.
     """
     with path.open("a") as file:
         if fcntl is not None:
@@ -181,9 +176,8 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     working directory of a process; its largest file, which no reader can do without, comes last.
     A folder with contents is replaced as a whole: killed at any moment, it is whole or missing.
 
-    Raises
-    ------
-    OSError : the folder cannot be written, for instance on a full disk; an older folder is kept.
+    Raises:
+        OSError: the folder cannot be written, for instance on a full disk; an older folder is kept.
     """
     is_empty = folder.is_dir() and is_free(folder)
     made = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
@@ -212,9 +206,8 @@ def atomic_folder(folder: Path) -> Generator[Path]:
 def _share(folder: Path) -> None:
     """Give the files of a folder that this process made the folder's own permissions.
 
-    Libraries such as safetensors write them by way of temporary files, which only their owner can
-    read. The folder's permissions are those that the umask leaves, which nobody can read without
-    setting it for all threads.
+    Libraries such as safetensors write them by way of temporary files, which only their owner can read. The folder's
+    permissions are those that the umask leaves, which nobody can read without setting it for all threads.
     """
     mode = folder.stat().st_mode & 0o666
     for file in filter(Path.is_file, folder.rglob("*")):
@@ -241,18 +234,15 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def cache_folder() -> Path:
     """Return the cache folder; create it if it does not exist.
 
-    The folder is ``OLORA_VIZ_CACHE`` if that variable is set, otherwise ``olora_viz`` under
-    ``XDG_CACHE_HOME`` or ``~/.cache``.
+    The folder is ``OLORA_VIZ_CACHE`` if that variable is set, otherwise ``olora_viz`` under ``XDG_CACHE_HOME`` or
+    ``~/.cache``.
 
-    Returns
-    -------
-    Path
-        An existing, writable folder.
+    Returns:
+        Path
+            An existing, writable folder.
 
-    Raises
-    ------
-    ValueError
-        If the folder cannot be created or written to.
+    Raises:
+        ValueError: if the folder cannot be created or written to.
     """
     chosen = os.environ.get("OLORA_VIZ_CACHE", "").strip()
     base = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
@@ -299,10 +289,9 @@ SPARE = 256 * 2**20
 class DiskFullError(ValueError):
     """The disk has less room than is needed.
 
-    Parameters
-    ----------
-    sentence : the message.
-    needed : bytes.
+    Args:
+        sentence: the message.
+        needed: bytes.
     """
 
     def __init__(self, sentence: str, needed: int = 0) -> None:
@@ -337,16 +326,13 @@ def has_room(folder: Path, needed: int = 0) -> bool:
 def check_free_disk(folder: Path, needed: int, what: str) -> None:
     """Check that the disk has enough free space.
 
-    Parameters
-    ----------
-    folder : a folder; it need not exist yet.
-    needed : bytes.
-    what : subject of the error message.
+    Args:
+        folder: a folder; it need not exist yet.
+        needed: bytes.
+        what: subject of the error message.
 
-    Raises
-    ------
-    DiskFullError
-        If fewer than ``needed`` bytes are free.
+    Raises:
+        DiskFullError: if fewer than ``needed`` bytes are free.
     """
     free = free_disk(folder)
     if free < needed:
@@ -371,14 +357,12 @@ LOCK = "in-use.lock"
 def temporary_folder(owner: object, kind: str = "") -> tuple[Path, Callable[[], Any]]:
     """Make a temporary folder, after deleting those of processes that have ended.
 
-    Parameters
-    ----------
-    owner : the folder is deleted with this object, at the latest at the end of the process.
-    kind : a word for its name.
+    Args:
+        owner: the folder is deleted with this object, at the latest at the end of the process.
+        kind: a word for its name.
 
-    Returns
-    -------
-    The folder, and a function that deletes it.
+    Returns:
+        The folder, and a function that deletes it.
     """
     clear_dead(Path(tempfile.gettempdir()))
     while True:
@@ -403,10 +387,9 @@ def delete_with(owner: object, folder: Path) -> Callable[[], Any]:
 def lock_folder(folder: Path) -> int:
     """Lock a folder for this process; return the file that holds the lock until it is closed.
 
-    Raises
-    ------
-    BlockingIOError : another process has it.
-    OSError : it cannot be written.
+    Raises:
+        BlockingIOError: another process has it.
+        OSError: it cannot be written.
     """
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -26,23 +26,18 @@ DEVICES = ("auto", "cpu", "cuda")
 def resolve_device(name: str = "auto") -> torch.device:
     """Return the device of a name and check that it is available.
 
-    Parameters
-    ----------
-    name : "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
+    Args:
+        name: "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
 
-    Returns
-    -------
-    torch.device
+    Returns:
+        torch.device
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or is "cuda" on a machine without CUDA.
+    Raises:
+        ValueError: if the name is unknown, or is "cuda" on a machine without CUDA.
 
-    Examples
-    --------
-    >>> resolve_device("cpu")
-    device(type='cpu')
+    Examples:
+        >>> resolve_device("cpu")
+        device(type='cpu')
     """
     if name not in DEVICES:
         raise ValueError(unknown("device", name, DEVICES))
@@ -58,25 +53,19 @@ def resolve_device(name: str = "auto") -> torch.device:
 def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     """Return the dtype of the frozen base weights for a name.
 
-    Parameters
-    ----------
-    name : "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a
-        CPU.
-    device : the device of the weights.
+    Args:
+        name: "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a CPU.
+        device: the device of the weights.
 
-    Returns
-    -------
-    torch.dtype
+    Returns:
+        torch.dtype
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
+    Raises:
+        ValueError: if the name is unknown.
 
-    Examples
-    --------
-    >>> resolve_dtype("auto", "cpu")
-    torch.float32
+    Examples:
+        >>> resolve_dtype("auto", "cpu")
+        torch.float32
     """
     if name == "auto":
         return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
@@ -99,21 +88,18 @@ class Meter(TorchDispatchMode):
 
     Memory that an operation allocates and frees internally is not counted.
 
-    Parameters
-    ----------
-    known : existing tensors, such as a model's weights, which are not counted.
+    Args:
+        known: existing tensors, such as a model's weights, which are not counted.
 
-    Attributes
-    ----------
-    live : the bytes of live tensors after each operation, in order.
+    Attributes:
+        live: the bytes of live tensors after each operation, in order.
 
-    Examples
-    --------
-    >>> with Meter() as meter:
-    ...     x = torch.ones(10)
-    ...     y = (2 * x).double().sum()
-    >>> meter.live
-    [40, 80, 160, 128]
+    Examples:
+        >>> with Meter() as meter:
+        ...     x = torch.ones(10)
+        ...     y = (2 * x).double().sum()
+        >>> meter.live
+        [40, 80, 160, 128]
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
@@ -173,17 +159,14 @@ def _number(path: str) -> int | None:
 def available_memory(device: torch.device) -> int | None:
     """Return the free memory of a device in bytes.
 
-    On a CPU this is the smaller of the system's available memory and what the container's limit
-    leaves (cgroup v2).
+    On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2).
 
-    Parameters
-    ----------
-    device : a CPU or CUDA device.
+    Args:
+        device: a CPU or CUDA device.
 
-    Returns
-    -------
-    int or None
-        None if the system does not report it.
+    Returns:
+        int or None
+            None if the system does not report it.
     """
     if device.type == "cuda":
         try:
@@ -200,14 +183,12 @@ def available_memory(device: torch.device) -> int | None:
 def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int | None:
     """Return the memory that one pass may use, in bytes.
 
-    This is half of the device's memory (of the container's limit, if that is smaller), or what
-    `LIMIT` says. It does not depend on what is free at the moment, so that a machine always splits
-    the same set-up in the same way.
+    This is half of the device's memory (of the container's limit, if that is smaller), or what `LIMIT` says. It does
+    not depend on what is free at the moment, so that a machine always splits the same set-up in the same way.
 
-    Returns
-    -------
-    int or None
-        None if the system does not report its memory.
+    Returns:
+        int or None
+            None if the system does not report its memory.
 
     >>> pass_limit(torch.device("cpu"), {"OLORA_VIZ_PASS_MIB": "2"})
     2097152
@@ -254,10 +235,9 @@ class Memory(NamedTuple):
 def memory_of(device: torch.device) -> Memory | None:
     """Return the memory that this process uses, of CUDA's or of the system's, within microseconds.
 
-    Returns
-    -------
-    Memory or None
-        None if the system does not report it.
+    Returns:
+        Memory or None
+            None if the system does not report it.
     """
     if device.type == "cuda":
         return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
@@ -284,19 +264,15 @@ def _of_system(name: str) -> int | None:
 def check_memory(needed: int, device: torch.device, what: str) -> None:
     """Check that the device has enough free memory.
 
-    Without this check the operating system would kill the process, and with it the page of every
-    other visitor.
+    Without this check the operating system would kill the process, and with it the page of every other visitor.
 
-    Parameters
-    ----------
-    needed : bytes.
-    device : the device to allocate on.
-    what : subject of the error message.
+    Args:
+        needed: bytes.
+        device: the device to allocate on.
+        what: subject of the error message.
 
-    Raises
-    ------
-    ValueError
-        If less than ``needed`` is free.
+    Raises:
+        ValueError: if less than ``needed`` is free.
     """
     free = available_memory(device)
     if free is not None and needed > free:
@@ -315,8 +291,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
-"""glibc's options: the maximum number of arenas, the size from which a block is mapped by itself,
-and the free memory at the end of the heap from which it is returned; see ``man mallopt``."""
+"""glibc's options: the maximum number of arenas, the size from which a block is mapped by itself, and the free memory
+at the end of the heap from which it is returned; see ``man mallopt``."""
 
 
 @cache
@@ -331,8 +307,8 @@ def _library() -> Any:
 def share_arenas(most: int = 2) -> None:
     """Let all threads allocate from a few arenas, where the C library is glibc.
 
-    By default glibc makes up to eight arenas per core, and memory that was freed in one is not
-    reused by threads of another. Python's threads rarely allocate at the same time.
+    By default glibc makes up to eight arenas per core, and memory that was freed in one is not reused by threads of
+    another. Python's threads rarely allocate at the same time.
     """
     mallopt = getattr(_library(), "mallopt", None)
     if mallopt is not None:
@@ -342,9 +318,9 @@ def share_arenas(most: int = 2) -> None:
 def keep_freed() -> None:
     """Keep freed memory for later blocks of this process, where the C library is glibc.
 
-    By default a large block is mapped when it is allocated and unmapped when it is freed, and the
-    system fills its pages with zeros each time: 12% of the time of a race with 64 lanes on
-    glassllm. For processes that only train; a server would keep the memory of its largest race.
+    By default a large block is mapped when it is allocated and unmapped when it is freed, and the system fills its
+    pages with zeros each time: 12% of the time of a race with 64 lanes on glassllm. For processes that only train; a
+    server would keep the memory of its largest race.
     """
     mallopt = getattr(_library(), "mallopt", None)
     if mallopt is not None:

@@ -48,9 +48,8 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
 
     `ask` runs in a daemon thread, which is abandoned when the time is up.
 
-    Raises
-    ------
-    TimeoutError : `ask` did not return within `seconds`. Errors of `ask` itself are re-raised.
+    Raises:
+        TimeoutError: `ask` did not return within `seconds`. Errors of `ask` itself are re-raised.
 
     >>> within(1.0, lambda: 6 * 7)
     42
@@ -78,9 +77,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class _Closing:
     """Handler that calls `close` at the first signal, and raises `KeyboardInterrupt` at the next.
 
-    Parameters
-    ----------
-    close, then : see `on_interruption`.
+    Args:
+        close: see `on_interruption`.
+        then: see `close`.
     """
 
     def __init__(self, close: Callable[[], None], then: str = "") -> None:
@@ -99,10 +98,9 @@ class _Closing:
 def on_interruption(close: Callable[[], None], then: str = "") -> Generator[None]:
     """Call `close` at the first Ctrl-C or SIGTERM; raise `KeyboardInterrupt` at the next.
 
-    Parameters
-    ----------
-    close : called from the signal handler, at any point of the program: it should only set a flag.
-    then : what takes time afterwards, in words that follow.
+    Args:
+        close: called from the signal handler, at any point of the program: it should only set a flag.
+        then: what takes time afterwards, in words that follow.
     """
     handler = _Closing(close, then)
     before = {number: signal.signal(number, handler) for number in SIGNALS}
@@ -116,13 +114,12 @@ def on_interruption(close: Callable[[], None], then: str = "") -> Generator[None
 class HeldInterrupt:
     """A context that a Ctrl-C, or an interrupt of the kernel, does not leave halfway.
 
-    The first one is kept in `interrupt`; the second one acts at once. Nothing changes outside of
-    the main thread, which receives no signals, or where `on_interruption` is in charge.
+    The first one is kept in `interrupt`; the second one acts at once. Nothing changes outside of the main thread,
+    which receives no signals, or where `on_interruption` is in charge.
 
-    Attributes
-    ----------
-    interrupt : does what the interrupt would have done, such as raise `KeyboardInterrupt`; None if
-        there was none. It is called automatically if the context ends with an error.
+    Attributes:
+        interrupt: does what the interrupt would have done, such as raise `KeyboardInterrupt`; None if there was none.
+            It is called automatically if the context ends with an error.
     """
 
     def __init__(self) -> None:
@@ -182,9 +179,8 @@ class StoppedEarlyError(Exception):
 class OfLongWork:
     """Progress of work that may be over at once, and then is not reported at all.
 
-    Parameters
-    ----------
-    progress : called with the rest, a few times a second; None for nobody.
+    Args:
+        progress: called with the rest, a few times a second; None for nobody.
     """
 
     def __init__(self, progress: Progress | None) -> None:
@@ -205,14 +201,12 @@ class OfLongWork:
 def reporting(progress: Progress | None) -> Generator[Progress]:
     """Show a bar on standard error while the block runs, and call `progress` as well.
 
-    Parameters
-    ----------
-    progress : the caller's callback, or None.
+    Args:
+        progress: the caller's callback, or None.
 
-    Yields
-    ------
-    Progress
-        A callback that updates both.
+    Yields:
+        Progress
+            A callback that updates both.
     """
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True) as bar:
@@ -230,10 +224,10 @@ def reporting(progress: Progress | None) -> Generator[Progress]:
 class Stages:
     """Reports the progress of each stage as progress of the whole.
 
-    Parameters
-    ----------
-    progress : of the whole, or None.
-    done, total : stages that are done already, and their number in all.
+    Args:
+        progress: of the whole, or None.
+        done: stages that are done already, and their number in all.
+        total: see `done`.
     """
 
     def __init__(self, progress: Progress | None, done: int, total: int) -> None:
@@ -277,10 +271,9 @@ class LiveOutput:
     def show(self, make: Callable[[], Bundle], *, at_once: bool = False) -> None:
         """Show a content in place of the one before, unless that is too recent.
 
-        Parameters
-        ----------
-        make : returns the content; called only if it is shown.
-        at_once : show it in any case.
+        Args:
+            make: returns the content; called only if it is shown.
+            at_once: show it in any case.
         """
         began = time.monotonic()
         if at_once or began >= self._next:

@@ -45,10 +45,9 @@ WIDTH = 400
 def listed(names: Iterable[str], most: int | None = None) -> str:
     """Return names with commas between them, and the number of those that are left out.
 
-    Parameters
-    ----------
-    names : in order.
-    most : maximum number of names; None for as many as `WIDTH` characters hold.
+    Args:
+        names: in order.
+        most: maximum number of names; None for as many as `WIDTH` characters hold.
 
     >>> listed(["q_proj", "k_proj"]), listed("abcde", 3)
     ('q_proj, k_proj', 'a, b, c and 2 more')
@@ -79,10 +78,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """Return the exponential moving average over the steps, s ← w s + (1 − w) v, lane by lane.
 
-    Parameters
-    ----------
-    values : (N, K); after a NaN, the rest of the lane is NaN.
-    weight : w, the share of the past, in [0, 1).
+    Args:
+        values: (N, K); after a NaN, the rest of the lane is NaN.
+        weight: w, the share of the past, in [0, 1).
     """
     out = np.array(values, dtype=float)
     for n in range(1, len(out)):
@@ -272,9 +270,8 @@ class Problems:
     def report(self) -> None:
         """Raise all that was found, if anything.
 
-        Raises
-        ------
-        ValueError : the sentences, with semicolons between them.
+        Raises:
+            ValueError: the sentences, with semicolons between them.
         """
         if self.found:
             told, more = self.found[:MOST_PROBLEMS], len(self.found) - MOST_PROBLEMS
@@ -284,9 +281,8 @@ class Problems:
 def positive_number(what: str, value: Any, zero: bool = False) -> float:
     """Return a positive number, or 0 if that is allowed.
 
-    Raises
-    ------
-    ValueError : it is not one.
+    Raises:
+        ValueError: it is not one.
     """
     read = _float(value)
     if zero and not 0 <= read < math.inf:
@@ -299,9 +295,8 @@ def positive_number(what: str, value: Any, zero: bool = False) -> float:
 def whole(what: str, value: Any, least: int, most: int) -> int:
     """Return a whole number from `least` to `most`.
 
-    Raises
-    ------
-    ValueError : it is not one.
+    Raises:
+        ValueError: it is not one.
     """
     read = _float(value)
     if not read.is_integer() or not least <= read <= most:
@@ -312,9 +307,8 @@ def whole(what: str, value: Any, least: int, most: int) -> int:
 def check_whole(what: str, value: Any, least: int) -> None:
     """Check that a value of Python is a whole number, and no text of one.
 
-    Raises
-    ------
-    ValueError : it is none, below `least` or above `MOST_WHOLE`.
+    Raises:
+        ValueError: it is none, below `least` or above `MOST_WHOLE`.
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or not least <= value <= MOST_WHOLE:
@@ -364,12 +358,11 @@ HEAD, CELL = Markup("<th>{}</th>"), Markup("<td>{}</td>")
 class Catalogue(dict[str, V]):
     """A table of entries by name, which lists them and suggests names for a mistyped one.
 
-    Parameters
-    ----------
-    kind : what an entry is, in the singular.
-    entries : values with the attributes `columns`.
-    columns : the attributes that a notebook shows; the first one is the key.
-    words : the attribute that a terminal shows.
+    Args:
+        kind: what an entry is, in the singular.
+        entries: values with the attributes `columns`.
+        columns: the attributes that a notebook shows; the first one is the key.
+        words: the attribute that a terminal shows.
 
     >>> Catalogue("model", [np.dtype("int8"), np.dtype("float16")], ["name", "itemsize"], "kind")
     2 models:
@@ -473,9 +466,8 @@ def _few(values: Sequence[object] | np.ndarray) -> str:
 def lane_table(columns: Mapping[str, np.ndarray], caption: str) -> Markup:
     """Return a table with a row for each of K lanes.
 
-    Parameters
-    ----------
-    columns : arrays (K,) by name.
+    Args:
+        columns: arrays (K,) by name.
     """
     K = len(next(iter(columns.values())))
     rows = [[f"lane {k + 1}", *(brief(values[k]) for values in columns.values())] for k in range(K)]

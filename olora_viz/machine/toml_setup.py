@@ -64,14 +64,12 @@ class TomlSetup:
     def read(cls, path: Path, kinds: Mapping[str, Kind]) -> TomlSetup:
         """Read a file.
 
-        Parameters
-        ----------
-        kinds : of the keys that it may have.
+        Args:
+            kinds: of the keys that it may have.
 
-        Raises
-        ------
-        ValueError : it is no TOML, sets nothing, or has an unknown key or a value of another kind.
-        OSError : it cannot be read.
+        Raises:
+            ValueError: it is no TOML, sets nothing, or has an unknown key or a value of another kind.
+            OSError: it cannot be read.
         """
         name = repr(str(path))
         if path.is_dir():
@@ -112,9 +110,8 @@ class TomlSetup:
     def line(self, key: str, number: int = 1) -> str:
         """Return where a key is set: ``line 3 of 'file'``.
 
-        Parameters
-        ----------
-        number : of the table, 1 for the first, if the key has several.
+        Args:
+            number: of the table, 1 for the first, if the key has several.
         """
         found = [
             at
@@ -127,9 +124,8 @@ class TomlSetup:
     def naming_lines(self, instead: Collection[str] = ()) -> Generator[None]:
         """Name the line, or else the file, in errors about the values.
 
-        Parameters
-        ----------
-        instead : the settings that do not come from the file.
+        Args:
+            instead: the settings that do not come from the file.
         """
         try:
             yield
@@ -148,9 +144,8 @@ class TomlSetup:
 def _of_kind(key: str, value: Any, kind: Kind) -> Any:
     """Return a value of TOML as a set-up has it.
 
-    Raises
-    ------
-    ValueError : it is of another kind.
+    Raises:
+        ValueError: it is of another kind.
     """
     if not kind.is_list:
         if not _fits(value, kind.of):

@@ -44,9 +44,8 @@ class Project(Protocol):
     def start(self, name: str, group: str, config: dict[str, Any], again: bool) -> TrackedRun:
         """Start a run.
 
-        Parameters
-        ----------
-        again : whether to continue the one of that name, if there is one.
+        Args:
+            again: whether to continue the one of that name, if there is one.
         """
         ...
 
@@ -54,15 +53,13 @@ class Project(Protocol):
 class Tracker:
     """Reports to one tracker; if that fails it is said once, and nothing more is reported.
 
-    Parameters
-    ----------
-    name : a key of `TRACKERS`.
-    folder : of what is reported; the project is called like it.
-    say : called with what the user should know.
+    Args:
+        name: a key of `TRACKERS`.
+        folder: of what is reported; the project is called like it.
+        say: called with what the user should know.
 
-    Raises
-    ------
-    ValueError : the name is unknown, or the tracker is not installed or set up.
+    Raises:
+        ValueError: the name is unknown, or the tracker is not installed or set up.
     """
 
     def __init__(self, name: str, folder: Path, say: Callable[[str], object]) -> None:
@@ -163,9 +160,8 @@ class _Wandb:
     def _checked_mode(self) -> Any:
         """Return the mode that is set, else offline if there is no API key.
 
-        Raises
-        ------
-        ValueError : nothing would be reported.
+        Raises:
+            ValueError: nothing would be reported.
         """
         mode = self._wandb.setup(settings=self._settings).settings.mode
         if mode == "disabled":

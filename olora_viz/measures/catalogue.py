@@ -39,34 +39,30 @@ def register_measure(measure: Measure) -> Measure:
 
     Results are in ``step.measures[key]``, JSON lines, tables and run folders, and on the page.
 
-    Parameters
-    ----------
-    measure : its `compute` is called with the `Race` and returns (K,), NaN for missing values. It
-        may read ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` holds the
-        encoded held-out examples, and ``data.evaluate(K)`` evaluates all lanes on them.
+    Args:
+        measure: its `compute` is called with the `Race` and returns (K,), NaN for missing values. It may read
+            ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` holds the encoded held-out examples,
+            and ``data.evaluate(K)`` evaluates all lanes on them.
 
-    Returns
-    -------
-    Measure
-        The registered measurement.
+    Returns:
+        Measure
+            The registered measurement.
 
-    Raises
-    ------
-    ValueError : the key is not an identifier or is taken, or the scale or interval is unknown.
+    Raises:
+        ValueError: the key is not an identifier or is taken, or the scale or interval is unknown.
 
-    Examples
-    --------
-    >>> import olora_viz as ov
-    >>> of = lambda race: race.lanes.theta.detach().norm(dim=1)
-    >>> size = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=of)
-    >>> _ = ov.register_measure(size)
-    >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)
-    >>> next(ov.race(config)).measures["size"].shape
-    (2,)
-    >>> _ = ov.unregister_measure("size")
+    Examples:
+        >>> import olora_viz as ov
+        >>> of = lambda race: race.lanes.theta.detach().norm(dim=1)
+        >>> size = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=of)
+        >>> _ = ov.register_measure(size)
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)
+        >>> next(ov.race(config)).measures["size"].shape
+        (2,)
+        >>> _ = ov.unregister_measure("size")
 
-    A custom metric on the race's held-out examples, the loss of the hardest one, is computed at
-    each evaluation of the race.
+        A custom metric on the race's held-out examples, the loss of the hardest one, is computed at
+        each evaluation of the race.
 
     >>> def hardest(race):
     ...     losses = race.data.evaluate(race.lanes.count).example_loss  # (K, examples)
@@ -100,13 +96,11 @@ def register_measure(measure: Measure) -> Measure:
 def unregister_measure(key: str) -> Measure:
     """Remove a registered measurement, and return it.
 
-    Parameters
-    ----------
-    key : the measurement's, see `register_measure`.
+    Args:
+        key: the measurement's, see `register_measure`.
 
-    Raises
-    ------
-    ValueError : the key is not registered, or is built in.
+    Raises:
+        ValueError: the key is not registered, or is built in.
     """
     registered = [name for name in MEASURES if name not in BUILT_IN]
     if key not in registered:
@@ -131,15 +125,12 @@ class MeasureError(ValueError):
 def measured(race: Any) -> dict[str, Any]:
     """Compute the measurements due after the race's latest step, by key.
 
-    Parameters
-    ----------
-    race : the `Race`, after the update of the step.
+    Args:
+        race: the `Race`, after the update of the step.
 
-    Raises
-    ------
-    MeasureError : a registered measurement raised, returned a shape other than (K,), or changed the
-        parameters.
-    StoppedEarlyError : a long measurement was stopped.
+    Raises:
+        MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
+        StoppedEarlyError: a long measurement was stopped.
     """
     due = [measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)]
     found: dict[str, Any] = {}

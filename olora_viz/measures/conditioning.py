@@ -48,8 +48,7 @@ class LossSlice(Record):
     """(n,) distance along the gradient's component orthogonal to the eigenvector, positive
     uphill."""
     loss: np.ndarray
-    """(n, n) nats per supervised token; loss[i, j] is at along[i], across[j]; NaN where it is not
-    finite."""
+    """(n, n) nats per supervised token; loss[i, j] is at along[i], across[j]; NaN where it is not finite."""
 
 
 def directions(
@@ -57,9 +56,8 @@ def directions(
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:
     """Return the top eigenvector and the gradient's orthogonal component, both normalized.
 
-    Raises
-    ------
-    ValueError : the gradient is zero or parallel to the eigenvector, or one is not finite.
+    Raises:
+        ValueError: the gradient is zero or parallel to the eigenvector, or one is not finite.
     """
     across = top / torch.linalg.vector_norm(top)
     along = gradient - (gradient @ across) * across
@@ -74,11 +72,10 @@ def radius(loss: float, curvature: float, slope: float) -> float:
 
     At this distance, the curvature or the slope alone would raise the loss by about its own value.
 
-    Parameters
-    ----------
-    loss : nats, > 0.
-    curvature : the largest eigenvalue.
-    slope : norm of the gradient.
+    Args:
+        loss: nats, > 0.
+        curvature: the largest eigenvalue.
+        slope: norm of the gradient.
     """
     bounds = [math.sqrt(2 * loss / curvature)] if curvature > 0 else []
     bounds += [loss / slope] if slope > 0 else []
@@ -101,21 +98,19 @@ def loss_slice(
 ) -> LossSlice:
     """Compute the loss of lane k on a square grid around its parameters.
 
-    Parameters
-    ----------
-    loss : computes the loss (1,) while lane k alone runs.
-    across, along : unit vectors in the space of the lane's row of theta.
-    reach : half the side of the square, ‖Δθ‖.
-    side : points along each side, odd, so that the center is a grid point.
-    progress : called after every point; raises to stop.
+    Args:
+        loss: computes the loss (1,) while lane k alone runs.
+        across: unit vectors in the space of the lane's row of theta.
+        along: see `across`.
+        reach: half the side of the square, ‖Δθ‖.
+        side: points along each side, odd, so that the center is a grid point.
+        progress: called after every point; raises to stop.
 
-    Raises
-    ------
-    ValueError : `side` is even or below 3.
+    Raises:
+        ValueError: `side` is even or below 3.
 
-    References
-    ----------
-    Li, Xu, Taylor, Studer, Goldstein 2018, arXiv 1712.09913 (slices of a loss, and their scale).
+    References:
+        Li, Xu, Taylor, Studer, Goldstein 2018, arXiv 1712.09913 (slices of a loss, and their scale).
     """
     lanes.check_lane(k)
     if side < 3 or side % 2 == 0:
@@ -206,19 +201,20 @@ def conditioning(
 ) -> Conditioning:
     """Measure every lane in its current state, in chunks that fit into memory.
 
-    Parameters
-    ----------
-    lanes : on their model.
-    batch : on the model's device, see `Race.batch`.
-    more_batches : further ones, on which the tangent kernel is measured as well.
-    layer : the layer whose parameters are measured; None for all layers.
-    with_gauss_newton, with_kernel : whether to measure the Gauss-Newton matrix and the kernel too.
-    steps, tolerance, probes : see `curvature`.
-    progress : called after every product; raises to stop.
+    Args:
+        lanes: on their model.
+        batch: on the model's device, see `Race.batch`.
+        more_batches: further ones, on which the tangent kernel is measured as well.
+        layer: the layer whose parameters are measured; None for all layers.
+        with_gauss_newton: whether to measure the Gauss-Newton matrix and the kernel too.
+        with_kernel: see `with_gauss_newton`.
+        steps: see `curvature`.
+        tolerance: see `steps`.
+        probes: see `steps`.
+        progress: called after every product; raises to stop.
 
-    Raises
-    ------
-    ValueError : the layer has no adapter, or there is not enough free memory.
+    Raises:
+        ValueError: the layer has no adapter, or there is not enough free memory.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     largest = max((batch, *more_batches), key=lambda one: one.input_ids.numel())
@@ -267,16 +263,14 @@ def slices(
 ) -> list[LossSlice]:
     """Slice the losses of some lanes on one scale, which suits the steepest of them.
 
-    Parameters
-    ----------
-    found : result of `conditioning` for the same lanes and parameters, over all layers.
-    chosen : indices of the lanes.
-    side : points along each side, odd.
-    progress : called after every point; raises to stop.
+    Args:
+        found: result of `conditioning` for the same lanes and parameters, over all layers.
+        chosen: indices of the lanes.
+        side: points along each side, odd.
+        progress: called after every point; raises to stop.
 
-    Raises
-    ------
-    ValueError : a lane does not exist, or its loss or curvature is not finite.
+    Raises:
+        ValueError: a lane does not exist, or its loss or curvature is not finite.
     """
     for k in chosen:
         lanes.check_lane(k)

@@ -59,9 +59,8 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
 def check_tracking(plan: AdapterPlan, size: Size) -> None:
     """Check, before lanes are attached, that a race can measure their curvature on a batch.
 
-    Raises
-    ------
-    ValueError : one lane would need more than a pass may take, see `pass_limit`, or than is free.
+    Raises:
+        ValueError: one lane would need more than a pass may take, see `pass_limit`, or than is free.
     """
     bounds = [memory.pass_limit(plan.device), memory.available_memory(plan.device)]
     most = min((bound for bound in bounds if bound is not None), default=None)
@@ -81,9 +80,8 @@ def check_tracking(plan: AdapterPlan, size: Size) -> None:
 def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
     """Return the memory of one lane's curvature from so many products, over all layers.
 
-    Parameters
-    ----------
-    plan : of a model without lanes.
+    Args:
+        plan: of a model without lanes.
     """
     vectors = (steps + VECTORS) * plan.layout.width * plan.dtype.itemsize
     return vectors + product_cost(plan).bytes(size)
@@ -92,10 +90,10 @@ def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
 def product_cost(plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None) -> PassCost:
     """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
 
-    Parameters
-    ----------
-    plan, lanes : see `known_cost`.
-    layer : the layer that is measured; None for all.
+    Args:
+        plan: see `known_cost`.
+        lanes: see `plan`.
+        layer: the layer that is measured; None for all.
     """
 
     def products(lanes: Lanes, batch: Batch) -> None:
@@ -113,8 +111,8 @@ STEPS = 32
 """Maximum number of products, converged or not."""
 
 TOLERANCE = 1e-2
-"""Residual at which an extreme eigenvalue counts as converged, relative to the largest |λ|. The
-error of the eigenvalue is of the order of the residual's square."""
+"""Residual at which an extreme eigenvalue counts as converged, relative to the largest |λ|. The error of the
+eigenvalue is of the order of the residual's square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +124,8 @@ class Extremes:
     smallest: np.ndarray
     """(K,)"""
     residual_largest: np.ndarray
-    """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the
-    matrix is at most this far from λ."""
+    """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the matrix is at most this
+    far from λ."""
     residual_smallest: np.ndarray
     """(K,)"""
     iterations: np.ndarray
@@ -144,21 +142,19 @@ def extremes(
 ) -> Extremes:
     """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently.
 
-    `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the
-    residual `|β_m s_m|`. Every new vector is orthogonalized against all earlier ones (twice where
-    the first pass removed most of it), so no eigenvalue is found twice.
+    `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the residual `|β_m s_m|`.
+    Every new vector is orthogonalized against all earlier ones (twice where the first pass removed most of it), so no
+    eigenvalue is found twice.
 
-    Parameters
-    ----------
-    operator : may raise to cancel the search.
-    start : the first vector; nonzero, but zero in the excluded coordinates.
-    steps : maximum number of products.
-    tolerance : a row stops earlier once it has converged, see `TOLERANCE`.
+    Args:
+        operator: may raise to cancel the search.
+        start: the first vector; nonzero, but zero in the excluded coordinates.
+        steps: maximum number of products.
+        tolerance: a row stops earlier once it has converged, see `TOLERANCE`.
 
-    References
-    ----------
-    Lanczos 1950, J. Res. Natl. Bur. Stand. 45; Paige 1972, J. Inst. Math. Appl. 10 (what rounding
-    does); Daniel, Gragg, Kaufman, Stewart 1976, Math. Comp. 30 (when to repeat).
+    References:
+        Lanczos 1950, J. Res. Natl. Bur. Stand. 45; Paige 1972, J. Inst. Math. Appl. 10 (what rounding
+        does); Daniel, Gragg, Kaufman, Stewart 1976, Math. Comp. 30 (when to repeat).
     """
     K, P = start.shape
     steps = min(steps, P)
@@ -253,17 +249,14 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
 
     `E[zᵀHz] = tr H` for z with independent random signs.
 
-    Parameters
-    ----------
-    probes : rows of ±1 (0 in the excluded coordinates), at least two.
+    Args:
+        probes: rows of ±1 (0 in the excluded coordinates), at least two.
 
-    Returns
-    -------
-    (K,) the estimates, and (K,) their standard errors.
+    Returns:
+        (K,) the estimates, and (K,) their standard errors.
 
-    References
-    ----------
-    Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
+    References:
+        Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
     """
     if len(probes) < 2:
         raise ValueError(f"the standard error of a trace needs at least 2 probes, not {len(probes)}")
@@ -285,8 +278,7 @@ Logits = Callable[[], Tensor]
 class Curvature(Record):
     """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
 
-    All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on
-    the measured layer.
+    All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on the measured layer.
     """
 
     lambda_max: np.ndarray = field(metadata=by_lane())
@@ -323,27 +315,25 @@ def curvature(
 ) -> Curvature:
     """Measure the Hessian of each lane's loss over the lane's own parameters.
 
-    The total loss is a sum over lanes that share no parameters, so its Hessian has one block per
-    lane, and one backward pass through the graph of the gradient multiplies every block by its own
-    vector. Computed in theta's dtype: float32, or float64 for a float64 model.
+    The total loss is a sum over lanes that share no parameters, so its Hessian has one block per lane, and one
+    backward pass through the graph of the gradient multiplies every block by its own vector. Computed in theta's
+    dtype: float32, or float64 for a float64 model.
 
-    Parameters
-    ----------
-    lanes : all of them, or inside of ``lanes.some`` a few.
-    losses : is called once.
-    layer : the layer whose block of the Hessian is measured; None for all parameters.
-    steps, tolerance : of the search for the eigenvalues, see `lanczos.extremes`.
-    probes : random vectors for the trace, 2 or more; 0 skips it.
-    seed : for the start vector and the probes.
-    progress : called after every product, and again within a long one; raises to stop.
+    Args:
+        lanes: all of them, or inside of ``lanes.some`` a few.
+        losses: is called once.
+        layer: the layer whose block of the Hessian is measured; None for all parameters.
+        steps: of the search for the eigenvalues, see `lanczos.extremes`.
+        tolerance: see `steps`.
+        probes: random vectors for the trace, 2 or more; 0 skips it.
+        seed: for the start vector and the probes.
+        progress: called after every product, and again within a long one; raises to stop.
 
-    Raises
-    ------
-    ValueError : the layer has no adapter, or there are too few probes.
+    Raises:
+        ValueError: the layer has no adapter, or there are too few probes.
 
-    References
-    ----------
-    Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
+    References:
+        Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
@@ -374,18 +364,21 @@ def gauss_newton(
 ) -> Curvature:
     """Measure the Gauss-Newton matrix of the mean cross-entropy, like `curvature` for the Hessian.
 
-    `Jᵀ H_z J` with J the logits' Jacobian and `H_z = (diag p − p pᵀ) / n` the loss's curvature in
-    the logits: the Hessian without the curvature of the network itself, so it is positive
-    semidefinite.
+    `Jᵀ H_z J` with J the logits' Jacobian and `H_z = (diag p − p pᵀ) / n` the loss's curvature in the logits: the
+    Hessian without the curvature of the network itself, so it is positive semidefinite.
 
-    Parameters
-    ----------
-    logits : (K, n, V) of n predictions, whose mean cross-entropy is the loss; is called once.
-    lanes, layer, steps, tolerance, probes, seed, progress : as for `curvature`.
+    Args:
+        logits: (K, n, V) of n predictions, whose mean cross-entropy is the loss; is called once.
+        lanes: as for `curvature`.
+        layer: see `lanes`.
+        steps: see `lanes`.
+        tolerance: see `lanes`.
+        probes: see `lanes`.
+        seed: see `lanes`.
+        progress: see `lanes`.
 
-    References
-    ----------
-    Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
+    References:
+        Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     _check(probes)
@@ -411,10 +404,9 @@ def gauss_newton(
 class _Report:
     """Reports how many products are made, also while one goes through the layers.
 
-    Parameters
-    ----------
-    progress : raises to stop; None for nobody.
-    most : the number of products, at most.
+    Args:
+        progress: raises to stop; None for nobody.
+        most: the number of products, at most.
     """
 
     def __init__(self, progress: Progress | None, most: int) -> None:
@@ -431,8 +423,7 @@ class _Report:
     def between_layers(self, model: nn.Module) -> Generator[None]:
         """Report from time to time within passes, and products with the graphs of such passes.
 
-        A product takes many seconds on a large model, and neither a signal nor `progress` can stop
-        it elsewhere.
+        A product takes many seconds on a large model, and neither a signal nor `progress` can stop it elsewhere.
         """
         self._due = time.monotonic() + EVERY
 
@@ -464,8 +455,8 @@ def twice_differentiable() -> Generator[None]:
 def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
     """Draw a Gaussian vector over one lane's parameters, in the order of `Lanes.parts`.
 
-    Each layer has its own random numbers, drawn rank by rank, so a lane's vector depends neither on
-    the other lanes nor on their padding.
+    Each layer has its own random numbers, drawn rank by rank, so a lane's vector depends neither on the other lanes
+    nor on their padding.
     """
     parts = []
     for name in [layer] if layer else lanes.layers:
@@ -550,20 +541,17 @@ def tangent_kernel(
 ) -> TangentKernel:
     """Measure the kernel of each lane on a small batch.
 
-    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs
-    change at the rate −Θ ∂L/∂f: directions of large eigenvalues are learned first, and the
-    condition number shows how much the rates differ.
+    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs change at the rate −Θ
+    ∂L/∂f: directions of large eigenvalues are learned first, and the condition number shows how much the rates differ.
 
-    Parameters
-    ----------
-    lanes : all of them, or inside of ``lanes.some`` a few.
-    outputs : (K, n), see `target_logits`; is called once.
-    layer : the layer whose parameters are used; None for all layers.
-    progress : called after every backward pass; raises to stop.
+    Args:
+        lanes: all of them, or inside of ``lanes.some`` a few.
+        outputs: (K, n), see `target_logits`; is called once.
+        layer: the layer whose parameters are used; None for all layers.
+        progress: called after every backward pass; raises to stop.
 
-    References
-    ----------
-    Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
+    References:
+        Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     f = outputs()

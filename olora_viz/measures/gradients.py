@@ -27,8 +27,7 @@ FACTORS = ("A", "B")
 class Gradients(Record):
     """Euclidean norms of K lanes in L layers, in one step; NaN for diverged lanes.
 
-    The last axis of the factors' norms is 0 for A and 1 for B. They are NaN in the layers that a
-    lane leaves out.
+    The last axis of the factors' norms is 0 for A and 1 for B. They are NaN in the layers that a lane leaves out.
     """
 
     JSON_DIGITS = 4
@@ -42,8 +41,8 @@ class Gradients(Record):
     update: np.ndarray = field(metadata=by_lane(last_axis=FACTORS))
     """(K, L, 2) of the update of A and B."""
     input: np.ndarray = field(metadata=by_lane())
-    """(K, L) of ∂L/∂X, the whole gradient at the layer's input X, including what comes through
-    other layers with the same input; NaN where there is none, as when X is the frozen embedding."""
+    """(K, L) of ∂L/∂X, the whole gradient at the layer's input X, including what comes through other layers with the
+    same input; NaN where there is none, as when X is the frozen embedding."""
 
     @property
     def ratio(self) -> np.ndarray:
@@ -55,12 +54,11 @@ class Gradients(Record):
 class GradientRecorder:
     """Measures the steps of a race without changing its results.
 
-    In each step, `inputs` wraps every forward and backward pass, and the update runs between
-    `before_update` and `after_update`.
+    In each step, `inputs` wraps every forward and backward pass, and the update runs between `before_update` and
+    `after_update`.
 
-    Parameters
-    ----------
-    lanes : the lanes in training.
+    Args:
+        lanes: the lanes in training.
     """
 
     def __init__(self, lanes: Lanes) -> None:
@@ -73,9 +71,8 @@ class GradientRecorder:
     def inputs(self, rows: slice) -> Generator[None]:
         """Record the gradients at the layers' inputs in a backward pass of some lanes.
 
-        Parameters
-        ----------
-        rows : the active lanes, as in `Lanes.some`. Run forward and backward inside this context.
+        Args:
+            rows: the active lanes, as in `Lanes.some`. Run forward and backward inside this context.
         """
         K = rows.stop - rows.start
         shared: dict[int, tuple[Tensor, list[int]]] = {}
@@ -161,15 +158,14 @@ def segment_norms(
 ) -> Float[Tensor, "K S"]:
     """Return the Euclidean norms of consecutive pieces of every row.
 
-    A model's blocks are alike, so the rows are split into blocks first. One call then measures a
-    piece in all blocks and lanes, without copying.
+    A model's blocks are alike, so the rows are split into blocks first. One call then measures a piece in all blocks
+    and lanes, without copying.
 
-    Parameters
-    ----------
-    X : (K, P), such as `Lanes.theta`.
-    sizes : S numbers of columns that add up to P, such as `Lanes.sizes`.
-    dtype : the lowest precision for summing the squares.
-    minus : subtracted from X first.
+    Args:
+        X: (K, P), such as `Lanes.theta`.
+        sizes: S numbers of columns that add up to P, such as `Lanes.sizes`.
+        dtype: the lowest precision for summing the squares.
+        minus: subtracted from X first.
     """
     repeats = _repeats(sizes)
     pieces = list(sizes[: len(sizes) // repeats])

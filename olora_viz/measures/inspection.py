@@ -33,8 +33,7 @@ class LayerUpdate:
 
     layer: str
     rank: int
-    """Maximum rank of ΔW: the adapter's r, 2r if it did not start from zero, or min(out, in) for
-    DoRA."""
+    """Maximum rank of ΔW: the adapter's r, 2r if it did not start from zero, or min(out, in) for DoRA."""
     sigma: np.ndarray
     """Singular values of ΔW, descending."""
     norm: float
@@ -95,8 +94,7 @@ class LayerComparison:
     cosine: float | None = None
     """⟨ΔW₁, ΔW₂⟩ / (‖ΔW₁‖ ‖ΔW₂‖), with the Frobenius inner product: 1 for the same direction."""
     leading: int = 0
-    """k, the number of leading singular vectors that are compared: the smaller effective rank,
-    rounded up."""
+    """k, the number of leading singular vectors that are compared: the smaller effective rank, rounded up."""
     left_overlap: float | None = None
     """‖U₁ᵀU₂‖² / k of the k leading left singular vectors: 0 if orthogonal, 1 for the same span."""
     right_overlap: float | None = None
@@ -123,20 +121,18 @@ def inspect_adapter(
 ) -> list[LayerInspection]:
     """Measure what an adapter on disk does to each layer of its base model.
 
-    If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is
-    recomputed from the base model and subtracted, so that only the change from training is
-    measured. Of a DoRA adapter, ΔW is computed from the base weights. A warning names the tensors
-    that are no update of a linear layer, such as a trained embedding.
+    If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is recomputed from the base
+    model and subtracted, so that only the change from training is measured. Of a DoRA adapter, ΔW is computed from the
+    base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding.
 
-    Parameters
-    ----------
-    model : the base model, unchanged afterwards.
-    folder : with ``adapter_config.json`` and ``adapter_model.safetensors``.
-    top, threshold : of `intruder_dimensions`.
+    Args:
+        model: the base model, unchanged afterwards.
+        folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        top: of `intruder_dimensions`.
+        threshold: see `top`.
 
-    Raises
-    ------
-    ValueError : from `read_adapter` and `StoredAdapter.on`.
+    Raises:
+        ValueError: from `read_adapter` and `StoredAdapter.on`.
     """
     adapter = _read_with_warning(folder)
     return inspected(model, adapter, top=top, threshold=threshold, progress=progress)
@@ -169,21 +165,19 @@ def compare_adapters(
 ) -> list[LayerComparison]:
     """Compare what two adapters on disk do to each layer of their base model.
 
-    Everything is computed from the factors of ΔW, without forming it, except for DoRA's. A warning
-    names tensors that are left out, see `inspect_adapter`.
+    Everything is computed from the factors of ΔW, without forming it, except for DoRA's. A warning names tensors that
+    are left out, see `inspect_adapter`.
 
-    Parameters
-    ----------
-    model : the base model of both, unchanged afterwards.
-    folder, other : the adapters.
+    Args:
+        model: the base model of both, unchanged afterwards.
+        folder: the adapters.
+        other: see `folder`.
 
-    Raises
-    ------
-    ValueError : from `read_adapter` and `StoredAdapter.on`.
+    Raises:
+        ValueError: from `read_adapter` and `StoredAdapter.on`.
 
-    References
-    ----------
-    Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).
+    References:
+        Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).
     """
     both = _read_with_warning(folder), _read_with_warning(other)
     return compared(model, *both, progress=progress)
@@ -228,9 +222,8 @@ def compared(
 def base_of(folder: str | Path) -> str:
     """Return the name of the base model that an adapter was made for.
 
-    Raises
-    ------
-    ValueError : the folder is not an adapter, or its config does not name a base model.
+    Raises:
+        ValueError: the folder is not an adapter, or its config does not name a base model.
     """
     base = read_config(Path(folder)).get("base_model_name_or_path")
     if not base or not isinstance(base, str):
@@ -241,9 +234,8 @@ def base_of(folder: str | Path) -> str:
 def common_base(folders: Sequence[str | Path]) -> str:
     """Return the name of the base model of all adapters.
 
-    Raises
-    ------
-    ValueError : from `base_of`, or they were made for different models.
+    Raises:
+        ValueError: from `base_of`, or they were made for different models.
     """
     bases = [base_of(folder) for folder in folders]
     for folder, base in zip(folders, bases, strict=True):
@@ -282,9 +274,8 @@ def _read_with_warning(folder: str | Path) -> StoredAdapter:
 def _moved(name: str, one: AdaptedLayer) -> tuple[Start, Start]:
     """Return the factors of s (BA − B⁰A⁰), and those of ΔW, which is more for DoRA.
 
-    Raises
-    ------
-    ValueError : DoRA's direction of a row is zero.
+    Raises:
+        ValueError: DoRA's direction of a row is zero.
     """
     now, start = _precise(one.now, one.W), _precise(one.start, one.W)
     low = moved_factors(now, start) if start.B.any() else now

@@ -43,23 +43,22 @@ class Part:
 class Measure:
     """A measurement of a race: what it is called, how it is drawn, when and how it is computed.
 
-    Parameters
-    ----------
-    key : its name in `Step.measures`, in JSON and in tables.
-    title, unit : of its chart.
-    scale : of its axis, ``linear`` or ``log``.
-    compute : called with the `Race` after a step's update; returns one number per lane, (K,), or
-        a `record`.
-    symbol : name of its axis; by default the unit.
-    shape : of the result, one of `SHAPES`; for a record, that of its largest array.
-    record : what `compute` returns if that is more than (K,).
-    parts : the quantities of the record that are drawn by layer, in menu order.
-    columns : fields of the record of shape (K,) that are table columns under their own names.
-    every : field of `RaceConfig` that holds the number of steps between two measurements, 0 for
-        none; None to measure every step.
-    at_first : whether to measure the first step too, unless the interval is 0.
-    at_last : whether to measure the last step in any case.
-    cost : what it costs, in a sentence.
+    Args:
+        key: its name in `Step.measures`, in JSON and in tables.
+        title: of its chart.
+        unit: see `title`.
+        scale: of its axis, ``linear`` or ``log``.
+        compute: called with the `Race` after a step's update; returns one number per lane, (K,), or a `record`.
+        symbol: name of its axis; by default the unit.
+        shape: of the result, one of `SHAPES`; for a record, that of its largest array.
+        record: what `compute` returns if that is more than (K,).
+        parts: the quantities of the record that are drawn by layer, in menu order.
+        columns: fields of the record of shape (K,) that are table columns under their own names.
+        every: field of `RaceConfig` that holds the number of steps between two measurements, 0 for none; None to
+            measure every step.
+        at_first: whether to measure the first step too, unless the interval is 0.
+        at_last: whether to measure the last step in any case.
+        cost: what it costs, in a sentence.
     """
 
     key: str
@@ -111,10 +110,9 @@ SHARED = {"shared": True}
 def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, Any]:
     """Return the metadata of a field that holds an array whose first axis is the lane.
 
-    Parameters
-    ----------
-    dtype : of the array; non-finite values are null in JSON and NaN when read back.
-    last_axis : names along the last axis, which are its keys in JSON.
+    Args:
+        dtype: of the array; non-finite values are null in JSON and NaN when read back.
+        last_axis: names along the last axis, which are its keys in JSON.
     """
     return {"dtype": dtype, "last_axis": tuple(last_axis)}
 
@@ -123,8 +121,8 @@ def by_lane(dtype: type = float, *, last_axis: Sequence[str] = ()) -> dict[str, 
 class Record:
     """A frozen dataclass of arrays.
 
-    Two records of one class are equal if all compared fields are equal bit for bit; NaN equals NaN.
-    JSON holds the fields with metadata `by_lane` or `SHARED`.
+    Two records of one class are equal if all compared fields are equal bit for bit; NaN equals NaN. JSON holds the
+    fields with metadata `by_lane` or `SHARED`.
     """
 
     JSON_DIGITS: ClassVar[int | None] = None
@@ -168,9 +166,10 @@ class Record:
     def from_json(cls: type[R], values: dict[str, Any], labels: Sequence[str]) -> R:
         """Read back what `to_json` wrote.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError : the values have another form.
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
         """
         shared = {name: tuple(values[name]) for name in _shared(cls)}
         rows = [(values["lanes"] if shared else values)[label] for label in labels]

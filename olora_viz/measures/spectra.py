@@ -1,7 +1,7 @@
 """Spectra of weights, initializations and updates.
 
-Pure functions of tensors. A product of thin factors is never formed: its singular values come from
-two thin QRs and one small SVD.
+Pure functions of tensors. A product of thin factors is never formed: its singular values come from two thin QRs and
+one small SVD.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from olora_viz.machine.memory import check_memory
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
     """Return the singular values of W in float64, descending, m = min(out, in).
 
-    Raises
-    ------
-    ValueError : there is not enough free memory.
+    Raises:
+        ValueError: there is not enough free memory.
 
     >>> singular_values(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).round(decimals=3)
     tensor([1.6180, 0.6180], dtype=torch.float64)
@@ -38,8 +37,8 @@ def product_singular_values(
 ) -> Float[Tensor, "*batch r"]:
     """Return the singular values of BA, descending, without forming BA.
 
-    With `B = Q_B R_B` and `Aᵀ = Q_A R_A`, they are those of the small matrix `R_B R_Aᵀ`. If r
-    exceeds min(out, in), the rest are zero. O((out + in) r² + r³).
+    With `B = Q_B R_B` and `Aᵀ = Q_A R_A`, they are those of the small matrix `R_B R_Aᵀ`. If r exceeds min(out, in),
+    the rest are zero. O((out + in) r² + r³).
     """
     r = A.shape[-2]
     core = _triangle(B) @ _triangle(A.mT).mT
@@ -111,14 +110,13 @@ def orthogonality_error(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*bat
 def principal_angles(P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n q"]) -> Float[Tensor, "*batch k"]:
     """Return the principal angles between two spans, ascending, in degrees, k = min(p, q).
 
-    Parameters
-    ----------
-    P, Q : orthonormal bases.
+    Args:
+        P: orthonormal bases.
+        Q: see `P`.
 
-    References
-    ----------
-    Björck and Golub 1973, Mathematics of Computation 27: small angles from their sines, as their
-    cosines have lost half of the digits. Knyazev and Argentati 2002, SIAM J. Sci. Comput. 23.
+    References:
+        Björck and Golub 1973, Mathematics of Computation 27: small angles from their sines, as their
+        cosines have lost half of the digits. Knyazev and Argentati 2002, SIAM J. Sci. Comput. 23.
     """
     if P.shape[-1] < Q.shape[-1]:
         P, Q = Q, P

@@ -45,9 +45,8 @@ class Trained(NamedTuple):
     def from_tensors(cls, tensors: Mapping[str, Tensor], layers: tuple[str, ...]) -> Trained | None:
         """Read back what `to_tensors` returned; None if there is nothing of it among the tensors.
 
-        Parameters
-        ----------
-        layers : names of the layers with adapters.
+        Args:
+            layers: names of the layers with adapters.
         """
         if TRAINED + "loss" not in tensors:
             return None
@@ -63,9 +62,8 @@ class Trained(NamedTuple):
 def loss_unit(plain_text: bool | None = None) -> str:
     """Return the unit of a loss.
 
-    Parameters
-    ----------
-    plain_text : whether every token is supervised instead of an answer; None if unknown.
+    Args:
+        plain_text: whether every token is supervised instead of an answer; None if unknown.
     """
     if plain_text is None:
         return "nats per supervised token"
@@ -132,16 +130,16 @@ class Examples(Record):
     """Results of K lanes on n held-out examples, which are the same in every evaluation."""
 
     loss: np.ndarray = field(metadata=by_lane())
-    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number,
-    nats. Its mean over the examples is the loss by which lanes are compared."""
+    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number, nats. Its mean over
+    the examples is the loss by which lanes are compared."""
     right: np.ndarray = field(metadata=by_lane())
     """(K, n) 1 for a right answer, 0 for a wrong one; for plain text the share of right tokens."""
     accuracy_normalized: np.ndarray = field(metadata=by_lane())
-    """(K,) accuracy with each choice's log-likelihood divided by its number of characters, like
-    ``acc_norm`` in lm-evaluation-harness (Gao et al. 2021); NaN without choices."""
+    """(K,) accuracy with each choice's log-likelihood divided by its number of characters, like ``acc_norm`` in
+    lm-evaluation-harness (Gao et al. 2021); NaN without choices."""
     deciding_loss: np.ndarray = field(metadata=by_lane())
-    """(K,) mean cross-entropy of the tokens that differ between answers, nats per token; NaN if all
-    tokens decide, so that lanes are compared by the held-out loss itself."""
+    """(K,) mean cross-entropy of the tokens that differ between answers, nats per token; NaN if all tokens decide, so
+    that lanes are compared by the held-out loss itself."""
 
     @property
     def all_decide(self) -> bool:

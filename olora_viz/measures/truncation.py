@@ -41,10 +41,9 @@ from olora_viz.measures.spectra import (
 class Weight:
     """A weight in float64, and its singular value decomposition, computed once on first use.
 
-    Parameters
-    ----------
-    W : (out, in), finite.
-    sigma : its singular values, descending, if already known.
+    Args:
+        W: (out, in), finite.
+        sigma: its singular values, descending, if already known.
     """
 
     def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
@@ -123,8 +122,8 @@ class Truncation:
     def angles(self) -> Float[Tensor, " r"] | None:
         """Principal angles between the columns of B and the top r left singular vectors of W.
 
-        In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that this
-        subspace is not unique. They need the full decomposition of W and are computed on first use.
+        In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that this subspace is not unique.
+        They need the full decomposition of W and are computed on first use.
         """
         following = self.sigma_W[self.rank] if self.rank < len(self.sigma_W) else 0.0
         gap = self.sigma_W[self.rank - 1] - following
@@ -171,31 +170,27 @@ class Truncation:
 def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora", *, seed: int = 0) -> Truncation:
     """Compare the singular values of a start with those of its weight.
 
-    For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and
-    `σ_i(BA) ≥ σ_{i+out−r}(W)`; its singular values are in general *not* a subset of those of W.
+    For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and `σ_i(BA) ≥
+    σ_{i+out−r}(W)`; its singular values are in general *not* a subset of those of W.
 
-    Parameters
-    ----------
-    W : (out, in), or a `Weight` whose decomposition is already known.
-    r : rank, 1 ≤ r ≤ min(out, in).
-    init : name of the initialization (with s = 1).
-    seed : for random starts.
+    Args:
+        W: (out, in), or a `Weight` whose decomposition is already known.
+        r: rank, 1 ≤ r ≤ min(out, in).
+        init: name of the initialization (with s = 1).
+        seed: for random starts.
 
-    Raises
-    ------
-    ValueError : the initialization is unknown, the rank is too large for W, or W is zero or not a
-        matrix of finite numbers.
+    Raises:
+        ValueError: the initialization is unknown, the rank is too large for W, or W is zero or not a matrix of finite
+            numbers.
 
-    References
-    ----------
-    Horn and Johnson 2013, Matrix Analysis, corollary 7.3.6 (the interlacing of singular values);
-    Büyükakyüz 2024, arXiv 2406.01775 (the claim).
+    References:
+        Horn and Johnson 2013, Matrix Analysis, corollary 7.3.6 (the interlacing of singular values);
+        Büyükakyüz 2024, arXiv 2406.01775 (the claim).
 
-    Examples
-    --------
-    >>> found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1)
-    >>> round(found.sigma_BA.item(), 3), found.bounded, found.subset
-    (1.414, True, False)
+    Examples:
+        >>> found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1)
+        >>> round(found.sigma_BA.item(), 3), found.bounded, found.subset
+        (1.414, True, False)
     """
     if not isinstance(W, Weight):
         expect(W, Tensor, "a weight (out, in) as a tensor, such as model.lm_head.weight")
@@ -242,8 +237,7 @@ def compared(W: Weight, init: str, start: Start) -> Truncation:
 def is_part(few: Float[Tensor, " r"], many: Float[Tensor, " m"], tolerance: float) -> bool:
     """Whether every value of `few` is in `many`, with each of those used once; both descending.
 
-    In a dense spectrum some value is always close, so the tolerance must be that of float64
-    rounding.
+    In a dense spectrum some value is always close, so the tolerance must be that of float64 rounding.
     """
     at = 0
     for value in few.tolist():
@@ -276,17 +270,14 @@ def intruder_dimensions(
 ) -> Intruders:
     """Look for new leading singular vectors of W + BA that resemble none of W's.
 
-    Parameters
-    ----------
-    W : the base weight.
-    moved : factors of ΔW, including the scale.
-    top : number of largest singular values of W + ΔW to compare.
-    threshold : a vector is an intruder if its |cosine| with every singular vector of W is below
-        this.
+    Args:
+        W: the base weight.
+        moved: factors of ΔW, including the scale.
+        top: number of largest singular values of W + ΔW to compare.
+        threshold: a vector is an intruder if its |cosine| with every singular vector of W is below this.
 
-    References
-    ----------
-    Shuttleworth et al. 2024, arXiv 2410.21228.
+    References:
+        Shuttleworth et al. 2024, arXiv 2410.21228.
     """
     W = W if isinstance(W, Weight) else Weight(W)
     U, sigma, _ = torch.linalg.svd(W.W + moved.B.double() @ moved.A.double(), full_matrices=False)
@@ -304,9 +295,8 @@ def rounding(W: Weight) -> float:
 def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]:
     """Return the singular values of W, descending, from the disk cache if available.
 
-    The file is named by a hash of W's values and shape, so a changed weight is computed again and a
-    copy of the same weight is not. If the cache cannot be written, the values are computed each
-    time.
+    The file is named by a hash of W's values and shape, so a changed weight is computed again and a copy of the same
+    weight is not. If the cache cannot be written, the values are computed each time.
     """
     path = _place(W)
     known = _read(path, min(W.shape)) if path else None
@@ -353,15 +343,12 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
 
     Where none matches, those of experts are searched, each matrix by itself.
 
-    Parameters
-    ----------
-    pattern : consecutive parts of a name, with ``*``, ``?`` and ``[…]`` as in file names:
-        ``q_proj``, ``layers.3``, ``layers.*.mlp.down_proj``.
+    Args:
+        pattern: consecutive parts of a name, with ``*``, ``?`` and ``[…]`` as in file names: ``q_proj``, ``layers.3``,
+            ``layers.*.mlp.down_proj``.
 
-    Raises
-    ------
-    ValueError : no layer matches, and the message lists those that exist; or a weight is not
-        finite.
+    Raises:
+        ValueError: no layer matches, and the message lists those that exist; or a weight is not finite.
 
     >>> from olora_viz.models import load_model
     >>> list(layers_like(load_model("glassllm")[0], "layers.0.self_attn.[qk]_proj"))
@@ -387,14 +374,12 @@ def truncations(
 
     Everything is checked before the first one is computed.
 
-    Yields
-    ------
-    (name of the layer, Truncation)
+    Yields:
+        (name of the layer, Truncation)
 
-    Raises
-    ------
-    ValueError : an initialization is unknown or needs more than W, the rank is too large for a
-        layer (which the message names), the pattern matches nothing, or the seed is negative.
+    Raises:
+        ValueError: an initialization is unknown or needs more than W, the rank is too large for a layer (which the
+            message names), the pattern matches nothing, or the seed is negative.
     """
     if seed < 0:
         raise ValueError(f"seed must be at least 0, not {seed}")

@@ -27,15 +27,14 @@ class UpdateSpectra(Record):
     layers: tuple[str, ...] = field(metadata=SHARED)
     """(L) names, in the model's order."""
     sigma: np.ndarray = field(metadata=by_lane())
-    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zero beyond its rank. With a
-    dense lane as many as its largest ΔW has, if they are more."""
+    """(K, L, 2R) singular values of ΔW = s (BA − B⁰A⁰), descending; zero beyond its rank. With a dense lane as many as
+    its largest ΔW has, if they are more."""
     norm: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖ΔW‖, Frobenius."""
     effective_rank: np.ndarray = field(metadata=by_lane())
     """(K, L) exp of the entropy of σ / Σσ of ΔW; 0 if nothing has moved."""
     max_principal_angle: np.ndarray = field(metadata=by_lane())
-    """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where
-    B⁰ is zero."""
+    """(K, L) largest principal angle between the columns of B and those of B⁰, degrees; NaN where B⁰ is zero."""
     orthogonality_error: np.ndarray = field(metadata=by_lane())
     """(K, L) ‖BᵀB − I‖, Frobenius."""
     condition_A: np.ndarray = field(metadata=by_lane())
@@ -48,23 +47,19 @@ class UpdateSpectra(Record):
 def update_spectra(lanes: Lanes) -> UpdateSpectra:
     """Measure every lane's adapter in every layer.
 
-    Adapters of the same shape are stacked across lanes and layers. Two thin QRs are enough: with
-    `[B − B⁰, B⁰] = Q [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the singular values of `s
-    [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ + R₂`, A those of `S₁`, and the angles between the columns
-    of B and B⁰ are those between `R₁ + R₂` and `R₂`.
+    Adapters of the same shape are stacked across lanes and layers. Two thin QRs are enough: with `[B − B⁰, B⁰] = Q
+    [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the singular values of `s [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ +
+    R₂`, A those of `S₁`, and the angles between the columns of B and B⁰ are those between `R₁ + R₂` and `R₂`.
 
-    Parameters
-    ----------
-    lanes : in the state to measure, such as ``race.lanes``.
+    Args:
+        lanes: in the state to measure, such as ``race.lanes``.
 
-    Returns
-    -------
-    UpdateSpectra
-        NaN where a lane does not adapt a layer.
+    Returns:
+        UpdateSpectra
+            NaN where a lane does not adapt a layer.
 
-    Raises
-    ------
-    ValueError : `lanes` are not `Lanes`.
+    Raises:
+        ValueError: `lanes` are not `Lanes`.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     K, L, plan = lanes.count, len(lanes.layers), lanes.plan

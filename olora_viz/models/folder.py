@@ -25,19 +25,16 @@ def pairs_to_halves(w: np.ndarray, n_heads: int) -> np.ndarray:
     (i, i + d/2). Moving the even rows of each head before its odd rows turns one into the other;
     attention scores, sums over a head's coordinates, stay the same.
 
-    Parameters
-    ----------
-    w : (n_heads · d, in)
-    n_heads : number of heads in ``w``
+    Args:
+        w: (n_heads · d, in)
+        n_heads: number of heads in ``w``
 
-    Returns
-    -------
-    (n_heads · d, in)
+    Returns:
+        (n_heads · d, in)
 
-    Examples
-    --------
-    >>> pairs_to_halves(np.arange(8).reshape(8, 1), n_heads=2).ravel().tolist()
-    [0, 2, 1, 3, 4, 6, 5, 7]
+    Examples:
+        >>> pairs_to_halves(np.arange(8).reshape(8, 1), n_heads=2).ravel().tolist()
+        [0, 2, 1, 3, 4, 6, 5, 7]
     """
     return w.reshape(n_heads, -1, 2, w.shape[1]).swapaxes(1, 2).reshape(w.shape)
 
@@ -86,19 +83,15 @@ def _check_config(folder: Path) -> None:
 def weight_files(folder: Path) -> list[Path]:
     """List the safetensors files that hold a folder's weights.
 
-    Parameters
-    ----------
-    folder : a Hugging Face folder.
+    Args:
+        folder: a Hugging Face folder.
 
-    Returns
-    -------
-    list of Path
-        One file, or every shard that the index names.
+    Returns:
+        list of Path
+            One file, or every shard that the index names.
 
-    Raises
-    ------
-    ValueError
-        If there are no safetensors, or a shard is missing.
+    Raises:
+        ValueError: if there are no safetensors, or a shard is missing.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
@@ -125,19 +118,15 @@ def weight_files(folder: Path) -> list[Path]:
 def check_folder(folder: Path) -> int:
     """Check a folder without loading it.
 
-    Parameters
-    ----------
-    folder : a Hugging Face folder.
+    Args:
+        folder: a Hugging Face folder.
 
-    Returns
-    -------
-    int
-        Number of stored weights.
+    Returns:
+        int
+            Number of stored weights.
 
-    Raises
-    ------
-    ValueError
-        If the folder cannot be loaded safely.
+    Raises:
+        ValueError: if the folder cannot be loaded safely.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -174,10 +163,8 @@ def _quiet() -> Generator[None]:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder that `check_folder` accepts, without executing its code.
 
-    Raises
-    ------
-    ValueError
-        If it cannot be loaded, or has no fast form.
+    Raises:
+        ValueError: if it cannot be loaded, or has no fast form.
     """
     from transformers import AutoTokenizer
 
@@ -197,22 +184,18 @@ def load_folder(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a causal language model from safetensors, without executing code from the folder.
 
-    Parameters
-    ----------
-    folder : a Hugging Face folder.
-    dtype : precision of the weights.
-    device : the device that the weights will move to; only its memory is checked.
-    base : name of this model in exported adapters; the folder itself by default.
+    Args:
+        folder: a Hugging Face folder.
+        dtype: precision of the weights.
+        device: the device that the weights will move to; only its memory is checked.
+        base: name of this model in exported adapters; the folder itself by default.
 
-    Returns
-    -------
-    (model, tokenizer)
-        On the CPU.
+    Returns:
+        (model, tokenizer)
+            On the CPU.
 
-    Raises
-    ------
-    ValueError
-        If the folder cannot be loaded.
+    Raises:
+        ValueError: if the folder cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 

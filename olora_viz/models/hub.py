@@ -28,13 +28,11 @@ CONVERTER, CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this mo
 def snapshot(hub_id: str) -> Path | None:
     """Return a complete repository from the hub's cache, or None.
 
-    Parameters
-    ----------
-    hub_id : "owner/name".
+    Args:
+        hub_id: "owner/name".
 
-    Returns
-    -------
-    Path or None
+    Returns:
+        Path or None
     """
     from huggingface_hub import constants
 
@@ -104,20 +102,16 @@ def _sentence(card: ModelCard, error: Exception) -> str:
 def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     """Download a model's folder from the hub, or raise within seconds.
 
-    Parameters
-    ----------
-    card : a card with a ``hub_id``.
-    progress : called with the progress.
+    Args:
+        card: a card with a ``hub_id``.
+        progress: called with the progress.
 
-    Returns
-    -------
-    Path
-        The folder of the complete repository, safetensors only.
+    Returns:
+        Path
+            The folder of the complete repository, safetensors only.
 
-    Raises
-    ------
-    ValueError
-        If there is no network, permission, safetensors file or disk space.
+    Raises:
+        ValueError: if there is no network, permission, safetensors file or disk space.
     """
     from huggingface_hub import constants, snapshot_download
 

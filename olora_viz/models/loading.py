@@ -53,24 +53,20 @@ def load_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a pretrained causal language model, frozen and ready to carry adapters.
 
-    Parameters
-    ----------
-    name : a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a
-        model in ``MODELS``; looked up in this order.
-    device : device of the weights: "auto", "cpu", "cuda" or a torch device.
-    dtype : dtype of the frozen weights.
-    progress : called with (fraction in [0, 1], description) during slow operations.
+    Args:
+        name: a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a model in ``MODELS``;
+            looked up in this order.
+        device: device of the weights: "auto", "cpu", "cuda" or a torch device.
+        dtype: dtype of the frozen weights.
+        progress: called with (fraction in [0, 1], description) during slow operations.
 
-    Returns
-    -------
-    (model, tokenizer)
-        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
-        padding token.
+    Returns:
+        (model, tokenizer)
+            The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
+            padding token.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the model is not available here.
+    Raises:
+        ValueError: if the name is unknown or the model is not available here.
     """
     expect(name, str | os.PathLike, "the name of a model or the path of its folder")
     name = os.fspath(name)

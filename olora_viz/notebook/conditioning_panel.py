@@ -25,19 +25,16 @@ FOOT = "Measured on the first batch, one seed of the data: other batches differ.
 class ConditioningPanel(ConfiguredPanel):
     """Measure the gradient norm and curvature of every lane at initialization.
 
-    Lanes that differ only in their rate are measured once. Its traits `state` and `config` may be
-    observed and linked.
+    Lanes that differ only in their rate are measured once. Its traits `state` and `config` may be observed and linked.
 
-    Parameters
-    ----------
-    config : the initial set-up; None for that of the page.
-    name : see `RacePanel`.
+    Args:
+        config: the initial set-up; None for that of the page.
+        name: see `RacePanel`.
 
-    Examples
-    --------
-    >>> panel = ConditioningPanel()
-    >>> panel
-    ConditioningPanel: ready
+    Examples:
+        >>> panel = ConditioningPanel()
+        >>> panel
+        ConditioningPanel: ready
     """
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
@@ -49,9 +46,8 @@ class ConditioningPanel(ConfiguredPanel):
     def start(self) -> None:
         """Measure the starts of the set-up that the controls show, in a thread.
 
-        Raises
-        ------
-        ValueError : the set-up is invalid, or a measurement is running.
+        Raises:
+            ValueError: the set-up is invalid, or a measurement is running.
         """
         if self.is_busy:
             raise ValueError("this panel is already measuring: stop it first")
@@ -70,9 +66,8 @@ class ConditioningPanel(ConfiguredPanel):
     def result(self) -> Conditioning:
         """Wait for the measurement and return it.
 
-        Raises
-        ------
-        ValueError : there is none, it failed, or it was stopped.
+        Raises:
+            ValueError: there is none, it failed, or it was stopped.
         """
         job = self._job
         if job is None:

@@ -79,29 +79,28 @@ OWN = ("models", "tasks", "inits", "ranks")
 class DecidePanel(Panel):
     """Decide within some minutes which start and learning rate to take, and get the adapter.
 
-    It can be stopped at any time, with the best answer so far; after that it goes on in the same
-    folder, for as many minutes again. Its trait `state` may be observed, and `model`, `task`,
-    `minutes`, `starts`, `rank` and `folder` may also be set and linked.
+    It can be stopped at any time, with the best answer so far; after that it goes on in the same folder, for as many
+    minutes again. Its trait `state` may be observed, and `model`, `task`, `minutes`, `starts`, `rank` and `folder` may
+    also be set and linked.
 
-    Parameters
-    ----------
-    folder : for the study, the adapter and the report: new, or of an earlier decision; None for a
-        new one in ``decisions/``.
-    minutes, model, task : see `decide`.
-    inits : names of the starts that are compared with plain LoRA.
-    r : rank of every adapter.
-    name : see `RacePanel`.
-    settings : other arguments of `decide`, such as ``steps`` or ``lrs``.
+    Args:
+        folder: for the study, the adapter and the report: new, or of an earlier decision; None for a new one in
+            ``decisions/``.
+        minutes: see `decide`.
+        model: see `minutes`.
+        task: see `minutes`.
+        inits: names of the starts that are compared with plain LoRA.
+        r: rank of every adapter.
+        name: see `RacePanel`.
+        settings: other arguments of `decide`, such as ``steps`` or ``lrs``.
 
-    Raises
-    ------
-    ValueError : an argument is unknown or invalid.
+    Raises:
+        ValueError: an argument is unknown or invalid.
 
-    Examples
-    --------
-    >>> panel = DecidePanel(task="sentiment", minutes=2)
-    >>> panel
-    DecidePanel: ready
+    Examples:
+        >>> panel = DecidePanel(task="sentiment", minutes=2)
+        >>> panel
+        DecidePanel: ready
     """
 
     model = traitlets.Unicode().tag(sync=True)
@@ -146,9 +145,8 @@ class DecidePanel(Panel):
     def start(self) -> None:
         """Decide, in a thread; a decision that ended without an adapter goes on.
 
-        Raises
-        ------
-        ValueError : a value is invalid, or a decision is running.
+        Raises:
+            ValueError: a value is invalid, or a decision is running.
         """
         if self.is_busy:
             raise ValueError("this panel is already deciding: stop it first")
@@ -172,9 +170,8 @@ class DecidePanel(Panel):
 
         An interrupt of the kernel while it waits stops the decision.
 
-        Raises
-        ------
-        ValueError : there is no decision, or it ended before anything was known.
+        Raises:
+            ValueError: there is no decision, or it ended before anything was known.
         """
         job = self._job
         if job is None:

@@ -98,10 +98,9 @@ _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 class Panel(anywidget.AnyWidget):
     """A panel, identified by its cell or its `name`: a newer one replaces it.
 
-    Parameters
-    ----------
-    name : panels with the same name replace each other, wherever they were created. By default the
-        cell identifies its panels: running it again ends the earlier ones.
+    Args:
+        name: panels with the same name replace each other, wherever they were created. By default the cell identifies
+            its panels: running it again ends the earlier ones.
     """
 
     _esm = bundle(Path(__file__).parent / "widget" / "panel.js")
@@ -296,15 +295,14 @@ def told(sentence: str) -> str:
 class ConfiguredPanel(Panel):
     """A panel with the controls of a set-up.
 
-    Parameters
-    ----------
-    config : the initial set-up.
-    name : see `Panel`.
+    Args:
+        config: the initial set-up.
+        name: see `Panel`.
     """
 
     config = ConfigTrait()
-    """The set-up of the controls; once it is used, the one that was used, until another is used or
-    set. Setting it fills in the controls."""
+    """The set-up of the controls; once it is used, the one that was used, until another is used or set. Setting it
+    fills in the controls."""
 
     def __init__(self, config: RaceConfig, name: str | None) -> None:
         self._setup, self._first = SetUp(config), config

@@ -94,30 +94,27 @@ def values_of(view: RaceView) -> dict[str, Any]:
 class RacePanel(ConfiguredPanel):
     """Choose a set-up, press Race and watch; use the results in the next cell.
 
-    Rerunning the cell stops its previous race. Panels in different cells are independent. Its
-    traits `state`, `step` and `config` may be observed and linked; only `config` may be set.
+    Rerunning the cell stops its previous race. Panels in different cells are independent. Its traits `state`, `step`
+    and `config` may be observed and linked; only `config` may be set.
 
-    Parameters
-    ----------
-    config : the initial set-up; None for that of the page, with spectra and gradients measured.
-    name : panels with the same name replace each other, wherever they were created; by default the
-        cell identifies the panel.
-    settings : fields of `RaceConfig` that replace those of `config`, as in ``RacePanel(steps=20)``.
+    Args:
+        config: the initial set-up; None for that of the page, with spectra and gradients measured.
+        name: panels with the same name replace each other, wherever they were created; by default the cell identifies
+            the panel.
+        settings: fields of `RaceConfig` that replace those of `config`, as in ``RacePanel(steps=20)``.
 
-    Raises
-    ------
-    ValueError : a setting is unknown or invalid.
+    Raises:
+        ValueError: a setting is unknown or invalid.
 
-    Examples
-    --------
-    >>> from olora_viz import Lane, RaceConfig
-    >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=2, eval_every=0)
-    >>> panel = RacePanel(config)
-    >>> panel.start()
-    >>> panel.result().labels
-    ('lora', 'olora')
-    >>> panel, panel.step
-    (RacePanel: finished, step 2 of 2, 2)
+    Examples:
+        >>> from olora_viz import Lane, RaceConfig
+        >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=2, eval_every=0)
+        >>> panel = RacePanel(config)
+        >>> panel.start()
+        >>> panel.result().labels
+        ('lora', 'olora')
+        >>> panel, panel.step
+        (RacePanel: finished, step 2 of 2, 2)
     """
 
     step = StepTrait()
@@ -142,9 +139,8 @@ class RacePanel(ConfiguredPanel):
     def start(self) -> None:
         """Start a race with the set-up of the controls.
 
-        Raises
-        ------
-        ValueError : the set-up is invalid, or a race is running.
+        Raises:
+            ValueError: the set-up is invalid, or a race is running.
         """
         self._begin()
 
@@ -166,12 +162,11 @@ class RacePanel(ConfiguredPanel):
     def result(self) -> Lanes:
         """Wait for the end of the race, or until it is paused, and return its lanes.
 
-        They are on `panel.race.model`: for answers, export, spectra and so on. An interrupt of the
-        kernel while it waits pauses the race.
+        They are on `panel.race.model`: for answers, export, spectra and so on. An interrupt of the kernel while it
+        waits pauses the race.
 
-        Raises
-        ------
-        ValueError : there is no race, or it failed.
+        Raises:
+            ValueError: there is no race, or it failed.
         """
         job = self._job
         if job is None:

@@ -60,9 +60,8 @@ class ConfigTrait(traitlets.TraitType[RaceConfig, RaceConfig]):
     def validate(self, obj: Any, value: Any) -> RaceConfig:
         """Return the set-up; settings that a JSON form leaves out stay as they are.
 
-        Raises
-        ------
-        SettingError : it is no set-up, or an invalid one.
+        Raises:
+            SettingError: it is no set-up, or an invalid one.
         """
         if isinstance(value, RaceConfig):
             return value
@@ -101,9 +100,8 @@ COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 class SetUp:
     """What the controls show, and the set-up that it means; other settings stay as they are.
 
-    Parameters
-    ----------
-    config : the set-up to show.
+    Args:
+        config: the set-up to show.
     """
 
     def __init__(self, config: RaceConfig) -> None:
@@ -126,9 +124,8 @@ class SetUp:
     def config(self) -> RaceConfig:
         """The set-up of the controls.
 
-        Raises
-        ------
-        ValueError : one sentence with the value and the rule.
+        Raises:
+            ValueError: one sentence with the value and the rule.
         """
         typed = self._typed
         given: dict[str, Any] = {name: str(typed[name]).strip() for name in WORDS}
@@ -148,9 +145,8 @@ class SetUp:
 def controls(*more: tree.Node) -> tree.Node:
     """Return the controls of a set-up.
 
-    Parameters
-    ----------
-    more : parts below the lanes.
+    Args:
+        more: parts below the lanes.
     """
     counts = [tree.control("field", name, label) for name, label in COUNTS.items()]
     return tree.box(
@@ -178,9 +174,8 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     >>> set_up(RaceConfig(seed=3), {"steps": 20})
     RaceConfig(steps=20, seed=3)
 
-    Raises
-    ------
-    ValueError : a setting is unknown or invalid.
+    Raises:
+        ValueError: a setting is unknown or invalid.
     """
     every = max(1, RaceConfig.steps // LOOKS)
     config = config or RaceConfig(spectra_every=every, gradients_every=every)

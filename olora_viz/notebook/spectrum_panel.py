@@ -30,21 +30,19 @@ class SpectrumPanel(Panel):
 
     Its traits `layer`, `rank` and `starts` may be set, observed and linked.
 
-    Parameters
-    ----------
-    model : name of a model, or the path of a local Hugging Face folder.
-    inits : names of the starts that are drawn initially.
-    r : initial rank.
-    name : see `RacePanel`.
+    Args:
+        model: name of a model, or the path of a local Hugging Face folder.
+        inits: names of the starts that are drawn initially.
+        r: initial rank.
+        name: see `RacePanel`.
 
-    Examples
-    --------
-    >>> panel = SpectrumPanel("glassllm", ["olora"], r=4)
-    >>> panel.found["olora"].rank
-    4
-    >>> panel.rank = 6
-    >>> panel.found["olora"].rank
-    6
+    Examples:
+        >>> panel = SpectrumPanel("glassllm", ["olora"], r=4)
+        >>> panel.found["olora"].rank
+        4
+        >>> panel.rank = 6
+        >>> panel.found["olora"].rank
+        6
     """
 
     layer = traitlets.Unicode().tag(sync=True)

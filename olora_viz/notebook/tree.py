@@ -17,9 +17,8 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     >>> rows_of([Lane("olora", lr=3e-3, seed=s, clip=1.0) for s in range(3)])
     [{'init': 'olora', 'r': '8', 'alpha': '', 'lr': '3e-3', 'seed': '0-2', 'rest': 'clip=1'}]
 
-    Raises
-    ------
-    ValueError : a label has a comma.
+    Raises:
+        ValueError: a label has a comma.
     """
     return [_row(spec) for spec in write_lanes(lanes)]
 
@@ -27,9 +26,8 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
 def lanes_of(row: Any) -> list[Lane]:
     """Return the lanes of a row: one for each of its seeds and listed values.
 
-    Raises
-    ------
-    ValueError : a value breaks a rule; the message is one sentence.
+    Raises:
+        ValueError: a value breaks a rule; the message is one sentence.
     """
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")

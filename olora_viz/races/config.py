@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 Schedule = str | Callable[[int, int], float]
-"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that
-returns the factor of the peak rates."""
+"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
+of the peak rates."""
 
 _OF_PAST: dict[str, Callable[[float], float]] = {
     "constant": lambda past: 1.0,
@@ -53,9 +53,8 @@ def factor(schedule: Schedule, number: int, steps: int, warmup: int) -> float:
 def check_schedule(schedule: Any, steps: int, warmup: int) -> None:
     """Check a name, or the values of a function at all steps.
 
-    Raises
-    ------
-    ValueError : an unknown name, or a value that is not a finite number >= 0.
+    Raises:
+        ValueError: an unknown name, or a value that is not a finite number >= 0.
     """
     if not callable(schedule):
         if schedule not in SCHEDULES:
@@ -74,9 +73,8 @@ def check_schedule(schedule: Any, steps: int, warmup: int) -> None:
 def plain(schedule: Schedule) -> str:
     """Return a schedule's name.
 
-    Raises
-    ------
-    ValueError : the schedule is a function, which has no name.
+    Raises:
+        ValueError: the schedule is a function, which has no name.
     """
     if not isinstance(schedule, str):
         raise ValueError(
@@ -141,8 +139,8 @@ DEFAULT_LANES = tuple(
     for init, lr in (("lora", 1e-3), ("lora", 3e-3), ("olora", 1e-3), ("olora", 3e-3), ("pissa", 1e-3))
     for seed in range(3)
 )
-"""The default lanes of the page and the command line: one shared rate, and three times that rate,
-each from three seeds."""
+"""The default lanes of the page and the command line: one shared rate, and three times that rate, each from three
+seeds."""
 
 
 def start_key(lane: Lane) -> tuple[Any, ...]:
@@ -165,55 +163,54 @@ def is_random(lane: Lane) -> bool:
 class RaceConfig:
     """The set-up of a race: the same config gives the same steps on the same device.
 
-    Parameters
-    ----------
-    model : name of a model, or the path of a local Hugging Face folder.
-    task : name of a task, or the path of a task file.
-    lanes : 1 to 64 contenders.
-    steps : number of updates.
-    batch_size : prompts per step; all lanes see the same ones.
-    max_length : the maximum length of an example in tokens; longer ones are skipped. If None, the
-        limit is the model's context, and a longer example is an error.
-    truncate : whether a longer example loses the first tokens of its prompt instead; its answer
-        and special tokens stay. One that is longer even so is skipped.
-    chat : whether the model's chat template formats prompt and answer, a message of the user and
-        one of the assistant, whose end-of-turn token is supervised too.
-    seed : seed of the order of the examples.
-    split_seed : seed of the split into training, held-out and test examples, and of the examples
-        of a task that generates them. None for the split of older versions, by ``seed`` and the
-        order of the examples, with which their run folders are read.
-    eval_every : steps between evaluations; 0 evaluates after the last step only.
-    spectra_every : steps between measurements of the spectra of all adapters; 0 disables them.
-    curvature_every : steps between measurements of the curvature of every lane's loss, on the
-        first batch; 0 disables them. What one costs says `measures.conditioning.COST_IN_STEPS`.
-    gradients_every : steps between measurements of the norms of gradients, parameters and updates
-        by layer, in addition to the first step; 0 disables them.
-    eval_size : maximum number of held-out examples to evaluate on.
-    device : ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
-    dtype : of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``,
-        ``bfloat16`` or ``float64``. Adapters and optimizer use float32 or better.
-    schedule : of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in
-        Python also a function ``f(step, steps)`` that returns the factor of the rates, for ``step``
-        from 1 to ``steps``. A function cannot be saved in a run folder or JSON.
-    warmup : steps over which the learning rates rise to their peak.
-    targets : target modules of the lanes without their own: suffixes of their names, with the
-        wildcards ``*``, ``?`` and ``[…]``; None for all linear layers in the blocks. Experts that
-        are 3-D parameters are adapted if a target names them, such as ``experts.down_proj``.
-    batches : ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed
-        ``seed + s``. Lanes of one seed still share their batches, so that starts are compared in
-        pairs, and deterministic starts can be repeated. ``auto`` is ``by-seed`` if a deterministic
-        start races with several seeds, which would all be the same run on shared batches.
-        Measurements and calibration on the first batches always use those of seed 0.
-    test : path of a task file with test examples, on which the finished lanes are evaluated once.
-        The task's own test part is then used for training.
-    test_size : maximum number of test examples to evaluate on.
-    accumulate : number of parts of the batch over which the gradient of a step is accumulated: the
-        same up to rounding, in less memory. A race takes more parts if a pass would not fit into
-        memory otherwise, see `in_parts`. Measurements on the first batch read it in one pass.
-    keep_best : whether a lane's adapter, once the race has ended, is that of the evaluation with
-        its lowest held-out loss, for answers, export and the test; else that of its last step.
-    patience : evaluations without a lower held-out loss after which a lane stops training, with
-        the status ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
+    Args:
+        model: name of a model, or the path of a local Hugging Face folder.
+        task: name of a task, or the path of a task file.
+        lanes: 1 to 64 contenders.
+        steps: number of updates.
+        batch_size: prompts per step; all lanes see the same ones.
+        max_length: the maximum length of an example in tokens; longer ones are skipped. If None, the limit is the
+            model's context, and a longer example is an error.
+        truncate: whether a longer example loses the first tokens of its prompt instead; its answer and special tokens
+            stay. One that is longer even so is skipped.
+        chat: whether the model's chat template formats prompt and answer, a message of the user and one of the
+            assistant, whose end-of-turn token is supervised too.
+        seed: seed of the order of the examples.
+        split_seed: seed of the split into training, held-out and test examples, and of the examples of a task that
+            generates them. None for the split of older versions, by ``seed`` and the order of the examples, with which
+            their run folders are read.
+        eval_every: steps between evaluations; 0 evaluates after the last step only.
+        spectra_every: steps between measurements of the spectra of all adapters; 0 disables them.
+        curvature_every: steps between measurements of the curvature of every lane's loss, on the first batch; 0
+            disables them. What one costs says `measures.conditioning.COST_IN_STEPS`.
+        gradients_every: steps between measurements of the norms of gradients, parameters and updates by layer, in
+            addition to the first step; 0 disables them.
+        eval_size: maximum number of held-out examples to evaluate on.
+        device: ``auto`` (CUDA if available), ``cpu`` or ``cuda``.
+        dtype: of the frozen base: ``auto`` (bfloat16 on CUDA, float32 on a CPU), ``float32``, ``bfloat16`` or
+            ``float64``. Adapters and optimizer use float32 or better.
+        schedule: of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in Python also a
+            function ``f(step, steps)`` that returns the factor of the rates, for ``step`` from 1 to ``steps``. A
+            function cannot be saved in a run folder or JSON.
+        warmup: steps over which the learning rates rise to their peak.
+        targets: target modules of the lanes without their own: suffixes of their names, with the wildcards ``*``,
+            ``?`` and ``[…]``; None for all linear layers in the blocks. Experts that are 3-D parameters are adapted if
+            a target names them, such as ``experts.down_proj``.
+        batches: ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed ``seed + s``.
+            Lanes of one seed still share their batches, so that starts are compared in pairs, and deterministic starts
+            can be repeated. ``auto`` is ``by-seed`` if a deterministic start races with several seeds, which would all
+            be the same run on shared batches. Measurements and calibration on the first batches always use those of
+            seed 0.
+        test: path of a task file with test examples, on which the finished lanes are evaluated once. The task's own
+            test part is then used for training.
+        test_size: maximum number of test examples to evaluate on.
+        accumulate: number of parts of the batch over which the gradient of a step is accumulated: the same up to
+            rounding, in less memory. A race takes more parts if a pass would not fit into memory otherwise, see
+            `in_parts`. Measurements on the first batch read it in one pass.
+        keep_best: whether a lane's adapter, once the race has ended, is that of the evaluation with its lowest
+            held-out loss, for answers, export and the test; else that of its last step.
+        patience: evaluations without a lower held-out loss after which a lane stops training, with the status
+            ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
     """
 
     model: str = "glassllm"
@@ -341,9 +338,8 @@ class RaceConfig:
     def is_due(self, key: str, number: int, steps: float | None = None) -> bool:
         """Whether a measurement of `MEASURES` is due at a step, 1 for the first.
 
-        Parameters
-        ----------
-        steps : the number of steps, if it is another one.
+        Args:
+            steps: the number of steps, if it is another one.
         """
         measure = MEASURES[key]
         last = self.steps if steps is None else steps
@@ -371,9 +367,8 @@ class RaceConfig:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, as in a run's ``config.json``.
 
-        Raises
-        ------
-        ValueError : the schedule is a function.
+        Raises:
+            ValueError: the schedule is a function.
         """
         return asdict(self) | {"schedule": plain(self.schedule)}
 
@@ -423,9 +418,8 @@ class Settings:
 
         Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``.
 
-        Raises
-        ------
-        ValueError : the lanes differ in them, or the schedule is a function.
+        Raises:
+            ValueError: the lanes differ in them, or the schedule is a function.
         """
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
@@ -495,14 +489,12 @@ def _text(value: Any) -> str:
 def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     """Load the task of a race, and the test examples of a separate file.
 
-    Parameters
-    ----------
-    config : the set-up.
-    own : used instead of ``config.task``.
+    Args:
+        config: the set-up.
+        own: used instead of ``config.task``.
 
-    Raises
-    ------
-    ValueError : an unknown name or an invalid file, or the test file leaves nothing to train on.
+    Raises:
+        ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
     """
     if own is not None:
         task = own_task(own, config.split_seed or 0)

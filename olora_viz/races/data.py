@@ -50,8 +50,8 @@ Found = TypeVar("Found")
 class Kept:
     """The model of the latest of some races, one after the other, and what was found out about it.
 
-    Detached lanes leave a model bitwise unchanged. So it is loaded once, and what does not depend
-    on lanes is computed once: tokens, its own results on held-out examples, starts without a seed.
+    Detached lanes leave a model bitwise unchanged. So it is loaded once, and what does not depend on lanes is computed
+    once: tokens, its own results on held-out examples, starts without a seed.
     """
 
     def __init__(self) -> None:
@@ -65,9 +65,8 @@ class Kept:
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """Return the model and the tokenizer of a set-up; other ones are forgotten before.
 
-        Raises
-        ------
-        ValueError : see `load_model`.
+        Raises:
+            ValueError: see `load_model`.
         """
         device = resolve_device(config.device)
         dtype = resolve_dtype(config.dtype, device)
@@ -113,10 +112,9 @@ CONTENTS = {
 def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
     """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks.
 
-    Parameters
-    ----------
-    config : the set-up.
-    own : the user's own task.
+    Args:
+        config: the set-up.
+        own: the user's own task.
     """
     return {
         "task_sha256": _content(config.task) if own is None else None,
@@ -128,15 +126,14 @@ def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
 def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | None], own: Own | None) -> None:
     """Check that the inputs of a run have not changed since it started.
 
-    Parameters
-    ----------
-    folder, config : of the run.
-    before : the result of `contents_of` at the start.
-    own : the user's own task that is passed now.
+    Args:
+        folder: of the run.
+        config: see `folder`.
+        before: the result of `contents_of` at the start.
+        own: the user's own task that is passed now.
 
-    Raises
-    ------
-    ValueError : a file or a task has changed, or the user's own task is missing or not expected.
+    Raises:
+        ValueError: a file or a task has changed, or the user's own task is missing or not expected.
     """
     if own is None and before["own_task_sha256"]:
         raise ValueError(
@@ -165,24 +162,23 @@ def _content(task: str | None) -> str | None:
 class RaceData:
     """The tokens of one race's task, for its model.
 
-    Attributes
-    ----------
-    task : where the examples come from.
-    held_out : the held-out examples, at most ``config.eval_size``.
-    kept : of earlier races on the model.
-    about_held_out : a summary of them, with the accuracy of guessing.
-    test : the test examples, at most ``config.test_size``; none if the task has no such part.
-    branching : whether held-out and test examples share rows with their choices, see `can_branch`.
-    judged_rows : how many rows an evaluation reads at once.
-    left_out, held_out_left_out, test_left_out : number of training, held-out and test examples
-        that are too long, see `RaceConfig.max_length`.
-    chat : the chat template that formats prompts and answers; None for plain text.
-    longest : maximum tokens of an example.
+    Attributes:
+        task: where the examples come from.
+        held_out: the held-out examples, at most ``config.eval_size``.
+        kept: of earlier races on the model.
+        about_held_out: a summary of them, with the accuracy of guessing.
+        test: the test examples, at most ``config.test_size``; none if the task has no such part.
+        branching: whether held-out and test examples share rows with their choices, see `can_branch`.
+        judged_rows: how many rows an evaluation reads at once.
+        left_out: number of training, held-out and test examples that are too long, see `RaceConfig.max_length`.
+        held_out_left_out: see `left_out`.
+        test_left_out: see `left_out`.
+        chat: the chat template that formats prompts and answers; None for plain text.
+        longest: maximum tokens of an example.
 
-    Raises
-    ------
-    ValueError : an example exceeds the model's context, no example is left, or the model's chat
-        template is missing or does not fit.
+    Raises:
+        ValueError: an example exceeds the model's context, no example is left, or the model's chat template is missing
+            or does not fit.
     """
 
     def __init__(
@@ -246,9 +242,8 @@ class RaceData:
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test.
 
-        Parameters
-        ----------
-        report : see `olora_viz.tasks.evaluation.evaluate`.
+        Args:
+            report: see `olora_viz.tasks.evaluation.evaluate`.
         """
         return evaluation.evaluate(
             self._model,
@@ -310,9 +305,8 @@ class RaceData:
     def in_parts(self, config: RaceConfig, judged_rows: int | None = None) -> RaceData:
         """Return the same data for a set-up that differs in ``accumulate`` alone.
 
-        Parameters
-        ----------
-        judged_rows : how many rows an evaluation reads at once; those of a step by default.
+        Args:
+            judged_rows: how many rows an evaluation reads at once; those of a step by default.
         """
         other = copy.copy(self)
         other._config, other.judged_rows = config, judged_rows or config.rows
@@ -338,13 +332,11 @@ class RaceData:
 def chat_of(config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> Chat | None:
     """Return the chat template of a race; None for plain text.
 
-    Parameters
-    ----------
-    name : of the model.
+    Args:
+        name: of the model.
 
-    Raises
-    ------
-    ValueError : there is none, it is faulty, or the task has no prompts.
+    Raises:
+        ValueError: there is none, it is faulty, or the task has no prompts.
     """
     if not config.chat:
         return None
@@ -367,23 +359,20 @@ def training_batches(
 
     ``model(**batch).loss`` is then the loss that the race reports, up to rounding.
 
-    Parameters
-    ----------
-    config : the set-up; the race itself need not exist.
-    tokenizer : of its model.
-    lane : the one that reads them, which matters with ``batches="by-seed"``.
-    task : used instead of loading ``config.task``, as in `race`.
-    model : where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.
+    Args:
+        config: the set-up; the race itself need not exist.
+        tokenizer: of its model.
+        lane: the one that reads them, which matters with ``batches="by-seed"``.
+        task: used instead of loading ``config.task``, as in `race`.
+        model: where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.
 
-    Yields
-    ------
-    BatchEncoding
-        ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), padded at the
-        right; labels are -100 where a token is not supervised. On the CPU.
+    Yields:
+        BatchEncoding
+            ``input_ids``, ``attention_mask`` and ``labels``, each (batch_size, tokens), padded at the
+            right; labels are -100 where a token is not supervised. On the CPU.
 
-    Raises
-    ------
-    ValueError : the length to which examples are cut is not known, or see `race`.
+    Raises:
+        ValueError: the length to which examples are cut is not known, or see `race`.
 
     >>> from olora_viz.models import load_model
     >>> config = RaceConfig(task="addition", batch_size=4, steps=2)

@@ -50,19 +50,16 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
 
     An adapter has a README with the lane's set-up and results.
 
-    Parameters
-    ----------
-    race : not in the middle of a step.
-    k : the lane to write.
-    folder : new or empty.
-    form : ``lora`` or ``olora``, see `write_peft`; ``merged`` for the base model with W + ΔW, and
-        its tokenizer.
+    Args:
+        race: not in the middle of a step.
+        k: the lane to write.
+        folder: new or empty.
+        form: ``lora`` or ``olora``, see `write_peft`; ``merged`` for the base model with W + ΔW, and its tokenizer.
 
-    Raises
-    ------
-    ValueError : the folder is not empty, the form is unknown or does not suit the lane, or the lane
-        does not exist or is not finite.
-    OSError : the folder cannot be written, for instance on a full disk.
+    Raises:
+        ValueError: the folder is not empty, the form is unknown or does not suit the lane, or the lane does not exist
+            or is not finite.
+        OSError: the folder cannot be written, for instance on a full disk.
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")

@@ -20,10 +20,9 @@ from olora_viz.races.step import Step
 from olora_viz.tasks import Batch
 
 EXPONENT = 1 / 3
-"""Exponent of the curvature ratio: the best fit to sweeps of two models (0.31), rounded. Gradient
-descent would need 1. An update of Adam does not grow with the gradient, so on a quadratic of
-curvature λ the loss rises by the order of λ · rate², which suggests 1/2; the difference is
-empirical."""
+"""Exponent of the curvature ratio: the best fit to sweeps of two models (0.31), rounded. Gradient descent would need
+1. An update of Adam does not grow with the gradient, so on a quadratic of curvature λ the loss rises by the order of λ
+· rate², which suggests 1/2; the difference is empirical."""
 
 REFERENCE = 1e-3
 """Plain LoRA's rate if a race has no plain LoRA lane."""
@@ -62,28 +61,24 @@ class FairRate:
 def fair_rate(reference: float, reference_curvature: float, curvature: float) -> float:
     """Return `reference · (λ_LoRA / λ)^⅓`, rounded to two digits.
 
-    This is a rule of thumb. The best rate falls as the largest eigenvalue at the start rises; the
-    exponent is fitted to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` compares the rule with
-    sweeps: it is off by a factor of 1.5 to 1.6 (root mean square), 2.4 at worst. Dividing by the
-    ratio itself is off by a factor of 4 to 17, 59 at worst.
+    This is a rule of thumb. The best rate falls as the largest eigenvalue at the start rises; the exponent is fitted
+    to sweeps, see `EXPONENT`. ``benchmarks/fair_rate.py`` compares the rule with sweeps: it is off by a factor of 1.5
+    to 1.6 (root mean square), 2.4 at worst. Dividing by the ratio itself is off by a factor of 4 to 17, 59 at worst.
 
-    Parameters
-    ----------
-    reference : plain LoRA's tuned rate.
-    reference_curvature, curvature : largest eigenvalues of the Hessian at the start, > 0.
+    Args:
+        reference: plain LoRA's tuned rate.
+        reference_curvature: largest eigenvalues of the Hessian at the start, > 0.
+        curvature: see `reference_curvature`.
 
-    Raises
-    ------
-    ValueError : a curvature that is not positive and finite.
+    Raises:
+        ValueError: a curvature that is not positive and finite.
 
-    References
-    ----------
-    "Learning Rate Matters", 2026, arXiv 2602.04998 (the correlation).
+    References:
+        "Learning Rate Matters", 2026, arXiv 2602.04998 (the correlation).
 
-    Examples
-    --------
-    >>> fair_rate(1e-3, reference_curvature=2.0, curvature=16.0)
-    0.0005
+    Examples:
+        >>> fair_rate(1e-3, reference_curvature=2.0, curvature=16.0)
+        0.0005
     """
     for value in (reference_curvature, curvature):
         if not (0 < value < math.inf):
@@ -101,19 +96,16 @@ def proposals(
 ) -> list[FairRate]:
     """Propose a rate for each lane, from the curvature of its start on a batch.
 
-    Parameters
-    ----------
-    plan : the layers of a model without lanes; its own lanes do not matter.
-    lanes : the contenders; their rates do not matter.
-    reference : a plain LoRA lane with a tuned rate, see `reference_among`.
-    batch : on the model's device.
-    calibration : of `attach`.
-    progress : called with the progress; raises to stop.
+    Args:
+        plan: the layers of a model without lanes; its own lanes do not matter.
+        lanes: the contenders; their rates do not matter.
+        reference: a plain LoRA lane with a tuned rate, see `reference_among`.
+        batch: on the model's device.
+        calibration: of `attach`.
+        progress: called with the progress; raises to stop.
 
-    Raises
-    ------
-    ValueError : a curvature that is not positive and finite, too little memory, and what `attach`
-        raises.
+    Raises:
+        ValueError: a curvature that is not positive and finite, too little memory, and what `attach` raises.
     """
     starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
     attached = attach_planned(plan.with_lanes(starts), progress, calibration)
@@ -146,14 +138,12 @@ def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int =
 
     Is it the start, or only the rate? These lanes tell. The fair rates are found by their race.
 
-    Parameters
-    ----------
-    tuned : plain LoRA's rate; by default that of `reference_among`.
-    most : maximum number of lanes.
+    Args:
+        tuned: plain LoRA's rate; by default that of `reference_among`.
+        most: maximum number of lanes.
 
-    Raises
-    ------
-    ValueError : there is no plain LoRA lane, or no other start, or there would be too many lanes.
+    Raises:
+        ValueError: there is no plain LoRA lane, or no other start, or there would be too many lanes.
 
     >>> lanes = [Lane("lora", lr=3e-3, seed=s) for s in (0, 1)] + [Lane("olora")]
     >>> [(lane.init, lane.seed, lane.fair or lane.lr) for lane in same_and_fair(lanes)]
@@ -181,9 +171,8 @@ def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int =
 def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
     """Return the set-up with fair rates replaced by numbers.
 
-    Parameters
-    ----------
-    found : of the config's fair lanes, in order.
+    Args:
+        found: of the config's fair lanes, in order.
     """
     rates = iter(found)
     lanes = [replace(o, lr=next(rates).rate, fair=False) if o.fair else o for o in config.lanes]

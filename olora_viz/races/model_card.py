@@ -18,10 +18,9 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
 
     It names no folder of this machine: of a path it has the last part.
 
-    Parameters
-    ----------
-    config : of the race.
-    summary : see `summary_of`.
+    Args:
+        config: of the race.
+        summary: see `summary_of`.
     """
     lane, label = config.lanes[k], config.labels[k]
     model, task, its = model_name(config), task_name(config), summary["lanes"][label]
@@ -134,9 +133,8 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
 def bare_card(config: dict[str, Any]) -> str:
     """Return the README of an adapter of which only its own settings are known.
 
-    Parameters
-    ----------
-    config : of the adapter, in PEFT's format.
+    Args:
+        config: of the adapter, in PEFT's format.
     """
     base = config.get("base_model_name_or_path") or ""
     return (

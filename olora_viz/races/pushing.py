@@ -21,17 +21,15 @@ OFFLINE = "nothing can be pushed while HF_HUB_OFFLINE is set"
 def files_to_push(folder: Path, lane: str | None = None) -> dict[str, bytes]:
     """Return the files of an adapter as they are pushed, by name.
 
-    The name of the base model is the hub's, and names no folder of this machine. An adapter without
-    a README gets one that says what is known.
+    The name of the base model is the hub's, and names no folder of this machine. An adapter without a README gets one
+    that says what is known.
 
-    Parameters
-    ----------
-    folder : a run folder, or an adapter's own.
-    lane : label of the lane, for a run folder with several adapters.
+    Args:
+        folder: a run folder, or an adapter's own.
+        lane: label of the lane, for a run folder with several adapters.
 
-    Raises
-    ------
-    ValueError : the folder holds no adapter, or several and no lane is named.
+    Raises:
+        ValueError: the folder holds no adapter, or several and no lane is named.
     """
     adapter = _adapter(folder, lane)
     config = read_json_object(adapter / CONFIG)
@@ -51,17 +49,14 @@ def files_to_push(folder: Path, lane: str | None = None) -> dict[str, bytes]:
 def push(files: dict[str, bytes], repo: str, *, private: bool = False) -> str:
     """Push files into a model repository of the hub, which is made if it is new.
 
-    Parameters
-    ----------
-    repo : ``owner/name``.
+    Args:
+        repo: ``owner/name``.
 
-    Returns
-    -------
-    The address of the repository.
+    Returns:
+        The address of the repository.
 
-    Raises
-    ------
-    ValueError : the name is not one, there is no token, HF_HUB_OFFLINE is set, or the hub refuses.
+    Raises:
+        ValueError: the name is not one, there is no token, HF_HUB_OFFLINE is set, or the hub refuses.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 
@@ -86,9 +81,8 @@ def push(files: dict[str, bytes], repo: str, *, private: bool = False) -> str:
 def check_repo(repo: str) -> None:
     """Check that a name is ``owner/name``.
 
-    Raises
-    ------
-    ValueError : it is not.
+    Raises:
+        ValueError: it is not.
     """
     from huggingface_hub.utils import validate_repo_id
 

@@ -49,9 +49,8 @@ class Tested(NamedTuple):
 def summary_of(race: Race) -> dict[str, Any]:
     """Return the results so far.
 
-    ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race
-    has test examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None
-    before.
+    ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race has test examples,
+    ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None before.
     """
     about = race.data.about_held_out
     base: dict[str, Any] = {
@@ -120,13 +119,11 @@ def to_held_out(race: Race, count: int) -> Answers:
 def to_own(race: Race, prompt: str) -> Answers:
     """Return greedy answers of the base model and every lane to this text.
 
-    They read exactly it, as a message of the user if the race has a chat template. If the race
-    truncates, a longer one is cut at its left, so that prompt and answer are no longer than its
-    examples.
+    They read exactly it, as a message of the user if the race has a chat template. If the race truncates, a longer one
+    is cut at its left, so that prompt and answer are no longer than its examples.
 
-    Raises
-    ------
-    ValueError : the prompt is empty, or too long for the model's context.
+    Raises:
+        ValueError: the prompt is empty, or too long for the model's context.
     """
     lengths = [len(one.ids) - one.supervised_from for one in race.data.held_out]
     length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
@@ -147,8 +144,8 @@ GRADIENT = "gradient"
 """Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
 
 SHORTER = "shorter_"
-"""How the names of the state begin from which a race of more steps goes on: that before the last
-evaluation, if this is made only because the race ends."""
+"""How the names of the state begin from which a race of more steps goes on: that before the last evaluation, if this
+is made only because the race ends."""
 
 
 def race(
@@ -161,25 +158,23 @@ def race(
 ) -> Race:
     """Set up a race; iterating over it trains the lanes.
 
-    To pause, stop iterating, also by Ctrl-C, which waits until the step is complete or, where an
-    evaluation runs, leaves it to be repeated: a second loop continues with that step. To stop, call
-    `Race.close`. The same config gives bitwise the same steps on the same device.
+    To pause, stop iterating, also by Ctrl-C, which waits until the step is complete or, where an evaluation runs,
+    leaves it to be repeated: a second loop continues with that step. To stop, call `Race.close`. The same config gives
+    bitwise the same steps on the same device.
 
-    Parameters
-    ----------
-    config : the set-up.
-    model, tokenizer : used instead of loading ``config.model``; give both or neither. The model is
-        in eval mode until the race ends, is closed, or its lanes are detached.
-    task : used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with
-        the columns of a task file, such as a ``datasets.Dataset``, which are split by content.
-    progress : called with the progress of loading, and later of evaluations and other work that
-        takes long. What it raises stops them as Ctrl-C does.
+    Args:
+        config: the set-up.
+        model: used instead of loading ``config.model``; give both or neither. The model is in eval mode until the race
+            ends, is closed, or its lanes are detached.
+        tokenizer: see `model`.
+        task: used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with the columns of a
+            task file, such as a ``datasets.Dataset``, which are split by content.
+        progress: called with the progress of loading, and later of evaluations and other work that takes long. What it
+            raises stops them as Ctrl-C does.
 
-    Raises
-    ------
-    ValueError : an unknown name, a rank above min(out, in), an example longer than the model's
-        context, non-finite weights or held-out loss, and so on; the message names the value and the
-        rule.
+    Raises:
+        ValueError: an unknown name, a rank above min(out, in), an example longer than the model's context, non-finite
+            weights or held-out loss, and so on; the message names the value and the rule.
     """
     return Race(config, model, tokenizer, progress, task)
 
@@ -187,22 +182,24 @@ def race(
 class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
-    Attributes
-    ----------
-    config, task, model, tokenizer : the participants; in the config, fair rates are numbers.
-    data : training examples in batches, and held-out examples.
-    fair_rates : the fair rates of the lanes that requested them, in order.
-    in_parts : in how many parts a batch is computed to fit into memory, in words; empty for one.
-    baseline : held-out loss and accuracy of the base model, which every lane whose start keeps the
-        model's function has at step 0.
-    state : the clock and the state of every lane.
-    trained : loss and gradients of the latest step, read by measurements; unset before the first.
-    history : the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not
-        kept: in a race restored by `restore`, and in that of a run folder, which keeps them.
-    in_step : whether some thread is computing a step right now.
-    has_own_task : whether the task was passed to `race`.
-    torn : whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock may
-        then be inconsistent, and only `restore` recovers the race.
+    Attributes:
+        config: the participants; in the config, fair rates are numbers.
+        task: see `config`.
+        model: see `config`.
+        tokenizer: see `config`.
+        data: training examples in batches, and held-out examples.
+        fair_rates: the fair rates of the lanes that requested them, in order.
+        in_parts: in how many parts a batch is computed to fit into memory, in words; empty for one.
+        baseline: held-out loss and accuracy of the base model, which every lane whose start keeps the model's function
+            has at step 0.
+        state: the clock and the state of every lane.
+        trained: loss and gradients of the latest step, read by measurements; unset before the first.
+        history: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
+            restored by `restore`, and in that of a run folder, which keeps them.
+        in_step: whether some thread is computing a step right now.
+        has_own_task: whether the task was passed to `race`.
+        torn: whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock may then be
+            inconsistent, and only `restore` recovers the race.
     """
 
     def __init__(
@@ -263,10 +260,9 @@ class Race(Iterator[Step]):
     def __next__(self) -> Step:
         """Run one step for all lanes.
 
-        Raises
-        ------
-        ValueError : the previous step was interrupted, or a registered measurement failed after
-            this one; in the second case the race can continue.
+        Raises:
+            ValueError: the previous step was interrupted, or a registered measurement failed after this one; in the
+                second case the race can continue.
         """
         if self._unseen is None:
             if self.status != RACING:
@@ -336,9 +332,8 @@ class Race(Iterator[Step]):
     def _complete(self, updated: RaceState) -> None:
         """Record that a step is complete.
 
-        Parameters
-        ----------
-        updated : the state before its evaluation.
+        Args:
+            updated: the state before its evaluation.
         """
         state, config = self.state, self.config
         self._updated, self.torn = None, False
@@ -390,10 +385,9 @@ class Race(Iterator[Step]):
     def go_on(self, part: float, words: str) -> None:
         """Progress callback of evaluations and long measurements, called where nothing is lost.
 
-        Raises
-        ------
-        StoppedEarlyError : the race is closed. Ctrl-C, and what the caller's own callback of
-            progress raises, stop it as well.
+        Raises:
+            StoppedEarlyError: the race is closed. Ctrl-C, and what the caller's own callback of progress raises, stop
+                it as well.
         """
         torn, self.torn = self.torn, False
         if self._closed:
@@ -440,16 +434,14 @@ class Race(Iterator[Step]):
     def answer(self, prompt: str) -> Answers:
         """Return greedy answers of the base model and every lane to a prompt of your own.
 
-        They read exactly this text, so write it like a prompt of the task. An answer is as long as
-        the longest held-out one, and at most 40 tokens.
+        They read exactly this text, so write it like a prompt of the task. An answer is as long as the longest
+        held-out one, and at most 40 tokens.
 
-        Parameters
-        ----------
-        prompt : without a space at its end, which would belong to the answer.
+        Args:
+            prompt: without a space at its end, which would belong to the answer.
 
-        Raises
-        ------
-        ValueError : the prompt is empty, or too long for the model's context.
+        Raises:
+            ValueError: the prompt is empty, or too long for the model's context.
         """
         return to_own(self, prompt)
 
@@ -475,26 +467,23 @@ class Race(Iterator[Step]):
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.
 
-        It holds the set-up, the steps, a checkpoint from which ``race --resume`` goes on bitwise,
-        the adapters in PEFT's format and, if the race has ended, its summary.
+        It holds the set-up, the steps, a checkpoint from which ``race --resume`` goes on bitwise, the adapters in
+        PEFT's format and, if the race has ended, its summary.
 
-        Parameters
-        ----------
-        folder : new or empty.
+        Args:
+            folder: new or empty.
 
-        Raises
-        ------
-        ValueError : the folder is not empty, the disk is too full, a step was cut short, the race
-            does not keep its `history`, or the schedule is a function.
+        Raises:
+            ValueError: the folder is not empty, the disk is too full, a step was cut short, the race does not keep its
+                `history`, or the schedule is a function.
         """
         save(self, folder)
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
 
-        Raises
-        ------
-        ValueError : a step was interrupted.
+        Raises:
+            ValueError: a step was interrupted.
         """
         self._check_whole()
         tensors = {**self._trainer.snapshot(), **self.state.to_tensors()}
@@ -510,18 +499,16 @@ class Race(Iterator[Step]):
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
         """Check that a snapshot fits this race.
 
-        Raises
-        ------
-        ValueError : the snapshot is of another race.
+        Raises:
+            ValueError: the snapshot is of another race.
         """
         self._trainer.check(snapshot, self.state)
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
         """Restore a `snapshot` of a race with the same config.
 
-        Raises
-        ------
-        ValueError : the snapshot is of another race.
+        Raises:
+            ValueError: the snapshot is of another race.
         """
         self.check_snapshot(snapshot)
         self.torn = True

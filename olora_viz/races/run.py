@@ -36,9 +36,8 @@ RESULTS = ("test_loss", "test_accuracy")
 class RaceTracker:
     """Reports the lanes of a race as runs, grouped by method and rate.
 
-    Parameters
-    ----------
-    again : whether to continue the runs of a race that is resumed.
+    Args:
+        again: whether to continue the runs of a race that is resumed.
     """
 
     def __init__(self, tracker: Tracker, config: RaceConfig, *, again: bool = False) -> None:
@@ -97,8 +96,8 @@ class Run:
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
 
-        An interrupt leaves a checkpoint: another iteration continues, as `resume` does. If it cuts
-        a step short, or the race has not yet caught up with the folder, the folder is not changed.
+        An interrupt leaves a checkpoint: another iteration continues, as `resume` does. If it cuts a step short, or
+        the race has not yet caught up with the folder, the folder is not changed.
         """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
@@ -163,14 +162,12 @@ def start(
 
     The user's own task, see `race`, is not written either: pass it again to resume the run.
 
-    Parameters
-    ----------
-    adapters : whether the adapters are written at the end.
-    kept : of earlier races, and for later ones.
+    Args:
+        adapters: whether the adapters are written at the end.
+        kept: of earlier races, and for later ones.
 
-    Raises
-    ------
-    ValueError : the folder is not empty, the set-up is invalid, or the disk is too full.
+    Raises:
+        ValueError: the folder is not empty, the set-up is invalid, or the disk is too full.
     """
     folder = Path(folder)
     if not is_free(folder):
@@ -200,16 +197,14 @@ def resume(
 
     Steps after the checkpoint that are already on disk are repeated but not reported again.
 
-    Parameters
-    ----------
-    steps : the number of steps, if it is to be another one than planned: the run goes on bitwise as
-        if it had been planned so. An evaluation that was due only because the race ended is
-        forgotten, unless it found a loss that is not finite.
+    Args:
+        steps: the number of steps, if it is to be another one than planned: the run goes on bitwise as if it had been
+            planned so. An evaluation that was due only because the race ended is forgotten, unless it found a loss
+            that is not finite.
 
-    Raises
-    ------
-    ValueError : the folder holds no run or a damaged one, the task file has changed, or the number
-        of steps cannot change.
+    Raises:
+        ValueError: the folder holds no run or a damaged one, the task file has changed, or the number of steps cannot
+            change.
     """
     folder = Path(folder)
     config = planned = _read_unchanged(folder, task)
@@ -234,9 +229,8 @@ def resume(
 def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
     """Return the set-up of a run with another number of steps.
 
-    Raises
-    ------
-    ValueError : it cannot have it.
+    Raises:
+        ValueError: it cannot have it.
     """
     config, where = replace(planned, steps=steps), f"the run in {str(folder)!r}"
     home = folder.resolve().parent
@@ -255,9 +249,8 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
 def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bool:
     """Whether a run goes on from a checkpoint; otherwise it restarts from step 0.
 
-    Parameters
-    ----------
-    recorded : the number of the last step on disk. A power cut may lose lines before it.
+    Args:
+        recorded: the number of the last step on disk. A power cut may lose lines before it.
     """
     done, evaluated = int(state["clock"][0]), int(state["clock"][3])
     known = config.is_due("eval_loss", done) or evaluated < done or SHORTER + "clock" in state
@@ -300,13 +293,11 @@ def restored(
 ) -> Race:
     """Restore a run's race from its last checkpoint, for export or answers; nothing is written.
 
-    Parameters
-    ----------
-    device : where it computes; by default where it was set up.
+    Args:
+        device: where it computes; by default where it was set up.
 
-    Raises
-    ------
-    ValueError : the folder holds no run or a damaged one, or no checkpoint yet.
+    Raises:
+        ValueError: the folder holds no run or a damaged one, or no checkpoint yet.
     """
     folder = Path(folder)
     config = _read_unchanged(folder, task)
@@ -362,8 +353,8 @@ def _whole_lines(text: str) -> list[str]:
 def _mend(folder: Path, config: RaceConfig) -> int:
     """Mend the end of ``steps.jsonl``; return the number of the last step.
 
-    An incomplete last line is removed, and from the last one what was measured only because the
-    race ended, if it does not end there.
+    An incomplete last line is removed, and from the last one what was measured only because the race ended, if it does
+    not end there.
     """
     path, number = folder / "steps.jsonl", _last_step(folder)
     data = path.read_bytes() if path.exists() else b""
@@ -399,8 +390,7 @@ def _last_step(folder: Path) -> int:
 class SavedRun:
     """A run as saved in its folder; made by `load_run`.
 
-    Tables and figures accept it instead of the steps of a race: ``steps_frame(run)``,
-    ``plot_race(run)``.
+    Tables and figures accept it instead of the steps of a race: ``steps_frame(run)``, ``plot_race(run)``.
     """
 
     folder: Path
@@ -419,25 +409,21 @@ class SavedRun:
 def load_run(folder: str | Path) -> SavedRun:
     """Read a run folder: its set-up, steps and summary. No model or task is loaded.
 
-    Parameters
-    ----------
-    folder : written by `Race.save`, or by ``race --run`` on the command line, of a finished,
-        stopped or killed run.
+    Args:
+        folder: written by `Race.save`, or by ``race --run`` on the command line, of a finished, stopped or killed run.
 
-    Raises
-    ------
-    ValueError : the folder holds no run, or a damaged one.
+    Raises:
+        ValueError: the folder holds no run, or a damaged one.
 
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> from olora_viz.lanes.lane import Lane
-    >>> from olora_viz.races import run as runs
-    >>> with TemporaryDirectory() as folder:
-    ...     _ = list(runs.start(RaceConfig(lanes=(Lane("lora"),), steps=2), folder))
-    ...     saved = load_run(folder)
-    >>> [step.step for step in saved.steps], saved.summary["status"]
-    ([1, 2], 'finished')
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> from olora_viz.lanes.lane import Lane
+        >>> from olora_viz.races import run as runs
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = list(runs.start(RaceConfig(lanes=(Lane("lora"),), steps=2), folder))
+        ...     saved = load_run(folder)
+        >>> [step.step for step in saved.steps], saved.summary["status"]
+        ([1, 2], 'finished')
     """
     folder = Path(folder)
     return SavedRun(folder, read_config(folder), tuple(read_steps(folder)), read_summary(folder))

@@ -22,8 +22,8 @@ PEFT_STARTS: dict[str, Any] = {
 }
 """Starts that PEFT computes as we do, up to signs that cancel, with PEFT's names.
 
-PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but with its own random numbers or data,
-which would make a different lane.
+PEFT also has ``pissa_niter_6``, EVA, CorDA and LoRA-GA, but with its own random numbers or data, which would make a
+different lane.
 """
 
 CONV1D = ("gpt2", "distilgpt2")
@@ -45,10 +45,9 @@ def olora_viz_script(config: RaceConfig) -> str:
 def peft_script(config: RaceConfig) -> str:
     """Return a script that trains a race's lanes one by one with PEFT.
 
-    Raises
-    ------
-    ValueError : a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; or
-        a target is experts'.
+    Raises:
+        ValueError: a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; or a target is
+            experts'.
     """
     targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
     for target in filter(names_experts, targets):

@@ -29,12 +29,11 @@ JUDGED = 16
 def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device) -> RaceConfig:
     """Return the set-up with the fewest parts of a batch whose passes fit into memory.
 
-    Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see
-    `backward`. The parts depend on the set-up and the machine, not on what is free at the moment.
+    Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see `backward`. The
+    parts depend on the set-up and the machine, not on what is free at the moment.
 
-    Raises
-    ------
-    ValueError : not even one prompt fits.
+    Raises:
+        ValueError: not even one prompt fits.
     """
     limit = memory.pass_limit(device)
     if limit is None or needed(data, footprint, config.rows) <= limit:
@@ -50,13 +49,11 @@ def check_free(
 ) -> None:
     """Check that a pass of one lane fits into what is free.
 
-    Parameters
-    ----------
-    besides : bytes that are needed at the same time.
+    Args:
+        besides: bytes that are needed at the same time.
 
-    Raises
-    ------
-    ValueError : it does not; the message has the numbers, and what would fit.
+    Raises:
+        ValueError: it does not; the message has the numbers, and what would fit.
     """
     free = memory.available_memory(device)
     if free is None:
@@ -77,8 +74,8 @@ def check_free(
 def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
     """Return how many rows an evaluation reads at once.
 
-    They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no
-    more memory: without gradients the same rows take less. The number depends on the set-up alone.
+    They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no more memory: without
+    gradients the same rows take less. The number depends on the set-up alone.
     """
     if config.accumulate > 1 or config.rows >= JUDGED:
         return config.rows
@@ -134,9 +131,8 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
 def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = False) -> Evaluation:
     """Evaluate the base model on the held-out or the test examples.
 
-    Parameters
-    ----------
-    progress : called several times in every pass; raises to stop.
+    Args:
+        progress: called several times in every pass; raises to stop.
     """
     with lanes.off():
         return data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
@@ -145,13 +141,11 @@ def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = Fa
 def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Progress) -> Evaluation:
     """Evaluate the base model on the held-out examples; if that fails, detach the lanes.
 
-    Parameters
-    ----------
-    progress : see `of_base`.
+    Args:
+        progress: see `of_base`.
 
-    Raises
-    ------
-    ValueError : the loss is not finite.
+    Raises:
+        ValueError: the loss is not finite.
     """
     try:
         baseline = of_base(lanes, data, progress)
@@ -169,9 +163,8 @@ def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Prog
 def results_at_start(lanes: Lanes, baseline: Evaluation, evaluate: Callable[[], Evaluation]) -> Evaluation:
     """Return the lanes' held-out results at step 0.
 
-    Parameters
-    ----------
-    evaluate : evaluates the lanes; called if some do not keep the model's function.
+    Args:
+        evaluate: evaluates the lanes; called if some do not keep the model's function.
     """
     if not lanes.plan.unsubtracted:
         return baseline.repeated(lanes.count)
@@ -208,17 +201,14 @@ def attach_lanes(
 ) -> RaceStart:
     """Put the lanes of a set-up on a model.
 
-    Parameters
-    ----------
-    bypassed : layers that get no adapters, see `plan_adapters`.
-    data : of the set-up.
-    progress : called with the progress; raises to stop.
-    resumed : whether the set-up is that of a run that goes on, whose parts stay as they are.
+    Args:
+        bypassed: layers that get no adapters, see `plan_adapters`.
+        data: of the set-up.
+        progress: called with the progress; raises to stop.
+        resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
 
-    Raises
-    ------
-    ValueError : a layer or a rank does not fit, a curvature gives no fair rate, or there is not
-        enough memory.
+    Raises:
+        ValueError: a layer or a rank does not fit, a curvature gives no fair rate, or there is not enough memory.
     """
     name = repr(config.model)
     plan = plan_adapters(model, config.lanes, config.targets, bypassed)

@@ -36,11 +36,10 @@ class BestSoFar:
     def evaluated(self, number: int, loss: np.ndarray, out: np.ndarray, patience: int) -> None:
         """Record the evaluation of a step.
 
-        Parameters
-        ----------
-        loss : (K,) held-out losses.
-        out : (K,) which lanes have diverged.
-        patience : evaluations without a lower loss after which a lane stops; 0 for never.
+        Args:
+            loss: (K,) held-out losses.
+            out: (K,) which lanes have diverged.
+            patience: evaluations without a lower loss after which a lane stops; 0 for never.
         """
         racing = ~out & (self.stopped_at == 0)
         better = racing & (loss < self.loss)
@@ -90,11 +89,10 @@ def why_out(last_grad_norm: float) -> str:
 def statuses(out: np.ndarray, race: str = RACING, early: np.ndarray | None = None) -> tuple[str, ...]:
     """Return every lane's status: the race's, or that of a lane that trains no more.
 
-    Parameters
-    ----------
-    out : (K,) which lanes have diverged.
-    race : status of the race: ``racing``, ``finished`` or ``stopped``.
-    early : (K,) which lanes have stopped early; by default none.
+    Args:
+        out: (K,) which lanes have diverged.
+        race: status of the race: ``racing``, ``finished`` or ``stopped``.
+        early: (K,) which lanes have stopped early; by default none.
     """
     early = np.zeros_like(out) if early is None else early
     return tuple(
@@ -163,9 +161,9 @@ class RaceState:
     def trained(self, number: int, loss: np.ndarray, norm: np.ndarray, base_loss: float) -> None:
         """Record a step's losses and gradient norms.
 
-        A lane diverges if they are not finite, or if it cannot learn any more: its gradient, which
-        was not zero at the start, is exactly zero for two steps, and its loss is above the base
-        model's. A lane that has learned everything has a gradient of zero and a lower loss.
+        A lane diverges if they are not finite, or if it cannot learn any more: its gradient, which was not zero at the
+        start, is exactly zero for two steps, and its loss is above the base model's. A lane that has learned
+        everything has a gradient of zero and a lower loss.
         """
         self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
         silent = (norm == 0) & (self.last_grad_norm == 0) & (self.first_grad_norm > 0)
@@ -178,9 +176,8 @@ class RaceState:
     def evaluated(self, number: int, evaluation: Evaluation, patience: int = 0) -> None:
         """Record a step's held-out results; a lane diverges if its loss is not finite.
 
-        Parameters
-        ----------
-        patience : see `RaceConfig`.
+        Args:
+            patience: see `RaceConfig`.
         """
         self.lose(~np.isfinite(evaluation.loss), number)
         evaluation.lose(self.out)

@@ -27,8 +27,8 @@ BESIDE = ("step", "seconds", "tokens", "diverged", "stopped_early")
 class Step(Record):
     """The measurements of K lanes in one step; lane k is entry k of every array.
 
-    `loss` and `grad_norm` are those of the step's batch before the update; everything else is
-    measured after it. A diverged lane has NaN. Steps are compared bit for bit, without `seconds`.
+    `loss` and `grad_norm` are those of the step's batch before the update; everything else is measured after it. A
+    diverged lane has NaN. Steps are compared bit for bit, without `seconds`.
     """
 
     step: int
@@ -38,8 +38,7 @@ class Step(Record):
     seconds: float = field(compare=False)
     """Time spent on the race so far, without pauses."""
     tokens: int
-    """Training tokens of each lane so far, without padding; the mean over the lanes if their
-    batches differ."""
+    """Training tokens of each lane so far, without padding; the mean over the lanes if their batches differ."""
     status: tuple[str, ...]
     """(K) ``racing``, ``diverged`` or ``stopped early``."""
 
@@ -164,10 +163,9 @@ def held_out_count(steps: Sequence[Step]) -> int:
 def held_out_at_start(inits: Sequence[str], base: float | None) -> np.ndarray:
     """Return the lanes' held-out results at step 0, (K,): the base model's, or NaN if not known.
 
-    Parameters
-    ----------
-    inits : the lanes' initializations, of which some do not keep the model's function.
-    base : the base model's result; None while unknown.
+    Args:
+        inits: the lanes' initializations, of which some do not keep the model's function.
+        base: the base model's result; None while unknown.
     """
     known = np.nan if base is None else base
     return np.array([known if keeps_function(init) else np.nan for init in inits])
@@ -185,9 +183,8 @@ def whys_out(steps: Sequence[Step], K: int) -> list[str]:
 def out_at(steps: Sequence[Step], K: int) -> list[int]:
     """Return the step at which each of K lanes diverged, 0 for a lane that has not.
 
-    Parameters
-    ----------
-    steps : of one race, in order; a lane that is out stays out.
+    Args:
+        steps: of one race, in order; a lane that is out stays out.
     """
     return _first_with(DIVERGED, steps, K)
 

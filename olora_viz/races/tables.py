@@ -61,28 +61,23 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
 def compare_setups(runs: Sequence[Setup | Path] | Mapping[str, Setup | Path]) -> pd.DataFrame:
     """Return a table of the differences between the set-ups of races; empty if there are none.
 
-    Parameters
-    ----------
-    runs : two or more set-ups, races, saved runs or run folders: a list, or a dict with a name for
-        each.
+    Args:
+        runs: two or more set-ups, races, saved runs or run folders: a list, or a dict with a name for each.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each setting that is not the same in all of them, and a column for each run. The
-        row ``lanes`` holds the lanes that are not in every run, each after a plus.
+    Returns:
+        pandas.DataFrame
+            A row for each setting that is not the same in all of them, and a column for each run. The
+            row ``lanes`` holds the lanes that are not in every run, each after a plus.
 
-    Raises
-    ------
-    ValueError : there are fewer than two, or one has no set-up, such as steps alone.
+    Raises:
+        ValueError: there are fewer than two, or one has no set-up, such as steps alone.
 
-    Examples
-    --------
-    >>> short, long = RaceConfig(steps=50), RaceConfig(steps=500, warmup=20)
-    >>> compare_setups({"short": short, "long": long})
-           short long
-    steps     50  500
-    warmup     0   20
+    Examples:
+        >>> short, long = RaceConfig(steps=50), RaceConfig(steps=500, warmup=20)
+        >>> compare_setups({"short": short, "long": long})
+               short long
+        steps     50  500
+        warmup     0   20
     """
     import pandas as pd
 
@@ -181,17 +176,15 @@ class Raced:
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
         """Read a source.
 
-        Parameters
-        ----------
-        source : a `Race`, with its steps so far, or run to its end if it has not started; a
-            `SavedRun`; a recorded race; the steps of a race; or the path of a run folder.
-        config : the set-up of the steps; a `Race` also provides the results before the first step.
-            Without it, lanes are numbered.
+        Args:
+            source: a `Race`, with its steps so far, or run to its end if it has not started; a `SavedRun`; a recorded
+                race; the steps of a race; or the path of a run folder.
+            config: the set-up of the steps; a `Race` also provides the results before the first step. Without it,
+                lanes are numbered.
 
-        Raises
-        ------
-        ValueError : the race does not keep its steps, the folder is not a run folder, the steps
-            are not those of one race in order, or do not match the config.
+        Raises:
+            ValueError: the race does not keep its steps, the folder is not a run folder, the steps are not those of
+                one race in order, or do not match the config.
         """
         if isinstance(source, str | Path):
             source = load_run(source)
@@ -308,35 +301,31 @@ _PER_LANE = tuple(
 )
 
 COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
-"""The columns of every table; each registered measurement adds one after them. ``status`` is that
-of the lane in this step: ``racing``, ``stopped early`` or ``diverged``."""
+"""The columns of every table; each registered measurement adds one after them. ``status`` is that of the lane in this
+step: ``racing``, ``stopped early`` or ``diverged``."""
 
 
 def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
     """Return a row for every step and lane.
 
-    Parameters
-    ----------
-    steps : a `Race` (with its steps so far, or run to its end if it has not started), its steps, a
-        `SavedRun`, or a run folder.
-    config : the config of the steps, or the `Race` itself; without it, lanes are labelled by
-        number.
+    Args:
+        steps: a `Race` (with its steps so far, or run to its end if it has not started), its steps, a `SavedRun`, or a
+            run folder.
+        config: the config of the steps, or the `Race` itself; without it, lanes are labelled by number.
 
-    Returns
-    -------
-    pandas.DataFrame
-        With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
-        step was not evaluated), lambda_max (NaN where the curvature was not measured), status,
-        seconds and tokens, and one for each registered measurement; ``lane`` is a category in the
-        race's order.
+    Returns:
+        pandas.DataFrame
+            With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
+            step was not evaluated), lambda_max (NaN where the curvature was not measured), status,
+            seconds and tokens, and one for each registered measurement; ``lane`` is a category in the
+            race's order.
 
-    Examples
-    --------
-    >>> from olora_viz import Lane, RaceConfig, race
-    >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=3)
-    >>> frame = steps_frame(list(race(config)), config)
-    >>> frame.pivot(index="step", columns="lane", values="loss").shape
-    (3, 2)
+    Examples:
+        >>> from olora_viz import Lane, RaceConfig, race
+        >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=3)
+        >>> frame = steps_frame(list(race(config)), config)
+        >>> frame.pivot(index="step", columns="lane", values="loss").shape
+        (3, 2)
     """
     raced = Raced.of(steps, config)
     return _frame(raced.labels, raced.steps)
@@ -345,12 +334,10 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 def steps_csv(labels: Sequence[str], steps: Sequence[Step], config: RaceConfig | None = None) -> str:
     """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
-    Parameters
-    ----------
-    labels : K, one per lane.
-    steps : of the race, in order.
-    config : of the race; if it follows the best evaluations, a column says which step each lane's
-        adapter is from.
+    Args:
+        labels: K, one per lane.
+        steps: of the race, in order.
+        config: of the race; if it follows the best evaluations, a column says which step each lane's adapter is from.
     """
     frame = _frame(labels, steps)
     if config is not None and config.follows_best:
@@ -404,12 +391,12 @@ def race_json(
 ) -> str:
     """Return a race as one JSON object.
 
-    Parameters
-    ----------
-    config, steps : as in a run's ``config.json`` and ``steps.jsonl``.
-    summary : further plain values; each lane's final results are added automatically.
-    tested : the results on the test examples, which are added to these.
-    status : see `last_figures`.
+    Args:
+        config: as in a run's ``config.json`` and ``steps.jsonl``.
+        steps: see `config`.
+        summary: further plain values; each lane's final results are added automatically.
+        tested: the results on the test examples, which are added to these.
+        status: see `last_figures`.
     """
     labels = config.labels
     lanes = last_figures(labels, steps, tested, config, status)
@@ -430,11 +417,10 @@ def last_figures(
 ) -> dict[str, dict[str, Any]]:
     """Return each lane's final results: held-out, on the test, and the step of divergence.
 
-    Parameters
-    ----------
-    config : of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss``
-        say where each adapter is from.
-    status : of the race, see `statuses`.
+    Args:
+        config: of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss`` say where each
+            adapter is from.
+        status: of the race, see `statuses`.
     """
     kept = kept_from(config, steps) if config is not None and config.follows_best else ()
     evaluated = [step for step in steps if step.eval_loss is not None]

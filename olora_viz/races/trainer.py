@@ -34,12 +34,11 @@ BEST = "best_theta"
 class BestAdapters:
     """Rows of `theta` at the lanes' best evaluations.
 
-    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it. The
-    best evaluation of a lane may be that of the last step, whose rows need not be kept.
+    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it. The best evaluation of a
+    lane may be that of the last step, whose rows need not be kept.
 
-    Parameters
-    ----------
-    theta : (K, P), see `Lanes`; changed in place.
+    Args:
+        theta: (K, P), see `Lanes`; changed in place.
     """
 
     def __init__(self, theta: Tensor) -> None:
@@ -117,8 +116,8 @@ def kept_from(config: RaceConfig, steps: Sequence[Step]) -> list[KeptFrom]:
 def taken_home(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
     """Return the steps, the last evaluation with the results of the adapters that are kept.
 
-    With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which
-    flatters them; a diverged lane has none. Otherwise the steps are as they were.
+    With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which flatters them; a
+    diverged lane has none. Otherwise the steps are as they were.
     """
     evaluated = {step.step: step for step in steps if step.eval_loss is not None}
     if not config.keep_best or not evaluated:
@@ -148,16 +147,14 @@ def backward(
 ) -> Float[Tensor, " K"]:
     """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses.
 
-    The loss of a batch is the mean over its supervised tokens. If its examples are read in several
-    parts, each part is weighted by its share of those tokens, so that loss and gradient are those
-    of the whole batch up to rounding.
+    The loss of a batch is the mean over its supervised tokens. If its examples are read in several parts, each part is
+    weighted by its share of those tokens, so that loss and gradient are those of the whole batch up to rounding.
 
-    Parameters
-    ----------
-    number : of the step, 1 for the first.
-    orders : the seed of each lane's order of examples.
-    footprint : memory of a lane's tokens, which determines the groups of lanes.
-    recorder : records the gradients at the layers' inputs.
+    Args:
+        number: of the step, 1 for the first.
+        orders: the seed of each lane's order of examples.
+        footprint: memory of a lane's tokens, which determines the groups of lanes.
+        recorder: records the gradients at the layers' inputs.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(map(_supervised, its)) for order, its in parts.items()}
@@ -198,16 +195,16 @@ SILENT = "without_gradient"
 class Trainer:
     """Trains and evaluates the lanes of a race, in groups that fit into memory.
 
-    Parameters
-    ----------
-    config, lanes, data : of the race.
-    footprint : memory of one lane.
-    baseline : the base model's held-out results.
+    Args:
+        config: of the race.
+        lanes: see `config`.
+        data: see `config`.
+        footprint: memory of one lane.
+        baseline: the base model's held-out results.
 
-    Attributes
-    ----------
-    without_gradient : the layers whose adapters received no gradient in any lane, in the first step
-        that is known; None before it.
+    Attributes:
+        without_gradient: the layers whose adapters received no gradient in any lane, in the first step that is known;
+            None before it.
     """
 
     def __init__(
@@ -244,9 +241,8 @@ class Trainer:
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples.
 
-        Parameters
-        ----------
-        progress : called several times in every pass; raises to stop.
+        Args:
+            progress: called several times in every pass; raises to stop.
         """
         each = self._footprint.evaluation.bytes(self._data.judged_size)
         what = "test" if test else "held-out"
@@ -270,9 +266,8 @@ class Trainer:
     def show_best(self, state: RaceState, number: int) -> None:
         """Give the lanes their best adapters, if they are kept.
 
-        Parameters
-        ----------
-        number : the step of the latest update: a lane that is best there stays as it is.
+        Args:
+            number: the step of the latest update: a lane that is best there stays as it is.
         """
         if self._best is not None and state.best is not None:
             self._best.show((state.best.step > 0) & (state.best.step < number))
@@ -285,9 +280,8 @@ class Trainer:
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
         """Check that the tensors of a `snapshot` and of a race's state have the right form.
 
-        Raises
-        ------
-        ValueError : they are of another race.
+        Raises:
+            ValueError: they are of another race.
         """
         whole = tuple(self._lanes.theta.shape)
         shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
@@ -316,9 +310,9 @@ class Trainer:
     def restore(self, snapshot: dict[str, Tensor], state: RaceState, number: int) -> None:
         """Restore a `snapshot`.
 
-        Parameters
-        ----------
-        state, number : the race's state that goes with it, and the step of the latest update.
+        Args:
+            state: the race's state that goes with it, and the step of the latest update.
+            number: see `state`.
         """
         self._lanes.theta.copy_(snapshot["theta"])
         self._optimizer.restore(snapshot)

@@ -22,8 +22,8 @@ METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""
 
 COARSE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-"""The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning
-Rate Matters", 2026, arXiv 2602.04998)."""
+"""The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning Rate Matters",
+2026, arXiv 2602.04998)."""
 
 BATCHES = (4, 16)
 """Prompts per step, the larger where time allows it."""
@@ -47,8 +47,8 @@ LATE = 1.5
 """The time kept for the final adapter, as a multiple of the expected: nothing comes after it."""
 
 FAST = 0.1
-"""Below so many seconds a step of a lane is timed again among `LANES` lanes, as it is raced: of a
-small model, two lanes take almost as long as eight."""
+"""Below so many seconds a step of a lane is timed again among `LANES` lanes, as it is raced: of a small model, two
+lanes take almost as long as eight."""
 
 STEP_SECONDS = 5.0
 """About the longest step of a race, after which the time limit is looked at."""
@@ -142,18 +142,16 @@ def plan_for(
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
 
-    Parameters
-    ----------
-    study : its model, task, methods and all settings that are not planned.
-    minutes : in which it should end, with the final adapter.
-    fixed : names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``,
-        ``coarse``, ``steps``, ``batch_size`` and ``eval_every``.
-    kept : of earlier races of this process, and for later ones.
-    evaluations : of each run at most, evenly spaced; the last one is at its end.
+    Args:
+        study: its model, task, methods and all settings that are not planned.
+        minutes: in which it should end, with the final adapter.
+        fixed: names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``, ``coarse``, ``steps``,
+            ``batch_size`` and ``eval_every``.
+        kept: of earlier races of this process, and for later ones.
+        evaluations: of each run at most, evenly spaced; the last one is at its end.
 
-    Raises
-    ------
-    ValueError : the race cannot be set up, or there are no test examples.
+    Raises:
+        ValueError: the race cannot be set up, or there are no test examples.
     """
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
@@ -189,14 +187,15 @@ def fitted(
 ) -> Plan:
     """Return the most thorough plan that fits.
 
-    All validation examples choose the rates, and all test examples judge, unless even the plan of
-    the fewest methods and seeds had no time to train then.
+    All validation examples choose the rates, and all test examples judge, unless even the plan of the fewest methods
+    and seeds had no time to train then.
 
-    Parameters
-    ----------
-    pace : of the study's races.
-    left : seconds for races and the final adapter.
-    minutes, fixed, evaluations : see `plan_for`.
+    Args:
+        pace: of the study's races.
+        left: seconds for races and the final adapter.
+        minutes: see `plan_for`.
+        fixed: see `minutes`.
+        evaluations: see `minutes`.
     """
     plan = None
     for sized, wanted, reads_all in _candidates(study, fixed):
@@ -237,9 +236,8 @@ def _examples(pace: Pace, many: float, evaluations: int) -> tuple[int, int]:
 
     If not, both have about as many; what one does not need goes to the other.
 
-    Parameters
-    ----------
-    many : number of examples that a lane has the time for.
+    Args:
+        many: number of examples that a lane has the time for.
     """
     share = max(many / (evaluations + 1), (many - pace.test) / evaluations, LEAST_EXAMPLES)
     held_out = int(min(pace.held_out, share))
@@ -286,9 +284,8 @@ def _at_most(seconds: float, each: float) -> int:
 def checked_minutes(minutes: float) -> float:
     """Return a time limit.
 
-    Raises
-    ------
-    ValueError : it is not a number from 0.1 to 10,000.
+    Raises:
+        ValueError: it is not a number from 0.1 to 10,000.
     """
     fits = isinstance(minutes, int | float) and not isinstance(minutes, bool)
     if not fits or not 0.1 <= minutes <= 10_000:

@@ -58,8 +58,8 @@ class Contest:
     loss_name: str
     """``held-out loss``; ``loss of the deciding tokens`` where answers are mostly boilerplate."""
     pairs: Pairs
-    """Comparisons by the places of both entries, by the metric of the race; the p-values are to be
-    adjusted, see `olora_viz.studies.pairing.adjusted`."""
+    """Comparisons by the places of both entries, by the metric of the race; the p-values are to be adjusted, see
+    `olora_viz.studies.pairing.adjusted`."""
     by_loss: bool
     """Whether the loss is compared instead of the accuracy."""
     examples: int
@@ -92,16 +92,14 @@ def contest(
 
     On fewer than `LEAST_EXAMPLES` examples nothing is decided.
 
-    Parameters
-    ----------
-    entries : all with as many lanes.
-    examples : of the race's latest evaluation.
-    by_loss : compare losses instead of accuracies.
-    columns : the examples to compare on.
+    Args:
+        entries: all with as many lanes.
+        examples: of the race's latest evaluation.
+        by_loss: compare losses instead of accuracies.
+        columns: the examples to compare on.
 
-    Returns
-    -------
-    Contest, or None if no entry is left.
+    Returns:
+        Contest, or None if no entry is left.
     """
     whole = [e for e in entries if np.isfinite(examples.loss[list(e.lanes)]).all()]
     if not whole:
@@ -180,8 +178,8 @@ class Match:
     rates: dict[str, tuple[float, list[float]]] = field_of(default_factory=dict)
     """The chosen rate and those tried, rising, of every start whose rates were chosen from."""
     turns: dict[tuple[int, int], str] = field_of(default_factory=dict)
-    """The rates, in words, at which a difference between two entries has the other sign, though the
-    held-out results cannot tell these rates from the chosen ones."""
+    """The rates, in words, at which a difference between two entries has the other sign, though the held-out results
+    cannot tell these rates from the chosen ones."""
 
     @property
     def statement(self) -> Statement:
@@ -336,12 +334,11 @@ class Told:
 def compared(fields: Sequence[Field], examples: Examples, *, by_loss: bool, at: Sequence[str] = ()) -> list[Told]:
     """Compare the starts of fields at their best rates, and those of a single one at shared rates.
 
-    All comparisons share one error rate. An order at best rates counts only if it is the same at
-    all rates that the results on which they were chosen cannot tell from them.
+    All comparisons share one error rate. An order at best rates counts only if it is the same at all rates that the
+    results on which they were chosen cannot tell from them.
 
-    Parameters
-    ----------
-    at : what each field differs in from others of the race, in words; none for a single one.
+    Args:
+        at: what each field differs in from others of the race, in words; none for a single one.
     """
     words = at or [""] * len(fields)
     found = [

@@ -96,23 +96,23 @@ def decide(
     Yields what is known: first the plan, then after every race, and last with the final adapter.
     An earlier decision's folder is gone on with as it was planned, for as many minutes again.
 
-    Parameters
-    ----------
-    out : a folder, new or of an earlier decision.
-    minutes : the time limit; the final adapter, once begun, is trained to its end.
-    model, task : names or paths; those of the folder, or the built-in ones by default.
-    inits : the methods, beside the reference; by default `METHODS`, as far as there is time.
-    batch_size, steps : of each race; planned by default.
-    plan : used instead of one that is measured here, or found in the folder.
-    evaluations : of each run of a new plan at most, evenly spaced; the last is at its end.
-    watch : called with every step; it ends here, without an adapter, when this returns False.
-    progress : called with the progress of loading.
-    settings : other fields of `Study`, such as ``ranks``; those that are usually planned, such as
-        ``seeds`` and ``lrs``, are then as given.
+    Args:
+        out: a folder, new or of an earlier decision.
+        minutes: the time limit; the final adapter, once begun, is trained to its end.
+        model: names or paths; those of the folder, or the built-in ones by default.
+        task: see `model`.
+        inits: the methods, beside the reference; by default `METHODS`, as far as there is time.
+        batch_size: of each race; planned by default.
+        steps: see `batch_size`.
+        plan: used instead of one that is measured here, or found in the folder.
+        evaluations: of each run of a new plan at most, evenly spaced; the last is at its end.
+        watch: called with every step; it ends here, without an adapter, when this returns False.
+        progress: called with the progress of loading.
+        settings: other fields of `Study`, such as ``ranks``; those that are usually planned, such as ``seeds`` and
+            ``lrs``, are then as given.
 
-    Raises
-    ------
-    ValueError : an unknown name, an invalid value, or the folder is of another set-up.
+    Raises:
+        ValueError: an unknown name, an invalid value, or the folder is of another set-up.
     """
     expect(out, (str, Path), "the folder of the decision")
     end = time.monotonic() + 60 * checked_minutes(minutes)
@@ -140,11 +140,10 @@ def decide(
 class _Road:
     """A decision on its way.
 
-    Parameters
-    ----------
-    folder : of the decision.
-    end : the time limit, by the monotonic clock.
-    kept : of earlier races of this process.
+    Args:
+        folder: of the decision.
+        end: the time limit, by the monotonic clock.
+        kept: of earlier races of this process.
     """
 
     def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
@@ -270,9 +269,8 @@ def open_trials(found: Verdicts) -> list[Trial]:
     rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
     stays open until it is level or beyond doubt.
 
-    Parameters
-    ----------
-    found : of a study that has run as planned.
+    Args:
+        found: of a study that has run as planned.
     """
     study = found.study
     opened = [one for one in found.each if one.init != study.reference and _is_open(study, one)]
@@ -335,9 +333,8 @@ def _new(
 def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float) -> Plan:
     """Return the plan of a folder, in which what is given must be as it was.
 
-    Raises
-    ------
-    ValueError : a setting differs, or the folder is of a study.
+    Raises:
+        ValueError: a setting differs, or the folder is of a study.
     """
     study = Study.read(folder / SETUP)
     if not (folder / RECORD).exists():

@@ -48,12 +48,11 @@ def metric_of(
 ) -> Metric:
     """Return the metric of a race.
 
-    Parameters
-    ----------
-    examples : results by example at the latest evaluation; None if there are none.
-    plain_text : whether every token is judged, so that no answer is right or wrong.
-    ended : whether it is the last evaluation of the race.
-    guessing : whether no lane does better than guessing, see `is_guessing`.
+    Args:
+        examples: results by example at the latest evaluation; None if there are none.
+        plain_text: whether every token is judged, so that no answer is right or wrong.
+        ended: whether it is the last evaluation of the race.
+        guessing: whether no lane does better than guessing, see `is_guessing`.
     """
     if plain_text:
         return Metric(LOSS)
@@ -94,9 +93,8 @@ class SeedGroup:
 def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     """Group lanes that differ only in their seed.
 
-    Parameters
-    ----------
-    lanes : of the race.
+    Args:
+        lanes: of the race.
     """
     groups: dict[tuple[Lane, int], list[int]] = {}
     for k, lane in enumerate(lanes):
@@ -109,9 +107,9 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
 def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True) -> list[Place]:
     """Order groups by their means, the best first and those with a diverged seed last.
 
-    Parameters
-    ----------
-    rows, by_loss : of `standings`, one row per lane.
+    Args:
+        rows: of `standings`, one row per lane.
+        by_loss: see `rows`.
     """
     of_lane = {row.lane: row for row in rows}
     made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
@@ -284,10 +282,9 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
 def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
     """Count the independent runs of every start at every rate in every setting, in ascending order.
 
-    Parameters
-    ----------
-    by_seed : whether each seed has its own batches. With shared batches, all seeds of a
-        deterministic start count as one run.
+    Args:
+        by_seed: whether each seed has its own batches. With shared batches, all seeds of a deterministic start count
+            as one run.
 
     >>> repeats([Lane("lora"), Lane("lora", seed=1), Lane("olora", seed=2)])
     [1, 2]
@@ -331,10 +328,9 @@ class Place:
 def departure(left: Sequence[int], what: str = "DNF") -> str:
     """Say when a lane, or which share of its seeds, diverged; empty if none has.
 
-    Parameters
-    ----------
-    left : of each seed, see `Place`.
-    what : became of them.
+    Args:
+        left: of each seed, see `Place`.
+        what: became of them.
 
     >>> departure([8]), departure([9, 0, 8]), departure([8, 9, 11])
     ('DNF at step 8', '2 of 3 seeds DNF at steps 8 and 9', 'DNF at steps 8 to 11')
@@ -351,9 +347,8 @@ def departure(left: Sequence[int], what: str = "DNF") -> str:
 def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> list[Place]:
     """Order the lanes by their latest held-out results, the best first and the diverged ones last.
 
-    Parameters
-    ----------
-    by_loss : whether the loss counts; else accuracy leads, and the loss breaks ties.
+    Args:
+        by_loss: whether the loss counts; else accuracy leads, and the loss breaks ties.
     """
     newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     nothing = [math.nan] * lanes

@@ -35,15 +35,15 @@ COLUMNS = (
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
     "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
 )  # fmt: skip
-"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns
-of examples are their numbers; `guess` is the answer without the prompt that is right most often.
-Losses are those of the deciding tokens, see `Evaluation.compared_loss`."""
+"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
+their numbers; `guess` is the answer without the prompt that is right most often. Losses are those of the deciding
+tokens, see `Evaluation.compared_loss`."""
 
 BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "run_loss_by_example",
               "test_loss_by_example", "test_right_by_example")  # fmt: skip
-"""More columns of the rows of a race, lists in the order of the examples: the results at the end on
-the validation examples, which choose the rates, their loss averaged over the run, and the results
-on the test examples, which judge."""
+"""More columns of the rows of a race, lists in the order of the examples: the results at the end on the validation
+examples, which choose the rates, their loss averaged over the run, and the results on the test examples, which
+judge."""
 
 
 def part_of(run: Path) -> Path:
@@ -167,14 +167,12 @@ PATIENCE = 120.0
 class Ledger:
     """The folder of a study.
 
-    Parameters
-    ----------
-    folder : of the study; created if it is new.
-    study : its set-up, which may extend the one in the folder; by default the one in the folder.
+    Args:
+        folder: of the study; created if it is new.
+        study: its set-up, which may extend the one in the folder; by default the one in the folder.
 
-    Raises
-    ------
-    ValueError : the folder holds something else, or a study with runs of another set-up.
+    Raises:
+        ValueError: the folder holds something else, or a study with runs of another set-up.
     """
 
     def __init__(self, folder: Path, study: Study | None = None) -> None:
@@ -219,9 +217,8 @@ class Ledger:
     def arrived(self, run: Path) -> None:
         """Read the rows of a race that has just ended, perhaps on another machine.
 
-        Raises
-        ------
-        FileNotFoundError : they do not appear.
+        Raises:
+            FileNotFoundError: they do not appear.
         """
         path = part_of(run)
         until = time.monotonic() + PATIENCE
@@ -237,9 +234,8 @@ class Ledger:
     def _read(self, path: Path) -> None:
         """Read the rows of one race.
 
-        Raises
-        ------
-        ValueError : the file is damaged.
+        Raises:
+            ValueError: the file is damaged.
         """
         import pandas as pd
         import pyarrow
@@ -343,8 +339,8 @@ def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
 def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
     """Add the steps and tokens after which each run had the reference's final validation loss.
 
-    The reference is that of the same seed, at its best rate. Tokens are those of all steps in
-    proportion. Both are infinite for a run that never had it, and NaN where there is no reference.
+    The reference is that of the same seed, at its best rate. Tokens are those of all steps in proportion. Both are
+    infinite for a run that never had it, and NaN where there is no reference.
     """
     targets = {
         (one.cell, seed): loss
@@ -365,13 +361,11 @@ def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
 def verdicts(folder: str | Path) -> Verdicts:
     """Return what a study's races so far decide.
 
-    Parameters
-    ----------
-    folder : of the study.
+    Args:
+        folder: of the study.
 
-    Raises
-    ------
-    ValueError : the folder holds no study.
+    Raises:
+        ValueError: the folder holds no study.
     """
     expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()
@@ -399,9 +393,8 @@ def trial_of(row: dict[str, Any]) -> Trial:
 def check_seen(run: Path) -> None:
     """Check that this machine sees the folder of a race's study.
 
-    Raises
-    ------
-    ValueError : it does not.
+    Raises:
+        ValueError: it does not.
     """
     folder = run.parent.parent
     if not (folder / SETUP).exists():

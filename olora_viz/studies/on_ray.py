@@ -23,15 +23,13 @@ SETTINGS = 4
 class RayPool(Executor):
     """Runs calls as Ray tasks, like a pool of processes.
 
-    Parameters
-    ----------
-    address : of a running cluster, ``HOST:PORT``; ``auto`` for the one of this machine.
-    threads : cores that a task takes.
-    gpus : GPUs that a task takes.
+    Args:
+        address: of a running cluster, ``HOST:PORT``; ``auto`` for the one of this machine.
+        threads: cores that a task takes.
+        gpus: GPUs that a task takes.
 
-    Raises
-    ------
-    ValueError : Ray is not installed, does not find the cluster, or no machine has the cores.
+    Raises:
+        ValueError: Ray is not installed, does not find the cluster, or no machine has the cores.
     """
 
     def __init__(self, address: str, threads: int, gpus: int = 0) -> None:
@@ -92,9 +90,8 @@ class RayPool(Executor):
 def _connect(address: str) -> None:
     """Join a cluster.
 
-    Raises
-    ------
-    ValueError : there is none, or it is of another version.
+    Raises:
+        ValueError: there is none, or it is of another version.
     """
     import ray
 
@@ -113,9 +110,8 @@ def _connect(address: str) -> None:
 def _check_answers(address: str, lacks: str) -> None:
     """Check that something like Ray's head answers; Ray itself would ask for ever.
 
-    Raises
-    ------
-    ValueError : it does not; the message begins with what is lacking.
+    Raises:
+        ValueError: it does not; the message begins with what is lacking.
     """
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):

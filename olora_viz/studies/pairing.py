@@ -96,26 +96,23 @@ class Comparison:
 def compare(first: Scores, second: Scores, *, shares: bool = False) -> Comparison:
     """Compare two contenders on the same seeds and examples.
 
-    Runs with identical losses count once. With one pair of runs left, the comparison covers the
-    examples but not the seeds.
+    Runs with identical losses count once. With one pair of runs left, the comparison covers the examples but not the
+    seeds.
 
-    Parameters
-    ----------
-    first, second : their scores, of the same seeds and held-out examples in the same order.
-    shares : compare the right answers instead of the losses.
+    Args:
+        first: their scores, of the same seeds and held-out examples in the same order.
+        second: see `first`.
+        shares: compare the right answers instead of the losses.
 
-    Returns
-    -------
-    Comparison
-        Of the first minus the second, in nats or as a share.
+    Returns:
+        Comparison
+            Of the first minus the second, in nats or as a share.
 
-    Raises
-    ------
-    ValueError : the scores are of different shapes.
+    Raises:
+        ValueError: the scores are of different shapes.
 
-    References
-    ----------
-    Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
+    References:
+        Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
     """
     ours, theirs = (one.right if shares else one.loss for one in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:
@@ -148,9 +145,8 @@ Pairs = dict[tuple[int, int], Comparison]
 def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
     """Compare every pair of contenders; the p-values are still to be adjusted, see `adjusted`.
 
-    Parameters
-    ----------
-    shares : compare the right answers instead of the losses.
+    Args:
+        shares: compare the right answers instead of the losses.
     """
     count = len(contenders)
     found = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
@@ -160,9 +156,8 @@ def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
 def adjusted(families: Sequence[Pairs]) -> list[Pairs]:
     """Return comparisons that are told of together, with Holm's p-values over all of them.
 
-    Parameters
-    ----------
-    families : each with every pair in both orders, see `compare_all`.
+    Args:
+        families: each with every pair in both orders, see `compare_all`.
     """
     places = [(f, pair) for f, pairs in enumerate(families) for pair in pairs if pair[0] < pair[1]]
     p_values = holm([families[f][pair].p_value for f, pair in places])
@@ -176,12 +171,11 @@ def adjusted(families: Sequence[Pairs]) -> list[Pairs]:
 def share_interval(scores: Scores) -> tuple[float, float]:
     """Return the 95% interval of a contender's share of right answers.
 
-    Over the examples this is Wilson's interval (1927), over several independent runs Student's t
-    interval. On each side, the wider one counts.
+    Over the examples this is Wilson's interval (1927), over several independent runs Student's t interval. On each
+    side, the wider one counts.
 
-    Raises
-    ------
-    ValueError : the scores hold no right answers.
+    Raises:
+        ValueError: the scores hold no right answers.
 
     >>> low, high = share_interval(Scores(np.zeros((1, 64)), np.ones((1, 64))))
     >>> round(low, 2), high
@@ -196,11 +190,10 @@ def share_interval(scores: Scores) -> tuple[float, float]:
 def interval_of_share(share: float, by_seed: Float[np.ndarray, " k"], examples: int) -> tuple[float, float]:
     """Return the same of a share that is known by seed, see `share_interval`.
 
-    Parameters
-    ----------
-    share : of right answers, over all seeds.
-    by_seed : of each independent run.
-    examples : the number of examples of each.
+    Args:
+        share: of right answers, over all seeds.
+        by_seed: of each independent run.
+        examples: the number of examples of each.
     """
     n = examples
     z = float(special.ndtri(1 - ERROR / 2))
@@ -222,9 +215,8 @@ def chosen_rate(held_out: Sequence[Results]) -> int | None:
 
     A rate at which a seed diverged (NaN) is not chosen: the mean of the others is biased.
 
-    Parameters
-    ----------
-    held_out : losses on the held-out examples, one array per rate.
+    Args:
+        held_out: losses on the held-out examples, one array per rate.
     """
     means = [float(one.mean()) for one in held_out]
     finite = [i for i, mean in enumerate(means) if math.isfinite(mean)]
@@ -234,15 +226,13 @@ def chosen_rate(held_out: Sequence[Results]) -> int | None:
 def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
     """Return the rates that the held-out results cannot tell from the chosen one, itself included.
 
-    Their paired difference to it is at most one standard error, √(s²/n + t²/k), where s² is its
-    variance over the n examples, and t² that over the k seeds that both have. Few seeds tell little
-    of t², and a rate at which one seed fails would seem as good as any: so t² is the median over
-    the rates.
+    Their paired difference to it is at most one standard error, √(s²/n + t²/k), where s² is its variance over the n
+    examples, and t² that over the k seeds that both have. Few seeds tell little of t², and a rate at which one seed
+    fails would seem as good as any: so t² is the median over the rates.
 
-    Parameters
-    ----------
-    held_out : see `chosen_rate`; rates may have different numbers of seeds.
-    chosen : place of the chosen rate.
+    Args:
+        held_out: see `chosen_rate`; rates may have different numbers of seeds.
+        chosen: place of the chosen rate.
     """
     gaps = [_paired(one, held_out[chosen]) for one in held_out]
     over_seeds = [gap.mean(1).var(ddof=1) for gap in gaps if len(gap) > 1 and gap.any()]
@@ -260,9 +250,9 @@ def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
 def range_over_rates(first: Sequence[Results], second: Sequence[Results]) -> tuple[float, float]:
     """Return the lowest and the highest mean difference over all pairs of rates.
 
-    Parameters
-    ----------
-    first, second : losses to compare on, of both methods, at the rates of `rates_like`.
+    Args:
+        first: losses to compare on, of both methods, at the rates of `rates_like`.
+        second: see `first`.
     """
     gaps = [float(_paired(a, b).mean()) for a in first for b in second]
     return min(gaps), max(gaps)

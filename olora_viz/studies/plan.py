@@ -89,17 +89,16 @@ class Estimate:
     device: torch.device
     """Where they compute."""
     smallest: float
-    """The smallest difference that is detected with a power of 80%, in standard deviations of the
-    paired differences."""
+    """The smallest difference that is detected with a power of 80%, in standard deviations of the paired
+    differences."""
     data: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The number of examples in each part, as in `Pace`, by model and task."""
 
     def check_fits(self, workers: int) -> None:
         """Check that so many races at once fit into the free memory.
 
-        Raises
-        ------
-        ValueError : they do not; the message says how many do.
+        Raises:
+            ValueError: they do not; the message says how many do.
         """
         free = available_memory(self.device)
         if free is None or workers * self.memory <= free:
@@ -116,13 +115,11 @@ class Estimate:
 def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = None) -> Estimate:
     """Time the first steps of lanes of the first race of each model, and of full fine-tuning on it.
 
-    Parameters
-    ----------
-    trials : at least one.
+    Args:
+        trials: at least one.
 
-    Raises
-    ------
-    ValueError : a race cannot be set up.
+    Raises:
+        ValueError: a race cannot be set up.
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
@@ -158,14 +155,12 @@ def pace_of(
 ) -> Pace:
     """Time the first steps of a race.
 
-    Parameters
-    ----------
-    largest : a race on the same model whose memory is estimated; None for this one's.
-    kept : of earlier races of this process, and for later ones.
+    Args:
+        largest: a race on the same model whose memory is estimated; None for this one's.
+        kept: of earlier races of this process, and for later ones.
 
-    Raises
-    ------
-    ValueError : the race cannot be set up.
+    Raises:
+        ValueError: the race cannot be set up.
     """
     short = replace(
         config, steps=min(LOOK, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED, config.eval_size)
@@ -269,9 +264,8 @@ def needed(study: Study, losses: Losses) -> list[Trial]:
     3. Two rates for each method, half a step below and above its best one, with every seed; and
        the best one itself with the seeds that it lacks.
 
-    Parameters
-    ----------
-    losses : of all trials so far.
+    Args:
+        losses: of all trials so far.
     """
     wanted: list[Trial] = []
     for cell in study.cells():
@@ -286,8 +280,8 @@ def needed(study: Study, losses: Losses) -> list[Trial]:
 
 
 def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
-    """Return the rates that all methods of a cell get, the lowest first: the study's own, and those
-    that were added beyond its edges.
+    """Return the rates that all methods of a cell get, the lowest first: the study's own, and those that were added
+    beyond its edges.
     """
     return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
 
@@ -302,8 +296,8 @@ def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[flo
 def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
     """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
 
-    None if no rate has finished with every seed. Where some rates have run with more seeds than the
-    study has, those with the most are chosen from: the others were worse before.
+    None if no rate has finished with every seed. Where some rates have run with more seeds than the study has, those
+    with the most are chosen from: the others were worse before.
     """
     grid, tried = grid_of(study, cell, losses), rates_tried(study, cell, init, losses)
     counts = [seeds_of(study, cell, init, lr, losses) for lr in tried]
@@ -327,9 +321,8 @@ def values_at(
 ) -> np.ndarray:
     """Return values of a method's trials (rates, seeds); NaN where there is none.
 
-    Parameters
-    ----------
-    seeds : how many, the first ones; by default all.
+    Args:
+        seeds: how many, the first ones; by default all.
     """
     found = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
     return np.array(found, dtype=float).reshape(len(lrs), seeds or study.seeds)
@@ -338,14 +331,12 @@ def values_at(
 def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> list[list[Trial]]:
     """Group trials into races of one model, task and rank, by seed, so that pairs end together.
 
-    Lanes of one seed share their batches in whichever race they run. A race has one rank, since it
-    computes all its lanes at the largest one, and the largest ranks, which take longest, race
-    first. Full fine-tuning races apart: beside it, the adapters would be padded to its number of
-    parameters.
+    Lanes of one seed share their batches in whichever race they run. A race has one rank, since it computes all its
+    lanes at the largest one, and the largest ranks, which take longest, race first. Full fine-tuning races apart:
+    beside it, the adapters would be padded to its number of parameters.
 
-    Parameters
-    ----------
-    most : maximum lanes of a race; by default see `evenly`.
+    Args:
+        most: maximum lanes of a race; by default see `evenly`.
     """
     most = most or evenly(len(trials))
 

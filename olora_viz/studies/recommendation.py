@@ -52,11 +52,11 @@ class Recommendation:
     why: str
     """What that rests on, in a few sentences."""
     verdict: str
-    """``better`` than the reference; or the reference is taken, and all others are ``level`` or
-    worse, or something is ``undecided``."""
+    """``better`` than the reference; or the reference is taken, and all others are ``level`` or worse, or something is
+    ``undecided``."""
     beats_guessing: bool | None = None
-    """Whether it is right more often than a guess on other test examples and seeds too, by its 95%
-    interval; None where answers are not scored."""
+    """Whether it is right more often than a guess on other test examples and seeds too, by its 95% interval; None
+    where answers are not scored."""
     runner_up: RunnerUp | None = None
     """None if nothing else has finished with every seed."""
 
@@ -84,14 +84,12 @@ class Recommendation:
 def recommend(found: Verdicts) -> Recommendation | None:
     """Return what to take; None if no method has a best rate yet.
 
-    Of the methods that are better than the reference, the one with the lowest validation loss: the
-    test has no part in the choice. If none is better, the reference. A larger rank is taken only if
-    it is better than the smaller one. A method that may be guessing is passed over if another one
-    is not.
+    Of the methods that are better than the reference, the one with the lowest validation loss: the test has no part in
+    the choice. If none is better, the reference. A larger rank is taken only if it is better than the smaller one. A
+    method that may be guessing is passed over if another one is not.
 
-    Parameters
-    ----------
-    found : of a study with one model and one task.
+    Args:
+        found: of a study with one model and one task.
     """
     able = [one for one in found.each if beats_guessing(found, one)]
     cells = sorted(found.study.cells(), key=lambda cell: cell.r)
@@ -124,9 +122,8 @@ def beats_guessing(found: Verdicts, one: Verdict) -> bool | None:
 def _of_cell(found: Verdicts, cell: Cell, able: Collection[Verdict]) -> Verdict | None:
     """Return the method to take in a cell.
 
-    Parameters
-    ----------
-    able : the verdicts on methods that do better than guessing.
+    Args:
+        able: the verdicts on methods that do better than guessing.
     """
     ended = [one for one in found.of(cell) if one.best_lr is not None]
     fit = [one for one in ended if any(one is each for each in able)] or ended
@@ -258,9 +255,8 @@ def _basis(one: Verdict, seeds: int) -> Basis:
 def _comparison(one: Verdict, gap: Interval, p_value: float, verdict: str, seeds: int) -> Comparison:
     """Return a verdict of the study as a comparison that comes to the same verdict.
 
-    Parameters
-    ----------
-    verdict : undecided also where a best rate is not known.
+    Args:
+        verdict: undecided also where a best rate is not known.
     """
     return Comparison(
         gap.mean, gap.low, gap.high,

@@ -49,9 +49,8 @@ class StudyTracker:
 
     A lane is reported once, also by several processes one after the other.
 
-    Parameters
-    ----------
-    tracker : the project is called like the study's folder.
+    Args:
+        tracker: the project is called like the study's folder.
     """
 
     def __init__(self, tracker: Tracker, ledger: Ledger) -> None:
@@ -115,8 +114,8 @@ def measured(row: dict[str, Any]) -> dict[int, dict[str, float]]:
 
 
 _stop: Any = None
-"""Memory that the processes of a study share: not zero when it stops. It has no lock, which a
-process that is killed could keep."""
+"""Memory that the processes of a study share: not zero when it stops. It has no lock, which a process that is killed
+could keep."""
 
 _kept = Kept()
 """What the races of this process leave to each other."""
@@ -125,9 +124,8 @@ _kept = Kept()
 class Workers(ProcessPoolExecutor):
     """A pool whose calls are told to stop when it shuts down.
 
-    Parameters
-    ----------
-    count : number of processes.
+    Args:
+        count: number of processes.
     """
 
     def __init__(self, count: int) -> None:
@@ -219,26 +217,23 @@ def run_study(
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
-    A study that was interrupted or extended is continued: races in progress are resumed from their
-    last checkpoints. Results are written as each race ends.
+    A study that was interrupted or extended is continued: races in progress are resumed from their last checkpoints.
+    Results are written as each race ends.
 
-    Parameters
-    ----------
-    study : the set-up; None for the one in the folder.
-    out : the study's folder; with `ray`, one that all machines see under this name.
-    workers : number of processes, each of which runs one race at a time.
-    ray : address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task
-        that takes as many cores as the set-up has threads, and a GPU if its device is ``cuda``.
-    most : maximum lanes of a race; by default see `evenly`.
-    watch : called after every step, with one worker only; when it returns False, the study ends,
-        and the same call continues it from there.
-    progress : called with the progress of loading, with one worker only.
-    kept : of earlier races of this process, with one worker only.
+    Args:
+        study: the set-up; None for the one in the folder.
+        out: the study's folder; with `ray`, one that all machines see under this name.
+        workers: number of processes, each of which runs one race at a time.
+        ray: address of a running Ray cluster, ``HOST:PORT`` or ``auto``, on which each race is a task that takes as
+            many cores as the set-up has threads, and a GPU if its device is ``cuda``.
+        most: maximum lanes of a race; by default see `evenly`.
+        watch: called after every step, with one worker only; when it returns False, the study ends, and the same call
+            continues it from there.
+        progress: called with the progress of loading, with one worker only.
+        kept: of earlier races of this process, with one worker only.
 
-    Raises
-    ------
-    ValueError : an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no
-        such cluster.
+    Raises:
+        ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     _check_workers(workers, ray)
@@ -258,9 +253,8 @@ def run_study(
 def check_places(study: Study, workers: int, ray: str | None) -> None:
     """Check where the races of a study are to run, before anything takes time.
 
-    Raises
-    ------
-    ValueError : an unsuitable number of workers, or no such cluster.
+    Raises:
+        ValueError: an unsuitable number of workers, or no such cluster.
     """
     _check_workers(workers, ray)
     if ray is not None:
@@ -292,22 +286,19 @@ def run_race(
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
-    It may be called again for a race whose process is gone or about to end: a second call waits
-    while the first one is still writing, and does nothing if the race has ended.
+    It may be called again for a race whose process is gone or about to end: a second call waits while the first one is
+    still writing, and does nothing if the race has ended.
 
-    Parameters
-    ----------
-    threads : on a CPU.
-    watch : leaves the race to be resumed when it returns False.
-    kept : of earlier races of this process, and for later ones.
+    Args:
+        threads: on a CPU.
+        watch: leaves the race to be resumed when it returns False.
+        kept: of earlier races of this process, and for later ones.
 
-    Returns
-    -------
-    Whether the race has ended.
+    Returns:
+        Whether the race has ended.
 
-    Raises
-    ------
-    ValueError : the race cannot be set up, or this machine does not see the study's folder.
+    Raises:
+        ValueError: the race cannot be set up, or this machine does not see the study's folder.
     """
     check_seen(planned.folder)
     before = torch.get_num_threads()
@@ -369,9 +360,8 @@ def _in_turn(
 def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[FinishedRace, None, None]:
     """Run the races of each stage side by side.
 
-    Raises
-    ------
-    ChildProcessError : a process was killed.
+    Raises:
+        ChildProcessError: a process was killed.
     """
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)

@@ -38,9 +38,8 @@ class Sentence:
 def smallest_found(seeds: int, difference: float) -> str:
     """Say which difference a number of seeds finds, if the test examples can tell it.
 
-    Parameters
-    ----------
-    difference : see `smallest_difference`; in standard deviations of the paired differences.
+    Args:
+        difference: see `smallest_difference`; in standard deviations of the paired differences.
 
     >>> smallest_found(5, 1.8)
     '5 seeds find at best a difference of 1.8 standard deviations of the paired differences with a \
@@ -55,10 +54,9 @@ chance of 80%'
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
     """Say over what the interval of paired differences is, see `method_runs.interval_of`.
 
-    Parameters
-    ----------
-    differences : by seed and example, or by seed alone.
-    part : of the examples.
+    Args:
+        differences: by seed and example, or by seed alone.
+        part: of the examples.
 
     >>> over(np.zeros((5, 64))), over(np.zeros((1, 64))), over(np.zeros((5, 1)))
     ('5 seeds and 64 test examples', '64 test examples', '5 seeds')
@@ -129,9 +127,8 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
 def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     """Return a sentence on the reliability of the results.
 
-    Parameters
-    ----------
-    by_seed : whether the batches vary by seed, so that a start without random numbers varies too.
+    Args:
+        by_seed: whether the batches vary by seed, so that a start without random numbers varies too.
     """
     counts = repeats(lanes, by_seed=by_seed)
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
@@ -153,9 +150,8 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
 
     With a single training example, all batches are the same.
 
-    Parameters
-    ----------
-    about : with the number of training examples; None while unknown.
+    Args:
+        about: with the number of training examples; None while unknown.
     """
     return config.by_seed and (about is None or about.train != 1)
 
@@ -163,9 +159,8 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
 def is_guessing(places: Sequence[Place], held_out: HeldOut | None) -> bool:
     """Whether nobody is right more often than an answer without reading the prompt.
 
-    Parameters
-    ----------
-    places : of the lanes, those that differ in their seed alone as one, see `group_places`.
+    Args:
+        places: of the lanes, those that differ in their seed alone as one, see `group_places`.
     """
     known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
     guess = held_out.guess if held_out else None
@@ -240,9 +235,8 @@ class Basis:
 class Statement:
     """Whom a contender leads, trails, is level with, and cannot be told apart from.
 
-    Raises
-    ------
-    ValueError : there is nobody to compare with, or not one value and one comparison for each.
+    Raises:
+        ValueError: there is nobody to compare with, or not one value and one comparison for each.
     """
 
     names: tuple[str, ...]
@@ -330,17 +324,16 @@ def who_leads(
 ) -> Sentence:
     """Return a `Statement` as its whole sentence.
 
-    Parameters
-    ----------
-    names : of the contenders, first the one that it is about.
-    values : the mean score of each: a share of right answers, or a loss in nats.
-    found : the comparison of the first with each of the others.
-    basis : by default the seeds and held-out examples of the comparisons.
-    score, where : see `Statement`.
+    Args:
+        names: of the contenders, first the one that it is about.
+        values: the mean score of each: a share of right answers, or a loss in nats.
+        found: the comparison of the first with each of the others.
+        basis: by default the seeds and held-out examples of the comparisons.
+        score: see `Statement`.
+        where: see `score`.
 
-    Raises
-    ------
-    ValueError : see `Statement`.
+    Raises:
+        ValueError: see `Statement`.
 
     >>> one = Comparison(-0.06, -0.09, -0.03, 0.001, 0.05, shares=False, examples=64, seeds=1)
     >>> print(who_leads(["OLoRA", "LoRA"], [0.44, 0.5], [one]))  # doctest: +NORMALIZE_WHITESPACE
@@ -356,10 +349,9 @@ def who_leads(
 def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, where: str = "") -> str:
     """Say in how many cells of a study one method leads another, and on what a cell rests.
 
-    Parameters
-    ----------
-    verdicts : of the study on the method against the other one, one for each cell.
-    basis : of every cell.
+    Args:
+        verdicts: of the study on the method against the other one, one for each cell.
+        basis: of every cell.
 
     >>> basis = Basis(seeds=5, examples=64, part="test", study=True)
     >>> print(in_cells("OLoRA", "LoRA", ["better", "level", "better"], basis))

@@ -72,15 +72,13 @@ def paired_interval(
 ) -> Interval:
     """Return the interval of a mean paired difference, for other seeds and for other examples.
 
-    It is the union of up to three, with the largest p-value: Student's t over the examples and over
-    the seeds, and Welch's for both, whose variances add up (Welch 1947, Biometrika 34). The first
-    alone takes the seeds for the only ones, the second the examples. With one seed it covers other
-    examples alone.
+    It is the union of up to three, with the largest p-value: Student's t over the examples and over the seeds, and
+    Welch's for both, whose variances add up (Welch 1947, Biometrika 34). The first alone takes the seeds for the only
+    ones, the second the examples. With one seed it covers other examples alone.
 
-    Parameters
-    ----------
-    differences : all finite.
-    by_example : values over the examples in place of the means over the seeds.
+    Args:
+        differences: all finite.
+        by_example: values over the examples in place of the means over the seeds.
 
     >>> gap = np.array([[-0.1, -0.2, -0.3, -0.2], [-0.2, -0.3, -0.1, -0.2], [-0.2, -0.2, -0.3, 0]])
     >>> [round(x, 3) for x in paired_interval(gap)]
@@ -133,9 +131,8 @@ def median_interval(values: Float[np.ndarray, " n"]) -> MedianInterval:
     with at least 95%; up to five values are too few for that, and it is their range: 75% for 3
     seeds, 94% for 5.
 
-    Parameters
-    ----------
-    values : at least one; infinite ones are allowed.
+    Args:
+        values: at least one; infinite ones are allowed.
 
     >>> median_interval(np.array([10.0, 30.0, math.inf]))
     MedianInterval(median=30.0, low=10.0, high=inf, coverage=0.75)
@@ -164,15 +161,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def verdict(interval: Interval, p_value: float, margin: float, seeds: int) -> str:
     """Return ``better``, ``worse``, ``level`` or ``undecided``.
 
-    ``level`` means equivalence, not absence of evidence: the whole interval lies inside the margin,
-    whether or not it contains zero.
+    ``level`` means equivalence, not absence of evidence: the whole interval lies inside the margin, whether or not it
+    contains zero.
 
-    Parameters
-    ----------
-    interval : of the paired differences in loss.
-    p_value : adjusted for the other comparisons that are made with this one.
-    margin : the largest difference that does not matter, fixed before the comparison; nats.
-    seeds : number of paired differences; below `LEAST_SEEDS` nothing is decided.
+    Args:
+        interval: of the paired differences in loss.
+        p_value: adjusted for the other comparisons that are made with this one.
+        margin: the largest difference that does not matter, fixed before the comparison; nats.
+        seeds: number of paired differences; below `LEAST_SEEDS` nothing is decided.
 
     >>> verdict(Interval(-0.2, -0.3, -0.1, 0.001), 0.004, 0.05, 5)
     'better'
@@ -200,11 +196,10 @@ def choose(losses: Float[np.ndarray, "rates seeds"]) -> int | None:
 def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
     """Return the power of a t-test on paired differences: its chance to detect a true mean.
 
-    Parameters
-    ----------
-    difference : the true mean, nats.
-    spread : standard deviation of the paired differences, nats, positive.
-    tests : number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
+    Args:
+        difference: the true mean, nats.
+        spread: standard deviation of the paired differences, nats, positive.
+        tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
     return _power(abs(difference) / spread * math.sqrt(seeds), seeds - 1, tests)
 
@@ -222,10 +217,10 @@ def _power(shift: float, freedom: float, tests: int) -> float:
 def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
     """Return the smallest true difference that is detected with a power of `POWER`; nats.
 
-    Parameters
-    ----------
-    spread, tests : see `power`.
-    seeds : number of paired differences; with a single one the result is infinite.
+    Args:
+        spread: see `power`.
+        tests: see `spread`.
+        seeds: number of paired differences; with a single one the result is infinite.
     """
     if seeds < 2:
         return math.inf
@@ -241,14 +236,14 @@ def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
 def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1) -> int | None:
     """Return how many seeds would settle a comparison, if the differences so far are typical.
 
-    It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected
-    interval lies inside the margin. None if `MOST_SEEDS` would not be enough: what the examples
-    leave open, no number of seeds settles.
+    It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected interval lies
+    inside the margin. None if `MOST_SEEDS` would not be enough: what the examples leave open, no number of seeds
+    settles.
 
-    Parameters
-    ----------
-    differences : paired, of at least two seeds.
-    margin, tests : see `verdict` and `power`.
+    Args:
+        differences: paired, of at least two seeds.
+        margin: see `verdict` and `power`.
+        tests: see `margin`.
     """
     n = differences.shape[1]
     mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
@@ -279,13 +274,12 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 def bootstrap_over_cells(cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 0) -> tuple[float, float, float]:
     """Return the mean of cell means, and its 95% interval by a hierarchical bootstrap.
 
-    Cells are drawn with replacement, then seeds and examples within each (Davison and Hinkley 1997,
-    section 3.8). It summarizes many cells; it does not decide any of them.
+    Cells are drawn with replacement, then seeds and examples within each (Davison and Hinkley 1997, section 3.8). It
+    summarizes many cells; it does not decide any of them.
 
-    Parameters
-    ----------
-    cells : paired differences (seeds, examples), one array per cell.
-    seed : of the samples.
+    Args:
+        cells: paired differences (seeds, examples), one array per cell.
+        seed: of the samples.
     """
     random = np.random.default_rng(seed)
     means = np.array([cell.mean() for cell in cells])
@@ -304,13 +298,12 @@ def performance_profile(
 ) -> Float[np.ndarray, "methods f"]:
     """Return the share of tasks that a method finishes within a factor of the fastest method.
 
-    Dolan and Moré 2002; as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179), a run that never
-    reaches the target has an infinite time.
+    Dolan and Moré 2002; as in AlgoPerf (Dahl et al. 2023, arXiv 2306.07179), a run that never reaches the target has
+    an infinite time.
 
-    Parameters
-    ----------
-    times : steps or tokens to the target; infinite if it is never reached.
-    factors : at least 1.
+    Args:
+        times: steps or tokens to the target; infinite if it is never reached.
+        factors: at least 1.
     """
     fastest = times.min(0)
     with np.errstate(invalid="ignore", divide="ignore"):  # no method finishes, or all begin there
@@ -324,10 +317,9 @@ def expected_best(losses: Float[np.ndarray, " n"], budget: int) -> float:
 
     Dodge et al. 2019, arXiv 1909.03004. A diverged run (NaN) counts as the worst loss tried.
 
-    Parameters
-    ----------
-    losses : one per tried rate, nats.
-    budget : number of rates drawn, at least 1.
+    Args:
+        losses: one per tried rate, nats.
+        budget: number of rates drawn, at least 1.
 
     >>> expected_best(np.array([1.0, 2.0, 3.0]), 1)
     2.0
@@ -344,13 +336,13 @@ MOST = 7
 def slope_by_orders(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Interval:
     """Return the least-squares slope of y on x, with its exact interval over the orders of x.
 
-    If y − bx does not depend on x, all n! orders of x are equally likely (Pitman 1937). An order π
-    correlates with y − bx as much as the observed one at the slope
+    If y − bx does not depend on x, all n! orders of x are equally likely (Pitman 1937). An order π correlates with y −
+    bx as much as the observed one at the slope
 
         b_π = Σ (x − x_π) y / Σ (x − x_π) x.
 
-    The interval has all b that neither one-sided test rejects at 2.5%, so its ends are order
-    statistics of the b_π. They are infinite for fewer than five points, which have too few orders.
+    The interval has all b that neither one-sided test rejects at 2.5%, so its ends are order statistics of the b_π.
+    They are infinite for fewer than five points, which have too few orders.
 
     >>> slope_by_orders(np.arange(3.0), np.array([0.0, -1.0, -2.0]))[:3]
     (-1.0, -inf, inf)

@@ -147,11 +147,10 @@ def is_sweep(lanes: Sequence[Lane]) -> bool:
 def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final") -> tuple[Curve, ...]:
     """Return the curve of every start in every setting, in the race's order.
 
-    Parameters
-    ----------
-    lanes : all lanes of the race.
-    steps : the steps so far.
-    measure : one of `MEASURES`.
+    Args:
+        lanes: all lanes of the race.
+        steps: the steps so far.
+        measure: one of `MEASURES`.
     """
     held = _held_out(steps, len(lanes))
     if measure == "best":
@@ -182,15 +181,14 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
 def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None) -> tuple[Reach, ...]:
     """Return when every start reached plain LoRA's final held-out loss at LoRA's best rate.
 
-    Each seed is compared with LoRA's run of the same seed, and left out if there is none; so is a
-    start without a plain LoRA lane in its setting. Each start uses the rate at which the median
-    seed gets there first. This includes plain LoRA, which gets there at the last step at the
-    latest.
+    Each seed is compared with LoRA's run of the same seed, and left out if there is none; so is a start without a
+    plain LoRA lane in its setting. Each start uses the rate at which the median seed gets there first. This includes
+    plain LoRA, which gets there at the last step at the latest.
 
-    Parameters
-    ----------
-    lanes, steps : of the race so far.
-    start_loss : held-out loss of the base model, nats; None while unknown.
+    Args:
+        lanes: of the race so far.
+        steps: see `lanes`.
+        start_loss: held-out loss of the base model, nats; None while unknown.
     """
     curves = rate_curves(lanes, steps)
     at = [step.step for step in steps if step.eval_loss is not None]
@@ -207,11 +205,10 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
 def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float | None:
     """Return when a loss first reached a target, by linear interpolation between evaluations.
 
-    Parameters
-    ----------
-    target : nats.
-    at : steps of the evaluations.
-    losses : one each, nats; NaN where there is none.
+    Args:
+        target: nats.
+        at: steps of the evaluations.
+        losses: one each, nats; NaN where there is none.
 
     >>> first_at(1.5, [0, 10, 20], [4.0, 2.0, 1.0])
     15.0
@@ -276,13 +273,13 @@ def describe_rates(
 ) -> list[Sentence]:
     """Describe how the starts compare at their best rates, and name the rates that diverged.
 
-    Parameters
-    ----------
-    lanes, steps : of a race with results by example.
-    plain_text : whether every token is judged, so that the loss decides; else accuracy does.
-    ended : whether the last step is that of the race: if all starts are right nearly everywhere by
-        then, the loss decides.
-    guessing : whether no lane does better than guessing; the loss decides then at the end.
+    Args:
+        lanes: of a race with results by example.
+        steps: see `lanes`.
+        plain_text: whether every token is judged, so that the loss decides; else accuracy does.
+        ended: whether the last step is that of the race: if all starts are right nearly everywhere by then, the loss
+            decides.
+        guessing: whether no lane does better than guessing; the loss decides then at the end.
     """
     examples, said = latest_examples(steps), []
     if examples is not None:
@@ -306,9 +303,8 @@ def describe_rates(
 def describe_reach(reach: Reach) -> tuple[str, str, str]:
     """Return a table row: the rate, the steps of the median seed, and their interval.
 
-    Parameters
-    ----------
-    reach : when one start reached the target.
+    Args:
+        reach: when one start reached the target.
     """
     if reach.lr is None:
         return "–", "never", "a seed diverged at every rate"
@@ -325,8 +321,8 @@ MARGIN = math.log(LEVEL_WITHIN)
 def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
     """Compare the log condition numbers of every pair of lanes, paired by batch.
 
-    A condition number is a ratio that does not depend on the scale of the loss, so logarithms are
-    compared. Lanes with a condition number that is not finite are left out.
+    A condition number is a ratio that does not depend on the scale of the loss, so logarithms are compared. Lanes with
+    a condition number that is not finite are left out.
     """
     lanes = np.flatnonzero(np.isfinite(conditions).all(1))
     if not len(lanes):
@@ -341,11 +337,12 @@ def compared_conditions(
 ) -> Sentence:
     """Describe which of two lanes is better conditioned, if this holds over the batches.
 
-    Parameters
-    ----------
-    conditions : of all lanes on every batch, see `Conditioning.conditions`.
-    lane, other : the lanes to compare.
-    name, its_name : their names.
+    Args:
+        conditions: of all lanes on every batch, see `Conditioning.conditions`.
+        lane: the lanes to compare.
+        other: see `lane`.
+        name: their names.
+        its_name: see `name`.
     """
     mine, theirs = conditions[lane], conditions[other]
     n = len(mine)
@@ -420,11 +417,12 @@ def tell(
 ) -> list[Sentence]:
     """Return sentences on the results so far.
 
-    Parameters
-    ----------
-    lanes, names : one each per lane, see `display_names`.
-    steps : what was measured so far, from the first step on.
-    plain_text, ended : see `metric_of`.
+    Args:
+        lanes: one each per lane, see `display_names`.
+        names: see `lanes`.
+        steps: what was measured so far, from the first step on.
+        plain_text: see `metric_of`.
+        ended: see `plain_text`.
     """
     examples = latest_examples(steps)
     rows = standings(steps, len(lanes))

@@ -49,22 +49,38 @@ class Trial:
 class Study:
     """The set-up of a study, checked: every method gets the same rates, seeds and batches.
 
-    Parameters
-    ----------
-    models, tasks, inits, lrs, ranks : the grid; the initializations are the methods compared.
-    seeds : number of seeds, counted from 0. Each has its own order of the examples, the same for
-        all methods, so that methods are compared in pairs.
-    coarse : number of seeds in a first pass over all rates; the remaining seeds race only at each
-        method's best rate and half a step on either side. None for all seeds at all rates.
-    reference : the method that the others are compared with.
-    margin : a difference in test loss below this share of the reference's loss reduction does not
-        matter: methods within it are ``level``.
-    steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size,
-    schedule, warmup, device, dtype, truncate, chat : of each race, see `RaceConfig`. Rates are
-        chosen on the held-out examples, and the verdicts rest on the test examples.
-    alpha : of each lane; None for the rank, which is a scaling of 1.
-    threads : of each race on a CPU, however many races run at once, so that the results do not
-        depend on that number; None for one per core of this machine.
+    Args:
+        models: the grid; the initializations are the methods compared.
+        tasks: see `models`.
+        inits: see `models`.
+        lrs: see `models`.
+        ranks: see `models`.
+        seeds: number of seeds, counted from 0. Each has its own order of the examples, the same for all methods, so
+            that methods are compared in pairs.
+        coarse: number of seeds in a first pass over all rates; the remaining seeds race only at each method's best
+            rate and half a step on either side. None for all seeds at all rates.
+        reference: the method that the others are compared with.
+        margin: a difference in test loss below this share of the reference's loss reduction does not matter: methods
+            within it are ``level``.
+        steps: of each race, see `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the
+            test examples.
+        batch_size: see `steps`.
+        max_length: see `steps`.
+        seed: see `steps`.
+        split_seed: see `steps`.
+        eval_every: see `steps`.
+        eval_size: see `steps`.
+        test: see `steps`.
+        test_size: see `steps`.
+        schedule: see `steps`.
+        warmup: see `steps`.
+        device: see `steps`.
+        dtype: see `steps`.
+        truncate: see `steps`.
+        chat: see `steps`.
+        alpha: of each lane; None for the rank, which is a scaling of 1.
+        threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
+            number; None for one per core of this machine.
     """
 
     models: tuple[str, ...] = ("glassllm",)
@@ -147,9 +163,8 @@ class Study:
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
         """Return the race of some trials of one model and one task.
 
-        Raises
-        ------
-        ValueError : a value breaks a rule of races.
+        Raises:
+            ValueError: a value breaks a rule of races.
         """
         trials = tuple(trials)
         shared = {name: getattr(self, name) for name in (each.name for each in fields(self)) if name in RACE_FIELDS}
@@ -179,13 +194,11 @@ class Study:
     def from_toml(cls, text: str, name: str = "the study") -> Study:
         """Read a set-up written by `to_toml` or by hand.
 
-        Parameters
-        ----------
-        name : of the file, for messages.
+        Args:
+            name: of the file, for messages.
 
-        Raises
-        ------
-        ValueError : the text is not TOML, or a value breaks a rule; the message names the line.
+        Raises:
+            ValueError: the text is not TOML, or a value breaks a rule; the message names the line.
         """
         return cls._of(TomlSetup.parse(text, kinds_of(cls), name))
 
@@ -193,14 +206,12 @@ class Study:
     def read(cls, path: Path, **instead: Any) -> Study:
         """Read a TOML file; see `from_toml`.
 
-        Parameters
-        ----------
-        instead : settings in place of the file's.
+        Args:
+            instead: settings in place of the file's.
 
-        Raises
-        ------
-        ValueError : the file is not a study.
-        OSError : the file cannot be read.
+        Raises:
+            ValueError: the file is not a study.
+            OSError: the file cannot be read.
         """
         return cls._of(TomlSetup.read(path, kinds_of(cls)), **instead)
 
@@ -212,9 +223,8 @@ class Study:
     def check_grows_from(self, earlier: Study, where: str) -> None:
         """Check that this study can continue an earlier one: that their runs are comparable.
 
-        Raises
-        ------
-        ValueError : a setting other than those of `GRID` and `JUDGED` differs.
+        Raises:
+            ValueError: a setting other than those of `GRID` and `JUDGED` differs.
         """
         for each in fields(self):
             before, now = getattr(earlier, each.name), getattr(self, each.name)

@@ -20,8 +20,7 @@ from olora_viz.studies.sentences import KINDS, Basis, Sentence, and_, is_guessin
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
-"""How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates;
-of one seed."""
+"""How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates; of one seed."""
 
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
@@ -90,23 +89,20 @@ class VerdictLine:
 def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLine | None:
     """Return who leads a race, by what and how sure that is, as the page's line says it.
 
-    Each start counts at its best rate, chosen on one half of the held-out examples and compared on
-    the other; an order counts only if it is the same at all rates that the choosing half cannot
-    tell from the best. All comparisons that are told of share an error rate of 5%.
+    Each start counts at its best rate, chosen on one half of the held-out examples and compared on the other; an order
+    counts only if it is the same at all rates that the choosing half cannot tell from the best. All comparisons that
+    are told of share an error rate of 5%.
 
-    Parameters
-    ----------
-    race : a `Race`, with its steps so far, or run to its end if it has not started; a `SavedRun`;
-        the path of a run folder; a recorded race, see `load_recording`; or the steps of a race.
-    config : the config of the steps, or their `Race`.
+    Args:
+        race: a `Race`, with its steps so far, or run to its end if it has not started; a `SavedRun`; the path of a run
+            folder; a recorded race, see `load_recording`; or the steps of a race.
+        config: the config of the steps, or their `Race`.
 
-    Returns
-    -------
-    VerdictLine, or None if there is nothing to compare: no evaluation yet, or a single lane.
+    Returns:
+        VerdictLine, or None if there is nothing to compare: no evaluation yet, or a single lane.
 
-    Raises
-    ------
-    ValueError : the steps have no config, or see `plot_race`.
+    Raises:
+        ValueError: the steps have no config, or see `plot_race`.
     """
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
@@ -129,13 +125,12 @@ def verdict_line(
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
-    It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their
-    error rate.
+    It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their error rate.
 
-    Parameters
-    ----------
-    plain_text, ended : see `metric_of`.
-    guessing : whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
+    Args:
+        plain_text: see `metric_of`.
+        ended: see `plain_text`.
+        guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:
         return None
@@ -155,9 +150,8 @@ def verdict_line(
 def _of_match(match: Match, metric: Metric, told: Told | None = None) -> VerdictLine:
     """Tell of a comparison, and of what else is told of its field.
 
-    Parameters
-    ----------
-    told : if it compares starts; starts that are out of the race are named.
+    Args:
+        told: if it compares starts; starts that are out of the race are named.
     """
     first = match.statement
     doubtful = _doubtful(match)

@@ -106,16 +106,16 @@ class Difference:
     gap: Float[np.ndarray, "k m"]
     """Of every seed that both have finished, and every test example."""
     interval: Interval
-    """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the
-    best rates and that in which every seed has the rates that the other seeds choose. The first
-    alone takes the rates for given, though the same seeds chose them, and is too narrow if one
-    method varies more from run to run than the other: it has more luck to choose from."""
+    """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the best rates and
+    that in which every seed has the rates that the other seeds choose. The first alone takes the rates for given,
+    though the same seeds chose them, and is too narrow if one method varies more from run to run than the other: it
+    has more luck to choose from."""
     over_rates: tuple[float, float]
-    """The lowest and the highest mean difference over the pairs of rates that the validation
-    results cannot tell from the best ones."""
+    """The lowest and the highest mean difference over the pairs of rates that the validation results cannot tell from
+    the best ones."""
     turned_at: tuple[float, float] | None
-    """The rates of both at which the difference has another sign and is the largest; None if none
-    has, so that it survives the choice of the rates."""
+    """The rates of both at which the difference has another sign and is the largest; None if none has, so that it
+    survives the choice of the rates."""
 
     @property
     def seeds(self) -> int:
@@ -131,9 +131,8 @@ class Difference:
 def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> MethodRuns:
     """Return the runs of a method in a cell.
 
-    Parameters
-    ----------
-    rows : of all finished trials.
+    Args:
+        rows: of all finished trials.
     """
     losses = {trial: _loss(rows[trial], "valid") for trial in rows if trial.cell == cell}
     rates = []
@@ -185,10 +184,9 @@ def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
 def interval_of(gap: Float[np.ndarray, "k ..."]) -> Interval:
     """Return the interval of a mean paired difference.
 
-    Parameters
-    ----------
-    gap : by seed and example; or by seed alone (k,) or (k, 1), if there are no examples or their
-        results were not kept.
+    Args:
+        gap: by seed and example; or by seed alone (k,) or (k, 1), if there are no examples or their results were not
+            kept.
     """
     if not gap.size:
         return NOTHING
@@ -219,9 +217,8 @@ def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
 
     None where earlier versions did not keep it.
 
-    Parameters
-    ----------
-    name : one of `race_rows.BY_EXAMPLE`.
+    Args:
+        name: one of `race_rows.BY_EXAMPLE`.
     """
     kept = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
     if len(sizes := {len(each) for each in kept}) > 1 or sizes == {0}:
@@ -267,8 +264,7 @@ def _number(value: Any) -> float:
 
 
 LOOKS = 2
-"""A method with more seeds than the study has was looked at before: its p-value is multiplied by
-this (Bonferroni)."""
+"""A method with more seeds than the study has was looked at before: its p-value is multiplied by this (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -288,8 +284,7 @@ class Verdict:
     difference: Difference
     """Test loss minus the reference's, each method at its best rate; negative is better."""
     p_value: float
-    """Adjusted over the methods of the cell (Holm), and over `LOOKS` if there were more seeds than
-    planned."""
+    """Adjusted over the methods of the cell (Holm), and over `LOOKS` if there were more seeds than planned."""
     margin: float
     """Differences within it do not matter; nats."""
     verdict: str
@@ -301,8 +296,8 @@ class Verdict:
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
     reached_at: tuple[float, ...]
-    """The step at which each seed, at the best rate, reached the final validation loss of the
-    reference's run of that seed, at its best rate; infinite if it never did."""
+    """The step at which each seed, at the best rate, reached the final validation loss of the reference's run of that
+    seed, at its best rate; infinite if it never did."""
     valid_examples: int
     """Number of validation examples, on which the rates are chosen."""
     test_examples: int
@@ -310,8 +305,8 @@ class Verdict:
 
     @property
     def interval(self) -> Interval:
-        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several
-        methods. ``difference.over_rates`` has how far the choice of the rates may matter.
+        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several methods.
+        ``difference.over_rates`` has how far the choice of the rates may matter.
         """
         return self.difference.interval
 
@@ -382,13 +377,12 @@ class Verdicts:
 def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
-    Rates are chosen on validation losses, and compared on test losses, see `method_runs`. The
-    differences are paired by seed, whose runs share their batches, and by example. An order counts
-    only if it survives the choice of the rates, see `survival`.
+    Rates are chosen on validation losses, and compared on test losses, see `method_runs`. The differences are paired
+    by seed, whose runs share their batches, and by example. An order counts only if it survives the choice of the
+    rates, see `survival`.
 
-    Parameters
-    ----------
-    rows : of all finished trials.
+    Args:
+        rows: of all finished trials.
     """
     each = (one for cell in study.cells() for one in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)
@@ -405,9 +399,8 @@ def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
 def margin_of(study: Study, cell: Cell, rows: Mapping[Trial, Row], reference: float) -> float:
     """Return the largest difference in test loss that does not matter in a cell; nats.
 
-    Parameters
-    ----------
-    reference : the test loss of the reference.
+    Args:
+        reference: the test loss of the reference.
     """
     base = [row["base_test_loss"] for trial, row in rows.items() if trial.cell == cell]
     return study.margin * (base[0] - reference) if base else math.nan
@@ -418,9 +411,8 @@ def order(found: Difference, p_value: float, margin: float, test_examples: int) 
 
     It is level if its interval lies within the margin, which asks nothing of other rates.
 
-    Parameters
-    ----------
-    p_value : adjusted for the other comparisons that are made with this one.
+    Args:
+        p_value: adjusted for the other comparisons that are made with this one.
     """
     if test_examples < LEAST_EXAMPLES:
         return UNDECIDED

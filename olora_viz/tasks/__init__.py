@@ -36,18 +36,15 @@ TASKS: Catalogue[TaskCard] = Catalogue(
 def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:
     """Load a named task, or read the user's own file.
 
-    Parameters
-    ----------
-    name : a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if
-        it has a folder or an extension, or if the file exists
-    split_seed : for the generated examples and the split
-    split : divides the examples into training, held-out and test examples. With `by_content`,
-        training examples that nearly repeat one of the others are removed
+    Args:
+        name: a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if it has a folder
+            or an extension, or if the file exists
+        split_seed: for the generated examples and the split
+        split: divides the examples into training, held-out and test examples. With `by_content`, training examples
+            that nearly repeat one of the others are removed
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown, the file is invalid, or the hub is unreachable.
+    Raises:
+        ValueError: if the name is unknown, the file is invalid, or the hub is unreachable.
 
     >>> task = load_task("addition")
     >>> len(task.train), len(task.held_out), len(task.test)

@@ -41,8 +41,7 @@ class Size(NamedTuple):
 class Batch:
     """Rows of tokens and their supervised positions.
 
-    Padding is on the right, after the supervised tokens. Causal attention does not see it, so no
-    mask is needed.
+    Padding is on the right, after the supervised tokens. Causal attention does not see it, so no mask is needed.
     """
 
     input_ids: Int64[Tensor, "rows tokens"]
@@ -79,17 +78,15 @@ class Batch:
 def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     """Collate sequences into a batch, padded on the right to the longest.
 
-    A sequence that is a prefix of another one shares its row, since causal attention reads both the
-    same way: choices that differ only in their last token share one row.
+    A sequence that is a prefix of another one shares its row, since causal attention reads both the same way: choices
+    that differ only in their last token share one row.
 
-    Parameters
-    ----------
-    encoded : at least one, lengths may differ
-    pad_id : any token; it is neither supervised nor attended to by supervised tokens
+    Args:
+        encoded: at least one, lengths may differ
+        pad_id: any token; it is neither supervised nor attended to by supervised tokens
 
-    Returns
-    -------
-    Batch on the CPU
+    Returns:
+        Batch on the CPU
 
     >>> batch = collate([Encoded((5, 6, 7), 2), Encoded((8, 9), 1), Encoded((5, 4), 1)], pad_id=0)
     >>> batch.input_ids.tolist()
@@ -104,10 +101,9 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
 def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: bool = False) -> Batch:
     """Collate examples and their choices, the choices of each after it; see `collate`.
 
-    Parameters
-    ----------
-    branching : whether an example and its choices form one row, in which the tokens that they
-        begin with are read once. The row is a `Trie`, so that the model needs a mask.
+    Args:
+        branching: whether an example and its choices form one row, in which the tokens that they begin with are read
+            once. The row is a `Trie`, so that the model needs a mask.
 
     >>> right, wrong = Encoded((5, 6, 7, 9), 2), Encoded((5, 8, 9), 2)
     >>> example = Encoded((5, 6, 7, 9), 2, choices=(right, wrong))
@@ -143,9 +139,9 @@ def _laid_out(
 ) -> Batch:
     """Pad rows, and find the supervised tokens of sequences.
 
-    Parameters
-    ----------
-    home, places : the row of each sequence, and the place of each of its tokens in that row.
+    Args:
+        home: the row of each sequence, and the place of each of its tokens in that row.
+        places: see `home`.
     """
     width = max(map(len, rows))
     supervised = [
@@ -232,20 +228,17 @@ def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]
 def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> list[int]:
     """Return the indices of the examples in the batch of a step.
 
-    Every epoch is a new permutation of all examples. A batch may span two epochs, and a batch
-    larger than the data spans several. There is no state between calls, so a race can resume at any
-    step.
+    Every epoch is a new permutation of all examples. A batch may span two epochs, and a batch larger than the data
+    spans several. There is no state between calls, so a race can resume at any step.
 
-    Parameters
-    ----------
-    n_examples : number of examples
-    batch_size : number of indices
-    seed : of the permutations
-    step : index of the batch, from 0
+    Args:
+        n_examples: number of examples
+        batch_size: number of indices
+        seed: of the permutations
+        step: index of the batch, from 0
 
-    Returns
-    -------
-    `batch_size` indices below `n_examples`
+    Returns:
+        `batch_size` indices below `n_examples`
 
     >>> first, second = (batch_indices(6, 3, seed=0, step=step) for step in (0, 1))
     >>> sorted(first + second)
@@ -270,10 +263,9 @@ def _epoch(n_examples: int, seed: int, epoch: int) -> tuple[int, ...]:
 class Trie:
     """A row of tokens in which each follows an earlier one, not always the one before it.
 
-    Attributes
-    ----------
-    ids : the tokens.
-    positions : of each token, its place in the sequences that hold it, from 0.
+    Attributes:
+        ids: the tokens.
+        positions: of each token, its place in the sequences that hold it, from 0.
 
     >>> trie = Trie()
     >>> trie.add([5, 6, 7]), trie.add([5, 8])

@@ -15,9 +15,8 @@ SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 def alpaca_prompt(instruction: str, given: str = "") -> str:
     r"""Format an instruction, with its input if any, by the Alpaca template.
 
-    References
-    ----------
-    Taori et al. 2023, Stanford Alpaca.
+    References:
+        Taori et al. 2023, Stanford Alpaca.
 
     >>> alpaca_prompt("Say hello.")
     '### Instruction:\nSay hello.\n\n### Response:\n'
@@ -50,9 +49,8 @@ def chat_prompt(messages: Iterable[tuple[str, str]]) -> str:
     The same text is used for every model, unless a race applies the model's own chat template:
     base models have none, and lanes of two models then read different prompts.
 
-    Parameters
-    ----------
-    messages : role, one of `SPEAKERS`, and text of each message before the answer
+    Args:
+        messages: role, one of `SPEAKERS`, and text of each message before the answer
 
     >>> chat_prompt([("system", "Be brief."), ("user", "What do bees make?")])
     'System: Be brief.\n\nUser: What do bees make?\n\nAssistant:'

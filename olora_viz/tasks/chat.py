@@ -61,21 +61,18 @@ class Layouts(NamedTuple):
 class Chat:
     """The chat template of a tokenizer.
 
-    A prompt is what the template writes up to where the model answers, with its generation prompt;
-    the answer is what follows, up to the end-of-turn token.
+    A prompt is what the template writes up to where the model answers, with its generation prompt; the answer is what
+    follows, up to the end-of-turn token.
 
-    Attributes
-    ----------
-    end : the end-of-turn token, with which an answer ends.
+    Attributes:
+        end: the end-of-turn token, with which an answer ends.
 
-    Parameters
-    ----------
-    tokenizer : whose template it is.
-    model : its name in messages.
+    Args:
+        tokenizer: whose template it is.
+        model: its name in messages.
 
-    Raises
-    ------
-    ValueError : there is no template, it fails, or it does not show where an answer begins or ends.
+    Raises:
+        ValueError: there is no template, it fails, or it does not show where an answer begins or ends.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, model: str) -> None:
@@ -98,9 +95,8 @@ class Chat:
     def prompt(self, messages: Messages) -> Spans:
         """Return the text before an answer, and where the messages are in it.
 
-        Raises
-        ------
-        ValueError : the template fails, or changes the messages.
+        Raises:
+            ValueError: the template fails, or changes the messages.
         """
         roles = tuple(role for role, _ in messages)
         texts = [text.strip() for _, text in messages]
@@ -111,9 +107,8 @@ class Chat:
     def answer(self, messages: Messages, answer: str) -> str:
         """Return the text of an answer, after that of `prompt`, with its end-of-turn token.
 
-        Raises
-        ------
-        ValueError : the template fails, or changes the messages.
+        Raises:
+            ValueError: the template fails, or changes the messages.
         """
         roles = (*(role for role, _ in messages), "assistant")
         texts = [*(text.strip() for _, text in messages), answer.strip()]

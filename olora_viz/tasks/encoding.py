@@ -30,21 +30,18 @@ def pieces_of(
 ) -> list[Piece]:
     """Return the tokens that a race reads of an example, each with its part of the text.
 
-    Special tokens, and the token of unknown characters, have their own names as text. The texts of
-    the others join to ``prompt + answer``, since each one starts where the last one ends. With a
-    chat template, all of them join to what it writes.
+    Special tokens, and the token of unknown characters, have their own names as text. The texts of the others join to
+    ``prompt + answer``, since each one starts where the last one ends. With a chat template, all of them join to what
+    it writes.
 
-    Parameters
-    ----------
-    example : prompt and answer
-    tokenizer : a fast tokenizer, with offsets
-    ends : whether the end-of-text token is supervised too
-    chat : the template that formats the example
+    Args:
+        example: prompt and answer
+        tokenizer: a fast tokenizer, with offsets
+        ends: whether the end-of-text token is supervised too
+        chat: the template that formats the example
 
-    Raises
-    ------
-    ValueError
-        If the example is a single token, or the template does not fit.
+    Raises:
+        ValueError: if the example is a single token, or the template does not fit.
     """
     (encoded,) = encode([example], tokenizer, context=sys.maxsize, ends=ends, choices=False, chat=chat).kept
     prompt, (answer,), *_ = text_of(example, chat)
@@ -108,37 +105,31 @@ def encode(
 ) -> Encoding:
     """Tokenize examples and locate their answers.
 
-    `prompt + answer` is tokenized as one string. A token across the boundary belongs to the answer.
-    At least one token precedes the supervised ones, since a model predicts each token from those
-    before it.
+    `prompt + answer` is tokenized as one string. A token across the boundary belongs to the answer. At least one token
+    precedes the supervised ones, since a model predicts each token from those before it.
 
-    Parameters
-    ----------
-    examples : prompts and answers
-    tokenizer : a fast tokenizer, with offsets
-    max_length : maximum tokens of an example, including choices; longer ones are skipped and
-        counted. If None, the limit is the context, and a longer example is an error
-    context : maximum tokens of the model
-    ends : append and supervise the tokenizer's end-of-text token, if it has one; choices get it
-        too, since one may be a prefix of another
-    plain_text : supervise every token but the first
-    choices : tokenize the choices too, which scoring needs and training does not
-    truncate : instead of skipping a longer example, remove the first tokens of its prompt; of a
-        chat, those of the user's messages. What is supervised stays, the tokens before the prompt
-        do, and so does a token of the prompt: an example that is longer even so is skipped and
-        counted. All choices of an example lose the same tokens
-    chat : the template that formats prompt and answer; the end-of-turn token is then supervised
+    Args:
+        examples: prompts and answers
+        tokenizer: a fast tokenizer, with offsets
+        max_length: maximum tokens of an example, including choices; longer ones are skipped and counted. If None, the
+            limit is the context, and a longer example is an error
+        context: maximum tokens of the model
+        ends: append and supervise the tokenizer's end-of-text token, if it has one; choices get it too, since one may
+            be a prefix of another
+        plain_text: supervise every token but the first
+        choices: tokenize the choices too, which scoring needs and training does not
+        truncate: instead of skipping a longer example, remove the first tokens of its prompt; of a chat, those of the
+            user's messages. What is supervised stays, the tokens before the prompt do, and so does a token of the
+            prompt: an example that is longer even so is skipped and counted. All choices of an example lose the same
+            tokens
+        chat: the template that formats prompt and answer; the end-of-turn token is then supervised
 
-    Returns
-    -------
-    Encoding, with at least one example
+    Returns:
+        Encoding, with at least one example
 
-    Raises
-    ------
-    ValueError
-        If an example exceeds the context and `max_length` is None, `max_length` is below 2 or above
-        the context, no example is left, an example is a single token, or the chat template does not
-        fit an example.
+    Raises:
+        ValueError: if an example exceeds the context and `max_length` is None, `max_length` is below 2 or above the
+            context, no example is left, an example is a single token, or the chat template does not fit an example.
     """
     limit = context if max_length is None else max_length
     if not 2 <= limit <= context:
@@ -215,9 +206,8 @@ class Text(NamedTuple):
 def text_of(example: Example, chat: Chat | None, *, choices: bool = False) -> Text:
     """Return an example as the model reads it; a chat template frames its messages.
 
-    Raises
-    ------
-    ValueError : the template does not fit.
+    Raises:
+        ValueError: the template does not fit.
     """
     answers = (example.answer, *(example.choices if choices else ()))
     if chat is None:
@@ -235,10 +225,9 @@ def encode_prompt(
 ) -> Encoded:
     """Tokenize a prompt alone, as `encode` does in front of an answer; nothing is supervised.
 
-    Parameters
-    ----------
-    chat : the template that formats it, as a message of the user.
-    limit : the first tokens of a longer prompt are removed, as by `encode`, if enough are left.
+    Args:
+        chat: the template that formats it, as a message of the user.
+        limit: the first tokens of a longer prompt are removed, as by `encode`, if enough are left.
     """
     text = text_of(Example(prompt, " "), chat)
     front = () if chat else _front(tokenizer)
@@ -276,9 +265,8 @@ def _tokens(
 ) -> Iterator[_Sequence]:
     """Yield the tokens of each prompt with each of its answers.
 
-    Raises
-    ------
-    ValueError : the tokens of a chat's prompt change with the answer.
+    Raises:
+        ValueError: the tokens of a chat's prompt change with the answer.
     """
     read = tokenizer(
         [text.prompt + answer for text in texts for answer in text.answers],
@@ -300,12 +288,11 @@ def _tokens(
 def _without(sequences: Sequence[_Sequence], text: Text, count: int, front: int) -> list[_Sequence] | None:
     """Return sequences without the first tokens of their prompt; None if they cannot be cut.
 
-    Parameters
-    ----------
-    sequences : of one text; all of them lose the same tokens.
-    text : of whose messages one token stays.
-    count : number of tokens to remove.
-    front : number of tokens in front of the text.
+    Args:
+        sequences: of one text; all of them lose the same tokens.
+        text: of whose messages one token stays.
+        count: number of tokens to remove.
+        front: number of tokens in front of the text.
     """
 
     def may_go(a: int, b: int) -> bool:

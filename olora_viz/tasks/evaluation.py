@@ -30,12 +30,10 @@ class Evaluation:
     accuracy_normalized: np.ndarray
     """(K,) share of correct choices by log-likelihood per character; NaN without choices."""
     deciding_loss: np.ndarray
-    """(K,) mean cross-entropy of the deciding tokens alone, nats per token; NaN if all decide, see
-    `shared_tokens`."""
+    """(K,) mean cross-entropy of the deciding tokens alone, nats per token; NaN if all decide, see `shared_tokens`."""
     example_loss: np.ndarray
-    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number
-    and rounded to five digits. Its mean over the examples is the deciding loss, or the loss if all
-    tokens decide."""
+    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number and rounded to five
+    digits. Its mean over the examples is the deciding loss, or the loss if all tokens decide."""
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
 
@@ -58,9 +56,10 @@ class Evaluation:
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
         """Read back what `to_json` wrote, bit for bit.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError : the values have another form.
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
         """
         return cls(*(np.array(values[each.name], dtype=float) for each in fields(cls)))
 
@@ -94,17 +93,16 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate K lanes on n held-out examples.
 
-    An open answer is correct if each of its tokens is the most likely one, given those before it.
-    With choices, the answer is the choice with the highest log-likelihood: the sum over its tokens,
-    with the end-of-text token where the answers end with one. The normalized accuracy divides that
-    sum by the characters of the choice, as lm-evaluation-harness does (Gao et al. 2021).
+    An open answer is correct if each of its tokens is the most likely one, given those before it. With choices, the
+    answer is the choice with the highest log-likelihood: the sum over its tokens, with the end-of-text token where the
+    answers end with one. The normalized accuracy divides that sum by the characters of the choice, as
+    lm-evaluation-harness does (Gao et al. 2021).
 
-    Parameters
-    ----------
-    boilerplate : number of supervised tokens at the beginning and at the end of an answer that all
-        answers share, see `shared_tokens`; the others decide.
-    branching : whether an example and its choices share one row, see `can_branch`.
-    report : called with the part that is done, before every block of the model; raises to stop.
+    Args:
+        boilerplate: number of supervised tokens at the beginning and at the end of an answer that all answers share,
+            see `shared_tokens`; the others decide.
+        branching: whether an example and its choices share one row, see `can_branch`.
+        report: called with the part that is done, before every block of the model; raises to stop.
     """
 
     def tell() -> None:
@@ -190,9 +188,9 @@ def _score(
 def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
     """Count the boilerplate: supervised tokens at both ends of an answer that all answers share.
 
-    The tokens between them decide which answer it is: a single one in "the correct answer is true".
-    The result is (0, 0), so that all tokens decide, if the shared tokens are not the larger part
-    (for instance only the end-of-text token), or if all answers are the same.
+    The tokens between them decide which answer it is: a single one in "the correct answer is true". The result is (0,
+    0), so that all tokens decide, if the shared tokens are not the larger part (for instance only the end-of-text
+    token), or if all answers are the same.
 
     >>> shared_tokens([Encoded((1, 7, 8, 3, 9), 1), Encoded((2, 2, 7, 8, 4, 9), 2)])
     (2, 1)
@@ -327,10 +325,9 @@ def held_out_of(
 ) -> HeldOut:
     """Describe the first held-out and test examples.
 
-    Parameters
-    ----------
-    sizes : the number of held-out examples, and of test examples, at most.
-    longest : see `HeldOut.longest`.
+    Args:
+        sizes: the number of held-out examples, and of test examples, at most.
+        longest: see `HeldOut.longest`.
     """
     examples, encoded = held_out.examples[: sizes[0]], held_out.kept[: sizes[0]]
     front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
@@ -352,8 +349,8 @@ def held_out_of(
 def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[float | None, str]:
     """Return the accuracy of guessing without the prompt, and the guess in words.
 
-    The guess is the better of two: always the most frequent answer of the training examples, or a
-    choice at random. None if it is never right, or if there are no examples.
+    The guess is the better of two: always the most frequent answer of the training examples, or a choice at random.
+    None if it is never right, or if there are no examples.
     """
     if not examples:
         return None, ""

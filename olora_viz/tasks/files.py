@@ -67,19 +67,16 @@ _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
 def fields_of(names: Collection[str], where: str) -> Fields:
     """Return the kind of row with these fields; raise if one is missing or misspelt.
 
-    An unknown field is ignored, unless it resembles a known field that is absent. If the fields of
-    several kinds are complete, the first of `KINDS` counts: a row with `instruction`, `output`,
-    `prompt` and `answer` is an Alpaca row, and its `answer` belongs to `output`.
+    An unknown field is ignored, unless it resembles a known field that is absent. If the fields of several kinds are
+    complete, the first of `KINDS` counts: a row with `instruction`, `output`, `prompt` and `answer` is an Alpaca row,
+    and its `answer` belongs to `output`.
 
-    Parameters
-    ----------
-    names : the fields of a row
-    where : name of the row in messages, as in "line 3 of data.csv"
+    Args:
+        names: the fields of a row
+        where: name of the row in messages, as in "line 3 of data.csv"
 
-    Raises
-    ------
-    ValueError
-        With the closest valid name.
+    Raises:
+        ValueError: with the closest valid name.
 
     >>> fields_of(["prompt", "anwser"], "line 1 of data.csv")
     Traceback (most recent call last):
@@ -106,8 +103,8 @@ def fields_of(names: Collection[str], where: str) -> Fields:
 def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     """Convert a row to an example: a pair, an Alpaca row, a question, or chat messages.
 
-    Prompt and answer are separated by one space, unless the prompt ends with a newline or tab;
-    white space around the answer is removed.
+    Prompt and answer are separated by one space, unless the prompt ends with a newline or tab; white space around the
+    answer is removed.
 
     - `prompt`, `answer`: as they are.
     - `instruction`, `output` and an optional `input`: the prompt is the Alpaca template, and the
@@ -117,28 +114,23 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one,
       from the assistant, is the answer, and `chat_prompt` of those before it is the prompt.
 
-    A model's chat template frames the messages, or what the user asks: an instruction with its
-    input, or the question alone.
+    A model's chat template frames the messages, or what the user asks: an instruction with its input, or the question
+    alone.
 
-    The choices are those in `choices`, or in a line "Answer format:
-    answer1/answer2/answer3/answer4" of an instruction: each choice is the output with the last
-    occurrence of the decisive word replaced.
+    The choices are those in `choices`, or in a line "Answer format: answer1/answer2/answer3/answer4" of an
+    instruction: each choice is the output with the last occurrence of the decisive word replaced.
 
-    Parameters
-    ----------
-    row : the fields; None counts as absent
-    where : name of the row in messages
-    line : its line in the file, from 1
+    Args:
+        row: the fields; None counts as absent
+        where: name of the row in messages
+        line: its line in the file, from 1
 
-    Raises
-    ------
-    ValueError
-        If a field is missing, misspelt, empty or of the wrong type, a role is unknown, the last
-        message is not the assistant's, or the answer is not a choice.
+    Raises:
+        ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown, the last message is
+            not the assistant's, or the answer is not a choice.
 
-    References
-    ----------
-    Taori et al. 2023, Stanford Alpaca; Hu et al. 2023, arXiv 2304.01933.
+    References:
+        Taori et al. 2023, Stanford Alpaca; Hu et al. 2023, arXiv 2304.01933.
 
     >>> example_of({"prompt": "3 + 4 =", "answer": "7"}, "line 1")
     Example(prompt='3 + 4 =', answer=' 7', choices=(), line=0)
@@ -283,19 +275,16 @@ def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
 
     The split depends on the prompts alone, not on the name of the file or on other rows.
 
-    Parameters
-    ----------
-    name : path of the file, see `read_examples`
-    seed, split : determine which prompts are in which part
+    Args:
+        name: path of the file, see `read_examples`
+        seed: determine which prompts are in which part
+        split: see `seed`.
 
-    Returns
-    -------
-    Task, whose answers end with the end-of-text token
+    Returns:
+        Task, whose answers end with the end-of-text token
 
-    Raises
-    ------
-    ValueError
-        One sentence that names the file, the line and the rule.
+    Raises:
+        ValueError: one sentence that names the file, the line and the rule.
     """
     path = Path(name).expanduser()
     examples = read_examples(path)
@@ -311,15 +300,12 @@ def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
 def read_examples(path: Path) -> list[Example]:
     """Read the user's examples.
 
-    The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or
-    `.csv` (a header, then rows; choices are separated by `|`). The fields are those of
-    `example_of`; chat messages are lists, which a CSV cannot hold. The file is UTF-8, with or
-    without a byte order mark.
+    The extension decides the format: `.json` (a list of objects), `.jsonl` (one object per line) or `.csv` (a header,
+    then rows; choices are separated by `|`). The fields are those of `example_of`; chat messages are lists, which a
+    CSV cannot hold. The file is UTF-8, with or without a byte order mark.
 
-    Raises
-    ------
-    ValueError
-        One sentence that names the file, the line and the rule.
+    Raises:
+        ValueError: one sentence that names the file, the line and the rule.
     """
     text = _read(path)
     return [example_of(row, f"line {line} of {path}", line) for line, row in _READERS[path.suffix.lower()](text, path)]
@@ -464,20 +450,16 @@ Own = Task | Iterable[Any]
 def own_task(own: Own, seed: int = 0) -> Task:
     """Return the user's rows as a task; a `Task` is returned unchanged.
 
-    Parameters
-    ----------
-    own : a `Task`, or rows: pairs, Alpaca, questions or chat messages, as in `example_of`
-    seed : for the split of rows
+    Args:
+        own: a `Task`, or rows: pairs, Alpaca, questions or chat messages, as in `example_of`
+        seed: for the split of rows
 
-    Returns
-    -------
-    Task; answers of rows end with the end-of-text token, like those of a file
+    Returns:
+        Task; answers of rows end with the end-of-text token, like those of a file
 
-    Raises
-    ------
-    ValueError
-        If a row is invalid (the message has its number, from 1, and the rule), or if `own` is
-        neither a task nor rows.
+    Raises:
+        ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a
+            task nor rows.
 
     >>> rows = [{"prompt": f"{a} and one make", "answer": str(a + 1)} for a in range(2, 40)]
     >>> len(own_task(rows).examples)

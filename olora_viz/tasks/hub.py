@@ -94,20 +94,17 @@ def instruction(row: Row) -> Example:
 def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> Task:
     """Load a task's rows from the hub, or from the cache of an earlier load.
 
-    Parameters
-    ----------
-    source : where the rows are
-    seed, split : determine the held-out examples, at most `MAX_HELD_OUT`
+    Args:
+        source: where the rows are
+        seed: determine the held-out examples, at most `MAX_HELD_OUT`
+        split: see `seed`.
 
-    Returns
-    -------
-    Task, whose answers end with the end-of-text token
+    Returns:
+        Task, whose answers end with the end-of-text token
 
-    Raises
-    ------
-    ValueError
-        If the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does
-        not have the documented form.
+    Raises:
+        ValueError: if the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does not
+            have the documented form.
     """
     splits = _splits(source)
     train: Sequence[Example] = _examples(splits["train"], source)

@@ -40,8 +40,8 @@ def head_at(model: nn.Module, index: Tensor) -> Generator[None]:
 def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "K n V"]:
     """Return each lane's logits at the batch's n supervised positions, in float32 or better.
 
-    Every lane reads the same rows. Without branches there is no attention mask: padding follows the
-    supervised tokens, and attention is causal.
+    Every lane reads the same rows. Without branches there is no attention mask: padding follows the supervised tokens,
+    and attention is causal.
     """
     input_ids = batch.input_ids.repeat(K, 1)
     lanes = torch.arange(K, device=input_ids.device)[:, None] * batch.input_ids.numel()
@@ -81,12 +81,11 @@ def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:
 def can_branch(model: nn.Module, examples: Sequence[Encoded], pad_id: int) -> bool:
     """Whether to read each example with its choices as one row that branches.
 
-    It has to save tokens, and the model has to compute the same for the longest row: one that
-    counts positions itself, or looks back a few tokens only, does not.
+    It has to save tokens, and the model has to compute the same for the longest row: one that counts positions itself,
+    or looks back a few tokens only, does not.
 
-    Parameters
-    ----------
-    examples : at least one.
+    Args:
+        examples: at least one.
     """
     apart, together = ([rows_of(e, branching=b) for e in examples] for b in (False, True))
     longest = max(range(len(examples)), key=lambda i: together[i])
@@ -122,10 +121,9 @@ def lane_losses(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, " K"]:
 def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float[Tensor, " K"]:
     """Return each lane's mean loss over its own batch, with its graph; see `lane_losses`.
 
-    Parameters
-    ----------
-    batches : one per lane; they may differ in rows, lengths and supervised tokens.
-    pad_id : any token. It pads lengths and rows; no supervised token attends to it.
+    Args:
+        batches: one per lane; they may differ in rows, lengths and supervised tokens.
+        pad_id: any token. It pads lengths and rows; no supervised token attends to it.
     """
     shapes = [batch.input_ids.shape for batch in batches]
     rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))

@@ -14,12 +14,11 @@ MAX_HELD_OUT = 500
 def by_position(examples: Sequence[Example], name: str, held_out: int | None, seed: int) -> Parts:
     """Shuffle the prompts and hold out the first of them; there is no test part.
 
-    Parameters
-    ----------
-    examples : the examples; those of one prompt stay together
-    name : of the task or the file, part of the seed of the shuffle
-    held_out : number of prompts to hold out; None for one in ten
-    seed : the other part of the seed
+    Args:
+        examples: the examples; those of one prompt stay together
+        name: of the task or the file, part of the seed of the shuffle
+        held_out: number of prompts to hold out; None for one in ten
+        seed: the other part of the seed
 
     >>> pairs = [Example(f"{n} doubled:", f" {2 * n}") for n in range(10)]
     >>> [len(part) for part in by_position(pairs, "doubled", 3, 0)]

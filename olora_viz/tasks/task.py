@@ -32,8 +32,8 @@ class Example:
     line: int = 0
     """The line of the example in its file, from 1; 0 without a file."""
     messages: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The role and the text of each message before the answer, for a model's chat template; empty
-    if the prompt is one message of the user."""
+    """The role and the text of each message before the answer, for a model's chat template; empty if the prompt is one
+    message of the user."""
 
     def __post_init__(self) -> None:
         """Check that the answer is not empty and is one of the choices."""
@@ -125,15 +125,14 @@ class TaskCard:
 
 
 NEAR = 0.9
-"""Prompts with at least this share of common words (Jaccard index of multisets) are near
-duplicates."""
+"""Prompts with at least this share of common words (Jaccard index of multisets) are near duplicates."""
 
 SHORTEST = 8
 """Shorter prompts, in words, are near duplicates only if they are reorderings of the same words."""
 
 MOST = 2000
-"""Number of examples of each part, the first ones, which a race evaluates, that are searched for
-near duplicates. Prompts with the same words are found among all examples."""
+"""Number of examples of each part, the first ones, which a race evaluates, that are searched for near duplicates.
+Prompts with the same words are found among all examples."""
 
 Words = frozenset[tuple[str, int]]
 """A multiset: each word with the number of its occurrence."""
@@ -142,10 +141,8 @@ Words = frozenset[tuple[str, int]]
 def deduplicated(task: Task) -> Task:
     """Remove the training examples that repeat a held-out or test example.
 
-    Raises
-    ------
-    ValueError
-        If no training example is left.
+    Raises:
+        ValueError: if no training example is left.
 
     >>> one, other = Example("Three and four make", " seven"), Example("five and two make", " 7")
     >>> test = (Example("four and three make", " seven"),)
@@ -177,10 +174,9 @@ def deduplicated(task: Task) -> Task:
 class _Alike:
     """Finds evaluated prompts that share `NEAR` of their words with a given one.
 
-    Words in more than half of the prompts belong to a template and are ignored. If two sets of
-    words have a Jaccard index of t or more, then the (1 - t) rarest words of each have one in
-    common, so only these are looked up (Bayardo, Ma and Srikant 2007, "Scaling up all pairs
-    similarity search").
+    Words in more than half of the prompts belong to a template and are ignored. If two sets of words have a Jaccard
+    index of t or more, then the (1 - t) rarest words of each have one in common, so only these are looked up (Bayardo,
+    Ma and Srikant 2007, "Scaling up all pairs similarity search").
     """
 
     def __init__(self, train: Iterable[Example], judged: Iterable[Example]) -> None:
@@ -247,8 +243,8 @@ class Parts(NamedTuple):
 
 
 Split = Callable[[Sequence[Example], str, int | None, int], Parts]
-"""Divides examples, given the name of their task, the number of held-out prompts (None: a share of
-`SHARE`) and a seed."""
+"""Divides examples, given the name of their task, the number of held-out prompts (None: a share of `SHARE`) and a
+seed."""
 
 
 def text_of(example: Example) -> str:
@@ -271,25 +267,21 @@ def words_of(example: Example) -> tuple[str, ...]:
 def by_content(examples: Sequence[Example], name: str, held_out: int | None, seed: int) -> Parts:
     """Divide examples by a hash of the words of their prompts.
 
-    Examples whose prompts have the same words, in whatever order, are in the same part. If
-    `held_out` is None, every prompt is assigned independently, so other rows do not change its
-    part. If this leaves no prompt held out, the one with the lowest hash is.
+    Examples whose prompts have the same words, in whatever order, are in the same part. If `held_out` is None, every
+    prompt is assigned independently, so other rows do not change its part. If this leaves no prompt held out, the one
+    with the lowest hash is.
 
-    Parameters
-    ----------
-    examples : in any order
-    name : of the task, for messages; it does not influence the split
-    held_out : number of held-out examples, and of test examples; None for a share of `SHARE` each
-    seed : for the split
+    Args:
+        examples: in any order
+        name: of the task, for messages; it does not influence the split
+        held_out: number of held-out examples, and of test examples; None for a share of `SHARE` each
+        seed: for the split
 
-    Returns
-    -------
-    Parts, each in the order of the hashes
+    Returns:
+        Parts, each in the order of the hashes
 
-    Raises
-    ------
-    ValueError
-        If there are too few different prompts for a held-out and a training example.
+    Raises:
+        ValueError: if there are too few different prompts for a held-out and a training example.
 
     >>> sums = [Example(f"{a} + {b} =", f" {a + b}") for a in range(10) for b in range(10)]
     >>> [len(part) for part in by_content(sums, "sums", 12, seed=0)]

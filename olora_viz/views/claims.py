@@ -153,9 +153,8 @@ def row(claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *,
 
     What could not be measured here leaves the recorded findings in place, and says why.
 
-    Parameters
-    ----------
-    now : whether it is being measured.
+    Args:
+        now: whether it is being measured.
     """
     lacking = measured is not None and not measured.is_found and bool(recorded)
     shown = [measured] if measured and not lacking else recorded
@@ -197,9 +196,8 @@ def _basis(shown: Sequence[Told], now: bool) -> Markup:
 def _words(shown: Sequence[Told], example: Told | None, lacking: Told | None, now: bool) -> str:
     """Return the numbers in words: of the only finding, or a count and one of several.
 
-    Parameters
-    ----------
-    lacking : what could not be measured here, although something is recorded.
+    Args:
+        lacking: what could not be measured here, although something is recorded.
     """
     if example is None or now:
         return ""

@@ -103,9 +103,8 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
 def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]) -> Markup:
     """Return the table of 2/λ against the learning rates in use.
 
-    Parameters
-    ----------
-    used : the rates of every start; none where a lane is at its fair rate, which its race finds.
+    Args:
+        used: the rates of every start; none where a lane is at its fair rate, which its race finds.
     """
     head = ("start", "2/λₘₐₓ", "in use", Cell("share", "rate in use, as a share of 2/λ"))
     lines, rows = Markup("<br>"), []

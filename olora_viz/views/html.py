@@ -120,18 +120,16 @@ def table(
 ) -> Markup:
     """Return a table; the first cell of a row is its header.
 
-    Parameters
-    ----------
-    head : the cells of the head; if empty, the table has none.
-    rows : their cells.
-    kind : its CSS class.
-    base : reference rows, at the end.
-    scrolls : whether to put it in a scrolling frame, for a table that may be large.
+    Args:
+        head: the cells of the head; if empty, the table has none.
+        rows: their cells.
+        kind: its CSS class.
+        base: reference rows, at the end.
+        scrolls: whether to put it in a scrolling frame, for a table that may be large.
 
-    Examples
-    --------
-    >>> table([], [("r < 2", Cell(3, kind="ok"))])
-    Markup('<table><tbody><tr><th scope="row">r &lt; 2</th><td class="ok">3</td></tr></tbody></table>')
+    Examples:
+        >>> table([], [("r < 2", Cell(3, kind="ok"))])
+        Markup('<table><tbody><tr><th scope="row">r &lt; 2</th><td class="ok">3</td></tr></tbody></table>')
     """
     lines = [*map(_row, rows), *(_row(cells, "base") for cells in base)]
     top = Markup("").join(_cell(one, "th" if one != "" else "td", "col") for one in head)
@@ -180,9 +178,8 @@ def _element(tag: str, content: object, attributes: Mapping[str, str] | None = N
 def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
     """Return the placeholder of the answers, with rows for a few contenders.
 
-    Parameters
-    ----------
-    styles : of the contenders that will have a row each.
+    Args:
+        styles: of the contenders that will have a row each.
     """
     words = "The base model and every lane answer a held-out prompt, at the end several."
     row = Markup('<li><span class="who">{}</span><span class="hint">–</span></li>')
@@ -203,14 +200,14 @@ def answers(
 ) -> Markup:
     """Return the answers to each prompt, right or wrong; all prompts but the first are folded.
 
-    A few contenders have a row each. Of many, those with the same answer are together: their marks,
-    with names in tooltips and for screen readers.
+    A few contenders have a row each. Of many, those with the same answer are together: their marks, with names in
+    tooltips and for screen readers.
 
-    Parameters
-    ----------
-    styles, groups : of lanes that differ only in their seed.
-    order : of the groups, the best one first.
-    after : when they were given, in words, if they do not name the step.
+    Args:
+        styles: of lanes that differ only in their seed.
+        groups: see `styles`.
+        order: of the groups, the best one first.
+        after: when they were given, in words, if they do not name the step.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
     blocks = [

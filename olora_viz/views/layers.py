@@ -40,10 +40,10 @@ def chosen_among(
 ) -> Choices:
     """Return the choice; a lane that this race lacks is replaced by its first OLoRA lane.
 
-    Parameters
-    ----------
-    lane, layer : a label and a name, or anything else.
-    default : the layer to use if this race lacks `layer`.
+    Args:
+        lane: a label and a name, or anything else.
+        layer: see `lane`.
+        default: the layer to use if this race lacks `layer`.
     """
     labels = tuple(style.label for style in styles)
     first = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
@@ -104,12 +104,12 @@ def gradients_view(
 ) -> GradientsView | None:
     """Show the gradients of a race; None if they were not measured (yet).
 
-    Parameters
-    ----------
-    lane, layer : a label and a name; otherwise the first OLoRA lane and the last layer.
-    measure : a key of ``GRADIENTS.parts``; otherwise ``input``.
-    step : the nearest measured step is drawn against depth; by default the latest one.
-    run : see `race_view`.
+    Args:
+        lane: a label and a name; otherwise the first OLoRA lane and the last layer.
+        layer: see `lane`.
+        measure: a key of ``GRADIENTS.parts``; otherwise ``input``.
+        step: the nearest measured step is drawn against depth; by default the latest one.
+        run: see `race_view`.
     """
     numbers, found = looks(record)
     if not found:
@@ -179,11 +179,11 @@ def spectra_view(
 ) -> SpectraView | None:
     """Show the spectra of a race; None if it has none (yet).
 
-    Parameters
-    ----------
-    lane, layer : a label and a name; otherwise the first OLoRA lane and the first layer.
-    measure : a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
-    run : see `race_view`.
+    Args:
+        lane: a label and a name; otherwise the first OLoRA lane and the first layer.
+        layer: see `lane`.
+        measure: a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
+        run: see `race_view`.
     """
     looks = [(step.step, step.update_spectra) for step in list(record.steps) if step.update_spectra is not None]
     if not looks:
@@ -215,9 +215,8 @@ class CurvatureView:
 def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureView:
     """Show the curvature of a race; it may have no measurement (yet).
 
-    Parameters
-    ----------
-    run : see `race_view`.
+    Args:
+        run: see `race_view`.
     """
     raced = race_view(record, run=run)
     return CurvatureView(raced.drawn(sharpness_figure), raced.drawn(stability_figure))

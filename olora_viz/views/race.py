@@ -64,8 +64,8 @@ ELSEWHERE = frozenset({"start", "step"})
 class RaceView:
     """A race at one moment, or at one of its steps: values, figures and HTML, no widget.
 
-    Figures, tables and sentences are computed on first use, from values that do not change, so a
-    page pays only for the cards that it draws.
+    Figures, tables and sentences are computed on first use, from values that do not change, so a page pays only for
+    the cards that it draws.
     """
 
     name: str
@@ -324,15 +324,14 @@ def race_view(
 
     Lanes that differ only in their seed are shown as one: their mean, and a band.
 
-    Parameters
-    ----------
-    record : of the race; a `ready_race` for one that has not started.
-    upto : the last step to show; None shows all of them.
-    before : races ahead of this one in the queue.
-    link : query of the page that sets up the same race, offered with a recorded one.
-    run : the race's name in its figures: zoom and hidden lanes are kept while it stays the same,
-        and charts of one name show the same step. By default the record's name.
-    owned : whether it obeys whoever looks at it; otherwise the only command is to start another.
+    Args:
+        record: of the race; a `ready_race` for one that has not started.
+        upto: the last step to show; None shows all of them.
+        before: races ahead of this one in the queue.
+        link: query of the page that sets up the same race, offered with a recorded one.
+        run: the race's name in its figures: zoom and hidden lanes are kept while it stays the same, and charts of one
+            name show the same step. By default the record's name.
+        owned: whether it obeys whoever looks at it; otherwise the only command is to start another.
     """
     now = snapshot(record)
     steps = now.steps[:upto]
@@ -370,9 +369,8 @@ def _without_chart(steps: Sequence[Step]) -> list[Measure]:
 def introduction(record: RaceRecord, query: str) -> Markup:
     """Return what a recorded race is about, when and on what it was made; empty for any other.
 
-    Parameters
-    ----------
-    query : of the link that opens the same set-up; "" outside the page.
+    Args:
+        query: of the link that opens the same set-up; "" outside the page.
     """
     if not isinstance(record, Recording):
         return Markup("")
@@ -398,10 +396,9 @@ WINDOW = 20
 def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
     """Return the line: the state in a word, the progress, the speed and the device.
 
-    Parameters
-    ----------
-    done : the step shown.
-    before : races ahead of this one in the queue.
+    Args:
+        done: the step shown.
+        before: races ahead of this one in the queue.
     """
     config, state = record.config, record.state
     if state in (READY, FAILED):

@@ -40,9 +40,8 @@ RUN = "report"
 def report(record: RaceRecord) -> dict[str, Any]:
     """Return the content of the page that `standalone` of figure_export.js builds.
 
-    Raises
-    ------
-    ValueError : there is no measurement yet.
+    Raises:
+        ValueError: there is no measurement yet.
     """
     config, styles = record.config, record.styles
     if not record.steps:
@@ -189,9 +188,8 @@ small{display:block;color:var(--mute)}
 def write_report(known: Decision, task: str = "") -> Path:
     """Write ``report.html`` into the folder of a decision; return its path.
 
-    Parameters
-    ----------
-    task : its name in the report, by default as in the study: a name or a path.
+    Args:
+        task: its name in the report, by default as in the study: a name or a path.
     """
     path = known.folder / "report.html"
     write_text(path, report_html(known, task or known.plan.study.tasks[0]))
@@ -268,9 +266,8 @@ def comparison_page(
 ) -> Markup:
     """Return the report on two adapters as HTML: a summary, both spectra of every layer, a legend.
 
-    Parameters
-    ----------
-    notes : sentences on what is left out.
+    Args:
+        notes: sentences on what is left out.
     """
     head, *rest = COMPARED
     rows = [(one.layer, _bars(one.first), _bars(one.second), *comparison_cells(one)[1:]) for one in found]
@@ -322,9 +319,8 @@ def comparison_words(found: Sequence[LayerComparison]) -> list[str]:
 def page(adapter: str | Path, base: str, found: Sequence[LayerInspection], notes: Sequence[str] = ()) -> Markup:
     """Return the report as HTML: a summary, a small spectrum of every layer, a legend.
 
-    Parameters
-    ----------
-    notes : sentences on what is left out.
+    Args:
+        notes: sentences on what is left out.
     """
     dora = any(one.magnitude_change is not None for one in found)
     intruded = sum(one.intruders > 0 for one in found)

@@ -55,10 +55,9 @@ class RatesView:
 def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = None) -> RatesView | None:
     """Show a race as a sweep; None if it is not a sweep, or before the first step.
 
-    Parameters
-    ----------
-    measure : one of `olora_viz.studies.story.MEASURES`; otherwise ``final``.
-    run : see `race_view`.
+    Args:
+        measure: one of `olora_viz.studies.story.MEASURES`; otherwise ``final``.
+        run: see `race_view`.
     """
     steps = list(record.steps)
     lanes = found_rates(record.config, steps).lanes
@@ -87,9 +86,8 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
 def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA.
 
-    Parameters
-    ----------
-    styles : styles of the curves by label, see `curve_styles`.
+    Args:
+        styles: styles of the curves by label, see `curve_styles`.
     """
     if not reached:
         return Markup('<p class="hint">Without a plain LoRA lane that is still racing there is no loss to reach.</p>')
@@ -128,10 +126,9 @@ SURE = "by 95% intervals that allow for the number of comparisons"
 def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
-    Parameters
-    ----------
-    config : of the race.
-    next_step : what is offered beside the line, see `VerdictLine.next_step`.
+    Args:
+        config: of the race.
+        next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
     told = (*found.said, FLATTERED) if config.keep_best else found.said
     kind = found.certainty.replace(" ", "-")
@@ -153,11 +150,12 @@ def without_verdict(
 ) -> Markup:
     """Return what the line says while there are no results, or nothing to compare.
 
-    Parameters
-    ----------
-    state, config : of the race.
-    made : number of steps so far.
-    styles, places : of the lanes, those that differ in their seed alone as one.
+    Args:
+        state: of the race.
+        config: see `state`.
+        made: number of steps so far.
+        styles: of the lanes, those that differ in their seed alone as one.
+        places: see `styles`.
     """
     return _line((_without(state, config, made, styles, places),))
 
@@ -209,12 +207,13 @@ def results_of(
 ) -> Markup:
     """Return the tables of a race, with remarks on the data and the lanes.
 
-    Parameters
-    ----------
-    styles, places : of the groups, the best one first.
-    rows, groups : of the lanes, and of those that differ only in their seed.
-    examples : the results by example that the places rest on; None while unknown.
-    metric : what the places are sorted by.
+    Args:
+        styles: of the groups, the best one first.
+        places: see `styles`.
+        rows: of the lanes, and of those that differ only in their seed.
+        groups: see `rows`.
+        examples: the results by example that the places rest on; None while unknown.
+        metric: what the places are sorted by.
     """
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
     its = intervals(groups, examples, race.plain_text)
@@ -262,17 +261,17 @@ def results(
 ) -> Markup:
     """Return the table of results, the best lane first.
 
-    Parameters
-    ----------
-    styles, rows : of lanes, or of groups of lanes that differ only in their seed.
-    step : of the latest evaluation, 0 before the first.
-    base : held-out loss and accuracy of the base model, None while unknown.
-    plain_text : whether every token is supervised instead of an answer.
-    held_out : number of examples and accuracy of guessing; None while unknown.
-    intervals : one per row of `styles`; none while unknown.
-    best : whether the results are those of each lane's best evaluation.
-    runs : see `fewest_runs`.
-    metric : what the rows are sorted by, if it is to be said.
+    Args:
+        styles: of lanes, or of groups of lanes that differ only in their seed.
+        rows: see `styles`.
+        step: of the latest evaluation, 0 before the first.
+        base: held-out loss and accuracy of the base model, None while unknown.
+        plain_text: whether every token is supervised instead of an answer.
+        held_out: number of examples and accuracy of guessing; None while unknown.
+        intervals: one per row of `styles`; none while unknown.
+        best: whether the results are those of each lane's best evaluation.
+        runs: see `fewest_runs`.
+        metric: what the rows are sorted by, if it is to be said.
     """
     count = held_out.examples if held_out else None
     what = _examples("held-out", count, plain_text)
@@ -307,12 +306,13 @@ def results_of_test(
 ) -> Markup:
     """Return the folded table of a finished race on its test examples, in the results' order.
 
-    Parameters
-    ----------
-    styles, order : of the groups.
-    rows, groups : of the lanes, and of those that differ only in their seed.
-    held_out : with the accuracy of guessing on the test; None while unknown.
-    best : whether each lane was tested with its best adapter.
+    Args:
+        styles: of the groups.
+        order: see `styles`.
+        rows: of the lanes, and of those that differ only in their seed.
+        groups: see `rows`.
+        held_out: with the accuracy of guessing on the test; None while unknown.
+        best: whether each lane was tested with its best adapter.
     """
     found, base = tested.lanes, tested.base
     theirs = [replace(row, loss=float(found.loss[row.lane]), accuracy=float(found.accuracy[row.lane])) for row in rows]

@@ -35,9 +35,8 @@ Mark = dict[str, str]
 def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
     """Return the mark of every row.
 
-    Parameters
-    ----------
-    rows : the lanes that each row makes, or the sentence on what is wrong with it.
+    Args:
+        rows: the lanes that each row makes, or the sentence on what is wrong with it.
 
     >>> [mark["init"] for mark in lane_marks([[Lane("olora")], "no rank"])]
     ['olora', 'mute']
@@ -112,10 +111,10 @@ def own_answers(
 ) -> Markup:
     """Return the prompt with the answers of all, none of which is right or wrong.
 
-    Parameters
-    ----------
-    styles, groups : of lanes that differ only in their seed.
-    order : of the groups, the best one first.
+    Args:
+        styles: of lanes that differ only in their seed.
+        groups: see `styles`.
+        order: of the groups, the best one first.
     """
     if own.problem:
         return Markup('<div class="own-prompt">{}</div>').format(fragments.problem(own.problem))
@@ -153,14 +152,13 @@ def preview(
 
     What makes a chat template unusable is said in place of them.
 
-    Parameters
-    ----------
-    examples : those of a task whose answers end with the end-of-text token
-    tokenizer : that of the model; without one, the texts are shown whole
-    model : its name
-    longest : tokens of the longest example that a race keeps
-    chat : whether the model's chat template formats them
-    truncate : whether the prompts of longer examples are cut
+    Args:
+        examples: those of a task whose answers end with the end-of-text token
+        tokenizer: that of the model; without one, the texts are shown whole
+        model: its name
+        longest: tokens of the longest example that a race keeps
+        chat: whether the model's chat template formats them
+        truncate: whether the prompts of longer examples are cut
     """
     first = sorted(examples, key=lambda example: example.line)[:SHOWN]
     try:

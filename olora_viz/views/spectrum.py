@@ -155,9 +155,8 @@ def verdict(olora: Truncation) -> Markup:
 def energy_table(found: Sequence[Truncation], unpermuted: Truncation | None) -> Markup:
     """Return the table of the energy each start captures, the highest first.
 
-    Parameters
-    ----------
-    unpermuted : OLoRA's start in W's own order of columns, if they are permuted.
+    Args:
+        unpermuted: OLoRA's start in W's own order of columns, if they are permuted.
     """
     first = found[0]
     best = first.energy_optimal

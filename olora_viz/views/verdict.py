@@ -94,13 +94,11 @@ HIGHEST = 1e3
 def repeated(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
     """Return every lane with the seeds 0, 1, …; lanes that differ only in their seed count once.
 
-    Parameters
-    ----------
-    most : maximum number of lanes.
+    Args:
+        most: maximum number of lanes.
 
-    Raises
-    ------
-    ValueError : the result has more lanes.
+    Raises:
+        ValueError: the result has more lanes.
     """
     own = list(dict.fromkeys(replace(lane, seed=0) for lane in lanes))
     count = len(own) * SEEDS
@@ -113,13 +111,11 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
 
     A start gets the rates of all others with its settings, such as its rank.
 
-    Parameters
-    ----------
-    most : maximum number of lanes.
+    Args:
+        most: maximum number of lanes.
 
-    Raises
-    ------
-    ValueError : the result has more lanes, or a rate is `HIGHEST` already.
+    Raises:
+        ValueError: the result has more lanes, or a rate is `HIGHEST` already.
 
     >>> made = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
     >>> [(lane.init, lane.lr) for lane in made]  # doctest: +NORMALIZE_WHITESPACE

@@ -118,28 +118,25 @@ def watch(running: Iterator[T]) -> Iterator[T]: ...
 def watch(running: Race | Iterator[Any]) -> Iterator[Any]:
     """Iterate over a race, a study or a decision, and show its results as a table that grows.
 
-    Of a race a row is an evaluation, and a column a contender, with the mean over its seeds. Of a
-    study or a decision a row is a method at its best rate so far, with the verdict on it. In a
-    notebook the table grows in place, and beside it stand what to take and the charts of a
-    decision, or at the end the win table of a study; elsewhere the table is printed.
+    Of a race a row is an evaluation, and a column a contender, with the mean over its seeds. Of a study or a decision
+    a row is a method at its best rate so far, with the verdict on it. In a notebook the table grows in place, and
+    beside it stand what to take and the charts of a decision, or at the end the win table of a study; elsewhere the
+    table is printed.
 
-    Parameters
-    ----------
-    running : a race at any step, or what `run_study` or `decide` returns.
+    Args:
+        running: a race at any step, or what `run_study` or `decide` returns.
 
-    Raises
-    ------
-    ValueError : it is nothing of this.
+    Raises:
+        ValueError: it is nothing of this.
 
-    Examples
-    --------
-    >>> from olora_viz import Lane, RaceConfig, race
-    >>> config = RaceConfig(task="addition", lanes=(Lane("lora"), Lane("olora")), steps=2)
-    >>> for step in watch(race(config)):
-    ...     pass  # doctest: +ELLIPSIS
-    step          lora         olora
-       0 ...
-       2 ...
+    Examples:
+        >>> from olora_viz import Lane, RaceConfig, race
+        >>> config = RaceConfig(task="addition", lanes=(Lane("lora"), Lane("olora")), steps=2)
+        >>> for step in watch(race(config)):
+        ...     pass  # doctest: +ELLIPSIS
+        step          lora         olora
+           0 ...
+           2 ...
     """
     if isinstance(running, Race):
         return watch_race(running)

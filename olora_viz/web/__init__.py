@@ -9,8 +9,8 @@ _file_of = inspect.getfile
 def _without_stubs(object: Any) -> str:
     """Return an object's file, but hide those of Gradio's classes.
 
-    Gradio writes type stubs beside its components whenever it is imported, which takes as long as
-    all the rest of the import. It leaves out those whose file it does not find.
+    Gradio writes type stubs beside its components whenever it is imported, which takes as long as all the rest of the
+    import. It leaves out those whose file it does not find.
     """
     if getattr(object, "__module__", "").startswith("gradio."):
         raise OSError

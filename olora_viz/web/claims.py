@@ -122,15 +122,13 @@ class Judging(StudyWork):
 def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Judging:
     """Put the claims on a set-up into the queue.
 
-    Parameters
-    ----------
-    asked : model, task and minutes, as a page sent them, and perhaps the settings, of which those
-        of the examples count.
-    owner : who asks for it.
+    Args:
+        asked: model, task and minutes, as a page sent them, and perhaps the settings, of which those of the examples
+            count.
+        owner: who asks for it.
 
-    Raises
-    ------
-    ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
+    Raises:
+        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
     """
     model, task, minutes, *settings = asked
     check_minutes(minutes, minutes_within(limits))
@@ -244,10 +242,9 @@ def connect(
 ) -> None:
     """Connect the page to the model and the task of the set-up.
 
-    Parameters
-    ----------
-    setup : the controls of the model and the task, and that of the settings.
-    files : the visitors' own files.
+    Args:
+        setup: the controls of the model and the task, and that of the settings.
+        files: the visitors' own files.
     """
 
     async def start(request: gr.Request, *asked: Any) -> AsyncIterator[list[Any]]:
@@ -295,9 +292,8 @@ def some(**shown: Any) -> Outputs:
 def view(work: Judging, ahead: int) -> Outputs:
     """Show what was found on a visitor's model.
 
-    Parameters
-    ----------
-    ahead : number of jobs ahead of it.
+    Args:
+        ahead: number of jobs ahead of it.
     """
     known, now = recorded_claims(), None if work.ended else work.now
     return Outputs(

@@ -65,16 +65,13 @@ def before() -> Markup:
 def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
     """Return the set-up with same and fair rates, and the text of the card.
 
-    Parameters
-    ----------
-    setup : of the page; its lanes are replaced.
-    work : the measurement; its lanes are the starts.
+    Args:
+        setup: of the page; its lanes are replaced.
+        work: the measurement; its lanes are the starts.
 
-    Raises
-    ------
-    ValueError : nothing was measured over all parameters, or another set-up was, there is no plain
-        LoRA lane or only that one, a curvature is not positive, or there would be more lanes than a
-        race takes.
+    Raises:
+        ValueError: nothing was measured over all parameters, or another set-up was, there is no plain LoRA lane or
+            only that one, a curvature is not positive, or there would be more lanes than a race takes.
     """
     if work is None or work.found is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
@@ -149,14 +146,12 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
 
     Lanes that have the same start, see `start_key`, share one measurement.
 
-    Parameters
-    ----------
-    layer : name of a layer, or nothing for all parameters.
-    owner : who asks for it.
+    Args:
+        layer: name of a layer, or nothing for all parameters.
+        owner: who asks for it.
 
-    Raises
-    ------
-    ValueError : the queue is full, or `layer` is not a name.
+    Raises:
+        ValueError: the queue is full, or `layer` is not a name.
     """
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
@@ -177,14 +172,12 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
 def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOBODY) -> Slicing:
     """Put slices through some of the measured starts into the queue.
 
-    Parameters
-    ----------
-    chosen : indices of lanes; duplicates count once.
-    owner : who asks for them.
+    Args:
+        chosen: indices of lanes; duplicates count once.
+        owner: who asks for them.
 
-    Raises
-    ------
-    ValueError : there is no measurement, or no such lane, or the queue is full.
+    Raises:
+        ValueError: there is no measurement, or no such lane, or the queue is full.
     """
     if source.found is None:
         raise ValueError("measure the start first: a slice uses the measured directions")
@@ -239,10 +232,9 @@ def problem_view(sentence: str) -> View:
 def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
     """Show the progress of a measurement or a slice.
 
-    Parameters
-    ----------
-    before : number of jobs ahead of it.
-    last : whether this is the last update of the page.
+    Args:
+        before: number of jobs ahead of it.
+        last: whether this is the last update of the page.
     """
     free = last and work.complete
     shown: dict[str, Any] = {
@@ -345,9 +337,9 @@ class Columns(NamedTuple):
 def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     """Lay out the middle and the right column, inside the row of the Race page.
 
-    Parameters
-    ----------
-    styles, total : lanes and steps of the race that the page opens with.
+    Args:
+        styles: lanes and steps of the race that the page opens with.
+        total: see `styles`.
     """
     measured, sliced = held("measured"), held("sliced")
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
@@ -431,11 +423,10 @@ def connect(
 ) -> None:
     """Connect the columns to the set-up and the race that they share with the Race page.
 
-    Parameters
-    ----------
-    controls : of the set-up.
-    run : the id of the run that the page shows.
-    files : the visitors' own files.
+    Args:
+        controls: of the set-up.
+        run: the id of the run that the page shows.
+        files: the visitors' own files.
     """
     page = its.outputs
 

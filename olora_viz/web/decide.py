@@ -94,9 +94,8 @@ class StudyWork(WorkHere):
 def check_minutes(minutes: object, offered: Sequence[int]) -> None:
     """Check a time limit that a page sent.
 
-    Raises
-    ------
-    ValueError : it is not among those offered.
+    Raises:
+        ValueError: it is not among those offered.
     """
     if isinstance(minutes, bool) or minutes not in offered:
         raise ValueError(f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}")
@@ -144,15 +143,13 @@ class Deciding(StudyWork):
 def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Deciding:
     """Put a decision into the queue.
 
-    Parameters
-    ----------
-    asked : model, task, minutes, methods and rank, as a page sent them, and perhaps the settings,
-        of which those of the examples count.
-    owner : who asks for it.
+    Args:
+        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings, of which those of
+            the examples count.
+        owner: who asks for it.
 
-    Raises
-    ------
-    ValueError : a value breaks a rule, or the queue is full; the message is one sentence.
+    Raises:
+        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
     """
     model, task, minutes, inits, rank, *settings = asked
     check_minutes(minutes, minutes_within(limits))
@@ -181,10 +178,9 @@ def minutes_within(limits: Limits) -> list[int]:
 def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     """Return the URL of the report or of the zipped adapter, which expires; or the reason why not.
 
-    Parameters
-    ----------
-    key : of the decision, its owner's.
-    kind : ``report`` or ``adapter``.
+    Args:
+        key: of the decision, its owner's.
+        kind: ``report`` or ``adapter``.
     """
     work = jobs.find(key, Deciding)
     known = work.known if work else None
@@ -315,10 +311,9 @@ def connect(
 ) -> None:
     """Connect the page to the model and the task of the set-up.
 
-    Parameters
-    ----------
-    setup : the controls of the model and the task, and that of the settings.
-    files : the visitors' own files.
+    Args:
+        setup: the controls of the model and the task, and that of the settings.
+        files: the visitors' own files.
     """
 
     async def start(request: gr.Request, *asked: Any) -> AsyncIterator[Shown]:
@@ -365,10 +360,9 @@ def some(**shown: Any) -> Shown:
 def view(work: Deciding, ahead: int, *, draw: bool) -> Shown:
     """Show a decision.
 
-    Parameters
-    ----------
-    ahead : number of jobs ahead of it.
-    draw : whether more is known than at the last update.
+    Args:
+        ahead: number of jobs ahead of it.
+        draw: whether more is known than at the last update.
     """
     known, ended = work.known, work.complete
     shown: dict[str, Any] = {

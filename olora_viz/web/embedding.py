@@ -28,9 +28,9 @@ LEVEL = 5
 class UnderAPath:
     """Middleware that serves the application under the path that X-Forwarded-Prefix names.
 
-    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies may remove the path from the requests or
-    leave it there. If a proxy names no path, it is taken from the address of the page that sends a
-    request. The page goes out compressed, which Gradio does for files with an extension only.
+    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies may remove the path from the requests or leave it there. If
+    a proxy names no path, it is taken from the address of the page that sends a request. The page goes out compressed,
+    which Gradio does for files with an extension only.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -91,9 +91,8 @@ def check(lesson: Lesson) -> Markup:
 def answer(lesson: Lesson, finishes: bool = False) -> Markup:
     """Return the answer to the check question, folded.
 
-    Parameters
-    ----------
-    finishes : whether opening it finishes the lesson.
+    Args:
+        finishes: whether opening it finishes the lesson.
     """
     mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
     return Markup('<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>').format(

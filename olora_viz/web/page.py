@@ -47,16 +47,15 @@ STYLES = (
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
 SESSIONS = 100
-"""Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much
-for the charts that it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
+"""Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much for the charts that
+it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
 """
 
 SPARE = 60
 """Events at once beside the open pages that follow a race."""
 
 EVENTS = 10 * (MOST + SPARE)
-"""Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several
-at once."""
+"""Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several at once."""
 
 
 def jobs_of(limits: Limits) -> Jobs:
@@ -98,8 +97,8 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
 def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
     """Make Gradio's page track calls that show no progress on one small component only.
 
-    Otherwise it tracks each call on every component that any call has ever filled, and copies all
-    of them, a few hundred, twice per call.
+    Otherwise it tracks each call on every component that any call has ever filled, and copies all of them, a few
+    hundred, twice per call.
     """
     for call in demo.fns.values():
         if call.show_progress == "hidden":
@@ -109,8 +108,8 @@ def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
 def _check_nothing_twice(demo: gr.Blocks) -> None:
     """Let no value be checked against Gradio's copy of a page: the functions check all of them.
 
-    The copy is forgotten after `SESSIONS` further page loads, and with it the choices of lists that
-    were filled later, so that a page left open would have its own choices refused.
+    The copy is forgotten after `SESSIONS` further page loads, and with it the choices of lists that were filled later,
+    so that a page left open would have its own choices refused.
     """
     for call in demo.fns.values():
         call.preprocess = False
@@ -130,8 +129,8 @@ def navigation() -> gr.HTML:
 def launch_options() -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set.
 
-    Spaces ask for pages that Node renders on the server. In a frame, or under a proxy's path, such
-    a page stays white, and Node would answer before this application does.
+    Spaces ask for pages that Node renders on the server. In a frame, or under a proxy's path, such a page stays white,
+    and Node would answer before this application does.
     """
     return {
         "ssr_mode": False,

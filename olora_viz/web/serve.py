@@ -22,19 +22,17 @@ def serve(
 ) -> None:
     """Serve the pages until Ctrl-C or SIGTERM, after which the races are paused.
 
-    Parameters
-    ----------
-    ready : called with the URL of the pages.
-    host, port : the address to listen on; None: Gradio's variables, 127.0.0.1 and the first free
-        port from 7860.
-    share : whether to ask Gradio for a public address as well, which `ready` is then called with.
-    folder : a run folder to open the page on; it is only read, unless the race is unfinished and
-        the page resumes it.
+    Args:
+        ready: called with the URL of the pages.
+        host: the address to listen on; None: Gradio's variables, 127.0.0.1 and the first free port from 7860.
+        port: see `host`.
+        share: whether to ask Gradio for a public address as well, which `ready` is then called with.
+        folder: a run folder to open the page on; it is only read, unless the race is unfinished and the page resumes
+            it.
 
-    Raises
-    ------
-    ValueError : the folder holds no run, or a damaged one; or the address cannot be listened on.
-    OSError : there is no free port.
+    Raises:
+        ValueError: the folder holds no run, or a damaged one; or the address cannot be listened on.
+        OSError: there is no free port.
     """
     check_address(host, port)
     limits = from_environment()
@@ -65,9 +63,8 @@ def serve(
 def check_address(host: str | None, port: int | None) -> None:
     """Check that an address can be listened on: Gradio would try for ever.
 
-    Raises
-    ------
-    ValueError : it cannot.
+    Raises:
+        ValueError: it cannot.
     """
     if host is None and port is None:
         return

@@ -60,9 +60,8 @@ def shown(
 ) -> Shown:
     """Return what the outputs show of the chosen matrix.
 
-    Raises
-    ------
-    ValueError : a value breaks a rule of the page.
+    Raises:
+        ValueError: a value breaks a rule of the page.
     """
     key, weight = _matrix(lab, limits, source, model, layer, text)
     return _show(lab, key, weight, rank, starts, permutation)
@@ -184,10 +183,9 @@ EXAMPLES: dict[str, tuple[str, Callable[[], Tensor]]] = {
 def read_matrix(text: str) -> Tensor:
     """Read a pasted matrix: one row per line or semicolon, numbers separated by spaces or commas.
 
-    Raises
-    ------
-    ValueError : there are no numbers, the rows differ in length, a word is not a finite number, or
-        the matrix is too large.
+    Raises:
+        ValueError: there are no numbers, the rows differ in length, a word is not a finite number, or the matrix is
+            too large.
 
     >>> read_matrix("1 1; 0 1").tolist()
     [[1.0, 1.0], [0.0, 1.0]]
@@ -347,9 +345,8 @@ def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
 def _connect(demo: gr.Blocks, limits: Limits, its: Controls, layers: LayerMap, outputs: Shown) -> None:
     """Draw the charts when the page is opened, and after every change of a control.
 
-    Parameters
-    ----------
-    outputs : the components that a `Shown` fills.
+    Args:
+        outputs: the components that a `Shown` fills.
     """
     lab, pool = Lab(), Pool(few("spectra"))
     inputs = [its.source, its.model, its.layer, its.text, its.rank, its.starts, its.permutation]

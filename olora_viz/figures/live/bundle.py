@@ -14,14 +14,12 @@ from olora_viz.figures.layout import Figure
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
     """Pack a figure as a few texts: points and rest of each trace, and the parts of the layout.
 
-    Gradio sends a generator's output as differences, and for text that has grown only the new part.
-    Also, Gradio's page copies a value leaf by leaf, several times per event, which for a figure of
-    a thousand leaves takes longer than drawing it. ``unpack`` in figure.js is the inverse.
+    Gradio sends a generator's output as differences, and for text that has grown only the new part. Also, Gradio's
+    page copies a value leaf by leaf, several times per event, which for a figure of a thousand leaves takes longer
+    than drawing it. ``unpack`` in figure.js is the inverse.
 
-    Raises
-    ------
-    ValueError
-        If a number is not finite; a gap is None.
+    Raises:
+        ValueError: if a number is not finite; a gap is None.
 
     >>> pack({"data": [{"y": [1.5, None, 2], "name": "a"}], "layout": {"xaxis": {"title": "step"}}})
     {'data': [{'y': '1.5,,2', 'trace': '{"name":"a"}'}], 'layout': {'xaxis': '{"title":"step"}'}}
@@ -75,23 +73,18 @@ _INDENTATION = re.compile(r"^[ \t]+", re.MULTILINE)
 def bundle(entry: Path) -> str:
     """Return a module and everything it imports as one module.
 
-    Each imported module becomes a constant, the value of a function that runs once and returns the
-    module's exports. Modules come after those that they import. Comments and indentation are
-    dropped, the latter also in texts of several lines.
+    Each imported module becomes a constant, the value of a function that runs once and returns the module's exports.
+    Modules come after those that they import. Comments and indentation are dropped, the latter also in texts of
+    several lines.
 
-    Parameters
-    ----------
-    entry : the module whose exports become those of the result, in any form that names no other
-        file. The other modules export functions, constants and classes in their declarations. All
-        modules import names from relative paths, in the form of ``import { one, two as other } from
-        "./three.js";``.
+    Args:
+        entry: the module whose exports become those of the result, in any form that names no other file. The other
+            modules export functions, constants and classes in their declarations. All modules import names from
+            relative paths, in the form of ``import { one, two as other } from "./three.js";``.
 
-    Raises
-    ------
-    ValueError
-        A module imports or exports in another form, or the imports are circular.
-    OSError
-        A module does not exist.
+    Raises:
+        ValueError: a module imports or exports in another form, or the imports are circular.
+        OSError: a module does not exist.
     """
     sources: dict[Path, str] = {}
     _collect(entry.resolve(), (), sources)

@@ -20,13 +20,12 @@ from olora_viz.figures.live.bundle import bundle, pack
 def heard_while_a_cell_runs(widget: Any) -> None:
     """Handle a widget's messages in the subshell to which the front end sends them.
 
-    ipykernel 7.4 moves them to the shell that used the widget last. For a widget made in a cell
-    that is the main shell, where a click would wait for the end of the running cell. Kernels
-    without this rule, and those without subshells, are left as they are.
+    ipykernel 7.4 moves them to the shell that used the widget last. For a widget made in a cell that is the main
+    shell, where a click would wait for the end of the running cell. Kernels without this rule, and those without
+    subshells, are left as they are.
 
-    Parameters
-    ----------
-    widget : an ipywidgets.Widget whose handlers may run in any thread.
+    Args:
+        widget: an ipywidgets.Widget whose handlers may run in any thread.
     """
     if hasattr(widget.comm, "_reply_subshell_for"):
         widget.comm._reply_subshell_for = _as_sent

@@ -25,10 +25,9 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 def script(entry: Path, **files: str) -> str:
     """Return the script of a component, which finds the addresses of served files in ``files``.
 
-    Parameters
-    ----------
-    entry : the component's module, see `bundle`.
-    files : addresses below the page's root, see `installed` and `charts`.
+    Args:
+        entry: the component's module, see `bundle`.
+        files: addresses below the page's root, see `installed` and `charts`.
     """
     return f"const files = {json.dumps(files)};\n{bundle(entry)}"
 
@@ -48,12 +47,11 @@ def charts() -> dict[str, str]:
 def installed(path: Path) -> str:
     """Serve an installed file, and return its address below the page's root.
 
-    A module of this package is served together with all that it imports, as one file: one request,
-    and a browser cannot mix the modules of two versions.
+    A module of this package is served together with all that it imports, as one file: one request, and a browser
+    cannot mix the modules of two versions.
 
-    Parameters
-    ----------
-    path : of a JavaScript file of this package, or of any file of another package.
+    Args:
+        path: of a JavaScript file of this package, or of any file of another package.
     """
     if path.is_relative_to(PACKAGE):
         return _generated(path.stem, bundle(path))
@@ -93,10 +91,9 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 def standing_alone(page: dict[str, Any]) -> str:
     """Return what ``standalone`` of figure_export.js makes in a browser, for the same page.
 
-    Parameters
-    ----------
-    page : title, body (HTML, with a place ``data-figure="name"`` for each figure), figures (packed,
-        by name) and style (additional CSS).
+    Args:
+        page: title, body (HTML, with a place ``data-figure="name"`` for each figure), figures (packed, by name) and
+            style (additional CSS).
     """
     palette = {name: theme.palette(name) for name in theme.THEMES}
     given = json.dumps({"figures": page["figures"], "palette": palette, "style": page["style"]})
@@ -120,13 +117,12 @@ def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, picks: boo
 
     It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
 
-    Parameters
-    ----------
-    value : a figure of `olora_viz.figures.race`, or None.
-    elem_id : id of the element around Plotly's node.
-    picks : whether a click on a map's cell is an event ``select`` with the value
-        ``layout.meta.names[y][x]``, or ``layout.meta.rows[y]`` if a whole row has one name.
-    more : passed to `gr.HTML`.
+    Args:
+        value: a figure of `olora_viz.figures.race`, or None.
+        elem_id: id of the element around Plotly's node.
+        picks: whether a click on a map's cell is an event ``select`` with the value ``layout.meta.names[y][x]``, or
+            ``layout.meta.rows[y]`` if a whole row has one name.
+        more: passed to `gr.HTML`.
     """
     return _charts(
         "chart.js", "live-figure picks" if picks else "live-figure", pack(value) if value else None,

@@ -23,9 +23,8 @@ FOLDER = Path(__file__).parent
 def load(name: str) -> Recording:
     """Read a recorded race, once.
 
-    Raises
-    ------
-    ValueError : the name is unknown, or the file is damaged.
+    Raises:
+        ValueError: the name is unknown, or the file is damaged.
     """
     if name not in RECIPES:
         raise ValueError(unknown("recording", name, RECIPES))

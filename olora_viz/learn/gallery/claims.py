@@ -55,9 +55,10 @@ class RecordedFinding:
     def from_json(cls, values: Mapping[str, Any]) -> RecordedFinding:
         """Read back what `to_json` wrote.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError : the values have another form.
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
         """
         told = {each.name: values[each.name] for each in fields(cls) if each.name != "finding"}
         if not all(isinstance(word, str) for word in told.values()):
@@ -128,9 +129,8 @@ def cells_of(found: Verdicts) -> list[CellVerdict]:
 def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
     """Write all that is recorded, one finding per line.
 
-    Raises
-    ------
-    ValueError : the file would be larger than `MAX_BYTES`.
+    Raises:
+        ValueError: the file would be larger than `MAX_BYTES`.
     """
     findings = ",\n".join(one_line(one.to_json()) for one in recorded.findings)
     cells = ",\n".join(one_line(asdict(one)) for one in recorded.cells)
@@ -143,10 +143,9 @@ def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
 def read_claims(path: Path = PATH) -> RecordedClaims:
     """Read what is recorded.
 
-    Raises
-    ------
-    ValueError : the file is damaged.
-    OSError : the file does not exist or cannot be read.
+    Raises:
+        ValueError: the file is damaged.
+        OSError: the file does not exist or cannot be read.
     """
     values = read_json_object(path)
     try:

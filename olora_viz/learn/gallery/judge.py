@@ -31,8 +31,8 @@ WINS = "result"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge studies, and their models and tasks at the start, and add what is found to the gallery.
 
-    A finding takes the place of an older one on the same claim, model, task and study, by its name.
-    What has been measured without a study is not measured again unless `--only` names it.
+    A finding takes the place of an older one on the same claim, model, task and study, by its name. What has been
+    measured without a study is not measured again unless `--only` names it.
     """
     parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery.judge", description=__doc__)
     parser.add_argument("studies", nargs="*", type=Path, metavar="DIR", help="folders of studies")
@@ -67,10 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iterator[RecordedFinding]:
     """Judge a study, and what needs none, for its models and tasks.
 
-    Parameters
-    ----------
-    only : names of claims; empty for all.
-    known : what is recorded already.
+    Args:
+        only: names of claims; empty for all.
+        known: what is recorded already.
     """
     found = verdicts(folder)
     study = found.study

@@ -31,10 +31,9 @@ _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")
 def read(path: Path) -> Recording:
     """Read a recording; its name is the file's.
 
-    Raises
-    ------
-    ValueError : the file is not a recording.
-    OSError : the file does not exist or cannot be read.
+    Raises:
+        ValueError: the file is not a recording.
+        OSError: the file does not exist or cannot be read.
     """
     values = read_json_object(path)
     try:

@@ -136,9 +136,8 @@ LAYER_DIGITS = 3
 def write(recording: Recording, path: Path) -> None:
     """Write a recording, one step per line.
 
-    Raises
-    ------
-    ValueError : the file would be larger than `MAX_BYTES`.
+    Raises:
+        ValueError: the file would be larger than `MAX_BYTES`.
     """
     labels = recording.config.labels
     head = {

@@ -30,9 +30,8 @@ NAMES = ("adapter", "qr", "columns", "one-rate", "fair-rates", "curvature", "sin
 def find(name: str) -> Lesson:
     """Write a lesson, once.
 
-    Raises
-    ------
-    ValueError : the name is unknown.
+    Raises:
+        ValueError: the name is unknown.
     """
     if name not in NAMES:
         raise ValueError(unknown("lesson", name, NAMES))

@@ -26,8 +26,8 @@ Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
 class Lesson:
     """A text, one thing to do, one thing to see, and a question that checks the idea.
 
-    Formulas in sentences are LaTeX between dollar signs. Every number in a sentence is read from
-    the recorded race, or computed, when the lesson is built.
+    Formulas in sentences are LaTeX between dollar signs. Every number in a sentence is read from the recorded race, or
+    computed, when the lesson is built.
     """
 
     name: str
@@ -90,9 +90,8 @@ class Recorded:
     def lanes(self, init: str, lr: float | None = None) -> list[int]:
         """Return the indices of the lanes of an initialization, at all rates or at one.
 
-        Raises
-        ------
-        ValueError : there is none.
+        Raises:
+            ValueError: there is none.
         """
         every = enumerate(self.race.config.lanes)
         found = [k for k, lane in every if lane.init == init and lr in (None, lane.lr)]
@@ -154,9 +153,8 @@ class Recorded:
     def verdict(self, where: str, first: str, second: str, lr: float) -> str:
         """Describe how two initializations compare at one rate.
 
-        Raises
-        ------
-        ValueError : they are not compared at this rate.
+        Raises:
+            ValueError: they are not compared at this rate.
         """
         (told,) = self._compared
         places = {entry.name: k for k, entry in enumerate(told.best.held.entries)}
@@ -182,9 +180,8 @@ class Recorded:
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization, with the losses of its seeds.
 
-        Raises
-        ------
-        ValueError : a seed diverged at every rate.
+        Raises:
+            ValueError: a seed diverged at every rate.
         """
         curves = rate_curves(self.race.config.lanes, self.race.steps)
         (best,) = (curve.optimum for curve in curves if curve.lane.init == init)

@@ -50,8 +50,8 @@ WITHIN = f"within {LEVEL_WITHIN - 1:.0%}"
 """`RATIO` in words."""
 
 FLAT = RATIO / math.log(4)
-"""A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in
-the rank or in the length of a run: the largest absolute exponent."""
+"""A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in the rank or in the
+length of a run: the largest absolute exponent."""
 
 UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
 """The interval of a number that was not measured."""
@@ -119,9 +119,10 @@ class Finding:
 
         Earlier versions did not say what the intervals are over.
 
-        Raises
-        ------
-        KeyError, TypeError, ValueError : the values have another form.
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
         """
         if values["verdict"] not in VERDICTS:
             raise ValueError(f"a verdict must be one of {', '.join(VERDICTS)}")
@@ -173,11 +174,10 @@ def judged(
 ) -> tuple[str, Interval]:
     """Return the verdict on the claim that paired differences are negative, and their interval.
 
-    Parameters
-    ----------
-    differences : one per seed or batch, or per seed and example, finite; fewer than three seeds or
-        batches decide nothing.
-    margin : the largest difference that does not matter, see `statistics.verdict`.
+    Args:
+        differences: one per seed or batch, or per seed and example, finite; fewer than three seeds or batches decide
+            nothing.
+        margin: the largest difference that does not matter, see `statistics.verdict`.
     """
     found = interval_of(differences)
     return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
@@ -186,9 +186,8 @@ def judged(
 def ends(its: Interval, over: str, form: str = "+.3g") -> str:
     """Say what an interval is, and give its ends.
 
-    Parameters
-    ----------
-    over : what it allows for, see `Finding.over`.
+    Args:
+        over: what it allows for, see `Finding.over`.
 
     >>> ends(Interval(-0.2, -0.3, -0.1, 0.01), "5 seeds")
     '95% over 5 seeds: -0.3 to -0.1'
@@ -220,8 +219,8 @@ def flat(its: Interval) -> str:
 def together(parts: Sequence[str]) -> str:
     """Return the verdict on a claim from those on its parts.
 
-    A part that holds beside one that does not makes it ``mixed``; a part that is undecided leaves
-    the others' common verdict undecided.
+    A part that holds beside one that does not makes it ``mixed``; a part that is undecided leaves the others' common
+    verdict undecided.
 
     >>> together(["holds", "holds"]), together(["holds", "fails"]), together(["level", "undecided"])
     ('holds', 'mixed', 'undecided')
@@ -251,12 +250,12 @@ def least_steps(examples: int, batch_size: int) -> int:
 def curves(found: Verdicts, trials: Iterable[Trial]) -> dict[Trial, Curve]:
     """Return the curves of some runs of a study, one run folder after the other.
 
-    A step whose batch is new to the run has the loss of examples that it has not been trained on,
-    so a window begins after the first pass over the training examples.
+    A step whose batch is new to the run has the loss of examples that it has not been trained on, so a window begins
+    after the first pass over the training examples.
 
-    Raises
-    ------
-    ValueError, OSError : a run folder is damaged or was removed.
+    Raises:
+        ValueError: a run folder is damaged or was removed.
+        OSError: likewise.
     """
     by_run: dict[str, set[Trial]] = {}
     for trial in trials:
@@ -284,13 +283,12 @@ def curves(found: Verdicts, trials: Iterable[Trial]) -> dict[Trial, Curve]:
 def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes"]:
     """Return training and validation losses of every lane at the evaluations.
 
-    The training loss of step t is that of the parameters after t − 1 steps, so the steps around an
-    evaluation after step e are those from e + 1 − h to e + 1 + h, where h is half the number of
-    steps between evaluations. Evaluations without all of them are left out.
+    The training loss of step t is that of the parameters after t − 1 steps, so the steps around an evaluation after
+    step e are those from e + 1 − h to e + 1 + h, where h is half the number of steps between evaluations. Evaluations
+    without all of them are left out.
 
-    Parameters
-    ----------
-    first : the steps of the first pass over the training examples, which are not read.
+    Args:
+        first: the steps of the first pass over the training examples, which are not read.
     """
     at = [step.step for step in steps if step.eval_loss is not None]
     half = max(1, (at[1] - at[0]) // 2) if len(at) > 1 else 1
@@ -332,9 +330,8 @@ class OnStudy:
 def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
     """Make a function of verdicts one of evidence, which says what is missing.
 
-    Parameters
-    ----------
-    inits : what the study has to compare with LoRA, beside OLoRA.
+    Args:
+        inits: what the study has to compare with LoRA, beside OLoRA.
     """
     return OnStudy(lambda _, study: judge(study), (OURS, *inits))
 
@@ -387,9 +384,9 @@ def counted(verdicts: Iterable[str], what: str = "cell") -> str:
 def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -> str:
     """Return a sentence that names the margins of losses, if the verdict on some part is ``level``.
 
-    Parameters
-    ----------
-    parts, margins : the verdict on each part, and its margin in nats.
+    Args:
+        parts: the verdict on each part, and its margin in nats.
+        margins: see `parts`.
 
     >>> level_within(Study(), ["level", "holds", "level"], [0.02, 0.05, 0.08])
     " Level means within 0.02 to 0.08 nats, 2% of LoRA's loss reduction."
@@ -416,9 +413,8 @@ def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
 def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
     """Say over what the interval of `over_cells` is.
 
-    Parameters
-    ----------
-    part : of the examples.
+    Args:
+        part: of the examples.
 
     >>> over_of([np.zeros((5, 64))]), over_of([np.zeros((5, 64)), np.zeros((3, 64))])
     ('5 seeds and 64 test examples', '2 cells, their seeds and test examples')
@@ -435,12 +431,11 @@ def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
 def over_cells(differences: list[np.ndarray]) -> Interval:
     """Return the mean over cells of paired differences, with its 95% interval.
 
-    That of a single cell is the one that decides, see `interval_of`; that of several comes from a
-    hierarchical bootstrap, which describes and decides nothing.
+    That of a single cell is the one that decides, see `interval_of`; that of several comes from a hierarchical
+    bootstrap, which describes and decides nothing.
 
-    Parameters
-    ----------
-    differences : of each cell, (seeds, examples), or (seeds,) of numbers that have no examples.
+    Args:
+        differences: of each cell, (seeds, examples), or (seeds,) of numbers that have no examples.
     """
     if len(differences) == 1:
         return interval_of(differences[0])

@@ -53,9 +53,8 @@ class Costs(NamedTuple):
 def costs_of(lanes: tuple[Lane, Lane], race: Callable[[Lane, int], Race]) -> Costs:
     """Measure two lanes in turns, the order changing, each alone on the model.
 
-    Parameters
-    ----------
-    race : makes the race of a lane with a number of steps.
+    Args:
+        race: makes the race of a lane with a number of steps.
     """
     start, step = np.empty((REPETITIONS, 2)), np.empty((REPETITIONS, 2))
     peak, trained = [0, 0], [0, 0]

@@ -48,15 +48,15 @@ def study_within(
 ) -> Iterator[Decision]:
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
-    Parameters
-    ----------
-    minutes : the time limit.
-    evidence : its model, task, how it reads examples, rank and device are the study's.
-    plan, watch, settings : see `decide`.
+    Args:
+        minutes: the time limit.
+        evidence: its model, task, how it reads examples, rank and device are the study's.
+        plan: see `decide`.
+        watch: see `plan`.
+        settings: see `plan`.
 
-    Raises
-    ------
-    ValueError : see `decide`.
+    Raises:
+        ValueError: see `decide`.
     """
     road = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
@@ -103,10 +103,9 @@ def command_of_claim(
 ) -> str:
     """Return the command that repeats the measurement of one claim.
 
-    Parameters
-    ----------
-    studies : the folders of those that were judged.
-    minutes : the time limit of the study that was run for it.
+    Args:
+        studies: the folders of those that were judged.
+        minutes: the time limit of the study that was run for it.
     """
     words = [*PYTHON, "claims", "--only", claim.name]
     words += ["--model", evidence.model, "--task", evidence.task]

@@ -89,8 +89,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
 def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, "seeds examples"] | None:
     """Return by how much the test losses of each seed are higher with the larger batch, nats.
 
-    Each study's best rate counts. Empty if one lies at the edge of the rates tried, or each rate
-    has a diverged run; None if runs are missing.
+    Each study's best rate counts. Empty if one lies at the edge of the rates tried, or each rate has a diverged run;
+    None if runs are missing.
     """
     ends = []
     for found in (small, large):

@@ -30,8 +30,8 @@ from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED,
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)
-"""A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten:
-the largest absolute exponent."""
+"""A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten: the largest
+absolute exponent."""
 
 OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is level with the reference."""
@@ -86,9 +86,8 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
 def by_method(found: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float, float]]:
     """Return the log of each method's λ_max and best rate against the reference's.
 
-    Both are means over the cells in which the best rates of the two lie inside the rates tried, and
-    zero for the reference. The cells of a study share their methods, so they are not counted as
-    observations of their own.
+    Both are means over the cells in which the best rates of the two lie inside the rates tried, and zero for the
+    reference. The cells of a study share their methods, so they are not counted as observations of their own.
     """
     study, valid = found.study, values_of(found.rows, "valid_loss")
     points = {}

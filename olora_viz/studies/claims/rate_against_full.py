@@ -89,9 +89,8 @@ def judge(found: Verdicts) -> Finding:
 def best_rates(found: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " seeds"] | None:
     """Return the logarithm of the rate with each seed's lowest validation loss.
 
-    It is that of the parabola through the lowest loss of the grid and its neighbours. Empty if the
-    rate with the lowest mean loss is the lowest or highest of the grid, or each has a diverged run;
-    None if runs are missing.
+    It is that of the parabola through the lowest loss of the grid and its neighbours. Empty if the rate with the
+    lowest mean loss is the lowest or highest of the grid, or each has a diverged run; None if runs are missing.
     """
     study, valid = found.study, values_of(found.rows, "valid_loss")
     if not has_run(found, cell, init):

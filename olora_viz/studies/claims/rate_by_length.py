@@ -99,8 +99,8 @@ def best_rates(
 ) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, "lengths seeds"]]:
     """Return the lengths of a method's runs, and the logarithm of each seed's best rate at them.
 
-    A run at a constant rate passes through all shorter ones, which end at its evaluations. Lengths
-    at which the rate with the lowest mean loss is the lowest or highest of the grid are left out.
+    A run at a constant rate passes through all shorter ones, which end at its evaluations. Lengths at which the rate
+    with the lowest mean loss is the lowest or highest of the grid are left out.
     """
     study = found.study
     grid = grid_of(study, cell, values_of(found.rows, "valid_loss"))

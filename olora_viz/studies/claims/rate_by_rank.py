@@ -30,8 +30,8 @@ from olora_viz.studies.verdicts import Verdicts, values_of
 def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
     """Return for each seed the exponent e of the best rate ∝ rank^e, fitted over the cells.
 
-    The best rate of a seed has its lowest validation loss among the rates that all seeds have run;
-    without one in some cell there is no exponent.
+    The best rate of a seed has its lowest validation loss among the rates that all seeds have run; without one in some
+    cell there is no exponent.
     """
     valid, study = values_of(found.rows, "valid_loss"), found.study
     logs = []

@@ -88,8 +88,8 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
 def gaps_of(found: Verdicts, by_trial: Mapping[Trial, Curve], one: Verdict) -> np.ndarray:
     """Return training loss and both methods' gaps (seeds, 3), each method at its best rate.
 
-    The training loss of a seed is the lowest that both of its runs reach. Seeds whose runs do not
-    both have it between two evaluations are left out.
+    The training loss of a seed is the lowest that both of its runs reach. Seeds whose runs do not both have it between
+    two evaluations are left out.
     """
     rates = one.best_lr, reference(found, one).best_lr
     rows = []

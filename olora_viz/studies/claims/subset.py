@@ -12,9 +12,8 @@ from olora_viz.studies.claims.evidence import ClaimEvidence
 def judge(found: Mapping[int, Sequence[Truncation]]) -> Finding:
     """Count the layers in which it is so.
 
-    Parameters
-    ----------
-    found : Q_rR_r against W for every layer, by rank.
+    Args:
+        found: Q_rR_r against W for every layer, by rank.
     """
     every = [one for each in found.values() for one in each]
     subset = sum(one.subset for one in every)

@@ -1,7 +1,7 @@
 """The set-up that a page sent, checked: the only way from a visitor to a race.
 
-Models and tasks come from lists of names, and a visitor's own file is known by a token: a path
-never comes from a page.
+Models and tasks come from lists of names, and a visitor's own file is known by a token: a path never comes from a
+page.
 """
 
 from __future__ import annotations
@@ -63,20 +63,19 @@ def checked_config(
 ) -> RaceConfig:
     """Validate the values that a page sent for the fields of a `SetUp`, and return the race.
 
-    Parameters
-    ----------
-    model : a name.
-    task : a name, or the token of a file in `files`, whose path it becomes.
-    steps, batch : numbers, or text that reads as one.
-    lanes : a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
-    curvature : steps between two measurements of the curvature, 0: never.
-    seed : of the task and of the order of its examples.
-    settings : text or numbers by name, see `checked_settings`.
-    files : the visitors' own.
+    Args:
+        model: a name.
+        task: a name, or the token of a file in `files`, whose path it becomes.
+        steps: numbers, or text that reads as one.
+        batch: see `steps`.
+        lanes: a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
+        curvature: steps between two measurements of the curvature, 0: never.
+        seed: of the task and of the order of its examples.
+        settings: text or numbers by name, see `checked_settings`.
+        files: the visitors' own.
 
-    Raises
-    ------
-    ValueError : values break rules of the page; the message has a sentence for each.
+    Raises:
+        ValueError: values break rules of the page; the message has a sentence for each.
     """
     found = Problems()
     model = found.check(_model, limits, model, instead=limits.models[0])
@@ -116,16 +115,14 @@ def checked_config(
 def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     """Turn one row of the page's table into its lanes.
 
-    As on the command line, a cell may have a list ``1e-3/3e-3``, which makes one lane for each
-    value, and lists multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
+    As on the command line, a cell may have a list ``1e-3/3e-3``, which makes one lane for each value, and lists
+    multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
 
-    Parameters
-    ----------
-    row : text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``.
+    Args:
+        row: text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``.
 
-    Raises
-    ------
-    ValueError : a value breaks a rule; the message is one sentence.
+    Raises:
+        ValueError: a value breaks a rule; the message is one sentence.
     """
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")
@@ -140,9 +137,8 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
 def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
     """Turn the whole table into lanes.
 
-    Raises
-    ------
-    ValueError : there are too many or none, or a value breaks a rule.
+    Raises:
+        ValueError: there are too many or none, or a value breaks a rule.
     """
     rows = rows if isinstance(rows, list) else []
     found: list[list[Lane]]
@@ -188,10 +184,9 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
 def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
     """Validate the settings that a page or a link sent; keep what is wrong in `found`.
 
-    Parameters
-    ----------
-    steps : of the race.
-    said : text or numbers by name; a name that is left out has its default.
+    Args:
+        steps: of the race.
+        said: text or numbers by name; a name that is left out has its default.
     """
     plain = Settings()
     values = plain.values() | (said if isinstance(said, dict) else {})

@@ -1,7 +1,7 @@
 """How visitors share the server: places in the queue, turns, what is kept, and open pages.
 
-The rules are pure functions of what waits or is kept. Visitors are told apart by address, and
-within one address by page, see `olora_viz.web.guard.visitor`. The server's own work has no limit.
+The rules are pure functions of what waits or is kept. Visitors are told apart by address, and within one address by
+page, see `olora_viz.web.guard.visitor`. The server's own work has no limit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 
 ABSENT = 6.0
-"""Seconds after which a page that no longer asks for its work counts as closed; an open one asks
-every two seconds."""
+"""Seconds after which a page that no longer asks for its work counts as closed; an open one asks every two seconds."""
 
 
 @runtime_checkable
@@ -69,9 +68,8 @@ def room(waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callab
 
     Only work that nobody watches gives up its place, the longest unseen first.
 
-    Raises
-    ------
-    ValueError : there is no place; the message is one sentence with the rule.
+    Raises:
+        ValueError: there is no place; the message is one sentence with the rule.
     """
     away = sorted((one for one in waiting if not is_here(one)), key=lambda one: one.seen)
     leaving: list[Its] = []
@@ -114,10 +112,9 @@ def _rules(waiting: Sequence[Its], owner: Visitor, places: Places) -> Iterator[t
 def round_of(owner: Visitor, others: Iterable[Waits], now: float) -> tuple[float, float]:
     """Return the turn of new work: in the round that runs, or the one after its owner's last.
 
-    Parameters
-    ----------
-    others : what waits or runs.
-    now : the round that runs.
+    Args:
+        others: what waits or runs.
+        now: the round that runs.
     """
     own = [one for one in others if one.owner.share == owner.share]
     page = [one for one in own if one.owner == owner]
@@ -150,8 +147,8 @@ def too_many(
 ) -> list[Its]:
     """Return what must be dropped for the sum of the sizes to be at most `most`.
 
-    What no open page shows goes first; among that, what belongs to the visitor, and then to the
-    page, with the most; and of this, what has not been seen for the longest time.
+    What no open page shows goes first; among that, what belongs to the visitor, and then to the page, with the most;
+    and of this, what has not been seen for the longest time.
     """
     left, gone = list(kept), []
     size = {id(one): sizes[one] if sizes else 1 for one in left}
@@ -171,9 +168,8 @@ def too_many(
 class Pages:
     """The open pages, and the run that each shows.
 
-    Parameters
-    ----------
-    most : maximum number of pages remembered; a script need not report that its pages are closed.
+    Args:
+        most: maximum number of pages remembered; a script need not report that its pages are closed.
     """
 
     def __init__(self, most: int = 1000) -> None:

@@ -23,10 +23,10 @@ WINDOW = 60.0
 class Rate:
     """Counts the requests of the last minute, by page and by address.
 
-    Parameters
-    ----------
-    per_page, per_address : the most requests.
-    clock : the time in seconds.
+    Args:
+        per_page: the most requests.
+        per_address: see `per_page`.
+        clock: the time in seconds.
     """
 
     def __init__(self, per_page: int, per_address: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,13 +37,11 @@ class Rate:
     def count(self, owner: Visitor, what: str) -> None:
         """Count a request.
 
-        Parameters
-        ----------
-        what : is counted, in the plural.
+        Args:
+            what: is counted, in the plural.
 
-        Raises
-        ------
-        ValueError : the visitor has made too many; the message says when to try again.
+        Raises:
+            ValueError: the visitor has made too many; the message says when to try again.
         """
         if owner == NOBODY:
             return

@@ -22,9 +22,8 @@ MOST_BYTES = 8 * 2**20
 def application_options(*outer: Middleware) -> dict[str, Any]:
     """Return the arguments that make the web application reject them, and serve the downloads.
 
-    Parameters
-    ----------
-    outer : further middleware, outside this one.
+    Args:
+        outer: further middleware, outside this one.
     """
     return {
         "middleware": [*outer, Middleware(SmallBodies, most=MOST_BYTES)],
@@ -36,8 +35,8 @@ def application_options(*outer: Middleware) -> dict[str, Any]:
 def forgive_forgotten_pages(demo: gr.Blocks) -> None:
     """Send nothing to a page that Gradio no longer knows, and go on.
 
-    Gradio keeps the messages of the last 2000 pages. Without this, an event of a page that it has
-    forgotten raises a KeyError, which stops Gradio's queue for all pages.
+    Gradio keeps the messages of the last 2000 pages. Without this, an event of a page that it has forgotten raises a
+    KeyError, which stops Gradio's queue for all pages.
     """
     queue = demo._queue
     send = queue.send_message

@@ -1,11 +1,11 @@
 """Who sends a request: the page and, where the server knows it, the network that it comes from.
 
-A page can be opened again and again, so what one visitor may have is also limited by address; these
-limits are wider, since an office or a class shares one address.
+A page can be opened again and again, so what one visitor may have is also limited by address; these limits are wider,
+since an office or a class shares one address.
 
-Both are kept as keyed hashes, in memory and on disk. The key is drawn when the server starts and is
-never stored, so no address can be recovered from them. After a restart, the earlier races of one
-visitor still count as one visitor's, but a returning visitor is not recognized.
+Both are kept as keyed hashes, in memory and on disk. The key is drawn when the server starts and is never stored, so
+no address can be recovered from them. After a restart, the earlier races of one visitor still count as one visitor's,
+but a returning visitor is not recognized.
 """
 
 from __future__ import annotations
@@ -49,17 +49,15 @@ def visitor_of(request: Any) -> Visitor:
 def address_of(peer: str, forwarded: str, environment: Mapping[str, str] = os.environ) -> str:
     """Return the address of a client, "" if it is unknown.
 
-    A client can write anything into ``X-Forwarded-For``, and each proxy appends the address that it
-    was called from. On a Space all requests come through the platform's proxies, whose own
-    addresses are private: the last public address in the header is the one that they were called
-    from. Elsewhere it is the peer: behind a proxy on the same machine, or one that
-    ``FORWARDED_ALLOW_IPS`` names, uvicorn has put the address there by the same rule. Of an IPv6
+    A client can write anything into ``X-Forwarded-For``, and each proxy appends the address that it was called from.
+    On a Space all requests come through the platform's proxies, whose own addresses are private: the last public
+    address in the header is the one that they were called from. Elsewhere it is the peer: behind a proxy on the same
+    machine, or one that ``FORWARDED_ALLOW_IPS`` names, uvicorn has put the address there by the same rule. Of an IPv6
     address only the first half counts, since a household has all addresses that begin with it.
 
-    Parameters
-    ----------
-    peer : the address that the connection comes from.
-    forwarded : the value of the header.
+    Args:
+        peer: the address that the connection comes from.
+        forwarded: the value of the header.
 
     >>> address_of("10.0.3.7", "8.8.4.4, 1.1.1.1, 10.0.0.2", {"SPACE_ID": "me/playground"})
     '1.1.1.1'

@@ -114,16 +114,14 @@ class VisitorFiles:
     def bring(self, visit: str | None, name: Any, text: Any, owner: Visitor = NOBODY) -> Brought:
         """Check and keep a file.
 
-        Parameters
-        ----------
-        visit : of the page that it comes from.
-        name : of the visitor's file; only its extension counts.
-        text : the file's content.
-        owner : who brings it; if too many are kept, the visitor with the most loses the oldest.
+        Args:
+            visit: of the page that it comes from.
+            name: of the visitor's file; only its extension counts.
+            text: the file's content.
+            owner: who brings it; if too many are kept, the visitor with the most loses the oldest.
 
-        Raises
-        ------
-        ValueError : one sentence with the line and the rule.
+        Raises:
+            ValueError: one sentence with the line and the rule.
         """
         limits = self._limits
         if not isinstance(name, str) or not isinstance(text, str):

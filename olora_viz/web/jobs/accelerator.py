@@ -1,13 +1,12 @@
 """Where a race computes: in this process, or in time slices on ZeroGPU.
 
-On ZeroGPU, detected by the environment variable ``SPACES_ZERO_GPU``, a function has a GPU only
-inside ``spaces.GPU``: it runs in a forked process, declares its duration in advance, and pickles
-what it yields. So a time slice of a race is a generator of plain values on the CPU, and commands
-reach it through a small file. A suspended generator keeps its GPU, so pausing writes a checkpoint
-and ends the slice. Short slices go first in ZeroGPU's queue, and one that is longer than what is
-left of a visitor's day is refused, see `refusal`. Models that are moved to the GPU before the
-server starts, see `warm_up`, are there when a slice begins. On other hardware none of this applies,
-and `spaces` is not needed.
+On ZeroGPU, detected by the environment variable ``SPACES_ZERO_GPU``, a function has a GPU only inside ``spaces.GPU``:
+it runs in a forked process, declares its duration in advance, and pickles what it yields. So a time slice of a race is
+a generator of plain values on the CPU, and commands reach it through a small file. A suspended generator keeps its
+GPU, so pausing writes a checkpoint and ends the slice. Short slices go first in ZeroGPU's queue, and one that is
+longer than what is left of a visitor's day is refused, see `refusal`. Models that are moved to the GPU before the
+server starts, see `warm_up`, are there when a slice begins. On other hardware none of this applies, and `spaces` is
+not needed.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ from olora_viz.races.step import Step
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
-"""Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a
-single step that needs more by the estimate makes a slice longer."""
+"""Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
+more by the estimate makes a slice longer."""
 
 BEGINNING_SECONDS = 5
 """Seconds reserved for what comes before a turn: the process, its CUDA context and its models."""
@@ -92,15 +91,15 @@ def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
 def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) -> int:
     """Return the seconds to request for the next time slice of a race on a GPU.
 
-    That is the estimate for its remaining steps, within `LEAST_SECONDS` and `MOST_SECONDS`. It is
-    conservative: ten seconds for the process and its CUDA context, one per 100 million weights; per
-    step 50 ms of kernel launches, 5 ms per lane, and 6 x weights x tokens operations at 64 tokens
-    per example and 20 TFLOP/s. Evaluations, spectra and answers add half of that, and a curvature
-    measurement costs `COST_IN_STEPS`. If a slice of one step needs more, it is requested.
+    That is the estimate for its remaining steps, within `LEAST_SECONDS` and `MOST_SECONDS`. It is conservative: ten
+    seconds for the process and its CUDA context, one per 100 million weights; per step 50 ms of kernel launches, 5 ms
+    per lane, and 6 x weights x tokens operations at 64 tokens per example and 20 TFLOP/s. Evaluations, spectra and
+    answers add half of that, and a curvature measurement costs `COST_IN_STEPS`. If a slice of one step needs more, it
+    is requested.
 
-    Parameters
-    ----------
-    done, goal : steps that were made, and the step after which it pauses.
+    Args:
+        done: steps that were made, and the step after which it pauses.
+        goal: see `done`.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
     (22, 30)
@@ -144,13 +143,12 @@ def turn(
 
     It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
 
-    Parameters
-    ----------
-    wishes : the file of `wish`; outside `folder`, which must be empty when a race starts.
-    done : steps that were reported before.
-    goal : the step after which it pauses.
-    questions : number of held-out prompts to answer at the end.
-    kept : holds the model if it was loaded before.
+    Args:
+        wishes: the file of `wish`; outside `folder`, which must be empty when a race starts.
+        done: steps that were reported before.
+        goal: the step after which it pauses.
+        questions: number of held-out prompts to answer at the end.
+        kept: holds the model if it was loaded before.
     """
     seconds = seconds_needed(config, done, goal)
     until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
@@ -193,8 +191,8 @@ def turn(
 def warm_up() -> None:
     """Move models to the GPU for the forked processes: the default one, and those preloaded here.
 
-    It is called in the main thread. ZeroGPU packs what is on the GPU when the server is launched,
-    and unpacks it in every process before its first turn. Other models are loaded in each turn.
+    It is called in the main thread. ZeroGPU packs what is on the GPU when the server is launched, and unpacks it in
+    every process before its first turn. Other models are loaded in each turn.
     """
     preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
     for name in (RaceConfig.model, *preloaded):

@@ -1,8 +1,8 @@
 """The jobs of the queue: work of any kind, and races that open pages pause, step and stop.
 
-A job's id is its owner's key: random, and never outside its owner's browser and the name of its
-folder. Links carry the readers' key, and what is saved or drawn the name. Both are derived from the
-id, also after a restart, and neither leads back to it.
+A job's id is its owner's key: random, and never outside its owner's browser and the name of its folder. Links carry
+the readers' key, and what is saved or drawn the name. Both are derived from the id, also after a restart, and neither
+leads back to it.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def study_folder(folder: Path) -> Path:
 class Work(BackgroundWork):
     """A unit of work in the queue: a race, or a measurement at initialization.
 
-    If its task is a visitor's own file, `config` has only the file's name, since anybody may see
-    it, and `raced` has the path of this job's copy.
+    If its task is a visitor's own file, `config` has only the file's name, since anybody may see it, and `raced` has
+    the path of this job's copy.
     """
 
     folder: Path  # pyrefly: ignore[bad-override-mutable-attribute]
@@ -135,9 +135,8 @@ class Work(BackgroundWork):
     def keep_own_file(self) -> None:
         """Copy the visitor's own file, which may be gone before its turn comes.
 
-        Raises
-        ------
-        ValueError : the file is gone, or the disk is full.
+        Raises:
+            ValueError: the file is gone, or the disk is full.
         """
         if self.own_file is not None:
             copy = own_folder(self.folder) / self.own_file.name
@@ -210,8 +209,8 @@ class WorkHere(Work):
 class Job(Work, BackgroundRace):
     """A race in the queue.
 
-    Between two turns it is paused: on disk as a checkpoint, and on a CPU also in memory until
-    another race's turn, so that single steps are quick. A GPU is released immediately.
+    Between two turns it is paused: on disk as a checkpoint, and on a CPU also in memory until another race's turn, so
+    that single steps are quick. A GPU is released immediately.
     """
 
     gives_way: Callable[[], bool] = lambda: False

@@ -33,19 +33,17 @@ class Shown(NamedTuple):
     readers_key: str = ""
     """What opens it for reading; empty for a recorded race."""
     owned: bool = True
-    """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its
-    adapters and race on its own file again."""
+    """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
+    its own file again."""
 
 
 class Register:
     """The work of a server, with its folders.
 
-    Parameters
-    ----------
-    limits : on how much is kept, and how long one computes.
-    folder : for the run folders, where those of an earlier server are found; by default the one
-        of `RunsFolder`.
-    races : how they are computed.
+    Args:
+        limits: on how much is kept, and how long one computes.
+        folder: for the run folders, where those of an earlier server are found; by default the one of `RunsFolder`.
+        races: how they are computed.
     """
 
     def __init__(self, limits: Limits, folder: Path | None, races: type[Job]) -> None:
@@ -61,9 +59,8 @@ class Register:
     def open(self, folder: Path) -> Job:
         """Show a run folder of the server's owner, under a new key.
 
-        Raises
-        ------
-        ValueError : the folder holds no run, or a damaged one.
+        Raises:
+            ValueError: the folder holds no run, or a damaged one.
         """
         job = opened(folder, self.folder)
         self._list(job)
@@ -76,8 +73,8 @@ class Register:
     def find(self, key: object, kind: type[Found]) -> Found | None:
         """Find work of a kind by its owner's key; None if it does not exist (any more).
 
-        A dictionary compares hashes that are salted anew in every process, so the time of an answer
-        tells nothing about the keys.
+        A dictionary compares hashes that are salted anew in every process, so the time of an answer tells nothing
+        about the keys.
         """
         job = self._jobs.get(key) if isinstance(key, str) else None
         if not isinstance(job, kind):
@@ -114,8 +111,8 @@ class Register:
     def _forget(self) -> None:
         """Drop races, with their folders, where too many are kept; see `fairness.too_many`.
 
-        Measurements do not count as races. A paused race is ended before it is dropped. The disk is
-        read and cleared without the lock, for which every open page asks.
+        Measurements do not count as races. A paused race is ended before it is dropped. The disk is read and cleared
+        without the lock, for which every open page asks.
         """
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable]
@@ -177,9 +174,8 @@ class Task:
 class Pool:
     """Computes in one thread of its own what takes seconds at most.
 
-    Parameters
-    ----------
-    places : how many computations may wait.
+    Args:
+        places: how many computations may wait.
     """
 
     def __init__(self, places: Places) -> None:
@@ -196,9 +192,8 @@ class Pool:
     ) -> Result:
         """Compute in turn, and return the result or raise the error.
 
-        Raises
-        ------
-        ValueError : too many computations wait already.
+        Raises:
+            ValueError: too many computations wait already.
         """
         task = Task(owner, lambda: compute(*arguments, **options))
         with self._wake:

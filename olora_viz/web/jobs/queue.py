@@ -35,11 +35,10 @@ async def changes(
 
     It ends when the job is complete or gone.
 
-    Parameters
-    ----------
-    find : returns the job, None if it is gone.
-    shown : what a page shows of it, beside its state, its note and the jobs ahead.
-    pace : minimum seconds between two updates.
+    Args:
+        find: returns the job, None if it is gone.
+        shown: what a page shows of it, beside its state, its note and the jobs ahead.
+        pace: minimum seconds between two updates.
     """
     before: object = None
     while (work := find()) is not None:
@@ -56,9 +55,10 @@ async def changes(
 class Jobs(Register):
     """All work of this server: one computes, some wait, the last few are kept for their pages.
 
-    Parameters
-    ----------
-    limits, folder, races : see `Register`; the limits also say how many may wait.
+    Args:
+        limits: see `Register`; the limits also say how many may wait.
+        folder: see `limits`.
+        races: see `limits`.
     """
 
     def __init__(self, limits: Limits | None = None, folder: Path | None = None, races: type[Job] = Job) -> None:
@@ -75,14 +75,12 @@ class Jobs(Register):
     def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> Job:
         """Put a race into the queue.
 
-        Parameters
-        ----------
-        goal : the step after which it pauses.
-        owner : who asks for it.
+        Args:
+            goal: the step after which it pauses.
+            owner: who asks for it.
 
-        Raises
-        ------
-        ValueError : too many races wait already.
+        Raises:
+            ValueError: too many races wait already.
         """
         name = new_key()
         return self.put(
@@ -103,9 +101,8 @@ class Jobs(Register):
     def _make_room(self, job: Work) -> None:
         """Let waiting work that nobody watches leave its place to a job, if no other place is free.
 
-        Raises
-        ------
-        ValueError : there is none.
+        Raises:
+            ValueError: there is none.
         """
         for other in self._line.let_in(job.owner):
             other.interrupt("its page was closed, and others needed its place in the queue")
@@ -147,9 +144,8 @@ class Jobs(Register):
     def go_on(self, job: Job, goal: float = math.inf) -> None:
         """Queue a paused race to resume, until it has completed `goal` steps.
 
-        Raises
-        ------
-        ValueError : too many races wait already.
+        Raises:
+            ValueError: too many races wait already.
         """
         with self._wake:
             if job.ended:

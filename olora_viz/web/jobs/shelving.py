@@ -39,9 +39,8 @@ log = logging.getLogger(__name__)
 class RunsFolder:
     """A folder that this server has until `give_back`, or until the server ends.
 
-    Parameters
-    ----------
-    folder : the one to take; by default the server's own.
+    Args:
+        folder: the one to take; by default the server's own.
     """
 
     path: Path
@@ -112,13 +111,11 @@ def opened(folder: Path, home: Path) -> Job:
 
     Nothing is written to it, unless the race is unfinished and resumed.
 
-    Parameters
-    ----------
-    home : the runs folder of the server, where adapters are zipped.
+    Args:
+        home: the runs folder of the server, where adapters are zipped.
 
-    Raises
-    ------
-    ValueError : the folder holds no run, or a damaged one; the message is one sentence.
+    Raises:
+        ValueError: the folder holds no run, or a damaged one; the message is one sentence.
     """
     folder = folder.absolute()
     try:
@@ -148,9 +145,9 @@ def _of_server(folder: Path, kind: type[Job]) -> Job:
 def _read(folder: Path) -> dict[str, Any]:
     """Return the fields of a race by name, from its folder and the files next to it.
 
-    Raises
-    ------
-    ValueError, and the others of `DAMAGED` : they cannot be read.
+    Raises:
+        ValueError: they cannot be read.
+        and the others of `DAMAGED`: likewise.
     """
     record = record_of(folder)
     if record.exists():

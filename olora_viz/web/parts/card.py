@@ -94,8 +94,8 @@ class Card:
     build: Callable[[Desk], Sequence[Any]] = lambda desk: ()
     """Builds the content of the card; returns the components that `draw` fills."""
     draw: Callable[[RaceView], Sequence[Any]] | None = None
-    """Returns their values. None if drawing depends on choices that only the page knows; the value
-    is then a text of what the card needs, and a change of it triggers the card's own event."""
+    """Returns their values. None if drawing depends on choices that only the page knows; the value is then a text of
+    what the card needs, and a change of it triggers the card's own event."""
     only_with: str = ""
     """One of its needs: while that is 0 or empty, the card is hidden and not drawn."""
     column: str = "middle"
@@ -127,9 +127,8 @@ class Card:
     def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
         """Whether there is something new to draw for a page.
 
-        Parameters
-        ----------
-        cursor : `Board.facts` of the last update; empty at first.
+        Args:
+            cursor: `Board.facts` of the last update; empty at first.
         """
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
@@ -137,10 +136,10 @@ class Card:
 def classes(*, tab: str = "", away: bool = False, slim: bool = False) -> list[str]:
     """Return the CSS classes of a card.
 
-    Parameters
-    ----------
-    tab, slim : of the `Card`.
-    away : whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
+    Args:
+        tab: of the `Card`.
+        slim: see `tab`.
+        away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
     """
     return ["card", *[f"tab-{tab}"] * bool(tab), *["slim"] * slim, *["away"] * away]
 
@@ -170,9 +169,8 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
 def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
     """Make a card of any number of charts: figures by name, a field of the `RaceView`.
 
-    Parameters
-    ----------
-    name : of the card, of the field, and of the count of its news.
+    Args:
+        name: of the card, of the field, and of the count of its news.
     """
 
     def build(_: Desk) -> list[Any]:
@@ -193,9 +191,8 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
 def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: Any) -> Card:
     """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
 
-    Parameters
-    ----------
-    terms : whether terms in it open their entries of the glossary.
+    Args:
+        terms: whether terms in it open their entries of the glossary.
     """
 
     def build(desk: Desk) -> list[Any]:

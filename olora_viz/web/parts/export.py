@@ -36,14 +36,12 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
 
     A reader may have it too: what quotes a visitor's own file is for the owner alone.
 
-    Parameters
-    ----------
-    asked : a key of the run, its owner's or its readers', and one of `KINDS`.
+    Args:
+        asked: a key of the run, its owner's or its readers', and one of `KINDS`.
 
-    Returns
-    -------
-    ``{"name", "type", "text"}``, or ``{"name", "page"}`` if the browser builds a page from it, see
-    `olora_viz.views.reports.report`, or ``{"problem"}``.
+    Returns:
+        ``{"name", "type", "text"}``, or ``{"name", "page"}`` if the browser builds a page from it, see
+        `olora_viz.views.reports.report`, or ``{"problem"}``.
     """
     try:
         if not isinstance(asked, list) or len(asked) != 2:
@@ -93,9 +91,8 @@ def code(shown: RaceRecord) -> str:
 def peft_code(shown: RaceRecord) -> str:
     """Return the script that trains a run's lanes with PEFT.
 
-    Raises
-    ------
-    ValueError : see `peft_script`.
+    Raises:
+        ValueError: see `peft_script`.
     """
     config = found_rates(shown.config, list(shown.steps))
     return _own_file(config) + peft_script(config)
@@ -195,10 +192,8 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
 
     If it is not available, return the reason.
 
-    Parameters
-    ----------
-    asked : the owner's key of a race, and the number of a lane, or `ALL` for everything in one
-        file.
+    Args:
+        asked: the owner's key of a race, and the number of a lane, or `ALL` for everything in one file.
     """
     try:
         name, lane = asked
@@ -224,9 +219,8 @@ def _offered(path: Path, found: str) -> dict[str, str]:
 def adapter_zip(job: Job, k: int) -> Path:
     """Zip lane k's adapter, once, next to the run.
 
-    Raises
-    ------
-    ValueError : there is no such lane, or its adapter is not written yet.
+    Raises:
+        ValueError: there is no such lane, or its adapter is not written yet.
     """
     labels = job.config.labels
     if not 0 <= k < len(labels):
@@ -256,9 +250,8 @@ REPORT_MIB = 8
 def everything_zip(job: Job) -> Path:
     """Zip a run, once, next to it; only its owner may have it.
 
-    Raises
-    ------
-    ValueError : the race has not ended, or the file would be too large for the server or its disk.
+    Raises:
+        ValueError: the race has not ended, or the file would be too large for the server or its disk.
     """
     if not job.complete or not job.steps:
         raise ValueError("the race has not ended yet: everything can be downloaded once it has")

@@ -116,9 +116,8 @@ def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
 
     The fold "More settings" gets its defaults.
 
-    Parameters
-    ----------
-    task : the page's; a visitor's own file stays.
+    Args:
+        task: the page's; a visitor's own file stays.
     """
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))

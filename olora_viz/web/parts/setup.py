@@ -32,8 +32,8 @@ PLAIN = Settings()
 class SetUp:
     """The set-up on the page; each field is a control, in order.
 
-    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the
-    names of `SETTINGS`, those that are not the default.
+    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the names of `SETTINGS`,
+    those that are not the default.
     """
 
     model: str
@@ -75,9 +75,8 @@ class SetUp:
     def of(cls, config: RaceConfig) -> SetUp:
         """Return the set-up of a race.
 
-        Raises
-        ------
-        ValueError : a lane has settings that the page cannot show.
+        Raises:
+            ValueError: a lane has settings that the page cannot show.
         """
         settings, plain = Settings.of(config), PLAIN.of_lane()
         return cls(
@@ -96,9 +95,8 @@ class SetUp:
     def from_controls(cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None) -> SetUp:
         """Read what the page's controls sent, in the order of the fields.
 
-        Raises
-        ------
-        ValueError : a value breaks a rule of the page; the message is one sentence.
+        Raises:
+            ValueError: a value breaks a rule of the page; the message is one sentence.
         """
         said = dict(zip(NAMES, values, strict=True))
         config = checked_config(limits, **said, files=files)
@@ -110,9 +108,8 @@ class SetUp:
 
         Where the link's task is a visitor's own file, the set-up's task is `YOUR_FILE`.
 
-        Raises
-        ------
-        ValueError : values break rules of the page; the message has a sentence for each.
+        Raises:
+            ValueError: values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
         said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
@@ -161,19 +158,17 @@ class SetUp:
     def to_config(self, limits: Limits, files: OwnFiles | None = None) -> RaceConfig:
         """Return the race, checked.
 
-        Raises
-        ------
-        ValueError : a value breaks a rule of the page; the message is one sentence.
+        Raises:
+            ValueError: a value breaks a rule of the page; the message is one sentence.
         """
         return checked_config(limits, **self.values(), files=files)
 
     def to_controls(self, keep: Collection[str] = ()) -> tuple[Any, ...]:
         """Return the controls' values, in the order of the fields.
 
-        Parameters
-        ----------
-        keep : names of fields whose controls stay as they are. The task also stays if it was a
-            visitor's own file, which only uploading it selects.
+        Args:
+            keep: names of fields whose controls stay as they are. The task also stays if it was a visitor's own file,
+                which only uploading it selects.
         """
         kept = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
         return tuple(gr.skip() if name in kept else value for name, value in self.values().items())
@@ -208,9 +203,8 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
 def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
     """Return the set-up of a race, or None if this server's limits do not allow it.
 
-    Parameters
-    ----------
-    recorded : whether it is a recorded race, see `of_recording`.
+    Args:
+        recorded: whether it is a recorded race, see `of_recording`.
     """
     try:
         made = of_recording(config) if recorded else SetUp.of(config)
@@ -235,9 +229,8 @@ def _parsed(spec: str) -> list[Lane]:
 def _plain(lane: Lane) -> Lane:
     """Return a lane that the table can show.
 
-    Raises
-    ------
-    ValueError : it has other settings.
+    Raises:
+        ValueError: it has other settings.
     """
     if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
         keys = ", ".join(OF_A_LANE[1:-1])

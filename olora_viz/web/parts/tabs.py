@@ -66,8 +66,8 @@ TABS = {
     "runs": Tab("Earlier runs", "The runs of this visit: name, compare and open them"),
     "words": Tab("In words", "What the results mean, in sentences"),
 }  # fmt: skip
-"""The tabs by name, in order; the first is open at first. The last is a tab on phones only, where
-the card that it opens would be long."""
+"""The tabs by name, in order; the first is open at first. The last is a tab on phones only, where the card that it
+opens would be long."""
 
 
 def tab_row() -> gr.HTML:

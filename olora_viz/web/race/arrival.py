@@ -52,17 +52,16 @@ def arrive(
 ) -> Arrival:
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
-    A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``,
-    over both; reloading the page's own address keeps run and set-up. A run that another tab shows
-    stays there. Without any run the page shows a recorded race.
+    A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``, over both;
+    reloading the page's own address keeps run and set-up. A run that another tab shows stays there. Without any run
+    the page shows a recorded race.
 
-    Parameters
-    ----------
-    run_id : key of the run that this tab shows; None in a new tab.
-    visit : the runs of this browser.
-    address : what `share_link.READ` sends.
-    page : Gradio's session hash of the page.
-    owner : whose page it is.
+    Args:
+        run_id: key of the run that this tab shows; None in a new tab.
+        visit: the runs of this browser.
+        address: what `share_link.READ` sends.
+        page: Gradio's session hash of the page.
+        owner: whose page it is.
     """
     asked = share_link.asked(limits, address)
     link, own, words, _ = asked
@@ -122,9 +121,8 @@ def _shown(run: Shown | None, setup: SetUp | None, linked: bool) -> str:
 def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     """Return the key by which a page shows the run of its address; None if there is no such run.
 
-    An address opens a run for reading, also if it holds the owner's key, as addresses once did. A
-    browser that has the owner's key anyway keeps its rights, and so does the address that ``show``
-    prints for a run of the server's owner.
+    An address opens a run for reading, also if it holds the owner's key, as addresses once did. A browser that has the
+    owner's key anyway keeps its rights, and so does the address that ``show`` prints for a run of the server's owner.
     """
     found = jobs.opened(wanted)
     if found is None or found.job is None:
@@ -166,8 +164,7 @@ def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
 def setup_of(limits: Limits, run: Shown) -> SetUp | None:
     """Return the set-up of a run, or None if the controls cannot show it.
 
-    That of a recorded run, or of one that the owner opened, is shown only if this server may race
-    it.
+    That of a recorded run, or of one that the owner opened, is shown only if this server may race it.
     """
     if run.job and run.job.forgettable:
         return SetUp.of_page(run.job.config)

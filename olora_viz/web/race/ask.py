@@ -52,19 +52,16 @@ class Asking(WorkHere):
 def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Visitor = NOBODY) -> Asking | None:
     """Ask the lanes of a race: after its current step, or in the queue if it is at rest.
 
-    Parameters
-    ----------
-    run : the race's owner's key.
-    prompt : what a page sent.
+    Args:
+        run: the race's owner's key.
+        prompt: what a page sent.
 
-    Returns
-    -------
-    The work in the queue; None if the race itself answers.
+    Returns:
+        The work in the queue; None if the race itself answers.
 
-    Raises
-    ------
-    ValueError : there is no such race of this owner, it has no lanes yet, or the prompt breaks a
-        limit; the message is one sentence.
+    Raises:
+        ValueError: there is no such race of this owner, it has no lanes yet, or the prompt breaks a limit; the message
+            is one sentence.
     """
     job = jobs.get(run)
     if job is None:

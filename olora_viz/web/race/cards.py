@@ -81,12 +81,15 @@ def _drawn(
 ) -> tuple[Any, ...] | None:
     """Return what the card's outputs show; None if nothing is to be drawn.
 
-    Parameters
-    ----------
-    name : key of the run.
-    lane, measure, layer, step : as they are chosen.
-    shown, newest : the race that the card shows, and the latest step that its slider knows.
-    in_view : whether a reader sees the card.
+    Args:
+        name: key of the run.
+        lane: as they are chosen.
+        measure: see `lane`.
+        layer: see `lane`.
+        step: see `lane`.
+        shown: the race that the card shows, and the latest step that its slider knows.
+        newest: see `shown`.
+        in_view: whether a reader sees the card.
     """
     record = jobs.shown(name)
     numbers, _ = looks(record) if record else ((), ())

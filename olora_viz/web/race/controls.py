@@ -32,8 +32,8 @@ CROWDED = (
 def pulse() -> gr.HTML:
     """Make the component that starts the stream; its event is ``select``.
 
-    Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active
-    stream sends nothing, as after a lost connection, it requests the stream again.
+    Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active stream sends
+    nothing, as after a lost connection, it requests the stream again.
     """
     return gr.HTML(
         value=None,

@@ -1,7 +1,7 @@
 """The events of the Race page: buttons, slider, stream and loading.
 
-Every event receives the key of the current run, which the browser holds: its owner's, or its
-readers'. `Commands` checks and executes its request.
+Every event receives the key of the current run, which the browser holds: its owner's, or its readers'. `Commands`
+checks and executes its request.
 """
 
 from __future__ import annotations
@@ -43,16 +43,14 @@ class Commands:
     ) -> str:
         """Queue a race with the page's set-up; return its owner's key.
 
-        Parameters
-        ----------
-        controls : the values of the set-up's controls.
-        goal : the step after which it pauses.
-        owner : who asks for it.
-        page : Gradio's session hash of the page; a visitor's own file is raced by its page alone.
+        Args:
+            controls: the values of the set-up's controls.
+            goal: the step after which it pauses.
+            owner: who asks for it.
+            page: Gradio's session hash of the page; a visitor's own file is raced by its page alone.
 
-        Raises
-        ------
-        ValueError : a value is invalid, or there is no place in the queue.
+        Raises:
+            ValueError: a value is invalid, or there is no place in the queue.
         """
         files = FilesOfPage(self._files, page)
         said = dict(zip(NAMES, controls, strict=True))
@@ -62,13 +60,11 @@ class Commands:
     def start_on_cpu(self, run: Any, owner: Visitor = NOBODY) -> str:
         """Queue the race of a run to which no GPU was lent anew, on the CPU; return its key.
 
-        Parameters
-        ----------
-        run : the owner's key.
+        Args:
+            run: the owner's key.
 
-        Raises
-        ------
-        ValueError : there is no such run, or no place in the queue.
+        Raises:
+            ValueError: there is no such run, or no place in the queue.
         """
         job = self._jobs.get(run)
         if job is None or not job.refused:
@@ -80,9 +76,8 @@ class Commands:
 
         Return whether there is such a run, and it has not ended.
 
-        Raises
-        ------
-        ValueError : the queue is full.
+        Raises:
+            ValueError: the queue is full.
         """
         job = self._jobs.get(run)
         if job is None or job.ended:
@@ -112,10 +107,9 @@ class Commands:
 def _earlier(step: Any, made: int) -> int | None:
     """Return the last step to show; None shows all of a race.
 
-    Parameters
-    ----------
-    step : a number, or anything else.
-    made : number of completed steps.
+    Args:
+        step: a number, or anything else.
+        made: number of completed steps.
 
     >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
     (3, None, None, None)
@@ -139,12 +133,11 @@ def press(
 ) -> Pressed:
     """Control the page's run, or start a race if it has none or the run has ended.
 
-    Parameters
-    ----------
-    what : resume, step or pause.
-    controls : the values of the set-up's controls.
-    owner : who pressed.
-    page : Gradio's session hash of the page.
+    Args:
+        what: resume, step or pause.
+        controls: the values of the set-up's controls.
+        owner: who pressed.
+        page: Gradio's session hash of the page.
     """
     try:
         if commands.do(run, what) or what == "pause":
@@ -163,11 +156,10 @@ def _problem(error: ValueError) -> Pressed:
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
     """Connect the page.
 
-    Parameters
-    ----------
-    board : the cards.
-    controls : of the set-up.
-    files : the visitors' own files.
+    Args:
+        board: the cards.
+        controls: of the set-up.
+        files: the visitors' own files.
     """
     commands, streams = (
         Commands(desk.jobs, desk.limits, files),

@@ -69,10 +69,8 @@ class Link(NamedTuple):
 def read(limits: Limits, text: Any) -> Link:
     """Read a link's query, with or without its question mark.
 
-    Raises
-    ------
-    ValueError
-        A value breaks a rule of the page; the message is one sentence.
+    Raises:
+        ValueError: a value breaks a rule of the page; the message is one sentence.
     """
     if not isinstance(text, str) or len(text) > LONGEST:
         raise ValueError(f"a link must be a text of at most {LONGEST} characters")
@@ -127,9 +125,8 @@ READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 def button(setup: SetUp) -> gr.HTML:
     """Make the button, inside the top bar; its value is the query of the set-up.
 
-    Parameters
-    ----------
-    setup : the page's initial set-up.
+    Args:
+        setup: the page's initial set-up.
     """
     return gr.HTML(
         value=setup.to_query(),
@@ -180,10 +177,9 @@ def countdown() -> gr.HTML:
 def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
     """Update the link whenever the set-up changes and is valid.
 
-    Parameters
-    ----------
-    controls : of the set-up.
-    files : the visitors' own files.
+    Args:
+        controls: of the set-up.
+        files: the visitors' own files.
     """
 
     def written(*values: Any) -> Any:
@@ -220,9 +216,8 @@ class Asked(NamedTuple):
 def asked(limits: Limits, address: Any) -> Asked:
     """Return what an address asks for.
 
-    Parameters
-    ----------
-    address : what `READ` sends, or anything else.
+    Args:
+        address: what `READ` sends, or anything else.
     """
     said = address if isinstance(address, dict) else {}
     try:

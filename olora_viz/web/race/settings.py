@@ -79,9 +79,8 @@ def connect_own_file(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) ->
 def offered(found: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     """Return the list of tasks with a visitor's file, and the sizes of its parts.
 
-    Parameters
-    ----------
-    setup : what the page shows; by default the file is chosen.
+    Args:
+        setup: what the page shows; by default the file is chosen.
     """
     choices = [*CHOICES, (words(found), found.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
@@ -105,10 +104,11 @@ def sample(
 
     Nothing is shown of the file of another page, or if this server offers no such model.
 
-    Parameters
-    ----------
-    page : Gradio's session hash of the page.
-    model, task, settings : what the page's controls sent.
+    Args:
+        page: Gradio's session hash of the page.
+        model: what the page's controls sent.
+        task: see `model`.
+        settings: see `model`.
     """
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])

@@ -1,8 +1,7 @@
 """Earlier runs of a visit: reopened, named, pinned, overlaid and compared.
 
-The browser keeps the list of a visit: a row ``{"id", "name", "pinned", "overlaid"}`` per run. The
-id is a key: the owner's, or the readers' for a run that was opened from a link. Without a key a
-page cannot list the runs of others.
+The browser keeps the list of a visit: a row ``{"id", "name", "pinned", "overlaid"}`` per run. The id is a key: the
+owner's, or the readers' for a run that was opened from a link. Without a key a page cannot list the runs of others.
 """
 
 from __future__ import annotations
@@ -58,8 +57,8 @@ def build(desk: Desk) -> list[Any]:
     def listing(visit: Any, run: Any) -> tuple[Any, ...]:
         """List the current run, and draw the comparison.
 
-        The list is changed only if the run is new in it: the visitor may have renamed another one
-        since this event was sent.
+        The list is changed only if the run is new in it: the visitor may have renamed another one since this event was
+        sent.
         """
         mine = added(jobs, visit, run)
         return (gr.skip() if mine == visit else mine, listed(jobs, mine, run), *compared(jobs, mine, run))
@@ -92,10 +91,9 @@ def build_comparison(desk: Desk) -> list[Any]:
 def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
     """Return a visit's list with a run in front, without unavailable runs.
 
-    Parameters
-    ----------
-    visit : the list that the browser keeps, or anything else.
-    name : key of the run that the page shows.
+    Args:
+        visit: the list that the browser keeps, or anything else.
+        name: key of the run that the page shows.
     """
     rows = checked(jobs, visit)
     run = _raced(jobs, name)
@@ -124,11 +122,10 @@ def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
 def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
     """Return a visit's list after an action on the page.
 
-    Parameters
-    ----------
-    wish : ``{"id", "do", "edits"}``: ``edits`` maps the id of a run to its new ``name``, ``pinned``
-        and ``overlaid``, or to some of them; ``do`` is ``remove`` for a run that leaves the list.
-        Anything else changes nothing.
+    Args:
+        wish: ``{"id", "do", "edits"}``: ``edits`` maps the id of a run to its new ``name``, ``pinned`` and
+            ``overlaid``, or to some of them; ``do`` is ``remove`` for a run that leaves the list. Anything else
+            changes nothing.
     """
     asked = wish if isinstance(wish, dict) else {}
     given = asked.get("edits")

@@ -31,8 +31,8 @@ LOOK = 0.05
 """The same before the first step, seconds."""
 
 SETTLING = 0.5
-"""Seconds for which the cards below the top bar keep what they show while a race loads: most races
-have their first point by then, and drawing empty charts would delay it."""
+"""Seconds for which the cards below the top bar keep what they show while a race loads: most races have their first
+point by then, and drawing empty charts would delay it."""
 
 SHARE = 0.1
 """Maximum fraction of the training time spent on preparing updates."""
@@ -91,8 +91,8 @@ class Stream:
 class Streams:
     """The streams of all open pages; a new stream ends the page's previous one.
 
-    Gradio's page can also cancel a stream, but it does not track which one. Only a page's streams
-    fill its cards, one after the other, so a late update cannot overwrite a newer one.
+    Gradio's page can also cancel a stream, but it does not track which one. Only a page's streams fill its cards, one
+    after the other, so a late update cannot overwrite a newer one.
     """
 
     def __init__(self, jobs: Jobs, board: Board, blank: RaceView, per_address: int = Limits.address_screens) -> None:
@@ -105,11 +105,10 @@ class Streams:
 
         A paused run is followed as well: another tab may resume it.
 
-        Parameters
-        ----------
-        page : Gradio's session hash of the page.
-        key : the run's, of its owner or its readers; a page without a run requests no stream.
-        owner : whose page it is; where a visitor has too many, the oldest is told that it ends.
+        Args:
+            page: Gradio's session hash of the page.
+            key: the run's, of its owner or its readers; a page without a run requests no stream.
+            owner: whose page it is; where a visitor has too many, the oldest is told that it ends.
         """
         stream = await self._take_over(page, owner)
         cursor: dict[str, Any] = {}
@@ -153,9 +152,8 @@ class Streams:
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
         """Yield the values for a page without a run.
 
-        Parameters
-        ----------
-        view : of the race that its set-up would start.
+        Args:
+            view: of the race that its set-up would start.
         """
         stream = await self._take_over(page)
         row = await asyncio.to_thread(self._board.row, view)
