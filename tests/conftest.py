@@ -25,8 +25,8 @@ atexit.register(shutil.rmtree, os.environ["OLORA_VIZ_RUNS"], True)
 
 from pathlib import Path
 
-import checked  # noqa: F401 (before the hook, which asks it what to check)
 from jaxtyping import install_import_hook
+from support import checked  # noqa: F401 (before the hook, which asks it what to check)
 
 ROOT = Path(__file__).parents[1]
 SHAPED = [
@@ -36,7 +36,7 @@ SHAPED = [
 ]
 """The modules with shapes in their signatures; the types of the others are Pyrefly's."""
 
-install_import_hook(SHAPED, "checked.check")
+install_import_hook(SHAPED, "support.checked.check")
 sys.path.append(str(ROOT / "benchmarks"))  # for `reliability`
 
 from typing import Any
@@ -63,7 +63,7 @@ LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme"
 def pytest_configure(config: pytest.Config) -> None:
     """Load what tests share, and with it all libraries, where tests run: workers' parent waits."""
     if config.getoption("dist") == "no" or hasattr(config, "workerinput"):
-        config.pluginmanager.import_plugin("shared")
+        config.pluginmanager.import_plugin("support.shared")
 
 
 def chain_of(file: str) -> int | None:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from races import small
+from support.races import small
 
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig

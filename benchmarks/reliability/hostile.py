@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from hostile import EVIL, VALUES
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyStrategyDefinition
-from served import ROOT, Server, Visitor, inherited, serve
+from support.hostile import EVIL, VALUES
+from support.served import ROOT, Server, Visitor, inherited, serve
 
 from reliability.tally import Tally
 

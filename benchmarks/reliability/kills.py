@@ -12,8 +12,8 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
-from races import small
-from served import Visitor, launched
+from support.races import small
+from support.served import Visitor, launched
 
 from olora_viz.lanes.peft import write_merged, write_peft
 from olora_viz.machine.files import is_free

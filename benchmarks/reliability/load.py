@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reloads import load
-from served import Server, Visitor, inherited, serve
+from support.reloads import load
+from support.served import Server, Visitor, inherited, serve
 
 from reliability.tally import Tally
 

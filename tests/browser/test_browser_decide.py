@@ -1,0 +1,53 @@
+"""The page Decide in a real Chromium."""
+
+import re
+from pathlib import Path
+from zipfile import ZipFile
+
+from playwright.sync_api import BrowserContext, Page, expect
+from support.shared import SET_UP
+
+import olora_viz as ov
+
+
+def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
+    page.get_by_role("link", name="Decide", exact=True).click()
+    for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
+        expect(page.locator(hidden)).to_be_hidden()
+    page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
+    page.click("#decide-button")
+    plan, starts = page.locator("#decide-plan"), page.locator("#decide-starts")
+    expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)", timeout=120_000)
+    expect(starts).to_contain_text("undecided", timeout=120_000)
+    expect(page.locator("#decide-headline")).to_contain_text("for now", timeout=120_000)
+    page.click("#decide-stop-button")
+    expect(page.locator("#decide-status")).to_contain_text("stopped")
+    expect(page.locator("#decide-headline")).to_contain_text("for now")
+    expect(page.locator("#decide-take button").nth(0)).to_be_disabled()
+    page.reload()
+    page.get_by_role("link", name="Decide", exact=True).click()
+    expect(page.locator("#decide-headline")).to_contain_text("for now")
+
+
+def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/{SET_UP}")
+    page.get_by_role("link", name="Decide", exact=True).click()
+    page.locator("#decide-minutes input").click()
+    page.get_by_role("option", name="1 minute").click()
+    for other in ("PiSSA", "MiLoRA"):
+        page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
+    page.click("#decide-button")
+    expect(page.locator("#decide-status .state")).to_have_text("finished", timeout=300_000)
+    expect(page.locator("#decide-headline")).to_contain_text(re.compile("[Tt]ake "))
+    files = {}
+    for name in ("Take this adapter", "Report"):
+        with page.expect_download() as download:
+            page.locator("#decide-take").get_by_role("button", name=name).click()
+        files[name] = Path(download.value.path())
+    with ZipFile(files["Take this adapter"]) as adapter:
+        assert "adapter/adapter_config.json" in adapter.namelist()
+    assert f"olora_viz {ov.__version__}" in files["Report"].read_text("utf-8")
+    page.route(re.compile("component_server"), lambda route: route.abort())
+    page.locator("#decide-take").get_by_role("button", name="Report").click()
+    expect(page.locator("#decide-take [role=status]")).to_contain_text("export failed")

@@ -1,0 +1,97 @@
+"""``python -m olora_viz show DIR`` opens the page on a run folder."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from support.races import small
+from support.served import Visitor, free_port
+from support.verbs import run
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.races import run as runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the command line, with settings that the page's table cannot show."""
+    made = tmp_path_factory.mktemp("runs") / "first"
+    lanes = (Lane("lora", r=2, weight_decay=0.1), Lane("olora", r=2))
+    list(runs.start(replace(small(lanes), steps=3), made))
+    return made
+
+
+@pytest.fixture
+def address(folder: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL that the command prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "olora_viz", "show", str(folder), "--json"],
+        stdout=subprocess.PIPE, text=True,
+        # Where tests run in the background, their children would ignore the interrupt.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env=os.environ | {
+            "OLORA_VIZ_RUNS": str(tmp_path / ".cache" / "runs"),
+            "GRADIO_SERVER_PORT": str(free_port()), "GRADIO_ANALYTICS_ENABLED": "False",
+        },
+    )  # fmt: skip
+    try:
+        assert process.stdout
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+def test_the_page_opens_on_the_run_and_leaves_its_folder_alone(address: str, folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    url = urlsplit(address)
+    (name,) = parse_qs(url.query)["run"]
+    assert str(folder) not in address
+    visitor = Visitor(f"{url.scheme}://{url.netloc}", "owner")
+    arrived = visitor.call("opened", [None, [], {"query": "", "own": False, "run": name}])
+    assert arrived[0] == name
+    for _ in visitor.heard({visitor.follow(name): "follow"}):
+        pass
+    assert "finished" in visitor.shown["status"]
+    assert "Ranking at step 3" in visitor.shown["results"]
+    found = visitor.ask("adapter", [name, 1])
+    assert visitor.client.get(found["url"]).status_code == 200
+    gone = visitor.call("opened", [None, [], {"query": "", "own": False, "run": "x" * 22}])
+    assert "is not on this server" in str(gone)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_an_address_that_cannot_be_listened_on_is_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for options, sentence in (
+            (("--host", "999.1.1.1"), "cannot listen on '999.1.1.1': "),
+            (("--host", "127.0.0.1", "--port", str(port)), f"cannot listen on port {port} of "),
+            (("--port", "99999"), "a port must be a number from 1 to 65535, not '99999'"),
+            (("--port", "x"), "a port must be a number from 1 to 65535, not 'x'"),
+        ):
+            done = run("serve", *options)
+            assert (done.returncode, done.stdout) == (2, "")
+            assert sentence in done.stderr
+            assert done.stderr.count("\n") == 1
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.json").write_text('{"mod')
+    for name, sentence in (
+        ("none", "is not a run folder: it has no config.json"),
+        ("half", "is not the set-up of a race"),
+    ):
+        done = run("show", str(tmp_path / name))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert sentence in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,47 @@
+"""The processes of a study stop with it, between two steps, and leave their races to be resumed."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.waiting import wait_until
+
+from olora_viz.races.run import CHECKPOINT
+
+LONG = (
+    "study --task number-words,addition --init lora,olora --lr 3e-3 --seeds 1 --steps 5000 --r 2 "
+    "--batch-size 4 --eval-size 8 --test-size 8 --threads 1 --workers 2 --out"
+).split()
+
+
+def below(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    its = [child for child, parent in parents.items() if parent == pid]
+    return its + [each for child in its for each in below(child)]
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
+def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "olora_viz", *LONG, str(out)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: len(list(out.glob("runs/*/steps.jsonl"))) == 2, seconds=90)
+            its = below(process.pid)
+            assert len(its) >= 3  # both workers, and what counts their resources
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 130
+            wait_until(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in its))
+            assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
+        finally:
+            process.kill()

@@ -1,0 +1,163 @@
+"""The verdict in a line says no more than the story, and names a next step that may settle it."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from support.steps import a_step, judged
+
+from olora_viz.lanes.lane import Lane, display_names
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.races.step import Step
+from olora_viz.studies import story
+from olora_viz.studies.contest import latest_examples
+from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, VerdictLine, verdict_line
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.presets import PRESETS
+
+EXAMPLES = 64
+
+
+def race_of(lanes: list[Lane], level: dict[str, float], noise: float = 0.02) -> list[Step]:
+    """Return a race whose lanes have these mean losses by initialization."""
+    rng = np.random.default_rng(0)
+    mean = np.array([level[lane.init] for lane in lanes])
+    seeds = noise * rng.normal(size=max(lane.seed for lane in lanes) + 1)
+    shared = 0.3 * rng.random(EXAMPLES)
+    loss = mean[:, None] + shared + np.array([seeds[lane.seed] for lane in lanes])[:, None]
+    return [judged(a_step(1, loss.mean(1)), loss + noise * rng.normal(size=loss.shape))]
+
+
+def verdict_of(lanes: list[Lane], level: dict[str, float]) -> VerdictLine:
+    found = verdict_line(lanes, latest_examples(race_of(lanes, level)), plain_text=True)
+    assert found is not None
+    return found
+
+
+def lanes_of(inits: tuple[str, ...], seeds: int, rates: tuple[float, ...] = (1e-3,)) -> list[Lane]:
+    every = itertools.product(inits, rates, range(seeds))
+    return [Lane(init, lr=lr, seed=seed) for init, lr, seed in every]
+
+
+@pytest.mark.parametrize("winner", ["olora", "lora"])
+def test_a_clear_difference_over_seeds_has_a_leader_and_needs_no_more_seeds(winner: str) -> None:
+    level = {"olora": 0.5, "lora": 0.5} | {winner: 0.3}
+    found = verdict_of(lanes_of(("lora", "olora"), 3), level)
+    assert (found.leader, found.certainty, found.next_step) == (winner, CLEAR, "")
+
+
+def test_one_seed_speaks_of_this_run_and_asks_for_seeds() -> None:
+    found = verdict_of(lanes_of(("lora", "olora"), 1), {"olora": 0.3, "lora": 0.5})
+    assert (found.certainty, found.next_step) == (ONE_RUN, "seeds")
+    assert "in this run" in str(found.said[0])
+    assert "seed" not in found.reason
+
+
+def test_equal_starts_have_no_leader() -> None:
+    found = verdict_of(lanes_of(("lora", "olora"), 3), {"olora": 0.4, "lora": 0.4})
+    assert found.leader == ""
+    assert found.certainty != CLEAR
+
+
+def test_a_best_rate_at_the_end_asks_for_higher_rates() -> None:
+    lanes = lanes_of(("lora", "olora"), 3, (1e-3, 1e-2))
+    steps = race_of(lanes, {"olora": 0.5, "lora": 0.5})
+    better = np.array([-0.3 if lane.lr == 1e-2 else 0.0 for lane in lanes])[:, None]
+    examples = latest_examples(steps)
+    assert examples is not None
+    steps = [judged(steps[0], examples.loss + better)]
+    found = verdict_line(lanes, latest_examples(steps), plain_text=True)
+    assert found is not None
+    assert (found.higher, found.next_step) == (True, "rates")
+
+
+def test_over_ranks_every_rank_is_named_once() -> None:
+    ranks = (2, 4, 8, 16)
+    lanes = [Lane(init, r=r, seed=seed) for init in ("lora", "olora") for r in ranks for seed in range(3)]
+    (said,) = verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).said
+    words = str(said).removesuffix(".").replace(",", "").split()
+    assert [words.count(str(r)) for r in ranks] == [1] * len(ranks)
+    assert verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).leader == "olora"
+
+
+@pytest.mark.parametrize("name", GALLERY)
+@pytest.mark.parametrize("ended", [False, True])
+def test_its_sentences_are_those_of_the_story(name: str, ended: bool) -> None:
+    """Whoever is ahead in the line is ahead in the story, which has the numbers as well."""
+    race = GALLERY[name]
+    how = {"plain_text": race.plain_text, "ended": ended}
+    found = verdict_line(race.config.lanes, latest_examples(race.steps), **how)
+    assert found is not None
+    names = display_names(race.config.lanes)
+    told = " ".join(map(str, story.tell(race.config.lanes, names, race.steps, **how)))
+    for sentence in found.said:
+        assert (sentence.lead or sentence.rest).rstrip(".") in told
+
+
+def unequal(rates: dict[str, tuple[float, ...]], level: dict[tuple[str, float], float]):
+    lanes = [Lane(i, lr=lr, seed=seed) for i in rates for lr in rates[i] for seed in range(3)]
+    rng = np.random.default_rng(0)
+    mean = np.array([level[lane.init, lane.lr] for lane in lanes])[:, None]
+    loss = mean + 0.02 * rng.normal(size=(len(lanes), EXAMPLES))
+    return lanes, judged(a_step(1, loss.mean(1)), loss)
+
+
+def test_nothing_is_clear_over_a_start_that_raced_at_other_rates() -> None:
+    level = {("lora", 1e-2): 0.2, ("lora", 1e-3): 0.9, ("olora", 1e-3): 0.5, ("olora", 1e-4): 0.7}
+    lanes, step = unequal({"lora": (1e-3, 1e-2), "olora": (1e-4, 1e-3)}, level)
+    found = verdict_line(lanes, step.eval_examples, plain_text=True)
+    assert found is not None
+    assert found.certainty != CLEAR
+    assert found.leader == "lora"
+    assert "OLoRA may do better at rates not tried." in map(str, found.said)
+    told = " ".join(map(str, story.tell(lanes, display_names(lanes), [step])))
+    assert "Not all were tried at the same rates: LoRA only at 1e-3 and 1e-2; OLoRA" in told
+
+    both = {("lora", 1e-2): 0.2, ("lora", 1e-3): 0.3, ("olora", 1e-3): 0.5, ("olora", 1e-2): 0.7}
+    both |= {(init, 1e-4): 0.9 for init in ("lora", "olora")}
+    lanes, step = unequal({init: (1e-4, 1e-3, 1e-2) for init in ("lora", "olora")}, both)
+    found = verdict_line(lanes, step.eval_examples, plain_text=True)
+    assert found is not None
+    assert found.certainty == CLEAR
+    assert "may do better" not in " ".join(map(str, found.said))
+
+
+def test_whoever_cannot_be_told_apart_is_named_beside_those_that_trail() -> None:
+    lanes = lanes_of(("lora", "olora", "pissa"), 3)
+    level = {"lora": 0.301, "olora": 0.3, "pissa": 0.6}
+    found = verdict_of(lanes, level)
+    (said, *_) = found.said
+    assert "At one rate (1e-3) OLoRA is ahead of PiSSA and " in said.lead
+    assert re.search("(cannot be told apart from|is level with) LoRA", said.lead)
+    assert "best" not in str(found)
+
+
+def test_a_start_that_is_out_is_named() -> None:
+    lanes = lanes_of(("lora", "olora", "pissa"), 3)
+    level = {"lora": 0.3, "olora": np.nan, "pissa": 0.6}
+    found = verdict_of(lanes, level)
+    assert str(found.said[-1]) == "OLoRA is out of the race."
+
+
+def test_nothing_is_clear_where_no_lane_does_better_than_guessing() -> None:
+    lanes = lanes_of(("lora", "olora"), 3)
+    examples = latest_examples(race_of(lanes, {"olora": 0.3, "lora": 0.5}))
+    found = verdict_line(lanes, examples, plain_text=True, guessing=True)
+    assert found is not None
+    assert found.certainty != CLEAR
+    assert str(found.said[-1]) == "No lane does better than guessing."
+
+
+def test_nothing_is_said_before_the_first_evaluation() -> None:
+    assert verdict_line([Lane("lora"), Lane("olora")], None) is None
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
+def test_every_preset_has_a_verdict_on_its_own_question(preset) -> None:
+    lanes = preset.lanes
+    assert len(lanes) <= Limits().max_lanes
+    inits = {lane.init for lane in lanes}
+    level = {init: 0.5 - 0.1 * (init == "olora") for init in inits}
+    found = verdict_of(lanes, level)
+    assert "OLoRA" in str(found.said[0])

@@ -1,0 +1,88 @@
+"""Environments as users make them: a Python, and what an installer brings into it, nothing else.
+
+``python tests/support/environments.py FOLDER ARGUMENT …`` installs into an environment that exists.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+VERSIONS = ("3.11", "3.12", "3.13")
+"""The versions of Python that the package is for."""
+
+LIKE_PIP = {
+    "find-links": "UV_FIND_LINKS", "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX", "constraint": "UV_CONSTRAINT",
+}  # fmt: skip
+"""Settings of pip, and the variables by which uv looks where pip is told to look."""
+
+
+REQUIREMENTS = ("-r", str(ROOT / "requirements.txt"))
+"""What the README's first command installs, and a Space."""
+
+
+def checkout(folder: Path) -> Path:
+    """Copy the files that git knows, as a clone has them; return the folder."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():  # one that was deleted may not be committed yet
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def wheel(checkout: Path, folder: Path) -> Path:
+    """Build a wheel of a checkout; return its file."""
+    uv("build", "--wheel", "-o", str(folder), str(checkout))
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def environment(folder: Path, python: Path | str, *arguments: str) -> Path:
+    """Make an environment of a Python and of what pip's arguments ask for; return its Python."""
+    subprocess.run([str(python), "-m", "venv", "--without-pip", str(folder)], check=True)
+    install(folder / "bin" / "python", *arguments)
+    return folder / "bin" / "python"
+
+
+def install(python: Path, *arguments: str) -> None:
+    """Install what pip's arguments ask for."""
+    uv("pip", "install", "-p", str(python), *arguments)
+
+
+def uv(*arguments: str) -> None:
+    """Run uv, which takes a third of pip's time, so that it looks where pip is told to look."""
+    asked = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
+    like_pip = {}
+    for line in asked.stdout.splitlines():
+        key, _, value = line.partition("=")
+        name = key.rpartition(".")[2]
+        if name in LIKE_PIP:
+            like_pip[LIKE_PIP[name]] = value.strip("'")
+    program = str(Path(sys.executable).with_name("uv"))
+    subprocess.run([program, "-q", *arguments], env=like_pip | os.environ, check=True, cwd=ROOT)
+
+
+def pythons() -> dict[str, Path]:
+    """Return the Pythons of this machine by version, of those that the package is for."""
+    found = {f"{sys.version_info.major}.{sys.version_info.minor}": Path(sys.executable)}
+    for version in VERSIONS:
+        places = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+        on_path = shutil.which(f"python{version}")
+        for place in [*places, *([Path(on_path)] if on_path else [])]:
+            asked = [str(place), "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
+            told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+            if told == version:
+                found.setdefault(version, place)
+    return {version: found[version] for version in VERSIONS if version in found}
+
+
+if __name__ == "__main__":
+    install(Path(sys.argv[1]).resolve() / "bin" / "python", *sys.argv[2:])

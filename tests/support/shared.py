@@ -1,0 +1,178 @@
+"""What tests share: the app, a browser and the pages that it opens, and a queue of work."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
+from support.environments import REQUIREMENTS, environment
+from support.served import inherited, serve
+
+from olora_viz.web.jobs.queue import Jobs
+
+settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
+settings.load_profile("busy")
+expect.set_options(timeout=30_000)  # on a busy machine a page may take its time
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+SCREEN: ViewportSize = {"width": 1440, "height": 900}
+PLOT = "#loss-figure .js-plotly-plot"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads() -> Iterator[None]:
+    """Let new threads compute as this one does: the page's worker asks for a core less than all."""
+    yield
+    torch.set_num_threads(torch.get_num_threads())
+
+
+def chromium(*names: str) -> str | None:
+    """Find Chromium on this machine, by one of some names or its usual ones, or Playwright's."""
+    found = next(filter(None, map(shutil.which, (*names, "chromium", "chromium-browser"))), None)
+    if found:
+        return found
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """A queue of work, which ends with the test."""
+    made = Jobs(folder=tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the browsers of all files keep the pages' scripts as they have compiled them."""
+    return tmp_path_factory.mktemp("profile")
+
+
+@pytest.fixture(scope="session")
+def program() -> str | None:
+    """Chromium without windows, if it is there: it saves what the window around a page costs.
+
+    It keeps less in the frames of other sites; a file about these asks for the one with windows.
+    """
+    return chromium("chromium-headless-shell")
+
+
+@pytest.fixture(scope="module")
+def browser(program: str | None, profile: Path) -> Iterator[Browser]:
+    """A browser whose first context keeps its cache, as a visitor's does; its others keep none."""
+    if program is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine: install it, or run `playwright install chromium`")
+    assert program, "no Chromium, and CI must have one"
+    with sync_playwright() as playwright:
+        kept = playwright.chromium.launch_persistent_context(
+            profile, executable_path=program, args=FLAGS, viewport=SCREEN
+        )
+        assert kept.browser
+        yield kept.browser
+        kept.close()
+
+
+@pytest.fixture(scope="session")
+def first_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment such as the README's first command makes."""
+    return environment(tmp_path_factory.mktemp("first") / "venv", sys.executable, *REQUIREMENTS)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> Iterator[str]:
+    """Start the app as the README's first command does, once for all; end it with the tests.
+
+    It is asked, as it would be on a Space, to let Gradio render the pages on the server.
+    """
+    variables = inherited() | {"OLORA_VIZ_MAX_STEPS": "600", "GRADIO_SSR_MODE": "true"}
+    folder = tmp_path_factory.mktemp("app")
+    with serve(folder, variables, python=first_command) as server:
+        yield server.url
+
+
+SET_UP = "?steps=100&batch=4&eval_size=8"
+"""Five lanes of one seed, and few examples: the page's own first set-up has fifteen lanes and more of everything, and
+most of the processor's time of a test would go into its race."""
+
+LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+"""What Gradio's client writes when a page is left while its race still streams."""
+
+
+@contextmanager
+def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iterator[Page]:
+    """Open the page as a new visitor; in the end nothing came from elsewhere or went wrong."""
+    visitor = context.new_page()
+    visitor.set_default_timeout(60_000)
+    elsewhere: list[str] = []
+    errors: list[str] = []
+
+    def check(url: str) -> None:
+        if not url.startswith((address, "data:", "blob:", address.replace("http", "ws"))):
+            elsewhere.append(url)
+
+    visitor.on("request", lambda request: check(request.url))
+    visitor.on("pageerror", lambda error: errors.append(str(error)))
+    visitor.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    visitor.goto(f"{address}/{query}")
+    visitor.wait_for_function(f"document.querySelector('{PLOT}')?._fullLayout?.yaxis?.type == 'log'")
+    yield visitor
+    forget(visitor, address)
+    assert elsewhere == []
+    assert [error for error in errors if not error.startswith(LEAVING)] == []
+
+
+def forget(page: Page, address: str) -> None:
+    """Close a page, and leave nothing of its visit to the next one of the same browser."""
+    page.goto(f"{address}/favicon.ico")
+    page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    page.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page of a new visitor."""
+    with visiting(browser.contexts[0], address) as visitor:
+        yield visitor
+
+
+@pytest.fixture(scope="module")
+def same_page(browser: Browser, address: str) -> Iterator[Page]:
+    """One page for all tests of a file, which loads once: each leaves it to the next one.
+
+    No test of such a file asks for `page`, whose end forgets what the browser has stored.
+    """
+    with visiting(browser.contexts[0], address) as visitor:
+        yield visitor
+
+
+@pytest.fixture(scope="module")
+def newcomer(browser: Browser, address: str) -> Iterator[Page]:
+    """The first screen of another new visitor, who follows no link; one for a file as well."""
+    context = browser.new_context(viewport=SCREEN)
+    with visiting(context, address, "") as visitor:
+        yield visitor
+    context.close()
+
+
+@pytest.fixture
+def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
+    """A visitor's browser with a clipboard, whose pages the test opens itself."""
+    kept = browser.contexts[0]
+    kept.grant_permissions(["clipboard-read", "clipboard-write"])
+    kept.set_default_timeout(60_000)
+    before = list(kept.pages)
+    yield kept
+    for page in set(kept.pages) - set(before):
+        page.close()
+    forget(kept.new_page(), address)
+    kept.clear_permissions()

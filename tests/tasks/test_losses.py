@@ -1,0 +1,101 @@
+"""Losses and accuracies of K lanes at once, against one row at a time."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from support.tiny import FAMILIES, tiny
+
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.tasks.batches import collate
+from olora_viz.tasks.encoding import Encoded
+from olora_viz.tasks.evaluation import evaluate
+from olora_viz.tasks.losses import lane_losses, supervised_logits
+
+LANES = [Lane("olora", r=4, seed=0), Lane("pissa", r=2), Lane("gaussian", r=4)]
+
+
+def moved(family: str):
+    """A tiny model with three lanes that have left their start."""
+    model = tiny(family, torch.float64)
+    lanes = attach(model, LANES)
+    noise = torch.randn(lanes.theta.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        lanes.theta += 0.3 * noise * (lanes.theta != 0)
+    return model, lanes
+
+
+def random_examples(choices: int = 0) -> list[Encoded]:
+    generator = torch.Generator().manual_seed(2)
+    made = []
+    for length in (3, 9, 6, 12, 5):
+        ids = tuple(torch.randint(3, 64, (length,), generator=generator).tolist())
+        begin = max(1, length - 3)
+        options = [ids]
+        for _ in range(choices - 1):
+            extra = int(torch.randint(0, 3, (), generator=generator))
+            other = torch.randint(3, 64, (length - begin + extra,), generator=generator).tolist()
+            options.append(ids[:begin] + tuple(other))
+        right = length % choices if choices else -1
+        if choices:
+            options[0], options[right] = options[right], options[0]
+        made.append(Encoded(ids, begin, tuple(Encoded(o, begin) for o in options if choices), right))
+    return made
+
+
+def alone(model, encoded: Encoded) -> tuple[torch.Tensor, int]:
+    """Return a sequence's token losses and how many of its tokens are the likeliest."""
+    logits = model(input_ids=torch.tensor([encoded.ids])).logits[0]
+    logits = logits[encoded.supervised_from - 1 : -1]
+    targets = torch.tensor(encoded.ids[encoded.supervised_from :])
+    hits = int((logits.argmax(-1) == targets).sum())
+    return F.cross_entropy(logits, targets, reduction="none"), hits
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_at_the_supervised_tokens_are_the_full_logits_there(family):
+    model, lanes = moved(family)
+    batch = collate(random_examples(), 0)
+    some = supervised_logits(model, batch, 3)
+    full = model(input_ids=batch.input_ids.repeat(3, 1)).logits.unflatten(0, (3, -1))
+    torch.testing.assert_close(some, full.flatten(1, 2)[:, batch.index])
+    assert lanes.count == 3
+
+
+@pytest.mark.parametrize("choices", [0, 2, 4])
+def test_an_evaluation_of_k_lanes_is_that_of_each_lane_one_row_at_a_time(choices):
+    model, lanes = moved("llama")
+    examples = random_examples(choices)
+    found = evaluate(model, examples, 3, pad_id=0, batch_size=4)
+    for k in range(3):
+        with lanes.only(k), torch.no_grad():
+            losses = torch.cat([alone(model, e)[0] for e in examples])
+            right = 0
+            for e in examples:
+                if choices:
+                    scores = [float(alone(model, c)[0].sum()) for c in e.choices]
+                    right += scores.index(min(scores)) == e.correct
+                else:
+                    right += alone(model, e)[1] == len(e.ids) - e.supervised_from
+        np.testing.assert_allclose(found.loss[k], losses.mean().item(), rtol=1e-6)
+        assert found.accuracy[k] == right / len(examples)
+
+
+def test_in_a_plain_text_accuracy_counts_tokens():
+    model, lanes = moved("llama")
+    examples = [Encoded(e.ids, 1) for e in random_examples()]
+    found = evaluate(model, examples, 3, pad_id=0, batch_size=4, plain_text=True)
+    with lanes.only(1), torch.no_grad():
+        hits = sum(alone(model, e)[1] for e in examples)
+    assert found.accuracy[1] == hits / sum(len(e.ids) - 1 for e in examples)
+
+
+def test_a_lane_s_loss_is_the_mean_over_its_supervised_tokens():
+    model, lanes = moved("gpt2")
+    examples = random_examples()
+    together = lane_losses(model, collate(examples, 0), 3)
+    for k in range(3):
+        with lanes.only(k), torch.no_grad():
+            expected = torch.cat([alone(model, e)[0] for e in examples]).mean()
+        torch.testing.assert_close(together[k].detach(), expected)

@@ -1,0 +1,224 @@
+"""The user's own file: every format gives the same examples."""
+
+import csv
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.task_files import PAIR, load, write
+
+from olora_viz.tasks import Example, load_task
+from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
+from olora_viz.tasks.files import example_of
+
+
+def all_of(task):
+    return sorted(task.examples, key=lambda example: example.line)
+
+
+def as_csv(path, rows):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+# A prompt keeps its text to the letter, but for the space that goes over to the answer.
+plain = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=9)
+phrase = st.lists(plain, min_size=1, max_size=3).map(" ".join)
+pairs = st.lists(
+    st.fixed_dictionaries({"prompt": phrase, "answer": phrase}),
+    min_size=2,
+    max_size=8,
+    unique_by=lambda row: row["prompt"],
+)
+
+
+@given(rows=pairs)
+@settings(max_examples=30, deadline=None)
+def test_every_format_gives_the_same_examples(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    want = sorted((row["prompt"], " " + row["answer"]) for row in rows)
+    written = {
+        "rows.json": json.dumps(rows),
+        "spread.json": json.dumps(rows, indent=2, ensure_ascii=False),
+        "rows.jsonl": "\n".join(json.dumps(row) for row in rows),
+    }
+    paths = [write(folder, name, text) for name, text in written.items()]
+    for path in (*paths, as_csv(folder / "rows.csv", rows)):
+        assert sorted((e.prompt, e.answer) for e in all_of(load_task(path))) == want
+
+
+def test_lines_are_those_on_which_rows_begin(tmp_path):
+    row = '{"prompt":\n "p%d",\n "answer": "a"}'
+    task = load(tmp_path, "a.json", "\n[\n" + ",\n\n".join(row % i for i in range(3)) + "\n]\n")
+    assert [e.line for e in all_of(task)] == [3, 7, 11]
+    task = load(tmp_path, "a.jsonl", '\n{"prompt": "a", "answer": "b"}\n\n' + PAIR)
+    assert [e.line for e in all_of(task)] == [2, 4]
+    task = load(tmp_path, "a.csv", 'prompt,answer\r\n"a\r\nb",c\r\n\r\nd,"e, ""f"""\r\n')
+    assert [(e.line, e.prompt, e.answer) for e in all_of(task)] == [(2, "a\r\nb", " c"), (5, "d", ' e, "f"')]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, ending):
+    text = {
+        ".csv": "prompt,answer\na,b\nc,d",
+        ".json": f'[{PAIR}, {{"prompt": "a", "answer": "b"}}]',
+        ".jsonl": f'{PAIR}\n{{"prompt": "a", "answer": "b"}}',
+    }[ending]
+    plain, marked = (load(tmp_path, f"a{ending}", mark + text) for mark in ("", "\ufeff"))
+    assert plain == marked
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "want"),
+    [
+        ("3 + 4 =", "7", ("3 + 4 =", " 7")),
+        ("3 + 4 = ", " 7\n", ("3 + 4 =", " 7")),
+        ("Say it:\n", "yes", ("Say it:\n", "yes")),
+        ("  indented", "yes", ("  indented", " yes")),
+    ],
+)
+def test_one_space_stands_between_prompt_and_answer(prompt, answer, want):
+    example = example_of({"prompt": prompt, "answer": answer}, "here")
+    assert (example.prompt, example.answer) == want
+
+
+def test_choices_come_from_a_list_or_from_a_cell(tmp_path):
+    listed = '{"prompt": "sky", "answer": "blue", "choices": ["red", "blue"]}\n' + PAIR
+    cell = "prompt,answer,choices\nsky,blue,red | blue\none and one make,two,\n"
+    first = Example("sky", " blue", (" red", " blue"))
+    for task in (load(tmp_path, "a.jsonl", listed), load(tmp_path, "a.csv", cell)):
+        examples = all_of(task)
+        assert (examples[0].prompt, examples[0].answer) == (first.prompt, first.answer)
+        assert [e.choices for e in examples] == [first.choices, ()]
+
+
+def test_an_alpaca_row_supervises_its_output():
+    row = {"instruction": "Add.", "input": "1 and 1", "output": "It is 2."}
+    assert example_of(row, "here") == Example(
+        alpaca_prompt("Add.", "1 and 1"), "It is 2.", messages=(("user", "Add.\n\n1 and 1"),)
+    )
+    without = {"instruction": "Add.", "input": "", "output": "It is 2.", "answer": None}
+    assert example_of(without, "here") == Example(alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add."))
+    decided = {**row, "answer": "2"}
+    assert example_of(decided, "here") == example_of(row, "here")
+    assert "### Input:\n1 and 1\n" in alpaca_prompt("Add.", "1 and 1")
+    assert "Input" not in alpaca_prompt("Add.")
+
+
+def test_an_instruction_that_lists_its_answers_is_multiple_choice():
+    row = {
+        "instruction": "Which is warm?\n\nAnswer1: ice Answer2: fire\n\nAnswer format: answer1/answer2",
+        "input": "",
+        "output": "the correct answer is answer2",
+        "answer": "answer2",
+    }
+    assert example_of(row, "here").choices == ("the correct answer is answer1", "the correct answer is answer2")
+    # One that is not among those listed stays open, for nobody said that the line is a list.
+    assert example_of({**row, "answer": "answer"}, "here").choices == ()
+    given = {**row, "instruction": "Which is warm?", "choices": ["answer1", "answer2", "answer3"]}
+    assert len(example_of(given, "here").choices) == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "answer", "choices", "want"),
+    [
+        ("yes, since eyes see it", "yes", ["yes", "no"], "no, since eyes see it"),
+        ("no, no-one knows", "no", ["yes", "no"], "yes, no-one knows"),
+        ("5 is less than 5.5 and 15", "5", ["5", "6"], "6 is less than 5.5 and 15"),
+        ("true; I repeat: 'true'.", "true", ["true", "false"], "true; I repeat: 'false'."),
+        ("It is (b).", "(b)", ["(a)", "(b)"], "It is (a)."),
+        ("C++", "C++", ["C++", "C"], "C"),
+    ],
+)
+def test_a_choice_takes_the_place_of_a_whole_word(output, answer, choices, want):
+    row = {"instruction": "Say.", "output": output, "answer": answer, "choices": choices}
+    made = example_of(row, "here")
+    assert made.answer == output
+    assert set(made.choices) == {output, want}
+
+
+said = st.builds(lambda role, content: {"role": role, "content": content}, st.sampled_from([*SPEAKERS]), phrase)
+
+
+@given(before=st.lists(said, min_size=1, max_size=4), answer=phrase)
+@settings(max_examples=30, deadline=None)
+def test_the_last_message_of_a_chat_is_its_answer_and_all_others_are_its_prompt(before, answer):
+    row = {"messages": [*before, {"role": "assistant", "content": answer, "name": "ignored"}]}
+    example = example_of(row, "here")
+    assert example.answer == " " + answer
+    *blocks, last = example.prompt.split("\n\n")
+    # Nothing but the message and its role: no token of any model's chat template.
+    assert blocks == [f"{SPEAKERS[one['role']]}: {one['content']}" for one in before]
+    assert last == f"{SPEAKERS['assistant']}:"
+
+
+@given(rows=pairs)
+@settings(max_examples=20, deadline=None)
+def test_questions_are_pairs_whose_prompt_names_the_question(rows, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("questions")
+    asked = [{"question": row["prompt"], "answer": row["answer"]} for row in rows]
+    want = sorted((question_prompt(row["prompt"]), " " + row["answer"]) for row in rows)
+    paths = [
+        write(folder, "rows.json", json.dumps(asked)),
+        write(folder, "rows.jsonl", "\n".join(map(json.dumps, asked))),
+        as_csv(folder / "rows.csv", asked),
+    ]
+    for path in paths:
+        assert sorted((e.prompt, e.answer) for e in all_of(load_task(path))) == want
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_chats_and_questions_may_have_choices_and_stand_in_one_file(tmp_path, ending):
+    said = [{"role": "user", "content": "The sky?"}, {"role": "assistant", "content": "blue"}]
+    rows = [
+        {"messages": said, "choices": ["red", "blue"]},
+        {"question": "The sky?", "answer": "blue", "choices": ["red", "blue"]},
+    ]
+    text = json.dumps(rows) if ending == ".json" else "\n".join(map(json.dumps, rows))
+    task = load(tmp_path, f"a{ending}", text)
+    assert {e.prompt for e in task.examples} == {chat_prompt([("user", "The sky?")]), question_prompt("The sky?")}
+    assert {e.choices for e in task.examples} == {(" red", " blue")}
+
+
+def test_a_row_that_is_both_kinds_is_an_alpaca_row():
+    row = {"prompt": "Add 1 and 1.", "instruction": "Add.", "output": "It is 2.", "answer": "2"}
+    assert example_of(row, "here") == Example(alpaca_prompt("Add."), "It is 2.", messages=alpaca_messages("Add."))
+    half = {"prompt": "Add 1 and 1.", "instruction": "Add.", "answer": "2"}
+    assert example_of(half, "here") == Example("Add 1 and 1.", " 2")
+
+
+@pytest.mark.parametrize("count", [2, 19, 40, 6000])
+def test_a_tenth_is_held_out_and_a_tenth_kept_for_the_test(tmp_path, count):
+    rows = [{"prompt": f"p{i}", "answer": "a"} for i in range(count)]
+    path = as_csv(tmp_path / "a.csv", rows)
+    task = load_task(path, split_seed=1)
+    assert len(task.train) + len(task.held_out) + len(task.test) == count
+    assert len(task.held_out) >= 1
+    assert len(task.train) >= 1
+    for part in (task.held_out, task.test):
+        # Every prompt is drawn by itself: five standard deviations of a binomial count.
+        assert abs(len(part) - count / 10) < 5 * (count * 0.09) ** 0.5
+    assert load_task(path, split_seed=1) == task
+    assert task.ends
+    assert not task.plain_text
+    assert count < 40 or load_task(path, split_seed=2).held_out != task.held_out
+
+
+def test_a_file_may_have_fields_of_its_own(tmp_path):
+    text = '{"id": 7, "prompt": "a", "answer": "b", "source": null}\n' + PAIR
+    assert len(all_of(load(tmp_path, "a.jsonl", text))) == 2
+
+
+def test_a_file_is_told_from_a_name(tmp_path, monkeypatch):
+    write(tmp_path, "own.jsonl", f'{PAIR}\n{{"prompt": "a", "answer": "b"}}')
+    monkeypatch.chdir(tmp_path)
+    assert load_task("own.jsonl").name == "own.jsonl"
+    assert load_task("./own.jsonl") == load_task("own.jsonl")
+    (tmp_path / "addition").mkdir()
+    assert load_task("addition").name == "addition"
+    with pytest.raises(ValueError, match="there is no file missing/own"):
+        load_task("missing/own")

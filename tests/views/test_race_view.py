@@ -1,0 +1,198 @@
+"""A race as seen from outside: the same value for page, notebook, report and recorded races."""
+
+import dataclasses
+import json
+import math
+from functools import cached_property
+
+import pytest
+import torch
+from support.steps import a_step
+
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import COMMANDS, RaceRecord, RaceSnapshot, ready_race, snapshot, status_of_lanes
+from olora_viz.figures import race as charts
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.races.config import RaceConfig
+from olora_viz.tasks.evaluation import HeldOut
+from olora_viz.views.layers import gradients_view, spectra_view
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.reports import report
+from olora_viz.views.results import rates_view
+
+LAZY = {name for name, its in vars(RaceView).items() if isinstance(its, cached_property) and not name.startswith("_")}
+
+
+def going(state: str, **more) -> RaceSnapshot:
+    return dataclasses.replace(ready_race(RaceConfig()), state=state, **more)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_view_is_frozen_values_that_json_can_hold(name):
+    view = race_view(GALLERY[name])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        view.step = 1
+    eager = {field.name for field in dataclasses.fields(RaceView)} - {"race", "steps"}
+    for name in eager | LAZY:
+        value = getattr(view, name)
+        json.dumps(
+            sorted(value) if isinstance(value, frozenset) else value, allow_nan=False, default=dataclasses.asdict
+        )
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
+    record = GALLERY[name]
+    cut = dataclasses.replace(snapshot(record), steps=record.steps[:7], complete=False, state="racing", tested=None)
+    back, then = race_view(record, upto=7), race_view(cut)
+    assert back.figures == then.figures
+    assert back.story.removeprefix(back.introduction) == then.story
+    assert (back.results, back.order) == (then.results, then.order)
+    assert (back.step, back.made) == (7, len(record.steps))
+    assert f">at step {back.made}<" in str(back.answers)  # they are those of the end
+    assert back.answers == race_view(record).answers  # in its order
+
+
+@pytest.mark.parametrize(
+    ("record", "can"),
+    [
+        (going("ready"), {"start", "step"}),
+        (going("waiting"), {"pause", "step", "stop"}),
+        (going("loading"), {"pause", "step", "stop"}),
+        (going("racing"), {"pause", "step", "stop"}),
+        (going("paused"), {"resume", "step", "stop"}),
+        (going("finished"), set()),
+        (going("finished", complete=True), {"start", "step"}),
+        (going("failed", complete=True), {"start", "step"}),
+    ],
+)
+def test_a_race_can_be_asked_for_what_its_state_allows(record, can):
+    assert race_view(record).commands == can
+    assert can <= set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        (("ready", "waiting", "loading", "racing", "paused"), "racing"),
+        (("finished",), "finished"),
+        (("stopped", "failed", "diverged"), "stopped"),
+    ],
+)
+def test_lanes_that_have_not_left_have_the_status_of_their_race(states, status):
+    assert {status_of_lanes(going(state)) for state in states} == {status}
+
+
+def test_a_race_that_is_set_up_has_its_lanes_and_nothing_else():
+    record = ready_race(RaceConfig(lanes=(Lane("lora", seed=0), Lane("lora", seed=1))))
+    assert isinstance(record, RaceRecord)
+    view = race_view(record)
+    assert (view.made, view.step, set(view.news.values())) == (0, 0, {0})
+    assert view.results.count('scope="row"') == 1  # the seeds of a lane are one row
+    assert spectra_view(record) is gradients_view(record) is rates_view(record) is None
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_what_a_page_chose_of_another_race_gives_way_to_what_this_race_has(name):
+    record = GALLERY[name]
+    for nonsense in (None, 7, "nobody", [], {"a": 1}):
+        for show, news in ((spectra_view, "spectra"), (gradients_view, "gradients")):
+            view = show(record, lane=nonsense, measure=nonsense, layer=nonsense)
+            assert (view is None) == (race_view(record).news[news] == 0)
+            if view is not None:
+                style = record.styles[view.choices.lane]
+                assert style.init == "olora" or "olora" not in {s.init for s in record.styles}
+                assert view.choices.layer in dict((n, w) for w, n in view.choices.layers)
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_report_is_of_the_same_view_and_does_not_hold_the_races_id(name):
+    record = GALLERY[name]
+    page = report(record)
+    view = race_view(record, run="report")
+    assert view.results in page["body"]
+    assert view.story in page["body"]
+    assert record.id not in json.dumps(page)
+
+
+def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
+    steps = [a_step(n, [2.0 / n, 3.0]) for n in (1, 2)]
+    config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=9)
+    record = BackgroundRace("id", config, None, ready_race(config).styles, steps=steps)
+    drawn: list[str] = []
+    for name in ("loss_figure", "gradient_figure", "accuracy_figure"):
+        draw = getattr(charts, name)
+        monkeypatch.setattr(charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k))
+    view, then = race_view(record), race_view(snapshot(record))
+    assert drawn == []
+    steps.append(a_step(3, [0.1, 0.2]))
+    record.end("stopped", "over")
+    assert (view.loss, view.results, view.text) == (then.loss, then.results, then.text)
+    assert drawn == ["loss_figure", "loss_figure"]
+    assert view.loss is view.loss
+    later = race_view(record)
+    assert (later.step, later.complete, view.step, view.complete) == (3, True, 2, False)
+    assert later.loss != view.loss
+
+
+def test_the_results_say_how_many_examples_each_part_has_and_what_was_removed():
+    about = HeldOut(64, None, "", 80, 80, train=268, test=50, exact=2, near=1)
+    assert about.parts == (
+        "268 training examples, 64 held out, 50 for the test at the end. Removed from training: "
+        "3 examples with a held-out or test prompt (2 the same, 1 nearly)."
+    )
+    assert about.parts in race_view(going("racing", held_out=about)).results
+    one = race_view(going("racing", held_out=HeldOut(1, None, "", 1, 1)))
+    assert "on 1 held-out prompt<" in one.results
+    unknown = HeldOut(64, None, "", 80, 80)
+    assert unknown.parts == ""
+    assert "held out" not in race_view(going("racing", held_out=unknown)).results
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name):
+    record = GALLERY[name]
+    view, rates = race_view(record), rates_view(record)
+    count = record.held_out.examples
+    charts_ = [view.loss, view.accuracy, *([rates.figure] if rates else [])]
+    for figure in charts_:
+        assert f"{count} " in figure["layout"]["meta"]["unit"]
+
+
+def test_where_one_start_is_left_the_verdict_says_that_the_others_are_out() -> None:
+    lanes = tuple(Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(2))
+    config = RaceConfig(lanes=lanes, steps=20, eval_every=1)
+    lost = (a_step(1, [1.0] * 4, eval_loss=[1.0] * 4), a_step(2, [1.0, 1.0, math.nan, math.nan]))
+    last = a_step(3, [1.0, 1.0, math.nan, math.nan], eval_loss=[1.0, 1.0, math.nan, math.nan])
+    record = dataclasses.replace(ready_race(config), state="racing", steps=(*lost, last))
+    said = race_view(record).verdict.striptags()
+    assert said == "Only LoRA is left. OLoRA is out of the race. The ranking says why."
+
+
+@pytest.mark.parametrize(("device", "shown"), [("CPU", "0.6 GB"), ("CUDA", "CUDA 0.6 GB")])
+def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown: str) -> None:
+    here = memory_of(torch.device("cpu"))
+    assert here is None or 0 < here.now <= here.peak
+    its = {"steps": (a_step(1, [1.0] * 15),), "memory": Memory(612_000_000, 1_340_000_000)}
+    racing, finished = (race_view(going(state, device=device, **its)).status for state in ("racing", "finished"))
+    assert f'title="{device} memory; peak 1.3 GB">{shown}</span>' in racing
+    assert "GB" not in finished
+    assert ("CUDA" in finished) == (device == "CUDA")
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("waiting", "Waiting."),
+        ("loading", "Loading."),
+        ("racing", "Training."),
+        ("paused", "Paused."),
+        ("stopped", "Stopped before"),
+    ],
+)
+def test_before_the_first_held_out_results_the_verdict_says_what_the_race_does(state: str, said: str) -> None:
+    verdict = race_view(going(state)).verdict.striptags()
+    assert verdict.startswith(said)
+    assert "the first held-out results" in verdict.lower()

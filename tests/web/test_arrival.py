@@ -1,0 +1,118 @@
+"""What a page shows and holds when it is opened, reloaded, or comes from a link."""
+
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+from support.wired import CSV, LIMITS, LONG, SETUP
+
+from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.presets import PRESETS, filled
+from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp
+from olora_viz.web.race.arrival import FIRST, arrive
+
+FILES = VisitorFiles(LIMITS)
+
+
+def start(jobs: Jobs, setup: SetUp) -> Job:
+    return jobs.start(setup.to_config(LIMITS, FILES))
+
+
+def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs) -> None:
+    first = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "own": False})
+    assert (first.run, first.setup, first.words) == (FIRST, SetUp.first(LIMITS), "")
+    job = start(jobs, SETUP)
+    mine = [{"id": job.id, "name": "mine", "pinned": False, "overlaid": False}]
+    reload = arrive(LIMITS, jobs, FILES, job.id, mine, {"query": LONG.to_query(), "own": True})
+    assert (reload.run, reload.setup) == (job.id, LONG)
+    assert arrive(LIMITS, jobs, FILES, job.id, mine, {"query": ""}).setup == SETUP
+    # A new tab finds the newest run of its browser, unless another tab shows it.
+    assert arrive(LIMITS, jobs, FILES, None, mine, {"query": ""}).run == job.id
+    elsewhere = {"query": "", "elsewhere": [job.id]}
+    assert arrive(LIMITS, jobs, FILES, None, mine, elsewhere).run == FIRST
+    # After Reset, and where the server has forgotten it, the first screen is not empty.
+    for gone in ("", "forgotten", 7):
+        assert arrive(LIMITS, jobs, FILES, gone, [], {"query": ""}).run == FIRST
+
+
+def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> None:
+    job = start(jobs, SETUP)
+    other = arrive(LIMITS, jobs, FILES, job.id, [], {"query": LONG.to_query(), "own": False})
+    assert (other.run, other.setup) == (None, LONG)
+    same = arrive(LIMITS, jobs, FILES, job.id, [], {"query": SETUP.to_query(), "own": False})
+    assert same.run == job.id
+    begun = arrive(LIMITS, jobs, FILES, None, [], {"query": f"{SETUP.to_query()}&start=1"})
+    assert (begun.run, begun.setup, begun.starts) == (None, SETUP, True)
+    assert not same.starts, "a set-up alone starts nothing"
+    away = arrive(LIMITS, jobs, FILES, None, [], {"query": f"task={YOUR_FILE}&start=1"})
+    assert not away.starts, "there is no file to race on"
+    refused = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x"})
+    assert "This link cannot be opened" in refused.words
+    assert "The page shows its default set-up." in refused.words
+    kept = arrive(LIMITS, jobs, FILES, job.id, [], {"query": "steps=x"})
+    assert (kept.run, kept.setup) == (job.id, SETUP)
+    assert "The page shows your latest run and its set-up." in kept.words
+    twice = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x&batch=0&lane=olra"})
+    for wrong in ("steps must be", "prompts per step must be", "unknown initialization"):
+        assert wrong in twice.words
+    assert refused.run == FIRST
+
+
+def test_what_is_gone_is_said(jobs: Jobs) -> None:
+    job = start(jobs, SETUP)
+    rows = [{"id": name, "name": name, "pinned": False, "overlaid": False} for name in (job.id, "gone", "gone too")]
+    here = arrive(LIMITS, jobs, FILES, job.id, rows, {"query": ""})
+    assert "2 runs of this visit are no longer on the server" in here.words
+    lost = arrive(LIMITS, jobs, FILES, "gone", rows[:2], {"query": LONG.to_query(), "own": True})
+    assert "The race that this tab showed is no longer on the server" in lost.words
+    assert lost.setup == LONG
+    assert arrive(LIMITS, jobs, FILES, job.id, rows[:1], {"query": ""}).words == ""
+
+
+def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jobs) -> None:
+    sent = {"name": "mine.csv", "text": CSV}
+    mine = replace(SETUP, task=YOUR_FILE)
+    address = {"query": mine.to_query(), "own": True}
+    without = arrive(LIMITS, jobs, FILES, None, [], address)
+    assert "choose it again" in without.words
+    assert without.setup.to_controls()[TASK] == gr.skip()
+    found = arrive(LIMITS, jobs, FILES, None, [], address | {"file": sent})
+    assert found.brought is not None
+    assert found.setup == replace(mine, task=found.brought.token)
+    assert "choose it again" not in found.words
+    # Another task is chosen: the file is on the server, and not in the set-up.
+    other = arrive(LIMITS, jobs, FILES, None, [], {"query": SETUP.to_query(), "file": sent})
+    assert (other.setup, other.brought is None) == (SETUP, False)
+    # A new tab has no file of its own: the run's is taken.
+    job = jobs.start(replace(mine, task=other.brought.token).to_config(LIMITS, FILES))
+    rows = [{"id": job.id, "name": "mine", "pinned": False, "overlaid": False}]
+    tab = arrive(LIMITS, jobs, FILES, None, rows, {"query": ""}, "another page")
+    assert tab.run == job.id
+    assert tab.brought.path.read_text("utf-8") == CSV
+    assert tab.setup.task == tab.brought.token
+
+
+def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(jobs: Jobs) -> None:
+    file = FILES.bring("theirs", "theirs.csv", CSV)
+    job = jobs.start(replace(SETUP, task=file.token).to_config(LIMITS, FILES))
+    key = job.readers_key
+    opened = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": key})
+    assert opened.setup.to_controls()[TASK] == gr.skip()
+    reload = arrive(LIMITS, jobs, FILES, key, [], {"query": SETUP.to_query(), "own": True})
+    for page in (opened, reload):
+        assert (page.run, page.words.count("owner&#39;s own file")) == (key, 1)
+        assert "choose it again" not in page.words
+
+
+@pytest.mark.parametrize("file", [7, {}, {"name": "x.exe", "text": "a"}, {"name": 1, "text": 2}])
+def test_a_file_that_is_none_is_not_taken(jobs: Jobs, file: object) -> None:
+    found = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "file": file})
+    assert (found.run, found.brought) == (FIRST, None)
+
+
+def test_a_preset_keeps_a_visitor_s_own_file() -> None:
+    for preset in PRESETS:
+        assert filled(LIMITS, preset, "file:abc")[TASK] == gr.skip()
+        assert filled(LIMITS, preset, "addition")[TASK] == preset.task

@@ -1,0 +1,159 @@
+"""The page Decide: what it takes from a visitor, what it shows, and what goes home."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import gradio as gr
+import pytest
+from support.races import small
+
+from olora_viz.figures.theme import lane_styles
+from olora_viz.races.config import Settings
+from olora_viz.races.state import FINISHED, STOPPED
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.decide import decide
+from olora_viz.studies.study import Study
+from olora_viz.web import decide as study_work
+from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.queue import Jobs
+
+STUDY = Study(
+    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
+    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
+)  # fmt: skip
+PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
+LIMITS = Limits()
+ASKED = ["glassllm", "sentiment", 1, ["olora"], 2]
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    made = Jobs(folder=tmp_path_factory.mktemp("jobs"))
+    yield made
+    made.close()
+
+
+def files(limits: Limits = LIMITS) -> FilesOfPage:
+    return FilesOfPage(VisitorFiles(limits), "a page")
+
+
+@pytest.fixture(scope="module")
+def ended(jobs: Jobs) -> Deciding:
+    """A decision that went its road: its races ran before its turn in the queue."""
+    cell = STUDY.cells()[0]
+    config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
+    name = "decided-decided-decide"
+    for _ in decide(jobs.folder / name, plan=PLAN):
+        pass
+    work = Deciding(name, config, jobs.folder / name, lane_styles(config.lanes), minutes=5)
+    assert jobs.put(work).wait(120)
+    return work
+
+
+def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_owner_alone(
+    jobs: Jobs, ended: Deciding
+) -> None:
+    assert ended.state == FINISHED, ended.note
+    shown = view(ended, 0, draw=True)
+    assert shown.take == {"ready": True, "adapter": True}
+    for part in (shown.headline, shown.starts, shown.answers, shown.plan):
+        assert ended.id not in str(part)
+        assert str(jobs.folder) not in str(part)
+    urls = [take_home(jobs, ended.id, kind)["url"] for kind in ("adapter", "report")]
+    paths = [DOWNLOADS.find(url.rpartition("/")[2]) for url in urls]
+    assert paths[0] is not None
+    assert paths[1] is not None
+    assert "adapter/adapter_config.json" in ZipFile(paths[0]).namelist()
+    report = paths[1].read_text()
+    assert "Before and after" in report
+    assert ended.id not in report
+    assert str(jobs.folder) not in report
+    for key in (ended.name, "guess", None, 3):
+        assert "problem" in take_home(jobs, key, "report")
+
+
+def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_work, "TURN", 0.0)
+    cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
+    config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
+    known = next(decide(jobs.folder / name, plan=PLAN))
+    styles = lane_styles(config.lanes)
+    work = Deciding(name, config, jobs.folder / name, styles, minutes=60, known=known)
+    ends: list[str] = []
+    work.listen = lambda: ends.append("decision") if work.complete else None
+    jobs.put(work)
+    race = jobs.start(small(task="sentiment"))
+    race.listen = lambda: ends.append("race") if race.complete else None
+    assert work.wait(120)
+    assert race.complete
+    assert ends.index("race") < ends.index("decision")
+    assert work.state == FINISHED, work.note
+    assert work.known is not None
+    assert work.known.adapter is not None
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "sentence"),
+    [
+        (0, "/etc", "unknown model"),
+        (1, "/etc/passwd", "unknown task"),
+        (2, 1e9, "minutes must be one of 1, 2, 5, 10, 20, not"),
+        (2, None, "minutes must be one of"),
+        (2, [1], "minutes must be one of"),
+        (3, [], "choose 1 to 8 starts"),
+        (3, "olora", "choose 1 to 8 starts"),
+        (3, ["lora"], "choose a start to compare with plain LoRA"),
+        (3, ["olora", {"init": "x"}], "unknown initialization"),
+        (3, ["olora", "../x"], "unknown initialization"),
+        (4, 0, "rank must be a whole number from 1"),
+        (4, "nan", "rank must be a whole number from 1"),
+        (5, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
+    ],
+)
+def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value: Any, sentence: str) -> None:
+    asked: list[Any] = [*ASKED, {}]
+    asked[at] = value
+    with pytest.raises(ValueError, match=sentence):
+        put(jobs, LIMITS, files(), asked)
+
+
+def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -> None:
+    settings = Settings(warmup=9, truncate=True, chat=True).values()
+    work = put(jobs, LIMITS, files(), [*ASKED, settings])
+    assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
+    assert work.wait(120)
+    assert work.note == "the model 'glassllm' has no chat template: race it without chat"
+
+
+def test_the_minutes_stay_within_the_server_s_limit() -> None:
+    assert minutes_within(Limits(max_seconds=400)) == [1, 2, 5]
+    assert minutes_within(Limits(max_seconds=20)) == [1]
+
+
+def test_a_decision_that_nobody_follows_ends_and_says_so(jobs: Jobs) -> None:
+    work = put(jobs, LIMITS, files(), ASKED)
+    work.grace = -1.0
+    assert work.wait(120)
+    assert work.state == STOPPED
+    assert "nobody follows it" in work.note
+    assert view(work, 0, draw=False).stop == gr.update(interactive=False)
+
+
+def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs, tmp_path: Path) -> None:
+    rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(90)]
+    brought = VisitorFiles(LIMITS)
+    token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
+    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 1, ["olora"], 2])
+    while not work.complete and work.known is None:
+        work.newer(work.version, 1)
+    jobs.stop(work)
+    assert work.wait(60)
+    assert work.known is not None, work.note
+    assert "training examples" in str(view(work, 0, draw=True).plan)
+    for part in view(work, 0, draw=True):
+        assert str(work.own_file) not in str(part)
+        assert "/" + str(jobs.folder).strip("/") not in str(part)

@@ -1,0 +1,147 @@
+"""A visitor's own examples: what is refused, who can race on them, and what others see of them."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.queued import FEW, wait
+
+from olora_viz.views.race import race_view
+from olora_viz.web.conditioning import measure
+from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import KINDS, adapter_zip, export
+from olora_viz.web.parts.setup import SetUp
+
+LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
+ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
+TEXT = "\n".join(json.dumps(row) for row in ROWS)
+LIMITS = Limits(max_upload_kib=4, max_examples=20, max_characters=50, keep_files=2)
+
+
+@pytest.fixture
+def files() -> VisitorFiles:
+    return VisitorFiles(LIMITS)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(Limits(keep_races=1), folder=tmp_path / "jobs")
+    yield made
+    made.close()
+
+
+def asked(files: VisitorFiles | None, task: object, steps: int = 2):
+    config = checked_config(Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files)
+    return replace(config, **FEW)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("x.jsonl", TEXT.replace('"answer"', '"answr"', 1), "line 1 of your file"),
+        ("x.jsonl", TEXT + "\n{", "line 13 of your file is invalid JSON"),
+        ("x.json", "[" * 100_000, "your file has 100,000 bytes, more than 4 KiB"),
+        ("x.json", "[" * 4000, "line 1 of your file"),
+        ("x.csv", "prompt,answer\na,b,c", "line 2 of your file has 3 cells"),
+        ("x.csv", "", "your file is empty"),
+        ("x.csv", "prompt,answer\na,b", "your file has too few examples, 1"),
+        ("x.pt", TEXT, "your file must end in .json, .jsonl, .csv, not in '.pt'"),
+        ("../../etc/passwd", TEXT, "your file must end in"),
+        ("jsonl", TEXT, "your file must end in .json, .jsonl, .csv, not in ''"),
+        ("x.jsonl", "\ud800", "your file is not UTF-8 text"),
+        ("x.jsonl", None, "a file must be sent"),
+        (["x.jsonl"], TEXT, "a file must be sent"),
+        ("x.csv", "prompt,answer\n" + "a,b\n" * 21, "the same prompt on every line"),
+        ("x.csv", "prompt,answer\n" + "".join(f"a{k},b\n" for k in range(21)), "21 examples, more than 20"),
+        ("x.csv", f"prompt,answer\na,b\nc,{'d' * 51}", "characters, more than 50"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_sentence_without_a_path(
+    files: VisitorFiles, name: object, text: object, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        files.bring("visit", name, text)
+    assert "\n" not in str(caught.value)
+    assert str(files._folder) not in str(caught.value)
+    assert list(files._folder.iterdir()) == []
+
+
+def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFiles) -> None:
+    found = files.bring("one", "../../mine<script>.jsonl", TEXT)
+    assert found.path.is_relative_to(files._folder)
+    assert found.path.name == "your-file.jsonl"
+    assert asked(files, found.token).task == str(found.path)
+    for task in (str(found.path), found.path.parent.name, "file:", "/etc/passwd", found.token[:-1]):
+        rule = "your file is no longer" if task.startswith("file:") else "unknown task"
+        with pytest.raises(ValueError, match=rule):
+            asked(files, task)
+    with pytest.raises(ValueError, match="your file is no longer"):
+        asked(None, found.token)
+    files.forget("two")
+    assert files.find(found.token)
+    files.forget("one")
+    assert files.find(found.token) is None
+    assert list(files._folder.iterdir()) == []
+
+
+def test_a_visit_has_one_file_and_a_server_the_newest_ones(files: VisitorFiles) -> None:
+    first, second = (files.bring("one", "a.jsonl", TEXT) for _ in range(2))
+    assert files.find(first.token) is None
+    for visit in ("two", "three"):
+        files.bring(visit, "a.jsonl", TEXT)
+    assert files.find(second.token) is None
+    assert len(list(files._folder.iterdir())) == LIMITS.keep_files
+
+
+def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(files: VisitorFiles, jobs: Jobs) -> None:
+    found = files.bring("one", "mine.jsonl", TEXT)
+    config = asked(files, found.token)
+    job = jobs.start(config)
+    files.forget("one")  # the race has a copy of its own
+    wait(job)
+    assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
+    prompts = {row["prompt"] for row in ROWS}
+    assert {answer.prompt.strip() for answer in job.answers} <= prompts
+    said = [json.dumps(export(jobs, [job.id, kind])) for kind in KINDS]
+    link = SetUp.of(job.config).to_query()
+    said += [str(race_view(job)), link, str(job.config), adapter_zip(job, 0).name]
+    secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
+    for text in said:
+        assert not any(secret in text for secret in secrets)
+    assert "task=your-file&" in link
+    assert "task='your-file.jsonl'" in export(jobs, [job.id, "peft"])["text"]
+    for kind in ("code", "peft"):
+        text = export(jobs, [job.id, kind])["text"]
+        assert "Save your own examples as your-file.jsonl" in text.splitlines()[0]
+        compile(text, kind, "exec")
+    copy = job.own_file
+    assert copy
+    assert copy.read_text("utf-8") == TEXT
+    wait(jobs.start(asked(None, "addition")))
+    wait(jobs.start(asked(None, "addition")))
+    assert not copy.exists()
+
+
+def test_a_file_that_was_removed_is_a_sentence_and_a_measurement_has_a_copy_too(
+    files: VisitorFiles, jobs: Jobs
+) -> None:
+    config = asked(files, files.bring("one", "mine.jsonl", TEXT).token)
+    work = measure(jobs, config)
+    files.forget("one")
+    wait(work)
+    assert work.state == "finished"
+    with pytest.raises(ValueError, match="your file is no longer available"):
+        jobs.start(config)
+
+
+def test_a_race_of_too_many_tokens_is_refused_with_the_numbers() -> None:
+    few = Limits(max_tokens=1000)
+    with pytest.raises(ValueError, match=r"1,024 tokens, but this server allows at most 1,000"):
+        checked_config(few, model="glassllm", task="addition", steps=2, batch=4, lanes=LANES)
+    checked_config(few, model="glassllm", task="addition", steps=1, batch=4, lanes=LANES)

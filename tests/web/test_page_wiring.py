@@ -1,0 +1,148 @@
+"""How the page is wired: cards have news, and commands check who asks."""
+
+from dataclasses import replace
+
+import gradio as gr
+import pytest
+from support.waiting import wait_until
+from support.wired import LIMITS, LONG, RECORDED, SETUP, board_of, start
+
+from olora_viz.background.record import ready_race
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.views.race import RaceView, race_view
+from olora_viz.web import page
+from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.card import Board, Card
+from olora_viz.web.race import cards
+from olora_viz.web.race.arrival import FIRST
+from olora_viz.web.race.cards import CARDS
+from olora_viz.web.race.events import Commands, Pressed, press
+from olora_viz.web.race.links import PARTS
+
+FILES = VisitorFiles(LIMITS)
+
+
+@pytest.fixture
+def commands(jobs: Jobs) -> Commands:
+    return Commands(jobs, LIMITS, VisitorFiles(LIMITS))
+
+
+# Cards -----------------------------------------------------------------------------------------
+
+
+def test_every_card_is_built_hidden_and_redrawn_by_the_list() -> None:
+    assert len({card.id for card in CARDS}) == len(CARDS)
+    demo = page.build(LIMITS)
+    ids = {block.elem_id for block in demo.blocks.values()}
+    for card in CARDS:
+        assert card.id in ids
+        assert PARTS[card.name] == f"#{card.id}"
+
+
+def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Card(
+        "lengths", ("made",), lambda desk: [gr.HTML(elem_id="lengths")],
+        lambda view: [f"{view.made} steps"], column="right",
+    )  # fmt: skip
+    monkeypatch.setattr(cards, "CARDS", (*CARDS, own))
+    demo = page.build(LIMITS)
+    (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
+    assert "lengths" in {part.elem_id for part in follow.outputs}
+    assert "lengths-card" in {block.elem_id for block in demo.blocks.values()}
+    assert own.drawn(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
+
+
+def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
+    board = board_of(CARDS)
+    whole, back = race_view(RECORDED), race_view(RECORDED, upto=3)
+    assert all(card.news(whole, {}) for card in CARDS if card.needs)
+    assert not any(card.news(whole, board.facts(whole)) for card in CARDS)
+    with_news = [card for card in CARDS if card.news(whole, board.facts(back))]
+    moved = {card.name for card in with_news}
+    assert {"loss", "norms", "accuracy", "standing", "scrubber"} <= moved
+    assert not moved & {"spectra", "gradients", "runs"}
+    row = board.row(whole, lambda card: card.news(whole, board.facts(back)))
+    assert len(row) == len(board.outputs)
+    assert row.count(gr.skip()) == len(row) - len(board_of(with_news).outputs)
+
+
+def test_a_card_without_news_is_hidden_and_not_drawn_until_there_are_some() -> None:
+    drawn: list[RaceView] = []
+    board = Board()
+    board.add(
+        Card("own", ("step",), lambda _: (), lambda view: [drawn.append(view)], only_with="gradients"),
+        ["frame", "value"],
+    )
+    blank, whole = race_view(ready_race(SETUP.to_config(LIMITS))), race_view(RECORDED)
+    frame, value = board.row(blank)
+    assert (frame["elem_classes"], value, drawn) == (["card", "away"], gr.skip(), [])
+    frame, value = board.row(whole)
+    assert (frame["elem_classes"], value, drawn) == (["card"], None, [whole])
+
+
+def test_a_card_of_the_pages_own_choices_gets_a_text_that_changes_with_its_news() -> None:
+    for card in CARDS:
+        if card.draw is None:
+            texts = [card.drawn(race_view(record)) for record in GALLERY.values()]
+            assert len({text for (text,) in texts}) == len(texts)
+            assert card.drawn(race_view(RECORDED)) == card.drawn(race_view(RECORDED))
+
+
+# Commands --------------------------------------------------------------------------------------
+
+
+def test_only_the_id_of_a_run_that_goes_on_commands_it(jobs: Jobs, commands: Commands) -> None:
+    job = start(jobs, commands, LONG)
+    wait_until(lambda: len(job.steps) > 2)
+    for guess in (None, "", job.id[:-1], [job.id], {"id": job.id}, 7, RECORDED.id):
+        for what in ("pause", "step", "resume", "stop"):
+            assert not commands.do(guess, what)
+    assert job.state == "racing"
+    assert commands.do(job.id, "pause")
+    wait_until(lambda: job.state == "paused")
+    made = len(job.steps)
+    assert commands.do(job.id, "step")
+    wait_until(lambda: len(job.steps) == made + 1 and job.state == "paused")
+    assert commands.do(job.id, "pause")  # the same button lets it go on
+    wait_until(lambda: len(job.steps) > made + 3)
+    assert commands.do(job.id, "stop")
+    wait_until(lambda: job.complete)
+    assert not commands.do(job.id, "resume")
+
+
+def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(jobs: Jobs, commands: Commands) -> None:
+    controls = LONG.to_controls()
+    first = press(commands, "step", None, controls)
+    job = jobs.get(first.run)
+    assert job is not None
+    wait_until(lambda: job.state == "paused")
+    assert press(commands, "resume", job.id, controls) == Pressed()
+    wait_until(lambda: len(job.steps) > 3)
+    assert press(commands, "pause", "nothing", ()) == Pressed()
+    assert press(commands, "resume", job.id, controls) == Pressed(), "a second press starts nothing"
+    commands.do(job.id, "stop")
+    wait_until(lambda: job.complete)
+    other = press(commands, "resume", job.id, SETUP.to_controls())
+    assert other.run not in (None, job.id)
+    refused = press(commands, "resume", None, replace(SETUP, steps=0).to_controls())
+    assert "steps must be" in refused.results
+    assert refused.run == gr.skip()
+
+
+def test_a_run_is_shown_at_a_step_and_nothing_where_there_is_none(commands: Commands) -> None:
+    for step, shown in ((3, 3), (None, 60), (1e9, 60), (-1, 60), ("x", 60), (True, 60)):
+        view = commands.show(FIRST, step)
+        assert view is not None
+        assert view.step == shown
+    assert commands.show("nothing") is None
+    assert commands.ready(["nonsense"] * 7).state == "ready"
+
+
+def test_a_race_that_has_not_begun_is_a_view_like_any_other() -> None:
+    blank = race_view(ready_race(SETUP.to_config(LIMITS)))
+    board = board_of(CARDS)
+    assert len(board.row(blank)) == len(board.row(race_view(RECORDED))) == len(board.outputs)
+    measured = next(card for card in CARDS if card.name == "measurements")
+    (figures,) = measured.drawn(race_view(RECORDED))
+    assert set(figures["figures"]) == set(race_view(RECORDED).measurements) != set()

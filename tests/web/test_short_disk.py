@@ -1,0 +1,124 @@
+"""A disk with little room: old races make way for new ones, and no message names a path."""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.queued import asked, lane, wait
+
+from olora_viz.machine.files import DiskFullError, folder_size
+from olora_viz.views.race import race_view
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.jobs.job import DISK_FULL, Job
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.export import adapter_zip
+
+MIB = 2**20
+
+
+@pytest.fixture
+def shrink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Jobs]:
+    """Return a function that makes a queue on a disk of so many MiB."""
+
+    def to(mib: float) -> Jobs:
+        def usage(_: object) -> SimpleNamespace:
+            total = int(mib * MIB)
+            return SimpleNamespace(total=total, free=max(0, total - folder_size(tmp_path)))
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+        return Jobs(folder=tmp_path / "runs")
+
+    return to
+
+
+def test_on_a_disk_for_two_races_every_race_finishes_and_the_oldest_make_way(
+    shrink: Callable[[float], Jobs], tmp_path: Path
+) -> None:
+    with closing(shrink(1000)) as jobs:
+        alone = wait(jobs.start(asked(steps=1)))
+        size = folder_size(alone.folder)
+        jobs._drop(alone)
+    most = 4 * size / MIB + 2
+    with closing(shrink(most)) as jobs:
+        made = [wait(jobs.start(asked(steps=1))) for _ in range(5)]
+        assert [job.state for job in made] == ["finished"] * 5, made[-1].note
+        assert folder_size(tmp_path) < most * MIB
+        kept = [jobs.get(job.id) is not None for job in made]
+        assert kept == sorted(kept), "the oldest go first"
+        assert kept[-1]
+        assert not kept[0]
+        assert adapter_zip(made[-1], 0).is_file()
+        assert not list(jobs.folder.glob(f"{made[0].id}*"))
+
+
+def test_a_race_without_room_fails_with_a_sentence_that_names_no_path_and_no_id(
+    shrink: Callable[[float], Jobs],
+) -> None:
+    with closing(shrink(0.5)) as jobs:
+        job = wait(jobs.start(asked(steps=1)))
+        assert (job.state, job.note) == ("failed", DISK_FULL)
+        for said in (race_view(job).status, race_view(job).results):
+            assert job.id not in said
+            assert str(jobs.folder) not in said
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[Callable[[Exception], Job]]:
+    """Return a function that races until an error."""
+    made: list[Jobs] = []
+
+    def with_error(error: Exception) -> Job:
+        class Failing(Job):
+            def run(self) -> bool:
+                raise error
+
+        made.append(Jobs(folder=tmp_path / "runs", races=Failing))
+        return wait(made[0].start(asked(steps=1, lanes=lane())))
+
+    yield with_error
+    for jobs in made:
+        jobs.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/runs/somebody"),
+        OSError(errno.EDQUOT, "cannot write '/srv/runs/somebody/steps.jsonl'"),
+        DiskFullError("the run needs 3 MiB on disk, and '/srv/runs/x' has 0 MiB free", 3 * MIB),
+    ],
+)
+def test_a_disk_that_fills_during_a_race_is_said_to_be_full(
+    failing: Callable[[Exception], Job], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    assert failing(error).note == DISK_FULL
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("cannot write into '/srv/a/.cache/it': no", "cannot write into a file of this server: no"),
+        ("see https://host/of/it, 3/4 and/or 1 / 2", "see https://host/of/it, 3/4 and/or 1 / 2"),
+    ],
+)
+def test_no_sentence_on_a_page_has_a_path_of_the_server(
+    failing: Callable[[Exception], Job], said: str, shown: str
+) -> None:
+    assert failing(ValueError(said)).note == shown
+
+
+def test_a_visitor_s_file_on_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = VisitorFiles(Limits())
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ValueError, match="the server's disk is full: try again later"):
+        files.bring("page", "mine.csv", "prompt,answer\n")

@@ -1,0 +1,222 @@
+"""The Spectrum page's parts: what it computes, says and refuses, without a browser."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.drawn import trace
+
+from olora_viz.figures import layers as trace_figures
+from olora_viz.figures import spectrum as spectrum_figures
+from olora_viz.figures import theme
+from olora_viz.figures.layers import layer_grid, layer_map
+from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.png import write_png
+from olora_viz.figures.theme import lane_styles
+from olora_viz.lanes.adapters import attach
+from olora_viz.lanes.lane import Lane
+from olora_viz.measures.truncation import Weight, layers_like, truncation
+from olora_viz.measures.update_spectra import UPDATE_SPECTRA, update_spectra
+from olora_viz.models import load_model
+from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.spectrum import Kept, Lab
+from olora_viz.web.spectrum import EXAMPLES, compared, read_matrix
+
+LAYER = "model.layers.2.mlp.down_proj"
+
+
+@pytest.fixture(scope="module")
+def lab():
+    return Lab()
+
+
+# The lab ---------------------------------------------------------------------------------------
+
+
+def test_the_page_offers_what_starts_from_the_weight_alone_and_takes_something_of_it(lab):
+    weight = lab.weight("glassllm", LAYER)
+    assert {"olora", "pissa", "milora"} < set(compared())
+    for init in compared():
+        assert lab.truncation(LAYER, weight, 7, init).energy > 0
+    assert not {"lora_one", "eva", "corda", "mica"} & set(compared())
+
+
+@pytest.mark.parametrize("init", ["olora", "olora_pivoted", "sketch", "pissa", "milora"])
+@pytest.mark.parametrize("rank", [1, 7, 128])
+def test_the_lab_says_what_a_truncation_says(lab, init, rank):
+    weight = lab.weight("glassllm", LAYER)
+    ours = lab.truncation(LAYER, weight, rank, init)
+    theirs = truncation(layers_like(load_model("glassllm")[0])[LAYER], rank, init)
+    torch.testing.assert_close(ours.sigma_BA, theirs.sigma_BA, atol=1e-9, rtol=1e-9)
+    assert ours.energy == pytest.approx(theirs.energy, abs=1e-9)
+    assert (ours.bounded, ours.subset) == (theirs.bounded, theirs.subset)
+
+
+@pytest.mark.parametrize("init", ["olora", "random_orthonormal", "pissa_fast"])
+def test_the_map_has_the_energy_of_every_layer_that_can_hold_the_rank(lab, init):
+    weights = layers_like(load_model("glassllm")[0])
+    for rank in (100, 65, 64):  # the first two come from one start where a start's ranks nest
+        found = lab.energy_map("glassllm", rank, init)
+        assert found.keys() == {name for name, W in weights.items() if min(W.shape) >= rank}
+        expected = truncation(weights[LAYER], rank, init)
+        assert found[LAYER] == pytest.approx(expected.energy, abs=1e-9)
+
+
+def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
+    kept, made = Kept(2), []
+
+    def make(name):
+        return lambda: made.append(name) or name
+
+    for name in ("a", "b", "a", "c", "a", "b"):
+        assert kept.get(name, make(name)) == name
+    assert made == ["a", "b", "c", "b"]
+
+
+def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
+    zero = lab.decomposed("zero", torch.zeros(3, 3))
+    with pytest.raises(ValueError, match="the matrix is zero"):
+        lab.truncation("zero", zero, 1, "olora")
+
+
+# Matrices that a visitor brings ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1 1\n0 1", "1,1;0,1", "[[1, 1],\n [0, 1]]", " 1\t1 \n\n 0 1 ;", "1e0 +1\r\n0 1.0"])
+def test_a_matrix_can_be_pasted_in_many_ways(text):
+    assert read_matrix(text).tolist() == [[1.0, 1.0], [0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no matrix yet"),
+        ("1 2\n3", "row 2 of the matrix has 1 number, the first one 2"),
+        ("1 x", "row 1 of the matrix holds 'x', not a finite number"),
+        ("1 nan", "holds 'nan', not a finite number"),
+        ("1 1e999", "holds '1e999', not a finite number"),
+        ("1 " * 65, "the matrix is 1 × 65, larger than 64 × 64"),
+        ("1\n" * 65, "the matrix is 65 × 1, larger than 64 × 64"),
+        ("9" * 100_001, "100001 characters"),
+        ("__import__('os')", "not a finite number"),
+    ],
+)
+def test_what_is_no_matrix_is_said_in_one_sentence(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_matrix(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "subset"),
+    [("counterexample", 1, False), ("diagonal", 3, True), ("gaussian", 6, False),
+     ("power_law", 6, False), ("projector", 6, True)],
+)  # fmt: skip
+def test_the_examples_show_the_claim_hold_and_fail(name, rank, subset):
+    found = truncation(EXAMPLES[name][1](), rank)
+    assert found.bounded
+    assert found.subset is subset
+    words = spectrum_view.verdict(found)
+    assert words.count("holds") == 1 + subset
+    assert words.count("fails") == 1 - subset
+
+
+# Words -----------------------------------------------------------------------------------------
+
+
+def test_the_verdict_on_the_counterexample_has_its_numbers():
+    words = spectrum_view.verdict(truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), 1))
+    for number in ("1.414", "1.618", "0.618", "0.2 away"):
+        assert number in words
+
+
+@pytest.mark.parametrize("rank", [1, 5, 24])
+@pytest.mark.parametrize("permuted", [False, True])
+def test_table_and_sentences_speak_of_what_was_measured(rank, permuted):
+    weight = Weight(EXAMPLES["gaussian"][1]())
+    inits = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
+    found = {init: truncation(weight, rank, init) for init in inits}
+    before = found["olora"] if permuted else None
+    table = spectrum_view.energy_table(list(found.values()), before)
+    assert table.count("<tr") == 1 + 5 + permuted + 1
+    for one in found.values():
+        assert f"{one.energy:.1%}" in table
+    said = spectrum_view.seeing(found, permuted)
+    assert f"{found['olora'].energy / found['olora'].energy_optimal:.0%} of what" in said
+    assert ("The columns are permuted" in said) is permuted
+    conditioning = spectrum_view.factors(list(found.values()))
+    assert conditioning.count("<tr") == 6
+    assert f"<td>{np.linalg.cond(found['olora'].start.A.numpy()):.3g}</td>" in conditioning
+    assert "nan" not in table + said + conditioning
+
+
+# Figures ---------------------------------------------------------------------------------------
+
+
+def figures():
+    weight = Weight(layers_like(load_model("glassllm")[0])[LAYER])
+    found = [truncation(weight, 8, init) for init in ("pissa", "olora", "sketch")]
+    names = list(layers_like(load_model("glassllm")[0]))
+    lanes = attach(load_model("glassllm")[0], [Lane("lora", r=4), Lane("olora", r=4)])
+    with torch.no_grad():
+        lanes.theta.add_(0.01 * torch.randn_like(lanes.theta))
+    traces = [update_spectra(lanes)] * 3
+    lane = lane_styles(lanes.lanes)[1]
+    return {
+        "singular": spectrum_figures.singular_values_figure(found),
+        "energy": spectrum_figures.energy_figure([1, 2, 4], {"olora": [0.1, 0.2, 0.3]}, [0.2, 0.3, 0.4], 128, 2),
+        "angles": spectrum_figures.angles_figure(found),
+        "map": layer_grid(dict.fromkeys(names, 0.1) | {LAYER: 0.5}, 8, "olora", chosen=LAYER),
+        **{
+            measure: layer_map(UPDATE_SPECTRA, measure, [5, 10, 15], traces, lane, 1)
+            for measure in UPDATE_SPECTRA.parts
+        },
+        "growth": trace_figures.growth_figure([5, 10, 15], traces, lane, 1, LAYER, total=20),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return figures()
+
+
+def test_every_figure_says_what_to_see_and_names_its_axes(drawn):
+    for name, figure in drawn.items():
+        meta = figure["layout"]["meta"]
+        assert meta["title"], name
+        assert meta["unit"], name
+        for axis in ("xaxis", "yaxis"):
+            shown = figure["layout"][axis]
+            assert shown["title"]["text"] or shown["ticktext"], (name, axis)
+
+
+def test_every_figure_works_in_both_themes_and_as_a_png(drawn, tmp_path):
+    for name, figure in drawn.items():
+        for palette in theme.THEMES:
+            text = str(to_plotly(figure, palette).to_plotly_json())
+            assert "'@" not in text, name
+            path = tmp_path / f"{name}-{palette}.png"
+            write_png(path, [figure], theme_name=palette, width=400)
+            with Image.open(path) as image:
+                corner = image.convert("RGB").getpixel((2, 2))
+            card = theme.palette(palette)["card"]
+            assert corner == tuple(int(card[i : i + 2], 16) for i in (1, 3, 5)), name
+
+
+def test_a_cell_of_the_map_is_the_layer_of_its_name(drawn):
+    figure = drawn["map"]
+    z, names = trace(figure, type="heatmap")["z"], figure["layout"]["meta"]["names"]
+    ((row, column),) = np.argwhere(np.array(z) == 0.5)
+    assert names[row][column] == LAYER
+    frame = figure["layout"]["shapes"][0]
+    assert (frame["x0"] + 0.5, frame["y0"] + 0.5) == (column, row)
+
+
+def test_the_curves_are_the_numbers(drawn):
+    W = layers_like(load_model("glassllm")[0])[LAYER].double()
+    sigma = np.linalg.svd(W.numpy(), compute_uv=False)
+    of_W, of_pissa = (trace(drawn["singular"], name) for name in ("W", "PiSSA"))
+    np.testing.assert_allclose(of_W["y"], sigma[: len(of_W["y"])], rtol=1e-3)
+    np.testing.assert_allclose(of_pissa["y"], sigma[:8], rtol=1e-3)
+    assert of_W["x"][:3] == [1, 2, 3]

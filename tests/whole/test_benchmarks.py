@@ -1,0 +1,50 @@
+"""The benchmarks run: what they measure is nobody's test, that they measure is this one's."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+SMALL = {
+    "curvature.py": "--model glassllm --lanes 2 --rank 4 --steps 3",
+    "decide.py": "--model glassllm --minutes 0.1",
+    "fair_rate.py": "--tasks addition --seeds 1 --inits lora olora --rates 1e-3 1e-2 --steps 2",
+    "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
+    "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1",
+    "spectra.py": "--model glassllm",
+    "memory.py": "--models glassllm --kinds spectra",
+    "measures.py": "--model glassllm --lanes 2 --rank 4",
+    "study.py": "--inits 2 --lr 1e-3 --seeds 1 --steps 2 --workers 1 --threads 1",
+    "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1 --waiting default",
+    "ui.py": "--visits 1 --steps 2 --moves 1",
+}
+"""How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its narrowest layers have 64
+rows, and both have to fit."""
+
+
+def run(name, options, monkeypatch):
+    """Run a benchmark as a script of this process, which saves loading the libraries again."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / name), *options.split()])
+    runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+
+
+def test_every_benchmark_is_tried():
+    assert {path.name for path in BENCHMARKS.glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys):
+    run(name, f"{SMALL[name]} --json", monkeypatch)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows
+    assert all(isinstance(row, dict) and len(row) > 4 for row in rows)
+
+
+def test_an_unknown_model_is_said_to_be_one_before_anything_is_measured(monkeypatch):
+    with pytest.raises(ValueError, match="unknown model 'glasllm'"):
+        run("race.py", "--model glasllm", monkeypatch)

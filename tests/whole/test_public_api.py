@@ -1,0 +1,56 @@
+"""What people write comes from `olora_viz` and `olora_viz.notebook`, never from a path inside."""
+
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import olora_viz as ov
+
+ROOT = Path(__file__).parents[2]
+DOORS = {"olora_viz", "olora_viz.notebook"}
+
+
+def shown() -> dict[str, str]:
+    """The code that users read and copy, by the file that it is in."""
+    code = {
+        path.name: "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        for path in (ROOT / "notebooks").glob("*.ipynb")
+    }
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code["README.md"] = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
+    for path in (ROOT / "olora_viz/races/templates").glob("*.py"):
+        code[path.name] = path.read_text(encoding="utf-8")
+    for path in (ROOT / "olora_viz/learn/lessons").glob("*.py"):
+        # A lesson is made by code of the package; what it shows stands in its texts.
+        texts = re.findall(r'"((?:[^"\\\n]|\\.)*)"', path.read_text(encoding="utf-8"))
+        code[f"lessons/{path.name}"] = "\n".join(texts)
+    return code
+
+
+SHOWN = shown()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_code_for_users_imports_the_public_api_alone(name):
+    modules = re.findall(r"\b(?:from|import) (olora_viz[\w.]*)", SHOWN[name])
+    assert set(modules) <= DOORS
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_code_for_users_names_what_there_is(name):
+    assert set(re.findall(r"\bov\.(\w+)", SHOWN[name])) <= set(ov.__all__)
+
+
+def test_the_rules_above_have_code_to_read():
+    assert sum("import olora_viz as ov" in code for code in SHOWN.values()) > 6
+
+
+@pytest.mark.parametrize("name", ov.__all__)
+def test_everything_public_says_what_it_is(name):
+    public = getattr(ov, name)
+    if inspect.isclass(public) or inspect.isfunction(public):
+        assert inspect.getdoc(public)
+        assert public.__module__.startswith("olora_viz.")
