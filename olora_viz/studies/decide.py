@@ -18,9 +18,9 @@ from olora_viz.races.data import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import SETUP, Ledger
-from olora_viz.studies.plan import Losses, finalists, needed
+from olora_viz.studies.plan import Losses, finalists
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.run import Planned, Watch, run_race, run_study
+from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
@@ -148,7 +148,7 @@ class _Road:
 
     def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
         self.folder, self.plan, self.end, self._kept_model = folder, plan, end, kept
-        self.ledger = Ledger(folder, plan.study)
+        self.ledger = Ledger(folder, plan.study, within_time=True)
         self.is_ended = False
         """Whether somebody ended it before its time."""
 
@@ -173,13 +173,8 @@ class _Road:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""
         self.ledger.open()
         self._kept(self.known())  # so that whoever is killed in the first race goes on as planned
-        running = run_study(
-            self.plan.study,
-            self.folder,
-            most=self.plan.most,
-            watch=self._until_time(watch),
-            progress=progress,
-            kept=self._kept_model,
+        running = run_ledger(
+            self.ledger, most=self.plan.most, watch=self._until_time(watch), progress=progress, kept=self._kept_model
         )
         with closing(running):
             for _ in running:
@@ -193,7 +188,7 @@ class _Road:
         A race that the time limit cuts off counts for nothing, until the decision goes on.
         """
         study = self.plan.study
-        while not (self.is_ended or self._is_over or needed(study, self.ledger.losses())):
+        while not (self.is_ended or self._is_over or self.ledger.needed()):
             trials = open_trials(self.known().verdicts)
             if not trials:
                 return

@@ -22,6 +22,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.state import DIVERGED
 from olora_viz.races.step import Step
+from olora_viz.studies.plan import needed
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
@@ -39,11 +40,17 @@ COLUMNS = (
 their numbers; `guess` is the answer without the prompt that is right most often. Losses are those of the deciding
 tokens, see `Evaluation.compared_loss`."""
 
-BY_EXAMPLE = ("valid_loss_by_example", "valid_right_by_example", "run_loss_by_example",
-              "test_loss_by_example", "test_right_by_example")  # fmt: skip
+BY_EXAMPLE = (
+    "valid_loss_by_example",
+    "valid_right_by_example",
+    "run_loss_by_example",
+    "base_valid_loss_by_example",
+    "test_loss_by_example",
+    "test_right_by_example",
+)
 """More columns of the rows of a race, lists in the order of the examples: the results at the end on the validation
-examples, which choose the rates, their loss averaged over the run, and the results on the test examples, which
-judge."""
+examples, which choose the rates, their loss averaged over the run and that of the base model, and the results on the
+test examples, which judge."""
 
 
 def part_of(run: Path) -> Path:
@@ -103,6 +110,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "valid_loss_by_example": valid.example_loss[k],
                 "valid_right_by_example": valid.example_right[k],
                 "run_loss_by_example": over_run[k],
+                "base_valid_loss_by_example": racing.baseline.example_loss[0],
                 "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
                 "test_right_by_example": tested.lanes.example_right[k] if tested else [],
             }
@@ -170,13 +178,14 @@ class Ledger:
     Args:
         folder: of the study; created if it is new.
         study: its set-up, which may extend the one in the folder; by default the one in the folder.
+        within_time: whether time is limited, as in a decision, see `plan.needed`.
 
     Raises:
         ValueError: the folder holds something else, or a study with runs of another set-up.
     """
 
-    def __init__(self, folder: Path, study: Study | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, study: Study | None = None, *, within_time: bool = False) -> None:
+        self.folder, self.within_time = folder, within_time
         setup = folder / SETUP
         if setup.exists():
             earlier = Study.read(setup)
@@ -265,6 +274,10 @@ class Ledger:
         """Return the validation loss of each finished trial; NaN if it has diverged."""
         return {trial: _valid(row) for trial, row in self.trials().items()}
 
+    def needed(self) -> list[Trial]:
+        """Return the trials that remain to be run at this stage; none at the end."""
+        return needed(self.study, self.losses(), self.trials() if self.within_time else None)
+
     def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""
         return replace(verdicts_of(self.study, self.trials()), folder=self.folder)
@@ -320,13 +333,11 @@ def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if BY_EXAMPLE[0] in rows:
-        return rows
-    rows = rows.copy()
-    for name in BY_EXAMPLE:
+    lacking = [name for name in BY_EXAMPLE if name not in rows]
+    for name in lacking:
         rows[name] = [[] for _ in rows.index]
     tested = run / "examples.parquet"
-    if tested.exists():
+    if BY_EXAMPLE[0] in lacking and tested.exists():
         lane = ["init", "r", "lr", "seed"]
         of_lane = pd.read_parquet(tested).sort_values("example").groupby(lane)
         for name in ("loss", "right"):

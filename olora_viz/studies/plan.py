@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from olora_viz.machine.process import Progress
 from olora_viz.races.config import RaceConfig, task_of
 from olora_viz.races.data import Kept, RaceData
 from olora_viz.races.race import Race
+from olora_viz.races.state import DIVERGED
 from olora_viz.studies.statistics import choose, smallest_difference
 from olora_viz.studies.study import Cell, Study, Trial
 
@@ -240,6 +242,9 @@ def most_trials(study: Study) -> int:
 MOST_EXTENSIONS = 4
 """Maximum number of rates added to the grid of a cell on either side."""
 
+MOST_IN_TIME = 2
+"""The same where time is limited: more seeds at the rates known are then worth more than rates ever farther away."""
+
 Losses = Mapping[Trial, float]
 """The validation loss of each finished trial; NaN if it has diverged."""
 
@@ -255,7 +260,7 @@ class Chosen:
     """The number of seeds that it was chosen by."""
 
 
-def needed(study: Study, losses: Losses) -> list[Trial]:
+def needed(study: Study, losses: Losses, rows: Mapping[Trial, Mapping[str, Any]] | None = None) -> list[Trial]:
     """Return the trials that remain to be run at this stage; none at the end.
 
     1. The grid: every method at every rate with every seed, or with those of the first pass.
@@ -266,6 +271,8 @@ def needed(study: Study, losses: Losses) -> list[Trial]:
 
     Args:
         losses: of all trials so far.
+        rows: the results of the same trials, where time is limited, as in a decision: an edge is then extended only
+            while that can matter, see `_can_matter`.
     """
     wanted: list[Trial] = []
     for cell in study.cells():
@@ -275,7 +282,7 @@ def needed(study: Study, losses: Losses) -> list[Trial]:
             for trial in study.trials(cell, init, grid_of(study, cell, losses), study.first_seeds)
             if trial not in losses
         ]
-        wanted += missing or _beyond(study, cell, losses) or _refined(study, cell, losses)
+        wanted += missing or _beyond(study, cell, losses, rows) or _refined(study, cell, losses)
     return wanted
 
 
@@ -392,13 +399,16 @@ def _outside(study: Study, side: int) -> list[float]:
     return [rounded(edge * factor**n) for n in range(1, MOST_EXTENSIONS + 1)]
 
 
-def _beyond(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
+def _beyond(study: Study, cell: Cell, losses: Losses, rows: Mapping[Trial, Mapping[str, Any]] | None) -> list[Trial]:
     """Return the trials one rate beyond the edges at which some method is best."""
     grid = grid_of(study, cell, losses)
     more: list[float] = []
     for side, edge in ((-1, grid[0]), (1, grid[-1])):
         left = [lr for lr in _outside(study, side) if lr not in grid]
         at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
+        if rows is not None:
+            tries = MOST_EXTENSIONS - len(left)
+            at_edge = [init for init in at_edge if _can_matter(study, cell, init, edge, side, tries, rows)]
         more += left[:1] if at_edge else []
     return [
         trial
@@ -406,6 +416,44 @@ def _beyond(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
         for trial in study.trials(cell, init, more, study.first_seeds)
         if trial not in losses
     ]
+
+
+def _can_matter(
+    study: Study, cell: Cell, init: str, edge: float, side: int, tries: int, rows: Mapping[Trial, Mapping[str, Any]]
+) -> bool:
+    """Whether a rate beyond an edge, at which a method is best, can matter where time is limited.
+
+    A lower rate trains less, until the loss is the untrained model's. So below a rate at which the method is not
+    clearly better than that model, there is nothing to gain: it would be followed to where nothing is trained.
+
+    Args:
+        side: of the edge: -1 for the lowest rate of the grid, 1 for the highest.
+        tries: number of rates beyond it that were tried before.
+    """
+    at_edge = [rows[trial] for trial in study.trials(cell, init, [edge], study.first_seeds)]
+    return tries < MOST_IN_TIME and (side > 0 or beats_untrained(at_edge))
+
+
+def beats_untrained(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
+
+    The error is that of the paired differences over the examples; of those to the untrained model's mean, where its
+    losses by example are not known.
+
+    Args:
+        rows: of the seeds of a method at one rate, see `folder.COLUMNS`; false if there are none, or one has diverged.
+    """
+    if not rows or any(row["status"] == DIVERGED for row in rows):
+        return False
+    gain = np.mean([_by_example(row, "base_valid_loss") - _by_example(row, "valid_loss") for row in rows], axis=0)
+    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return bool(gain.mean() > error)
+
+
+def _by_example(row: Mapping[str, Any], name: str) -> np.ndarray:
+    """Return a loss by example (n,), or its mean alone (1,) where no more is known."""
+    losses = np.asarray(row.get(f"{name}_by_example", ()), float)
+    return losses if losses.size else np.array([row[name]], float)
 
 
 def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:

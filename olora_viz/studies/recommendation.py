@@ -12,6 +12,7 @@ import numpy as np
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
 from olora_viz.studies.pairing import Comparison, interval_of_share
+from olora_viz.studies.plan import beats_untrained
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE, Interval, holm, t_interval
 from olora_viz.studies.study import Cell, Trial
@@ -19,6 +20,12 @@ from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference
 
 GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
 """Said before what there is to take; "is clearly", where some are right more often in this test."""
+
+UNTRAINED = (
+    "Training does not help here yet, since no method is clearly better than the untrained model: try more steps, "
+    "more time or other rates."
+)
+"""Said in its place, where that is so by the held-out loss at best rates."""
 
 
 class RunnerUp(NamedTuple):
@@ -111,7 +118,7 @@ def beats_guessing(found: Verdicts, one: Verdict) -> bool | None:
     base = untrained(found, one.cell)
     if base is None or base.guess is None or one.best_lr is None:
         return None
-    right = _at_best(found, one, "test_accuracy")
+    right = _values_at_best(found, one, "test_accuracy")
     right = right[np.isfinite(right)]
     if not len(right):
         return None
@@ -138,11 +145,14 @@ def _worded(found: Verdicts, one: Verdict) -> Recommendation:
     where = f"{label_of(one.init)} at {compact(one.best_lr or 0)}, rank {one.cell.r}"
     headline, why, verdict = _reason(found, one, where)
     beats, base = beats_guessing(found, one), untrained(found, one.cell)
+    helps = any(beats_untrained([found.rows[trial] for trial in _at_best(each)]) for each in found.of(one.cell))
+    if not helps:
+        headline = f"{UNTRAINED} Until then, {where}."
     if beats is False and base is not None:
         shares = [each.test_accuracy for each in found.of(one.cell)]
         is_open = any(share > (base.guess or 0.0) for share in shares)
         does = "is clearly" if is_open else "does"
-        headline = f"{GUESSING.format(does)} Until then, {where}."
+        headline = f"{GUESSING.format(does)} Until then, {where}." if helps else headline
         why = (
             f"{label_of(one.init)} is right in {percent(one.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
@@ -190,7 +200,7 @@ def _over_rates(one: Verdict) -> str:
 
 def _loss(found: Verdicts, one: Verdict) -> str:
     """Say what the test loss of a method is."""
-    interval = t_interval(_at_best(found, one, "test_loss"))
+    interval = t_interval(_values_at_best(found, one, "test_loss"))
     half = interval.high - interval.mean
     spread = f" ± {half:.2g}, 95% over seeds" if math.isfinite(half) else ""
     basis = _basis(one, len(one.valid_losses))
@@ -272,9 +282,13 @@ def _gap(found: Verdicts, one: Verdict, other: Verdict) -> Difference:
     return difference(mine, theirs)
 
 
-def _at_best(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
+def _values_at_best(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
     """Return a column of the rows of a method at its best rate (seeds,)."""
-    assert one.best_lr is not None
     values = values_of(found.rows, name)
-    seeds = range(len(one.valid_losses))
-    return np.array([values[Trial(one.cell, one.init, one.best_lr, seed)] for seed in seeds])
+    return np.array([values[trial] for trial in _at_best(one)])
+
+
+def _at_best(one: Verdict) -> list[Trial]:
+    """Return the trials of a method at its best rate; none if it has no best rate."""
+    lr = one.best_lr
+    return [] if lr is None else [Trial(one.cell, one.init, lr, seed) for seed in range(len(one.valid_losses))]

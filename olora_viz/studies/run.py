@@ -28,7 +28,7 @@ from olora_viz.races.data import Kept
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
 from olora_viz.studies.on_ray import RayPool
-from olora_viz.studies.plan import needed, races
+from olora_viz.studies.plan import races
 from olora_viz.studies.study import Study, Trial
 
 RECORD = "tracked.json"
@@ -237,7 +237,21 @@ def run_study(
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     _check_workers(workers, ray)
-    ledger = Ledger(Path(out) if ray is None else Path(out).absolute(), study)
+    ledger = Ledger(Path(out), study)
+    yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, kept=kept)
+
+
+def run_ledger(
+    ledger: Ledger,
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+    most: int | None = None,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
+) -> Generator[FinishedRace, None, None]:
+    """Run what the study of a folder still needs, see `run_study`."""
     pool = _pool(ledger.study, workers, ray)
     try:
         ledger.open()
@@ -337,8 +351,7 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
     if broken:
         return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
     study = ledger.study
-    lanes = needed(study, ledger.losses())
-    groups = races(study, lanes, most)
+    groups = races(study, ledger.needed(), most)
     return [
         Planned(folder, study.config(group), len(group))
         for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
@@ -365,7 +378,10 @@ def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[Fini
     """
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)
-        going = {pool.submit(run_race, one, ledger.study.threads): one for one in planned}
+        going = {  # by names that hold in any working directory
+            pool.submit(run_race, one._replace(folder=one.folder.absolute()), ledger.study.threads): one
+            for one in planned
+        }
         try:
             for done in as_completed(going):
                 done.result()

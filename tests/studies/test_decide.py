@@ -3,11 +3,12 @@
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import peft
@@ -15,7 +16,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_verdicts import bowl, row
+from support.simulated_studies import row_of
+from test_verdicts import SPREAD, bowl, row
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -174,6 +176,65 @@ def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said()
     assert taken is not None
     assert (taken.its.init, taken.verdict) == ("olora", "undecided")
     assert "LoRA has diverged at every rate" in taken.why
+
+
+BASE = 1.5
+"""The held-out loss of the untrained model in `raced`."""
+
+
+def raced(change: Callable[[float], float]) -> dict[Trial, dict[str, Any]]:
+    """Return the runs of a decision in which training changes the held-out loss as the rate says.
+
+    The change differs by example: one standard error of its mean over the 64 examples is 0.1 nats.
+    """
+    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+    noise = 0.8 * np.tile([-1.0, 1.0], 32) * math.sqrt(63 / 64)
+    rows: dict[Trial, dict[str, Any]] = {}
+    while todo := needed(study, {trial: each["valid_loss"] for trial, each in rows.items()}, rows):
+        for one in todo:
+            losses = BASE + SPREAD + change(one.lr) + noise
+            rows[one] = row_of(losses, losses, BASE, base_valid_loss_by_example=BASE + SPREAD)
+    return rows
+
+
+def rates_of(trials: Iterable[Trial]) -> list[float]:
+    return sorted({trial.lr for trial in trials})
+
+
+def test_no_rate_below_one_that_does_no_better_than_the_untrained_model_is_tried_and_all_seeds_race() -> None:
+    """With few steps, the loss may be lowest where almost nothing is trained."""
+    for change in (lambda lr: 50 * lr, lambda lr: 5 * lr - 0.05):  # worse, and better by less than its noise
+        rows = raced(change)
+        assert rates_of(rows) == [1e-3, 1.41e-3, 2e-3, 4e-3]
+        assert rates_of(trial for trial in rows if trial.seed == 2) == [1e-3, 1.41e-3]
+
+
+def test_a_best_rate_at_an_edge_that_is_clearly_better_than_the_untrained_model_is_followed_for_two_rates() -> None:
+    lower = rates_of(raced(lambda lr: 5 * lr - 0.3))
+    assert (lower[0], lower[-1]) == (2.5e-4, 4e-3)
+    for gain in (0.3, -0.3):  # training harder may help, whatever it did at lower rates
+        higher = rates_of(raced(lambda lr, gain=gain: -lr - gain))
+        assert (higher[0], higher[-1]) == (1e-3, 1.6e-2)
+
+
+def test_without_a_method_better_than_the_untrained_model_the_recommendation_says_so() -> None:
+    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+    taken, better = (recommend(verdicts_of(study, raced(lambda lr, at=at: 5 * lr + at))) for at in (0.0, -0.3))
+    assert taken is not None
+    assert better is not None
+    assert taken.headline == (
+        "Training does not help here yet, since no method is clearly better than the untrained model: try more "
+        "steps, more time or other rates. Until then, LoRA at 1e-3, rank 8."
+    )
+    assert "untrained" not in better.sentence
+
+
+def test_a_decision_spends_its_time_on_seeds_where_training_does_harm(tmp_path: Path) -> None:
+    study = replace(STUDY, lrs=(0.2, 0.4), eval_size=24)
+    *_, last = decide(tmp_path / "out", minutes=60, plan=replace(PLAN, study=study))
+    assert rates_of(last.verdicts.rows)[0] == 0.2
+    assert last.taken is not None
+    assert len(last.taken.its.valid_losses) >= study.seeds
 
 
 def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
