@@ -13,7 +13,7 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, duration
 from olora_viz.races.data import Kept
-from olora_viz.studies.plan import LANES, Pace, most_trials, pace_of
+from olora_viz.studies.plan import TIMED_LANES, Timing, most_trials, timing_of
 from olora_viz.studies.sentences import smallest_found
 from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
 from olora_viz.studies.study import Study, Trial
@@ -47,8 +47,8 @@ LATE = 1.5
 """The time kept for the final adapter, as a multiple of the expected: nothing comes after it."""
 
 FAST = 0.1
-"""Below so many seconds a step of a lane is timed again among `LANES` lanes, as it is raced: of a small model, two
-lanes take almost as long as eight."""
+"""Below so many seconds a step of a lane is timed again among `TIMED_LANES` lanes, as it is raced: of a small model,
+two lanes take almost as long as eight."""
 
 STEP_SECONDS = 5.0
 """About the longest step of a race, after which the time limit is looked at."""
@@ -60,7 +60,7 @@ SETUPS = 0.15
 """Maximum share of the time for setting up races."""
 
 
-class Size(NamedTuple):
+class Effort(NamedTuple):
     """How thoroughly methods are compared, if there is time for so many steps."""
 
     seeds: int
@@ -69,10 +69,12 @@ class Size(NamedTuple):
     steps: int
 
 
-SIZES = (
-    Size(8, 2, COARSE_RATES, 150), Size(5, 1, COARSE_RATES, 60), Size(3, 1, COARSE_RATES, 40),
-    Size(3, 1, COARSE_RATES[1:], 25),
-)  # fmt: skip
+EFFORTS = (
+    Effort(8, 2, COARSE_RATES, 150),
+    Effort(5, 1, COARSE_RATES, 60),
+    Effort(3, 1, COARSE_RATES, 40),
+    Effort(3, 1, COARSE_RATES[1:], 25),
+)
 """The first that fits is taken."""
 
 
@@ -106,30 +108,31 @@ class Plan:
     @property
     def words(self) -> list[str]:
         """The plan, a sentence each."""
-        its = self.study
-        names = ", ".join(label_of(init) for init in its.inits)
-        finals = len(its.lrs) > 1
-        said = [
-            f"{len(its.inits)} starts ({names}), {self.each} lanes each: {len(its.lrs)} rates with "
-            f"{its.first_seeds} seed{'s' * (its.first_seeds > 1)}, then {its.seeds} seeds at each "
+        study = self.study
+        finals = len(study.lrs) > 1
+        sentences = [
+            f"{len(study.inits)} starts ({_labels(study.inits)}), {self.each} lanes each: {len(study.lrs)} rates with "
+            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each "
             f"start's best rate{' and half a step on both sides' * finals}. Time that is left goes "
             "to what is still open.",
-            f"{self.lanes} lanes of {its.steps} steps of {its.batch_size} prompts: about "
+            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about "
             f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
             "the edge of the rates.",
         ]
         if self.data:
-            said.append(self.data)
+            sentences.append(self.data)
         if self.left_out:
-            left = ", ".join(label_of(init) for init in self.left_out)
-            said.append(f"There is no time for {left}.")
+            sentences.append(f"There is no time for {_labels(self.left_out)}.")
         if self.seconds > 60 * self.minutes:
-            said.append(
+            sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
-        smallest = smallest_difference(1.0, its.seeds, len(its.inits) - 1)
-        said.append(f"{smallest_found(its.seeds, smallest)}.")
-        return said
+        smallest = smallest_difference(1.0, study.seeds, len(study.inits) - 1)
+        return [*sentences, f"{smallest_found(study.seeds, smallest)}."]
+
+
+def _labels(inits: Sequence[str]) -> str:
+    return ", ".join(map(label_of, inits))
 
 
 def plan_for(
@@ -156,34 +159,33 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        pace = _paced(sized, progress, kept or Kept())
-        if not pace.test:
+        timing = _timing_of(sized, progress, kept or Kept())
+        if not timing.test:
             raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
-        found = fitted(sized, pace, left, minutes, fixed, evaluations)
-        if plan is None or found.study.steps >= plan.study.steps / 2 >= SIZES[1].steps / 2:
-            plan = found
+        next_plan = fitted(sized, timing, left, minutes, fixed, evaluations)
+        if plan is None or next_plan.study.steps >= plan.study.steps / 2 >= EFFORTS[1].steps / 2:
+            plan = next_plan
         if plan.study.steps < MOST_STEPS / 2:
             break
     assert plan is not None
     return plan
 
 
-def _paced(study: Study, progress: Progress | None, kept: Kept) -> Pace:
+def _timing_of(study: Study, progress: Progress | None, kept: Kept) -> Timing:
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
-    def timed(lanes: int) -> Pace:
+    def timed(lanes: int) -> Timing:
         cell, inits = study.cells()[0], study.inits[:2]
-        made = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
-        return pace_of(study.config(made), progress, kept=kept)
+        trials = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
+        return timing_of(study.config(trials), progress, kept=kept)
 
-    pace = timed(2)
-    alone = 2 * pace.step
-    return replace(timed(LANES) if pace.step < FAST else pace, alone=alone)
+    of_two = timed(2)
+    return replace(timed(TIMED_LANES) if of_two.step < FAST else of_two, alone=2 * of_two.step)
 
 
 def fitted(
-    study: Study, pace: Pace, left: float, minutes: float, fixed: Collection[str] = (), evaluations: int = 1
+    study: Study, timing: Timing, left: float, minutes: float, fixed: Collection[str] = (), evaluations: int = 1
 ) -> Plan:
     """Return the most thorough plan that fits.
 
@@ -191,7 +193,7 @@ def fitted(
     and seeds had no time to train then.
 
     Args:
-        pace: of the study's races.
+        timing: of the study's races.
         left: seconds for races and the final adapter.
         minutes: see `plan_for`.
         fixed: see `minutes`.
@@ -200,30 +202,31 @@ def fitted(
     plan = None
     for sized, wanted, reads_all in _candidates(study, fixed):
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
-        most = _most(len(sized.inits), pace, count, left)
-        each = max(0.0, SAFE * left - pace.setup * math.ceil(count / most)) / (count + LATE)
-        many = math.inf if reads_all else each * EVALUATION / max(pace.example, 1e-9)
-        held_out, test = _examples(pace, many, evaluations)
+        most = _most(len(sized.inits), timing, count, left)
+        each = max(0.0, SAFE * left - timing.setup * math.ceil(count / most)) / (count + LATE)
+        many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
+        held_out, test = _examples(timing, many, evaluations)
         read = evaluations * held_out + test
-        fit = min(MOST_STEPS, _at_most(each - pace.example * read, pace.step))
+        fit = min(MOST_STEPS, _at_most(each - timing.example * read, timing.step))
         if "steps" not in fixed:
             sized = replace(sized, steps=max(LEAST_STEPS, fit))
         between = 0 if evaluations == 1 else math.ceil(sized.steps / evaluations)
         between = study.eval_every if "eval_every" in fixed else between
         sized = replace(sized, eval_every=between, eval_size=held_out, test_size=test)
-        lane = pace.of_lane(sized.steps, read)
-        races = math.ceil(most_trials(sized) / most)
-        alone = replace(pace, step=max(pace.alone, pace.step))
-        last = pace.of_race(test) + alone.of_lane(sized.steps, read)
-        final = min(LATE * last, RESERVED * 60 * minutes)
+        lanes = most_trials(sized)
+        alone = replace(timing, step=max(timing.alone, timing.step))
+        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.steps, read)), RESERVED * 60 * minutes)
+        data = [timing.data] if timing.data else []
+        if (held_out, test) != (timing.held_out, timing.test):
+            data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
         plan = Plan(
             study=sized,
             minutes=minutes,
-            seconds=races * pace.of_race(test) + most_trials(sized) * lane + final,
+            seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * timing.of_lane(sized.steps, read) + final,
             final=final,
             most=most,
             left_out=tuple(init for init in study.inits if init not in sized.inits),
-            data=" ".join(filter(None, (pace.data, _fewer(pace, held_out, test)))),
+            data=" ".join(data),
         )
         if fit >= (study.steps if "steps" in fixed else wanted):
             break
@@ -231,7 +234,7 @@ def fitted(
     return plan
 
 
-def _examples(pace: Pace, many: float, evaluations: int) -> tuple[int, int]:
+def _examples(timing: Timing, many: float, evaluations: int) -> tuple[int, int]:
     """Return the numbers of validation and test examples: all, if there is the time.
 
     If not, both have about as many; what one does not need goes to the other.
@@ -239,16 +242,9 @@ def _examples(pace: Pace, many: float, evaluations: int) -> tuple[int, int]:
     Args:
         many: number of examples that a lane has the time for.
     """
-    share = max(many / (evaluations + 1), (many - pace.test) / evaluations, LEAST_EXAMPLES)
-    held_out = int(min(pace.held_out, share))
-    return held_out, int(min(pace.test, max(LEAST_EXAMPLES, many - evaluations * held_out)))
-
-
-def _fewer(pace: Pace, held_out: int, test: int) -> str:
-    """Say how many examples are evaluated, if not all; else empty."""
-    all_of_them = (held_out, test) == (pace.held_out, pace.test)
-    said = f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples."
-    return "" if all_of_them else said
+    share = max(many / (evaluations + 1), (many - timing.test) / evaluations, LEAST_EXAMPLES)
+    held_out = int(min(timing.held_out, share))
+    return held_out, int(min(timing.test, max(LEAST_EXAMPLES, many - evaluations * held_out)))
 
 
 def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int, bool]]:
@@ -260,20 +256,20 @@ def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, i
     least = study
     for count in range(len(others), len(others) - 1 if "inits" in fixed else 0, -1):
         inits = [init for init in study.inits if init in (study.reference, *others[:count])]
-        for size in SIZES:
-            seeds = study.seeds if "seeds" in fixed else size.seeds
-            planned: dict[str, Any] = {"lrs": size.lrs, "seeds": seeds, "coarse": min(seeds, size.coarse)}
+        for effort in EFFORTS:
+            seeds = study.seeds if "seeds" in fixed else effort.seeds
+            planned: dict[str, Any] = {"lrs": effort.lrs, "seeds": seeds, "coarse": min(seeds, effort.coarse)}
             planned = {name: value for name, value in planned.items() if name not in fixed}
             least = replace(study, inits=tuple(inits), **planned)
-            yield least, size.steps, True
+            yield least, effort.steps, True
     yield least, FEW_STEPS, True
     yield least, FEW_STEPS, False
 
 
-def _most(methods: int, pace: Pace, lanes: int, left: float) -> int:
+def _most(methods: int, timing: Timing, lanes: int, left: float) -> int:
     """Return the maximum lanes of a race: all methods at a few rates."""
-    races = max(1, min(RACES, _at_most(SETUPS * left, pace.setup)))
-    many = min(MAX_LANES, _at_most(STEP_SECONDS, pace.step), math.ceil(lanes / races))
+    races = max(1, min(RACES, _at_most(SETUPS * left, timing.setup)))
+    many = min(MAX_LANES, _at_most(STEP_SECONDS, timing.step), math.ceil(lanes / races))
     return methods * max(1, many // methods)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,19 +25,19 @@ from olora_viz.races.state import DIVERGED
 from olora_viz.studies.statistics import choose, smallest_difference
 from olora_viz.studies.study import Cell, Study, Trial
 
-LOOK = 4
-"""Steps that are timed: the first warms up, the second and the last are evaluated."""
+TIMED_STEPS = 4
+"""The first warms up, the second and the last are evaluated."""
 
-AGAIN = 10.0
+SHORT_SETUP = 10.0
 """A set-up that takes fewer seconds is timed again, since the first one of a process is slower."""
 
-SLOW = 2.0
+SLOW_STEP = 2.0
 """A first step of more seconds is the plain one: its warm-up is a small part of it."""
 
-TIMED = 16
+TIMED_EXAMPLES = 16
 """Maximum held-out examples for which an evaluation is timed."""
 
-LANES = 8
+TIMED_LANES = 8
 """Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ LIBRARIES = 450 * 10**6
 
 
 @dataclass(frozen=True)
-class Pace:
+class Timing:
     """The time of each part of a race, in seconds, and its memory."""
 
     setup: float
@@ -94,7 +94,7 @@ class Estimate:
     """The smallest difference that is detected with a power of 80%, in standard deviations of the paired
     differences."""
     data: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """The number of examples in each part, as in `Pace`, by model and task."""
+    """The number of examples in each part, as in `Timing`, by model and task."""
 
     def check_fits(self, workers: int) -> None:
         """Check that so many races at once fit into the free memory.
@@ -125,36 +125,32 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, paces, data, kept = 0.0, [], {}, Kept()
-    for its in alike(groups):
-        largest = max(its, key=_size)
-        pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
-        of_lane = pace.of_lane(study.steps, evaluations * pace.held_out + pace.test)
-        total += pace.of_race(pace.test) * len(its) + of_lane * sum(map(len, its))
-        paces.append(pace)
-        for cell, one in {race[0].cell: race[0] for race in its}.items():
+    total, timings, data, kept = 0.0, [], {}, Kept()
+    for group in alike(groups):
+        largest = max(group, key=lambda race: (race[0].cell.r, len(race)))  # by their memory
+        timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), kept)
+        of_lane = timing.of_lane(study.steps, evaluations * timing.held_out + timing.test)
+        total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
+        timings.append(timing)
+        for cell, trial in {race[0].cell: race[0] for race in group}.items():
             if (cell.model, cell.task) not in data:
-                data[cell.model, cell.task] = _data_words(study.config([one]), kept)
+                config = study.config([trial])
+                race_data = RaceData(config, task_of(config), *kept.load(config), kept)
+                data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
     return Estimate(
         races=len(groups),
         lanes=len(trials),
         seconds=total,
-        memory=max(pace.memory for pace in paces),
-        device=paces[0].device,
+        memory=max(timing.memory for timing in timings),
+        device=timings[0].device,
         smallest=smallest_difference(1.0, study.seeds, len(study.inits) - 1),
         data=data,
     )
 
 
-def _data_words(config: RaceConfig, kept: Kept) -> str:
-    model, tokenizer = kept.load(config)
-    data = RaceData(config, task_of(config), model, tokenizer, kept)
-    return " ".join([data.about_held_out.parts, *data.too_long])
-
-
-def pace_of(
+def timing_of(
     config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, kept: Kept | None = None
-) -> Pace:
+) -> Timing:
     """Time the first steps of a race.
 
     Args:
@@ -165,47 +161,43 @@ def pace_of(
         ValueError: the race cannot be set up.
     """
     short = replace(
-        config, steps=min(LOOK, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED, config.eval_size)
+        config,
+        steps=min(TIMED_STEPS, config.steps),
+        warmup=0,
+        eval_every=2,
+        eval_size=min(TIMED_EXAMPLES, config.eval_size),
     )
     kept = kept or Kept()
-    racing, setup = _timed(short, progress, kept)
-    if setup < AGAIN:
+    racing, setup = _set_up(short, progress, kept)
+    if setup < SHORT_SETUP:
         racing.lanes.detach()
-        racing, setup = _timed(short, progress, kept)
-    test, racing.data.test = racing.data.test, ()
-    about, too_long = racing.data.about_held_out, racing.data.too_long
-    judged = len(racing.data.held_out)
-    there = len(racing.task.held_out) - racing.data.held_out_left_out
-    held_out = min(there, config.eval_size)
+        racing, setup = _set_up(short, progress, kept)
+    data, (test, racing.data.test) = racing.data, (racing.data.test, ())
+    judged = len(data.held_out)
+    held_out = min(len(racing.task.held_out) - data.held_out_left_out, config.eval_size)
     ends = [time.perf_counter()]
     for step in racing:
         ends.append(time.perf_counter())
         if progress:
             progress(step.step / short.steps, f"timing the first steps on {config.model}")
-        if step.step == 2 and ends[1] - ends[0] > SLOW:
+        if step.step == 2 and ends[1] - ends[0] > SLOW_STEP:
             break
     racing.lanes.detach()
-    racing.data.test = test
+    data.test = test
     took = [end - start for start, end in itertools.pairwise(ends)]
     plain = took[2] if len(took) > 2 else took[0]
     evaluation = max(0.0, took[1] - plain) if len(took) > 1 else 0.0
-    lanes = len(config.lanes)
-    example = evaluation / judged / lanes
-    return Pace(
+    example = evaluation / judged / len(config.lanes)
+    return Timing(
         setup=setup + example * (held_out - judged),
-        step=plain / lanes,
+        step=plain / len(config.lanes),
         example=example,
-        data=" ".join([replace(about, examples=held_out).parts, *too_long]),
+        data=" ".join([replace(data.about_held_out, examples=held_out).parts, *data.too_long]),
         held_out=held_out,
         test=len(test),
         memory=_bytes(racing, largest or config),
         device=racing.device,
     )
-
-
-def _size(race: Sequence[Trial]) -> tuple[int, int]:
-    """Return what orders races of one kind by their memory: the rank, then the lanes."""
-    return max(one.cell.r for one in race), len(race)
 
 
 def _bytes(racing: Race, config: RaceConfig) -> float:
@@ -221,7 +213,7 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
-def _timed(config: RaceConfig, progress: Progress | None, kept: Kept) -> tuple[Race, float]:
+def _set_up(config: RaceConfig, progress: Progress | None, kept: Kept) -> tuple[Race, float]:
     """Set up a race; return the seconds it took as well."""
     began = time.perf_counter()
     racing = Race(config, progress=progress, kept=kept)
@@ -248,6 +240,9 @@ MOST_IN_TIME = 2
 Losses = Mapping[Trial, float]
 """The validation loss of each finished trial; NaN if it has diverged."""
 
+Rows = Mapping[Trial, Mapping[str, Any]]
+"""The results of each finished trial, with the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -260,7 +255,7 @@ class Chosen:
     """The number of seeds that it was chosen by."""
 
 
-def needed(study: Study, losses: Losses, rows: Mapping[Trial, Mapping[str, Any]] | None = None) -> list[Trial]:
+def needed(study: Study, losses: Losses, rows: Rows | None = None) -> list[Trial]:
     """Return the trials that remain to be run at this stage; none at the end.
 
     1. The grid: every method at every rate with every seed, or with those of the first pass.
@@ -272,18 +267,30 @@ def needed(study: Study, losses: Losses, rows: Mapping[Trial, Mapping[str, Any]]
     Args:
         losses: of all trials so far.
         rows: the results of the same trials, where time is limited, as in a decision: an edge is then extended only
-            while that can matter, see `_can_matter`.
+            while that can matter, at most `MOST_IN_TIME` times, see `_beyond`.
     """
     wanted: list[Trial] = []
     for cell in study.cells():
-        missing = [
-            trial
-            for init in study.inits
-            for trial in study.trials(cell, init, grid_of(study, cell, losses), study.first_seeds)
-            if trial not in losses
-        ]
-        wanted += missing or _beyond(study, cell, losses, rows) or _refined(study, cell, losses)
+        stages = (
+            [
+                trial
+                for init, lrs in rates.items()
+                for trial in study.trials(cell, init, lrs, seeds)
+                if trial not in losses
+            ]
+            for rates, seeds in _stages(study, cell, losses, rows)
+        )
+        wanted += next(filter(None, stages), [])
     return wanted
+
+
+def _stages(
+    study: Study, cell: Cell, losses: Losses, rows: Rows | None
+) -> Iterator[tuple[dict[str, list[float]], int]]:
+    """Yield the rates of each method at every stage of a cell, see `needed`, and their number of seeds."""
+    yield dict.fromkeys(study.inits, grid_of(study, cell, losses)), study.first_seeds
+    yield dict.fromkeys(study.inits, _beyond(study, cell, losses, rows)), study.first_seeds
+    yield {init: finalists(study, cell, init, losses) for init in study.inits}, study.seeds
 
 
 def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
@@ -295,9 +302,8 @@ def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
 
 def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
     """Return the rates from which a method's best is chosen: the grid, and half steps around it."""
-    halves = _halves(study, cell, init, losses)
-    tried = [lr for lr in halves if Trial(cell, init, lr, 0) in losses]
-    return sorted([*grid_of(study, cell, losses), *tried])
+    tried = [lr for lr in finalists(study, cell, init, losses) if Trial(cell, init, lr, 0) in losses]
+    return sorted({*grid_of(study, cell, losses), *tried})
 
 
 def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
@@ -331,8 +337,8 @@ def values_at(
     Args:
         seeds: how many, the first ones; by default all.
     """
-    found = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
-    return np.array(found, dtype=float).reshape(len(lrs), seeds or study.seeds)
+    numbers = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
+    return np.array(numbers, dtype=float).reshape(len(lrs), seeds or study.seeds)
 
 
 def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> list[list[Trial]]:
@@ -352,12 +358,12 @@ def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> lis
         return study.models.index(t.cell.model), study.tasks.index(t.cell.task), -t.cell.r, dense
 
     order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.inits.index(t.init)))
-    made: list[list[Trial]] = []
+    groups: list[list[Trial]] = []
     for _, of_place in itertools.groupby(order, key=place):
-        its = list(of_place)
-        each = math.ceil(len(its) / math.ceil(len(its) / most))
-        made += [its[at : at + each] for at in range(0, len(its), each)]
-    return made
+        lanes = list(of_place)
+        each = math.ceil(len(lanes) / math.ceil(len(lanes) / most))
+        groups += [lanes[at : at + each] for at in range(0, len(lanes), each)]
+    return groups
 
 
 def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
@@ -382,12 +388,11 @@ def evenly(lanes: int) -> int:
 
 def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:
     """Return the rates beyond one edge that were run for any method, the nearest first."""
-    found: list[float] = []
-    for lr in _outside(study, side):
-        if not any(Trial(cell, init, lr, 0) in known for init in study.inits):
-            break
-        found.append(lr)
-    return found
+
+    def was_run(lr: float) -> bool:
+        return any(Trial(cell, init, lr, 0) in known for init in study.inits)
+
+    return list(itertools.takewhile(was_run, _outside(study, side)))
 
 
 def _outside(study: Study, side: int) -> list[float]:
@@ -399,39 +404,23 @@ def _outside(study: Study, side: int) -> list[float]:
     return [rounded(edge * factor**n) for n in range(1, MOST_EXTENSIONS + 1)]
 
 
-def _beyond(study: Study, cell: Cell, losses: Losses, rows: Mapping[Trial, Mapping[str, Any]] | None) -> list[Trial]:
-    """Return the trials one rate beyond the edges at which some method is best."""
-    grid = grid_of(study, cell, losses)
-    more: list[float] = []
-    for side, edge in ((-1, grid[0]), (1, grid[-1])):
-        left = [lr for lr in _outside(study, side) if lr not in grid]
-        at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
-        if rows is not None:
-            tries = MOST_EXTENSIONS - len(left)
-            at_edge = [init for init in at_edge if _can_matter(study, cell, init, edge, side, tries, rows)]
-        more += left[:1] if at_edge else []
-    return [
-        trial
-        for init in study.inits
-        for trial in study.trials(cell, init, more, study.first_seeds)
-        if trial not in losses
-    ]
+def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list[float]:
+    """Return the rates to add to a grid: one beyond each edge at which some method is best.
 
-
-def _can_matter(
-    study: Study, cell: Cell, init: str, edge: float, side: int, tries: int, rows: Mapping[Trial, Mapping[str, Any]]
-) -> bool:
-    """Whether a rate beyond an edge, at which a method is best, can matter where time is limited.
-
-    A lower rate trains less, until the loss is the untrained model's. So below a rate at which the method is not
-    clearly better than that model, there is nothing to gain: it would be followed to where nothing is trained.
-
-    Args:
-        side: of the edge: -1 for the lowest rate of the grid, 1 for the highest.
-        tries: number of rates beyond it that were tried before.
+    Where time is limited, an edge is extended only while that can matter. A lower rate trains less, until the loss is
+    the untrained model's: so below a rate at which the method is not clearly better than that model, there is nothing
+    to gain, and it would be followed to where nothing is trained.
     """
-    at_edge = [rows[trial] for trial in study.trials(cell, init, [edge], study.first_seeds)]
-    return tries < MOST_IN_TIME and (side > 0 or beats_untrained(at_edge))
+    grid, more = grid_of(study, cell, losses), []
+    for side, edge in ((-1, grid[0]), (1, grid[-1])):
+        outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
+        at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
+        if rows is not None and side < 0:
+            trials = {init: study.trials(cell, init, [edge], study.first_seeds) for init in at_edge}
+            at_edge = [init for init in at_edge if beats_untrained([rows[trial] for trial in trials[init]])]
+        if at_edge:
+            more += [lr for lr in outside if lr not in grid][:1]
+    return more
 
 
 def beats_untrained(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -467,28 +456,11 @@ def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float
 
     The lowest first; empty if each rate of the grid has a diverged run.
     """
-    lr = _best_of_grid(study, cell, init, losses)
-    return [] if lr is None else sorted([lr, *_halves(study, cell, init, losses)])
-
-
-def _halves(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
-    """Return the rates half a step below and above the best one of the grid."""
     grid, lr = grid_of(study, cell, losses), _best_of_grid(study, cell, init, losses)
-    if lr is None or len(grid) < 2:
+    if lr is None:
         return []
-    at = grid.index(lr)
-    pairs = [(grid[i], grid[i + 1]) for i in (at - 1, at) if 0 <= i < len(grid) - 1]
-    return [rounded(math.sqrt(low * high)) for low, high in pairs]
-
-
-def _refined(study: Study, cell: Cell, losses: Losses) -> list[Trial]:
-    """Return the missing trials at each method's best rate, and half a step around it."""
-    return [
-        trial
-        for init in study.inits
-        for trial in study.trials(cell, init, finalists(study, cell, init, losses))
-        if trial not in losses
-    ]
+    near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
+    return sorted([lr, *(rounded(math.sqrt(low * high)) for low, high in itertools.pairwise(near))])
 
 
 def rounded(lr: float) -> float:

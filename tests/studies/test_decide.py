@@ -25,9 +25,9 @@ from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
-from olora_viz.studies.budget import METHODS, MOST_STEPS, SIZES, Plan, fitted
+from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, fitted
 from olora_viz.studies.decide import Decision, complete_seeds, decide
-from olora_viz.studies.plan import Pace, most_trials, needed
+from olora_viz.studies.plan import Timing, most_trials, needed
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
@@ -49,8 +49,8 @@ PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
     step: float, example: float, setup: float, left: float, evaluations: int
 ) -> None:
-    pace = Pace(setup, step, example, "", 64, 100)
-    plan = fitted(PLANNED, pace, left, left / 60, evaluations=evaluations)
+    timing = Timing(setup, step, example, "", 64, 100)
+    plan = fitted(PLANNED, timing, left, left / 60, evaluations=evaluations)
     its = plan.study
     looks = len(range(its.eval_every or its.steps, its.steps, its.eval_every or its.steps)) + 1
     assert min(evaluations, 3) <= looks <= evaluations
@@ -59,26 +59,26 @@ def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
     assert plan.lanes == plan.each * len(its.inits) == most_trials(its)
     assert plan.most % len(its.inits) == 0
     assert its.steps <= MOST_STEPS
-    least = SIZES[-1].steps
+    least = EFFORTS[-1].steps
     if its.steps >= least:
         assert plan.seconds <= left
     assert (plan.seconds > 60 * plan.minutes) == any("does not fit" in one for one in plan.words)
 
 
 def test_more_time_never_makes_a_plan_less_thorough() -> None:
-    pace = Pace(2.0, 0.2, 0.01, "", 64, 100)
-    plans = [fitted(PLANNED, pace, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
+    timing = Timing(2.0, 0.2, 0.01, "", 64, 100)
+    plans = [fitted(PLANNED, timing, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
     methods = [len(plan.study.inits) for plan in plans]
     assert methods == sorted(methods)
     assert methods[0] == 2
-    assert (methods[-1], plans[-1].study.seeds) == (len(METHODS), SIZES[0].seeds)
+    assert (methods[-1], plans[-1].study.seeds) == (len(METHODS), EFFORTS[0].seeds)
 
 
 def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not() -> None:
-    pace = Pace(1.0, 0.01, 1e-4, "", 64, 100)
+    timing = Timing(1.0, 0.01, 1e-4, "", 64, 100)
     for evaluations in (1, 5):
         all_, few = (
-            fitted(PLANNED, replace(pace, example=each), 600, 10, evaluations=evaluations) for each in (1e-4, 1.0)
+            fitted(PLANNED, replace(timing, example=each), 600, 10, evaluations=evaluations) for each in (1e-4, 1.0)
         )
         assert (all_.study.eval_size, all_.study.test_size, all_.data) == (64, 100, "")
         its = few.study
