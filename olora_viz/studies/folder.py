@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import is_free, read_json_object, reason, write_json, write_text
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
@@ -29,6 +28,12 @@ from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 if TYPE_CHECKING:
     import pandas as pd
 
+
+SETUP = STUDY
+"""The file with the set-up."""
+
+PATIENCE = 120.0
+"""Maximum seconds until files of another machine appear on a shared disk."""
 
 COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
@@ -80,14 +85,15 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     """
     import pandas as pd
 
-    config, steps = racing.config, list(steps)
+    config, data, base = racing.config, racing.data, racing.baseline
     tested, valid = racing.tested(), racing.state.last_eval
-    found = [step for step in steps if step.eval_loss is not None]
-    evaluated, curves = [step.step for step in found], np.array([_compared(s) for s in found])
-    over_run = _over_run(found, racing.baseline.example_loss[0])
+    evaluated = [step for step in steps if step.eval_loss is not None]
+    curves = np.array([_compared(step) for step in evaluated])
+    over_run = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
-    about, rows = racing.data.about_held_out, []
+    rows = []
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
+        order = config.order(lane)
         rows.append(
             {
                 "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
@@ -97,28 +103,29 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "valid_accuracy": state["final_accuracy"],
                 "test_loss": tested and tested.lanes.compared_loss[k],
                 "test_accuracy": tested and tested.lanes.accuracy[k],
-                "base_valid_loss": racing.baseline.compared_loss[0],
+                "base_valid_loss": base.compared_loss[0],
                 "base_test_loss": tested and tested.base.compared_loss[0],
                 "base_test_accuracy": tested and tested.base.accuracy[0],
-                "guess_test_accuracy": about.test_guess, "guess": about.test_guess_words,
-                "valid_examples": racing.baseline.example_loss.shape[1],
+                "guess_test_accuracy": data.about_held_out.test_guess,
+                "guess": data.about_held_out.test_guess_words,
+                "valid_examples": base.example_loss.shape[1],
                 "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
                 "first_grad_norm": state["first_grad_norm"],
-                "tokens": _tokens(racing, lane), "seconds": racing.state.seconds / len(lanes),
-                "run": run.name, "evaluated": evaluated,
+                "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
+                "seconds": racing.state.seconds / len(lanes),
+                "run": run.name, "evaluated": [step.step for step in evaluated],
                 "valid_losses": curves[:, k].tolist() if len(curves) else [],
                 "valid_loss_by_example": valid.example_loss[k],
                 "valid_right_by_example": valid.example_right[k],
                 "run_loss_by_example": over_run[k],
-                "base_valid_loss_by_example": racing.baseline.example_loss[0],
+                "base_valid_loss_by_example": base.example_loss[0],
                 "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
                 "test_right_by_example": tested.lanes.example_right[k] if tested else [],
             }
         )  # fmt: skip
     table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE])
-    numbers = [name for name in COLUMNS if "loss" in name or "accuracy" in name or name == "alpha"]
-    numbers.remove("valid_losses")
-    write_parquet(table.astype({name: float for name in numbers}), part_of(run))
+    numbers = [name for name in COLUMNS if name.endswith(("loss", "accuracy")) or name == "alpha"]
+    write_parquet(table.astype(dict.fromkeys(numbers, float)), part_of(run))
     (run / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(run / "adapters", ignore_errors=True)
 
@@ -131,15 +138,15 @@ def _compared(step: Step) -> np.ndarray:
     return loss if deciding is None else np.where(np.isfinite(deciding), deciding, loss)
 
 
-def _over_run(found: Sequence[Step], base: np.ndarray) -> np.ndarray:
+def _over_run(evaluated: Sequence[Step], base: np.ndarray) -> np.ndarray:
     """Return the loss of each lane and example (K, n), averaged over the steps of the run.
 
     It begins with the base model's, and is straight between evaluations.
     """
-    kept = [step.eval_examples.loss for step in found if step.eval_examples is not None]
-    at = np.array([0, *(step.step for step in found if step.eval_examples is not None)], float)
-    losses = np.stack([np.broadcast_to(base, kept[0].shape), *kept])
-    return np.trapezoid(losses, at, axis=0) / at[-1]
+    by_step = {step.step: step.eval_examples.loss for step in evaluated if step.eval_examples is not None}
+    lanes, *_ = by_step.values()
+    losses = np.stack([np.broadcast_to(base, lanes.shape), *by_step.values()])
+    return np.trapezoid(losses, np.array([0, *by_step], float), axis=0) / max(by_step)
 
 
 def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
@@ -157,19 +164,6 @@ def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
         many.insert(len(who) + 1, "example", many.groupby(who, sort=False).cumcount())
         parts.append(many)
     return pd.concat(parts, ignore_index=True)
-
-
-def _tokens(racing: Race, lane: Lane) -> int:
-    """Count the tokens on which a lane was trained."""
-    order = racing.config.order(lane)
-    return sum(racing.data.tokens(number, order) for number in range(1, racing.done + 1))
-
-
-SETUP = STUDY
-"""The file with the set-up."""
-
-PATIENCE = 120.0
-"""Maximum seconds until files of another machine appear on a shared disk."""
 
 
 class Ledger:
@@ -254,7 +248,8 @@ class Ledger:
         try:
             rows = _with_examples(pd.read_parquet(path), path.with_suffix(""))
             for row in _records(rows):
-                trial_of(row), _valid(row), _curve(row)
+                trial_of(row), _valid(row)
+                dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
         except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk; those of pyarrow, on what the file holds, have no number
@@ -287,8 +282,7 @@ class Ledger:
 
         Folders of races that were interrupted before they were set up are empty, and are deleted.
         """
-        found = sorted(path for path in self.runs.glob("*") if path.is_dir())
-        open_runs = [path for path in found if not part_of(path).exists()]
+        open_runs = [path for path in sorted(self.runs.glob("*")) if path.is_dir() and not has_ended(path)]
         for path in open_runs:
             if not (path / "config.json").exists():
                 shutil.rmtree(path)
@@ -302,28 +296,27 @@ class Ledger:
 
     def finish(self) -> None:
         """Write the tables of all races, and the verdicts, unless they are there already."""
-        verdicts = self.verdicts()
-        each = [one.to_json() for one in verdicts.each]
-        found = {"verdicts": each, "summary": self.summary()}
+        verdicts, rows = self.verdicts(), self.rows()
+        record = {"verdicts": [verdict.to_json() for verdict in verdicts.each], "summary": self.summary()}
         path = self.folder / "verdicts.json"  # written last: where it is, the tables are
         with suppress(OSError, ValueError, KeyError):
             before = read_json_object(path)
-            if before["verdicts"] == each and before["summary"]["lanes"] == len(self.rows()):
+            if before["verdicts"] == record["verdicts"] and before["summary"]["lanes"] == len(rows):
                 return
-        rows = self.rows()
         lanes = with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts)
         write_parquet(lanes, self.folder / "lanes.parquet")
         write_parquet(examples_of(rows), self.folder / "examples.parquet")
-        write_json(path, found)
+        write_json(path, record)
 
     def summary(self) -> dict[str, Any]:
         """Return the size of the study, and where its table is."""
         rows = self.rows()
         return {
-            "cells": len(self.study.cells()), "lanes": len(rows),
+            "cells": len(self.study.cells()),
+            "lanes": len(rows),
             "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
-        }  # fmt: skip
+        }
 
 
 def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
@@ -347,17 +340,17 @@ def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
     return rows
 
 
-def with_reach(rows: pd.DataFrame, found: Verdicts) -> pd.DataFrame:
+def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
     """Add the steps and tokens after which each run had the reference's final validation loss.
 
     The reference is that of the same seed, at its best rate. Tokens are those of all steps in proportion. Both are
     infinite for a run that never had it, and NaN where there is no reference.
     """
     targets = {
-        (one.cell, seed): loss
-        for one in found.each
-        if one.init == found.study.reference
-        for seed, loss in enumerate(one.valid_losses)
+        (verdict.cell, seed): loss
+        for verdict in verdicts.each
+        if verdict.init == verdicts.study.reference
+        for seed, loss in enumerate(verdict.valid_losses)
     }
     steps, tokens = [], []
     for row in _records(rows):
@@ -384,11 +377,6 @@ def verdicts(folder: str | Path) -> Verdicts:
 
 def _valid(row: dict[str, Any]) -> float:
     return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
-
-
-def _curve(row: dict[str, Any]) -> list[tuple[int, float]]:
-    steps, losses = row["evaluated"], row["valid_losses"]
-    return [(int(step), float(loss)) for step, loss in zip(steps, losses, strict=True)]
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
