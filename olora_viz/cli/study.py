@@ -89,7 +89,7 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
     from olora_viz.studies.folder import Ledger
-    from olora_viz.studies.run import check_places, run_study
+    from olora_viz.studies.run import check_places, run_ledger
 
     keep_freed()
     folder, asked = _asked(options)
@@ -108,7 +108,7 @@ def study(options: argparse.Namespace) -> int:
         )
     if todo:
         with on_interruption(_stopped), progress_bar() as progress:
-            for one in run_study(ledger.study, folder, workers=options.workers, ray=options.ray, progress=progress):
+            for one in run_ledger(ledger, workers=options.workers, ray=options.ray, progress=progress):
                 if tracker:
                     tracker.report()
                 rest = f", {one.left} to go" if one.left else ""

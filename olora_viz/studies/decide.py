@@ -45,7 +45,7 @@ COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done
 
 @dataclass(frozen=True)
 class Decision:
-    """What is known at some moment on the road."""
+    """What is known at some moment on the way."""
 
     folder: Path
     plan: Plan
@@ -72,8 +72,8 @@ class Decision:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         nothing: dict[str, Any] = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
-        found = self.taken.to_json() if self.taken else nothing
-        return found | {"adapter": str(self.adapter) if self.adapter else None}
+        taken = self.taken.to_json() if self.taken else nothing
+        return taken | {"adapter": str(self.adapter) if self.adapter else None}
 
 
 def decide(
@@ -130,131 +130,131 @@ def decide(
         plan = _earlier(folder, given, inits, minutes)
     elif plan is None:
         plan = _new(folder, given, inits, minutes, progress, kept, evaluations)
-    road = _Road(folder, plan, end, kept)
-    yield road.known()
-    yield from road.races(watch, progress)
-    yield from road.more(watch, progress)
-    yield from road.final(watch, progress)
+    run = _DecisionRun(folder, plan, end, watch, progress, kept)
+    yield run.known()
+    yield from run.races()
+    yield from run.more()
+    yield from run.final()
 
 
-class _Road:
-    """A decision on its way.
+class _DecisionRun:
+    """A decision as it runs.
 
     Args:
         folder: of the decision.
         end: the time limit, by the monotonic clock.
+        watch: see `decide`.
+        progress: see `decide`.
         kept: of earlier races of this process.
     """
 
-    def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
-        self.folder, self.plan, self.end, self._kept_model = folder, plan, end, kept
-        self.ledger = Ledger(folder, plan.study, within_time=True)
-        self.is_ended = False
-        """Whether somebody ended it before its time."""
+    def __init__(
+        self, folder: Path, plan: Plan, end: float, watch: Watch | None, progress: Progress | None, kept: Kept
+    ) -> None:
+        self._folder, self._plan, self._end, self._watch = folder, plan, end, watch
+        self._of_races: Any = {"progress": progress, "kept": kept}
+        self._ledger = Ledger(folder, plan.study, within_time=True)
+        self._is_ended = False
+        """Whether the watcher ended it before its time."""
 
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
-        rows, study = self.ledger.trials(), self.plan.study
-        losses = self.ledger.losses()
+        rows, losses, study = self._ledger.trials(), self._ledger.losses(), self._plan.study
         seeds = max(1, complete_seeds(study, losses))
         whole = replace(study, seeds=seeds, coarse=min(study.first_seeds, seeds))
-        ran = len(rows)
         if seeds < study.seeds:
             rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
-        found = verdicts_of(whole, rows)
+        verdicts = verdicts_of(whole, rows)
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
-            folder=self.folder, plan=self.plan, stage=stage or (COARSE if coarse else SEEDS),
-            verdicts=found, taken=recommend(found), lanes=ran,
-            seconds=60 * self.plan.minutes - (self.end - time.monotonic()),
-        )  # fmt: skip
-
-    def races(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
-        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
-        self.ledger.open()
-        self._kept(self.known())  # so that whoever is killed in the first race goes on as planned
-        running = run_ledger(
-            self.ledger, most=self.plan.most, watch=self._until_time(watch), progress=progress, kept=self._kept_model
+            folder=self._folder,
+            plan=self._plan,
+            stage=stage or (COARSE if coarse else SEEDS),
+            verdicts=verdicts,
+            taken=recommend(verdicts),
+            lanes=len(losses),
+            seconds=60 * self._plan.minutes - (self._end - time.monotonic()),
         )
+
+    def races(self) -> Iterator[Decision]:
+        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
+        self._ledger.open()
+        self._written(self.known())  # so that whoever is killed in the first race goes on as planned
+        running = run_ledger(self._ledger, most=self._plan.most, watch=self._goes_on, **self._of_races)
         with closing(running):
             for _ in running:
-                yield self._kept(self.known())
+                yield self._written(self.known())
                 if self._is_over:
                     break
 
-    def more(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+    def more(self) -> Iterator[Decision]:
         """Spend the time that is left on what is open, one race after another.
 
         A race that the time limit cuts off counts for nothing, until the decision goes on.
         """
-        study = self.plan.study
-        while not (self.is_ended or self._is_over or self.ledger.needed()):
+        study = self._plan.study
+        while not (self._is_ended or self._is_over or self._ledger.needed()):
             trials = open_trials(self.known().verdicts)
             if not trials:
                 return
-            (folder,) = self.ledger.new_runs(1)
+            (folder,) = self._ledger.new_runs(1)
             race = Planned(folder, study.config(trials), len(trials))
-            goes_on = self._until_time(watch)
-            if not run_race(race, study.threads, goes_on, progress, self._kept_model):
+            if not run_race(race, study.threads, self._goes_on, **self._of_races):
                 return
-            self.ledger.finish()
-            yield self._kept(self.known())
+            self._ledger.finish()
+            yield self._written(self.known())
 
-    def _until_time(self, watch: Watch | None) -> Watch:
-        """Return a watcher that ends at the time limit less the final adapter, or with another."""
-
-        def goes_on(step: Step) -> bool:
-            self.is_ended = watch is not None and not watch(step)
-            return not self.is_ended and not self._is_over
-
-        return goes_on
+    def _goes_on(self, step: Step) -> bool:
+        """Watch a race until the time limit less the final adapter, or the watcher's end."""
+        self._is_ended = self._watch is not None and not self._watch(step)
+        return not self._is_ended and not self._is_over
 
     @property
     def _is_over(self) -> bool:
-        return time.monotonic() >= self.end - self.plan.final
+        return time.monotonic() >= self._end - self._plan.final
 
-    def final(self, watch: Watch | None, progress: Progress | None) -> Iterator[Decision]:
+    def final(self) -> Iterator[Decision]:
         """Train the adapter that is taken; yield what is known before and after."""
-        known = self.known("" if self.is_ended else DONE)
-        taken = known.taken
-        if taken is None or self.is_ended:
-            yield self._kept(known)
+        known = self.known("" if self._is_ended else DONE)
+        if known.taken is None or self._is_ended:
+            yield self._written(known)
             return
-        yield self._kept(replace(known, stage=FINAL))
-        its, run_folder = taken.its, self.folder / "final"
-        assert its.best_lr is not None
-        config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
+        yield self._written(replace(known, stage=FINAL))
+        taken, run_folder = known.taken.its, self._folder / "final"
+        assert taken.best_lr is not None
+        config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, progress=progress, kept=self._kept_model)
+            run = runs.resume(run_folder, **self._of_races)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
-            run = runs.start(config, run_folder, progress=progress, kept=self._kept_model)
+            run = runs.start(config, run_folder, **self._of_races)
         with closing(iter(run)) as steps:
             # Time is kept for it. Where that was not enough, a late adapter is better than none.
-            is_whole = all(watch is None or watch(step) for step in steps)
+            is_whole = all(self._watch is None or self._watch(step) for step in steps)
         is_whole |= run.race.done == config.steps
         answers = run.race.answers(ANSWERS) if is_whole else []
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
-        found = run_folder / "adapters" / config.labels[0]
-        if is_whole and found.is_dir():
-            adapter = self.folder / "adapter"
+        trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"
+        if is_whole and trained.is_dir():
             shutil.rmtree(adapter, ignore_errors=True)
-            shutil.copytree(found, adapter)
-            asked = ({"prompt": one.prompt, "expected": one.expected, "base": one.base,
-                      "adapter": one.lanes[0]} for one in answers)  # fmt: skip
-            known = replace(known, adapter=adapter, answers=tuple(asked))
-        yield self._kept(known)
+            shutil.copytree(trained, adapter)
+            pairs = tuple(
+                {"prompt": answer.prompt, "expected": answer.expected, "base": answer.base, "adapter": answer.lanes[0]}
+                for answer in answers
+            )
+            known = replace(known, adapter=adapter, answers=pairs)
+        yield self._written(known)
 
-    def _kept(self, known: Decision) -> Decision:
+    def _written(self, known: Decision) -> Decision:
         """Write what is known into the folder."""
-        plan = {name: getattr(self.plan, name) for name in PLANNED}
+        plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
-        write_json(self.folder / RECORD, record)
+        write_json(self._folder / RECORD, record)
         return known
 
 
-def open_trials(found: Verdicts) -> list[Trial]:
+def open_trials(verdicts: Verdicts) -> list[Trial]:
     """Return the next runs that may settle a decision: none if it is settled, or cannot be.
 
     They are of the method with the lowest validation loss among those that are open, and of the
@@ -265,58 +265,62 @@ def open_trials(found: Verdicts) -> list[Trial]:
     stays open until it is level or beyond doubt.
 
     Args:
-        found: of a study that has run as planned.
+        verdicts: of a study that has run as planned.
     """
-    study = found.study
-    opened = [one for one in found.each if one.init != study.reference and _is_open(study, one)]
-    for one in sorted(opened, key=lambda each: each.valid_loss):
-        pair = [runs_of(study, one.cell, init, found.rows) for init in (one.init, study.reference)]
-        chosen = [each.chosen for each in pair]
-        if not all(each is not None and each.is_inside for each in chosen):
+    study = verdicts.study
+    opened = [each for each in verdicts.each if each.init != study.reference and _is_open(study, each)]
+    for method in sorted(opened, key=lambda each: each.valid_loss):
+        pair = [runs_of(study, method.cell, init, verdicts.rows) for init in (method.init, study.reference)]
+        chosen = [each.chosen for each in pair if each.chosen and each.chosen.is_inside]
+        if len(chosen) < 2:
             continue
-        if one.p_value >= ERROR and not seeds_to_settle(one.difference.gap, one.margin, len(study.inits) - 1):
+        if method.p_value >= ERROR and not seeds_to_settle(method.difference.gap, method.margin, len(study.inits) - 1):
             continue
-        seeds = min(each.seeds for each in chosen if each is not None)
-        alike = [(runs.init, rate) for runs in pair for rate in runs.like_best]
-        whole = [(r.init, rate) for r in pair for rate in r.rates if len(rate.valid) >= seeds]
+        seeds = min(each.seeds for each in chosen)
+        alike = [(each.init, rate) for each in pair for rate in each.like_best]
+        whole = [(each.init, rate) for each in pair for rate in each.rates if len(rate.valid) >= seeds]
         for rates, least in ((alike, seeds), (whole, seeds + 1)):
             lacking = [
-                Trial(one.cell, init, rate.lr, seed) for init, rate in rates for seed in range(len(rate.valid), least)
+                Trial(method.cell, init, rate.lr, seed)
+                for init, rate in rates
+                for seed in range(len(rate.valid), least)
             ]
             if lacking:
                 return lacking
     return []
 
 
-def _is_open(study: Study, one: Verdict) -> bool:
-    if one.seeds < LEAST_SEEDS or one.test_examples < LEAST_EXAMPLES:
+def _is_open(study: Study, method: Verdict) -> bool:
+    if method.seeds < LEAST_SEEDS or method.test_examples < LEAST_EXAMPLES:
         return False
-    extended = one.seeds > study.seeds and one.verdict != LEVEL and one.p_value >= BEYOND_DOUBT
-    return one.verdict == UNDECIDED or extended
+    extended = method.seeds > study.seeds and method.verdict != LEVEL and method.p_value >= BEYOND_DOUBT
+    return method.verdict == UNDECIDED or extended
 
 
 def complete_seeds(study: Study, losses: Losses) -> int:
     """Return the number of seeds that every method has finished at its best rate and around it."""
-    wanted = [
-        [trial for lr in finalists(study, cell, init, losses) for trial in study.trials(cell, init, [lr])]
+    missing = [
+        trial.seed
         for cell in study.cells()
         for init in study.inits
+        for trial in study.trials(cell, init, finalists(study, cell, init, losses))
+        if trial not in losses
     ]
-    missing = [trial.seed for trials in wanted for trial in trials if trial not in losses]
     return min(missing, default=study.seeds)
 
 
 def _new(
-    folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
-    progress: Progress | None, kept: Kept, evaluations: int,
-) -> Plan:  # fmt: skip
+    folder: Path,
+    given: Mapping[str, Any],
+    inits: Sequence[str] | None,
+    minutes: float,
+    progress: Progress | None,
+    kept: Kept,
+    evaluations: int,
+) -> Plan:
     """Plan a new decision."""
-    reference = given.get("reference", Study.reference)
-    settings: dict[str, Any] = {
-        "seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, **given,
-        "inits": inits_of(inits, reference),
-    }  # fmt: skip
-    study = Study(**settings)
+    settings: dict[str, Any] = {"seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, **given}
+    study = Study(**settings | {"inits": inits_of(inits, given.get("reference", Study.reference))})
     if len(study.models) > 1 or len(study.tasks) > 1:
         raise ValueError("a decision is for one model and one task: a study compares several")
     Ledger(folder, study)  # it refuses a folder that holds something else

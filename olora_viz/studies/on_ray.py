@@ -46,27 +46,26 @@ class RayPool(Executor):
         except ValueError:
             self.shutdown()
             raise
-        its = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
-        self._task = its(_there)
+        self._task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)(_there)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call on some machine that sees the same files; return its future."""
-        made: Future = Future()
+        future: Future = Future()
         ref = self._task.remote(os.getcwd(), fn, args, kwargs)
         self._refs.add(ref)
 
-        def settle(its: Future) -> None:
+        def settle(done: Future) -> None:
             self._refs.discard(ref)
-            error = its.exception()
-            if not made.set_running_or_notify_cancel():
+            error = done.exception()
+            if not future.set_running_or_notify_cancel():
                 return
             if error is None:
-                made.set_result(its.result())
+                future.set_result(done.result())
             else:
-                made.set_exception(_sentence(error))
+                future.set_exception(_sentence(error))
 
         ref.future().add_done_callback(settle)
-        return made
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the tasks that still run, and leave the cluster if the pool has joined it."""
@@ -79,7 +78,7 @@ class RayPool(Executor):
     def _check_cores(self, address: str, threads: int) -> None:
         """Check that a task can be placed: Ray would let it wait for ever."""
         machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        most = int(max((its.get("CPU", 0) for its in machines), default=0))
+        most = int(max((machine.get("CPU", 0) for machine in machines), default=0))
         if most < threads:
             raise ValueError(
                 f"a race takes {threads} threads, but no machine of the Ray cluster at "
@@ -117,11 +116,11 @@ def _check_answers(address: str, lacks: str) -> None:
     if not (host and port.isdecimal()):
         raise ValueError(f"{lacks}an address is HOST:PORT, such as 10.0.0.1:6379")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as its:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10) as connection:
             if os.environ.get("RAY_USE_TLS", "0") == "1":
                 return
-            its.sendall(GREETING)
-            answer = its.recv(4)
+            connection.sendall(GREETING)
+            answer = connection.recv(4)
     except (OSError, OverflowError) as error:
         raise ValueError(f"{lacks}{getattr(error, 'strerror', None) or error}") from None
     if answer[3:] != bytes([SETTINGS]):

@@ -81,12 +81,10 @@ class StudyTracker:
             write_json(path, {**record, self._tracker.name: sorted(known)})
 
     def _report_tables(self) -> None:
-        lanes = self._ledger.rows().drop(columns=["evaluated", "valid_losses", *BY_EXAMPLE])
-        rows: Any = lanes.to_dict("records")
-        verdicts = [one.to_json() for one in self._ledger.verdicts().each]
+        lanes: Any = self._ledger.rows().drop(columns=["evaluated", "valid_losses", *BY_EXAMPLE])
         with closing(self._tracker.start(TABLES, TABLES, {}, again=True)) as run:
-            run.table("verdicts", verdicts)
-            run.table("lanes", rows)
+            run.table("verdicts", [verdict.to_json() for verdict in self._ledger.verdicts().each])
+            run.table("lanes", lanes.to_dict("records"))
 
 
 def name_of(trial: Trial) -> str:
@@ -103,26 +101,26 @@ def name_of(trial: Trial) -> str:
 
 def measured(row: dict[str, Any]) -> dict[int, dict[str, float]]:
     """Return what a lane's row says of each step; numbers that are not finite are left out."""
-    found = {0: {"valid_loss": row["base_valid_loss"], "test_loss": row["base_test_loss"]}}
+    by_step = {0: {"valid_loss": row["base_valid_loss"], "test_loss": row["base_test_loss"]}}
     for step, loss in zip(row["evaluated"], row["valid_losses"], strict=True):
-        found[int(step)] = {"valid_loss": float(loss)}
-    found.setdefault(int(row["steps"]), {}).update({name: row[name] for name in RESULTS})
+        by_step[int(step)] = {"valid_loss": float(loss)}
+    by_step.setdefault(int(row["steps"]), {}).update({name: row[name] for name in RESULTS})
     return {
-        step: {name: its for name, its in each.items() if its is not None and math.isfinite(its)}
-        for step, each in found.items()
+        step: {name: value for name, value in numbers.items() if value is not None and math.isfinite(value)}
+        for step, numbers in by_step.items()
     }
 
 
-_stop: Any = None
+_stop_flag: Any = None
 """Memory that the processes of a study share: not zero when it stops. It has no lock, which a process that is killed
 could keep."""
 
-_kept = Kept()
+_models = Kept()
 """What the races of this process leave to each other."""
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool whose calls are told to stop when it shuts down.
+    """A pool whose calls stop when it shuts down.
 
     Args:
         count: number of processes.
@@ -130,8 +128,8 @@ class Workers(ProcessPoolExecutor):
 
     def __init__(self, count: int) -> None:
         context: Any = multiprocessing.get_context(_method())
-        self._asked: Any = context.RawValue("b", 0)
-        super().__init__(count, context, _begin, (self._asked,))
+        self._stop_flag: Any = context.RawValue("b", 0)
+        super().__init__(count, context, _begin, (self._stop_flag,))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call in some process.
@@ -142,7 +140,7 @@ class Workers(ProcessPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
         """Let running calls stop at their next step, and drop those that wait."""
-        self._asked.value = 1
+        self._stop_flag.value = 1
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
@@ -154,10 +152,10 @@ def _method() -> str:
     return "forkserver"
 
 
-def _begin(stop: Any) -> None:
+def _begin(stop_flag: Any) -> None:
     """Begin a process: Ctrl-C in a terminal reaches it too, but its study decides."""
-    global _stop
-    _stop = stop
+    global _stop_flag
+    _stop_flag = stop_flag
     keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -172,11 +170,7 @@ def _end_with_parent() -> None:
 
 
 def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    return fn(*args, watch=_goes_on, kept=_kept, **kwargs)
-
-
-def _goes_on(_: object) -> bool:
-    return not _stop.value
+    return fn(*args, watch=lambda _: not _stop_flag.value, kept=_models, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -236,7 +230,6 @@ def run_study(
         ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
-    _check_workers(workers, ray)
     ledger = Ledger(Path(out), study)
     yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, kept=kept)
 
@@ -270,22 +263,20 @@ def check_places(study: Study, workers: int, ray: str | None) -> None:
     Raises:
         ValueError: an unsuitable number of workers, or no such cluster.
     """
-    _check_workers(workers, ray)
-    if ray is not None:
-        pool = _pool(study, workers, ray)
-        assert pool is not None
+    if pool := _pool(study, workers, ray):
         pool.shutdown()
 
 
-def _check_workers(workers: int, ray: str | None) -> None:
+def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
+    """Return where the races of a study run; None for this process.
+
+    Raises:
+        ValueError: see `check_places`.
+    """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     if ray is not None and workers != 1:
         raise ValueError(f"workers is {workers}, but on a Ray cluster the cores say how many races run")
-
-
-def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
-    """Return where the races of a study run; None for this process."""
     if ray is not None:
         return RayPool(ray, study.fixed().threads or 1, gpus=int(study.device == "cuda"))
     return None if workers == 1 else Workers(workers)
@@ -347,13 +338,11 @@ def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept
 
 def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
     """Return the races of the next stage: those that were interrupted, else those needed."""
-    broken = ledger.unfinished()
-    if broken:
-        return [Planned(at, None, len(runs.read_config(at).lanes)) for at in broken]
-    study = ledger.study
-    groups = races(study, ledger.needed(), most)
+    if broken := ledger.unfinished():
+        return [Planned(folder, None, len(runs.read_config(folder).lanes)) for folder in broken]
+    groups = races(ledger.study, ledger.needed(), most)
     return [
-        Planned(folder, study.config(group), len(group))
+        Planned(folder, ledger.study.config(group), len(group))
         for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
     ]
 
@@ -362,12 +351,12 @@ def _in_turn(
     ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: Kept
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
-        left = sum(one.lanes for one in planned)
-        for one in planned:
-            if not run_race(one, ledger.study.threads, watch, progress, kept):
+        left = sum(race.lanes for race in planned)
+        for race in planned:
+            if not run_race(race, ledger.study.threads, watch, progress, kept):
                 return
-            left -= one.lanes
-            yield FinishedRace(one.folder, one.lanes, left)
+            left -= race.lanes
+            yield FinishedRace(race.folder, race.lanes, left)
 
 
 def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[FinishedRace, None, None]:
@@ -377,22 +366,23 @@ def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[Fini
         ChildProcessError: a process was killed.
     """
     while planned := _stage(ledger, most):
-        left = sum(one.lanes for one in planned)
-        going = {  # by names that hold in any working directory
-            pool.submit(run_race, one._replace(folder=one.folder.absolute()), ledger.study.threads): one
-            for one in planned
+        left = sum(race.lanes for race in planned)
+        futures = {  # by folders that hold in any working directory
+            pool.submit(run_race, race._replace(folder=race.folder.absolute()), ledger.study.threads): race
+            for race in planned
         }
         try:
-            for done in as_completed(going):
-                done.result()
-                ledger.arrived(going[done].folder)
-                left -= going[done].lanes
-                yield FinishedRace(going[done].folder, going[done].lanes, left)
+            for future in as_completed(futures):
+                future.result()
+                race = futures[future]
+                ledger.arrived(race.folder)
+                left -= race.lanes
+                yield FinishedRace(race.folder, race.lanes, left)
         except BrokenExecutor:
             raise ChildProcessError(
                 "a process of the study was killed, perhaps because memory ran out: the same "
                 "command continues the study"
             ) from None
         finally:
-            for one in going:
-                one.cancel()
+            for future in futures:
+                future.cancel()

@@ -148,7 +148,7 @@ class Study:
 
     def cells(self) -> list[Cell]:
         """Return where the methods are compared."""
-        return [Cell(*each) for each in itertools.product(self.models, self.tasks, self.ranks)]
+        return list(itertools.starmap(Cell, itertools.product(self.models, self.tasks, self.ranks)))
 
     @property
     def first_seeds(self) -> int:
@@ -167,12 +167,13 @@ class Study:
             ValueError: a value breaks a rule of races.
         """
         trials = tuple(trials)
-        shared = {name: getattr(self, name) for name in (each.name for each in fields(self)) if name in RACE_FIELDS}
         return RaceConfig(
-            **shared,
+            **{each.name: getattr(self, each.name) for each in fields(self) if each.name in RACE_FIELDS},
             model=trials[0].cell.model,
             task=trials[0].cell.task,
-            lanes=tuple(Lane(one.init, lr=one.lr, r=one.cell.r, alpha=self.alpha, seed=one.seed) for one in trials),
+            lanes=tuple(
+                Lane(each.init, lr=each.lr, r=each.cell.r, alpha=self.alpha, seed=each.seed) for each in trials
+            ),
             batches="by-seed",
         )
 
@@ -182,13 +183,8 @@ class Study:
 
     def to_toml(self) -> str:
         """Return the set-up as TOML, without settings that are None."""
-        lines = []
-        for name, value in asdict(self).items():
-            if value is not None:
-                plain = list(value) if isinstance(value, tuple) else value
-                shown = json.dumps(plain, ensure_ascii=False)
-                lines.append(f"{name} = {shown}")
-        return "\n".join(lines) + "\n"
+        settings = {name: value for name, value in asdict(self).items() if value is not None}
+        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
 
     @classmethod
     def from_toml(cls, text: str, name: str = "the study") -> Study:
