@@ -58,7 +58,7 @@ def gaining(gain: float) -> Loss:
 
 def test_the_files_of_the_folder_are_the_catalogue() -> None:
     files = {path.stem for path in Path(claims.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "claim", "compared", "costs", "curves", "evidence"}
+    helpers = {"__init__", "claim", "evidence", "judging"}
     assert len(CLAIMS) == len(files - helpers)
     assert [its.number for its in CLAIMS.values()] == sorted({i.number for i in CLAIMS.values()})
     for name, its in CLAIMS.items():
@@ -176,7 +176,7 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
 
 @pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if needs_study(its)])
 def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
+    monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
     whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16), batch_size=2))
     nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
     assert nothing.verdict == NOT_MEASURED

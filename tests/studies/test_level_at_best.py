@@ -109,7 +109,7 @@ def test_few_points_and_ties_have_no_interval() -> None:
 
 
 def test_the_curvature_of_a_study_is_that_of_its_races_by_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
+    monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
     base = Study(seeds=3, lrs=(1e-3, 2e-3, 4e-3), ranks=(2,), batch_size=2)
     (cell,) = base.cells()
     evidence = ClaimEvidence(study=study(lambda _: 1.0, base))

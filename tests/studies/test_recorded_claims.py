@@ -183,7 +183,7 @@ def test_paths_are_told_by_their_names() -> None:
 def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured_twice(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("olora_viz.studies.claims.evidence.LOOKS", 1)
+    monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
     found = study(gaining(0.3), replace(STUDY, tasks=("sentiment",), batch_size=2))
     at_start = [
         replace(TOLD, claim=name, task="" if its.of_weights else "sentiment", study="")

@@ -14,8 +14,9 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.races.run import start
 from olora_viz.studies.claims import regularizes
-from olora_viz.studies.claims.claim import NOT_MEASURED, Curve, curves, losses_around
+from olora_viz.studies.claims.claim import NOT_MEASURED
 from olora_viz.studies.claims.evidence import ClaimEvidence, Drift
+from olora_viz.studies.claims.regularizes import LossCurve, curves_of, losses_around
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts
 
@@ -23,11 +24,11 @@ KEPT = Drift((0, 1, 20), np.array([[0.0] * 3, [0.001] * 3, [0.01, 0.011, 0.012]]
 LOST = Drift((0, 1, 20), np.array([[0.0] * 3, [0.1] * 3, [0.4, 0.41, 0.42]]))
 
 
-def curve(gap: float, fastness: float, seed: int) -> Curve:
+def curve(gap: float, fastness: float, seed: int) -> LossCurve:
     """Return a run whose validation loss exceeds its training loss by a known gap at 0.5."""
     training = 2.0 * np.exp(-fastness * np.arange(6))
     noise = np.random.default_rng([seed, int(100 * fastness)]).normal(0, 0.005)
-    return Curve(training, training + gap * (2.5 - training) / 2 + noise)
+    return LossCurve(training, training + gap * (2.5 - training) / 2 + noise)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_gaps_are_compared_at_equal_training_loss(ours: float, drift: Drift, ver
 
 def test_runs_that_do_not_share_a_training_loss_are_not_compared() -> None:
     found = study(gaining(0.3))
-    low, high = (Curve(np.array(x), np.array(x)) for x in ([0.2, 0.1], [2.0, 1.0]))
+    low, high = (LossCurve(np.array(x), np.array(x)) for x in ([0.2, 0.1], [2.0, 1.0]))
     known = {trial: low if trial.init == "olora" else high for trial in found.rows}
     finding = regularizes.judge(found, known, KEPT)
     assert finding.verdict == NOT_MEASURED
@@ -60,13 +61,13 @@ def test_runs_that_do_not_share_a_training_loss_are_not_compared() -> None:
 
 
 def test_the_validation_loss_is_interpolated_where_the_level_is_first_reached() -> None:
-    one = Curve(np.array([3.0, 2.0, 2.5, 1.0]), np.array([4.0, 3.0, 3.2, 2.0]))
+    one = LossCurve(np.array([3.0, 2.0, 2.5, 1.0]), np.array([4.0, 3.0, 3.2, 2.0]))
     assert regularizes.validation_at(2.25, one) == pytest.approx(3.25)
     assert regularizes.validation_at(1.0, one) == pytest.approx(2.0)
     assert regularizes.validation_at(3.0, one) == pytest.approx(4.0)
     assert math.isnan(regularizes.validation_at(0.5, one))
     assert math.isnan(regularizes.validation_at(3.5, one))
-    point = Curve(np.array([3.0]), np.array([4.0]))
+    point = LossCurve(np.array([3.0]), np.array([4.0]))
     assert regularizes.validation_at(3.0, point) == pytest.approx(4.0)
     assert math.isnan(regularizes.validation_at(3.5, point))
 
@@ -106,7 +107,7 @@ def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(tmp_
     for _ in start(base.config(trials), run, adapters=False):
         pass
     found = Verdicts(base, (), {trial: {"run": "0001"} for trial in trials}, tmp_path)
-    known = curves(found, trials)
+    known = curves_of(found, trials)
     assert list(known) == trials
     lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
     first = math.ceil(json.loads((run / "summary.json").read_text())["examples"]["train"] / 8)

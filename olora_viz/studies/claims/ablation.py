@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-import numpy as np
-
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
@@ -26,7 +24,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
-from olora_viz.studies.verdicts import Verdict, Verdicts, verdicts_of
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
 """The starts that differ from OLoRA in the basis alone: B is orthonormal and A = BᵀW."""
@@ -38,56 +36,42 @@ OF_CONTROL = {WORSE: HOLDS, BETTER: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
 """The verdict on the claim from that on a control against OLoRA."""
 
 
-def judge(_: ClaimEvidence, found: Verdicts) -> Finding:
+def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     """Judge the test losses of the controls against OLoRA's, each at its best rate."""
-    lacking = [init for init in (OURS, *BASES) if init not in found.study.inits]
+    lacking = [init for init in (OURS, *BASES) if init not in verdicts.study.inits]
     if lacking:
         return not_measured(f"the study lacks {', '.join(lacking)}: add to its inits")
-    inits = [init for init in (*BASES, *OTHERS) if init in found.study.inits]
-    study = replace(found.study, inits=(OURS, *inits), reference=OURS)
-    each = {init: _of(verdicts_of(study, found.rows), init) for init in inits}
-    said = {init: [one.verdict for one in its] for init, its in each.items()}
-    margins = [one.margin for its in each.values() for one in its]
-    paired = {init: _paired(its) for init, its in each.items()}
-    means = {init: over_cells(its) for init, its in paired.items() if its}
-    rest = "; ".join(f"{label_of(init)}: {counted(said[init])}" for init in inits[len(BASES) :])
+    inits = [init for init in (*BASES, *OTHERS) if init in verdicts.study.inits]
+    study = replace(verdicts.study, inits=(OURS, *inits), reference=OURS)
+    against_ours = verdicts_of(study, verdicts.rows).each
+    cells = {init: [each for each in against_ours if each.init == init] for init in inits}
+    words = {init: [each.verdict for each in cells[init]] for init in inits}
+    margins = [each.margin for each in chain(*cells.values())]
+    paired = {init: [each.difference.gap for each in cells[init] if each.seeds > 1] for init in inits}
+    means = {init: over_cells(gaps) for init, gaps in paired.items() if gaps}
+    bases = []
+    for init, name in BASES.items():
+        mean = means.get(init)
+        interval = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_of(paired[init]))})" if mean else ""
+        bases.append(f"{name} in place of the QR's is {counted(words[init])}{interval}")
+    others = "; ".join(f"{label_of(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
     return Finding(
-        verdict=together([OF_CONTROL[word] for init in BASES for word in said[init]]),
+        verdict=together([OF_CONTROL[word] for init in BASES for word in words[init]]),
         words=(
-            "Each at its best rate and beside OLoRA, "
-            + ", and ".join(_on(said[init], init, each[init]) for init in BASES)
-            + "."
-            + (f" The other starts beside OLoRA: {rest}." if rest else "")
-            + level_within(study, [*chain(*said.values())], margins)
+            f"Each at its best rate and beside OLoRA, {', and '.join(bases)}."
+            + (f" The other starts beside OLoRA: {others}." if others else "")
+            + level_within(study, [*chain(*words.values())], margins)
         ),
         numbers={
             "cells": len(study.cells()),
-            **{f"{init}_{w}": its.count(w) for init, its in said.items() for w in OF_CONTROL},
+            **{f"{init}_{word}": words[init].count(word) for init in inits for word in OF_CONTROL},
             **{f"{init}_minus_olora": mean for init, mean in means.items()},
         },
         seeds=study.seeds,
-        bars=tuple(Bar(label_of(init), mean.mean, mean.low, mean.high) for init, mean in means.items()),
+        bars=tuple(Bar.of(label_of(init), mean) for init, mean in means.items()),
         unit="test loss minus OLoRA's, nats",
-        over=over_of(next(its for its in paired.values() if its)) if means else "",
+        over=over_of(next(gaps for gaps in paired.values() if gaps)) if means else "",
     )
-
-
-def _of(found: Verdicts, init: str) -> list[Verdict]:
-    return [one for one in found.each if one.init == init]
-
-
-def _paired(each: list[Verdict]) -> list[np.ndarray]:
-    """Return the differences to OLoRA by cell, without those of which too few seeds have ended."""
-    return [one.difference.gap for one in each if one.seeds > 1]
-
-
-def _on(said: list[str], init: str, each: list[Verdict]) -> str:
-    """Say how a control of the basis compares with OLoRA."""
-    interval = ""
-    if paired := _paired(each):
-        mean = over_cells(paired)
-        interval = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_of(paired))})"
-    return f"{BASES[init]} in place of the QR's is {counted(said)}{interval}"
 
 
 CLAIM = Claim(

@@ -6,22 +6,20 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import finite_or_none
-from olora_viz.races.run import read_config, read_steps, read_summary
-from olora_viz.races.step import Step
-from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.plan import grid_of
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
+    LEAST_SEEDS,
     LEVEL,
     LEVEL_WITHIN,
     UNDECIDED,
@@ -30,7 +28,7 @@ from olora_viz.studies.statistics import (
     bootstrap_over_cells,
     verdict,
 )
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
@@ -71,8 +69,12 @@ class Bar:
 
     def to_json(self) -> list[Any]:
         """Return label, value and both ends; null where there is no finite number."""
-        numbers = (self.value, self.low, self.high)
-        return [self.label, *(None if x is None else _plain(x) for x in numbers)]
+        return [self.label, *(None if x is None else _plain(x) for x in (self.value, self.low, self.high))]
+
+    @classmethod
+    def of(cls, label: str, interval: Interval) -> Bar:
+        """Return the bar of a number with an interval."""
+        return cls(label.strip(), *interval[:3])
 
     @classmethod
     def from_json(cls, values: Sequence[Any]) -> Bar:
@@ -129,7 +131,7 @@ class Finding:
         return cls(
             verdict=values["verdict"], words=values["words"], seeds=values["seeds"],
             numbers={name: _number(value) for name, value in values["numbers"].items()},
-            bars=tuple(Bar.from_json(one) for one in values["bars"]), unit=values["unit"],
+            bars=tuple(map(Bar.from_json, values["bars"])), unit=values["unit"],
             over=values.get("over", ""),
         )  # fmt: skip
 
@@ -143,9 +145,7 @@ def _plain(value: float | Interval) -> Any:
 def _number(value: Any) -> float | Interval:
     if not isinstance(value, list):
         return math.nan if value is None else value
-    mean, low, high = (
-        unknown if x is None else x for x, unknown in zip(value, (math.nan, -math.inf, math.inf), strict=True)
-    )
+    mean, low, high = (unknown if x is None else x for x, unknown in zip(value, UNKNOWN[:3], strict=True))
     return Interval(mean, low, high, math.nan)
 
 
@@ -179,11 +179,17 @@ def judged(
             nothing.
         margin: the largest difference that does not matter, see `statistics.verdict`.
     """
-    found = interval_of(differences)
-    return OF_VERDICT[verdict(found, found.p_value, margin, len(differences))], found
+    interval = interval_of(differences)
+    return OF_VERDICT[verdict(interval, interval.p_value, margin, len(differences))], interval
 
 
-def ends(its: Interval, over: str, form: str = "+.3g") -> str:
+def ratio_of(log: Interval) -> Interval:
+    """Return the interval of a ratio from that of its logarithm."""
+    mean, low, high = np.exp(log[:3]).tolist()
+    return Interval(mean, low, high, log.p_value)
+
+
+def ends(interval: Interval, over: str, form: str = "+.3g") -> str:
     """Say what an interval is, and give its ends.
 
     Args:
@@ -192,7 +198,7 @@ def ends(its: Interval, over: str, form: str = "+.3g") -> str:
     >>> ends(Interval(-0.2, -0.3, -0.1, 0.01), "5 seeds")
     '95% over 5 seeds: -0.3 to -0.1'
     """
-    return f"95% over {over}: {its.low:{form}} to {its.high:{form}}"
+    return f"95% over {over}: {interval.low:{form}} to {interval.high:{form}}"
 
 
 def level_means(parts: Iterable[str], margin: str) -> str:
@@ -204,16 +210,16 @@ def level_means(parts: Iterable[str], margin: str) -> str:
     return f" Level means {margin}." if LEVEL in parts else ""
 
 
-def is_flat(its: Interval, margin: float = FLAT) -> bool:
+def is_flat(exponent: Interval, margin: float = FLAT) -> bool:
     """Whether the interval of an exponent lies within a margin of zero."""
-    return its.low > -margin and its.high < margin
+    return exponent.low > -margin and exponent.high < margin
 
 
-def flat(its: Interval) -> str:
+def flat(exponent: Interval) -> str:
     """Judge that an exponent is zero: equivalence, not absence of evidence."""
-    if is_flat(its):
+    if is_flat(exponent):
         return HOLDS
-    return FAILS if its.p_value < ERROR else UNDECIDED
+    return FAILS if exponent.p_value < ERROR else UNDECIDED
 
 
 def together(parts: Sequence[str]) -> str:
@@ -234,71 +240,6 @@ def together(parts: Sequence[str]) -> str:
     return UNDECIDED if UNDECIDED in measured else decided.pop()
 
 
-class Curve(NamedTuple):
-    """Losses of one run at its evaluations, from those of which training has begun to repeat."""
-
-    training: Float[np.ndarray, " n"]
-    """The mean over the steps around the evaluation, as many before it as after it, nats."""
-    validation: Float[np.ndarray, " n"]
-
-
-def least_steps(examples: int, batch_size: int) -> int:
-    """Return the steps in which every training example is read once."""
-    return math.ceil(examples / batch_size)
-
-
-def curves(found: Verdicts, trials: Iterable[Trial]) -> dict[Trial, Curve]:
-    """Return the curves of some runs of a study, one run folder after the other.
-
-    A step whose batch is new to the run has the loss of examples that it has not been trained on, so a window begins
-    after the first pass over the training examples.
-
-    Raises:
-        ValueError: a run folder is damaged or was removed.
-        OSError: likewise.
-    """
-    by_run: dict[str, set[Trial]] = {}
-    for trial in trials:
-        if trial in found.rows:
-            by_run.setdefault(found.rows[trial]["run"], set()).add(trial)
-    made = {}
-    for run, wanted in by_run.items():
-        assert found.folder is not None
-        folder = found.folder / "runs" / run
-        config, summary = read_config(folder), read_summary(folder)
-        if summary is None:
-            raise ValueError(f"{str(folder)!r} has no summary of its race")
-        first = least_steps(summary["examples"]["train"], config.batch_size)
-        cell = partial(Cell, config.model, config.task)
-        places = [
-            (k, trial)
-            for k, lane in enumerate(config.lanes)
-            if (trial := Trial(cell(lane.r), lane.init, lane.lr, lane.seed)) in wanted
-        ]
-        losses = losses_around(read_steps(folder), first)
-        made |= {trial: Curve(*losses[:, :, k]) for k, trial in places}
-    return made
-
-
-def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes"]:
-    """Return training and validation losses of every lane at the evaluations.
-
-    The training loss of step t is that of the parameters after t − 1 steps, so the steps around an evaluation after
-    step e are those from e + 1 − h to e + 1 + h, where h is half the number of steps between evaluations. Evaluations
-    without all of them are left out.
-
-    Args:
-        first: the steps of the first pass over the training examples, which are not read.
-    """
-    at = [step.step for step in steps if step.eval_loss is not None]
-    half = max(1, (at[1] - at[0]) // 2) if len(at) > 1 else 1
-    whole = [e for e in at if e + 1 - half > first and e + 1 + half <= len(steps)]
-    losses = np.array([step.loss for step in steps])
-    training = [losses[e - half : e + half + 1].mean(0) for e in whole]
-    validation = [steps[e - 1].eval_loss for e in whole]
-    return np.array([training, validation], float).reshape(2, len(whole), losses.shape[1])
-
-
 @dataclass(frozen=True)
 class OnStudy:
     """Judges the evidence of a claim about training, or says what is missing."""
@@ -314,10 +255,10 @@ class OnStudy:
         """Judge the study, or the studies."""
         if evidence.study is None:
             return not_measured("no study was given: pass --study DIR, or --minutes N to run one")
-        for one in (evidence.study, *(evidence.others if self.several else ())):
-            if not one.rows:
+        for verdicts in (evidence.study, *(evidence.others if self.several else ())):
+            if not verdicts.rows:
                 return not_measured("no race of the study has ended yet")
-            inits, reference = one.study.inits, one.study.reference
+            inits, reference = verdicts.study.inits, verdicts.study.reference
             lacking = [init for init in self.inits if init not in inits]
             if lacking or (self.inits and reference != REFERENCE):
                 return not_measured(
@@ -341,26 +282,91 @@ def on_studies(judge: Callable[[Sequence[Verdicts]], Finding], *inits: str) -> O
     return OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True)
 
 
-def ours(found: Verdicts) -> list[Verdict]:
+def ours(verdicts: Verdicts) -> list[Verdict]:
     """Return OLoRA's verdict in every cell."""
-    return [one for one in found.each if one.init == OURS]
+    return [each for each in verdicts.each if each.init == OURS]
 
 
-def reference(found: Verdicts, one: Verdict) -> Verdict:
-    """Return the reference's verdict in the cell of another one."""
-    return next(its for its in found.of(one.cell) if its.init == REFERENCE)
+def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float | None]:
+    """Return OLoRA's best rate in a cell, and that of the reference."""
+    theirs = next(each for each in verdicts.of(ours.cell) if each.init == REFERENCE)
+    return ours.best_lr, theirs.best_lr
 
 
-def basis_of(found: Verdicts) -> Basis:
+def base_loss(verdicts: Verdicts, cell: Cell) -> float:
+    """Return the validation loss of the base model in a cell."""
+    return next(row["base_valid_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell)
+
+
+def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
-    return Basis(found.study.seeds, found.test_examples(), "test", study=True)
+    return Basis(verdicts.study.seeds, verdicts.test_examples(), "test", study=True)
 
 
-def has_run(found: Verdicts, cell: Cell, init: str) -> bool:
+def few_seeds(study: Study) -> Finding | None:
+    """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
+    few = study.first_seeds < LEAST_SEEDS
+    return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds") if few else None
+
+
+def has_run(verdicts: Verdicts, cell: Cell, init: str) -> bool:
     """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
-    study = found.study
-    grid = grid_of(study, cell, found.rows)
-    return all(trial in found.rows for trial in study.trials(cell, init, grid, study.first_seeds))
+    study = verdicts.study
+    grid = grid_of(study, cell, verdicts.rows)
+    return all(trial in verdicts.rows for trial in study.trials(cell, init, grid, study.first_seeds))
+
+
+@dataclass(frozen=True)
+class AgainstFull:
+    """LoRA and OLoRA against full fine-tuning, cell by cell."""
+
+    numbers: dict[str, list[np.ndarray]]
+    """Of each method, full fine-tuning as well, in the cells that have some: by seed, or by seed and example."""
+    differences: dict[str, dict[Cell, np.ndarray]]
+    """Of each method minus full fine-tuning, in the cells that have both."""
+    parts: dict[str, list[str]]
+    """The verdicts on each method, in every cell."""
+    outside: tuple[str, ...]
+    """The methods that have a best rate at the edge of the rates tried."""
+
+    @classmethod
+    def of(
+        cls,
+        cells: Iterable[Cell],
+        numbers: Callable[[str, Cell], np.ndarray | None],
+        judge: Callable[[np.ndarray, Cell], str],
+    ) -> AgainstFull:
+        """Compare in every cell.
+
+        Args:
+            numbers: of a method in a cell; None if runs are missing, empty if a best rate lies at the edge.
+            judge: gives the verdict on the difference of a method to full fine-tuning.
+        """
+        every: dict[str, list[np.ndarray]] = {init: [] for init in (REFERENCE, OURS, FULL)}
+        differences: dict[str, dict[Cell, np.ndarray]] = {REFERENCE: {}, OURS: {}}
+        parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
+        outside: dict[str, None] = {}
+        for cell in cells:
+            of_cell = {init: numbers(init, cell) for init in every}
+            known = {init: values for init, values in of_cell.items() if values is not None}
+            outside |= dict.fromkeys(init for init, values in known.items() if not len(values))
+            for init, values in known.items():
+                every[init] += [values] if len(values) else []
+            for init, verdicts in parts.items():
+                if init not in known or FULL not in known:
+                    verdicts.append(NOT_MEASURED)
+                elif not len(known[init]) or not len(known[FULL]):
+                    verdicts.append(UNDECIDED)
+                else:
+                    differences[init][cell] = known[init] - known[FULL]
+                    verdicts.append(judge(differences[init][cell], cell))
+        return cls(every, differences, parts, tuple(outside))
+
+    @property
+    def edges(self) -> list[str]:
+        """A sentence on the methods whose best rate lies at the edge; none if there is no such method."""
+        names = " and of ".join(map(label_of, self.outside))
+        return [f"A best rate of {names} lies at the edge of the rates tried."] if names else []
 
 
 def where(study: Study, cell: Cell) -> str:
@@ -377,8 +383,8 @@ def counted(verdicts: Iterable[str], what: str = "cell") -> str:
     """
     counts = Counter(verdicts)
     first, *others = counts.most_common()
-    said = [f"{first[0]} in {first[1]} of {counts.total()} {what}{'s' * (counts.total() > 1)}"]
-    return ", ".join([*said, *(f"{word} in {count}" for word, count in others)])
+    of_all = f"{first[0]} in {first[1]} of {counts.total()} {what}{'s' * (counts.total() > 1)}"
+    return ", ".join([of_all, *(f"{word} in {count}" for word, count in others)])
 
 
 def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -> str:
@@ -395,6 +401,18 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     nats = dict.fromkeys(f"{pick(sizes):.2g}" for pick in (min, max)) if sizes else ()
     share = f"{100 * study.margin:.3g}% of {label_of(study.reference)}'s loss reduction"
     return level_means(parts, f"within {' to '.join(nats)} nats, {share}")
+
+
+def best_by_seed(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"]) -> Float[np.ndarray, " seeds"]:
+    """Return the logarithm of each seed's best rate, between the rates of a grid.
+
+    It is the vertex of the parabola through the lowest loss and its neighbours, see `lowest`. Empty if the rate with
+    the lowest mean loss is the lowest or highest of the grid, or each has a diverged run.
+    """
+    losses = np.where(np.isfinite(losses), losses, np.inf)
+    if not 0 < losses.mean(1).argmin() < len(grid) - 1:
+        return np.empty(0)
+    return np.array([lowest(np.log(grid), of_seed) for of_seed in losses.T])
 
 
 def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
@@ -423,7 +441,7 @@ def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
     """
     if len(differences) == 1:
         return over(differences[0], part)
-    if all(one.size == len(one) for one in differences):
+    if all(each.size == len(each) for each in differences):
         return f"{len(differences)} cells and their seeds"
     return f"{len(differences)} cells, their seeds and {part} examples"
 
@@ -439,5 +457,5 @@ def over_cells(differences: list[np.ndarray]) -> Interval:
     """
     if len(differences) == 1:
         return interval_of(differences[0])
-    cells = [one.reshape(len(one), -1) for one in differences]
+    cells = [each.reshape(len(each), -1) for each in differences]
     return Interval(*bootstrap_over_cells(cells), 1.0)

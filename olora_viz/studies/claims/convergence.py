@@ -15,6 +15,8 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    base_loss,
+    best_rates,
     counted,
     ends,
     judged,
@@ -23,7 +25,6 @@ from olora_viz.studies.claims.claim import (
     on_study,
     ours,
     over_of,
-    reference,
     together,
 )
 from olora_viz.studies.statistics import Interval
@@ -41,25 +42,24 @@ def mean_loss(row: Row) -> float:
     """
     if row["status"] == DIVERGED:
         return float("nan")
-    at = np.array([0, *row["evaluated"]], float)
+    steps = np.array([0, *row["evaluated"]], float)
     losses = np.array([row["base_valid_loss"], *row["valid_losses"]], float)
-    return float(np.trapezoid(losses, at) / at[-1])
+    return float(np.trapezoid(losses, steps) / steps[-1])
 
 
-def mean_losses(found: Verdicts, cell: Cell, init: str, lr: float) -> Float[np.ndarray, "seeds examples"]:
+def mean_losses(verdicts: Verdicts, cell: Cell, init: str, lr: float) -> Float[np.ndarray, "seeds examples"]:
     """Return `mean_loss` of each seed of a method at a rate, by example.
 
     Earlier versions kept the means over the examples alone (seeds, 1).
     """
-    trials = found.study.trials(cell, init, [lr])
-    rows = [found.rows[trial] for trial in trials if trial in found.rows]
-    kept = by_example(rows, "run_loss_by_example")
-    return np.array([[mean_loss(row)] for row in rows]) if kept is None else kept
+    rows = [verdicts.rows[trial] for trial in verdicts.study.trials(cell, init, [lr]) if trial in verdicts.rows]
+    losses = by_example(rows, "run_loss_by_example")
+    return np.array([[mean_loss(row)] for row in rows]) if losses is None else losses
 
 
-def judge(found: Verdicts) -> Finding:
+def judge(verdicts: Verdicts) -> Finding:
     """Judge the mean validation loss over the run, at one shared rate and at best rates."""
-    if any(len(row["evaluated"]) < LEAST_POINTS for row in found.rows.values()):
+    if any(len(row["evaluated"]) < LEAST_POINTS for row in verdicts.rows.values()):
         return not_measured(
             f"the study's runs were evaluated fewer than {LEAST_POINTS} times: one with "
             "a smaller eval_every would decide it"
@@ -67,53 +67,50 @@ def judge(found: Verdicts) -> Finding:
     parts: dict[str, list[str]] = {"one rate": [], "best rates": []}
     intervals: dict[str, Interval] = {}
     over, margins = "", []
-    for one in ours(found):
-        best = one.best_lr, reference(found, one).best_lr
-        for at, rates in (("one rate", (one.shared_lr, one.shared_lr)), ("best rates", best)):
-            gap, margin = _paired(found, one, *rates)
-            said, interval = judged(gap, margin) if len(gap) else (NOT_MEASURED, UNKNOWN)
-            parts[at].append(said)
-            margins.append((said, margin))
-            if intervals.get(at, UNKNOWN) is UNKNOWN:
-                intervals[at] = interval
-                over = over_of([gap], "validation") if len(gap) else over
-    if any(interval is UNKNOWN for interval in intervals.values()):
+    for cell in ours(verdicts):
+        for at, rates in (("one rate", (cell.shared_lr, cell.shared_lr)), ("best rates", best_rates(verdicts, cell))):
+            gap, margin = _paired(verdicts, cell, *rates)
+            part, interval = judged(gap, margin) if len(gap) else (NOT_MEASURED, UNKNOWN)
+            parts[at].append(part)
+            margins.append((part, margin))
+            if at not in intervals and len(gap):
+                intervals[at], over = interval, over_of([gap], "validation")
+    if len(intervals) < len(parts):
         return not_measured("in no cell of the study did both methods finish at the same rate")
-    cells = len(ours(found))
-    words = [
-        f"{its.mean:+.3g} nats ({ends(its, over)}); that it is lower: {counted(parts[at])}."
-        for at, its in intervals.items()
-    ]
+    cells = len(parts["one rate"])
+    words = {
+        at: f"{interval.mean:+.3g} nats ({ends(interval, over)}); that it is lower: {counted(parts[at])}."
+        for at, interval in intervals.items()
+    }
     some = f" The numbers are those of one of {cells} cells." if cells > 1 else ""
     return Finding(
         verdict=together([*parts["one rate"], *parts["best rates"]]),
         words=(
             "OLoRA's validation loss, averaged over the run, differs from LoRA's at one rate by "
-            f"{words[0]} At best rates it differs by {words[1]}{some}"
-            f"{level_within(found.study, *zip(*margins, strict=True))}"
+            f"{words['one rate']} At best rates it differs by {words['best rates']}{some}"
+            f"{level_within(verdicts.study, *zip(*margins, strict=True))}"
         ),
         numbers={"difference_at_one_rate": intervals["one rate"], "difference_at_best_rates": intervals["best rates"]},
-        seeds=found.study.seeds,
-        bars=tuple(Bar(at, its.mean, its.low, its.high) for at, its in intervals.items()),
+        seeds=verdicts.study.seeds,
+        bars=tuple(Bar.of(at, intervals[at]) for at in parts),
         unit="mean validation loss over the run minus LoRA's, nats",
         over=over,
     )
 
 
 def _paired(
-    found: Verdicts, one: Verdict, mine: float | None, theirs: float | None
+    verdicts: Verdicts, ours: Verdict, our_lr: float | None, their_lr: float | None
 ) -> tuple[Float[np.ndarray, "seeds examples"], float]:
     """Return the differences in `mean_loss` to the reference, each at a rate, and their margin."""
-    study, cell = found.study, one.cell
-    if mine is None or theirs is None:
+    study, cell = verdicts.study, ours.cell
+    if our_lr is None or their_lr is None:
         return np.empty((0, 0)), math.nan
-    base = next(row["base_valid_loss"] for trial, row in found.rows.items() if trial.cell == cell)
-    first = mean_losses(found, cell, one.init, mine)
-    second = mean_losses(found, cell, study.reference, theirs)
+    first = mean_losses(verdicts, cell, ours.init, our_lr)
+    second = mean_losses(verdicts, cell, study.reference, their_lr)
     seeds = min(len(first), len(second))
     gap = first[:seeds] - second[:seeds]
     gap = gap[np.isfinite(gap).all(1)]
-    return gap, study.margin * float(base - np.nanmean(second)) if len(gap) else math.nan
+    return gap, study.margin * float(base_loss(verdicts, cell) - np.nanmean(second)) if len(gap) else math.nan
 
 
 CLAIM = Claim(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from jaxtyping import Float
 
 from olora_viz.studies.claims.claim import (
     OLORA,
@@ -18,54 +17,44 @@ from olora_viz.studies.claims.claim import (
     judged,
     level_means,
     not_measured,
+    ratio_of,
 )
-from olora_viz.studies.claims.evidence import ClaimEvidence, Depth
-from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.claims.evidence import Depth
+from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
 
 
-def spread(found: Depth) -> Float[np.ndarray, "seeds starts"]:
-    """Return the log ratio of the largest to the smallest gradient over depth.
+def judge(gradients: Depth) -> Finding:
+    """Compare how much gradients differ over depth, paired by seed.
 
-    Layers of one kind are compared with each other, and the mean is taken over the kinds.
+    It is the log ratio of the largest to the smallest gradient among layers of one kind; the mean over the kinds.
     """
     kinds = defaultdict(list)
-    for i, name in enumerate(found.layers):
+    for i, name in enumerate(gradients.layers):
         kinds[name.rsplit(".", 1)[-1]].append(i)
-    several = [at for at in kinds.values() if len(at) > 1]
-    logs = np.log(found.norms)
-    return np.mean([np.ptp(logs[..., at], axis=-1) for at in several], axis=0)
-
-
-def judge(found: Depth) -> Finding:
-    """Compare how much gradients differ over depth, paired by seed."""
-    if len({name.rsplit(".", 1)[-1] for name in found.layers}) == len(found.layers):
+    several = [places for places in kinds.values() if len(places) > 1]
+    if not several:
         return not_measured("the model has one block: there is no depth")
-    by_start = spread(found)
-    said, interval = judged(by_start[:, 1] - by_start[:, 0], RATIO)
-    each = [np.exp(t_interval(logs)[:3]) for logs in by_start.T]
-    lora, ours = (float(mean) for mean, _, _ in each)
-    mean, low, high = np.exp(interval[:3]).tolist()
-    ratio = Interval(mean, low, high, interval.p_value)
+    logs = np.log(gradients.norms)
+    by_start = np.mean([np.ptp(logs[..., places], axis=-1) for places in several], axis=0)
+    verdict, interval = judged(by_start[:, 1] - by_start[:, 0], RATIO)
+    starts = [ratio_of(t_interval(of_start)) for of_start in by_start.T]
+    lora, ours = (start.mean for start in starts)
+    ratio = ratio_of(interval)
     over = f"{len(by_start)} seeds, each on its own batch"
     return Finding(
-        verdict=said,
+        verdict=verdict,
         words=(
             f"Between layers of one kind the largest gradient is {ours:.3g} times the smallest "
             f"with OLoRA and {lora:.3g} times with LoRA: a ratio of {ratio.mean:.2g} "
-            f"({ends(ratio, over, '.2g')}; {said}).{level_means([said], WITHIN)} The gradients at "
+            f"({ends(ratio, over, '.2g')}; {verdict}).{level_means([verdict], WITHIN)} The gradients at "
             "the layers' inputs are the same, since both start as the base model."
         ),
         numbers={"log_ratio": interval, "olora": ours, "lora": lora},
         seeds=len(by_start),
-        bars=tuple(Bar(name, *map(float, its)) for name, its in zip(("LoRA", "OLoRA"), each, strict=True)),
+        bars=tuple(map(Bar.of, ("LoRA", "OLoRA"), starts)),
         unit="largest over smallest gradient norm between blocks",
         over=over,
     )
-
-
-def measure(evidence: ClaimEvidence) -> Finding:
-    """Judge the claim at the start of a race."""
-    return judge(evidence.depth)
 
 
 CLAIM = Claim(
@@ -78,5 +67,5 @@ CLAIM = Claim(
         "a multiple of the smallest among layers of one kind, relative to LoRA's, paired by seed. "
         f"Within a factor of {LEVEL_WITHIN} they are level."
     ),
-    judge=measure,
+    judge=lambda evidence: judge(evidence.depth),
 )

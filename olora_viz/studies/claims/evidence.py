@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.plan import start_of
 from olora_viz.machine.memory import Meter
 from olora_viz.machine.process import Progress
-from olora_viz.measures.conditioning import conditioning
+from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.truncation import Truncation, layers_like, truncations
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
@@ -30,11 +29,26 @@ from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
 
-REPETITIONS = 7
-"""Races of each method, in turns."""
+OURS, REFERENCE, FULL = "olora", "lora", "full"
+"""The start that the claims are about, the one that it is compared with, and full fine-tuning."""
 
-STEPS = 5
-"""Timed steps of a race, of which the median counts."""
+RANKS = (2, 8, 32)
+"""Ranks of the claims about weights, as far as the smallest layer has them."""
+
+SAMPLES = 5
+"""Seeds and batches of the measurements at the start."""
+
+REPETITIONS = 7
+"""Races of each method whose costs are measured, in turns."""
+
+TIMED_STEPS = 5
+"""Steps of such a race, of which the median counts."""
+
+DRIFT_LR = 1e-3
+"""A usual rate of LoRA, at which `ClaimEvidence.drift` is measured."""
+
+DRIFT_STEPS = (0, 1, 5, 20)
+"""The numbers of steps after which it is."""
 
 
 class Costs(NamedTuple):
@@ -48,75 +62,6 @@ class Costs(NamedTuple):
     """The bytes of the tensors that a step creates, at their most."""
     trained: tuple[int, int]
     """Numbers that are trained."""
-
-
-def costs_of(lanes: tuple[Lane, Lane], race: Callable[[Lane, int], Race]) -> Costs:
-    """Measure two lanes in turns, the order changing, each alone on the model.
-
-    Args:
-        race: makes the race of a lane with a number of steps.
-    """
-    start, step = np.empty((REPETITIONS, 2)), np.empty((REPETITIONS, 2))
-    peak, trained = [0, 0], [0, 0]
-    for n in range(REPETITIONS):
-        for k in (0, 1) if n % 2 == 0 else (1, 0):
-            racing = race(lanes[k], STEPS + 3)
-            start[n, k] = _start_seconds(racing, lanes[k])
-            next(racing)  # the first step also makes the optimizer's moments
-            step[n, k] = _step_seconds(racing)
-            if n == 0:
-                peak[k] = peak_bytes(racing)
-                trained[k] = racing.lanes.plan.parameters[0]
-            racing.lanes.detach()
-    return Costs(start, step, (peak[0], peak[1]), (trained[0], trained[1]))
-
-
-def peak_bytes(racing: Race) -> int:
-    """Run a step, and return the most bytes of tensors that it had created at any time."""
-    with Meter([*racing.model.parameters(), *racing.model.buffers(), racing.lanes.theta]) as meter:
-        next(racing)
-    return max(meter.live)
-
-
-def _step_seconds(racing: Race) -> float:
-    seconds = []
-    for _ in range(STEPS):
-        before = racing.state.seconds
-        seconds.append(next(racing).seconds - before)
-    return median(seconds)
-
-
-def _start_seconds(racing: Race, lane: Lane) -> float:
-    plan = racing.lanes.plan
-    _wait(racing.device)
-    began = time.perf_counter()
-    for name in plan.layers:
-        start_of(name, precise(plan.weight(name).detach()), lane)
-    _wait(racing.device)
-    return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-OURS, REFERENCE, FULL = "olora", "lora", "full"
-"""The start that the claims are about, the one that it is compared with, and full fine-tuning."""
-
-RANKS = (2, 8, 32)
-"""Ranks of the claims about weights, as far as the smallest layer has them."""
-
-LOOKS = 5
-"""Seeds and batches of the measurements at the start."""
-
-
-DRIFT_LR = 1e-3
-"""A usual rate of LoRA, at which `ClaimEvidence.drift` is measured."""
-
-DRIFT_STEPS = (0, 1, 5, 20)
-"""The numbers of steps after which it is."""
 
 
 class Depth(NamedTuple):
@@ -151,6 +96,29 @@ Sharpness = Mapping[Cell, Mapping[str, Float[np.ndarray, " batches"]]]
 """The largest eigenvalue of the Hessian at the start, by cell of a study and method."""
 
 
+def peak_bytes(racing: Race) -> int:
+    """Run a step, and return the most bytes of tensors that it had created at any time."""
+    with Meter([*racing.model.parameters(), *racing.model.buffers(), racing.lanes.theta]) as meter:
+        next(racing)
+    return max(meter.live)
+
+
+def _start_seconds(racing: Race) -> float:
+    """Return the time in which all layers of the first lane get A⁰ and B⁰."""
+    plan = racing.lanes.plan
+
+    def now() -> float:
+        """Read the clock when a GPU has done what it was given."""
+        if racing.device.type == "cuda":
+            torch.cuda.synchronize(racing.device)
+        return time.perf_counter()
+
+    began = now()
+    for name in plan.layers:
+        start_of(name, precise(plan.weight(name).detach()), racing.config.lanes[0])
+    return now() - began
+
+
 @dataclass(frozen=True)
 class ClaimEvidence:
     """A model and a task, and studies if some have run.
@@ -181,7 +149,7 @@ class ClaimEvidence:
         model, _ = load_model(self.model, progress=self.progress)
         most = min(min(W.shape) for W in layers_like(model).values())
         return {
-            r: [one for _, one in truncations(model, "*", r, [OURS], progress=self.progress)]
+            r: [of_layer for _, of_layer in truncations(model, "*", r, [OURS], progress=self.progress)]
             for r in RANKS
             if r <= most
         }
@@ -189,34 +157,41 @@ class ClaimEvidence:
     @cached_property
     def depth(self) -> Depth:
         """Gradient norms in the first step, each seed on a batch of its own."""
-        lanes = [Lane(i, r=self.rank, seed=s) for s in range(LOOKS) for i in (REFERENCE, OURS)]
+        lanes = [Lane(init, r=self.rank, seed=seed) for seed in range(SAMPLES) for init in (REFERENCE, OURS)]
         racing = self._race(lanes, gradients_every=1)
-        found = next(racing).gradients
+        gradients = next(racing).gradients
         racing.lanes.detach()
-        assert found is not None
-        norms = np.hypot(*np.moveaxis(found.gradient, -1, 0))
-        return Depth(found.layers, norms.reshape(LOOKS, 2, -1))
+        assert gradients is not None
+        norms = np.hypot(*np.moveaxis(gradients.gradient, -1, 0))
+        return Depth(gradients.layers, norms.reshape(SAMPLES, 2, -1))
 
     @cached_property
     def landscape(self) -> Landscape:
         """The curvature of both starts, on the first batches."""
-        racing = self._race([Lane(init, r=self.rank) for init in (REFERENCE, OURS)])
-        each = [
-            conditioning(racing.lanes, racing.batch(number), with_gauss_newton=False, probes=0, progress=self.progress)
-            for number in range(1, LOOKS + 1)
-        ]
-        racing.lanes.detach()
+        by_batch = self._conditioning(self._race([Lane(init, r=self.rank) for init in (REFERENCE, OURS)]))
         return Landscape(
-            np.stack([one.hessian.lambda_max for one in each]),
-            np.concatenate([one.conditions.T for one in each]),
-            np.stack([one.grad_norm for one in each]),
+            np.stack([each.hessian.lambda_max for each in by_batch]),
+            np.concatenate([each.conditions.T for each in by_batch]),
+            np.stack([each.grad_norm for each in by_batch]),
         )
 
     @cached_property
     def costs(self) -> Costs:
-        """Seconds and memory of both starts and of their steps."""
-        lanes = Lane(REFERENCE, r=self.rank), Lane(OURS, r=self.rank)
-        return costs_of(lanes, lambda lane, steps: self._race([lane], steps=steps))
+        """Seconds and memory of both starts and of their steps, in turns, each alone on the model."""
+        start, step = np.empty((REPETITIONS, 2)), np.empty((REPETITIONS, 2))
+        peak, trained = [0, 0], [0, 0]
+        for n in range(REPETITIONS):
+            for k in (0, 1) if n % 2 == 0 else (1, 0):
+                racing = self._race([Lane((REFERENCE, OURS)[k], r=self.rank)], steps=TIMED_STEPS + 3)
+                start[n, k] = _start_seconds(racing)
+                next(racing)  # the first step also makes the optimizer's moments
+                ends = [racing.state.seconds, *(next(racing).seconds for _ in range(TIMED_STEPS))]
+                step[n, k] = np.median(np.diff(ends))
+                if n == 0:
+                    peak[k] = peak_bytes(racing)
+                    trained[k] = racing.lanes.plan.parameters[0]
+                racing.lanes.detach()
+        return Costs(start, step, (peak[0], peak[1]), (trained[0], trained[1]))
 
     @cached_property
     def drift(self) -> Drift:
@@ -236,23 +211,30 @@ class ClaimEvidence:
         """The curvature of all methods of the study, in every cell on its first batches."""
         if self.study is None:
             return {}
-        study, found = self.study.study, {}
+        study, by_cell = self.study.study, {}
         for cell in study.cells():
             config = study.config(Trial(cell, init, study.lrs[0], 0) for init in study.inits)
-            racing = Race(
-                replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1),
-                progress=self.progress, kept=self.kept,
-            )  # fmt: skip
-            each = [
-                conditioning(
-                    racing.lanes, racing.batch(number), with_gauss_newton=False, with_kernel=False,
-                    probes=0, progress=self.progress,
-                ).hessian.lambda_max
-                for number in range(1, LOOKS + 1)
-            ]  # fmt: skip
-            racing.lanes.detach()
-            found[cell] = dict(zip(study.inits, np.array(each).T, strict=True))
-        return found
+            short = replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
+            by_batch = self._conditioning(Race(short, progress=self.progress, kept=self.kept), with_kernel=False)
+            lambda_max = np.array([each.hessian.lambda_max for each in by_batch])
+            by_cell[cell] = dict(zip(study.inits, lambda_max.T, strict=True))
+        return by_cell
+
+    def _conditioning(self, racing: Race, *, with_kernel: bool = True) -> list[Conditioning]:
+        """Return the curvature on the first batches of a race, whose lanes are then detached."""
+        by_batch = [
+            conditioning(
+                racing.lanes,
+                racing.batch(number),
+                with_gauss_newton=False,
+                with_kernel=with_kernel,
+                probes=0,
+                progress=self.progress,
+            )
+            for number in range(1, SAMPLES + 1)
+        ]
+        racing.lanes.detach()
+        return by_batch
 
     def _race(self, lanes: list[Lane], gradients_every: int = 0, steps: int = 1) -> Race:
         config = RaceConfig(

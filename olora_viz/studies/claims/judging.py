@@ -58,16 +58,16 @@ def study_within(
     Raises:
         ValueError: see `decide`.
     """
-    road = decide(
+    if evidence.max_length is not None:
+        settings["max_length"] = evidence.max_length
+    decision = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
         truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
         **settings,
-        **({} if evidence.max_length is None else {"max_length": evidence.max_length}),
     )  # fmt: skip
-    with closing(road):
-        yield next(road)
-        for known in road:
+    with closing(decision):
+        for known in decision:
             yield known
             if known.stage in (FINAL, DONE):  # a claim needs no adapter
                 return
@@ -76,26 +76,26 @@ def study_within(
 def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
     """Say what a claim was judged on, beside the model and the task."""
     if needs_study(claim) and evidence.study is not None:
-        its = evidence.study.study
-        lrs = [compact(lr) for lr in its.lrs]
-        rates = f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}"
-        ranks = f"rank{'s' * (len(its.ranks) > 1)} {and_([str(r) for r in its.ranks])}"
+        judged = evidence.study.study
+        lrs = [compact(lr) for lr in judged.lrs]
         others = evidence.others if needs_several(claim) else ()
-        studies = [its, *(one.study for one in others)]
-        lengths = and_([f"{one.steps} steps of {one.batch_size} prompts" for one in studies])
-        return ", ".join((f"{its.seeds} seeds", rates, ranks, lengths, *_examples_words(its)))
-    if claim.of_weights:
+        studies = (judged, *(other.study for other in others))
+        words = [
+            f"{judged.seeds} seeds",
+            f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
+            f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
+            and_([f"{study.steps} steps of {study.batch_size} prompts" for study in studies]),
+        ]
+    elif claim.of_weights:
         return "every layer that takes an adapter"
-    batches = f"batches of {evidence.batch_size} prompts"
-    return ", ".join((f"rank {evidence.rank}", batches, *_examples_words(evidence)))
-
-
-def _examples_words(its: Study | ClaimEvidence) -> Iterator[str]:
-    """Yield how examples are read, where it is not the usual way."""
-    if its.chat:
-        yield "prompts in the model's chat template"
-    if its.truncate:
-        yield "long examples cut at the left of their prompt"
+    else:
+        judged = evidence
+        words = [f"rank {evidence.rank}", f"batches of {evidence.batch_size} prompts"]
+    if judged.chat:
+        words.append("prompts in the model's chat template")
+    if judged.truncate:
+        words.append("long examples cut at the left of their prompt")
+    return ", ".join(words)
 
 
 def command_of_claim(
@@ -110,12 +110,14 @@ def command_of_claim(
     words = [*PYTHON, "claims", "--only", claim.name]
     words += ["--model", evidence.model, "--task", evidence.task]
     words += ["--study", *map(str, studies)] if studies else []
-    its: dict[str, Any] = {
-        "minutes": minutes, "rank": evidence.rank,
-        "batch-size": evidence.batch_size, "max-length": evidence.max_length,
+    options: dict[str, Any] = {
+        "minutes": minutes,
+        "rank": evidence.rank,
+        "batch-size": evidence.batch_size,
+        "max-length": evidence.max_length,
         "device": None if evidence.device == ClaimEvidence.device else evidence.device,
-    }  # fmt: skip
-    for option, value in its.items():
+    }
+    for option, value in options.items():
         if value is not None:
             words += [f"--{option}", str(value)]
     words += [f"--{name}" for name in ("truncate", "chat") if getattr(evidence, name)]

@@ -17,40 +17,40 @@ from olora_viz.studies.claims.claim import (
     Finding,
     judged,
     level_means,
+    ratio_of,
     together,
 )
-from olora_viz.studies.claims.evidence import ClaimEvidence, Landscape
+from olora_viz.studies.claims.evidence import Landscape
 from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
 
 
-def judge(found: Landscape) -> Finding:
-    """Compare largest eigenvalue and condition, paired by batch; the slope is told beside them."""
-    sharpness, sharp = _compared(found.sharpness)
-    condition, conditioned = _compared(found.condition)
-    slope = t_interval(np.log(found.slope[:, 1] / found.slope[:, 0]))
-    n = len(found.slope)
-    said = [
-        f"λ_max is {_times(sharp, sharpness)} LoRA's",
-        f"the condition of the tangent kernel {_times(conditioned, condition)}"
-        if condition != NOT_MEASURED
-        else "the condition of a tangent kernel is infinite",
-        f"the gradient norm {_times(slope)}",
-    ]
+def judge(curvature: Landscape) -> Finding:
+    """Compare largest eigenvalue and condition, paired by batch; the slope stands beside them."""
+    sharpness, sharp = _compared(curvature.sharpness)
+    condition, conditioned = _compared(curvature.condition)
+    slope = t_interval(np.log(curvature.slope[:, 1] / curvature.slope[:, 0]))
+    over = f"{len(curvature.slope)} batches"
+    of_kernel = (
+        "the condition of a tangent kernel is infinite"
+        if condition == NOT_MEASURED
+        else f"the condition of the tangent kernel {_times(conditioned, condition)}"
+    )
     return Finding(
         verdict=together([sharpness, condition]),
         words=(
-            f"At the start, {said[0]}, {said[1]} and {said[2]} (all 95% over {n} batches)."
+            f"At the start, λ_max is {_times(sharp, sharpness)} LoRA's, {of_kernel} and "
+            f"the gradient norm {_times(slope)} (all 95% over {over})."
             f"{level_means([sharpness, condition], WITHIN)}"
         ),
         numbers={"lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned, "gradient_log_ratio": slope},
-        seeds=n,
+        seeds=len(curvature.slope),
         bars=tuple(
-            Bar(label, *(math.exp(x) for x in (its.mean, its.low, its.high)))
-            for label, its in (("λ_max", sharp), ("condition", conditioned), ("gradient", slope))
-            if math.isfinite(its.mean)
+            Bar.of(label, ratio_of(log))
+            for label, log in (("λ_max", sharp), ("condition", conditioned), ("gradient", slope))
+            if math.isfinite(log.mean)
         ),
         unit="times LoRA's",
-        over=f"{n} batches",
+        over=over,
     )
 
 
@@ -61,14 +61,9 @@ def _compared(values: np.ndarray) -> tuple[str, Interval]:
     return judged(np.log(values[:, 1] / values[:, 0]), RATIO)
 
 
-def _times(its: Interval, said: str = "") -> str:
-    mean, low, high = (math.exp(x) for x in (its.mean, its.low, its.high))
-    return f"{mean:.3g} times ({low:.3g} to {high:.3g}{f'; {said}' if said else ''})"
-
-
-def measure(evidence: ClaimEvidence) -> Finding:
-    """Judge the claim at the start of a race."""
-    return judge(evidence.landscape)
+def _times(log: Interval, verdict: str = "") -> str:
+    mean, low, high = ratio_of(log)[:3]
+    return f"{mean:.3g} times ({low:.3g} to {high:.3g}{f'; {verdict}' if verdict else ''})"
 
 
 CLAIM = Claim(
@@ -81,5 +76,5 @@ CLAIM = Claim(
         "LoRA's, paired by batch: both smaller is better conditioned. Within a factor of "
         f"{LEVEL_WITHIN} they are level."
     ),
-    judge=measure,
+    judge=lambda evidence: judge(evidence.landscape),
 )

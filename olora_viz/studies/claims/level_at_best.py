@@ -24,7 +24,7 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.claims.evidence import ClaimEvidence, Sharpness
+from olora_viz.studies.claims.evidence import Sharpness
 from olora_viz.studies.plan import best
 from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval, slope_by_orders
 from olora_viz.studies.verdicts import Verdicts, values_of
@@ -37,37 +37,37 @@ OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is level with the reference."""
 
 
-def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
+def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
     """Judge that every method is level with the reference, and that the best rate falls."""
-    study = found.study
-    compared = [one for one in found.each if one.init != study.reference]
-    others = [one.verdict for one in compared]
-    points = by_method(found, sharpness)
-    x, y = np.array(list(points.values())).reshape(-1, 2).T
-    its = slope_by_orders(x, y)
-    falls = _falls(its)
-    cells, reference = len(study.cells()), label_of(study.reference)
+    study, reference = verdicts.study, label_of(verdicts.study.reference)
+    compared = [each for each in verdicts.each if each.init != study.reference]
+    words = [each.verdict for each in compared]
+    points = by_method(verdicts, sharpness)
+    exponent = slope_by_orders(*np.array(list(points.values())).reshape(-1, 2).T)
+    falls = _falls(exponent)
+    if math.isfinite(exponent.mean):
+        over = f"the orders of {len(points)} methods"
+        interval = ends(exponent, over, "+.2g") if math.isfinite(exponent.low) else "no interval"
+        level = f", {WITHIN} for ten times the λ_max" if is_flat(exponent, FLAT) else ""
+        power = f"{exponent.mean:+.2g} ({interval}; {falls}{level})"
+        trend = f"the best rate scales as λ_max at the start to the power {power}"
+    else:
+        trend = f"a trend of the best rate with λ_max is {falls}"
     names = ", ".join(label_of(init) for init in points)
-    over = f"the orders of {len(points)} methods"
-    interval = ends(its, over, "+.2g") if math.isfinite(its.low) else "no interval"
-    level = f", {WITHIN} for ten times the λ_max" if is_flat(its, FLAT) else ""
-    trend = (
-        f"the best rate scales as λ_max at the start to the power {its.mean:+.2g} ({interval}; {falls}{level})"
-        if math.isfinite(its.mean)
-        else f"a trend of the best rate with λ_max is {falls}"
-    )
     few = "; fewer than five decide nothing" if len(points) < 5 else ""
     return Finding(
-        verdict=together([*(OF_LEVEL[one] for one in others), falls]),
+        verdict=together([*(OF_LEVEL[word] for word in words), falls]),
         words=(
             f"Each at its best rate and against {reference}, the methods are "
-            f"{counted(others, 'comparison')} ({basis_of(found)}). Over {len(points)} methods "
+            f"{counted(words, 'comparison')} ({basis_of(verdicts)}). Over {len(points)} methods "
             f"with a best rate inside the rates tried ({names}{few}), {trend}."
-            f"{level_within(study, others, [one.margin for one in compared])}"
+            f"{level_within(study, words, [each.margin for each in compared])}"
         ),
         numbers={
-            "cells": cells, "methods": len(points),
-            **{word: others.count(word) for word in OF_LEVEL}, "exponent_of_lambda_max": its,
+            "cells": len(study.cells()),
+            "methods": len(points),
+            **{word: words.count(word) for word in OF_LEVEL},
+            "exponent_of_lambda_max": exponent,
             **{f"lambda_max_{init}": math.exp(x) for init, (x, _) in points.items()},
             **{f"best_rate_{init}": math.exp(y) for init, (_, y) in points.items()},
         },
@@ -79,44 +79,37 @@ def judge(found: Verdicts, sharpness: Sharpness) -> Finding:
             for what, value in zip(("λ_max", "best rate"), point, strict=True)
         ),
         unit=f"powers of ten from {reference}'s",
-        over=next((over_of([one.difference.gap]) for one in compared if one.seeds), ""),
-    )  # fmt: skip
+        over=next((over_of([each.difference.gap]) for each in compared if each.seeds), ""),
+    )
 
 
-def by_method(found: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float, float]]:
+def by_method(verdicts: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float, float]]:
     """Return the log of each method's λ_max and best rate against the reference's.
 
     Both are means over the cells in which the best rates of the two lie inside the rates tried, and zero for the
     reference. The cells of a study share their methods, so they are not counted as observations of their own.
     """
-    study, valid = found.study, values_of(found.rows, "valid_loss")
+    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     points = {}
     for init in study.inits:
-        each = []
+        logs = []
         for cell in study.cells():
-            chosen = [best(study, cell, one, valid) for one in (init, study.reference)]
-            rates = [one.lr for one in chosen if one is not None and one.is_inside]
-            if len(rates) < 2:
-                continue
-            its, theirs = (sharpness[cell][one] for one in (init, study.reference))
-            if min(*its, *theirs) > 0:
-                each.append((np.log(its / theirs).mean(), math.log(rates[0] / rates[1])))
-        if each:
-            x, y = np.mean(each, axis=0)
+            pair = init, study.reference
+            rates = [chosen.lr for each in pair if (chosen := best(study, cell, each, valid)) and chosen.is_inside]
+            ours, theirs = (sharpness[cell][each] for each in pair)
+            if len(rates) == 2 and min(*ours, *theirs) > 0:
+                logs.append((np.log(ours / theirs).mean(), math.log(rates[0] / rates[1])))
+        if logs:
+            x, y = np.mean(logs, axis=0)
             points[init] = float(x), float(y)
     return points
 
 
-def _falls(its: Interval) -> str:
+def _falls(exponent: Interval) -> str:
     """Judge that an exponent is negative: one that is level with zero fails as well."""
-    if is_flat(its, FLAT) or its.low > 0:
+    if is_flat(exponent, FLAT) or exponent.low > 0:
         return FAILS
-    return HOLDS if its.high < 0 else UNDECIDED
-
-
-def measure(evidence: ClaimEvidence, found: Verdicts) -> Finding:
-    """Judge the claim on a study and the curvature at the start of its methods."""
-    return judge(found, evidence.sharpness)
+    return HOLDS if exponent.high < 0 else UNDECIDED
 
 
 CLAIM = Claim(
@@ -131,5 +124,5 @@ CLAIM = Claim(
         f"interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in the rate per factor of ten, "
         "it is zero."
     ),
-    judge=OnStudy(measure, inits=()),
+    judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), inits=()),
 )

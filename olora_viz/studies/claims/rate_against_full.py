@@ -11,25 +11,26 @@ from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
-    NOT_MEASURED,
     WITHOUT_REGRET,
+    AgainstFull,
     Bar,
     Claim,
     Finding,
+    best_by_seed,
     counted,
     ends,
+    few_seeds,
     has_run,
-    lowest,
-    not_measured,
     on_study,
     over_cells,
     over_of,
+    ratio_of,
     together,
     where,
 )
-from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
+from olora_viz.studies.claims.evidence import FULL, REFERENCE
 from olora_viz.studies.plan import grid_of, values_at
-from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
+from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
 
@@ -40,81 +41,56 @@ ABOUT = math.log(2)
 """A ratio within a factor of two of it counts as about the same."""
 
 
-def judge(found: Verdicts) -> Finding:
-    """Judge LoRA in every cell; OLoRA's ratio is told beside it."""
-    study = found.study
-    if study.first_seeds < LEAST_SEEDS:
-        return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
-    parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
-    known: dict[str, list[np.ndarray]] = {REFERENCE: [], OURS: []}
-    outside: dict[str, None] = {}
-    bars = []
-    for cell in study.cells():
-        rates = {init: best_rates(found, init, cell) for init in (*parts, FULL)}
-        outside |= dict.fromkeys(i for i, its in rates.items() if its is not None and not len(its))
-        for init, said in parts.items():
-            its, full = rates[init], rates[FULL]
-            if its is None or full is None:
-                said.append(NOT_MEASURED)
-            elif not len(its) or not len(full):
-                said.append(UNDECIDED)
-            else:
-                known[init].append(its - full)
-                interval = t_interval(its - full)
-                said.append(_about_ten(interval))
-                label = f"{label_of(init)} {where(study, cell)}".strip()
-                bars.append(Bar(label, *_factor(interval)[:3]))
+def judge(verdicts: Verdicts) -> Finding:
+    """Judge LoRA in every cell; OLoRA's ratio stands beside it."""
+    study = verdicts.study
+    if few := few_seeds(study):
+        return few
+    against_full = AgainstFull.of(
+        study.cells(),
+        lambda init, cell: best_logs(verdicts, init, cell),
+        lambda difference, _: _about_ten(t_interval(difference)),
+    )
+    by_cell = {init: list(cells.values()) for init, cells in against_full.differences.items() if cells}
+    overall = {init: ratio_of(over_cells(differences)) for init, differences in by_cell.items()}
     low, high = TIMES / math.exp(ABOUT), TIMES * math.exp(ABOUT)
-    overall = {init: _factor(over_cells(its)) for init, its in known.items() if its}
-    ratios = [
-        f"{label_of(init)}'s best rate is {its.mean:.3g} times full fine-tuning's "
-        f"({ends(its, over_of(known[init]), '.3g')}); that it is about {TIMES:g} times as high, "
-        f"from {low:g} to {high:g} times: {counted(parts[init])}."
-        for init, its in overall.items()
+    sentences = [
+        f"{label_of(init)}'s best rate is {ratio.mean:.3g} times full fine-tuning's "
+        f"({ends(ratio, over_of(by_cell[init]), '.3g')}); that it is about {TIMES:g} times as high, "
+        f"from {low:g} to {high:g} times: {counted(against_full.parts[init])}."
+        for init, ratio in overall.items()
     ]
-    if outside:
-        names = " and of ".join(map(label_of, outside))
-        ratios.append(f"A best rate of {names} lies at the edge of the rates tried.")
     return Finding(
-        verdict=together(parts[REFERENCE]),
-        words=" ".join(ratios) or "no cell of the study has run at all its rates",
-        numbers={f"times_{init}": its for init, its in overall.items()},
+        verdict=together(against_full.parts[REFERENCE]),
+        words=" ".join([*sentences, *against_full.edges]) or "no cell of the study has run at all its rates",
+        numbers={f"times_{init}": ratio for init, ratio in overall.items()},
         seeds=study.first_seeds,
-        bars=tuple(bars),
+        bars=tuple(
+            Bar.of(f"{label_of(init)} {where(study, cell)}", ratio_of(t_interval(cells[cell])))
+            for cell in study.cells()
+            for init, cells in against_full.differences.items()
+            if cell in cells
+        ),
         unit="best rate as a multiple of full fine-tuning's",
         over=f"{study.first_seeds} seeds",
     )
 
 
-def best_rates(found: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " seeds"] | None:
-    """Return the logarithm of the rate with each seed's lowest validation loss.
-
-    It is that of the parabola through the lowest loss of the grid and its neighbours. Empty if the rate with the
-    lowest mean loss is the lowest or highest of the grid, or each has a diverged run; None if runs are missing.
-    """
-    study, valid = found.study, values_of(found.rows, "valid_loss")
-    if not has_run(found, cell, init):
+def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " seeds"] | None:
+    """Return the logarithm of each seed's best rate, see `best_by_seed`; None if runs are missing."""
+    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
+    if not has_run(verdicts, cell, init):
         return None
     grid = grid_of(study, cell, valid)
-    losses = values_at(study, cell, init, grid, valid, study.first_seeds)
-    losses = np.where(np.isfinite(losses), losses, np.inf)
-    if not 0 < losses.mean(1).argmin() < len(grid) - 1:
-        return np.empty(0)
-    return np.array([lowest(np.log(grid), one) for one in losses.T])
+    return best_by_seed(grid, values_at(study, cell, init, grid, valid, study.first_seeds))
 
 
-def _about_ten(its: Interval) -> str:
+def _about_ten(log: Interval) -> str:
     """Judge the logarithm of a ratio: whether its interval lies inside the bounds, or outside."""
     low, high = math.log(TIMES) - ABOUT, math.log(TIMES) + ABOUT
-    if low < its.low and its.high < high:
+    if low < log.low and log.high < high:
         return HOLDS
-    return FAILS if its.high < low or its.low > high else UNDECIDED
-
-
-def _factor(its: Interval) -> Interval:
-    """Return the interval of a ratio from that of its logarithm."""
-    mean, low, high = np.exp(its[:3]).tolist()
-    return Interval(mean, low, high, its.p_value)
+    return FAILS if log.high < low or log.low > high else UNDECIDED
 
 
 CLAIM = Claim(

@@ -10,18 +10,18 @@ from olora_viz.studies.claims.claim import (
     FAILS,
     FLAT,
     NOT_MEASURED,
-    UNKNOWN,
     WITHIN,
     WITHOUT_REGRET,
     Bar,
     Claim,
     Finding,
+    best_by_seed,
     counted,
     ends,
+    few_seeds,
     flat,
     is_flat,
     judged,
-    lowest,
     not_measured,
     on_study,
     over_cells,
@@ -31,7 +31,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.plan import grid_of
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL, LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
 
@@ -42,51 +42,52 @@ MARGIN = f"{WITHIN} for four times the length"
 """`FLAT` in words."""
 
 
-def judge(found: Verdicts) -> Finding:
+def judge(verdicts: Verdicts) -> Finding:
     """Judge both methods in every cell: LoRA's exponent is negative, and OLoRA's is zero."""
-    study = found.study
+    study = verdicts.study
     if study.schedule != "constant" or study.warmup:
         return not_measured(
             f"the study's rates follow the schedule {study.schedule!r} with a warm-up of "
             f"{study.warmup} steps, so that its runs do not pass through shorter ones: give one "
             "with constant rates"
         )
-    if study.first_seeds < LEAST_SEEDS:
-        return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
+    if few := few_seeds(study):
+        return few
     parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
-    level = False
-    known: dict[str, list[np.ndarray]] = {REFERENCE: [], OURS: []}
-    bars = []
+    by_cell: dict[str, list[np.ndarray]] = {REFERENCE: [], OURS: []}
+    level, bars = False, []
     for cell in study.cells():
-        for init, said in parts.items():
-            lengths, rates = best_rates(found, init, cell)
+        for init, of_init in parts.items():
+            lengths, rates = best_by_length(verdicts, init, cell)
             if len(lengths) < LEAST_LENGTHS or lengths[-1] < 2 * lengths[0]:
-                said.append(NOT_MEASURED)
+                of_init.append(NOT_MEASURED)
                 continue
-            its = exponents(lengths, rates)
-            verdict, interval = (_falls if init == REFERENCE else _stays)(its)
-            known[init].append(its)
-            said.append(verdict)
+            by_seed = exponents(lengths, rates)
+            verdict, interval = (_falls if init == REFERENCE else _stays)(by_seed)
+            by_cell[init].append(by_seed)
+            of_init.append(verdict)
             level |= init == REFERENCE and is_flat(interval)
-            label = f"{label_of(init)} {where(study, cell)}".strip()
-            bars.append(Bar(label, interval.mean, interval.low, interval.high))
-    if not any(known.values()):
+            bars.append(Bar.of(f"{label_of(init)} {where(study, cell)}", interval))
+    if not any(by_cell.values()):
         return not_measured(
             f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} "
             "lengths of a run: finish the study, or give one with more rates and a smaller "
             "eval_every"
         )
-    overall = {init: over_cells(its) if its else UNKNOWN for init, its in known.items()}
+    overall = {init: over_cells(of_cells) for init, of_cells in by_cell.items() if of_cells}
+    claimed = {REFERENCE: f"falls{f' and is not level {MARGIN}' * level}", OURS: f"stays {MARGIN}"}
+    sentences = [
+        f"{label_of(init)}'s best rate scales as the length of the run to the power "
+        f"{overall[init].mean:+.2g} ({ends(overall[init], over_of(by_cell[init]), '+.2g')}); "
+        f"that it {words}: {counted(parts[init])}."
+        if init in overall
+        else f"{label_of(init)}'s best rate lies at the edge of the rates tried."
+        for init, words in claimed.items()
+    ]
     return Finding(
-        verdict=together([one for said in parts.values() for one in said]),
-        words=" ".join(
-            _said(init, overall[init], over_of(known[init]), claimed, parts[init])
-            for init, claimed in (
-                (REFERENCE, f"falls{f' and is not level {MARGIN}' * level}"),
-                (OURS, f"stays {MARGIN}"),
-            )
-        ),
-        numbers={f"exponent_{init}": its for init, its in overall.items() if its != UNKNOWN},
+        verdict=together([*parts[REFERENCE], *parts[OURS]]),
+        words=" ".join(sentences),
+        numbers={f"exponent_{init}": exponent for init, exponent in overall.items()},
         seeds=study.first_seeds,
         bars=tuple(bars),
         unit="exponent of the length of the run in the best rate",
@@ -94,29 +95,27 @@ def judge(found: Verdicts) -> Finding:
     )
 
 
-def best_rates(
-    found: Verdicts, init: str, cell: Cell
+def best_by_length(
+    verdicts: Verdicts, init: str, cell: Cell
 ) -> tuple[Float[np.ndarray, " lengths"], Float[np.ndarray, "lengths seeds"]]:
     """Return the lengths of a method's runs, and the logarithm of each seed's best rate at them.
 
     A run at a constant rate passes through all shorter ones, which end at its evaluations. Lengths at which the rate
     with the lowest mean loss is the lowest or highest of the grid are left out.
     """
-    study = found.study
-    grid = grid_of(study, cell, values_of(found.rows, "valid_loss"))
+    study = verdicts.study
+    grid = grid_of(study, cell, values_of(verdicts.rows, "valid_loss"))
     rows = [
-        found.rows.get(trial, {"evaluated": (), "valid_losses": ()})
+        verdicts.rows.get(trial, {"evaluated": (), "valid_losses": ()})
         for trial in study.trials(cell, init, grid, study.first_seeds)
     ]
     curves = [dict(zip(row["evaluated"], row["valid_losses"], strict=True)) for row in rows]
-    lengths, logs = [], []
-    for length in sorted({at for curve in curves for at in curve}):
+    by_length = {}
+    for length in sorted({length for curve in curves for length in curve}):
         losses = np.array([curve.get(length, np.nan) for curve in curves], float)
-        losses = np.where(np.isfinite(losses), losses, np.inf).reshape(len(grid), -1)
-        if 0 < losses.mean(1).argmin() < len(grid) - 1:
-            lengths.append(length)
-            logs.append([lowest(np.log(grid), one) for one in losses.T])
-    return np.array(lengths, float), np.array(logs, float).reshape(len(lengths), study.first_seeds)
+        if len(logs := best_by_seed(grid, losses.reshape(len(grid), -1))):
+            by_length[length] = logs
+    return np.array(list(by_length), float), np.array(list(by_length.values())).reshape(-1, study.first_seeds)
 
 
 def exponents(
@@ -126,23 +125,14 @@ def exponents(
     return np.polyfit(np.log(lengths), logs, 1)[0]
 
 
-def _falls(its: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    verdict, interval = judged(its, FLAT)
+def _falls(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
+    verdict, interval = judged(by_seed, FLAT)
     return FAILS if verdict == LEVEL else verdict, interval
 
 
-def _stays(its: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    interval = t_interval(its)
+def _stays(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
+    interval = t_interval(by_seed)
     return flat(interval), interval
-
-
-def _said(init: str, its: Interval, over: str, claimed: str, parts: list[str]) -> str:
-    if its == UNKNOWN:
-        return f"{label_of(init)}'s best rate lies at the edge of the rates tried."
-    return (
-        f"{label_of(init)}'s best rate scales as the length of the run to the power "
-        f"{its.mean:+.2g} ({ends(its, over, '+.2g')}); that it {claimed}: {counted(parts)}."
-    )
 
 
 CLAIM = Claim(

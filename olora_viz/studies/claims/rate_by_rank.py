@@ -14,6 +14,7 @@ from olora_viz.studies.claims.claim import (
     Claim,
     Finding,
     ends,
+    few_seeds,
     flat,
     is_flat,
     not_measured,
@@ -22,18 +23,18 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.plan import grid_of, values_at
-from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 
-def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
+def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
     """Return for each seed the exponent e of the best rate ∝ rank^e, fitted over the cells.
 
     The best rate of a seed has its lowest validation loss among the rates that all seeds have run; without one in some
     cell there is no exponent.
     """
-    valid, study = values_of(found.rows, "valid_loss"), found.study
+    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     logs = []
     for cell in cells:
         grid = grid_of(study, cell, valid)
@@ -42,43 +43,39 @@ def exponents(found: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray
         if not whole.any():
             return np.empty(0)
         logs.append(np.log(np.array(grid)[whole])[losses[whole].argmin(0)])
-    ranks = np.log([cell.r for cell in cells])
-    return np.polyfit(ranks, np.array(logs), 1)[0]
+    return np.polyfit(np.log([cell.r for cell in cells]), np.array(logs), 1)[0]
 
 
-def judge(found: Verdicts) -> Finding:
-    """Judge for both methods, on the first model and task that has several ranks."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in found.study.cells():
-        groups.setdefault((cell.model, cell.task), []).append(cell)
-    cells = next((group for group in groups.values() if len(group) > 1), None)
-    if cells is None:
+def judge(verdicts: Verdicts) -> Finding:
+    """Judge for both methods, on the first model and task."""
+    study = verdicts.study
+    cells = study.cells()[: len(study.ranks)]
+    if len(cells) < 2:
         return not_measured("the study has one rank: give it several")
-    if found.study.first_seeds < LEAST_SEEDS:
-        return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds")
-    if found.study.alpha is None:
+    if few := few_seeds(study):
+        return few
+    if study.alpha is None:
         return not_measured(
             "in the study every rank has a scaling of 1, and the claim is about one alpha, with a "
             "scaling of alpha / r: give it --alpha"
         )
-    fitted = {init: exponents(found, init, cells) for init in (REFERENCE, OURS)}
-    if not all(map(len, fitted.values())):
+    by_init = {init: exponents(verdicts, init, cells) for init in (REFERENCE, OURS)}
+    if not all(map(len, by_init.values())):
         return not_measured("at one of the study's ranks no rate was finished with every seed")
-    intervals = {init: t_interval(each) for init, each in fitted.items()}
-    parts = {init: flat(its) for init, its in intervals.items()}
-    over = f"{found.study.first_seeds} seeds"
-    said = [
-        f"{label_of(init)}'s best rate scales as the rank to the power {its.mean:+.2g} "
-        f"({ends(its, over, '+.2g')}; {parts[init]}"
-        f"{f', {WITHIN} for four times the rank' if is_flat(its) else ''})"
-        for init, its in intervals.items()
+    intervals = {init: t_interval(of_seeds) for init, of_seeds in by_init.items()}
+    over = f"{study.first_seeds} seeds"
+    sentences = [
+        f"{label_of(init)}'s best rate scales as the rank to the power {exponent.mean:+.2g} "
+        f"({ends(exponent, over, '+.2g')}; {flat(exponent)}"
+        f"{f', {WITHIN} for four times the rank' if is_flat(exponent) else ''})"
+        for init, exponent in intervals.items()
     ]
     return Finding(
-        verdict=together(list(parts.values())),
-        words=f"{said[0]}; {said[1]}. Ranks {', '.join(str(cell.r) for cell in cells)}.",
-        numbers={f"exponent_{init}": its for init, its in intervals.items()},
-        seeds=found.study.first_seeds,
-        bars=tuple(Bar(label_of(init), its.mean, its.low, its.high) for init, its in intervals.items()),
+        verdict=together([flat(exponent) for exponent in intervals.values()]),
+        words=f"{'; '.join(sentences)}. Ranks {', '.join(str(cell.r) for cell in cells)}.",
+        numbers={f"exponent_{init}": exponent for init, exponent in intervals.items()},
+        seeds=study.first_seeds,
+        bars=tuple(Bar.of(label_of(init), exponent) for init, exponent in intervals.items()),
         unit="exponent of the rank in the best rate",
         over=over,
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from olora_viz.machine.text import compact
+from olora_viz.races.run import read_config, read_steps, read_summary
+from olora_viz.races.step import Step
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -15,16 +19,15 @@ from olora_viz.studies.claims.claim import (
     OLORA,
     Bar,
     Claim,
-    Curve,
     Finding,
     OnStudy,
+    base_loss,
+    best_rates,
     counted,
-    curves,
     ends,
     judged,
     level_within,
     ours,
-    reference,
     together,
     where,
 )
@@ -37,27 +40,31 @@ TOLERANCE = 0.1
 """B counts as orthonormal while ‖BᵀB − I‖ / √r is below it."""
 
 
-def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Finding:
+class LossCurve(NamedTuple):
+    """Losses of one run at its evaluations, from those of which training has begun to repeat."""
+
+    training: Float[np.ndarray, " n"]
+    """The mean over the steps around the evaluation, as many before it as after it, nats."""
+    validation: Float[np.ndarray, " n"]
+
+
+def judge(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], drift: Drift) -> Finding:
     """Judge the gap in every cell at equal training loss, and whether B stays orthonormal."""
-    study, said, margins, kept, bars = found.study, [], [], {}, []
-    for one in ours(found):
-        gaps = gaps_of(found, by_trial, one)
-        if len(gaps) < LEAST_SEEDS:
-            said.append(NOT_MEASURED)
-            margins.append(math.nan)
-            continue
-        base = next(row["base_valid_loss"] for its, row in found.rows.items() if its.cell == one.cell)
-        level, _, theirs = gaps.mean(0)
-        margins.append(study.margin * (base - level - theirs))
-        verdict, interval = judged(gaps[:, 1] - gaps[:, 2], margins[-1])
-        said.append(verdict)
-        kept[one.cell] = gaps, interval
-        label = f"gap {where(study, one.cell)}".strip()
-        bars.append(Bar(label, interval.mean, interval.low, interval.high))
-    stays, its = stays_orthonormal(drift)
-    orthonormal = _said(drift, stays)
-    numbers: dict[str, float | Interval] = {"orthonormality_error": its}
-    if not kept:
+    study, parts, margins, measured = verdicts.study, [], [], {}
+    for cell in ours(verdicts):
+        gaps = gaps_of(verdicts, curves, cell)
+        part, margin = NOT_MEASURED, math.nan
+        if len(gaps) >= LEAST_SEEDS:
+            level, _, theirs = gaps.mean(0)
+            margin = study.margin * (base_loss(verdicts, cell.cell) - level - theirs)
+            part, interval = judged(gaps[:, 1] - gaps[:, 2], margin)
+            measured[cell.cell] = gaps, interval
+        parts.append(part)
+        margins.append(margin)
+    stays, error = stays_orthonormal(drift)
+    orthonormal = _orthonormal_words(drift, stays)
+    numbers: dict[str, float | Interval] = {"orthonormality_error": error}
+    if not measured:
         return Finding(
             NOT_MEASURED,
             "The training losses of the study's runs are those of examples that they had not been "
@@ -66,44 +73,43 @@ def judge(found: Verdicts, by_trial: Mapping[Trial, Curve], drift: Drift) -> Fin
             f"{orthonormal}",
             numbers,
         )
-    cell, (gaps, interval) = next(iter(kept.items()))
+    cell, (gaps, interval) = next(iter(measured.items()))
     level, mine, theirs = gaps.mean(0)
+    over, place = f"{len(gaps)} seeds", where(study, cell)
     return Finding(
-        verdict=together([*said, stays]),
+        verdict=together([*parts, stays]),
         words=(
             f"At equal training loss ({level:.3g} nats, the lowest that both reach) the validation "
             f"loss exceeds it by {mine:.3g} with OLoRA and {theirs:.3g} with LoRA, a difference of "
-            f"{interval.mean:+.3g} ({ends(interval, f'{len(gaps)} seeds')}{_in(found, cell)}). "
-            f"That the gap is smaller: {counted(said)}.{level_within(study, said, margins)} "
+            f"{interval.mean:+.3g} ({ends(interval, over)}{f', {place}' if place else ''}). "
+            f"That the gap is smaller: {counted(parts)}.{level_within(study, parts, margins)} "
             f"{orthonormal}"
         ),
         numbers=numbers | {"gap_difference": interval, "training_loss": level},
         seeds=study.seeds,
-        bars=tuple(bars),
+        bars=tuple(Bar.of(f"gap {where(study, cell)}", interval) for cell, (_, interval) in measured.items()),
         unit="validation minus training loss, OLoRA's minus LoRA's, nats",
-        over=f"{len(gaps)} seeds",
+        over=over,
     )
 
 
-def gaps_of(found: Verdicts, by_trial: Mapping[Trial, Curve], one: Verdict) -> np.ndarray:
+def gaps_of(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], ours: Verdict) -> np.ndarray:
     """Return training loss and both methods' gaps (seeds, 3), each method at its best rate.
 
     The training loss of a seed is the lowest that both of its runs reach. Seeds whose runs do not both have it between
     two evaluations are left out.
     """
-    rates = one.best_lr, reference(found, one).best_lr
     rows = []
-    for seed in range(found.study.seeds) if None not in rates else ():
-        runs = _pair(one.cell, one.init, found.study.reference, rates, seed)
-        pair = [by_trial[its] for its in runs if its in by_trial]
-        if len(pair) == 2 and all(np.isfinite(its.training).any() for its in pair):
-            level = max(float(np.nanmin(its.training)) for its in pair)
-            rows.append([level, *(validation_at(level, its) - level for its in pair)])
-    made = np.array(rows, float).reshape(-1, 3)
-    return made[np.isfinite(made).all(1)]
+    for pair in _pairs(verdicts, ours):
+        known = [curves[trial] for trial in pair if trial in curves]
+        if len(known) == 2 and all(np.isfinite(curve.training).any() for curve in known):
+            level = max(float(np.nanmin(curve.training)) for curve in known)
+            rows.append([level, *(validation_at(level, curve) - level for curve in known)])
+    gaps = np.array(rows, float).reshape(-1, 3)
+    return gaps[np.isfinite(gaps).all(1)]
 
 
-def validation_at(level: float, curve: Curve) -> float:
+def validation_at(level: float, curve: LossCurve) -> float:
     """Return the validation loss where the training loss first falls to a level.
 
     It is linear in the training loss between two evaluations; NaN if it starts below the level.
@@ -120,20 +126,26 @@ def validation_at(level: float, curve: Curve) -> float:
 
 def stays_orthonormal(drift: Drift) -> tuple[str, Interval]:
     """Judge that B is orthonormal within `TOLERANCE` after all steps of a race."""
-    its = t_interval(drift.errors[-1])
-    if its.high < TOLERANCE:
-        return HOLDS, its
-    return FAILS if its.low > TOLERANCE else UNDECIDED, its
+    error = t_interval(drift.errors[-1])
+    if error.high < TOLERANCE:
+        return HOLDS, error
+    return FAILS if error.low > TOLERANCE else UNDECIDED, error
 
 
-def _pair(cell: Cell, mine: str, theirs: str, rates: tuple[float | None, ...], seed: int) -> list[Trial]:
-    both = zip((mine, theirs), rates, strict=True)
-    return [Trial(cell, init, lr, seed) for init, lr in both if lr is not None]
+def _pairs(verdicts: Verdicts, ours: Verdict) -> list[tuple[Trial, Trial]]:
+    """Return the trials of OLoRA and the reference by seed, each at its best rate; none if one has no such rate."""
+    study, (our_lr, their_lr) = verdicts.study, best_rates(verdicts, ours)
+    if our_lr is None or their_lr is None:
+        return []
+    return [
+        (Trial(ours.cell, ours.init, our_lr, seed), Trial(ours.cell, study.reference, their_lr, seed))
+        for seed in range(study.seeds)
+    ]
 
 
-def _said(drift: Drift, stays: str) -> str:
-    start, *later = (f"{its:.2g}" if its > 1e-5 else "0" for its in drift.errors.mean(1))
-    after = [f"{its} after {n}" for n, its in zip(drift.steps[1:], later, strict=True)]
+def _orthonormal_words(drift: Drift, stays: str) -> str:
+    start, *later = (f"{error:.2g}" if error > 1e-5 else "0" for error in drift.errors.mean(1))
+    after = [f"{error} after {n}" for n, error in zip(drift.steps[1:], later, strict=True)]
     return (
         f"In a race at a rate of {compact(DRIFT_LR)}, ‖BᵀB − I‖/√r goes from {start} to "
         f"{', '.join(after)} steps. That it stays below {TOLERANCE:g}: {stays} (0 is orthonormal, "
@@ -141,22 +153,58 @@ def _said(drift: Drift, stays: str) -> str:
     )
 
 
-def _in(found: Verdicts, cell: Cell) -> str:
-    return f", {its}" if (its := where(found.study, cell)) else ""
+def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCurve]:
+    """Return the curves of some runs of a study, one run folder after the other.
+
+    A step whose batch is new to the run has the loss of examples that it has not been trained on, so a window begins
+    after the first pass over the training examples.
+
+    Raises:
+        ValueError: a run folder is damaged or was removed.
+        OSError: likewise.
+    """
+    by_run: dict[str, set[Trial]] = {}
+    for trial in trials:
+        if trial in verdicts.rows:
+            by_run.setdefault(verdicts.rows[trial]["run"], set()).add(trial)
+    curves = {}
+    for run, wanted in by_run.items():
+        assert verdicts.folder is not None
+        folder = verdicts.folder / "runs" / run
+        config, summary = read_config(folder), read_summary(folder)
+        if summary is None:
+            raise ValueError(f"{str(folder)!r} has no summary of its race")
+        losses = losses_around(read_steps(folder), math.ceil(summary["examples"]["train"] / config.batch_size))
+        for k, lane in enumerate(config.lanes):
+            trial = Trial(Cell(config.model, config.task, lane.r), lane.init, lane.lr, lane.seed)
+            if trial in wanted:
+                curves[trial] = LossCurve(*losses[:, :, k])
+    return curves
 
 
-def measure(evidence: ClaimEvidence, found: Verdicts) -> Finding:
+def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes"]:
+    """Return training and validation losses of every lane at the evaluations.
+
+    The training loss of step t is that of the parameters after t − 1 steps, so the steps around an evaluation after
+    step e are those from e + 1 − h to e + 1 + h, where h is half the number of steps between evaluations. Evaluations
+    without all of them are left out.
+
+    Args:
+        first: the steps of the first pass over the training examples, which are not read.
+    """
+    at = [step.step for step in steps if step.eval_loss is not None]
+    half = max(1, (at[1] - at[0]) // 2) if len(at) > 1 else 1
+    whole = [e for e in at if e + 1 - half > first and e + 1 + half <= len(steps)]
+    losses = np.array([step.loss for step in steps])
+    training = [losses[e - half : e + half + 1].mean(0) for e in whole]
+    validation = [steps[e - 1].eval_loss for e in whole]
+    return np.array([training, validation], float).reshape(2, len(whole), losses.shape[1])
+
+
+def measure(evidence: ClaimEvidence, verdicts: Verdicts) -> Finding:
     """Judge the claim on the runs at best rates, and on a short race."""
-    wanted = [
-        trial
-        for one in ours(found)
-        for seed in range(found.study.seeds)
-        for trial in _pair(
-            one.cell, one.init, found.study.reference, (one.best_lr, reference(found, one).best_lr), seed
-        )
-    ]
-    known = curves(found, wanted) if found.folder else {}
-    return judge(found, known, evidence.drift)
+    trials = [trial for cell in ours(verdicts) for pair in _pairs(verdicts, cell) for trial in pair]
+    return judge(verdicts, curves_of(verdicts, trials) if verdicts.folder else {}, evidence.drift)
 
 
 CLAIM = Claim(

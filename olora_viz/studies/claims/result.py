@@ -24,13 +24,13 @@ from olora_viz.studies.sentences import in_cells
 from olora_viz.studies.verdicts import Verdicts
 
 
-def judge(found: Verdicts) -> Finding:
+def judge(verdicts: Verdicts) -> Finding:
     """Judge the test losses at one shared rate and at best rates, over all cells."""
-    each = ours(found)
-    if not any(one.seeds for one in each):
+    cells = ours(verdicts)
+    if not any(cell.seeds for cell in cells):
         return not_measured("no seed of the study was finished by both")
-    shared, best = [one.verdict_shared_rate for one in each], [one.verdict for one in each]
-    paired = [one.difference.gap for one in each if one.seeds > 1]
+    shared, best = [cell.verdict_shared_rate for cell in cells], [cell.verdict for cell in cells]
+    paired = [cell.difference.gap for cell in cells if cell.seeds > 1]
     mean = over_cells(paired) if paired else None
     difference = (
         f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates "
@@ -38,28 +38,28 @@ def judge(found: Verdicts) -> Finding:
         if mean
         else ""
     )
-    who, basis = (label_of(OURS), label_of(REFERENCE)), basis_of(found)
+    who, basis = (label_of(OURS), label_of(REFERENCE)), basis_of(verdicts)
     return Finding(
-        verdict=together([OF_VERDICT[one] for one in (*shared, *best)]),
+        verdict=together([OF_VERDICT[word] for word in (*shared, *best)]),
         words=(
             f"{in_cells(*who, shared, basis, where='At one shared rate,')} "
             f"{in_cells(*who, best, basis, where='Each at its best rate,')}{difference}"
-            f"{level_within(found.study, [*shared, *best], 2 * [one.margin for one in each])}"
+            f"{level_within(verdicts.study, [*shared, *best], 2 * [cell.margin for cell in cells])}"
         ),
         numbers={
-            "cells": len(each),
+            "cells": len(cells),
             **{f"{word}_at_one_rate": shared.count(word) for word in OF_VERDICT},
             **{f"{word}_at_best_rates": best.count(word) for word in OF_VERDICT},
             **({"difference": mean} if mean else {}),
         },
-        seeds=found.study.seeds,
+        seeds=verdicts.study.seeds,
         bars=tuple(
-            Bar(f"{word}, {at}", words.count(word))
-            for at, words in (("one rate", shared), ("best rates", best))
+            Bar(f"{word}, {where}", words.count(word))
+            for where, words in (("one rate", shared), ("best rates", best))
             for word in OF_VERDICT
             if word in words
         ),
-        unit=f"of {len(each)} cells",
+        unit=f"of {len(cells)} cells",
         over=over_of(paired[:1]) if paired else "",
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
 from olora_viz.studies.claims.claim import (
     OLORA,
-    UNKNOWN,
     Bar,
     Claim,
     Finding,
@@ -22,55 +24,44 @@ from olora_viz.studies.statistics import Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 
-def judge(found: Verdicts) -> Finding:
+def judge(verdicts: Verdicts) -> Finding:
     """Compare the gain at the lowest rank with that at the highest, for each model and task."""
-    pairs = _pairs(ours(found))
+    pairs = list(_pairs(ours(verdicts)))
     if not pairs:
         return not_measured("the study has one rank, or too few finished seeds: give it several")
-    said, margins, first, over = [], [], UNKNOWN, ""
-    for low, high in pairs:
-        # A gain is a negative difference, so this is negative where the lower rank gains more.
-        more = low.difference.gap - high.difference.gap
-        margins.append(max(low.margin, high.margin))
-        verdict, interval = judged(more, margins[-1])
-        first, over = (first, over) if said else (_negative(interval), over_of([more]))
-        said.append(verdict)
+    # A gain is a negative difference, so these are negative where the lower rank gains more.
+    gaps = [low.difference.gap - high.difference.gap for low, high in pairs]
+    margins = [max(low.margin, high.margin) for low, high in pairs]
+    parts, intervals = zip(*map(judged, gaps, margins), strict=True)
+    mean, low_end, high_end = (-number for number in intervals[0][:3])
+    more = Interval(mean, high_end, low_end, intervals[0].p_value)
     low, high = pairs[0]
-    gains = [interval_of(-one.difference.gap) for one in (low, high)]
+    gains = [interval_of(-cell.difference.gap) for cell in (low, high)]
+    over = over_of(gaps[:1])
     return Finding(
-        verdict=together(said),
+        verdict=together(parts),
         words=(
             f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
             f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a "
-            f"difference of {first.mean:+.3g} ({ends(first, over)}), on {low.cell.model}, "
-            f"{low.cell.task}. That it is larger at the lower rank: {counted(said, 'pair')}."
-            f"{level_within(found.study, said, margins)}"
+            f"difference of {more.mean:+.3g} ({ends(more, over)}), on {low.cell.model}, "
+            f"{low.cell.task}. That it is larger at the lower rank: {counted(parts, 'pair')}."
+            f"{level_within(verdicts.study, parts, margins)}"
         ),
-        numbers={"pairs": len(pairs), "more_at_the_lower_rank": first.mean},
+        numbers={"pairs": len(pairs), "more_at_the_lower_rank": more.mean},
         seeds=low.seeds,
-        bars=tuple(
-            Bar(f"r {one.cell.r}", its.mean, its.low, its.high) for one, its in zip((low, high), gains, strict=True)
-        ),
+        bars=tuple(Bar.of(f"r {cell.cell.r}", gain) for cell, gain in zip((low, high), gains, strict=True)),
         unit="gain in test loss over LoRA, nats",
         over=over,
     )
 
 
-def _negative(its: Interval) -> Interval:
-    return Interval(-its.mean, -its.high, -its.low, its.p_value)
-
-
-def _pairs(each: list[Verdict]) -> list[tuple[Verdict, Verdict]]:
-    """Return the cells of the lowest and the highest rank of each model and task."""
-    groups: dict[tuple[str, str], list[Verdict]] = {}
-    for one in each:
-        groups.setdefault((one.cell.model, one.cell.task), []).append(one)
-    made = []
-    for group in groups.values():
-        low, high = (pick(group, key=lambda one: one.cell.r) for pick in (min, max))
+def _pairs(cells: Sequence[Verdict]) -> Iterator[tuple[Verdict, Verdict]]:
+    """Yield the cells of the lowest and the highest rank of each model and task."""
+    for _, of_task in groupby(cells, key=lambda each: (each.cell.model, each.cell.task)):
+        by_rank = sorted(of_task, key=lambda each: each.cell.r)
+        low, high = by_rank[0], by_rank[-1]
         if low.cell.r < high.cell.r and low.seeds == high.seeds > 0:
-            made.append((low, high))
-    return made
+            yield low, high
 
 
 CLAIM = Claim(
