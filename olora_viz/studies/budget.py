@@ -140,7 +140,7 @@ def plan_for(
     minutes: float,
     fixed: Collection[str] = (),
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    cache: Kept | None = None,
     evaluations: int = 1,
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
@@ -150,7 +150,7 @@ def plan_for(
         minutes: in which it should end, with the final adapter.
         fixed: names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``, ``coarse``, ``steps``,
             ``batch_size`` and ``eval_every``.
-        kept: of earlier races of this process, and for later ones.
+        cache: of earlier races of this process, and for later ones.
         evaluations: of each run at most, evenly spaced; the last one is at its end.
 
     Raises:
@@ -159,7 +159,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        timing = _timing_of(sized, progress, kept or Kept())
+        timing = _timing_of(sized, progress, cache or Kept())
         if not timing.test:
             raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
@@ -172,13 +172,13 @@ def plan_for(
     return plan
 
 
-def _timing_of(study: Study, progress: Progress | None, kept: Kept) -> Timing:
+def _timing_of(study: Study, progress: Progress | None, cache: Kept) -> Timing:
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
     def timed(lanes: int) -> Timing:
         cell, inits = study.cells()[0], study.inits[:2]
         trials = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
-        return timing_of(study.config(trials), progress, kept=kept)
+        return timing_of(study.config(trials), progress, cache=cache)
 
     of_two = timed(2)
     return replace(timed(TIMED_LANES) if of_two.step < FAST else of_two, alone=2 * of_two.step)

@@ -118,7 +118,7 @@ def decide(
     end = time.monotonic() + 60 * checked_minutes(minutes)
     if type(evaluations) is not int or evaluations < 1:
         raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
-    folder, kept = Path(out), Kept()
+    folder, cache = Path(out), Kept()
     known = [each.name for each in fields(Study)]
     for name in settings:
         if name not in known:
@@ -129,8 +129,8 @@ def decide(
     if plan is None and (folder / SETUP).exists():
         plan = _earlier(folder, given, inits, minutes)
     elif plan is None:
-        plan = _new(folder, given, inits, minutes, progress, kept, evaluations)
-    run = _DecisionRun(folder, plan, end, watch, progress, kept)
+        plan = _new(folder, given, inits, minutes, progress, cache, evaluations)
+    run = _DecisionRun(folder, plan, end, watch, progress, cache)
     yield run.known()
     yield from run.races()
     yield from run.more()
@@ -145,14 +145,14 @@ class _DecisionRun:
         end: the time limit, by the monotonic clock.
         watch: see `decide`.
         progress: see `decide`.
-        kept: of earlier races of this process.
+        cache: of earlier races of this process.
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, end: float, watch: Watch | None, progress: Progress | None, kept: Kept
+        self, folder: Path, plan: Plan, end: float, watch: Watch | None, progress: Progress | None, cache: Kept
     ) -> None:
-        self._folder, self._plan, self._end, self._watch = folder, plan, end, watch
-        self._of_races: Any = {"progress": progress, "kept": kept}
+        self._folder, self._plan, self._end = folder, plan, end
+        self._watch, self._progress, self._cache = watch, progress, cache
         self._ledger = Ledger(folder, plan.study, within_time=True)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
@@ -180,7 +180,9 @@ class _DecisionRun:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""
         self._ledger.open()
         self._written(self.known())  # so that whoever is killed in the first race goes on as planned
-        running = run_ledger(self._ledger, most=self._plan.most, watch=self._goes_on, **self._of_races)
+        running = run_ledger(
+            self._ledger, most=self._plan.most, watch=self._goes_on, progress=self._progress, kept=self._cache
+        )
         with closing(running):
             for _ in running:
                 yield self._written(self.known())
@@ -199,7 +201,7 @@ class _DecisionRun:
                 return
             (folder,) = self._ledger.new_runs(1)
             race = Planned(folder, study.config(trials), len(trials))
-            if not run_race(race, study.threads, self._goes_on, **self._of_races):
+            if not run_race(race, study.threads, self._goes_on, self._progress, self._cache):
                 return
             self._ledger.finish()
             yield self._written(self.known())
@@ -224,10 +226,10 @@ class _DecisionRun:
         assert taken.best_lr is not None
         config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, **self._of_races)
+            run = runs.resume(run_folder, progress=self._progress, kept=self._cache)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
-            run = runs.start(config, run_folder, **self._of_races)
+            run = runs.start(config, run_folder, progress=self._progress, kept=self._cache)
         with closing(iter(run)) as steps:
             # Time is kept for it. Where that was not enough, a late adapter is better than none.
             is_whole = all(self._watch is None or self._watch(step) for step in steps)
@@ -239,11 +241,11 @@ class _DecisionRun:
         if is_whole and trained.is_dir():
             shutil.rmtree(adapter, ignore_errors=True)
             shutil.copytree(trained, adapter)
-            pairs = tuple(
+            texts = tuple(
                 {"prompt": answer.prompt, "expected": answer.expected, "base": answer.base, "adapter": answer.lanes[0]}
                 for answer in answers
             )
-            known = replace(known, adapter=adapter, answers=pairs)
+            known = replace(known, adapter=adapter, answers=texts)
         yield self._written(known)
 
     def _written(self, known: Decision) -> Decision:
@@ -315,7 +317,7 @@ def _new(
     inits: Sequence[str] | None,
     minutes: float,
     progress: Progress | None,
-    kept: Kept,
+    cache: Kept,
     evaluations: int,
 ) -> Plan:
     """Plan a new decision."""
@@ -325,7 +327,7 @@ def _new(
         raise ValueError("a decision is for one model and one task: a study compares several")
     Ledger(folder, study)  # it refuses a folder that holds something else
     fixed = {*given, "inits"} if inits else {*given}
-    plan = plan_for(study, minutes, fixed, progress, kept, evaluations)
+    plan = plan_for(study, minutes, fixed, progress, cache, evaluations)
     return replace(plan, study=plan.study.fixed())
 
 

@@ -246,7 +246,9 @@ class Ledger:
         if path.name in self._parts:
             return
         try:
-            rows = _with_examples(pd.read_parquet(path), path.with_suffix(""))
+            rows = pd.read_parquet(path)
+            for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
+                rows[name] = [[] for _ in rows.index]
             for row in _records(rows):
                 trial_of(row), _valid(row)
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
@@ -317,27 +319,6 @@ class Ledger:
             "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
         }
-
-
-def _with_examples(rows: pd.DataFrame, run: Path) -> pd.DataFrame:
-    """Return the rows of a race with its results by example.
-
-    Earlier versions kept those of the test alone, in a file of its run folder.
-    """
-    import pandas as pd
-
-    lacking = [name for name in BY_EXAMPLE if name not in rows]
-    for name in lacking:
-        rows[name] = [[] for _ in rows.index]
-    tested = run / "examples.parquet"
-    if BY_EXAMPLE[0] in lacking and tested.exists():
-        lane = ["init", "r", "lr", "seed"]
-        of_lane = pd.read_parquet(tested).sort_values("example").groupby(lane)
-        for name in ("loss", "right"):
-            known = of_lane[name].apply(list)
-            of_row = [known[key] for key in rows[lane].itertuples(index=False, name=None)]
-            rows[f"test_{name}_by_example"] = of_row
-    return rows
 
 
 def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

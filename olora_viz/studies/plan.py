@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,17 +125,17 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, timings, data, kept = 0.0, [], {}, Kept()
+    total, timings, data, cache = 0.0, [], {}, Kept()
     for group in alike(groups):
         largest = max(group, key=lambda race: (race[0].cell.r, len(race)))  # by their memory
-        timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), kept)
+        timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), cache)
         of_lane = timing.of_lane(study.steps, evaluations * timing.held_out + timing.test)
         total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
         timings.append(timing)
         for cell, trial in {race[0].cell: race[0] for race in group}.items():
             if (cell.model, cell.task) not in data:
                 config = study.config([trial])
-                race_data = RaceData(config, task_of(config), *kept.load(config), kept)
+                race_data = RaceData(config, task_of(config), *cache.load(config), cache)
                 data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
     return Estimate(
         races=len(groups),
@@ -149,13 +149,13 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
 
 
 def timing_of(
-    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, kept: Kept | None = None
+    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, cache: Kept | None = None
 ) -> Timing:
     """Time the first steps of a race.
 
     Args:
         largest: a race on the same model whose memory is estimated; None for this one's.
-        kept: of earlier races of this process, and for later ones.
+        cache: of earlier races of this process, and for later ones.
 
     Raises:
         ValueError: the race cannot be set up.
@@ -167,11 +167,11 @@ def timing_of(
         eval_every=2,
         eval_size=min(TIMED_EXAMPLES, config.eval_size),
     )
-    kept = kept or Kept()
-    racing, setup = _set_up(short, progress, kept)
+    cache = cache or Kept()
+    racing, setup = _set_up(short, progress, cache)
     if setup < SHORT_SETUP:
         racing.lanes.detach()
-        racing, setup = _set_up(short, progress, kept)
+        racing, setup = _set_up(short, progress, cache)
     data, (test, racing.data.test) = racing.data, (racing.data.test, ())
     judged = len(data.held_out)
     held_out = min(len(racing.task.held_out) - data.held_out_left_out, config.eval_size)
@@ -213,10 +213,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
-def _set_up(config: RaceConfig, progress: Progress | None, kept: Kept) -> tuple[Race, float]:
+def _set_up(config: RaceConfig, progress: Progress | None, cache: Kept) -> tuple[Race, float]:
     """Set up a race; return the seconds it took as well."""
     began = time.perf_counter()
-    racing = Race(config, progress=progress, kept=kept)
+    racing = Race(config, progress=progress, kept=cache)
     return racing, time.perf_counter() - began
 
 
@@ -416,25 +416,25 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
         outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
         at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
         if rows is not None and side < 0:
-            trials = {init: study.trials(cell, init, [edge], study.first_seeds) for init in at_edge}
-            at_edge = [init for init in at_edge if beats_untrained([rows[trial] for trial in trials[init]])]
+            at_edge = [i for i in at_edge if beats_untrained(rows, study.trials(cell, i, [edge], study.first_seeds))]
         if at_edge:
             more += [lr for lr in outside if lr not in grid][:1]
     return more
 
 
-def beats_untrained(rows: Sequence[Mapping[str, Any]]) -> bool:
+def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
     """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
 
     The error is that of the paired differences over the examples; of those to the untrained model's mean, where its
     losses by example are not known.
 
     Args:
-        rows: of the seeds of a method at one rate, see `folder.COLUMNS`; false if there are none, or one has diverged.
+        trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
     """
-    if not rows or any(row["status"] == DIVERGED for row in rows):
+    at_rate = [rows[trial] for trial in trials]
+    if not at_rate or any(row["status"] == DIVERGED for row in at_rate):
         return False
-    gain = np.mean([_by_example(row, "base_valid_loss") - _by_example(row, "valid_loss") for row in rows], axis=0)
+    gain = np.mean([_by_example(row, "base_valid_loss") - _by_example(row, "valid_loss") for row in at_rate], axis=0)
     error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return bool(gain.mean() > error)
 

@@ -118,7 +118,7 @@ def beats_guessing(found: Verdicts, one: Verdict) -> bool | None:
     base = untrained(found, one.cell)
     if base is None or base.guess is None or one.best_lr is None:
         return None
-    right = _values_at_best(found, one, "test_accuracy")
+    right = _at_best(found, one, "test_accuracy")
     right = right[np.isfinite(right)]
     if not len(right):
         return None
@@ -145,18 +145,21 @@ def _worded(found: Verdicts, one: Verdict) -> Recommendation:
     where = f"{label_of(one.init)} at {compact(one.best_lr or 0)}, rank {one.cell.r}"
     headline, why, verdict = _reason(found, one, where)
     beats, base = beats_guessing(found, one), untrained(found, one.cell)
-    helps = any(beats_untrained([found.rows[trial] for trial in _at_best(each)]) for each in found.of(one.cell))
-    if not helps:
-        headline = f"{UNTRAINED} Until then, {where}."
     if beats is False and base is not None:
         shares = [each.test_accuracy for each in found.of(one.cell)]
         is_open = any(share > (base.guess or 0.0) for share in shares)
         does = "is clearly" if is_open else "does"
-        headline = f"{GUESSING.format(does)} Until then, {where}." if helps else headline
+        headline = f"{GUESSING.format(does)} Until then, {where}."
         why = (
             f"{label_of(one.init)} is right in {percent(one.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
+    at_best = (
+        [Trial(each.cell, each.init, each.best_lr or 0.0, seed) for seed in range(len(each.valid_losses))]
+        for each in found.of(one.cell)
+    )
+    if not any(beats_untrained(found.rows, trials) for trials in at_best):
+        headline = f"{UNTRAINED} Until then, {where}."
     runner_up = _runner_up(found, one)
     beside = f" {_beside(one, runner_up)}" if runner_up else ""
     return Recommendation(one, headline, f"{why}{beside}", verdict, beats, runner_up)
@@ -200,7 +203,7 @@ def _over_rates(one: Verdict) -> str:
 
 def _loss(found: Verdicts, one: Verdict) -> str:
     """Say what the test loss of a method is."""
-    interval = t_interval(_values_at_best(found, one, "test_loss"))
+    interval = t_interval(_at_best(found, one, "test_loss"))
     half = interval.high - interval.mean
     spread = f" ± {half:.2g}, 95% over seeds" if math.isfinite(half) else ""
     basis = _basis(one, len(one.valid_losses))
@@ -282,13 +285,9 @@ def _gap(found: Verdicts, one: Verdict, other: Verdict) -> Difference:
     return difference(mine, theirs)
 
 
-def _values_at_best(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
+def _at_best(found: Verdicts, one: Verdict, name: str) -> np.ndarray:
     """Return a column of the rows of a method at its best rate (seeds,)."""
+    assert one.best_lr is not None
     values = values_of(found.rows, name)
-    return np.array([values[trial] for trial in _at_best(one)])
-
-
-def _at_best(one: Verdict) -> list[Trial]:
-    """Return the trials of a method at its best rate; none if it has no best rate."""
-    lr = one.best_lr
-    return [] if lr is None else [Trial(one.cell, one.init, lr, seed) for seed in range(len(one.valid_losses))]
+    seeds = range(len(one.valid_losses))
+    return np.array([values[Trial(one.cell, one.init, one.best_lr, seed)] for seed in seeds])
