@@ -12,10 +12,10 @@ from importlib import import_module
 from olora_viz.machine.text import Catalogue
 from olora_viz.studies.claims.claim import Claim
 
-_FILES = [import_module(f"{__name__}.{one.name}") for one in pkgutil.iter_modules(__path__)]
-_FOUND: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
+_FILES = [import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)]
+_ALL: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
 
 CLAIMS: Catalogue[Claim] = Catalogue(
-    "claim", sorted(_FOUND, key=lambda claim: claim.number), ("name", "sentence", "source", "measured"), "sentence"
+    "claim", sorted(_ALL, key=lambda claim: claim.number), ("name", "sentence", "source", "measured"), "sentence"
 )
 """All claims by name, in their order."""
