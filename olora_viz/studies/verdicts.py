@@ -27,6 +27,7 @@ from olora_viz.studies.statistics import (
     Interval,
     MedianInterval,
     choose,
+    first_at,
     holm,
     median_interval,
     paired_interval,
@@ -34,7 +35,6 @@ from olora_viz.studies.statistics import (
     t_interval,
     verdict,
 )
-from olora_viz.studies.story import first_at
 from olora_viz.studies.study import Cell, Study, Trial
 
 if TYPE_CHECKING:
