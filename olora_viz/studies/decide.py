@@ -226,7 +226,7 @@ class _Road:
             yield self._kept(known)
             return
         yield self._kept(replace(known, stage=FINAL))
-        its, run_folder = taken.its, self.folder / "final"
+        its, run_folder = taken.method, self.folder / "final"
         assert its.best_lr is not None
         config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
