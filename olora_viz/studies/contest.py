@@ -38,7 +38,7 @@ class Contest:
     """Contenders that are compared on the same seeds and examples."""
 
     contenders: tuple[SeedGroup, ...]
-    """The one that leads by its mean first, whether or not the difference can be told."""
+    """The one that leads by its mean first, even if the comparison is undecided."""
     names: tuple[str, ...]
     """Of the contenders."""
     accuracy: tuple[float, ...]
@@ -150,7 +150,7 @@ def contest(
         accuracy=tuple(accuracy[i] for i in ranked),
         loss=tuple(loss[i] for i in ranked),
         loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
-        pairs={pair: replace(one, counts=count >= LEAST_EXAMPLES) for pair, one in pairs.items()},
+        pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
         by_loss=by_loss,
         examples=count,
         chosen_on=chosen_on,
@@ -280,28 +280,28 @@ def _best_rates(field: Field, examples: Examples, columns: slice, by_loss: bool)
 
 
 def _turns(
-    field: Field, held: Contest, examples: Examples, choose: slice, judge: slice
+    field: Field, at_best: Contest, examples: Examples, choose: slice, judge: slice
 ) -> dict[tuple[int, int], tuple[SeedGroup, ...]]:
     """Return which differences have the other sign at rates as good, and at which of them."""
     as_good: list[dict[SeedGroup, Results]] = []
-    for best in held.contenders:
+    for best in at_best.contenders:
         tried = field.of(best.lane.init)
-        chosen_on = [results_by_example(g.lanes, examples, by_loss=held.by_loss, columns=choose) for g in tried]
+        chosen_on = [results_by_example(g.lanes, examples, by_loss=at_best.by_loss, columns=choose) for g in tried]
         groups = [tried[k] for k in rates_like(chosen_on, tried.index(best))]
         as_good.append(
             {
                 group: results_by_example(
-                    [group.lanes[run] for run in held.runs], examples, by_loss=held.by_loss, columns=judge
+                    [group.lanes[run] for run in at_best.runs], examples, by_loss=at_best.by_loss, columns=judge
                 )
                 for group in groups
             }
         )
     turns = {}
-    for (i, j), comparison in held.pairs.items():
-        difference = comparison.difference if held.by_loss else -comparison.difference
+    for (i, j), comparison in at_best.pairs.items():
+        difference = comparison.difference if at_best.by_loss else -comparison.difference
         # Of both, what is not at its best rate.
         elsewhere = [
-            tuple(group for group in (first, second) if group not in held.contenders)
+            tuple(group for group in (first, second) if group not in at_best.contenders)
             for first, ours in as_good[i].items()
             for second, theirs in as_good[j].items()
             if not survives(difference, range_over_rates([ours], [theirs]))

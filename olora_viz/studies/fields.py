@@ -22,7 +22,7 @@ ACCURACY, LOSS = "accuracy", "loss"
 """The metrics."""
 
 FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
-"""Accuracies up to the one, or from the other on, cannot differ by more than what is level."""
+"""Accuracies up to the first, or from the second on, cannot differ by more than what is level."""
 
 
 @dataclass(frozen=True)
@@ -126,24 +126,24 @@ def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss:
         by_loss: see `rows`.
     """
     of_lane = {row.lane: row for row in rows}
-    places = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
+    places = []
+    for i, group in enumerate(groups):
+        members = [of_lane[k] for k in group.lanes]
+        losses = [row.loss for row in members]
+        several = len(losses) > 1 and all(map(math.isfinite, losses))
+        places.append(
+            Place(
+                lane=i,
+                seeds=len(members),
+                loss=math.fsum(losses) / len(members),
+                spread=statistics.stdev(losses) if several else math.nan,
+                accuracy=math.fsum(row.accuracy for row in members) / len(members),
+                first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
+                left=tuple(row.out_at for row in members),
+                why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
+            )
+        )
     return sorted(places, key=lambda place: place.rank(by_loss))
-
-
-def _place(group: int, rows: Sequence[Place]) -> Place:
-    whys = dict.fromkeys(row.why_out for row in rows if row.out_at)
-    losses = [row.loss for row in rows]
-    known = len(rows) > 1 and all(map(math.isfinite, losses))
-    return Place(
-        lane=group,
-        seeds=len(rows),
-        loss=math.fsum(losses) / len(rows),
-        spread=statistics.stdev(losses) if known else math.nan,
-        accuracy=math.fsum(row.accuracy for row in rows) / len(rows),
-        first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
-        left=tuple(row.out_at for row in rows),
-        why_out=", or its ".join(whys),
-    )
 
 
 SETTINGS = ("rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets")
@@ -285,7 +285,7 @@ def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        varies = by_seed or lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+        varies = by_seed or INITIALIZERS[lane.init].random
         runs = seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set())
         runs.add(lane.seed if varies else 0)
     return sorted(map(len, seeds.values()))

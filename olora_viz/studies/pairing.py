@@ -218,7 +218,7 @@ def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
     """Return the rates that the held-out results cannot tell from the chosen one, itself included.
 
     Their paired difference to it is at most one standard error, √(s²/n + t²/k), where s² is its variance over the n
-    examples, and t² that over the k seeds that both have. Few seeds tell little of t², and a rate at which one seed
+    examples, and t² that over the k seeds that both have. Few seeds say little of t², and a rate at which one seed
     fails would seem as good as any: so t² is the median over the rates.
 
     Args:

@@ -130,10 +130,7 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
         not by_seed
-        and any(
-            group.lane.init in INITIALIZERS and not INITIALIZERS[group.lane.init].random and len(group.lanes) > 1
-            for group in seed_groups(lanes)
-        )
+        and any(not INITIALIZERS[group.lane.init].random and len(group.lanes) > 1 for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
@@ -218,7 +215,7 @@ class Statement:
     """Whom a contender leads, trails, is level with, and cannot be told apart from.
 
     Raises:
-        ValueError: there is nobody to compare with, or not one value and one comparison for each.
+        ValueError: there is no other contender, or not one value and one comparison for each.
     """
 
     names: tuple[str, ...]
@@ -247,7 +244,8 @@ class Statement:
     def kinds(self) -> tuple[str, ...]:
         """``ahead``, ``behind``, ``level``, ``undecided`` or ``same`` for each of the others."""
         return tuple(
-            SAME if one.difference == one.low == one.high == 0.0 else one.in_these_runs for one in self.comparisons
+            SAME if pair.difference == pair.low == pair.high == 0.0 else pair.in_these_runs
+            for pair in self.comparisons
         )
 
     @property
@@ -278,7 +276,7 @@ class Statement:
         parts = []
         for kind in KINDS:
             if names := [name for each, name, _ in others if each == kind]:
-                margin = max(one.margin for each, _, one in others if each == kind)
+                margin = max(pair.margin for each, _, pair in others if each == kind)
                 within = f" within {_amount(margin, self.shares)}" * (kind == LEVEL)
                 parts.append(f"{relation(kind, self.basis)} {listed(names)}{within}")
         return and_(parts)
@@ -305,14 +303,14 @@ class Statement:
 
     def _pair(self) -> str:
         """Return both values and their difference with its interval."""
-        (one,), (first, second) = self.comparisons, self.written
+        (pair,), (first, second) = self.comparisons, self.written
         scores = f"{self.score} {first} against {second}".lstrip()
-        if not math.isfinite(one.low):
+        if not math.isfinite(pair.low):
             return f"{scores}, a difference without an interval"
-        low, high = sorted((one.low, one.high))
-        decimals = _decimals(low, high, one.shares)
-        difference, end = (_amount(value, one.shares, decimals) for value in (one.difference, high))
-        return f"{scores}, a difference of {difference}, 95% interval {_bare(low, one.shares, decimals)} to {end}"
+        low, high = sorted((pair.low, pair.high))
+        decimals = _decimals(low, high, pair.shares)
+        difference, end = (_amount(value, pair.shares, decimals) for value in (pair.difference, high))
+        return f"{scores}, a difference of {difference}, 95% interval {_bare(low, pair.shares, decimals)} to {end}"
 
 
 def who_leads(
@@ -344,7 +342,7 @@ def who_leads(
     """
     if basis is None:
         examples = comparisons[0].examples if comparisons else 0
-        basis = Basis(min((one.seeds for one in comparisons), default=0), examples)
+        basis = Basis(min((pair.seeds for pair in comparisons), default=0), examples)
     return Statement(tuple(names), tuple(values), tuple(comparisons), basis, score, where).sentence
 
 

@@ -1,4 +1,4 @@
-"""What a race tells of learning rates and conditioning, in sentences."""
+"""The story of a race: its learning rates, the steps to LoRA's loss, its conditioning, in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -152,11 +152,11 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
         steps: the steps so far.
         measure: one of `MEASURES`.
     """
-    held = _held_out(steps, len(lanes))
+    evaluations = _held_out(steps, len(lanes))
     if measure == "best":
-        losses = np.array([np.nanmin([*column, math.inf]) for column in held.T])
+        losses = np.array([np.nanmin([*column, math.inf]) for column in evaluations.T])
     else:
-        losses = held[-1] if len(held) else np.full(len(lanes), math.nan)
+        losses = evaluations[-1] if len(evaluations) else np.full(len(lanes), math.nan)
     out = steps[-1].out if steps else np.zeros(len(lanes), dtype=bool)
     losses = np.where(out | ~np.isfinite(losses), math.nan, losses)
     families: dict[tuple[str, Setting], dict[float, list[int]]] = {}
@@ -187,27 +187,27 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
     """
     curves = rate_curves(lanes, steps)
     at = [step.step for step in steps if step.eval_loss is not None]
-    held = _held_out(steps, len(lanes))
+    losses = _held_out(steps, len(lanes))
     if start_loss is not None and steps and steps[0].step == 1:
         first = held_out_at_start([lane.init for lane in lanes], start_loss)
-        at, held = [0, *at], np.vstack([first, held])
+        at, losses = [0, *at], np.vstack([first, losses])
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
-        _reach(curve, target, lanes, at, held) for curve in curves if (target := best.get(curve.setting)) is not None
+        _reach(curve, target, lanes, at, losses) for curve in curves if (target := best.get(curve.setting)) is not None
     )
 
 
-def _reach(curve: RateCurve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], held: np.ndarray) -> Reach:
+def _reach(curve: RateCurve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], losses: np.ndarray) -> Reach:
     """Choose the rate that gets there first, or comes closest, among those without divergence."""
     targets = {lanes[k].seed: loss for k, loss in zip(reference.lanes, reference.losses, strict=True)}
     tried = []
     for point in curve.points:
         paired = [k for k in point.lanes if lanes[k].seed in targets]
-        if point.diverged or not paired or not len(held):
+        if point.diverged or not paired or not len(losses):
             continue
-        means = held[:, paired].mean(1)
+        means = losses[:, paired].mean(1)
         lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
-        each = tuple(first_at(targets[lanes[k].seed], at, held[:, k].tolist()) for k in paired)
+        each = tuple(first_at(targets[lanes[k].seed], at, losses[:, k].tolist()) for k in paired)
         tried.append(Reach(curve, reference.mean, point.lr, each, lowest))
     if not tried:
         return Reach(curve, reference.mean, None, (), math.nan)

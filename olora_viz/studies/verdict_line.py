@@ -57,7 +57,7 @@ class VerdictLine:
     metric: str
     """What is compared: ``accuracy`` or ``loss``."""
     leader: str = ""
-    """The initialization that leads; empty if nobody does."""
+    """The initialization that leads; empty if none does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
 
@@ -105,8 +105,8 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     """Return who leads a race, by what and how sure that is, as the page's line says it.
 
     Each start counts at its best rate, chosen on one half of the held-out examples and compared on the other; an order
-    counts only if it is the same at all rates that the choosing half cannot tell from the best. All comparisons that
-    are told of share an error rate of 5%.
+    counts only if it is the same at all rates that the choosing half cannot tell from the best. All these
+    comparisons share an error rate of 5%.
 
     Args:
         race: a `Race`, with its steps so far, or run to its end if it has not started; a `SavedRun`; the path of a run

@@ -349,7 +349,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a study decides, one entry per cell and method; made by ``ov.verdicts(folder)``."""
+    """What a study decides, one entry per cell and method; see ``ov.verdicts(folder)``."""
 
     study: Study
     each: tuple[Verdict, ...]
