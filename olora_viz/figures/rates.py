@@ -46,7 +46,7 @@ def rate_figure(
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Args:
-        curves: of `rate_sweep.rate_curves`, by the same measure.
+        curves: of `olora_viz.studies.story.rate_curves`, by the same measure.
         measure: one of `rate_sweep.MEASURES`.
         start_loss: held-out loss before the race, nats.
         plain_text: whether every token is supervised instead of an answer.

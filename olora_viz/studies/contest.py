@@ -197,19 +197,10 @@ def contests_of(lanes: Sequence[Lane], examples: Examples, *, by_loss: bool, mos
     contests = [each for each in of_fields if each] if fields else _of_every_lane(lanes, examples, by_loss)
     shared = _at_shared_rates(fields[0], examples, by_loss) if len(fields) == len(contests) == 1 else []
     every = [*contests, *shared]
-    families = zip(every, adjusted([each.pairs for each in every]), strict=True)
-    decided = [
-        replace(
-            each,
-            pairs={
-                pair: replace(
-                    comparison, counts=comparison.counts and not (pair in each.turns and comparison.is_order)
-                )
-                for pair, comparison in pairs.items()
-            },
-        )
-        for each, pairs in families
-    ]
+    decided = []
+    for each, pairs in zip(every, adjusted([each.pairs for each in every]), strict=True):
+        left_open = {places: replace(pairs[places], counts=False) for places in each.turns if pairs[places].is_order}
+        decided.append(replace(each, pairs=pairs | left_open))
     if not shared:
         return decided
     first, *rest = decided
@@ -283,19 +274,15 @@ def _turns(
     field: Field, at_best: Contest, examples: Examples, choose: slice, judge: slice
 ) -> dict[tuple[int, int], tuple[SeedGroup, ...]]:
     """Return which differences have the other sign at rates as good, and at which of them."""
+
+    def results(lanes: Sequence[int], columns: slice) -> Results:
+        return results_by_example(lanes, examples, by_loss=at_best.by_loss, columns=columns)
+
     as_good: list[dict[SeedGroup, Results]] = []
     for best in at_best.contenders:
         tried = field.of(best.lane.init)
-        chosen_on = [results_by_example(g.lanes, examples, by_loss=at_best.by_loss, columns=choose) for g in tried]
-        groups = [tried[k] for k in rates_like(chosen_on, tried.index(best))]
-        as_good.append(
-            {
-                group: results_by_example(
-                    [group.lanes[run] for run in at_best.runs], examples, by_loss=at_best.by_loss, columns=judge
-                )
-                for group in groups
-            }
-        )
+        places = rates_like([results(group.lanes, choose) for group in tried], tried.index(best))
+        as_good.append({tried[k]: results([tried[k].lanes[run] for run in at_best.runs], judge) for k in places})
     turns = {}
     for (i, j), comparison in at_best.pairs.items():
         difference = comparison.difference if at_best.by_loss else -comparison.difference

@@ -271,6 +271,11 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
     return [name for name, column in zip(names, values, strict=False) if len(set(column)) > 1]
 
 
+def has_random_start(lane: Lane) -> bool:
+    """Whether the start draws random numbers, so that its seeds differ; taken for granted once it is unregistered."""
+    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+
+
 def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
     """Count the independent runs of every start at every rate in every setting, in ascending order.
 
@@ -285,7 +290,7 @@ def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        varies = by_seed or INITIALIZERS[lane.init].random
+        varies = by_seed or has_random_start(lane)
         runs = seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set())
         runs.add(lane.seed if varies else 0)
     return sorted(map(len, seeds.values()))

@@ -110,8 +110,7 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
         shares: compare the right answers instead of the losses.
 
     Returns:
-        Comparison
-            Of the first minus the second, in nats or as a share.
+        Comparison of the first minus the second, in nats or as a share.
 
     Raises:
         ValueError: the scores are of different shapes.

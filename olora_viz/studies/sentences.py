@@ -11,12 +11,12 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest
-from olora_viz.studies.fields import Field, Place, differences, repeats, seed_groups
+from olora_viz.studies.fields import Field, Place, differences, has_random_start, repeats, seed_groups
 from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison
 from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, POWER, UNDECIDED, WORSE
 from olora_viz.tasks.evaluation import HeldOut
@@ -129,8 +129,7 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed
-        and any(not INITIALIZERS[group.lane.init].random and len(group.lanes) > 1 for group in seed_groups(lanes))
+        not by_seed and any(len(group.lanes) > 1 and not has_random_start(group.lane) for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
