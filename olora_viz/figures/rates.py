@@ -12,7 +12,7 @@ from olora_viz.figures.layout import CurveEnd, Figure, annotate, end_labels, lay
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.training import loss_unit
-from olora_viz.studies.story import Curve, Point
+from olora_viz.studies.story import Point, RateCurve
 
 HEIGHT = 250
 """Height of the plot area in pixels."""
@@ -32,7 +32,7 @@ AXES = ("learning rate", "held-out loss, nats")
 
 
 def rate_figure(
-    curves: Sequence[Curve],
+    curves: Sequence[RateCurve],
     measure: str = "final",
     *,
     start_loss: float | None = None,
@@ -46,7 +46,7 @@ def rate_figure(
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Args:
-        curves: of `rate_sweep.rate_curves`, by the same measure.
+        curves: of `olora_viz.studies.story.rate_curves`, by the same measure.
         measure: one of `rate_sweep.MEASURES`.
         start_loss: held-out loss before the race, nats.
         plain_text: whether every token is supervised instead of an answer.
@@ -101,7 +101,7 @@ def rate_figure(
     return {"data": data, "layout": made}
 
 
-def curve_styles(curves: Sequence[Curve]) -> dict[str, LaneStyle]:
+def curve_styles(curves: Sequence[RateCurve]) -> dict[str, LaneStyle]:
     """Return the style of every curve by its label."""
     its = lane_styles([curve.lane for curve in curves])
     return {curve.label: style for curve, style in zip(curves, its, strict=True)}
@@ -111,7 +111,7 @@ def _on_scale(point: Point, ceiling: float) -> bool:
     return point.mean <= ceiling  # not where it is NaN
 
 
-def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
+def _band(curve: RateCurve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
     """Return the lower and the upper edge of a curve's seeds, filled between, and the seeds."""
     if curve.seeds == 1:
         return []
@@ -135,7 +135,7 @@ def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]
     ]
 
 
-def _curve(curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
+def _curve(curve: RateCurve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
     """Return the means of a curve, and a ring around one of them."""
     best = next((point for point in curve.points if point.lr == chosen), None)
     means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
@@ -159,7 +159,7 @@ def _curve(curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None)
 
 
 def _crosses(
-    curves: Sequence[Curve], styles: dict[str, LaneStyle], ceiling: float, bounds: tuple[float, float], most: float
+    curves: Sequence[RateCurve], styles: dict[str, LaneStyle], ceiling: float, bounds: tuple[float, float], most: float
 ) -> list[dict[str, Any]]:
     """Return a cross at the top for every rate that does not fit on the scale."""
     low, high = bounds
@@ -189,7 +189,7 @@ def _crosses(
     return made
 
 
-def _words(curve: Curve, point: Point) -> str:
+def _words(curve: RateCurve, point: Point) -> str:
     """Return the hover text of a point."""
     what = f"{curve.label} at {compact(point.lr)}"
     count = len(point.lanes)
@@ -201,7 +201,7 @@ def _words(curve: Curve, point: Point) -> str:
 
 
 def _names(
-    curves: Sequence[Curve], styles: dict[str, LaneStyle], ceiling: float, low: float, high: float
+    curves: Sequence[RateCurve], styles: dict[str, LaneStyle], ceiling: float, low: float, high: float
 ) -> list[dict[str, Any]]:
     """Return the names at the right ends of the curves, kept apart."""
     ends = []

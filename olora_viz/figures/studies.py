@@ -32,7 +32,7 @@ from olora_viz.studies.fields import Setting
 from olora_viz.studies.plan import grid_of, rates_tried, values_at
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import expected_best, performance_profile
-from olora_viz.studies.story import Curve, Point
+from olora_viz.studies.story import Point, RateCurve
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of
 
@@ -236,7 +236,7 @@ def _absent(study: Study, drawn: Mapping[str, Any]) -> str:
 
 def _rate_curve(
     study: Study, cell: Cell, init: str, rates: Sequence[float], values: Mapping[Trial, float]
-) -> Curve | None:
+) -> RateCurve | None:
     """Return a method's losses over its rates; None if no run of it has ended."""
     lane = replace(Lane(init, lr=1.0, r=cell.r), alpha=study.alpha)
     points = []
@@ -246,7 +246,7 @@ def _rate_curve(
         if run:
             out = sum(not math.isfinite(loss) for loss in losses)
             points.append(Point(lr, tuple(range(len(run))), losses, out))
-    return Curve(label_of(init), lane, Setting.of(lane), tuple(points)) if points else None
+    return RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)) if points else None
 
 
 def _band(style: LaneStyle, at: Sequence[int], curves: np.ndarray) -> list[dict[str, Any]]:

@@ -222,7 +222,7 @@ class _DecisionRun:
             yield self._written(known)
             return
         yield self._written(replace(known, stage=FINAL))
-        taken, run_folder = known.taken.its, self._folder / "final"
+        taken, run_folder = known.taken.method, self._folder / "final"
         assert taken.best_lr is not None
         config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from olora_viz.machine.text import percent
 from olora_viz.measures.training import Examples
 from olora_viz.races.step import Step, out_at, whys_out
 from olora_viz.studies.pairing import MARGIN_OF_SHARES
+from olora_viz.tasks.evaluation import HeldOut
 
 ACCURACY, LOSS = "accuracy", "loss"
 """The metrics."""
 
 FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
-"""Accuracies up to the one, or from the other on, cannot differ by more than what is level."""
+"""Accuracies up to the first, or from the second on, cannot differ by more than what is level."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,28 @@ def metric_of(
 
 def _best_accuracies(lanes: Sequence[Lane], examples: Examples) -> list[float]:
     """Return the accuracy of each contender that is left: of a start, at its best rate."""
-    several = any(len(field.starts) > 1 for field in fields_of(lanes))
+    by_start = bool(fields_of(lanes))
     best: dict[object, float] = {}
     for group in seed_groups(lanes):
         lane, rows = group.lane, list(group.lanes)
         if not np.isfinite(examples.loss[rows]).all():
             continue
-        contender = (lane.init, Setting.of(lane)) if several else group
+        contender = (lane.init, Setting.of(lane)) if by_start else group
         share = float(examples.right[rows].mean())
         best[contender] = max(best.get(contender, -math.inf), share)
     return list(best.values())
+
+
+def is_guessing(lanes: Sequence[Lane], steps: Sequence[Step], held_out: HeldOut | None) -> bool:
+    """Whether no lane is right more often than an answer without reading the prompt.
+
+    Lanes that differ in their seed alone count as one.
+    """
+    if held_out is None or held_out.guess is None:
+        return False
+    places = group_places(standings(steps, len(lanes)), seed_groups(lanes))
+    known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
+    return bool(known) and max(known) <= held_out.guess
 
 
 @dataclass(frozen=True)
@@ -112,32 +126,31 @@ def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss:
         by_loss: see `rows`.
     """
     of_lane = {row.lane: row for row in rows}
-    made = [_place(i, [of_lane[k] for k in group.lanes]) for i, group in enumerate(groups)]
-    return sorted(made, key=lambda p: (p.out_at > 0, *rank(p, by_loss), p.lane))
+    places = []
+    for i, group in enumerate(groups):
+        members = [of_lane[k] for k in group.lanes]
+        losses = [row.loss for row in members]
+        several = len(losses) > 1 and all(map(math.isfinite, losses))
+        places.append(
+            Place(
+                lane=i,
+                seeds=len(members),
+                loss=math.fsum(losses) / len(members),
+                spread=statistics.stdev(losses) if several else math.nan,
+                accuracy=math.fsum(row.accuracy for row in members) / len(members),
+                first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
+                left=tuple(row.out_at for row in members),
+                why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
+            )
+        )
+    return sorted(places, key=lambda place: place.rank(by_loss))
 
 
-def _place(group: int, rows: Sequence[Place]) -> Place:
-    whys = dict.fromkeys(row.why_out for row in rows if row.out_at)
-    losses = [row.loss for row in rows]
-    known = len(rows) > 1 and all(map(math.isfinite, losses))
-    return Place(
-        lane=group,
-        seeds=len(rows),
-        loss=math.fsum(losses) / len(rows),
-        spread=statistics.stdev(losses) if known else math.nan,
-        accuracy=math.fsum(row.accuracy for row in rows) / len(rows),
-        first_grad_norm=math.fsum(row.first_grad_norm for row in rows) / len(rows),
-        left=tuple(row.out_at for row in rows),
-        why_out=", or its ".join(whys),
-    )
+SETTINGS = ("rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets")
+"""The names of what a `Setting` holds, in its order."""
 
 
-MOST_FIELDS = 6
-"""Most settings, such as ranks, of which a story or a verdict compares the starts."""
-
-
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """The settings that comparable lanes share."""
 
     r: int
@@ -159,32 +172,23 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One start at one rate."""
-
-    init: str
-    lr: float
-    lanes: tuple[int, ...]
-    """Indices of the lanes, over the field's seeds."""
-
-
-@dataclass(frozen=True)
 class Field:
     """Lanes that can be compared."""
 
     setting: Setting
     seeds: tuple[int, ...]
-    contenders: tuple[Contender, ...]
+    contenders: tuple[SeedGroup, ...]
+    """Each start at each rate, over the field's seeds; in the race's order."""
 
     @property
     def starts(self) -> tuple[str, ...]:
         """The distinct starts, in the race's order."""
-        return tuple(dict.fromkeys(contender.init for contender in self.contenders))
+        return tuple(dict.fromkeys(group.lane.init for group in self.contenders))
 
     @property
-    def size(self) -> int:
-        """The number of lanes in the field."""
-        return sum(len(contender.lanes) for contender in self.contenders)
+    def lanes(self) -> list[int]:
+        """The indices of all lanes in the field."""
+        return [k for group in self.contenders for k in group.lanes]
 
     @property
     def roles(self) -> tuple[str, str]:
@@ -205,21 +209,26 @@ class Field:
         return sorted(set(self.rates(hero)) & set(self.rates(rival)))
 
     @property
+    def has_rates(self) -> bool:
+        """Whether a start races at several rates."""
+        return len(self.contenders) > len(self.starts)
+
+    @property
     def at_one_rate(self) -> bool:
         """Whether all contenders race at the same rate."""
-        return len({one.lr for one in self.contenders}) == 1
+        return len({group.lane.lr for group in self.contenders}) == 1
 
-    def lanes_of(self, init: str) -> list[int]:
-        """Return the indices of a start's lanes."""
-        return [k for one in self.contenders if one.init == init for k in one.lanes]
+    def of(self, init: str) -> list[SeedGroup]:
+        """Return a start at all its rates."""
+        return [group for group in self.contenders if group.lane.init == init]
 
     def rates(self, init: str) -> list[float]:
         """Return the rates that were tried with a start, the lowest first."""
-        return sorted(contender.lr for contender in self.contenders if contender.init == init)
+        return sorted(group.lane.lr for group in self.of(init))
 
 
 def fields_of(lanes: Sequence[Lane]) -> list[Field]:
-    """Return the fields of a race: those with both OLoRA and LoRA first, then the largest.
+    """Return the fields of a race, each of two starts or more: those with both OLoRA and LoRA first, then the largest.
 
     Each setting has one field, with the seeds for which the most starts race at the most rates.
 
@@ -229,9 +238,10 @@ def fields_of(lanes: Sequence[Lane]) -> list[Field]:
     >>> fields_of(lanes)[0].seeds
     (0, 1)
     """
-    entered: dict[tuple[Setting, int], set[tuple[str, float]]] = {}
-    for lane in lanes:
-        entered.setdefault((Setting.of(lane), lane.seed), set()).add((lane.init, lane.lr))
+    entered: dict[tuple[Setting, int], dict[tuple[str, float], int]] = {}
+    for k, lane in enumerate(lanes):
+        # Of identical lanes only the first is used.
+        entered.setdefault((Setting.of(lane), lane.seed), {}).setdefault((lane.init, lane.lr), k)
     same: dict[tuple[Setting, frozenset[tuple[str, float]]], list[int]] = {}
     for (setting, seed), entries in entered.items():
         same.setdefault((setting, frozenset(entries)), []).append(seed)
@@ -240,21 +250,14 @@ def fields_of(lanes: Sequence[Lane]) -> list[Field]:
         starts = {init for init, _ in key[1]}
         return {"lora", "olora"} <= starts, len(starts), len(key[1]), len(same[key])
 
-    found: dict[Setting, Field] = {}
-    for key in sorted(same, key=worth, reverse=True):
-        if key[0] not in found:
-            found[key[0]] = _field(lanes, key[0], tuple(sorted(same[key])))
-    return list(found.values())
-
-
-def _field(lanes: Sequence[Lane], setting: Setting, seeds: tuple[int, ...]) -> Field:
-    """Return a setting's field; only the first of identical lanes is used."""
-    places: dict[tuple[str, float], dict[int, int]] = {}
-    for k, lane in enumerate(lanes):
-        if Setting.of(lane) == setting and lane.seed in seeds:
-            places.setdefault((lane.init, lane.lr), {}).setdefault(lane.seed, k)
-    contenders = (Contender(*key, tuple(by_seed[seed] for seed in seeds)) for key, by_seed in places.items())
-    return Field(setting, seeds, tuple(contenders))
+    fields: dict[Setting, Field] = {}
+    for setting, entries in sorted(same, key=worth, reverse=True):
+        if setting not in fields:
+            seeds = tuple(sorted(same[setting, entries]))
+            over_seeds = [tuple(entered[setting, seed][entry] for seed in seeds) for entry in entries]
+            groups = (SeedGroup(lanes[ks[0]], ks) for ks in sorted(over_seeds, key=min))
+            fields[setting] = Field(setting, seeds, tuple(groups))
+    return [field for field in fields.values() if len(field.starts) > 1]
 
 
 def differences(lanes: Sequence[Lane]) -> list[str]:
@@ -263,20 +266,14 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
     >>> differences([Lane("lora", r=2), Lane("olora", r=64)])
     ['start', 'rank']
     """
-    values = {
-        "start": {lane.init for lane in lanes},
-        "rate": {lane.lr for lane in lanes},
-        "rank": {lane.r for lane in lanes},
-        "scaling": {lane.scale for lane in lanes},
-        "weight decay": {lane.weight_decay for lane in lanes},
-        "clipping": {lane.clip for lane in lanes},
-        "betas": {(lane.beta1, lane.beta2) for lane in lanes},
-        "LoRA+ ratio": {lane.lora_plus for lane in lanes},
-        "dropout": {lane.dropout for lane in lanes},
-        "targets": {lane.targets for lane in lanes},
-        "seed": {lane.seed for lane in lanes},
-    }
-    return [name for name, found in values.items() if len(found) > 1]
+    names = ("start", "rate", *SETTINGS, "seed")
+    values = zip(*((lane.init, lane.lr, *Setting.of(lane), lane.seed) for lane in lanes), strict=True)
+    return [name for name, column in zip(names, values, strict=False) if len(set(column)) > 1]
+
+
+def has_random_start(lane: Lane) -> bool:
+    """Whether the start draws random numbers, so that its seeds differ; taken for granted once it is unregistered."""
+    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
 def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
@@ -293,10 +290,10 @@ def repeats(lanes: Sequence[Lane], *, by_seed: bool = False) -> list[int]:
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        varies = by_seed or lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
+        varies = by_seed or has_random_start(lane)
         runs = seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set())
         runs.add(lane.seed if varies else 0)
-    return sorted(len(found) for found in seeds.values())
+    return sorted(map(len, seeds.values()))
 
 
 @dataclass(frozen=True)
@@ -323,6 +320,11 @@ class Place:
     def out_at(self) -> int:
         """The step at which it diverged, the earliest in a group; 0 if it has not."""
         return min(filter(None, self.left), default=0)
+
+    def rank(self, by_loss: bool) -> tuple[float, ...]:
+        """Return the sort key: the best first, and what has diverged last."""
+        values = (0.0 if by_loss else -self.accuracy, self.loss)
+        return (self.out_at > 0, *(value if math.isfinite(value) else math.inf for value in values), self.lane)
 
 
 def departure(left: Sequence[int], what: str = "DNF") -> str:
@@ -366,14 +368,4 @@ def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> lis
         )
         for k in range(lanes)
     ]
-    return sorted(rows, key=lambda row: (row.out_at > 0, *rank(row, by_loss), row.lane))
-
-
-def rank(row: Place, by_loss: bool) -> tuple[float, float]:
-    """Return the sort key of a place; lower is better."""
-    led = 0.0 if by_loss else -row.accuracy
-    return _last_if_nan(led), _last_if_nan(row.loss)
-
-
-def _last_if_nan(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
+    return sorted(rows, key=lambda row: row.rank(by_loss))

@@ -88,6 +88,11 @@ class Comparison:
         return UNDECIDED
 
     @property
+    def is_order(self) -> bool:
+        """Whether one of the two is ahead, in these runs."""
+        return self.in_these_runs in (AHEAD, BEHIND)
+
+    @property
     def reversed(self) -> Comparison:
         """The comparison of the second with the first."""
         return replace(self, difference=-self.difference, low=-self.high, high=-self.low)
@@ -105,8 +110,7 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
         shares: compare the right answers instead of the losses.
 
     Returns:
-        Comparison
-            Of the first minus the second, in nats or as a share.
+        Comparison of the first minus the second, in nats or as a share.
 
     Raises:
         ValueError: the scores are of different shapes.
@@ -114,23 +118,23 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     References:
         Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
     """
-    ours, theirs = (one.right if shares else one.loss for one in (first, second))
+    ours, theirs = (scores.right if shares else scores.loss for scores in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:
-        shapes = [None if one is None else one.shape for one in (ours, theirs)]
+        shapes = [None if values is None else values.shape for values in (ours, theirs)]
         raise ValueError(f"scores of shape {shapes[0]} and {shapes[1]} cannot be paired")
     runs = sorted({*first.runs} & {*second.runs})
     gap = ours[runs] - theirs[runs]
     seeds, examples = gap.shape
     same = np.array_equal(first.loss[runs], second.loss[runs])
     by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
-    found = paired_interval(gap, by_example)
+    interval = paired_interval(gap, by_example)
     least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
         difference=float(gap.mean()),
-        low=0.0 if same else max(least, found.low),
-        high=0.0 if same else min(most, found.high),
-        p_value=1.0 if same else found.p_value,
+        low=0.0 if same else max(least, interval.low),
+        high=0.0 if same else min(most, interval.high),
+        p_value=1.0 if same else interval.p_value,
         margin=MARGIN_OF_SHARES if shares else float(margin),
         shares=shares,
         examples=examples,
@@ -149,23 +153,23 @@ def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
         shares: compare the right answers instead of the losses.
     """
     count = len(contenders)
-    found = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
-    return found | {(j, i): one.reversed for (i, j), one in found.items()}
+    pairs = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
+    return pairs | {(j, i): comparison.reversed for (i, j), comparison in pairs.items()}
 
 
 def adjusted(families: Sequence[Pairs]) -> list[Pairs]:
-    """Return comparisons that are told of together, with Holm's p-values over all of them.
+    """Return comparisons that are reported together, with Holm's p-values over all of them.
 
     Args:
         families: each with every pair in both orders, see `compare_all`.
     """
     places = [(f, pair) for f, pairs in enumerate(families) for pair in pairs if pair[0] < pair[1]]
     p_values = holm([families[f][pair].p_value for f, pair in places])
-    made: list[Pairs] = [{} for _ in families]
+    corrected: list[Pairs] = [{} for _ in families]
     for (f, (i, j)), p_value in zip(places, p_values, strict=True):
-        one = replace(families[f][i, j], p_value=p_value)
-        made[f] |= {(i, j): one, (j, i): one.reversed}
-    return made
+        comparison = replace(families[f][i, j], p_value=p_value)
+        corrected[f] |= {(i, j): comparison, (j, i): comparison.reversed}
+    return corrected
 
 
 def share_interval(scores: Scores) -> tuple[float, float]:
@@ -195,8 +199,7 @@ def interval_of_share(share: float, by_seed: Float[np.ndarray, " k"], examples: 
         by_seed: of each independent run.
         examples: the number of examples of each.
     """
-    n = examples
-    z = float(special.ndtri(1 - ERROR / 2))
+    n, z = examples, float(special.ndtri(1 - ERROR / 2))
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = max(0.0, centre - half), min(1.0, centre + half)
@@ -210,31 +213,18 @@ Results = Float[np.ndarray, "_ _"]
 """Losses (seeds, examples) of one method at one rate, nats; of the first seeds."""
 
 
-def chosen_rate(held_out: Sequence[Results]) -> int | None:
-    """Return the place of the rate with the lowest mean loss; None if each has a diverged seed.
-
-    A rate at which a seed diverged (NaN) is not chosen: the mean of the others is biased.
-
-    Args:
-        held_out: losses on the held-out examples, one array per rate.
-    """
-    means = [float(one.mean()) for one in held_out]
-    finite = [i for i, mean in enumerate(means) if math.isfinite(mean)]
-    return min(finite, key=lambda i: means[i], default=None)
-
-
 def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
     """Return the rates that the held-out results cannot tell from the chosen one, itself included.
 
     Their paired difference to it is at most one standard error, √(s²/n + t²/k), where s² is its variance over the n
-    examples, and t² that over the k seeds that both have. Few seeds tell little of t², and a rate at which one seed
+    examples, and t² that over the k seeds that both have. Few seeds say little of t², and a rate at which one seed
     fails would seem as good as any: so t² is the median over the rates.
 
     Args:
-        held_out: see `chosen_rate`; rates may have different numbers of seeds.
+        held_out: losses on the held-out examples, one array per rate; the numbers of seeds may differ.
         chosen: place of the chosen rate.
     """
-    gaps = [_paired(one, held_out[chosen]) for one in held_out]
+    gaps = [_paired(of_rate, held_out[chosen]) for of_rate in held_out]
     over_seeds = [gap.mean(1).var(ddof=1) for gap in gaps if len(gap) > 1 and gap.any()]
     typical = float(np.median([v for v in over_seeds if math.isfinite(v)] or [0.0]))
     like = []

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.fields import Field, Place, differences, repeats, seed_groups
+from olora_viz.studies.contest import LARGEST, LOWEST, Contest
+from olora_viz.studies.fields import Field, Place, differences, has_random_start, repeats, seed_groups
 from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison
-from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, POWER, UNDECIDED, WORSE
+from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, POWER, UNDECIDED, WORSE
 from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4
@@ -52,7 +54,7 @@ chance of 80%'
 
 
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
-    """Say over what the interval of paired differences is, see `method_runs.interval_of`.
+    """Say over what the interval of paired differences is, see `olora_viz.studies.verdicts.interval_of`.
 
     Args:
         differences: by seed and example, or by seed alone.
@@ -99,14 +101,9 @@ def and_(words: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
-def at_setting(field: Field, lanes: Sequence[Lane]) -> str:
-    """Return in what a field differs from the others, in words."""
-    return f"with {and_(setting_of(field, lanes))}"
-
-
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
     """Return the settings in which a field differs from the others, each in words."""
-    setting, clip = field.setting, field.setting.clip
+    setting, clip, seeds = field.setting, field.setting.clip, field.seeds
     words = {
         "rank": f"rank {setting.r}",
         "scaling": f"scaling {compact(setting.scale)}",
@@ -116,12 +113,10 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
         "dropout": f"dropout {setting.dropout:g}",
         "targets": f"targets {', '.join(setting.targets)}" if setting.targets else "no targets of their own",
-        "seed": f"seed{'s' * (len(field.seeds) > 1)} {and_([str(s) for s in field.seeds])}",
     }
-    apart = [name for name in differences(lanes) if name in words]
-    if {lane.seed for lane in lanes} == set(field.seeds) and "seed" in apart:
-        apart.remove("seed")
-    return [words[name] for name in apart]
+    if {lane.seed for lane in lanes} != set(seeds):
+        words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"
+    return [words[name] for name in differences(lanes) if name in words]
 
 
 def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
@@ -134,11 +129,7 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed
-        and any(
-            group.lane.init in INITIALIZERS and not INITIALIZERS[group.lane.init].random and len(group.lanes) > 1
-            for group in seed_groups(lanes)
-        )
+        not by_seed and any(len(group.lanes) > 1 and not has_random_start(group.lane) for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
@@ -156,43 +147,30 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
     return config.by_seed and (about is None or about.train != 1)
 
 
-def is_guessing(places: Sequence[Place], held_out: HeldOut | None) -> bool:
-    """Whether nobody is right more often than an answer without reading the prompt.
-
-    Args:
-        places: of the lanes, those that differ in their seed alone as one, see `group_places`.
-    """
-    known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
-    guess = held_out.guess if held_out else None
-    return guess is not None and bool(known) and max(known) <= guess
-
-
-def no_better_than_guessing(places: Sequence[Place], held_out: HeldOut | None) -> list[Sentence]:
-    """Say so if it is so, see `is_guessing`."""
-    if held_out is None or held_out.guess is None or not is_guessing(places, held_out):
-        return []
-    rest = f"{held_out.guess_words} is right in {percent(held_out.guess)}."
-    return [Sentence("No lane does better than guessing:", rest)]
+def no_better_than_guessing(held_out: HeldOut) -> Sentence:
+    """Say so, see `is_guessing`."""
+    rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
+    return Sentence("No lane does better than guessing:", rest)
 
 
 def departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
     """Name the diverged lanes, the earliest first, by their reason."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
     shown = out if len(out) <= NAMED else out[: NAMED - 1]
-    said = []
+    sentences = []
     for why in dict.fromkeys(row.why_out for row in out):
         gone = [f"{names[row.lane]} (step {row.out_at})" for row in shown if row.why_out == why]
         more = sum(row.why_out == why for row in out) - len(gone)
         if more:
             gone.append(f"{more} more" if gone else f"{more} others" if more > 1 else "another")
         many = len(gone) > 1 or more > 1
-        verb, whose = ("are", "their") if many else ("is", "its")
-        lead = f"So {verb} {and_(gone)}:" if said else f"{and_(gone)} {verb} out of the race:"
-        said.append(Sentence(lead, f"{whose} {why}."))
-    if said:
+        verb, pronoun = ("are", "their") if many else ("is", "its")
+        lead = f"So {verb} {and_(gone)}:" if sentences else f"{and_(gone)} {verb} out of the race:"
+        sentences.append(Sentence(lead, f"{pronoun} {why}."))
+    if sentences:
         others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
-        said[-1] = replace(said[-1], rest=f"{said[-1].rest} {others}")
-    return said
+        sentences[-1] = replace(sentences[-1], rest=f"{sentences[-1].rest} {others}")
+    return sentences
 
 
 SAME = "same"
@@ -236,15 +214,15 @@ class Statement:
     """Whom a contender leads, trails, is level with, and cannot be told apart from.
 
     Raises:
-        ValueError: there is nobody to compare with, or not one value and one comparison for each.
+        ValueError: there is no other contender, or not one value and one comparison for each.
     """
 
     names: tuple[str, ...]
     """Of the contenders, first the one that it is about."""
     values: tuple[float, ...]
     """The mean score of each: a share of right answers, or a loss in nats."""
-    found: tuple[Comparison, ...]
-    """The comparison of the first with each of the others."""
+    comparisons: tuple[Comparison, ...]
+    """Of the first with each of the others."""
     basis: Basis
     """What they rest on."""
     score: str = "held-out loss"
@@ -254,9 +232,9 @@ class Statement:
 
     def __post_init__(self) -> None:
         """Check the lengths."""
-        if not self.found or not len(self.names) == len(self.values) == len(self.found) + 1:
+        if not self.comparisons or not len(self.names) == len(self.values) == len(self.comparisons) + 1:
             raise ValueError(
-                f"{len(self.names)} names, {len(self.values)} values and {len(self.found)} "
+                f"{len(self.names)} names, {len(self.values)} values and {len(self.comparisons)} "
                 "comparisons: give one contender, at least one other, and a comparison with each "
                 "other"
             )
@@ -264,7 +242,10 @@ class Statement:
     @property
     def kinds(self) -> tuple[str, ...]:
         """``ahead``, ``behind``, ``level``, ``undecided`` or ``same`` for each of the others."""
-        return tuple(map(kind_of, self.found))
+        return tuple(
+            SAME if pair.difference == pair.low == pair.high == 0.0 else pair.in_these_runs
+            for pair in self.comparisons
+        )
 
     @property
     def lead(self) -> str:
@@ -274,49 +255,67 @@ class Statement:
     @property
     def sentence(self) -> Sentence:
         """All of it, with the interval of a pair and the basis."""
-        pair = len(self.found) == 1
-        numbers = _pair(self.values, self.found[0], self.score) if pair else self._each()
+        numbers = self._pair() if len(self.comparisons) == 1 else self._each()
         return Sentence(f"{self.lead}:", f"{numbers} ({self.basis}).")
 
     @property
     def scores(self) -> str:
         """The scores alone: ``94% right against 67%``; of several with names, without rates."""
-        one, *others = self.found
-        if others:
+        if len(self.comparisons) > 1:
             return replace(self, names=tuple(n.partition(" (")[0] for n in self.names))._each()
-        first, second = map(percent if one.shares else nats, self.values)
-        if one.shares:
+        first, second = self.written
+        if self.shares:
             return f"{first} right against {second}"
         return f"{self.score} {first} against {second} nats".lstrip()
 
     @property
     def relations(self) -> str:
         """What may be said of the first and the others, in one part for each kind."""
-        kinds, others = self.kinds, self.names[1:]
-        of = {k: [n for n, its in zip(others, kinds, strict=True) if its == k] for k in kinds}
-        found = zip(self.found, kinds, strict=True)
-        margins = [one.margin for one, its in found if its == LEVEL]
-        within = _amount(max(margins, default=0.0), self.found[0])
-        return and_(
-            [
-                f"{relation(kind, self.basis)} {listed(of[kind])}" + f" within {within}" * (kind == LEVEL)
-                for kind in KINDS
-                if kind in of
-            ]
-        )
+        others = list(zip(self.kinds, self.names[1:], self.comparisons, strict=True))
+        parts = []
+        for kind in KINDS:
+            if names := [name for each, name, _ in others if each == kind]:
+                margin = max(pair.margin for each, _, pair in others if each == kind)
+                within = f" within {_amount(margin, self.shares)}" * (kind == LEVEL)
+                parts.append(f"{relation(kind, self.basis)} {listed(names)}{within}")
+        return and_(parts)
+
+    @property
+    def shares(self) -> bool:
+        """Whether the scores are shares of right answers."""
+        return self.comparisons[0].shares
+
+    @property
+    def written(self) -> list[str]:
+        """The scores, each in digits."""
+        return list(map(percent if self.shares else nats, self.values))
+
+    @property
+    def unit(self) -> str:
+        """What the scores are in."""
+        return "of answers right" if self.shares else "nats"
 
     def _each(self) -> str:
         """Return the values of the first few."""
-        shares = self.found[0].shares
-        form = percent if shares else nats
-        told = [f"{name} {form(value)}" for name, value in zip(self.names, self.values, strict=True)]
-        return f"{', '.join(told[:NAMED])} {'of answers right' if shares else 'nats'}"
+        each = [f"{name} {value}" for name, value in zip(self.names, self.written, strict=True)]
+        return f"{', '.join(each[:NAMED])} {self.unit}"
+
+    def _pair(self) -> str:
+        """Return both values and their difference with its interval."""
+        (pair,), (first, second) = self.comparisons, self.written
+        scores = f"{self.score} {first} against {second}".lstrip()
+        if not math.isfinite(pair.low):
+            return f"{scores}, a difference without an interval"
+        low, high = sorted((pair.low, pair.high))
+        decimals = _decimals(low, high, pair.shares)
+        difference, end = (_amount(value, pair.shares, decimals) for value in (pair.difference, high))
+        return f"{scores}, a difference of {difference}, 95% interval {_bare(low, pair.shares, decimals)} to {end}"
 
 
 def who_leads(
     names: Sequence[str],
     values: Sequence[float],
-    found: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
     basis: Basis | None = None,
     *,
     score: str = "held-out loss",
@@ -327,7 +326,7 @@ def who_leads(
     Args:
         names: of the contenders, first the one that it is about.
         values: the mean score of each: a share of right answers, or a loss in nats.
-        found: the comparison of the first with each of the others.
+        comparisons: of the first with each of the others.
         basis: by default the seeds and held-out examples of the comparisons.
         score: see `Statement`.
         where: see `score`.
@@ -341,9 +340,9 @@ def who_leads(
     nats, 95% interval −0.09 to −0.03 nats (64 held-out examples; one seed).
     """
     if basis is None:
-        examples = found[0].examples if found else 0
-        basis = Basis(min((one.seeds for one in found), default=0), examples)
-    return Statement(tuple(names), tuple(values), tuple(found), basis, score, where).sentence
+        examples = comparisons[0].examples if comparisons else 0
+        basis = Basis(min((pair.seeds for pair in comparisons), default=0), examples)
+    return Statement(tuple(names), tuple(values), tuple(comparisons), basis, score, where).sentence
 
 
 def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, where: str = "") -> str:
@@ -358,66 +357,178 @@ def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, wh
     OLoRA is better than LoRA in 2 of 3 cells and is level with it in 1 (64 test examples; 5 seeds).
     """
     kinds = {BETTER: AHEAD, WORSE: BEHIND}
-    (first, most), *others = Counter(kinds.get(one, one) for one in verdicts).most_common()
+    (first, most), *others = Counter(kinds.get(word, word) for word in verdicts).most_common()
     cells = f"{len(verdicts)} cell{'s' * (len(verdicts) > 1)}"
     parts = [f"{relation(first, basis)} {other} in {most} of {cells}"]
     parts += [f"{relation(kind, basis)} it in {count}" for kind, count in others]
     return f"{where} {name} {and_(parts)} ({basis}).".lstrip()
 
 
-def kind_of(one: Comparison) -> str:
-    """Return ``ahead``, ``behind``, ``level``, ``undecided`` or ``same``."""
-    return SAME if one.difference == one.low == one.high == 0.0 else one.in_these_runs
-
-
 def relation(kind: str, basis: Basis) -> str:
     """Return what may be said of one contender and another, by one of the `KINDS`."""
     words = {SAME: "gives the same results as", LEVEL: "is level with", UNDECIDED: "cannot be told apart from"}
-    return words.get(kind) or _order(kind, basis)
-
-
-def _order(kind: str, basis: Basis) -> str:
+    if kind in words:
+        return words[kind]
+    better = "better" if kind == AHEAD else "worse"
     if basis.seeds == 1:
-        return f"did {'better' if kind == AHEAD else 'worse'} in this run than"
+        return f"did {better} in this run than"
     if basis.study and basis.seeds >= LEAST_SEEDS:
-        return f"is {'better' if kind == AHEAD else 'worse'} than"
+        return f"is {better} than"
     return "is ahead of" if kind == AHEAD else "is behind"
 
 
-def _pair(values: Sequence[float], one: Comparison, score: str) -> str:
-    """Return both values and their difference with its interval."""
-    form = percent if one.shares else nats
-    told = f"{score} {form(values[0])} against {form(values[1])}".lstrip()
-    if not math.isfinite(one.low):
-        return f"{told}, a difference without an interval"
-    low, high = sorted((one.low, one.high))
-    decimals = _decimals(low, high, one)
-    return (
-        f"{told}, a difference of {_amount(one.difference, one, decimals)}, 95% interval "
-        f"{_bare(low, one, decimals)} to {_amount(high, one, decimals)}"
-    )
-
-
-def _decimals(low: float, high: float, one: Comparison) -> int:
+def _decimals(low: float, high: float, shares: bool) -> int:
     """Return how many decimals show that an interval excludes zero; the usual ones if it does not.
 
     Without them a leader could have an interval that seems to end at zero.
     """
-    decimals = 0 if one.shares else 2
+    decimals = 0 if shares else 2
     if low * high <= 0:
         return decimals
-    nearest = min(abs(low), abs(high)) * (100 if one.shares else 1)
+    nearest = min(abs(low), abs(high)) * (100 if shares else 1)
     while decimals < MOST_DECIMALS and not round(nearest, decimals):
         decimals += 1
     return decimals
 
 
-def _amount(value: float, one: Comparison, decimals: int | None = None) -> str:
-    return f"{_bare(value, one, decimals)} {'points' if one.shares else 'nats'}"
+def _amount(value: float, shares: bool, decimals: int | None = None) -> str:
+    return f"{_bare(value, shares, decimals)} {'points' if shares else 'nats'}"
 
 
-def _bare(value: float, one: Comparison, decimals: int | None = None) -> str:
-    if decimals is None:
-        decimals = 0 if one.shares else 2
-    text = signed(value * (100 if one.shares else 1), f".{decimals}f")
+def _bare(value: float, shares: bool, decimals: int | None = None) -> str:
+    usual = 0 if shares else 2
+    text = signed(value * (100 if shares else 1), f".{usual if decimals is None else decimals}f")
     return text if text.strip("−0.") else text.removeprefix("−")
+
+
+def statement_of(contest: Contest, about: int = 0, *others: int, where: str = "") -> Statement:
+    """Return how a contender stands to some others, by their places; by default the first to all."""
+    others = others or tuple(range(1, len(contest.names)))
+    return Statement(
+        tuple(contest.names[i] for i in (about, *others)), tuple(contest.values[i] for i in (about, *others)),
+        tuple(contest.pairs[about, j] for j in others),
+        Basis(contest.seeds, contest.examples, chosen_on=contest.chosen_on),
+        score=contest.loss_name if contest.by_loss else "accuracy", where=where,
+    )  # fmt: skip
+
+
+def leading(contest: Contest, at: str = "") -> Statement:
+    """Return how the one that leads stands to all others, and at which rates.
+
+    Args:
+        at: in what the field differs from others of the race, in words; empty for a single one.
+    """
+    field = contest.field
+    if field is None:
+        return statement_of(contest)
+    if field.at_one_rate:
+        where = f"{at}," if at else f"at one rate ({compact(field.contenders[0].lane.lr)})"
+    else:
+        where = f"{at}{', ' * bool(at)}each at its {'best' if field.has_rates else 'only'} rate,"
+    return statement_of(contest, where=where[:1].upper() + where[1:])
+
+
+def at_best_rates(contest: Contest, at: str = "") -> list[Sentence]:
+    """Say who leads and what qualifies that, and which rates that were not tried may suit a start better.
+
+    Args:
+        at: see `leading`.
+    """
+    return [leading(contest, at).sentence, *turned(contest), *few(contest), *_beyond(contest)]
+
+
+def turned(contest: Contest) -> list[Sentence]:
+    """Say at which rates as good an order is another, so that it is left open."""
+    others = (
+        and_([f"{label_of(group.lane.init)} at {compact(group.lane.lr)}" for group in contest.turns[pair]])
+        for pair in ((0, j) for j in range(1, len(contest.names)))
+        if pair in contest.turns and replace(contest.pairs[pair], counts=True).is_order
+    )
+    words = " or ".join(dict.fromkeys(others))
+    if not words or contest.examples < LEAST_EXAMPLES:
+        return []
+    return [Sentence("But", f"with {words}, as good for all the held-out results say, the order turns.")]
+
+
+def few(contest: Contest) -> list[Sentence]:
+    """Say if there are too few examples to decide anything."""
+    n = contest.examples
+    if n >= LEAST_EXAMPLES or len(contest.names) < 2:
+        return []
+    were = "example was" if n == 1 else "examples were"
+    return [Sentence("Only", f"{n} held-out {were} compared: fewer than {LEAST_EXAMPLES} decide nothing.")]
+
+
+def _beyond(contest: Contest) -> list[Sentence]:
+    """Say which rates that were not tried may suit a start better."""
+    sentences = []
+    for end, more in ((LARGEST, "larger"), (LOWEST, "lower")):
+        names = [label_of(start) for start in contest.at_end(end)]
+        if len(names) == 1:
+            sentences.append(f"{names[0]}'s rate is the {end} one tried: a {more} one may suit it better.")
+        elif names:
+            sentences.append(f"The rates of {and_(names)} are the {end} ones tried: {more} ones may suit them better.")
+    if contest.narrower:
+        only = [
+            f"{label_of(start)} only at {and_([compact(rate) for rate in rates])}"
+            for start, rates in contest.narrower.items()
+        ]
+        sentences.append(f"Not all were tried at the same rates: {'; '.join(only)}.")
+    return [Sentence("", sentence) for sentence in sentences]
+
+
+def at_same_rates(contest: Contest, *, numbers: bool = True) -> list[Sentence]:
+    """Compare the main two starts at the only rate of the field, if neither leads, or at all rates that they share.
+
+    Args:
+        numbers: whether to give them, and what they rest on.
+    """
+    field, places = contest.field, contest.places
+    if field and field.at_one_rate:
+        pair = [places.get(start, 0) for start in field.roles]
+        if 0 in pair:
+            return []
+        main = statement_of(contest, *pair)
+        return [main.sentence if numbers else Sentence("", f"{main.lead}.")]
+    shared = at_shared_rates(contest)
+    if not shared:
+        return []
+    clause, first = _clause(shared), next(iter(shared.values()))
+    if not numbers:
+        return [Sentence("", f"{clause}.")]
+    if len(shared) > NAMED:
+        return [Sentence("", f"{clause} ({first.basis}).")]
+    each = [f"{' against '.join(statement.written)} at {compact(rate)}" for rate, statement in shared.items()]
+    return [Sentence(f"{clause}:", f"{', '.join(each)} {first.unit} ({first.basis}).")]
+
+
+def at_shared_rates(contest: Contest) -> dict[float, Statement]:
+    """Return how the main two starts of a field compare at every rate that both race at."""
+    roles = contest.field.roles if contest.field else ()
+    statements = {}
+    for each in contest.shared:
+        statement = statement_of(each, *(each.places[start] for start in roles))
+        fewest = min(of_rate.seeds for of_rate in contest.shared)
+        statements[each.contenders[0].lane.lr] = replace(statement, basis=replace(statement.basis, seeds=fewest))
+    return statements
+
+
+def _clause(shared: Mapping[float, Statement]) -> str:
+    """Return what holds at every rate, without the numbers."""
+    first = next(iter(shared.values()))
+    one_run = first.basis.seeds == 1
+    words = {SAME: "the same"} | ({AHEAD: "better", BEHIND: "worse"} if one_run else {})
+    kinds = [words.get(kind, kind) for statement in shared.values() for kind in statement.kinds]
+    runs = [
+        (kind, [compact(rate) for rate, _ in group])
+        for kind, group in groupby(zip(shared, kinds, strict=True), key=lambda at: at[1])
+    ]
+    if len(runs) <= NAMED:
+        # Of neighbouring rates all of two are named, the ends of more.
+        parts = [
+            f"{kind} from {rates[0]} to {rates[-1]}" if len(rates) > 2 else f"{kind} at {and_(rates)}"
+            for kind, rates in runs
+        ]
+    else:
+        parts = [f"{kind} at {count} of {len(kinds)} rates" for kind, count in Counter(kinds).items()]
+    return f"{' against '.join(first.names)} {'in this run, ' * one_run}at one rate: {', '.join(parts)}"

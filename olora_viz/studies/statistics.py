@@ -86,14 +86,14 @@ def paired_interval(
     """
     by_example = differences.mean(0) if by_example is None else by_example
     by_seed = [differences.mean(1)] * (len(differences) > 1)
-    found = [t_interval(values) for values in (by_example, *by_seed)]
-    found += [_interval_of_both(by_example, values) for values in by_seed]
+    intervals = [t_interval(values) for values in (by_example, *by_seed)]
+    intervals += [_interval_of_both(by_example, values) for values in by_seed]
     mean = float(differences.mean())
     return Interval(
         mean,
-        min(mean, *(one.low for one in found)),
-        max(mean, *(one.high for one in found)),
-        max(one.p_value for one in found),
+        min(mean, *(interval.low for interval in intervals)),
+        max(mean, *(interval.high for interval in intervals)),
+        max(interval.p_value for interval in intervals),
     )
 
 
@@ -210,8 +210,8 @@ def _power(shift: float, freedom: float, tests: int) -> float:
     # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
     # NaN for few seeds and large shifts.
     estimated = np.sqrt(special.chdtri(freedom, PARTS) / freedom)
-    found = special.ndtr(shift - critical * estimated) + special.ndtr(-shift - critical * estimated)
-    return float(found.mean())
+    detected = special.ndtr(shift - critical * estimated) + special.ndtr(-shift - critical * estimated)
+    return float(detected.mean())
 
 
 def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
@@ -253,8 +253,8 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 
     def settled(seeds: int) -> bool:
         each = (of_seeds / seeds, seeds - 1), (of_examples, n - 1)
-        variance = sum(one for one, _ in each)
-        freedom = variance**2 / sum(one**2 / many for one, many in each if one)
+        variance = sum(part for part, _ in each)
+        freedom = variance**2 / sum(part**2 / many for part, many in each if part)
         error = math.sqrt(variance)
         half = error * special.stdtrit(freedom, 1 - ERROR / 2)
         return bool(mean + half < margin) or _power(mean / error, freedom, tests) >= POWER
@@ -329,6 +329,30 @@ def expected_best(losses: Float[np.ndarray, " n"], budget: int) -> float:
     return float(ordered @ (left[:-1] ** budget - left[1:] ** budget))
 
 
+def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float | None:
+    """Return when a loss first reached a target, by linear interpolation between evaluations.
+
+    Args:
+        target: nats.
+        at: steps of the evaluations.
+        losses: one each, nats; NaN where there is none.
+
+    >>> first_at(1.5, [0, 10, 20], [4.0, 2.0, 1.0])
+    15.0
+    >>> first_at(0.5, [0, 10, 20], [4.0, 2.0, 1.0]) is None
+    True
+    """
+    for i, loss in enumerate(losses):
+        if not loss <= target:
+            continue
+        if i == 0 or not math.isfinite(losses[i - 1]):
+            return float(at[i])
+        above = losses[i - 1] - loss
+        share = (losses[i - 1] - target) / above if above > 0 else 1.0
+        return at[i - 1] + share * (at[i] - at[i - 1])
+    return None
+
+
 MOST = 7
 """Up to so many points all their orders are tried; of more, `RESAMPLES` are drawn."""
 
@@ -356,9 +380,9 @@ def slope_by_orders(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> I
     same = int((~moved).sum())
     across[np.abs(across) < 1e-12 * np.linalg.norm(x) * np.linalg.norm(y)] = 0.0
     critical = np.sort(across[moved] / along[moved])
-    at = math.floor(ERROR / 2 * len(orders) - same)
-    low, high = (critical[at], critical[-1 - at]) if at >= 0 else (-math.inf, math.inf)
-    tails = [(same + int(one.sum())) / len(orders) for one in (critical <= 0, critical >= 0)]
+    k = math.floor(ERROR / 2 * len(orders) - same)
+    low, high = (critical[k], critical[-1 - k]) if k >= 0 else (-math.inf, math.inf)
+    tails = [(same + int(beyond.sum())) / len(orders) for beyond in (critical <= 0, critical >= 0)]
     return Interval(float(x @ y / (x @ x)), float(low), float(high), min(1.0, 2 * min(tails)))
 
 

@@ -1,4 +1,4 @@
-"""What a race tells of learning rates and conditioning, in sentences."""
+"""The story of a race: its learning rates, the steps to LoRA's loss, its conditioning, in numbers and sentences."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.machine.text import compact, nats, percent, rounded
-from olora_viz.measures.training import Examples
 from olora_viz.races.step import Step, held_out_at_start
-from olora_viz.studies.contest import Match, Told, compared, latest_examples, of_every_lane
+from olora_viz.studies.contest import Contest, contests_of, latest_examples
 from olora_viz.studies.fields import (
     Field,
     Place,
     Setting,
     differences,
     fields_of,
-    group_places,
+    is_guessing,
     metric_of,
     seed_groups,
     standings,
 )
-from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison, Pairs, Scores, adjusted, compare_all
+from olora_viz.studies.pairing import AHEAD, BEHIND, Pairs, Scores, adjusted, compare_all
 from olora_viz.studies.sentences import (
     Sentence,
     and_,
-    at_setting,
+    at_best_rates,
+    at_same_rates,
     departures,
-    is_guessing,
     listed,
     no_better_than_guessing,
     setting_of,
     times,
 )
-from olora_viz.studies.statistics import ERROR, LEVEL, LEVEL_WITHIN, MedianInterval, median_interval
+from olora_viz.studies.statistics import ERROR, LEVEL, LEVEL_WITHIN, MedianInterval, first_at, median_interval
 from olora_viz.tasks.evaluation import HeldOut
 
 MEASURES = ("final", "best")
@@ -69,7 +68,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class RateCurve:
     """One start in one setting, over its rates."""
 
     label: str
@@ -96,7 +95,7 @@ class Curve:
 class Reach:
     """When one start reached the final loss of plain LoRA, each seed that of LoRA's same seed."""
 
-    curve: Curve
+    curve: RateCurve
     target: float
     """Plain LoRA's final held-out loss at its best rate, mean over its seeds; nats."""
     lr: float | None
@@ -115,8 +114,8 @@ class Reach:
     @property
     def steps(self) -> float | None:
         """The step at which the median seed got there; None if it never did."""
-        found = self.interval
-        return found.median if found and math.isfinite(found.median) else None
+        interval = self.interval
+        return interval.median if interval and math.isfinite(interval.median) else None
 
     @property
     def spread(self) -> str:
@@ -125,11 +124,11 @@ class Reach:
         >>> Reach(None, 1.0, 1e-3, (28.0, 41.0, 34.0), 0.9).spread
         '28 to 41, range of 3 seeds'
         """
-        if self.interval is None or len(self.each) < 2:
+        interval = self.interval
+        if interval is None or len(self.each) < 2:
             return ""
-        ends = [f"{end:.0f}" if math.isfinite(end) else "never" for end in (self.interval.low, self.interval.high)]
-        whole = self.interval.coverage < 1 - ERROR
-        what = f"range of {len(self.each)} seeds" if whole else "95% interval"
+        ends = [f"{end:.0f}" if math.isfinite(end) else "never" for end in (interval.low, interval.high)]
+        what = f"range of {len(self.each)} seeds" if interval.coverage < 1 - ERROR else "95% interval"
         return f"{' to '.join(dict.fromkeys(ends))}, {what}"
 
 
@@ -141,10 +140,11 @@ def is_sweep(lanes: Sequence[Lane]) -> bool:
     >>> is_sweep([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3)])
     True
     """
-    return any(len({(k.lr, k.seed) for k in family}) > 1 for family in _families(lanes).values())
+    runs = {(lane.init, Setting.of(lane), lane.lr, lane.seed) for lane in lanes}
+    return len(runs) > len({(init, setting) for init, setting, _, _ in runs})
 
 
-def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final") -> tuple[Curve, ...]:
+def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "final") -> tuple[RateCurve, ...]:
     """Return the curve of every start in every setting, in the race's order.
 
     Args:
@@ -152,30 +152,25 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
         steps: the steps so far.
         measure: one of `MEASURES`.
     """
-    held = _held_out(steps, len(lanes))
+    evaluations = _held_out(steps, len(lanes))
     if measure == "best":
-        found = np.array([np.nanmin([*column, math.inf]) for column in held.T])
+        losses = np.array([np.nanmin([*column, math.inf]) for column in evaluations.T])
     else:
-        found = held[-1] if len(held) else np.full(len(lanes), math.nan)
-    out = _out(steps, len(lanes))
-    found = np.where(out | ~np.isfinite(found), math.nan, found)
+        losses = evaluations[-1] if len(evaluations) else np.full(len(lanes), math.nan)
+    out = steps[-1].out if steps else np.zeros(len(lanes), dtype=bool)
+    losses = np.where(out | ~np.isfinite(losses), math.nan, losses)
     families: dict[tuple[str, Setting], dict[float, list[int]]] = {}
     for k, lane in enumerate(lanes):
         rates = families.setdefault((lane.init, Setting.of(lane)), {})
         rates.setdefault(lane.lr, []).append(k)
-    each = [replace(lanes[next(iter(r.values()))[0]], lr=1.0, seed=0) for r in families.values()]
-    return tuple(
-        Curve(
-            label,
-            lane,
-            setting,
-            tuple(
-                Point(lr, tuple(ks), tuple(float(found[k]) for k in ks), int(out[ks].sum()))
-                for lr, ks in sorted(rates.items())
-            ),
-        )
-        for label, lane, ((_, setting), rates) in zip(display_names(each), each, families.items(), strict=True)
-    )
+    shown = [replace(lanes[next(iter(rates.values()))[0]], lr=1.0, seed=0) for rates in families.values()]
+    curves = []
+    for label, lane, ((_, setting), rates) in zip(display_names(shown), shown, families.items(), strict=True):
+        points = [
+            Point(lr, tuple(ks), tuple(losses[ks].tolist()), int(out[ks].sum())) for lr, ks in sorted(rates.items())
+        ]
+        curves.append(RateCurve(label, lane, setting, tuple(points)))
+    return tuple(curves)
 
 
 def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None) -> tuple[Reach, ...]:
@@ -192,75 +187,37 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
     """
     curves = rate_curves(lanes, steps)
     at = [step.step for step in steps if step.eval_loss is not None]
-    held = _held_out(steps, len(lanes))
+    losses = _held_out(steps, len(lanes))
     if start_loss is not None and steps and steps[0].step == 1:
         first = held_out_at_start([lane.init for lane in lanes], start_loss)
-        at, held = [0, *at], np.vstack([first, held])
+        at, losses = [0, *at], np.vstack([first, losses])
     best = {c.setting: c.optimum for c in curves if c.lane.init == "lora" and c.optimum}
     return tuple(
-        _reach(curve, target, lanes, at, held) for curve in curves if (target := best.get(curve.setting)) is not None
+        _reach(curve, target, lanes, at, losses) for curve in curves if (target := best.get(curve.setting)) is not None
     )
 
 
-def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float | None:
-    """Return when a loss first reached a target, by linear interpolation between evaluations.
-
-    Args:
-        target: nats.
-        at: steps of the evaluations.
-        losses: one each, nats; NaN where there is none.
-
-    >>> first_at(1.5, [0, 10, 20], [4.0, 2.0, 1.0])
-    15.0
-    >>> first_at(0.5, [0, 10, 20], [4.0, 2.0, 1.0]) is None
-    True
-    """
-    for i, loss in enumerate(losses):
-        if not loss <= target:
-            continue
-        if i == 0 or not math.isfinite(losses[i - 1]):
-            return float(at[i])
-        above = losses[i - 1] - loss
-        share = (losses[i - 1] - target) / above if above > 0 else 1.0
-        return at[i - 1] + share * (at[i] - at[i - 1])
-    return None
-
-
-def _reach(curve: Curve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], held: np.ndarray) -> Reach:
+def _reach(curve: RateCurve, reference: Point, lanes: Sequence[Lane], at: Sequence[int], losses: np.ndarray) -> Reach:
     """Choose the rate that gets there first, or comes closest, among those without divergence."""
     targets = {lanes[k].seed: loss for k, loss in zip(reference.lanes, reference.losses, strict=True)}
     tried = []
     for point in curve.points:
         paired = [k for k in point.lanes if lanes[k].seed in targets]
-        if point.diverged or not paired or not len(held):
+        if point.diverged or not paired or not len(losses):
             continue
-        means = held[:, paired].mean(1)
+        means = losses[:, paired].mean(1)
         lowest = float(np.min(means, initial=math.inf, where=np.isfinite(means)))
-        each = tuple(first_at(targets[lanes[k].seed], at, held[:, k].tolist()) for k in paired)
+        each = tuple(first_at(targets[lanes[k].seed], at, losses[:, k].tolist()) for k in paired)
         tried.append(Reach(curve, reference.mean, point.lr, each, lowest))
     if not tried:
         return Reach(curve, reference.mean, None, (), math.nan)
     return min(tried, key=lambda r: (math.inf if r.steps is None else r.steps, r.closest))
 
 
-def _families(lanes: Sequence[Lane]) -> dict[tuple[str, Setting], list[Lane]]:
-    found: dict[tuple[str, Setting], list[Lane]] = {}
-    for lane in lanes:
-        found.setdefault((lane.init, Setting.of(lane)), []).append(lane)
-    return found
-
-
 def _held_out(steps: Sequence[Step], K: int) -> np.ndarray:
     """Return the held-out losses (E, K), NaN where there is none."""
-    found = [step.eval_loss for step in steps if step.eval_loss is not None]
-    return np.where(np.isfinite(found), found, math.nan) if found else np.empty((0, K))
-
-
-def _out(steps: Sequence[Step], K: int) -> np.ndarray:
-    """Return which lanes (K,) have diverged."""
-    if not steps:
-        return np.zeros(K, dtype=bool)
-    return steps[-1].out
+    losses = [step.eval_loss for step in steps if step.eval_loss is not None]
+    return np.where(np.isfinite(losses), losses, math.nan) if losses else np.empty((0, K))
 
 
 def describe_rates(
@@ -281,14 +238,11 @@ def describe_rates(
             decides.
         guessing: whether no lane does better than guessing; the loss decides then at the end.
     """
-    examples, said = latest_examples(steps), []
+    examples, sentences = latest_examples(steps), []
     if examples is not None:
-        by_loss = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing).by_loss
-        fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
-        told = compared(fields[:1], examples, by_loss=by_loss)
-        every = None if fields else of_every_lane(lanes, examples, by_loss=by_loss)
-        best = told[0].best if told else every
-        said = told_of_match(best) if best and len(best.names) > 1 else []
+        metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
+        for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=1):
+            sentences += at_best_rates(contest) if len(contest.names) > 1 else []
     lost = [
         f"{curve.label} at {compact(point.lr)}"
         for curve in rate_curves(lanes, steps)
@@ -296,8 +250,8 @@ def describe_rates(
         if point.diverged
     ]
     if lost:
-        said = [*said, Sentence("", f"Diverged: {listed(lost)}.")]
-    return said
+        sentences.append(Sentence("", f"Diverged: {listed(lost)}."))
+    return sentences
 
 
 def describe_reach(reach: Reach) -> tuple[str, str, str]:
@@ -327,13 +281,12 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
     lanes = np.flatnonzero(np.isfinite(conditions).all(1))
     if not len(lanes):
         return {}
-    every = compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])
-    (by_loss,) = adjusted([every])
-    return {(int(lanes[i]), int(lanes[j])): replace(found, margin=MARGIN) for (i, j), found in by_loss.items()}
+    (by_loss,) = adjusted([compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])])
+    return {(int(lanes[i]), int(lanes[j])): replace(pair, margin=MARGIN) for (i, j), pair in by_loss.items()}
 
 
 def compared_conditions(
-    conditions: Float[np.ndarray, "K n"], lane: int, other: int, name: str, its_name: str
+    conditions: Float[np.ndarray, "K n"], lane: int, other: int, name: str, other_name: str
 ) -> Sentence:
     """Describe which of two lanes is better conditioned, if this holds over the batches.
 
@@ -342,58 +295,46 @@ def compared_conditions(
         lane: the lanes to compare.
         other: see `lane`.
         name: their names.
-        its_name: see `name`.
+        other_name: see `name`.
     """
-    mine, theirs = conditions[lane], conditions[other]
-    n = len(mine)
-    found = compare_conditions(conditions).get((lane, other))
-    if found is None:
-        singular, values = (its_name, theirs) if np.isfinite(mine).all() else (name, mine)
+    ours, theirs = conditions[lane], conditions[other]
+    n = len(ours)
+    comparison = compare_conditions(conditions).get((lane, other))
+    if comparison is None:
+        singular, values = (other_name, theirs) if np.isfinite(ours).all() else (name, ours)
         count = int((~np.isfinite(values)).sum())
         return Sentence(
             f"The tangent kernel of {singular} has no condition number:",
             f"on {count} of {n} batches its smallest eigenvalue is zero to rounding.",
         )
-    values = f"{_range(mine)} against {_range(theirs)}"
+    medians = f"{_range(ours)} against {_range(theirs)}"
     if n == 1:
         return Sentence(
             "One batch does not tell which is better conditioned:",
-            f"there the condition number of {name}'s tangent kernel is {values} for {its_name}'s.",
+            f"there the condition number of {name}'s tangent kernel is {medians} for {other_name}'s.",
         )
-    lead = _LEADS.get(found.in_these_runs)
+    leads = {AHEAD: "better conditioned than", BEHIND: "worse conditioned than", LEVEL: "about as well conditioned as"}
+    lead = leads.get(comparison.in_these_runs)
     number = f"over {n} batches the condition number of {name}'s tangent kernel"
     if lead:
+        ratio, low, high = (math.exp(x) for x in (comparison.difference, comparison.low, comparison.high))
+        ratio_words = f"{ratio:.2g} (95% interval {low:.2g} to {high:.2g})"
         return Sentence(
-            f"With this seed {name} is {lead} {its_name}:",
-            f"{number} is {_ratio(found)} times {its_name}'s, with a median of {values}.",
+            f"With this seed {name} is {lead} {other_name}:",
+            f"{number} is {ratio_words} times {other_name}'s, with a median of {medians}.",
         )
-    lower = int((mine < theirs).sum())
-    told = "differs by batch" if 0 < lower < n else f"is not decided by {n} batches"
+    lower = int((ours < theirs).sum())
+    why = "differs by batch" if 0 < lower < n else f"is not decided by {n} batches"
     return Sentence(
-        f"Which is better conditioned {told}:",
-        f"{number} has a median of {values} for {its_name}'s; it is lower on {lower} of {n}.",
+        f"Which is better conditioned {why}:",
+        f"{number} has a median of {medians} for {other_name}'s; it is lower on {lower} of {n}.",
     )
-
-
-_LEADS = {AHEAD: "better conditioned than", BEHIND: "worse conditioned than", LEVEL: "about as well conditioned as"}
-
-
-def _ratio(found: Comparison) -> str:
-    """Return the ratio of two condition numbers, with its 95% interval."""
-    ratio, low, high = (math.exp(x) for x in (found.difference, found.low, found.high))
-    return f"{ratio:.2g} (95% interval {low:.2g} to {high:.2g})"
 
 
 def _range(values: np.ndarray) -> str:
     """Return the median of several values with their range, or the single one."""
-    if len(values) == 1:
-        return _figures(values[0])
-    low, median, high = map(_figures, (values.min(), np.median(values), values.max()))
-    return f"{median} ({low} to {high})"
-
-
-def _figures(value: float) -> str:
-    return compact(rounded(float(value), 3))
+    low, median, high = (compact(rounded(float(x), 3)) for x in (values.min(), np.median(values), values.max()))
+    return f"{median} ({low} to {high})" if len(values) > 1 else median
 
 
 AT_LENGTH = 3
@@ -424,25 +365,23 @@ def tell(
         plain_text: see `metric_of`.
         ended: see `plain_text`.
     """
-    examples = latest_examples(steps)
-    rows = standings(steps, len(lanes))
-    places = group_places(rows, seed_groups(lanes))
-    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=is_guessing(places, held_out))
-    fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
+    examples, guessing = latest_examples(steps), is_guessing(lanes, steps, held_out)
+    rows, fields = standings(steps, len(lanes)), fields_of(lanes)
+    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
     if examples is None:
-        said = _without_examples(rows, names, steps)
-    elif fields:
-        shown = fields[:AT_LENGTH]
-        at = [at_setting(field, lanes) for field in shown] if len(fields) > 1 else []
-        found = compared(shown, examples, by_loss=metric.by_loss, at=at)
-        said = [sentence for one in found for sentence in told_of(one)]
+        sentences = _without_examples(rows, names, steps)
     else:
-        said = _every_lane(lanes, examples, metric.by_loss)
-    if metric.why and said:
-        said.append(Sentence("", metric.why))
-    if fields and len(fields) == 1:
-        said = _scope(fields[0], lanes) * bool(said) + said + _first_gradients(fields[0], steps[0])
-    return said + no_better_than_guessing(places, held_out) + departures(rows, names)
+        sentences = []
+        for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=AT_LENGTH):
+            sentences += _of_contest(contest, lanes, len(fields) > 1)
+    if metric.why and sentences:
+        sentences.append(Sentence("", metric.why))
+    if len(fields) == 1:
+        scope = _scope(fields[0], lanes) if sentences else []
+        sentences = [*scope, *sentences, *_first_gradients(fields[0], steps[0])]
+    if guessing and held_out:
+        sentences.append(no_better_than_guessing(held_out))
+    return sentences + departures(rows, names)
 
 
 def _without_examples(rows: Sequence[Place], names: Sequence[str], steps: Sequence[Step]) -> list[Sentence]:
@@ -464,48 +403,39 @@ def _same_function(first: Step) -> list[Sentence]:
     return [Sentence("Before training, every lane answers exactly as the base model:", rest)]
 
 
-def told_of(one: Told) -> list[Sentence]:
-    """Tell of the starts of a field: at their best rates, and at those that the main two share."""
-    main = [one.main.sentence] if one.main else []
-    return told_of_match(one.best) + main + ([one.shared.sentence] if one.shared else [])
+def _of_contest(contest: Contest, lanes: Sequence[Lane], several: bool) -> list[Sentence]:
+    """Report how the contenders compare: starts at their best rates and at shared ones, or all lanes.
 
-
-def told_of_match(match: Match) -> list[Sentence]:
-    """Tell of a match, and of a best rate at the end of those tried."""
-    return [match.statement.sentence, *match.turned, *match.few, *match.beyond]
-
-
-def _every_lane(lanes: Sequence[Lane], examples: Examples, by_loss: bool) -> list[Sentence]:
-    """Compare all lanes, of which no two starts may be compared; seeds are one contender."""
-    match = of_every_lane(lanes, examples, by_loss=by_loss)
-    if match is None:
-        return []
-    held = match.held
-    if len(match.names) == 1:
-        n = held.examples
-        score = f"accuracy {percent(held.accuracy[0])}, " * (not by_loss)
-        loss = f"{held.loss_name} {nats(held.loss[0])}"
-        rest = f"{score}{loss} ({n} held-out example{'s' * (n > 1)})."
-        return [Sentence(f"{match.names[0]}:", rest)]
+    Args:
+        several: whether the race has several fields.
+    """
+    if contest.field:
+        at = f"with {and_(setting_of(contest.field, lanes))}" if several else ""
+        return at_best_rates(contest, at) + at_same_rates(contest)
+    if len(contest.names) == 1:
+        n = contest.examples
+        score = f"accuracy {percent(contest.accuracy[0])}, " * (not contest.by_loss)
+        loss = f"{contest.loss_name} {nats(contest.loss[0])}"
+        return [Sentence(f"{contest.names[0]}:", f"{score}{loss} ({n} held-out example{'s' * (n > 1)}).")]
     seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in seed_groups(lanes)}
     apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]
-    what = Sentence("", f"The lanes differ in {and_(apart)}.") if apart else None
-    return [*told_of_match(match), *filter(None, [what])]
+    words = [Sentence("", f"The lanes differ in {and_(apart)}.")] if apart else []
+    return at_best_rates(contest) + words
 
 
 def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
     """Report which lanes are compared, if not all are."""
-    if field.size == len(lanes):
+    if len(field.lanes) == len(lanes):
         return []
-    apart = and_(differences([lanes[k] for one in field.contenders for k in one.lanes]))
-    named = and_(setting_of(field, lanes))
-    rest = f"Compared here: the lanes with {named}, which differ only in {apart}."
+    apart = and_(differences([lanes[k] for k in field.lanes]))
+    rest = f"Compared here: the lanes with {and_(setting_of(field, lanes))}, which differ only in {apart}."
     return [Sentence("", rest)]
 
 
 def _first_gradients(field: Field, first: Step) -> list[Sentence]:
     """Compare the norms of the first gradients, which do not depend on the learning rate."""
-    means = {init: float(first.grad_norm[field.lanes_of(init)].mean()) for init in field.roles}
+    lanes = {init: [k for group in field.of(init) for k in group.lanes] for init in field.roles}
+    means = {init: float(first.grad_norm[ks].mean()) for init, ks in lanes.items()}
     if not all(0 < mean < math.inf for mean in means.values()):
         return []
     small, large = sorted(means, key=lambda init: means[init])

@@ -27,6 +27,7 @@ from olora_viz.studies.statistics import (
     Interval,
     MedianInterval,
     choose,
+    first_at,
     holm,
     median_interval,
     paired_interval,
@@ -34,7 +35,6 @@ from olora_viz.studies.statistics import (
     t_interval,
     verdict,
 )
-from olora_viz.studies.story import first_at
 from olora_viz.studies.study import Cell, Study, Trial
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 Row = Mapping[str, Any]
-"""The columns of `race_rows.COLUMNS` and `race_rows.BY_EXAMPLE` by name."""
+"""The columns of `olora_viz.studies.folder.COLUMNS` and `BY_EXAMPLE` by name."""
 
 NOTHING = Interval(math.nan, -math.inf, math.inf, 1.0)
 """The interval of a difference of which nothing is known."""
@@ -72,17 +72,25 @@ class MethodRuns:
     @cached_property
     def at_best(self) -> RateRuns | None:
         """The runs at the best rate."""
-        return next((one for one in self.rates if self.chosen and one.lr == self.chosen.lr), None)
+        return next((runs for runs in self.rates if self.chosen and runs.lr == self.chosen.lr), None)
+
+    @property
+    def test_loss(self) -> float:
+        """The mean test loss at the best rate; NaN if it has none."""
+        return float(self.at_best.test.mean()) if self.at_best else math.nan
+
+    def trials(self, cell: Cell) -> list[Trial]:
+        """Return the trials at the best rate; none if it has none."""
+        best_rate = self.chosen
+        return [Trial(cell, self.init, best_rate.lr, seed) for seed in range(best_rate.seeds)] if best_rate else []
 
     @cached_property
     def like_best(self) -> tuple[RateRuns, ...]:
         """The runs at the rates that the validation results cannot tell from the best one."""
-        best_one = self.at_best
-        if best_one is None:
+        if self.at_best is None:
             return ()
-        held_out = [one.valid for one in self.rates]
-        at = rates_like(held_out, self.rates.index(best_one))
-        return tuple(self.rates[i] for i in at)
+        places = rates_like([runs.valid for runs in self.rates], self.rates.index(self.at_best))
+        return tuple(self.rates[i] for i in places)
 
     @cached_property
     def chosen_without(self) -> Float[np.ndarray, "k m"]:
@@ -90,12 +98,11 @@ class MethodRuns:
         seeds = self.chosen.seeds if self.chosen else 0
         if seeds < 2:
             return np.empty((0, 0))
-        whole = [one for one in self.rates if len(one.valid) >= seeds and np.isfinite(one.valid).all()]
+        whole = [runs for runs in self.rates if len(runs.valid) >= seeds and np.isfinite(runs.valid).all()]
         rows = []
         for seed in range(seeds):
             others = [k for k in range(seeds) if k != seed]
-            rate = min(whole, key=lambda one: one.valid[others].mean())
-            rows.append(rate.test[seed])
+            rows.append(min(whole, key=lambda runs: runs.valid[others].mean()).test[seed])
         return np.array(rows)
 
 
@@ -134,7 +141,7 @@ def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> M
     Args:
         rows: of all finished trials.
     """
-    losses = {trial: _loss(rows[trial], "valid") for trial in rows if trial.cell == cell}
+    losses = {trial: _value(row, "valid_loss") for trial, row in rows.items() if trial.cell == cell}
     rates = []
     for lr in rates_tried(study, cell, init, losses):
         seeds = range(seeds_of(study, cell, init, lr, losses))
@@ -149,28 +156,22 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
 
     If one of them has no best rate, nothing is known.
     """
-    found = at_one_rate(ours, theirs)
-    if not found.seeds:
-        return found
-    over_rates = range_over_rates([one.test for one in ours.like_best], [one.test for one in theirs.like_best])
-    mean, turned = found.interval.mean, None
-    if not survives(mean, over_rates):
+    at_best = at_one_rate(ours, theirs)
+    if not at_best.seeds:
+        return at_best
+    over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
+    interval, turned_at = at_best.interval, None
+    if not survives(interval.mean, over_rates):
         pairs = [(a, b) for a in ours.like_best for b in theirs.like_best]
-        a, b = min(pairs, key=lambda pair: math.copysign(1.0, mean) * _gap(*pair).mean())
-        turned = a.lr, b.lr
-    return replace(found, interval=_with_choice(found.interval, ours, theirs), over_rates=over_rates, turned_at=turned)
-
-
-def _with_choice(found: Interval, ours: MethodRuns, theirs: MethodRuns) -> Interval:
-    """Widen an interval at best rates for their choice, see `Difference.interval`."""
+        a, b = min(pairs, key=lambda pair: math.copysign(1.0, interval.mean) * _gap(*pair).mean())
+        turned_at = a.lr, b.lr
     first, second = ours.chosen_without, theirs.chosen_without
     seeds = min(len(first), len(second))
-    if seeds < 2:
-        return found
-    again = interval_of(first[:seeds] - second[:seeds])
-    return Interval(
-        found.mean, min(found.low, again.low), max(found.high, again.high), max(found.p_value, again.p_value)
-    )
+    if seeds > 1:
+        again = interval_of(first[:seeds] - second[:seeds])
+        low, high = min(interval.low, again.low), max(interval.high, again.high)
+        interval = Interval(interval.mean, low, high, max(interval.p_value, again.p_value))
+    return replace(at_best, interval=interval, over_rates=over_rates, turned_at=turned_at)
 
 
 def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
@@ -201,15 +202,18 @@ def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
     return gap[np.isfinite(gap).all(1)]
 
 
-def _loss(row: Row, part: str) -> float:
-    loss = row[f"{part}_loss"]
-    return math.nan if row["status"] == DIVERGED or loss is None else float(loss)
+def _value(row: Row, name: str) -> float:
+    return math.nan if row["status"] == DIVERGED else _number(row[name])
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _by_example(rows: Sequence[Row], part: str) -> np.ndarray:
-    """Return the losses of runs by example (k, n); their means (k, 1) where only these are kept."""
-    kept = by_example(rows, f"{part}_loss_by_example")
-    return np.array([[_loss(row, part)] for row in rows]) if kept is None else kept
+    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
+    losses = by_example(rows, f"{part}_loss_by_example")
+    return np.array([[_value(row, f"{part}_loss")] for row in rows]) if losses is None else losses
 
 
 def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
@@ -218,13 +222,13 @@ def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
     None where earlier versions did not keep it.
 
     Args:
-        name: one of `race_rows.BY_EXAMPLE`.
+        name: one of `olora_viz.studies.folder.BY_EXAMPLE`.
     """
-    kept = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    if len(sizes := {len(each) for each in kept}) > 1 or sizes == {0}:
+    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
+    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
         return None
     diverged = np.array([row["status"] == DIVERGED for row in rows])
-    return np.where(diverged[:, None], math.nan, np.array(kept))
+    return np.where(diverged[:, None], math.nan, np.array(columns))
 
 
 @dataclass(frozen=True)
@@ -241,13 +245,13 @@ class Untrained:
     """The guess: ``always “sad”`` or ``at random``."""
 
 
-def untrained(found: Verdicts, cell: Cell) -> Untrained | None:
+def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
     """Return what a cell's methods are to exceed; None before its first test.
 
     Folders of earlier versions lack the base model's accuracy and the guess.
     """
-    its = (row for trial, row in found.rows.items() if trial.cell == cell)
-    row = next((row for row in its if math.isfinite(_number(row["base_test_loss"]))), None)
+    tested = (row for row in verdicts.rows_of(cell) if math.isfinite(_number(row["base_test_loss"])))
+    row = next(tested, None)
     if row is None:
         return None
     guess = _number(row.get("guess_test_accuracy"))
@@ -257,10 +261,6 @@ def untrained(found: Verdicts, cell: Cell) -> Untrained | None:
         guess=guess if guess > 0 else None,
         guess_words=str(row.get("guess", "")),
     )
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
 
 
 LOOKS = 2
@@ -349,7 +349,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a study decides, one entry per cell and method; made by ``ov.verdicts(folder)``."""
+    """What a study decides, one entry per cell and method; see ``ov.verdicts(folder)``."""
 
     study: Study
     each: tuple[Verdict, ...]
@@ -360,53 +360,42 @@ class Verdicts:
 
     def of(self, cell: Cell) -> list[Verdict]:
         """Return the entries of one cell."""
-        return [one for one in self.each if one.cell == cell]
+        return [verdict for verdict in self.each if verdict.cell == cell]
+
+    def rows_of(self, cell: Cell | None) -> list[Row]:
+        """Return the rows of one cell, or of all."""
+        return [row for trial, row in self.rows.items() if cell in (None, trial.cell)]
 
     def test_examples(self, cell: Cell | None = None) -> int:
         """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
-        its = (row for trial, row in self.rows.items() if cell in (None, trial.cell))
-        return max((int(row["test_examples"]) for row in its), default=0)
+        return max((int(row["test_examples"]) for row in self.rows_of(cell)), default=0)
 
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""
         import pandas as pd
 
-        return pd.DataFrame([one.to_json() for one in self.each])
+        return pd.DataFrame([verdict.to_json() for verdict in self.each])
 
 
 def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
-    Rates are chosen on validation losses, and compared on test losses, see `method_runs`. The differences are paired
-    by seed, whose runs share their batches, and by example. An order counts only if it survives the choice of the
-    rates, see `survival`.
+    Rates are chosen on validation losses, and compared on test losses. The differences are paired by seed, whose runs
+    share their batches, and by example. An order counts only if it survives the choice of the rates, see `order`.
 
     Args:
         rows: of all finished trials.
     """
-    each = (one for cell in study.cells() for one in _of_cell(study, cell, rows))
+    each = (verdict for cell in study.cells() for verdict in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)
 
 
 def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
     """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
-    return {
-        trial: math.nan if row["status"] == DIVERGED or row[name] is None else float(row[name])
-        for trial, row in rows.items()
-    }
+    return {trial: _value(row, name) for trial, row in rows.items()}
 
 
-def margin_of(study: Study, cell: Cell, rows: Mapping[Trial, Row], reference: float) -> float:
-    """Return the largest difference in test loss that does not matter in a cell; nats.
-
-    Args:
-        reference: the test loss of the reference.
-    """
-    base = [row["base_test_loss"] for trial, row in rows.items() if trial.cell == cell]
-    return study.margin * (base[0] - reference) if base else math.nan
-
-
-def order(found: Difference, p_value: float, margin: float, test_examples: int) -> str:
+def order(gap: Difference, p_value: float, margin: float, test_examples: int) -> str:
     """Return the verdict on a difference: ``better``, ``worse``, ``level`` or ``undecided``.
 
     It is level if its interval lies within the margin, which asks nothing of other rates.
@@ -416,94 +405,96 @@ def order(found: Difference, p_value: float, margin: float, test_examples: int) 
     """
     if test_examples < LEAST_EXAMPLES:
         return UNDECIDED
-    said = verdict(found.interval, p_value, margin, found.seeds)
-    return UNDECIDED if said in (BETTER, WORSE) and found.turned_at else said
+    word = verdict(gap.interval, p_value, margin, gap.seeds)
+    return UNDECIDED if word in (BETTER, WORSE) and gap.turned_at else word
 
 
 def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
+    of_cell = [row for trial, row in rows.items() if trial.cell == cell]
+    sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
     runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
-    theirs, shared = runs[study.reference], _shared(study, cell, valid)
-    margin = margin_of(study, cell, rows, _test_loss(theirs.at_best))
-    gaps = {init: at_one_rate(one, one) if one is theirs else difference(one, theirs) for init, one in runs.items()}
-    p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
+    reference, shared_lr = runs[study.reference], _shared(study, cell, valid)
+    # The margin is a share of what the reference gains on the base model.
+    margin = study.margin * (of_cell[0]["base_test_loss"] - reference.test_loss) if of_cell else math.nan
+    gaps = {
+        init: at_one_rate(ours, ours) if ours is reference else difference(ours, reference)
+        for init, ours in runs.items()
+    }
+    p_values = _adjusted(study, gaps)
     for init, gap in gaps.items():
         if gap.seeds > study.seeds:
             p_values[init] = min(1.0, LOOKS * p_values[init])
-    of_cell = [row for trial, row in rows.items() if trial.cell == cell]
-    sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
-    at_shared = _at_shared(study, cell, runs, shared, margin, sizes["test"])
-    targets = [valid[trial] for trial in _at_best(cell, theirs)]
-    for init, one in runs.items():
-        if init == study.reference:
-            said, why = LEVEL if gaps[init].seeds else UNDECIDED, ""
-        else:
-            said, why = _explained(study, one, theirs, gaps[init], p_values[init], margin, sizes)
-        trials = _at_best(cell, one)
-        reached = (reached_at(rows[t], loss) for t, loss in zip(trials, targets, strict=False))
-        yield Verdict(
-            cell=cell, init=init, best_lr=one.chosen.lr if one.chosen else None,
-            rates_like=tuple(each.lr for each in one.like_best),
-            valid_losses=tuple(valid[t] for t in trials), test_loss=_test_loss(one.at_best),
-            test_accuracy=float(np.mean([accuracy[t] for t in trials])) if trials else math.nan,
-            difference=gaps[init], p_value=p_values[init], margin=margin, verdict=said, why=why,
-            shared_lr=shared, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
+    at_shared = _at_shared(study, runs, shared_lr, margin, sizes["test"])
+    targets = [valid[trial] for trial in reference.trials(cell)]
+    for init, ours in runs.items():
+        trials = ours.trials(cell)
+        reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
+        each = Verdict(
+            cell=cell, init=init, best_lr=ours.chosen.lr if ours.chosen else None,
+            rates_like=tuple(of_rate.lr for of_rate in ours.like_best),
+            valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,
+            test_accuracy=float(np.mean([accuracy[trial] for trial in trials])) if trials else math.nan,
+            difference=gaps[init], p_value=p_values[init], margin=margin,
+            verdict=LEVEL if gaps[init].seeds else UNDECIDED, why="",
+            shared_lr=shared_lr, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
             valid_examples=sizes["valid"], test_examples=sizes["test"],
         )  # fmt: skip
+        if ours is not reference:
+            word, why = _explained(each, ours, reference, len(study.inits) - 1)
+            each = replace(each, verdict=word, why=why)
+        yield each
 
 
-def _adjusted(study: Study, intervals: Mapping[str, Interval]) -> dict[str, float]:
+def _adjusted(study: Study, gaps: Mapping[str, Difference]) -> dict[str, float]:
     """Return Holm's p-values of all methods against the reference; 1 for itself."""
     others = [init for init in study.inits if init != study.reference]
-    adjusted = holm([intervals[init].p_value for init in others])
+    adjusted = holm([gaps[init].interval.p_value for init in others])
     return {study.reference: 1.0, **dict(zip(others, adjusted, strict=True))}
 
 
 def _at_shared(
-    study: Study, cell: Cell, runs: Mapping[str, MethodRuns], lr: float | None, margin: float, test_examples: int
+    study: Study, runs: Mapping[str, MethodRuns], lr: float | None, margin: float, test_examples: int
 ) -> dict[str, str]:
     """Return the verdicts with all methods at one rate."""
-    at = {
-        init: replace(one, chosen=None if lr is None else Chosen(lr, True, study.seeds)) for init, one in runs.items()
-    }
-    gaps = {init: at_one_rate(one, at[study.reference]) for init, one in at.items()}
-    p_values = _adjusted(study, {init: gap.interval for init, gap in gaps.items()})
-    return {
-        init: (LEVEL if gap.seeds else UNDECIDED)
-        if init == study.reference
-        else order(gap, p_values[init], margin, test_examples)
-        for init, gap in gaps.items()
-    }
+    chosen = None if lr is None else Chosen(lr, True, study.seeds)
+    at = {init: replace(of_method, chosen=chosen) for init, of_method in runs.items()}
+    gaps = {init: at_one_rate(ours, at[study.reference]) for init, ours in at.items()}
+    p_values = _adjusted(study, gaps)
+    words = {init: order(gap, p_values[init], margin, test_examples) for init, gap in gaps.items()}
+    return words | {study.reference: LEVEL if gaps[study.reference].seeds else UNDECIDED}
 
 
-def _explained(
-    study: Study, one: MethodRuns, theirs: MethodRuns, found: Difference, p_value: float,
-    margin: float, sizes: Mapping[str, int],
-) -> tuple[str, str]:  # fmt: skip
-    """Return the verdict, undecided where a best rate is not known, and the reason."""
-    if not found.seeds:
+def _explained(of_method: Verdict, ours: MethodRuns, theirs: MethodRuns, tests: int) -> tuple[str, str]:
+    """Return the verdict, undecided where a best rate is not known, and the reason.
+
+    Args:
+        of_method: with all that the verdict rests on.
+        tests: the number of comparisons that share the error rate.
+    """
+    gap, p_value, test_examples = of_method.difference, of_method.p_value, of_method.test_examples
+    if not gap.seeds:
         return UNDECIDED, "at every rate a run of it or of the reference has diverged"
-    outside = [each.init for each in (one, theirs) if each.chosen and not each.chosen.is_inside]
+    outside = [runs.init for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
     if outside:
-        whose = " and ".join(outside)
-        return UNDECIDED, f"the best rate of {whose} lies at the edge of the rates tried"
-    if found.seeds < LEAST_SEEDS:
-        return UNDECIDED, f"{found.seeds} of at least {LEAST_SEEDS} seeds"
-    if sizes["test"] < LEAST_EXAMPLES:
-        return UNDECIDED, f"{sizes['test']} of at least {LEAST_EXAMPLES} test examples"
-    said = order(found, p_value, margin, sizes["test"])
-    if said != UNDECIDED:
-        return said, ""
-    if p_value < ERROR and found.turned_at:
-        mine, other = map(compact, found.turned_at)
-        return said, (
-            f"the order turns with {one.init} at {mine} and {theirs.init} at {other}, which the "
-            f"{sizes['valid']} validation examples cannot tell from the best rates"
+        return UNDECIDED, f"the best rate of {' and '.join(outside)} lies at the edge of the rates tried"
+    if gap.seeds < LEAST_SEEDS:
+        return UNDECIDED, f"{gap.seeds} of at least {LEAST_SEEDS} seeds"
+    if test_examples < LEAST_EXAMPLES:
+        return UNDECIDED, f"{test_examples} of at least {LEAST_EXAMPLES} test examples"
+    word = order(gap, p_value, of_method.margin, test_examples)
+    if word != UNDECIDED:
+        return word, ""
+    if p_value < ERROR and gap.turned_at:
+        rate, other = map(compact, gap.turned_at)
+        return word, (
+            f"the order turns with {ours.init} at {rate} and {theirs.init} at {other}, which the "
+            f"{of_method.valid_examples} validation examples cannot tell from the best rates"
         )
-    needed = seeds_to_settle(found.gap, margin, len(study.inits) - 1)
+    needed = seeds_to_settle(gap.gap, of_method.margin, tests)
     if needed:
-        return said, f"about {needed} seeds would settle it"
-    return said, "more seeds would not help; more test examples may"
+        return word, f"about {needed} seeds would settle it"
+    return word, "more seeds would not help; more test examples may"
 
 
 def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
@@ -516,17 +507,6 @@ def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | N
     whole = [values for values in each if choose(values) is not None]
     at = choose(np.hstack(whole)) if whole else None
     return None if at is None else grid[at]
-
-
-def _at_best(cell: Cell, one: MethodRuns) -> list[Trial]:
-    """Return the trials of a method at its best rate; none if it has no best rate."""
-    if one.chosen is None:
-        return []
-    return [Trial(cell, one.init, one.chosen.lr, seed) for seed in range(one.chosen.seeds)]
-
-
-def _test_loss(runs: RateRuns | None) -> float:
-    return float(runs.test.mean()) if runs else math.nan
 
 
 def reached_at(row: Row, target: float) -> float:

@@ -52,7 +52,7 @@ def headline(known: Decision) -> Markup:
 
 def certainty(known: Decision, taken: Recommendation) -> str:
     """Say how sure a recommendation is, and on what it rests."""
-    one = taken.its
+    one = taken.method
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
     seeds = counted(len(one.valid_losses), "seed")
@@ -81,7 +81,7 @@ def starts(known: Decision) -> Markup:
     ]  # fmt: skip
     if taken and other and RUNNER_UP in roles.values():  # at another rate of a method
         rows.append((
-            other.valid_loss, other.init, taken.its.cell.r, other.lr, RUNNER_UP,
+            other.valid_loss, other.init, taken.method.cell.r, other.lr, RUNNER_UP,
             other.test_loss, other.test_accuracy, "",
         ))  # fmt: skip
     rows.sort(key=lambda row: (finite_or_none(row[0]) is None, row[0]))
@@ -112,9 +112,9 @@ def _roles(taken: Recommendation | None) -> dict[tuple[int, str, float | None], 
     """Return which rank, method and rate are taken, and which are the runner-up."""
     if taken is None:
         return {}
-    r, other = taken.its.cell.r, taken.runner_up
+    r, other = taken.method.cell.r, taken.runner_up
     roles = {(r, other.init, other.lr): RUNNER_UP} if other else {}
-    return roles | {(r, taken.its.init, taken.its.best_lr): TAKEN}
+    return roles | {(r, taken.method.init, taken.method.best_lr): TAKEN}
 
 
 def _basis(known: Decision) -> str:
@@ -229,5 +229,5 @@ def figures_before() -> dict[str, Figure]:
 def figures(known: Decision) -> dict[str, Figure]:
     """Return the charts: the loss by rate, and the differences with their intervals."""
     found = known.verdicts
-    cell = known.taken.its.cell if known.taken else found.study.cells()[0]
+    cell = known.taken.method.cell if known.taken else found.study.cells()[0]
     return {"rates": rates_figure(found, cell), "differences": differences_figure(found)}

@@ -44,11 +44,12 @@ from olora_viz.studies.fields import (
     SeedGroup,
     departure,
     group_places,
+    is_guessing,
     metric_of,
     seed_groups,
     standings,
 )
-from olora_viz.studies.sentences import Sentence, batches_vary, caveat, is_guessing
+from olora_viz.studies.sentences import Sentence, batches_vary, caveat
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
@@ -186,8 +187,7 @@ class RaceView:
 
     @cached_property
     def _guessing(self) -> bool:
-        rows = standings(self._judged, len(self.styles))
-        return is_guessing(group_places(rows, self._groups), self.race.held_out)
+        return is_guessing(self.race.config.lanes, self._judged, self.race.held_out)
 
     @cached_property
     def metric(self) -> Metric:

@@ -22,9 +22,9 @@ from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.step import held_out_count
 from olora_viz.races.trainer import kept_from
 from olora_viz.studies.contest import scores_of
-from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, seed_groups, standings
+from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, is_guessing, seed_groups
 from olora_viz.studies.pairing import share_interval
-from olora_viz.studies.sentences import Sentence, and_, is_guessing
+from olora_viz.studies.sentences import Sentence, and_
 from olora_viz.studies.story import (
     MEASURES,
     Reach,
@@ -73,11 +73,10 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     )  # fmt: skip
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    rows = group_places(standings(steps, len(lanes)), seed_groups(lanes))
     said = describe_rates(
         lanes, steps, plain_text=record.plain_text,
         ended=record.complete or len(steps) >= record.config.steps,
-        guessing=is_guessing(rows, record.held_out),
+        guessing=is_guessing(lanes, steps, record.held_out),
     )  # fmt: skip
     words = fragments.said(said) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
@@ -130,7 +129,7 @@ def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") ->
         config: of the race.
         next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
-    told = (*found.said, FLATTERED) if config.keep_best else found.said
+    told = (*found.sentences, FLATTERED) if config.keep_best else found.sentences
     kind = found.certainty.replace(" ", "-")
     sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(kind, SURE, found.reason)
     return _line(told, sure, found.leader, next_step)

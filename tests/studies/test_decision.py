@@ -11,7 +11,8 @@ from support.races import raced, small
 
 import olora_viz as ov
 from olora_viz.measures.training import Examples
-from olora_viz.studies.contest import Entry, contest, halves, latest_examples
+from olora_viz.studies.contest import contest, halves, latest_examples
+from olora_viz.studies.fields import SeedGroup
 from olora_viz.studies.pairing import AHEAD, BEHIND, Scores, adjusted, compare, compare_all, share_interval
 from olora_viz.studies.statistics import LEVEL, UNDECIDED, holm
 
@@ -138,12 +139,13 @@ def test_scores_are_those_of_the_runs_that_are_compared() -> None:
     loss = np.concatenate([varied, np.ones((3, 20))])
     unknown = np.full(6, np.nan)
     held = contest(
-        (Entry("varies", (0, 1, 2)), Entry("thrice", (3, 4, 5))),
+        (SeedGroup(ov.Lane("lora"), (0, 1, 2)), SeedGroup(ov.Lane("olora"), (3, 4, 5))),
+        ("varies", "thrice"),
         Examples(loss, np.zeros((6, 20)), unknown, unknown),
         by_loss=True,
     )
     assert held is not None
-    assert [entry.name for entry in held.entries] == ["thrice", "varies"]
+    assert held.names == ("thrice", "varies")
     assert held.loss[0] - held.loss[1] == pytest.approx(held.pairs[0, 1].difference)
 
 
@@ -194,11 +196,12 @@ def test_scores_of_other_examples_cannot_be_paired() -> None:
         compare(one, other)
 
 
-def splits(lanes: int) -> Iterator[tuple[Entry, Entry]]:
+def splits(lanes: int) -> Iterator[tuple[SeedGroup, SeedGroup]]:
     """Every way to deal equal lanes into two contenders of as many seeds."""
     for chosen in itertools.combinations(range(1, lanes), lanes // 2 - 1):
         mine = (0, *chosen)
-        yield Entry("a", mine), Entry("b", tuple(k for k in range(lanes) if k not in mine))
+        others = tuple(k for k in range(lanes) if k not in mine)
+        yield SeedGroup(ov.Lane("lora"), mine), SeedGroup(ov.Lane("lora"), others)
 
 
 def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
@@ -211,7 +214,7 @@ def test_eight_equal_lanes_are_not_ordered_on_any_built_in_task() -> None:
         examples = latest_examples(steps)
         assert examples is not None
         metrics = (True,) if race.task.plain_text else (True, False)
-        found = [contest(pair, examples, by_loss=by) for pair in splits(8) for by in metrics]
+        found = [contest(pair, ("a", "b"), examples, by_loss=by) for pair in splits(8) for by in metrics]
         verdicts = [held.pairs[0, 1].verdict for held in found if held is not None]
         orders[name] = sum(verdict in (AHEAD, BEHIND) for verdict in verdicts) / len(verdicts)
     assert np.mean(list(orders.values())) <= 0.05, orders

@@ -11,7 +11,8 @@ from support.steps import a_step, judged
 from support.sweeps import NAN, RATES, steps_of, sweep
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.studies.story import describe_rates, describe_reach, first_at, is_sweep, rate_curves, steps_to_reach
+from olora_viz.studies.statistics import first_at
+from olora_viz.studies.story import describe_rates, describe_reach, is_sweep, rate_curves, steps_to_reach
 
 
 def test_a_race_is_a_sweep_where_lanes_of_one_start_differ_in_rate_or_seed() -> None:

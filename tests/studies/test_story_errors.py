@@ -9,8 +9,7 @@ from support.steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.studies import story
-from olora_viz.studies.contest import compared
-from olora_viz.studies.fields import fields_of
+from olora_viz.studies.contest import contests_of
 from olora_viz.studies.pairing import Scores, compare
 from olora_viz.studies.statistics import holm
 
@@ -41,14 +40,14 @@ def test_every_comparison_that_is_told_shares_one_error_rate() -> None:
     lanes, rng = lanes_of(3, 4), np.random.default_rng(4)
     loss = rng.random((len(lanes), 60)) + np.array([i * 0.02 for i in range(len(lanes))])[:, None]
     step = judged(a_step(1, loss.mean(1)), loss)
-    (told,) = compared(fields_of(lanes), step.eval_examples, by_loss=True)
-    assert told.shared is not None
-    found = [told.best.held.pairs[pair] for pair in ((0, 1), (0, 2), (1, 2))]
-    found += told.shared.found
+    (contest,) = contests_of(lanes, step.eval_examples, by_loss=True, most=1)
+    assert len(contest.shared) == 4
+    comparisons = [contest.pairs[pair] for pair in ((0, 1), (0, 2), (1, 2))]
+    comparisons += [each.pairs[each.places["olora"], each.places["lora"]] for each in contest.shared]
     places = {(lane.init, lane.lr): k for k, lane in enumerate(lanes)}
-    best = [(one.name, told.best.rates[one.name][0]) for one in told.best.held.entries]
+    best = [(group.lane.init, group.lane.lr) for group in contest.contenders]
     plain = [loss[[places[start]], 1::2] for start in best]
     pairs = [(plain[i], plain[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     pairs += [(loss[[4 + k]], loss[[k]]) for k in range(4)]
     raw = [compare(Scores(a), Scores(b)).p_value for a, b in pairs]
-    assert [one.p_value for one in found] == pytest.approx(holm(raw))
+    assert [one.p_value for one in comparisons] == pytest.approx(holm(raw))

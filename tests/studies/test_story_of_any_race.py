@@ -80,10 +80,12 @@ def test_first_gradients_are_compared_among_lanes_that_are_alike(
     lanes: tuple[Lane, ...], seed: int, scale: float
 ) -> None:
     made = race(lanes, seed, scale)
-    fields = [field for field in fields_of(lanes) if len(field.starts) > 1]
     for mine, factor, theirs in first_gradients(lanes, made):
-        (field,) = fields
-        of = {label_of(init): made[0].grad_norm[field.lanes_of(init)].mean() for init in field.roles}
+        (field,) = fields_of(lanes)
+        of = {
+            label_of(init): made[0].grad_norm[[k for group in field.of(init) for k in group.lanes]].mean()
+            for init in field.roles
+        }
         words = {"twice": 2, "three times": 3, "five times": 5, "ten times": 10}
         ratio = words.get(factor) or float(factor.removesuffix(" times"))
         assert ratio == pytest.approx(of[mine] / of[theirs], rel=0.06)

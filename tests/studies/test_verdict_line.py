@@ -50,7 +50,7 @@ def test_a_clear_difference_over_seeds_has_a_leader_and_needs_no_more_seeds(winn
 def test_one_seed_speaks_of_this_run_and_asks_for_seeds() -> None:
     found = verdict_of(lanes_of(("lora", "olora"), 1), {"olora": 0.3, "lora": 0.5})
     assert (found.certainty, found.next_step) == (ONE_RUN, "seeds")
-    assert "in this run" in str(found.said[0])
+    assert "in this run" in str(found.sentences[0])
     assert "seed" not in found.reason
 
 
@@ -75,7 +75,7 @@ def test_a_best_rate_at_the_end_asks_for_higher_rates() -> None:
 def test_over_ranks_every_rank_is_named_once() -> None:
     ranks = (2, 4, 8, 16)
     lanes = [Lane(init, r=r, seed=seed) for init in ("lora", "olora") for r in ranks for seed in range(3)]
-    (said,) = verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).said
+    (said,) = verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).sentences
     words = str(said).removesuffix(".").replace(",", "").split()
     assert [words.count(str(r)) for r in ranks] == [1] * len(ranks)
     assert verdict_of(lanes, {"olora": 0.3, "lora": 0.5}).leader == "olora"
@@ -91,7 +91,7 @@ def test_its_sentences_are_those_of_the_story(name: str, ended: bool) -> None:
     assert found is not None
     names = display_names(race.config.lanes)
     told = " ".join(map(str, story.tell(race.config.lanes, names, race.steps, **how)))
-    for sentence in found.said:
+    for sentence in found.sentences:
         assert (sentence.lead or sentence.rest).rstrip(".") in told
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_clear_over_a_start_that_raced_at_other_rates() -> None:
     assert found is not None
     assert found.certainty != CLEAR
     assert found.leader == "lora"
-    assert "OLoRA may do better at rates not tried." in map(str, found.said)
+    assert "OLoRA may do better at rates not tried." in map(str, found.sentences)
     told = " ".join(map(str, story.tell(lanes, display_names(lanes), [step])))
     assert "Not all were tried at the same rates: LoRA only at 1e-3 and 1e-2; OLoRA" in told
 
@@ -120,14 +120,14 @@ def test_nothing_is_clear_over_a_start_that_raced_at_other_rates() -> None:
     found = verdict_line(lanes, step.eval_examples, plain_text=True)
     assert found is not None
     assert found.certainty == CLEAR
-    assert "may do better" not in " ".join(map(str, found.said))
+    assert "may do better" not in " ".join(map(str, found.sentences))
 
 
 def test_whoever_cannot_be_told_apart_is_named_beside_those_that_trail() -> None:
     lanes = lanes_of(("lora", "olora", "pissa"), 3)
     level = {"lora": 0.301, "olora": 0.3, "pissa": 0.6}
     found = verdict_of(lanes, level)
-    (said, *_) = found.said
+    (said, *_) = found.sentences
     assert "At one rate (1e-3) OLoRA is ahead of PiSSA and " in said.lead
     assert re.search("(cannot be told apart from|is level with) LoRA", said.lead)
     assert "best" not in str(found)
@@ -137,7 +137,7 @@ def test_a_start_that_is_out_is_named() -> None:
     lanes = lanes_of(("lora", "olora", "pissa"), 3)
     level = {"lora": 0.3, "olora": np.nan, "pissa": 0.6}
     found = verdict_of(lanes, level)
-    assert str(found.said[-1]) == "OLoRA is out of the race."
+    assert str(found.sentences[-1]) == "OLoRA is out of the race."
 
 
 def test_nothing_is_clear_where_no_lane_does_better_than_guessing() -> None:
@@ -146,7 +146,7 @@ def test_nothing_is_clear_where_no_lane_does_better_than_guessing() -> None:
     found = verdict_line(lanes, examples, plain_text=True, guessing=True)
     assert found is not None
     assert found.certainty != CLEAR
-    assert str(found.said[-1]) == "No lane does better than guessing."
+    assert str(found.sentences[-1]) == "No lane does better than guessing."
 
 
 def test_nothing_is_said_before_the_first_evaluation() -> None:
@@ -160,4 +160,4 @@ def test_every_preset_has_a_verdict_on_its_own_question(preset) -> None:
     inits = {lane.init for lane in lanes}
     level = {init: 0.5 - 0.1 * (init == "olora") for init in inits}
     found = verdict_of(lanes, level)
-    assert "OLoRA" in str(found.said[0])
+    assert "OLoRA" in str(found.sentences[0])

@@ -46,7 +46,7 @@ def some(examples: Examples, lanes: list[int], count: int | None = None) -> Exam
 
 def agrees(found: VerdictLine) -> None:
     """Hold the pill to what the first sentence says."""
-    first = str(found.said[0])
+    first = str(found.sentences[0])
     assert (found.certainty == CLEAR) <= bool(ORDERED.search(first))
     assert (found.certainty == LEVEL) <= (not ORDERED.search(first))
     assert ("cannot be told apart" in first) <= (found.certainty in (OPEN, ONE_RUN))
@@ -58,7 +58,7 @@ def test_where_the_starts_cross_the_best_rates_lead_and_one_clause_has_all_share
     lanes, examples = crossing()
     found = verdict_line(lanes, examples, ended=True)
     assert found is not None
-    first, *rest = map(str, found.said)
+    first, *rest = map(str, found.sentences)
     assert re.match(r"Each at its best rate, (OLoRA|LoRA) \((3e-3|1e-2)\) ", first)
     (clause,) = [one for one in rest if "at one rate" in one]
     assert clause.startswith("OLoRA against LoRA at one rate: ")
@@ -69,7 +69,7 @@ def test_where_the_starts_cross_the_best_rates_lead_and_one_clause_has_all_share
     one_seed = [k for k, lane in enumerate(lanes) if lane.seed == 0]
     found = verdict_line([lanes[k] for k in one_seed], some(examples, one_seed), ended=True)
     assert found is not None
-    (clause,) = [str(one) for one in found.said if "at one rate" in str(one)]
+    (clause,) = [str(one) for one in found.sentences if "at one rate" in str(one)]
     assert clause == ("OLoRA against LoRA in this run, at one rate: better at 1e-3 and 3e-3, worse at 1e-2.")
     assert str(found).count("at one rate") == 1
     assert str(found).startswith("Each at its best rate, ")
@@ -136,7 +136,7 @@ def test_on_five_held_out_examples_nothing_is_clear_and_their_number_is_said() -
     few = verdict_line(pair, some(examples, low, 5), plain_text=True)
     assert few is not None
     assert (few.certainty, few.leader) == (OPEN, "")
-    assert "cannot be told apart" in str(few.said[0])
+    assert "cannot be told apart" in str(few.sentences[0])
     assert f"Only 5 held-out examples were compared: fewer than {LEAST_EXAMPLES}" in str(few)
     assert few.reason == "open · 3 seeds × 5 examples"
     assert few.next_step == ""  # neither seeds nor rates would settle it
@@ -187,8 +187,10 @@ def test_an_order_that_turns_at_a_rate_as_good_is_open_and_the_rate_is_named() -
     loss[9:, ::2] = loss[6:9, ::2] + 0.02 * np.arange(-1, 2)[:, None]
     found = verdict_line(lanes, examples_of(loss, np.zeros(loss.shape)), plain_text=True)
     assert found is not None
-    assert "cannot be told apart from LoRA (1e-3)" in str(found.said[0])
-    assert str(found.said[1]) == ("But with OLoRA at 3e-3, as good for all the held-out results say, the order turns.")
+    assert "cannot be told apart from LoRA (1e-3)" in str(found.sentences[0])
+    assert str(found.sentences[1]) == (
+        "But with OLoRA at 3e-3, as good for all the held-out results say, the order turns."
+    )
     assert (found.certainty, found.leader) == (OPEN, "")
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from olora_viz.learn.gallery import PREFIX, Recording, load
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.contest import Told, compared, latest_examples
-from olora_viz.studies.fields import fields_of, metric_of
-from olora_viz.studies.sentences import Basis
+from olora_viz.studies.contest import Contest, contests_of, latest_examples
+from olora_viz.studies.fields import metric_of
+from olora_viz.studies.sentences import Basis, at_shared_rates, statement_of
 from olora_viz.studies.story import Point, describe_rates, rate_curves
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
@@ -156,26 +156,25 @@ class Recorded:
         Raises:
             ValueError: they are not compared at this rate.
         """
-        (told,) = self._compared
-        places = {entry.name: k for k, entry in enumerate(told.best.held.entries)}
-        shared = told.shared
-        if told.field.at_one_rate and {first, second} <= places.keys():
-            statement = told.best.between(places[first], places[second])
-        elif shared and lr in shared.rates and (first, second) == told.field.roles:
-            statement = shared.at(lr)
+        (contest,) = self._contests
+        places, shared, field = contest.places, at_shared_rates(contest), contest.field
+        if field and field.at_one_rate and {first, second} <= places.keys():
+            statement = statement_of(contest, places[first], places[second])
+        elif field and lr in shared and (first, second) == field.roles:
+            statement = shared[lr]
         else:
             raise ValueError(f"{first} and {second} are not compared at {lr} in {self.race.name}")
         return str(replace(statement, where=where).sentence)
 
     @property
-    def _compared(self) -> list[Told]:
-        """The comparisons that the page tells of."""
+    def _contests(self) -> list[Contest]:
+        """The comparisons on its page."""
         race, examples = self.race, latest_examples(self.race.steps)
         if examples is None:
             return []
         lanes = race.config.lanes
         metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True)
-        return compared(fields_of(lanes)[:1], examples, by_loss=metric.by_loss)
+        return contests_of(lanes, examples, by_loss=metric.by_loss, most=1)
 
     def best(self, init: str) -> Point:
         """Return the best rate of an initialization, with the losses of its seeds.
