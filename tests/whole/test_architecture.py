@@ -82,6 +82,14 @@ def test_every_package_has_its_floor():
     assert {p.stem for p in PACKAGE.glob("*.py")} == DOORS
 
 
+def test_the_picture_in_contributing_shows_these_floors():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    # Two spaces or an arrow, then names up to three spaces, then words.
+    floors = [line[2:].split("   ")[0] for line in picture.splitlines()]
+    assert tuple(set(re.findall(r"(\w+)/", names)) for names in floors) == FLOORS
+
+
 def test_imports_point_down():
     for file in FILES:
         part = part_of(file)
@@ -123,7 +131,7 @@ def test_nothing_of_ours_loads_code_or_pickles():
         assert "torch.load" not in text, file
 
 
-TWINS: set[str] = set()
+TWINS = set("Cell Choices Controls Curve Field Kept Opened Pace Parts Run SetUp Shown Size Step Task Told".split())
 """Names that two classes still share."""
 
 

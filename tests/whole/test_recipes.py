@@ -1,4 +1,4 @@
-"""CONTRIBUTING's recipes work: a copy of the package with a new member of each kind shows it everywhere."""
+"""CONTRIBUTING is true: a member that is added by its recipe shows everywhere, and its walks are those of a race."""
 
 import json
 import os
@@ -17,13 +17,33 @@ CODE = dict(re.findall(r"```python\n# (?:in )?(olora_viz/\S+\.py)\n(.*?)```", GU
 
 LOOK = """
 import io, json, sys
-from contextlib import redirect_stdout
-from pathlib import Path
 
 import olora_viz as ov
+
+entered = {}  # the files of the package, in the order in which a race enters them
+
+
+def enter(frame, event, argument):
+    file = frame.f_code.co_filename.rpartition("/olora_viz/")[2]
+    if "/" in file and not file.startswith("/"):
+        entered.setdefault(file)
+
+
+sys.setprofile(enter)
+next(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)))
+sys.setprofile(None)
+
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
 from olora_viz.__main__ import main
 from olora_viz.lanes.lane import parse_lanes, read_lanes, write_lanes
-from olora_viz.studies.fields import Setting, differences
+from olora_viz.background.record import ready_race
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.views.race import race_view
+from olora_viz.web import page
+from olora_viz.web.race.cards import CARDS
 
 assert Path(ov.__file__).is_relative_to(Path.cwd()), ov.__file__
 
@@ -52,26 +72,36 @@ except ValueError as error:
     refusal = str(error)
 parsed = parse_lanes("lora:jitter=0.1/0.2")
 frame = ov.steps_frame("run")
-from olora_viz.web import page
+config = ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=1)
+step = next(ov.race(config))
+(card,) = (card for card in CARDS if card.name == "done")
 
 print(json.dumps({
+    "entered": list(entered),
     "help": run("--help"),
     "size": run("size", "glassllm"),
     "lists": {name: objects(name) for name in ("initializers", "tasks")},
     "claims": objects("claims", "--only", "half"),
     "ov": [list(table) for table in (ov.INITIALIZERS, ov.MEASURES, ov.CLAIMS, ov.TASKS)],
     "race": race,
-    "step": next(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=1))).theta_norm.tolist(),
+    "step": step.measures["theta_norm"].tolist(),
+    "charts": list(race_view(replace(ready_race(config), steps=(step,))).measurements),
+    "card": card.drawn(race_view(next(iter(GALLERY.values())))),
     "files": {path.name: path.read_text() for path in (Path("run/config.json"), Path("run/steps.jsonl"))},
     "columns": list(frame),
     "lanes": sorted(set(frame["lane"])),
     "refusal": refusal,
     "written": write_lanes(parsed),
     "of a file": [lane.jitter for lane in read_lanes([{"init": "lora", "jitter": [0.1, 0.2]}])],
-    "differences": [differences(parsed), Setting.of(parsed[0]) == Setting.of(parsed[1])],
     "page": json.dumps(page.build().config, default=str, ensure_ascii=False),
 }))
 """
+
+
+def walk(title: str) -> list[str]:
+    """Return the files of a walk through the house, in its order."""
+    (items,) = re.findall(rf"\*\*{title}\*\*.*?\n\n((?:\d+\. .*\n(?:   .*\n)*)+)", GUIDE)
+    return re.findall(r"^\d+\. `([^`]+)`", items, re.MULTILINE)
 
 
 def insert(file: Path, after: str, *lines: str) -> None:
@@ -104,7 +134,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     function, card = CODE["olora_viz/tasks/built_in.py"].split("SWAPPED = ")
     insert(tasks, "    return letters\n", f"\n\n{function}")
     insert(tasks, "BUILT_IN = (\n", f"    {card.strip()},\n")
-    # A lane's key: a field, its check and its reader; and where lanes are told apart.
+    # A lane's key: a field, its check and its reader.
     insert(lane, "    dropout: float = 0.0\n", "    jitter: float = 0.0\n")
     insert(lane, 'for name in ("beta1", "beta2", "dropout"', ', "jitter"')
     insert(lane, '    "dropout": (float, "a number"),\n', '    "jitter": (float, "a number"),\n')
@@ -126,7 +156,7 @@ def test_an_initialization_is_one_file(seen: dict) -> None:
     (entry,) = (line for line in seen["lists"]["initializers"] if line["name"] == "first_rows")
     assert entry["label"] == "First rows"
     assert "First rows" in seen["page"]
-    assert "first_rows" in seen["race"][-1]["summary"]["lanes"]["first_rows@jitter=0.1"]["init"]
+    assert {"lora", "first_rows@jitter=0.1"} < set(seen["race"][-1]["summary"]["lanes"])
 
 
 def test_a_measurement_is_one_file_and_its_name_in_the_table(seen: dict) -> None:
@@ -136,6 +166,7 @@ def test_a_measurement_is_one_file_and_its_name_in_the_table(seen: dict) -> None
     first = json.loads(seen["files"]["steps.jsonl"].splitlines()[0])
     assert first["theta_norm"] == seen["race"][0]["theta_norm"]
     assert "theta_norm" in seen["columns"]
+    assert "theta_norm" in seen["charts"]
 
 
 def test_a_claim_is_one_file(seen: dict) -> None:
@@ -143,7 +174,7 @@ def test_a_claim_is_one_file(seen: dict) -> None:
     (line,) = seen["claims"]
     assert line["verdict"] in ("holds", "fails")
     assert f"{line['numbers']['least']:.0%}" in line["words"]
-    assert "Q_rR_r has half of the energy of W." in seen["page"]
+    assert "The first columns of W span half of its energy." in seen["page"]
 
 
 def test_a_task_is_a_function_and_a_card(seen: dict) -> None:
@@ -156,7 +187,7 @@ def test_a_task_is_a_function_and_a_card(seen: dict) -> None:
 
 def test_a_card_is_one_file_and_its_name_in_the_list(seen: dict) -> None:
     assert "done-card" in seen["page"]
-    assert "steps are done" in seen["page"]
+    assert re.fullmatch(r"\d+ steps are done", seen["card"][0])
 
 
 def test_a_key_of_a_lane_is_a_field_and_a_reader(seen: dict) -> None:
@@ -170,3 +201,12 @@ def test_a_key_of_a_lane_is_a_field_and_a_reader(seen: dict) -> None:
 def test_a_verb_is_one_file_and_its_module_in_the_list(seen: dict) -> None:
     assert "the size of a model" in seen["help"]
     assert seen["size"] == "852,608\n"
+
+
+def test_a_race_enters_the_files_of_its_walk_in_their_order(seen: dict) -> None:
+    files = walk("A step of a race")
+    assert [file for file in seen["entered"] if file in files] == files
+
+
+def test_the_files_of_the_walk_from_a_press_of_race_are_there() -> None:
+    assert [file for file in walk("A press of Race") if not (ROOT / "olora_viz" / file).is_file()] == []
