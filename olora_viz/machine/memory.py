@@ -7,6 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -286,24 +287,19 @@ M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
 at the end of the heap from which it is returned; see ``man mallopt``."""
 
 
-@cache
-def _library() -> Any:
-    """Return the C library of this process; None where there is none to load."""
-    try:
-        return ctypes.CDLL(None)
-    except (OSError, TypeError):
-        return None
+def _glibc(name: str, *arguments: int) -> None:
+    """Call a function of the C library, where it has one of that name."""
+    with suppress(OSError, TypeError, AttributeError):
+        getattr(ctypes.CDLL(None), name)(*arguments)
 
 
-def share_arenas(most: int = 2) -> None:
-    """Let all threads allocate from a few arenas, where the C library is glibc.
+def share_arenas() -> None:
+    """Let all threads allocate from two arenas, where the C library is glibc.
 
     By default glibc makes up to eight arenas per core, and memory that was freed in one is not reused by threads of
     another. Python's threads rarely allocate at the same time.
     """
-    mallopt = getattr(_library(), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, most)
+    _glibc("mallopt", M_ARENA_MAX, 2)
 
 
 def keep_freed() -> None:
@@ -313,10 +309,8 @@ def keep_freed() -> None:
     pages with zeros each time: 12% of the time of a race with 64 lanes on glassllm. For processes that only train; a
     server would keep the memory of its largest race.
     """
-    mallopt = getattr(_library(), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 30)
+    _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def give_back() -> None:
@@ -324,6 +318,4 @@ def give_back() -> None:
 
     Otherwise it stays with the process, in gaps between the blocks in use.
     """
-    trim = getattr(_library(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    _glibc("malloc_trim", 0)

