@@ -62,17 +62,17 @@ LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme"
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}
-"""Folders, here and in the package, whose tests are quick, unless a file is `BUSY` or `SLOW`."""
-BUSY = re.compile(r"subprocess|multiprocessing|browser|served|queued|victim|forked|run_alone|workers=")
-"""What a file says that opens pages or starts processes."""
-SLOW = ("test_none_yet",)
-"""Other files of the core that take longer than ten seconds, by how they begin."""
+"""Folders of the core, here and in the package."""
+BUSY = re.compile(r"import subprocess|support\.(served|opened|queued|races)|\b(race|Race|run_study|decide|runs\.\w+)\(")
+"""What a file says that trains a race, starts a process or opens a page."""
+SLOW = ("test_false_orders", "test_verdict_errors", "test_story_errors", "test_model_sources")
+"""Other files that take their time: simulations of many studies, and a conversion of a whole model."""
 
 
 @cache
 def is_quick(file: Path) -> bool:
-    """Whether the tests of a file belong to those of two minutes: ``pytest -m quick``."""
-    return file.parent.name in CORE and not file.stem.startswith(SLOW) and not BUSY.search(file.read_text("utf-8"))
+    """Whether the tests of a file belong to those of two minutes: laws of the core that need no race."""
+    return file.parent.name in CORE and file.stem not in SLOW and not BUSY.search(file.read_text("utf-8"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
