@@ -63,7 +63,7 @@ LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme"
 
 CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}
 """Folders of the core, here and in the package."""
-BUSY = re.compile(r"import subprocess|support\.(served|opened|queued|races)|\b(race|Race|run_study|decide|runs\.\w+)\(")
+BUSY = re.compile(r"import subprocess|support\.(served|opened|queued|races)|\b(race|Race|run_study|runs\.\w+)\(")
 """What a file says that trains a race, starts a process or opens a page."""
 SLOW = ("test_false_orders", "test_verdict_errors", "test_story_errors", "test_model_sources")
 """Other files that take their time: simulations of many studies, and a conversion of a whole model."""
