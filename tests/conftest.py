@@ -8,6 +8,7 @@ What takes longest begins first, so that the workers end together.
 import atexit
 import gc
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["OLORA_VIZ_RUNS"] = tempfile.mkdtemp(prefix="olora-viz-tests-")
 atexit.register(shutil.rmtree, os.environ["OLORA_VIZ_RUNS"], True)
 
+from functools import cache
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -59,11 +61,30 @@ CHAINS = (
 LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
 """Other files of which one would keep a worker busy long after the others have ended."""
 
+CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}
+"""Folders of the core, here and in the package."""
+BUSY = re.compile(r"import subprocess|support\.(served|opened|queued|races)|\b(race|Race|run_study|runs\.\w+)\(")
+"""What a file says that trains a race, starts a process or opens a page."""
+SLOW = ("test_false_orders", "test_verdict_errors", "test_story_errors", "test_model_sources")
+"""Other files that take their time: simulations of many studies, and a conversion of a whole model."""
+
+
+@cache
+def is_quick(file: Path) -> bool:
+    """Whether the tests of a file belong to those of two minutes: laws of the core that need no race."""
+    return file.parent.name in CORE and file.stem not in SLOW and not BUSY.search(file.read_text("utf-8"))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load what tests share, and with it all libraries, where tests run: workers' parent waits."""
     if config.getoption("dist") == "no" or hasattr(config, "workerinput"):
         config.pluginmanager.import_plugin("support.shared")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Read no other files where quick tests alone are asked for."""
+    others = collection_path.suffix == ".py" and not is_quick(collection_path)
+    return True if others and config.option.markexpr == "quick" else None
 
 
 def chain_of(file: str) -> int | None:
@@ -72,7 +93,10 @@ def chain_of(file: str) -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put first what takes longest; the rest, and the tests of a file, stay in their order."""
+    """Mark what is quick; put first what takes longest; the rest, and the tests of a file, stay in their order."""
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker("quick")
     items.sort(key=lambda item: (chain_of(item.path.name) is None, not item.path.stem.startswith(LONG)))
 
 

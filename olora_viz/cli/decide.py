@@ -86,7 +86,7 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContext
     Raises:
         ValueError: the file cannot be read, or has an unknown key or a value of another kind.
     """
-    from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
+    from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
     from olora_viz.studies.study import Study
 
     by_options = {
@@ -99,7 +99,7 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContext
     of_study = kinds_of(Study)
     for one in ("model", "task"):  # of which a study has several
         del of_study[f"{one}s"]
-    kinds = {"minutes": Kind(float), "model": Kind(str), "task": Kind(str), **of_study}
+    kinds = {"minutes": KeyKind(float), "model": KeyKind(str), "task": KeyKind(str), **of_study}
     setup = TomlSetup.read(options.file, kinds)
     return setup.values | by_options, setup.naming_lines({*by_options, "out"})
 

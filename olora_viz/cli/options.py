@@ -143,12 +143,12 @@ def config_of(options: argparse.Namespace) -> RaceConfig:
     Raises:
         ValueError: a value cannot be read or breaks a rule.
     """
-    from olora_viz.machine.toml_setup import Kind, TomlSetup, kinds_of
+    from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
     from olora_viz.races.config import RaceConfig
 
     if options.file is None:
         return RaceConfig(**given(options))
-    kinds = kinds_of(RaceConfig) | dict.fromkeys(OF_LANES, Kind(float))
+    kinds = kinds_of(RaceConfig) | dict.fromkeys(OF_LANES, KeyKind(float))
     setup = TomlSetup.read(options.file, kinds)
     dests = {name: "lane" if name == "lanes" else name for name in kinds}
     by_options = {name for name, dest in dests.items() if getattr(options, dest, None) is not None}

@@ -197,7 +197,7 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
     Diverged lanes are left out.
 
     Args:
-        look: the group's style.
+        style: the group's style.
         values: (N, lanes), of the group's lanes.
         more: passed to both traces.
     """

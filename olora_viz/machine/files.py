@@ -23,7 +23,7 @@ from torch import Tensor
 
 try:
     import fcntl
-except ImportError:  # not a Unix
+except ImportError:  # Windows has no such locks: nothing is guarded, and nothing is cleared
     fcntl = None
 
 
@@ -44,17 +44,17 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         OSError: the file cannot be written, for instance on a full disk; an older file is kept.
     """
     # safetensors writes to a file of its own beside its target, which a kill would leave behind.
-    made = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(made, ignore_errors=True)
+    folder = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        made.mkdir()
-        save_file(tensors, made / path.name, metadata={"format": "pt"})
-        _share(made)
-        os.replace(made / path.name, path)
+        folder.mkdir()
+        save_file(tensors, folder / path.name, metadata={"format": "pt"})
+        _share(folder)
+        os.replace(folder / path.name, path)
     except SafetensorError as error:
         raise _unwrapped(error, path) from None
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_zip(path: Path, folder: Path) -> None:
@@ -67,11 +67,11 @@ def write_archive(path: Path, contents: Mapping[str, Path | str]) -> None:
 
     def write(partial: Path) -> None:
         with zipfile.ZipFile(partial, "w") as archive:
-            for name, its in contents.items():
-                if isinstance(its, Path):
-                    archive.write(its, name)
+            for name, content in contents.items():
+                if isinstance(content, Path):
+                    archive.write(content, name)
                 else:
-                    archive.writestr(name, its, zipfile.ZIP_DEFLATED)
+                    archive.writestr(name, content, zipfile.ZIP_DEFLATED)
 
     _replace(path, write)
 
@@ -83,11 +83,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ValueError: the file is empty, truncated or not a safetensors file.
         OSError: the file does not exist or cannot be read.
     """
-    _check_file(path)
-    try:
+    with _naming_faults(path):
         return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{str(path)!r} is damaged: {error}") from None
 
 
 def check_tensors(path: Path) -> None:
@@ -97,18 +94,19 @@ def check_tensors(path: Path) -> None:
         ValueError: the file is empty, truncated or not a safetensors file.
         OSError: the file does not exist or cannot be read.
     """
-    _check_file(path)
+    with _naming_faults(path), safe_open(path, framework="pt"):
+        pass
+
+
+@contextmanager
+def _naming_faults(path: Path) -> Generator[None]:
+    """Raise the errors of reading a safetensors file in words that name it."""
+    if path.is_dir():  # which safetensors calls a missing device
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     try:
-        with safe_open(path, framework="pt"):
-            pass
+        yield
     except SafetensorError as error:
         raise ValueError(f"{str(path)!r} is damaged: {error}") from None
-
-
-def _check_file(path: Path) -> None:
-    """Raise what Python raises for a folder, which safetensors calls a missing device."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -146,7 +144,7 @@ def folder_size(folder: Path) -> int:
     size = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with suppress(FileNotFoundError):  # it is being deleted
+            with suppress(FileNotFoundError):  # it is being deleted, or moved
                 size += (Path(parent) / name).stat().st_size
     return size
 
@@ -180,27 +178,27 @@ def atomic_folder(folder: Path) -> Generator[Path]:
         OSError: the folder cannot be written, for instance on a full disk; an older folder is kept.
     """
     is_empty = folder.is_dir() and is_free(folder)
-    made = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
+    partial = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
     old = folder.with_name(f".{folder.name}.old.partial")
-    for left in (made, old):  # by a writer that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (partial, old):  # of a writer that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
-        made.mkdir(parents=True)
+        partial.mkdir(parents=True)
         try:
-            yield made
+            yield partial
         except SafetensorError as error:
             raise _unwrapped(error, folder) from None
-        _share(made)
+        _share(partial)
         if is_empty:
-            for file in sorted(made.iterdir(), key=lambda file: file.stat().st_size):
+            for file in sorted(partial.iterdir(), key=lambda file: file.stat().st_size):
                 os.replace(file, folder / file.name)
         else:
             if folder.exists():
                 os.replace(folder, old)
-            os.replace(made, folder)
+            os.replace(partial, folder)
     finally:
-        for left in (made, old):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (partial, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _share(folder: Path) -> None:
@@ -238,8 +236,7 @@ def cache_folder() -> Path:
     ``~/.cache``.
 
     Returns:
-        Path
-            An existing, writable folder.
+        An existing, writable folder.
 
     Raises:
         ValueError: if the folder cannot be created or written to.
@@ -342,11 +339,6 @@ def check_free_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: nothing is guarded, and nothing is cleared
-    fcntl = None
-
 PREFIX = "olora-viz-"
 """How the names of all our temporary folders begin."""
 
@@ -368,20 +360,14 @@ def temporary_folder(owner: object, kind: str = "") -> tuple[Path, Callable[[], 
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX))
         with suppress(BlockingIOError, FileNotFoundError):
-            delete = delete_with(owner, folder)
+            delete = weakref.finalize(owner, _delete, folder, lock_folder(folder))
             if folder.exists():  # it may have been taken for a dead one before it was locked
                 return folder, delete
 
 
-def delete_with(owner: object, folder: Path) -> Callable[[], Any]:
-    """Mark a temporary folder as in use, and delete it with its owner; see `temporary_folder`."""
-    lock = lock_folder(folder)
-
-    def delete() -> None:
-        os.close(lock)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    return weakref.finalize(owner, delete)
+def _delete(folder: Path, lock: int) -> None:
+    os.close(lock)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def lock_folder(folder: Path) -> int:

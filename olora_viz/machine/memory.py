@@ -7,6 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +29,6 @@ def resolve_device(name: str = "auto") -> torch.device:
 
     Args:
         name: "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
-
-    Returns:
-        torch.device
 
     Raises:
         ValueError: if the name is unknown, or is "cuda" on a machine without CUDA.
@@ -56,9 +54,6 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     Args:
         name: "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a CPU.
         device: the device of the weights.
-
-    Returns:
-        torch.dtype
 
     Raises:
         ValueError: if the name is unknown.
@@ -111,13 +106,13 @@ class Meter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and count the tensors that it created."""
-        made = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if _allocates(func):
-            for leaf in (made,) if isinstance(made, Tensor) else tree_leaves(made):
+            for leaf in (result,) if isinstance(result, Tensor) else tree_leaves(result):
                 if isinstance(leaf, Tensor):
                     self._count(leaf)
         self.live.append(self._now)
-        return made
+        return result
 
     def _count(self, tensor: Tensor) -> None:
         storage, key = tensor.untyped_storage(), _key(tensor)
@@ -135,7 +130,7 @@ class Meter(TorchDispatchMode):
 @cache
 def _allocates(func: Any) -> bool:
     """Whether an operation allocates its result, unlike a view or an operation in place."""
-    return not any(its.alias_info for its in func._schema.returns)
+    return not any(returned.alias_info for returned in func._schema.returns)
 
 
 def _key(tensor: Tensor) -> int:
@@ -165,8 +160,7 @@ def available_memory(device: torch.device) -> int | None:
         device: a CPU or CUDA device.
 
     Returns:
-        int or None
-            None if the system does not report it.
+        None if the system does not report it.
     """
     if device.type == "cuda":
         try:
@@ -187,8 +181,7 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
     not depend on what is free at the moment, so that a machine always splits the same set-up in the same way.
 
     Returns:
-        int or None
-            None if the system does not report its memory.
+        None if the system does not report its memory.
 
     >>> pass_limit(torch.device("cpu"), {"OLORA_VIZ_PASS_MIB": "2"})
     2097152
@@ -201,7 +194,7 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
     if device.type == "cuda":
         return int(SHARE * torch.cuda.mem_get_info(device)[1])
     total, most = _of_system("MemTotal"), _number("/sys/fs/cgroup/memory.max")
-    known = [one for one in (total, most) if one is not None]
+    known = [size for size in (total, most) if size is not None]
     return int(SHARE * min(known)) if known else None
 
 
@@ -236,8 +229,7 @@ def memory_of(device: torch.device) -> Memory | None:
     """Return the memory that this process uses, of CUDA's or of the system's, within microseconds.
 
     Returns:
-        Memory or None
-            None if the system does not report it.
+        None if the system does not report it.
     """
     if device.type == "cuda":
         return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
@@ -295,24 +287,19 @@ M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
 at the end of the heap from which it is returned; see ``man mallopt``."""
 
 
-@cache
-def _library() -> Any:
-    """Return the C library of this process; None where there is none to load."""
-    try:
-        return ctypes.CDLL(None)
-    except (OSError, TypeError):
-        return None
+def _glibc(name: str, *arguments: int) -> None:
+    """Call a function of the C library, where it has one of that name."""
+    with suppress(OSError, TypeError, AttributeError):
+        getattr(ctypes.CDLL(None), name)(*arguments)
 
 
-def share_arenas(most: int = 2) -> None:
-    """Let all threads allocate from a few arenas, where the C library is glibc.
+def share_arenas() -> None:
+    """Let all threads allocate from two arenas, where the C library is glibc.
 
     By default glibc makes up to eight arenas per core, and memory that was freed in one is not reused by threads of
     another. Python's threads rarely allocate at the same time.
     """
-    mallopt = getattr(_library(), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, most)
+    _glibc("mallopt", M_ARENA_MAX, 2)
 
 
 def keep_freed() -> None:
@@ -322,10 +309,8 @@ def keep_freed() -> None:
     pages with zeros each time: 12% of the time of a race with 64 lanes on glassllm. For processes that only train; a
     server would keep the memory of its largest race.
     """
-    mallopt = getattr(_library(), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+    _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 30)
+    _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def give_back() -> None:
@@ -333,6 +318,4 @@ def give_back() -> None:
 
     Otherwise it stays with the process, in gaps between the blocks in use.
     """
-    trim = getattr(_library(), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    _glibc("malloc_trim", 0)

@@ -71,9 +71,6 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
     raise failures[0] if failures else TimeoutError(f"no answer within {seconds:.0f} s")
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 class _Closing:
     """Handler that calls `close` at the first signal, and raises `KeyboardInterrupt` at the next.
 
@@ -103,12 +100,12 @@ def on_interruption(close: Callable[[], None], then: str = "") -> Generator[None
         then: what takes time afterwards, in words that follow.
     """
     handler = _Closing(close, then)
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, its in before.items():
-            signal.signal(number, its or signal.SIG_DFL)
+        for number, previous in before.items():
+            signal.signal(number, previous or signal.SIG_DFL)
 
 
 class HeldInterrupt:
@@ -205,8 +202,7 @@ def reporting(progress: Progress | None) -> Generator[Progress]:
         progress: the caller's callback, or None.
 
     Yields:
-        Progress
-            A callback that updates both.
+        A callback that updates both.
     """
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True) as bar:

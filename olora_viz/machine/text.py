@@ -257,25 +257,26 @@ class Problems:
     """What is wrong with a set-up, one sentence for each value."""
 
     def __init__(self) -> None:
-        self.found: list[str] = []
+        self._sentences: list[str] = []
 
     def check(self, check: Callable[..., Value], *values: Any, instead: Value) -> Value:
         """Return the checked value; keep the sentence of a wrong one, and return `instead`."""
         try:
             return check(*values)
         except ValueError as error:
-            self.found.append(str(error))
+            self._sentences.append(str(error))
             return instead
 
     def report(self) -> None:
-        """Raise all that was found, if anything.
+        """Raise all problems, if there are any.
 
         Raises:
             ValueError: the sentences, with semicolons between them.
         """
-        if self.found:
-            told, more = self.found[:MOST_PROBLEMS], len(self.found) - MOST_PROBLEMS
-            raise ValueError("; ".join([*told, *([f"and {more} more"] if more > 0 else [])]))
+        if self._sentences:
+            more = len(self._sentences) - MOST_PROBLEMS
+            rest = [f"and {more} more"] if more > 0 else []
+            raise ValueError("; ".join([*self._sentences[:MOST_PROBLEMS], *rest]))
 
 
 def positive_number(what: str, value: Any, zero: bool = False) -> float:
@@ -419,12 +420,11 @@ def folded(summary: str, content: Markup) -> Markup:
 
 def changed(instance: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their defaults, by name."""
-    found = {}
-    for field in fields(instance):
-        value = getattr(instance, field.name)
-        if field.default is MISSING or value != field.default:
-            found[field.name] = value
-    return found
+    return {
+        f.name: getattr(instance, f.name)
+        for f in fields(instance)
+        if f.default is MISSING or getattr(instance, f.name) != f.default
+    }
 
 
 def call(instance: object, *first: object, **words: object) -> str:

@@ -17,7 +17,7 @@ MOST_BYTES = 1_000_000
 """The largest file that is read: a set-up has a few lines."""
 
 
-class Kind(NamedTuple):
+class KeyKind(NamedTuple):
     """What the value of a key must be."""
 
     of: type
@@ -35,19 +35,19 @@ _WORDS: dict[type, tuple[str, str]] = {
 """A kind in words, and a list of it."""
 
 
-def kinds_of(cls: type) -> dict[str, Kind]:
+def kinds_of(cls: type) -> dict[str, KeyKind]:
     """Return the kinds of a dataclass's fields, by name; None is no value of TOML."""
     return {name: _kind(hint) for name, hint in get_type_hints(cls).items()}
 
 
-def _kind(hint: Any) -> Kind:
-    for each in (hint, *get_args(hint)):
-        if get_origin(each) is tuple:
-            entry = get_args(each)[0]
-            return Kind(entry if entry in _WORDS else object, is_list=True)
-        if each in _WORDS:
-            return Kind(each)
-    return Kind(object)
+def _kind(hint: Any) -> KeyKind:
+    for option in (hint, *get_args(hint)):
+        if get_origin(option) is tuple:
+            entry = get_args(option)[0]
+            return KeyKind(entry if entry in _WORDS else object, is_list=True)
+        if option in _WORDS:
+            return KeyKind(option)
+    return KeyKind(object)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class TomlSetup:
     """Of the file, for messages."""
 
     @classmethod
-    def read(cls, path: Path, kinds: Mapping[str, Kind]) -> TomlSetup:
+    def read(cls, path: Path, kinds: Mapping[str, KeyKind]) -> TomlSetup:
         """Read a file.
 
         Args:
@@ -85,7 +85,7 @@ class TomlSetup:
         return cls.parse(text, kinds, name)
 
     @classmethod
-    def parse(cls, text: str, kinds: Mapping[str, Kind], name: str) -> TomlSetup:
+    def parse(cls, text: str, kinds: Mapping[str, KeyKind], name: str) -> TomlSetup:
         """Read a text; see `read`."""
         try:
             values = tomllib.loads(text)
@@ -113,12 +113,12 @@ class TomlSetup:
         Args:
             number: of the table, 1 for the first, if the key has several.
         """
-        found = [
+        lines = [
             at
             for at, line in enumerate(self.text.split("\n"), 1)
             if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|\s*\[+\s*{re.escape(key)}\b", line)
         ]
-        return f"line {found[min(number, len(found)) - 1] if found else 1} of {self.name}"
+        return f"line {lines[min(number, len(lines)) - 1] if lines else 1} of {self.name}"
 
     @contextmanager
     def naming_lines(self, instead: Collection[str] = ()) -> Generator[None]:
@@ -141,7 +141,7 @@ class TomlSetup:
             raise
 
 
-def _of_kind(key: str, value: Any, kind: Kind) -> Any:
+def _of_kind(key: str, value: Any, kind: KeyKind) -> Any:
     """Return a value of TOML as a set-up has it.
 
     Raises:
@@ -152,10 +152,10 @@ def _of_kind(key: str, value: Any, kind: Kind) -> Any:
             raise ValueError(f"{key} must be {_WORDS[kind.of][0]}, not {_shown(value)}")
         return float(value) if kind.of is float else value
     entries = value if isinstance(value, list) else [value]
-    for each in entries:
-        if not _fits(each, kind.of):
-            raise ValueError(f"{key} must be a list of {_WORDS[kind.of][1]}, not {_shown(each)}")
-    return tuple(float(each) if kind.of is float else each for each in entries)
+    for entry in entries:
+        if not _fits(entry, kind.of):
+            raise ValueError(f"{key} must be a list of {_WORDS[kind.of][1]}, not {_shown(entry)}")
+    return tuple(float(entry) if kind.of is float else entry for entry in entries)
 
 
 def _fits(value: Any, kind: type) -> bool:

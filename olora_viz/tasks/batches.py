@@ -124,9 +124,9 @@ def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: boo
     positions = torch.zeros(rows, width, dtype=torch.int64)
     seen = torch.eye(width, dtype=torch.bool).repeat(rows, 1, 1)
     for i, trie in enumerate(tries):
-        its = len(trie.ids)
-        positions[i, :its] = torch.tensor(trie.positions)
-        seen[i, :its, :its] = torch.from_numpy(trie.seen())
+        length = len(trie.ids)
+        positions[i, :length] = torch.tensor(trie.positions)
+        seen[i, :length, :length] = torch.from_numpy(trie.seen())
     return replace(batch, positions=positions, seen=seen)
 
 
@@ -185,11 +185,11 @@ def packed_size(encoded: Sequence[Encoded], most_rows: int, *, branching: bool =
     """
     all_rows, longest, most_judged = 0, 1, 0.0
     for example in encoded:
-        its = rows_of(example, branching=branching)
+        lengths = rows_of(example, branching=branching)
         judged = sum(len(e.ids) - e.supervised_from for e in (example, *example.choices))
-        all_rows, longest = all_rows + len(its), max(longest, *its)
-        most_judged = max(most_judged, judged / len(its))
-        most_rows = max(most_rows, len(its))
+        all_rows, longest = all_rows + len(lengths), max(longest, *lengths)
+        most_judged = max(most_judged, judged / len(lengths))
+        most_rows = max(most_rows, len(lengths))
     rows = min(most_rows, all_rows)
     return Size(rows, longest, math.ceil(rows * most_judged))
 
@@ -200,8 +200,8 @@ def rows_of(example: Encoded, *, branching: bool = False) -> list[int]:
     if not branching:
         return [len(row) for row in _rows(sequences)[0]]
     trie = Trie()
-    for its in sequences:
-        trie.add(its.ids[:-1])
+    for sequence in sequences:
+        trie.add(sequence.ids[:-1])
     return [len(trie.ids)]
 
 

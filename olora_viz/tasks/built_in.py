@@ -84,23 +84,23 @@ _WAYS = "said;asked;cried;thought;shouted;whispered".split(";")
 def stories(rng: random.Random, count: int) -> list[str]:
     """Generate `count` different stories of three sentences, about thirty words each.
 
-    >>> told = stories(random.Random(0), 20)
-    >>> len(set(told)), all(story.endswith(".") for story in told)
+    >>> texts = stories(random.Random(0), 20)
+    >>> len(set(texts)), all(story.endswith(".") for story in texts)
     (20, True)
     """
-    told: dict[str, None] = {}
-    while len(told) < count:
-        told[_story(rng)] = None
-    return list(told)
+    texts: dict[str, None] = {}  # a set in the order of its stories
+    while len(texts) < count:
+        texts[_story(rng)] = None
+    return list(texts)
 
 
 def _story(rng: random.Random) -> str:
     first, second = rng.sample(_ANIMALS, 2)
     manner, place = rng.choice(_MANNERS), rng.choice(_PLACES)
-    found = f"{rng.choice(_TIMES)} {rng.choice(('he', 'she'))} found {rng.choice(_THINGS_FOUND)}"
-    said = f"“{rng.choice(_WORDS)}” {rng.choice(_WAYS)} the {second}"
+    event = f"{rng.choice(_TIMES)} {rng.choice(('he', 'she'))} found {rng.choice(_THINGS_FOUND)}"
+    words = f"“{rng.choice(_WORDS)}” {rng.choice(_WAYS)} the {second}"
     article = "An" if manner[0] in "aeiou" else "A"
-    return f"{article} {manner} {first} lived {place}. {found} and {rng.choice(_DEEDS)}. {said}."
+    return f"{article} {manner} {first} lived {place}. {event} and {rng.choice(_DEEDS)}. {words}."
 
 
 HELD_OUT = 64
@@ -218,8 +218,8 @@ def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: 
     name = make.__name__.replace("_", "-")
 
     def load(seed: int, split: Split) -> Task:
-        made = make(random.Random(f"{name} {seed}"))
-        train, held_out, test = split(made, name, HELD_OUT, seed)
+        examples = make(random.Random(f"{name} {seed}"))
+        train, held_out, test = split(examples, name, HELD_OUT, seed)
         plain = not sample.prompt
         return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, test=test)
 

@@ -27,7 +27,7 @@ class Spans(NamedTuple):
     """The first character of each message, in their order, and the one after its last."""
 
 
-class Layout(NamedTuple):
+class Frame(NamedTuple):
     """What a template writes around messages of some roles."""
 
     literals: tuple[str, ...]
@@ -47,11 +47,11 @@ class Layout(NamedTuple):
         return Spans("".join(parts), tuple(spans))
 
 
-class Layouts(NamedTuple):
+class Frames(NamedTuple):
     """What a template writes around a conversation, before an answer and with one."""
 
-    before: Layout
-    answered: Layout
+    before: Frame
+    answered: Frame
     closed: int
     """Characters after the answer, up to the end-of-turn token and with it."""
     end: str
@@ -82,8 +82,8 @@ class Chat:
         self._special = {str(token) for token in tokenizer.all_special_tokens} | {
             str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
         }
-        self._layouts: dict[tuple[str, ...], Layouts] = {}
-        end = self._layout(("user",)).end
+        self._frames: dict[tuple[str, ...], Frames] = {}
+        end = self._frames_of(("user",)).end
         ids: Any = tokenizer(end, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
             raise ValueError(
@@ -100,7 +100,7 @@ class Chat:
         """
         roles = tuple(role for role, _ in messages)
         texts = [text.strip() for _, text in messages]
-        spans = self._layout(roles).before.filled(texts)
+        spans = self._frames_of(roles).before.filled(texts)
         self._check(self._written(roles, texts, answered=False), spans.text)
         return spans
 
@@ -112,11 +112,11 @@ class Chat:
         """
         roles = (*(role for role, _ in messages), "assistant")
         texts = [*(text.strip() for _, text in messages), answer.strip()]
-        layouts = self._layout(roles[:-1])
-        text, spans = layouts.answered.filled(texts)
+        frames = self._frames_of(roles[:-1])
+        text, spans = frames.answered.filled(texts)
         self._check(self._written(roles, texts, answered=True), text)
-        begin = len(layouts.before.filled(texts[:-1]).text)
-        return text[begin : spans[-1][1] + layouts.closed]
+        begin = len(frames.before.filled(texts[:-1]).text)
+        return text[begin : spans[-1][1] + frames.closed]
 
     @property
     def unstable(self) -> str:
@@ -126,9 +126,9 @@ class Chat:
             "so that it does not show which tokens are the answer's: race it without chat"
         )
 
-    def _layout(self, roles: tuple[str, ...]) -> Layouts:
+    def _frames_of(self, roles: tuple[str, ...]) -> Frames:
         """Return what the template writes around messages of these roles."""
-        if roles not in self._layouts:
+        if roles not in self._frames:
             count, all_roles = len(roles), (*roles, "assistant")
             places = [_PLACE.format(i) for i in range(count + 1)]
             before = self._parsed(self._written(roles, places[:-1], answered=False), count)
@@ -140,17 +140,17 @@ class Chat:
             )
             if not stable:
                 raise ValueError(self.unstable)
-            self._layouts[roles] = Layouts(before, whole, *self._end_of_turn(whole.literals[-1]))
-        return self._layouts[roles]
+            self._frames[roles] = Frames(before, whole, *self._end_of_turn(whole.literals[-1]))
+        return self._frames[roles]
 
-    def _parsed(self, text: str, count: int) -> Layout:
+    def _parsed(self, text: str, count: int) -> Frame:
         parts = _PLACES.split(text)
         order = tuple(map(int, parts[1::2]))
         if sorted(order) != list(range(count)):
             raise ValueError(
                 f"the chat template of {self.model!r} leaves a message out, or repeats one: race it without chat"
             )
-        return Layout(tuple(parts[::2]), order)
+        return Frame(tuple(parts[::2]), order)
 
     def _written(self, roles: Sequence[str], texts: Sequence[str], *, answered: bool) -> str:
         """Return what the template makes of messages."""
@@ -168,13 +168,13 @@ class Chat:
 
     def _end_of_turn(self, tail: str) -> tuple[int, str]:
         """Return where the first special token after an answer ends, and its name."""
-        found = [(tail.index(name), -len(name), name) for name in self._special if name in tail]
-        if not found:
+        places = [(tail.index(name), -len(name), name) for name in self._special if name in tail]
+        if not places:
             raise ValueError(
                 f"the chat template of {self.model!r} ends an answer with no special token, so "
                 "that nothing would stop the model: race it without chat"
             )
-        at, _, name = min(found)
+        at, _, name = min(places)
         return at + len(name), name
 
 

@@ -141,12 +141,12 @@ def encode(
     texts = [text_of(example, chat, choices=choices) for example in examples]
     tokens = _tokens(texts, tokenizer, front, chat)
 
-    kept: list[Encoded] = []
+    encodings: list[Encoded] = []
     chosen: list[Example] = []
     shortest, cut = math.inf, 0
     for example, text in zip(examples, texts, strict=True):
         sequences = list(islice(tokens, len(text.answers)))
-        length = max(len(one.ids) for one in sequences) + len(end)
+        length = max(len(sequence.ids) for sequence in sequences) + len(end)
         shortest, cut_to = min(shortest, length), 0
         if length > limit and truncate:
             shorter = _without(sequences, text, length - limit, len(front))
@@ -168,7 +168,7 @@ def encode(
             raise ValueError(f"{_named(example)} is a single token, so nothing could predict it")
         # All choices are scored from the same position on, or the comparison would be unfair.
         common = min((option.begin for option in options), default=0)
-        kept.append(
+        encodings.append(
             Encoded(
                 ids=ids,
                 supervised_from=1 if plain_text else begin,
@@ -181,9 +181,9 @@ def encode(
             )
         )
         chosen.append(example)
-    if not kept:
+    if not encodings:
         raise ValueError(f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}")
-    return Encoding(tuple(kept), tuple(chosen), len(examples) - len(kept), cut)
+    return Encoding(tuple(encodings), tuple(chosen), len(examples) - len(encodings), cut)
 
 
 class Text(NamedTuple):

@@ -50,7 +50,7 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; NaN is null."""
-        return {each.name: nulls(getattr(self, each.name).tolist()) for each in fields(self)}
+        return {f.name: nulls(getattr(self, f.name).tolist()) for f in fields(self)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
@@ -61,7 +61,7 @@ class Evaluation:
             TypeError: likewise.
             ValueError: likewise.
         """
-        return cls(*(np.array(values[each.name], dtype=float) for each in fields(cls)))
+        return cls(*(np.array(values[f.name], dtype=float) for f in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
         """Repeat the results of one lane for K identical lanes."""
@@ -69,8 +69,8 @@ class Evaluation:
 
     def lose(self, lanes: np.ndarray) -> None:
         """Set the results of some lanes, a mask (K,), to NaN."""
-        for each in fields(self):
-            getattr(self, each.name)[lanes] = np.nan
+        for f in fields(self):
+            getattr(self, f.name)[lanes] = np.nan
 
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
@@ -107,14 +107,14 @@ def evaluate(
 
     def tell() -> None:
         if report is not None:
-            report(len(found) / len(by_length))
+            report(len(scores) / len(by_length))
 
-    found: dict[Encoded, _Scored] = {}
+    scores: dict[Encoded, _Scored] = {}
     device = next(model.parameters()).device
     by_length = sorted(dict.fromkeys(encoded), key=lambda e: max(rows_of(e, branching=branching)))
-    for some in packed(by_length, batch_size, branching=branching):
-        sequences = [s for e in some for s in (e, *e.choices)]
-        batch = to_device(collate_examples(some, pad_id, branching=branching), device)
+    for part in packed(by_length, batch_size, branching=branching):
+        sequences = [s for e in part for s in (e, *e.choices)]
+        batch = to_device(collate_examples(part, pad_id, branching=branching), device)
         with before_blocks(model, tell):
             logits = supervised_logits(model, batch, K)
         # Summed on the CPU in a fixed order: on a GPU the order would differ from run to run.
@@ -122,11 +122,11 @@ def evaluate(
         wrong = (logits.argmax(-1) != batch.targets).double().cpu()
         lengths = [len(s.ids) - s.supervised_from for s in sequences]
         by_sequence = zip(lost.split(lengths, 1), wrong.split(lengths, 1), strict=True)
-        for example in some:
-            its, missed = next(by_sequence)
+        for example in part:
+            losses, missed = next(by_sequence)
             choices = [next(by_sequence)[0].sum(1) for _ in example.choices]
-            found[example] = _score(example, its, missed, choices, plain_text, boilerplate)
-    scored = [found[example] for example in encoded]
+            scores[example] = _score(example, losses, missed, choices, plain_text, boilerplate)
+    scored = [scores[example] for example in encoded]
     tokens, deciding = (sum(getattr(s, name) for s in scored) for name in ("tokens", "deciding"))
     all_decide = boilerplate == (0, 0)
     judged = [s.tokens if plain_text else 1 for s in scored]
@@ -285,8 +285,8 @@ class HeldOut:
             return ""
         test = f", {self.test:,} for the test at the end" if self.test else ""
         s = "s" * (self.train != 1)
-        said = f"{self.train:,} training example{s}, {self.examples:,} held out{test}."
-        return f"{said} {Duplicates(self.exact, self.near).sentence}".rstrip()
+        counts = f"{self.train:,} training example{s}, {self.examples:,} held out{test}."
+        return f"{counts} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
     def baseline(self) -> str:
@@ -305,8 +305,8 @@ class HeldOut:
         """A sentence on the tokens that all answers share; empty if all tokens decide."""
         if self.deciding == self.supervised:
             return ""
-        each = (self.deciding / self.examples, self.supervised / self.examples)
-        few, all_ = (f"{value:.1f}".removesuffix(".0") for value in each)
+        means = (self.deciding / self.examples, self.supervised / self.examples)
+        few, all_ = (f"{mean:.1f}".removesuffix(".0") for mean in means)
         return (
             f"Of {all_} supervised tokens per answer, {few} differ between answers; the others are "
             "the same in every answer and lower the loss without deciding anything. Lanes are "
@@ -361,7 +361,7 @@ def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[f
     if all(e.choices for e in examples):
         chance = sum(1 / len(e.choices) for e in examples) / len(examples)
         guesses.append((chance, AT_RANDOM))
-    guess = max(guesses, key=lambda one: one[0])
+    guess = max(guesses, key=lambda guess: guess[0])
     return guess if guess[0] else (None, "")
 
 
@@ -370,6 +370,5 @@ def _unquoted(guess: str) -> str:
 
 
 def _short(answer: str) -> str:
-    words: Sequence[str] = answer.split()
-    text = " ".join(words)
+    text = " ".join(answer.split())
     return text if len(text) <= 30 else text[:29] + "…"

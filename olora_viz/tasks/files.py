@@ -199,7 +199,7 @@ def _conversation(value: object, where: str) -> tuple[tuple[tuple[str, str], ...
     """Return the messages before the last one, and the text of the last one, the answer."""
     if not isinstance(value, list):
         raise ValueError(f"{where}: the field 'messages' is not a list but {_short(value)}")
-    spoken = [_message(one, f"{where}, message {k}") for k, one in enumerate(value, start=1)]
+    spoken = [_message(message, f"{where}, message {k}") for k, message in enumerate(value, start=1)]
     if len(spoken) < 2:
         raise ValueError(
             f"{where}: the field 'messages' needs a message and the assistant's answer to it, not {_short(value)}"
@@ -251,8 +251,8 @@ def _word_in(text: str, key: str) -> tuple[int, int]:
     """
     left = r"(?<!\w)(?<!\d[.,])(?<![^\W\d][-'’])" if re.match(r"\w", key[0]) else ""
     right = r"(?!\w|[.,]\d|[-'’][^\W\d])" if re.match(r"\w", key[-1]) else ""
-    found = list(re.finditer(left + re.escape(key) + right, text))
-    return found[-1].span() if found else (0, 0)
+    matches = list(re.finditer(left + re.escape(key) + right, text))
+    return matches[-1].span() if matches else (0, 0)
 
 
 def _listed(instruction: str, key: str) -> tuple[str, ...]:
@@ -412,8 +412,8 @@ def _endings() -> str:
 
 
 def _skip(text: str, at: int) -> int:
-    found = _BLANK.match(text, at)
-    return found.end() if found else at
+    blank = _BLANK.match(text, at)
+    return blank.end() if blank else at
 
 
 def _value(text: str, at: int, path: Path, line: int | None = None) -> tuple[object, int]:
@@ -484,8 +484,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
     name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
     parts = by_content(examples, name, None, seed)
     summary = f"{len(examples):,} rows from Python."
-    made = Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test)
-    return deduplicated(made)
+    return deduplicated(Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test))
 
 
 def sha256_of(task: Task) -> str:

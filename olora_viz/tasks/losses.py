@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -93,8 +92,8 @@ def can_branch(model: nn.Module, examples: Sequence[Encoded], pad_id: int) -> bo
         return False
     if together[longest][0] > (context_of(model) or math.inf):
         return False
-    device, its = next(model.parameters()).device, [examples[longest]]
-    batches = [collate_examples(its, pad_id, branching=b) for b in (False, True)]
+    device, example = next(model.parameters()).device, examples[longest]
+    batches = [collate_examples([example], pad_id, branching=b) for b in (False, True)]
     try:
         alone, shared = (supervised_logits(model, to_device(b, device), 1) for b in batches)
     except Exception:  # a model of unknown origin can fail anywhere
@@ -138,11 +137,12 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     targets = torch.cat([batch.targets for batch in batches])
     lost = F.cross_entropy(logits, targets, reduction="none")
-    return torch.stack([its.mean() for its in lost.split([len(p) for p in places])])
+    return torch.stack([losses.mean() for losses in lost.split([len(p) for p in places])])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to a device."""
-    held: dict[str, Any] = {each.name: getattr(batch, each.name) for each in fields(batch)}
-    held = {name: its if its is None else its.to(device) for name, its in held.items()}
-    return Batch(**held)
+    moved: dict[str, Any] = {
+        name: tensor if tensor is None else tensor.to(device) for name, tensor in vars(batch).items()
+    }
+    return Batch(**moved)

@@ -154,7 +154,7 @@ def deduplicated(task: Task) -> Task:
     texts = {_normalized(example) for example in judged}
     bags = {words_of(example) for example in judged}
     alike = _Alike(task.train, task.held_out[:MOST] + task.test[:MOST])
-    kept: list[Example] = []
+    train: list[Example] = []
     exact = near = 0
     for example in task.train:
         if _normalized(example) in texts:
@@ -162,13 +162,13 @@ def deduplicated(task: Task) -> Task:
         elif words_of(example) in bags or alike.has(example):
             near += 1
         else:
-            kept.append(example)
-    if not kept:
+            train.append(example)
+    if not train:
         raise ValueError(
             f"{task.name}: every training prompt is also held out or tested, exactly or "
             "nearly, so nothing is left to train on"
         )
-    return replace(task, train=tuple(kept), duplicates=task.duplicates + Duplicates(exact, near))
+    return replace(task, train=tuple(train), duplicates=task.duplicates + Duplicates(exact, near))
 
 
 class _Alike:

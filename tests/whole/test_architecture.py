@@ -1,6 +1,9 @@
-"""Imports point down, and heavy libraries stay where they belong."""
+"""Imports point down, heavy libraries stay where they belong, and a name or a docstring says what it holds."""
 
 import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -8,18 +11,18 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "olora_viz"
 
 FLOORS = (
-    {"web", "notebook", "cli"},
-    {"views"},
-    {"background"},
-    {"learn"},
-    {"figures"},
-    {"studies"},
-    {"races"},
-    {"measures"},
-    {"lanes"},
-    {"tasks", "models"},
-    {"initializers"},
-    {"machine"},
+    {"web", "notebook", "cli"},  # the three homes
+    {"views"},  # numbers become words and HTML
+    {"background"},  # threads that race, measure and decide
+    {"learn"},  # lessons, glossary, recorded races
+    {"figures"},  # numbers become charts
+    {"studies"},  # many races
+    {"races"},  # one race
+    {"measures"},  # what can be measured
+    {"lanes"},  # K adapters on one frozen model
+    {"tasks", "models"},  # text becomes batches, names become models
+    {"initializers"},  # one method a file
+    {"machine"},  # files, devices, memory, signals
 )
 """The packages, the highest floor first: each may import what lies below it, and itself."""
 
@@ -45,18 +48,23 @@ def part_of(file: Path) -> str:
 
 
 @cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(file: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    names = set()
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 above = file.relative_to(ROOT).parts[: -node.level]
                 base = ".".join([*above, *filter(None, [base])])
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -72,6 +80,14 @@ def test_every_package_has_its_floor():
     folders = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file()}
     assert set().union(*FLOORS) == folders
     assert {p.stem for p in PACKAGE.glob("*.py")} == DOORS
+
+
+def test_the_picture_in_contributing_shows_these_floors():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (picture,) = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    # Two spaces or an arrow, then names up to three spaces, then words.
+    floors = [line[2:].split("   ")[0] for line in picture.splitlines()]
+    assert tuple(set(re.findall(r"(\w+)/", names)) for names in floors) == FLOORS
 
 
 def test_imports_point_down():
@@ -113,3 +129,46 @@ def test_nothing_of_ours_loads_code_or_pickles():
         outside = {name.split(".")[0] for name in imports(file)}
         assert not outside & {"pickle", "dill", "joblib"}, file
         assert "torch.load" not in text, file
+
+
+TWINS = set("Cell Choices Controls Curve Field Kept Opened Pace Parts Run SetUp Shown Size Step Task Told".split())
+"""Names that two classes still share."""
+
+
+def test_a_class_name_stands_once():
+    classes = (node.name for file in FILES for node in ast.walk(tree_of(file)) if isinstance(node, ast.ClassDef))
+    twins = {name for name, count in Counter(classes).items() if count > 1}
+    assert twins <= TWINS
+
+
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def parameters(node: ast.AST) -> set[str]:
+    """Return what a function takes, or what a class is made of and its fields."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        a = node.args
+        return {arg.arg for arg in (*a.posonlyargs, *a.args, *a.kwonlyargs, a.vararg, a.kwarg) if arg}
+    names = set()
+    for inner in node.body if isinstance(node, ast.ClassDef) else ():
+        if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
+            names.add(inner.target.id)
+        elif isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
+            names |= parameters(inner)
+    return names
+
+
+def described(docstring: str) -> Iterator[str]:
+    """Yield the names that the section `Args:` describes."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE)
+    for names in re.findall(r"^    (\S[^:]*):", section[1] if section else "", re.MULTILINE):
+        yield from re.split(r", ", names)
+
+
+def test_docstrings_are_in_google_style_and_describe_parameters_that_there_are():
+    for file in FILES:
+        for node in ast.walk(tree_of(file)):
+            docstring = (isinstance(node, DOCUMENTED) and ast.get_docstring(node)) or ""
+            where = f"{file.relative_to(ROOT)}: {getattr(node, 'name', 'the module')}"
+            assert not re.search(r"^ *-{3,}$", docstring, re.MULTILINE), where
+            assert set(described(docstring)) <= parameters(node), where

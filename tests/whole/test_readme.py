@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from support.verbs import objects, run
 
 import olora_viz as ov
@@ -96,6 +97,14 @@ def test_the_test_command_is_the_one_that_ci_runs():
     commands = [block.strip() for block in blocks("sh") if "pytest" in block]
     assert len(commands) == 1
     assert commands[0] in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_workflow_runs_it_on_every_python_that_the_package_names():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    versions = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r"Python :: 3\.\d", line)]
+    job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["all"]
+    assert job["strategy"]["matrix"]["python"] == versions
+    assert job["steps"][-1] == {"run": ".ci/run"}
 
 
 def test_a_space_installs_what_the_package_asks_for():
