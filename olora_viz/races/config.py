@@ -19,7 +19,6 @@ from olora_viz.machine.text import brief, call, changed, check_whole, exact, fol
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks import Task, load_task
 from olora_viz.tasks.files import Own, own_task, read_examples
-from olora_viz.tasks.old_split import by_position
 from olora_viz.tasks.task import deduplicated
 
 if TYPE_CHECKING:
@@ -177,8 +176,7 @@ class RaceConfig:
             assistant, whose end-of-turn token is supervised too.
         seed: seed of the order of the examples.
         split_seed: seed of the split into training, held-out and test examples, and of the examples of a task that
-            generates them. None for the split of older versions, by ``seed`` and the order of the examples, with which
-            their run folders are read.
+            generates them.
         eval_every: steps between evaluations; 0 evaluates after the last step only.
         spectra_every: steps between measurements of the spectra of all adapters; 0 disables them.
         curvature_every: steps between measurements of the curvature of every lane's loss, on the first batch; 0
@@ -231,7 +229,7 @@ class RaceConfig:
     warmup: int = 0
     targets: tuple[str, ...] | None = None
     batches: str = "auto"
-    split_seed: int | None = 0
+    split_seed: int = 0
     test: str | None = None
     test_size: int = 1000
     accumulate: int = 1
@@ -253,14 +251,13 @@ class RaceConfig:
         check_count(len(self.lanes))
         labels(self.lanes)
         for name, least in (
-            ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 0), ("warmup", 0),
             ("eval_size", 1), ("test_size", 1), ("accumulate", 1), ("patience", 0),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             check_whole(name, getattr(self, name), least)
-        for name, least in (("max_length", 2), ("split_seed", 0)):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), least)
+        if self.max_length is not None:
+            check_whole("max_length", self.max_length, 2)
         for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
@@ -376,10 +373,7 @@ class RaceConfig:
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote."""
         lanes = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
-        # Older versions split by position, and all lanes shared their batches.
-        before = {"split_seed": None, "batches": "shared"}
-        its: dict[str, Any] = {**before, **_targets_read(values), "lanes": lanes}
-        return cls(**its)
+        return cls(**{**_targets_read(values), "lanes": lanes})
 
 
 def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
@@ -496,12 +490,7 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     Raises:
         ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
     """
-    if own is not None:
-        task = own_task(own, config.split_seed or 0)
-    elif config.split_seed is None:
-        task = load_task(config.task, config.seed, by_position)
-    else:
-        task = load_task(config.task, config.split_seed)
+    task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
     if config.test is None:
         return task
     test = tuple(read_examples(Path(config.test).expanduser()))

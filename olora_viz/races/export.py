@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from olora_viz.lanes import peft
 from olora_viz.lanes.peft import ReadBack, keep, read_back, read_back_merged, write_merged, write_peft
-from olora_viz.machine.files import DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
+from olora_viz.machine.files import FORMAT, DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
 from olora_viz.races.data import contents_of
 from olora_viz.races.model_card import model_card
 from olora_viz.races.state import RACING, STOPPED
@@ -111,7 +111,7 @@ def begin(folder: Path, racing: Race) -> None:
     values = racing.config.to_json()
     contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", values | contents)
+    write_json(folder / "config.json", {"format": FORMAT} | values | contents)
 
 
 def line_of(racing: Race, step: Step) -> str:

@@ -15,12 +15,19 @@ import numpy as np
 from torch import Tensor
 
 from olora_viz.lanes.peft import kept
-from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json, write_text
+from olora_viz.machine.files import (
+    FormatError,
+    check_format,
+    is_free,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_text,
+)
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import CONTENTS, Kept, check_contents
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
@@ -270,7 +277,7 @@ def read_steps(folder: str | Path) -> list[Step]:
     steps = []
     for number, line in enumerate(_whole_lines(text), 1):
         try:
-            steps.append(Step.from_json(old_names.step_of(json.loads(line)), labels))
+            steps.append(Step.from_json(json.loads(line), labels))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(f"{str(path)!r} is damaged: line {number} is not a step") from None
     return steps
@@ -318,10 +325,13 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
     try:
         values = read_json_object(path)
+        check_format(values, repr(str(path)))
         contents = {key: values.pop(key, None) for key in CONTENTS}
-        config = RaceConfig.from_json(old_names.config_of(values))
+        config = RaceConfig.from_json(values)
         expect(config.task, str, "the name of a task or the path of its file")
         return config, contents
+    except FormatError:
+        raise
     except KeyError as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error} is missing") from None
     except (AttributeError, TypeError, ValueError) as error:
@@ -338,7 +348,7 @@ def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
 def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     """Read a run's checkpoint, and check that it fits the race."""
     path = folder / CHECKPOINT
-    state = old_names.checkpoint_of(read_tensors(path))
+    state = read_tensors(path)
     try:
         racing.check_snapshot(state)
     except ValueError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from olora_viz.machine.files import read_json_object, write_json
+from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
 from olora_viz.races import run as runs
@@ -254,7 +254,7 @@ class _Road:
     def _kept(self, known: Decision) -> Decision:
         """Write what is known into the folder."""
         plan = {name: getattr(self.plan, name) for name in PLANNED}
-        record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
+        record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
         write_json(self.folder / RECORD, record)
         return known
 
@@ -346,5 +346,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         before, now = getattr(study, name), getattr(asked, name)
         if before != now:
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
-    plan = read_json_object(folder / RECORD)["plan"]
+    record = read_json_object(folder / RECORD)
+    check_format(record, repr(str(folder / RECORD)))
+    plan = record["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})
