@@ -215,35 +215,30 @@ class _Recorder:
 
     def calibration(self, count: int, examples: int) -> dict[str, Calibration]:
         """Return the calibration data of `count` batches."""
-        found: dict[str, Calibration] = {}
+        by_layer: dict[str, Calibration] = {}
         covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
+        squares = {name: total / tokens for name, (tokens, total) in self._squares.items()}
         for name in self._layers:
             gradient, reader = self._gradients.get(name), self._shared.get(name, name)
             lacks_gradient = "gradient" in self._needs and gradient is None
             if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
                 raise ValueError(f"no token of the first batches reaches layer {name!r}")
-            found[name] = Calibration(
+            by_layer[name] = Calibration(
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,
                 covariance=covariances.get(reader),
-                squares=self._mean_squares(name),
+                squares=squares.get(name),
                 examples=examples,
             )
-        return found
+        return by_layer
 
-    def _mean_squares(self, name: str) -> Tensor | None:
-        if name not in self._squares:
-            return None
-        count, total = self._squares[name]
-        return total / count
-
-    def _enter(self, name: str, layer: nn.Module, given: tuple[Any, ...]) -> Any:
-        X = given[0]
+    def _enter(self, name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        X = inputs[0]
         if "inputs" in self._needs:
             self._read(name, X, self._of_rows(layer, self._real))
         if "gradient" in self._needs and not X.requires_grad:
             # Nothing below this layer has a gradient: start one here, so that its output has one.
-            return (X.detach().requires_grad_(), *given[1:])
+            return (X.detach().requires_grad_(), *inputs[1:])
         return None
 
     def _of_rows(self, layer: nn.Module, tokens: Tensor) -> Tensor:
@@ -264,9 +259,9 @@ class _Recorder:
         else:
             self._inputs[name] = read
 
-    def _leave(self, name: str, layer: nn.Module, given: tuple[Any, ...], Y: Tensor) -> None:
-        X = given[0].detach()
-        real, factors = (self._of_rows(layer, its) for its in (self._real, self._factors))
+    def _leave(self, name: str, layer: nn.Module, inputs: tuple[Any, ...], Y: Tensor) -> None:
+        X = inputs[0].detach()
+        real, factors = (self._of_rows(layer, tokens) for tokens in (self._real, self._factors))
 
         def add(dY: Tensor) -> None:
             # Padding comes after all supervised tokens, so its rows of dY are zero.

@@ -89,10 +89,8 @@ OPEN = 8
 
 def config_html(config: RaceConfig) -> Markup:
     """Return the settings that differ from their defaults, the lanes, and all settings, folded."""
-    its = {name: value for name, value in changed(config).items() if name != "lanes"}
-    rows = [(name, brief(value)) for name, value in its.items()]
-    every = [(each.name, brief(getattr(config, each.name))) for each in fields(config)]
-    every = [row for row in every if row[0] != "lanes"]
+    rows = [(name, brief(value)) for name, value in changed(config).items() if name != "lanes"]
+    every = [(each.name, brief(getattr(config, each.name))) for each in fields(config) if each.name != "lanes"]
     lanes = lanes_table(config.lanes, config.labels)
     return Markup("").join(
         [
@@ -105,9 +103,10 @@ def config_html(config: RaceConfig) -> Markup:
 
 def race_html(race: Race) -> Markup:
     """Return the latest results of each lane, and the set-up, folded."""
-    held, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
+    results, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
     rows = [
-        (label, nats(its["final_loss"]), percent(its["final_accuracy"]), its["status"]) for label, its in held.items()
+        (label, nats(of_lane["final_loss"]), percent(of_lane["final_accuracy"]), of_lane["status"])
+        for label, of_lane in results.items()
     ]
     start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
     at = race.state.last_eval_step
@@ -372,14 +371,15 @@ class RaceConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote."""
-        lanes = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
-        return cls(**{**_targets_read(values), "lanes": lanes})
+        settings = _targets_read(values)
+        settings["lanes"] = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
+        return cls(**settings)
 
 
 def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
     """Return values of JSON with targets as a tuple, which is a list in JSON."""
     targets = values.get("targets")
-    return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
+    return {**values, "targets": tuple(targets)} if isinstance(targets, list) else dict(values)
 
 
 @dataclass(frozen=True)
@@ -453,10 +453,9 @@ class Settings:
 
     def of_race(self, steps: int) -> dict[str, Any]:
         """Return the fields of a race of so many steps."""
-        its = {field.name: getattr(self, field.name) for field in fields(self)}
-        its = {name: value for name, value in its.items() if name not in self.of_lane()}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in self.of_lane()}
         every = self.eval_every or automatic_interval(steps)
-        return its | {"eval_every": every, "patience": self.patience or 0}
+        return values | {"eval_every": every, "patience": self.patience or 0}
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))

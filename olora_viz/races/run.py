@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 from torch import Tensor
 
-from olora_viz.lanes.peft import kept
+from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import (
     FormatError,
     check_format,
@@ -29,7 +29,7 @@ from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import CONTENTS, Kept, check_contents
+from olora_viz.races.data import CONTENTS, ModelCache, check_contents
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
 from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.state import RACING
@@ -74,7 +74,7 @@ class RaceTracker:
             self._runs.append(run)
 
     def _log(self, step: int, measures: Mapping[str, Any]) -> None:
-        per_lane = {name: its for name, its in measures.items() if isinstance(its, np.ndarray)}
+        per_lane = {name: values for name, values in measures.items() if isinstance(values, np.ndarray)}
         for k, run in enumerate(self._runs):
             numbers = {name: float(values[k]) for name, values in per_lane.items()}
             numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
@@ -163,7 +163,7 @@ def start(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    cache: ModelCache | None = None,
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
@@ -171,7 +171,7 @@ def start(
 
     Args:
         adapters: whether the adapters are written at the end.
-        kept: of earlier races, and for later ones.
+        cache: of earlier races, and for later ones.
 
     Raises:
         ValueError: the folder is not empty, the set-up is invalid, or the disk is too full.
@@ -181,7 +181,7 @@ def start(
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
-    racing = Race(config, task=task, progress=progress, kept=kept)
+    racing = Race(config, task=task, progress=progress, cache=cache)
     try:
         check_space(folder, racing)
     except ValueError:
@@ -198,7 +198,7 @@ def resume(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    cache: ModelCache | None = None,
 ) -> Run:
     """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
@@ -217,7 +217,7 @@ def resume(
     config = planned = _read_unchanged(folder, task)
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
-    racing = Race(config, task=task, progress=progress, resumed=True, kept=kept)
+    racing = Race(config, task=task, progress=progress, resumed=True, cache=cache)
     try:
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
     except ValueError:
@@ -243,8 +243,8 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
     home = folder.resolve().parent
     if any((above / STUDY).exists() for above in (home, home.parent)):
         raise ValueError(f"{where} belongs to a study, whose races all have {planned.steps} steps")
-    if steps <= (made := _last_step(folder)):
-        raise ValueError(f"{where} has made {made} steps: it cannot end after {steps}")
+    if steps <= (done := _last_step(folder)):
+        raise ValueError(f"{where} has made {done} steps: it cannot end after {steps}")
     if planned.schedule != "constant":
         raise ValueError(
             f"{where} has a {planned.schedule} schedule, whose rates depend on the number of "
@@ -291,8 +291,8 @@ def read_summary(folder: str | Path) -> dict[str, Any] | None:
 
 def adapter_warnings(folder: str | Path) -> list[str]:
     """Say why the adapters of a run may not work elsewhere, each sentence once."""
-    found = map(kept, sorted((Path(folder) / "adapters").glob("*")))
-    return list(dict.fromkeys(one.warning for one in found if one and one.warning))
+    checks = map(ReadBack.read, sorted((Path(folder) / "adapters").glob("*")))
+    return list(dict.fromkeys(check.warning for check in checks if check and check.warning))
 
 
 def restored(

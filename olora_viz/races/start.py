@@ -231,7 +231,7 @@ def attach_lanes(
     if fair:
         reference = reference_among(plan.lanes)
         rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
-    config = resolved(config, rates)
-    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.kept.get)
+    config = resolved(config, (fair_rate.rate for fair_rate in rates))
+    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.cache.get)
     data = data.in_parts(config, judged_rows(config, data, footprint))
     return RaceStart(config, data, footprint, lanes, rates)

@@ -12,7 +12,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, duration
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.studies.plan import LANES, Pace, most_trials, pace_of
 from olora_viz.studies.sentences import smallest_found
 from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
@@ -137,7 +137,7 @@ def plan_for(
     minutes: float,
     fixed: Collection[str] = (),
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
     evaluations: int = 1,
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
@@ -156,7 +156,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        pace = _paced(sized, progress, kept or Kept())
+        pace = _paced(sized, progress, kept or ModelCache())
         if not pace.test:
             raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
@@ -169,7 +169,7 @@ def plan_for(
     return plan
 
 
-def _paced(study: Study, progress: Progress | None, kept: Kept) -> Pace:
+def _paced(study: Study, progress: Progress | None, kept: ModelCache) -> Pace:
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
     def timed(lanes: int) -> Pace:

@@ -14,7 +14,7 @@ from olora_viz.machine.files import FORMAT, check_format, read_json_object, writ
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
 from olora_viz.races import run as runs
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import SETUP, Ledger
@@ -118,7 +118,7 @@ def decide(
     end = time.monotonic() + 60 * checked_minutes(minutes)
     if type(evaluations) is not int or evaluations < 1:
         raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
-    folder, kept = Path(out), Kept()
+    folder, kept = Path(out), ModelCache()
     known = [each.name for each in fields(Study)]
     for name in settings:
         if name not in known:
@@ -146,7 +146,7 @@ class _Road:
         kept: of earlier races of this process.
     """
 
-    def __init__(self, folder: Path, plan: Plan, end: float, kept: Kept) -> None:
+    def __init__(self, folder: Path, plan: Plan, end: float, kept: ModelCache) -> None:
         self.folder, self.plan, self.end, self._kept_model = folder, plan, end, kept
         self.ledger = Ledger(folder, plan.study)
         self.is_ended = False
@@ -230,10 +230,10 @@ class _Road:
         assert its.best_lr is not None
         config = self.plan.study.config((Trial(its.cell, its.init, its.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, progress=progress, kept=self._kept_model)
+            run = runs.resume(run_folder, progress=progress, cache=self._kept_model)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
-            run = runs.start(config, run_folder, progress=progress, kept=self._kept_model)
+            run = runs.start(config, run_folder, progress=progress, cache=self._kept_model)
         with closing(iter(run)) as steps:
             # Time is kept for it. Where that was not enough, a late adapter is better than none.
             is_whole = all(watch is None or watch(step) for step in steps)
@@ -313,7 +313,7 @@ def complete_seeds(study: Study, losses: Losses) -> int:
 
 def _new(
     folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float,
-    progress: Progress | None, kept: Kept, evaluations: int,
+    progress: Progress | None, kept: ModelCache, evaluations: int,
 ) -> Plan:  # fmt: skip
     """Plan a new decision."""
     reference = given.get("reference", Study.reference)

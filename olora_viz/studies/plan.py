@@ -18,7 +18,7 @@ from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.races.config import RaceConfig, task_of
-from olora_viz.races.data import Kept, RaceData
+from olora_viz.races.data import ModelCache, RaceData
 from olora_viz.races.race import Race
 from olora_viz.studies.statistics import choose, smallest_difference
 from olora_viz.studies.study import Cell, Study, Trial
@@ -123,7 +123,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, paces, data, kept = 0.0, [], {}, Kept()
+    total, paces, data, kept = 0.0, [], {}, ModelCache()
     for its in alike(groups):
         largest = max(its, key=_size)
         pace = pace_of(study.config(its[0][:LANES]), progress, study.config(largest), kept)
@@ -144,14 +144,17 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     )
 
 
-def _data_words(config: RaceConfig, kept: Kept) -> str:
+def _data_words(config: RaceConfig, kept: ModelCache) -> str:
     model, tokenizer = kept.load(config)
     data = RaceData(config, task_of(config), model, tokenizer, kept)
     return " ".join([data.about_held_out.parts, *data.too_long])
 
 
 def pace_of(
-    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, kept: Kept | None = None
+    config: RaceConfig,
+    progress: Progress | None = None,
+    largest: RaceConfig | None = None,
+    kept: ModelCache | None = None,
 ) -> Pace:
     """Time the first steps of a race.
 
@@ -165,7 +168,7 @@ def pace_of(
     short = replace(
         config, steps=min(LOOK, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED, config.eval_size)
     )
-    kept = kept or Kept()
+    kept = kept or ModelCache()
     racing, setup = _timed(short, progress, kept)
     if setup < AGAIN:
         racing.lanes.detach()
@@ -219,10 +222,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
-def _timed(config: RaceConfig, progress: Progress | None, kept: Kept) -> tuple[Race, float]:
+def _timed(config: RaceConfig, progress: Progress | None, kept: ModelCache) -> tuple[Race, float]:
     """Set up a race; return the seconds it took as well."""
     began = time.perf_counter()
-    racing = Race(config, progress=progress, kept=kept)
+    racing = Race(config, progress=progress, cache=kept)
     return racing, time.perf_counter() - began
 
 

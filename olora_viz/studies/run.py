@@ -24,7 +24,7 @@ from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
 from olora_viz.studies.on_ray import RayPool
@@ -117,7 +117,7 @@ _stop: Any = None
 """Memory that the processes of a study share: not zero when it stops. It has no lock, which a process that is killed
 could keep."""
 
-_kept = Kept()
+_kept = ModelCache()
 """What the races of this process leave to each other."""
 
 
@@ -213,7 +213,7 @@ def run_study(
     most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
@@ -242,7 +242,7 @@ def run_study(
     try:
         ledger.open()
         if pool is None:
-            yield from _in_turn(ledger, most, watch, progress, kept or Kept())
+            yield from _in_turn(ledger, most, watch, progress, kept or ModelCache())
         else:
             with pool:
                 yield from _at_once(ledger, pool, most)
@@ -282,7 +282,7 @@ def run_race(
     threads: int | None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -314,7 +314,7 @@ def run_race(
         torch.set_num_threads(before)
 
 
-def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None) -> bool:
+def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
     more: Any = {"adapters": False, "progress": progress, "kept": kept}
     if planned.config is None or (planned.folder / "config.json").exists():
@@ -346,7 +346,7 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
 
 
 def _in_turn(
-    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: Kept
+    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: ModelCache
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(one.lanes for one in planned)

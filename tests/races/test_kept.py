@@ -6,7 +6,7 @@ from support.races import small
 
 import olora_viz as ov
 from olora_viz.initializers import start as factor
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -15,15 +15,15 @@ from olora_viz.web.jobs.queue import Jobs
 LANES = (ov.Lane("pissa", r=4), ov.Lane("olora", r=4, seed=1), ov.Lane("lora", r=4))
 
 
-def raced(config: ov.RaceConfig, kept: Kept | None) -> tuple[Race, list[ov.Step]]:
-    racing = Race(config, kept=kept)
+def raced(config: ov.RaceConfig, kept: ModelCache | None) -> tuple[Race, list[ov.Step]]:
+    racing = Race(config, cache=kept)
     steps = list(racing)
     racing.lanes.detach()
     return racing, steps
 
 
 def test_a_race_after_another_one_is_bitwise_the_race_alone() -> None:
-    kept, config = Kept(), small(LANES, steps=3, test_size=8)
+    kept, config = ModelCache(), small(LANES, steps=3, test_size=8)
     before, _ = raced(small((*LANES, ov.Lane("gaussian", lr=1e-2)), steps=4), kept)
     after, steps = raced(config, kept)
     alone, expected = raced(config, None)
@@ -35,7 +35,7 @@ def test_a_race_after_another_one_is_bitwise_the_race_alone() -> None:
 
 
 def test_another_task_has_results_of_its_own() -> None:
-    kept = Kept()
+    kept = ModelCache()
     first, _ = raced(small(LANES, steps=1, task="addition"), kept)
     second, _ = raced(small(LANES, steps=1, task="number-words"), kept)
     alone, _ = raced(small(LANES, steps=1, task="number-words"), None)
@@ -43,7 +43,7 @@ def test_another_task_has_results_of_its_own() -> None:
 
 
 def test_what_the_latest_races_did_not_use_is_forgotten() -> None:
-    kept = Kept()
+    kept = ModelCache()
     assert [kept.get(key, lambda: 1) for key in "ab"] == [1, 1]
     kept.rest()
     assert kept.get("a", lambda: 2) == 1
@@ -52,7 +52,7 @@ def test_what_the_latest_races_did_not_use_is_forgotten() -> None:
 
 
 def test_another_precision_is_another_model() -> None:
-    kept = Kept()
+    kept = ModelCache()
     first, _ = raced(small(LANES, steps=1), kept)
     second, _ = raced(small(LANES, steps=1, dtype="float64"), kept)
     assert first.model is not second.model

@@ -25,7 +25,7 @@ def without_models(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    for name in ("race.RaceData", "kept.load_model"):
+    for name in ("race.RaceData", "data.load_model"):
         monkeypatch.setattr(f"olora_viz.races.{name}", refuse)
 
 

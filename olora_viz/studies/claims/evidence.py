@@ -24,7 +24,7 @@ from olora_viz.measures.truncation import Truncation, layers_like, truncations
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
@@ -172,7 +172,7 @@ class ClaimEvidence:
     chat: bool = False
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
-    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
+    kept: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
     """The model, for both measurements at the start."""
 
     @cached_property
@@ -241,7 +241,7 @@ class ClaimEvidence:
             config = study.config(Trial(cell, init, study.lrs[0], 0) for init in study.inits)
             racing = Race(
                 replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1),
-                progress=self.progress, kept=self.kept,
+                progress=self.progress, cache=self.kept,
             )  # fmt: skip
             each = [
                 conditioning(
@@ -261,4 +261,4 @@ class ClaimEvidence:
             max_length=self.max_length, truncate=self.truncate, chat=self.chat,
             gradients_every=gradients_every,
         )  # fmt: skip
-        return Race(config, progress=self.progress, kept=self.kept)
+        return Race(config, progress=self.progress, cache=self.kept)
