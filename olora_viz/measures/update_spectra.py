@@ -67,7 +67,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     full = (min(plan.shapes[name]) for k in plan.dense for name in plan.layers_of(k))
     sigma = np.zeros((K, L, max([2 * lanes.rank, *full])))
     sigma[left_out] = math.nan
-    found = {name: np.full((K, L), math.nan) for name in PARTS}
+    results = {name: np.full((K, L), math.nan) for name in PARTS}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, layer in enumerate(lanes.layers):
         for k in range(K):
@@ -96,8 +96,8 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
             "condition_B": condition_number(torch.linalg.svdvals(RB)),
         }
         for name, values in measured.items():
-            found[name][ks, layers] = values.cpu()
-    return UpdateSpectra(lanes.layers, sigma, **found)
+            results[name][ks, layers] = values.cpu()
+    return UpdateSpectra(lanes.layers, sigma, **results)
 
 
 def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
