@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import Calibration
 from olora_viz.lanes.experts import ExpertLinear, unrolling
-from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
@@ -50,25 +49,15 @@ def calibration_bytes(plan: AdapterPlan) -> int:
     return (sum(sizes) + 2 * max(sizes, default=0)) * plan.dtype.itemsize
 
 
-def gather_planned(
-    plan: AdapterPlan, batches: Sequence[Sequence[Batch]], examples: int, progress: Progress | None = None
-) -> dict[str, Calibration]:
-    """Gather the calibration data that the lanes of a plan need, see `gather`.
-
-    Args:
-        batches: each in parts, which are read one after another.
-    """
-    return _gather(plan.model, plan.calibrated, batches, plan.needs, examples, progress)
-
-
 def gather(
     model: nn.Module,
-    batches: Sequence[Batch],
+    layers: Mapping[str, nn.Module],
+    batches: Sequence[Sequence[Batch]],
     needs: frozenset[str],
-    targets: Sequence[str] | None = None,
     examples: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, Calibration]:
-    """Run batches through a model and gather the calibration data `needs` of each target layer.
+    """Run batches through a model and gather the calibration data `needs` of some layers.
 
     The gradient is the mean over the batches of the gradient of each batch's loss, which is the
     mean over its supervised tokens. The statistics of inputs and outputs weight all tokens except
@@ -80,26 +69,15 @@ def gather(
 
     Args:
         model: the base, without lanes.
-        batches: on the model's device.
+        layers: by name, see `AdapterPlan.calibrated`.
+        batches: on the model's device, each in parts, which are read one after another.
         needs: see `AdapterPlan.needs`; not empty.
-        targets: of `attach`.
         examples: how many there are to train on, see `Calibration`.
+        progress: called before every part; raises to stop.
 
     Raises:
         ValueError: a loss is not finite, or no batch reaches a layer.
     """
-    parts = [[batch] for batch in batches]
-    return _gather(model, target_layers(model, targets), parts, needs, examples)
-
-
-def _gather(
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    batches: Sequence[Sequence[Batch]],
-    needs: frozenset[str],
-    examples: int,
-    progress: Progress | None = None,
-) -> dict[str, Calibration]:
     recorder = _Recorder(layers, needs)
     trainable = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
@@ -25,7 +25,7 @@ from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, race_html, task_of, words
 from olora_viz.races.data import ModelCache, RaceData
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, baseline_of, of_base, parts_words, results_at_start
+from olora_viz.races.start import attach_lanes, of_base, parts_words
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
 from olora_viz.races.trainer import Trainer
@@ -153,18 +153,27 @@ class Race(Iterator[Step]):
             bypassed = first_pass(model, repr(name)).bypassed
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             start = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
-            self.config, self._lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
-            self.data = start.data
-            self._lanes.after_detach = self._mode.close
-            self.baseline = baseline_of(self.config, self._lanes, self.data, self.go_on)
         except BaseException:
             self._mode.close()
             raise
+        self.config, self._lanes, self.fair_rates, self.data = start.config, start.lanes, start.fair_rates, start.data
+        self._lanes.after_detach = self._mode.close
         self.in_parts = parts_words(self.config, self.data, start.footprint)
-        self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
-        evaluate = partial(self._trainer.evaluate, self.go_on)
-        start_results = results_at_start(self._lanes, self.baseline, evaluate)
-        self.state = RaceState.at_start(start_results, follows_best=config.follows_best)
+        try:
+            self.baseline = of_base(self._lanes, self.data, self.go_on)
+            if not np.isfinite(self.baseline.loss).all():
+                raise ValueError(
+                    f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
+                    "training: the weights must be damaged"
+                )
+            self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
+            results = self.baseline.repeated(self._lanes.count)
+            if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
+                results = self._trainer.evaluate(self.go_on)
+        except BaseException:
+            self._lanes.detach()
+            raise
+        self.state = RaceState.at_start(results, follows_best=config.follows_best)
         self._updated: Trained | None = None  # of a step whose evaluation is still to be made
         self._shorter: RaceState | None = None
         self._tested: Tested | None = None

@@ -272,10 +272,8 @@ def read_config(folder: str | Path) -> RaceConfig:
 def read_steps(folder: str | Path) -> list[Step]:
     """Read the steps of a run; an incomplete last line is ignored."""
     labels = read_config(folder).labels
-    path = Path(folder) / "steps.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    steps = []
-    for number, line in enumerate(_whole_lines(text), 1):
+    steps, path = [], Path(folder) / "steps.jsonl"
+    for number, line in enumerate(_whole_lines(path), 1):
         try:
             steps.append(Step.from_json(json.loads(line), labels))
         except (AttributeError, KeyError, TypeError, ValueError):
@@ -356,8 +354,10 @@ def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     return state
 
 
-def _whole_lines(text: str) -> list[str]:
-    return text[: text.rfind("\n") + 1].splitlines()
+def _whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file with their ends, without an incomplete last one; none if there is no file."""
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
 def _mend(folder: Path, config: RaceConfig) -> int:
@@ -367,11 +367,11 @@ def _mend(folder: Path, config: RaceConfig) -> int:
     not end there.
     """
     path, number = folder / "steps.jsonl", _last_step(folder)
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    lines = _whole_lines(path)
+    whole = sum(map(len, lines))
+    if path.exists() and whole < path.stat().st_size:
         os.truncate(path, whole)
-    *others, last = data[:whole].splitlines() or [b"{}"]
+    *others, last = lines or [b"{}"]
     values = json.loads(last)
     if "eval_loss" in values and not config.is_due("eval_loss", number):
         for key in [key for key in values if key in MEASURES and MEASURES[key].at_last]:
@@ -380,16 +380,14 @@ def _mend(folder: Path, config: RaceConfig) -> int:
         values.pop("stopped_early", None)
         if others and (early := json.loads(others[-1]).get("stopped_early")):
             values["stopped_early"] = early
-        lines = [line.decode("utf-8") for line in others] + [json.dumps(values, allow_nan=False)]
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, b"".join(others).decode("utf-8") + json.dumps(values, allow_nan=False) + "\n")
     return number
 
 
 def _last_step(folder: Path) -> int:
     """Return the number of the last step that has a whole line in ``steps.jsonl``."""
     path = folder / "steps.jsonl"
-    data = path.read_bytes() if path.exists() else b""
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    lines = _whole_lines(path)
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):
