@@ -220,17 +220,30 @@ def conditioning(
     largest = max((batch, *more_batches), key=lambda each: each.input_ids.numel())
     groups = product_groups(lanes, largest, layer, steps)
     stages = 1 + with_gauss_newton + with_kernel * (1 + len(more_batches))
+    search: dict[str, Any] = {"layer": layer, "steps": steps, "tolerance": tolerance, "probes": probes}
     parts: list[Conditioning] = []
     for i, rows in enumerate(groups):
+        K, reports = rows.stop - rows.start, Stages(progress, i * stages, len(groups) * stages)
+
+        def loss(K: int = K) -> Tensor:
+            return losses.lane_losses(lanes.model, batch, K)
+
+        def logits(K: int = K) -> Tensor:
+            return losses.supervised_logits(lanes.model, batch, K)
+
         with lanes.some(rows):
-            reports = Stages(progress, i * stages, len(groups) * stages)
-            parts.append(
-                _one_group(
-                    lanes, (batch, *more_batches), layer, rows.stop - rows.start,
-                    with_gauss_newton, with_kernel, reports,
-                    steps=steps, tolerance=tolerance, probes=probes,
-                )
-            )  # fmt: skip
+            value, norm = _slope(lanes, loss, layer)
+            hessian = curvature(lanes, loss, progress=reports.stage("Hessian"), **search)
+            newton = None
+            if with_gauss_newton:
+                newton = gauss_newton(lanes, logits, progress=reports.stage("Gauss-Newton"), **search)
+            kernels = [
+                _kernel(lanes, each, layer, K, reports.stage("tangent kernel"))
+                for each in (batch, *more_batches)
+                if with_kernel
+            ]
+        conditions = np.array([kernel.condition for kernel in kernels[1:]]).reshape(-1, K).T
+        parts.append(Conditioning(value, norm, hessian, newton, kernels[0] if kernels else None, conditions))
     return Conditioning.joined(parts)
 
 
@@ -294,35 +307,6 @@ def slices(
         name = f"slice of {lanes.labels[k]}"
         sliced.append(loss_slice(lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)))
     return sliced
-
-
-def _one_group(
-    lanes: Lanes,
-    batches: Sequence[Batch],
-    layer: str | None,
-    K: int,
-    with_gauss_newton: bool,
-    with_kernel: bool,
-    reports: Stages,
-    **search: Any,
-) -> Conditioning:
-    model, batch = lanes.model, batches[0]
-    value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
-    hessian = curvature(
-        lanes, lambda: losses.lane_losses(model, batch, K), layer=layer, progress=reports.stage("Hessian"), **search
-    )
-    newton = None
-    if with_gauss_newton:
-        newton = gauss_newton(
-            lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
-            progress=reports.stage("Gauss-Newton"), **search,
-        )  # fmt: skip
-    kernels = [_kernel(lanes, each, layer, K, reports.stage("tangent kernel")) for each in batches if with_kernel]
-    conditions = [kernel.condition for kernel in kernels[1:]]
-    return Conditioning(
-        value, norm, hessian, newton, kernels[0] if kernels else None,
-        np.column_stack(conditions) if conditions else np.empty((K, 0)),
-    )  # fmt: skip
 
 
 def _kernel(lanes: Lanes, batch: Batch, layer: str | None, K: int, progress: Progress) -> TangentKernel:
