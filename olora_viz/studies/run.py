@@ -316,7 +316,7 @@ def run_race(
 
 def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
-    more: Any = {"adapters": False, "progress": progress, "kept": kept}
+    more: Any = {"adapters": False, "progress": progress, "cache": kept}
     if planned.config is None or (planned.folder / "config.json").exists():
         run = runs.resume(planned.folder, **more)
     else:
