@@ -264,7 +264,7 @@ class BackgroundRace(BackgroundWork):
         if racing is not None:
             racing.lanes.detach()
         if self.before is not None:
-            self.before.rest()
+            self.before.release()
 
     def reason(self, at: np.ndarray) -> str:
         """Return why it ended, if not by the user or at the last step."""

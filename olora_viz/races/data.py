@@ -84,7 +84,7 @@ class ModelCache:
         self._used.add(key)
         return self._values[key]
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Forget what no race has used since the last call, and everything on a GPU."""
         if self._loaded is not None and self._loaded[0].device.type != "cpu":
             self.clear()
