@@ -17,7 +17,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race, Tested, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step, whys_out
@@ -80,7 +80,7 @@ class BackgroundRace(BackgroundWork):
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
     """The race while it is in memory."""
-    before: Kept | None = None
+    before: ModelCache | None = None
     """What races before it in the same thread have left; used with a folder."""
     goal: float = math.inf
     """The step after which it pauses automatically."""
@@ -264,7 +264,7 @@ class BackgroundRace(BackgroundWork):
         if racing is not None:
             racing.lanes.detach()
         if self.before is not None:
-            self.before.rest()
+            self.before.release()
 
     def reason(self, at: np.ndarray) -> str:
         """Return why it ended, if not by the user or at the last step."""
@@ -289,9 +289,9 @@ class BackgroundRace(BackgroundWork):
         else:
             begun = (self.folder / "config.json").exists()
             self._run = (
-                runs.resume(self.folder, progress=self.tell, kept=self.before)
+                runs.resume(self.folder, progress=self.tell, cache=self.before)
                 if begun
-                else runs.start(self.raced, self.folder, progress=self.tell, kept=self.before)
+                else runs.start(self.raced, self.folder, progress=self.tell, cache=self.before)
             )
             racing, self._going = self._run.race, iter(self._run)
         self.racing = racing

@@ -17,7 +17,7 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Tested
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step
-from olora_viz.races.tables import KeptRace
+from olora_viz.races.tables import RecordedRace
 from olora_viz.studies.story import is_sweep
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
@@ -103,7 +103,7 @@ COMMANDS = ("start", "pause", "resume", "step", "stop")
 
 
 @runtime_checkable
-class RaceRecord(KeptRace, Protocol):
+class RaceRecord(RecordedRace, Protocol):
     """A race as views read it; views never modify it."""
 
     @property

@@ -46,10 +46,10 @@ def export(options: argparse.Namespace) -> int:
     where = str(options.out)
     written = {
         "lane": made.label, "form": made.form, "out": where, "steps": race.done,
-        "read_back": made.found.to_json(),
+        "read_back": made.check.to_json(),
     }  # fmt: skip
     print(json.dumps(written) if options.json else f"{made.label} written to {where}")
-    print(made.found.sentence, file=sys.stderr)
+    print(made.check.sentence, file=sys.stderr)
     return 0
 
 

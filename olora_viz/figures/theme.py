@@ -1,8 +1,10 @@
 """All colours: two palettes, a colour per initialization, a style per lane.
 
-An initialization has the same colour everywhere. Differences within an initialization (learning rate, rank, seed) are
-shown by the line's dash and its marker. Figures name colours by token (``"@olora"``), so that one figure can be shown
-in either theme; `resolve` looks a token up.
+An initialization has the same colour everywhere, that of its `Initializer`. The built-in ones are from the
+colour-blind safe set of Okabe and Ito (2008), adjusted where needed to reach a contrast of 3 : 1 against the card.
+Those for which that set has no colours left are the most distinct from the others for all types of colour vision.
+Differences within an initialization (learning rate, rank, seed) are shown by the line's dash and its marker. Figures
+name colours by token (``"@olora"``), so that one figure can be shown in either theme; `resolve` looks a token up.
 """
 
 from __future__ import annotations
@@ -36,36 +38,6 @@ SURFACES: dict[str, dict[str, str]] = {
     },
 }  # fmt: skip
 """Colours of the page: background, cards, text, quiet text, lines, accent, fills, right, wrong."""
-
-LINES: dict[str, tuple[str, str]] = {
-    "lora": ("#6b7688", "#a9b4c6"),
-    "gaussian": ("#2b303b", "#e8ebf1"),
-    "init_ab": ("#19004b", "#4b967d"),
-    "olora": ("#d55e00", "#ff9248"),
-    "olora_pivoted": ("#b97a00", "#f2b134"),
-    "olora_scaled": ("#290000", "#b84700"),
-    "olora_unsubtracted": ("#c25cff", "#667052"),
-    "random_orthonormal": ("#c4699a", "#e3a3c6"),
-    "sketch": ("#857a00", "#e5db4c"),
-    "pissa": ("#0072b2", "#5db8f5"),
-    "pissa_fast": ("#3793c8", "#a5dbff"),
-    "pissa_flat": ("#47008f", "#7a3dff"),
-    "milora": ("#00936b", "#3fcfa3"),
-    "orthogonal": ("#7a3fa0", "#bf9bf2"),
-    "lora_ga": ("#b0124a", "#ff6f96"),
-    "lora_one": ("#5c2b0a", "#c98a4e"),
-    "lora_da": ("#190019", "#966496"),
-    "eva": ("#00545e", "#2ee0ee"),
-    "corda": ("#2b2bd6", "#6f7dff"),
-    "lora_null": ("#669952", "#c200b8"),
-    "rlpo": ("#703dcc", "#adff00"),
-    "rlmo": ("#3d291f", "#f51f66"),
-    "mica": ("#2f5a10", "#cdf09a"),
-    "full": ("#5a0f4b", "#ffd3f3"),
-}
-"""A colour per initialization, light and dark, from the colour-blind safe set of Okabe and Ito (2008), adjusted where
-needed to reach a contrast of 3 : 1 against the card. Those for which that set has no colours left are the most
-distinct from the others for all types of colour vision."""
 
 RESERVE = (
     ("#8c564b", "#d8a99f"), ("#17808a", "#6fd6df"), ("#a8328f", "#f08be0"),
@@ -103,15 +75,18 @@ def font_family() -> str:
 
 def line_colors(init: str) -> tuple[str, str]:
     """Return the light and the dark colour of an initialization."""
-    own = [name for name in INITIALIZERS if name not in LINES]
-    place = own.index(init) if init in own else len(own)
-    return LINES.get(init) or RESERVE[place % len(RESERVE)]
+    entry = INITIALIZERS.get(init)
+    if entry is not None and entry.color is not None:
+        return entry.color
+    uncolored = [name for name, entry in INITIALIZERS.items() if entry.color is None]
+    place = uncolored.index(init) if init in uncolored else len(uncolored)
+    return RESERVE[place % len(RESERVE)]
 
 
 def palette(theme: str, inits: Sequence[str] = ()) -> dict[str, str]:
     """Return every colour token of a theme, with those of `inits` in addition to the known ones."""
     colors = dict(SURFACES[theme])
-    for init in dict.fromkeys((*LINES, *INITIALIZERS, *inits)):
+    for init in dict.fromkeys((*INITIALIZERS, *inits)):
         if init in SURFACES[theme]:
             continue
         line = line_colors(init)[THEMES.index(theme)]

@@ -1,7 +1,7 @@
-"""The initializations of an adapter: one pure function per file, and the table that lists them.
+"""The initializations of an adapter: one pure function per file, with its entry.
 
-Every initialization is `(W, r, *, s, generator, calibration) → Start(A, B)`. To add one, write its file and its entry
-in `catalogue`; tests, command line, pages and plots read the table. `register` adds one from outside the package.
+Every initialization is `(W, r, *, s, generator, calibration) → Start(A, B)`. To add one, write its file:
+tests, command line, pages and plots read the folder's listing. `register` adds one from outside the package.
 """
 
 from olora_viz.initializers.catalogue import (

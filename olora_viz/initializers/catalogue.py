@@ -1,258 +1,27 @@
-"""The table of initializations."""
+"""The table of initializations, each a file of this folder with its function and its entry."""
 
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.corda import corda
-from olora_viz.initializers.eva import eva
-from olora_viz.initializers.full import full
-from olora_viz.initializers.gaussian import gaussian
-from olora_viz.initializers.init_ab import init_ab
-from olora_viz.initializers.lora import lora
-from olora_viz.initializers.lora_da import lora_da
-from olora_viz.initializers.lora_ga import lora_ga
-from olora_viz.initializers.lora_null import lora_null
-from olora_viz.initializers.lora_one import lora_one
-from olora_viz.initializers.mica import mica
-from olora_viz.initializers.milora import milora
-from olora_viz.initializers.olora import olora
-from olora_viz.initializers.olora_pivoted import olora_pivoted
-from olora_viz.initializers.olora_scaled import olora_scaled
-from olora_viz.initializers.olora_unsubtracted import olora_unsubtracted
-from olora_viz.initializers.orthogonal import orthogonal
-from olora_viz.initializers.pissa import pissa
-from olora_viz.initializers.pissa_fast import pissa_fast
-from olora_viz.initializers.pissa_flat import pissa_flat
-from olora_viz.initializers.random_orthonormal import random_orthonormal
-from olora_viz.initializers.rlmo import rlmo
-from olora_viz.initializers.rlpo import rlpo
-from olora_viz.initializers.sketch import sketch
 from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, lacking, precise, seeded
 from olora_viz.machine.text import Catalogue, unknown
 
+_FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]
+_ENTRIES: list[Initializer] = [file.INITIALIZER for file in _FILES if hasattr(file, "INITIALIZER")]
+
 INITIALIZERS: Catalogue[Initializer] = Catalogue(
-    "initialization",
-    (
-        Initializer(
-            name="lora",
-            label="LoRA",
-            start=lora,
-            summary="A is uniformly random and B is zero, so the first step moves B alone.",
-            source="Hu et al. 2021, arXiv 2106.09685",
-            random=True,
-            zero_product=True,
-        ),
-        Initializer(
-            name="gaussian",
-            label="LoRA, Gaussian A",
-            start=gaussian,
-            summary="A is Gaussian with standard deviation 1/r and B is zero.",
-            source="Hu et al. 2021, arXiv 2106.09685",
-            random=True,
-            zero_product=True,
-        ),
-        Initializer(
-            name="init_ab",
-            label="Init[AB]",
-            start=init_ab,
-            summary="A and B are both uniformly random, with the same variance.",
-            source="Li et al. 2025, arXiv 2505.23194",
-            random=True,
-        ),
-        Initializer(
-            name="olora",
-            label="OLoRA",
-            start=olora,
-            summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
-            source="Büyükakyüz 2024, arXiv 2406.01775",
-            nested=True,
-        ),
-        Initializer(
-            name="olora_pivoted",
-            label="OLoRA, pivoted",
-            start=olora_pivoted,
-            summary="OLoRA on the r columns of W that a column-pivoted QR picks.",
-            source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
-            nested=True,
-        ),
-        Initializer(
-            name="olora_scaled",
-            label="OLoRA, scaled",
-            start=olora_scaled,
-            summary="OLoRA with both factors shrunk to the curvature of plain LoRA: a control.",
-            source="a variant of Büyükakyüz 2024, arXiv 2406.01775",
-        ),
-        Initializer(
-            name="olora_unsubtracted",
-            label="OLoRA, unsubtracted",
-            start=olora_unsubtracted,
-            summary="OLoRA with nothing subtracted, which changes the model at once: a control.",
-            source="Büyükakyüz 2024, arXiv 2406.01775, its formula as it reads",
-            nested=True,
-            keeps_function=False,
-        ),
-        Initializer(
-            name="random_orthonormal",
-            label="Random basis",
-            start=random_orthonormal,
-            summary="OLoRA on a random orthonormal basis, independent of W: a control.",
-            source="Mezzadri 2007, arXiv math-ph/0609050",
-            random=True,
-            nested=True,
-        ),
-        Initializer(
-            name="sketch",
-            label="Sketch",
-            start=sketch,
-            summary="OLoRA on r random mixtures of all the columns of W: a control.",
-            source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
-            random=True,
-            nested=True,
-        ),
-        Initializer(
-            name="pissa",
-            label="PiSSA",
-            start=pissa,
-            summary="A and B share the r largest singular triplets of W.",
-            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
-            nested=True,
-        ),
-        Initializer(
-            name="pissa_flat",
-            label="PiSSA, flat",
-            start=pissa_flat,
-            summary="PiSSA without the singular values, so A and B are orthonormal: a control.",
-            source="a variant of Meng, Wang, Zhang 2024, arXiv 2404.02948",
-            nested=True,
-        ),
-        Initializer(
-            name="pissa_fast",
-            label="PiSSA, fast",
-            start=pissa_fast,
-            summary="PiSSA with a randomized SVD.",
-            source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
-            random=True,
-        ),
-        Initializer(
-            name="milora",
-            label="MiLoRA",
-            start=milora,
-            summary="A and B share the r smallest singular triplets of W.",
-            source="Wang et al. 2024, arXiv 2406.09044",
-            nested=True,
-        ),
-        Initializer(
-            name="orthogonal",
-            label="Orthogonal",
-            start=orthogonal,
-            summary="A and B are random and non-zero, and their product is zero; r must be even.",
-            source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
-            random=True,
-            zero_product=True,
-        ),
-        Initializer(
-            name="lora_ga",
-            label="LoRA-GA",
-            start=lora_ga,
-            summary="A and B take different singular vectors of the gradient of W.",
-            source="Wang, Yu, Li 2024, arXiv 2407.05000",
-            needs="gradient",
-            vectors=2,
-        ),
-        Initializer(
-            name="lora_one",
-            label="LoRA-One",
-            start=lora_one,
-            summary="A and B share the r largest singular triplets of the negative gradient of W.",
-            source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
-            nested=True,
-            needs="gradient",
-        ),
-        Initializer(
-            name="lora_da",
-            label="LoRA-DA",
-            start=lora_da,
-            summary="A and B hold a natural-gradient step of W, on its r surest directions.",
-            source="Zhang et al. 2025, arXiv 2510.24561",
-            nested=True,
-            needs="fisher",
-        ),
-        Initializer(
-            name="eva",
-            label="EVA",
-            start=eva,
-            summary="A holds the r principal components of the inputs of W; B is zero.",
-            source="Paischer et al. 2024, arXiv 2410.07170",
-            nested=True,
-            zero_product=True,
-            needs="inputs",
-        ),
-        Initializer(
-            name="corda",
-            label="CorDA",
-            start=corda,
-            summary="A and B share the principal directions of W, weighted by its inputs.",
-            source="Yang et al. 2024, arXiv 2406.05223",
-            nested=True,
-            needs="inputs",
-        ),
-        Initializer(
-            name="lora_null",
-            label="LoRA-Null",
-            start=lora_null,
-            summary="A and B share W on the r directions that its inputs excite least.",
-            source="Tang et al. 2025, arXiv 2503.02659",
-            needs="inputs",
-        ),
-        Initializer(
-            name="rlpo",
-            label="RLPO",
-            start=rlpo,
-            summary="A holds the r leading right singular vectors of W; B is zero.",
-            source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
-            nested=True,
-            zero_product=True,
-        ),
-        Initializer(
-            name="rlmo",
-            label="RLMO",
-            start=rlmo,
-            summary="A holds the last r right singular vectors of W; B is zero.",
-            source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
-            nested=True,
-            zero_product=True,
-        ),
-        Initializer(
-            name="mica",
-            label="MiCA",
-            start=mica,
-            summary="B is frozen at the last r left singular vectors of W; A starts at zero.",
-            source="Rüdiger, Raschka 2026, arXiv 2604.01694",
-            nested=True,
-            zero_product=True,
-            frozen_B=True,
-        ),
-        Initializer(
-            name="full",
-            label="Full fine-tuning",
-            start=full,
-            summary="The whole of W is trained, without A and B: a reference for small models.",
-            source="Devlin et al. 2018, arXiv 1810.04805",
-            nested=True,
-            zero_product=True,
-            frozen_B=True,
-            dense=True,
-        ),
-    ),
-    ("name", "label", "summary", "needs", "source"),
+    "initialization", sorted(_ENTRIES, key=lambda entry: entry.place), ("name", "label", "summary", "needs", "source")
 )
 """All initializations by name: first the built-in ones, then the registered ones."""
 
@@ -403,11 +172,11 @@ class OwnStart:
         check_rank(W, r)
         given = {"s": s, "generator": seeded(generator), "calibration": calibration}
         copy = precise(W).clone()
-        made = self._f(copy, r, **{word: given[word] for word in self._named})
-        if not isinstance(made, Start):
-            raise ValueError(f"{self.name!r} must return a Start(A, B), not a {type(made).__name__}")
+        start = self._f(copy, r, **{word: given[word] for word in self._named})
+        if not isinstance(start, Start):
+            raise ValueError(f"{self.name!r} must return a Start(A, B), not a {type(start).__name__}")
         out, into = W.shape
-        for letter, factor, shape in (("A", made.A, (r, into)), ("B", made.B, (out, r))):
+        for letter, factor, shape in (("A", start.A, (r, into)), ("B", start.B, (out, r))):
             rule = f"{letter} of {self.name!r} must be {shape} for W {(out, into)} and rank {r}"
             if tuple(factor.shape) != shape:
                 raise ValueError(f"{rule}, not {tuple(factor.shape)}")
@@ -416,4 +185,4 @@ class OwnStart:
             if not factor.isfinite().all():
                 raise ValueError(f"{rule} and finite; it holds NaN or infinity")
         like = precise(W)
-        return Start(A=made.A.detach().to(like), B=made.B.detach().to(like))
+        return Start(A=start.A.detach().to(like), B=start.B.detach().to(like))

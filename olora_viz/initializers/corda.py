@@ -6,6 +6,7 @@ from torch import Tensor
 
 from olora_viz.initializers.start import (
     Calibration,
+    Initializer,
     Start,
     check_rank,
     check_scale,
@@ -79,3 +80,16 @@ def corda(
     inverse = S.masked_fill(S == 0, torch.inf).mul(s).rsqrt()
     A = inverse[:, None] * (U.mT @ W.double())
     return Start(A=A.to(W), B=(U * (S / s).sqrt()).to(W))
+
+
+INITIALIZER = Initializer(
+    name="corda",
+    label="CorDA",
+    start=corda,
+    summary="A and B share the principal directions of W, weighted by its inputs.",
+    source="Yang et al. 2024, arXiv 2406.05223",
+    color=("#2b2bd6", "#6f7dff"),
+    place=19,
+    nested=True,
+    needs="inputs",
+)

@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, inputs_of, leading_eigenvectors, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    inputs_of,
+    leading_eigenvectors,
+    precise,
+)
 
 
 def eva(
@@ -51,3 +59,17 @@ def eva(
     assert covariance is not None
     W = precise(W)
     return Start(A=leading_eigenvectors(covariance, r).mT.to(W), B=W.new_zeros(W.shape[0], r))
+
+
+INITIALIZER = Initializer(
+    name="eva",
+    label="EVA",
+    start=eva,
+    summary="A holds the r principal components of the inputs of W; B is zero.",
+    source="Paischer et al. 2024, arXiv 2410.07170",
+    color=("#00545e", "#2ee0ee"),
+    place=18,
+    nested=True,
+    zero_product=True,
+    needs="inputs",
+)

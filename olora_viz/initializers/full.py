@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise
 
 
 def full(
@@ -46,3 +46,18 @@ def full(
     W = precise(W)
     B = torch.eye(W.shape[0], r, dtype=W.dtype, device=W.device)
     return Start(A=W.new_zeros(r, W.shape[1]), B=B)
+
+
+INITIALIZER = Initializer(
+    name="full",
+    label="Full fine-tuning",
+    start=full,
+    summary="The whole of W is trained, without A and B: a reference for small models.",
+    source="Devlin et al. 2018, arXiv 1810.04805",
+    color=("#5a0f4b", "#ffd3f3"),
+    place=24,
+    nested=True,
+    zero_product=True,
+    frozen_B=True,
+    dense=True,
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, draw, precise
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, draw, precise
 
 
 def gaussian(
@@ -39,3 +39,16 @@ def gaussian(
     check_rank(W, r)
     W = precise(W)
     return Start(A=draw(r, W.shape[1], W, generator) / r, B=W.new_zeros(W.shape[0], r))
+
+
+INITIALIZER = Initializer(
+    name="gaussian",
+    label="LoRA, Gaussian A",
+    start=gaussian,
+    summary="A is Gaussian with standard deviation 1/r and B is zero.",
+    source="Hu et al. 2021, arXiv 2106.09685",
+    color=("#2b303b", "#e8ebf1"),
+    place=2,
+    random=True,
+    zero_product=True,
+)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.lora import lora
-from olora_viz.initializers.start import Calibration, Start, seeded
+from olora_viz.initializers.start import Calibration, Initializer, Start, seeded
 
 
 def init_ab(
@@ -53,3 +53,15 @@ def init_ab(
     bound = W.shape[1] ** -0.5
     B = torch.empty(W.shape[0], r).uniform_(-bound, bound, generator=generator)
     return Start(A=A, B=B.to(A))
+
+
+INITIALIZER = Initializer(
+    name="init_ab",
+    label="Init[AB]",
+    start=init_ab,
+    summary="A and B are both uniformly random, with the same variance.",
+    source="Li et al. 2025, arXiv 2505.23194",
+    color=("#19004b", "#4b967d"),
+    place=3,
+    random=True,
+)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise, seeded
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, seeded
 
 
 def lora(
@@ -49,3 +49,16 @@ def lora(
     A = torch.empty(r, W.shape[1])
     torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=seeded(generator))
     return Start(A=A.to(W), B=W.new_zeros(W.shape[0], r))
+
+
+INITIALIZER = Initializer(
+    name="lora",
+    label="LoRA",
+    start=lora,
+    summary="A is uniformly random and B is zero, so the first step moves B alone.",
+    source="Hu et al. 2021, arXiv 2106.09685",
+    color=("#6b7688", "#a9b4c6"),
+    place=1,
+    random=True,
+    zero_product=True,
+)

@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, fisher_of, leading_eigenvectors, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    fisher_of,
+    leading_eigenvectors,
+    precise,
+)
 
 DAMPING = 1e-6
 """Added to both factors of the Fisher information."""
@@ -82,3 +90,16 @@ def lora_da(
     W = precise(W)
     A, B = directions.mT, D @ directions / largest
     return Start(A=(A / GAMMA**0.5).to(W), B=(B / GAMMA**0.5).to(W))
+
+
+INITIALIZER = Initializer(
+    name="lora_da",
+    label="LoRA-DA",
+    start=lora_da,
+    summary="A and B hold a natural-gradient step of W, on its r surest directions.",
+    source="Zhang et al. 2025, arXiv 2510.24561",
+    color=("#190019", "#966496"),
+    place=17,
+    nested=True,
+    needs="fisher",
+)

@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, gradient_of, precise, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    gradient_of,
+    precise,
+    singular_triplets,
+)
 
 GAMMA = 16.0
 """PEFT's γ."""
@@ -61,3 +69,16 @@ def lora_ga(
     stable = W.shape[0] ** 0.25 / GAMMA**0.5
     A, B = Vh[:r], U[:, r : 2 * r] * stable
     return Start(A=A, B=B * S[r : 2 * r]) if weighted else Start(A=A * stable, B=B)
+
+
+INITIALIZER = Initializer(
+    name="lora_ga",
+    label="LoRA-GA",
+    start=lora_ga,
+    summary="A and B take different singular vectors of the gradient of W.",
+    source="Wang, Yu, Li 2024, arXiv 2407.05000",
+    color=("#b0124a", "#ff6f96"),
+    place=15,
+    needs="gradient",
+    vectors=2,
+)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from olora_viz.initializers.start import (
     Calibration,
+    Initializer,
     Start,
     check_rank,
     check_scale,
@@ -69,3 +70,15 @@ def lora_null(
     U, S, Vh = singular_triplets(W.double() @ N)  # thin, and Vh Nᵀ has orthonormal rows
     root = (S / s).sqrt()
     return Start(A=(root[:, None] * (Vh @ N.mT)).to(W), B=(U * root).to(W))
+
+
+INITIALIZER = Initializer(
+    name="lora_null",
+    label="LoRA-Null",
+    start=lora_null,
+    summary="A and B share W on the r directions that its inputs excite least.",
+    source="Tang et al. 2025, arXiv 2503.02659",
+    color=("#669952", "#c200b8"),
+    place=20,
+    needs="inputs",
+)

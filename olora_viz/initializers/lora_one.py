@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, gradient_of, singular_triplets
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, gradient_of, singular_triplets
 
 GAMMA = 128.0
 """The γ that the authors' experiments use for language models."""
@@ -61,3 +61,16 @@ def lora_one(
     # A zero gradient has S = 0, which stays zero whatever it is divided by.
     root = (S[:r] / S[0].clamp(min=torch.finfo(S.dtype).tiny) / GAMMA).sqrt()
     return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)
+
+
+INITIALIZER = Initializer(
+    name="lora_one",
+    label="LoRA-One",
+    start=lora_one,
+    summary="A and B share the r largest singular triplets of the negative gradient of W.",
+    source="Zhang, Liu, Chen 2025, arXiv 2502.01235",
+    color=("#5c2b0a", "#c98a4e"),
+    place=16,
+    nested=True,
+    needs="gradient",
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
 
 
 def mica(
@@ -47,3 +47,17 @@ def mica(
     U, S, _ = singular_triplets(W)
     last = torch.arange(len(S) - 1, len(S) - 1 - r, -1, device=S.device)
     return Start(A=W.new_zeros(r, W.shape[1]), B=U[:, last])
+
+
+INITIALIZER = Initializer(
+    name="mica",
+    label="MiCA",
+    start=mica,
+    summary="B is frozen at the last r left singular vectors of W; A starts at zero.",
+    source="Rüdiger, Raschka 2026, arXiv 2604.01694",
+    color=("#2f5a10", "#cdf09a"),
+    place=23,
+    nested=True,
+    zero_product=True,
+    frozen_B=True,
+)

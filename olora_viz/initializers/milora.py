@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, check_scale, precise, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    check_scale,
+    precise,
+    singular_triplets,
+)
 
 
 def milora(
@@ -52,3 +60,15 @@ def milora(
     last = torch.arange(len(S) - 1, len(S) - 1 - r, -1, device=S.device)
     root = (S[last] / s).sqrt()
     return Start(A=root[:, None] * Vh[last], B=U[:, last] * root)
+
+
+INITIALIZER = Initializer(
+    name="milora",
+    label="MiLoRA",
+    start=milora,
+    summary="A and B share the r smallest singular triplets of W.",
+    source="Wang et al. 2024, arXiv 2406.09044",
+    color=("#00936b", "#3fcfa3"),
+    place=13,
+    nested=True,
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, orthonormal_basis, precise
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, orthonormal_basis, precise
 
 
 def olora(
@@ -51,3 +51,15 @@ def olora(
     W = precise(W)
     B = orthonormal_basis(W[:, :r])
     return Start(A=B.mT @ W, B=B)
+
+
+INITIALIZER = Initializer(
+    name="olora",
+    label="OLoRA",
+    start=olora,
+    summary="B is an orthonormal basis of the first r columns of W; A is W in that basis.",
+    source="Büyükakyüz 2024, arXiv 2406.01775",
+    color=("#d55e00", "#ff9248"),
+    place=4,
+    nested=True,
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, orthonormal_basis, precise
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, orthonormal_basis, precise
 
 TIE = 1e-13
 """Squared residuals closer than this, relative to the largest column of W, count as equal.
@@ -83,3 +83,15 @@ def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
         residual[j] = -torch.inf
         pivots.append(j)
     return pivots
+
+
+INITIALIZER = Initializer(
+    name="olora_pivoted",
+    label="OLoRA, pivoted",
+    start=olora_pivoted,
+    summary="OLoRA on the r columns of W that a column-pivoted QR picks.",
+    source="Businger and Golub 1965, Numerische Mathematik 7, on arXiv 2406.01775",
+    color=("#b97a00", "#f2b134"),
+    place=5,
+    nested=True,
+)

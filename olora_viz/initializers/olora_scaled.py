@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.initializers.start import Calibration, Start
+from olora_viz.initializers.start import Calibration, Initializer, Start
 
 
 def olora_scaled(
@@ -57,3 +57,14 @@ def olora_scaled(
     out, into = W.shape
     c = (r / 3 / (start.A.square().sum() + r * into / out)).sqrt()
     return Start(A=c * start.A, B=c * start.B)
+
+
+INITIALIZER = Initializer(
+    name="olora_scaled",
+    label="OLoRA, scaled",
+    start=olora_scaled,
+    summary="OLoRA with both factors shrunk to the curvature of plain LoRA: a control.",
+    source="a variant of Büyükakyüz 2024, arXiv 2406.01775",
+    color=("#290000", "#b84700"),
+    place=6,
+)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.initializers.start import Calibration, Start
+from olora_viz.initializers.start import Calibration, Initializer, Start
 
 
 def olora_unsubtracted(
@@ -45,3 +45,16 @@ def olora_unsubtracted(
         (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
     """
     return olora(W, r)
+
+
+INITIALIZER = Initializer(
+    name="olora_unsubtracted",
+    label="OLoRA, unsubtracted",
+    start=olora_unsubtracted,
+    summary="OLoRA with nothing subtracted, which changes the model at once: a control.",
+    source="Büyükakyüz 2024, arXiv 2406.01775, its formula as it reads",
+    color=("#c25cff", "#667052"),
+    place=7,
+    nested=True,
+    keeps_function=False,
+)

@@ -4,7 +4,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, draw, orthonormal_basis, precise, seeded
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    draw,
+    orthonormal_basis,
+    precise,
+    seeded,
+)
 
 
 def orthogonal(
@@ -48,3 +57,16 @@ def orthogonal(
     X = draw(W.shape[1], r // 2, W, generator)
     Y = draw(r // 2, W.shape[0], W, generator)
     return Start(A=(X @ Q[0::2]).mT / 10, B=Y.mT @ Q[1::2] / 10)
+
+
+INITIALIZER = Initializer(
+    name="orthogonal",
+    label="Orthogonal",
+    start=orthogonal,
+    summary="A and B are random and non-zero, and their product is zero; r must be even.",
+    source="datta0.github.io/posts/rethink-lora-init, as in PEFT",
+    color=("#7a3fa0", "#bf9bf2"),
+    place=14,
+    random=True,
+    zero_product=True,
+)

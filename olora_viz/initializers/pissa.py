@@ -6,6 +6,7 @@ from torch import Tensor
 
 from olora_viz.initializers.start import (
     Calibration,
+    Initializer,
     Start,
     check_rank,
     check_scale,
@@ -67,3 +68,15 @@ def pissa(
         raise ValueError(f"niter = {niter} must be None (exact SVD) or at least 0")
     root = (S[:r] / s).sqrt()
     return Start(A=root[:, None] * Vh[:r], B=U[:, :r] * root)
+
+
+INITIALIZER = Initializer(
+    name="pissa",
+    label="PiSSA",
+    start=pissa,
+    summary="A and B share the r largest singular triplets of W.",
+    source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+    color=("#0072b2", "#5db8f5"),
+    place=10,
+    nested=True,
+)

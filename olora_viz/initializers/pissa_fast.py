@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.initializers.pissa import pissa
-from olora_viz.initializers.start import Calibration, Start
+from olora_viz.initializers.start import Calibration, Initializer, Start
 
 NITER = 6
 """Iterations: at rank 16 on SmolLM2 the worst layer reaches 0.998 of the optimal energy."""
@@ -42,3 +42,15 @@ def pissa_fast(
         Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477.
     """
     return pissa(W, r, s=s, generator=generator, niter=NITER)
+
+
+INITIALIZER = Initializer(
+    name="pissa_fast",
+    label="PiSSA, fast",
+    start=pissa_fast,
+    summary="PiSSA with a randomized SVD.",
+    source="Meng, Wang, Zhang 2024, arXiv 2404.02948",
+    color=("#3793c8", "#a5dbff"),
+    place=12,
+    random=True,
+)

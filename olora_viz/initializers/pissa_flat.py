@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
 
 
 def pissa_flat(
@@ -45,3 +45,15 @@ def pissa_flat(
     check_rank(W, r)
     U, _, Vh = singular_triplets(precise(W))
     return Start(A=Vh[:r].clone(), B=U[:, :r])
+
+
+INITIALIZER = Initializer(
+    name="pissa_flat",
+    label="PiSSA, flat",
+    start=pissa_flat,
+    summary="PiSSA without the singular values, so A and B are orthonormal: a control.",
+    source="a variant of Meng, Wang, Zhang 2024, arXiv 2404.02948",
+    color=("#47008f", "#7a3dff"),
+    place=11,
+    nested=True,
+)

@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, draw_columns, orthonormal_basis, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    draw_columns,
+    orthonormal_basis,
+    precise,
+)
 
 
 def random_orthonormal(
@@ -41,3 +49,16 @@ def random_orthonormal(
     W = precise(W)
     B = orthonormal_basis(draw_columns(W.shape[0], r, W, generator))
     return Start(A=B.mT @ W, B=B)
+
+
+INITIALIZER = Initializer(
+    name="random_orthonormal",
+    label="Random basis",
+    start=random_orthonormal,
+    summary="OLoRA on a random orthonormal basis, independent of W: a control.",
+    source="Mezzadri 2007, arXiv math-ph/0609050",
+    color=("#c4699a", "#e3a3c6"),
+    place=8,
+    random=True,
+    nested=True,
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
 
 
 def rlmo(
@@ -48,3 +48,16 @@ def rlmo(
     W = precise(W)
     _, _, Vh = singular_triplets(W)
     return Start(A=Vh[-r:].flip(0), B=W.new_zeros(W.shape[0], r))
+
+
+INITIALIZER = Initializer(
+    name="rlmo",
+    label="RLMO",
+    start=rlmo,
+    summary="A holds the last r right singular vectors of W; B is zero.",
+    source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
+    color=("#3d291f", "#f51f66"),
+    place=22,
+    nested=True,
+    zero_product=True,
+)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
 
 
 def rlpo(
@@ -47,3 +47,16 @@ def rlpo(
     W = precise(W)
     _, _, Vh = singular_triplets(W)
     return Start(A=Vh[:r].clone(), B=W.new_zeros(W.shape[0], r))
+
+
+INITIALIZER = Initializer(
+    name="rlpo",
+    label="RLPO",
+    start=rlpo,
+    summary="A holds the r leading right singular vectors of W; B is zero.",
+    source="Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813",
+    color=("#703dcc", "#adff00"),
+    place=21,
+    nested=True,
+    zero_product=True,
+)

@@ -4,7 +4,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Start, check_rank, draw_columns, orthonormal_basis, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Start,
+    check_rank,
+    draw_columns,
+    orthonormal_basis,
+    precise,
+)
 
 
 def sketch(
@@ -46,3 +54,16 @@ def sketch(
     W = precise(W)
     B = orthonormal_basis(W @ draw_columns(W.shape[1], r, W, generator))
     return Start(A=B.mT @ W, B=B)
+
+
+INITIALIZER = Initializer(
+    name="sketch",
+    label="Sketch",
+    start=sketch,
+    summary="OLoRA on r random mixtures of all the columns of W: a control.",
+    source="Halko, Martinsson, Tropp 2011, arXiv 0909.4061",
+    color=("#857a00", "#e5db4c"),
+    place=9,
+    random=True,
+    nested=True,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -74,11 +75,25 @@ class Initializer:
     identity, which is never stored. Then also `frozen_B` and `zero_product`."""
     keeps_function: bool = True
     """Whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0."""
+    color: tuple[str, str] | None = None
+    """The colour of its lines in the light and in the dark theme, as `#rrggbb`; None for one of the reserve. It should
+    have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision."""
+    place: int = 1000
+    """Its place in lists; entries of one place are sorted by name."""
 
     def __post_init__(self) -> None:
-        """Check that `needs` is known."""
+        """Check that `needs` is known, and that the colours are two."""
         if self.needs and self.needs not in NEEDS:
             raise ValueError(f"needs of {self.name!r} must be {' or '.join(NEEDS)}, not {self.needs!r}")
+        colors = self.color
+        if colors is not None and not (
+            isinstance(colors, tuple)
+            and len(colors) == 2
+            and all(isinstance(color, str) and re.fullmatch("#[0-9a-f]{6}", color) for color in colors)
+        ):
+            raise ValueError(
+                f"color of {self.name!r} must be two of the form '#1d2330', light and dark, not {colors!r}"
+            )
 
 
 class RankError(ValueError):
@@ -208,17 +223,17 @@ def singular_triplets(
     """
     global _latest
     version = None if W.is_inference() else W._version
-    its, known, triplets = _latest
-    if its() is not W or version is None or version != known:
+    latest, known, triplets = _latest
+    if latest() is not W or version is None or version != known:
         triplets = _fix_signs(*torch.linalg.svd(W, full_matrices=False))
         _latest = weakref.ref(W, _forget), version, triplets
     return triplets
 
 
-def _forget(its: weakref.ref[Tensor]) -> None:
+def _forget(gone: weakref.ref[Tensor]) -> None:
     """Free the triplets of a W that is gone."""
     global _latest
-    if _latest[0] is its:
+    if _latest[0] is gone:
         _latest = _NOTHING
 
 
@@ -387,6 +402,6 @@ def fisher_of(
     return G, Z, y, calibration.examples
 
 
-def _check_shape(what: str, found: Tensor, wanted: tuple[int, ...]) -> None:
-    if found.shape != wanted:
-        raise ValueError(f"the calibration's {what} has shape {tuple(found.shape)}, but W needs {wanted}")
+def _check_shape(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
+    if values.shape != shape:
+        raise ValueError(f"the calibration's {what} has shape {tuple(values.shape)}, but W needs {shape}")

@@ -20,7 +20,16 @@ from olora_viz.lanes.lane import Lane, labels
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
-from olora_viz.lanes.plan import AdapterPlan, Keep, StartOf, fill, frozen_mask, plan_adapters, start_from, start_matrix
+from olora_viz.lanes.plan import (
+    AdapterPlan,
+    StartCache,
+    StartOf,
+    fill,
+    frozen_mask,
+    plan_adapters,
+    start_from,
+    start_matrix,
+)
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect, listed, table
 
@@ -111,8 +120,8 @@ class Lanes:
         """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
         if self.theta.grad is None:
             raise ValueError("no gradient yet: call backward on a loss first")
-        found = self._trimmed(self.theta.grad, layer, k)
-        return Start(found.A, torch.zeros_like(found.B)) if k in self.plan.dense else found
+        gradient = self._trimmed(self.theta.grad, layer, k)
+        return Start(gradient.A, torch.zeros_like(gradient.B)) if k in self.plan.dense else gradient
 
     def parts(self, layer: str | None = None) -> tuple[Tensor, ...]:
         """Return the parameters of the last forward pass, in its graph, for differentiation.
@@ -254,13 +263,13 @@ def attach_planned(
     plan: AdapterPlan,
     progress: Progress | None = None,
     calibration: Mapping[str, Calibration] | None = None,
-    kept: Keep | None = None,
+    cached: StartCache | None = None,
 ) -> Lanes:
     """Attach the lanes of a plan to its model, see `attach`.
 
     Args:
-        kept: keeps starts for other lanes on this model, see `start_from`.
+        cached: caches starts for other lanes on this model, see `start_from`.
     """
     calibration = calibration or {}
     plan.check_calibration(calibration)
-    return Lanes(plan, start_from(calibration, kept), progress)
+    return Lanes(plan, start_from(calibration, cached), progress)

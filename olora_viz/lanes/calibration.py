@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import Calibration
 from olora_viz.lanes.experts import ExpertLinear, unrolling
-from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
@@ -50,25 +49,15 @@ def calibration_bytes(plan: AdapterPlan) -> int:
     return (sum(sizes) + 2 * max(sizes, default=0)) * plan.dtype.itemsize
 
 
-def gather_planned(
-    plan: AdapterPlan, batches: Sequence[Sequence[Batch]], examples: int, progress: Progress | None = None
-) -> dict[str, Calibration]:
-    """Gather the calibration data that the lanes of a plan need, see `gather`.
-
-    Args:
-        batches: each in parts, which are read one after another.
-    """
-    return _gather(plan.model, plan.calibrated, batches, plan.needs, examples, progress)
-
-
 def gather(
     model: nn.Module,
-    batches: Sequence[Batch],
+    layers: Mapping[str, nn.Module],
+    batches: Sequence[Sequence[Batch]],
     needs: frozenset[str],
-    targets: Sequence[str] | None = None,
     examples: int = 0,
+    progress: Progress | None = None,
 ) -> dict[str, Calibration]:
-    """Run batches through a model and gather the calibration data `needs` of each target layer.
+    """Run batches through a model and gather the calibration data `needs` of some layers.
 
     The gradient is the mean over the batches of the gradient of each batch's loss, which is the
     mean over its supervised tokens. The statistics of inputs and outputs weight all tokens except
@@ -80,26 +69,15 @@ def gather(
 
     Args:
         model: the base, without lanes.
-        batches: on the model's device.
+        layers: by name, see `AdapterPlan.calibrated`.
+        batches: on the model's device, each in parts, which are read one after another.
         needs: see `AdapterPlan.needs`; not empty.
-        targets: of `attach`.
         examples: how many there are to train on, see `Calibration`.
+        progress: called before every part; raises to stop.
 
     Raises:
         ValueError: a loss is not finite, or no batch reaches a layer.
     """
-    parts = [[batch] for batch in batches]
-    return _gather(model, target_layers(model, targets), parts, needs, examples)
-
-
-def _gather(
-    model: nn.Module,
-    layers: Mapping[str, nn.Module],
-    batches: Sequence[Sequence[Batch]],
-    needs: frozenset[str],
-    examples: int,
-    progress: Progress | None = None,
-) -> dict[str, Calibration]:
     recorder = _Recorder(layers, needs)
     trainable = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
@@ -215,35 +193,30 @@ class _Recorder:
 
     def calibration(self, count: int, examples: int) -> dict[str, Calibration]:
         """Return the calibration data of `count` batches."""
-        found: dict[str, Calibration] = {}
+        by_layer: dict[str, Calibration] = {}
         covariances = {name: seen.scatter / seen.count for name, seen in self._inputs.items()}
+        squares = {name: total / tokens for name, (tokens, total) in self._squares.items()}
         for name in self._layers:
             gradient, reader = self._gradients.get(name), self._shared.get(name, name)
             lacks_gradient = "gradient" in self._needs and gradient is None
             if lacks_gradient or ("inputs" in self._needs and reader not in self._inputs):
                 raise ValueError(f"no token of the first batches reaches layer {name!r}")
-            found[name] = Calibration(
+            by_layer[name] = Calibration(
                 gradient=None if gradient is None else gradient.div_(count),
                 mean=self._inputs[reader].mean if "inputs" in self._needs else None,
                 covariance=covariances.get(reader),
-                squares=self._mean_squares(name),
+                squares=squares.get(name),
                 examples=examples,
             )
-        return found
+        return by_layer
 
-    def _mean_squares(self, name: str) -> Tensor | None:
-        if name not in self._squares:
-            return None
-        count, total = self._squares[name]
-        return total / count
-
-    def _enter(self, name: str, layer: nn.Module, given: tuple[Any, ...]) -> Any:
-        X = given[0]
+    def _enter(self, name: str, layer: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        X = inputs[0]
         if "inputs" in self._needs:
             self._read(name, X, self._of_rows(layer, self._real))
         if "gradient" in self._needs and not X.requires_grad:
             # Nothing below this layer has a gradient: start one here, so that its output has one.
-            return (X.detach().requires_grad_(), *given[1:])
+            return (X.detach().requires_grad_(), *inputs[1:])
         return None
 
     def _of_rows(self, layer: nn.Module, tokens: Tensor) -> Tensor:
@@ -264,9 +237,9 @@ class _Recorder:
         else:
             self._inputs[name] = read
 
-    def _leave(self, name: str, layer: nn.Module, given: tuple[Any, ...], Y: Tensor) -> None:
-        X = given[0].detach()
-        real, factors = (self._of_rows(layer, its) for its in (self._real, self._factors))
+    def _leave(self, name: str, layer: nn.Module, inputs: tuple[Any, ...], Y: Tensor) -> None:
+        X = inputs[0].detach()
+        real, factors = (self._of_rows(layer, tokens) for tokens in (self._real, self._factors))
 
         def add(dY: Tensor) -> None:
             # Padding comes after all supervised tokens, so its rows of dY are zero.

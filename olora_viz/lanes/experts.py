@@ -123,17 +123,16 @@ class UnrolledExperts:
         order = group.argsort(stable=True)
         sizes = torch.bincount(group, minlength=len(self.layers["down_proj"]) * K)
         shares = sizes.unflatten(0, (-1, K)).tolist()
-        totals = [sum(its) for its in shares]
-        # Repeated and reordered, not indexed with repetition, whose gradient is a sum in no fixed
-        # order.
+        totals = [sum(of_lanes) for of_lanes in shares]
+        # Repeated and reordered, not indexed with repetition: the gradient of that is a sum in no fixed order.
         rows = X[:, None].expand(-1, top_k, -1).flatten(0, 1)[order].split(totals)
         tokens = (order // top_k).split(totals)
-        made = []
-        for e, its in enumerate(shares):
+        outputs = []
+        for e, of_lanes in enumerate(shares):
             if totals[e]:
                 self.tokens = tokens[e]
-                made.append(self._expert(e, rows[e], its))
-        Y = torch.cat(made)[order.argsort()].unflatten(0, (count, top_k))
+                outputs.append(self._expert(e, rows[e], of_lanes))
+        Y = torch.cat(outputs)[order.argsort()].unflatten(0, (count, top_k))
         return (Y * weights[..., None]).sum(1).to(X.dtype)
 
     def _expert(self, e: int, X: Tensor, shares: list[int]) -> Tensor:
@@ -146,7 +145,7 @@ class UnrolledExperts:
         Y = down(H)
         if module.has_post_expert_norm:
             Y = module.post_expert_norm(Y)
-        return torch.cat([its[:n] for its, n in zip(Y, shares, strict=True)])
+        return torch.cat([rows[:count] for rows, count in zip(Y, shares, strict=True)])
 
 
 def matrices_of(path: str, module: nn.Module) -> dict[str, ExpertLinear]:
@@ -175,7 +174,7 @@ def unrolling(layers: Mapping[str, nn.Module]) -> Generator[None]:
     """Make a model without lanes call the layers of its experts' matrices, with their hooks."""
     restore = override(
         {
-            path: (experts.module, lambda _, *given, its=experts: its.forward(1, *given))
+            path: (experts.module, lambda _, *inputs, experts=experts: experts.forward(1, *inputs))
             for path, experts in unrolled(layers).items()
         }
     )

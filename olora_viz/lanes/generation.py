@@ -41,7 +41,7 @@ class Answer:
     expected: str
     """The correct answer; empty if nobody knows it."""
     base: str
-    """The answer of the base model, as truncated by `said`."""
+    """The answer of the base model, as truncated by `answer_text`."""
     lanes: tuple[str, ...]
     """The answer of each lane, truncated likewise."""
     step: int | None = None
@@ -50,8 +50,8 @@ class Answer:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Answer:
         """Read one back from its fields in JSON."""
-        its: dict[str, Any] = {**values, "lanes": tuple(values["lanes"])}
-        return cls(**its)
+        answers: dict[str, Any] = {**values, "lanes": tuple(values["lanes"])}
+        return cls(**answers)
 
 
 def ask(
@@ -82,8 +82,8 @@ def ask(
         Answer(
             prompt=encoded[i].prompt or _as_read(tokenizer, prompt),
             expected=text(right).strip(),
-            base=said(base[i], right, text, ends),
-            lanes=tuple(said(lane[i], right, text, ends) for lane in each),
+            base=answer_text(base[i], right, text, ends),
+            lanes=tuple(answer_text(lane[i], right, text, ends) for lane in each),
         )
         for i, (prompt, right) in enumerate(zip(prompts, wanted, strict=True))
     ]
@@ -115,16 +115,15 @@ def ask_own(
     if not prompt.strip():
         raise ValueError("the prompt is empty")
     read = encode_prompt(prompt.rstrip(" "), tokenizer, chat=chat, limit=limit - length)
-    ids = read.ids
-    if len(ids) + length > context:
+    if len(read.ids) + length > context:
         raise ValueError(
-            f"the prompt is {len(ids)} tokens long, and with {length} for the answer more than "
+            f"the prompt is {len(read.ids)} tokens long, and with {length} for the answer more than "
             f"the model's context, {context}"
         )
-    base, each = _continued(lanes, [ids], length + MORE, _pad(tokenizer), progress)
+    base, each = _continued(lanes, [read.ids], length + MORE, _pad(tokenizer), progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
-    shown = [in_whole_words(one[0], length, text, ends) for one in (base, *each)]
-    return Answer(read.prompt or _as_read(tokenizer, ids), "", shown[0], tuple(shown[1:]))
+    of_base, *of_lanes = (in_whole_words(ids[0], length, text, ends) for ids in (base, *each))
+    return Answer(read.prompt or _as_read(tokenizer, read.ids), "", of_base, tuple(of_lanes))
 
 
 def _decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[Sequence[int]], str]:
@@ -207,7 +206,7 @@ def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
     return known_cost("answers", plan, answer, lanes)
 
 
-def said(
+def answer_text(
     ids: Sequence[int], right: Sequence[int], decode: Callable[[Sequence[int]], str], ends: Collection[int] = ()
 ) -> str:
     """Return the answer part of a continuation, in whole words.
@@ -225,11 +224,11 @@ def said(
     Examples:
         >>> def letters(ids):
         ...     return "".join(map(chr, ids))
-        >>> said(b" fifty-nine, and", b" six", letters)
+        >>> answer_text(b" fifty-nine, and", b" six", letters)
         'fifty-nine'
-        >>> said(b" sixty", b" six", letters)
+        >>> answer_text(b" sixty", b" six", letters)
         'six'
-        >>> said(b" 788888", b" 6", letters)
+        >>> answer_text(b" 788888", b" 6", letters)
         '7…'
     """
     if tuple(ids[: len(right)]) == tuple(right):
@@ -245,15 +244,15 @@ def in_whole_words(
     *,
     lines: bool = False,
 ) -> str:
-    """Return the first tokens of a continuation, extended to the end of a word, see `said`.
+    """Return the first tokens of a continuation, extended to the end of a word, see `answer_text`.
 
     Args:
         ids: with up to `MORE` tokens beyond `length`.
         lines: whether it may have several lines; otherwise it ends with the first one.
     """
-    given = ids[: length + MORE]
-    ids = list(takewhile(lambda token: token not in ends, given))
-    ended = len(ids) < len(given)
+    read = ids[: length + MORE]
+    ids = list(takewhile(lambda token: token not in ends, read))
+    ended = len(ids) < len(read)
     whole, begun = decode(ids), decode(ids[:length])
     stop = len(begun)
     while within_word(whole, stop) and not whole[stop - 1].isdigit():
@@ -290,8 +289,8 @@ def greedy(
     added: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(K)]
     for more in sorted(set(counts) - {0}):  # a call adds as many tokens to each of its prompts
         those = [i for i, n in enumerate(counts) if n == more]
-        found = _generate(model, [prompts[i] for i in those], more, K, pad_id)
-        for row, tokens in enumerate(found.tolist()):
+        tokens_of_rows = _generate(model, [prompts[i] for i in those], more, K, pad_id).tolist()
+        for row, tokens in enumerate(tokens_of_rows):
             lane, place = divmod(row, len(those))
             added[lane][those[place]] = tokens
     return added
@@ -303,15 +302,15 @@ def _generate(
     """Return `count` tokens for each prompt, lane after lane; prompts are padded on the left."""
     width, device = max(map(len, prompts)), next(model.parameters()).device
     # The operations do not depend on the number of prompts, as the estimate of memory expects.
-    ids = torch.tensor([[pad_id] * (width - len(its)) + list(its) for its in prompts])
-    read = torch.tensor([[0] * (width - len(its)) + [1] * len(its) for its in prompts])
+    ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    read = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     with _quiet():
-        made = model.generate(
+        continued = model.generate(
             ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
             max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
             num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None,
         )  # fmt: skip
-    return made[:, width:]
+    return continued[:, width:]
 
 
 @contextmanager
@@ -340,12 +339,11 @@ class Answers(list[Answer]):
         self.labels = tuple(labels)
 
     def __repr__(self) -> str:
-        """Return each prompt with its right answer, and below it who said what."""
+        """Return each prompt with its right answer, and below it the answers."""
         lines = []
         for answer in self:
-            said = zip(("base model", *self.labels), (answer.base, *answer.lanes), strict=True)
-            lines += [f"{answer.prompt.strip()} → {answer.expected}"]
-            lines += [f"  {name}: {words}" for name, words in said]
+            lines += [f"{answer.prompt.strip()} → {answer.expected}", f"  base model: {answer.base}"]
+            lines += [f"  {label}: {words}" for label, words in zip(self.labels, answer.lanes, strict=True)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

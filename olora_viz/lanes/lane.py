@@ -28,19 +28,19 @@ def read_seeds(text: str) -> list[str]:
     >>> read_seeds("0-2/7"), read_seeds("x")
     (['0', '1', '2', '7'], ['x'])
     """
-    found: list[str] = []
+    seeds: list[str] = []
     for part in text.split("/"):
         ends = _RANGE.fullmatch(part)
         if ends is None:
-            found.append(part.strip())
+            seeds.append(part.strip())
             continue
         first, last = int(ends[1]), int(ends[2])
         if not first <= last < first + MOST:
             raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
-        found += map(str, range(first, last + 1))
-        if len(found) > MOST:
+        seeds += map(str, range(first, last + 1))
+        if len(seeds) > MOST:
             raise ValueError(f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}")
-    return found
+    return seeds
 
 
 def write_seeds(seeds: Sequence[int]) -> str:
@@ -131,10 +131,9 @@ class Lane:
         _positive("learning rate", self.lr)
         check_whole("rank", self.r, least=1)
         check_whole("seed", self.seed, least=0)
-        if self.alpha is not None:
-            _positive("alpha", self.alpha)
-        if self.clip is not None:
-            _positive("clip", self.clip)
+        for name in ("alpha", "clip"):
+            if getattr(self, name) is not None:
+                _positive(name, getattr(self, name))
         _positive("lora_plus", self.lora_plus)
         for name in ("beta1", "beta2", "dropout"):
             value = getattr(self, name)
@@ -162,8 +161,8 @@ class Lane:
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
-        words = changed(self)
-        return call(self, words.pop("init"), **words)
+        values = changed(self)
+        return call(self, values.pop("init"), **values)
 
     @property
     def is_dense(self) -> bool:
@@ -246,18 +245,21 @@ def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
     >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
     """
-    taken = [lane.label for lane in lanes if lane.label is not None]
-    for label in taken:
-        if taken.count(label) > 1:
+    chosen = [lane.label for lane in lanes if lane.label is not None]
+    for label in chosen:
+        if chosen.count(label) > 1:
             raise ValueError(f"two lanes are labelled {label!r}; labels must differ")
-    made: list[str] = []
+    distinct: list[str] = []
     for lane in lanes:
-        wanted = lane.label or _automatic_label(lane, lanes)
-        label, copy = wanted, 2
-        while label in made or (lane.label is None and label in taken):
-            label, copy = f"{wanted}#{copy}", copy + 1
-        made.append(label)
-    return tuple(made)
+        taken = distinct if lane.label is not None else [*distinct, *chosen]
+        distinct.append(_numbered(lane.label or _automatic_label(lane, lanes), taken, "#"))
+    return tuple(distinct)
+
+
+def _numbered(name: str, taken: Sequence[str], mark: str) -> str:
+    """Return a name, with the lowest number from 2 after a mark if it is taken."""
+    numbered = (f"{name}{mark}{copy}" for copy in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
@@ -270,17 +272,12 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
     >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('LoRA 1e-3', 'OLoRA 3e-3')
     """
-    wanted = [*names, *[None] * (len(lanes) - len(names))]
     varying = differing(lanes)
-    made: list[str] = []
-    for lane, name in zip(lanes, wanted, strict=True):
-        words = [label_of(lane.init), *(_words(f, setting(lane, f)) for f in varying)]
-        own = name or " ".join(filter(None, words))
-        distinct, copy = own, 2
-        while distinct in made:
-            distinct, copy = f"{own} #{copy}", copy + 1
-        made.append(distinct)
-    return tuple(made)
+    distinct: list[str] = []
+    for lane, name in itertools.zip_longest(lanes, names):
+        words = [label_of(lane.init), *(_words(field, setting(lane, field)) for field in varying)]
+        distinct.append(_numbered(name or " ".join(filter(None, words)), distinct, " #"))
+    return tuple(distinct)
 
 
 def differing(lanes: Sequence[Lane]) -> list[str]:
@@ -356,42 +353,41 @@ def _short(targets: str) -> str:
 def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:
     """Split lanes where neighbours differ in more than their seed, or repeat a lane.
 
-    >>> from olora_viz.lanes.lane import parse_lanes
-    >>> [len(its) for its in runs_of_seeds(parse_lanes("olora:seed=0-2") + [Lane("lora")])]
+    >>> [len(group) for group in runs_of_seeds(parse_lanes("olora:seed=0-2") + [Lane("lora")])]
     [3, 1]
     """
-    found: list[list[Lane]] = []
+    groups: list[list[Lane]] = []
     for lane in lanes:
-        last = found[-1] if found else []
+        last = groups[-1] if groups else []
         if last and replace(lane, seed=last[0].seed) == last[0] and lane not in last:
             last.append(lane)
         else:
-            found.append([lane])
-    return found
+            groups.append([lane])
+    return groups
 
 
 def write_lanes(lanes: Sequence[Lane]) -> list[str]:
     """Write lanes in the form of `parse_lanes`; neighbours that differ only in the seed are one.
 
-    >>> from olora_viz.lanes.lane import parse_lanes
     >>> write_lanes(parse_lanes("olora:lr=1e-3/3e-3,seed=0-2"))
     ['olora:lr=1e-3,r=8,seed=0-2', 'olora:lr=3e-3,r=8,seed=0-2']
     """
-    made = []
-    for its in runs_of_seeds(lanes):
-        seeds = write_seeds([lane.seed for lane in its])
-        first = write_lane(replace(its[0], seed=0))
-        made.append(write_lane(its[0]) if len(its) == 1 else f"{first},seed={seeds}")
-    return made
+    specs = []
+    for group in runs_of_seeds(lanes):
+        spec = write_lane(replace(group[0], seed=0))
+        seeds = write_seeds([lane.seed for lane in group])
+        specs.append(write_lane(group[0]) if len(group) == 1 else f"{spec},seed={seeds}")
+    return specs
 
 
-def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
+def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
     """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
 
     Seeds may also be a range: ``seed=0-4``.
 
     Args:
-        spec: an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``.
+        spec: an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``. Or a table, as in a
+            set-up's file: the name as ``init``, and these fields, of which each but ``targets`` may be a list.
         instead: values of the keys that the SPEC leaves out, in place of their defaults.
 
     Raises:
@@ -403,8 +399,49 @@ def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
     >>> parse_lanes("olora:lr=fair")[0].fair
     True
     """
+    if isinstance(spec, str):
+        choices, where = _choices_of_text(spec), repr(spec)
+    elif isinstance(spec, Mapping):
+        choices, where = _choices_of_table(spec), "its table"
+    else:
+        raise ValueError(f"a lane is a SPEC such as 'olora:lr=3e-3', or a table: {spec!r}")
+    count = math.prod(map(len, choices.values()))
+    if count > MAX_LANES:
+        raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
+    lanes = []
+    for values in itertools.product(*choices.values()):
+        settings = instead | dict(zip(choices, values, strict=True))
+        if settings.get("lr") == FAIR:
+            del settings["lr"]
+            settings["fair"] = True
+        lanes.append(Lane(**settings))
+    return lanes
+
+
+def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
+    """Read the lanes of a file: SPECs or tables, see `parse_lanes`.
+
+    Raises:
+        ValueError: see `parse_lanes`; it begins with the entry's number.
+
+    >>> [lane.lr for lane in read_lanes(["lora", {"init": "olora", "lr": [1e-3, 3e-3]}])]
+    [0.001, 0.001, 0.003]
+    """
+    lanes: list[Lane] = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            lanes += parse_lanes(entry, **instead)
+        except ValueError as error:
+            raise ValueError(f"lane {number}: {error}") from None
+        if len(lanes) > MAX_LANES:
+            raise ValueError(f"lanes makes {len(lanes)} lanes; a race takes at most {MAX_LANES}")
+    return tuple(lanes)
+
+
+def _choices_of_text(spec: str) -> dict[str, list[Any]]:
+    """Return the values of each key of a SPEC."""
     name, _, rest = spec.partition(":")
-    choices: dict[str, list[Any]] = {}
+    choices: dict[str, list[Any]] = {"init": [name]}
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in _READERS:
@@ -413,42 +450,19 @@ def parse_lanes(spec: str, **instead: Any) -> list[Lane]:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
             raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
-        values = _listed(key, text)
-        choices[key] = [_read(key, value, spec) for value in values]
-    return _product(name, choices, instead, repr(spec))
+        reader, kind = _READERS[key]
+        words = read_seeds(text) if key == "seed" else [text] if key == "label" else text.split("/")
+        choices[key] = []
+        for word in words:
+            try:
+                choices[key].append(reader(word))
+            except (ValueError, KeyError):
+                raise ValueError(f"{key} must be {kind}, not {word!r} (in {spec!r})") from None
+    return choices
 
 
-def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
-    """Read the lanes of a file: each entry is a SPEC, or a table with ``init`` and a SPEC's keys.
-
-    A list in a table multiplies as in a SPEC.
-
-    Args:
-        instead: see `parse_lanes`.
-
-    Raises:
-        ValueError: an entry is neither, or see `parse_lanes`; it begins with the entry's number.
-
-    >>> [lane.lr for lane in read_lanes(["lora", {"init": "olora", "lr": [1e-3, 3e-3]}])]
-    [0.001, 0.001, 0.003]
-    """
-    lanes: list[Lane] = []
-    for number, entry in enumerate(entries, 1):
-        try:
-            if isinstance(entry, str):
-                lanes += parse_lanes(entry, **instead)
-            elif isinstance(entry, Mapping):
-                lanes += _of_table(entry, instead)
-            else:
-                raise ValueError(f"a lane is a SPEC such as 'olora:lr=3e-3', or a table: {entry!r}")
-        except ValueError as error:
-            raise ValueError(f"lane {number}: {error}") from None
-        if len(lanes) > MAX_LANES:
-            raise ValueError(f"lanes makes {len(lanes)} lanes; a race takes at most {MAX_LANES}")
-    return tuple(lanes)
-
-
-def _of_table(table: Mapping[str, Any], instead: Mapping[str, Any]) -> list[Lane]:
+def _choices_of_table(table: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the values of each key of a table."""
     choices = {}
     for key, value in table.items():
         if key not in ("init", *_READERS):
@@ -459,24 +473,7 @@ def _of_table(table: Mapping[str, Any], instead: Mapping[str, Any]) -> list[Lane
         choices[key] = value if is_list else [value]
     if "init" not in choices:
         raise ValueError("a lane needs the name of its initialization, such as init = 'olora'")
-    return _product(choices.pop("init")[0], choices, instead, "its table")
-
-
-def _product(name: str, choices: Mapping[str, list[Any]], instead: Mapping[str, Any], where: str) -> list[Lane]:
-    """Return one lane for each combination of values."""
-    count = math.prod(len(values) for values in choices.values())
-    if count > MAX_LANES:
-        raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
-    return [
-        Lane(name, **{**instead, **_fields(dict(zip(choices, values, strict=True)))})
-        for values in itertools.product(*choices.values())
-    ]
-
-
-def _listed(key: str, text: str) -> list[str]:
-    if key == "seed":
-        return read_seeds(text)
-    return [text] if key == "label" else text.split("/")
+    return choices
 
 
 def write_lane(lane: Lane) -> str:
@@ -510,13 +507,6 @@ def _exact(value: Any) -> str:
     return short if float(short) == value else repr(value)
 
 
-def _fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a lane's fields; the rate ``fair`` sets the field `fair`."""
-    if values.get("lr") != FAIR:
-        return values
-    return {key: value for key, value in values.items() if key != "lr"} | {"fair": True}
-
-
 def _flag(text: str) -> bool:
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
@@ -546,11 +536,3 @@ def _unknown_key(key: str, *known: str) -> str:
     if key in _ELSEWHERE:
         return f"unknown lane key {key!r}; did you mean {_ELSEWHERE[key]!r}?"
     return unknown("lane key", key, known)
-
-
-def _read(key: str, text: str, spec: str) -> Any:
-    reader, kind = _READERS[key]
-    try:
-        return reader(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"{key} must be {kind}, not {text!r} (in {spec!r})") from None

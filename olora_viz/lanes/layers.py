@@ -59,11 +59,11 @@ def is_linear(layer: nn.Module) -> bool:
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return every module and every matrix of its experts, by name and in the model's order."""
-    found: dict[str, nn.Module] = {}
+    layers: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        found[name] = module
-        found |= matrices_of(name, module)
-    return found
+        layers[name] = module
+        layers |= matrices_of(name, module)
+    return layers
 
 
 def expert_layers(model: nn.Module) -> dict[str, ExpertLinear]:
@@ -133,7 +133,7 @@ def target_layers(
     layers = adaptable_layers(model, bypassed)
     if targets is None:
         blocks = _blocks(model)
-        found = {
+        targeted = {
             name: layer
             for name, layer in layers.items()
             if not isinstance(layer, ExpertLinear) and (blocks is None or name.startswith(blocks + "."))
@@ -142,10 +142,10 @@ def target_layers(
         for target in targets:
             if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
                 raise ValueError(f"no linear layer's name ends in {target!r}; choose from {_endings(layers)}")
-        found = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
-    if not found:
+        targeted = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
+    if not targeted:
         raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
-    return found
+    return targeted
 
 
 def _blocks(model: nn.Module) -> str | None:
@@ -169,8 +169,10 @@ def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
 def _endings(layers: Mapping[str, nn.Module]) -> str:
     """List the shortest suffixes that find the layers."""
     parts = {name: target_name(name, layer).split(".") for name, layer in layers.items()}
-    found = {".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :]) for name, layer in layers.items()}
-    return listed(sorted(found))
+    endings = {
+        ".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :]) for name, layer in layers.items()
+    }
+    return listed(sorted(endings))
 
 
 def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:
@@ -211,9 +213,8 @@ class Coverage:
     @property
     def extent(self) -> str:
         """The number of layers and experts' matrices with adapters, in words."""
-        matrices = "expert matrix", "expert matrices"
-        counts = ((self.layers, "layer", "layers"), (self.experts, *matrices))
-        return " and ".join(f"{n} {one if n == 1 else more}" for n, one, more in counts if n)
+        counts = ((self.layers, "layer", "layers"), (self.experts, "expert matrix", "expert matrices"))
+        return " and ".join(f"{n} {singular if n == 1 else plural}" for n, singular, plural in counts if n)
 
     @property
     def share(self) -> str:
@@ -274,8 +275,9 @@ def worded(
         by_targets: of the lanes by their targets.
         without_gradient: layers whose adapters received no gradient in the first step; None before it.
     """
-    alike = all(its == whole for its in by_targets.values())
-    parts = [_alike(whole) if alike else _by_targets(by_targets)]
+    alike = all(coverage == whole for coverage in by_targets.values())
+    every = f"every lane adapts {whole.extent}, {whole.share} of the weights"
+    parts = [every if alike else _by_targets(by_targets)]
     if whole.left_out:
         parts.append(f"left out{'' if alike else ' by all'}: {whole.shares_left_out}")
     if without_gradient:
@@ -288,27 +290,22 @@ def no_gradient(layers: Sequence[str]) -> str:
     return f"no gradient in the first step: {listed(layers, NAMED)}"
 
 
-def _alike(its: Coverage) -> str:
-    return f"every lane adapts {its.extent}, {its.share} of the weights"
-
-
 def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
     """Describe what the lanes adapt, for each set of targets; the race's own come last."""
     own = [targets for targets in by_targets if targets is not None]
-    others = [its for targets, its in by_targets.items() if targets not in own[:NAMED]]
-    said = [f"those on {listed(its, NAMED)} {_brief([by_targets[its]])}" for its in own[:NAMED]]
-    if others:
-        said.append(f"the others {_brief(others)}")
+    others = [coverage for targets, coverage in by_targets.items() if targets not in own[:NAMED]]
     first = by_targets[own[0]]
-    extent = f"{first.extent} ({first.share} of the weights)"
-    said[0] = f"lanes on {listed(own[0], NAMED)} adapt {extent}"
-    return ", ".join(said)
+    parts = [f"lanes on {listed(own[0], NAMED)} adapt {first.extent} ({first.share} of the weights)"]
+    parts += [f"those on {listed(targets, NAMED)} {_brief([by_targets[targets]])}" for targets in own[1:NAMED]]
+    if others:
+        parts.append(f"the others {_brief(others)}")
+    return ", ".join(parts)
 
 
 def _brief(coverages: Sequence[Coverage]) -> str:
     """Describe the number of layers and their share of the weights, as ranges."""
-    ordered = sorted(coverages, key=lambda its: its.adapted)
-    ends = [f"{its.extent} ({its.share})" for its in (ordered[0], ordered[-1])]
+    ordered = sorted(coverages, key=lambda coverage: coverage.adapted)
+    ends = [f"{coverage.extent} ({coverage.share})" for coverage in (ordered[0], ordered[-1])]
     return " to ".join(dict.fromkeys(ends))
 
 

@@ -49,33 +49,33 @@ class Dropout:
             s: see `A`.
             ranks: (K) of the lanes in this layer, 0 for a lane that leaves it out.
         """
-        found = [k for k, lane in enumerate(self.lanes) if lane.dropout and ranks[k]]
-        if not found:
+        dropped = [k for k, lane in enumerate(self.lanes) if lane.dropout and ranks[k]]
+        if not dropped:
             return Y
         K = len(self.lanes)
-        its = torch.tensor(found, device=X.device)
-        noise = torch.stack([self._noise(layer, k, X.unflatten(0, (K, -1))[k]) for k in found])
-        down, up = A[its].to(X.dtype), (s[its] * B[its]).to(X.dtype)
+        rows = torch.tensor(dropped, device=X.device)
+        noise = torch.stack([self._noise(layer, k, X.unflatten(0, (K, -1))[k]) for k in dropped])
+        down, up = A[rows].to(X.dtype), (s[rows] * B[rows]).to(X.dtype)
         moved = noise.flatten(1, -2) @ down.mT @ up.mT
-        Y_lanes = Y.reshape(K, -1, Y.shape[-1])
-        return Y_lanes.index_add(0, its, moved).view(Y.shape)
+        return _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
 
     def _noise(self, layer: str, k: int, X: Tensor) -> Tensor:
         """Return dropout(X) − X of lane k, (rows, …, in)."""
         lane = self.lanes[k]
         shape = self.shapes[k] if self.shapes else X.shape[:2]
-        own = (*shape, X.shape[-1]) if X.dim() == 3 else X.shape
+        shape = (*shape, X.shape[-1]) if X.dim() == 3 else X.shape
         number, part = self.step
-        before, whole = 0, own
+        before, whole = 0, shape
         if self.wholes and X.dim() == 3:  # the part's rows of the mask that one pass would draw
             before, whole = self.wholes[k][0], (*self.wholes[k][1:], X.shape[-1])
             part = 0
         generator = torch.Generator(X.device)
         generator.manual_seed(zlib.crc32(f"{lane.seed} {number}.{part} {layer}".encode()))
         drawn = torch.rand(whole, generator=generator, device=X.device)
-        kept = drawn[before:][tuple(map(slice, own))] >= lane.dropout
+        own = tuple(map(slice, shape))
+        mask = drawn[before:][own] >= lane.dropout
         factor = X.new_zeros(X.shape)
-        factor[tuple(map(slice, own))] = kept.to(X.dtype) / (1.0 - lane.dropout) - 1.0
+        factor[own] = mask.to(X.dtype) / (1.0 - lane.dropout) - 1.0
         return X * factor
 
 
@@ -143,10 +143,10 @@ def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
         A: (K, rows, in), whose first out rows are ΔW in the dense lanes.
         dense: their indices.
     """
-    its = torch.tensor(dense, device=X.device)
-    update = A[:, : Y.shape[-1]].index_select(0, its).to(X.dtype)
-    moved = torch.bmm(_by_lane(X, A).index_select(0, its), update.mT)
-    return _by_lane(Y, A).index_add(0, its, moved).view(Y.shape)
+    rows = torch.tensor(dense, device=X.device)
+    update = A[:, : Y.shape[-1]].index_select(0, rows).to(X.dtype)
+    moved = torch.bmm(_by_lane(X, A).index_select(0, rows), update.mT)
+    return _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
 
 
 def _stacked(

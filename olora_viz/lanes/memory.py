@@ -60,10 +60,10 @@ class PassCost:
             model: what it runs; the tiny batches are within its context.
         """
         unit = max(2, min(PROBES[0].width, (context_of(model) or 2**31) // 3))
-        sizes = [its._replace(width=its.width * unit // PROBES[0].width) for its in PROBES]
+        sizes = [probe._replace(width=probe.width * unit // PROBES[0].width) for probe in PROBES]
         live = _aligned([_metered(run, model, size) for size in sizes])
-        found = np.linalg.solve(np.array([_terms(size) for size in sizes]), live).T
-        return cls(np.unique(found.round(2), axis=0))
+        factors = np.linalg.solve(np.array([_terms(size) for size in sizes]), live).T
+        return cls(np.unique(factors.round(2), axis=0))
 
     def bytes(self, size: Size) -> float:
         """Return the most memory that a pass of a size takes."""
@@ -103,8 +103,8 @@ def known_cost(
         while len(_KNOWN) >= KEEP:
             del _KNOWN[next(iter(_KNOWN))]
         trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
-        with trial as its, its.some(_largest(its.plan)):
-            _KNOWN[key] = PassCost.of(partial(run, its), plan.model)
+        with trial as attached, attached.some(_largest(attached.plan)):
+            _KNOWN[key] = PassCost.of(partial(run, attached), plan.model)
     return _KNOWN[key]
 
 
@@ -116,7 +116,7 @@ def _largest(plan: AdapterPlan) -> slice:
 
 def _train(lanes: Lanes, batch: Batch) -> None:
     dropped = Dropout((Lane("lora", dropout=0.5),), (1, 0))
-    has_dropout = any(its.dropout for its in lanes.lanes)
+    has_dropout = any(lane.dropout for lane in lanes.lanes)
     with lanes.some(_largest(lanes.plan), dropped if has_dropout else None):
         torch.autograd.grad(lane_losses(lanes.model, batch, 1).sum(), lanes.parts())
 
@@ -199,7 +199,7 @@ def _aligned(traces: list[np.ndarray]) -> np.ndarray:
     """Stack the traces of passes; by windows if their numbers of operations differ."""
     if len({len(trace) for trace in traces}) == 1:
         return np.stack(traces)
-    return np.stack([[part.max() for part in np.array_split(its, WINDOWS)] for its in traces])
+    return np.stack([[part.max() for part in np.array_split(trace, WINDOWS)] for trace in traces])
 
 
 ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
@@ -238,20 +238,16 @@ def lane_groups(K: int, bytes_each: float, most: float) -> list[slice]:
 
 def pass_groups(plan: AdapterPlan, bytes_each: float) -> list[slice]:
     """Split the lanes of a race into groups that pass through the model together."""
-    return lane_groups(len(plan.lanes), bytes_each, _pass_bytes(plan))
+    most = ACTIVATIONS[plan.device.type]
+    if plan.device.type == "cpu":
+        weights = sum(weight.nbytes for weight in plan.model.parameters())
+        most = min(most, max(CACHED, BY_WEIGHTS * weights))
+    return lane_groups(len(plan.lanes), bytes_each, most)
 
 
 def largest_pass(plan: AdapterPlan, bytes_each: float) -> float:
     """Return the memory of a pass of the largest of `pass_groups`."""
     return bytes_each * max(group.stop - group.start for group in pass_groups(plan, bytes_each))
-
-
-def _pass_bytes(plan: AdapterPlan) -> float:
-    most = ACTIVATIONS[plan.device.type]
-    if plan.device.type != "cpu":
-        return most
-    weights = sum(weight.nbytes for weight in plan.model.parameters())
-    return min(most, max(CACHED, BY_WEIGHTS * weights))
 
 
 def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:

@@ -38,7 +38,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Backup:
     """A row, its moments and its number of updates, saved before an update."""
 
     row: Tensor
@@ -78,7 +78,7 @@ class LaneOptimizer:
             for at, piece in part.pieces:
                 clock = torch.zeros((), device=theta.device)
                 self._clocks[part.lane].append(clock)
-                moments = {name: its[part.lane, at] for name, its in self._moments.items()}
+                moments = {name: moment[part.lane, at] for name, moment in self._moments.items()}
                 self._adamw.state[piece] = {"step": clock, **moments}
         self._clip = torch.tensor([lane.clip or math.inf for lane in lanes], device=theta.device)
         self._decay = np.array([lane.weight_decay for lane in lanes])
@@ -106,13 +106,13 @@ class LaneOptimizer:
             group["lr"] = float(rates[part.lane]) * part.ratio
             for at, piece in part.pieces:
                 piece.grad = None if out[part.lane] else gradient[part.lane, at]
-        kept = {k: self._keep(k) for k in self._may_overflow(rates, out)}
+        backups = {k: self._backup(k) for k in self._may_overflow(rates, out)}
         held = {k: self._rows[k, frozen] for k, frozen in self._frozen.items()}
         self._adamw.step()
         for k, values in held.items():
             self._rows[k, self._frozen[k]] = values
         failed = np.zeros(len(self._rows), dtype=bool)
-        for k, before in kept.items():
+        for k, before in backups.items():
             if not self._rows[k].abs().max() <= self._limit:
                 self._put_back(k, before)
                 failed[k] = True
@@ -121,13 +121,13 @@ class LaneOptimizer:
     def state(self) -> dict[str, Tensor]:
         """Return the moments (K, P) and the number of updates (K), on the CPU."""
         counts = torch.stack([clocks[0] for clocks in self._clocks])
-        found = {"step": counts, **self._moments}
-        return {name: its.detach().clone().cpu() for name, its in found.items()}
+        tensors = {"step": counts, **self._moments}
+        return {name: tensor.detach().clone().cpu() for name, tensor in tensors.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Restore a `state`; theta itself is already set."""
-        for name, its in self._moments.items():
-            its.copy_(state[name])
+        for name, moment in self._moments.items():
+            moment.copy_(state[name])
         for clocks, count in zip(self._clocks, state["step"], strict=True):
             for clock in clocks:
                 clock.copy_(count)
@@ -163,11 +163,11 @@ class LaneOptimizer:
         largest = torch.linalg.vector_norm(self._theta.detach(), ord=math.inf, dim=1)
         return largest.double().cpu().numpy()
 
-    def _keep(self, k: int) -> _Kept:
-        moments = {name: its[k].clone() for name, its in self._moments.items()}
-        return _Kept(self._rows[k].clone(), moments, [clock.clone() for clock in self._clocks[k]])
+    def _backup(self, k: int) -> _Backup:
+        moments = {name: moment[k].clone() for name, moment in self._moments.items()}
+        return _Backup(self._rows[k].clone(), moments, [clock.clone() for clock in self._clocks[k]])
 
-    def _put_back(self, k: int, before: _Kept) -> None:
+    def _put_back(self, k: int, before: _Backup) -> None:
         self._rows[k] = before.row
         for name, values in before.moments.items():
             self._moments[name][k] = values

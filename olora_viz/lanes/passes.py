@@ -207,7 +207,10 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     vocabulary = len(model.get_input_embeddings().weight)  # pyrefly: ignore[not-callable]
     ids[1, -1] = (ids[0, -1] + 1) % vocabulary
     called: set[str] = {""}
-    hooks = [module.register_forward_pre_hook(partial(_note, called, path)) for path, module in model.named_modules()]
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, path=path: called.add(path))
+        for path, module in model.named_modules()
+    ]
     try:
         logits = logits_of(model, ids)
     except Exception as error:  # a model of unknown origin can fail anywhere
@@ -215,16 +218,11 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     finally:
         for hook in hooks:
             hook.remove()
-    holds = {path: path.rpartition(".")[0] for path, _ in model.named_modules()}
-    bypassed = {path for path, holder in holds.items() if holder in called and path not in called}
-    found = FirstPass(logits, frozenset(bypassed))
-    if not found.is_causal:
+    paths = {path for path, _ in model.named_modules()}
+    result = FirstPass(logits, frozenset(path for path in paths - called if path.rpartition(".")[0] in called))
+    if not result.is_causal:
         raise ValueError(
             f"{name} is not causal: its logits depend on later tokens, so it would see the answer "
             "it is asked for; a race needs a causal language model"
         )
-    return found
-
-
-def _note(called: set[str], path: str, *_: object) -> None:
-    called.add(path)
+    return result

@@ -90,11 +90,11 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         if not (A.isfinite().all() and B.isfinite().all()):
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
         factors[name] = Start(A, B)
-    linear = {name: its for name, its in factors.items() if name not in experts}
+    linear = {name: pair for name, pair in factors.items() if name not in experts}
     tensors: dict[str, Tensor] = {}
-    for name, its in (linear | stacked({name: factors[name] for name in experts})).items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = its.A.cpu().contiguous().clone()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = its.B.cpu().contiguous().clone()
+    for name, pair in (linear | stacked({name: factors[name] for name in experts})).items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
     rslora = lane.rslora and rank == lane.r and not lane.is_dense
     alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
     config: dict[str, Any] = {
@@ -113,7 +113,15 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     }
     if experts:
         config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
-    return _replace(Path(folder), config, tensors)
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
+    if not is_free(folder) and not (folder / CONFIG).exists():
+        raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
+    with atomic_folder(folder) as partial:
+        write_tensors(partial / WEIGHTS, tensors)
+        write_json(partial / CONFIG, config)
+    return folder
 
 
 def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
@@ -142,13 +150,13 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     if adapter.others:
         raise ValueError(f"{str(folder)!r} holds {adapter.others[0]!r}, which is not part of a LoRA adapter")
     adapted = adapter.on(model)
-    rank = max(one.factors.A.shape[0] for one in adapted.values())
+    rank = max(layer.factors.A.shape[0] for layer in adapted.values())
     lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
-    layers = {name: one.layer for name, one in adapted.items()}
+    layers = {name: layer.layer for name, layer in adapted.items()}
     plan = AdapterPlan(model, layers, (lane,), chosen={None: layers})
     lanes = Lanes(plan, lambda name, W, _: adapted[name].start)
-    for name, one in adapted.items():
-        lanes.put(name, 0, one.now)
+    for name, layer in adapted.items():
+        lanes.put(name, 0, layer.now)
     return lanes
 
 
@@ -163,18 +171,6 @@ def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     identity = torch.eye(least, dtype=update.dtype, device=update.device)
     A[:least], B[:, :least] = (update, identity) if out == least else (identity, update)
     return A, B
-
-
-def _replace(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
-    """Write the adapter atomically, replacing an existing one."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
-    if not is_free(folder) and not (folder / CONFIG).exists():
-        raise ValueError(f"{str(folder)!r} holds something that is not an adapter")
-    with atomic_folder(folder) as made:
-        write_tensors(made / WEIGHTS, tensors)
-        write_json(made / CONFIG, config)
-    return folder
 
 
 def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
@@ -195,10 +191,10 @@ def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folde
     for name in lanes.plan.layers_of(k):
         if not weight_of(layers[name]).isfinite().all():
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
-    with atomic_folder(Path(folder)) as made, _without_bars():
-        merged.save_pretrained(made)
+    with atomic_folder(Path(folder)) as partial, _without_bars():
+        merged.save_pretrained(partial)
         try:
-            tokenizer.save_pretrained(made)
+            tokenizer.save_pretrained(partial)
         except Exception as error:  # `tokenizers` has no exception type for a full disk
             raise OSError(f"cannot write the tokenizer into {str(folder)!r}: {error}") from error
     return Path(folder)
@@ -252,8 +248,8 @@ class ReadBack:
         if self.problem:
             return self.warning
         near = f"within {self.difference:.1g}" if self.difference else "exactly"
-        found = f"{self.by} reads it back with the lane's logits, {near}"
-        return f"{found}; {self.warning}" if self.warning else found
+        agrees = f"{self.by} reads it back with the lane's logits, {near}"
+        return f"{agrees}; {self.warning}" if self.warning else agrees
 
     @property
     def warning(self) -> str:
@@ -268,6 +264,16 @@ class ReadBack:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return asdict(self)
+
+    def write(self, folder: Path) -> None:
+        """Write it into an adapter's folder."""
+        write_json(folder / FILE, self.to_json())
+
+    @classmethod
+    def read(cls, folder: Path) -> ReadBack | None:
+        """Read what `write` wrote; None for an adapter that was never read back."""
+        path = folder / FILE
+        return cls(**read_json_object(path)) if path.is_file() else None
 
 
 class _RefusedError(Exception):
@@ -293,12 +299,12 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
         return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
     by = f"PEFT {version('peft')}"
     trained = {target_name(name, lanes.plan.layers[name]) for name in lanes.plan.layers_of(k)}
-    found = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
-    if not found.problem:
-        return found
+    result = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
+    if not result.problem:
+        return result
     fresh = lanes.base(shared=True)
     ours = _compare(lanes, k, OURS, lambda: read_peft(fresh, folder).model)
-    return replace(found, by_ours=not ours.problem)
+    return replace(result, by_ours=not ours.problem)
 
 
 def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
@@ -312,17 +318,6 @@ def read_back_merged(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     return _compare(lanes, k, f"transformers {version('transformers')}", load)
 
 
-def keep(found: ReadBack, folder: Path) -> None:
-    """Write the result into an adapter's folder."""
-    write_json(folder / FILE, found.to_json())
-
-
-def kept(folder: Path) -> ReadBack | None:
-    """Read what `keep` wrote; None for an adapter that was never read back."""
-    path = folder / FILE
-    return ReadBack(**read_json_object(path)) if path.is_file() else None
-
-
 def _by_peft(base: nn.Module, folder: Path, trained: set[str]) -> nn.Module:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -330,8 +325,8 @@ def _by_peft(base: nn.Module, folder: Path, trained: set[str]) -> nn.Module:
     with warnings.catch_warnings():  # of missing keys, where it adapts other layers
         warnings.simplefilter("ignore")
         PeftModel.from_pretrained(base, str(folder))  # puts its layers into the base
-    tuners = {n: its for n, its in base.named_modules() if isinstance(its, BaseTunerLayer)}
-    differing = sorted({_adapted(name, its) for name, its in tuners.items()} ^ trained)
+    adapted = {_adapted(n, module) for n, module in base.named_modules() if isinstance(module, BaseTunerLayer)}
+    differing = sorted(adapted ^ trained)
     if differing:
         raise _RefusedError(f"adapts other layers than those trained, such as {differing[0]!r}")
     return base.eval()
@@ -350,12 +345,12 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     if not wanted.isfinite().all():
         return ReadBack(by, None, DIVERGED)
     try:
-        found = logits_of(load(), ids)
+        loaded = logits_of(load(), ids)
     except _RefusedError as error:
         return ReadBack(by, None, str(error))
     except Exception as error:  # a loader can fail anywhere
         return ReadBack(by, None, f"rejects it ({reason(error).split('. ')[0]})")
-    difference = float((found - wanted).abs().max())
+    difference = float((loaded - wanted).abs().max())
     if not math.isfinite(difference):
         return ReadBack(by, None, "cannot be compared: the logits are not finite")
     rounding = torch.finfo(wanted.dtype).eps ** 0.5 * float(wanted.abs().max())

@@ -46,13 +46,13 @@ class Layout:
         self.layers = tuple(shapes)
         self.ranks = dict(ranks)
         self._ranks_of_B = {
-            layer: [0 if k in dense else rank for k, rank in enumerate(its)] for layer, its in ranks.items()
+            layer: [0 if k in dense else rank for k, rank in enumerate(of_lanes)] for layer, of_lanes in ranks.items()
         }
         self._shapes = {
             layer: ((max(ranks[layer]), into), (out, max(self._ranks_of_B[layer])))
             for layer, (out, into) in shapes.items()
         }
-        self.sizes = tuple(rows * columns for its in self._shapes.values() for rows, columns in its)
+        self.sizes = tuple(rows * columns for shapes in self._shapes.values() for rows, columns in shapes)
         ends = torch.tensor(self.sizes).cumsum(0).tolist()
         self._starts = dict(zip(self.layers, [0, *ends[1::2]], strict=False))
         self.width = ends[-1]
@@ -192,7 +192,7 @@ class AdapterPlan:
         """The same for the lanes with certain targets."""
         return {
             targets: coverage_of(
-                self.model, {name: its for name, its in self.layers.items() if name in self.chosen[targets]}
+                self.model, {name: layer for name, layer in self.layers.items() if name in self.chosen[targets]}
             )
             for targets in dict.fromkeys(lane.targets for lane in self.lanes)
         }
@@ -206,13 +206,13 @@ class AdapterPlan:
     @property
     def needs(self) -> frozenset[str]:
         """The statistics that the starts need, of ``gradient``, ``inputs`` and ``outputs``."""
-        return frozenset(one for k in self._informed for one in READS[self.starts[k].needs])
+        return frozenset(statistic for k in self._informed for statistic in READS[self.starts[k].needs])
 
     @property
     def calibrated(self) -> dict[str, nn.Module]:
         """The layers of the lanes whose starts need it, like `layers`."""
-        its = {name for k in self._informed for name in self.layers_of(k)}
-        return {name: layer for name, layer in self.layers.items() if name in its}
+        names = {name for k in self._informed for name in self.layers_of(k)}
+        return {name: layer for name, layer in self.layers.items() if name in names}
 
     @property
     def _informed(self) -> list[int]:
@@ -247,17 +247,18 @@ class AdapterPlan:
         check_count(len(lanes))
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
         layers = {name: layer for name, layer in self.layers.items() if name in used}
-        made = replace(self, layers=layers, lanes=tuple(lanes))
-        for name, W in made.weights.items():
-            its = [k for k, r in enumerate(made.ranks[name]) if r]
-            for lane, start in ((made.lanes[k], made.starts[k]) for k in its):
+        plan = replace(self, layers=layers, lanes=tuple(lanes))
+        for name, W in plan.weights.items():
+            for lane, start, rank in zip(plan.lanes, plan.starts, plan.ranks[name], strict=True):
+                if not rank:
+                    continue
                 check_rank(W, 1 if start.dense else lane.r, name, start.vectors)
-                if lane.dropout and isinstance(made.layers[name], ExpertLinear):
+                if lane.dropout and isinstance(plan.layers[name], ExpertLinear):
                     raise ValueError(
                         f"dropout {lane.dropout:g} is not possible on experts, whose inputs the "
                         f"router chooses, such as {name!r}: set it to 0, or name other targets"
                     )
-        return made
+        return plan
 
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:
         """Raise if an initialization lacks the calibration data that it needs.
@@ -286,8 +287,8 @@ def plan_adapters(
             that is not finite.
     """
     chosen = {
-        its: target_layers(model, targets if its is None else its, bypassed)
-        for its in dict.fromkeys(lane.targets for lane in lanes)
+        own: target_layers(model, targets if own is None else own, bypassed)
+        for own in dict.fromkeys(lane.targets for lane in lanes)
     }
     plan = AdapterPlan(model, adaptable_layers(model, bypassed), (), chosen).with_lanes(lanes)
     check_finite(plan.layers)
@@ -297,8 +298,8 @@ def plan_adapters(
 StartOf = Callable[[str, Tensor, Lane], Start]
 """Makes the start of a lane on a layer, from the layer's name and weight."""
 
-Keep = Callable[[Hashable, Callable[[], Start]], Start]
-"""Returns what is kept under a key, after making it the first time."""
+StartCache = Callable[[Hashable, Callable[[], Start]], Start]
+"""Returns the start under a key, after making it the first time."""
 
 
 def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None = None) -> Start:
@@ -309,20 +310,20 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
-def start_from(calibration: Mapping[str, Calibration], kept: Keep | None = None) -> StartOf:
+def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None = None) -> StartOf:
     """Return `start_of` with each layer's own calibration, if there is one.
 
     Args:
-        kept: keeps the starts that depend on the weight alone, such as those from its SVD.
+        cached: caches the starts that depend on the weight alone, such as those from its SVD.
     """
 
-    def made(name: str, W: Tensor, lane: Lane) -> Start:
-        its = INITIALIZERS[lane.init]
-        if kept is None or its.random or its.needs:
+    def start(name: str, W: Tensor, lane: Lane) -> Start:
+        initializer = INITIALIZERS[lane.init]
+        if cached is None or initializer.random or initializer.needs:
             return start_of(name, W, lane, calibration.get(name))
-        return kept(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
+        return cached(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
 
-    return made
+    return start
 
 
 def _kind(lane: Lane) -> tuple[str, int, float, int]:
@@ -339,15 +340,15 @@ def start_matrix(
         if progress:
             progress(i / len(plan.layers), "starting adapters")
         W = precise(plan.weight(name).detach())
-        made: dict[tuple[str, int, float, int], Start] = {}
+        starts: dict[tuple[str, int, float, int], Start] = {}
         A, B = layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
             if not plan.ranks[name][k] or k in plan.dense:
                 continue
             key = _kind(lane)
-            if key not in made:
-                made[key] = start_of(name, W, lane)
-            fill(A[k], B[k], made[key])
+            if key not in starts:
+                starts[key] = start_of(name, W, lane)
+            fill(A[k], B[k], starts[key])
     return theta
 
 

@@ -29,15 +29,15 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
         factors: of every matrix of some 3-D parameters, by the layer's name and in order.
     """
     experts: dict[str, list[Start]] = {}
-    for name, its in factors.items():
-        experts.setdefault(name.rpartition(".")[0], []).append(its)
+    for name, pair in factors.items():
+        experts.setdefault(name.rpartition(".")[0], []).append(pair)
     wrappers = _wrappers(list(experts))
     return {
         wrappers[parameter]: Start(
-            A=torch.cat([one.A for one in its]),  # (experts · r, in)
-            B=torch.stack([one.B for one in its], dim=2).flatten(1),  # (out, r · experts)
+            A=torch.cat([pair.A for pair in pairs]),  # (experts · r, in)
+            B=torch.stack([pair.B for pair in pairs], dim=2).flatten(1),  # (out, r · experts)
         )
-        for parameter, its in experts.items()
+        for parameter, pairs in experts.items()
     }
 
 
@@ -63,19 +63,19 @@ def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, 
                 "experts can have adapters"
             )
     wrapped = {wrapper: name for name, wrapper in _wrappers(parameters).items()}
-    found: dict[str, Start] = {}
-    for name, its in factors.items():
+    by_layer: dict[str, Start] = {}
+    for name, pair in factors.items():
         if name not in wrapped:
-            found[name] = its
+            by_layer[name] = pair
             continue
         parameter = wrapped[name]
         count = len(model.get_parameter(parameter))
-        if its.A.shape[0] % count:
-            raise ValueError(f"{parameter!r} has {count} experts, which cannot share {its.A.shape[0]} rows of A")
-        A = its.A.unflatten(0, (count, -1))
-        B = its.B.unflatten(1, (-1, count))
-        found |= {f"{parameter}.{e}": Start(A=A[e], B=B[:, :, e]) for e in range(count)}
-    return found
+        if pair.A.shape[0] % count:
+            raise ValueError(f"{parameter!r} has {count} experts, which cannot share {pair.A.shape[0]} rows of A")
+        A = pair.A.unflatten(0, (count, -1))
+        B = pair.B.unflatten(1, (-1, count))
+        by_layer |= {f"{parameter}.{e}": Start(A=A[e], B=B[:, :, e]) for e in range(count)}
+    return by_layer
 
 
 def _wrappers(parameters: Sequence[str]) -> dict[str, str]:
@@ -131,13 +131,13 @@ class StoredAdapter:
         """
         factors = unstacked(model, self.factors, self.config)
         modules = named_layers(model)
-        for name, its in factors.items():
+        for name, pair in factors.items():
             if name not in modules:
                 raise ValueError(f"the model has no layer {name!r}, which the adapter needs")
             if getattr(getattr(modules[name], "weight", None), "ndim", 0) != 2:
                 raise ValueError(f"{name!r} is no linear layer of the model, as the adapter needs")
             shape = tuple(weight_of(modules[name]).shape)
-            wanted = (its.B.shape[0], its.A.shape[1])
+            wanted = (pair.B.shape[0], pair.A.shape[1])
             if shape != wanted:
                 raise ValueError(f"layer {name!r} is {shape} in the model, {wanted} in the adapter")
         layers = {name: module for name, module in modules.items() if name in factors}
@@ -182,8 +182,8 @@ class AdaptedLayer:
         """A⁰ and s B⁰, whose product was subtracted from the base; zero if none was."""
         if self.init == "lora":
             return Start(torch.zeros_like(self.factors.A), torch.zeros_like(self.factors.B))
-        found = INITIALIZERS[self.init].start(precise(self.W), self.factors.A.shape[0], s=self.scale)
-        return Start(found.A, self.scale * found.B)
+        start = INITIALIZERS[self.init].start(precise(self.W), self.factors.A.shape[0], s=self.scale)
+        return Start(start.A, self.scale * start.B)
 
 
 def read_adapter(folder: str | Path) -> StoredAdapter:
@@ -211,13 +211,13 @@ def read_adapter(folder: str | Path) -> StoredAdapter:
     others += [f"{PREFIX}{layer}.{MAGNITUDE}" for layer in magnitudes if layer not in pairs]
     _check_values(tensors, folder)
     factors: dict[str, Start] = {}
-    for layer, its in pairs.items():
-        lacking = [f"lora_{kind}" for kind in "AB" if kind not in its]
+    for layer, tensors_of_layer in pairs.items():
+        lacking = [f"lora_{kind}" for kind in "AB" if kind not in tensors_of_layer]
         if config.get("use_dora") and layer not in magnitudes:
             lacking.append(MAGNITUDE)
         if lacking:
             raise ValueError(f"the adapter in {str(folder)!r} lacks {lacking[0]} of layer {layer!r}")
-        A, B = its["A"], its["B"]
+        A, B = tensors_of_layer["A"], tensors_of_layer["B"]
         if not (A.ndim == B.ndim == 2 and A.shape[0] == B.shape[1] > 0):
             raise ValueError(
                 f"A {tuple(A.shape)} and B {tuple(B.shape)} of layer {layer!r} are not the factors "

@@ -125,6 +125,31 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return values
 
 
+FORMAT = 1
+"""The version of the files of runs, studies and decisions, as their key ``format``; without it they are of 1."""
+
+
+class FormatError(ValueError):
+    """A file is of a format that this version does not read."""
+
+
+def check_format(values: dict[str, Any], name: str) -> None:
+    """Take the version of its format out of the values of a file, and check that it can be read.
+
+    Args:
+        name: of the file, in quotes.
+
+    Raises:
+        FormatError: it cannot, since a newer version of the program wrote it.
+    """
+    version = values.pop("format", FORMAT)
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise FormatError(
+            f"{name} has format {version!r}, and this version of olora_viz reads up to format {FORMAT}: "
+            "use a newer version"
+        )
+
+
 def is_free(folder: Path) -> bool:
     """Whether a folder is missing or empty, apart from temporary files of a killed writer."""
     if not folder.exists():

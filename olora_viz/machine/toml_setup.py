@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from olora_viz.machine.files import check_format
 from olora_viz.machine.text import unknown
 
 MOST_BYTES = 1_000_000
@@ -95,6 +96,7 @@ class TomlSetup:
             end = f"at the end, line {len(text.splitlines())}"
             why = str(error).replace("at end of document", end)
             raise ValueError(f"{name} is not TOML: {why}") from None
+        check_format(values, name)
         if not values:
             raise ValueError(f"{name} sets nothing: its keys can be {', '.join(kinds)}")
         setup = cls({}, text, name)

@@ -110,12 +110,12 @@ def unregister_measure(key: str) -> Measure:
 
 def intervals_of_measures() -> dict[str, list[Measure]]:
     """Return the measurements that have their own interval, by its field of `RaceConfig`."""
-    found: dict[str, list[Measure]] = {}
+    measures: dict[str, list[Measure]] = {}
     for key in BUILT_IN:
         measure = MEASURES[key]
         if measure.every is not None:
-            found.setdefault(measure.every, []).append(measure)
-    return found
+            measures.setdefault(measure.every, []).append(measure)
+    return measures
 
 
 class MeasureError(ValueError):
@@ -132,12 +132,10 @@ def measured(race: Any) -> dict[str, Any]:
         MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
         StoppedEarlyError: a long measurement was stopped.
     """
-    due = [measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)]
-    found: dict[str, Any] = {}
-    for measure in due:
-        builtin = measure.key in BUILT_IN
-        found[measure.key] = measure.compute(race) if builtin else _registered(measure, race)
-    return found
+    due = {key: measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)}
+    return {
+        key: measure.compute(race) if key in BUILT_IN else _registered(measure, race) for key, measure in due.items()
+    }
 
 
 def _registered(measure: Measure, race: Any) -> np.ndarray:

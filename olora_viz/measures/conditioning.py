@@ -116,17 +116,17 @@ def loss_slice(
     if side < 3 or side % 2 == 0:
         raise ValueError(f"side must be an odd number from 3, not {side}")
     places = np.linspace(-reach, reach, side)
-    found = np.full((side, side), math.nan)
+    values = np.full((side, side), math.nan)
     with lanes.only(k), _put_back(lanes, k) as (row, here):
         for i, v in enumerate(places):
             for j, u in enumerate(places):
                 row.copy_(here + u * across + v * along)
                 value = float(loss()[0])
-                found[i, j] = value if math.isfinite(value) else math.nan
+                values[i, j] = value if math.isfinite(value) else math.nan
                 if progress:
                     done = i * side + j + 1
                     progress(done / side**2, f"loss {done} of {side**2}")
-    return LossSlice(k, places, places, found)
+    return LossSlice(k, places, places, values)
 
 
 @contextmanager
@@ -175,11 +175,11 @@ class Conditioning(Record):
         """Return plain values by lane, the Hessian's among them; non-finite values are null."""
         lanes = super().to_json(labels)
         parts = {"gauss_newton": self.gauss_newton, "ntk": self.kernel}
-        for label, its in self.hessian.to_json(labels).items():
-            lanes[label] |= its
+        for label, of_lane in self.hessian.to_json(labels).items():
+            lanes[label] |= of_lane
         for name, part in parts.items():
-            for label, its in part.to_json(labels).items() if part else ():
-                lanes[label][name] = its
+            for label, of_lane in part.to_json(labels).items() if part else ():
+                lanes[label][name] = of_lane
         for label, values in zip(labels, self.conditions, strict=True):
             if self.kernel:
                 lanes[label]["ntk"] |= _over_batches(values)
@@ -217,21 +217,34 @@ def conditioning(
         ValueError: the layer has no adapter, or there is not enough free memory.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
-    largest = max((batch, *more_batches), key=lambda one: one.input_ids.numel())
+    largest = max((batch, *more_batches), key=lambda each: each.input_ids.numel())
     groups = product_groups(lanes, largest, layer, steps)
     stages = 1 + with_gauss_newton + with_kernel * (1 + len(more_batches))
-    found: list[Conditioning] = []
+    search: dict[str, Any] = {"layer": layer, "steps": steps, "tolerance": tolerance, "probes": probes}
+    parts: list[Conditioning] = []
     for i, rows in enumerate(groups):
+        K, reports = rows.stop - rows.start, Stages(progress, i * stages, len(groups) * stages)
+
+        def loss(K: int = K) -> Tensor:
+            return losses.lane_losses(lanes.model, batch, K)
+
+        def logits(K: int = K) -> Tensor:
+            return losses.supervised_logits(lanes.model, batch, K)
+
         with lanes.some(rows):
-            reports = Stages(progress, i * stages, len(groups) * stages)
-            found.append(
-                _one_group(
-                    lanes, (batch, *more_batches), layer, rows.stop - rows.start,
-                    with_gauss_newton, with_kernel, reports,
-                    steps=steps, tolerance=tolerance, probes=probes,
-                )
-            )  # fmt: skip
-    return Conditioning.joined(found)
+            value, norm = _slope(lanes, loss, layer)
+            hessian = curvature(lanes, loss, progress=reports.stage("Hessian"), **search)
+            newton = None
+            if with_gauss_newton:
+                newton = gauss_newton(lanes, logits, progress=reports.stage("Gauss-Newton"), **search)
+            kernels = [
+                _kernel(lanes, each, layer, K, reports.stage("tangent kernel"))
+                for each in (batch, *more_batches)
+                if with_kernel
+            ]
+        conditions = np.array([kernel.condition for kernel in kernels[1:]]).reshape(-1, K).T
+        parts.append(Conditioning(value, norm, hessian, newton, kernels[0] if kernels else None, conditions))
+    return Conditioning.joined(parts)
 
 
 def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
@@ -240,7 +253,7 @@ def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curva
     for rows in product_groups(lanes, batch, None, TRACKED):
         K = rows.stop - rows.start
         with lanes.some(rows):
-            found = curvature(
+            part = curvature(
                 lanes,
                 lambda K=K: losses.lane_losses(lanes.model, batch, K),
                 steps=TRACKED,
@@ -248,14 +261,14 @@ def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curva
                 probes=0,
                 progress=progress,
             )
-        parts.append(replace(found, top=None))
+        parts.append(replace(part, top=None))
     return Curvature.joined(parts)
 
 
 def slices(
     lanes: Lanes,
     batch: Batch,
-    found: Conditioning,
+    measured: Conditioning,
     chosen: Sequence[int],
     *,
     side: int = SIDE,
@@ -264,7 +277,7 @@ def slices(
     """Slice the losses of some lanes on one scale, which suits the steepest of them.
 
     Args:
-        found: result of `conditioning` for the same lanes and parameters, over all layers.
+        measured: result of `conditioning` for the same lanes and parameters, over all layers.
         chosen: indices of the lanes.
         side: points along each side, odd.
         progress: called after every point; raises to stop.
@@ -274,11 +287,13 @@ def slices(
     """
     for k in chosen:
         lanes.check_lane(k)
-        if not np.isfinite([found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]]).all():
+    of_lanes = [(measured.loss[k], measured.hessian.lambda_max[k], measured.grad_norm[k]) for k in chosen]
+    for k, values in zip(chosen, of_lanes, strict=True):
+        if not np.isfinite(values).all():
             raise ValueError(f"the loss of {lanes.labels[k]!r} or its curvature is not finite: nothing to slice")
-    reach = min(radius(found.loss[k], found.hessian.lambda_max[k], found.grad_norm[k]) for k in chosen)
+    reach = min(radius(*values) for values in of_lanes)
     reports = Stages(progress, 0, len(chosen))
-    made = []
+    sliced = []
     for k in chosen:
 
         def loss() -> Tensor:
@@ -287,40 +302,11 @@ def slices(
         with lanes.some(slice(k, k + 1)):
             (gradient,) = torch.autograd.grad(loss().sum(), lanes.parts())
             gradient = (gradient * lanes.trained())[0]
-        assert found.hessian.top is not None
-        across, along = directions(gradient, found.hessian.top[k])
+        assert measured.hessian.top is not None
+        across, along = directions(gradient, measured.hessian.top[k])
         name = f"slice of {lanes.labels[k]}"
-        made.append(loss_slice(lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)))
-    return made
-
-
-def _one_group(
-    lanes: Lanes,
-    batches: Sequence[Batch],
-    layer: str | None,
-    K: int,
-    with_gauss_newton: bool,
-    with_kernel: bool,
-    reports: Stages,
-    **search: Any,
-) -> Conditioning:
-    model, batch = lanes.model, batches[0]
-    value, norm = _slope(lanes, lambda: losses.lane_losses(model, batch, K), layer)
-    hessian = curvature(
-        lanes, lambda: losses.lane_losses(model, batch, K), layer=layer, progress=reports.stage("Hessian"), **search
-    )
-    newton = None
-    if with_gauss_newton:
-        newton = gauss_newton(
-            lanes, lambda: losses.supervised_logits(model, batch, K), layer=layer,
-            progress=reports.stage("Gauss-Newton"), **search,
-        )  # fmt: skip
-    kernels = [_kernel(lanes, one, layer, K, reports.stage("tangent kernel")) for one in batches if with_kernel]
-    conditions = [kernel.condition for kernel in kernels[1:]]
-    return Conditioning(
-        value, norm, hessian, newton, kernels[0] if kernels else None,
-        np.column_stack(conditions) if conditions else np.empty((K, 0)),
-    )  # fmt: skip
+        sliced.append(loss_slice(lanes, k, loss, across, along, reach, side=side, progress=reports.stage(name)))
+    return sliced
 
 
 def _kernel(lanes: Lanes, batch: Batch, layer: str | None, K: int, progress: Progress) -> TangentKernel:

@@ -68,7 +68,7 @@ def check_tracking(plan: AdapterPlan, size: Size) -> None:
     if most is None or need <= most:
         return
     smaller = {rows: Size(rows, size.width, round(size.supervised * rows / size.rows)) for rows in range(1, size.rows)}
-    fitting = [rows for rows, its in smaller.items() if product_bytes(plan, its, TRACKED) <= most]
+    fitting = [rows for rows, of_rows in smaller.items() if product_bytes(plan, of_rows, TRACKED) <= most]
     fits = max(fitting, default=0)
     raise ValueError(
         f"the curvature of one lane on a batch of {size.rows} prompts of up to {size.width} tokens "
@@ -164,7 +164,7 @@ def extremes(
     length = np.zeros(K, dtype=int)
     lost, going = np.zeros(K, dtype=bool), np.ones(K, dtype=bool)
     floor = math.sqrt(P) * torch.finfo(start.dtype).eps
-    found = _Ends.of(alpha, beta, length, ~lost)
+    ends = _Ends.of(alpha, beta, length, ~lost)
     for j in range(steps):
         w = operator(basis[:, j])
         alpha[:, j] = _host((basis[:, j] * w).sum(1))
@@ -173,24 +173,24 @@ def extremes(
         beta[:, j] = _host(torch.linalg.vector_norm(w, dim=1))
         lost |= going & ~np.isfinite(beta[:, j])
         length[going] = j + 1
-        found = _Ends.of(alpha, beta, length, lost)
+        ends = _Ends.of(alpha, beta, length, lost)
         # Each row ends independently of the others. If nothing is left, the vectors so far span
         # the whole Krylov space of the start.
-        going &= ~lost & ~found.are_within(tolerance) & (beta[:, j] > floor * found.scale)
+        going &= ~lost & ~ends.are_within(tolerance) & (beta[:, j] > floor * ends.scale)
         if not going.any():
             break
-        kept = torch.tensor(going, device=w.device)[:, None]
+        mask = torch.tensor(going, device=w.device)[:, None]
         inverse = torch.tensor(1.0 / np.where(going, beta[:, j], 1.0)).to(w)[:, None]
-        basis[:, j + 1] = torch.where(kept, w * inverse, 0.0)
-    weights = torch.tensor(found.weights[:, : length.max()]).to(basis)
+        basis[:, j + 1] = torch.where(mask, w * inverse, 0.0)
+    weights = torch.tensor(ends.weights[:, : length.max()]).to(basis)
     top = torch.einsum("km,kmp->kp", weights, basis[:, : length.max()])
     return Extremes(
-        largest=found.values[:, 1],
-        smallest=found.values[:, 0],
-        residual_largest=found.residuals[:, 1],
-        residual_smallest=found.residuals[:, 0],
+        largest=ends.values[:, 1],
+        smallest=ends.values[:, 0],
+        residual_largest=ends.residuals[:, 1],
+        residual_smallest=ends.residuals[:, 0],
         iterations=length,
-        converged=found.are_within(tolerance),
+        converged=ends.are_within(tolerance),
         top=top,
     )
 
@@ -209,8 +209,8 @@ class _Ends:
         ends = cls(np.full((K, 2), math.nan), np.full((K, 2), math.nan), np.zeros((K, steps)))
         for k in np.flatnonzero(~lost):
             m = length[k]
-            found = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
-            values, vectors = cast("tuple[np.ndarray, np.ndarray]", found)
+            pairs = eigh_tridiagonal(alpha[k, :m], beta[k, : m - 1])
+            values, vectors = cast("tuple[np.ndarray, np.ndarray]", pairs)
             ends.values[k] = values[[0, -1]]
             ends.residuals[k] = np.abs(beta[k, m - 1] * vectors[-1, [0, -1]])
             ends.weights[k, :m] = vectors[:, -1]
@@ -260,8 +260,8 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
     """
     if len(probes) < 2:
         raise ValueError(f"the standard error of a trace needs at least 2 probes, not {len(probes)}")
-    found = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
-    return found.mean(0), found.std(0, ddof=1) / math.sqrt(len(probes))
+    estimates = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
+    return estimates.mean(0), estimates.std(0, ddof=1) / math.sqrt(len(probes))
 
 
 PROBES = 8
@@ -410,13 +410,13 @@ class _Report:
     """
 
     def __init__(self, progress: Progress | None, most: int) -> None:
-        self._progress, self._most, self.made = progress, most, 0
+        self._progress, self._most, self.done = progress, most, 0
 
     def __call__(self) -> None:
-        """Report the products made so far."""
+        """Report the products so far."""
         if self._progress:
-            part = min(self.made / self._most, 1.0)
-            self._progress(part, f"product {self.made} of at most {self._most}")
+            part = min(self.done / self._most, 1.0)
+            self._progress(part, f"product {self.done} of at most {self._most}")
         self._due = time.monotonic() + EVERY
 
     @contextmanager
@@ -482,26 +482,26 @@ def _measure(
 
     def masked(V: Tensor) -> Tensor:
         out = product(V * mask) * mask
-        report.made += 1
+        report.done += 1
         report()
         return out
 
-    found = extremes(masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance)
+    ends = extremes(masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance)
     trace = error = np.full(len(mask), math.nan)
     if probes:
         signs = [draws(lanes, layer, seed + 1 + i).sign() * mask for i in range(probes)]
-        trace, error = hutchinson(masked, signs)
-        trace, error = (np.where(np.isnan(found.largest), math.nan, its) for its in (trace, error))
+        estimates = hutchinson(masked, signs)
+        trace, error = (np.where(np.isnan(ends.largest), math.nan, values) for values in estimates)
     return Curvature(
-        lambda_max=found.largest,
-        lambda_min=found.smallest,
+        lambda_max=ends.largest,
+        lambda_min=ends.smallest,
         trace=trace,
-        residual=found.residual_largest,
-        residual_min=found.residual_smallest,
+        residual=ends.residual_largest,
+        residual_min=ends.residual_smallest,
         trace_error=error,
-        iterations=found.iterations,
-        converged=found.converged,
-        top=found.top,
+        iterations=ends.iterations,
+        converged=ends.converged,
+        top=ends.top,
     )
 
 
@@ -560,8 +560,8 @@ def tangent_kernel(
     K, n = f.shape
     J = lanes.theta.new_empty(K, n, mask.shape[1])
     for i in range(n):
-        found = torch.autograd.grad(f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True)
-        J[:, i] = torch.cat([part.flatten(1) for part in found], dim=1) * mask
+        gradient = torch.autograd.grad(f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True)
+        J[:, i] = _flat(gradient) * mask
         if progress:
             progress((i + 1) / n, f"gradient {i + 1} of {n}")
     kernel = torch.bmm(J, J.mT).double().cpu().numpy()

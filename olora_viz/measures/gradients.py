@@ -76,15 +76,14 @@ class GradientRecorder:
         """
         K = rows.stop - rows.start
         shared: dict[int, tuple[Tensor, list[int]]] = {}
-        found: dict[int, Tensor] = {}
+        norms: dict[int, Tensor] = {}
 
         def note(of: list[int], G: Tensor) -> None:
             shared.clear()  # the backward pass frees the inputs as it goes
-            norms = lane_norms(G, K)
-            found.update((i, norms) for i in of)
+            norms.update(dict.fromkeys(of, lane_norms(G, K)))
 
-        def watch(i: int, _: nn.Module, given: tuple[Tensor, ...]) -> None:
-            X = given[0]
+        def watch(i: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            X = inputs[0]
             if not X.requires_grad:
                 return
             # The tensor is kept with the list, so that no other tensor can get its id meanwhile.
@@ -102,7 +101,7 @@ class GradientRecorder:
         finally:
             for hook in hooks:
                 hook.remove()
-        self._inputs.append((rows, found))
+        self._inputs.append((rows, norms))
 
     @torch.no_grad()
     def before_update(self) -> None:
@@ -123,16 +122,16 @@ class GradientRecorder:
         K, L = lanes.count, len(lanes.layers)
         moved = [segment_norms(before, lanes.sizes), self._update_norms(torch.float32)]
         inputs = norms.new_full((K, L), math.nan)
-        for rows, found in self._inputs:
-            if found:
-                at = torch.tensor(list(found), device=inputs.device)
-                part = torch.stack(list(found.values()), dim=1).to(inputs.dtype)
+        for rows, by_layer in self._inputs:
+            if by_layer:
+                at = torch.tensor(list(by_layer), device=inputs.device)
+                part = torch.stack(list(by_layer.values()), dim=1).to(inputs.dtype)
                 # Over several passes, one per part of the batch, the squares add up.
                 known = inputs[rows, at]
                 inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
         self._inputs, self._norms = [], None
         whole = torch.cat([norms, *moved, inputs], dim=1).double().cpu().numpy()
-        gradient, parameter, update, given = np.split(whole, [2 * L, 4 * L, 6 * L], axis=1)
+        gradient, parameter, update, at_input = np.split(whole, [2 * L, 4 * L, 6 * L], axis=1)
         if not np.isfinite([parameter, update]).all():
             # Squares overflow in float32 long before the parameters themselves do.
             parameter = segment_norms(before, lanes.sizes, torch.float64).cpu().numpy()
@@ -142,7 +141,7 @@ class GradientRecorder:
         def by_factor(norms: np.ndarray) -> np.ndarray:
             return np.where(left_out, math.nan, norms.reshape(K, L, len(FACTORS)))
 
-        return Gradients(lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), given)
+        return Gradients(lanes.layers, by_factor(gradient), by_factor(parameter), by_factor(update), at_input)
 
     def _update_norms(self, dtype: torch.dtype) -> Tensor:
         assert self._before is not None
@@ -207,8 +206,8 @@ def _repeats(sizes: Sequence[int]) -> int:
     return next(count // n for n in lengths if whole == whole[:n] * (count // n))
 
 
-def _of_factor(quantity: str, i: int, found: Gradients) -> Float[np.ndarray, "K L"]:
-    return getattr(found, quantity)[..., i]
+def _of_factor(quantity: str, i: int, gradients: Gradients) -> Float[np.ndarray, "K L"]:
+    return getattr(gradients, quantity)[..., i]
 
 
 PARTS = {

@@ -107,7 +107,7 @@ class LayerComparison:
         both = {"first": self.first, "second": self.second}
         return {
             "layer": self.layer,
-            **{name: its and _without_layer(its) for name, its in both.items()},
+            **{name: update and _without_layer(update) for name, update in both.items()},
             "cosine": self.cosine,
             "leading": self.leading,
             "left_overlap": self.left_overlap,
@@ -147,17 +147,16 @@ def inspected(
     progress: Progress | None = None,
 ) -> list[LayerInspection]:
     """Measure an adapter that has been read, like `inspect_adapter`."""
-    found = []
+    inspections = []
     adapted = adapter.on(model)
-    for i, (name, one) in enumerate(adapted.items()):
+    for i, (name, layer) in enumerate(adapted.items()):
         if progress:
             progress(i / len(adapted), name)
-        low, moved = _moved(name, one)
-        seen = intruder_dimensions(Weight(one.W), moved, top=top, threshold=threshold)
-        update = _update(name, one, low, moved)
-        similarity = seen.similarity.cpu().numpy()
-        found.append(LayerInspection(**vars(update), intruders=seen.count, similarity=similarity))
-    return found
+        low, moved = _moved(name, layer)
+        intruders = intruder_dimensions(Weight(layer.W), moved, top=top, threshold=threshold)
+        update, similarity = _update(name, layer, low, moved), intruders.similarity.cpu().numpy()
+        inspections.append(LayerInspection(**vars(update), intruders=intruders.count, similarity=similarity))
+    return inspections
 
 
 def compare_adapters(
@@ -189,34 +188,34 @@ def compared(
     """Compare two adapters that have been read, like `compare_adapters`."""
     sides = first.on(model), second.on(model)
     names = [name for name in named_layers(model) if any(name in side for side in sides)]
-    found = []
+    comparisons = []
     for i, name in enumerate(names):
         if progress:
             progress(i / len(names), name)
         parts = [(side[name], *_moved(name, side[name])) if name in side else None for side in sides]
         updates = [part and _update(name, *part) for part in parts]
-        one, another = updates
-        if not (one and another and one.norm and another.norm):
-            found.append(LayerComparison(name, one, another))
+        of_first, of_second = updates
+        if not (of_first and of_second and of_first.norm and of_second.norm):
+            comparisons.append(LayerComparison(name, of_first, of_second))
             continue
         left, right = (part[2] for part in parts if part)
-        k = math.ceil(min(one.effective_rank, another.effective_rank) - 1e-9)
+        k = math.ceil(min(of_first.effective_rank, of_second.effective_rank) - 1e-9)
         U, _, V = product_svd(left.B, left.A)
         P, _, Q = product_svd(right.B, right.A)
         inner = float(((left.B.mT @ right.B) * (left.A @ right.A.mT)).sum())
-        found.append(
+        comparisons.append(
             LayerComparison(
                 name,
-                one,
-                another,
-                cosine=inner / (one.norm * another.norm),
+                of_first,
+                of_second,
+                cosine=inner / (of_first.norm * of_second.norm),
                 leading=k,
                 left_overlap=_overlap(U, P, k),
                 right_overlap=_overlap(V, Q, k),
                 chance=(k / len(U) + k / len(V)) / 2,
             )
         )
-    return found
+    return comparisons
 
 
 def base_of(folder: str | Path) -> str:
@@ -271,38 +270,38 @@ def _read_with_warning(folder: str | Path) -> StoredAdapter:
     return adapter
 
 
-def _moved(name: str, one: AdaptedLayer) -> tuple[Start, Start]:
+def _moved(name: str, layer: AdaptedLayer) -> tuple[Start, Start]:
     """Return the factors of s (BA − B⁰A⁰), and those of ΔW, which is more for DoRA.
 
     Raises:
         ValueError: DoRA's direction of a row is zero.
     """
-    now, start = _precise(one.now, one.W), _precise(one.start, one.W)
+    now, start = _precise(layer.now, layer.W), _precise(layer.start, layer.W)
     low = moved_factors(now, start) if start.B.any() else now
-    if one.magnitude is None:
+    if layer.magnitude is None:
         return low, low
-    W = one.W.double()
+    W = layer.W.double()
     direction = W + low.B @ low.A
     norms = torch.linalg.vector_norm(direction, dim=1)
     if not norms.all():
         row = int((norms == 0).nonzero()[0])
         raise ValueError(f"row {row} of W + sBA of layer {name!r} is zero: DoRA cannot scale it")
-    update = (one.magnitude.to(W) / norms)[:, None] * direction - W
+    update = (layer.magnitude.to(W) / norms)[:, None] * direction - W
     identity = torch.eye(min(W.shape)).to(W)
     return low, Start(identity, update) if W.shape[0] > W.shape[1] else Start(update, identity)
 
 
-def _update(layer: str, one: AdaptedLayer, low: Start, moved: Start) -> LayerUpdate:
+def _update(name: str, layer: AdaptedLayer, low: Start, moved: Start) -> LayerUpdate:
     rank = min(moved.A.shape[0], moved.A.shape[1], moved.B.shape[0])
     sigma = product_singular_values(moved.B, moved.A)[:rank]
-    norm, size = _norm(sigma), _norm(one.W.double())
+    norm, size = _norm(sigma), _norm(layer.W.double())
     dora: dict[str, float] = {}
-    if one.magnitude is not None:
-        magnitudes = torch.linalg.vector_norm(one.W.double(), dim=1)
+    if layer.magnitude is not None:
+        magnitudes = torch.linalg.vector_norm(layer.W.double(), dim=1)
         dora["direction_norm"] = _norm(product_singular_values(low.B, low.A))
-        dora["magnitude_change"] = _norm(one.magnitude.to(magnitudes) - magnitudes) / size
+        dora["magnitude_change"] = _norm(layer.magnitude.to(magnitudes) - magnitudes) / size
     return LayerUpdate(
-        layer=layer,
+        layer=name,
         rank=rank,
         sigma=sigma.cpu().numpy(),
         norm=norm,
@@ -325,5 +324,5 @@ def _precise(factors: Start, W: Tensor) -> Start:
     return Start(A=factors.A.to(W.device).double(), B=factors.B.to(W.device).double())
 
 
-def _without_layer(its: LayerUpdate) -> dict[str, Any]:
-    return {key: value for key, value in its.to_json().items() if key != "layer"}
+def _without_layer(update: LayerUpdate) -> dict[str, Any]:
+    return {key: value for key, value in update.to_json().items() if key != "layer"}

@@ -145,12 +145,12 @@ class Record:
 
     def __repr__(self) -> str:
         """Return a few numbers of every field that is there."""
-        its = {each.name: getattr(self, each.name) for each in fields(self)}
-        return call(self, **{name: value for name, value in its.items() if value is not None})
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return call(self, **{name: value for name, value in values.items() if value is not None})
 
     def _repr_html_(self) -> str:
-        its = {name: getattr(self, name) for name in lane_fields(type(self))}
-        columns = {name: values for name, values in its.items() if values.ndim == 1}
+        arrays = {name: getattr(self, name) for name in lane_fields(type(self))}
+        columns = {name: values for name, values in arrays.items() if values.ndim == 1}
         return lane_table(columns, type(self).__name__) if columns else escape(repr(self))
 
     def to_json(self, labels: Sequence[str]) -> dict[str, Any]:
@@ -242,5 +242,5 @@ def _plain(values: Any, digits: int | None) -> Any:
 def _read(cls: type[Record], name: str, rows: Sequence[dict[str, Any]]) -> np.ndarray:
     declared = next(each for each in fields(cls) if each.name == name).metadata
     names = declared["last_axis"]
-    found = [np.transpose([row[name][key] for key in names]) if names else row[name] for row in rows]
-    return np.array(found, dtype=declared["dtype"])
+    of_lanes = [np.transpose([row[name][key] for key in names]) if names else row[name] for row in rows]
+    return np.array(of_lanes, dtype=declared["dtype"])

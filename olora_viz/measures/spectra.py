@@ -41,7 +41,7 @@ def product_singular_values(
     the rest are zero. O((out + in) r² + r³).
     """
     r = A.shape[-2]
-    core = _triangle(B) @ _triangle(A.mT).mT
+    core = triangle(B) @ triangle(A.mT).mT
     sigma = torch.linalg.svdvals(core)
     return torch.nn.functional.pad(sigma, (0, r - sigma.shape[-1]))
 
@@ -166,5 +166,6 @@ def random_energy(out: int, r: int) -> float:
     return r / out
 
 
-def _triangle(X: Float[Tensor, "*batch n r"]) -> Float[Tensor, "*batch k r"]:
+def triangle(X: Float[Tensor, "*batch n r"]) -> Float[Tensor, "*batch k r"]:
+    """Return the R of the thin QR of X."""
     return torch.linalg.qr(X, mode="r").R

@@ -329,13 +329,13 @@ def _read(path: Path, count: int) -> Tensor | None:
 
 
 def _write(path: Path, values: np.ndarray) -> None:
-    made = path.with_suffix(f".{secrets.token_hex(4)}.partial")
+    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial")
     try:
-        with made.open("wb") as file:
+        with partial.open("wb") as file:
             np.save(file, values, allow_pickle=False)
-        os.replace(made, path)
+        os.replace(partial, path)
     except OSError:
-        made.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor, "out in"]]:
@@ -355,12 +355,12 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
     ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.k_proj']
     """
     layers = target_layers(model)
-    found = _matching(layers, pattern) or _matching(expert_layers(model), pattern)
-    if not found:
+    matching = _matching(layers, pattern) or _matching(expert_layers(model), pattern)
+    if not matching:
         endings = dict.fromkeys(name.rsplit(".", 1)[-1] for name in layers)
         raise ValueError(unknown("layer", pattern, (*endings, *layers)))
-    check_finite(found)
-    return {name: weight_of(layer).detach() for name, layer in found.items()}
+    check_finite(matching)
+    return {name: weight_of(layer).detach() for name, layer in matching.items()}
 
 
 def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, nn.Module]:
@@ -426,28 +426,28 @@ def energies(weight: Weight, init: str, ranks: Sequence[int], *, seed: int = 0) 
     return [captured_energy(weight.W, start(r)) for r in ranks]
 
 
-def to_json(layer: str, found: Truncation) -> dict[str, Any]:
+def to_json(layer: str, comparison: Truncation) -> dict[str, Any]:
     """Return one line of ``spectrum --json``."""
     return {
         "layer": layer,
-        "init": found.init,
-        "rank": found.rank,
-        "energy": found.energy,
-        "energy_optimal": found.energy_optimal,
-        "energy_random": found.energy_random,
-        "bounded": found.bounded,
-        "subset": found.subset,
+        "init": comparison.init,
+        "rank": comparison.rank,
+        "energy": comparison.energy,
+        "energy_optimal": comparison.energy_optimal,
+        "energy_random": comparison.energy_random,
+        "bounded": comparison.bounded,
+        "subset": comparison.subset,
         "worst": {
-            "index": found.worst + 1,
-            "sigma": float(found.sigma_BA[found.worst]),
-            "distance": float(found.distance[found.worst]),
+            "index": comparison.worst + 1,
+            "sigma": float(comparison.sigma_BA[comparison.worst]),
+            "distance": float(comparison.distance[comparison.worst]),
         },
-        "stable_rank": found.stable_rank,
-        "effective_rank": found.effective_rank,
-        "condition_A": finite_or_none(found.condition_A),
-        "condition_B": finite_or_none(found.condition_B),
-        "condition_BA": finite_or_none(found.condition_BA),
-        "orthogonality_error": found.orthogonality_error,
-        "sigma_W": found.sigma_W.tolist(),
-        "sigma_BA": found.sigma_BA.tolist(),
+        "stable_rank": comparison.stable_rank,
+        "effective_rank": comparison.effective_rank,
+        "condition_A": finite_or_none(comparison.condition_A),
+        "condition_B": finite_or_none(comparison.condition_B),
+        "condition_BA": finite_or_none(comparison.condition_BA),
+        "orthogonality_error": comparison.orthogonality_error,
+        "sigma_W": comparison.sigma_W.tolist(),
+        "sigma_BA": comparison.sigma_BA.tolist(),
     }

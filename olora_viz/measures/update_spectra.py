@@ -15,7 +15,13 @@ from torch import Tensor
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.text import expect
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
-from olora_viz.measures.spectra import condition_number, effective_rank, orthogonality_error, principal_angles
+from olora_viz.measures.spectra import (
+    condition_number,
+    effective_rank,
+    orthogonality_error,
+    principal_angles,
+    triangle,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +73,7 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     full = (min(plan.shapes[name]) for k in plan.dense for name in plan.layers_of(k))
     sigma = np.zeros((K, L, max([2 * lanes.rank, *full])))
     sigma[left_out] = math.nan
-    found = {name: np.full((K, L), math.nan) for name in PARTS}
+    results = {name: np.full((K, L), math.nan) for name in PARTS}
     alike: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
     for i, layer in enumerate(lanes.layers):
         for k in range(K):
@@ -81,8 +87,9 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
         A, A0 = (torch.stack([f.A for f in factors]) for factors in (now, start))
         B, B0 = (torch.stack([f.B for f in factors]) for factors in (now, start))
         scale = lanes.scale[torch.tensor([k for k, _ in places], device=A.device)]
-        up = _triangle(torch.cat([B - B0, B0], dim=-1))
-        down = _triangle(torch.cat([A, A - A0], dim=-2).mT)
+        # In float64 from here on, since the matrices that follow are small.
+        up = triangle(torch.cat([B - B0, B0], dim=-1)).double()
+        down = triangle(torch.cat([A, A - A0], dim=-2).mT).double()
         ks, layers = np.array(places).T
         moved = scale.double()[:, None] * torch.linalg.svdvals(up @ down.mT)
         sigma[ks, layers, : moved.shape[-1]] = moved.cpu()
@@ -96,13 +103,8 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
             "condition_B": condition_number(torch.linalg.svdvals(RB)),
         }
         for name, values in measured.items():
-            found[name][ks, layers] = values.cpu()
-    return UpdateSpectra(lanes.layers, sigma, **found)
-
-
-def _triangle(X: Float[Tensor, "n rows r"]) -> Float[Tensor, "n k r"]:
-    """Return the R of thin QRs, in float64, since the matrices that follow are small."""
-    return torch.linalg.qr(X, mode="r").R.double()
+            results[name][ks, layers] = values.cpu()
+    return UpdateSpectra(lanes.layers, sigma, **results)
 
 
 def _largest_angle(B: Float[Tensor, "n k r"], B0: Float[Tensor, "n k r"]) -> Float[Tensor, " n"]:

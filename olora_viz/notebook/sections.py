@@ -274,7 +274,7 @@ class ExportSection(Section):
         else:
             said = f"{made.sentence[0].upper()}{made.sentence[1:]}."
             self._said = Markup('<p class="say" role="status">{} <span class="hint">{}.</span></p>')
-            self._said = self._said.format(said, made.found.sentence)
+            self._said = self._said.format(said, made.check.sentence)
             self.wishes["folder"] = None
 
     def _chosen(self, view: RaceView) -> tuple[int, str, str]:

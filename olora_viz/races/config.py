@@ -19,7 +19,6 @@ from olora_viz.machine.text import brief, call, changed, check_whole, exact, fol
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks import Task, load_task
 from olora_viz.tasks.files import Own, own_task, read_examples
-from olora_viz.tasks.old_split import by_position
 from olora_viz.tasks.task import deduplicated
 
 if TYPE_CHECKING:
@@ -90,10 +89,8 @@ OPEN = 8
 
 def config_html(config: RaceConfig) -> Markup:
     """Return the settings that differ from their defaults, the lanes, and all settings, folded."""
-    its = {name: value for name, value in changed(config).items() if name != "lanes"}
-    rows = [(name, brief(value)) for name, value in its.items()]
-    every = [(each.name, brief(getattr(config, each.name))) for each in fields(config)]
-    every = [row for row in every if row[0] != "lanes"]
+    rows = [(name, brief(value)) for name, value in changed(config).items() if name != "lanes"]
+    every = [(each.name, brief(getattr(config, each.name))) for each in fields(config) if each.name != "lanes"]
     lanes = lanes_table(config.lanes, config.labels)
     return Markup("").join(
         [
@@ -106,9 +103,10 @@ def config_html(config: RaceConfig) -> Markup:
 
 def race_html(race: Race) -> Markup:
     """Return the latest results of each lane, and the set-up, folded."""
-    held, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
+    results, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
     rows = [
-        (label, nats(its["final_loss"]), percent(its["final_accuracy"]), its["status"]) for label, its in held.items()
+        (label, nats(of_lane["final_loss"]), percent(of_lane["final_accuracy"]), of_lane["status"])
+        for label, of_lane in results.items()
     ]
     start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
     at = race.state.last_eval_step
@@ -177,8 +175,7 @@ class RaceConfig:
             assistant, whose end-of-turn token is supervised too.
         seed: seed of the order of the examples.
         split_seed: seed of the split into training, held-out and test examples, and of the examples of a task that
-            generates them. None for the split of older versions, by ``seed`` and the order of the examples, with which
-            their run folders are read.
+            generates them.
         eval_every: steps between evaluations; 0 evaluates after the last step only.
         spectra_every: steps between measurements of the spectra of all adapters; 0 disables them.
         curvature_every: steps between measurements of the curvature of every lane's loss, on the first batch; 0
@@ -231,7 +228,7 @@ class RaceConfig:
     warmup: int = 0
     targets: tuple[str, ...] | None = None
     batches: str = "auto"
-    split_seed: int | None = 0
+    split_seed: int = 0
     test: str | None = None
     test_size: int = 1000
     accumulate: int = 1
@@ -253,14 +250,13 @@ class RaceConfig:
         check_count(len(self.lanes))
         labels(self.lanes)
         for name, least in (
-            ("steps", 1), ("batch_size", 1), ("seed", 0), ("warmup", 0),
+            ("steps", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 0), ("warmup", 0),
             ("eval_size", 1), ("test_size", 1), ("accumulate", 1), ("patience", 0),
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             check_whole(name, getattr(self, name), least)
-        for name, least in (("max_length", 2), ("split_seed", 0)):
-            if getattr(self, name) is not None:
-                check_whole(name, getattr(self, name), least)
+        if self.max_length is not None:
+            check_whole("max_length", self.max_length, 2)
         for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
@@ -375,17 +371,15 @@ class RaceConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote."""
-        lanes = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
-        # Older versions split by position, and all lanes shared their batches.
-        before = {"split_seed": None, "batches": "shared"}
-        its: dict[str, Any] = {**before, **_targets_read(values), "lanes": lanes}
-        return cls(**its)
+        settings = _targets_read(values)
+        settings["lanes"] = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
+        return cls(**settings)
 
 
 def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
     """Return values of JSON with targets as a tuple, which is a list in JSON."""
     targets = values.get("targets")
-    return {**values, "targets": tuple(targets)} if isinstance(targets, list) else values
+    return {**values, "targets": tuple(targets)} if isinstance(targets, list) else dict(values)
 
 
 @dataclass(frozen=True)
@@ -459,10 +453,9 @@ class Settings:
 
     def of_race(self, steps: int) -> dict[str, Any]:
         """Return the fields of a race of so many steps."""
-        its = {field.name: getattr(self, field.name) for field in fields(self)}
-        its = {name: value for name, value in its.items() if name not in self.of_lane()}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in self.of_lane()}
         every = self.eval_every or automatic_interval(steps)
-        return its | {"eval_every": every, "patience": self.patience or 0}
+        return values | {"eval_every": every, "patience": self.patience or 0}
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))
@@ -496,12 +489,7 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     Raises:
         ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
     """
-    if own is not None:
-        task = own_task(own, config.split_seed or 0)
-    elif config.split_seed is None:
-        task = load_task(config.task, config.seed, by_position)
-    else:
-        task = load_task(config.task, config.split_seed)
+    task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
     if config.test is None:
         return task
     test = tuple(read_examples(Path(config.test).expanduser()))

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 
-Found = TypeVar("Found")
+V = TypeVar("V")
 
 
-class Kept:
-    """The model of the latest of some races, one after the other, and what was found out about it.
+class ModelCache:
+    """The model of the latest of some races, one after the other, and what was computed with it.
 
     Detached lanes leave a model bitwise unchanged. So it is loaded once, and what does not depend on lanes is computed
     once: tokens, its own results on held-out examples, starts without a seed.
@@ -57,7 +57,7 @@ class Kept:
     def __init__(self) -> None:
         self._key: Hashable = None
         self._loaded: Any = None
-        self._found: dict[Hashable, Any] = {}
+        self._values: dict[Hashable, Any] = {}
         self._used: set[Hashable] = set()
 
     def load(
@@ -77,14 +77,14 @@ class Kept:
             self._key = key
         return self._loaded
 
-    def get(self, key: Hashable, find: Callable[[], Found]) -> Found:
-        """Return what was found under a key, after finding it the first time."""
-        if key not in self._found:
-            self._found[key] = find()
+    def get(self, key: Hashable, compute: Callable[[], V]) -> V:
+        """Return the value of a key, after computing it the first time."""
+        if key not in self._values:
+            self._values[key] = compute()
         self._used.add(key)
-        return self._found[key]
+        return self._values[key]
 
-    def rest(self) -> None:
+    def release(self) -> None:
         """Forget what no race has used since the last call, and everything on a GPU."""
         if self._loaded is not None and self._loaded[0].device.type != "cpu":
             self.clear()
@@ -92,13 +92,13 @@ class Kept:
 
     def forget_unused(self) -> None:
         """Forget what no race has used since the last call; the model stays where it is."""
-        self._found = {key: self._found[key] for key in self._used if key in self._found}
+        self._values = {key: self._values[key] for key in self._used if key in self._values}
         self._used = set()
 
     def clear(self) -> None:
         """Forget everything."""
         self._key = self._loaded = None
-        self._found = {}
+        self._values = {}
 
 
 CONTENTS = {
@@ -165,7 +165,7 @@ class RaceData:
     Attributes:
         task: where the examples come from.
         held_out: the held-out examples, at most ``config.eval_size``.
-        kept: of earlier races on the model.
+        cache: of earlier races on the model.
         about_held_out: a summary of them, with the accuracy of guessing.
         test: the test examples, at most ``config.test_size``; none if the task has no such part.
         branching: whether held-out and test examples share rows with their choices, see `can_branch`.
@@ -187,11 +187,11 @@ class RaceData:
         task: Task,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        kept: Kept,
+        cache: ModelCache,
         name: str = "",
     ) -> None:
         self.task = task
-        self._config, self._model, self._tokenizer, self.kept = config, model, tokenizer, kept
+        self._config, self._model, self._tokenizer, self.cache = config, model, tokenizer, cache
         self._device, self.judged_rows = next(model.parameters()).device, config.rows
         self._pad_id: Any = tokenizer.pad_token_id or 0
         self._context = losses.context_of(model) or sys.maxsize
@@ -214,7 +214,7 @@ class RaceData:
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
         judged = (*self.held_out, *self.test)
-        self.branching = kept.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
+        self.branching = cache.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
 
     def batch(self, number: int, order: int) -> Batch:
         """Return the examples of a step, 1 for the first, in the order of a seed, on the device."""
@@ -259,9 +259,8 @@ class RaceData:
 
     def evaluate_base(self, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the model without lanes, unless an earlier race has done so; see `evaluate`."""
-        its = (self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
-        key = (self.judged(test), *its)
-        return self.kept.get(key, lambda: self.evaluate(test=test, report=report)).repeated(1)
+        key = (self.judged(test), self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
+        return self.cache.get(key, lambda: self.evaluate(test=test, report=report)).repeated(1)
 
     def judged(self, test: bool = False) -> Sequence[Encoded]:
         """Return the held-out examples, or those of the test."""
@@ -323,7 +322,7 @@ class RaceData:
             "plain_text": self.task.plain_text, "choices": choices,
             "truncate": self._config.truncate,
         }  # fmt: skip
-        return self.kept.get(
+        return self.cache.get(
             ("encoded", tuple(examples), *options.values(), self.chat is not None),
             lambda: encode(examples, self._tokenizer, context=self._context, chat=self.chat, **options),
         )
@@ -383,17 +382,17 @@ def training_batches(
 
     if config.truncate and config.max_length is None and model is None:
         raise ValueError("truncate without max_length cuts to the model's context: pass the model")
-    its_task = task_of(config, task)
+    examples = task_of(config, task)
     train = encode(
-        its_task.train,
+        examples.train,
         tokenizer,
         max_length=config.max_length,
         context=(model and losses.context_of(model)) or sys.maxsize,
-        ends=its_task.ends,
-        plain_text=its_task.plain_text,
+        ends=examples.ends,
+        plain_text=examples.plain_text,
         choices=False,
         truncate=config.truncate,
-        chat=chat_of(config, its_task, tokenizer, config.model),
+        chat=chat_of(config, examples, tokenizer, config.model),
     ).kept
     order = config.seed if lane is None else config.order(lane)
     pad_id: Any = tokenizer.pad_token_id or 0
@@ -401,8 +400,8 @@ def training_batches(
         chosen = batch_indices(len(train), config.batch_size, order, step)
         rows = [torch.tensor(train[i].ids) for i in chosen]
         labels = [row.clone() for row in rows]
-        for i, its in zip(chosen, labels, strict=True):
-            its[: train[i].supervised_from] = -100
+        for i, label in zip(chosen, labels, strict=True):
+            label[: train[i].supervised_from] = -100
         yield BatchEncoding(
             {
                 "input_ids": pad_sequence(rows, True, pad_id),

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from olora_viz.lanes import peft
-from olora_viz.lanes.peft import ReadBack, keep, read_back, read_back_merged, write_merged, write_peft
-from olora_viz.machine.files import DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
+from olora_viz.lanes.peft import ReadBack, read_back, read_back_merged, write_merged, write_peft
+from olora_viz.machine.files import FORMAT, DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
 from olora_viz.races.data import contents_of
 from olora_viz.races.model_card import model_card
 from olora_viz.races.state import RACING, STOPPED
@@ -36,7 +36,7 @@ class Exported:
     folder: Path
     step: int
     """The step that the adapter is from."""
-    found: ReadBack
+    check: ReadBack
 
     @property
     def sentence(self) -> str:
@@ -68,18 +68,18 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
     lanes, folder = race.lanes, Path(folder)
     lanes.check_lane(k)
     label, summary = lanes.labels[k], race.summary()
-    its = summary["lanes"][label]
+    results = summary["lanes"][label]
     if race.status == RACING:  # before the end a lane has its present adapter, not its best one
-        its |= {"adapter_step": its.get("stopped_at") or race.updates}
-        its |= {"best_step": None, "best_loss": None}
+        results["adapter_step"] = results.get("stopped_at") or race.updates
+        results |= {"best_step": None, "best_loss": None}
     if form == MERGED:
         write_merged(lanes, k, race.tokenizer, folder)
-        found = read_back_merged(lanes, k, folder)
+        check = read_back_merged(lanes, k, folder)
     else:
         write_peft(lanes, k, folder, form=form)
-        found = read_back(lanes, k, folder)
+        check = read_back(lanes, k, folder)
         write_text(folder / "README.md", model_card(race.config, k, summary))
-    return Exported(label, form, folder, its.get("adapter_step", race.updates), found)
+    return Exported(label, form, folder, results.get("adapter_step", race.updates), check)
 
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -111,7 +111,7 @@ def begin(folder: Path, racing: Race) -> None:
     values = racing.config.to_json()
     contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", values | contents)
+    write_json(folder / "config.json", {"format": FORMAT} | values | contents)
 
 
 def line_of(racing: Race, step: Step) -> str:
@@ -127,21 +127,21 @@ def write_checkpoint(folder: Path, racing: Race) -> None:
 def write_adapters(folder: Path, racing: Race) -> None:
     """Write the adapter of every lane with a finite ΔW, and read it back.
 
-    Who stops a race does not wait for that: those adapters are not read back.
+    The adapters of a race that is stopped are not read back, so that nobody waits for that.
     """
     lanes, out, summary = racing.lanes, racing.state.out, racing.summary()
     progress, is_stopped = racing.afterwards, racing.status == STOPPED
     for k, label in enumerate(lanes.labels):
         progress(k / lanes.count, "writing the adapters")
-        its = folder / "adapters" / label
+        adapter = folder / "adapters" / label
         layers = lanes.plan.layers_of(k)
         if out[k] and not all(lanes.delta(name, k).isfinite().all() for name in layers):
-            shutil.rmtree(its, ignore_errors=True)
+            shutil.rmtree(adapter, ignore_errors=True)
         else:
-            write_peft(lanes, k, its, form="lora")
+            write_peft(lanes, k, adapter, form="lora")
             if not is_stopped:
-                keep(read_back(lanes, k, its), its)
-            write_text(its / "README.md", model_card(racing.config, k, summary))
+                read_back(lanes, k, adapter).write(adapter)
+            write_text(adapter / "README.md", model_card(racing.config, k, summary))
 
 
 def check_space(folder: Path, racing: Race) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,10 +110,10 @@ def proposals(
     starts = list(dict.fromkeys(_start(lane) for lane in (reference, *lanes)))
     attached = attach_planned(plan.with_lanes(starts), progress, calibration)
     try:
-        found = track(attached, batch, progress).lambda_max
+        curvatures = track(attached, batch, progress).lambda_max
     finally:
         attached.detach()
-    known = {start: float(value) for start, value in zip(starts, found, strict=True)}
+    known = {start: float(value) for start, value in zip(starts, curvatures, strict=True)}
     base = known[_start(reference)]
     return [
         FairRate(
@@ -158,24 +158,24 @@ def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int =
     if plain is None or len(groups) == 1:
         raise ValueError("fair rates need a plain LoRA lane and at least one other start")
     rate = reference_among(lanes).lr if tuned is None else tuned
-    made: list[Lane] = []
+    contenders: list[Lane] = []
     for start, seeds in {plain: groups[plain], **groups}.items():
-        made += [replace(start, lr=rate, seed=seed) for seed in seeds]
+        contenders += [replace(start, lr=rate, seed=seed) for seed in seeds]
         if start != plain:
-            made += [replace(start, fair=True, seed=seed) for seed in seeds]
-    if len(made) > most:
-        raise ValueError(f"that makes {len(made)} lanes; a race takes at most {most}")
-    return tuple(made)
+            contenders += [replace(start, fair=True, seed=seed) for seed in seeds]
+    if len(contenders) > most:
+        raise ValueError(f"that makes {len(contenders)} lanes; a race takes at most {most}")
+    return tuple(contenders)
 
 
-def resolved(config: RaceConfig, found: Sequence[FairRate]) -> RaceConfig:
+def resolved(config: RaceConfig, rates: Iterable[float]) -> RaceConfig:
     """Return the set-up with fair rates replaced by numbers.
 
     Args:
-        found: of the config's fair lanes, in order.
+        rates: of the config's fair lanes, in order.
     """
-    rates = iter(found)
-    lanes = [replace(o, lr=next(rates).rate, fair=False) if o.fair else o for o in config.lanes]
+    remaining = iter(rates)
+    lanes = [replace(lane, lr=next(remaining), fair=False) if lane.fair else lane for lane in config.lanes]
     return replace(config, lanes=tuple(lanes))
 
 
@@ -183,12 +183,8 @@ def found_rates(config: RaceConfig, steps: Sequence[Step]) -> RaceConfig:
     """Return the set-up with the fair rates that its race used, once it has made a step."""
     if not steps or not any(lane.fair for lane in config.lanes):
         return config
-    highest = np.max([step.lr for step in steps], 0)
-    lanes = [
-        replace(lane, lr=float(rate), fair=False) if lane.fair else lane
-        for lane, rate in zip(config.lanes, highest, strict=True)
-    ]
-    return replace(config, lanes=tuple(lanes))
+    highest = np.max([step.lr for step in steps], 0).tolist()
+    return resolved(config, [rate for lane, rate in zip(config.lanes, highest, strict=True) if lane.fair])
 
 
 def _start(lane: Lane) -> Lane:

@@ -20,20 +20,21 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
 
     Args:
         config: of the race.
-        summary: see `summary_of`.
+        summary: see `Race.summary`.
     """
     lane, label = config.lanes[k], config.labels[k]
-    model, task, its = model_name(config), task_name(config), summary["lanes"][label]
+    model, task, results = model_name(config), task_name(config), summary["lanes"][label]
     base, counts = summary["base"], summary["examples"]
+    best_loss = results.get("best_loss") if config.keep_best else None
     rows = [
-        ("held-out loss", base["loss"], its.get("best_loss") if config.keep_best else None, its["final_loss"], ".4f"),
-        ("held-out accuracy", base["accuracy"], None, its["final_accuracy"], ".1%"),
-        ("test loss", base.get("test_loss"), None, its.get("test_loss"), ".4f"),
-        ("test accuracy", base.get("test_accuracy"), None, its.get("test_accuracy"), ".1%"),
+        ("held-out loss", base["loss"], best_loss, results["final_loss"], ".4f"),
+        ("held-out accuracy", base["accuracy"], None, results["final_accuracy"], ".1%"),
+        ("test loss", base.get("test_loss"), None, results.get("test_loss"), ".4f"),
+        ("test accuracy", base.get("test_accuracy"), None, results.get("test_accuracy"), ".1%"),
     ]
     at_end = "of the last step" if config.keep_best else "with the adapter"
-    last = summary["steps"] if config.keep_best else its.get("adapter_step", summary["steps"])
-    if (evaluated := its.get("final_loss_step")) is not None and evaluated < last:
+    last = summary["steps"] if config.keep_best else results.get("adapter_step", summary["steps"])
+    if (evaluated := results.get("final_loss_step")) is not None and evaluated < last:
         at_end = f"at step {evaluated}, the last evaluation"
     table = "".join(
         f"| {what} | {number(before, form)} | "
@@ -48,9 +49,9 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
         f"# {label}: {model} on {task}\n\n"
         f"An adapter in PEFT's format that starts by {label_of(lane.init)}, trained on the task "
         f"{task!r} in a race of {len(config.lanes)} lanes by olora_viz.\n\n"
-        f"{_from_step(config, its, summary['steps'])}\n\n"
+        f"{_from_step(config, results, summary['steps'])}\n\n"
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
-        f"{_honest(config, lane, counts)}\n\n"
+        f"{_caveats(config, lane, counts)}\n\n"
         f"{_PROMPTS * config.chat}"
         f"## Set-up\n\n{_settings(config, lane, counts)}"
     )
@@ -95,24 +96,20 @@ def _front_matter(base: str) -> str:
     return "\n".join(["---", *lines, "library_name: peft", "tags:", "- lora", "- olora_viz", "---"])
 
 
-def _from_step(config: RaceConfig, its: dict[str, Any], made: int) -> str:
-    at = its.get("adapter_step", made)
-    early = f"; the lane stopped early at step {its['stopped_at']}" if its.get("stopped_at") else ""
-    if config.keep_best and its.get("best_step"):
-        return (
-            f"The adapter is that of step {at} of {config.steps}, the evaluation with the lowest held-out loss{early}."
-        )
-    return f"The adapter is that of step {at} of {config.steps}{early}."
+def _from_step(config: RaceConfig, results: dict[str, Any], done: int) -> str:
+    at, stopped_at = results.get("adapter_step", done), results.get("stopped_at")
+    is_best = config.keep_best and results.get("best_step")
+    best = ", the evaluation with the lowest held-out loss" if is_best else ""
+    early = f"; the lane stopped early at step {stopped_at}" if stopped_at else ""
+    return f"The adapter is that of step {at} of {config.steps}{best}{early}."
 
 
-def _honest(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
-    said = (
+def _caveats(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
+    flatters = " The step was chosen by these examples, which flatters the held-out loss." * config.keep_best
+    return (
         f"These are the numbers of one run, of seed {lane.seed}, on {counts['held_out']} held-out "
-        "examples: they do not show that this start is better than another one."
+        f"examples: they do not show that this start is better than another one.{flatters}"
     )
-    if config.keep_best:
-        said += " The step was chosen by these examples, which flatters the held-out loss."
-    return said
 
 
 def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:

@@ -67,15 +67,15 @@ def push(files: dict[str, bytes], repo: str, *, private: bool = False) -> str:
         raise ValueError(NO_TOKEN)
     api = HfApi()
     try:
-        made = api.create_repo(repo, private=private, exist_ok=True)
+        address = api.create_repo(repo, private=private, exist_ok=True)
         api.create_commit(
-            made.repo_id,
+            address.repo_id,
             [CommitOperationAdd(name, content) for name, content in files.items()],
             commit_message="An adapter of a race of olora_viz",
         )
     except Exception as error:
         raise ValueError(f"{repo!r} could not be pushed to the hub: {reason(error)}") from error
-    return str(made)
+    return str(address)
 
 
 def check_repo(repo: str) -> None:
@@ -100,18 +100,17 @@ def _adapter(folder: Path, lane: str | None) -> Path:
         if lane is not None:
             raise ValueError(f"{str(folder)!r} is one adapter: --lane is for run folders")
         return folder
-    found = sorted(path.parent.name for path in (folder / "adapters").glob(f"*/{CONFIG}"))
-    if not found:
+    labels = sorted(path.parent.name for path in (folder / "adapters").glob(f"*/{CONFIG}"))
+    if not labels:
         raise ValueError(
             f"{str(folder)!r} holds no adapter: give the folder of a run that has ended, or of an "
             "exported adapter in PEFT's format"
         )
-    if lane is None and len(found) > 1:
-        raise ValueError(f"the run has {len(found)} adapters: choose one with --lane, such as {found[0]!r}")
-    chosen = found[0] if lane is None else lane
-    if chosen not in found:
-        raise ValueError(unknown("lane", chosen, found))
-    return folder / "adapters" / chosen
+    if lane is None and len(labels) > 1:
+        raise ValueError(f"the run has {len(labels)} adapters: choose one with --lane, such as {labels[0]!r}")
+    if lane is not None and lane not in labels:
+        raise ValueError(unknown("lane", lane, labels))
+    return folder / "adapters" / (lane or labels[0])
 
 
 def _readme(folder: Path, adapter: Path, config: dict[str, object]) -> str:

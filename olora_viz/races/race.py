@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.generation import Answers, ask, ask_own
+from olora_viz.lanes.generation import Answer, Answers, ask, ask_own
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, first_pass
 from olora_viz.machine.memory import resolve_device
@@ -23,9 +23,9 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.measures.catalogue import MeasureError, measured
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, race_html, task_of, words
-from olora_viz.races.data import Kept, RaceData
+from olora_viz.races.data import ModelCache, RaceData
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, baseline_of, of_base, parts_words, results_at_start
+from olora_viz.races.start import attach_lanes, of_base, parts_words
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
 from olora_viz.races.step import Step
 from olora_viz.races.trainer import Trainer
@@ -46,54 +46,6 @@ class Tested(NamedTuple):
     """Of the K lanes at the end of the race; NaN for one that has diverged."""
 
 
-def summary_of(race: Race) -> dict[str, Any]:
-    """Return the results so far.
-
-    ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race has test examples,
-    ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None before.
-    """
-    about = race.data.about_held_out
-    base: dict[str, Any] = {
-        "loss": finite_or_none(race.baseline.loss[0]),
-        "accuracy": finite_or_none(race.baseline.accuracy[0]),
-    }
-    lanes = race.state.of_lanes(race.lanes.labels, race.status)
-    for values, count in zip(lanes.values(), race.lanes.plan.parameters, strict=True):
-        values["parameters"] = count
-    if race.config.follows_best or race.updates > race.done:
-        for values in lanes.values():
-            best = values["best_step"] if race.config.keep_best else None
-            values["adapter_step"] = best or values.get("stopped_at") or race.updates
-    if race.data.test:
-        tested = race.tested()
-        base |= figures_of_test(tested.base if tested else None, 0)
-        for k, values in enumerate(lanes.values()):
-            values |= figures_of_test(tested.lanes if tested else None, k)
-    return {
-        "status": race.status,
-        "model": race.config.model,
-        "task": race.config.task,
-        "plain_text": race.task.plain_text,
-        "device": str(race.device),
-        "dtype": str(next(race.model.parameters()).dtype).removeprefix("torch."),
-        "steps": race.done,
-        "seconds": round(race.state.seconds, 3),
-        "tokens": race.state.tokens,
-        "adapted": race.adapted,
-        "in_parts": race.in_parts,
-        "coverage": race.lanes.plan.coverage.to_json(),
-        "without_gradient": race.without_gradient,
-        "examples": {"train": about.train, "held_out": about.examples, "test": about.test},
-        "duplicates": {"exact": about.exact, "near": about.near},
-        "left_out": race.data.left_out,
-        "held_out_left_out": race.data.held_out_left_out,
-        "held_out": asdict(about),
-        "test_left_out": race.data.test_left_out,
-        "base": base,
-        "lanes": lanes,
-    }
-
-
 def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
     """Return lane k's results on the test examples; None before the test."""
     return {
@@ -104,40 +56,6 @@ def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | 
 
 LONGEST_ANSWER = 40
 """Tokens of an answer to a prompt of the user's own."""
-
-
-def to_held_out(race: Race, count: int) -> Answers:
-    """Return greedy answers of the base model and every lane to `count` held-out prompts."""
-    encoded = race.data.held_out[:count]
-    with closing(EvalMode(race.model)):
-        said = ask(
-            race.lanes, race.tokenizer, encoded, race.afterwards, plain_text=race.task.plain_text, chat=race.data.chat
-        )
-    return Answers((replace(answer, step=_step(race)) for answer in said), race.lanes.labels)
-
-
-def to_own(race: Race, prompt: str) -> Answers:
-    """Return greedy answers of the base model and every lane to this text.
-
-    They read exactly it, as a message of the user if the race has a chat template. If the race truncates, a longer one
-    is cut at its left, so that prompt and answer are no longer than its examples.
-
-    Raises:
-        ValueError: the prompt is empty, or too long for the model's context.
-    """
-    lengths = [len(one.ids) - one.supervised_from for one in race.data.held_out]
-    length = LONGEST_ANSWER if race.task.plain_text else min(LONGEST_ANSWER, max(lengths))
-    with closing(EvalMode(race.model)):
-        said = ask_own(
-            race.lanes, race.tokenizer, prompt, length, race.afterwards, chat=race.data.chat,
-            limit=race.data.longest if race.config.truncate else math.inf,
-        )  # fmt: skip
-    return Answers([replace(said, step=_step(race))], race.lanes.labels)
-
-
-def _step(race: Race) -> int | None:
-    """Return the step of the lanes' adapters; None if each has its own best one."""
-    return None if race.config.keep_best and race.status != RACING else race.updates
 
 
 GRADIENT = "gradient"
@@ -211,7 +129,7 @@ class Race(Iterator[Step]):
         task: Own | None = None,
         *,
         resumed: bool = False,
-        kept: Kept | None = None,
+        cache: ModelCache | None = None,
     ) -> None:
         expect(config, RaceConfig, "a RaceConfig, such as RaceConfig(model='glassllm')")
         resolve_device(config.device)
@@ -220,33 +138,42 @@ class Race(Iterator[Step]):
             config = replace(config, task=self.task.name)
         self.config = config
         if (model is None) != (tokenizer is None):
-            given, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
-            raise ValueError(f"the race has a {given} but no {lacks}: pass both or neither")
+            passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
+            raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
         name = config.model if model is None else type(model).__name__
-        kept = kept or Kept()
+        cache = cache or ModelCache()
         if model is None or tokenizer is None:
-            model, tokenizer = kept.load(config, progress)
+            model, tokenizer = cache.load(config, progress)
         self.model, self.tokenizer = model, tokenizer
         self.device = next(model.parameters()).device
         self._mode = EvalMode(model)
         self.torn = self.in_step = self._closed = False
         self._progress, self._held = OfLongWork(progress), HeldInterrupt()
         try:
-            passed = first_pass(model, repr(name))
-            data = RaceData(config, self.task, model, tokenizer, kept, name)
-            start = attach_lanes(config, model, passed.bypassed, data, progress, resumed=resumed)
-            self.config, self._lanes, self.fair_rates = start.config, start.lanes, start.fair_rates
-            self.data = start.data
-            self._lanes.after_detach = self._mode.close
-            self.baseline = baseline_of(self.config, self._lanes, self.data, self.go_on)
+            bypassed = first_pass(model, repr(name)).bypassed
+            data = RaceData(config, self.task, model, tokenizer, cache, name)
+            start = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
         except BaseException:
             self._mode.close()
             raise
+        self.config, self._lanes, self.fair_rates, self.data = start.config, start.lanes, start.fair_rates, start.data
+        self._lanes.after_detach = self._mode.close
         self.in_parts = parts_words(self.config, self.data, start.footprint)
-        self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
-        evaluate = partial(self._trainer.evaluate, self.go_on)
-        start_results = results_at_start(self._lanes, self.baseline, evaluate)
-        self.state = RaceState.at_start(start_results, follows_best=config.follows_best)
+        try:
+            self.baseline = of_base(self._lanes, self.data, self.go_on)
+            if not np.isfinite(self.baseline.loss).all():
+                raise ValueError(
+                    f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
+                    "training: the weights must be damaged"
+                )
+            self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
+            results = self.baseline.repeated(self._lanes.count)
+            if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
+                results = self._trainer.evaluate(self.go_on)
+        except BaseException:
+            self._lanes.detach()
+            raise
+        self.state = RaceState.at_start(results, follows_best=config.follows_best)
         self._updated: Trained | None = None  # of a step whose evaluation is still to be made
         self._shorter: RaceState | None = None
         self._tested: Tested | None = None
@@ -429,13 +356,19 @@ class Race(Iterator[Step]):
 
     def answers(self, count: int) -> Answers:
         """Return greedy answers of the base model and every lane to `count` held-out prompts."""
-        return to_held_out(self, count)
+        held_out, plain_text = self.data.held_out[:count], self.task.plain_text
+        with closing(EvalMode(self.model)):
+            answers = ask(
+                self.lanes, self.tokenizer, held_out, self.afterwards, plain_text=plain_text, chat=self.data.chat
+            )
+        return self._after_this_step(answers)
 
     def answer(self, prompt: str) -> Answers:
         """Return greedy answers of the base model and every lane to a prompt of your own.
 
-        They read exactly this text, so write it like a prompt of the task. An answer is as long as the longest
-        held-out one, and at most 40 tokens.
+        They read exactly this text, as a message of the user if the race has a chat template, so write it like a
+        prompt of the task. If the race truncates, a longer one is cut at its left, so that prompt and answer are no
+        longer than its examples. An answer is as long as the longest held-out one, and at most 40 tokens.
 
         Args:
             prompt: without a space at its end, which would belong to the answer.
@@ -443,11 +376,62 @@ class Race(Iterator[Step]):
         Raises:
             ValueError: the prompt is empty, or too long for the model's context.
         """
-        return to_own(self, prompt)
+        lengths = [len(example.ids) - example.supervised_from for example in self.data.held_out]
+        length = LONGEST_ANSWER if self.task.plain_text else min(LONGEST_ANSWER, max(lengths))
+        limit = self.data.longest if self.config.truncate else math.inf
+        with closing(EvalMode(self.model)):
+            answer = ask_own(
+                self.lanes, self.tokenizer, prompt, length, self.afterwards, chat=self.data.chat, limit=limit
+            )
+        return self._after_this_step([answer])
+
+    def _after_this_step(self, answers: Iterable[Answer]) -> Answers:
+        """Return answers with the step of the lanes' adapters; None if each has its own best one."""
+        step = None if self.config.keep_best and self.status != RACING else self.updates
+        return Answers((replace(answer, step=step) for answer in answers), self.lanes.labels)
 
     def summary(self) -> dict[str, Any]:
-        """Return the results so far as plain values, see `summary_of`."""
-        return summary_of(self)
+        """Return the results so far as plain values.
+
+        ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race has test
+        examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None before.
+        """
+        config, data, about = self.config, self.data, self.data.about_held_out
+        base = {"loss": finite_or_none(self.baseline.loss[0]), "accuracy": finite_or_none(self.baseline.accuracy[0])}
+        lanes = self.state.of_lanes(self.lanes.labels, self.status)
+        for values, count in zip(lanes.values(), self.lanes.plan.parameters, strict=True):
+            values["parameters"] = count
+            if config.follows_best or self.updates > self.done:
+                best = values["best_step"] if config.keep_best else None
+                values["adapter_step"] = best or values.get("stopped_at") or self.updates
+        if data.test:
+            tested = self.tested()
+            base |= figures_of_test(tested.base if tested else None, 0)
+            for k, values in enumerate(lanes.values()):
+                values |= figures_of_test(tested.lanes if tested else None, k)
+        return {
+            "status": self.status,
+            "model": config.model,
+            "task": config.task,
+            "plain_text": self.task.plain_text,
+            "device": str(self.device),
+            "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
+            "steps": self.done,
+            "seconds": round(self.state.seconds, 3),
+            "tokens": self.state.tokens,
+            "adapted": self.adapted,
+            "in_parts": self.in_parts,
+            "coverage": self.lanes.plan.coverage.to_json(),
+            "without_gradient": self.without_gradient,
+            "examples": {"train": about.train, "held_out": about.examples, "test": about.test},
+            "duplicates": {"exact": about.exact, "near": about.near},
+            "left_out": data.left_out,
+            "held_out_left_out": data.held_out_left_out,
+            "held_out": asdict(about),
+            "test_left_out": data.test_left_out,
+            "base": base,
+            "lanes": lanes,
+        }
 
     def tested(self) -> Tested | None:
         """Evaluate the base model and the finished lanes on the test examples, once.
@@ -514,10 +498,10 @@ class Race(Iterator[Step]):
         self.torn = True
         self.state, self._shorter = RaceState.from_tensors(snapshot), None
         shorter = {name.removeprefix(SHORTER): tensor for name, tensor in snapshot.items() if name.startswith(SHORTER)}
-        if shorter:
+        if shorter and self.done < self.config.steps:
+            self.state = RaceState.from_tensors(shorter)
+        elif shorter:
             self._shorter = RaceState.from_tensors(shorter)
-        if self._shorter is not None and self.done < self.config.steps:
-            self.state, self._shorter = self._shorter, None
         self._updated = Trained.from_tensors(snapshot, self._lanes.layers)
         self._trainer.restore(snapshot, self.state, self.updates)
         if GRADIENT in snapshot:

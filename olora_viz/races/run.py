@@ -14,15 +14,22 @@ from typing import Any, TextIO
 import numpy as np
 from torch import Tensor
 
-from olora_viz.lanes.peft import kept
-from olora_viz.machine.files import is_free, read_json_object, read_tensors, write_json, write_text
+from olora_viz.lanes.peft import ReadBack
+from olora_viz.machine.files import (
+    FormatError,
+    check_format,
+    is_free,
+    read_json_object,
+    read_tensors,
+    write_json,
+    write_text,
+)
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races import old_names
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import CONTENTS, Kept, check_contents
+from olora_viz.races.data import CONTENTS, ModelCache, check_contents
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
 from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.state import RACING
@@ -67,7 +74,7 @@ class RaceTracker:
             self._runs.append(run)
 
     def _log(self, step: int, measures: Mapping[str, Any]) -> None:
-        per_lane = {name: its for name, its in measures.items() if isinstance(its, np.ndarray)}
+        per_lane = {name: values for name, values in measures.items() if isinstance(values, np.ndarray)}
         for k, run in enumerate(self._runs):
             numbers = {name: float(values[k]) for name, values in per_lane.items()}
             numbers = {name: number for name, number in numbers.items() if math.isfinite(number)}
@@ -156,7 +163,7 @@ def start(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    cache: ModelCache | None = None,
 ) -> Run:
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
@@ -164,7 +171,7 @@ def start(
 
     Args:
         adapters: whether the adapters are written at the end.
-        kept: of earlier races, and for later ones.
+        cache: of earlier races, and for later ones.
 
     Raises:
         ValueError: the folder is not empty, the set-up is invalid, or the disk is too full.
@@ -174,7 +181,7 @@ def start(
         hint = "; use --resume to continue it" if (folder / "config.json").exists() else ""
         raise ValueError(f"run folder {str(folder)!r} must be new or empty{hint}")
     config.to_json()  # reject what cannot be written before a model is loaded
-    racing = Race(config, task=task, progress=progress, kept=kept)
+    racing = Race(config, task=task, progress=progress, cache=cache)
     try:
         check_space(folder, racing)
     except ValueError:
@@ -191,7 +198,7 @@ def resume(
     task: Own | None = None,
     adapters: bool = True,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    cache: ModelCache | None = None,
 ) -> Run:
     """Resume a run from its last checkpoint, bitwise as if it had not been interrupted.
 
@@ -210,7 +217,7 @@ def resume(
     config = planned = _read_unchanged(folder, task)
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
-    racing = Race(config, task=task, progress=progress, resumed=True, kept=kept)
+    racing = Race(config, task=task, progress=progress, resumed=True, cache=cache)
     try:
         state = _read_checkpoint(folder, racing) if (folder / CHECKPOINT).exists() else None
     except ValueError:
@@ -236,8 +243,8 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
     home = folder.resolve().parent
     if any((above / STUDY).exists() for above in (home, home.parent)):
         raise ValueError(f"{where} belongs to a study, whose races all have {planned.steps} steps")
-    if steps <= (made := _last_step(folder)):
-        raise ValueError(f"{where} has made {made} steps: it cannot end after {steps}")
+    if steps <= (done := _last_step(folder)):
+        raise ValueError(f"{where} has made {done} steps: it cannot end after {steps}")
     if planned.schedule != "constant":
         raise ValueError(
             f"{where} has a {planned.schedule} schedule, whose rates depend on the number of "
@@ -265,12 +272,10 @@ def read_config(folder: str | Path) -> RaceConfig:
 def read_steps(folder: str | Path) -> list[Step]:
     """Read the steps of a run; an incomplete last line is ignored."""
     labels = read_config(folder).labels
-    path = Path(folder) / "steps.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    steps = []
-    for number, line in enumerate(_whole_lines(text), 1):
+    steps, path = [], Path(folder) / "steps.jsonl"
+    for number, line in enumerate(_whole_lines(path), 1):
         try:
-            steps.append(Step.from_json(old_names.step_of(json.loads(line)), labels))
+            steps.append(Step.from_json(json.loads(line), labels))
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(f"{str(path)!r} is damaged: line {number} is not a step") from None
     return steps
@@ -284,8 +289,8 @@ def read_summary(folder: str | Path) -> dict[str, Any] | None:
 
 def adapter_warnings(folder: str | Path) -> list[str]:
     """Say why the adapters of a run may not work elsewhere, each sentence once."""
-    found = map(kept, sorted((Path(folder) / "adapters").glob("*")))
-    return list(dict.fromkeys(one.warning for one in found if one and one.warning))
+    checks = map(ReadBack.read, sorted((Path(folder) / "adapters").glob("*")))
+    return list(dict.fromkeys(check.warning for check in checks if check and check.warning))
 
 
 def restored(
@@ -318,10 +323,13 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
     try:
         values = read_json_object(path)
+        check_format(values, repr(str(path)))
         contents = {key: values.pop(key, None) for key in CONTENTS}
-        config = RaceConfig.from_json(old_names.config_of(values))
+        config = RaceConfig.from_json(values)
         expect(config.task, str, "the name of a task or the path of its file")
         return config, contents
+    except FormatError:
+        raise
     except KeyError as error:
         raise ValueError(f"{str(path)!r} is not the set-up of a race: {error} is missing") from None
     except (AttributeError, TypeError, ValueError) as error:
@@ -338,7 +346,7 @@ def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
 def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     """Read a run's checkpoint, and check that it fits the race."""
     path = folder / CHECKPOINT
-    state = old_names.checkpoint_of(read_tensors(path))
+    state = read_tensors(path)
     try:
         racing.check_snapshot(state)
     except ValueError as error:
@@ -346,8 +354,10 @@ def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     return state
 
 
-def _whole_lines(text: str) -> list[str]:
-    return text[: text.rfind("\n") + 1].splitlines()
+def _whole_lines(path: Path) -> list[bytes]:
+    """Return the lines of a file with their ends, without an incomplete last one; none if there is no file."""
+    data = path.read_bytes() if path.exists() else b""
+    return data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
 
 
 def _mend(folder: Path, config: RaceConfig) -> int:
@@ -357,11 +367,11 @@ def _mend(folder: Path, config: RaceConfig) -> int:
     not end there.
     """
     path, number = folder / "steps.jsonl", _last_step(folder)
-    data = path.read_bytes() if path.exists() else b""
-    whole = data.rfind(b"\n") + 1
-    if whole < len(data):
+    lines = _whole_lines(path)
+    whole = sum(map(len, lines))
+    if path.exists() and whole < path.stat().st_size:
         os.truncate(path, whole)
-    *others, last = data[:whole].splitlines() or [b"{}"]
+    *others, last = lines or [b"{}"]
     values = json.loads(last)
     if "eval_loss" in values and not config.is_due("eval_loss", number):
         for key in [key for key in values if key in MEASURES and MEASURES[key].at_last]:
@@ -370,16 +380,14 @@ def _mend(folder: Path, config: RaceConfig) -> int:
         values.pop("stopped_early", None)
         if others and (early := json.loads(others[-1]).get("stopped_early")):
             values["stopped_early"] = early
-        lines = [line.decode("utf-8") for line in others] + [json.dumps(values, allow_nan=False)]
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, b"".join(others).decode("utf-8") + json.dumps(values, allow_nan=False) + "\n")
     return number
 
 
 def _last_step(folder: Path) -> int:
     """Return the number of the last step that has a whole line in ``steps.jsonl``."""
     path = folder / "steps.jsonl"
-    data = path.read_bytes() if path.exists() else b""
-    lines = data[: data.rfind(b"\n") + 1].splitlines()
+    lines = _whole_lines(path)
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (KeyError, TypeError, ValueError):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
-from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather_planned
+from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
@@ -138,43 +137,6 @@ def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = Fa
         return data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
 
 
-def baseline_of(config: RaceConfig, lanes: Lanes, data: RaceData, progress: Progress) -> Evaluation:
-    """Evaluate the base model on the held-out examples; if that fails, detach the lanes.
-
-    Args:
-        progress: see `of_base`.
-
-    Raises:
-        ValueError: the loss is not finite.
-    """
-    try:
-        baseline = of_base(lanes, data, progress)
-        if not np.isfinite(baseline.loss).all():
-            raise ValueError(
-                f"the held-out loss of {config.model!r} is {baseline.loss[0]} before any "
-                "training: the weights must be damaged"
-            )
-    except BaseException:
-        lanes.detach()
-        raise
-    return baseline
-
-
-def results_at_start(lanes: Lanes, baseline: Evaluation, evaluate: Callable[[], Evaluation]) -> Evaluation:
-    """Return the lanes' held-out results at step 0.
-
-    Args:
-        evaluate: evaluates the lanes; called if some do not keep the model's function.
-    """
-    if not lanes.plan.unsubtracted:
-        return baseline.repeated(lanes.count)
-    try:
-        return evaluate()
-    except BaseException:
-        lanes.detach()
-        raise
-
-
 @dataclass(frozen=True)
 class RaceStart:
     """The participants of a race."""
@@ -226,12 +188,12 @@ def attach_lanes(
     calibration = None
     if plan.needs:
         batches = [data.parts(i + 1, config.seed) for i in range(BATCHES)]
-        calibration = gather_planned(plan, batches, data.about_held_out.train, progress)
+        calibration = gather(model, plan.calibrated, batches, plan.needs, data.about_held_out.train, progress)
     rates: list[FairRate] = []
     if fair:
         reference = reference_among(plan.lanes)
         rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
-    config = resolved(config, rates)
-    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.kept.get)
+    config = resolved(config, (fair_rate.rate for fair_rate in rates))
+    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.cache.get)
     data = data.in_parts(config, judged_rows(config, data, footprint))
     return RaceStart(config, data, footprint, lanes, rates)

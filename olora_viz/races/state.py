@@ -96,7 +96,8 @@ def statuses(out: np.ndarray, race: str = RACING, early: np.ndarray | None = Non
     """
     early = np.zeros_like(out) if early is None else early
     return tuple(
-        DIVERGED if gone else STOPPED_EARLY if rests else race for gone, rests in zip(out, early, strict=True)
+        DIVERGED if has_diverged else STOPPED_EARLY if has_stopped else race
+        for has_diverged, has_stopped in zip(out, early, strict=True)
     )
 
 
@@ -187,10 +188,10 @@ class RaceState:
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
         """Return each lane's results as plain values; diverged lanes have no final results."""
-        its = statuses(self.out, status, self.early)
+        of_lanes = statuses(self.out, status, self.early)
         return {
             label: {
-                "status": its[k],
+                "status": of_lanes[k],
                 "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
                 "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
                 "final_accuracy_normalized": (None if out else finite_or_none(self.last_eval.accuracy_normalized[k])),

@@ -51,9 +51,9 @@ class Step(Record):
 
     def __repr__(self) -> str:
         """Return a few numbers of every measurement of one number per lane; name the others."""
-        its = _per_lane(self.measures)
-        words = call(self, self.step, **its)
-        others = [name for name in self.measures if name not in its]
+        per_lane = _per_lane(self.measures)
+        words = call(self, self.step, **per_lane)
+        others = [name for name in self.measures if name not in per_lane]
         return f"{words[:-1]}, with {', '.join(others)})" if others else words
 
     def _repr_html_(self) -> str:
@@ -126,9 +126,9 @@ class Step(Record):
             known = MEASURES.get(key)
             line[key] = known.to_json(value, labels) if known else by_label(value, labels)
         line["seconds"], line["tokens"] = round(self.seconds, 4), self.tokens
-        line["diverged"] = [label for label, gone in zip(labels, self.out, strict=True) if gone]
+        line["diverged"] = [label for label, out in zip(labels, self.out, strict=True) if out]
         if self.early.any():
-            line["stopped_early"] = [label for label, rests in zip(labels, self.early, strict=True) if rests]
+            line["stopped_early"] = [label for label, early in zip(labels, self.early, strict=True) if early]
         return line
 
     @classmethod

@@ -21,7 +21,7 @@ from olora_viz.races.race import Race, Tested, figures_of_test
 from olora_viz.races.run import SavedRun, load_run
 from olora_viz.races.state import RACING, statuses
 from olora_viz.races.step import Step, out_at, stopped_at, whys_out
-from olora_viz.races.trainer import kept_from
+from olora_viz.races.trainer import adapter_origins
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
@@ -50,9 +50,9 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
         values = [_text(getattr(config, field.name)) for config in configs]
         if field.name != "lanes" and len(set(values)) > 1:
             rows.append((WORDS.get(field.name, field.name.replace("_", " ")), values))
-    lanes = [[_spec(lane) for lane in config.lanes] for config in configs]
+    lanes = [[write_lane(replace(lane, label=None)) for lane in config.lanes] for config in configs]
     shared = set(lanes[0]).intersection(*lanes[1:]) if lanes else set()
-    own = [", ".join(f"+ {lane}" for lane in its if lane not in shared) for its in lanes]
+    own = [", ".join(f"+ {lane}" for lane in of_config if lane not in shared) for of_config in lanes]
     if any(own):
         rows.append(("lanes", own))
     return rows
@@ -104,12 +104,8 @@ def _text(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
-def _spec(lane: Lane) -> str:
-    return write_lane(replace(lane, label=None))
-
-
 @runtime_checkable
-class KeptRace(Protocol):
+class RecordedRace(Protocol):
     """A race that was recorded, or runs in the background: what is read of it."""
 
     @property
@@ -143,7 +139,7 @@ class KeptRace(Protocol):
         ...
 
 
-Source = Race | SavedRun | KeptRace | Iterable[Step] | str | Path
+Source = Race | SavedRun | RecordedRace | Iterable[Step] | str | Path
 """A race, a saved run, a recorded race, the steps of a race, or the path of a run folder."""
 
 
@@ -190,14 +186,15 @@ class Raced:
             source = load_run(source)
         if isinstance(source, SavedRun):
             return cls._of_saved(source)
-        if isinstance(source, KeptRace):
-            return cls._of_kept(source)
+        if isinstance(source, RecordedRace):
+            return cls._of_record(source)
         if isinstance(source, Race):
             config = config or source
             source = _run(source)
         steps = _steps(source)
         if config is None:
-            return cls._of_numbers(steps)
+            numbers = range(1, 1 + len(steps[0].loss) if steps else 1)
+            return cls(steps, tuple(f"lane {number}" for number in numbers), None)
         expect(config, (RaceConfig, Race), "the RaceConfig of the steps, or their Race")
         setup = config.config if isinstance(config, Race) else config
         if steps and len(steps[0].loss) != len(setup.lanes):
@@ -229,13 +226,13 @@ class Raced:
         )  # fmt: skip
 
     @classmethod
-    def _of_kept(cls, kept: KeptRace) -> Raced:
-        base = kept.baseline
+    def _of_record(cls, race: RecordedRace) -> Raced:
+        base = race.baseline
         return replace(
-            cls._known(tuple(kept.steps), kept.config),
+            cls._known(tuple(race.steps), race.config),
             start_loss=float(base.loss[0]) if base else None,
             start_accuracy=float(base.accuracy[0]) if base else None,
-            plain_text=kept.plain_text, held_out=kept.held_out, ended=kept.complete,
+            plain_text=race.plain_text, held_out=race.held_out, ended=race.complete,
         )  # fmt: skip
 
     @classmethod
@@ -243,12 +240,6 @@ class Raced:
         config = found_rates(config, steps)
         last = bool(steps) and (steps[-1].step >= config.steps or bool(steps[-1].out.all()))
         return cls(steps, config.labels, config.lanes, config.steps, config=config, ended=last)
-
-    @classmethod
-    def _of_numbers(cls, steps: tuple[Step, ...]) -> Raced:
-        lanes = range(len(steps[0].loss) if steps else 0)
-        labels = tuple(f"lane {k + 1}" for k in lanes)
-        return cls(steps, labels, None)
 
 
 def _run(racing: Race) -> list[Step]:
@@ -286,12 +277,12 @@ def named(runs: Mapping[str, R] | Sequence[R]) -> dict[str, R]:
     """
     if isinstance(runs, Mapping):
         return dict(runs)
-    found: dict[str, R] = {}
+    by_name: dict[str, R] = {}
     for number, run in enumerate(runs, 1):
         folder = run.folder if isinstance(run, SavedRun) else run
         name = Path(folder).name if isinstance(folder, str | Path) else f"run {number}"
-        found[f"{name} #{number}" if name in found else name] = run
-    return found
+        by_name[f"{name} #{number}" if name in by_name else name] = run
+    return by_name
 
 
 _PER_LANE = tuple(
@@ -341,7 +332,7 @@ def steps_csv(labels: Sequence[str], steps: Sequence[Step], config: RaceConfig |
     """
     frame = _frame(labels, steps)
     if config is not None and config.follows_best:
-        frame["adapter_step"] = [one.step for one in kept_from(config, steps)] * len(steps)
+        frame["adapter_step"] = [origin.step for origin in adapter_origins(config, steps)] * len(steps)
     frame["lane"] = [safe(label) for label in frame["lane"]]
     frame["seconds"] = frame["seconds"].round(4)
     finite = frame.replace([math.inf, -math.inf], math.nan).rename(columns=safe)
@@ -353,11 +344,11 @@ def _frame(labels: Sequence[str], steps: Sequence[Step]) -> pd.DataFrame:
 
     K = len(labels)
     measured = [_per_lane(step) for step in steps]
-    own = dict.fromkeys(name for found in measured for name in found if name not in _PER_LANE)
+    own = dict.fromkeys(name for of_step in measured for name in of_step if name not in _PER_LANE)
 
     def column(name: str) -> np.ndarray:
         blank = np.full(K, math.nan)
-        values = [np.asarray(found.get(name, blank), dtype=float) for found in measured]
+        values = [np.asarray(of_step.get(name, blank), dtype=float) for of_step in measured]
         return np.concatenate([np.empty(0), *values])
 
     def of_steps(name: str) -> list[Any]:
@@ -376,10 +367,10 @@ def _frame(labels: Sequence[str], steps: Sequence[Step]) -> pd.DataFrame:
 
 def _per_lane(step: Step) -> dict[str, np.ndarray]:
     """Return the values of a step with one number per lane, by column."""
-    found: dict[str, np.ndarray] = {}
+    columns: dict[str, np.ndarray] = {}
     for key, value in step.measures.items():
-        found |= MEASURES[key].per_lane(value) if key in MEASURES else {key: value}
-    return found
+        columns |= MEASURES[key].per_lane(value) if key in MEASURES else {key: value}
+    return columns
 
 
 def race_json(
@@ -400,12 +391,12 @@ def race_json(
     """
     labels = config.labels
     lanes = last_figures(labels, steps, tested, config, status)
-    told = {
+    values = {
         "summary": {**(summary or {}), "lanes": lanes},
         "config": config.to_json(),
         "steps": [step.to_json(labels) for step in steps],
     }
-    return json.dumps(told, allow_nan=False)
+    return json.dumps(values, allow_nan=False)
 
 
 def last_figures(
@@ -422,28 +413,26 @@ def last_figures(
             adapter is from.
         status: of the race, see `statuses`.
     """
-    kept = kept_from(config, steps) if config is not None and config.follows_best else ()
-    evaluated = [step for step in steps if step.eval_loss is not None]
-    left_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
+    origins = adapter_origins(config, steps) if config is not None and config.follows_best else ()
+    last = next((step for step in reversed(steps) if step.eval_loss is not None), None)
+    diverged_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     early = np.array(stopped_at(steps, len(labels)), dtype=bool)
-    its = statuses(np.array(left_at, dtype=bool), status, early)
-    found: dict[str, dict[str, Any]] = {}
-    for k, label in enumerate(labels):
-        out = left_at[k] or None
-        last = evaluated[-1] if evaluated else None
-        found[label] = {
-            "status": its[k],
-            "diverged_at": out,
+    of_lanes = statuses(np.array(diverged_at, dtype=bool), status, early)
+    return {
+        label: {
+            "status": of_lanes[k],
+            "diverged_at": diverged_at[k] or None,
             "diverged_why": whys[k] or None,
             "eval_step": last.step if last else None,
             "eval_loss": _number(last.eval_loss, k) if last else None,
             "eval_accuracy": _number(last.eval_accuracy, k) if last else None,
             "train_loss": _number(steps[-1].loss, k) if steps else None,
             "first_grad_norm": _number(steps[0].grad_norm, k) if steps else None,
-            **(kept[k].to_json() if kept else {}),
+            **(origins[k].to_json() if origins else {}),
             **(figures_of_test(tested.lanes, k) if tested else {}),
         }
-    return found
+        for k, label in enumerate(labels)
+    }
 
 
 def safe(text: str) -> str:

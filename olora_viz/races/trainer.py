@@ -82,7 +82,7 @@ class BestAdapters:
         return torch.from_numpy(lanes).to(self._theta.device)
 
 
-class KeptFrom(NamedTuple):
+class AdapterOrigin(NamedTuple):
     """Where the adapter of a lane is from."""
 
     step: int
@@ -97,23 +97,23 @@ class KeptFrom(NamedTuple):
         return {"adapter_step": self.step, "adapter_loss": self.loss, "stopped_at": self.stopped_at or None}
 
 
-def kept_from(config: RaceConfig, steps: Sequence[Step]) -> list[KeptFrom]:
+def adapter_origins(config: RaceConfig, steps: Sequence[Step]) -> list[AdapterOrigin]:
     """Return where the adapters of a race's lanes are from, by the steps it has made.
 
     With ``keep_best`` that is the first of its lowest held-out losses, otherwise its last step.
     """
     evaluated = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
-    found = []
+    origins = []
     for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
         losses = {number: float(loss[k]) for number, loss in evaluated}
         finite = {number: loss for number, loss in losses.items() if np.isfinite(loss)}
         last = stopped or (steps[-1].step if steps else 0)
         at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
-        found.append(KeptFrom(at, finite.get(at), stopped))
-    return found
+        origins.append(AdapterOrigin(at, finite.get(at), stopped))
+    return origins
 
 
-def taken_home(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
+def with_best_results(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
     """Return the steps, the last evaluation with the results of the adapters that are kept.
 
     With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which flatters them; a
@@ -123,16 +123,15 @@ def taken_home(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
     if not config.keep_best or not evaluated:
         return steps
     last = evaluated[max(evaluated)]
-    kept = [one.step if one.step in evaluated else last.step for one in kept_from(config, steps)]
-    at = [last.step if out else step for step, out in zip(kept, steps[-1].out, strict=True)]
-
+    origins = zip(adapter_origins(config, steps), steps[-1].out, strict=True)
+    best = [last if out else evaluated.get(origin.step, last) for origin, out in origins]
     keys = {"eval_loss", "eval_accuracy"} & set(last.measures)
-    chosen = {key: np.stack([evaluated[step].measures[key][k] for k, step in enumerate(at)]) for key in keys}
+    chosen = {key: np.stack([step.measures[key][k] for k, step in enumerate(best)]) for key in keys}
     measures = {**last.measures, **chosen}
-    examples = [evaluated[step].eval_examples for step in at]
-    if all(isinstance(one, Examples) for one in examples):
+    examples = [step.eval_examples for step in best]
+    if all(isinstance(of_step, Examples) for of_step in examples):
         measures["eval_examples"] = Examples(
-            *(np.stack([getattr(one, each.name)[k] for k, one in enumerate(examples)]) for each in fields(Examples))
+            *(np.stack([getattr(e, each.name)[k] for k, e in enumerate(examples)]) for each in fields(Examples))
         )
     return [replace(step, measures=measures) if step is last else step for step in steps]
 
@@ -157,21 +156,22 @@ def backward(
         recorder: records the gradients at the layers' inputs.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
-    tokens = {order: sum(map(_supervised, its)) for order, its in parts.items()}
-    every = [part for its in parts.values() for part in its]
+    tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
+    every = [part for of_order in parts.values() for part in of_order]
     each = footprint.training.bytes(Size.covering(part.size for part in every))
     lanes.theta.grad = None
     losses = []
     for rows in pass_groups(lanes.plan, each):
         total = lanes.theta.new_zeros(rows.stop - rows.start)
         for i in range(len(every) // len(parts)):
-            its = [parts[order][i] for order in orders[rows]]
-            share = total.new_tensor([_supervised(parts[order][i]) / tokens[order] for order in orders[rows]])
-            shapes = [(len(part.input_ids), part.input_ids.shape[1]) for part in its]
+            batches = [parts[order][i] for order in orders[rows]]
+            sizes = [batch.size for batch in batches]
+            share = total.new_tensor([n.supervised / tokens[o] for n, o in zip(sizes, orders[rows], strict=True)])
+            shapes = [(size.rows, size.width) for size in sizes]
             wholes = [_whole(parts[order], i) for order in orders[rows]]
             dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
-                loss = data.losses(its) * share
+                loss = data.losses(batches) * share
                 loss.sum().backward()
             total += loss.detach()
         losses.append(total)
@@ -182,10 +182,6 @@ def _whole(parts: Sequence[Batch], i: int) -> tuple[int, int, int]:
     """Return the rows of a batch before its part i, and all its rows and tokens."""
     rows = [part.size.rows for part in parts]
     return sum(rows[:i]), sum(rows), max(part.size.width for part in parts)
-
-
-def _supervised(part: Batch) -> int:
-    return part.index.numel()
 
 
 SILENT = "without_gradient"
@@ -290,9 +286,9 @@ class Trainer:
         shapes |= {name: tuple(tensor.shape) for name, tensor in known.items()}
         integers = {"step"} | {n for n, tensor in known.items() if not tensor.is_floating_point()}
         for name, shape in shapes.items():
-            found = tuple(snapshot[name].shape) if name in snapshot else "missing"
-            if found != shape:
-                raise ValueError(f"{name!r} is {found} in the snapshot, {shape} in this race")
+            actual = tuple(snapshot[name].shape) if name in snapshot else "missing"
+            if actual != shape:
+                raise ValueError(f"{name!r} is {actual} in the snapshot, {shape} in this race")
             if name not in integers and not snapshot[name].is_floating_point():
                 dtype = str(snapshot[name].dtype).removeprefix("torch.")
                 raise ValueError(f"{name!r} is of {dtype} in the snapshot, not of real numbers")

@@ -12,7 +12,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, duration
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.studies.plan import TIMED_LANES, Timing, most_trials, timing_of
 from olora_viz.studies.sentences import smallest_found
 from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
@@ -140,7 +140,7 @@ def plan_for(
     minutes: float,
     fixed: Collection[str] = (),
     progress: Progress | None = None,
-    cache: Kept | None = None,
+    cache: ModelCache | None = None,
     evaluations: int = 1,
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
@@ -159,7 +159,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
-        timing = _timing_of(sized, progress, cache or Kept())
+        timing = _timing_of(sized, progress, cache or ModelCache())
         if not timing.test:
             raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
         left = 60 * minutes - (time.monotonic() - began)
@@ -172,7 +172,7 @@ def plan_for(
     return plan
 
 
-def _timing_of(study: Study, progress: Progress | None, cache: Kept) -> Timing:
+def _timing_of(study: Study, progress: Progress | None, cache: ModelCache) -> Timing:
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
     def timed(lanes: int) -> Timing:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from olora_viz.machine.files import read_json_object, write_json
+from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
 from olora_viz.races import run as runs
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import SETUP, Ledger
@@ -118,7 +118,7 @@ def decide(
     end = time.monotonic() + 60 * checked_minutes(minutes)
     if type(evaluations) is not int or evaluations < 1:
         raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
-    folder, cache = Path(out), Kept()
+    folder, cache = Path(out), ModelCache()
     known = [each.name for each in fields(Study)]
     for name in settings:
         if name not in known:
@@ -149,7 +149,7 @@ class _DecisionRun:
     """
 
     def __init__(
-        self, folder: Path, plan: Plan, end: float, watch: Watch | None, progress: Progress | None, cache: Kept
+        self, folder: Path, plan: Plan, end: float, watch: Watch | None, progress: Progress | None, cache: ModelCache
     ) -> None:
         self._folder, self._plan, self._end = folder, plan, end
         self._watch, self._progress, self._cache = watch, progress, cache
@@ -251,7 +251,7 @@ class _DecisionRun:
     def _written(self, known: Decision) -> Decision:
         """Write what is known into the folder."""
         plan = {name: getattr(self._plan, name) for name in PLANNED}
-        record = {"plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
+        record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
         write_json(self._folder / RECORD, record)
         return known
 
@@ -317,7 +317,7 @@ def _new(
     inits: Sequence[str] | None,
     minutes: float,
     progress: Progress | None,
-    cache: Kept,
+    cache: ModelCache,
     evaluations: int,
 ) -> Plan:
     """Plan a new decision."""
@@ -347,5 +347,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         before, now = getattr(study, name), getattr(asked, name)
         if before != now:
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
-    plan = read_json_object(folder / RECORD)["plan"]
+    record = read_json_object(folder / RECORD)
+    check_format(record, repr(str(folder / RECORD)))
+    plan = record["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

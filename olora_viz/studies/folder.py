@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from olora_viz.machine.files import is_free, read_json_object, reason, write_json, write_text
+from olora_viz.machine.files import FORMAT, is_free, read_json_object, reason, write_json, write_text
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
@@ -199,7 +199,7 @@ class Ledger:
     def open(self) -> None:
         """Create the folder, and write the set-up."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / SETUP, self.study.to_toml())
+        write_text(self.folder / SETUP, f"format = {FORMAT}\n{self.study.to_toml()}")
 
     @property
     def runs(self) -> Path:

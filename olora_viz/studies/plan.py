@@ -19,7 +19,7 @@ from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.races.config import RaceConfig, task_of
-from olora_viz.races.data import Kept, RaceData
+from olora_viz.races.data import ModelCache, RaceData
 from olora_viz.races.race import Race
 from olora_viz.races.state import DIVERGED
 from olora_viz.studies.statistics import choose, smallest_difference
@@ -125,7 +125,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     """
     groups = races(study, trials)
     evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
-    total, timings, data, cache = 0.0, [], {}, Kept()
+    total, timings, data, cache = 0.0, [], {}, ModelCache()
     for group in alike(groups):
         largest = max(group, key=lambda race: (race[0].cell.r, len(race)))  # by their memory
         timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), cache)
@@ -149,7 +149,10 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
 
 
 def timing_of(
-    config: RaceConfig, progress: Progress | None = None, largest: RaceConfig | None = None, cache: Kept | None = None
+    config: RaceConfig,
+    progress: Progress | None = None,
+    largest: RaceConfig | None = None,
+    cache: ModelCache | None = None,
 ) -> Timing:
     """Time the first steps of a race.
 
@@ -167,7 +170,7 @@ def timing_of(
         eval_every=2,
         eval_size=min(TIMED_EXAMPLES, config.eval_size),
     )
-    cache = cache or Kept()
+    cache = cache or ModelCache()
     racing, setup = _set_up(short, progress, cache)
     if setup < SHORT_SETUP:
         racing.lanes.detach()
@@ -213,10 +216,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
 
 
-def _set_up(config: RaceConfig, progress: Progress | None, cache: Kept) -> tuple[Race, float]:
+def _set_up(config: RaceConfig, progress: Progress | None, cache: ModelCache) -> tuple[Race, float]:
     """Set up a race; return the seconds it took as well."""
     began = time.perf_counter()
-    racing = Race(config, progress=progress, kept=cache)
+    racing = Race(config, progress=progress, cache=cache)
     return racing, time.perf_counter() - began
 
 

@@ -24,7 +24,7 @@ from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
 from olora_viz.studies.on_ray import RayPool
@@ -115,7 +115,7 @@ _stop_flag: Any = None
 """Memory that the processes of a study share: not zero when it stops. It has no lock, which a process that is killed
 could keep."""
 
-_models = Kept()
+_models = ModelCache()
 """What the races of this process leave to each other."""
 
 
@@ -207,7 +207,7 @@ def run_study(
     most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
@@ -242,14 +242,14 @@ def run_ledger(
     most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what the study of a folder still needs, see `run_study`."""
     pool = _pool(ledger.study, workers, ray)
     try:
         ledger.open()
         if pool is None:
-            yield from _in_turn(ledger, most, watch, progress, kept or Kept())
+            yield from _in_turn(ledger, most, watch, progress, kept or ModelCache())
         else:
             with pool:
                 yield from _at_once(ledger, pool, most)
@@ -287,7 +287,7 @@ def run_race(
     threads: int | None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: Kept | None = None,
+    kept: ModelCache | None = None,
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -319,9 +319,9 @@ def run_race(
         torch.set_num_threads(before)
 
 
-def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: Kept | None) -> bool:
+def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
-    more: Any = {"adapters": False, "progress": progress, "kept": kept}
+    more: Any = {"adapters": False, "progress": progress, "cache": kept}
     if planned.config is None or (planned.folder / "config.json").exists():
         run = runs.resume(planned.folder, **more)
     else:
@@ -348,7 +348,7 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
 
 
 def _in_turn(
-    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: Kept
+    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: ModelCache
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(race.lanes for race in planned)

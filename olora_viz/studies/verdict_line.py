@@ -12,7 +12,7 @@ from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.tables import Raced, Source
-from olora_viz.races.trainer import taken_home
+from olora_viz.races.trainer import with_best_results
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, contests_of, latest_examples
 from olora_viz.studies.fields import Metric, fields_of, is_guessing, metric_of
 from olora_viz.studies.pairing import AHEAD, BEHIND
@@ -122,7 +122,7 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
         raise ValueError("steps do not say what raced: call verdict(steps, config)")
-    steps = taken_home(raced.config, raced.steps)
+    steps = with_best_results(raced.config, raced.steps)
     return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
         guessing=is_guessing(raced.lanes, steps, raced.held_out),

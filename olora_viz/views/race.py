@@ -35,7 +35,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.races.trainer import taken_home
+from olora_viz.races.trainer import with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.fields import (
@@ -169,7 +169,7 @@ class RaceView:
     @cached_property
     def _judged(self) -> Sequence[Step]:
         """The steps, with the results that ranking and verdict speak of."""
-        return taken_home(self.race.config, self.race.steps)
+        return with_best_results(self.race.config, self.race.steps)
 
     @cached_property
     def _verdict(self) -> VerdictLine | None:
@@ -243,7 +243,7 @@ class RaceView:
 
     def _order_at(self, step: int | None) -> list[int]:
         """Return the groups, the best one first after a step; None is the latest one."""
-        by_loss, steps = self.metric.by_loss, taken_home(self.race.config, self.steps[:step])
+        by_loss, steps = self.metric.by_loss, with_best_results(self.race.config, self.steps[:step])
         rows = standings(steps, len(self.styles), by_loss=by_loss)
         return [place.lane for place in group_places(rows, self._groups, by_loss=by_loss)]
 

@@ -20,7 +20,7 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Tested
 from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
 from olora_viz.races.step import held_out_count
-from olora_viz.races.trainer import kept_from
+from olora_viz.races.trainer import adapter_origins
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, is_guessing, seed_groups
 from olora_viz.studies.pairing import share_interval
@@ -231,7 +231,7 @@ def kept_adapters(race: RaceSnapshot) -> Markup:
     """Return the folded table of where the adapters are from, if the race follows the best ones."""
     if not race.config.follows_best or not race.steps:
         return Markup("")
-    kept = kept_from(race.config, race.steps)
+    kept = adapter_origins(race.config, race.steps)
     early = sum(one.stopped_at > 0 for one in kept)
     mark = Markup(' <span class="hint">stopped early</span>')
     what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"

@@ -89,7 +89,7 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         FairRate(lane.init, fair_rate(tuned, base, its), tuned, its, base)
         for lane, its in ((lane, known[start_key(lane)]) for lane in lanes if lane.fair)
     ]
-    lanes = resolved(replace(work.config, lanes=lanes), rates).lanes
+    lanes = resolved(replace(work.config, lanes=lanes), [rate.rate for rate in rates]).lanes
     said = dict.fromkeys(rate.sentence for rate in rates)  # seeds of a start may share one
     words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
     return replace(setup, lanes=lanes), HEAD + words + HINT

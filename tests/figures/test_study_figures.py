@@ -208,7 +208,7 @@ ODD = {
     "one cell": (Study(inits=("lora", "olora"), lrs=(1e-3,), seeds=2), valley, 9),
     "all diverged": (STUDY, dead, 9),
     "one method diverged": (STUDY, half_dead, 9),
-    "many methods": (Study(inits=tuple(theme.LINES)[:9], lrs=(1e-3, 3e-3), seeds=2), None, 9),
+    "many methods": (Study(inits=tuple(ov.INITIALIZERS)[:9], lrs=(1e-3, 3e-3), seeds=2), None, 9),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,21 @@ def test_it_has_a_colour_of_its_own_and_its_label_everywhere(mine: str, name: st
         ov.unregister("other")
     assert display_names([ov.Lane(mine)]) == ("My signs",)
     assert lane_table(Limits(), (ov.Lane("lora"),), elem_id="lanes").props["starts"][mine] == "My signs"
+
+
+def test_its_colour_is_the_one_that_its_entry_names() -> None:
+    ov.register(entry(color=("#123456", "#abcdef")))
+    try:
+        assert [theme.resolve("@mine", name) for name in theme.THEMES] == ["#123456", "#abcdef"]
+        assert theme.line_colors("another") == theme.RESERVE[0]
+    finally:
+        ov.unregister("mine")
+
+
+@pytest.mark.parametrize("color", [("red", "#abcdef"), ("#123456",), "#123456", ("#123456", "#abcdef;}")])
+def test_a_colour_that_is_not_two_of_the_page_is_refused_by_its_value(color) -> None:
+    with pytest.raises(ValueError, match="color of 'mine' must be two of the form '#1d2330', light and dark, not"):
+        replace(entry(), color=color)
 
 
 def test_it_is_listed(mine: str) -> None:

@@ -12,7 +12,7 @@ from support.tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import NEEDS
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, gather_planned, real_tokens
+from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, real_tokens
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
 from olora_viz.lanes.plan import plan_adapters
@@ -43,13 +43,18 @@ GROUPS = [examples(4, seed=0), examples(3, seed=1)]
 BATCHED = [collate(group, pad_id=0) for group in GROUPS]
 
 
+def gathered(model, batches, needs, examples=0):
+    """What is gathered of all linear layers, over batches of one part."""
+    return gather(model, target_layers(model), [[batch] for batch in batches], needs, examples)
+
+
 # Gathering -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_gradient_is_the_mean_of_autograd_s_over_the_batches(family):
     model = tiny(family, torch.float64)
-    found = gather(model, BATCHED, frozenset({"gradient"}))
+    found = gathered(model, BATCHED, frozenset({"gradient"}))
     layers = target_layers(model)
     weights = [layer.weight.requires_grad_() for layer in layers.values()]
     loss = torch.stack([losses.lane_losses(model, batch, 1)[0] for batch in BATCHED]).mean()
@@ -65,7 +70,7 @@ def test_the_gradient_is_the_mean_of_autograd_s_over_the_batches(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_inputs_are_those_of_every_token_read_alone_without_padding(family, needs):
     model = tiny(family, torch.float64)
-    found = gather(model, BATCHED, needs)
+    found = gathered(model, BATCHED, needs)
     seen: dict[str, list] = {name: [] for name in target_layers(model)}
     hooks = [
         layer.register_forward_pre_hook(
@@ -90,7 +95,7 @@ def test_the_inputs_are_those_of_every_token_read_alone_without_padding(family, 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_squares_are_those_of_each_row_s_own_loss_whatever_the_batches(family):
     model = tiny(family, torch.float64)
-    found = gather(model, BATCHED, ALL)
+    found = gathered(model, BATCHED, ALL)
     parts = [[batch, batch] for batch in BATCHED]  # each half of a batch
     seen = {name: [] for name in target_layers(model)}
     outputs = {}
@@ -107,7 +112,8 @@ def test_the_squares_are_those_of_each_row_s_own_loss_whatever_the_batches(famil
     for hook in hooks:
         hook.remove()
     model.requires_grad_(False)
-    in_parts = gather_planned(plan_adapters(model, [Lane("lora_da", r=1)]), parts, 7)
+    plan = plan_adapters(model, [Lane("lora_da", r=1)])
+    in_parts = gather(model, plan.calibrated, parts, plan.needs, 7)
     for name, dY in seen.items():
         squares = torch.cat(dY).square().mean(0)
         assert squares.max() > 0
@@ -121,7 +127,7 @@ def test_the_model_is_as_it_was(family):
     model = tiny(family)
     some = next(iter(target_layers(model).values())).weight.requires_grad_()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    gather(model, BATCHED, BOTH)
+    gathered(model, BATCHED, BOTH)
     assert [p is some for p in model.parameters() if p.requires_grad] == [True]
     for name, parameter in model.named_parameters():
         assert parameter.grad is None
@@ -132,14 +138,14 @@ def test_the_model_is_as_it_was(family):
 
 
 def test_the_same_batches_give_bitwise_the_same():
-    first, second = (gather(tiny("llama"), BATCHED, ALL) for _ in range(2))
+    first, second = (gathered(tiny("llama"), BATCHED, ALL) for _ in range(2))
     for name, one in first.items():
         for field in ("gradient", "mean", "covariance", "squares"):
             assert torch.equal(getattr(one, field), getattr(second[name], field))
 
 
 def test_query_key_and_value_share_one_covariance_and_other_layers_do_not():
-    found = gather(tiny("llama"), BATCHED, BOTH)
+    found = gathered(tiny("llama"), BATCHED, BOTH)
     q, k, v, o = (found[f"model.layers.1.self_attn.{x}_proj"] for x in "qkvo")
     assert q.covariance is k.covariance is v.covariance
     assert o.covariance.shape == (32, 32)
@@ -148,8 +154,8 @@ def test_query_key_and_value_share_one_covariance_and_other_layers_do_not():
 
 def test_a_bfloat16_model_is_summed_up_in_float32():
     model = tiny("llama")
-    exact = gather(model, BATCHED, BOTH)
-    rough = gather(model.to(torch.bfloat16), BATCHED, BOTH)
+    exact = gathered(model, BATCHED, BOTH)
+    rough = gathered(model.to(torch.bfloat16), BATCHED, BOTH)
     for name, one in rough.items():
         for field in ("gradient", "mean", "covariance"):
             ours, theirs = getattr(one, field), getattr(exact[name], field)
@@ -181,7 +187,7 @@ def test_a_model_that_is_not_finite_is_refused():
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(ValueError, match="the loss of the first batches is nan before any"):
-        gather(model, BATCHED, BOTH)
+        gathered(model, BATCHED, BOTH)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -189,7 +195,7 @@ def test_a_layer_that_nothing_comes_through_is_named():
     model = tiny("llama")
     model.model.layers[1].mlp.idle = torch.nn.Linear(24, 24)
     with pytest.raises(ValueError, match=r"reaches layer 'model\.layers\.1\.mlp\.idle'"):
-        gather(model, BATCHED, BOTH)
+        gathered(model, BATCHED, BOTH)
 
 
 # Without calibration ------------------------------------------------------------------------------
@@ -238,7 +244,7 @@ def test_a_race_reads_its_own_first_batches():
     model, _ = load_model("glassllm")
     train = running.data._train
     batches = [collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0) for step in range(BATCHES)]
-    calibration = gather(model, batches, ALL, examples=len(train))
+    calibration = gathered(model, batches, ALL, examples=len(train))
     by_hand = attach(model, running.config.lanes, calibration=calibration)
     assert torch.equal(running.lanes.start, by_hand.start)
     other = race(config(seed=1)).lanes.start

@@ -210,8 +210,9 @@ def test_calibration_is_autograd_s_gradient_and_the_inputs_of_real_tokens(family
     for hook in hooks:
         hook.remove()
     needs = frozenset({"gradient", "inputs", "outputs"})
-    found = gather(model, [batch], needs, EXPERTS)
-    apart = gather(model, [collate([example], pad_id=0) for example in examples], needs, EXPERTS)
+    layers = target_layers(model, EXPERTS)
+    found = gather(model, layers, [[batch]], needs)
+    apart = gather(model, layers, [[collate([example], pad_id=0)] for example in examples], needs)
     for name, layer in expert_layers(model).items():
         G = layer.stored.grad[layer.index]
         close(found[name].gradient, G.T if layer.experts.module.is_transposed else G)

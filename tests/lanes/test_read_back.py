@@ -156,8 +156,8 @@ def test_a_run_on_such_a_model_says_it_once_at_its_end(tmp_path, capsys):
 def test_what_was_found_is_kept_beside_the_adapter(tmp_path):
     lanes = moved(tiny("llama"), Lane("lora", r=2))
     write_peft(lanes, 0, tmp_path / "a")
-    assert reading.kept(tmp_path / "a") is None
+    assert reading.ReadBack.read(tmp_path / "a") is None
     found = read_back(lanes, 0, tmp_path / "a")
-    reading.keep(found, tmp_path / "a")
-    assert reading.kept(tmp_path / "a") == found
+    found.write(tmp_path / "a")
+    assert reading.ReadBack.read(tmp_path / "a") == found
     assert logits_of(lanes.model, sample(lanes.model)).isfinite().all()

@@ -18,7 +18,7 @@ from traitlets.config import Config
 import olora_viz as ov
 from olora_viz.background.work import _running
 from olora_viz.notebook import ConditioningPanel, RacePanel
-from olora_viz.races.trainer import kept_from
+from olora_viz.races.trainer import adapter_origins
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 
@@ -177,7 +177,7 @@ def test_a_button_exports_the_leader_and_nothing_that_exists_is_overwritten(tmp_
     assert shown(panel, "export.lane")["options"][0][0].startswith("★")
     folder = tmp_path / shown(panel, "export.folder")["value"]
     press(panel, "export.write")
-    step = kept_from(panel.config, panel.history)[best].step
+    step = adapter_origins(panel.config, panel.history)[best].step
     said = f"The adapter of {lanes.labels[best]}, from step {step}, is in "
     assert f"{said}{folder.relative_to(tmp_path)}." in shown(panel, "export.said")
     assert "reads it back with the lane" in shown(panel, "export.said")

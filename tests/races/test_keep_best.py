@@ -17,7 +17,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.race import race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import race_json, steps_csv
-from olora_viz.races.trainer import kept_from, taken_home
+from olora_viz.races.trainer import adapter_origins, with_best_results
 from olora_viz.views.race import race_view
 
 LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("olora", lr=3e-3, r=2))
@@ -41,19 +41,19 @@ def test_the_best_adapter_is_kept_and_training_is_bitwise_the_same(plain: list[S
         steps.append(step)
         at[step.step] = running.snapshot()["theta"]
     assert steps == plain
-    kept = kept_from(running.config, steps)
+    kept = adapter_origins(running.config, steps)
     losses = np.array([step.eval_loss for step in steps if step.eval_loss is not None])
     assert [one.step for one in kept] == [2 * (1 + int(k)) for k in losses.argmin(0)]
     assert kept[1].step < 12
     for k, one in enumerate(kept):
         assert torch.equal(running.lanes.theta[k], at[one.step][k])
         assert running.summary()["lanes"][running.lanes.labels[k]]["best_loss"] == one.loss
-    judged = taken_home(running.config, steps)
+    judged = with_best_results(running.config, steps)
     its = judged[-1].measures
     assert np.array_equal(its["eval_loss"], losses.min(0))
     assert its["eval_examples"].loss.mean(1) == pytest.approx(losses.min(0), rel=1e-4)
     assert judged[:-1] == steps[:-1]
-    assert taken_home(BEFORE, steps) is steps
+    assert with_best_results(BEFORE, steps) is steps
     view = race_view(replace(ready_race(running.config), steps=tuple(steps), state="finished"))
     assert "Ranking at each lane&#39;s best evaluation" in view.results
     assert "flatters it" in view.verdict
@@ -103,7 +103,7 @@ def test_a_run_goes_on_bitwise_and_says_which_step_an_adapter_is_from(tmp_path: 
     restored = runs.restored(tmp_path / "run")
     assert torch.equal(restored.lanes.theta, whole.lanes.theta)
 
-    kept, labels = kept_from(BOTH, steps), BOTH.labels
+    kept, labels = adapter_origins(BOTH, steps), BOTH.labels
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     told = json.loads(race_json(BOTH, steps))["summary"]["lanes"]
     table = list(csv.DictReader(io.StringIO(steps_csv(labels, steps, BOTH))))

@@ -12,7 +12,7 @@ from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.races import export as saving
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 
 
@@ -45,11 +45,11 @@ def other_rank(path) -> None:
 def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(tmp_path, file, damage, message):
     stopped(tmp_path, after=1)
     damage(tmp_path / file)
-    kept = Kept()
+    kept = ModelCache()
     with pytest.raises(ValueError, match=message):
-        runs.resume(tmp_path, kept=kept)
+        runs.resume(tmp_path, cache=kept)
     if damage is other_rank:
-        Race(CONFIG, kept=kept).lanes.detach()  # the model that is kept has no lanes
+        Race(CONFIG, cache=kept).lanes.detach()  # the model that is kept has no lanes
     if file != "steps.jsonl":
         with pytest.raises(ValueError, match=message):
             runs.restored(tmp_path)

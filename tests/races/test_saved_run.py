@@ -1,6 +1,7 @@
 """A run folder is read back as it was written, without its model, and drawn like its race."""
 
 import json
+import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import olora_viz as ov
 from olora_viz.races import run as runs
 
 CONFIG = small(eval_every=2)
-BEFORE = Path(__file__).parents[1] / "data/runs-before"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def without_models(monkeypatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    for name in ("race.RaceData", "kept.load_model"):
+    for name in ("race.RaceData", "data.load_model"):
         monkeypatch.setattr(f"olora_viz.races.{name}", refuse)
 
 
@@ -62,11 +62,22 @@ def test_a_run_that_stopped_or_was_killed_can_be_read(tmp_path):
     assert (stopped.steps, stopped.summary["status"]) == (killed.steps, "stopped")
 
 
-@pytest.mark.parametrize("name", ["finished", "stopped", "diverged"])
-def test_folders_of_older_versions_can_be_read(name):
-    run = ov.load_run(BEFORE / name)
-    assert run.summary is not None
-    assert run.steps[-1].step == run.summary["steps"]
+def test_a_folder_has_a_format_and_is_of_the_first_without_one(folder):
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    assert values.pop("format") == 1
+    path.write_text(json.dumps(values))
+    assert ov.load_run(folder).config == CONFIG
+
+
+@pytest.mark.parametrize("version", [2, 0, "1", True])
+def test_a_folder_of_a_newer_format_is_refused_with_its_number(folder, version):
+    path = folder / "config.json"
+    path.write_text(json.dumps({"format": version, "unknown": []}))
+    rule = f"'{path}' has format {version!r}, and this version of olora_viz reads up to format 1: use a newer version"
+    for read in (ov.load_run, ov.resume_run):
+        with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+            read(folder)
 
 
 def test_a_run_is_read_after_its_task_file_has_changed_or_gone(tmp_path):

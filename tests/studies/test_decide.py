@@ -325,12 +325,22 @@ def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(whole: list[De
     with pytest.raises(ValueError, match=r"steps is 2 in .*, but 4 here: use another"):
         next(decide(last.folder, steps=4))
     record = json.loads((last.folder / "decision.json").read_text())
+    assert record["format"] == 1
     assert record["decision"]["init"] == last.taken.its.init if last.taken else False
     with pytest.raises(ValueError, match=r"minutes must be a number from 0\.1 to 10000"):
         next(decide(tmp_path / "new", minutes=0))
     with pytest.raises(ValueError, match="unknown setting 'stepz'"):
         next(decide(tmp_path / "new", stepz=3))
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_a_newer_format_is_refused_with_its_number(tmp_path: Path) -> None:
+    deciding.Ledger(tmp_path, STUDY).open()
+    path = tmp_path / "decision.json"
+    path.write_text(json.dumps({"format": 2, "plan": []}))
+    rule = f"'{path}' has format 2, and this version of olora_viz reads up to format 1: use a newer version"
+    with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+        next(decide(tmp_path))
 
 
 def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(

@@ -237,6 +237,20 @@ def test_a_malformed_study_names_the_line(text: str, sentence: str) -> None:
         Study.from_toml(text)
 
 
+def test_a_folder_has_a_format_and_a_newer_one_is_refused_with_its_number(tmp_path: Path) -> None:
+    Ledger(tmp_path, Study()).open()
+    path = tmp_path / "study.toml"
+    first, _, rest = path.read_text().partition("\n")
+    assert first == "format = 1"
+    path.write_text(rest)
+    assert Ledger(tmp_path).study == Study().fixed()
+    path.write_text("format = 2\n" + rest)
+    rule = f"'{path}' has format 2, and this version of olora_viz reads up to format 1: use a newer version"
+    for open_study in (lambda: Ledger(tmp_path), lambda: verdicts(tmp_path)):
+        with pytest.raises(ValueError, match=f"^{re.escape(rule)}$"):
+            open_study()
+
+
 def test_the_command_prints_the_verdicts_and_a_summary(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", str(whole), "--json"]) == 0
     *found, last = map(json.loads, capsys.readouterr().out.splitlines())

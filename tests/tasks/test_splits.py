@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.races import small
 
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.tasks import Example, load_task
-from olora_viz.tasks.old_split import by_position
 from olora_viz.tasks.task import SHARE, by_content, words_of
 
 PARTS = ("train", "held_out", "test")
@@ -104,18 +102,3 @@ def test_the_two_shares_are_shares():
 def test_a_split_leaves_something_on_both_sides(count):
     with pytest.raises(ValueError, match="pairs has too few different prompts to hold out"):
         by_content([Example("a", " b"), Example("c", " d")], "pairs", count, 0)
-
-
-def test_a_set_up_of_an_older_version_keeps_its_split():
-    values = RaceConfig(task="number-words", seed=3).to_json()
-    del values["split_seed"]
-    config = replace(small(), task="number-words", seed=3, split_seed=None, steps=1, eval_every=0)
-    assert RaceConfig.from_json(values).split_seed is None
-    assert race(config).task == load_task("number-words", 3, by_position)
-    assert not race(config).task.test
-
-
-@pytest.mark.parametrize("held_out", [0, 2, 5])
-def test_the_older_split_leaves_something_on_both_sides(held_out):
-    with pytest.raises(ValueError, match=f"2 different prompts cannot be split into {held_out}"):
-        by_position([Example("a", " b"), Example("c", " d")], "pairs", held_out, 0)

@@ -134,8 +134,14 @@ def test_a_run_whose_test_file_has_changed_is_not_resumed(files, tmp_path):
     assert runs.read_config(tmp_path / "run").test == test
 
 
-def test_a_task_without_a_test_part_has_no_such_results():
-    running, _ = raced(replace(small(task=TASK), split_seed=None))
+@pytest.fixture
+def untested(tmp_path):
+    """A file of two rows, of which one is held out and none is left for a test."""
+    return lines(tmp_path / "task.jsonl", [{"prompt": f"{n} and {n} is", "answer": f"{n + n}"} for n in (1, 2)])
+
+
+def test_a_task_without_a_test_part_has_no_such_results(untested):
+    running, _ = raced(small(task=untested))
     summary = running.summary()
     assert summary["examples"]["test"] == 0
     assert "test_loss" not in summary["base"]
@@ -194,6 +200,6 @@ def test_the_file_of_a_run_on_the_page_has_it():
     assert summary["base"]["test_accuracy"] == theirs["base"]["test_accuracy"]
 
 
-def test_a_race_without_a_test_part_shows_no_table_of_one():
-    record = shown(replace(small(task=TASK), split_seed=None))
+def test_a_race_without_a_test_part_shows_no_table_of_one(untested):
+    record = shown(small(task=untested))
     assert "<summary>Test " not in race_view(record).results

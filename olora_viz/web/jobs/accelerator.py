@@ -33,7 +33,7 @@ from olora_viz.models import MODELS
 from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Tested
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
@@ -137,7 +137,13 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, kept: Kept | None = None
+    config: RaceConfig,
+    folder: Path,
+    wishes: Path,
+    done: int,
+    goal: float,
+    questions: int,
+    kept: ModelCache | None = None,
 ) -> Iterator[Opened | Step | Ended]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
@@ -153,7 +159,7 @@ def turn(
     seconds = seconds_needed(config, done, goal)
     until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
     begun = (folder / "config.json").exists()
-    run = runs.resume(folder, kept=kept) if begun else runs.start(config, folder, kept=kept)
+    run = runs.resume(folder, cache=kept) if begun else runs.start(config, folder, cache=kept)
     racing = run.race
     try:
         yield Opened(
@@ -196,13 +202,13 @@ def warm_up() -> None:
     """
     preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
     for name in (RaceConfig.model, *preloaded):
-        kept = Kept()
+        kept = ModelCache()
         with suppress(ValueError):  # a turn will say what is wrong with it
             kept.load(RaceConfig(model=name, device="cuda"))
             _warm[name] = kept
 
 
-_warm: dict[str, Kept] = {}
+_warm: dict[str, ModelCache] = {}
 """The models of `warm_up` by name."""
 
 

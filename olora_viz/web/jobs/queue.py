@@ -15,7 +15,7 @@ from olora_viz.background.work import LAST_STEP
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.memory import give_back, leave_a_core
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 from olora_viz.web.guard.fairness import Line, Places
@@ -66,7 +66,7 @@ class Jobs(Register):
         super().__init__(its, folder, races)
         places = Places(its.max_waiting, its.page_waiting, its.address_waiting)
         self._line: Line[Work] = Line(places, self.pages)
-        self._races, self._kept = races, Kept()
+        self._races, self._kept = races, ModelCache()
         self._worker: threading.Thread | None = None
         self._closed = False
         self._parked: Work | None = None
@@ -124,7 +124,7 @@ class Jobs(Register):
         A race that is asked for meanwhile would have to load the same.
         """
         with self._wake:
-            self._call_worker(lambda: Race(config, kept=self._kept).lanes.detach())
+            self._call_worker(lambda: Race(config, cache=self._kept).lanes.detach())
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start the thread of the races, unless it runs; call it with the lock held."""

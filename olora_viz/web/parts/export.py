@@ -13,7 +13,7 @@ import gradio as gr
 
 from olora_viz.background.record import RaceRecord, status_of_lanes
 from olora_viz.figures.live.serving import charts, script, standing_alone
-from olora_viz.lanes.peft import kept
+from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import folder_size, free_disk, read_json_object, write_archive, write_zip
 from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
@@ -203,7 +203,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         if lane == ALL:
             return _offered(everything_zip(job), IN_IT)
         path = adapter_zip(job, int(lane))
-        read = kept(job.folder / "adapters" / job.config.labels[int(lane)])
+        read = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
     except OSError as error:
         what = "everything" if asked[1] == ALL else "the adapter"
         return {"problem": f"{what} could not be zipped: {error.strerror or error}"}

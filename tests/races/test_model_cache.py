@@ -6,7 +6,7 @@ from support.races import small
 
 import olora_viz as ov
 from olora_viz.initializers import start as factor
-from olora_viz.races.data import Kept
+from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -15,17 +15,17 @@ from olora_viz.web.jobs.queue import Jobs
 LANES = (ov.Lane("pissa", r=4), ov.Lane("olora", r=4, seed=1), ov.Lane("lora", r=4))
 
 
-def raced(config: ov.RaceConfig, kept: Kept | None) -> tuple[Race, list[ov.Step]]:
-    racing = Race(config, kept=kept)
+def raced(config: ov.RaceConfig, cache: ModelCache | None) -> tuple[Race, list[ov.Step]]:
+    racing = Race(config, cache=cache)
     steps = list(racing)
     racing.lanes.detach()
     return racing, steps
 
 
 def test_a_race_after_another_one_is_bitwise_the_race_alone() -> None:
-    kept, config = Kept(), small(LANES, steps=3, test_size=8)
-    before, _ = raced(small((*LANES, ov.Lane("gaussian", lr=1e-2)), steps=4), kept)
-    after, steps = raced(config, kept)
+    cache, config = ModelCache(), small(LANES, steps=3, test_size=8)
+    before, _ = raced(small((*LANES, ov.Lane("gaussian", lr=1e-2)), steps=4), cache)
+    after, steps = raced(config, cache)
     alone, expected = raced(config, None)
     assert after.model is before.model
     assert alone.model is not after.model
@@ -35,26 +35,26 @@ def test_a_race_after_another_one_is_bitwise_the_race_alone() -> None:
 
 
 def test_another_task_has_results_of_its_own() -> None:
-    kept = Kept()
-    first, _ = raced(small(LANES, steps=1, task="addition"), kept)
-    second, _ = raced(small(LANES, steps=1, task="number-words"), kept)
+    cache = ModelCache()
+    first, _ = raced(small(LANES, steps=1, task="addition"), cache)
+    second, _ = raced(small(LANES, steps=1, task="number-words"), cache)
     alone, _ = raced(small(LANES, steps=1, task="number-words"), None)
     assert second.baseline.loss == alone.baseline.loss != first.baseline.loss
 
 
 def test_what_the_latest_races_did_not_use_is_forgotten() -> None:
-    kept = Kept()
-    assert [kept.get(key, lambda: 1) for key in "ab"] == [1, 1]
-    kept.rest()
-    assert kept.get("a", lambda: 2) == 1
-    kept.rest()
-    assert [kept.get(key, lambda: 3) for key in "ab"] == [1, 3]
+    cache = ModelCache()
+    assert [cache.get(key, lambda: 1) for key in "ab"] == [1, 1]
+    cache.release()
+    assert cache.get("a", lambda: 2) == 1
+    cache.release()
+    assert [cache.get(key, lambda: 3) for key in "ab"] == [1, 3]
 
 
 def test_another_precision_is_another_model() -> None:
-    kept = Kept()
-    first, _ = raced(small(LANES, steps=1), kept)
-    second, _ = raced(small(LANES, steps=1, dtype="float64"), kept)
+    cache = ModelCache()
+    first, _ = raced(small(LANES, steps=1), cache)
+    second, _ = raced(small(LANES, steps=1, dtype="float64"), cache)
     assert first.model is not second.model
     assert next(second.model.parameters()).dtype == torch.float64
 
