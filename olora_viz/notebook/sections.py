@@ -12,7 +12,7 @@ from markupsafe import Markup
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import PAUSED, RaceRecord, RaceSnapshot, snapshot
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
@@ -163,7 +163,7 @@ class EarlierRunsSection(Section):
             return values, ()
         mine = runs.get(record.name, ("this race", record))
         told = [*([mine] if view.made else []), *(others[name] for name in chosen)]
-        drawn = [Run(title, run.styles, list(run.steps), run.config.steps) for title, run in told]
+        drawn = [NamedRun(title, run.styles, list(run.steps), run.config.steps) for title, run in told]
         values["differences"] = differences([(title, run.config) for title, run in told])
         revision = " ".join([record.name, *chosen])
         return values, (overlay_figure(drawn, revision=revision),)
