@@ -90,12 +90,21 @@ def wins_figure(found: Verdicts) -> Figure:
             notes.append(_note(verdict if words else sign, left + column, y, color, "center"))
         data.append(
             {
-                "type": "heatmap", "z": tiles, "name": head,
-                "x": list(range(left, left + len(others))), "y": list(range(len(cells))), "text": hover, "hovertemplate": "%{text}<extra></extra>", "showscale": False,
-                "colorscale": _steps([color for color, _, _ in TILES.values()]), "xgap": 2, "ygap": 2,
-                "zmin": -0.5, "zmax": len(TILES) - 0.5,
+                "type": "heatmap",
+                "name": head,
+                "x": list(range(left, left + len(others))),
+                "y": list(range(len(cells))),
+                "z": tiles,
+                "zmin": -0.5,
+                "zmax": len(TILES) - 0.5,
+                "colorscale": _steps([color for color, _, _ in TILES.values()]),
+                "showscale": False,
+                "xgap": 2,
+                "ygap": 2,
+                "text": hover,
+                "hovertemplate": "%{text}<extra></extra>",
             }
-        )  # fmt: skip
+        )
     labels = [label_of(init) for init in others]
     rows = [name_of(cell, names) for cell in reversed(cells)]
     turned = {} if words else {"tickangle": -45}

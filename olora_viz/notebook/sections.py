@@ -148,7 +148,7 @@ class EarlierRunsSection(Section):
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the other runs, and how far this one is."""
         others = tuple(name for name in kept_runs() if name != record.name)
-        return (others, view.made) if others else 0
+        return (others, view.steps_done) if others else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw the checked runs and this one, and say what differs."""
@@ -162,7 +162,7 @@ class EarlierRunsSection(Section):
         if not chosen:
             return values, ()
         mine = runs.get(record.name, ("this race", record))
-        told = [*([mine] if view.made else []), *(others[name] for name in chosen)]
+        told = [*([mine] if view.steps_done else []), *(others[name] for name in chosen)]
         drawn = [NamedRun(title, run.styles, list(run.steps), run.config.steps) for title, run in told]
         values["differences"] = differences([(title, run.config) for title, run in told])
         revision = " ".join([record.name, *chosen])
@@ -184,7 +184,7 @@ class TakeAwaySection(Section):
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the leader, whose adapter is exported, once there is a step."""
-        return (view.order[0], view.complete) if view.made else 0
+        return (view.order[0], view.complete) if view.steps_done else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Write the code."""
@@ -237,7 +237,7 @@ class ExportSection(Section):
         """Return the leader, whether the race rests, and what was said last of this race."""
         if record.name != self._race:
             self._race, self._said = record.name, BEFORE
-        return (view.order[0], _rests(view), self._said) if view.made else 0
+        return (view.order[0], _rests(view), self._said) if view.steps_done else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Show the choices: the leader, as an adapter, in a folder that is free."""
@@ -262,7 +262,7 @@ class ExportSection(Section):
         tell({self.part("said"): WRITING})
         folder = FOLDER
         try:
-            if not isinstance(record, BackgroundRace) or not view.made:
+            if not isinstance(record, BackgroundRace) or not view.steps_done:
                 raise ValueError("there is nothing to export before the first step")
             lane, form, folder = self._chosen(view)
             with record.held_at_rest() as race:

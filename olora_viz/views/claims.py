@@ -16,7 +16,7 @@ from olora_viz.machine.text import number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 
 MOST = 6
 """Maximum number of bars in a row."""
@@ -265,8 +265,8 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     return title + table(("", "one rate", "best rates"), rows, kind="wins", scrolls=True) + legend
 
 
-def _tile(said: str, title: str) -> Cell:
+def _tile(said: str, title: str) -> TableCell:
     sign = Markup(
         '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span></span>'
     ).format(said, SIGNS[said], said)
-    return Cell(sign, title=f"{said}: {title}")
+    return TableCell(sign, title=f"{said}: {title}")

@@ -15,7 +15,7 @@ from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.sentences import Sentence
 from olora_viz.studies.story import compared_conditions
 from olora_viz.views import html as fragments
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 
 SAME = 1.1
 """Ratios within this factor are about one."""
@@ -83,10 +83,10 @@ def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
     """Return the table of the measurements, with their errors."""
     head = (
         "start",
-        Cell("λₘₐₓ", "largest eigenvalue of the Hessian"),
-        Cell("λₘᵢₙ", "smallest eigenvalue of the Hessian"),
-        Cell("trace GN", "of the Gauss-Newton matrix, estimated"),
-        Cell(
+        TableCell("λₘₐₓ", "largest eigenvalue of the Hessian"),
+        TableCell("λₘᵢₙ", "smallest eigenvalue of the Hessian"),
+        TableCell("trace GN", "of the Gauss-Newton matrix, estimated"),
+        TableCell(
             "NTK cond.",
             "condition number of the tangent kernel, median and range over the batches; below it "
             "the number of products for the eigenvalues, and whether they converged",
@@ -106,7 +106,7 @@ def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Seque
     Args:
         used: the rates of every start; none where a lane is at its fair rate, which its race finds.
     """
-    head = ("start", "2/λₘₐₓ", "in use", Cell("share", "rate in use, as a share of 2/λ"))
+    head = ("start", "2/λₘₐₓ", "in use", TableCell("share", "rate in use, as a share of 2/λ"))
     lines, rows = Markup("<br>"), []
     for k, style in enumerate(styles):
         top = float(found.hessian.lambda_max[k])
@@ -135,7 +135,7 @@ def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
 def _measured(found: Conditioning, k: int) -> tuple[object, ...]:
     """Return the cells of a start's measurements."""
     if not _is_finite(found, k):
-        return (Cell("loss not finite: no eigenvalues", kind="no", columns=4),)
+        return (TableCell("loss not finite: no eigenvalues", kind="no", columns=4),)
     hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
     ended, sign = ("converged", "✓") if hessian.converged[k] else ("not converged", "✗")
     products = Markup('<small title="{ended} after {count} products">{count} {sign}</small>')

@@ -18,7 +18,7 @@ from olora_viz.studies.sentences import over
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, untrained
-from olora_viz.views.html import Cell, lane, table
+from olora_viz.views.html import TableCell, lane, table
 from olora_viz.views.verdict import interval_over
 
 TAKEN, RUNNER_UP = "taken", "runner-up"
@@ -100,9 +100,9 @@ def starts(known: Decision) -> Markup:
     one = found.each[0]
     head = (
         "start, rate",
-        Cell("held-out", f"loss on the {counted(one.valid_examples, 'example')} that choose rates"),
-        Cell("test", f"loss on {counted(one.test_examples, 'other example')}"), "right",
-        Cell(f"against {reference}", "test loss minus the reference's, 95% interval"),
+        TableCell("held-out", f"loss on the {counted(one.valid_examples, 'example')} that choose rates"),
+        TableCell("test", f"loss on {counted(one.test_examples, 'other example')}"), "right",
+        TableCell(f"against {reference}", "test loss minus the reference's, 95% interval"),
     )  # fmt: skip
     title = Markup('<h2>All starts at their best <span class="hint">{}</span></h2>')
     return title.format(_basis(known)) + table(head, cells, base=_untrained(known))
@@ -142,7 +142,7 @@ def _against(one: Verdict, reference: str) -> object:
     its = one.interval
     mean, low, high = (signed(x, "+.2f") for x in (its.mean, its.low, its.high))
     said = f"{low} to {high}" if one.seeds > 1 else mean
-    return Cell(
+    return TableCell(
         Markup("{}<small>{}</small>").format(one.verdict, said),
         title=". ".join(
             filter(
@@ -178,7 +178,7 @@ def answers(known: Decision) -> Markup:
     rows = [
         (
             one["prompt"], one["expected"], one["base"],
-            Cell(one["adapter"], kind="ok" if one["adapter"] == one["expected"] else "no"),
+            TableCell(one["adapter"], kind="ok" if one["adapter"] == one["expected"] else "no"),
         )
         for one in known.answers
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import Truncation, Weight, compared, energies, energy_ranks, layers_like
 from olora_viz.models import load_model
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 
 T = TypeVar("T")
 
@@ -184,10 +184,10 @@ def factors(found: Sequence[Truncation]) -> Markup:
     condition = "largest over smallest singular value"
     head = (
         "start",
-        Cell("eff. rank", "exp of the entropy of the singular values of BA"),
-        Cell("cond A", condition),
-        Cell("cond B", condition),
-        Cell("‖BᵀB−I‖", "how far B is from orthonormal columns"),
+        TableCell("eff. rank", "exp of the entropy of the singular values of BA"),
+        TableCell("cond A", condition),
+        TableCell("cond B", condition),
+        TableCell("‖BᵀB−I‖", "how far B is from orthonormal columns"),
     )
     rows = [
         (

@@ -103,7 +103,7 @@ def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[Job]) -> None:
     assert shelf.changed(jobs, rows, {"id": runs[0].id, "do": "remove"}) == []
 
 
-def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
+def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> NamedRun:
     steps = [
         a_step(10 * (i + 1), row, seconds=1.0, eval_loss=row, eval_accuracy=np.zeros(2))
         for i, row in enumerate(losses)
