@@ -100,7 +100,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     from olora_viz.machine.files import write_text
     from olora_viz.measures.inspection import common_base, compared, inspected
     from olora_viz.models import load_model
-    from olora_viz.views.reports import comparison_page, page
+    from olora_viz.views.reports import adapter_page, comparison_page
 
     folder, other = options.folder, options.other
     folders = [folder, *([other] if other else [])]
@@ -122,7 +122,7 @@ def run_inspect(options: argparse.Namespace) -> int:
         else:
             found = inspected(model, *adapters, progress=progress)
             lines = [one.to_json() for one in found]
-            show, draw = partial(_print, found), partial(page, folder, base, found, notes)
+            show, draw = partial(_print, found), partial(adapter_page, folder, base, found, notes)
             maps = [adapter_map(found)]
     for note in notes:
         print(note, file=sys.stderr)
