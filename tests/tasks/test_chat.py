@@ -21,9 +21,9 @@ from olora_viz.__main__ import main
 from olora_viz.lanes.lane import Lane
 from olora_viz.models import load_model
 from olora_viz.models.loading import tokenizer_here
+from olora_viz.races.config import setup_facts
 from olora_viz.races.export import export_lane
 from olora_viz.races.race import race
-from olora_viz.races.config import setup_facts
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.claims.judging import command_of_study, study_within
