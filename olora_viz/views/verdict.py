@@ -12,7 +12,7 @@ from olora_viz.machine.text import compact, number
 from olora_viz.studies.fields import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, MedianInterval
-from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 
 HEAD = (
@@ -27,12 +27,12 @@ def verdict_rows(found: Verdicts) -> list[list[str]]:
     """Return the header, and by cell a row for every method, for the base model and for a guess."""
     rows = [_head(found)]
     for cell in found.study.cells():
-        rows += [_row(one, found.study) for one in found.of(cell)]
-        its = untrained(found, cell)
-        if its is not None:
-            rows.append(_without(cell, "base model", number(its.loss, ".4f"), its.accuracy))
-        if its is not None and its.guess is not None:
-            rows.append(_without(cell, its.guess_words, "", its.guess))
+        rows += [_row(one, found.study.reference) for one in found.of(cell)]
+        base = untrained(found, cell)
+        if base is not None:
+            rows.append(_without(cell, "base model", number(base.loss, ".4f"), base.accuracy))
+        if base is not None and base.guess is not None:
+            rows.append(_without(cell, base.guess_words, "", base.guess))
     return rows
 
 
@@ -45,7 +45,7 @@ def interval_over(found: Verdicts) -> str:
 
 def _head(found: Verdicts) -> list[str]:
     steps = [one.steps_to_reference for one in found.each]
-    few = any(its is not None and its.coverage < 1 - ERROR for its in steps)
+    few = any(reached is not None and reached.coverage < 1 - ERROR for reached in steps)
     words = iter((interval_over(found), "range of seeds" if few else "95% over seeds"))
     return [title.format(next(words)) if "{}" in title else title for title in HEAD]
 
@@ -56,8 +56,8 @@ def _without(cell: Cell, name: str, loss: str, accuracy: float) -> list[str]:
     return known + [""] * (len(HEAD) - len(known))
 
 
-def _row(one: Verdict, its: Study) -> list[str]:
-    shown = one.init != its.reference
+def _row(one: Verdict, reference: str) -> list[str]:
+    shown = one.init != reference
     low, high = one.interval.low, one.interval.high
     from_, to = one.difference.over_rates
     return [
@@ -117,8 +117,8 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
     Raises:
         ValueError: the result has more lanes, or a rate is `HIGHEST` already.
 
-    >>> made = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
-    >>> [(lane.init, lane.lr) for lane in made]  # doctest: +NORMALIZE_WHITESPACE
+    >>> lanes = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
+    >>> [(lane.init, lane.lr) for lane in lanes]  # doctest: +NORMALIZE_WHITESPACE
     [('lora', 0.001), ('lora', 0.003), ('lora', 0.01),
      ('olora', 0.003), ('olora', 0.001), ('olora', 0.01)]
     """
