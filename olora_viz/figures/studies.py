@@ -180,7 +180,7 @@ def _shares(
     unit: str,
     x: dict[str, Any],
     name: str,
-    corners: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    corners: Mapping[str, tuple[Sequence[float], Any]],
     counts: Mapping[str, str],
     **more: Any,
 ) -> Figure:
