@@ -200,6 +200,33 @@ def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0
     }
 
 
+def points(
+    x: Sequence[float],
+    y: Sequence[float | None],
+    color: str,
+    size: float,
+    *,
+    symbol: str = "",
+    edge: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return marks without a line between them; `edge` is the line around each."""
+    marker = {
+        "color": color,
+        "size": size,
+        **({"symbol": symbol} if symbol else {}),
+        **({"line": edge} if edge else {}),
+    }
+    return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker, **more}
+
+
+def crosses(style: LaneStyle, x: Sequence[float], y: Sequence[float | None], **more: Any) -> dict[str, Any]:
+    """Return the marks of what diverged."""
+    edge = {"color": style.color, "width": 2.2}
+    common = {"legendgroup": style.label, "cliponaxis": False}
+    return points(x, y, style.color, 9, symbol="x-thin", edge=edge, **common, **more)
+
+
 def band_edges(style: LaneStyle, at: Sequence[float], low: np.ndarray, high: np.ndarray) -> list[dict[str, Any]]:
     """Return the lower and the upper edge of a band over places of one's own, filled between."""
     edge = {
@@ -340,7 +367,10 @@ def off_range(
             tops = _tops(sign * (power - edge))
             tops = tops[:: max(1, -(-len(tops) // MOST_ARROWS))]
             if tops:
-                marks.append(_arrows(style, [numbers[i] for i in tops], edge, symbol))
+                at, y = [numbers[i] for i in tops], [rounded(10**edge, 4)] * len(tops)
+                common = {"legendgroup": style.label, "hoverinfo": "skip", "cliponaxis": False}
+                name = f"{style.label}, beyond the axis"
+                marks.append(points(at, y, style.color, 8, symbol=symbol, name=name, **common))
     return marks
 
 
@@ -349,20 +379,6 @@ def _tops(excess: np.ndarray) -> list[int]:
     out = np.flatnonzero(excess > 0)
     runs = np.split(out, np.flatnonzero(np.diff(out) > 1) + 1)
     return [int(run[np.argmax(excess[run])]) for run in runs if run.size]
-
-
-def _arrows(style: LaneStyle, at: list[int], edge: float, symbol: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": at,
-        "y": [rounded(10**edge, 4)] * len(at),
-        "name": f"{style.label}, beyond the axis",
-        "legendgroup": style.label,
-        "marker": {"color": style.color, "size": 8, "symbol": symbol},
-        "hoverinfo": "skip",
-        "cliponaxis": False,
-    }
 
 
 LABEL_GAP = 14
@@ -404,7 +420,7 @@ def curve_ends(
     of_curve = left or [()] * len(styles)
     racing: list[CurveEnd] = []
     out: list[CurveEnd] = []
-    crosses: list[dict[str, Any]] = []
+    marks: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
         usable = np.isfinite(curves[:, k]) & ((curves[:, k] > 0) | (not log))
         finite = np.flatnonzero(usable)
@@ -417,13 +433,16 @@ def curve_ends(
         if not when:
             racing.append(CurveEnd.of(style, numbers[last], y))
             continue
-        out.append(CurveEnd.of(style, min(filter(None, of_curve[k])), y, f": {when}"))
-        crosses.append(_cross(style, out[-1], numbers[last], log))
+        end = CurveEnd.of(style, min(filter(None, of_curve[k])), y, f": {when}")
+        out.append(end)
+        text, hover = f"{end.name}{end.more}", f"<br>last value at step {numbers[last]}<extra></extra>"
+        at = [rounded(10**y if log else y, 4)]
+        marks.append(crosses(style, [end.x], at, meta="out", name=text, hovertemplate=text + hover))
     named = _worth_naming(racing, min(height // LABEL_GAP, MOST_NAMED), highest)
     labels = _placed("end", named, bounds, height)
     gone = _worth_naming(out, height // LABEL_GAP)
     labels += _placed("out", gone, bounds, height, math.inf if total is None else total)
-    return labels, crosses
+    return labels, marks
 
 
 class CurveEnd(NamedTuple):
@@ -530,23 +549,6 @@ def _label(kind: str, end: CurveEnd, shift: float, left: bool, last: float) -> d
         "captureevents": True,
         "bgcolor": "@card" if kind == "out" or end.x < last else "rgba(0,0,0,0)",
         "font": {"size": 12, "color": end.color},
-    }
-
-
-def _cross(style: LaneStyle, end: CurveEnd, last: int, log: bool) -> dict[str, Any]:
-    """Return the mark of a curve that ends, with the step of its last point in the hover."""
-    text = f"{end.name}{end.more}"
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "meta": "out",
-        "x": [end.x],
-        "y": [rounded(10**end.y if log else end.y, 4)],
-        "name": text,
-        "legendgroup": style.label,
-        "hovertemplate": f"{text}<br>last value at step {last}<extra></extra>",
-        "marker": {"color": style.color, "size": 9, "symbol": "x-thin", "line": {"color": style.color, "width": 2.2}},
-        "cliponaxis": False,
     }
 
 

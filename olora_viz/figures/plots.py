@@ -402,13 +402,13 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
     return drawing([claim_figure(CLAIMS[name], finding)], theme)
 
 
-def study_figures(found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
+def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
     """Return the figures of `plot_study`, in the order of `what`.
 
     Raises:
         ValueError: the cell is not the study's.
     """
-    cells = found.study.cells()
+    cells = known.study.cells()
     if cell is not None and cell not in cells:
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
     figures: list[Figure] = []
@@ -416,7 +416,7 @@ def study_figures(found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
         if name in OF_STUDY:
-            figures.append(OF_STUDY[name](found))
+            figures.append(OF_STUDY[name](known))
         else:
-            figures += [OF_CELL[name](found, each) for each in ([cell] if cell else cells)]
+            figures += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
     return figures

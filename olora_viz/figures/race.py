@@ -20,6 +20,7 @@ from olora_viz.figures.layout import (
     log_axis,
     log_range,
     off_range,
+    points,
     robust_log_range,
     steps_axis,
     unlabelled_until,
@@ -365,18 +366,8 @@ def loss_figure(
         data.append(raw | {"line": {"color": style.color, "width": 1}, "hovertemplate": None})
     for k, style in enumerate(styles):
         data.append(line(style, smooth[::every, k], 2.4, **place, meta="smooth"))
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": at,
-                "y": plain(held[:, k]),
-                "name": f"{style.label}, held out",
-                "legendgroup": style.label,
-                "marker": {"color": style.color, "size": 5.5, "symbol": style.symbol},
-                "hoverinfo": "skip",
-            }
-        )
+        more = {"name": f"{style.label}, held out", "legendgroup": style.label, "hoverinfo": "skip"}
+        data.append(points(at, plain(held[:, k]), style.color, 5.5, symbol=style.symbol, **more))
     ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     in_front = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (in_front, smooth, held)])

@@ -13,12 +13,14 @@ from olora_viz.figures.layout import (
     CurveEnd,
     Figure,
     band_edges,
+    crosses,
     end_labels,
     layout,
     line,
     log_axis,
     log_range,
     nothing_yet,
+    points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.text import compact, counted, plain
@@ -90,7 +92,7 @@ def rate_figure(
         data += _curve(curve, style, ceiling, chosen.get(curve.label))
         if shown := [point for point in curve.points if _on_scale(point, ceiling)]:
             ends.append(CurveEnd.of(style, round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)))
-    crosses = _crosses(curves, styles, ceiling, (low, high), most)
+    off_scale = _crosses(curves, styles, ceiling, (low, high), most)
     rates = np.minimum(tried, most)
     first, last = log_range([rates])
     ticks = [rate for rate in tried if rate <= most]
@@ -111,7 +113,7 @@ def rate_figure(
         closest=True,
         labels=end_labels(ends, bounds=(low, high), height=HEIGHT),
     )
-    return {"data": bands + data + crosses, "layout": drawn}
+    return {"data": bands + data + off_scale, "layout": drawn}
 
 
 def curve_styles(curves: Sequence[Curve]) -> dict[str, LaneStyle]:
@@ -133,14 +135,10 @@ def _band(curve: Curve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]
     )
     edges = band_edges(style, [point.lr for point in curve.points], low, high)
     losses = [(p.lr, loss) for p in curve.points for loss in p.known if loss <= ceiling]
-    seeds = {
-        "mode": "markers",
-        "x": [lr for lr, _ in losses],
-        "y": plain(np.array([loss for _, loss in losses])),
-        "opacity": 0.45,
-        "marker": {"color": style.color, "size": 3.5},
-    }
-    return [*edges, edges[0] | seeds]
+    y = plain(np.array([loss for _, loss in losses]))
+    common = {"name": style.label, "legendgroup": style.label, "line": {"color": style.color, "width": 0}}
+    seeds = points([lr for lr, _ in losses], y, style.color, 3.5, opacity=0.45, hoverinfo="skip", **common)
+    return [*edges, seeds]
 
 
 def _curve(curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
@@ -151,16 +149,9 @@ def _curve(curve: Curve, style: LaneStyle, ceiling: float, chosen: float | None)
     drawn = line(style, means, 2.2, marks=6, x=[point.lr for point in curve.points], **words)
     if best is None or not _on_scale(best, ceiling):
         return [drawn]
-    ring = {
-        "type": "scatter",
-        "name": style.label,
-        "legendgroup": style.label,
-        "mode": "markers",
-        "x": [best.lr],
-        "y": plain(np.array([best.mean])),
-        "hoverinfo": "skip",
-        "marker": {"color": style.color, "size": 15, "symbol": "circle-open", "line": {"width": 2}},
-    }
+    common = {"name": style.label, "legendgroup": style.label, "hoverinfo": "skip"}
+    y = plain(np.array([best.mean]))
+    ring = points([best.lr], y, style.color, 15, symbol="circle-open", edge={"width": 2}, **common)
     return [drawn, ring]
 
 
@@ -180,25 +171,9 @@ def _crosses(
             places.append(10 ** (high - (0.03 + 0.055 * above[point.lr]) * (high - low)))
             above[point.lr] += 1
         style = styles[curve.label]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [min(point.lr, most) for point in off],
-                "y": plain(np.array(places)),
-                "name": f"{style.label}, off the scale",
-                "legendgroup": style.label,
-                "text": [_words(curve, point) for point in off],
-                "hovertemplate": "%{text}<extra></extra>",
-                "cliponaxis": False,
-                "marker": {
-                    "color": style.color,
-                    "size": 9,
-                    "symbol": "x-thin",
-                    "line": {"color": style.color, "width": 2.2},
-                },
-            }
-        )
+        words = {"text": [_words(curve, point) for point in off], "hovertemplate": "%{text}<extra></extra>"}
+        x, y = [min(point.lr, most) for point in off], plain(np.array(places))
+        traces.append(crosses(style, x, y, name=f"{style.label}, off the scale", **words))
     return traces
 
 

@@ -18,6 +18,7 @@ from olora_viz.figures.layout import (
     log_end_labels,
     log_range,
     nothing_yet,
+    points,
     steps_axis,
     unlabelled_until,
     upright,
@@ -68,12 +69,9 @@ def slice_figures(
             "colorbar": color_bar(".3~g", 8),
             "hovertemplate": "loss %{z:.3f}<extra></extra>",
         }
-        here: dict[str, Any] = {
-            "type": "scatter", "mode": "markers", "name": "the start", "x": [0.0], "y": [0.0],
-            "marker": {"color": style.color, "size": 10, "symbol": "circle",
-                       "line": {"color": "@card", "width": 2}},
-            "hovertemplate": f"{style.label} starts here<extra></extra>",
-        }  # fmt: skip
+        edge = {"color": "@card", "width": 2}
+        words = f"{style.label} starts here<extra></extra>"
+        here = points([0.0], [0.0], style.color, 10, symbol="circle", edge=edge, name="the start", hovertemplate=words)
         drawn = layout(
             f"{style.label}: the loss around its start",
             f"{loss_unit(plain_text)}, a contour every {size:g}; one scale for both",
@@ -275,16 +273,11 @@ def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None
                 x = math.log10(ratios[k, i]) if is_known else 0.0
                 inner = x > low + 0.45 * (high - low)
                 labels.append(_beside(x, places[name] + below[k], f"{style.label}: {words}", style, inner))
-    data = [
-        {
-            "type": "scatter", "mode": "markers", "name": style.label,
-            "legendgroup": style.label, "x": plain(ratios[k]),
-            "y": [round(place + below[k], 4) for place in places.values()],
-            "marker": {"color": style.color, "size": 8, "symbol": style.symbol},
-            "hovertemplate": "%{x:.3g} ×",
-        }
-        for k, style in enumerate(styles)
-    ]  # fmt: skip
+    data = []
+    for k, style in enumerate(styles):
+        y = [round(place + below[k], 4) for place in places.values()]
+        more = {"name": style.label, "legendgroup": style.label, "hovertemplate": "%{x:.3g} ×"}
+        data.append(points(plain(ratios[k]), y, style.color, 8, symbol=style.symbol, **more))
     name = styles[base].label
     drawn = layout(
         "Initializations compared",

@@ -61,18 +61,18 @@ FARTHEST = 16.0
 """The largest factor that is drawn."""
 
 
-def rates_figure(found: Verdicts, cell: Cell) -> Figure:
+def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the test loss against the learning rate, and mark the rates that validation chose."""
-    study = found.study
-    valid, test = values_of(found.rows, "valid_loss"), values_of(found.rows, "test_loss")
+    study = verdicts.study
+    valid, test = values_of(verdicts.rows, "valid_loss"), values_of(verdicts.rows, "test_loss")
     curves = [
         curve
         for init in study.inits
         if (curve := _rate_curve(study, cell, init, rates_tried(study, cell, init, valid), test))
     ]
-    chosen = {label_of(one.init): one.best_lr for one in found.of(cell) if one.best_lr}
-    figure = rate_figure(curves, start_loss=_before(found, cell, "test"), chosen=chosen)
-    unit = f"nats, {examples(found, cell, 'test')}, {_seeds(study, whole=False)}"
+    chosen = {label_of(one.init): one.best_lr for one in verdicts.of(cell) if one.best_lr}
+    figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
+    unit = f"nats, {examples(verdicts, cell, 'test')}, {_seeds(study, whole=False)}"
     figure["layout"]["meta"] |= {
         "title": f"Test loss by learning rate: {name_of(cell)}",
         "unit": f"{unit}; ○ chosen by validation loss; × diverged",
@@ -81,9 +81,9 @@ def rates_figure(found: Verdicts, cell: Cell) -> Figure:
     return figure
 
 
-def _before(found: Verdicts, cell: Cell, part: str) -> float | None:
+def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:
     """Return the base model's loss; None if no run of the cell has ended."""
-    return next((row[f"base_{part}_loss"] for trial, row in found.rows.items() if trial.cell == cell), None)
+    return next((row[f"base_{part}_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell), None)
 
 
 def _seeds(study: Study, *, whole: bool = True) -> str:
@@ -92,21 +92,21 @@ def _seeds(study: Study, *, whole: bool = True) -> str:
     return f"mean and range of {seeds}" if study.seeds > 1 else seeds
 
 
-def budget_figure(found: Verdicts, cell: Cell) -> Figure:
+def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the expected lowest validation loss against the number of rates that are tried.
 
     One curve is made for each seed, over the rates that all methods got. Their mean is drawn, with a band from the
     lowest to the highest.
     """
-    study, best = found.study, budgets(found, cell)
+    study, best = verdicts.study, budgets(verdicts, cell)
     title = f"What a larger budget of learning rates buys: {name_of(cell)}"
-    unit = f"expected lowest of random rates, nats, {examples(found, cell, 'valid')}, {_seeds(study)}"
+    unit = f"expected lowest of random rates, nats, {examples(verdicts, cell, 'valid')}, {_seeds(study)}"
     unit += _absent(study, best)
     names = "number of rates tried", "expected best validation loss, nats"
     if not best:
         why = "No rate has finished with every method and seed, or each has diverged."
         return nothing_yet(title, unit, names, why, HEIGHT)
-    ceiling = HIGHEST * (_before(found, cell, "valid") or math.inf)
+    ceiling = HIGHEST * (_before(verdicts, cell, "valid") or math.inf)
     low, high = log_range([np.minimum(curves, ceiling) for curves in best.values()])
     styles = method_styles(best)
     most = next(iter(best.values())).shape[1]
@@ -133,13 +133,13 @@ def budget_figure(found: Verdicts, cell: Cell) -> Figure:
     return {"data": bands + data, "layout": drawn}
 
 
-def budgets(found: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
+def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
 
     Only rates that every method has run with every seed count; methods of which a seed diverged at each of them are
     left out.
     """
-    study, valid = found.study, values_of(found.rows, "valid_loss")
+    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     grid = [
         lr
         for lr in grid_of(study, cell, valid)
@@ -153,18 +153,18 @@ def budgets(found: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     }
 
 
-def target_figure(found: Verdicts, cell: Cell) -> Figure:
+def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the share of seeds that have reached the reference's final loss, against the step.
 
     Each method races at its best rate. A seed that never gets there keeps its curve below 100%.
     """
-    study = found.study
+    study = verdicts.study
     who = label_of(study.reference)
     title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
-    reached = {one.init: np.array(one.reached_at) for one in found.of(cell) if one.reached_at}
+    reached = {one.init: np.array(one.reached_at) for one in verdicts.of(cell) if one.reached_at}
     unit = (
         f"share of {many(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
-        f"of the same seed; {examples(found, cell, 'valid')}{_absent(study, reached)}"
+        f"of the same seed; {examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
     )
     names = "step", "share of seeds that got there"
     if not reached:
@@ -244,7 +244,7 @@ def many(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
-def examples(found: Verdicts, cell: Cell | None, part: str) -> str:
+def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
     """Return on how many examples the losses rest: of one cell, or the range over all.
 
     Args:
@@ -252,7 +252,7 @@ def examples(found: Verdicts, cell: Cell | None, part: str) -> str:
     """
     counts = {
         int(count)
-        for trial, row in found.rows.items()
+        for trial, row in verdicts.rows.items()
         if cell in (None, trial.cell) and math.isfinite(count := row.get(f"{part}_examples") or math.nan)
     }
     noun = {"valid": "validation example", "test": "test example"}[part]
@@ -282,19 +282,19 @@ def _rate_curve(
     return Curve(label_of(init), lane, Setting.of(lane), tuple(points)) if points else None
 
 
-def profile_figure(found: Verdicts) -> Figure:
+def profile_figure(verdicts: Verdicts) -> Figure:
     """Draw the share of all runs in which a method took at most some multiple of the fastest's steps to the
     reference's final loss, each at its best rate.
 
     A run that never gets there keeps its method's curve below 100%.
     """
-    study, who = found.study, label_of(found.study.reference)
-    times = times_to_target(found)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
+    times = times_to_target(verdicts)
     runs = next(iter(times.values())).size
     title = f"How often each method is among the fastest to {who}'s final validation loss"
     unit = (
         f"share of {many(runs, 'run')}: {many(study.seeds, 'seed')} in each of "
-        f"{many(runs // study.seeds, 'cell')}, {examples(found, None, 'valid')}; best rates; "
+        f"{many(runs // study.seeds, 'cell')}, {examples(verdicts, None, 'valid')}; best rates; "
         "never there: infinite"
     )
     names = "steps, as a multiple of the fastest method's", "share of runs"
@@ -312,14 +312,16 @@ def profile_figure(found: Verdicts) -> Figure:
     return _shares(title, unit, x, names[1], corners, counts, badge="log", how=PROFILE, revision="profile")
 
 
-def times_to_target(found: Verdicts) -> dict[str, np.ndarray]:
+def times_to_target(verdicts: Verdicts) -> dict[str, np.ndarray]:
     """Return when each method reached the reference's final loss, over all cells and seeds.
 
     A method without a rate never does; cells without a final loss of the reference are left out.
     """
-    study = found.study
-    cells = [cell for cell in study.cells() if any(one.reached_at for one in found.of(cell))]
-    reached = {(one.cell, one.init): (*one.reached_at, *[math.inf] * study.seeds)[: study.seeds] for one in found.each}
+    study = verdicts.study
+    cells = [cell for cell in study.cells() if any(one.reached_at for one in verdicts.of(cell))]
+    reached = {
+        (one.cell, one.init): (*one.reached_at, *[math.inf] * study.seeds)[: study.seeds] for one in verdicts.each
+    }
     return {init: np.array([at for cell in cells for at in reached[cell, init]], dtype=float) for init in study.inits}
 
 

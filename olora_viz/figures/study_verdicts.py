@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import Figure, axis, categories_axis, layout, nothing_yet, upright
+from olora_viz.figures.layout import Figure, axis, categories_axis, layout, nothing_yet, points, upright
 from olora_viz.figures.studies import examples, many, method_styles, name_of
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, number, signed
@@ -52,14 +52,14 @@ CAP = 0.18
 NOTHING = "No run of this study has ended yet."
 
 
-def wins_figure(found: Verdicts) -> Figure:
+def wins_figure(verdicts: Verdicts) -> Figure:
     """Draw every verdict as a tile: all methods at one rate, and each at its best.
 
     A row is a cell of the study. Where the two halves differ, the rate decided rather than the method.
     """
-    study, who = found.study, label_of(found.study.reference)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
     others = [init for init in study.inits if init != study.reference]
-    compared = [one for one in found.each if one.init != study.reference]
+    compared = [one for one in verdicts.each if one.init != study.reference]
     halves = [[one.verdict_shared_rate for one in compared], [one.verdict for one in compared]]
     won = [sum(verdict == BETTER for verdict in half) for half in halves]
     title = (
@@ -67,22 +67,22 @@ def wins_figure(found: Verdicts) -> Figure:
     )
     words = len(others) * 2 <= MOST_WORDS
     signs = "" if words else "; " + ", ".join(f"{sign} {verdict}" for verdict, (_, _, sign) in TILES.items())
-    unit = f"by test loss; {many(study.seeds, 'seed')}, {examples(found, None, 'test')}{signs}"
+    unit = f"by test loss; {many(study.seeds, 'seed')}, {examples(verdicts, None, 'test')}{signs}"
     cells = study.cells()
-    if not found.rows:
+    if not verdicts.rows:
         return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
     columns = [*range(len(others)), *range(len(others) + 1, 2 * len(others) + 1)]
     names, shared = varying(cells)
     data: list[dict[str, Any]] = []
     notes = []
-    for verdicts, left, head in zip(
+    for half, left, head in zip(
         halves, (0, len(others) + 1), ("all at one rate", "each at its best rate"), strict=True
     ):
         at_best = left > 0
         notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center"))
         tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
-        for one, verdict in zip(compared, verdicts, strict=True):
+        for one, verdict in zip(compared, half, strict=True):
             column, y = others.index(one.init), len(cells) - 1 - cells.index(one.cell)
             _, color, sign = TILES[verdict]
             tiles[y][column] = float(list(TILES).index(verdict))
@@ -130,24 +130,24 @@ def wins_figure(found: Verdicts) -> Figure:
     return {"data": data, "layout": drawn}
 
 
-def differences_figure(found: Verdicts) -> Figure:
+def differences_figure(verdicts: Verdicts) -> Figure:
     """Draw the difference of every method from the reference, with its interval: a forest plot.
 
     The grey band holds the differences that do not matter.
     """
-    study, who = found.study, label_of(found.study.reference)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
-    shown = [one for one in found.each if one.init != study.reference]
+    shown = [one for one in verdicts.each if one.init != study.reference]
     unit = (
-        f"mean paired difference; thin line: 95% over {_over(found, shown)}; thick: range over "
+        f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over "
         f"rates; band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
     )
     name = f"test loss minus {who}'s, nats"
     if not any(one.seeds for one in shown):
-        why = f"No seed finished with both {who} and another method." if found.rows else NOTHING
+        why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
         return nothing_yet(title, unit, (name, "method"), why)
     cells = list(dict.fromkeys(one.cell for one in shown))
-    several = len({one.cell for one in found.each}) > 1
+    several = len({one.cell for one in verdicts.each}) > 1
     names, shared = varying(study.cells())
     styles = method_styles([init for init in study.inits if init != study.reference])
     low, high = _span([one for one in shown if one.seeds])
@@ -197,13 +197,13 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     return [n for n, count in parts.items() if count > 1], [n for n, c in parts.items() if c == 1]
 
 
-def _over(found: Verdicts, shown: Sequence[Verdict]) -> str:
+def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
     """Say over what the intervals are: seeds and examples, as far as their results are known."""
     gaps = [one.difference.gap for one in shown if one.seeds]
-    seeds, of_test = many(found.study.seeds, "seed"), examples(found, None, "test")
+    seeds, of_test = many(verdicts.study.seeds, "seed"), examples(verdicts, None, "test")
     if gaps and all(gap.shape[1] == 1 for gap in gaps):
         return f"{seeds} alone, {of_test}"
-    return f"{of_test}, {seeds}" if found.study.seeds == 1 else f"{seeds} and {of_test}"
+    return f"{of_test}, {seeds}" if verdicts.study.seeds == 1 else f"{seeds} and {of_test}"
 
 
 def _hover(one: Verdict, verdict: str, at_best: bool, names: Sequence[str]) -> str:
@@ -279,14 +279,9 @@ def _interval(one: Verdict, color: str, label: str, y: float, names: Sequence[st
     if from_ < to:
         thick = {"mode": "lines", "line": {"color": color, "width": 7}, "opacity": 0.45, "hoverinfo": "skip"}
         traces.insert(0, {"type": "scatter", "x": [from_, to], "y": [y, y], **thick, **common})
+    words = {"text": [_hover(one, one.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
     symbol = "circle" if math.isfinite(low) else "circle-open"
-    return [
-        *traces,
-        {"type": "scatter", "mode": "markers", "x": [one.interval.mean], "y": [y],
-         "text": [_hover(one, one.verdict, True, names)],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"color": color, "size": 10, "symbol": symbol}, **common},
-    ]  # fmt: skip
+    return [*traces, points([one.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
 
 
 CLAIM_BAR = 28
@@ -306,7 +301,6 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
     data: list[dict[str, Any]] = []
     ends = [0.0]
     for y, bar in enumerate(reversed(finding.bars)):
-        dot = {"color": color, "size": 10}
         data.append(
             {"type": "scatter", "mode": "lines", "x": [0, bar.value], "y": [y, y],
              "line": {"color": "@line", "width": 8}, "hoverinfo": "skip", "name": bar.label}
@@ -314,11 +308,9 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
         if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
             data.append(whiskers(bar.low, bar.high, y, color) | {"name": bar.label})
             ends += [bar.low, bar.high]
-        data.append(
-            {"type": "scatter", "mode": "markers+text", "x": [bar.value], "y": [y],
-             "text": [number(bar.value)], "textposition": "top center", "marker": dot,
-             "hovertemplate": "%{x}<extra></extra>", "name": bar.label}
-        )  # fmt: skip
+        text = {"text": [number(bar.value)], "textposition": "top center", "mode": "markers+text"}
+        hover = {"hovertemplate": "%{x}<extra></extra>", "name": bar.label}
+        data.append(points([bar.value], [y], color, 10) | text | hover)
         ends.append(bar.value)
     low, high = min(ends), max(ends)
     space = 0.08 * (high - low or 1.0)

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -339,16 +339,11 @@ class ConfiguredPanel(Panel):
 
     def _keep_config(self, config: RaceConfig, *, used: bool = True) -> None:
         """Let `config` be a set-up that the controls show."""
-        with self._quietly():
-            self._used = used
-            self.config = config
-
-    @contextmanager
-    def _quietly(self) -> Generator[None]:
         with self._setting_lock:
             self._setting = True
             try:
-                yield
+                self._used = used
+                self.config = config
             finally:
                 self._setting = False
 

@@ -24,7 +24,7 @@ from olora_viz.races.script import olora_viz_script
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.html import problem
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
-from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.race import RaceView
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.views.runs import OVERLAID, differences, run_words
 
@@ -416,8 +416,7 @@ class MeasurementsSection(Section):
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw a chart of each measurement."""
-        figures: Sequence[Figure] = tuple(race_view(record).measurements.values())
-        return {}, figures
+        return {}, tuple(view.measurements.values())
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (

@@ -23,12 +23,12 @@ HEAD = (
 """The header; what the two intervals are is filled in."""
 
 
-def verdict_rows(found: Verdicts) -> list[list[str]]:
+def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
     """Return the header, and by cell a row for every method, for the base model and for a guess."""
-    rows = [_head(found)]
-    for cell in found.study.cells():
-        rows += [_row(one, found.study.reference) for one in found.of(cell)]
-        base = untrained(found, cell)
+    rows = [_head(verdicts)]
+    for cell in verdicts.study.cells():
+        rows += [_row(one, verdicts.study.reference) for one in verdicts.of(cell)]
+        base = untrained(verdicts, cell)
         if base is not None:
             rows.append(_without(cell, "base model", number(base.loss, ".4f"), base.accuracy))
         if base is not None and base.guess is not None:
@@ -36,17 +36,17 @@ def verdict_rows(found: Verdicts) -> list[list[str]]:
     return rows
 
 
-def interval_over(found: Verdicts) -> str:
+def interval_over(verdicts: Verdicts) -> str:
     """Return what the intervals of the differences are over: seeds, examples or both."""
-    gaps = [one.difference.gap for one in found.each if one.seeds]
+    gaps = [one.difference.gap for one in verdicts.each if one.seeds]
     kinds = {"seeds": any(len(gap) > 1 for gap in gaps), "examples": any(gap.shape[1] > 1 for gap in gaps)}
     return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
 
 
-def _head(found: Verdicts) -> list[str]:
-    steps = [one.steps_to_reference for one in found.each]
+def _head(verdicts: Verdicts) -> list[str]:
+    steps = [one.steps_to_reference for one in verdicts.each]
     few = any(reached is not None and reached.coverage < 1 - ERROR for reached in steps)
-    words = iter((interval_over(found), "range of seeds" if few else "95% over seeds"))
+    words = iter((interval_over(verdicts), "range of seeds" if few else "95% over seeds"))
     return [title.format(next(words)) if "{}" in title else title for title in HEAD]
 
 
