@@ -254,16 +254,16 @@ def _report(ledger: Ledger, as_json: bool) -> None:
 def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
     """Print a line for every method of every cell, and why some are undecided."""
     if as_json:
-        for one in verdicts.each:
-            print_json(one.to_json())
+        for verdict in verdicts.each:
+            print_json(verdict.to_json())
         return
     from olora_viz.views.verdict import verdict_rows
 
     print_table(verdict_rows(verdicts))
-    for one in verdicts.each:
-        if one.why:
-            cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
-            print(f"{cell}: {one.init} is {one.verdict}, since {one.why}")
+    for verdict in verdicts.each:
+        if verdict.why:
+            cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
+            print(f"{cell}: {verdict.init} is {verdict.verdict}, since {verdict.why}")
 
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:

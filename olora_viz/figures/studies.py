@@ -70,7 +70,7 @@ def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         for init in study.inits
         if (curve := _rate_curve(study, cell, init, rates_tried(study, cell, init, valid), test))
     ]
-    chosen = {label_of(one.init): one.best_lr for one in verdicts.of(cell) if one.best_lr}
+    chosen = {label_of(verdict.init): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
     unit = f"nats, {examples(verdicts, cell, 'test')}, {_seeds(study, whole=False)}"
     figure["layout"]["meta"] |= {
@@ -161,7 +161,7 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     study = verdicts.study
     who = label_of(study.reference)
     title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
-    reached = {one.init: np.array(one.reached_at) for one in verdicts.of(cell) if one.reached_at}
+    reached = {verdict.init: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
     unit = (
         f"share of {many(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
         f"of the same seed; {examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
@@ -318,10 +318,9 @@ def times_to_target(verdicts: Verdicts) -> dict[str, np.ndarray]:
     A method without a rate never does; cells without a final loss of the reference are left out.
     """
     study = verdicts.study
-    cells = [cell for cell in study.cells() if any(one.reached_at for one in verdicts.of(cell))]
-    reached = {
-        (one.cell, one.init): (*one.reached_at, *[math.inf] * study.seeds)[: study.seeds] for one in verdicts.each
-    }
+    cells = [cell for cell in study.cells() if any(verdict.reached_at for verdict in verdicts.of(cell))]
+    never = [math.inf] * study.seeds  # of seeds that did not run
+    reached = {(each.cell, each.init): (*each.reached_at, *never)[: study.seeds] for each in verdicts.each}
     return {init: np.array([at for cell in cells for at in reached[cell, init]], dtype=float) for init in study.inits}
 
 

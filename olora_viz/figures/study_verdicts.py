@@ -59,14 +59,14 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     """
     study, who = verdicts.study, label_of(verdicts.study.reference)
     others = [init for init in study.inits if init != study.reference]
-    compared = [one for one in verdicts.each if one.init != study.reference]
-    halves = [[one.verdict_shared_rate for one in compared], [one.verdict for one in compared]]
-    won = [sum(verdict == BETTER for verdict in half) for half in halves]
+    compared = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    halves = [[verdict.verdict_shared_rate for verdict in compared], [verdict.verdict for verdict in compared]]
+    won = [sum(word == BETTER for word in half) for half in halves]
     title = (
         f"Better than {who}: {won[0]} of {len(compared)} at one shared rate, {won[1]} of {len(compared)} at best rates"
     )
     words = len(others) * 2 <= MOST_WORDS
-    signs = "" if words else "; " + ", ".join(f"{sign} {verdict}" for verdict, (_, _, sign) in TILES.items())
+    signs = "" if words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
     unit = f"by test loss; {many(study.seeds, 'seed')}, {examples(verdicts, None, 'test')}{signs}"
     cells = study.cells()
     if not verdicts.rows:
@@ -82,12 +82,12 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center"))
         tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
-        for one, verdict in zip(compared, half, strict=True):
-            column, y = others.index(one.init), len(cells) - 1 - cells.index(one.cell)
-            _, color, sign = TILES[verdict]
-            tiles[y][column] = float(list(TILES).index(verdict))
-            hover[y][column] = _hover(one, verdict, at_best, names)
-            notes.append(_note(verdict if words else sign, left + column, y, color, "center"))
+        for verdict, word in zip(compared, half, strict=True):
+            column, y = others.index(verdict.init), len(cells) - 1 - cells.index(verdict.cell)
+            _, color, sign = TILES[word]
+            tiles[y][column] = float(list(TILES).index(word))
+            hover[y][column] = _hover(verdict, word, at_best, names)
+            notes.append(_note(word if words else sign, left + column, y, color, "center"))
         data.append(
             {
                 "type": "heatmap",
@@ -137,37 +137,37 @@ def differences_figure(verdicts: Verdicts) -> Figure:
     """
     study, who = verdicts.study, label_of(verdicts.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
-    shown = [one for one in verdicts.each if one.init != study.reference]
+    shown = [verdict for verdict in verdicts.each if verdict.init != study.reference]
     unit = (
         f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over "
         f"rates; band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
     )
     name = f"test loss minus {who}'s, nats"
-    if not any(one.seeds for one in shown):
+    if not any(verdict.seeds for verdict in shown):
         why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
         return nothing_yet(title, unit, (name, "method"), why)
-    cells = list(dict.fromkeys(one.cell for one in shown))
-    several = len({one.cell for one in verdicts.each}) > 1
+    cells = list(dict.fromkeys(verdict.cell for verdict in shown))
+    several = len({verdict.cell for verdict in verdicts.each}) > 1
     names, shared = varying(study.cells())
     styles = method_styles([init for init in study.inits if init != study.reference])
-    low, high = _span([one for one in shown if one.seeds])
+    low, high = _span([verdict for verdict in shown if verdict.seeds])
     bands: list[dict[str, Any]] = []
     data: list[dict[str, Any]] = []
     notes, ticks = [], []
     y = len(shown) + len(cells) * several  # from the top down
     rows = y
     for cell in cells:
-        of_cell = [one for one in shown if one.cell == cell]
+        of_cell = [verdict for verdict in shown if verdict.cell == cell]
         if several:
             y -= 1
             ticks.append(name_of(cell, names))
         bands += _level(of_cell[0].margin, y - len(of_cell), y - 1)
-        for one in of_cell:
+        for verdict in of_cell:
             y -= 1
-            style = styles[one.init]
+            style = styles[verdict.init]
             ticks.append(style.label)
-            data += _interval(one, style.color, style.label, y, names) if one.seeds else []
-            words = f"{one.verdict}, {signed(one.interval.mean, SIGNED)}"
+            data += _interval(verdict, style.color, style.label, y, names) if verdict.seeds else []
+            words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
             notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
     drawn = layout(
         title,
@@ -199,25 +199,25 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
 
 def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
     """Say over what the intervals are: seeds and examples, as far as their results are known."""
-    gaps = [one.difference.gap for one in shown if one.seeds]
+    gaps = [verdict.difference.gap for verdict in shown if verdict.seeds]
     seeds, of_test = many(verdicts.study.seeds, "seed"), examples(verdicts, None, "test")
     if gaps and all(gap.shape[1] == 1 for gap in gaps):
         return f"{seeds} alone, {of_test}"
     return f"{of_test}, {seeds}" if verdicts.study.seeds == 1 else f"{seeds} and {of_test}"
 
 
-def _hover(one: Verdict, verdict: str, at_best: bool, names: Sequence[str]) -> str:
+def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> str:
     """Return what a tile or an interval stands for."""
-    head = f"{name_of(one.cell, names)}: {label_of(one.init)} is {verdict}"
+    head = f"{name_of(verdict.cell, names)}: {label_of(verdict.init)} is {word}"
     if not at_best:
-        return f"{head} at {compact(one.shared_lr)}" if one.shared_lr else head
-    rate = f" at {compact(one.best_lr)}" if one.best_lr else ""
-    low, high = one.interval.low, one.interval.high
+        return f"{head} at {compact(verdict.shared_lr)}" if verdict.shared_lr else head
+    rate = f" at {compact(verdict.best_lr)}" if verdict.best_lr else ""
+    low, high = verdict.interval.low, verdict.interval.high
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
-    why = f"<br>{one.why}" if one.why else ""
-    from_, to = one.difference.over_rates
+    why = f"<br>{verdict.why}" if verdict.why else ""
+    from_, to = verdict.difference.over_rates
     over = f"<br>over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}" if from_ < to else ""
-    return f"{head}{rate}<br>{signed(one.interval.mean, SIGNED)} nats{ends}{over}{why}"
+    return f"{head}{rate}<br>{signed(verdict.interval.mean, SIGNED)} nats{ends}{over}{why}"
 
 
 def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
@@ -249,9 +249,9 @@ def whiskers(low: float, high: float, y: float, color: str) -> dict[str, Any]:
 
 def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
     """Return the range of the differences: intervals far wider than the others are cut off."""
-    ends = np.array([[*one.interval[1:3]] for one in shown])
-    means = np.array([one.interval.mean for one in shown])
-    margins = np.array([one.margin for one in shown])
+    ends = np.array([[*verdict.interval[1:3]] for verdict in shown])
+    means = np.array([verdict.interval.mean for verdict in shown])
+    margins = np.array([verdict.margin for verdict in shown])
     most = 4 * max(float(np.abs(means).max()), float(np.nan_to_num(margins).max()), 1e-6)
     values = np.clip(np.concatenate([ends.ravel(), means, margins, -margins, [0.0]]), -most, most)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -270,18 +270,18 @@ def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
     return [{**edge, "y": [bottom - 0.5] * 2}, {**edge, "y": [top + 0.5] * 2, **fill}]
 
 
-def _interval(one: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
+def _interval(verdict: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the interval with its caps, if it is finite, and the mean."""
-    low, high = one.interval.low, one.interval.high
+    low, high = verdict.interval.low, verdict.interval.high
     common = {"name": label, "legendgroup": label}
     traces = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
-    from_, to = one.difference.over_rates
+    from_, to = verdict.difference.over_rates
     if from_ < to:
         thick = {"mode": "lines", "line": {"color": color, "width": 7}, "opacity": 0.45, "hoverinfo": "skip"}
         traces.insert(0, {"type": "scatter", "x": [from_, to], "y": [y, y], **thick, **common})
-    words = {"text": [_hover(one, one.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
+    words = {"text": [_hover(verdict, verdict.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
     symbol = "circle" if math.isfinite(low) else "circle-open"
-    return [*traces, points([one.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
+    return [*traces, points([verdict.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
 
 
 CLAIM_BAR = 28

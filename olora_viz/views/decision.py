@@ -70,11 +70,11 @@ def starts(known: Decision) -> Markup:
     roles = _roles(taken)
     rows = [
         (
-            one.valid_loss, one.init, one.cell.r, one.best_lr,
-            roles.pop((one.cell.r, one.init, one.best_lr), ""),
-            one.test_loss, one.test_accuracy, _against(one, study.reference),
+            verdict.valid_loss, verdict.init, verdict.cell.r, verdict.best_lr,
+            roles.pop((verdict.cell.r, verdict.init, verdict.best_lr), ""),
+            verdict.test_loss, verdict.test_accuracy, _against(verdict, study.reference),
         )
-        for one in known.verdicts.each
+        for verdict in known.verdicts.each
     ]  # fmt: skip
     if taken and other and RUNNER_UP in roles.values():  # at another rate of a method
         rows.append((
@@ -125,13 +125,13 @@ def _untrained(known: Decision) -> list[tuple[object, ...]]:
     return rows
 
 
-def _against(one: Verdict, reference: str) -> object:
-    if one.init == reference:
+def _against(verdict: Verdict, reference: str) -> object:
+    if verdict.init == reference:
         return "reference"
-    mean, low, high = (signed(x, "+.2f") for x in (one.interval.mean, one.interval.low, one.interval.high))
-    words = Markup("{}<small>{}</small>").format(one.verdict, f"{low} to {high}" if one.seeds > 1 else mean)
-    over_what = f"test loss minus the reference's, 95% over {over(one.difference.gap)}" if one.seeds else ""
-    return TableCell(words, title=". ".join(filter(None, (one.why, over_what))), kind=one.verdict)
+    mean, low, high = (signed(x, "+.2f") for x in (verdict.interval.mean, verdict.interval.low, verdict.interval.high))
+    words = Markup("{}<small>{}</small>").format(verdict.verdict, f"{low} to {high}" if verdict.seeds > 1 else mean)
+    over_what = f"test loss minus the reference's, 95% over {over(verdict.difference.gap)}" if verdict.seeds else ""
+    return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
 
 
 def plan(known: Decision) -> Markup:
