@@ -67,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
     def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
-        made = verbs.add_parser(name, help=text, description=text)
-        made.set_defaults(run=run)
-        made.add_argument("--json", action="store_true", help="JSON only, one object per line")
-        return made
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="JSON only, one object per line")
+        return added
 
     for module in (lists, race, study, decide, claims, run, measure):
         module.add_verbs(verb)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import Verb, progress_bar
+from olora_viz.cli.console import Verb, print_json, progress_bar, save_charts, say
 from olora_viz.cli.options import add_shared, path
 from olora_viz.machine.text import clock, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from olora_viz.machine.process import Progress
     from olora_viz.studies.claims.claim import Claim, Finding
     from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -26,17 +22,17 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
-    add_shared(made, "--model", "--task")
-    made.add_argument(
+    parser = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
+    add_shared(parser, "--model", "--task")
+    parser.add_argument(
         "--study", type=path, nargs="+", metavar="DIR",
         help="the folder of a study that decides on training; several for the claims that compare "
         "studies",
     )  # fmt: skip
-    made.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
-    made.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
-    made.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
-    add_shared(made, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png", batch_size=8)
+    parser.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
+    parser.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
+    add_shared(parser, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png", batch_size=8)
 
 
 def claims(options: argparse.Namespace) -> int:
@@ -48,17 +44,22 @@ def claims(options: argparse.Namespace) -> int:
         if name not in CLAIMS:
             raise ValueError(unknown("claim", name, CLAIMS))
     wanted = [claim for name, claim in CLAIMS.items() if name in (options.only or CLAIMS)]
-    found = []
+    findings = []
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         evidence = _evidence(options, stack, progress)
         for claim in wanted:
             finding = claim.judge(evidence)
-            found.append((claim, finding))
+            findings.append((claim, finding))
             command = command_of_claim(claim, evidence, studies=options.study or (), minutes=options.minutes)
             _print(claim, finding, command, options.json)
     if options.png:
-        _draw(options.png, found)
+        from olora_viz.figures.study_verdicts import claim_figure
+
+        drawn = [claim_figure(claim, finding) for claim, finding in findings if finding.bars]
+        if not drawn:
+            raise ValueError("no claim was measured: there is nothing to draw")
+        save_charts(options.png, drawn)
     return 0
 
 
@@ -97,31 +98,18 @@ def _run(folder: Path, minutes: float, evidence: ClaimEvidence) -> Verdicts:
     """Run a study of LoRA and OLoRA, as a decision plans it."""
     from olora_viz.studies.claims.judging import study_within
 
-    road = study_within(minutes, folder, evidence)
-    known = next(road)
-    print("\n".join(known.plan.words), file=sys.stderr)
-    for known in road:
-        print(f"{clock(known.seconds)}  {known.lanes} lanes", file=sys.stderr, flush=True)
+    decisions = study_within(minutes, folder, evidence)
+    known = next(decisions)
+    say("\n".join(known.plan.words))
+    for known in decisions:
+        say(f"{clock(known.seconds)}  {known.lanes} lanes")
     return known.verdicts
 
 
 def _print(claim: Claim, finding: Finding, command: str, as_json: bool) -> None:
     if as_json:
         known = {"claim": claim.name, "sentence": claim.sentence, "source": claim.source}
-        line = known | finding.to_json() | {"command": command}
-        print(json.dumps(line, allow_nan=False), flush=True)
+        print_json(known | finding.to_json() | {"command": command})
         return
     print(f"{claim.number}. {claim.sentence}  [{claim.source}]")
     print(f"   {finding.verdict}: {finding.words}", flush=True)
-
-
-def _draw(file: Path, found: Sequence[tuple[Claim, Finding]]) -> None:
-    """Save the figures of the claims that were measured."""
-    from olora_viz.figures.png import write_png
-    from olora_viz.figures.study_verdicts import claim_figure
-
-    drawn = [claim_figure(claim, finding) for claim, finding in found if finding.bars]
-    if not drawn:
-        raise ValueError("no claim was measured: there is nothing to draw")
-    write_png(file, drawn)
-    print(f"charts saved to {file}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import shlex
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
@@ -37,7 +38,7 @@ IN_TERMINAL, IN_LOG = 0.2, 10.0
 """Seconds between two signs of long work, in a terminal and elsewhere."""
 
 
-class Pace:
+class SignPace:
     """When a sign of long work is due on standard error."""
 
     def __init__(self) -> None:
@@ -58,19 +59,37 @@ def progress_bar() -> Generator[Progress]:
     """Show the progress of loading and of other long work on standard error."""
     from tqdm import tqdm
 
-    form, pace = "{desc}: {percentage:3.0f}% |{bar}|", Pace()
+    form, pace = "{desc}: {percentage:3.0f}% |{bar}|", SignPace()
     # Only in a terminal: a log needs the error that may follow, and a line from time to time.
     with tqdm(total=1.0, bar_format=form, file=sys.stderr, leave=False, disable=None) as bar:
 
         def show(fraction: float, text: str) -> None:
             if bar.disable and pace.is_due():
-                print(f"{text}: {fraction:.0%}", file=sys.stderr, flush=True)
+                say(f"{text}: {fraction:.0%}")
             bar.set_description_str(text, refresh=False)
             if fraction < bar.n:  # the next task begins
                 bar.reset()
             bar.update(fraction - bar.n)
 
         yield show
+
+
+def say(*words: object) -> None:
+    """Print on standard error, at once."""
+    print(*words, file=sys.stderr, flush=True)
+
+
+def print_json(values: Any) -> None:
+    """Print one JSON object as a line, at once."""
+    print(json.dumps(values, allow_nan=False), flush=True)
+
+
+def save_charts(file: Path, figures: Sequence[Any], what: str = "charts") -> None:
+    """Save figures as a PNG, and say so."""
+    from olora_viz.figures.png import write_png
+
+    write_png(file, figures)
+    say(f"{what} saved to {file}")
 
 
 def print_table(rows: list[list[str]]) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
 from typing import Any
 
-from olora_viz.cli.console import Verb, progress_bar
+from olora_viz.cli.console import Verb, print_json, progress_bar, say
 from olora_viz.cli.options import add_file, add_shared, path, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.memory import keep_freed
@@ -20,14 +17,14 @@ from olora_viz.machine.text import clock
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("decide", decide, "decide which initialization to take, within some minutes")
-    add_file(made, "minutes, model, task, inits, lrs, ranks and other settings of a study")
-    add_shared(made, "--model", "--task")
-    made.add_argument("--minutes", type=float, help="the time limit; default: 20")
-    made.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
-    made.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
-    add_settings(made, "lrs", "ranks")
-    made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
+    parser = verb("decide", decide, "decide which initialization to take, within some minutes")
+    add_file(parser, "minutes, model, task, inits, lrs, ranks and other settings of a study")
+    add_shared(parser, "--model", "--task")
+    parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
+    parser.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
+    add_settings(parser, "lrs", "ranks")
+    parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 
 
 def decide(options: argparse.Namespace) -> int:
@@ -37,7 +34,6 @@ def decide(options: argparse.Namespace) -> int:
     from olora_viz.views.reports import write_report
 
     keep_freed()
-    say = partial(print, file=sys.stderr, flush=True)
     ended = threading.Event()
     with progress_bar() as bar, on_interruption(ended.set):
 
@@ -47,10 +43,10 @@ def decide(options: argparse.Namespace) -> int:
             bar(part, words)
 
         settings, naming_lines = _asked(options)
-        road = deciding.decide(options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings)
+        decisions = deciding.decide(options.out, watch=lambda _: not ended.is_set(), progress=progress, **settings)
         try:
             with naming_lines:
-                known = next(road)
+                known = next(decisions)
         except StoppedEarlyError:
             raise KeyboardInterrupt from None
         say("\n".join(known.plan.words))
@@ -60,7 +56,7 @@ def decide(options: argparse.Namespace) -> int:
             return 0
         sentence = ""
         with suppress(StoppedEarlyError):
-            for known in road:
+            for known in decisions:
                 if known.stage != deciding.DONE:
                     news = f"  {known.sentence}" if known.sentence != sentence else ""
                     say(f"{clock(known.seconds)}  {known.lanes} lanes{news}")
@@ -68,7 +64,7 @@ def decide(options: argparse.Namespace) -> int:
     if known.lanes or options.json:
         print_verdicts(known.verdicts, options.json)
     if options.json:
-        print(json.dumps({"decision": known.to_json()}, allow_nan=False), flush=True)
+        print_json({"decision": known.to_json()})
     else:
         print(known.sentence)
     if known.taken is None:
@@ -91,21 +87,14 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContext
 
     by_options = {
         "minutes": options.minutes, "model": options.model, "task": options.task,
-        "inits": _names(options.methods), **settings_of(options),
+        "inits": options.methods and tuple(name for part in options.methods for name in part.split(",") if name),
+        **settings_of(options),
     }  # fmt: skip
     by_options = {name: value for name, value in by_options.items() if value is not None}
     if options.file is None:
         return by_options, nullcontext()
     of_study = kinds_of(Study)
-    for one in ("model", "task"):  # of which a study has several
-        del of_study[f"{one}s"]
+    del of_study["models"], of_study["tasks"]  # of which a decision has one
     kinds = {"minutes": KeyKind(float), "model": KeyKind(str), "task": KeyKind(str), **of_study}
     setup = TomlSetup.read(options.file, kinds)
     return setup.values | by_options, setup.naming_lines({*by_options, "out"})
-
-
-def _names(inits: list[str] | None) -> tuple[str, ...] | None:
-    """Return names that are separated by spaces or commas."""
-    if inits is None:
-        return None
-    return tuple(name for part in inits for name in part.split(",") if name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -11,7 +10,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, Pace, Verb, print_table, progress_bar
+from olora_viz.cli.console import INTERRUPTED, SignPace, Verb, print_json, print_table, progress_bar, say
 from olora_viz.cli.options import add_file, add_intervals, add_shared, config_of, given, path, say_unused_template
 from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.process import on_interruption
@@ -29,50 +28,50 @@ def add_verbs(verb: Verb) -> None:
     """Add the verb."""
     from olora_viz.races.config import BATCHES_WORDS
 
-    made = verb("race", run_race, "train lanes side by side on the same batches")
-    add_file(made, "the fields of RaceConfig, its lanes as SPECs or tables")
-    made.add_argument(
+    parser = verb("race", run_race, "train lanes side by side on the same batches")
+    add_file(parser, "the fields of RaceConfig, its lanes as SPECs or tables")
+    parser.add_argument(
         "--resume", type=path, metavar="DIR",
         help="resume the run in this folder, with --steps to another number of steps",
     )  # fmt: skip
     add_shared(
-        made, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
+        parser, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--accumulate", type=int, metavar="N",
         help="accumulate the gradient of a step over N parts of its batch, to save memory",
     )  # fmt: skip
-    made.add_argument("--batches", help=f"{BATCHES_WORDS}; default: auto")
-    add_intervals(made)
-    made.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
-    made.add_argument("--test-size", type=int, help="maximum number of test examples")
-    made.add_argument("--schedule", help="constant, linear or cosine")
-    made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
-    made.add_argument(
+    parser.add_argument("--batches", help=f"{BATCHES_WORDS}; default: auto")
+    add_intervals(parser)
+    parser.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
+    parser.add_argument("--test-size", type=int, help="maximum number of test examples")
+    parser.add_argument("--schedule", help="constant, linear or cosine")
+    parser.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
+    parser.add_argument(
         "--weight-decay", type=float, metavar="X", help="weight decay of the lanes without their own; default: 0"
     )
-    made.add_argument(
+    parser.add_argument(
         "--clip", type=float, metavar="X",
         help="the maximum norm of the gradient of each lane without its own; default: none",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--keep-best", action="store_true", default=None,
         help="keep each lane's adapter of its lowest held-out loss instead of the last step",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--patience", type=int, metavar="N",
         help="stop a lane after N evaluations without a lower held-out loss; default: never",
     )  # fmt: skip
-    made.add_argument(
+    parser.add_argument(
         "--target",
         action="append",
         metavar="NAME",
         dest="targets",
         help="suffix of layer names to adapt; experts.down_proj adapts every expert's matrix",
     )
-    made.add_argument("--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder")
-    add_shared(made, "--track")
+    parser.add_argument("--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder")
+    add_shared(parser, "--track")
 
 
 def run_race(options: argparse.Namespace) -> int:
@@ -90,18 +89,15 @@ def run_race(options: argparse.Namespace) -> int:
     keep_freed()
     tracker = _tracker(options)
     try:
-        race, steps = _begin(options, shown := _Shown())
+        race, steps = _begin(options, shown := _Progress())
     except RankError as error:
         raise ValueError(f"{error}; use a lower rank, or name other layers with --target") from None
     data = race.data
-    print(data.about_held_out.parts, file=sys.stderr)
+    say(data.about_held_out.parts)
     say_unused_template(data.unused_template)
-    for words in data.too_long:
-        print(words, file=sys.stderr)
-    for fair in race.fair_rates:
-        print(fair.sentence, file=sys.stderr)
-    for words in filter(None, (race.adapted, race.in_parts)):
-        print(words, file=sys.stderr)
+    for words in (*data.too_long, *(fair.sentence for fair in race.fair_rates), race.adapted, race.in_parts):
+        if words:
+            say(words)
     folder = options.resume or options.folder
     saves = f", then saving it in {str(folder)!r}" if folder else ""
     with on_interruption(race.close, saves), closing(steps):
@@ -111,21 +107,21 @@ def run_race(options: argparse.Namespace) -> int:
             _follow(steps, race, shown, options.json, tracked)
         except StoppedEarlyError:  # in what comes after the last step
             raise KeyboardInterrupt from None
-    summary, folder = race.summary(), options.resume or options.folder
-    found = verdict(runs.read_steps(folder) if folder else race, race) if race.done else None
-    summary["verdict"] = found.to_json() if found else None
+    summary = race.summary()
+    line = verdict(runs.read_steps(folder) if folder else race, race) if race.done else None
+    summary["verdict"] = line.to_json() if line else None
     if options.json:
-        print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
+        print_json({"summary": summary})
     else:
-        print_summary(summary, by_loss=found.metric == LOSS if found else race.task.plain_text)
-        if found:
-            print(f"{found} ({found.reason})")
+        print_summary(summary, by_loss=line.metric == LOSS if line else race.task.plain_text)
+        if line:
+            print(f"{line} ({line.reason})")
         print(data.about_held_out.baseline)
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
             print(no_gradient(race.without_gradient))
     for warning in runs.adapter_warnings(folder) if folder else ():
-        print(f"adapters: {warning}", file=sys.stderr)
+        say(f"adapters: {warning}")
     return INTERRUPTED if race.status == STOPPED else 0
 
 
@@ -147,7 +143,7 @@ def _tracker(options: argparse.Namespace) -> Tracker | None:
     return Tracker(options.track, folder, partial(tqdm.write, file=sys.stderr))
 
 
-class _Shown:
+class _Progress:
     """The progress of a race, shown on the bar of loading and later beside its steps."""
 
     by: Progress
@@ -156,7 +152,7 @@ class _Shown:
         self.by(part, words)
 
 
-def _begin(options: argparse.Namespace, shown: _Shown) -> tuple[Race, Race | Generator[Step, None, None]]:
+def _begin(options: argparse.Namespace, shown: _Progress) -> tuple[Race, Race | Generator[Step, None, None]]:
     """Return a race and its remaining steps."""
     from olora_viz.races import run as runs
     from olora_viz.races.race import race
@@ -178,13 +174,13 @@ def _begin(options: argparse.Namespace, shown: _Shown) -> tuple[Race, Race | Gen
     return alone, alone
 
 
-def _follow(steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tracked: RaceTracker | None) -> None:
+def _follow(steps: Iterator[Step], race: Race, shown: _Progress, as_json: bool, tracked: RaceTracker | None) -> None:
     """Report every step as it comes; close the race, however its steps end."""
     from tqdm import tqdm
 
     labels, total, beside = race.lanes.labels, race.config.steps, ""
     bar = tqdm(total=total, initial=race.done, unit="step", file=sys.stderr, mininterval=0.2)
-    pace = Pace()
+    pace = SignPace()
 
     def show(part: float, words: str) -> None:
         bar.set_postfix_str(f"{words}, {part:.0%}", refresh=pace.is_due())
@@ -194,7 +190,7 @@ def _follow(steps: Iterator[Step], race: Race, shown: _Shown, as_json: bool, tra
         try:
             for step in steps:
                 if as_json:
-                    print(json.dumps(step.to_json(labels), allow_nan=False), flush=True)
+                    print_json(step.to_json(labels))
                 if tracked:
                     tracked.report(step)
                 if step.eval_loss is not None:
@@ -222,11 +218,8 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
     rows = [[*head, "first gradient norm"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
-        status = lane["status"]
-        if lane["diverged_at"]:
-            status += f" at step {lane['diverged_at']}"
-        elif lane.get("stopped_at"):
-            status += f" at step {lane['stopped_at']}"
+        at = lane["diverged_at"] or lane.get("stopped_at")
+        status = lane["status"] + (f" at step {at}" if at else "")
         rows.append(
             [
                 label,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.cli.console import Verb, print_table, progress_bar
+from olora_viz.cli.console import Verb, print_json, print_table, progress_bar, save_charts, say
 from olora_viz.cli.options import add_shared, path
 from olora_viz.machine.text import number, percent
 
@@ -18,13 +17,28 @@ if TYPE_CHECKING:
     from olora_viz.measures.inspection import LayerComparison, LayerInspection
 
 
-def _add_export(verb: Verb) -> None:
-    """Add the verb."""
-    made = verb("export", export, "write one lane of a run as an adapter or a whole model")
-    made.add_argument("folder", type=path, metavar="DIR", help="a run folder")
-    made.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
-    made.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
-    made.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
+def add_verbs(verb: Verb) -> None:
+    """Add the verbs."""
+    parser = verb("export", export, "write one lane of a run as an adapter or a whole model")
+    parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
+    parser.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
+    parser.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
+
+    parser = verb("push", push, "push an adapter to the Hugging Face hub, with a model card")
+    parser.add_argument("folder", type=path, metavar="DIR", help="a run folder, or an adapter's own")
+    parser.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the repository")
+    parser.add_argument("--lane", metavar="NAME", help="label of the lane, for a run folder")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--dry-run", action="store_true", help="list the files that would be pushed, and push none")
+
+    parser = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
+    parser.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
+    parser.add_argument(
+        "other", nargs="?", type=path, metavar="OTHER", help="another adapter of the same model, to compare with"
+    )
+    add_shared(parser, "--model", "--png")
+    parser.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
 
 
 def export(options: argparse.Namespace) -> int:
@@ -42,25 +56,12 @@ def export(options: argparse.Namespace) -> int:
         raise ValueError(f"--out {str(options.out)!r} must be new or empty")
     with progress_bar() as progress:
         race = runs.restored(options.folder, progress=progress)
-    made = export_lane(race, labels.index(options.lane), out, options.form)
-    where = str(options.out)
-    written = {
-        "lane": made.label, "form": made.form, "out": where, "steps": race.done,
-        "read_back": made.check.to_json(),
-    }  # fmt: skip
-    print(json.dumps(written) if options.json else f"{made.label} written to {where}")
-    print(made.check.sentence, file=sys.stderr)
+    exported = export_lane(race, labels.index(options.lane), out, options.form)
+    label, where, read_back = exported.label, str(options.out), exported.check
+    written = {"lane": label, "form": exported.form, "out": where, "steps": race.done}
+    print(json.dumps(written | {"read_back": read_back.to_json()}) if options.json else f"{label} written to {where}")
+    say(read_back.sentence)
     return 0
-
-
-def _add_push(verb: Verb) -> None:
-    """Add the verb."""
-    made = verb("push", push, "push an adapter to the Hugging Face hub, with a model card")
-    made.add_argument("folder", type=path, metavar="DIR", help="a run folder, or an adapter's own")
-    made.add_argument("--repo", required=True, metavar="OWNER/NAME", help="the repository")
-    made.add_argument("--lane", metavar="NAME", help="label of the lane, for a run folder")
-    made.add_argument("--private", action="store_true", help="make a new repository private")
-    made.add_argument("--dry-run", action="store_true", help="list the files that would be pushed, and push none")
 
 
 def push(options: argparse.Namespace) -> int:
@@ -70,27 +71,14 @@ def push(options: argparse.Namespace) -> int:
     pushing.check_repo(options.repo)
     files = pushing.files_to_push(options.folder, options.lane)
     sizes = {name: len(content) for name, content in files.items()}
-    told: dict[str, object] = {"repo": options.repo, "files": sizes}
-    if not options.dry_run:
-        told["url"] = pushing.push(files, options.repo, private=options.private)
+    url = None if options.dry_run else pushing.push(files, options.repo, private=options.private)
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps({"repo": options.repo, "files": sizes, **({"url": url} if url else {})}))
         return 0
     for name, size in sizes.items():
         print(f"{name}  {size:,} bytes")
-    print(f"pushed to {told['url']}" if "url" in told else f"would be pushed to {options.repo}")
+    print(f"pushed to {url}" if url else f"would be pushed to {options.repo}")
     return 0
-
-
-def _add_inspect(verb: Verb) -> None:
-    """Add the verb."""
-    made = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
-    made.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
-    made.add_argument(
-        "other", nargs="?", type=path, metavar="OTHER", help="another adapter of the same model, to compare with"
-    )
-    add_shared(made, "--model", "--png")
-    made.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
 
 
 def run_inspect(options: argparse.Namespace) -> int:
@@ -100,7 +88,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     from olora_viz.machine.files import write_text
     from olora_viz.measures.inspection import common_base, compared, inspected
     from olora_viz.models import load_model
-    from olora_viz.views.reports import comparison_page, page
+    from olora_viz.views.reports import adapter_page, comparison_page
 
     folder, other = options.folder, options.other
     folders = [folder, *([other] if other else [])]
@@ -110,75 +98,63 @@ def run_inspect(options: argparse.Namespace) -> int:
     with progress_bar() as progress:
         model, _ = load_model(base, progress=progress)
         if other:
-            both = compared(model, *adapters, progress=progress)
-            lines = [one.to_json() for one in both]
-            show = partial(_print_comparison, both, folder, other)
-            draw = partial(comparison_page, folder, other, base, both, notes)
-            sides = [one.first for one in both], [one.second for one in both]
+            layers = compared(model, *adapters, progress=progress)
+            show = partial(_print_comparison, layers, folder, other)
+            draw = partial(comparison_page, folder, other, base, layers, notes)
+            sides = [layer.first for layer in layers], [layer.second for layer in layers]
             maps = [
-                adapter_map([one for one in side if one], f"What {name} changes")
+                adapter_map([update for update in side if update], f"What {name} changes")
                 for name, side in zip(folders, sides, strict=True)
             ]
         else:
-            found = inspected(model, *adapters, progress=progress)
-            lines = [one.to_json() for one in found]
-            show, draw = partial(_print, found), partial(page, folder, base, found, notes)
-            maps = [adapter_map(found)]
+            layers = inspected(model, *adapters, progress=progress)
+            show, draw = partial(_print, layers), partial(adapter_page, folder, base, layers, notes)
+            maps = [adapter_map(layers)]
     for note in notes:
-        print(note, file=sys.stderr)
+        say(note)
     if options.json:
-        for line in lines:
-            print(json.dumps(line, allow_nan=False))
+        for layer in layers:
+            print_json(layer.to_json())
     else:
         show()
     if options.html:
         write_text(options.html, draw())
-        print(f"report written to {options.html}", file=sys.stderr)
+        say(f"report written to {options.html}")
     if options.png:
-        from olora_viz.figures.png import write_png
-
-        write_png(options.png, maps)
-        print(f"charts saved to {options.png}", file=sys.stderr)
+        save_charts(options.png, maps)
     return 0
 
 
-def _print(found: Sequence[LayerInspection]) -> None:
+def _print(layers: Sequence[LayerInspection]) -> None:
     from olora_viz.measures.inspection import DORA, total_norm
 
-    dora = any(one.magnitude_change is not None for one in found)
+    dora = any(layer.magnitude_change is not None for layer in layers)
     head = ["layer", "rank", "effective rank", "σ₁", "‖ΔW‖", "‖ΔW‖/‖W‖"]
     rows = [[*head, *["‖sBA‖", "Δm/m"] * dora, "intruders"]]
-    for one in found:
+    for layer in layers:
         rows.append(
             [
-                one.layer,
-                str(one.rank),
-                f"{one.effective_rank:.2f}",
-                f"{one.sigma[0]:.3g}",
-                f"{one.norm:.3g}",
-                percent(one.relative_norm, 2),
-                *[number(one.direction_norm), percent(one.magnitude_change or 0.0, 2)] * dora,
-                f"{one.intruders} of {len(one.similarity)}",
+                layer.layer,
+                str(layer.rank),
+                f"{layer.effective_rank:.2f}",
+                f"{layer.sigma[0]:.3g}",
+                f"{layer.norm:.3g}",
+                percent(layer.relative_norm, 2),
+                *[number(layer.direction_norm), percent(layer.magnitude_change or 0.0, 2)] * dora,
+                f"{layer.intruders} of {len(layer.similarity)}",
             ]
         )
     print_table(rows)
     if dora:
         print(DORA)
-    count = sum(one.intruders > 0 for one in found)
-    print(f"‖ΔW‖ over all layers: {total_norm(found):.4g}; intruder dimensions in {count} of {len(found)} layers")
+    count = sum(layer.intruders > 0 for layer in layers)
+    print(f"‖ΔW‖ over all layers: {total_norm(layers):.4g}; intruder dimensions in {count} of {len(layers)} layers")
 
 
-def _print_comparison(found: Sequence[LayerComparison], first: Path, second: Path) -> None:
+def _print_comparison(layers: Sequence[LayerComparison], first: Path, second: Path) -> None:
     from olora_viz.views.reports import COMPARED, comparison_cells, comparison_words
 
-    print_table([list(COMPARED), *map(comparison_cells, found)])
+    print_table([list(COMPARED), *map(comparison_cells, layers)])
     print(f"1: {first}; 2: {second}")
-    for words in comparison_words(found):
+    for words in comparison_words(layers):
         print(words)
-
-
-def add_verbs(verb: Verb) -> None:
-    """Add the verbs."""
-    _add_export(verb)
-    _add_push(verb)
-    _add_inspect(verb)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from functools import partial
 
-from olora_viz.cli.console import Verb
+from olora_viz.cli.console import Verb, say
 from olora_viz.cli.options import path
 
 Serve = Callable[..., None]
@@ -21,14 +20,14 @@ def add_verbs(verb: Verb, pages: Serve) -> None:
     Args:
         pages: serves the pages: the command line itself does not import them.
     """
-    made = verb("serve", partial(serve, pages), "serve the page")
-    made.add_argument(
+    parser = verb("serve", partial(serve, pages), "serve the page")
+    parser.add_argument(
         "--host", metavar="H", help="address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
     )
-    made.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
-    made.add_argument("--share", action="store_true", help="ask Gradio for a public address")
-    made = verb("show", partial(show, pages), "open the page on a run")
-    made.add_argument("folder", type=path, metavar="DIR", help="a run folder")
+    parser.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
+    parser.add_argument("--share", action="store_true", help="ask Gradio for a public address")
+    parser = verb("show", partial(show, pages), "open the page on a run")
+    parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
 
 
 def serve(pages: Serve, options: argparse.Namespace) -> int:
@@ -48,7 +47,7 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
 
 def _ready(options: argparse.Namespace, url: str) -> None:
     print(json.dumps({"url": url}) if options.json else url, flush=True)
-    print("Ctrl-C ends the server", file=sys.stderr, flush=True)
+    say("Ctrl-C ends the server")
 
 
 def _port(text: str) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import Verb, print_table, progress_bar
+from olora_viz.cli.console import Verb, print_json, print_table, progress_bar, save_charts, say
 from olora_viz.cli.options import add_shared, path, say_unused_templates
 from olora_viz.machine.memory import bytes_words, keep_freed
 from olora_viz.machine.process import on_interruption
@@ -37,35 +36,35 @@ LISTS: dict[str, tuple[str, type, str]] = {
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    made = verb("study", study, "compare initializations over learning rates and seeds")
-    made.add_argument(
+    parser = verb("study", study, "compare initializations over learning rates and seeds")
+    parser.add_argument(
         "what", nargs="?", type=path, metavar="FILE|DIR",
         help="a study as TOML, or the folder of a study to resume, extend or read; an option takes "
         "the place of the file's value",
     )  # fmt: skip
-    made.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
-    add_settings(made, *LISTS)
-    add_shared(made, "--png")
-    made.add_argument("--html", type=path, metavar="FILE", help="save the charts as one interactive page")
-    made.add_argument(
+    parser.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
+    add_settings(parser, *LISTS)
+    add_shared(parser, "--png")
+    parser.add_argument("--html", type=path, metavar="FILE", help="save the charts as one interactive page")
+    parser.add_argument(
         "--coarse",
         type=int,
         help="seeds of a first pass over all rates; the remaining seeds race at the best rates only",
     )
-    made.add_argument("--eval-every", type=int, help="steps between evaluations")
-    made.add_argument("--eval-size", type=int, help="maximum number of validation examples")
-    made.add_argument("--test-size", type=int, help="maximum number of test examples")
-    made.add_argument("--schedule", help="constant, linear or cosine")
-    made.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
-    made.add_argument("--threads", type=int, help="threads of each race on a CPU")
-    made.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
-    made.add_argument("--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto")
-    add_shared(made, "--track")
-    made.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
-    made.add_argument("--yes", action="store_true", help=f"also run more than {MOST_LANES} lanes")
+    parser.add_argument("--eval-every", type=int, help="steps between evaluations")
+    parser.add_argument("--eval-size", type=int, help="maximum number of validation examples")
+    parser.add_argument("--test-size", type=int, help="maximum number of test examples")
+    parser.add_argument("--schedule", help="constant, linear or cosine")
+    parser.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
+    parser.add_argument("--threads", type=int, help="threads of each race on a CPU")
+    parser.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
+    parser.add_argument("--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto")
+    add_shared(parser, "--track")
+    parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
+    parser.add_argument("--yes", action="store_true", help=f"also run more than {MOST_LANES} lanes")
 
 
-def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
+def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
     """Add the options of a study's settings that every verb of studies has.
 
     Args:
@@ -73,15 +72,15 @@ def add_settings(made: argparse.ArgumentParser, *lists: str) -> None:
     """
     for name in lists:
         option, _, text = LISTS[name]
-        made.add_argument(option, dest=name, metavar="LIST", help=text)
-    made.add_argument("--seeds", type=int, help="number of seeds")
-    made.add_argument("--reference", help="the initialization that the others are compared with")
-    made.add_argument(
+        parser.add_argument(option, dest=name, metavar="LIST", help=text)
+    parser.add_argument("--seeds", type=int, help="number of seeds")
+    parser.add_argument("--reference", help="the initialization that the others are compared with")
+    parser.add_argument(
         "--margin", type=float, help="share of the reference's loss reduction within which methods are level"
     )
-    made.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
+    parser.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
-        made, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
+        parser, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
         "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
 
@@ -108,11 +107,10 @@ def study(options: argparse.Namespace) -> int:
         )
     if todo:
         with on_interruption(_stopped), progress_bar() as progress:
-            for one in run_ledger(ledger, workers=options.workers, ray=options.ray, progress=progress):
+            for race in run_ledger(ledger, workers=options.workers, ray=options.ray, progress=progress):
                 if tracker:
                     tracker.report()
-                rest = f", {one.left} to go" if one.left else ""
-                print(f"{one.folder.name}: {one.lanes} lanes{rest}", file=sys.stderr)
+                say(f"{race.folder.name}: {race.lanes} lanes" + (f", {race.left} to go" if race.left else ""))
     elif asked:
         ledger.open()
     ledger.finish()
@@ -175,13 +173,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """
     from olora_viz.studies.study import Study
 
-    found = {}
-    for name in (each.name for each in fields(Study)):
-        value = getattr(options, name, None)
-        if value is None:
-            continue
-        found[name] = _listed(name, value) if name in LISTS else value
-    return found
+    values = {each.name: getattr(options, each.name, None) for each in fields(Study)}
+    return {
+        name: _listed(name, value) if name in LISTS else value for name, value in values.items() if value is not None
+    }
 
 
 def _listed(name: str, text: str) -> tuple[Any, ...]:
@@ -205,44 +200,42 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     from olora_viz.studies.sentences import smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
 
-    its = ledger.study
+    study = ledger.study
     losses = ledger.losses()
-    done, missing = len(losses), needed(its, losses)
-    others = [init for init in its.inits if init != its.reference]
-    say = partial(print, file=sys.stderr)
+    done, missing = len(losses), needed(study, losses)
+    others = [init for init in study.inits if init != study.reference]
     say(
-        f"{len(its.cells())} cells (model, task, rank), {len(its.inits)} methods, {len(its.lrs)} "
-        f"rates, {its.seeds} seeds: at least {most_trials(its)} lanes of {its.steps} steps, with "
+        f"{len(study.cells())} cells (model, task, rank), {len(study.inits)} methods, {len(study.lrs)} "
+        f"rates, {study.seeds} seeds: at least {most_trials(study)} lanes of {study.steps} steps, with "
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(
-        f"decides for {', '.join(others)} against {its.reference}: better, worse, level (within "
-        f"{its.margin:.0%} of its loss reduction) or undecided, each at its best rate and all at "
+        f"decides for {', '.join(others)} against {study.reference}: better, worse, level (within "
+        f"{study.margin:.0%} of its loss reduction) or undecided, each at its best rate and all at "
         "one rate"
     )
     if done:
         say(f"{done} lanes have run")
-    left = max(len(missing), most_trials(its) - done) if missing else 0
     if not missing:
         say("nothing is left to run")
         return 0
+    left = max(len(missing), most_trials(study) - done)
     with progress_bar() as progress:
-        found = estimate(its, missing, progress)
-    together = f", {bytes_words(workers * found.memory)} with {workers} workers"
-    together = together if workers > 1 else ""
+        costs = estimate(study, missing, progress)
+    together = f", {bytes_words(workers * costs.memory)} with {workers} workers" if workers > 1 else ""
     say(
-        f"{left} lanes to run: about {seconds(found.seconds * left / found.lanes)} one after the "
-        f"other, and up to {bytes_words(found.memory)} of memory per race{together}, measured on "
-        f"the first steps of the first of {found.races} races"
+        f"{left} lanes to run: about {seconds(costs.seconds * left / costs.lanes)} one after the "
+        f"other, and up to {bytes_words(costs.memory)} of memory per race{together}, measured on "
+        f"the first steps of the first of {costs.races} races"
     )
-    for (model, task), words in found.data.items():
-        say(f"{model}, {task}: {words}" if len(found.data) > 1 else words)
-    if its.seeds < LEAST_SEEDS:
+    for (model, task), words in costs.data.items():
+        say(f"{model}, {task}: {words}" if len(costs.data) > 1 else words)
+    if study.seeds < LEAST_SEEDS:
         say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
     else:
-        say(smallest_found(its.seeds, found.smallest))
+        say(smallest_found(study.seeds, costs.smallest))
     if here:
-        found.check_fits(workers)
+        costs.check_fits(workers)
     return left
 
 
@@ -250,7 +243,7 @@ def _report(ledger: Ledger, as_json: bool) -> None:
     summary = ledger.summary()
     print_verdicts(ledger.verdicts(), as_json)
     if as_json:
-        print(json.dumps({"summary": summary}, allow_nan=False), flush=True)
+        print_json({"summary": summary})
         return
     print(
         f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of "
@@ -258,19 +251,19 @@ def _report(ledger: Ledger, as_json: bool) -> None:
     )
 
 
-def print_verdicts(found: Verdicts, as_json: bool) -> None:
+def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
     """Print a line for every method of every cell, and why some are undecided."""
     if as_json:
-        for one in found.each:
-            print(json.dumps(one.to_json(), allow_nan=False))
+        for verdict in verdicts.each:
+            print_json(verdict.to_json())
         return
     from olora_viz.views.verdict import verdict_rows
 
-    print_table(verdict_rows(found))
-    for one in found.each:
-        if one.why:
-            cell = f"{one.cell.model}, {one.cell.task}, r {one.cell.r}"
-            print(f"{cell}: {one.init} is {one.verdict}, since {one.why}")
+    print_table(verdict_rows(verdicts))
+    for verdict in verdicts.each:
+        if verdict.why:
+            cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
+            print(f"{cell}: {verdict.init} is {verdict.verdict}, since {verdict.why}")
 
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
@@ -278,10 +271,7 @@ def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
     from olora_viz.figures.plots import plot_study, study_figures
 
     if png:
-        from olora_viz.figures.png import write_png
-
-        write_png(png, study_figures(ledger.verdicts()))
-        print(f"charts saved to {png}", file=sys.stderr)
+        save_charts(png, study_figures(ledger.verdicts()))
     if html:
         plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
-        print(f"charts saved to {html}", file=sys.stderr)
+        say(f"charts saved to {html}")

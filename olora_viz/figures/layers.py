@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.figures.layout import Figure, annotate, axis, curve_ends, layout, line, log_axis, log_range, log_ticks
+from olora_viz.figures.layout import (
+    Figure,
+    axis,
+    color_bar,
+    curve_ends,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    log_ticks,
+    steps_axis,
+    unlabelled_until,
+)
 from olora_viz.figures.race import spread_out
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
@@ -32,7 +44,14 @@ FEW_CELLS, COLUMNS = 1_000, 26
 
 
 def layer_map(
-    measure: Measure, key: str, steps: Sequence[int], found: Sequence[Any], style: LaneStyle, k: int, *, run: str = ""
+    measure: Measure,
+    key: str,
+    steps: Sequence[int],
+    records: Sequence[Any],
+    style: LaneStyle,
+    k: int,
+    *,
+    run: str = "",
 ) -> Figure:
     """Draw one part of a measurement by layer, for lane k.
 
@@ -40,15 +59,14 @@ def layer_map(
         measure: its colours are linear or logarithmic, as its scale is.
         key: of one of its `parts`.
         steps: the step number of each measurement.
-        found: the records, at least one.
+        records: the measurements, at least one.
         style: the lane's.
     """
     part, log = measure.parts[key], measure.scale == "log"
-    cells = len(steps) * len(found[0].layers)
-    thin = min(math.ceil(cells / FEW_CELLS), math.ceil(len(steps) / COLUMNS))
+    layers = records[0].layers
+    thin = min(math.ceil(len(steps) * len(layers) / FEW_CELLS), math.ceil(len(steps) / COLUMNS))
     columns = range((len(steps) - 1) % thin, len(steps), thin)
-    steps, found = [steps[n] for n in columns], [found[n] for n in columns]
-    values = np.array([part.of(one)[k] for one in found])
+    values = np.array([part.of(records[n])[k] for n in columns])
     shown = np.isfinite(values) & ((values > 0) | (not log))
     where = ["input at the top, output at the bottom"]
     where += [f"every {thin} measurements"] if thin > 1 else []
@@ -57,8 +75,8 @@ def layer_map(
     return step_map(
         f"{style.label}: {part.words}",
         "; ".join([", ".join(filter(None, (part.symbol, part.unit))), *where]),
-        steps,
-        found[0].layers,
+        [steps[n] for n in columns],
+        layers,
         values,
         style.color,
         log=log,
@@ -91,45 +109,53 @@ def step_map(
     """
     thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
     steps, values = steps[::thin], values[::thin].T
+    blocks = [block_and_module(layer)[0] for layer in layers]
     words = [".".join(block_and_module(layer)).strip(".") for layer in layers]
-    first = [i for i, layer in enumerate(layers) if _starts_block(layers, i)]
+    first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
     every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
-    made = layout(
+    drawn = layout(
         title,
         unit if thin == 1 else f"{unit}; every {thin} measurements",
-        x=axis("step", tickvals=list(range(len(steps)))[::sparse], tickangle=0,
-               ticktext=[str(n) for n in steps][::sparse]),
-        y={"title": {"text": ""}, "range": [len(layers) - 0.5, -0.5], "ticks": "",
-           "tickvals": first[::every],
-           "ticktext": [f"block {block_and_module(layers[i])[0]}" for i in first[::every]]},
+        x=axis(
+            "step", tickvals=list(range(len(steps)))[::sparse], tickangle=0, ticktext=[str(n) for n in steps][::sparse]
+        ),
+        y={
+            "title": {"text": ""},
+            "range": [len(layers) - 0.5, -0.5],
+            "ticks": "",
+            "tickvals": first[::every],
+            "ticktext": [f"block {blocks[i]}" for i in first[::every]],
+        },
         height=max(150, min(420, ROW * len(layers))),
         how=(
             "A row is a layer, a column a measurement; the first block is on top. Click a cell "
             "to see that layer's curves."
-),
+        ),
         badge="log" if log else "",
         revision=revision,
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["margin"] |= {"l": 66, "r": 76}
-    made["meta"]["steps"] = list(steps)
-    made["meta"]["rows"] = dict(zip(words, layers, strict=True))
-    made["meta"]["columns"] = list(steps)
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "z": [plain(row) for row in values],
-        "x": list(range(len(steps))),
-        "y": words,
-        "xgap": 1 if len(steps) <= 60 else 0,
-        "ygap": 0.5,
-        "colorscale": [[0, "@line"], [1, color]],
-        "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
-                     "nticks": 5, "x": 1.01, "xanchor": "left", "xpad": 4},
-        "hovertemplate": "%{y}: %{z:.3g}<extra></extra>",
-    }  # fmt: skip
+        closest=True,
+        margin={"l": 66, "r": 76},
+    )
+    drawn["meta"] |= {"steps": list(steps), "rows": dict(zip(words, layers, strict=True)), "columns": list(steps)}
+    trace = _heat(values, list(range(len(steps))), words, color, "%{y}: %{z:.3g}<extra></extra>", ".3~g")
+    trace |= {"xgap": 1 if len(steps) <= 60 else 0, "ygap": 0.5}
+    trace["colorbar"]["xpad"] = 4
     if log:
         trace |= _logarithmic(values, trace["colorbar"])
-    return {"data": [trace], "layout": made}
+    return {"data": [trace], "layout": drawn}
+
+
+def _heat(values: Any, x: Sequence[int], y: Sequence[Any], color: str, hover: str, form: str) -> dict[str, Any]:
+    """Return the trace of a map, from the colour of lines for zero to a full colour."""
+    return {
+        "type": "heatmap",
+        "z": [plain(row) if isinstance(row, np.ndarray) else row for row in values],
+        "x": x,
+        "y": y,
+        "colorscale": [[0, "@line"], [1, color]],
+        "colorbar": color_bar(form),
+        "hovertemplate": hover,
+    }
 
 
 def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
@@ -139,19 +165,15 @@ def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
     known = power[np.isfinite(power)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     ticks = log_ticks(low, max(high, low + 0.01), most=5)
+    ends = {"tickvals": [round(math.log10(t), 4) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]}
     return {
         "z": [plain(row) for row in power],
         "customdata": [plain(row) for row in shown],
         "zmin": low,
         "zmax": max(high, low + 0.01),
-        "colorbar": bar
-        | {"tickvals": [round(math.log10(t), 4) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]},
+        "colorbar": bar | ends,
         "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
     }
-
-
-def _starts_block(layers: Sequence[str], i: int) -> bool:
-    return i == 0 or block_and_module(layers[i])[0] != block_and_module(layers[i - 1])[0]
 
 
 def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = "") -> Figure:
@@ -162,26 +184,22 @@ def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str
         chosen: name of the layer that is framed.
     """
     grid = Grid.of(list(values))
-    made = _map_layout(
-        grid,
+    drawn = grid.layout(
         f"Every layer at rank {rank}",
         f"energy captured by {label_of(init)}; click to choose a layer",
         run or "map",
+        shapes=[grid.frame(chosen)] if chosen in values else None,
     )
-    trace = grid.heat(values, init, "%{y} of block %{x}: %{z:.1%}<extra></extra>", ".0%")
-    if chosen in values:
-        made["shapes"] = [grid.frame(chosen)]
-    made["meta"]["names"] = grid.names
-    return {"data": [trace], "layout": made}
+    drawn["meta"]["names"] = grid.names
+    return {"data": [grid.heat(values, init, ".0%", "z:.1%")], "layout": drawn}
 
 
-def adapter_map(found: Sequence[LayerUpdate], title: str = "What the adapter changes") -> Figure:
+def adapter_map(updates: Sequence[LayerUpdate], title: str = "What the adapter changes") -> Figure:
     """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
-    values = {one.layer: one.relative_norm for one in found}
+    values = {update.layer: update.relative_norm for update in updates}
     grid = Grid.of(list(values))
-    made = _map_layout(grid, title, "‖ΔW‖ / ‖W‖ of every layer", "adapter")
-    hover = "%{y} of block %{x}: %{z:.2%}<extra></extra>"
-    return {"data": [grid.heat(values, "olora", hover, ".1%")], "layout": made}
+    drawn = grid.layout(title, "‖ΔW‖ / ‖W‖ of every layer", "adapter")
+    return {"data": [grid.heat(values, "olora", ".1%", "z:.2%")], "layout": drawn}
 
 
 class Grid:
@@ -201,35 +219,45 @@ class Grid:
             names[modules.index(module)][blocks.index(block)] = name
         return cls(blocks, modules, names)
 
-    def ticks(self) -> tuple[list[int], list[str]]:
-        """Return the positions of the tick labels on the horizontal axis, at most about ten."""
-        every = max(1, -(-len(self.blocks) // 10))
-        places = list(range(0, len(self.blocks), every))
-        return places, [self.blocks[i] for i in places]
-
-    def heat(self, values: Mapping[str, float], init: str, hover: str, form: str) -> dict[str, Any]:
-        """Return the trace of one value per layer, by its name."""
+    def heat(self, values: Mapping[str, float], init: str, form: str, hover: str) -> dict[str, Any]:
+        """Return the trace of one value per layer, by its name; both forms are Plotly's."""
         z = [[None if n is None else values.get(n) for n in row] for row in self.names]
-        return {
-            "type": "heatmap",
-            "z": z,
-            "x": list(range(len(self.blocks))),
-            "y": list(range(len(self.modules))),
-            "xgap": 1.5,
-            "ygap": 1.5,
-            "colorscale": [[0, "@line"], [1, f"@{init}"]],
-            "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": form, "len": 1.0,
-                         "nticks": 5, "x": 1.01, "xanchor": "left"},
-            "hovertemplate": hover,
-        }  # fmt: skip
+        x, y = list(range(len(self.blocks))), list(range(len(self.modules)))
+        words = f"%{{y}} of block %{{x}}: %{{{hover}}}<extra></extra>"
+        return _heat(z, x, y, f"@{init}", words, form) | {"xgap": 1.5, "ygap": 1.5}
 
     def frame(self, chosen: str) -> dict[str, Any]:
         """Return the frame around one layer."""
         y, x = next((i, row.index(chosen)) for i, row in enumerate(self.names) if chosen in row)
-        return {
-            "type": "rect", "x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5,
-            "line": {"color": "@ink", "width": 2},
-        }  # fmt: skip
+        ends = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
+        return {"type": "rect", **ends, "line": {"color": "@ink", "width": 2}}
+
+    def layout(self, title: str, unit: str, revision: str, **more: Any) -> dict[str, Any]:
+        """Lay out the map, with about ten tick labels at most on the horizontal axis."""
+        places = list(range(0, len(self.blocks), max(1, -(-len(self.blocks) // 10))))
+        words = [self.blocks[i] for i in places]
+        rows = len(self.modules)
+        return layout(
+            title,
+            unit,
+            x=axis("block", range=[-0.5, len(self.blocks) - 0.5], tickvals=places, ticktext=words),
+            y={
+                "tickvals": list(range(rows)),
+                "ticktext": self.modules,
+                "range": [rows - 0.5, -0.5],
+                "ticks": "",
+                "title": {"text": ""},
+            },
+            height=max(96, 24 * rows),
+            how=(
+                "A column is a block, in the model's order; a row is a kind of layer. The stronger "
+                "the colour of a cell, the larger its number."
+            ),
+            revision=revision,
+            closest=True,
+            margin={"l": 78, "r": 70},
+            **more,
+        )
 
 
 def block_and_module(name: str) -> tuple[str, str]:
@@ -240,33 +268,20 @@ def block_and_module(name: str) -> tuple[str, str]:
     >>> block_and_module("model.layers.3.mlp.experts.down_proj.7")
     ('3', 'down_proj.7')
     """
-    found = re.search(r"\.(\d+)\.(.+)$", f".{name}")
-    if not found:
+    numbered = re.search(r"\.(\d+)\.(.+)$", f".{name}")
+    if not numbered:
         return "", name
-    last = re.search(r"[^.]+(\.\d+)?$", found[2])
-    return found[1], last[0] if last else found[2]
+    last = re.search(r"[^.]+(\.\d+)?$", numbered[2])
+    return numbered[1], last[0] if last else numbered[2]
 
 
-def _map_layout(grid: Grid, title: str, unit: str, revision: str) -> dict[str, Any]:
-    """Lay out a map of all layers: blocks across, modules down."""
-    places, words = grid.ticks()
-    rows = len(grid.modules)
-    made = layout(
-        title,
-        unit,
-        x=axis("block", range=[-0.5, len(grid.blocks) - 0.5], tickvals=places, ticktext=words),
-        y={"tickvals": list(range(rows)), "ticktext": grid.modules, "range": [rows - 0.5, -0.5],
-           "ticks": "", "title": {"text": ""}},
-        height=max(96, 24 * rows),
-        how=(
-            "A column is a block, in the model's order; a row is a kind of layer. The stronger "
-            "the colour of a cell, the larger its number."
-        ),
-        revision=revision,
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["margin"] |= {"l": 78, "r": 70}
-    return made
+def layer_words(name: str) -> str:
+    """Format a layer's name for display.
+
+    >>> layer_words("model.layers.3.mlp.down_proj")
+    '3 · down_proj'
+    """
+    return " · ".join(part for part in block_and_module(name) if part)
 
 
 HEIGHT = 200
@@ -282,7 +297,7 @@ last one, and so on."""
 
 def layer_figure(
     steps: Sequence[int],
-    found: Sequence[Gradients],
+    gradients: Sequence[Gradients],
     styles: Sequence[LaneStyle],
     layer: str,
     measure: str,
@@ -295,39 +310,37 @@ def layer_figure(
 
     Args:
         steps: the step number of each measurement.
-        found: the measurements, at least one.
+        gradients: the measurements, at least one.
         styles: one per lane.
         layer: its name.
         measure: a key of ``GRADIENTS.parts``.
         total: steps of the whole race, the end of the horizontal axis.
         left: the step at which each lane diverged, 0 for one that has not; by default none.
     """
-    its, i = GRADIENTS.parts[measure], found[0].layers.index(layer)
+    part, i = GRADIENTS.parts[measure], gradients[0].layers.index(layer)
     thin = math.ceil(len(steps) / min(MOST_LOOKS - 1, max(10, MOST_VALUES // len(styles))))
     shown = spread_out(len(steps), thin)
-    curves = _positive(np.array([its.of(found[n])[:, i] for n in shown]))
+    curves = _positive(np.array([part.of(gradients[n])[:, i] for n in shown]))
     numbers = [steps[n] for n in shown]
-    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    ends |= {"dtick": 1} if max(total or 0, *numbers) <= 12 else {}
-    where = " · ".join(part for part in block_and_module(layer) if part)
-    made = _curves_layout(
-        f"{its.title}{' of' if measure == 'input' else ' in'} {where}",
-        f"{its.symbol}, {its.unit}",
-        axis("step", rangemode="tozero", **ends),
-        its,
+    bounds = log_range([curves])
+    labels, crosses = curve_ends(
+        styles, numbers, curves, bounds=bounds, height=HEIGHT, total=total, left=[(step,) for step in left]
+    )
+    drawn = _curves_layout(
+        f"{part.title}{' of' if measure == 'input' else ' in'} {layer_words(layer)}",
+        "",
+        steps_axis(total, **({"dtick": 1} if max(total or 0, *numbers) <= 12 else {})),
+        part,
         curves,
         run,
+        labels,
     )
-    data = [
-        line(style, curves[:, k], 1.8, name=style.label, legendgroup=style.label, x=numbers)
-        for k, style in enumerate(styles)
-    ]
-    crosses = _name(made, styles, numbers, curves, total, left)
-    return {"data": data + crosses, "layout": made}
+    data = [line(style, curves[:, k], 1.8, x=numbers) for k, style in enumerate(styles)]
+    return {"data": data + crosses, "layout": drawn}
 
 
 def depth_figure(
-    step: int, found: Gradients, styles: Sequence[LaneStyle], measure: str, module: str = "", *, run: str = ""
+    step: int, gradients: Gradients, styles: Sequence[LaneStyle], measure: str, module: str = "", *, run: str = ""
 ) -> Figure:
     """Draw one measure at one step against depth, one curve per lane.
 
@@ -336,86 +349,66 @@ def depth_figure(
 
     Args:
         step: the step number of the measurement.
-        found: the measurement.
+        gradients: the measurement.
         styles: one per lane.
         measure: a key of ``GRADIENTS.parts``.
         module: the last part of the names of the layers that a curve joins; "" joins all.
     """
-    its, layers = GRADIENTS.parts[measure], found.layers
+    part, layers = GRADIENTS.parts[measure], gradients.layers
     parts = [block_and_module(layer) for layer in layers]
     joined = [i for i, (_, name) in enumerate(parts) if not module or name == module]
     first = [i for i, (block, _) in enumerate(parts) if i == 0 or block != parts[i - 1][0]]
-    every = max(1, -(-len(first) // 10))
-    values = _positive(its.of(found))
+    ticks = first[:: max(1, -(-len(first) // 10))]
+    values = _positive(part.of(gradients))
     has_points = bool(module) and values.size <= MOST_POINTS
-    words = f"curves: {module or 'all layers'}" + (", points: the others" if has_points else "")
-    made = _curves_layout(
-        f"{its.title} against depth, step {step}",
-        f"{its.symbol}, {its.unit}; {words}",
+    labels, _ = curve_ends(styles, joined, values.T[joined], bounds=log_range([values.T]), height=HEIGHT, total=None)
+    drawn = _curves_layout(
+        f"{part.title} against depth, step {step}",
+        f"; curves: {module or 'all layers'}" + (", points: the others" if has_points else ""),
         axis(
-            "block, from the input to the output", range=[-0.5, len(layers) - 0.5],
-            tickvals=first[::every], ticktext=[parts[i][0] for i in first[::every]],
+            "block, from the input to the output",
+            range=[-0.5, len(layers) - 0.5],
+            tickvals=ticks,
+            ticktext=[parts[i][0] for i in ticks],
         ),
-        its,
+        part,
         values.T,
         run,
-    )  # fmt: skip
-    made["meta"]["message"] = "" if np.isfinite(values).any() else "Nothing to draw in this step."
+        [label | {"x": len(layers) - 0.5} for label in labels],  # behind the points
+    )
+    drawn["meta"]["message"] = "" if np.isfinite(values).any() else "Nothing to draw in this step."
     data: list[dict[str, Any]] = []
     if has_points:
-        data += [
-            line(style, values[k], 0, name=style.label, legendgroup=style.label, x0=0, dx=1)
-            | {"mode": "markers", "marker": {"color": style.color, "size": 3.5}, "opacity": 0.35, "hoverinfo": "skip"}
-            for k, style in enumerate(styles)
-        ]
-    data += [
-        line(style, values[k, joined], 2.0, name=style.label, legendgroup=style.label, x=joined)
-        | {"mode": "lines+markers", "marker": {"color": style.color, "size": 4.5}}
-        for k, style in enumerate(styles)
-    ]
-    _name(made, styles, joined, values.T[joined], None)
-    for label in made["annotations"]:
-        label["x"] = len(layers) - 0.5  # behind the points
-    return {"data": data, "layout": made}
+        for k, style in enumerate(styles):
+            mark = {"color": style.color, "size": 3.5}
+            points = {"mode": "markers", "marker": mark, "opacity": 0.35, "hoverinfo": "skip"}
+            data.append(line(style, values[k], 0, x0=0, dx=1, **points))
+    for k, style in enumerate(styles):
+        mark = {"color": style.color, "size": 4.5}
+        data.append(line(style, values[k, joined], 2.0, x=joined, mode="lines+markers", marker=mark))
+    return {"data": data, "layout": drawn}
 
 
 def _curves_layout(
-    title: str, unit: str, x: dict[str, Any], its: Part, curves: np.ndarray, run: str
+    title: str, more: str, x: dict[str, Any], part: Part, curves: np.ndarray, run: str, labels: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Lay out curves on a log axis, with room for all of them."""
-    shown = np.isfinite(curves).any()
-    y = log_axis(its.symbol, *log_range([curves]))
+    has_values = np.isfinite(curves).any()
     return layout(
         title,
-        unit,
+        f"{part.symbol}, {part.unit}{more}",
         x=x,
-        y=y if shown else {**y, "showticklabels": False},
+        y=unlabelled_until(has_values, log_axis(part.symbol, *log_range([curves]))),
         height=HEIGHT,
         badge="log",
-        message="" if shown else "Nothing to draw yet.",
+        message="" if has_values else "Nothing to draw yet.",
         how=(
             "Each curve is one lane. Norms that shrink or grow with depth by large factors are "
             "what vanishing or exploding gradients would look like."
         ),
         revision=run or "gradients",
+        labels=labels,
     )
-
-
-def _name(
-    made: dict[str, Any],
-    styles: Sequence[LaneStyle],
-    numbers: Sequence[int],
-    curves: np.ndarray,
-    total: int | None,
-    left: Sequence[int] = (),
-) -> list[dict[str, Any]]:
-    """Write the lanes' names at the ends of their curves; return the crosses of diverged lanes."""
-    low, high = made["yaxis"]["range"]
-    labels, crosses = curve_ends(
-        styles, numbers, curves, bounds=(low, high), height=HEIGHT, total=total, left=[(step,) for step in left]
-    )
-    annotate(made, labels)
-    return crosses
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
@@ -438,9 +431,8 @@ def growth_figure(
 ) -> Figure:
     """Draw the singular values of one layer's ΔW against the step, for lane k."""
     i = spectra[0].layers.index(layer)
-    sigma = np.array([one.sigma[k, i] for one in spectra])
-    left_out = np.isnan(sigma).all()
-    still = "No adapter on this layer." if left_out else "Nothing has changed yet."
+    sigma = np.array([measured.sigma[k, i] for measured in spectra])
+    nothing = "No adapter on this layer." if np.isnan(sigma).all() else "Nothing has changed yet."
     shown = [j for j in range(min(sigma.shape[1], MOST_LINES)) if (sigma[:, j] > 0).any()]
     data: list[dict[str, Any]] = [
         {
@@ -457,19 +449,17 @@ def growth_figure(
         for place, j in enumerate(shown)
     ]
     top = float(np.fmax.reduce(sigma, axis=None, initial=0.0)) or 1.0
-    ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    where = " · ".join(part for part in block_and_module(layer) if part)
-    made = layout(
-        f"Singular values of ΔW in {where}",
+    drawn = layout(
+        f"Singular values of ΔW in {layer_words(layer)}",
         f"{style.label}, during training; the darkest is the largest",
-        x=axis("step", **ends),
+        x=steps_axis(total),
         y=axis("σᵢ(ΔW)", range=[-0.02 * top, 1.06 * top]),
         height=210,
-        message="" if shown else still,
+        message="" if shown else nothing,
         how=(
             "How strongly training changes the layer, direction by direction. A few large values "
             "mean that the update uses few of its r directions."
         ),
         revision=run or "growth",
     )
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}

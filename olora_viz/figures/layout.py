@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +34,12 @@ def layout(
     message: str = "",
     how: str = "",
     revision: str = "figure",
+    labels: list[dict[str, Any]] | None = None,
+    margin: Mapping[str, int] = MappingProxyType({}),
+    shapes: list[dict[str, Any]] | None = None,
+    closest: bool = False,
 ) -> dict[str, Any]:
-    """Return a figure with its layout.
+    """Return the layout of a figure.
 
     Args:
         title: the text around the chart.
@@ -47,7 +51,13 @@ def layout(
         y: see `x`.
         height: of the plot area in pixels, by which labels are kept apart.
         revision: zoom and hidden lines are kept while it stays the same.
+        labels: annotations; those at the ends of curves, see `curve_ends`, get a right margin that fits the longest.
+        margin: around the plot area in pixels, where it is not as usual.
+        shapes: Plotly's lines and frames.
+        closest: whether the hover is on one point, or else on all curves at a place.
     """
+    ends = [label["text"] for label in labels or () if label.get("name", "").startswith("end ")]
+    room = {} if labels is None else {"r": min(180, max(24, 14 + math.ceil(7.1 * max(map(len, ends), default=0))))}
     return {
         "meta": {
             "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
@@ -56,15 +66,17 @@ def layout(
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"family": theme.font_family(), "size": 12, "color": "@mute"},
-        "margin": {"l": 56, "r": 14, "t": 8, "b": 40},
+        "margin": {"l": 56, "r": 14, "t": 8, "b": 40, **room, **margin},
         "xaxis": {**GRID, **x},
         "yaxis": {**GRID, **y},
         "showlegend": False,
-        "hovermode": "x unified",
+        "hovermode": "closest" if closest else "x unified",
         "hoverlabel": {
             "bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11},
         },
         "uirevision": revision,
+        **({} if labels is None else {"annotations": labels}),
+        **({} if shapes is None else {"shapes": shapes}),
     }  # fmt: skip
 
 
@@ -81,8 +93,7 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return the range of a log axis, in powers of ten, with some room around the numbers."""
-    kept = [v[np.isfinite(v) & (v > 0)] for v in values]
-    flat = np.concatenate(kept) if kept else np.empty(0)
+    flat = _positive(values)
     if not flat.size:
         return -1.0, 1.0
     low, high = math.log10(flat.min()), math.log10(flat.max())
@@ -96,12 +107,16 @@ def robust_log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     Args:
         values: of any shapes.
     """
-    kept = [v[np.isfinite(v) & (v > 0)] for v in values]
-    flat = np.concatenate(kept) if kept else np.empty(0)
+    flat = _positive(values)
     if not flat.size:
         return log_range(values)
     low, high = np.quantile(flat, (0.1, 0.9), method="nearest")
     return log_range([np.clip(flat, low / BEYOND, high * BEYOND)])
+
+
+def _positive(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the numbers that a log axis can show."""
+    return np.concatenate([np.empty(0), *(v[np.isfinite(v) & (v > 0)] for v in values)])
 
 
 def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -114,13 +129,18 @@ def linear_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
     return low - air, high + air
 
 
-def steps_axis(total: int | None) -> dict[str, Any]:
+def steps_axis(total: int | None, **more: Any) -> dict[str, Any]:
     """Return the horizontal axis of a race of `total` steps, None while unknown."""
     ends = {} if total is None else {"range": [0, round(total * 1.008 + 0.5, 2)]}
-    return axis("step", rangemode="tozero", **ends)
+    return axis("step", **{"rangemode": "tozero", **ends, **more})
 
 
-def unlabelled_until(there: bool, shown: dict[str, Any]) -> dict[str, Any]:
+def categories_axis(names: Sequence[str], title: str = "", **more: Any) -> dict[str, Any]:
+    """Return a vertical axis with a row for each name, the first at 0."""
+    return axis(title, **{"tickvals": list(range(len(names))), "ticktext": list(names), "showgrid": False, **more})
+
+
+def unlabelled_until(there: object, shown: dict[str, Any]) -> dict[str, Any]:
     """Return an axis, without tick labels until there is something to show."""
     return shown if there else {**shown, "showticklabels": False}
 
@@ -128,8 +148,7 @@ def unlabelled_until(there: bool, shown: dict[str, Any]) -> dict[str, Any]:
 def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
     """Return Plotly's axis over 10^low … 10^high."""
     ticks = log_ticks(low, high)
-    words = [f"{tick:g}" for tick in ticks]
-    return axis(title, type="log", range=[low, high], tickvals=ticks, ticktext=words)
+    return axis(title, type="log", range=[low, high], tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
 
 
 def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -158,16 +177,81 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
     return [rounded(n * step, 6) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def line(style: LaneStyle, values: np.ndarray, width: float, **more: Any) -> dict[str, Any]:
-    """Return a curve in a lane's colour and dash."""
+def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0, **more: Any) -> dict[str, Any]:
+    """Return a curve in a lane's colour and dash, with its name.
+
+    Args:
+        style: the lane's.
+        values: on the vertical axis.
+        width: of the line in pixels.
+        marks: size of the marks at the points; 0 for none.
+        more: of Plotly's trace.
+    """
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines+markers" if marks else "lines",
+        "name": style.label,
+        "legendgroup": style.label,
         "y": plain(values),
         "line": {"color": style.color, "width": width, "dash": style.dash},
+        **({"marker": {"color": style.color, "size": marks, "symbol": style.symbol}} if marks else {}),
         "hovertemplate": "%{y:.3g}",
         **more,
     }
+
+
+def points(
+    x: Sequence[float],
+    y: Sequence[float | None],
+    color: str,
+    size: float,
+    *,
+    symbol: str = "",
+    edge: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return marks without a line between them; `edge` is the line around each."""
+    marker = {
+        "color": color,
+        "size": size,
+        **({"symbol": symbol} if symbol else {}),
+        **({"line": edge} if edge else {}),
+    }
+    return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker, **more}
+
+
+def crosses(style: LaneStyle, x: Sequence[float], y: Sequence[float | None], **more: Any) -> dict[str, Any]:
+    """Return the marks of what diverged."""
+    edge = {"color": style.color, "width": 2.2}
+    common = {"legendgroup": style.label, "cliponaxis": False}
+    return points(x, y, style.color, 9, symbol="x-thin", edge=edge, **common, **more)
+
+
+def band_edges(style: LaneStyle, at: Sequence[float], low: np.ndarray, high: np.ndarray) -> list[dict[str, Any]]:
+    """Return the lower and the upper edge of a band over places of one's own, filled between."""
+    edge = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(at),
+        "name": style.label,
+        "legendgroup": style.label,
+        "line": {"color": style.color, "width": 0},
+        "hoverinfo": "skip",
+    }
+    fill = {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
+    return [{**edge, "y": plain(low)}, {**edge, "y": plain(high), **fill}]
+
+
+def color_bar(form: str, ticks: int = 5, **more: Any) -> dict[str, Any]:
+    """Return the bar beside a map, whose numbers have this form."""
+    look = {"thickness": 9, "outlinewidth": 0, "len": 1.0, "x": 1.01, "xanchor": "left"}
+    return {**look, "tickformat": form, "nticks": ticks, **more}
+
+
+def upright(x: float, width: float = 1.2, **more: Any) -> dict[str, Any]:
+    """Return a vertical line through the whole chart."""
+    ends = {"x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}
+    return {"type": "line", **ends, "line": {"color": "@mute", "width": width, **more}}
 
 
 def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
@@ -201,7 +285,7 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
     if len(figures) == 1:
         return to_plotly(figures[0], theme_name)
     shown = [to_plotly(figure, theme_name).to_plotly_json() for figure in figures]
-    layouts = [one["layout"] for one in shown]
+    layouts = [drawn["layout"] for drawn in shown]
     total = sum(layout["height"] for layout in layouts)
     margins = [layout["margin"] for layout in layouts]
     whole: dict[str, Any] = {
@@ -211,7 +295,7 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
     whole["margin"] = {"t": 0, "b": 0, **{s: max(m[s] for m in margins) for s in ("l", "r")}}
     data: list[dict[str, Any]] = []
     above = 0
-    for i, (one, layout, margin) in enumerate(zip(shown, layouts, margins, strict=True)):
+    for i, (drawn, layout, margin) in enumerate(zip(shown, layouts, margins, strict=True)):
         suffix = str(i + 1) if i else ""
         x, y = f"x{suffix}", f"y{suffix}"
         top = 1 - (above + margin["t"]) / total
@@ -219,7 +303,7 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
         above += layout["height"]
         whole[f"xaxis{suffix}"] = {**layout["xaxis"], "anchor": y}
         whole[f"yaxis{suffix}"] = {**layout["yaxis"], "anchor": x, "domain": [bottom, top]}
-        for trace in one["data"]:
+        for trace in drawn["data"]:
             bar = trace.get("colorbar")
             if bar:
                 bar |= {"len": top - bottom, "y": (top + bottom) / 2}
@@ -280,10 +364,13 @@ def off_range(
         for edge, sign, symbol in ((bounds[1], 1, "triangle-up"), (bounds[0], -1, "triangle-down")):
             positive = curves[:, k] > 0
             power = np.where(positive, np.log10(np.where(positive, curves[:, k], 1.0)), np.nan)
-            found = _tops(sign * (power - edge))
-            found = found[:: max(1, -(-len(found) // MOST_ARROWS))]
-            if found:
-                marks.append(_arrows(style, [numbers[i] for i in found], edge, symbol))
+            tops = _tops(sign * (power - edge))
+            tops = tops[:: max(1, -(-len(tops) // MOST_ARROWS))]
+            if tops:
+                at, y = [numbers[i] for i in tops], [rounded(10**edge, 4)] * len(tops)
+                common = {"legendgroup": style.label, "hoverinfo": "skip", "cliponaxis": False}
+                name = f"{style.label}, beyond the axis"
+                marks.append(points(at, y, style.color, 8, symbol=symbol, name=name, **common))
     return marks
 
 
@@ -292,20 +379,6 @@ def _tops(excess: np.ndarray) -> list[int]:
     out = np.flatnonzero(excess > 0)
     runs = np.split(out, np.flatnonzero(np.diff(out) > 1) + 1)
     return [int(run[np.argmax(excess[run])]) for run in runs if run.size]
-
-
-def _arrows(style: LaneStyle, at: list[int], edge: float, symbol: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": at,
-        "y": [rounded(10**edge, 4)] * len(at),
-        "name": f"{style.label}, beyond the axis",
-        "legendgroup": style.label,
-        "marker": {"color": style.color, "size": 8, "symbol": symbol},
-        "hoverinfo": "skip",
-        "cliponaxis": False,
-    }
 
 
 LABEL_GAP = 14
@@ -345,8 +418,9 @@ def curve_ends(
     """
     high = bounds[1]
     of_curve = left or [()] * len(styles)
-    ends: dict[str, list[_End]] = {"end": [], "out": []}
-    crosses: list[dict[str, Any]] = []
+    racing: list[CurveEnd] = []
+    out: list[CurveEnd] = []
+    marks: list[dict[str, Any]] = []
     for k, style in enumerate(styles):
         usable = np.isfinite(curves[:, k]) & ((curves[:, k] > 0) | (not log))
         finite = np.flatnonzero(usable)
@@ -357,16 +431,18 @@ def curve_ends(
         y = min(math.log10(value) if log else value, high)
         when = departure(of_curve[k])
         if not when:
-            ends["end"].append(_End(style, numbers[last], y, style.label))
+            racing.append(CurveEnd.of(style, numbers[last], y))
             continue
-        out = _End(style, min(filter(None, of_curve[k])), y, f"{style.label}: {when}")
-        ends["out"].append(out)
-        crosses.append(_cross(out, numbers[last], log))
-    named = _worth_naming(ends["end"], min(height // LABEL_GAP, MOST_NAMED), highest)
+        end = CurveEnd.of(style, min(filter(None, of_curve[k])), y, f": {when}")
+        out.append(end)
+        text, hover = f"{end.name}{end.more}", f"<br>last value at step {numbers[last]}<extra></extra>"
+        at = [rounded(10**y if log else y, 4)]
+        marks.append(crosses(style, [end.x], at, meta="out", name=text, hovertemplate=text + hover))
+    named = _worth_naming(racing, min(height // LABEL_GAP, MOST_NAMED), highest)
     labels = _placed("end", named, bounds, height)
-    gone = _worth_naming(ends["out"], height // LABEL_GAP)
+    gone = _worth_naming(out, height // LABEL_GAP)
     labels += _placed("out", gone, bounds, height, math.inf if total is None else total)
-    return labels, crosses
+    return labels, marks
 
 
 class CurveEnd(NamedTuple):
@@ -382,6 +458,11 @@ class CurveEnd(NamedTuple):
     more: str = ""
     """Text after the name."""
 
+    @classmethod
+    def of(cls, style: LaneStyle, x: float, y: float, more: str = "") -> CurveEnd:
+        """Return the end of a lane's curve."""
+        return cls(style.label, style.init, style.text, x, y, more)
+
 
 def end_labels(ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int) -> list[dict[str, Any]]:
     """Return Plotly's annotations at the ends of curves, without overlap.
@@ -390,18 +471,42 @@ def end_labels(ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height:
         bounds: range of the vertical axis, in its units.
         height: of the plot area, in pixels.
     """
-    found = [
-        _End(
-            LaneStyle(end.name, end.group, end.color, end.color, "solid", "circle"),
-            end.x, end.y, f"{end.name}{end.more}",
-        )
-        for end in ends
-    ]  # fmt: skip
-    return _placed("end", _worth_naming(found, height // LABEL_GAP), bounds, height)
+    return _placed("end", _worth_naming(ends, height // LABEL_GAP), bounds, height)
+
+
+def log_end_labels(
+    styles: Sequence[LaneStyle],
+    at: Sequence[int],
+    curves: np.ndarray,
+    *,
+    bounds: tuple[float, float],
+    height: int,
+    extra: Sequence[tuple[float, str, str]] = (),
+    left: Sequence[Sequence[int]] = (),
+) -> list[dict[str, Any]]:
+    """Return each lane's name at its curve's last point.
+
+    Args:
+        at: (N) positions on the horizontal axis.
+        curves: (N, K) on a log axis.
+        bounds: of that axis, in powers of ten.
+        height: of the plot area, in pixels.
+        extra: further values with their own names and colours, at the last position.
+        left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
+    """
+    ends: list[CurveEnd] = []
+    for k, style in enumerate(styles):
+        there = np.flatnonzero(np.isfinite(curves[:, k]))
+        if there.size:
+            last = int(there[-1])
+            out = ": out" if left and any(left[k]) else ""
+            ends.append(CurveEnd.of(style, at[last], math.log10(curves[last, k]), out))
+    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
+    return end_labels(ends, bounds=bounds, height=height)
 
 
 def _placed(
-    kind: str, ends: Sequence[_End], bounds: tuple[float, float], height: int, total: float = 0.0
+    kind: str, ends: Sequence[CurveEnd], bounds: tuple[float, float], height: int, total: float = 0.0
 ) -> list[dict[str, Any]]:
     low, high = bounds
     pixels = height / max(high - low, 1e-9)
@@ -414,34 +519,26 @@ def _placed(
     ]
 
 
-@dataclass(frozen=True)
-class _End:
-    style: LaneStyle
-    x: float
-    y: float
-    text: str
-
-
-def _worth_naming(ends: Sequence[_End], most: int, highest: bool = False) -> list[_End]:
-    """Keep the labels that fit: all of them, or the best lane of every initialization."""
+def _worth_naming(ends: Sequence[CurveEnd], most: int, highest: bool = False) -> list[CurveEnd]:
+    """Return the ends whose labels fit: all of them, or the best of every group."""
     if len(ends) <= most:
         return list(ends)
-    best: dict[str, _End] = {}
+    best: dict[str, CurveEnd] = {}
     for end in ends:
-        kept = best.get(end.style.init)
-        if kept is None or (end.y > kept.y if highest else end.y < kept.y):
-            best[end.style.init] = end
+        other = best.get(end.group)
+        if other is None or (end.y > other.y if highest else end.y < other.y):
+            best[end.group] = end
     return list(best.values())
 
 
-def _label(kind: str, end: _End, shift: float, left: bool, last: float) -> dict[str, Any]:
+def _label(kind: str, end: CurveEnd, shift: float, left: bool, last: float) -> dict[str, Any]:
     """Return Plotly's annotation, named after the kind of end and the lane.
 
     It hides the curves behind it if one of them goes on to the right of it.
     """
     return {
-        "name": f"{kind} {end.style.label}",
-        "text": end.text,
+        "name": f"{kind} {end.name}",
+        "text": f"{end.name}{end.more}",
         "x": end.x,
         "y": rounded(end.y, 6),
         "xanchor": "right" if left else "left",
@@ -451,62 +548,8 @@ def _label(kind: str, end: _End, shift: float, left: bool, last: float) -> dict[
         "showarrow": False,
         "captureevents": True,
         "bgcolor": "@card" if kind == "out" or end.x < last else "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": end.style.text},
+        "font": {"size": 12, "color": end.color},
     }
-
-
-def _cross(end: _End, last: int, log: bool) -> dict[str, Any]:
-    """Return the mark of a curve that ends, with the step of its last point in the hover."""
-    line = {"color": end.style.color, "width": 2.2}
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "meta": "out",
-        "x": [end.x],
-        "y": [rounded(10**end.y if log else end.y, 4)],
-        "name": end.text,
-        "legendgroup": end.style.label,
-        "hovertemplate": f"{end.text}<br>last value at step {last}<extra></extra>",
-        "marker": {"color": end.style.color, "size": 9, "symbol": "x-thin", "line": line},
-        "cliponaxis": False,
-    }
-
-
-def annotate(made: dict[str, Any], labels: list[dict[str, Any]]) -> None:
-    """Write labels into a layout, with a right margin that fits the longest at a curve's end."""
-    ends = [label["text"] for label in labels if label["name"].startswith("end ")]
-    made["annotations"] = labels
-    made["margin"]["r"] = min(180, max(24, 14 + math.ceil(7.1 * max(map(len, ends), default=0))))
-
-
-def name_log_ends(
-    made: dict[str, Any],
-    styles: Sequence[LaneStyle],
-    at: Sequence[int],
-    curves: np.ndarray,
-    bounds: tuple[float, float],
-    extra: Sequence[tuple[float, str, str]] = (),
-    left: Sequence[Sequence[int]] = (),
-) -> None:
-    """Write each lane's name at its curve's last point, and make room for it.
-
-    Args:
-        at: (N) positions on the horizontal axis.
-        curves: (N, K) on a log axis.
-        bounds: of that axis, in powers of ten.
-        extra: further values with their own names and colours, at the last position.
-        left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
-    """
-    ends: list[CurveEnd] = []
-    for k, style in enumerate(styles):
-        there = np.flatnonzero(np.isfinite(curves[:, k]))
-        if there.size:
-            last = int(there[-1])
-            y = math.log10(curves[last, k])
-            out = ": out" if left and any(left[k]) else ""
-            ends.append(CurveEnd(style.label, style.init, style.text, at[last], y, out))
-    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
-    annotate(made, end_labels(ends, bounds=bounds, height=made["meta"]["height"]))
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -16,7 +16,7 @@ from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
-from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
 from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
 from olora_viz.figures.study_verdicts import claim_figure, differences_figure, wins_figure
@@ -91,13 +91,13 @@ def plot_spectrum(
     for init in inits:
         check_weight_start(init)
     where, weight = _weight(source, layer)
-    found = [truncation(weight, r, init, seed=seed) for init in inits]
-    made: dict[str, Callable[[], Figure]] = {
-        "singular": lambda: spectrum_figures.singular_values_figure(found),
+    starts = [truncation(weight, r, init, seed=seed) for init in inits]
+    draw: dict[str, Callable[[], Figure]] = {
+        "singular": lambda: spectrum_figures.singular_values_figure(starts),
         "energy": lambda: _energy(weight, inits, r, seed),
-        "angles": lambda: spectrum_figures.angles_figure(found),
+        "angles": lambda: spectrum_figures.angles_figure(starts),
     }
-    drawn = [made[name]() for name in names]
+    drawn = [draw[name]() for name in names]
     if where:
         drawn[0]["layout"]["meta"]["badge"] = where
     return drawing(drawn, theme)
@@ -129,17 +129,15 @@ def plot_conditioning(
         source = race(source.of_starts())
     if isinstance(source, Race):
         config = source
-        found = conditioning(source.lanes, source.batch(1), with_kernel="kernel" in names)
-    else:
-        found = source
+        source = conditioning(source.lanes, source.batch(1), with_kernel="kernel" in names)
     setup = config.config if isinstance(config, Race) else config
-    if setup is None or len(setup.lanes) != len(found.loss):
-        raise ValueError(f"pass the config of the {len(found.loss)} lanes: plot_conditioning(found, config)")
-    if found.kernel is None and "kernel" in names:
+    if setup is None or len(setup.lanes) != len(source.loss):
+        raise ValueError(f"pass the config of the {len(source.loss)} lanes: plot_conditioning(found, config)")
+    if source.kernel is None and "kernel" in names:
         raise ValueError('the tangent kernel was not measured: use what="comparison"')
-    its = start_styles(setup.lanes)
-    made = {"comparison": comparison_figure, "kernel": ntk_figure}
-    return drawing([made[name](its, found) for name in names], theme)
+    styles = start_styles(setup.lanes)
+    draw = {"comparison": comparison_figure, "kernel": ntk_figure}
+    return drawing([draw[name](styles, source) for name in names], theme)
 
 
 def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tuple[str, Weight]:
@@ -152,12 +150,12 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
             raise ValueError("a weight must be a matrix (out, in) of finite numbers")
         return "", Weight(source)
     model = load_model(source)[0] if isinstance(source, str) else source
-    found = layers_like(model, layer or "*")
-    if layer and len(found) > 1 and layer not in found:
-        some = ", ".join(list(found)[:3])
-        raise ValueError(f"layer {layer!r} matches {len(found)} layers ({some}, …): name one of them")
-    name = layer if layer in found else next(iter(found))
-    return name, Weight(found[name])
+    matching = layers_like(model, layer or "*")
+    if layer and len(matching) > 1 and layer not in matching:
+        some = ", ".join(list(matching)[:3])
+        raise ValueError(f"layer {layer!r} matches {len(matching)} layers ({some}, …): name one of them")
+    name = layer if layer in matching else next(iter(matching))
+    return name, Weight(matching[name])
 
 
 def _energy(weight: Weight, inits: Sequence[str], r: int, seed: int) -> Figure:
@@ -230,7 +228,8 @@ def plot_race(
         names = chosen(what, _OVERLAID, theme)
         if not several:
             raise ValueError("there is no run to draw")
-        runs = [_run(name, Raced.of(source, config)) for name, source in several.items()]
+        races = {name: Raced.of(source, config) for name, source in several.items()}
+        runs = [NamedRun(name, styles_of(raced), raced.steps, raced.total) for name, raced in races.items()]
         return drawing([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
     names = chosen(what, _OF_RACE, theme)
 
@@ -306,13 +305,13 @@ def plot_gradients(
     """
     (measure,) = chosen(measure, GRADIENTS.parts, theme)
     raced = Raced.of(steps, config)
-    seen = {one.step: one.gradients for one in raced.steps if one.gradients is not None}
-    if not seen:
+    gradients = {each.step: each.gradients for each in raced.steps if each.gradients is not None}
+    if not gradients:
         raise ValueError("these steps have no gradients by layer: run the race with gradients_every=10, for example")
-    if step is not None and step not in seen:
-        raise ValueError(f"step {step} was not measured, only {listed(map(str, seen))}")
-    at = step or max(seen)
-    return drawing([depth_figure(at, seen[at], styles_of(raced), measure, module)], theme)
+    if step is not None and step not in gradients:
+        raise ValueError(f"step {step} was not measured, only {listed(map(str, gradients))}")
+    at = step or max(gradients)
+    return drawing([depth_figure(at, gradients[at], styles_of(raced), measure, module)], theme)
 
 
 def _live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
@@ -321,12 +320,12 @@ def _live(racing: Race, drawn: Callable[[Raced], Drawing]) -> None:
     A race that has not started runs here; one that another thread runs is followed.
     """
     output = LiveOutput()
-    for _ in racing if not racing.done else _made_elsewhere(racing):
+    for _ in racing if not racing.done else _run_elsewhere(racing):
         output.show(lambda: drawn(Raced.of(racing)).without_picture())
     output.clear()
 
 
-def _made_elsewhere(racing: Race) -> Iterator[int]:
+def _run_elsewhere(racing: Race) -> Iterator[int]:
     """Yield the number of each new step of a race that another thread runs, as far as seen.
 
     A race is at rest if nothing happens for `REST` seconds, in which no step is being computed.
@@ -348,10 +347,6 @@ def _several(steps: Any) -> dict[str, Source] | None:
         return named(steps)
     first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
     return None if first is None or isinstance(first, Step) else named(steps)
-
-
-def _run(name: str, raced: Raced) -> Run:
-    return Run(name, styles_of(raced), raced.steps, raced.total)
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
@@ -384,8 +379,8 @@ def plot_study(
     """
     names = chosen(what, PICTURES, theme)
     expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
-    found = source if isinstance(source, Verdicts) else verdicts(source)
-    return drawing(study_figures(found, names, cell), theme)
+    known = source if isinstance(source, Verdicts) else verdicts(source)
+    return drawing(study_figures(known, names, cell), theme)
 
 
 def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figure:
@@ -407,21 +402,21 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
     return drawing([claim_figure(CLAIMS[name], finding)], theme)
 
 
-def study_figures(found: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
+def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | None = None) -> list[Figure]:
     """Return the figures of `plot_study`, in the order of `what`.
 
     Raises:
         ValueError: the cell is not the study's.
     """
-    cells = found.study.cells()
+    cells = known.study.cells()
     if cell is not None and cell not in cells:
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
-    made: list[Figure] = []
+    figures: list[Figure] = []
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
         if name in OF_STUDY:
-            made.append(OF_STUDY[name](found))
+            figures.append(OF_STUDY[name](known))
         else:
-            made += [OF_CELL[name](found, one) for one in ([cell] if cell else cells)]
-    return made
+            figures += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
+    return figures

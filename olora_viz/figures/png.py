@@ -40,7 +40,7 @@ class Drawing(go.Figure):
         bundle = super()._repr_mimebundle_()
         if PLOTLY in bundle:
             bundle.pop("text/html", None)  # a page without scripts would show it, empty
-        return bundle | {"text/plain": "\n".join(map(told, self._figures))}
+        return bundle | {"text/plain": "\n".join(map(in_words, self._figures))}
 
     def _ipython_display_(self) -> None:
         from IPython.display import publish_display_data
@@ -59,16 +59,16 @@ def drawing(figures: Sequence[Figure], theme_name: str = "light") -> Drawing:
         figures: as returned by the functions of `olora_viz.figures`.
         theme_name: ``light`` or ``dark``.
     """
-    made = Drawing(stacked(figures, theme_name))
-    made._figures, made._theme = tuple(figures), theme_name
-    return made
+    drawn = Drawing(stacked(figures, theme_name))
+    drawn._figures, drawn._theme = tuple(figures), theme_name
+    return drawn
 
 
-def told(figure: Figure) -> str:
+def in_words(figure: Figure) -> str:
     """Return a figure in words: its title and unit, and the last point of every named curve.
 
-    >>> told({"layout": {"meta": {"title": "Loss", "unit": "nats"}},
-    ...       "data": [{"name": "OLoRA", "x": [1, 2], "y": [5.0, None]}]})
+    >>> in_words({"layout": {"meta": {"title": "Loss", "unit": "nats"}},
+    ...           "data": [{"name": "OLoRA", "x": [1, 2], "y": [5.0, None]}]})
     'Loss, nats\\n  OLoRA: 5 at 1'
     """
     meta = figure["layout"]["meta"]
@@ -116,8 +116,7 @@ def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = 
         theme_name: ``light`` or ``dark``.
         width: of the picture in pixels, before it is doubled for sharpness.
     """
-    data = png_bytes(figures, theme_name=theme_name, width=width)
-    Path(path).write_bytes(data)
+    Path(path).write_bytes(png_bytes(figures, theme_name=theme_name, width=width))
     return Path(path)
 
 
@@ -150,9 +149,9 @@ def png_bytes(
         axes = canvas.add_axes((left, bottom, right - left, top - bottom))
         _draw(axes, figure, colors)
         above += height
-    made = BytesIO()
-    canvas.savefig(made, format="png")
-    return made.getvalue()
+    file = BytesIO()
+    canvas.savefig(file, format="png")
+    return file.getvalue()
 
 
 def _painted(figure: Figure, theme_name: str) -> Figure:
@@ -202,28 +201,17 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
     badge = f" · {meta['badge']}{' axis' * (meta['badge'] == 'log')}" if meta["badge"] else ""
     axes.text(0.5, 0.5, meta["message"], transform=axes.transAxes, ha="center", va="center",
               fontsize=9.5, color=colors["mute"])  # fmt: skip
-    axes.annotate(
-        meta["title"],
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(0, 22),
-        textcoords="offset points",
-        fontsize=11,
-        fontweight="bold",
-        color=colors["ink"],
-    )
     unit = meta["unit"] + badge
     size = min(9.0, 9.0 * LINE / len(unit or " "))
-    axes.annotate(unit, (0, 1), xycoords="axes fraction", xytext=(0, 8),
-                  textcoords="offset points", fontsize=size, color=colors["mute"])  # fmt: skip
+    for text, above, look in (
+        (meta["title"], 22, {"fontsize": 11, "fontweight": "bold", "color": colors["ink"]}),
+        (unit, 8, {"fontsize": size, "color": colors["mute"]}),
+    ):
+        axes.annotate(text, (0, 1), xycoords="axes fraction", xytext=(0, above), textcoords="offset points", **look)
 
 
 def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:
-    y = _numbers(trace["y"])
-    given = trace.get("x")
-    x = trace.get("x0", 0) + trace.get("dx", 1) * np.arange(len(y))
-    if given is not None:
-        x = _numbers(given)
+    x, y = _numbers(_places(trace)), _numbers(trace["y"])
     if trace.get("fill") == "tonexty" and previous is not None:
         low, color = _numbers(previous["y"]), _rgba(trace["fillcolor"])
         axes.fill_between(x, low, y, color=color, linewidth=0)
@@ -259,11 +247,9 @@ def _rgba(color: str) -> str | tuple[float, ...]:
 
 
 def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.ticker import PercentFormatter
 
-    z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
-    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    z, shades = _shaded(trace)
     box = axes.get_window_extent()
     fine = min(box.width / z.shape[1], box.height / z.shape[0]) < 12
     mesh = axes.pcolormesh(
@@ -280,6 +266,15 @@ def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
         bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
+def _shaded(trace: dict[str, Any]) -> tuple[np.ndarray, Any]:
+    """Return the numbers of a map, and its colours."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return np.stack([_numbers(row) for row in trace["z"]]), LinearSegmentedColormap.from_list(
+        "shades", trace["colorscale"]
+    )
+
+
 def _edges(centres: Sequence[float]) -> np.ndarray:
     """Return the edges of cells around their centres; a single one has width 1."""
     at = np.asarray(centres, dtype=float)
@@ -289,10 +284,7 @@ def _edges(centres: Sequence[float]) -> np.ndarray:
 
 
 def _contours(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    z = np.array([[np.nan if v is None else v for v in row] for row in trace["z"]], dtype=float)
-    shades = LinearSegmentedColormap.from_list("shades", trace["colorscale"])
+    z, shades = _shaded(trace)
     mesh = axes.pcolormesh(
         trace["x"], trace["y"], z, cmap=shades, shading="gouraud", vmin=trace["zmin"], vmax=trace["zmax"]
     )
@@ -318,26 +310,26 @@ def _is_whole(traces: Sequence[dict[str, Any]]) -> bool:
 def _axis(axes: Any, which: str, given: dict[str, Any], colors: dict[str, str], *, whole: bool) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator, PercentFormatter
 
-    its = getattr(axes, f"{which}axis")
+    drawn = getattr(axes, f"{which}axis")
     logarithmic = given.get("type") == "log"
     if logarithmic:
         getattr(axes, f"set_{which}scale")("log")
-        its.set_minor_locator(NullLocator())
+        drawn.set_minor_locator(NullLocator())
     if "range" in given:
         low, high = given["range"]
         ends = (10**low, 10**high) if logarithmic else (low, high)
         getattr(axes, f"set_{which}lim")(*ends)
     if "tickvals" in given:
-        its.set_ticks(given["tickvals"], labels=given.get("ticktext"))
+        drawn.set_ticks(given["tickvals"], labels=given.get("ticktext"))
     elif not logarithmic:
-        its.set_major_locator(MaxNLocator(6, integer=whole or given.get("dtick") == 1))
+        drawn.set_major_locator(MaxNLocator(6, integer=whole or given.get("dtick") == 1))
     if given.get("tickformat") == ".0%":
-        its.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        drawn.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if "tickangle" in given:
-        for label in its.get_ticklabels():
+        for label in drawn.get_ticklabels():
             label.set(rotation=-given["tickangle"], ha="right", rotation_mode="anchor")
     if given.get("showgrid") is False:
-        its.grid(False)
+        drawn.grid(False)
     if given.get("showticklabels") is False:
-        its.set_major_formatter(NullFormatter())
-    its.set_label_text(given["title"]["text"], color=colors["mute"], fontsize=9)
+        drawn.set_major_formatter(NullFormatter())
+    drawn.set_label_text(given["title"]["text"], color=colors["mute"], fontsize=9)

@@ -12,7 +12,6 @@ import numpy as np
 from olora_viz.figures.layout import (
     OFF_RANGE,
     Figure,
-    annotate,
     axis,
     curve_ends,
     layout,
@@ -21,6 +20,7 @@ from olora_viz.figures.layout import (
     log_axis,
     log_range,
     off_range,
+    points,
     robust_log_range,
     steps_axis,
     unlabelled_until,
@@ -67,24 +67,28 @@ def measure_figure(
         named: whether the curves have names at their ends.
     """
     groups, K = groups_of(styles, seeds)
-    found = [step for step in steps if measure.key in step.measures]
-    values = column(found, measure.key, K)
-    numbers = [step.step for step in found]
+    numbers, values = _measured(steps, measure.key, K)
     every = stride(K, numbers, total)
     place = places(numbers[::every])
     data = group_bands(styles, values[::every], groups, **place) + [
-        line(style, curve, 1.6, name=style.label, legendgroup=style.label) | place
+        line(style, curve, 1.6, **place)
         for style, curve in zip(styles, seed_means(values[::every], groups).T, strict=True)
     ]
     means = seed_means(values, groups)
     log = measure.scale == "log"
     bounds, y = value_axis(measure, [values])
     beyond = off_range(styles, numbers, means, bounds) if log else []
-    made = layout(
+    labels, crosses = None, []
+    if named:
+        left = seeds_left(steps, groups)
+        labels, crosses = curve_ends(
+            styles, numbers, means, bounds=bounds, height=MEASURE_HEIGHT, total=total, log=log, left=left
+        )
+    drawn = layout(
         measure.title,
         measure.unit + (OFF_RANGE if beyond else ""),
         x=steps_axis(total),
-        y=unlabelled_until(bool(found), y),
+        y=unlabelled_until(numbers, y),
         height=MEASURE_HEIGHT,
         badge="log" if log else "",
         how=(
@@ -92,16 +96,10 @@ def measure_figure(
             "highest. Point at it for the values of a step."
         ),
         revision=run or "race",
+        labels=labels,
+        margin={"l": LEFT} if named else {},
     )
-    if not named:
-        return {"data": data + beyond, "layout": made}
-    labels, crosses = curve_ends(
-        styles, numbers, means, bounds=bounds, height=MEASURE_HEIGHT, total=total, log=log,
-        left=seeds_left(steps, groups),
-    )  # fmt: skip
-    annotate(made, labels)
-    made["margin"]["l"] = LEFT
-    return {"data": data + beyond + crosses, "layout": made}
+    return {"data": data + beyond + crosses, "layout": drawn}
 
 
 def value_axis(measure: Measure, values: Sequence[np.ndarray]) -> tuple[tuple[float, float], dict[str, Any]]:
@@ -120,6 +118,12 @@ def column(steps: Sequence[Step], key: str, lanes: int) -> np.ndarray:
         return np.empty((0, lanes))
     values = np.array([step.measures[key] for step in steps], dtype=float)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _measured(steps: Sequence[Step], key: str, lanes: int) -> tuple[list[int], np.ndarray]:
+    """Return the steps that have a measurement, (N,), and its values, (N, K)."""
+    having = [step for step in steps if key in step.measures]
+    return [step.step for step in having], column(having, key, lanes)
 
 
 def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
@@ -197,7 +201,7 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
     Diverged lanes are left out.
 
     Args:
-        style: the group's style.
+        style: the group's.
         values: (N, lanes), of the group's lanes.
         more: passed to both traces.
     """
@@ -207,9 +211,8 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
         np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
         for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
     ]
-    made = [line(style, edge, 0, **more, hoverinfo="skip") for edge in edges]
-    made[1] |= {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
-    return made
+    low, high = (line(style, edge, 0, **more, hoverinfo="skip") for edge in edges)
+    return [low, high | {"fill": "tonexty", "fillcolor": f"{style.color}-band"}]
 
 
 def groups_of(
@@ -238,7 +241,7 @@ def group_bands(
         trace
         for style, group in zip(styles, groups, strict=True)
         if len(group) > 1
-        for trace in seed_band(style, values[:, list(group)], name=style.label, legendgroup=style.label, **place)
+        for trace in seed_band(style, values[:, list(group)], **place)
     ]
 
 
@@ -247,7 +250,7 @@ COMPARISON_HEIGHT = 230
 
 
 @dataclass(frozen=True)
-class Run:
+class NamedRun:
     """A run with the name that the user gave it."""
 
     name: str
@@ -257,7 +260,7 @@ class Run:
     """Steps of the whole race; None if unknown."""
 
 
-def overlay_figure(runs: Sequence[Run], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
+def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
     """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
     Args:
@@ -265,39 +268,31 @@ def overlay_figure(runs: Sequence[Run], key: str = "eval_loss", *, revision: str
         key: of a measurement of one number per lane, in `MEASURES`.
         revision: changes with the runs; zoom and hidden lanes are kept while it stays the same.
     """
-    measure, drawn = MEASURES[key], [_measured(run, key) for run in runs]
+    measure, measured = MEASURES[key], [_measured(run.steps, key, len(run.styles)) for run in runs]
     log = measure.scale == "log"
-    bounds, y = value_axis(measure, [values for _, values in drawn])
-    total = max((run.total or _last(run) for run in runs), default=1)
+    bounds, y = value_axis(measure, [values for _, values in measured])
+    total = max((run.total or (run.steps[-1].step if run.steps else 1) for run in runs), default=1)
     data: list[dict[str, Any]] = []
     labels: list[dict[str, Any]] = []
-    for i, (run, (at, values)) in enumerate(zip(runs, drawn, strict=True)):
+    for i, (run, (at, values)) in enumerate(zip(runs, measured, strict=True)):
         if not at:
             continue
         dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
         own = [replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape) for style in run.styles]
         every = stride(values.shape[1], at, run.total)
-        # Markers show the measured steps, unless every step is measured.
-        sparse = len(at) < len(run.steps)
-        for k, style in enumerate(own):
-            more = {
-                "x": at[::every],
-                "name": style.label,
-                "legendgroup": style.label,
-                "mode": "lines+markers" if sparse else "lines",
-            }
-            mark = {"marker": {"color": style.color, "size": 5, "symbol": style.symbol}}
-            data.append(line(style, values[::every, k], 1.8, **more) | (mark if sparse else {}))
+        # Marks show the measured steps, unless every step is measured.
+        marks = 5 if len(at) < len(run.steps) else 0
+        data += [line(style, values[::every, k], 1.8, marks=marks, x=at[::every]) for k, style in enumerate(own)]
+        left = seeds_left(run.steps, one_each(len(own)))
         ends, crosses = curve_ends(
-            own, at, values, bounds=bounds, height=COMPARISON_HEIGHT, total=total, log=log,
-            left=seeds_left(run.steps, one_each(len(own))),
-        )  # fmt: skip
+            own, at, values, bounds=bounds, height=COMPARISON_HEIGHT, total=total, log=log, left=left
+        )
         # One name per run, at its lowest curve: colour and dash identify the others.
-        lowest = own[_lowest(values[-1])].label
+        lowest = own[int(np.argmin(np.where(np.isfinite(values[-1]), values[-1], np.inf)))].label
         labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
         data += crosses + (off_range(own, at, values, bounds) if log else [])
     title = measure.title
-    made = layout(
+    drawn = layout(
         f"{title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",
         x=steps_axis(total),
@@ -310,25 +305,10 @@ def overlay_figure(runs: Sequence[Run], key: str = "eval_loss", *, revision: str
         badge="log" if log else "",
         message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
         revision=revision,
+        labels=labels,
+        margin={"l": LEFT},
     )
-    annotate(made, labels)
-    made["margin"]["l"] = LEFT
-    return {"data": data, "layout": made}
-
-
-def _measured(run: Run, key: str) -> tuple[list[int], np.ndarray]:
-    """Return the steps at which a run was measured, (N,), and the values, (N, K)."""
-    found = [step for step in run.steps if key in step.measures]
-    return [step.step for step in found], column(found, key, len(run.styles))
-
-
-def _last(run: Run) -> int:
-    return run.steps[-1].step if run.steps else 1
-
-
-def _lowest(values: np.ndarray) -> int:
-    """Return the lane with the lowest value; 0 if none is finite."""
-    return int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
+    return {"data": data, "layout": drawn}
 
 
 HIGHEST = 10.0
@@ -376,26 +356,34 @@ def loss_figure(
     smooth = seed_means(of_lanes, groups)
     at, held = _evaluations(steps, "eval_loss", _starts(styles, groups, start_loss))
     held = seed_means(held, groups)
-    first = steps[0].step if steps else 1
-    data = [*_behind(styles, groups, loss, of_lanes, first, every), *_in_front(styles, smooth, at, held, first, every)]
+    place = {"x0": steps[0].step if steps else 1, "dx": every}
+    data: list[dict[str, Any]] = []
+    for style, group in zip(styles, groups, strict=True):
+        if len(group) > 1:
+            data += seed_band(style, of_lanes[::every, list(group)], **place)
+            continue
+        raw = line(style, loss[::every, group[0]], 1.0, **place, meta="raw", opacity=0.16, hoverinfo="skip")
+        data.append(raw | {"line": {"color": style.color, "width": 1}, "hovertemplate": None})
+    for k, style in enumerate(styles):
+        data.append(line(style, smooth[::every, k], 2.4, **place, meta="smooth"))
+        more = {"name": f"{style.label}, held out", "legendgroup": style.label, "hoverinfo": "skip"}
+        data.append(points(at, plain(held[:, k]), style.color, 5.5, symbol=style.symbol, **more))
     ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
-    drawn = loss if len(styles) == K else of_lanes
-    low, high = log_range([np.minimum(v, ceiling) for v in (drawn, smooth, held)])
+    in_front = loss if len(styles) == K else of_lanes
+    low, high = log_range([np.minimum(v, ceiling) for v in (in_front, smooth, held)])
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
-    labels, crosses = curve_ends(
-        styles, numbers, smooth, bounds=(low, high), height=PLOT_HEIGHT["loss"], total=total,
-        left=seeds_left(steps, groups),
-    )  # fmt: skip
+    height, left = PLOT_HEIGHT["loss"], seeds_left(steps, groups)
+    labels, crosses = curve_ends(styles, numbers, smooth, bounds=(low, high), height=height, total=total, left=left)
     unit = _loss_words(plain_text, groups, held_out_count(steps))
     unit += OFF_RANGE if beyond else ""
     if every > 1:
         unit += f"; every {every} steps"
-    made = layout(
+    drawn = layout(
         MEASURES["loss"].title,
         unit,
         x=steps_axis(total),
-        y=unlabelled_until(bool(at or steps), log_axis(MEASURES["loss"].symbol, low, high)),
-        height=PLOT_HEIGHT["loss"],
+        y=unlabelled_until(at or steps, log_axis(MEASURES["loss"].symbol, low, high)),
+        height=height,
         how=(
             "Lower is better. The axis is logarithmic, so equal distances are equal factors. "
             "Dots that rise while their line falls mean overfitting."
@@ -403,74 +391,17 @@ def loss_figure(
         badge="log",
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
+        labels=labels,
     )
-    annotate(made, labels)
-    made["meta"]["smoothing"] = smoothing
-    return {"data": data + beyond + crosses, "layout": made}
-
-
-def _behind(
-    styles: Sequence[LaneStyle],
-    groups: Sequence[Sequence[int]],
-    loss: np.ndarray,
-    of_lanes: np.ndarray,
-    first: int,
-    every: int,
-) -> list[dict[str, Any]]:
-    """Return what is behind the curves: a band over the seeds, or the raw loss of a single lane.
-
-    Args:
-        loss: (N, K) as it was measured, and smoothed; the first row is step `first`.
-        of_lanes: see `loss`.
-    """
-    data: list[dict[str, Any]] = []
-    for style, group in zip(styles, groups, strict=True):
-        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
-        if len(group) > 1:
-            data += seed_band(style, of_lanes[::every, list(group)], **common)
-            continue
-        raw = line(
-            style, loss[::every, group[0]], 1.0, **common, meta="raw", opacity=0.16,
-            hoverinfo="skip", hovertemplate=None,
-        )  # fmt: skip
-        data.append(raw | {"line": {"color": style.color, "width": 1}})
-    return data
-
-
-def _in_front(
-    styles: Sequence[LaneStyle], smooth: np.ndarray, at: Sequence[int], held: np.ndarray, first: int, every: int
-) -> list[dict[str, Any]]:
-    """Return the curves, and the held-out losses as marks.
-
-    Args:
-        smooth: (N, curves); the first row is step `first`.
-        at: the evaluated steps, and (evaluations, curves) their losses.
-        held: see `at`.
-    """
-    data: list[dict[str, Any]] = []
-    for k, style in enumerate(styles):
-        common = {"legendgroup": style.label, "name": style.label, "x0": first, "dx": every}
-        data.append(line(style, smooth[::every, k], 2.4, **common, meta="smooth"))
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": at,
-                "y": plain(held[:, k]),
-                "name": f"{style.label}, held out",
-                "legendgroup": style.label,
-                "marker": {"color": style.color, "size": 5.5, "symbol": style.symbol},
-                "hoverinfo": "skip",
-            }
-        )
-    return data
+    drawn["meta"]["smoothing"] = smoothing
+    return {"data": data + beyond + crosses, "layout": drawn}
 
 
 def _loss_words(plain_text: bool, groups: Sequence[Sequence[int]], examples: int) -> str:
     """Say what the marks of the loss figure are, and in which unit."""
     behind = band_words(groups).removeprefix("; ") or "raw behind"
-    rests = f" ({counted(examples, 'example')})" if examples else ""
-    return f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{rests}"
+    count = f" ({counted(examples, 'example')})" if examples else ""
+    return f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{count}"
 
 
 def gradient_figure(
@@ -509,30 +440,30 @@ def accuracy_figure(
     at, of_lanes = _evaluations(steps, "eval_accuracy", _starts(styles, groups, start_accuracy))
     share = seed_means(of_lanes, groups)
     data = group_bands(styles, of_lanes, groups, x=at) + [
-        line(style, share[:, k], 2.4, name=style.label, legendgroup=style.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 6)}
-        for k, style in enumerate(styles)
+        line(style, share[:, k], 2.4, marks=6, x=at, hovertemplate="%{y:.0%}") for k, style in enumerate(styles)
     ]
-    for trace in data[-len(styles) :]:
-        trace["hovertemplate"] = "%{y:.0%}"
-    rests = f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
-    rests += band_words(groups)
-    if held_out and held_out.guess is not None:
-        ends = [0, total or max([1, *at])]
-        data.insert(0, _guess(held_out.guess, held_out.guess_words, ends))
-        rests += f"; dotted: {held_out.guess_words}"
-    bounds = (-0.02, 1.03)
-    shares = axis(what, range=list(bounds), tickformat=".0%", nticks=6)
+    unit = f"share of {what}"
+    unit += f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
+    unit += band_words(groups)
+    guess = held_out.guess if held_out else None
+    if held_out and guess is not None:
+        dotted = {"color": "@mute", "width": 1.2, "dash": "dot"}
+        level = {"x": [0, total or max([1, *at])], "y": [guess, guess], "line": dotted}
+        common = {"type": "scatter", "mode": "lines", "name": held_out.guess_words, "hoverinfo": "skip"}
+        data.insert(0, common | level)
+        unit += f"; dotted: {held_out.guess_words}"
+    bounds, height, left = (-0.02, 1.03), PLOT_HEIGHT["accuracy"], seeds_left(steps, groups)
     labels, crosses = curve_ends(
-        styles, at, share, bounds=bounds, height=PLOT_HEIGHT["accuracy"], total=total, log=False,
-        highest=True, left=seeds_left(steps, groups),
-    )  # fmt: skip
-    made = layout(
+        styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=left
+    )
+    if guess is not None and at and at[-1] < (total or 0):
+        labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
+    drawn = layout(
         MEASURES["eval_accuracy"].title,
-        f"share of {what}{rests}",
+        unit,
         x=steps_axis(total),
-        y=unlabelled_until(bool(at or steps), shares),
-        height=PLOT_HEIGHT["accuracy"],
+        y=unlabelled_until(at or steps, axis(what, range=list(bounds), tickformat=".0%", nticks=6)),
+        height=height,
         how=(
             "Higher is better. A curve is the mean over its seeds, its band the range from the "
             "lowest to the highest one: where bands overlap, single seeds could have shown "
@@ -540,19 +471,9 @@ def accuracy_figure(
         ),
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
+        labels=labels,
     )
-    if held_out and held_out.guess is not None and at and at[-1] < (total or 0):
-        labels = [label | {"bgcolor": "@card"} for label in labels]  # over the dotted line
-    annotate(made, labels)
-    return {"data": data + crosses, "layout": made}
-
-
-def _guess(share: float, words: str, ends: list[int]) -> dict[str, Any]:
-    """Return a dotted line at the accuracy of guessing."""
-    return {
-        "type": "scatter", "mode": "lines", "x": ends, "y": [share, share], "name": words,
-        "line": {"color": "@mute", "width": 1.2, "dash": "dot"}, "hoverinfo": "skip",
-    }  # fmt: skip
+    return {"data": data + crosses, "layout": drawn}
 
 
 def _starts(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None) -> np.ndarray:
@@ -563,12 +484,7 @@ def _starts(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: 
 
 def _evaluations(steps: Sequence[Step], name: str, starts: np.ndarray) -> tuple[list[int], np.ndarray]:
     """Return the steps at which the lanes were evaluated, (E,), and the results, (E, K)."""
-    found = [step for step in steps if name in step.measures]
-    at, values = [step.step for step in found], column(found, name, len(starts))
+    at, values = _measured(steps, name, len(starts))
     if np.isnan(starts).all() or (steps and steps[0].step != 1):
         return at, values
     return [0, *at], np.vstack([starts, values])
-
-
-def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
-    return {"color": style.color, "size": size, "symbol": style.symbol}

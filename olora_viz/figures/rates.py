@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import CurveEnd, Figure, annotate, end_labels, layout, log_axis, log_range, nothing_yet
+from olora_viz.figures.layout import (
+    CurveEnd,
+    Figure,
+    band_edges,
+    crosses,
+    end_labels,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    nothing_yet,
+    points,
+)
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.training import loss_unit
@@ -57,34 +70,38 @@ def rate_figure(
     if chosen is None:
         chosen = {curve.label: curve.optimum.lr for curve in curves if curve.optimum}
     title = f"{NAMES[measure]} against learning rate"
-    rests = f", {counted(examples, 'held-out example')}" if examples else ""
-    nats = loss_unit(plain_text) + rests
+    nats = loss_unit(plain_text) + (f", {counted(examples, 'held-out example')}" if examples else "")
     seeds = max((curve.seeds for curve in curves), default=1)
-    unit = f"{nats}; ○ optimum, × diverged"
-    if seeds > 1:
-        unit = f"{nats}; mean and range of {seeds} seeds; ○ optimum, × diverged"
+    unit = f"{nats}{f'; mean and range of {seeds} seeds' if seeds > 1 else ''}; ○ optimum, × diverged"
+    points = [point for curve in curves for point in curve.points]
     ceiling = math.inf if start_loss is None else HIGHEST * start_loss
-    drawn = [loss for c in curves for p in c.points for loss in p.known if loss <= ceiling]
-    if not drawn and not any(point.diverged for curve in curves for point in curve.points):
+    losses = [loss for point in points for loss in point.known if loss <= ceiling]
+    if not losses and not any(point.diverged for point in points):
         return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", HEIGHT)
-    low, high = log_range([np.array(drawn)])
+    low, high = log_range([np.array(losses)])
     high += 0.09 * (high - low)  # for the crosses
-    tried = np.array(sorted({point.lr for curve in curves for point in curve.points}))
-    whole = [p.lr for curve in curves for p in curve.points if _on_scale(p, ceiling)]
-    most = FAR * max(whole, default=tried[0])
-    rates = np.minimum(tried, most)
+    tried = sorted({point.lr for point in points})
+    most = FAR * max((point.lr for point in points if _on_scale(point, ceiling)), default=tried[0])
     styles = curve_styles(curves)
+    ends = []
+    bands: list[dict[str, Any]] = []
     data: list[dict[str, Any]] = []
     for curve in curves:
-        data += _band(curve, styles[curve.label], ceiling)
-    for curve in curves:
-        data += _curve(curve, styles[curve.label], ceiling, chosen.get(curve.label))
-    data += _crosses(curves, styles, ceiling, (low, high), most)
+        style = styles[curve.label]
+        bands += _band(curve, style, ceiling)
+        data += _curve(curve, style, ceiling, chosen.get(curve.label))
+        if shown := [point for point in curve.points if _on_scale(point, ceiling)]:
+            ends.append(CurveEnd.of(style, round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)))
+    off_scale = _crosses(curves, styles, ceiling, (low, high), most)
+    rates = np.minimum(tried, most)
     first, last = log_range([rates])
-    made = layout(
+    ticks = [rate for rate in tried if rate <= most]
+    ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]  # all that were tried, or every second one, and so on
+    x = log_axis(AXES[0], min(first, math.log10(rates.min()) - 0.08), last + 0.05)
+    drawn = layout(
         title,
         unit,
-        x=log_axis(AXES[0], min(first, math.log10(rates.min()) - 0.08), last + 0.05),
+        x=x | {"tickvals": ticks, "ticktext": _apart(ticks)},
         y=log_axis(AXES[1], low, high),
         height=HEIGHT,
         how=(
@@ -93,18 +110,16 @@ def rate_figure(
         ),
         badge="log, log",
         revision=run or "rates",
+        closest=True,
+        labels=end_labels(ends, bounds=(low, high), height=HEIGHT),
     )
-    made["hovermode"] = "closest"
-    shown = _few([lr for lr in tried.tolist() if lr <= most])
-    made["xaxis"] |= {"tickvals": shown, "ticktext": _apart(shown)}
-    annotate(made, _names(curves, styles, ceiling, low, high))
-    return {"data": data, "layout": made}
+    return {"data": bands + data + off_scale, "layout": drawn}
 
 
 def curve_styles(curves: Sequence[RateCurve]) -> dict[str, LaneStyle]:
     """Return the style of every curve by its label."""
-    its = lane_styles([curve.lane for curve in curves])
-    return {curve.label: style for curve, style in zip(curves, its, strict=True)}
+    styles = lane_styles([curve.lane for curve in curves])
+    return {curve.label: style for curve, style in zip(curves, styles, strict=True)}
 
 
 def _on_scale(point: Point, ceiling: float) -> bool:
@@ -115,47 +130,29 @@ def _band(curve: RateCurve, style: LaneStyle, ceiling: float) -> list[dict[str, 
     """Return the lower and the upper edge of a curve's seeds, filled between, and the seeds."""
     if curve.seeds == 1:
         return []
-    x = [point.lr for point in curve.points]
-    edge = {
-        "type": "scatter", "mode": "lines", "x": x, "name": style.label,
-        "legendgroup": style.label, "line": {"color": style.color, "width": 0},
-        "hoverinfo": "skip",
-    }  # fmt: skip
-    ends = [[end(p.known) if _on_scale(p, ceiling) else math.nan for p in curve.points] for end in (min, max)]
-    each = [(p.lr, loss) for p in curve.points for loss in p.known if loss <= ceiling]
-    seeds = {
-        **edge, "mode": "markers", "x": [lr for lr, _ in each],
-        "y": plain(np.array([loss for _, loss in each])), "opacity": 0.45,
-        "marker": {"color": style.color, "size": 3.5},
-    }  # fmt: skip
-    return [
-        {**edge, "y": plain(np.array(ends[0]))},
-        {**edge, "y": plain(np.array(ends[1])), "fill": "tonexty", "fillcolor": f"{style.color}-band"},
-        seeds,
-    ]
+    low, high = (
+        np.array([end(p.known) if _on_scale(p, ceiling) else math.nan for p in curve.points]) for end in (min, max)
+    )
+    edges = band_edges(style, [point.lr for point in curve.points], low, high)
+    losses = [(p.lr, loss) for p in curve.points for loss in p.known if loss <= ceiling]
+    y = plain(np.array([loss for _, loss in losses]))
+    common = {"name": style.label, "legendgroup": style.label, "line": {"color": style.color, "width": 0}}
+    seeds = points([lr for lr, _ in losses], y, style.color, 3.5, opacity=0.45, hoverinfo="skip", **common)
+    return [*edges, seeds]
 
 
 def _curve(curve: RateCurve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
     """Return the means of a curve, and a ring around one of them."""
     best = next((point for point in curve.points if point.lr == chosen), None)
-    means = [p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points]
-    common = {"type": "scatter", "name": style.label, "legendgroup": style.label}
-    line = {
-        **common, "mode": "lines+markers", "x": [point.lr for point in curve.points],
-        "y": plain(np.array(means)), "text": [_words(curve, point) for point in curve.points],
-        "hovertemplate": "%{text}<extra></extra>",
-        "line": {"color": style.color, "width": 2.2, "dash": style.dash},
-        "marker": {"color": style.color, "size": 6, "symbol": style.symbol},
-    }  # fmt: skip
+    means = np.array([p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points])
+    words = {"text": [_words(curve, point) for point in curve.points], "hovertemplate": "%{text}<extra></extra>"}
+    drawn = line(style, means, 2.2, marks=6, x=[point.lr for point in curve.points], **words)
     if best is None or not _on_scale(best, ceiling):
-        return [line]
-    ring = {
-        **common, "mode": "markers", "x": [best.lr], "y": plain(np.array([best.mean])),
-        "hoverinfo": "skip", "marker": {
-            "color": style.color, "size": 15, "symbol": "circle-open", "line": {"width": 2},
-        },
-    }  # fmt: skip
-    return [line, ring]
+        return [drawn]
+    common = {"name": style.label, "legendgroup": style.label, "hoverinfo": "skip"}
+    y = plain(np.array([best.mean]))
+    ring = points([best.lr], y, style.color, 15, symbol="circle-open", edge={"width": 2}, **common)
+    return [drawn, ring]
 
 
 def _crosses(
@@ -163,30 +160,21 @@ def _crosses(
 ) -> list[dict[str, Any]]:
     """Return a cross at the top for every rate that does not fit on the scale."""
     low, high = bounds
-    taken: dict[float, int] = {}
-    made = []
+    above: Counter[float] = Counter()  # the crosses at a rate
+    traces = []
     for curve in curves:
         off = [p for p in curve.points if p.diverged or p.mean > ceiling]
         if not off:
             continue
         places = []
         for point in off:
-            places.append(10 ** (high - (0.03 + 0.055 * taken.get(point.lr, 0)) * (high - low)))
-            taken[point.lr] = taken.get(point.lr, 0) + 1
+            places.append(10 ** (high - (0.03 + 0.055 * above[point.lr]) * (high - low)))
+            above[point.lr] += 1
         style = styles[curve.label]
-        made.append(
-            {
-                "type": "scatter", "mode": "markers", "x": [min(point.lr, most) for point in off],
-                "y": plain(np.array(places)), "name": f"{style.label}, off the scale",
-                "legendgroup": style.label, "text": [_words(curve, point) for point in off],
-                "hovertemplate": "%{text}<extra></extra>", "cliponaxis": False,
-                "marker": {
-                    "color": style.color, "size": 9, "symbol": "x-thin",
-                    "line": {"color": style.color, "width": 2.2},
-                },
-            }
-        )  # fmt: skip
-    return made
+        words = {"text": [_words(curve, point) for point in off], "hovertemplate": "%{text}<extra></extra>"}
+        x, y = [min(point.lr, most) for point in off], plain(np.array(places))
+        traces.append(crosses(style, x, y, name=f"{style.label}, off the scale", **words))
+    return traces
 
 
 def _words(curve: RateCurve, point: Point) -> str:
@@ -200,20 +188,6 @@ def _words(curve: RateCurve, point: Point) -> str:
     return f"{what}: {point.mean:.3g} ({min(point.known):.3g} to {max(point.known):.3g})"
 
 
-def _names(
-    curves: Sequence[RateCurve], styles: dict[str, LaneStyle], ceiling: float, low: float, high: float
-) -> list[dict[str, Any]]:
-    """Return the names at the right ends of the curves, kept apart."""
-    ends = []
-    for curve in curves:
-        shown = [point for point in curve.points if _on_scale(point, ceiling)]
-        if shown:
-            style = styles[curve.label]
-            x, y = round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)
-            ends.append(CurveEnd(style.label, style.init, style.text, x, y))
-    return end_labels(ends, bounds=(low, high), height=HEIGHT)
-
-
 def _apart(rates: Sequence[float]) -> list[str]:
     """Return the tick labels: blank where they would meet on a narrow screen, the longest first.
 
@@ -223,13 +197,8 @@ def _apart(rates: Sequence[float]) -> list[str]:
     if not rates:
         return []
     gap = math.log10(max(rates) / min(rates)) / 7
-    kept: list[float] = []
+    named: list[float] = []
     for rate in sorted(rates, key=lambda rate: (len(compact(rate)), rate)):
-        if all(abs(math.log10(rate / other)) >= gap for other in kept):
-            kept.append(rate)
-    return [compact(rate) if rate in kept else "" for rate in rates]
-
-
-def _few(rates: Sequence[float]) -> list[float]:
-    """Return the rates of the tick labels: all that were tried, or every second one, and so on."""
-    return list(rates[:: math.ceil(len(rates) / MOST_TICKS)])
+        if all(abs(math.log10(rate / other)) >= gap for other in named):
+            named.append(rate)
+    return [compact(rate) if rate in named else "" for rate in rates]

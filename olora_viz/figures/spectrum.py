@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import CurveEnd, Figure, axis, end_labels, layout
+from olora_viz.figures.layout import CurveEnd, Figure, axis, end_labels, layout, upright
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import plain
 from olora_viz.measures.truncation import Truncation
@@ -19,31 +19,38 @@ MOST = 512
 """Maximum singular values in a chart; a longer spectrum is thinned out beyond the rank."""
 
 
-def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
+def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure:
     """Draw σ_i(W) and σ_i(BA) index by index, and the band that a projection cannot leave.
 
     Args:
-        found: of one weight and rank, at least one; the first one's band is drawn.
+        truncations: of one weight and rank, at least one; the first one's band is drawn.
     """
-    first = found[0]
+    first = truncations[0]
     r, m = first.rank, len(first.sigma_W)
     shown = _indices(m, r)
     index = np.arange(1, r + 1)
+    clear = "rgba(0,0,0,0)"
     data = [
-        _curve("band", index, first.lower, "rgba(0,0,0,0)", 0) | {"hoverinfo": "skip"},
-        _curve("allowed", index, first.upper, "rgba(0,0,0,0)", 0)
-        | {"fill": "tonexty", "fillcolor": "@soft", "hoverinfo": "skip"},
+        _curve("band", index, first.lower, clear, 0, hoverinfo="skip"),
+        _curve("allowed", index, first.upper, clear, 0, fill="tonexty", fillcolor="@soft", hoverinfo="skip"),
         _curve("W", shown + 1, first.sigma_W[shown], "@ink", 1.4, marks=3.5),
     ]
-    for one in found:
-        data.append(_curve(label_of(one.init), index, one.sigma_BA, f"@{one.init}", 1.6, marks=4.5))
-    top = float(max(first.sigma_W[0], *(one.sigma_BA[0] for one in found)))
+    top = 1.06 * float(max(first.sigma_W[0], *(start.sigma_BA[0] for start in truncations)))
     reach = min(m, max(2 * r, 12))
-    made = layout(
+    ends = [CurveEnd("W", "W", "@ink", reach, float(first.sigma_W[reach - 1]))]
+    leaders = []
+    for start in truncations:
+        name, color, last = label_of(start.init), f"@{start.init}", float(start.sigma_BA[-1])
+        data.append(_curve(name, index, start.sigma_BA, color, 1.6, marks=4.5))
+        ends.append(CurveEnd(name, name, f"{color}-text", reach, last))
+        if r < reach:  # a faint line from the last value to the name, which is beside the chart
+            faint = {"layer": "below", "opacity": 0.5, "line": {"color": color, "width": 1, "dash": "dot"}}
+            leaders.append({"type": "line", "x0": r, "x1": reach, "y0": last, "y1": last, **faint})
+    drawn = layout(
         "Singular values",
         "index by index; the band is the range for a projection of W",
         x=axis("index i", range=[0.5, reach + 0.5], **_whole(reach)),
-        y=axis("σᵢ", range=[0, 1.06 * top]),
+        y=axis("σᵢ", range=[0, top]),
         height=HEIGHT,
         how=(
             "If a start's values were a subset of W's, each would lie on one of W's. They need "
@@ -51,14 +58,11 @@ def singular_values_figure(found: Sequence[Truncation], *, run: str = "") -> Fig
             "above W's i-th."
         ),
         revision=run or "spectrum",
+        shapes=leaders,
+        labels=end_labels(ends, bounds=(0.0, top), height=HEIGHT),
+        margin=_room(ends, reach + 0.5),
     )
-    made["shapes"] = [_leader(one, r, reach) for one in found if r < reach]
-    ends = [
-        (reach, float(first.sigma_W[reach - 1]), "W", "@ink"),
-        *((reach, float(one.sigma_BA[-1]), label_of(one.init), f"@{one.init}-text") for one in found),
-    ]
-    _name_ends(made, ends, (0.0, 1.06 * top))
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}
 
 
 def energy_figure(
@@ -88,63 +92,68 @@ def energy_figure(
         ("expected", "random, expected", "@mute", x / out, "dot"),
     ):
         values = np.array(y, dtype=float)
-        data.append(
-            _curve(label, x, values, color, 2.2 if name in curves else 1.6, hover="%{y:.1%}")
-            | {"line": {"color": color, "width": 2.2 if name in curves else 1.6, "dash": dash}}
-        )
+        stroke = {"color": color, "width": 2.2 if name in curves else 1.6, "dash": dash}
+        data.append(_curve(label, x, values, color, 0, hover="%{y:.1%}", line=stroke))
         text = color if color == "@mute" else f"{color}-text"
-        ends.append((int(x[-1]), float(values[-1]), label, text))
-    top = 1.06 * max(max(optimum), 0.02)
+        ends.append(CurveEnd(label, label, text, int(x[-1]), float(values[-1])))
     low = min(0.0, *(min(y) for y in curves.values())) if curves else 0.0
-    made = layout(
+    bounds, reach = (1.06 * low, 1.06 * max(max(optimum), 0.02)), int(x[-1]) * 1.01
+    drawn = layout(
         "Energy of W captured",
         "share of ‖W‖² in BA, for a start of rank r",
-        x=axis("rank r", range=[0, int(x[-1]) * 1.01]),
-        y=axis("share of ‖W‖²", range=[1.06 * low, top], tickformat=".0%"),
+        x=axis("rank r", range=[0, reach]),
+        y=axis("share of ‖W‖²", range=list(bounds), tickformat=".0%"),
         height=HEIGHT,
         how=(
             "How much of W a start of rank r contains. PiSSA's curve is the highest possible, "
             "since it takes the largest singular values."
         ),
         revision=run or "energy",
+        shapes=[upright(rank, dash="dash")],
+        labels=end_labels(ends, bounds=bounds, height=HEIGHT),
+        margin=_room(ends, reach),
     )
-    made["shapes"] = [_upright(rank)]
-    _name_ends(made, ends, (1.06 * low, top))
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}
 
 
-def angles_figure(found: Sequence[Truncation], *, run: str = "") -> Figure:
+def angles_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure:
     """Draw the principal angles between the columns of B and W's top r singular directions."""
-    known = [one for one in found if one.angles is not None]
-    r = found[0].rank
-    index = np.arange(1, r + 1)
-    data = [
-        _curve(label_of(one.init), index, one.angles, f"@{one.init}", 1.6, marks=4.5, hover="%{y:.1f}°")
-        for one in known
-    ]
-    made = layout(
+    angles = {start.init: start.angles for start in truncations if start.angles is not None}
+    r = truncations[0].rank
+    index, bounds = np.arange(1, r + 1), (-2.0, 94.0)
+    ends = [CurveEnd(label_of(init), label_of(init), f"@{init}-text", r, float(y[-1])) for init, y in angles.items()]
+    drawn = layout(
         "Principal angles",
         "between the columns of B and the top r left singular vectors of W",
         x=axis("angle, smallest first", range=[0.5, r + 0.5], **_whole(r)),
-        y=axis("degrees", range=[-2, 94], tickvals=[0, 30, 60, 90]),
+        y=axis("degrees", range=list(bounds), tickvals=[0, 30, 60, 90]),
         height=HEIGHT,
-        message="" if known else "There is no top subspace to compare with.",
+        message="" if angles else "There is no top subspace to compare with.",
         how=(
             "An angle of 0° is a direction that both subspaces share; 90° is one orthogonal to "
             "the other subspace. The more small angles there are, the more of W's main "
             "directions the start contains."
         ),
         revision=run or "angles",
+        labels=end_labels(ends, bounds=bounds, height=HEIGHT),
+        margin=_room(ends, r + 0.5),
     )
-    ends = [
-        (r, float(one.angles[-1]), label_of(one.init), f"@{one.init}-text") for one in known if one.angles is not None
+    data = [
+        _curve(label_of(init), index, y, f"@{init}", 1.6, marks=4.5, hover="%{y:.1f}°") for init, y in angles.items()
     ]
-    _name_ends(made, ends, (-2.0, 94.0))
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}
 
 
 def _curve(
-    name: str, x: np.ndarray, y: Any, color: str, width: float, *, marks: float = 0.0, hover: str = "%{y:.4g}"
+    name: str,
+    x: np.ndarray,
+    y: Any,
+    color: str,
+    width: float,
+    *,
+    marks: float = 0.0,
+    hover: str = "%{y:.4g}",
+    **more: Any,
 ) -> dict[str, Any]:
     return {
         "type": "scatter",
@@ -156,32 +165,14 @@ def _curve(
         "line": {"color": color, "width": width},
         **({"marker": {"color": color, "size": marks}} if marks else {}),
         "hovertemplate": hover,
+        **more,
     }
 
 
-def _leader(one: Truncation, r: int, reach: int) -> dict[str, Any]:
-    """Return a faint line from a start's last value to its name, which is beside the chart."""
-    last = float(one.sigma_BA[-1])
-    return {
-        "type": "line", "x0": r, "x1": reach, "y0": last, "y1": last, "layer": "below",
-        "opacity": 0.5, "line": {"color": f"@{one.init}", "width": 1, "dash": "dot"},
-    }  # fmt: skip
-
-
-def _name_ends(made: dict[str, Any], ends: Sequence[tuple[int, float, str, str]], bounds: tuple[float, float]) -> None:
-    """Write every curve's name at its end, kept apart, and make room for the longest one."""
-    named = [CurveEnd(label, label, color, x, y) for x, y, label, color in ends]
-    made["annotations"] = end_labels(named, bounds=bounds, height=made["meta"]["height"])
-    reach = made["xaxis"]["range"][1]
-    at_edge = [label for x, _, label, _ in ends if x > 0.75 * reach]
-    made["margin"]["r"] = 18 + round(7.2 * max(map(len, at_edge), default=0))
-
-
-def _upright(x: float) -> dict[str, Any]:
-    return {
-        "type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
-        "line": {"color": "@mute", "width": 1.2, "dash": "dash"},
-    }  # fmt: skip
+def _room(ends: Sequence[CurveEnd], reach: float) -> dict[str, int]:
+    """Return the right margin, for the names of the curves that end near the edge."""
+    at_edge = [end.name for end in ends if end.x > 0.75 * reach]
+    return {"r": 18 + round(7.2 * max(map(len, at_edge), default=0))}
 
 
 def _indices(m: int, r: int) -> np.ndarray:

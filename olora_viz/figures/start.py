@@ -11,13 +11,17 @@ import numpy as np
 from olora_viz.figures.layout import (
     Figure,
     axis,
+    color_bar,
     layout,
     line,
     log_axis,
+    log_end_labels,
     log_range,
-    name_log_ends,
     nothing_yet,
+    points,
     steps_axis,
+    unlabelled_until,
+    upright,
 )
 from olora_viz.figures.race import band_words, group_bands, groups_of, seed_means, seeds_left
 from olora_viz.figures.theme import LaneStyle
@@ -43,37 +47,32 @@ def slice_figures(
         slices: measured with the same reach.
         plain_text: whether every token is supervised instead of an answer.
     """
-    every = np.concatenate([one.loss.ravel() for one in slices])
-    every = every[np.isfinite(every)]
-    low, high = (float(every.min()), float(every.max())) if every.size else (0.0, 1.0)
+    losses = np.concatenate([each.loss.ravel() for each in slices])
+    losses = losses[np.isfinite(losses)]
+    low, high = (float(losses.min()), float(losses.max())) if losses.size else (0.0, 1.0)
     size = _round_step((high - low) / LEVELS)
     first = math.ceil(low / size) * size
-    made = []
-    for one in slices:
-        style = styles[one.lane]
-        reach = float(one.across[-1])
+    figures = []
+    for each in slices:
+        style = styles[each.lane]
+        reach = float(each.across[-1])
         heat: dict[str, Any] = {
             "type": "contour",
-            "z": [plain(row) for row in one.loss],
-            "x": plain(one.across),
-            "y": plain(one.along),
+            "z": [plain(row) for row in each.loss],
+            "x": plain(each.across),
+            "y": plain(each.along),
             "zmin": round(low, 4),
             "zmax": round(high, 4),
             "colorscale": [[0, "@soft"], [1, "@accent"]],
-            "contours": {"start": round(first, 6), "end": round(high, 6), "size": size,
-                         "coloring": "heatmap"},
+            "contours": {"start": round(first, 6), "end": round(high, 6), "size": size, "coloring": "heatmap"},
             "line": {"color": "@mute", "width": 0.8, "smoothing": 0.6},
-            "colorbar": {"thickness": 9, "outlinewidth": 0, "tickformat": ".3~g", "len": 1.0,
-                         "nticks": 8, "x": 1.01, "xanchor": "left"},
+            "colorbar": color_bar(".3~g", 8),
             "hovertemplate": "loss %{z:.3f}<extra></extra>",
-        }  # fmt: skip
-        here: dict[str, Any] = {
-            "type": "scatter", "mode": "markers", "name": "the start", "x": [0.0], "y": [0.0],
-            "marker": {"color": style.color, "size": 10, "symbol": "circle",
-                       "line": {"color": "@card", "width": 2}},
-            "hovertemplate": f"{style.label} starts here<extra></extra>",
-        }  # fmt: skip
-        figure = layout(
+        }
+        edge = {"color": "@card", "width": 2}
+        words = f"{style.label} starts here<extra></extra>"
+        here = points([0.0], [0.0], style.color, 10, symbol="circle", edge=edge, name="the start", hovertemplate=words)
+        drawn = layout(
             f"{style.label}: the loss around its start",
             f"{loss_unit(plain_text)}, a contour every {size:g}; one scale for both",
             x=axis("along the top eigenvector, ‖Δθ‖", range=[-reach, reach], nticks=5),
@@ -83,12 +82,12 @@ def slice_figures(
                 "The start is in the middle. Closely spaced contours mean a steep loss; a narrow "
                 "valley means a badly conditioned one."
             ),
-            revision=f"{run} {one.lane}" if run else "slice",
+            revision=f"{run} {each.lane}" if run else "slice",
+            closest=True,
+            margin={"r": 58},
         )
-        figure["hovermode"] = "closest"
-        figure["margin"] |= {"r": 58}
-        made.append({"data": [heat, here], "layout": figure})
-    return made
+        figures.append({"data": [heat, here], "layout": drawn})
+    return figures
 
 
 def empty_slice() -> Figure:
@@ -131,28 +130,26 @@ def sharpness_figure(
     See `measure_figure` for the parameters.
     """
     groups, K = groups_of(styles, seeds)
-    at, found = curvatures(steps, K)
-    of_lanes = np.where(found > 0, found, np.nan)
+    at, sharpness = curvatures(steps, K)
+    of_lanes = np.where(sharpness > 0, sharpness, np.nan)
     values = seed_means(of_lanes, groups)
     data = group_bands(styles, of_lanes, groups, x=at) + [
-        line(style, values[:, k], 1.8, name=style.label, legendgroup=style.label)
-        | {"x": at, "mode": "lines+markers", "marker": _mark(style, 4.5)}
-        for k, style in enumerate(styles)
+        line(style, values[:, k], 1.8, marks=4.5, x=at) for k, style in enumerate(styles)
     ]
-    low, high = log_range([of_lanes])
-    made = layout(
+    bounds, left = log_range([of_lanes]), seeds_left(steps, groups)
+    drawn = layout(
         CURVATURE.title,
         CURVATURE.unit + band_words(groups),
         x=steps_axis(total),
-        y=log_axis(CURVATURE.symbol, low, high) | ({} if at else {"showticklabels": False}),
+        y=unlabelled_until(at, log_axis(CURVATURE.symbol, *bounds)),
         height=CURVATURE_HEIGHT,
         how="How curved the loss is in its most curved direction; a falling curve flattens.",
         badge="log",
         message="" if at else "Choose how often to measure, then press Race.",
         revision=run or "race",
+        labels=log_end_labels(styles, at, values, bounds=bounds, height=CURVATURE_HEIGHT, left=left),
     )
-    name_log_ends(made, styles, at, values, (low, high), left=seeds_left(steps, groups))
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}
 
 
 def stability_figure(
@@ -168,28 +165,24 @@ def stability_figure(
     See `measure_figure` for the parameters.
     """
     groups, K = groups_of(styles, seeds)
-    at, found = curvatures(steps, K)
-    of_lanes = np.where(found > 0, 2 / np.where(found > 0, found, 1.0), np.nan)
+    at, sharpness = curvatures(steps, K)
+    of_lanes = np.where(sharpness > 0, 2 / np.where(sharpness > 0, sharpness, 1.0), np.nan)
     limit = seed_means(of_lanes, groups)
     rates = np.array([step.lr for step in steps if step.curvature is not None], dtype=float)
     rates = seed_means(rates.reshape(len(at), K), groups)
     data = group_bands(styles, of_lanes, groups, x=at)
     for k, style in enumerate(styles):
-        common = {"legendgroup": style.label, "x": at}
-        data.append(
-            line(style, limit[:, k], 1.8, name=f"{style.label}: 2/λ", **common)
-            | {"mode": "lines+markers", "marker": _mark(style, 4.5)}
-        )
-        data.append(
-            line(style, rates[:, k], 1.4, name=f"{style.label}: rate", **common)
-            | {"line": {"color": style.color, "width": 1.4, "dash": "dot"}}
-        )
-    low, high = log_range([of_lanes, rates])
-    made = layout(
+        dotted = {"color": style.color, "width": 1.4, "dash": "dot"}
+        data.append(line(style, limit[:, k], 1.8, marks=4.5, name=f"{style.label}: 2/λ", x=at))
+        data.append(line(style, rates[:, k], 1.4, name=f"{style.label}: rate", x=at, line=dotted))
+    bounds, left = log_range([of_lanes, rates]), seeds_left(steps, groups)
+    last = {f"rate {compact(rate)}": rate for rate in rates[-1].tolist()} if rates.size else {}
+    ends = [(rate, name, "@mute") for name, rate in last.items()]
+    drawn = layout(
         "Stability: 2/λₘₐₓ and the learning rate",
         "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate" + band_words(groups),
         x=steps_axis(total),
-        y=log_axis("learning rate", low, high) | ({} if at else {"showticklabels": False}),
+        y=unlabelled_until(at, log_axis("learning rate", *bounds)),
         height=CURVATURE_HEIGHT,
         how=(
             "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its "
@@ -198,9 +191,9 @@ def stability_figure(
         badge="log",
         message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",
+        labels=log_end_labels(styles, at, limit, bounds=bounds, height=CURVATURE_HEIGHT, extra=ends, left=left),
     )
-    name_log_ends(made, styles, at, limit, (low, high), extra=_rate_ends(rates), left=seeds_left(steps, groups))
-    return {"data": data, "layout": made}
+    return {"data": data, "layout": drawn}
 
 
 def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray]:
@@ -210,13 +203,6 @@ def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray
     return [number for number, _ in seen], values.reshape(len(seen), lanes)
 
 
-def _rate_ends(rates: np.ndarray) -> list[tuple[float, str, str]]:
-    if not rates.size:
-        return []
-    named = {f"rate {compact(rate)}": rate for rate in rates[-1].tolist()}
-    return [(rate, name, "@mute") for name, rate in named.items()]
-
-
 KERNEL_HEIGHT = 220
 """Height of the plot area of the tangent kernel, in pixels."""
 
@@ -224,23 +210,23 @@ NAMED = 8
 """Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
 
 
-def quantities(found: Conditioning) -> dict[str, np.ndarray]:
+def quantities(measured: Conditioning) -> dict[str, np.ndarray]:
     """Return the quantities of the comparison by name, (K,) each.
 
     The condition is a geometric mean over the batches, so that the ratio of two lanes is the mean ratio on the same
     batches, which the sentences give.
     """
-    shown = {
-        "gradient ‖∇L‖": found.grad_norm,
-        "curvature λₘₐₓ": found.hessian.lambda_max,
-        "|λₘᵢₙ|": np.abs(found.hessian.lambda_min),
+    values = {
+        "gradient ‖∇L‖": measured.grad_norm,
+        "curvature λₘₐₓ": measured.hessian.lambda_max,
+        "|λₘᵢₙ|": np.abs(measured.hessian.lambda_min),
     }
-    if found.gauss_newton:
-        shown["trace of Gauss-Newton"] = found.gauss_newton.trace
-    if found.kernel:
-        shown["NTK: largest λ"] = found.kernel.eigenvalues[:, 0]
-        shown["NTK: condition"] = np.exp(np.log(found.conditions).mean(axis=1))
-    return shown
+    if measured.gauss_newton:
+        values["trace of Gauss-Newton"] = measured.gauss_newton.trace
+    if measured.kernel:
+        values["NTK: largest λ"] = measured.kernel.eigenvalues[:, 0]
+        values["NTK: condition"] = np.exp(np.log(measured.conditions).mean(axis=1))
+    return values
 
 
 def reference(styles: Sequence[LaneStyle]) -> int:
@@ -252,101 +238,91 @@ def reference(styles: Sequence[LaneStyle]) -> int:
     return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
 
 
-def comparison_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
+def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None, *, run: str = "") -> Figure:
     """Draw every quantity of every lane relative to one lane, on a log axis.
 
     Args:
         styles: one per lane.
-        found: measured on these lanes; None before a measurement.
+        measured: on these lanes; None before a measurement.
     """
-    if found is None:
+    if measured is None:
         return nothing_yet(
             "Initializations compared",
             "gradient and curvature at the start, plain LoRA = 1",
             ("multiple of plain LoRA", ""),
             "Press “Measure the start”: every row gets one mark per lane.",
         )
-    base, shown = reference(styles), quantities(found)
-    rows, K = len(shown), len(styles)
+    base, values_by_name = reference(styles), quantities(measured)
+    rows, K = len(values_by_name), len(styles)
     apart = min(0.8 / K, 0.26)
-    places = {name: rows - 1 - i for i, name in enumerate(shown)}
-    data: list[dict[str, Any]] = []
+    places = {name: rows - 1 - i for i, name in enumerate(values_by_name)}
+    below = [apart * ((K - 1) / 2 - k) for k in range(K)]  # of a lane's marks, from the middle of their rows
     labels: list[dict[str, Any]] = []
     ratios = np.array(
         [
-            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan for v in shown.values()]
+            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan for v in values_by_name.values()]
             for k in range(K)
         ]
     )
     low, high = log_range([ratios, np.ones(1)])
-    for i, (name, values) in enumerate(shown.items()):
+    for i, (name, values) in enumerate(values_by_name.items()):
         for k, style in enumerate(styles):
-            y = places[name] + apart * ((K - 1) / 2 - k)
-            known = math.isfinite(ratios[k, i])
-            words = _ratio_words(values[k], ratios[k, i]) if k != base or not known else "1"
-            if K <= NAMED or not known:
-                x = math.log10(ratios[k, i]) if known else 0.0
+            is_known = math.isfinite(ratios[k, i])
+            words = _ratio_words(values[k], ratios[k, i]) if k != base or not is_known else "1"
+            if K <= NAMED or not is_known:
+                x = math.log10(ratios[k, i]) if is_known else 0.0
                 inner = x > low + 0.45 * (high - low)
-                labels.append(_beside(x, y, f"{style.label}: {words}", style, inner))
+                labels.append(_beside(x, places[name] + below[k], f"{style.label}: {words}", style, inner))
+    data = []
     for k, style in enumerate(styles):
-        data.append(
-            {
-                "type": "scatter", "mode": "markers", "name": style.label,
-                "legendgroup": style.label, "x": plain(ratios[k]),
-                "y": [round(p + apart * ((K - 1) / 2 - k), 4) for p in places.values()],
-                "marker": {"color": style.color, "size": 8, "symbol": style.symbol},
-                "hovertemplate": "%{x:.3g} ×",
-            }
-        )  # fmt: skip
-    whose = styles[base].label
-    title = "plain LoRA" if styles[base].init == "lora" else whose
-    made = layout(
+        y = [round(place + below[k], 4) for place in places.values()]
+        more = {"name": style.label, "legendgroup": style.label, "hovertemplate": "%{x:.3g} ×"}
+        data.append(points(plain(ratios[k]), y, style.color, 8, symbol=style.symbol, **more))
+    name = styles[base].label
+    drawn = layout(
         "Initializations compared",
-        f"gradient and curvature at the start, {title} = 1",
-        x=log_axis(f"multiple of {whose}", low, high),
-        y={"title": {"text": ""}, "range": [-0.5, rows - 0.5], "ticks": "",
-           "tickvals": list(places.values()), "ticktext": list(places)},
+        f"gradient and curvature at the start, {'plain LoRA' if styles[base].init == 'lora' else name} = 1",
+        x=log_axis(f"multiple of {name}", low, high),
+        y={
+            "title": {"text": ""},
+            "range": [-0.5, rows - 0.5],
+            "ticks": "",
+            "tickvals": list(places.values()),
+            "ticktext": list(places),
+        },
         height=rows * max(30, min(15 * K + 8, 110)),
         how=(
             "Each row is one quantity, as a multiple of the reference's. Points to the right of "
             "1 are larger: a larger gradient is a steeper loss, a larger eigenvalue a more "
             "curved one."
-),
+        ),
         badge="log",
         revision=run or "comparison",
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["shapes"] = [
-        {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1,
-         "line": {"color": "@mute", "width": 1.2, "dash": "dash"}}
-    ]  # fmt: skip
-    made["annotations"] = labels
-    made["margin"] |= {"l": 152, "r": 24}
-    return {"data": data, "layout": made}
+        closest=True,
+        shapes=[upright(1, dash="dash")],
+        labels=labels,
+        margin={"l": 152, "r": 24},
+    )
+    return {"data": data, "layout": drawn}
 
 
-def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: str = "") -> Figure:
+def ntk_figure(styles: Sequence[LaneStyle], measured: Conditioning | None, *, run: str = "") -> Figure:
     """Draw the eigenvalues of every lane's tangent kernel, the largest first, on a log axis."""
-    if found is None or found.kernel is None:
+    if measured is None or measured.kernel is None:
         return nothing_yet(
             "Spectrum of the tangent kernel",
             "how fast the predictions of one batch are learned: a flat curve is well conditioned",
             ("index i", "λᵢ(J Jᵀ)"),
             "Press “Measure the start”.",
         )
-    values = np.where(found.kernel.eigenvalues > 0, found.kernel.eigenvalues, np.nan)
-    n = values.shape[1]
-    data = [
-        line(style, values[k], 1.8, name=style.label, legendgroup=style.label)
-        | {"mode": "lines+markers", "marker": _mark(style, 4.5), "x0": 1, "dx": 1}
-        for k, style in enumerate(styles)
-    ]
-    low, high = log_range([values])
-    made = layout(
+    eigenvalues = measured.kernel.eigenvalues
+    values = np.where(eigenvalues > 0, eigenvalues, np.nan)
+    n, bounds = values.shape[1], log_range([values])
+    drawn = layout(
         "Spectrum of the tangent kernel",
         f"{n} predictions of the first batch: a flat curve is well conditioned",
         x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
-        y=log_axis("λᵢ(J Jᵀ)", low, high),
+        y=log_axis("λᵢ(J Jᵀ)", *bounds),
         height=KERNEL_HEIGHT,
         how=(
             "The eigenvalues say how fast each direction of the predictions is learned. The "
@@ -355,9 +331,10 @@ def ntk_figure(styles: Sequence[LaneStyle], found: Conditioning | None, *, run: 
         ),
         badge="log",
         revision=run or "ntk",
+        labels=log_end_labels(styles, range(1, n + 1), values.T, bounds=bounds, height=KERNEL_HEIGHT),
     )
-    name_log_ends(made, styles, range(1, n + 1), values.T, (low, high))
-    return {"data": data, "layout": made}
+    data = [line(style, values[k], 1.8, marks=4.5, x0=1, dx=1) for k, style in enumerate(styles)]
+    return {"data": data, "layout": drawn}
 
 
 def _usable(value: float) -> bool:
@@ -379,7 +356,3 @@ def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dic
         "xanchor": "right" if inner else "left",
         "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": style.text},
     }  # fmt: skip
-
-
-def _mark(style: LaneStyle, size: float) -> dict[str, Any]:
-    return {"color": style.color, "size": size, "symbol": style.symbol}

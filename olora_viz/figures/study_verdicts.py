@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import Figure, axis, layout, nothing_yet
+from olora_viz.figures.layout import Figure, axis, categories_axis, layout, nothing_yet, points, upright
 from olora_viz.figures.studies import examples, many, method_styles, name_of
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, number, signed
@@ -52,123 +52,137 @@ CAP = 0.18
 NOTHING = "No run of this study has ended yet."
 
 
-def wins_figure(found: Verdicts) -> Figure:
+def wins_figure(verdicts: Verdicts) -> Figure:
     """Draw every verdict as a tile: all methods at one rate, and each at its best.
 
     A row is a cell of the study. Where the two halves differ, the rate decided rather than the method.
     """
-    study, who = found.study, label_of(found.study.reference)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
     others = [init for init in study.inits if init != study.reference]
-    halves = [[one.verdict_shared_rate for one in found.each], [one.verdict for one in found.each]]
-    compared = [i for i, one in enumerate(found.each) if one.init != study.reference]
-    won = [sum(half[i] == BETTER for i in compared) for half in halves]
+    compared = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    halves = [[verdict.verdict_shared_rate for verdict in compared], [verdict.verdict for verdict in compared]]
+    won = [sum(word == BETTER for word in half) for half in halves]
     title = (
         f"Better than {who}: {won[0]} of {len(compared)} at one shared rate, {won[1]} of {len(compared)} at best rates"
     )
     words = len(others) * 2 <= MOST_WORDS
-    signs = "" if words else "; " + ", ".join(f"{TILES[said][2]} {said}" for said in TILES)
-    unit = f"by test loss; {_basis(found)}{signs}"
+    signs = "" if words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
+    unit = f"by test loss; {many(study.seeds, 'seed')}, {examples(verdicts, None, 'test')}{signs}"
     cells = study.cells()
-    if not found.rows:
+    if not verdicts.rows:
         return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
     columns = [*range(len(others)), *range(len(others) + 1, 2 * len(others) + 1)]
     names, shared = varying(cells)
     data: list[dict[str, Any]] = []
     notes = []
-    for half, (said_by, left, head) in enumerate(
-        zip(halves, (0, len(others) + 1), ("all at one rate", "each at its best rate"), strict=True)
+    for half, left, head in zip(
+        halves, (0, len(others) + 1), ("all at one rate", "each at its best rate"), strict=True
     ):
-        middle = left + (len(others) - 1) / 2
-        notes.append(_note(head, middle, len(cells) - 0.2, "@ink", "center"))
-        tiles = [[math.nan] * len(others) for _ in cells]
+        at_best = left > 0
+        notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center"))
+        tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
-        for one, said in zip(found.each, said_by, strict=True):
-            if one.init == study.reference:
-                continue
-            row, column = cells.index(one.cell), others.index(one.init)
-            y, (_, color, sign) = len(cells) - 1 - row, TILES[said]
-            tiles[y][column] = float(list(TILES).index(said))
-            hover[y][column] = _hover(one, said, half == 1, names)
-            notes.append(_note(said if words else sign, left + column, y, color, "center"))
+        for verdict, word in zip(compared, half, strict=True):
+            column, y = others.index(verdict.init), len(cells) - 1 - cells.index(verdict.cell)
+            _, color, sign = TILES[word]
+            tiles[y][column] = float(list(TILES).index(word))
+            hover[y][column] = _hover(verdict, word, at_best, names)
+            notes.append(_note(word if words else sign, left + column, y, color, "center"))
         data.append(
             {
-                "type": "heatmap", "z": [[None if math.isnan(v) else v for v in r] for r in tiles],
-                "x": list(range(left, left + len(others))), "y": list(range(len(cells))),
-                "text": hover, "hovertemplate": "%{text}<extra></extra>", "showscale": False,
-                "colorscale": _steps([TILES[said][0] for said in TILES]), "xgap": 2, "ygap": 2,
-                "zmin": -0.5, "zmax": len(TILES) - 0.5, "name": head,
+                "type": "heatmap",
+                "name": head,
+                "x": list(range(left, left + len(others))),
+                "y": list(range(len(cells))),
+                "z": tiles,
+                "zmin": -0.5,
+                "zmax": len(TILES) - 0.5,
+                "colorscale": _steps([color for color, _, _ in TILES.values()]),
+                "showscale": False,
+                "xgap": 2,
+                "ygap": 2,
+                "text": hover,
+                "hovertemplate": "%{text}<extra></extra>",
             }
-        )  # fmt: skip
+        )
     labels = [label_of(init) for init in others]
     rows = [name_of(cell, names) for cell in reversed(cells)]
-    x = axis(
-        f"method, against {who}", range=[-0.6, columns[-1] + 0.6], tickvals=columns,
-        ticktext=labels * 2, showgrid=False,
-    )  # fmt: skip
-    y = axis("", range=[-0.6, len(cells) + 0.2], tickvals=list(range(len(cells))), ticktext=rows)
-    height = round(ROW * (len(cells) + 0.8))
-    if shared:
-        unit = f"{name_of(cells[0], shared)}; {unit}"
-    made = layout(title, unit, x=x, y={**y, "showgrid": False}, height=height, how=WINS, revision="wins")
-    made |= {"annotations": notes, "hovermode": "closest"}
-    made["margin"] |= {"l": room_for(rows)}
-    if not words:
-        made["xaxis"]["tickangle"] = -45
-        made["margin"]["b"] = 30 + round(0.75 * room_for(labels))
-    return {"data": data, "layout": made}
+    turned = {} if words else {"tickangle": -45}
+    drawn = layout(
+        title,
+        f"{name_of(cells[0], shared)}; {unit}" if shared else unit,
+        x=axis(
+            f"method, against {who}",
+            range=[-0.6, columns[-1] + 0.6],
+            tickvals=columns,
+            ticktext=labels * 2,
+            showgrid=False,
+            **turned,
+        ),
+        y=categories_axis(rows, range=[-0.6, len(cells) + 0.2]),
+        height=round(ROW * (len(cells) + 0.8)),
+        how=WINS,
+        revision="wins",
+        closest=True,
+        labels=notes,
+        margin={"l": room_for(rows), "r": 14, **({} if words else {"b": 30 + round(0.75 * room_for(labels))})},
+    )
+    return {"data": data, "layout": drawn}
 
 
-def differences_figure(found: Verdicts) -> Figure:
+def differences_figure(verdicts: Verdicts) -> Figure:
     """Draw the difference of every method from the reference, with its interval: a forest plot.
 
     The grey band holds the differences that do not matter.
     """
-    study, who = found.study, label_of(found.study.reference)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
-    shown = [one for one in found.each if one.init != study.reference]
+    shown = [verdict for verdict in verdicts.each if verdict.init != study.reference]
     unit = (
-        f"mean paired difference; thin line: 95% over {_over(found, shown)}; thick: range over "
+        f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over "
         f"rates; band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
     )
     name = f"test loss minus {who}'s, nats"
-    if not any(one.seeds for one in shown):
-        why = f"No seed finished with both {who} and another method." if found.rows else NOTHING
+    if not any(verdict.seeds for verdict in shown):
+        why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
         return nothing_yet(title, unit, (name, "method"), why)
-    several = len({one.cell for one in found.each}) > 1
+    cells = list(dict.fromkeys(verdict.cell for verdict in shown))
+    several = len({verdict.cell for verdict in verdicts.each}) > 1
     names, shared = varying(study.cells())
-    rows: list[Verdict | Cell] = []
-    for cell in dict.fromkeys(one.cell for one in shown):
-        rows += [cell] if several else []
-        rows += [one for one in shown if one.cell == cell]
-    height_of = {id(row): len(rows) - 1 - i for i, row in enumerate(rows)}
     styles = method_styles([init for init in study.inits if init != study.reference])
-    low, high = _span([one for one in shown if one.seeds])
+    low, high = _span([verdict for verdict in shown if verdict.seeds])
+    bands: list[dict[str, Any]] = []
     data: list[dict[str, Any]] = []
-    for cell in dict.fromkeys(one.cell for one in shown):
-        its = [one for one in shown if one.cell == cell]
-        data += _level(its[0].margin, height_of[id(its[-1])], height_of[id(its[0])])
     notes, ticks = [], []
-    for row in rows:
-        y = height_of[id(row)]
-        if isinstance(row, Cell):
-            ticks.append(name_of(row, names))
-            continue
-        style = styles[row.init]
-        ticks.append(style.label)
-        data += _interval(row, style.color, style.label, y, names) if row.seeds else []
-        told = f"{row.verdict}, {signed(row.interval.mean, SIGNED)}"
-        notes.append(_note(told, high, y, style.text, "left") | {"xshift": 8})
-    x = axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute")
-    y = axis("", range=[-0.7, len(rows) - 0.3], tickvals=list(range(len(rows)))[::-1], ticktext=ticks, showgrid=False)
-    if shared:
-        unit = f"{name_of(study.cells()[0], shared)}; {unit}"
-    made = layout(title, unit, x=x, y=y, height=max(110, LINE * len(rows)), how=FOREST, revision="differences")
-    made["hovermode"] = "closest"
-    made["annotations"] = notes
-    made["margin"] |= {"l": room_for(ticks), "r": room_for([note["text"] for note in notes])}
-    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "yref": "paper"}
-    made["shapes"] = [{**zero, "line": {"color": "@mute", "width": 1}}]
-    return {"data": data, "layout": made}
+    y = len(shown) + len(cells) * several  # from the top down
+    rows = y
+    for cell in cells:
+        of_cell = [verdict for verdict in shown if verdict.cell == cell]
+        if several:
+            y -= 1
+            ticks.append(name_of(cell, names))
+        bands += _level(of_cell[0].margin, y - len(of_cell), y - 1)
+        for verdict in of_cell:
+            y -= 1
+            style = styles[verdict.init]
+            ticks.append(style.label)
+            data += _interval(verdict, style.color, style.label, y, names) if verdict.seeds else []
+            words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
+            notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
+    drawn = layout(
+        title,
+        f"{name_of(study.cells()[0], shared)}; {unit}" if shared else unit,
+        x=axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute"),
+        y=categories_axis(ticks, range=[-0.7, rows - 0.3], tickvals=list(range(rows))[::-1]),
+        height=max(110, LINE * rows),
+        how=FOREST,
+        revision="differences",
+        closest=True,
+        labels=notes,
+        margin={"l": room_for(ticks), "r": room_for([note["text"] for note in notes])},
+        shapes=[upright(0, 1)],
+    )
+    return {"data": bands + data, "layout": drawn}
 
 
 def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
@@ -183,32 +197,27 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     return [n for n, count in parts.items() if count > 1], [n for n, c in parts.items() if c == 1]
 
 
-def _basis(found: Verdicts) -> str:
-    """Say on how many seeds and examples the verdicts rest."""
-    return f"{many(found.study.seeds, 'seed')}, {examples(found, None, 'test')}"
-
-
-def _over(found: Verdicts, shown: Sequence[Verdict]) -> str:
+def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
     """Say over what the intervals are: seeds and examples, as far as their results are known."""
-    gaps = [one.difference.gap for one in shown if one.seeds]
-    seeds, of_test = many(found.study.seeds, "seed"), examples(found, None, "test")
+    gaps = [verdict.difference.gap for verdict in shown if verdict.seeds]
+    seeds, of_test = many(verdicts.study.seeds, "seed"), examples(verdicts, None, "test")
     if gaps and all(gap.shape[1] == 1 for gap in gaps):
         return f"{seeds} alone, {of_test}"
-    return f"{of_test}, {seeds}" if found.study.seeds == 1 else f"{seeds} and {of_test}"
+    return f"{of_test}, {seeds}" if verdicts.study.seeds == 1 else f"{seeds} and {of_test}"
 
 
-def _hover(one: Verdict, said: str, at_best: bool, names: Sequence[str]) -> str:
+def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> str:
     """Return what a tile or an interval stands for."""
-    head = f"{name_of(one.cell, names)}: {label_of(one.init)} is {said}"
+    head = f"{name_of(verdict.cell, names)}: {label_of(verdict.init)} is {word}"
     if not at_best:
-        return f"{head} at {compact(one.shared_lr)}" if one.shared_lr else head
-    rate = f" at {compact(one.best_lr)}" if one.best_lr else ""
-    low, high = one.interval.low, one.interval.high
+        return f"{head} at {compact(verdict.shared_lr)}" if verdict.shared_lr else head
+    rate = f" at {compact(verdict.best_lr)}" if verdict.best_lr else ""
+    low, high = verdict.interval.low, verdict.interval.high
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
-    why = f"<br>{one.why}" if one.why else ""
-    from_, to = one.difference.over_rates
+    why = f"<br>{verdict.why}" if verdict.why else ""
+    from_, to = verdict.difference.over_rates
     over = f"<br>over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}" if from_ < to else ""
-    return f"{head}{rate}<br>{signed(one.interval.mean, SIGNED)} nats{ends}{over}{why}"
+    return f"{head}{rate}<br>{signed(verdict.interval.mean, SIGNED)} nats{ends}{over}{why}"
 
 
 def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
@@ -240,12 +249,12 @@ def whiskers(low: float, high: float, y: float, color: str) -> dict[str, Any]:
 
 def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
     """Return the range of the differences: intervals far wider than the others are cut off."""
-    ends = np.array([[*one.interval[1:3]] for one in shown])
-    means = np.array([one.interval.mean for one in shown])
-    margins = np.array([one.margin for one in shown])
+    ends = np.array([[*verdict.interval[1:3]] for verdict in shown])
+    means = np.array([verdict.interval.mean for verdict in shown])
+    margins = np.array([verdict.margin for verdict in shown])
     most = 4 * max(float(np.abs(means).max()), float(np.nan_to_num(margins).max()), 1e-6)
-    kept = np.clip(np.concatenate([ends.ravel(), means, margins, -margins, [0.0]]), -most, most)
-    low, high = float(np.nanmin(kept)), float(np.nanmax(kept))
+    values = np.clip(np.concatenate([ends.ravel(), means, margins, -margins, [0.0]]), -most, most)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
@@ -261,24 +270,18 @@ def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
     return [{**edge, "y": [bottom - 0.5] * 2}, {**edge, "y": [top + 0.5] * 2, **fill}]
 
 
-def _interval(one: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
+def _interval(verdict: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the interval with its caps, if it is finite, and the mean."""
-    low, high = one.interval.low, one.interval.high
+    low, high = verdict.interval.low, verdict.interval.high
     common = {"name": label, "legendgroup": label}
-    drawn = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
-    if one.difference.over_rates[0] < one.difference.over_rates[1]:
-        thick = {"color": color, "width": 7}
-        over_rates = {"type": "scatter", "mode": "lines", "x": list(one.difference.over_rates),
-                      "y": [y, y], "hoverinfo": "skip", "line": thick, "opacity": 0.45}  # fmt: skip
-        drawn.insert(0, over_rates | common)
+    traces = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
+    from_, to = verdict.difference.over_rates
+    if from_ < to:
+        thick = {"mode": "lines", "line": {"color": color, "width": 7}, "opacity": 0.45, "hoverinfo": "skip"}
+        traces.insert(0, {"type": "scatter", "x": [from_, to], "y": [y, y], **thick, **common})
+    words = {"text": [_hover(verdict, verdict.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
     symbol = "circle" if math.isfinite(low) else "circle-open"
-    return [
-        *drawn,
-        {"type": "scatter", "mode": "markers", "x": [one.interval.mean], "y": [y],
-         "text": [_hover(one, one.verdict, True, names)],
-         "hovertemplate": "%{text}<extra></extra>",
-         "marker": {"color": color, "size": 10, "symbol": symbol}, **common},
-    ]  # fmt: skip
+    return [*traces, points([verdict.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
 
 
 CLAIM_BAR = 28
@@ -298,7 +301,6 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
     data: list[dict[str, Any]] = []
     ends = [0.0]
     for y, bar in enumerate(reversed(finding.bars)):
-        dot = {"color": color, "size": 10}
         data.append(
             {"type": "scatter", "mode": "lines", "x": [0, bar.value], "y": [y, y],
              "line": {"color": "@line", "width": 8}, "hoverinfo": "skip", "name": bar.label}
@@ -306,22 +308,22 @@ def claim_figure(claim: Claim, finding: Finding) -> Figure:
         if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
             data.append(whiskers(bar.low, bar.high, y, color) | {"name": bar.label})
             ends += [bar.low, bar.high]
-        data.append(
-            {"type": "scatter", "mode": "markers+text", "x": [bar.value], "y": [y],
-             "text": [number(bar.value)], "textposition": "top center", "marker": dot,
-             "hovertemplate": "%{x}<extra></extra>", "name": bar.label}
-        )  # fmt: skip
+        text = {"text": [number(bar.value)], "textposition": "top center", "mode": "markers+text"}
+        hover = {"hovertemplate": "%{x}<extra></extra>", "name": bar.label}
+        data.append(points([bar.value], [y], color, 10) | text | hover)
         ends.append(bar.value)
     low, high = min(ends), max(ends)
     space = 0.08 * (high - low or 1.0)
     labels = [bar.label for bar in reversed(finding.bars)]
     whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
-    x = axis(finding.unit, range=[low - space, high + space], zeroline=True)
-    y = axis("", range=[-0.7, len(labels) - 0.2], tickvals=list(range(len(labels))), ticktext=labels, showgrid=False)
-    made = layout(
-        f"{finding.verdict.capitalize()}: {claim.sentence}", f"claim {claim.number}{whiskers_are}",
-        x=x, y=y, height=max(80, CLAIM_BAR * (len(labels) + 1)), revision=claim.name,
-    )  # fmt: skip
-    made["hovermode"] = "closest"
-    made["margin"] |= {"l": room_for(labels)}
-    return {"data": data, "layout": made}
+    drawn = layout(
+        f"{finding.verdict.capitalize()}: {claim.sentence}",
+        f"claim {claim.number}{whiskers_are}",
+        x=axis(finding.unit, range=[low - space, high + space], zeroline=True),
+        y=categories_axis(labels, range=[-0.7, len(labels) - 0.2]),
+        height=max(80, CLAIM_BAR * (len(labels) + 1)),
+        revision=claim.name,
+        closest=True,
+        margin={"l": room_for(labels)},
+    )
+    return {"data": data, "layout": drawn}

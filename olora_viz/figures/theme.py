@@ -140,12 +140,12 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     """
     varying = differing(lanes)
     ranks = {f: _from_the_largest({setting(lane, f) for lane in lanes}) for f in varying}
-    made: list[LaneStyle] = []
+    styles: list[LaneStyle] = []
     for lane, label in zip(lanes, display_names(lanes, names), strict=True):
         place = [ranks[f].index(setting(lane, f)) for f in varying]
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
         shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
-        made.append(
+        styles.append(
             LaneStyle(
                 label=label,
                 init=lane.init,
@@ -155,7 +155,7 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
                 symbol=shape if dash == "solid" else f"{shape}-open",
             )
         )
-    return tuple(made)
+    return tuple(styles)
 
 
 def _from_the_largest(values: Collection[Any]) -> list[Any]:

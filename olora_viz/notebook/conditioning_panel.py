@@ -7,14 +7,12 @@ import secrets
 import time
 
 from olora_viz.background.measurement import BackgroundMeasurement, start_config
-from olora_viz.background.record import READY
-from olora_viz.figures.layout import Figure
 from olora_viz.figures.start import comparison_figure, ntk_figure
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.machine.text import percent
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook import setup, tree
-from olora_viz.notebook.panel import ConfiguredPanel, Pace, told
+from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import conditioning as conditioning_words
 from olora_viz.views import html as fragments
@@ -39,7 +37,6 @@ class ConditioningPanel(ConfiguredPanel):
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
         self._job: BackgroundMeasurement | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
-        self._shown, self._pace = "", Pace()
         super().__init__(start_config(config or RaceConfig()), name)
         self._show()
 
@@ -57,11 +54,6 @@ class ConditioningPanel(ConfiguredPanel):
         )
         self._keep_config(config)
         self._job.start()
-
-    def stop(self) -> None:
-        """Stop the measurement after the current product."""
-        if self._job:
-            self._job.stop()
 
     def result(self) -> Conditioning:
         """Wait for the measurement and return it.
@@ -83,15 +75,13 @@ class ConditioningPanel(ConfiguredPanel):
         return self._job.found if self._job else None
 
     def _tree(self) -> tree.Node:
-        bar = tree.box(
-            tree.button("measure", "Measure the start", kind="primary"),
-            tree.button("stop", "■ Stop"), tree.html("status", kind="grow"), kind="bar",
-        )  # fmt: skip
+        bar = tree.bar(tree.button("measure", "Measure the start", kind="primary"), tree.button("stop", "■ Stop"))
         middle = tree.box(
-            tree.card(tree.charts("comparison")), tree.card(tree.charts("ntk")),
+            tree.card(tree.charts("comparison")),
+            tree.card(tree.charts("ntk")),
             tree.box(tree.card(tree.html("story")), tree.card(tree.html("numbers")), kind="two"),
             kind="middle",
-        )  # fmt: skip
+        )
         return tree.box(bar, tree.box(setup.controls(), middle, kind="body"))
 
     def _act(self, button: str) -> None:
@@ -100,60 +90,45 @@ class ConditioningPanel(ConfiguredPanel):
         elif button == "stop":
             self.stop()
 
-    def _looks(self) -> tuple[LaneStyle, ...]:
+    @property
+    def _styles(self) -> tuple[LaneStyle, ...]:
         return start_styles((self._job.config if self._job else self._first).lanes)
 
-    def _figures(self) -> dict[str, Figure]:
-        styles, run = self._looks(), str(id(self.found))
-        return {
-            "comparison": comparison_figure(styles, self.found, run=run),
-            "ntk": ntk_figure(styles, self.found, run=run),
-        }
-
-    def _follow(self) -> None:
-        """Show new results; called in the measurement's thread after every change."""
-        now = f"{self._now()} {self.is_busy}"
-        if now != self._shown or self._pace.is_due():
-            self._shown = now
-            self._show()
-
-    def _now(self) -> str:
-        return self._job.state if self._job else READY
-
     def _show(self) -> None:
-        job, began, figures = self._job, time.monotonic(), self._figures()
-        self.set_trait("state", self._now())
-        if self.found is None:
-            story = conditioning_words.story_before()
-            numbers = conditioning_words.numbers_before()
-        else:
-            styles = self._looks()
-            story = fragments.sentences(conditioning_words.tell(styles, self.found), FOOT)
-            numbers = conditioning_words.numbers(styles, self.found)
+        job, began, measured, styles = self._job, time.monotonic(), self.found, self._styles
+        self._shown = self._phase
+        run = str(id(measured))
+        figures = {
+            "comparison": comparison_figure(styles, measured, run=run),
+            "ntk": ntk_figure(styles, measured, run=run),
+        }
+        self.set_trait("state", self._phase[0])
+        sentences = conditioning_words.tell(styles, measured) if measured else []
         values = {
-            "status": self._line(), "story": story, "numbers": numbers,
-            "measure": {"disabled": self.is_busy}, "stop": {"disabled": not self.is_busy},
+            "status": self._line(),
+            "story": fragments.sentences(sentences, FOOT) if measured else conditioning_words.story_before(),
+            "numbers": (
+                conditioning_words.numbers(styles, measured) if measured else conditioning_words.numbers_before()
+            ),
+            "measure": {"disabled": self.is_busy},
+            "stop": {"disabled": not self.is_busy},
             **{name: [name] for name in figures},
-        }  # fmt: skip
+        }
         self._tell(values | self._of_setup(), figures)
-        if job and job.complete and job.found is not None:
-            self._keep_still(list(figures.values()), f"{self._words()}\n{self._told()}")
+        if job and job.complete and measured is not None:
+            text = re.sub(r"<[^>]+>", "", " ".join(map(str, sentences)))
+            self._keep_still(list(figures.values()), f"{self._words()}\n{text}")
         self._pace.took(began)
 
     def _line(self) -> str:
         """Return the state and the progress."""
         job = self._job
         if self._problem:
-            return told(self._problem)
+            return fragments.problem(self._problem)
         if job is None or not job.note:
-            return fragments.status(self._now())
+            return fragments.status(self._phase[0])
         part = "" if job.complete else f"{percent(job.part)} "
         return fragments.status(job.state, f"{part}{job.note}")
 
-    def _told(self) -> str:
-        assert self.found is not None
-        sentences = " ".join(map(str, conditioning_words.tell(self._looks(), self.found)))
-        return re.sub(r"<[^>]+>", "", sentences)
-
     def _words(self) -> str:
-        return f"ConditioningPanel: {self._now()}"
+        return f"ConditioningPanel: {self._phase[0]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import fields
@@ -15,15 +14,15 @@ import traitlets
 from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, READY
 from olora_viz.figures.theme import lane_styles
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.machine.text import unknown
 from olora_viz.models import MODELS
 from olora_viz.notebook import tree
-from olora_viz.notebook.panel import Pace, Panel, told
-from olora_viz.notebook.setup import SettingError
-from olora_viz.notebook.tree import Node, box, button, card, charts, control, html
+from olora_viz.notebook.panel import Panel
+from olora_viz.notebook.setup import checked, checked_starts
+from olora_viz.notebook.tree import Node, bar, box, button, card, charts, control, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import METHODS, checked_minutes, inits_of
 from olora_viz.studies.decide import Decision
@@ -39,11 +38,9 @@ DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
 
 def tree_of() -> Node:
     """Return the bar, the recommendation, the choices on the left, and the results next to them."""
-    bar = box(
-        button("decide", DECIDE, kind="primary"),
-        button("stop", "■ Stop", "end it, with the best answer so far"),
-        html("status", kind="grow"), kind="bar",
-    )  # fmt: skip
+    buttons = bar(
+        button("decide", DECIDE, kind="primary"), button("stop", "■ Stop", "end it, with the best answer so far")
+    )
     side = box(
         card(
             control("field", "model", "Model", "a name, or the path of a folder"),
@@ -58,7 +55,7 @@ def tree_of() -> Node:
     middle = box(
         card(charts("rates")), card(charts("differences")), card(html("table")), card(html("answers")), kind="middle"
     )
-    return box(bar, card(html("headline"), html("taken")), box(side, middle, kind="body"))
+    return box(buttons, card(html("headline"), html("taken")), box(side, middle, kind="body"))
 
 
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
@@ -125,14 +122,12 @@ class DecidePanel(Panel):
         **settings: Any,
     ) -> None:
         known = {each.name for each in fields(Study)} - {*OWN} | {"plan", "evaluations"}
-        for one in settings:
-            if one not in known:
-                raise ValueError(unknown("setting", one, [*ARGUMENTS, *sorted(known)]))
+        for setting in settings:
+            if setting not in known:
+                raise ValueError(unknown("setting", setting, [*ARGUMENTS, *sorted(known)]))
         self._settings = settings
         self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
-        self._shown: Any = None
         self._drawn: Any = ()
-        self._pace, self._showing = Pace(), threading.RLock()
         super().__init__(name)
         with self.hold_trait_notifications():
             self.minutes, self.rank, self.starts = minutes, r, tuple(inits)
@@ -159,11 +154,6 @@ class DecidePanel(Panel):
             write_report=write_report, listen=self._follow,
         )  # fmt: skip
         self._job.start()
-
-    def stop(self) -> None:
-        """Stop after the current step, with what is known."""
-        if self._job:
-            self._job.stop()
 
     def result(self) -> Decision:
         """Wait for the end of the decision and return it.
@@ -194,28 +184,16 @@ class DecidePanel(Panel):
 
     @traitlets.validate("minutes")
     def _check_minutes(self, proposal: Any) -> float:
-        try:
-            return checked_minutes(proposal["value"])
-        except ValueError as error:
-            raise SettingError(str(error)) from None
+        return checked(checked_minutes, proposal["value"])
 
     @traitlets.validate("rank")
     def _check_rank(self, proposal: Any) -> int:
-        try:
-            return Lane("lora", r=proposal["value"]).r
-        except ValueError as error:
-            raise SettingError(str(error)) from None
+        return checked(lambda rank: Lane("lora", r=rank).r, proposal["value"])
 
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
-        for init in proposal["value"]:
-            if init not in INITIALIZERS:
-                raise SettingError(unknown("initialization", str(init), INITIALIZERS))
-        return tuple(init for init in proposal["value"] if init != Study.reference)
-
-    def _changed(self, _: Any) -> None:
-        self._problem = ""
-        self._show()
+        starts = checked_starts(proposal["value"], INITIALIZERS)
+        return tuple(init for init in starts if init != Study.reference)
 
     def _checked(self) -> RaceConfig:
         """Return the methods, of the chosen model and task, or say what is missing."""
@@ -249,7 +227,7 @@ class DecidePanel(Panel):
             return self.folder.strip()
         if self._job and (self.is_busy or self._goes_on()):
             return str(self._job.folder)
-        named = [Path(one.strip()).stem or "own" for one in (self.model, self.task)]
+        named = [Path(typed.strip()).stem or "own" for typed in (self.model, self.task)]
         return str(free_folder(Path(FOLDER) / "-".join(named)))
 
     # What it shows ---------------------------------------------------------------------------
@@ -266,18 +244,12 @@ class DecidePanel(Panel):
     def _set(self, name: str, value: Any) -> None:
         """Nothing: its controls are traits."""
 
-    def _follow(self) -> None:
-        """Show news; called in the decision's thread after every change."""
-        job = self._job
-        if job and ((job.state, job.complete) != self._shown or self._pace.is_due()):
-            self._show()
-
     def _show(self) -> None:
         began = time.monotonic()
-        with self._showing:  # so that what is older is not shown last
+        with self._drawing:  # so that what is older is not shown last
             job = self._job
             complete, known = (job.complete, job.known) if job else (False, None)
-            self._shown = (job.state, complete) if job else None
+            self._shown = self._phase
             values, charts = self._controls(), {}
             if (job, known, complete) != self._drawn:
                 self._drawn = (job, known, complete)
@@ -288,23 +260,21 @@ class DecidePanel(Panel):
             self._tell({"status": self._line(), **values}, charts)
             if complete and known and known.lanes and charts:
                 self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
-        self.set_trait("state", job.state if job else READY)
+        self.set_trait("state", self._phase[0])
         self._pace.took(began)
 
     def _controls(self) -> dict[str, Any]:
         minutes = sorted({*map(float, MINUTES), self.minutes})
-        starts = [[label_of(one), one, INITIALIZERS[one].summary] for one in decision.offered()]
-        goes_on = self._goes_on()
         return {
-            "model": {"value": self.model, "options": [[one, one] for one in MODELS]},
-            "task": {"value": self.task, "options": [[one, one] for one in TASKS]},
+            "model": {"value": self.model, "options": tree.named_options(MODELS)},
+            "task": {"value": self.task, "options": tree.named_options(TASKS)},
             "rates": ["rates"],
             "differences": ["differences"],
-            "minutes": {"value": self.minutes, "options": [[f"{one:g}", one] for one in minutes]},
+            "minutes": {"value": self.minutes, "options": [[f"{limit:g}", limit] for limit in minutes]},
             "rank": {"value": self.rank, "min": 1, "max": max(MOST_RANK, self.rank)},
-            "starts": {"value": list(self.starts), "options": starts},
+            "starts": {"value": list(self.starts), "options": tree.start_options(decision.offered())},
             "folder": {"value": self._place_of_it()},
-            "decide": {"disabled": self.is_busy, "label": CONTINUE if goes_on else DECIDE},
+            "decide": {"disabled": self.is_busy, "label": CONTINUE if self._goes_on() else DECIDE},
             "stop": {"disabled": not self.is_busy},
         }
 
@@ -312,11 +282,11 @@ class DecidePanel(Panel):
         """Return the state, or what is wrong with what was chosen."""
         job = self._job
         if self._problem:
-            return told(self._problem)
+            return fragments.problem(self._problem)
         if job is None:
             return fragments.status(READY)
         if job.state == FAILED and isinstance(job.error, ValueError) and job.known is None:
-            return told(job.note)
+            return fragments.problem(job.note)
         now = job.now
         parts = [*([job.note] if job.note else []), *(decision.progress(now) if now else ())]
         return fragments.status(job.state, *parts)
@@ -324,5 +294,5 @@ class DecidePanel(Panel):
     def _words(self) -> str:
         job = self._job
         if job is None or job.known is None:
-            return f"DecidePanel: {job.state if job else READY}"
+            return f"DecidePanel: {self._phase[0]}"
         return f"DecidePanel: {job.state}, {', '.join(decision.progress(job.known))}"

@@ -8,8 +8,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,13 @@ from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, 
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
 from olora_viz.machine.text import unknown
-from olora_viz.notebook.setup import TEXTS, ConfigTrait, SetUp
-from olora_viz.notebook.tree import Node, understood
+from olora_viz.notebook.setup import TEXTS, ConfigTrait, PanelSetUp
+from olora_viz.notebook.tree import Node, lanes_or_problems
 from olora_viz.races.config import RaceConfig
-from olora_viz.views.html import problem
 from olora_viz.views.runs import Mark, lane_marks
 
 
-class Pace:
+class UpdatePace:
     """At most about four updates per second and a tenth of the time."""
 
     EVERY, SHARE = 0.22, 0.1
@@ -112,6 +111,9 @@ class Panel(anywidget.AnyWidget):
     _job: BackgroundWork | None = None
     """What it computes in a thread, the latest."""
 
+    _shown: tuple[str, bool] | None = None
+    """The phase of the computation that was shown last, see `_phase`."""
+
     replaced: list[Panel]
     """The panels that this one replaced."""
 
@@ -123,7 +125,8 @@ class Panel(anywidget.AnyWidget):
         heard_while_a_cell_runs(self)
         self._still_id = f"olora-viz-{secrets.token_hex(8)}"
         self._still: dict[str, Any] | None = None
-        self._kept: tuple[Sequence[Figure], str] | None = None
+        self._last_shown: tuple[Sequence[Figure], str] | None = None
+        self._pace, self._drawing = UpdatePace(), threading.RLock()
         self._was_busy = False
         self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), object())
@@ -139,12 +142,27 @@ class Panel(anywidget.AnyWidget):
         """Whether its computation has not ended."""
         return bool(self._job and not self._job.complete)
 
+    def stop(self) -> None:
+        """Stop the computation after its current step; what is known by then stays available."""
+        if self._job:
+            self._job.stop()
+
     def end(self, why: str) -> None:
         """Stop the computation, and close the panel."""
         if self._job:
             self._job.stop(why)
             self._job.wait(10)
         self.close()
+
+    @property
+    def _phase(self) -> tuple[str, bool]:
+        """The state of the latest computation, and whether it has ended."""
+        return (self._job.state, self._job.complete) if self._job else (READY, False)
+
+    def _follow(self) -> None:
+        """Show what is new; called in the computation's thread after every change."""
+        if self._phase != self._shown or self._pace.is_due():
+            self._show()
 
     @property
     def was_busy(self) -> bool:
@@ -161,10 +179,10 @@ class Panel(anywidget.AnyWidget):
 
     def set_state(self, sync_data: Mapping[str, Any]) -> None:
         """Take what a front end has set, or say what is wrong; what the panel alone sets stays."""
-        its = {name: value for name, value in sync_data.items() if name in self.traits(sync=True)}
-        wanted = {name: value for name, value in its.items() if not self.traits()[name].read_only}
+        synced = self.traits(sync=True)
+        settable = {n: value for n, value in sync_data.items() if n in synced and not synced[n].read_only}
         try:
-            super().set_state(wanted)
+            super().set_state(settable)
         except traitlets.TraitError as error:
             self._problem = str(error)
             self._show()
@@ -174,6 +192,11 @@ class Panel(anywidget.AnyWidget):
     def _tree(self) -> Node:
         """Return its parts."""
         raise NotImplementedError
+
+    def _changed(self, _: Any) -> None:
+        """Show what follows from a trait that was set."""
+        self._problem = ""
+        self._show()
 
     def _act(self, button: str) -> None:
         """Do what a button says; a ValueError is shown as its sentence."""
@@ -218,8 +241,8 @@ class Panel(anywidget.AnyWidget):
             self.send({"tools": tools()}, buffers=[plotly_source()])
         elif message.get("theme") in THEMES:
             self._theme = message["theme"]
-            if self._kept:
-                self._keep_soon(*self._kept)
+            if self._last_shown:
+                self._keep_soon(*self._last_shown)
         elif "rows" in message and isinstance(message.get("turn"), str):
             self.send({"marks": self._marks(message["rows"]), "turn": message["turn"]})
         else:
@@ -279,17 +302,11 @@ class Panel(anywidget.AnyWidget):
         """Store the last state in the notebook as a picture and as text, from any thread."""
         if self._soon:
             self._soon.cancel()
-        self._kept = figures, text
-        made = png_bytes(figures, theme_name=self._theme, width=STILL_WIDTH, sharpness=1.5)
-        picture = base64.b64encode(made)
-        self._still = {"image/png": picture.decode("ascii"), "text/plain": text}
+        self._last_shown = figures, text
+        picture = png_bytes(figures, theme_name=self._theme, width=STILL_WIDTH, sharpness=1.5)
+        self._still = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": text}
         if get_ipython() is not None:
             publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
-
-
-def told(sentence: str) -> str:
-    """Return the sentence on what is wrong, as HTML; empty for none."""
-    return problem(sentence) if sentence else ""
 
 
 class ConfiguredPanel(Panel):
@@ -305,7 +322,7 @@ class ConfiguredPanel(Panel):
     fills in the controls."""
 
     def __init__(self, config: RaceConfig, name: str | None) -> None:
-        self._setup, self._first = SetUp(config), config
+        self._setup, self._first = PanelSetUp(config), config
         self._used = self._setting = False
         self._setting_lock = threading.RLock()
         super().__init__(name)
@@ -318,20 +335,15 @@ class ConfiguredPanel(Panel):
                 self._keep_config(self._setup.config, used=False)
 
     def _marks(self, rows: Any) -> list[Mark]:
-        return lane_marks(understood(rows))
+        return lane_marks(lanes_or_problems(rows))
 
     def _keep_config(self, config: RaceConfig, *, used: bool = True) -> None:
         """Let `config` be a set-up that the controls show."""
-        with self._quietly():
-            self._used = used
-            self.config = config
-
-    @contextmanager
-    def _quietly(self) -> Generator[None]:
         with self._setting_lock:
             self._setting = True
             try:
-                yield
+                self._used = used
+                self.config = config
             finally:
                 self._setting = False
 
@@ -341,8 +353,7 @@ class ConfiguredPanel(Panel):
             return
         self._used = False
         self._setup.show(change["new"])
-        self._problem = ""
-        self._show()
+        self._changed(change)
 
     def _of_setup(self) -> dict[str, Any]:
         """Return what the controls of the set-up show."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,15 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import PAUSED, READY, RaceRecord, ready_race
+from olora_viz.background.record import PAUSED, RaceRecord, ready_race
 from olora_viz.figures.layout import Figure
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.notebook import setup
-from olora_viz.notebook.panel import ConfiguredPanel, Pace, told
-from olora_viz.notebook.sections import SECTIONS, keep
+from olora_viz.notebook.panel import ConfiguredPanel
+from olora_viz.notebook.sections import SECTIONS, remember
 from olora_viz.notebook.setup import StepTrait, set_up
-from olora_viz.notebook.tree import Node, box, button, card, charts, html
+from olora_viz.notebook.tree import Node, bar, box, button, card, charts, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import same_and_fair
 from olora_viz.races.race import Race
@@ -44,13 +43,12 @@ FAIR = (
 
 def tree_of(sections: Sequence[Node]) -> Node:
     """Return the bar, the verdict, the set-up on the left, and the race next to it."""
-    bar = box(
+    buttons = bar(
         button("race", RACE, kind="primary"),
         button("pause", "❚❚ Pause", "pause after the current step"),
         button("step", "Step", "run one step, then pause"),
         button("stop", "■ Stop", "end the race; its lanes stay available"),
-        html("status", kind="grow"), kind="bar",
-    )  # fmt: skip
+    )
     middle = box(
         card(charts("accuracy")),
         box(card(charts("loss")), card(charts("gradient")), kind="two"),
@@ -61,8 +59,8 @@ def tree_of(sections: Sequence[Node]) -> Node:
     )
     steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
     fair = button("fair", "Same and fair rates", FAIR, "quiet")
-    return box(bar, card(html("verdict", "grow"), *steps, kind="verdict-card"),
-               box(setup.controls(fair), middle, kind="body"))  # fmt: skip
+    verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
+    return box(buttons, verdict, box(setup.controls(fair), middle, kind="body"))
 
 
 def next_button(step: NextStep) -> str:
@@ -123,10 +121,9 @@ class RacePanel(ConfiguredPanel):
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any) -> None:
         config = set_up(config, settings)
         self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
-        self._lock, self._pace, self._remark = threading.RLock(), Pace(), ""
+        self._remark = ""
         self._record: RaceRecord = ready_race(config)
         """The race shown: one that has not started, or the newest one."""
-        self._shown = ("", False)
         self._sections = {section.NEWS: section for section in (make() for make in SECTIONS)}
         super().__init__(config, name)
         stopped = [panel for panel in self.replaced if panel.was_busy]
@@ -153,11 +150,6 @@ class RacePanel(ConfiguredPanel):
         """Resume after a pause."""
         if self._job:
             self._job.unpause()
-
-    def stop(self) -> None:
-        """Stop the race after the current step; its lanes remain available."""
-        if self._job:
-            self._job.stop()
 
     def result(self) -> Lanes:
         """Wait for the end of the race, or until it is paused, and return its lanes.
@@ -213,17 +205,17 @@ class RacePanel(ConfiguredPanel):
             "fair": self._fair,
             **{next_button(step): partial(self._next, step) for step in STEPS},
         }  # fmt: skip
-        section, _, its = button.partition(".")
+        section, _, part = button.partition(".")
         if act := acts.get(button):
             act()
         elif section in self._sections:
             record = self._record
-            self._sections[section].press(its, record, race_view(record), self._tell)
+            self._sections[section].press(part, record, race_view(record), self._tell)
 
     def _set(self, name: str, value: Any) -> None:
-        section, _, its = name.partition(".")
+        section, _, part = name.partition(".")
         if section in self._sections:
-            self._sections[section].choose(its, value)
+            self._sections[section].choose(part, value)
         else:
             super()._set(name, value)
 
@@ -260,7 +252,7 @@ class RacePanel(ConfiguredPanel):
             self._job.step()
 
     def _begin(self, goal: float = float("inf")) -> None:
-        with self._lock:
+        with self._drawing:
             if self._job and not self._job.complete:
                 raise ValueError("this panel already has a running race: stop it first")
             config = self._setup.config
@@ -274,24 +266,24 @@ class RacePanel(ConfiguredPanel):
         job.start()
 
     def _follow(self) -> None:
-        """Show new results; called in the race's thread after every change."""
-        record = self._record
-        now = (record.state, record.complete)
-        if now != self._shown or not record.steps or self._pace.is_due():
+        """Show what is new, before the first step also every note."""
+        if not self._record.steps:
             self._show()
+        else:
+            super()._follow()
 
     def _show(self) -> None:
         record, began = self._record, time.monotonic()
-        with self._lock:
-            self._shown = (record.state, record.complete)
+        with self._drawing:
+            self._shown = self._phase
             view = race_view(record)
             figures = figures_of(view)
             values = values_of(view) | {"status": self._line(view)} | self._of_setup()
             if record.complete:
-                keep(record)
+                remember(record)
             for section in self._sections.values():
-                its, charts = section.show(record, view)
-                values |= its
+                of_section, charts = section.show(record, view)
+                values |= of_section
                 figures |= charts
             self._tell(values, figures)
             if view.step and (view.complete or view.state == PAUSED):
@@ -305,15 +297,15 @@ class RacePanel(ConfiguredPanel):
     def _line(self, view: RaceView) -> str:
         """Return the state, or why nothing was started, which is no failure of a race."""
         if self._problem:
-            return told(self._problem)
+            return fragments.problem(self._problem)
         if self._remark:
             return fragments.status(self._record.state, self._remark)
         job = self._job
         if job is not None and isinstance(job.error, ValueError) and not job.steps:
-            return told(job.note)
+            return fragments.problem(job.note)
         return view.status
 
     def _words(self) -> str:
         done = len(self._record.steps)
         where = f", step {done} of {self._record.config.steps}" if self._job else ""
-        return f"RacePanel: {self._record.state if self._job else READY}{where}"
+        return f"RacePanel: {self._phase[0]}{where}"

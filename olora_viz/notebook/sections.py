@@ -12,7 +12,7 @@ from markupsafe import Markup
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import PAUSED, RaceRecord, RaceSnapshot, snapshot
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
@@ -23,8 +23,8 @@ from olora_viz.races.export import MERGED, export_lane
 from olora_viz.races.script import olora_viz_script
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.html import problem
-from olora_viz.views.layers import Choices, curvature_view, gradients_view, spectra_view
-from olora_viz.views.race import RaceView, race_view
+from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
+from olora_viz.views.race import RaceView
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.views.runs import OVERLAID, differences, run_words
 
@@ -98,9 +98,9 @@ class Section:
         if not news or not self.is_open or now == self._drawn:
             return values, {}
         self._drawn = now
-        its, figures = self.draw(record, view)
+        parts, figures = self.draw(record, view)
         charts = {self.part(str(i)): figure for i, figure in enumerate(figures)}
-        values |= {self.part(name): value for name, value in its.items()}
+        values |= {self.part(name): value for name, value in parts.items()}
         return values | {self.part("charts"): list(charts)}, charts
 
 
@@ -109,22 +109,23 @@ MOST = 12
 
 _lock = threading.Lock()
 _runs: dict[str, tuple[str, RaceSnapshot]] = {}
-_made: dict[str, int] = {}
+_numbers: dict[str, int] = {}
+"""The runs so far of each model and task."""
 
 
-def keep(record: RaceRecord) -> None:
+def remember(record: RaceRecord) -> None:
     """Keep a race that has ended, for the panels of this kernel."""
     with _lock:
         if record.name in _runs or not record.steps:
             return
         words = f"{record.config.model}, {record.config.task.replace('-', ' ')}"[-34:]
-        _made[words] = _made.get(words, 0) + 1
-        _runs[record.name] = f"{words} {_made[words]}", snapshot(record)
+        _numbers[words] = _numbers.get(words, 0) + 1
+        _runs[record.name] = f"{words} {_numbers[words]}", snapshot(record)
         while len(_runs) > MOST:
             del _runs[next(iter(_runs))]
 
 
-def kept_runs() -> dict[str, tuple[str, RaceSnapshot]]:
+def earlier_runs() -> dict[str, tuple[str, RaceSnapshot]]:
     """Return the races that are kept and their names, by `RaceRecord.name`, the newest first."""
     with _lock:
         return dict(reversed(_runs.items()))
@@ -147,13 +148,13 @@ class EarlierRunsSection(Section):
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the other runs, and how far this one is."""
-        others = tuple(name for name in kept_runs() if name != record.name)
-        return (others, view.made) if others else 0
+        others = tuple(name for name in earlier_runs() if name != record.name)
+        return (others, view.steps_done) if others else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw the checked runs and this one, and say what differs."""
-        runs = kept_runs()
-        others = {name: its for name, its in runs.items() if name != record.name}
+        runs = earlier_runs()
+        others = {name: named for name, named in runs.items() if name != record.name}
         asked = self.wishes["overlaid"]
         wanted = set(asked) if isinstance(asked, list | tuple) else set()
         chosen = [name for name in others if name in wanted][: OVERLAID - 1]
@@ -162,9 +163,9 @@ class EarlierRunsSection(Section):
         if not chosen:
             return values, ()
         mine = runs.get(record.name, ("this race", record))
-        told = [*([mine] if view.made else []), *(others[name] for name in chosen)]
-        drawn = [Run(title, run.styles, list(run.steps), run.config.steps) for title, run in told]
-        values["differences"] = differences([(title, run.config) for title, run in told])
+        laid_over = [*([mine] if view.steps_done else []), *(others[name] for name in chosen)]
+        drawn = [NamedRun(title, run.styles, list(run.steps), run.config.steps) for title, run in laid_over]
+        values["differences"] = differences([(title, run.config) for title, run in laid_over])
         revision = " ".join([record.name, *chosen])
         return values, (overlay_figure(drawn, revision=revision),)
 
@@ -184,7 +185,7 @@ class TakeAwaySection(Section):
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the leader, whose adapter is exported, once there is a step."""
-        return (view.order[0], view.complete) if view.made else 0
+        return (view.order[0], view.complete) if view.steps_done else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Write the code."""
@@ -220,7 +221,7 @@ class ExportSection(Section):
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_open, self._said, self._race = True, BEFORE, ""
+        self.is_open, self._last_words, self._race = True, BEFORE, ""
 
     def controls(self) -> list[tree.Node]:
         """Return the menus, the folder and the button."""
@@ -236,12 +237,12 @@ class ExportSection(Section):
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the leader, whether the race rests, and what was said last of this race."""
         if record.name != self._race:
-            self._race, self._said = record.name, BEFORE
-        return (view.order[0], _rests(view), self._said) if view.made else 0
+            self._race, self._last_words = record.name, BEFORE
+        return (view.order[0], _is_at_rest(view), self._last_words) if view.steps_done else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Show the choices: the leader, as an adapter, in a folder that is free."""
-        config, rests = view.race.config, _rests(view)
+        config, at_rest = view.race.config, _is_at_rest(view)
         lane, form, folder = self._chosen(view)
         labels = config.labels
         names = [[view.styles[k].label, labels[k]] for k in view.order]
@@ -250,8 +251,8 @@ class ExportSection(Section):
             "lane": {"value": labels[lane], "options": names},
             "form": {"value": form, "options": _forms(config.lanes[lane])},
             "folder": {"value": folder},
-            "write": {"disabled": not rests},
-            "said": self._said if rests or self._said != BEFORE else RACING,
+            "write": {"disabled": not at_rest},
+            "said": self._last_words if at_rest or self._last_words != BEFORE else RACING,
         }
         return values, ()
 
@@ -262,19 +263,19 @@ class ExportSection(Section):
         tell({self.part("said"): WRITING})
         folder = FOLDER
         try:
-            if not isinstance(record, BackgroundRace) or not view.made:
+            if not isinstance(record, BackgroundRace) or not view.steps_done:
                 raise ValueError("there is nothing to export before the first step")
             lane, form, folder = self._chosen(view)
             with record.held_at_rest() as race:
-                made = export_lane(race, lane, Path(folder).expanduser(), form)
+                exported = export_lane(race, lane, Path(folder).expanduser(), form)
         except ValueError as error:
-            self._said = problem(str(error))
+            self._last_words = problem(str(error))
         except OSError as error:
-            self._said = problem(f"{folder!r} could not be written: {error.strerror or error}")
+            self._last_words = problem(f"{folder!r} could not be written: {error.strerror or error}")
         else:
-            said = f"{made.sentence[0].upper()}{made.sentence[1:]}."
-            self._said = Markup('<p class="say" role="status">{} <span class="hint">{}.</span></p>')
-            self._said = self._said.format(said, made.check.sentence)
+            words = f"{exported.sentence[0].upper()}{exported.sentence[1:]}."
+            line = Markup('<p class="say" role="status">{} <span class="hint">{}.</span></p>')
+            self._last_words = line.format(words, exported.check.sentence)
             self.wishes["folder"] = None
 
     def _chosen(self, view: RaceView) -> tuple[int, str, str]:
@@ -291,7 +292,7 @@ class ExportSection(Section):
         return lane, form, str(free_folder(Path(FOLDER) / name))
 
 
-def _rests(view: RaceView) -> bool:
+def _is_at_rest(view: RaceView) -> bool:
     return view.complete or view.state == PAUSED
 
 
@@ -318,13 +319,13 @@ class LayerSection(Section):
             )
         ]
 
-    def menus(self, its: Choices, measure: str) -> dict[str, Any]:
+    def menus(self, chosen: LayerChoices, measure: str) -> dict[str, Any]:
         """Return the available choices, and the current ones."""
         measures = [[part.words, key] for key, part in self.PARTS.items()]
         return {
-            "lane": {"value": its.label, "options": [[one, one] for one in its.labels]},
+            "lane": {"value": chosen.label, "options": tree.named_options(chosen.labels)},
             "measure": {"value": measure, "options": measures},
-            "layer": {"value": its.layer, "options": [list(one) for one in its.layers]},
+            "layer": {"value": chosen.layer, "options": [list(layer) for layer in chosen.layers]},
         }
 
     def picked(self, name: str) -> None:
@@ -341,9 +342,9 @@ class SpectraSection(LayerSection):
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw one lane's map, and one layer's singular values."""
-        found = spectra_view(record, **self.wishes)
-        assert found is not None
-        return self.menus(found.choices, found.measure), (found.map, found.growth)
+        spectra = spectra_view(record, **self.wishes)
+        assert spectra is not None
+        return self.menus(spectra.choices, spectra.measure), (spectra.map, spectra.growth)
 
 
 class GradientsSection(LayerSection):
@@ -368,11 +369,11 @@ class GradientsSection(LayerSection):
         """Draw the map, the depth, and one layer's two factors."""
         wishes = dict(self.wishes)
         step = wishes.pop("step")
-        found = gradients_view(record, **wishes, step=step if isinstance(step, int | float) else None)
-        assert found is not None
-        self._last = found.numbers[-1]
-        steps = {"value": found.step, "options": [[str(one), one] for one in found.numbers]}
-        return self.menus(found.choices, found.measure) | {"step": steps}, found.figures
+        gradients = gradients_view(record, **wishes, step=step if isinstance(step, int | float) else None)
+        assert gradients is not None
+        self._last = gradients.numbers[-1]
+        steps = {"value": gradients.step, "options": [[str(number), number] for number in gradients.numbers]}
+        return self.menus(gradients.choices, gradients.measure) | {"step": steps}, gradients.figures
 
 
 class RatesSection(Section):
@@ -391,10 +392,10 @@ class RatesSection(Section):
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw a curve for every start."""
-        found = rates_view(record, self.wishes["measure"])
-        assert found is not None
-        losses = {"value": found.measure, "options": [[WORDS[key], key] for key in MEASURES]}
-        return {"measure": losses, "words": found.words}, (found.figure,)
+        rates = rates_view(record, self.wishes["measure"])
+        assert rates is not None
+        losses = {"value": rates.measure, "options": [[WORDS[key], key] for key in MEASURES]}
+        return {"measure": losses, "words": rates.words}, (rates.figure,)
 
 
 class CurvatureSection(Section):
@@ -404,8 +405,8 @@ class CurvatureSection(Section):
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw the largest eigenvalue, and the limit that it sets."""
-        found = curvature_view(record)
-        return {}, (found.sharpness, found.stability)
+        curvature = curvature_view(record)
+        return {}, (curvature.sharpness, curvature.stability)
 
 
 class MeasurementsSection(Section):
@@ -415,8 +416,7 @@ class MeasurementsSection(Section):
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw a chart of each measurement."""
-        figures: Sequence[Figure] = tuple(race_view(record).measurements.values())
-        return {}, figures
+        return {}, tuple(view.measurements.values())
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (

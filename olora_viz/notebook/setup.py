@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import traitlets
 
@@ -16,9 +16,35 @@ from olora_viz.notebook.tree import lanes_of_all, rows_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 
+T = TypeVar("T")
+
 
 class SettingError(traitlets.TraitError, ValueError):
     """A value that breaks a rule; the trait keeps the value that it had."""
+
+
+def checked(check: Callable[[Any], T], value: Any) -> T:
+    """Return a checked value of a trait.
+
+    Raises:
+        SettingError: the value breaks a rule.
+    """
+    try:
+        return check(value)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def checked_starts(names: Sequence[Any], known: Collection[str]) -> tuple[str, ...]:
+    """Return names of initializations.
+
+    Raises:
+        SettingError: one is not known.
+    """
+    for name in names:
+        if name not in known:
+            raise SettingError(unknown("initialization", str(name), known))
+    return tuple(names)
 
 
 class Steps(int):
@@ -90,14 +116,14 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
         return asdict(config) | {"schedule": getattr(config.schedule, "__name__", "function")}
 
 
-LOOKS = 20
+MEASUREMENTS = 20
 """Approximate number of measurements of spectra and gradients in a race of the default set-up."""
 
 WORDS = ("model", "task")
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
 
-class SetUp:
+class PanelSetUp:
     """What the controls show, and the set-up that it means; other settings stay as they are.
 
     Args:
@@ -138,7 +164,7 @@ class SetUp:
         shown = {name: {"value": value} for name, value in self._typed.items()}
         # Free text: the path of a model's folder or of a task file works as well.
         for name, known in (("model", MODELS), ("task", TASKS)):
-            shown[name]["options"] = [[one, one] for one in known]
+            shown[name]["options"] = tree.named_options(known)
         return shown
 
 
@@ -177,7 +203,7 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     Raises:
         ValueError: a setting is unknown or invalid.
     """
-    every = max(1, RaceConfig.steps // LOOKS)
+    every = max(1, RaceConfig.steps // MEASUREMENTS)
     config = config or RaceConfig(spectra_every=every, gradients_every=every)
     known = [each.name for each in fields(RaceConfig)]
     for name in settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import traitlets
@@ -13,16 +12,17 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook import tree
-from olora_viz.notebook.panel import Panel, told
-from olora_viz.notebook.setup import SettingError
+from olora_viz.notebook.panel import Panel
+from olora_viz.notebook.setup import SettingError, checked_starts
 from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
 from olora_viz.views.spectrum import MOST_RANK, Lab
 
 
 def from_weight() -> list[str]:
     """Return the starts that depend on the weight alone."""
-    return [name for name, its in INITIALIZERS.items() if not its.needs]
+    return [name for name, entry in INITIALIZERS.items() if not entry.needs]
 
 
 class SpectrumPanel(Panel):
@@ -62,14 +62,13 @@ class SpectrumPanel(Panel):
         *,
         name: str | None = None,
     ) -> None:
-        self._lab, self._model, self._drawing = Lab(), model, threading.RLock()
+        self._lab, self._model = Lab(), model
         self._layers: tuple[str, ...] = ()
         self._wrong = ""
         super().__init__(name)
         self.found = {}
         try:
-            for init in inits:
-                _check_start(init)
+            checked_starts(inits, from_weight())
             self._layers = tuple(self._lab.layers(model))
             self.layer = self._layers[0]
             with self.hold_trait_notifications():
@@ -101,13 +100,7 @@ class SpectrumPanel(Panel):
 
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
-        for init in proposal["value"]:
-            _check_start(init)
-        return tuple(proposal["value"])
-
-    def _changed(self, _: Any) -> None:
-        self._problem = ""
-        self._show()
+        return checked_starts(proposal["value"], from_weight())
 
     def _most(self, layer: str) -> int:
         """Return the largest rank that the panel offers for a layer."""
@@ -133,29 +126,27 @@ class SpectrumPanel(Panel):
         """Draw the chosen layer, rank and starts."""
         with self._drawing:
             sentence = self._wrong or self._problem
+            values: dict[str, Any] = {"problem": problem(sentence) if sentence else ""}
             if not self._layers:
-                self._tell({"problem": told(sentence)})
+                self._tell(values)
                 return
             if self.rank > self._most(self.layer):
                 self.rank = self._most(self.layer)  # which calls this again
                 return
             figures = self._draw()
-            shown = {name: [name] for name in figures}
-            self._tell({"problem": told(sentence), **self._controls(), **shown}, figures)
-            keep = self._keep_soon if self._still else self._keep_still
-            keep(list(figures.values()), "\n".join([self._words(), *self._kept_words()]))
+            self._tell({**values, **self._controls(), **{name: [name] for name in figures}}, figures)
+            store = self._keep_soon if self._still else self._keep_still
+            store(list(figures.values()), "\n".join([self._words(), *self._energies()]))
 
     def _controls(self) -> dict[str, Any]:
+        starts = [self._at(init) for init in dict.fromkeys(["olora", *self.starts])]
         layers = [[layer_words(name), name] for name in self._layers]
-        starts = [[label_of(name), name, INITIALIZERS[name].summary] for name in from_weight()]
         return {
             "layer": {"value": self.layer, "options": layers},
             "rank": {"value": self.rank, "min": 1, "max": self._most(self.layer)},
-            "starts": {"value": list(self.starts), "options": starts},
+            "starts": {"value": list(self.starts), "options": tree.start_options(from_weight())},
             "verdict": spectrum_view.verdict(self._at("olora")),
-            "energies": spectrum_view.energy_table(
-                [self._at(init) for init in dict.fromkeys(["olora", *self.starts])], None
-            ),
+            "energies": spectrum_view.energy_table(starts, None),
         }
 
     def _at(self, init: str) -> Truncation:
@@ -177,18 +168,14 @@ class SpectrumPanel(Panel):
             "angles": spectrum_figures.angles_figure(drawn, run=run),
         }
 
-    def _kept_words(self) -> list[str]:
+    def _energies(self) -> list[str]:
         return [
-            f"{label_of(init)}: {percent(one.energy, 1)} of ‖W‖², where {percent(one.energy_optimal, 1)} is possible"
-            for init, one in self.found.items()
+            f"{label_of(init)}: {percent(start.energy, 1)} of ‖W‖², "
+            f"where {percent(start.energy_optimal, 1)} is possible"
+            for init, start in self.found.items()
         ]
 
     def _words(self) -> str:
         if self._wrong:
             return f"SpectrumPanel: {self._wrong}"
         return f"SpectrumPanel: {self._model}, {self.layer}, rank {self.rank}"
-
-
-def _check_start(init: Any) -> None:
-    if init not in from_weight():
-        raise SettingError(unknown("initialization", str(init), from_weight()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from olora_viz.initializers import INITIALIZERS, label_of
@@ -42,16 +42,15 @@ def lanes_of_all(rows: Any) -> tuple[Lane, ...]:
     return tuple(lane for row in rows for lane in lanes_of(row))
 
 
-def understood(rows: Any) -> list[list[Lane] | str]:
+def lanes_or_problems(rows: Any) -> list[list[Lane] | str]:
     """Return the lanes of every row, or the sentence on what is wrong with it."""
-    return [_understood(row) for row in rows] if isinstance(rows, list) else []
-
-
-def _understood(row: Any) -> list[Lane] | str:
-    try:
-        return lanes_of(row)
-    except ValueError as error:
-        return str(error)
+    results: list[list[Lane] | str] = []
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            results.append(lanes_of(row))
+        except ValueError as error:
+            results.append(str(error))
+    return results
 
 
 def _row(spec: str) -> dict[str, Any]:
@@ -105,11 +104,26 @@ def control(kind: str, name: str, label: str, title: str = "", **more: Any) -> N
     return {"kind": kind, "name": name, "label": label, "title": title, **more}
 
 
+def bar(*buttons: Node) -> Node:
+    """Return the buttons of a panel, and beside them the line that says how far it is."""
+    return box(*buttons, html("status", kind="grow"), kind="bar")
+
+
+def named_options(names: Iterable[str]) -> list[list[str]]:
+    """Return the options of a menu whose words are the values."""
+    return [[name, name] for name in names]
+
+
+def start_options(names: Iterable[str]) -> list[list[str]]:
+    """Return initializations as options: label, name and meaning."""
+    return [[label_of(name), name, INITIALIZERS[name].summary] for name in names]
+
+
 def lanes(name: str) -> Node:
     """Return the table of lanes, with every initialization in one line."""
     return {
         "kind": "lanes", "name": name, "most": MAX_LANES,
         "blank": rows_of([Lane("olora")])[0],
         "starts": {init: label_of(init) for init in INITIALIZERS},
-        "meanings": {init: one.summary for init, one in INITIALIZERS.items()},
+        "meanings": {init: entry.summary for init, entry in INITIALIZERS.items()},
     }  # fmt: skip

@@ -494,3 +494,31 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
         return task
     test = tuple(read_examples(Path(config.test).expanduser()))
     return deduplicated(replace(task, train=task.train + task.test, test=test))
+
+
+def setup_facts(config: RaceConfig) -> dict[str, Any]:
+    """Return the set-up of a race as reports and cards name it: label and value.
+
+    The settings of single lanes are left out, and so are those that are as usual, from ``adapters`` on.
+    """
+    facts: dict[str, Any] = {
+        "model": config.model,
+        "task": config.task,
+        "steps": config.steps,
+        "prompts per step": config.batch_size,
+        "seed": config.seed,
+        "schedule": getattr(config.schedule, "__name__", config.schedule),
+        "warm-up": config.warmup,
+        "precision": config.dtype,
+        "batches": config.batches,
+        "target modules": ", ".join(config.targets or ("all linear layers",)),
+    }
+    if config.keep_best:
+        facts["adapters"] = "of each lane's lowest held-out loss"
+    if config.patience:
+        facts["early stop"] = f"after {config.patience} evaluations without a lower loss"
+    if config.chat:
+        facts["prompts"] = "in the model's chat template"
+    if config.truncate:
+        facts["long examples"] = "cut at the left of their prompt"
+    return facts

@@ -9,7 +9,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, number
 from olora_viz.models import MODELS
-from olora_viz.races.config import RaceConfig, plain
+from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.tasks import TASKS
 
 
@@ -113,14 +113,15 @@ def _caveats(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
 
 
 def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
+    facts = setup_facts(config)
     settings = {
-        "learning rate": f"{compact(lane.lr)}, {plain(config.schedule)}, {config.warmup} warm-up steps",
+        "learning rate": f"{compact(lane.lr)}, {facts['schedule']}, {facts['warm-up']} warm-up steps",
         "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}",
-        "target modules": ", ".join(lane.targets or config.targets or ("all linear layers",)),
-        "steps, prompts per step": f"{config.steps}, {config.batch_size}",
+        "target modules": ", ".join(lane.targets or ()) or facts["target modules"],
+        "steps, prompts per step": f"{facts['steps']}, {facts['prompts per step']}",
         "weight decay, clipping": f"{compact(lane.weight_decay)}, "
         + ("none" if lane.clip is None else compact(lane.clip)),
-        "seeds": f"{lane.seed} of the lane, {config.seed} of the order of the examples",
+        "seeds": f"{lane.seed} of the lane, {facts['seed']} of the order of the examples",
         "examples": f"{counts['train']} for training, {counts['held_out']} held out, "
         f"{counts['test']} for the test" + ", long ones cut at the left" * config.truncate,
     }

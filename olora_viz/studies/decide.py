@@ -226,10 +226,10 @@ class _DecisionRun:
         assert taken.best_lr is not None
         config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, progress=self._progress, kept=self._cache)
+            run = runs.resume(run_folder, progress=self._progress, cache=self._cache)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
-            run = runs.start(config, run_folder, progress=self._progress, kept=self._cache)
+            run = runs.start(config, run_folder, progress=self._progress, cache=self._cache)
         with closing(iter(run)) as steps:
             # Time is kept for it. Where that was not enough, a late adapter is better than none.
             is_whole = all(self._watch is None or self._watch(step) for step in steps)

@@ -16,7 +16,8 @@ from olora_viz.machine.text import number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
-from olora_viz.views.html import Cell, table
+from olora_viz.views import html as fragments
+from olora_viz.views.html import TableCell, table
 
 MOST = 6
 """Maximum number of bars in a row."""
@@ -50,9 +51,9 @@ def bars(finding: Finding) -> Markup:
     lines = Markup("").join(_line(bar, low, high) for bar in shown)
     interval = f"; {finding.interval_words}" if finding.interval_words else ""
     unit = finding.unit + interval + (f"; {others} more below" if others > 0 else "")
-    said = "; ".join(f"{bar.label} {number(bar.value)}{_ends(bar)}" for bar in drawn)
+    words = "; ".join(f"{bar.label} {number(bar.value)}{_ends(bar)}" for bar in drawn)
     return Markup('<div class="bars" role="img" aria-label="{}: {}">{}<p class="hint">{}</p></div>').format(
-        finding.unit + interval, said, lines, unit
+        finding.unit + interval, words, lines, unit
     )
 
 
@@ -79,7 +80,7 @@ def init_of(label: str) -> str | None:
     ('olora', None)
     """
     first = label.replace(",", " ").replace(":", " ")
-    names = (name for name, its in INITIALIZERS.items() if f"{first} ".startswith(f"{its.label} "))
+    names = (name for name, entry in INITIALIZERS.items() if f"{first} ".startswith(f"{entry.label} "))
     return max(names, key=lambda name: len(INITIALIZERS[name].label), default=None)
 
 
@@ -125,7 +126,7 @@ SIGNS = {BETTER: "✓", LEVEL: "=", UNDECIDED: "?", WORSE: "✗"}
 
 
 @dataclass(frozen=True)
-class Told:
+class ShownFinding:
     """A finding on a claim with what it was measured on, in words."""
 
     finding: Finding
@@ -137,18 +138,20 @@ class Told:
     """The date of a recording; empty if it was measured here."""
 
     @property
-    def is_found(self) -> bool:
+    def is_measured(self) -> bool:
         """Whether there is a verdict."""
         return self.finding.verdict != NOT_MEASURED
 
     @classmethod
-    def of(cls, one: RecordedFinding) -> Told:
+    def of(cls, recorded: RecordedFinding) -> ShownFinding:
         """Return what was recorded."""
-        where = ", ".join(filter(None, (one.model, one.task)))
-        return cls(one.finding, where, one.setup, one.command, one.date)
+        where = ", ".join(filter(None, (recorded.model, recorded.task)))
+        return cls(recorded.finding, where, recorded.setup, recorded.command, recorded.date)
 
 
-def row(claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *, now: bool = False) -> Markup:
+def row(
+    claim: Claim, recorded: Sequence[ShownFinding], measured: ShownFinding | None = None, *, now: bool = False
+) -> Markup:
     """Return the row of a claim: what was measured here if anything was, else what is recorded.
 
     What could not be measured here leaves the recorded findings in place, and says why.
@@ -156,78 +159,71 @@ def row(claim: Claim, recorded: Sequence[Told], measured: Told | None = None, *,
     Args:
         now: whether it is being measured.
     """
-    lacking = measured is not None and not measured.is_found and bool(recorded)
+    lacking = measured if measured and not measured.is_measured and recorded else None
     shown = [measured] if measured and not lacking else recorded
-    verdict = together([one.finding.verdict for one in shown]) if shown else NOT_MEASURED
-    example = next((one for one in shown if one.finding.verdict == verdict), None)
-    example = example or next(iter(shown), None)
+    verdict = together([each.finding.verdict for each in shown]) if shown else NOT_MEASURED
+    example = next((each for each in shown if each.finding.verdict == verdict), next(iter(shown), None))
+    every = [*([measured] if measured else []), *recorded]
+    count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
+    fold = Markup("<p>{}</p>{}").format(typeset(claim.measured), Markup("").join(map(_whole, every)))
     return Markup(
         '<article class="claim" aria-label="Claim {number}"><span class="verdict {kind}">{verdict}'
         '</span><div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}'
         '</p><p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}'
         "</article>"
     ).format(
-        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=typeset(claim.sentence),
-        source=claim.source, basis=_basis(shown, now),
+        number=claim.number,
+        kind=_kind(verdict),
+        verdict=verdict,
+        sentence=typeset(claim.sentence),
+        source=claim.source,
+        basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
-        words=typeset(_words(shown, example, measured if lacking else None, now)),
-        fold=_fold(claim, measured, recorded),
-    )  # fmt: skip
+        words=typeset(_words(shown, example, lacking)) if example and not now else "",
+        fold=fragments.fold(f"How claim {claim.number} is measured{count}", fold),
+    )
 
 
 def _kind(verdict: str) -> str:
     return verdict.replace(" ", "-")
 
 
-def _basis(shown: Sequence[Told], now: bool) -> Markup:
+def _basis(shown: Sequence[ShownFinding], now: bool) -> Markup:
     """Say whether it is recorded or measured, and on what."""
     if now:
         return Markup('<span class="badge now">measuring</span>')
     if not shown:
         return Markup("nothing is recorded yet")
     first = shown[0]
-    here = "measured here" if first.is_found else "not measured here"
+    here = "measured here" if first.is_measured else "not measured here"
     badge = Markup('<span class="badge {}">{}</span> ').format(*(("", "recorded") if first.when else ("here", here)))
-    where = "; ".join(dict.fromkeys(one.where for one in shown))
-    rests = dict.fromkeys(one.finding.over or f"{one.finding.seeds} seeds" for one in shown if one.finding.seeds)
-    return badge + f"{where}{f' · {and_([*rests])}' if rests else ''}"
+    where = "; ".join(dict.fromkeys(each.where for each in shown))
+    over = dict.fromkeys(each.finding.over or f"{each.finding.seeds} seeds" for each in shown if each.finding.seeds)
+    return badge + f"{where}{f' · {and_([*over])}' if over else ''}"
 
 
-def _words(shown: Sequence[Told], example: Told | None, lacking: Told | None, now: bool) -> str:
+def _words(shown: Sequence[ShownFinding], example: ShownFinding, lacking: ShownFinding | None) -> str:
     """Return the numbers in words: of the only finding, or a count and one of several.
 
     Args:
         lacking: what could not be measured here, although something is recorded.
     """
-    if example is None or now:
-        return ""
     why = f"Not measured here: {lacking.finding.words.rstrip('.')}. Recorded: " if lacking else ""
     if len(shown) == 1:
         return f"{why}{example.finding.words}"
-    counts = Counter(one.finding.verdict for one in shown).most_common()
-    said = ", ".join(f"{verdict} on {n}" for verdict, n in counts)
-    many = f"Of {len(shown)} set-ups: {said}. On {example.where}: {example.finding.words}"
-    return why + many
+    counts = Counter(each.finding.verdict for each in shown).most_common()
+    verdicts = ", ".join(f"{verdict} on {n}" for verdict, n in counts)
+    return f"{why}Of {len(shown)} set-ups: {verdicts}. On {example.where}: {example.finding.words}"
 
 
-def _fold(claim: Claim, measured: Told | None, recorded: Sequence[Told]) -> Markup:
-    """Return how it is measured, and every finding with its command."""
-    every = [*([measured] if measured else []), *recorded]
-    count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
-    each = Markup("").join(map(_told, every))
-    return Markup("<details><summary>How claim {} is measured{}</summary><p>{}</p>{}</details>").format(
-        claim.number, count, typeset(claim.measured), each
-    )
-
-
-def _told(one: Told) -> Markup:
-    setup = f"{one.setup} · recorded on {one.when}" if one.when else f"{one.setup} · measured here"
+def _whole(shown: ShownFinding) -> Markup:
+    """Return a finding with its set-up and its command."""
+    kind, verdict = _kind(shown.finding.verdict), shown.finding.verdict
+    setup = f"{shown.setup} · {f'recorded on {shown.when}' if shown.when else 'measured here'}"
     return Markup(
         '<div class="told"><p><span class="verdict {}">{}</span> <b>{}</b> '
         '<span class="hint">{}</span></p><p>{}</p><pre><code>{}</code></pre></div>'
-    ).format(
-        _kind(one.finding.verdict), one.finding.verdict, one.where, setup, typeset(one.finding.words), one.command
-    )
+    ).format(kind, verdict, shown.where, setup, typeset(shown.finding.words), shown.command)
 
 
 def how() -> Markup:
@@ -240,33 +236,33 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
     """Return the table of recorded studies: OLoRA against LoRA, at one rate and at best rates."""
     if not cells:
         return Markup("<h2>OLoRA against LoRA</h2><p class='hint'>No study is recorded yet.</p>")
-    one_rate, best = (
-        sum(said == BETTER for said in each)
-        for each in zip(*((one.at_one_rate, one.at_best_rates) for one in cells), strict=True)
-    )
+    better = [
+        sum(verdict == BETTER for verdict in verdicts)
+        for verdicts in ([cell.at_one_rate for cell in cells], [cell.at_best_rates for cell in cells])
+    ]
     title = Markup(
-        "<h2>{} of {} at one rate, {} of {} at best rates "
+        "<h2>{} of {count} at one rate, {} of {count} at best rates "
         '<span class="hint">models × tasks × ranks in which OLoRA is better than LoRA; '
         "recorded</span></h2>"
-    ).format(one_rate, len(cells), best, len(cells))
-    models = {one.model for one in cells}
+    ).format(*better, count=len(cells))
+    models = {cell.model for cell in cells}
     rows = [
         (
-            f"{one.model}, " * (len(models) > 1) + f"{one.task}, r\u00a0{one.r}, {one.steps} steps",
-            _tile(one.at_one_rate, f"{one.seeds} seeds"),
-            _tile(one.at_best_rates, one.why or f"{one.seeds} seeds"),
+            f"{cell.model}, " * (len(models) > 1) + f"{cell.task}, r\u00a0{cell.r}, {cell.steps} steps",
+            _tile(cell.at_one_rate, f"{cell.seeds} seeds"),
+            _tile(cell.at_best_rates, cell.why or f"{cell.seeds} seeds"),
         )
-        for one in cells
+        for cell in cells
     ]
-    model = f"{next(iter(models))}: " if len(models) == 1 else ""
-    legend = Markup('<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
-                    "blue ✗ worse; one rate: the best one of the grid for both together</p>"
-                    ).format(model)  # fmt: skip
+    legend = Markup(
+        '<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
+        "blue ✗ worse; one rate: the best one of the grid for both together</p>"
+    ).format(f"{next(iter(models))}: " if len(models) == 1 else "")
     return title + table(("", "one rate", "best rates"), rows, kind="wins", scrolls=True) + legend
 
 
-def _tile(said: str, title: str) -> Cell:
+def _tile(verdict: str, title: str) -> TableCell:
     sign = Markup(
         '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span></span>'
-    ).format(said, SIGNS[said], said)
-    return Cell(sign, title=f"{said}: {title}")
+    ).format(verdict, SIGNS[verdict], verdict)
+    return TableCell(sign, title=f"{verdict}: {title}")

@@ -15,7 +15,7 @@ from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.sentences import Sentence
 from olora_viz.studies.story import compared_conditions
 from olora_viz.views import html as fragments
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 
 SAME = 1.1
 """Ratios within this factor are about one."""
@@ -47,73 +47,74 @@ def rates_before() -> Markup:
     )
 
 
-def tell(styles: Sequence[LaneStyle], found: Conditioning) -> list[Sentence]:
+def tell(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
     """Summarize the measurement of OLoRA (or else the most curved lane) against plain LoRA."""
-    said = [
+    sentences = [
         Sentence(f"{style.label} has no eigenvalues:", "its loss or its curvature is not finite.")
         for k, style in enumerate(styles)
-        if not _is_finite(found, k)
+        if not _is_finite(measured, k)
     ]
-    base, hero = reference(styles), hero_of(styles, found)
-    if hero == base or not (_is_finite(found, base) and _is_finite(found, hero)):
-        return said or [Sentence("One start alone:", "add a lane to compare it with.")]
+    base, hero = reference(styles), hero_of(styles, measured)
+    if hero == base or not (_is_finite(measured, base) and _is_finite(measured, hero)):
+        return sentences or [Sentence("One start alone:", "add a lane to compare it with.")]
     name = styles[hero].label
     other = "plain LoRA" if styles[base].init == "lora" else styles[base].label
-    curved, base_curved = (float(found.hessian.lambda_max[k]) for k in (hero, base))
-    steep = float(found.grad_norm[hero] / found.grad_norm[base])
+    curved, base_curved = (float(measured.hessian.lambda_max[k]) for k in (hero, base))
+    steep = float(measured.grad_norm[hero] / measured.grad_norm[base])
     if base_curved > 0 and curved > 0:
         ratio = curved / base_curved
-        said.append(
+        sentences.append(
             Sentence(
-                f"{name}'s largest eigenvalue is {_times(ratio)} {other}'s, its gradient {_times(steep)}:",
+                f"{name}'s largest eigenvalue is {factor(ratio)} times {other}'s, its gradient {factor(steep)} times:",
                 f"the start is {_than(steep, 'steeper', 'flatter', 'as steep')} and "
                 f"{_than(ratio, 'more curved', 'less curved', 'as curved')}. λₘₐₓ is the scale of "
                 "the curvature, not its conditioning.",
             )
         )
-    if found.kernel:
-        said.append(compared_conditions(found.conditions, hero, base, name, other))
-    unsure = [style.label for k, style in enumerate(styles) if _is_finite(found, k) and not found.hessian.converged[k]]
+    if measured.kernel:
+        sentences.append(compared_conditions(measured.conditions, hero, base, name, other))
+    unsure = [
+        style.label for k, style in enumerate(styles) if _is_finite(measured, k) and not measured.hessian.converged[k]
+    ]
     if unsure:
-        said.append(Sentence("Not converged:", f"{listed(unsure)}; the residuals estimate the error."))
-    return said
+        sentences.append(Sentence("Not converged:", f"{listed(unsure)}; the residuals estimate the error."))
+    return sentences
 
 
-def numbers(styles: Sequence[LaneStyle], found: Conditioning) -> Markup:
+def numbers(styles: Sequence[LaneStyle], measured: Conditioning) -> Markup:
     """Return the table of the measurements, with their errors."""
     head = (
         "start",
-        Cell("λₘₐₓ", "largest eigenvalue of the Hessian"),
-        Cell("λₘᵢₙ", "smallest eigenvalue of the Hessian"),
-        Cell("trace GN", "of the Gauss-Newton matrix, estimated"),
-        Cell(
+        TableCell("λₘₐₓ", "largest eigenvalue of the Hessian"),
+        TableCell("λₘᵢₙ", "smallest eigenvalue of the Hessian"),
+        TableCell("trace GN", "of the Gauss-Newton matrix, estimated"),
+        TableCell(
             "NTK cond.",
             "condition number of the tangent kernel, median and range over the batches; below it "
             "the number of products for the eigenvalues, and whether they converged",
         ),
     )
-    rows = [(fragments.lane(style), *_measured(found, k)) for k, style in enumerate(styles)]
+    rows = [(fragments.lane(style), *_measured(measured, k)) for k, style in enumerate(styles)]
     return Markup(
         '<h2>What was measured <span class="hint">± residual, error</span></h2>{}'
         '<p class="foot">Trace GN: of the Gauss-Newton matrix. NTK cond.: of the tangent kernel, '
         "{}. Small print in the last column: products for the eigenvalues, ✓ converged.</p>"
-    ).format(table(head, rows, kind="standing measured", scrolls=True), _batches(found))
+    ).format(table(head, rows, kind="standing measured", scrolls=True), _batches(measured))
 
 
-def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Sequence[float]]) -> Markup:
+def rates(styles: Sequence[LaneStyle], measured: Conditioning, used: Sequence[Sequence[float]]) -> Markup:
     """Return the table of 2/λ against the learning rates in use.
 
     Args:
         used: the rates of every start; none where a lane is at its fair rate, which its race finds.
     """
-    head = ("start", "2/λₘₐₓ", "in use", Cell("share", "rate in use, as a share of 2/λ"))
+    head = ("start", "2/λₘₐₓ", "in use", TableCell("share", "rate in use, as a share of 2/λ"))
     lines, rows = Markup("<br>"), []
     for k, style in enumerate(styles):
-        top = float(found.hessian.lambda_max[k])
+        top = float(measured.hessian.lambda_max[k])
         limit = 2 / top if top > 0 else math.nan
         share = lines.join(_share(rate / limit) for rate in used[k]) if top > 0 else ""
-        its = lines.join(map(compact, used[k]))
-        rows.append((fragments.lane(style), _n(limit), its or "–", share or "–"))
+        rows.append((fragments.lane(style), _n(limit), lines.join(map(compact, used[k])) or "–", share or "–"))
     return Markup(
         "<h2>What it means for the learning rate</h2>{}"
         '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '
@@ -122,28 +123,28 @@ def rates(styles: Sequence[LaneStyle], found: Conditioning, used: Sequence[Seque
     ).format(table(head, rows, kind="standing"))
 
 
-def hero_of(styles: Sequence[LaneStyle], found: Conditioning) -> int:
+def hero_of(styles: Sequence[LaneStyle], measured: Conditioning) -> int:
     """Return the lane to describe: the first OLoRA, or else the most curved of the others."""
     base = reference(styles)
     olora = next((k for k, style in enumerate(styles) if style.init == "olora" and k != base), None)
-    others = [k for k in range(len(styles)) if k != base and _is_finite(found, k)]
+    others = [k for k in range(len(styles)) if k != base and _is_finite(measured, k)]
     if olora is not None or not others:
         return base if olora is None else olora
-    return max(others, key=lambda k: found.hessian.lambda_max[k])
+    return max(others, key=lambda k: measured.hessian.lambda_max[k])
 
 
-def _measured(found: Conditioning, k: int) -> tuple[object, ...]:
+def _measured(measured: Conditioning, k: int) -> tuple[object, ...]:
     """Return the cells of a start's measurements."""
-    if not _is_finite(found, k):
-        return (Cell("loss not finite: no eigenvalues", kind="no", columns=4),)
-    hessian, newton, kernel = found.hessian, found.gauss_newton, found.kernel
+    if not _is_finite(measured, k):
+        return (TableCell("loss not finite: no eigenvalues", kind="no", columns=4),)
+    hessian, newton, kernel = measured.hessian, measured.gauss_newton, measured.kernel
     ended, sign = ("converged", "✓") if hessian.converged[k] else ("not converged", "✗")
     products = Markup('<small title="{ended} after {count} products">{count} {sign}</small>')
     return (
         _pm(hessian.lambda_max[k], hessian.residual[k]),
         _pm(hessian.lambda_min[k], hessian.residual_min[k]),
         _pm(newton.trace[k], newton.trace_error[k]) if newton else "–",
-        (_spread(found.conditions[k]) if kernel else Markup("–"))
+        (_spread(measured.conditions[k]) if kernel else Markup("–"))
         + products.format(ended=ended, count=int(hessian.iterations[k]), sign=sign),
     )
 
@@ -157,22 +158,18 @@ def _spread(conditions: np.ndarray) -> Markup:
     return median + Markup('<small title="range over the batches">{} to {}</small>').format(*ends)
 
 
-def _batches(found: Conditioning) -> str:
+def _batches(measured: Conditioning) -> str:
     """Return on how many batches the condition was measured, in words."""
-    n = found.conditions.shape[1]
+    n = measured.conditions.shape[1]
     return f"median and range over {n} batches" if n > 1 else "on one batch"
 
 
-def _is_finite(found: Conditioning, k: int) -> bool:
-    return bool(np.isfinite([found.loss[k], found.hessian.lambda_max[k]]).all())
+def _is_finite(measured: Conditioning, k: int) -> bool:
+    return bool(np.isfinite([measured.loss[k], measured.hessian.lambda_max[k]]).all())
 
 
 def _than(ratio: float, more: str, less: str, level: str) -> str:
     return more if ratio > SAME else less if ratio < 1 / SAME else level
-
-
-def _times(ratio: float) -> str:
-    return f"{factor(ratio)} times"
 
 
 def _share(ratio: float) -> str:

@@ -18,7 +18,7 @@ from olora_viz.studies.sentences import over
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, untrained
-from olora_viz.views.html import Cell, lane, table
+from olora_viz.views.html import TableCell, lane, table
 from olora_viz.views.verdict import interval_over
 
 TAKEN, RUNNER_UP = "taken", "runner-up"
@@ -52,32 +52,29 @@ def headline(known: Decision) -> Markup:
 
 def certainty(known: Decision, taken: Recommendation) -> str:
     """Say how sure a recommendation is, and on what it rests."""
-    one = taken.method
+    verdict = taken.method
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
-    seeds = counted(len(one.valid_losses), "seed")
-    return (
-        f"{word} · {seeds} × {counted(one.test_examples, 'test example')}, rates chosen on {one.valid_examples} others"
-    )
+    basis = f"{counted(len(verdict.valid_losses), 'seed')} × {counted(verdict.test_examples, 'test example')}"
+    return f"{word} · {basis}, rates chosen on {verdict.valid_examples} others"
 
 
 def starts(known: Decision) -> Markup:
     """Return the table of the methods at their best rates, the lowest validation loss first."""
     if not known.lanes:
         return BEFORE["table"]
-    found, study = known.verdicts, known.verdicts.study
+    study = known.verdicts.study
     styles = method_styles(study.inits)
-    reference = styles[study.reference].label
     taken = known.taken
     other = taken.runner_up if taken else None
     roles = _roles(taken)
     rows = [
         (
-            one.valid_loss, one.init, one.cell.r, one.best_lr,
-            roles.pop((one.cell.r, one.init, one.best_lr), ""),
-            one.test_loss, one.test_accuracy, _against(one, study.reference),
+            verdict.valid_loss, verdict.init, verdict.cell.r, verdict.best_lr,
+            roles.pop((verdict.cell.r, verdict.init, verdict.best_lr), ""),
+            verdict.test_loss, verdict.test_accuracy, _against(verdict, study.reference),
         )
-        for one in found.each
+        for verdict in known.verdicts.each
     ]  # fmt: skip
     if taken and other and RUNNER_UP in roles.values():  # at another rate of a method
         rows.append((
@@ -86,26 +83,26 @@ def starts(known: Decision) -> Markup:
         ))  # fmt: skip
     rows.sort(key=lambda row: (finite_or_none(row[0]) is None, row[0]))
     several = len(study.ranks) > 1
-    cells = [
-        (
-            lane(styles[init])
-            + Markup("<small>{}</small>").format(", ".join(filter(None, (
-                compact(lr) if lr else "", f"r {r}" * several, role,
-            )))),
-            *(nats(finite_or_none(loss)) for loss in (valid, test)),
-            percent(finite_or_none(right)), against,
-        )
-        for valid, init, r, lr, role, test, right, against in rows
-    ]  # fmt: skip
-    one = found.each[0]
+    cells = []
+    for valid, init, r, lr, role, test, right, against in rows:
+        small = ", ".join(filter(None, (compact(lr) if lr else "", f"r {r}" * several, role)))
+        losses = (nats(finite_or_none(loss)) for loss in (valid, test))
+        name = lane(styles[init]) + Markup("<small>{}</small>").format(small)
+        cells.append((name, *losses, percent(finite_or_none(right)), against))
+    first = known.verdicts.each[0]
     head = (
         "start, rate",
-        Cell("held-out", f"loss on the {counted(one.valid_examples, 'example')} that choose rates"),
-        Cell("test", f"loss on {counted(one.test_examples, 'other example')}"), "right",
-        Cell(f"against {reference}", "test loss minus the reference's, 95% interval"),
-    )  # fmt: skip
-    title = Markup('<h2>All starts at their best <span class="hint">{}</span></h2>')
-    return title.format(_basis(known)) + table(head, cells, base=_untrained(known))
+        TableCell("held-out", f"loss on the {counted(first.valid_examples, 'example')} that choose rates"),
+        TableCell("test", f"loss on {counted(first.test_examples, 'other example')}"),
+        "right",
+        TableCell(f"against {styles[study.reference].label}", "test loss minus the reference's, 95% interval"),
+    )
+    basis = (
+        f"rates chosen on {counted(first.valid_examples, 'held-out example')}, judged on "
+        f"{counted(first.test_examples, 'test example')}; intervals: 95% over {interval_over(known.verdicts)}"
+    )
+    title = Markup('<h2>All starts at their best <span class="hint">{}</span></h2>').format(basis)
+    return title + table(head, cells, base=_untrained(known))
 
 
 def _roles(taken: Recommendation | None) -> dict[tuple[int, str, float | None], str]:
@@ -117,57 +114,38 @@ def _roles(taken: Recommendation | None) -> dict[tuple[int, str, float | None], 
     return roles | {(r, taken.method.init, taken.method.best_lr): TAKEN}
 
 
-def _basis(known: Decision) -> str:
-    """Say what chose the rates, what judges them, and over what the intervals are."""
-    one = known.verdicts.each[0]
-    chose = f"rates chosen on {counted(one.valid_examples, 'held-out example')}"
-    tested = f"judged on {counted(one.test_examples, 'test example')}"
-    return f"{chose}, {tested}; intervals: 95% over {interval_over(known.verdicts)}"
-
-
 def _untrained(known: Decision) -> list[tuple[object, ...]]:
     """Return the rows of the base model and of a guess."""
-    its = untrained(known.verdicts, known.verdicts.study.cells()[0])
-    if its is None:
+    base = untrained(known.verdicts, known.verdicts.study.cells()[0])
+    if base is None:
         return []
-    rows: list[tuple[object, ...]] = [("base model", "", nats(its.loss), percent(its.accuracy), "")]
-    if its.guess is not None:
-        rows.append((its.guess_words, "", "", percent(its.guess), ""))
+    rows: list[tuple[object, ...]] = [("base model", "", nats(base.loss), percent(base.accuracy), "")]
+    if base.guess is not None:
+        rows.append((base.guess_words, "", "", percent(base.guess), ""))
     return rows
 
 
-def _against(one: Verdict, reference: str) -> object:
-    if one.init == reference:
+def _against(verdict: Verdict, reference: str) -> object:
+    if verdict.init == reference:
         return "reference"
-    its = one.interval
-    mean, low, high = (signed(x, "+.2f") for x in (its.mean, its.low, its.high))
-    said = f"{low} to {high}" if one.seeds > 1 else mean
-    return Cell(
-        Markup("{}<small>{}</small>").format(one.verdict, said),
-        title=". ".join(
-            filter(
-                None,
-                (
-                    one.why,
-                    f"test loss minus the reference's, 95% over {over(one.difference.gap)}" if one.seeds else "",
-                ),
-            )
-        ),
-        kind=one.verdict,
-    )
+    mean, low, high = (signed(x, "+.2f") for x in (verdict.interval.mean, verdict.interval.low, verdict.interval.high))
+    words = Markup("{}<small>{}</small>").format(verdict.verdict, f"{low} to {high}" if verdict.seeds > 1 else mean)
+    over_what = f"test loss minus the reference's, 95% over {over(verdict.difference.gap)}" if verdict.seeds else ""
+    return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
 
 
 def plan(known: Decision) -> Markup:
     """Return the plan in words, and how far it has come."""
-    its, at = known.plan, known.stage
-    reached = len(STAGES) if at == DONE else STAGES.index(at)
+    reached = len(STAGES) if known.stage == DONE else STAGES.index(known.stage)
     parts = Markup("").join(
         Markup('<li class="{}">{}</li>').format("done" if i < reached else "now" if i == reached else "", stage)
         for i, stage in enumerate(STAGES)
     )
-    time = f"{clock(known.seconds)} of {duration(60 * its.minutes)}, {known.lanes} lanes"
-    words = Markup("").join(Markup("<p>{}</p>").format(one) for one in its.words)
-    return Markup('<h2>Plan <span class="hint">{}</span></h2><ol class="stages">{}</ol>{}').format(time, parts, words)
+    spent, _ = progress(known)
+    words = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
+    return Markup('<h2>Plan <span class="hint">{}, {} lanes</span></h2><ol class="stages">{}</ol>{}').format(
+        spent, known.lanes, parts, words
+    )
 
 
 def answers(known: Decision) -> Markup:
@@ -177,11 +155,13 @@ def answers(known: Decision) -> Markup:
     head = ("prompt", "expected", "base model", "with the adapter")
     rows = [
         (
-            one["prompt"], one["expected"], one["base"],
-            Cell(one["adapter"], kind="ok" if one["adapter"] == one["expected"] else "no"),
+            answer["prompt"],
+            answer["expected"],
+            answer["base"],
+            TableCell(answer["adapter"], kind="ok" if answer["adapter"] == answer["expected"] else "no"),
         )
-        for one in known.answers
-    ]  # fmt: skip
+        for answer in known.answers
+    ]
     return Markup('<h2>Before and after <span class="hint">held-out prompts</span></h2>') + table(
         head, rows, kind="answered", scrolls=True
     )
@@ -228,6 +208,6 @@ def figures_before() -> dict[str, Figure]:
 
 def figures(known: Decision) -> dict[str, Figure]:
     """Return the charts: the loss by rate, and the differences with their intervals."""
-    found = known.verdicts
-    cell = known.taken.method.cell if known.taken else found.study.cells()[0]
-    return {"rates": rates_figure(found, cell), "differences": differences_figure(found)}
+    verdicts = known.verdicts
+    cell = known.taken.method.cell if known.taken else verdicts.study.cells()[0]
+    return {"rates": rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}

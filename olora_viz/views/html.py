@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -36,7 +36,7 @@ def mark(style: LaneStyle) -> Markup:
 def name(style: LaneStyle) -> Markup:
     """Return the lane's label, which breaks between its words and never inside a rate."""
     word = Markup('<span class="word">{}</span>')
-    return Markup(" ").join(word.format(one) for one in style.label.split())
+    return Markup(" ").join(map(word.format, style.label.split()))
 
 
 def lane(style: LaneStyle) -> Markup:
@@ -59,24 +59,23 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
     ).format(state=state, width=width, gap=" " if words else "", words=words)
 
 
-def sentences(told: Sequence[Sentence], foot: str = "") -> Markup:
+def sentences(sentences: Sequence[Sentence], foot: str = "") -> Markup:
     """Return the sentences on a run, with their heading."""
     small = Markup('<p class="foot">{}</p>').format(foot) if foot else ""
-    return Markup("<h2>What you are seeing</h2>{}{}").format(said(told), small)
+    return Markup("<h2>What you are seeing</h2>{}{}").format(paragraphs(sentences), small)
 
 
-def said(told: Sequence[Sentence]) -> Markup:
+def paragraphs(sentences: Sequence[Sentence]) -> Markup:
     """Return sentences as paragraphs: each begins with a lead, in bold, if it has any."""
-    paragraphs: list[list[Markup]] = []
-    for sentence in told:
+    blocks: list[list[Markup]] = []
+    for sentence in sentences:
         lead = Markup("<b>{}</b>").format(unbroken(sentence.lead)) if sentence.lead else Markup("")
         words = lead + (" " if lead and sentence.rest else "") + unbroken(sentence.rest)
-        if lead or not paragraphs:
-            paragraphs.append([words])
+        if lead or not blocks:
+            blocks.append([words])
         else:
-            paragraphs[-1].append(words)
-    made = (Markup('<p class="say">{}</p>').format(Markup(" ").join(each)) for each in paragraphs)
-    return Markup("").join(made)
+            blocks[-1].append(words)
+    return Markup("").join(Markup('<p class="say">{}</p>').format(Markup(" ").join(block)) for block in blocks)
 
 
 def unbroken(text: str) -> Markup:
@@ -97,7 +96,7 @@ def remark(sentence: str) -> Markup:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell with more than its content."""
 
     content: object
@@ -128,51 +127,36 @@ def table(
         scrolls: whether to put it in a scrolling frame, for a table that may be large.
 
     Examples:
-        >>> table([], [("r < 2", Cell(3, kind="ok"))])
+        >>> table([], [("r < 2", TableCell(3, kind="ok"))])
         Markup('<table><tbody><tr><th scope="row">r &lt; 2</th><td class="ok">3</td></tr></tbody></table>')
     """
     lines = [*map(_row, rows), *(_row(cells, "base") for cells in base)]
-    top = Markup("").join(_cell(one, "th" if one != "" else "td", "col") for one in head)
-    made = _element(
-        "table",
-        Markup("").join(
-            [
-                _element("caption", caption) if caption else "",
-                _element("thead", _element("tr", top)) if top else "",
-                _element("tbody", Markup("").join(lines)),
-            ]
-        ),
-        {"class": kind},
-    )
+    top = Markup("").join(_cell(cell, "th" if cell != "" else "td", "col") for cell in head)
+    parts = [
+        _element("caption", caption) if caption else "",
+        _element("thead", _element("tr", top)) if top else "",
+        _element("tbody", Markup("").join(lines)),
+    ]
+    whole = _element("table", Markup("").join(parts), **{"class": kind})
     # A frame that scrolls is reached by the keyboard as well.
-    return _element("div", made, {"class": "standing-frame", "tabindex": "0"}) if scrolls else made
+    return _element("div", whole, **{"class": "standing-frame", "tabindex": "0"}) if scrolls else whole
 
 
 def _row(cells: Sequence[object], kind: str = "") -> Markup:
     first, *others = cells
-    inner = Markup("").join([_cell(first, "th", "row"), *map(_cell, others)])
-    return _element("tr", inner, {"class": kind})
+    return _element("tr", Markup("").join([_cell(first, "th", "row"), *map(_cell, others)]), **{"class": kind})
 
 
-def _cell(cell: object, tag: str = "td", scope: str = "") -> Markup:
-    one = cell if isinstance(cell, Cell) else Cell(cell)
-    return _element(
-        tag,
-        one.content,
-        {
-            "scope": scope if tag == "th" else "",
-            "colspan": str(one.columns) if one.columns > 1 else "",
-            "class": one.kind,
-            "title": one.title,
-        },
-    )
+def _cell(content: object, tag: str = "td", scope: str = "") -> Markup:
+    cell = content if isinstance(content, TableCell) else TableCell(content)
+    spans = str(cell.columns) if cell.columns > 1 else ""
+    of_head = scope if tag == "th" else ""
+    return _element(tag, cell.content, **{"scope": of_head, "colspan": spans, "class": cell.kind, "title": cell.title})
 
 
-def _element(tag: str, content: object, attributes: Mapping[str, str] | None = None) -> Markup:
-    given = Markup("").join(
-        Markup(' {}="{}"').format(name, value) for name, value in (attributes or {}).items() if value
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(tag, given, content)
+def _element(tag: str, content: object, **attributes: str) -> Markup:
+    written = Markup("").join(Markup(' {}="{}"').format(name, value) for name, value in attributes.items() if value)
+    return Markup("<{0}{1}>{2}</{0}>").format(tag, written, content)
 
 
 def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
@@ -183,11 +167,11 @@ def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
     """
     words = "The base model and every lane answer a held-out prompt, at the end several."
     row = Markup('<li><span class="who">{}</span><span class="hint">–</span></li>')
-    who = [*map(lane, styles), "base model"] if 0 < len(styles) <= FEW else []
-    rows = Markup("").join(map(row.format, who))
-    its = Markup('<ul class="rows">{}</ul>').format(rows) if who else ""
-    made = Markup('<h2>{}</h2><div class="asked"><p class="hint">{}</p>{}</div>')
-    return made.format(TITLE, words, its)
+    rows = Markup("")
+    if 0 < len(styles) <= FEW:
+        who = Markup("").join(map(row.format, [*map(lane, styles), "base model"]))
+        rows = Markup('<ul class="rows">{}</ul>').format(who)
+    return Markup('<h2>{}</h2><div class="asked"><p class="hint">{}</p>{}</div>').format(TITLE, words, rows)
 
 
 def answers(
@@ -221,14 +205,16 @@ def answers(
     ]
     words = f"at step {asked[0].step}" if asked[0].step else after
     when = Markup(' <span class="hint">{}</span>').format(words) if words else ""
-    more = (
-        Markup("<details><summary>{} more prompt{}</summary>{}</details>").format(
-            len(blocks) - 1, "s" * (len(blocks) > 2), Markup("").join(blocks[1:])
-        )
-        if blocks[1:]
-        else ""
-    )
+    more = ""
+    if len(blocks) > 1:
+        count = f"{len(blocks) - 1} more prompt{'s' * (len(blocks) > 2)}"
+        more = fold(count, Markup("").join(blocks[1:]))
     return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, blocks[0], more)
+
+
+def fold(title: object, content: object) -> Markup:
+    """Return a part that the reader opens."""
+    return Markup("<details><summary>{}</summary>{}</details>").format(title, content)
 
 
 def contenders(
@@ -241,21 +227,14 @@ def contenders(
     """Return who gave which answer to one prompt, see `answers`."""
     if plain_text or len(groups) > FEW:
         return _together(styles, groups, order, answer, plain_text)
-    return _row_by_row(styles, groups, order, answer)
-
-
-def _row_by_row(
-    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], answer: Answer
-) -> Markup:
-    """Return a row for each contender, the base model last; seeds may disagree."""
     row = Markup('<li><span class="who">{}</span><span>{}</span></li>')
     rows = []
-    for i in order:
+    for i in order:  # whose seeds may disagree
         counts = Counter(answer.lanes[k].strip() for k in groups[i].lanes)
         each = [
-            _judged(what, answer.expected)
+            _judged(text, answer.expected)
             + (Markup(" {} of {}").format(n, len(groups[i].lanes)) if len(counts) > 1 else "")
-            for what, n in counts.most_common()
+            for text, n in counts.most_common()
         ]
         rows.append(row.format(lane(styles[i]), Markup("<br>").join(each)))
     rows.append(row.format("base model", _judged(answer.base.strip(), answer.expected)))
@@ -266,38 +245,34 @@ def _together(
     styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], answer: Answer, plain_text: bool
 ) -> Markup:
     """Return a row for each answer, the right one first, with the contenders that gave it."""
-    said: dict[str, list[Markup]] = {}
+    who_gave: dict[str, list[Markup]] = {}
     for i in order:
         who = Markup('<span title="{}">{}<span class="name">{}</span></span>').format(
             styles[i].label, mark(styles[i]), name(styles[i])
         )
-        for what in dict.fromkeys(answer.lanes[k].strip() for k in groups[i].lanes):
-            said.setdefault(what, []).append(who)
-    said.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
-    first = [right] if (right := answer.expected.strip()) in said else []
+        for text in dict.fromkeys(answer.lanes[k].strip() for k in groups[i].lanes):
+            who_gave.setdefault(text, []).append(who)
+    who_gave.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
+    first = [right] if (right := answer.expected.strip()) in who_gave else []
     lines = [
         Markup('<li><span class="who">{}</span>{}</li>').format(
-            Markup("").join(said[what]), _plain(what) if plain_text else _judged(what, right)
+            Markup("").join(who_gave[text]), _judged(text, "" if plain_text else right)
         )
-        for what in dict.fromkeys([*first, *said])
+        for text in dict.fromkeys([*first, *who_gave])
     ]
     few, others = lines[: FEW - 1], lines[FEW - 1 : -1]
     if len(others) < 2:
         return Markup("<ul>{}</ul>").format(Markup("").join(lines))
-    return Markup("<ul>{}</ul><details><summary>{} other answers</summary><ul>{}</ul></details><ul>{}</ul>").format(
-        Markup("").join(few), len(others), Markup("").join(others), lines[-1]
-    )
+    rest = fold(f"{len(others)} other answers", Markup("<ul>{}</ul>").format(Markup("").join(others)))
+    return Markup("<ul>{}</ul>{}<ul>{}</ul>").format(Markup("").join(few), rest, lines[-1])
 
 
-def _plain(what: str) -> Markup:
-    return Markup('<span class="said">{}</span>').format(what or "(nothing)")
-
-
-def _judged(what: str, expected: str) -> Markup:
-    """Return an answer with a sign, right or wrong, where the right one is known."""
+def _judged(text: str, expected: str) -> Markup:
+    """Return an answer, with a sign, right or wrong, where the right one is known."""
+    shown = text or "(nothing)"
     if not expected:
-        return _plain(what)
-    sign, kind, word = ("✓", "ok", "right") if what == expected.strip() else ("✗", "no", "wrong")
+        return Markup('<span class="said">{}</span>').format(shown)
+    sign, kind, word = ("✓", "ok", "right") if text == expected.strip() else ("✗", "no", "wrong")
     return Markup(
         '<span class="said {kind}">{shown} <span role="img" title="{word}" aria-label="{word}">{sign}</span></span>'
-    ).format(kind=kind, word=word, sign=sign, shown=what or "(nothing)")
+    ).format(kind=kind, word=word, sign=sign, shown=shown)

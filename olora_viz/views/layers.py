@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olora_viz.background.record import RaceRecord
-from olora_viz.figures.layers import block_and_module, depth_figure, growth_figure, layer_figure, layer_map
+from olora_viz.figures.layers import (
+    block_and_module,
+    depth_figure,
+    growth_figure,
+    layer_figure,
+    layer_map,
+    layer_words,
+)
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.start import sharpness_figure, stability_figure
 from olora_viz.figures.theme import LaneStyle
@@ -17,7 +24,7 @@ from olora_viz.views.race import race_view
 
 
 @dataclass(frozen=True)
-class Choices:
+class LayerChoices:
     """The lanes and layers to choose from, and the current choice."""
 
     labels: tuple[str, ...]
@@ -37,7 +44,7 @@ class Choices:
 
 def chosen_among(
     styles: Sequence[LaneStyle], layers: Sequence[str], lane: object, layer: object, default: str
-) -> Choices:
+) -> LayerChoices:
     """Return the choice; a lane that this race lacks is replaced by its first OLoRA lane.
 
     Args:
@@ -47,7 +54,7 @@ def chosen_among(
     """
     labels = tuple(style.label for style in styles)
     first = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
-    return Choices(
+    return LayerChoices(
         labels=labels,
         lane=labels.index(lane) if isinstance(lane, str) and lane in labels else first,
         layers=tuple((layer_words(name), name) for name in layers),
@@ -55,20 +62,11 @@ def chosen_among(
     )
 
 
-def layer_words(name: str) -> str:
-    """Format a layer's name for display.
-
-    >>> layer_words("model.layers.3.mlp.down_proj")
-    '3 · down_proj'
-    """
-    return " · ".join(part for part in block_and_module(name) if part)
-
-
 @dataclass(frozen=True)
 class GradientsView:
     """One measure of a race's gradients, in three charts."""
 
-    choices: Choices
+    choices: LayerChoices
     measure: str
     numbers: tuple[int, ...]
     """The steps at which the gradients were measured."""
@@ -87,10 +85,10 @@ class GradientsView:
         return self.map, self.depth, self.of_A, self.of_B
 
 
-def looks(record: RaceRecord) -> tuple[tuple[int, ...], tuple[Gradients, ...]]:
+def measured_gradients(record: RaceRecord) -> tuple[tuple[int, ...], tuple[Gradients, ...]]:
     """Return the numbers of the measured steps, and their gradients."""
     known = [(s.step, s.gradients) for s in list(record.steps) if s.gradients is not None]
-    return tuple(number for number, _ in known), tuple(found for _, found in known)
+    return tuple(number for number, _ in known), tuple(gradients for _, gradients in known)
 
 
 def gradients_view(
@@ -111,32 +109,28 @@ def gradients_view(
         step: the nearest measured step is drawn against depth; by default the latest one.
         run: see `race_view`.
     """
-    numbers, found = looks(record)
-    if not found:
+    numbers, gradients = measured_gradients(record)
+    if not gradients:
         return None
     run = record.name if run is None else run
     # The last layer's input always receives a gradient; those of the first ones, after the frozen
     # embedding, never do.
-    its = chosen_among(record.styles, found[0].layers, lane, layer, default=found[0].layers[-1])
+    chosen = chosen_among(record.styles, gradients[0].layers, lane, layer, default=gradients[0].layers[-1])
     named = measure if isinstance(measure, str) and measure in GRADIENTS.parts else "input"
     at = _nearest(numbers, numbers[-1] if step is None else step)
     quantity = named.partition("_")[0] if named != "input" else "gradient"
+    styles, k = record.styles, chosen.lane
+    left = out_at(list(record.steps), len(styles))
     of_A, of_B = (
         layer_figure(
-            numbers, found, record.styles, its.layer, f"{quantity}_{factor}",
-            total=record.config.steps, run=f"{run} {its.layer} {quantity}",
-            left=out_at(list(record.steps), len(record.styles)),
+            numbers, gradients, styles, chosen.layer, f"{quantity}_{factor}",
+            total=record.config.steps, run=f"{run} {chosen.layer} {quantity}", left=left,
         )
         for factor in FACTORS
     )  # fmt: skip
-    view = GradientsView(
-        its, named, numbers, numbers[at],
-        layer_map(
-            GRADIENTS, named, numbers, found, record.styles[its.lane], its.lane,
-            run=f"{run} {named} {its.lane}",
-        ),
-        _depth(record, numbers[at], found[at], named, its.layer, run), of_A, of_B,
-    )  # fmt: skip
+    lane_map = layer_map(GRADIENTS, named, numbers, gradients, styles[k], k, run=f"{run} {named} {k}")
+    depth = _depth(record, numbers[at], gradients[at], named, chosen.layer, run)
+    view = GradientsView(chosen, named, numbers, numbers[at], lane_map, depth, of_A, of_B)
     for figure in view.figures:
         figure["layout"]["meta"]["race"] = run  # it shares hidden lanes and the marked step with the others
     return view
@@ -144,20 +138,20 @@ def gradients_view(
 
 def depth_view(record: RaceRecord, measure: object, layer: object, step: float) -> Figure | None:
     """Show only the chart against depth, at another step; None if it was not measured."""
-    numbers, found = looks(record)
-    if not found or not isinstance(measure, str) or measure not in GRADIENTS.parts:
+    numbers, gradients = measured_gradients(record)
+    if not gradients or not isinstance(measure, str) or measure not in GRADIENTS.parts:
         return None
-    if not isinstance(layer, str) or layer not in found[0].layers:
+    if not isinstance(layer, str) or layer not in gradients[0].layers:
         return None
     at = _nearest(numbers, step)
-    figure = _depth(record, numbers[at], found[at], measure, layer, record.name)
+    figure = _depth(record, numbers[at], gradients[at], measure, layer, record.name)
     figure["layout"]["meta"]["race"] = record.name
     return figure
 
 
-def _depth(record: RaceRecord, number: int, found: Gradients, measure: str, layer: str, run: str) -> Figure:
+def _depth(record: RaceRecord, step: int, gradients: Gradients, measure: str, layer: str, run: str) -> Figure:
     module = block_and_module(layer)[1]
-    return depth_figure(number, found, record.styles, measure, module, run=f"{run} {measure} {module}")
+    return depth_figure(step, gradients, record.styles, measure, module, run=f"{run} {measure} {module}")
 
 
 def _nearest(numbers: tuple[int, ...], step: float) -> int:
@@ -168,7 +162,7 @@ def _nearest(numbers: tuple[int, ...], step: float) -> int:
 class SpectraView:
     """One lane's spectra: a map over layers and steps, and one layer's values as they grow."""
 
-    choices: Choices
+    choices: LayerChoices
     measure: str
     map: Figure
     growth: Figure
@@ -185,19 +179,20 @@ def spectra_view(
         measure: a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
         run: see `race_view`.
     """
-    looks = [(step.step, step.update_spectra) for step in list(record.steps) if step.update_spectra is not None]
-    if not looks:
+    measured = [(step.step, step.update_spectra) for step in list(record.steps) if step.update_spectra is not None]
+    if not measured:
         return None
-    numbers, spectra = zip(*looks, strict=True)
+    numbers, spectra = zip(*measured, strict=True)
     run = record.name if run is None else run
-    its = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
+    chosen = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
     named = measure if isinstance(measure, str) and measure in UPDATE_SPECTRA.parts else "norm"
-    style, k = record.styles[its.lane], its.lane
+    k, total = chosen.lane, record.config.steps
+    style = record.styles[k]
     view = SpectraView(
-        its,
+        chosen,
         named,
         layer_map(UPDATE_SPECTRA, named, numbers, spectra, style, k, run=f"{run} {k} {named}"),
-        growth_figure(numbers, spectra, style, k, its.layer, total=record.config.steps, run=f"{run} {its.layer}"),
+        growth_figure(numbers, spectra, style, k, chosen.layer, total=total, run=f"{run} {chosen.layer}"),
     )
     for figure in (view.map, view.growth):
         figure["layout"]["meta"]["race"] = run  # they mark the same step as its other charts

@@ -55,10 +55,10 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
 from olora_viz.views.results import results_of, story_before, verdict_html, without_verdict
-from olora_viz.views.runs import KEPT, own_answers
+from olora_viz.views.runs import BY_BEST_ADAPTERS, own_answers
 
-ELSEWHERE = frozenset({"start", "step"})
-"""The commands next to somebody else's race: each starts a race of one's own."""
+FOR_READERS = frozenset({"start", "step"})
+"""The commands beside a race of another owner: each starts a race of the reader's own."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class RaceView:
     """The available commands, see `olora_viz.background.record.COMMANDS`."""
     status: Markup
     """One line of HTML: the state, the progress, the speed."""
-    made: int
+    steps_done: int
     """Number of completed steps."""
     step: int
     """The step shown; later steps are left out."""
@@ -148,22 +148,21 @@ class RaceView:
         """Sentences on the results."""
         config = self.race.config
         foot = caveat(config.lanes, by_seed=batches_vary(config, self.race.held_out))
-        said = fragments.sentences(self._told, foot) if self._told else Markup("")
-        return self.introduction + said or story_before()
+        story = fragments.sentences(self._sentences, foot) if self._sentences else Markup("")
+        return self.introduction + story or story_before()
 
     @cached_property
     def verdict(self) -> Markup:
         """Who leads, by what, and how sure that is, in a line."""
         race = self.race
-        made = len(race.steps)
         if self._verdict is None:
-            return without_verdict(race.state, race.config, made, self._group_styles, self._places)
+            return without_verdict(race.state, race.config, len(race.steps), self._group_styles, self._places)
         return verdict_html(self._verdict, race.config, self.next_step)
 
     @property
     def next_step(self) -> str:
         """The next step that the verdict of a finished race suggests; may be empty."""
-        done = self.complete and self.step == self.made
+        done = self.complete and self.step == self.steps_done
         return self._verdict.next_step if done and self._verdict else ""
 
     @cached_property
@@ -182,7 +181,7 @@ class RaceView:
     @property
     def _ended(self) -> bool:
         """Whether the step shown is the last one of the race."""
-        last = self.step == self.made and self.complete
+        last = self.step == self.steps_done and self.complete
         return bool(self.step) and (last or self.step >= self.race.config.steps)
 
     @cached_property
@@ -207,19 +206,20 @@ class RaceView:
 
     @property
     def whose(self) -> Markup:
-        """A line that it is somebody else's; empty for one's own and for recorded ones."""
-        return Markup("") if self.owned else somebody_s(self.race.config.task)
+        """A line that it is of another owner; empty for the reader's own race and for recorded ones."""
+        return Markup("") if self.owned else watching_words(self.race.config.task)
 
     @property
     def adapters(self) -> dict[str, Any] | None:
         """The lanes whose adapters can be downloaded; None before the first step."""
-        if not self.made:
+        if not self.steps_done:
             return None
         lanes = self.order if self.complete and not self.recorded and self.owned else ()
-        styles = [(k, self.styles[k]) for k in lanes]
+        styles = {k: self.styles[k] for k in lanes}
         return {
             "lanes": [
-                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash} for k, style in styles
+                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
+                for k, style in styles.items()
             ],
             "recorded": self.recorded,
             "owned": self.owned,
@@ -234,7 +234,7 @@ class RaceView:
             shown = fragments.answers(
                 self._group_styles, self._groups, self._order_at(race.answers[0].step),
                 race.answers, race.plain_text,
-                KEPT if race.config.keep_best else f"at step {self.made}",
+                BY_BEST_ADAPTERS if race.config.keep_best else f"at step {self.steps_done}",
             )  # fmt: skip
         if not own:
             return shown
@@ -251,22 +251,21 @@ class RaceView:
     def can_be_asked(self) -> bool:
         """Whether its lanes can answer a prompt of whoever looks at it."""
         going = self.state not in (WAITING, LOADING, FAILED)
-        return self.owned and not self.recorded and going and self.made > 0
+        return self.owned and not self.recorded and going and self.steps_done > 0
 
     @cached_property
     def text(self) -> str:
         """Standings and story as plain text."""
-        lines = [
-            f"{self._group_styles[place.lane].label}: "
-            + (
-                f"{departure(place.left, 'out')}, its {place.why_out}"
-                if place.out_at
-                else f"held-out loss {place.loss:.3g}"
-            )
-            for place in self._places
-            if place.out_at or math.isfinite(place.loss)
-        ]
-        return "\n".join([*lines, " ".join(map(str, self._told))])
+        lines = []
+        for place in self._places:
+            if place.out_at:
+                words = f"{departure(place.left, 'out')}, its {place.why_out}"
+            elif math.isfinite(place.loss):
+                words = f"held-out loss {place.loss:.3g}"
+            else:
+                continue
+            lines.append(f"{self._group_styles[place.lane].label}: {words}")
+        return "\n".join([*lines, " ".join(map(str, self._sentences))])
 
     @cached_property
     def _rows(self) -> list[Place]:
@@ -285,7 +284,7 @@ class RaceView:
         return group_places(self._rows, self._groups, by_loss=self.metric.by_loss)
 
     @cached_property
-    def _told(self) -> list[Sentence]:
+    def _sentences(self) -> list[Sentence]:
         race, names = self.race, [style.label for style in self.race.styles]
         if not race.steps:
             return []
@@ -343,9 +342,9 @@ def race_view(
         state=now.state,
         complete=now.complete,
         recorded=now.recorded,
-        commands=commands(now) if owned else ELSEWHERE,
+        commands=commands(now) if owned else FOR_READERS,
         status=status(now, len(steps), before),
-        made=len(now.steps),
+        steps_done=len(now.steps),
         step=len(steps),
         seconds=steps[-1].seconds if steps and not now.recorded else 0.0,
         styles=now.styles,
@@ -360,10 +359,8 @@ def race_view(
 
 def _without_chart(steps: Sequence[Step]) -> list[Measure]:
     """Return the measurements of one number per lane that have no chart of their own."""
-    measured = set().union(*(step.measures for step in steps))
-    return [
-        measure for measure in list(MEASURES.values()) if measure.key in measured - charts.DRAWN and not measure.record
-    ]
+    measured = set().union(*(step.measures for step in steps)) - charts.DRAWN
+    return [measure for measure in list(MEASURES.values()) if measure.key in measured and not measure.record]
 
 
 def introduction(record: RaceRecord, query: str) -> Markup:
@@ -374,17 +371,17 @@ def introduction(record: RaceRecord, query: str) -> Markup:
     """
     if not isinstance(record, Recording):
         return Markup("")
-    made = f"Recorded on {record.made.date}, on {record.made.device}."
+    when = f"Recorded on {record.made.date}, on {record.made.device}."
     link = (
         Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(query) if query else ""
     )
     return Markup('<div class="recorded"><h2>{} <span class="badge">recorded</span></h2><p>{} {}</p>{}</div>').format(
-        record.title, record.sentence, made, link
+        record.title, record.sentence, when, link
     )
 
 
-def somebody_s(task: str) -> Markup:
-    """Return the line above somebody else's run; the examples of a task file are not shown."""
+def watching_words(task: str) -> Markup:
+    """Return the line above another owner's run; the examples of a task file are not shown."""
     own = "" if task in TASKS else " Its examples are the owner's own and are not shown."
     return remark(f"You are watching somebody's run. Race starts your own.{own}")
 
@@ -409,16 +406,14 @@ def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
     if state == LOADING:
         return fragments.status(LOADING, record.note)
     parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
+    note = [record.note] if record.note else []
     if record.recorded:  # its speed was measured on another machine
+        state = "recorded"
         parts.append(f"{config.model}, {config.task}")
-        return fragments.status("recorded", *parts, progress=done / config.steps)
-    if state in ENDED and not record.complete and record.note:  # what it still does comes first
-        return fragments.status(state, *parts, record.note, progress=done / config.steps)
-    if state == RACING and record.note:
-        parts.append(record.note)
-    parts += _speed(record, done)
-    if (state in ENDED or state == PAUSED) and record.note:
-        parts.append(record.note)
+    elif state in ENDED and not record.complete and note:  # what it still does comes first
+        parts += note
+    else:
+        parts += [*note * (state == RACING), *_speed(record, done), *note * (state in ENDED or state == PAUSED)]
     return fragments.status(state, *parts, progress=done / config.steps)
 
 

@@ -37,7 +37,7 @@ from olora_viz.studies.story import (
 from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
-from olora_viz.views.html import Cell, lane, remark, table, unbroken
+from olora_viz.views.html import TableCell, lane, remark, table, unbroken
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
 """Display names of the measures."""
@@ -73,12 +73,12 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     )  # fmt: skip
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    said = describe_rates(
+    sentences = describe_rates(
         lanes, steps, plain_text=record.plain_text,
         ended=record.complete or len(steps) >= record.config.steps,
         guessing=is_guessing(lanes, steps, record.held_out),
     )  # fmt: skip
-    words = fragments.said(said) + reach(reached, curve_styles(curves))
+    words = fragments.paragraphs(sentences) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 
@@ -90,26 +90,20 @@ def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
     """
     if not reached:
         return Markup('<p class="hint">Without a plain LoRA lane that is still racing there is no loss to reach.</p>')
-    spread = any(len(one.each) > 1 for one in reached)
-    several = len({one.target for one in reached}) > 1
+    spread = any(len(row.each) > 1 for row in reached)
+    several = len({row.target for row in reached}) > 1
     caption = Markup(
         "Steps to reach plain LoRA's final loss{} "
         '<span class="hint">each seed that of LoRA\'s same seed, LoRA at its best rate; every '
         "start at the rate that gets there first, interpolated between evaluations</span>"
     ).format("" if several else f" ({nats(reached[0].target)})")
     goal = Markup(' <span class="hint">to {}</span>')
-    return table(
-        ("start", "rate", "steps, median" if spread else "steps", "of the seeds" if spread else ""),
-        [
-            (
-                fragments.lane(styles[one.curve.label]) + (goal.format(nats(one.target)) if several else ""),
-                *describe_reach(one),
-            )
-            for one in reached
-        ],
-        kind="reach",
-        caption=caption,
-    )
+    rows = [
+        (lane(styles[row.curve.label]) + (goal.format(nats(row.target)) if several else ""), *describe_reach(row))
+        for row in reached
+    ]
+    head = ("start", "rate", "steps, median" if spread else "steps", "of the seeds" if spread else "")
+    return table(head, rows, kind="reach", caption=caption)
 
 
 Intervals = Sequence[tuple[float, float] | None]
@@ -122,45 +116,45 @@ FLATTERED = Sentence("Each lane counts at its lowest held-out loss:", "choosing 
 SURE = "by 95% intervals that allow for the number of comparisons"
 
 
-def verdict_html(found: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
+def verdict_html(verdict: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
     Args:
         config: of the race.
         next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
-    told = (*found.sentences, FLATTERED) if config.keep_best else found.sentences
-    kind = found.certainty.replace(" ", "-")
-    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(kind, SURE, found.reason)
-    return _line(told, sure, found.leader, next_step)
+    sentences = (*verdict.sentences, FLATTERED) if config.keep_best else verdict.sentences
+    kind = verdict.certainty.replace(" ", "-")
+    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(kind, SURE, verdict.reason)
+    return _line(sentences, sure, verdict.leader, next_step)
 
 
-def _line(told: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
-    first, *more = told
+def _line(sentences: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
+    first, *more = sentences
     words = Markup("<b>{}</b> {}").format(unbroken(first.lead), unbroken(first.rest))
-    words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(one))) for one in more)
+    words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(sentence))) for sentence in more)
     color = Markup(' style="--lane:var(--{})"').format(leader) if leader else ""
     line = Markup('<div class="verdict" data-next="{}"{}><p role="status">{}</p>{}</div>')
     return line.format(next_step, color, words, sure)
 
 
 def without_verdict(
-    state: str, config: RaceConfig, made: int, styles: Sequence[LaneStyle], places: Sequence[Place]
+    state: str, config: RaceConfig, done: int, styles: Sequence[LaneStyle], places: Sequence[Place]
 ) -> Markup:
     """Return what the line says while there are no results, or nothing to compare.
 
     Args:
         state: of the race.
         config: see `state`.
-        made: number of steps so far.
+        done: number of steps so far.
         styles: of the lanes, those that differ in their seed alone as one.
         places: see `styles`.
     """
-    return _line((_without(state, config, made, styles, places),))
+    return _line((_without(state, config, done, styles, places),))
 
 
 def _without(
-    state: str, config: RaceConfig, made: int, styles: Sequence[LaneStyle], places: Sequence[Place]
+    state: str, config: RaceConfig, done: int, styles: Sequence[LaneStyle], places: Sequence[Place]
 ) -> Sentence:
     every = config.eval_every or config.steps
     if state == READY:
@@ -168,7 +162,7 @@ def _without(
         return Sentence("Which start learns faster?", f"Press Race: {lanes}, {config.steps} steps.")
     if state in (FAILED, DIVERGED):
         return Sentence("No lane has a result to compare.", "The ranking says why.")
-    if made < every:
+    if done < every:
         if state == STOPPED:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused."}
@@ -215,33 +209,31 @@ def results_of(
         metric: what the places are sorted by.
     """
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-    its = intervals(groups, examples, race.plain_text)
     base, text, best = start_of(race), race.plain_text, race.config.keep_best
-    runs = fewest_runs(groups, examples)
-    made = [results(styles, places, held, base, text, race.held_out, its, best, runs, metric)]
+    between, runs = intervals(groups, examples, text), fewest_runs(groups, examples)
+    parts = [results(styles, places, held, base, text, race.held_out, between, best, runs, metric)]
     if race.tested is not None:
-        made.append(results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best))
+        parts.append(results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best))
     elif race.held_out and race.held_out.test and _goes_on(race):
         what = _examples("test", race.held_out.test, text)
-        made.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
-    return Markup("").join([*made, kept_adapters(race), _remarks(race)])
+        parts.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
+    return Markup("").join([*parts, best_adapters(race), _remarks(race)])
 
 
-def kept_adapters(race: RaceSnapshot) -> Markup:
+def best_adapters(race: RaceSnapshot) -> Markup:
     """Return the folded table of where the adapters are from, if the race follows the best ones."""
     if not race.config.follows_best or not race.steps:
         return Markup("")
-    kept = adapter_origins(race.config, race.steps)
-    early = sum(one.stopped_at > 0 for one in kept)
+    adapters = adapter_origins(race.config, race.steps)
+    early = sum(adapter.stopped_at > 0 for adapter in adapters)
     mark = Markup(' <span class="hint">stopped early</span>')
     what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"
     rows = [
-        (lane(style), Markup("{}{}").format(one.step, mark if one.stopped_at else ""), nats(one.loss))
-        for style, one in zip(race.styles, kept, strict=True)
+        (lane(style), Markup("{}{}").format(adapter.step, mark if adapter.stopped_at else ""), nats(adapter.loss))
+        for style, adapter in zip(race.styles, adapters, strict=True)
     ]
-    return Markup("<details><summary>Adapters: {}{}</summary>{}</details>").format(
-        what,
-        f"; {early} of {len(kept)} stopped early" if early else "",
+    return fragments.fold(
+        f"Adapters: {what}" + (f"; {early} of {len(adapters)} stopped early" if early else ""),
         table(("lane", "step", "held-out loss"), rows, kind="standing", scrolls=True),
     )
 
@@ -284,13 +276,27 @@ def results(
     if held_out and held_out.guess is not None:
         beside.append((held_out.guess_words, percent(held_out.guess), ""))
     at = "each lane's best evaluation" if best else f"step {step}"
-    return _heading(f"Ranking at {at}" if step else "Ranking", what) + table(
-        _head(plain_text, rows, intervals),
-        [_row(styles, row, intervals) for row in rows],
-        kind="standing",
-        base=beside,
-        scrolls=True,
-    )
+    title = f"Ranking at {at}" if step else "Ranking"
+    heading = Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
+    return heading + _ranking(styles, rows, rows, intervals, beside, plain_text)
+
+
+def _ranking(
+    styles: Sequence[LaneStyle],
+    order: Sequence[Place],
+    rows: Sequence[Place],
+    intervals: Intervals,
+    base: Sequence[Sequence[object]],
+    plain_text: bool,
+) -> Markup:
+    """Return the table of accuracies and losses; its columns name the kind of their uncertainty, if they show one."""
+    between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
+    share = f"share of right answers{', with its 95% interval' * between}"
+    loss = f"{loss_unit(plain_text)}{', ± standard deviation over seeds' * spread}"
+    head = ("lane", TableCell(f"accuracy{', 95%' * between}", share), TableCell(f"loss{' ± SD' * spread}", loss))
+    places = {row.lane: row for row in rows}
+    cells = [_row(styles, places[place.lane], intervals) for place in order]
+    return table(head, cells, kind="standing", base=base, scrolls=True)
 
 
 def results_of_test(
@@ -313,24 +319,17 @@ def results_of_test(
         held_out: with the accuracy of guessing on the test; None while unknown.
         best: whether each lane was tested with its best adapter.
     """
-    found, base = tested.lanes, tested.base
-    theirs = [replace(row, loss=float(found.loss[row.lane]), accuracy=float(found.accuracy[row.lane])) for row in rows]
-    places = {place.lane: place for place in group_places(theirs, groups)}
-    examples = Examples.of(found)
-    known = intervals(groups, examples, plain_text)
+    loss, accuracy, base = tested.lanes.loss, tested.lanes.accuracy, tested.base
+    of_test = [replace(row, loss=float(loss[row.lane]), accuracy=float(accuracy[row.lane])) for row in rows]
+    examples = Examples.of(tested.lanes)
+    between = intervals(groups, examples, plain_text)
     what = _examples("test", examples.loss.shape[1], plain_text)
     beside = [("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))]
     if held_out and held_out.test_guess is not None:
         beside.append((held_out.test_guess_words, percent(held_out.test_guess), ""))
-    made = table(
-        _head(plain_text, list(places.values()), known),
-        [_row(styles, places[place.lane], known) for place in order],
-        kind="standing",
-        base=beside,
-        scrolls=True,
-    )
-    whose = ", with each lane's best adapter" if best else ""
-    return Markup("<details><summary>Test on {}, once, at the end{}</summary>{}</details>").format(what, whose, made)
+    adapters = ", with each lane's best adapter" if best else ""
+    ranking = _ranking(styles, order, group_places(of_test, groups), between, beside, plain_text)
+    return fragments.fold(f"Test on {what}, once, at the end{adapters}", ranking)
 
 
 def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text: bool) -> Intervals:
@@ -341,10 +340,6 @@ def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text
         share_interval(scores) if np.isfinite(scores.loss).all() else None
         for scores in (scores_of(group.lanes, examples) for group in groups)
     ]
-
-
-def _heading(title: str, what: str) -> Markup:
-    return Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
 
 
 def _goes_on(race: RaceSnapshot) -> bool:
@@ -360,28 +355,21 @@ def _examples(part: str, count: int | None, plain_text: bool) -> str:
     return f"{what}s" if count is None else f"{count} {what}{'s' * (count != 1)}"
 
 
-def _head(plain_text: bool, rows: Sequence[Place], intervals: Intervals) -> tuple[object, ...]:
-    """Return the columns, each with the kind of its uncertainty, if it shows one."""
-    between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
-    share = f"share of right answers{', with its 95% interval' * between}"
-    loss = f"{loss_unit(plain_text)}{', ± standard deviation over seeds' * spread}"
-    return ("lane", Cell(f"accuracy{', 95%' * between}", share), Cell(f"loss{' ± SD' * spread}", loss))
-
-
 def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
     """Return the cells of a lane's accuracy and loss, or one with the step at which it diverged."""
     who = lane(styles[row.lane])
     if row.out_at:
-        return who, Cell(_departure(row), f"its {row.why_out}", kind="no", columns=2)
+        departed = departure(row.left) + ": gradient zero" * (row.why_out == NO_GRADIENT)
+        return who, TableCell(departed, f"its {row.why_out}", kind="no", columns=2)
+    between = spread = Markup("")
     interval = intervals[row.lane] if intervals else None
-    between = (
-        Markup(' <span class="hint" title="95% interval">{:.0f}–{:.0f}</span>').format(
-            *(100 * end for end in interval)
-        )
-        if interval and math.isfinite(row.accuracy)
-        else Markup("")
-    )
-    return who, percent(row.accuracy) + between, nats(row.loss) + _spread(row)
+    if interval and math.isfinite(row.accuracy):
+        words = Markup(' <span class="hint" title="95% interval">{:.0f}–{:.0f}</span>')
+        between = words.format(*(100 * end for end in interval))
+    if math.isfinite(row.spread):
+        words = Markup(' <span class="hint" title="standard deviation over {} seeds">± {}</span>')
+        spread = words.format(row.seeds, nats(row.spread))
+    return who, percent(row.accuracy) + between, nats(row.loss) + spread
 
 
 def fewest_runs(groups: Sequence[SeedGroup], examples: Examples | None) -> int:
@@ -405,32 +393,15 @@ def _seeds(rows: Sequence[Place], fewest: int) -> str:
     return f"{' or '.join(map(str, counts))} seeds{few}"
 
 
-def _departure(row: Place) -> str:
-    return departure(row.left) + ": gradient zero" * (row.why_out == NO_GRADIENT)
-
-
-def _spread(row: Place) -> Markup:
-    if not math.isfinite(row.spread):
-        return Markup("")
-    return Markup(' <span class="hint" title="standard deviation over {} seeds">± {}</span>').format(
-        row.seeds, nats(row.spread)
-    )
-
-
 def _remarks(race: RaceSnapshot) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
-    seen, said = [_left_out(race), *(race.held_out.cuts if race.held_out else ())], []
-    if race.held_out and race.held_out.parts:
-        said += [race.held_out.parts]
-    if race.held_out and race.held_out.boilerplate:
-        said += [race.held_out.boilerplate]
-    for words in filter(None, (race.adapted, race.in_parts)):
-        said += [f"{words[0].upper()}{words[1:]}."]
-    return Markup("").join(map(remark, filter(None, seen))) + (
-        Markup("<details><summary>Data and layers</summary>{}</details>").format(Markup("").join(map(remark, said)))
-        if said
-        else ""
-    )
+    held_out = race.held_out
+    seen = [_left_out(race), *(held_out.cuts if held_out else ())]
+    folded = [held_out.parts, held_out.boilerplate] if held_out else []
+    folded += [f"{words[0].upper()}{words[1:]}." for words in (race.adapted, race.in_parts) if words]
+    folded = [words for words in folded if words]
+    remarks = Markup("").join(map(remark, filter(None, seen)))
+    return remarks + (fragments.fold("Data and layers", Markup("").join(map(remark, folded))) if folded else "")
 
 
 def _left_out(race: RaceSnapshot) -> str:

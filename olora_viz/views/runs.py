@@ -41,16 +41,15 @@ def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
     >>> [mark["init"] for mark in lane_marks([[Lane("olora")], "no rank"])]
     ['olora', 'mute']
     """
-    good = [its for its in rows if not isinstance(its, str)]
-    repeated = any(len(its) > 1 for its in good)  # then the charts show a curve for all seeds
-    firsts = [replace(its[0], seed=0) if repeated else its[0] for its in good]
-    styles = iter(lane_styles(firsts))
-    found = []
+    valid = [lanes for lanes in rows if not isinstance(lanes, str)]
+    repeated = any(len(lanes) > 1 for lanes in valid)  # then the charts show a curve for all seeds
+    styles = iter(lane_styles([replace(lanes[0], seed=0) if repeated else lanes[0] for lanes in valid]))
+    marks = []
     for row in rows:
         style = None if isinstance(row, str) else next(styles)
         init, dash = (style.init, style.dash) if style else ("mute", "unknown")
-        found.append({"init": init, "dash": dash, "wrong": row if isinstance(row, str) else ""})
-    return found
+        marks.append({"init": init, "dash": dash, "wrong": row if isinstance(row, str) else ""})
+    return marks
 
 
 def model_words(name: str) -> str:
@@ -102,7 +101,7 @@ def task_sample(card: TaskCard) -> Markup:
     )
 
 
-KEPT = "by each lane's best adapter"
+BY_BEST_ADAPTERS = "by each lane's best adapter"
 """When answers were given, where each lane has the adapter of a step of its own."""
 
 
@@ -121,7 +120,7 @@ def own_answers(
     if own.answer is None:
         return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(own.prompt)
     kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
-    words = KEPT if own.answer.step is None else f"at step {own.answer.step}"
+    words = BY_BEST_ADAPTERS if own.answer.step is None else f"at step {own.answer.step}"
     when = Markup(' <span class="hint">{}</span>').format(words)
     rows = fragments.contenders(styles, groups, order, own.answer)
     return Markup(
@@ -172,9 +171,7 @@ def preview(
     legend = Markup(
         '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is computed on.{}{}</p>'
     ).format(read, missing, unused and f" {unused}.")
-    more = Markup("<details><summary>{} more of them</summary>{}</details>").format(
-        len(shown) - 1, Markup("").join(shown[1:])
-    )
+    more = fragments.fold(f"{len(shown) - 1} more of them", Markup("").join(shown[1:]))
     return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)
 
 

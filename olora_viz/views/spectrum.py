@@ -16,7 +16,7 @@ from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import Truncation, Weight, compared, energies, energy_ranks, layers_like
 from olora_viz.models import load_model
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ MOST_RANK = 256
 """The largest rank that the page offers."""
 
 
-class Kept:
+class ResultCache:
     """The latest few results of slow computations, each computed once, even with many threads."""
 
     def __init__(self, most: int) -> None:
@@ -44,21 +44,21 @@ class Kept:
             with self._lock:
                 if key in self._known:
                     return self._known[key]
-            made = make()
+            result = make()
             with self._lock:
-                self._known[key] = made
+                self._known[key] = result
                 while len(self._known) > self._most:
                     self._known.popitem(last=False)
                 self._busy.pop(key, None)
-            return made
+            return result
 
 
 class Lab:
     """Computes the data of the Spectrum page, and caches slow results."""
 
     def __init__(self) -> None:
-        self._models, self._weights = Kept(2), Kept(12)
-        self._starts, self._curves, self._maps = Kept(60), Kept(60), Kept(60)
+        self._models, self._weights = ResultCache(2), ResultCache(12)
+        self._starts, self._curves, self._maps = ResultCache(60), ResultCache(60), ResultCache(60)
 
     def layers(self, model: str) -> dict[str, Tensor]:
         """Return a model's weights by the names of their layers."""
@@ -133,12 +133,12 @@ def verdict(olora: Truncation) -> Markup:
     i = olora.worst
     sigma = float(olora.sigma_BA[i])
     if olora.subset:
-        found = Markup("Each σᵢ(Q<sub>r</sub>R<sub>r</sub>) is one of W's, to rounding.")
+        words = Markup("Each σᵢ(Q<sub>r</sub>R<sub>r</sub>) is one of W's, to rounding.")
     else:
         above = [x for x in olora.sigma_W.tolist() if x > sigma]
         below = [x for x in olora.sigma_W.tolist() if x <= sigma]
         between = f"lies between W's {_n(above[-1])} and {_n(below[0])}" if above and below else "is beyond those of W"
-        found = Markup(
+        words = Markup(
             "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = "
             "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
             "need not equal those of W."
@@ -149,23 +149,23 @@ def verdict(olora: Truncation) -> Markup:
         '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
         "of W.”</p>"
         '{}<p class="hint">{}</p>'
-    ).format(table((), claims, kind="verdict"), found)
+    ).format(table((), claims, kind="verdict"), words)
 
 
-def energy_table(found: Sequence[Truncation], unpermuted: Truncation | None) -> Markup:
+def energy_table(starts: Sequence[Truncation], unpermuted: Truncation | None) -> Markup:
     """Return the table of the energy each start captures, the highest first.
 
     Args:
         unpermuted: OLoRA's start in W's own order of columns, if they are permuted.
     """
-    first = found[0]
+    first = starts[0]
     best = first.energy_optimal
     rows = [("SVD, the optimum", "pissa", best)]
     permuted = ", permuted" if unpermuted else ""
     rows += [
-        (label_of(one.init) + (permuted if one.init == "olora" else ""), one.init, one.energy)
-        for one in found
-        if one.init != "pissa"
+        (label_of(start.init) + (permuted if start.init == "olora" else ""), start.init, start.energy)
+        for start in starts
+        if start.init != "pissa"
     ]
     if unpermuted:
         rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
@@ -179,54 +179,50 @@ def energy_table(found: Sequence[Truncation], unpermuted: Truncation | None) -> 
     )
 
 
-def factors(found: Sequence[Truncation]) -> Markup:
+def factors(starts: Sequence[Truncation]) -> Markup:
     """Return the table of how each start's factors are conditioned."""
     condition = "largest over smallest singular value"
     head = (
         "start",
-        Cell("eff. rank", "exp of the entropy of the singular values of BA"),
-        Cell("cond A", condition),
-        Cell("cond B", condition),
-        Cell("‖BᵀB−I‖", "how far B is from orthonormal columns"),
+        TableCell("eff. rank", "exp of the entropy of the singular values of BA"),
+        TableCell("cond A", condition),
+        TableCell("cond B", condition),
+        TableCell("‖BᵀB−I‖", "how far B is from orthonormal columns"),
     )
     rows = [
         (
-            _start_cell(one.init, label_of(one.init)), f"{one.effective_rank:.1f}",
-            _ratio(one.condition_A), _ratio(one.condition_B),
-            f"{0.0 if one.orthogonality_error < 1e-9 else one.orthogonality_error:.2g}",
+            _start_cell(start.init, label_of(start.init)),
+            f"{start.effective_rank:.1f}",
+            _ratio(start.condition_A),
+            _ratio(start.condition_B),
+            f"{0.0 if start.orthogonality_error < 1e-9 else start.orthogonality_error:.2g}",
         )
-        for one in found
-    ]  # fmt: skip
+        for start in starts
+    ]
     return Markup('<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>') + table(
         head, rows, kind="standing"
     )
 
 
-def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
+def seeing(starts: Mapping[str, Truncation], permuted: bool) -> Markup:
     """Return a few sentences on what the charts show."""
-    olora = found["olora"]
-    share = olora.energy / olora.energy_optimal
-    said: list[str] = [
+    olora, best = starts["olora"], starts["olora"].energy_optimal
+    sentences: list[str] = [
         Markup("OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis ({}).").format(
-            percent(share),
+            percent(olora.energy / best),
             olora.rank,
             _compare(olora.energy, olora.energy_random),
-            percent(olora.energy_random / olora.energy_optimal),
+            percent(olora.energy_random / best),
         )
     ]
-    if "sketch" in found:
-        other = found["sketch"].energy
-        said.append(
-            f"A random mixture of all columns keeps {percent(other / olora.energy_optimal)}: "
-            + (
-                "taking the first columns adds nothing here."
-                if olora.energy < 1.05 * other
-                else "the first columns keep more here."
-            )
-        )
+    if "sketch" in starts:
+        mixed = starts["sketch"].energy
+        adds_nothing = olora.energy < 1.05 * mixed
+        adds = "taking the first columns adds nothing here." if adds_nothing else "the first columns keep more here."
+        sentences.append(f"A random mixture of all columns keeps {percent(mixed / best)}: {adds}")
     if olora.angles is not None:
         near, far = float(olora.angles[0]), float(olora.angles[-1])
-        said.append(
+        sentences.append(
             Markup("Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°.").format(
                 olora.rank, near, far
             )
@@ -240,7 +236,7 @@ def seeing(found: Mapping[str, Truncation], permuted: bool) -> Markup:
         else "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
     )
     return Markup('<h2>What you are seeing</h2><p class="say">{}</p><p class="foot">{}</p>').format(
-        Markup(" ").join(said), foot
+        Markup(" ").join(sentences), foot
     )
 
 

@@ -12,7 +12,7 @@ from olora_viz.machine.text import compact, number
 from olora_viz.studies.fields import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, MedianInterval
-from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 
 HEAD = (
@@ -23,30 +23,30 @@ HEAD = (
 """The header; what the two intervals are is filled in."""
 
 
-def verdict_rows(found: Verdicts) -> list[list[str]]:
+def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
     """Return the header, and by cell a row for every method, for the base model and for a guess."""
-    rows = [_head(found)]
-    for cell in found.study.cells():
-        rows += [_row(one, found.study) for one in found.of(cell)]
-        its = untrained(found, cell)
-        if its is not None:
-            rows.append(_without(cell, "base model", number(its.loss, ".4f"), its.accuracy))
-        if its is not None and its.guess is not None:
-            rows.append(_without(cell, its.guess_words, "", its.guess))
+    rows = [_head(verdicts)]
+    for cell in verdicts.study.cells():
+        rows += [_row(verdict, verdicts.study.reference) for verdict in verdicts.of(cell)]
+        base = untrained(verdicts, cell)
+        if base is not None:
+            rows.append(_without(cell, "base model", number(base.loss, ".4f"), base.accuracy))
+        if base is not None and base.guess is not None:
+            rows.append(_without(cell, base.guess_words, "", base.guess))
     return rows
 
 
-def interval_over(found: Verdicts) -> str:
+def interval_over(verdicts: Verdicts) -> str:
     """Return what the intervals of the differences are over: seeds, examples or both."""
-    gaps = [one.difference.gap for one in found.each if one.seeds]
+    gaps = [verdict.difference.gap for verdict in verdicts.each if verdict.seeds]
     kinds = {"seeds": any(len(gap) > 1 for gap in gaps), "examples": any(gap.shape[1] > 1 for gap in gaps)}
     return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
 
 
-def _head(found: Verdicts) -> list[str]:
-    steps = [one.steps_to_reference for one in found.each]
-    few = any(its is not None and its.coverage < 1 - ERROR for its in steps)
-    words = iter((interval_over(found), "range of seeds" if few else "95% over seeds"))
+def _head(verdicts: Verdicts) -> list[str]:
+    steps = [verdict.steps_to_reference for verdict in verdicts.each]
+    few = any(reached is not None and reached.coverage < 1 - ERROR for reached in steps)
+    words = iter((interval_over(verdicts), "range of seeds" if few else "95% over seeds"))
     return [title.format(next(words)) if "{}" in title else title for title in HEAD]
 
 
@@ -56,20 +56,20 @@ def _without(cell: Cell, name: str, loss: str, accuracy: float) -> list[str]:
     return known + [""] * (len(HEAD) - len(known))
 
 
-def _row(one: Verdict, its: Study) -> list[str]:
-    shown = one.init != its.reference
-    low, high = one.interval.low, one.interval.high
-    from_, to = one.difference.over_rates
+def _row(verdict: Verdict, reference: str) -> list[str]:
+    shown = verdict.init != reference
+    low, high = verdict.interval.low, verdict.interval.high
+    from_, to = verdict.difference.over_rates
     return [
-        one.cell.model, one.cell.task, str(one.cell.r), one.init,
-        compact(one.best_lr) if one.best_lr else "",
-        number(one.test_loss, ".4f"), number(one.test_accuracy, ".1%"),
-        number(one.interval.mean, "+.4f") if shown else "reference",
+        verdict.cell.model, verdict.cell.task, str(verdict.cell.r), verdict.init,
+        compact(verdict.best_lr) if verdict.best_lr else "",
+        number(verdict.test_loss, ".4f"), number(verdict.test_accuracy, ".1%"),
+        number(verdict.interval.mean, "+.4f") if shown else "reference",
         f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
         f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
-        number(one.p_value, ".3f") if shown else "",
-        one.verdict if shown else "", one.verdict_shared_rate if shown else "",
-        steps_words(one.steps_to_reference), str(one.seeds),
+        number(verdict.p_value, ".3f") if shown else "",
+        verdict.verdict if shown else "", verdict.verdict_shared_rate if shown else "",
+        steps_words(verdict.steps_to_reference), str(verdict.seeds),
     ]  # fmt: skip
 
 
@@ -117,8 +117,8 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
     Raises:
         ValueError: the result has more lanes, or a rate is `HIGHEST` already.
 
-    >>> made = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
-    >>> [(lane.init, lane.lr) for lane in made]  # doctest: +NORMALIZE_WHITESPACE
+    >>> lanes = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
+    >>> [(lane.init, lane.lr) for lane in lanes]  # doctest: +NORMALIZE_WHITESPACE
     [('lora', 0.001), ('lora', 0.003), ('lora', 0.01),
      ('olora', 0.003), ('olora', 0.001), ('olora', 0.01)]
     """

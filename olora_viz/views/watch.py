@@ -40,48 +40,48 @@ def watch_study(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRa
 
 
 def _study_in_notebook(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
-    output, one, found = LiveOutput(), None, None
+    output, latest, known = LiveOutput(), None, None
     output.show(lambda: {"text/plain": BEGINS}, at_once=True)
-    for one in races:
-        words, found = _known(one)
-        html = _decision(one) if isinstance(one, Decision) else _table(words, found)
-        bundle = {"text/html": str(html), "text/plain": _text(words, found)}
+    for latest in races:
+        words, known = _known(latest)
+        html = _decision(latest) if isinstance(latest, Decision) else _table(words, known)
+        text = "\n".join([words, *(aligned(verdict_rows(known)) if known.rows else ())])
+        bundle = {"text/html": str(html), "text/plain": text}
         output.show(lambda bundle=bundle: bundle, at_once=True)
-        yield one
-    if found is not None and found.rows and not isinstance(one, Decision):
+        yield latest
+    if known is not None and known.rows and not isinstance(latest, Decision):
         from IPython.display import display
 
-        display(plot_study(found, what="wins"))
+        display(plot_study(known, what="wins"))
 
 
 def _study_in_terminal(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
-    found = None
-    for one in races:
-        words, found = _known(one)
+    known = None
+    for latest in races:
+        words, known = _known(latest)
         print(words, flush=True)
-        yield one
-    if found is not None and found.rows:
-        print("\n".join(aligned(verdict_rows(found))))
+        yield latest
+    if known is not None and known.rows:
+        print("\n".join(aligned(verdict_rows(known))))
 
 
-def _known(one: FinishedRace | Decision) -> tuple[str, Verdicts]:
+def _known(latest: FinishedRace | Decision) -> tuple[str, Verdicts]:
     """Return how far it is, with what is to be taken by now, and the verdicts so far."""
-    if isinstance(one, Decision):
-        return f"{_progress(one)}. {one.sentence}", one.verdicts
-    left = f"{one.left} left" if one.left else "none left"
-    lanes = f"{one.lanes} lane{'s' * (one.lanes > 1)}"
-    words = f"{one.folder.name}: {lanes}, {left} at this stage."
-    return words, verdicts(study_folder(one))
+    if isinstance(latest, Decision):
+        return f"{_progress(latest)}. {latest.sentence}", latest.verdicts
+    left = f"{latest.left} left" if latest.left else "none left"
+    lanes = f"{latest.lanes} lane{'s' * (latest.lanes > 1)}"
+    return f"{latest.folder.name}: {lanes}, {left} at this stage.", verdicts(study_folder(latest))
 
 
-def study_folder(one: FinishedRace) -> Path:
+def study_folder(finished: FinishedRace) -> Path:
     """Return the folder of the study that a race belongs to."""
-    return one.folder.parent.parent
+    return finished.folder.parent.parent
 
 
-def _table(words: str, found: Verdicts) -> Markup:
-    head, *rows = verdict_rows(found)
-    return table(head, rows, words) if found.rows else Markup("<p>{}</p>").format(words)
+def _table(words: str, known: Verdicts) -> Markup:
+    head, *rows = verdict_rows(known)
+    return table(head, rows, words) if known.rows else Markup("<p>{}</p>").format(words)
 
 
 def _decision(known: Decision) -> Markup:
@@ -91,17 +91,13 @@ def _decision(known: Decision) -> Markup:
         figures = list(decision.figures(known).values())
         picture = base64.b64encode(png_bytes(figures, width=WIDTH)).decode("ascii")
         parts.append(IMAGE.format(picture, WIDTH, known.sentence))
-    plan = Markup("").join(Markup("<p>{}</p>").format(one) for one in known.plan.words)
+    plan = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
     return Markup("").join([*parts, folded("Plan", plan), decision.answers(known)])
 
 
 def _progress(known: Decision) -> str:
     spent = f"{clock(known.seconds)} of {clock(60 * known.plan.minutes)}"
     return f"{known.stage}, {known.lanes} lanes, {spent}"
-
-
-def _text(words: str, found: Verdicts) -> str:
-    return "\n".join([words, *(aligned(verdict_rows(found)) if found.rows else ())])
 
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from olora_viz.studies.sentences import and_
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views import claims as view_of
 from olora_viz.views import html as fragments
-from olora_viz.views.claims import Told
+from olora_viz.views.claims import ShownFinding
 from olora_viz.web.decide import StudyWork, check_minutes, of_examples
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
@@ -308,11 +308,11 @@ def view(work: Judging, ahead: int) -> Outputs:
     )
 
 
-def _recorded(claim: Claim, known: RecordedClaims) -> list[Told]:
-    return [Told.of(one) for one in known.of(claim.name)]
+def _recorded(claim: Claim, known: RecordedClaims) -> list[ShownFinding]:
+    return [ShownFinding.of(one) for one in known.of(claim.name)]
 
 
-def _measured(claim: Claim, work: Judging) -> Told | None:
+def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
     """Return what was found here; a visitor's own file is told by its name."""
     if claim.name not in work.found:
         return None
@@ -322,7 +322,7 @@ def _measured(claim: Claim, work: Judging) -> Told | None:
     minutes = work.minutes if needs_study(claim) else None
     where = its.model if claim.of_weights else f"{its.model}, {its.task}"
     command = command_of_claim(claim, evidence, minutes=minutes)
-    return Told(work.found[claim.name], where, setup_words(claim, evidence), command)
+    return ShownFinding(work.found[claim.name], where, setup_words(claim, evidence), command)
 
 
 def _changed(rows: tuple[Any, ...], before: list[Markup]) -> tuple[Any, ...]:

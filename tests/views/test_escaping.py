@@ -15,7 +15,7 @@ from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views import reports as inspection
-from olora_viz.views.html import Cell, table
+from olora_viz.views.html import TableCell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import report
 from olora_viz.views.runs import differences, task_sample
@@ -60,7 +60,7 @@ def test_of_what_is_said_of_a_race():
 
 
 def test_a_rate_in_a_sentence_stays_on_one_line():
-    said = fragments.said([Sentence("OLoRA 1e-3 did better.", "LoRA 2.5e-4 <b> did not.")])
+    said = fragments.paragraphs([Sentence("OLoRA 1e-3 did better.", "LoRA 2.5e-4 <b> did not.")])
     assert said.count('<span class="word">') == 2
     assert '<span class="word">2.5e-4</span> &lt;b&gt; did not.' in said
     assert said.striptags() == "OLoRA 1e-3 did better. LoRA 2.5e-4 <b> did not."
@@ -96,6 +96,6 @@ def test_of_an_inspected_adapter():
 
 
 def test_of_every_place_in_a_table():
-    made = table([EVIL, Cell("a", title=EVIL)], [(EVIL, EVIL)], caption=EVIL, base=[(EVIL, EVIL)])
+    made = table([EVIL, TableCell("a", title=EVIL)], [(EVIL, EVIL)], caption=EVIL, base=[(EVIL, EVIL)])
     assert is_escaped_once(made)
     assert made.count(str(escape(EVIL))) == 7

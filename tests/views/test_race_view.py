@@ -50,8 +50,8 @@ def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
     assert back.figures == then.figures
     assert back.story.removeprefix(back.introduction) == then.story
     assert (back.results, back.order) == (then.results, then.order)
-    assert (back.step, back.made) == (7, len(record.steps))
-    assert f">at step {back.made}<" in str(back.answers)  # they are those of the end
+    assert (back.step, back.steps_done) == (7, len(record.steps))
+    assert f">at step {back.steps_done}<" in str(back.answers)  # they are those of the end
     assert back.answers == race_view(record).answers  # in its order
 
 
@@ -89,7 +89,7 @@ def test_a_race_that_is_set_up_has_its_lanes_and_nothing_else():
     record = ready_race(RaceConfig(lanes=(Lane("lora", seed=0), Lane("lora", seed=1))))
     assert isinstance(record, RaceRecord)
     view = race_view(record)
-    assert (view.made, view.step, set(view.news.values())) == (0, 0, {0})
+    assert (view.steps_done, view.step, set(view.news.values())) == (0, 0, {0})
     assert view.results.count('scope="row"') == 1  # the seeds of a lane are one row
     assert spectra_view(record) is gradients_view(record) is rates_view(record) is None
 

@@ -17,7 +17,7 @@ from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.claims.judging import needs_study
-from olora_viz.views.claims import Told, bars, row, wins
+from olora_viz.views.claims import ShownFinding, bars, row, wins
 from olora_viz.web import claims as work_module
 from olora_viz.web import page
 from olora_viz.web.claims import Judging, Outputs, minutes_within, put, some, view
@@ -28,7 +28,7 @@ from olora_viz.web.jobs.queue import Jobs
 LIMITS = Limits()
 AT_START = [name for name, its in CLAIMS.items() if not needs_study(its)]
 FINDING = Finding(HOLDS, "A number, in words.", bars=(Bar("OLoRA", 2.0, 1.0, 3.0),), unit="nats")
-TOLD = Told(FINDING, "glassllm, sentiment", "rank 8", "python -m olora_viz claims", "2026-11-26")
+TOLD = ShownFinding(FINDING, "glassllm, sentiment", "rank 8", "python -m olora_viz claims", "2026-11-26")
 
 
 @pytest.fixture(scope="module")

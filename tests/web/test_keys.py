@@ -17,7 +17,7 @@ from support.waiting import wait_until
 from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
-from olora_viz.views.race import somebody_s
+from olora_viz.views.race import watching_words
 from olora_viz.views.results import rates_view
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
@@ -100,12 +100,12 @@ def test_readers_follow_a_run_and_command_nothing(jobs: Jobs, commands: Commands
     assert job.state == "racing"
     view = commands.show(readers(job))
     assert view is not None
-    assert view.made > 2
+    assert view.steps_done > 2
     assert "racing" in view.status
     its = buttons(view)
     enabled = {name: button["interactive"] for name, button in its._asdict().items()}
     assert enabled == {"race": True, "pause": False, "step": True, "stop": False, "reset": True}
-    assert view.whose == somebody_s(view.race.config.task) != ""
+    assert view.whose == watching_words(view.race.config.task) != ""
     commands.do(job.id, "pause")
     wait_until(lambda: job.state == "paused")
     view = commands.show(readers(job))
@@ -142,7 +142,7 @@ def test_readers_see_nothing_that_quotes_the_owner_s_own_file(jobs: Jobs, of_own
     assert view is not None
     told = [view.story, view.results, view.answers, view.status, *map(str, view.figures.values())]
     assert not any(SECRET in str(part) for part in told)
-    assert len(view.whose) > len(somebody_s("sentiment"))  # its examples are not shown
+    assert len(view.whose) > len(watching_words("sentiment"))  # its examples are not shown
     files = VisitorFiles(LIMITS)
     address = {"query": "", "run": readers(of_own)}
     found = arrive(LIMITS, jobs, files, None, [], address, "reader")

@@ -42,8 +42,8 @@ def test_every_card_is_built_hidden_and_redrawn_by_the_list() -> None:
 
 def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Card(
-        "lengths", ("made",), lambda desk: [gr.HTML(elem_id="lengths")],
-        lambda view: [f"{view.made} steps"], column="right",
+        "lengths", ("steps_done",), lambda desk: [gr.HTML(elem_id="lengths")],
+        lambda view: [f"{view.steps_done} steps"], column="right",
     )  # fmt: skip
     monkeypatch.setattr(cards, "CARDS", (*CARDS, own))
     demo = page.build(LIMITS)

@@ -8,7 +8,7 @@ import pytest
 from support.steps import a_step
 from support.waiting import wait_until
 
-from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -103,12 +103,12 @@ def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[Job]) -> None:
     assert shelf.changed(jobs, rows, {"id": runs[0].id, "do": "remove"}) == []
 
 
-def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> Run:
+def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> NamedRun:
     steps = [
         a_step(10 * (i + 1), row, seconds=1.0, eval_loss=row, eval_accuracy=np.zeros(2))
         for i, row in enumerate(losses)
     ]
-    return Run(name, lane_styles(config.lanes), steps, config.steps)
+    return NamedRun(name, lane_styles(config.lanes), steps, config.steps)
 
 
 def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judged() -> None:

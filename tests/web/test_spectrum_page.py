@@ -21,7 +21,7 @@ from olora_viz.measures.truncation import Weight, layers_like, truncation
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA, update_spectra
 from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
-from olora_viz.views.spectrum import Kept, Lab
+from olora_viz.views.spectrum import Lab, ResultCache
 from olora_viz.web.spectrum import EXAMPLES, compared, read_matrix
 
 LAYER = "model.layers.2.mlp.down_proj"
@@ -65,7 +65,7 @@ def test_the_map_has_the_energy_of_every_layer_that_can_hold_the_rank(lab, init)
 
 
 def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
-    kept, made = Kept(2), []
+    kept, made = ResultCache(2), []
 
     def make(name):
         return lambda: made.append(name) or name

@@ -48,7 +48,7 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     views = [row[1] for row in rows if row[1] != gr.skip()]
     assert views[-1].complete
     assert views[-1].step == 30
-    racing = [view for view in views if view.made and not view.complete]
+    racing = [view for view in views if view.steps_done and not view.complete]
     assert len(racing) <= took / stream.PACE + 1
     assert streams._open == {}
 
@@ -117,7 +117,7 @@ def test_a_reader_who_went_back_stays_there_while_the_run_goes_on(jobs: Jobs, co
     assert first.step > 2
     assert {view.step for view in views} == {2}
     assert views[-1].complete
-    assert views[-1].made == 40
+    assert views[-1].steps_done == 40
 
 
 def test_a_run_that_rests_ends_its_stream_at_once(jobs: Jobs) -> None:

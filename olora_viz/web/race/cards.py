@@ -12,7 +12,7 @@ from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
-from olora_viz.views.layers import depth_view, gradients_view, looks, spectra_view
+from olora_viz.views.layers import depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, moved, showing, words
@@ -92,7 +92,7 @@ def _drawn(
         in_view: whether a reader sees the card.
     """
     record = jobs.shown(name)
-    numbers, _ = looks(record) if record else ((), ())
+    numbers, _ = measured_gradients(record) if record else ((), ())
     if record is None or not numbers:
         return None
     # Out of view only the first and the last measurement are drawn.

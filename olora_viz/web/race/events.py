@@ -194,7 +194,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         view = commands.show(run, event.value)
         if view is None:
             return board.nothing()
-        streams.go_back(request.session_hash or "", view.step if view.step < view.made else None)
+        streams.go_back(request.session_hash or "", view.step if view.step < view.steps_done else None)
         return board.row(view)
 
     async def follow(request: gr.Request, run: Any, *values: Any) -> AsyncIterator[list[Any]]:

@@ -14,7 +14,7 @@ import gradio as gr
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.live.serving import live_figure, pack
-from olora_viz.figures.race import Run, overlay_figure
+from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.views.runs import OVERLAID, differences, run_words
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import QUIET, Card, Desk, again, classes
@@ -170,7 +170,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=classes(tab=TAB, away=True)), gr.skip(), gr.skip()
     found = [(row["name"], run) for row in chosen if (run := _raced(jobs, row["id"])) is not None]
-    runs = [Run(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
+    runs = [NamedRun(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
     name = " ".join(run.name for _, run in found)
     return (
         gr.update(elem_classes=classes(tab=TAB)),
