@@ -38,7 +38,7 @@ from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import Work, WorkHere, new_key
+from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs, changes
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, Card, held, read
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
@@ -112,7 +112,7 @@ MAX_NAME = 200
 
 
 @dataclass(eq=False)
-class Measurement(WorkHere, BackgroundMeasurement):
+class Measurement(Work, BackgroundMeasurement):
     """A measurement of a race's start in the queue."""
 
     rates: tuple[tuple[float, ...], ...] = ()
@@ -122,7 +122,7 @@ class Measurement(WorkHere, BackgroundMeasurement):
 
 
 @dataclass(eq=False)
-class Slicing(WorkHere):
+class Slicing(Work):
     """The loss on a plane through some starts."""
 
     source: Measurement | None = None

@@ -34,7 +34,7 @@ from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import WorkHere, new_key, study_folder
+from olora_viz.web.jobs.job import Work, new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs, changes
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, held, read, stored
 
@@ -48,7 +48,7 @@ LEFT = "nobody follows it any more"
 
 
 @dataclass(eq=False)
-class StudyWork(WorkHere):
+class StudyWork(Work):
     """A decision, or claims about training: a study on the model and task of a set-up."""
 
     minutes: float = 0.0

@@ -29,7 +29,7 @@ from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import shelf
 from olora_viz.web.race.arrival import FIRST, NOT_HERE, arrive
 from olora_viz.web.race.controls import RACE, buttons
-from olora_viz.web.race.events import Commands, press
+from olora_viz.web.race.events import Commands
 
 LIMITS = Limits()
 SWEEP = lane(lr="1e-3/1e-2/3e-2", r=2) + lane(init="olora", lr="1e-3/1e-2/3e-2", r=2)
@@ -112,7 +112,7 @@ def test_readers_follow_a_run_and_command_nothing(jobs: Jobs, commands: Commands
     assert view is not None
     assert buttons(view).race["value"] == RACE, "it would not resume this run"
     setup = replace(SetUp.first(LIMITS), steps=1, lanes=job.config.lanes)
-    mine = press(commands, "resume", readers(job), setup.to_controls())
+    mine = commands.press("resume", readers(job), setup.to_controls())
     other = jobs.get(mine.run)
     assert other not in (None, job)
     assert job.state == "paused"

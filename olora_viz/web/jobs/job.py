@@ -129,7 +129,10 @@ class Work(BackgroundWork):
 
     @property
     def raced(self) -> RaceConfig:
-        """The set-up to compute with."""
+        """The set-up to compute with, in this process."""
+        return here(self._with_own_file())
+
+    def _with_own_file(self) -> RaceConfig:
         return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
 
     def keep_own_file(self) -> None:
@@ -196,16 +199,6 @@ class Work(BackgroundWork):
 
 
 @dataclass(eq=False)
-class WorkHere(Work):
-    """Work of this process, which on ZeroGPU has no GPU."""
-
-    @property
-    def raced(self) -> RaceConfig:
-        """The set-up to compute with."""
-        return here(super().raced)
-
-
-@dataclass(eq=False)
 class Job(Work, BackgroundRace):
     """A race in the queue.
 
@@ -228,9 +221,9 @@ class Job(Work, BackgroundRace):
     _marked: float = -math.inf
 
     @property
-    def record(self) -> Path:
-        """The file next to the run's folder with the data of a page that the folder lacks."""
-        return record_of(self.folder)
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with, also on a GPU that is lent."""
+        return self._with_own_file()
 
     def for_readers(self) -> RaceRecord:
         """Return what others may see: nothing that quotes a visitor's own file."""
@@ -264,7 +257,7 @@ class Job(Work, BackgroundRace):
                 "complete": self.complete, "steps": len(self.steps), "left": finite_or_none(left),
                 "owner": list(self.owner),
             }  # fmt: skip
-            write_json(self.record, values | findings_json(self))
+            write_json(record_of(self.folder), values | findings_json(self))
 
     def was_seen(self) -> None:
         """Record that a page asks for it, also in the file time of the record."""
@@ -272,13 +265,13 @@ class Job(Work, BackgroundRace):
         if self.kept is not None and self.seen - self._marked > SEEN_SECONDS:
             self._marked = self.seen
             with suppress(OSError):
-                os.utime(self.record)
+                os.utime(record_of(self.folder))
 
     def remove(self) -> None:
         """Remove all its files."""
         with self.changed:
             self.kept = None
-            self.record.unlink(missing_ok=True)
+            record_of(self.folder).unlink(missing_ok=True)
         super().remove()
 
     def is_over(self) -> bool:
