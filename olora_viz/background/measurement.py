@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from olora_viz.background.record import LOADING
-from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.background.record import LOADING, device_words
+from olora_viz.background.work import BackgroundWork
 from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race

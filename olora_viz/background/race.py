@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
-import numpy as np
-
-from olora_viz.background.record import LOADING, PAUSED
-from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.background.record import LOADING, PAUSED, RaceRecord
+from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.machine.process import StoppedEarlyError
@@ -20,7 +18,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.data import Kept
 from olora_viz.races.race import Race, Tested, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
-from olora_viz.races.step import Step, whys_out
+from olora_viz.races.step import Step, out_at, whys_out
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 ANSWERS = 4
@@ -66,16 +64,11 @@ class BackgroundRace(BackgroundWork):
     plain_text: bool = False
     held_out: HeldOut | None = None
     left_out: int = 0
-    """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
-    """See `Race.adapted`."""
     in_parts: str = ""
-    """See `Race.in_parts`."""
     memory: Memory | None = None
-    """What this process uses, after the latest step; None while unknown."""
     tested: Tested | None = None
-    """See `Race.tested`."""
-    answers: list[Answer] = field(default_factory=list)
+    answers: tuple[Answer, ...] = ()
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
@@ -93,6 +86,20 @@ class BackgroundRace(BackgroundWork):
     _may_rest: bool = False
     _asked: float = 0.0
     """Seconds spent on answers during the race."""
+
+    def record(self) -> RaceRecord:
+        """Return the race as it is now.
+
+        Whether it is complete is read before the state and the steps, so that a complete race has its last state and
+        all steps.
+        """
+        held = [each.name for each in fields(RaceRecord) if each.name != "recorded"]
+        return replace(RaceRecord(**{name: getattr(self, name) for name in held}), steps=tuple(self.steps))
+
+    def take(self, record: RaceRecord) -> None:
+        """Take over what a race, here or in another process, knows before its first step."""
+        for name in ("device", "baseline", "plain_text", "held_out", "left_out", "adapted", "in_parts"):
+            setattr(self, name, getattr(record, name))
 
     def stop(self, why: str = "") -> None:
         """Request the end after the current step, or in its evaluation and measurements."""
@@ -165,9 +172,9 @@ class BackgroundRace(BackgroundWork):
             self.tested = racing.tested()
             self.become(racing.status, "generating answers")
             if self.steps:
-                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+                self.answers = tuple(racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2))
             self._reply_last(racing)
-            self.become(self.state, self.reason(racing.state.diverged_at))
+            self.become(self.state, self.reason())
         except BaseException:
             self._takes_prompts = False
             self.let_go()
@@ -201,7 +208,7 @@ class BackgroundRace(BackgroundWork):
             self._may_rest = not self.wants_pause()
             with suppress(StoppedEarlyError):
                 if not self.plain_text:
-                    self.answers = racing.answers(1)
+                    self.answers = tuple(racing.answers(1))
                 if own is not None:
                     self._reply(racing, own)
             self._may_rest = False
@@ -266,12 +273,14 @@ class BackgroundRace(BackgroundWork):
         if self.before is not None:
             self.before.rest()
 
-    def reason(self, at: np.ndarray) -> str:
+    def reason(self) -> str:
         """Return why it ended, if not by the user or at the last step."""
         if self.state == DIVERGED:
-            first = int(at.argmin())
-            why = whys_out(self.steps, len(at))[first]
-            last = f"; the last lane was out at step {at.max()}" * (len(at) > 1)
+            lanes = len(self.config.lanes)
+            at = out_at(self.steps, lanes)
+            first = at.index(min(at))
+            why = whys_out(self.steps, lanes)[first]
+            last = f"; the last lane was out at step {max(at)}" * (lanes > 1)
             return f"no lane is left: at step {at[first]} {self.styles[first].label}'s {why}{last}"
         if self.state == FINISHED and len(self.steps) < self.config.steps:
             return "every lane stopped early"
@@ -297,8 +306,5 @@ class BackgroundRace(BackgroundWork):
         self.racing = racing
         if self.stopping.is_set():
             racing.close()
-        self.device = device_words(racing)
-        self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-        self.left_out, self.adapted = racing.data.left_out, racing.adapted
-        self.held_out, self.in_parts = racing.data.about_held_out, racing.in_parts
+        self.take(RaceRecord.of(racing))
         return racing, self._going

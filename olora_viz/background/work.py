@@ -20,7 +20,6 @@ from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 
 
@@ -67,11 +66,6 @@ class BackgroundWork:
     def name(self) -> str:
         """See `RaceRecord.name`."""
         return self.id
-
-    @property
-    def recorded(self) -> bool:
-        """Always False: it is computed live, see `RaceRecord`."""
-        return False
 
     @property
     def ended(self) -> bool:
@@ -218,11 +212,6 @@ class BackgroundWork:
                 with self.changed:
                     self.changed.wait_for(lambda: not self.rests())
                 self.compute()
-
-
-def device_words(racing: Race) -> str:
-    """Return the kind of a race's device, as shown on the page."""
-    return str(racing.device).split(":")[0].upper()
 
 
 LAST_STEP = 60.0

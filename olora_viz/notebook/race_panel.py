@@ -124,8 +124,7 @@ class RacePanel(ConfiguredPanel):
         config = set_up(config, settings)
         self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._lock, self._pace, self._remark = threading.RLock(), Pace(), ""
-        self._record: RaceRecord = ready_race(config)
-        """The race shown: one that has not started, or the newest one."""
+        self._ready = ready_race(config)
         self._shown = ("", False)
         self._sections = {section.NEWS: section for section in (make() for make in SECTIONS)}
         super().__init__(config, name)
@@ -202,6 +201,11 @@ class RacePanel(ConfiguredPanel):
         if self._job:
             self._job.racing = None
 
+    @property
+    def _record(self) -> RaceRecord:
+        """The race shown, as it is now: the newest one, or one that has not started."""
+        return self._job.record() if self._job else self._ready
+
     # What the panel does -----------------------------------------------------------------------
 
     def _tree(self) -> Node:
@@ -217,8 +221,7 @@ class RacePanel(ConfiguredPanel):
         if act := acts.get(button):
             act()
         elif section in self._sections:
-            record = self._record
-            self._sections[section].press(its, record, race_view(record), self._tell)
+            self._sections[section].press(its, self._job, race_view(self._record), self._tell)
 
     def _set(self, name: str, value: Any) -> None:
         section, _, its = name.partition(".")
@@ -267,7 +270,7 @@ class RacePanel(ConfiguredPanel):
             before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles
             job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._follow)
-            self._job = self._record = job
+            self._job = job
             if before:
                 before.racing = None  # its model need not stay in memory with the next one
         self._keep_config(config)

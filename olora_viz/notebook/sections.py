@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import PAUSED, RaceRecord, RaceSnapshot, snapshot
+from olora_viz.background.record import PAUSED, RaceRecord
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import Run, overlay_figure
 from olora_viz.lanes.lane import Lane
@@ -84,7 +84,7 @@ class Section:
         if name in self.wishes:
             self.wishes[name] = value
 
-    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+    def press(self, name: str, race: BackgroundRace | None, view: RaceView, tell: Tell) -> None:
         """Do what one of its buttons says."""
 
     def picked(self, name: str) -> None:
@@ -108,7 +108,7 @@ MOST = 12
 """Maximum number of runs that are kept, without their models; the oldest ones are dropped."""
 
 _lock = threading.Lock()
-_runs: dict[str, tuple[str, RaceSnapshot]] = {}
+_runs: dict[str, tuple[str, RaceRecord]] = {}
 _made: dict[str, int] = {}
 
 
@@ -119,12 +119,12 @@ def keep(record: RaceRecord) -> None:
             return
         words = f"{record.config.model}, {record.config.task.replace('-', ' ')}"[-34:]
         _made[words] = _made.get(words, 0) + 1
-        _runs[record.name] = f"{words} {_made[words]}", snapshot(record)
+        _runs[record.name] = f"{words} {_made[words]}", record.at_found_rates()
         while len(_runs) > MOST:
             del _runs[next(iter(_runs))]
 
 
-def kept_runs() -> dict[str, tuple[str, RaceSnapshot]]:
+def kept_runs() -> dict[str, tuple[str, RaceRecord]]:
     """Return the races that are kept and their names, by `RaceRecord.name`, the newest first."""
     with _lock:
         return dict(reversed(_runs.items()))
@@ -255,18 +255,18 @@ class ExportSection(Section):
         }
         return values, ()
 
-    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+    def press(self, name: str, race: BackgroundRace | None, view: RaceView, tell: Tell) -> None:
         """Export the chosen lane; say where it lies, or in a sentence why not."""
         if name != "write":
             return
         tell({self.part("said"): WRITING})
         folder = FOLDER
         try:
-            if not isinstance(record, BackgroundRace) or not view.made:
+            if race is None or not view.made:
                 raise ValueError("there is nothing to export before the first step")
             lane, form, folder = self._chosen(view)
-            with record.held_at_rest() as race:
-                made = export_lane(race, lane, Path(folder).expanduser(), form)
+            with race.held_at_rest() as racing:
+                made = export_lane(racing, lane, Path(folder).expanduser(), form)
         except ValueError as error:
             self._said = problem(str(error))
         except OSError as error:

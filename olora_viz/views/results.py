@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 
-from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, RaceSnapshot, start_of
+from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, start_of
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
@@ -196,7 +196,7 @@ def story_before() -> Markup:
 
 
 def results_of(
-    race: RaceSnapshot,
+    race: RaceRecord,
     styles: Sequence[LaneStyle],
     places: Sequence[Place],
     rows: Sequence[Place],
@@ -227,7 +227,7 @@ def results_of(
     return Markup("").join([*made, kept_adapters(race), _remarks(race)])
 
 
-def kept_adapters(race: RaceSnapshot) -> Markup:
+def kept_adapters(race: RaceRecord) -> Markup:
     """Return the folded table of where the adapters are from, if the race follows the best ones."""
     if not race.config.follows_best or not race.steps:
         return Markup("")
@@ -347,7 +347,7 @@ def _heading(title: str, what: str) -> Markup:
     return Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
 
 
-def _goes_on(race: RaceSnapshot) -> bool:
+def _goes_on(race: RaceRecord) -> bool:
     """Return whether later steps than those shown bring a test."""
     if race.state in (STOPPED, DIVERGED, FAILED) and not race.recorded:
         return False
@@ -417,7 +417,7 @@ def _spread(row: Place) -> Markup:
     )
 
 
-def _remarks(race: RaceSnapshot) -> Markup:
+def _remarks(race: RaceRecord) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
     seen, said = [_left_out(race), *(race.held_out.cuts if race.held_out else ())], []
     if race.held_out and race.held_out.parts:
@@ -433,7 +433,7 @@ def _remarks(race: RaceSnapshot) -> Markup:
     )
 
 
-def _left_out(race: RaceSnapshot) -> str:
+def _left_out(race: RaceRecord) -> str:
     """Return the number of examples of each part that are too long, in words; empty for none."""
     about = race.held_out
     counts = {"training": race.left_out}

@@ -35,7 +35,7 @@ def until(job: BackgroundWork, holds) -> None:
 
 def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     job = made()
-    assert isinstance(job, RaceRecord)
+    assert isinstance(job.record(), RaceRecord)
     job.start()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
@@ -158,14 +158,14 @@ def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_o
 def test_its_status_says_what_is_evaluated_and_how_far_it_is(at_once) -> None:
     job = made(small(steps=2, batch_size=2, eval_every=1, eval_size=40))
     seen: set[str] = set()
-    job.listen = lambda: seen.add(str(race_view(job).status))
+    job.listen = lambda: seen.add(str(race_view(job.record()).status))
     job.start()
     assert job.wait(60)
     loading = r"role=.status.>loading<.*evaluating the base model, \d\d%"
     assert any(re.search(loading, line) for line in seen), seen
     going = r"<b>1</b> / 2 ·</span> <span class=.word.>evaluating 40 held-out examples, \d\d% ·"
     assert any(re.search(going, line) for line in seen), seen
-    assert "evaluating" not in str(race_view(job).status)
+    assert "evaluating" not in str(race_view(job.record()).status)
 
 
 def test_stop_while_the_base_model_is_evaluated_ends_it_there(at_once) -> None:

@@ -66,7 +66,7 @@ def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(
     table = results(styles, standings([], 2), plain_text=plain_text)
     assert f'title="nats per {unit}"' in table
     job = Job("id", RaceConfig(lanes=PAIR), tmp_path, styles, plain_text=plain_text)
-    assert f'title="nats per {unit}"' in race_view(job).results
+    assert f'title="nats per {unit}"' in race_view(job.record()).results
 
 
 def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets(tmp_path: Pa
     job = Job("id", RaceConfig(lanes=SEEDS), tmp_path, styles)
     job.steps = [judged(a_step(1, loss.mean(1)), loss, right)]
     job.held_out = HeldOut(40, 0.4, "always “sad”", 80, 80)
-    table = str(race_view(job).results)
+    table = str(race_view(job.record()).results)
     assert "40 held-out prompts, 3 seeds" in table
     assert "always “sad”" in table
     assert re.search(r"75%.*?60–86", table)

@@ -17,6 +17,7 @@ import torch
 from support.races import small, steps_of
 from support.waiting import wait_until
 
+from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import available_memory
 from olora_viz.races.config import RaceConfig
@@ -25,16 +26,7 @@ from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import (
-    LEAST_SECONDS,
-    MOST_SECONDS,
-    Ended,
-    Opened,
-    forked,
-    seconds_needed,
-    turn,
-    wish,
-)
+from olora_viz.web.jobs.accelerator import LEAST_SECONDS, MOST_SECONDS, forked, seconds_needed, turn, wish
 from olora_viz.web.jobs.job import Job, Work
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
@@ -98,7 +90,7 @@ def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause
         return found
 
     first = elsewhere(0, 3)
-    assert isinstance(first[0], Opened)
+    assert isinstance(first[0], RaceRecord)
     assert first[0].device == "CPU"
     assert first[1:] == whole[:3]
     second = elsewhere(3, float("inf"), after=2, what="pause")
@@ -107,8 +99,8 @@ def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause
     third = elsewhere(5, float("inf"), after=1, what="stop")
     *steps, ended = third[1:]
     assert steps == whole[5:6]
-    assert isinstance(ended, Ended)
-    assert (ended.status, len(ended.answers)) == ("stopped", 2)
+    assert isinstance(ended, RaceRecord)
+    assert (ended.state, len(ended.answers)) == ("stopped", 2)
     assert (folder / "adapters" / "olora").is_dir()
 
 

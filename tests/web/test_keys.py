@@ -192,7 +192,7 @@ def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_
 
 
 def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Job) -> None:
-    drawn: list[Any] = [curvature_view(ended), spectra_view(ended), gradients_view(ended), rates_view(ended)]
+    drawn: list[Any] = [view(ended.record()) for view in (curvature_view, spectra_view, gradients_view, rates_view)]
     assert all(drawn)
     rows = shelf.added(jobs, shelf.added(jobs, [], ended.id), wait(jobs.start(asked(steps=1))).id)
     overlay = shelf.compared(jobs, [row | {"overlaid": True} for row in rows], ended.id)[1]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.recording import Made, Recording, write
@@ -37,23 +38,11 @@ def record(name: str, recipe: Recipe) -> Recording:
     try:
         steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
         tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
+        record = replace(RaceRecord.of(racing), steps=steps, tested=tested, answers=answers)
     finally:
         racing.lanes.detach()
-    return Recording(
-        name=name,
-        title=recipe.title,
-        sentence=recipe.sentence,
-        made=Made(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES)),
-        config=racing.config,
-        steps=steps,
-        baseline=racing.baseline,
-        plain_text=racing.task.plain_text,
-        held_out=racing.data.about_held_out,
-        left_out=racing.data.left_out,
-        answers=answers,
-        adapted=racing.adapted,
-        tested=tested,
-    )
+    made = Made(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
+    return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, made=made)
 
 
 def main(names: list[str]) -> int:

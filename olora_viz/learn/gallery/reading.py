@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery.recording import BASELINE, KEPT, TESTED, Made, Recording
 from olora_viz.machine.files import read_json_object
@@ -60,12 +62,9 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
         if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
             raise ValueError(f"an answer must hold strings of {K} lanes, not {said!r}")
-    return Recording(
-        name=name,
-        title=_typed(values["title"], str, "title"),
-        sentence=_typed(values["sentence"], str, "sentence"),
-        made=Made(**values["made"]),
-        config=config,
+    record = RaceRecord(
+        config,
+        lane_styles(config.lanes),
         steps=steps,
         baseline=_of_base(values["baseline"]),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
@@ -75,6 +74,8 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
         tested=_tested(values.get("tested"), K),
     )
+    title, sentence = (_typed(values[key], str, key) for key in ("title", "sentence"))
+    return Recording.of_race(record, name=name, title=title, sentence=sentence, made=Made(**values["made"]))
 
 
 def _of_base(values: dict[str, Any]) -> Evaluation:

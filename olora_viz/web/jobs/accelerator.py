@@ -25,8 +25,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from olora_viz.background.work import device_words
-from olora_viz.lanes.generation import Answer
+from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.conditioning import COST_IN_STEPS
 from olora_viz.models import MODELS
@@ -34,10 +33,8 @@ from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import Kept
-from olora_viz.races.race import Tested
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -53,34 +50,15 @@ PAUSE, STOP = "pause", "stop"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The race is built; its first step is next."""
-
-    device: str
-    baseline: Evaluation
-    plain_text: bool
-    left_out: int
-    adapted: str
-    in_parts: str
-    held_out: HeldOut
-
-
-@dataclass(frozen=True)
 class Failed:
     """The race cannot go on: the sentence of a ValueError, of which ZeroGPU hands on the name."""
 
     sentence: str
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The race is over; a turn that ends without this has paused it."""
-
-    status: str
-    answers: list[Answer]
-    diverged_at: tuple[int, ...]
-    adapted: str
-    tested: Tested | None
+News = RaceRecord | Step
+"""What a turn yields: the race before its next step, then steps. Another record comes last if the race has ended; a
+turn that ends without it has paused it."""
 
 
 def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
@@ -138,7 +116,7 @@ def wished(file: Path) -> str:
 
 def turn(
     config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, kept: Kept | None = None
-) -> Iterator[Opened | Step | Ended]:
+) -> Iterator[News]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
     It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
@@ -156,15 +134,7 @@ def turn(
     run = runs.resume(folder, kept=kept) if begun else runs.start(config, folder, kept=kept)
     racing = run.race
     try:
-        yield Opened(
-            device_words(racing),
-            racing.baseline,
-            racing.task.plain_text,
-            racing.data.left_out,
-            racing.adapted,
-            racing.in_parts,
-            racing.data.about_held_out,
-        )
+        yield RaceRecord.of(racing)
         going = iter(run)
         while True:
             what = wished(wishes)
@@ -182,8 +152,7 @@ def turn(
                 going.close()
                 return
         answers = racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
-        at = tuple(int(step) for step in racing.state.diverged_at)
-        yield Ended(racing.status, answers, at, racing.adapted, racing.tested())
+        yield replace(RaceRecord.of(racing), answers=tuple(answers), tested=racing.tested())
     finally:
         racing.lanes.detach()
 
@@ -208,7 +177,7 @@ _warm: dict[str, Kept] = {}
 
 def forked(
     config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
-) -> Iterator[Opened | Step | Ended | Failed]:
+) -> Iterator[News | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
     kept = _warm.get(config.model)
@@ -225,7 +194,7 @@ def _duration(config: RaceConfig, folder: Path, wishes: Path, done: int, goal: f
     return seconds_needed(config, done, goal)
 
 
-def lent() -> Callable[..., Iterator[Opened | Step | Ended | Failed]]:
+def lent() -> Callable[..., Iterator[News | Failed]]:
     """Return `turn` as it runs on this machine."""
     if not on_zero_gpu():
         return turn
@@ -238,7 +207,7 @@ def lent() -> Callable[..., Iterator[Opened | Step | Ended | Failed]]:
     return lend(forked)
 
 
-taken: Callable[..., Iterator[Opened | Step | Ended | Failed]] = lent()
+taken: Callable[..., Iterator[News | Failed]] = lent()
 """Created when the server starts, since ZeroGPU looks for it then."""
 
 

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import FAILED, PAUSED, RaceRecord, findings_json, snapshot
+from olora_viz.background.record import FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import DiskFullError, is_disk_full, write_json
 from olora_viz.machine.text import duration, finite_or_none
@@ -227,9 +227,9 @@ class Job(Work, BackgroundRace):
 
     def for_readers(self) -> RaceRecord:
         """Return what others may see: nothing that quotes a visitor's own file."""
+        now = self.record()
         if self.own_file is None:
-            return self
-        now = snapshot(self)
+            return now
         held_out = now.held_out and now.held_out.without_quotes()
         note = "" if now.state == FAILED else now.note
         return replace(now, answers=(), held_out=held_out, note=note)
@@ -252,12 +252,8 @@ class Job(Work, BackgroundRace):
         with self.changed, suppress(OSError):
             self.kept, self._marked = (self.state, self.complete), -math.inf
             left = min(self.left, self.deadline - time.monotonic())
-            values = {
-                "config": self.config.to_json(), "state": self.state, "note": self.note,
-                "complete": self.complete, "steps": len(self.steps), "left": finite_or_none(left),
-                "owner": list(self.owner),
-            }  # fmt: skip
-            write_json(record_of(self.folder), values | findings_json(self))
+            values = {"left": finite_or_none(left), "owner": list(self.owner)}
+            write_json(record_of(self.folder), self.record().to_json() | values)
 
     def was_seen(self) -> None:
         """Record that a page asks for it, also in the file time of the record."""

@@ -56,15 +56,28 @@ async def changes(
 class Access(NamedTuple):
     """What a key opens, and with which rights."""
 
-    record: RaceRecord
-    """What may be seen of the run."""
-    job: Job | None = None
-    """The run as it changes; None for a recorded race."""
-    readers_key: str = ""
-    """What opens it for reading; empty for a recorded race."""
+    race: Job | RaceRecord
+    """A race of this server, or a recorded one."""
     owned: bool = True
     """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
     its own file again."""
+
+    @property
+    def job(self) -> Job | None:
+        """The run as it changes; None for a recorded race."""
+        return self.race if isinstance(self.race, Job) else None
+
+    @property
+    def record(self) -> RaceRecord:
+        """What may be seen of the run now."""
+        if isinstance(self.race, RaceRecord):
+            return self.race
+        return self.race.record() if self.owned else self.race.for_readers()
+
+    @property
+    def readers_key(self) -> str:
+        """What opens it for reading; empty for a recorded race."""
+        return self.race.readers_key if isinstance(self.race, Job) else ""
 
 
 class Jobs:
@@ -127,11 +140,11 @@ class Jobs:
         """Find what a key opens: a race of this server, with its rights, or a recorded race."""
         job = self.get(key)
         if job is not None:
-            return Access(job, job, job.readers_key)
+            return Access(job)
         job = self._for_readers.get(key) if isinstance(key, str) else None
         if isinstance(job, Job):
             job.was_seen()
-            return Access(job.for_readers(), job, job.readers_key, owned=False)
+            return Access(job, owned=False)
         recording = recorded(key)
         return Access(recording) if recording else None
 

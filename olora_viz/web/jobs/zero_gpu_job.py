@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from olora_viz.background.race import ANSWERS
 from olora_viz.background.record import LOADING, PAUSED
 from olora_viz.background.work import StoppedEarlyError
@@ -17,7 +15,7 @@ from olora_viz.races.run import read_steps
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import Ended, Failed, Opened
+from olora_viz.web.jobs.accelerator import Failed, News
 from olora_viz.web.jobs.job import Job
 
 
@@ -55,21 +53,18 @@ class ZeroGpuJob(Job):
         self.tell(0.0, "waiting for a GPU")
         self._wish()
         ended = None
-        for news in self._turn():
-            if isinstance(news, Opened):
-                self.device, self.left_out = news.device, news.left_out
-                self.adapted, self.in_parts = news.adapted, news.in_parts
-                self.baseline, self.plain_text = news.baseline, news.plain_text
-                self.held_out = news.held_out
-                self.become(RACING)
-            elif isinstance(news, Failed):
-                raise ValueError(news.sentence)
-            elif isinstance(news, Step):
+        for number, news in enumerate(self._turn()):
+            if isinstance(news, Step):
                 self.steps.append(news)
                 self.cut_off = True  # until the turn ends with a checkpoint
                 self.wake()
                 if self.is_over() or self.rests():
                     self._wish()
+            elif isinstance(news, Failed):
+                raise ValueError(news.sentence)
+            elif number == 0:
+                self.take(news)
+                self.become(RACING)
             else:
                 ended = news
         if ended is None:
@@ -77,9 +72,9 @@ class ZeroGpuJob(Job):
             self.become(PAUSED, self.why_paused)
             return True
         self.cut_off = False
-        self.answers, self.adapted, self.state = ended.answers, ended.adapted, ended.status
-        self.tested = ended.tested
-        self.become(ended.status, self.reason(np.array(ended.diverged_at)))
+        self.answers, self.adapted, self.tested = ended.answers, ended.adapted, ended.tested
+        self.state = ended.state
+        self.become(ended.state, self.reason())
         return False
 
     def remove(self) -> None:
@@ -103,7 +98,7 @@ class ZeroGpuJob(Job):
         what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
         accelerator.wish(self._wishes, what if resting else "")
 
-    def _turn(self) -> Iterator[Opened | Step | Ended | Failed]:
+    def _turn(self) -> Iterator[News | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
         going = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
         while True:
