@@ -20,7 +20,7 @@ class BackgroundMeasurement(BackgroundWork):
 
     layer: str | None = None
     """The layer whose parameters are measured; None for all layers."""
-    found: Conditioning | None = None
+    result: Conditioning | None = None
     plain_text: bool = False
 
     def run(self) -> None:
@@ -28,7 +28,7 @@ class BackgroundMeasurement(BackgroundWork):
         with at_its_start(self) as racing:
             self.plain_text = racing.task.plain_text
             self.become("measuring")
-            self.found = conditioning(
+            self.result = conditioning(
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell,
                 more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
             )  # fmt: skip

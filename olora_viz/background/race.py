@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
@@ -73,18 +74,21 @@ class BackgroundRace(BackgroundWork):
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
     """The race while it is in memory."""
-    before: Kept | None = None
-    """What races before it in the same thread have left; used with a folder."""
+    models: Kept | None = None
+    """The models that races before it in the same thread have loaded; used with a folder."""
     goal: float = math.inf
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
     """Why it paused, if the user did not pause it."""
-    _going: Race | Generator[Step, None, None] | None = None
+    yields: Callable[[], bool] = lambda: False
+    """Whether to pause for the sake of others, who then compute first."""
+    _steps_left: Race | Generator[Step, None, None] | None = None
+    """Yields the next steps."""
     _run: runs.Run | None = None
     _takes_prompts: bool = False
-    _may_rest: bool = False
-    _asked: float = 0.0
+    _may_pause: bool = False
+    _answer_seconds: float = 0.0
     """Seconds spent on answers during the race."""
 
     def record(self) -> RaceRecord:
@@ -114,14 +118,14 @@ class BackgroundRace(BackgroundWork):
         self.pausing.set()
         self.wake()
 
-    def unpause(self, goal: float = math.inf) -> None:
+    def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
         self.goal, self.why_paused = goal, ""
         self.pausing.clear()
         self.wake()
 
     @contextmanager
-    def held_at_rest(self) -> Generator[Race]:
+    def held_paused(self) -> Generator[Race]:
         """Keep a paused race, or one that has ended, from going on.
 
         Raises:
@@ -129,7 +133,7 @@ class BackgroundRace(BackgroundWork):
         """
         with self.changed:
             racing = self.racing
-            if not (self.complete or (self.state == PAUSED and self.rests())):
+            if not (self.complete or (self.state == PAUSED and self.pauses())):
                 raise ValueError("the race is running: pause or stop it first")
             if racing is None or racing.torn:
                 raise ValueError("this race has no lanes any more: run it again")
@@ -137,23 +141,23 @@ class BackgroundRace(BackgroundWork):
 
     def step(self) -> None:
         """Run one step, then pause."""
-        self.unpause(len(self.steps) + 1)
+        self.resume(len(self.steps) + 1)
 
     def run(self) -> bool:
         """Train until the end, the goal, a requested pause, or the end of the time slice."""
         try:
-            racing, going = self._open()
+            racing, steps_left = self._open()
             self._takes_prompts = True
             self.become(RACING)
-            while not self.rests():
-                self._may_rest = True
+            while not self.pauses():
+                self._may_pause = True
                 try:
-                    step = next(going, None)
+                    step = next(steps_left, None)
                 except StoppedEarlyError:  # a pause was requested
-                    going = self._going = racing if self._run is None else iter(self._run)
+                    steps_left = self._steps_left = racing if self._run is None else iter(self._run)
                     continue
                 finally:
-                    self._may_rest = False
+                    self._may_pause = False
                 if step is None:
                     break
                 self.steps.append(step)
@@ -166,7 +170,7 @@ class BackgroundRace(BackgroundWork):
                     self.become(STOPPED, "writing the adapters" if self._run else "")
             else:
                 self._reply_last(racing)
-                self.park(racing)
+                self.checkpoint(racing)
                 self.become(PAUSED, self.why_paused)
                 return True
             self.tested = racing.tested()
@@ -177,10 +181,10 @@ class BackgroundRace(BackgroundWork):
             self.become(self.state, self.reason())
         except BaseException:
             self._takes_prompts = False
-            self.let_go()
+            self._detach()
             raise
         if self._run is not None:
-            self.let_go()
+            self._detach()
         return False
 
     def ask(self, prompt: str) -> bool:
@@ -204,15 +208,15 @@ class BackgroundRace(BackgroundWork):
         if own is not None and own.waits:
             with suppress(StoppedEarlyError):
                 self._reply(racing, own)
-        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
-            self._may_rest = not self.wants_pause()
+        elif step.eval_loss is not None and self._answer_seconds <= SHARE * step.seconds:
+            self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
                 if not self.plain_text:
                     self.answers = tuple(racing.answers(1))
                 if own is not None:
                     self._reply(racing, own)
-            self._may_rest = False
-            self._asked += time.monotonic() - began
+            self._may_pause = False
+            self._answer_seconds += time.monotonic() - began
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
         answered = own.asked(racing)
@@ -228,15 +232,11 @@ class BackgroundRace(BackgroundWork):
         if own is not None and self.steps:
             self._reply(racing, own)
 
-    def rests(self) -> bool:
-        """Whether it should wait for a command before the next step."""
+    def pauses(self) -> bool:
+        """Whether it should pause before the next step."""
         if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
             return False
-        return self.wants_rest()
-
-    def wants_rest(self) -> bool:
-        """Whether to wait before the next step."""
-        return self.wants_pause()
+        return self.wants_pause() or self.yields()
 
     def wants_pause(self) -> bool:
         """Whether a pause was requested or the goal is reached."""
@@ -251,27 +251,27 @@ class BackgroundRace(BackgroundWork):
             stopped = self.racing is not None and self.racing.status == STOPPED
             self.become(STOPPED if stopped else self.state, words)
             over = self.is_over()  # then the race is closed, and stops by itself
-            if self._may_rest and self.wants_pause() and not over:
+            if self._may_pause and self.wants_pause() and not over:
                 raise StoppedEarlyError
 
-    def park(self, racing: Race) -> None:
-        """Keep everything needed to resume bitwise."""
+    def checkpoint(self, racing: Race) -> None:
+        """Write what is needed to resume bitwise, if there is a folder."""
         if self._run is not None:
             self._run.checkpoint()
 
     def release(self) -> None:
         """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
-        if self._run is not None and self._going is not None:
-            self._going.close()  # writes the checkpoint
-            self.let_go()
+        if self._run is not None and self._steps_left is not None:
+            self._steps_left.close()  # writes the checkpoint
+            self._detach()
 
-    def let_go(self) -> None:
+    def _detach(self) -> None:
         """Release the race; on a CPU its base model is kept for the next one."""
-        racing, self.racing, self._going, self._run = self.racing, None, None, None
+        racing, self.racing, self._steps_left, self._run = self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
-        if self.before is not None:
-            self.before.rest()
+        if self.models is not None:
+            self.models.rest()
 
     def reason(self) -> str:
         """Return why it ended, if not by the user or at the last step."""
@@ -288,23 +288,21 @@ class BackgroundRace(BackgroundWork):
 
     def _open(self) -> tuple[Race, Iterator[Step]]:
         """Build the race, or resume the one in memory or on disk."""
-        if self.racing is not None and self._going is not None:
-            return self.racing, self._going
+        if self.racing is not None and self._steps_left is not None:
+            return self.racing, self._steps_left
         self.become(LOADING)
         self.tell(0.0, f"loading {self.config.model}")
         if self.folder is None:
-            racing = race(self.raced, progress=self.tell)
-            self._going = racing
+            racing = self._steps_left = race(self.raced, progress=self.tell)
         else:
+            options: dict[str, Any] = {"progress": self.tell, "kept": self.models}
             begun = (self.folder / "config.json").exists()
             self._run = (
-                runs.resume(self.folder, progress=self.tell, kept=self.before)
-                if begun
-                else runs.start(self.raced, self.folder, progress=self.tell, kept=self.before)
+                runs.resume(self.folder, **options) if begun else runs.start(self.raced, self.folder, **options)
             )
-            racing, self._going = self._run.race, iter(self._run)
+            racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
         if self.stopping.is_set():
             racing.close()
         self.take(RaceRecord.of(racing))
-        return racing, self._going
+        return racing, self._steps_left

@@ -73,14 +73,14 @@ class ConditioningPanel(ConfiguredPanel):
         if job is None:
             raise ValueError("nothing was measured: press Measure the start, or call start()")
         job.wait()
-        if job.found is None:
+        if job.result is None:
             raise ValueError(f"nothing was measured: {job.note or 'it was stopped'}") from job.error
-        return job.found
+        return job.result
 
     @property
     def found(self) -> Conditioning | None:
         """The measurement of the lanes of `config`; None before it is made."""
-        return self._job.found if self._job else None
+        return self._job.result if self._job else None
 
     def _tree(self) -> tree.Node:
         bar = tree.box(
@@ -136,7 +136,7 @@ class ConditioningPanel(ConfiguredPanel):
             **{name: [name] for name in figures},
         }  # fmt: skip
         self._tell(values | self._of_setup(), figures)
-        if job and job.complete and job.found is not None:
+        if job and job.complete and job.result is not None:
             self._keep_still(list(figures.values()), f"{self._words()}\n{self._told()}")
         self._pace.took(began)
 

@@ -151,7 +151,7 @@ class RacePanel(ConfiguredPanel):
     def resume(self) -> None:
         """Resume after a pause."""
         if self._job:
-            self._job.unpause()
+            self._job.resume()
 
     def stop(self) -> None:
         """Stop the race after the current step; its lanes remain available."""
@@ -171,7 +171,7 @@ class RacePanel(ConfiguredPanel):
         if job is None:
             raise ValueError("no race has started: press Race, or call start()")
         try:
-            job.wait_while_going()
+            job.wait_for_pause()
         except KeyboardInterrupt:
             job.pause("the kernel was interrupted: press Continue to resume, Stop to end")
             raise KeyboardInterrupt("the race pauses: panel.resume() continues it") from None
@@ -241,7 +241,7 @@ class RacePanel(ConfiguredPanel):
 
     def _race(self) -> None:
         if self._job and not self._job.complete:
-            self._job.unpause()
+            self._job.resume()
         else:
             self._begin()
 

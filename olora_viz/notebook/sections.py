@@ -265,7 +265,7 @@ class ExportSection(Section):
             if race is None or not view.made:
                 raise ValueError("there is nothing to export before the first step")
             lane, form, folder = self._chosen(view)
-            with race.held_at_rest() as racing:
+            with race.held_paused() as racing:
                 made = export_lane(racing, lane, Path(folder).expanduser(), form)
         except ValueError as error:
             self._said = problem(str(error))

@@ -372,7 +372,7 @@ def introduction(record: RaceRecord, query: str) -> Markup:
     """
     if not isinstance(record, Recording):
         return Markup("")
-    made = f"Recorded on {record.made.date}, on {record.made.device}."
+    made = f"Recorded on {record.origin.date}, on {record.origin.device}."
     link = (
         Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(query) if query else ""
     )

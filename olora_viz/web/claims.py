@@ -109,8 +109,8 @@ class Judging(StudyWork):
         try:
             finding = claim.judge(evidence)
         except ValueError as error:
-            finding = not_measured(self.words(error))
-        self.found[claim.name] = replace(finding, words=self.sayable(finding.words))
+            finding = not_measured(self.sentence_on(error))
+        self.found[claim.name] = replace(finding, words=self.without_paths(finding.words))
         self.wake()
 
     def _rests(self) -> bool:

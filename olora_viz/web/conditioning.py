@@ -73,10 +73,10 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         ValueError: nothing was measured over all parameters, or another set-up was, there is no plain LoRA lane or
             only that one, a curvature is not positive, or there would be more lanes than a race takes.
     """
-    if work is None or work.found is None or work.layer is not None:
+    if work is None or work.result is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
     measured = SetUp.of(work.config)
-    starts, found = measured.lanes, work.found.hessian.lambda_max
+    starts, found = measured.lanes, work.result.hessian.lambda_max
     tuned, of_key = reference_among(setup.lanes).lr, {start_key(lane): lane for lane in starts}
     keys = [(start_key(lane), lane.seed) for lane in setup.lanes]
     seeded = [replace(of_key[key], seed=seed) for key, seed in keys if key in of_key]
@@ -134,10 +134,10 @@ class Slicing(Work):
     def run(self) -> None:
         """Build the same race again, and slice it before its first step."""
         assert self.source is not None
-        assert self.source.found is not None
+        assert self.source.result is not None
         with at_its_start(self) as racing:
             self.become("slicing")
-            self.slices = slices(racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell)
+            self.slices = slices(racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.tell)
             self.become(FINISHED)
 
 
@@ -179,7 +179,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOB
     Raises:
         ValueError: there is no measurement, or no such lane, or the queue is full.
     """
-    if source.found is None:
+    if source.result is None:
         raise ValueError("measure the start first: a slice uses the measured directions")
     if source.layer is not None:
         raise ValueError(
@@ -248,7 +248,7 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
             shown |= _slices(work)
         return some(**shown)
     shown["measured"] = work.id
-    found = work.found
+    found = work.result
     if found is None or not work.complete:
         return some(**shown, slice=gr.update(interactive=False))
     k, hero = reference(work.styles), hero_of(work.styles, found)

@@ -49,14 +49,14 @@ def test_pauses_and_single_steps_change_no_bit(on_disk: bool, tmp_path) -> None:
     job = made(folder=tmp_path / "run" if on_disk else None)
     job.goal = 2
     job.start()
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, len(job.steps)) == ("paused", 2)
     job.step()
     until(job, lambda: len(job.steps) == 3 and job.state == "paused")
     if on_disk:
         job.release()
         assert job.racing is None
-    job.unpause()
+    job.resume()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
     assert (job.racing is None) == on_disk
@@ -131,12 +131,12 @@ def commanded(command, folder) -> tuple[BackgroundRace, list[str]]:
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(at_once, on_disk: bool, tmp_path) -> None:
     job, said = commanded(BackgroundRace.pause, tmp_path / "run" if on_disk else None)
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, len(job.steps)) == ("paused", 2)
     assert sum(EVALUATING in words for words in said) <= 3, said
     if on_disk:
         job.release()
-    job.unpause()
+    job.resume()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
 
@@ -209,7 +209,7 @@ def test_an_interrupted_wait_does_not_take_the_race_for_ended() -> None:
     until(job, lambda: bool(job.steps))
     assert not job.wait(0.05)
     job.pause("the kernel was interrupted")
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, job.note, job.complete) == ("paused", "the kernel was interrupted", False)
     job.stop()
     assert job.wait(60)

@@ -123,10 +123,10 @@ def test_a_job_of_turns_is_paused_stepped_and_finished_as_any_other(jobs: Jobs) 
     job = jobs.start(CONFIG, goal=2)
     until(job, "paused")
     assert len(job.steps) == 2
-    jobs.go_on(job, goal=3)
+    jobs.resume(job, goal=3)
     until(job, "paused")
     assert len(job.steps) == 3
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert expected.wait(60)
     assert isinstance(job, Job)
@@ -261,13 +261,13 @@ def test_a_refusal_pauses_the_race_with_a_sentence_and_it_goes_on_when_it_may(
     job = jobs.start(CONFIG, goal=3)
     until(job, "paused")
     lender.refuses = error
-    jobs.go_on(job)
+    jobs.resume(job)
     until(job, "paused")
     assert (job.steps, job.note) == (whole[:3], "no GPU now")
     assert sentence in job.refused
     assert "<" not in job.refused
     lender.refuses = None
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.steps, job.refused) == (whole, "")
 
@@ -307,7 +307,7 @@ def test_a_gpu_that_is_taken_back_costs_no_step_and_a_paused_race_can_be_stopped
     assert "taken its GPU back" in job.refused
     assert [step.step for step in job.steps] == [1, 2, 3, 4]  # the last one was made, not sent
     lender.takes_back_after = None
-    jobs.go_on(job, goal=6)
+    jobs.resume(job, goal=6)
     until(job, "paused")
     assert job.steps == whole[:6]
     jobs.stop(job)
@@ -324,7 +324,7 @@ def test_a_race_that_is_stopped_while_no_gpu_is_lent_ends(jobs: Jobs, lender: Le
     job = jobs.start(CONFIG, goal=1)
     until(job, "paused")
     accelerator.taken = stopped_meanwhile
-    jobs.go_on(job)
+    jobs.resume(job)
     until(job, "stopped")
     assert job.refused == ""
 
@@ -345,7 +345,7 @@ def test_time_counts_as_that_of_the_page_that_asked_last(
     job = jobs.start(CONFIG, goal=1)
     until(job, "paused")
     page.set("after a reload")
-    jobs.go_on(job, goal=2)
+    jobs.resume(job, goal=2)
     wait_until(lambda: len(job.steps) == 2)
     assert asked == ["the first", "after a reload"]
 

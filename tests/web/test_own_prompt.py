@@ -66,7 +66,7 @@ def test_lanes_of_a_paused_race_answer_and_those_of_an_ended_one_and_no_step_cha
         assert own.answer
         assert (own.answer.step, len(own.answer.lanes)) == (step, 2)
         if step == 3:
-            jobs.go_on(job)
+            jobs.resume(job)
             wait(job, SECONDS)
             assert job.own_prompt
             assert job.own_prompt.answer

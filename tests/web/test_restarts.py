@@ -91,7 +91,7 @@ def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
     view = race_view(job.record())
     assert RESTARTED in view.status
     assert "resume" in view.commands
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.state, len(job.steps)) == ("finished", STEPS)
     assert numbers(job) == numbers(whole)
@@ -127,7 +127,7 @@ def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it
     job = found(jobs, waiting)
     assert (job.state, job.note, job.steps) == ("paused", RESTARTED, [])
     assert job.config.task == file.name
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
     assert own_folder(job.folder).is_dir()
@@ -265,7 +265,7 @@ def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path
         assert (paused.state, len(paused.steps)) == ("paused", 1)
         assert "resume" in race_view(paused.record()).commands
         assert {path: path.stat().st_mtime_ns for path in left} == left
-        jobs.go_on(paused)
+        jobs.resume(paused)
         assert paused.wait(60)
         assert (paused.state, len(paused.steps)) == ("finished", 3)
         assert paused.steps[1:] == whole[1:]

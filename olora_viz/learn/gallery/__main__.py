@@ -15,7 +15,7 @@ import torch
 from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
-from olora_viz.learn.gallery.recording import Made, Recording, write
+from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.text import unknown
 from olora_viz.machine.version import versions
 from olora_viz.measures.gradients import Gradients
@@ -41,8 +41,8 @@ def record(name: str, recipe: Recipe) -> Recording:
         record = replace(RaceRecord.of(racing), steps=steps, tested=tested, answers=answers)
     finally:
         racing.lanes.detach()
-    made = Made(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
-    return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, made=made)
+    origin = Origin(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
+    return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, origin=origin)
 
 
 def main(names: list[str]) -> int:
@@ -76,10 +76,10 @@ def _thinned(step: Step, every_block: int) -> Step:
     return replace(step, measures=measures)
 
 
-def _of_some_layers(found: ByLayer, every_block: int) -> ByLayer:
-    kept = [i for i, layer in enumerate(found.layers) if _block(layer) % every_block == 0]
-    arrays = {name: values[:, kept] for name, values in vars(found).items() if name != "layers"}
-    return replace(found, layers=tuple(found.layers[i] for i in kept), **arrays)
+def _of_some_layers(measured: ByLayer, every_block: int) -> ByLayer:
+    indices = [i for i, layer in enumerate(measured.layers) if _block(layer) % every_block == 0]
+    arrays = {name: values[:, indices] for name, values in vars(measured).items() if name != "layers"}
+    return replace(measured, layers=tuple(measured.layers[i] for i in indices), **arrays)
 
 
 def _block(layer: str) -> int:
@@ -95,9 +95,9 @@ def _device(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        for line in told.read_text(encoding="utf-8").splitlines():
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

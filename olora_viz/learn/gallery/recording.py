@@ -19,7 +19,7 @@ from olora_viz.tasks.evaluation import Evaluation
 PREFIX = "recorded:"
 """Prefix of the ids of recorded races."""
 
-KEPT = tuple(key for key in BUILT_IN if key != "lr")
+RECORDED = tuple(key for key in BUILT_IN if key != "lr")
 """The measurements that are recorded; the rates follow from the set-up."""
 
 BASELINE = ("loss", "accuracy")
@@ -30,7 +30,7 @@ TESTED = (*BASELINE, "example_loss", "example_right")
 
 
 @dataclass(frozen=True)
-class Made:
+class Origin:
     """When and on what a race was recorded; there, the same set-up gives the same numbers."""
 
     date: str
@@ -55,20 +55,20 @@ class Recording(RaceRecord):
     """A short title."""
     sentence: str
     """What is raced and what to look for."""
-    made: Made
+    origin: Origin
     baseline: Evaluation
     """Held-out loss and accuracy of the base model."""
 
     @classmethod
-    def of_race(cls, record: RaceRecord, *, name: str, title: str, sentence: str, made: Made) -> Recording:
+    def of_race(cls, record: RaceRecord, *, name: str, title: str, sentence: str, origin: Origin) -> Recording:
         """Return the recording of a race that has ended."""
         values = {each.name: getattr(record, each.name) for each in fields(record)}
         values |= {
-            "name": name, "complete": True, "recorded": True, "note": f"recorded on {made.date}",
+            "name": name, "complete": True, "recorded": True, "note": f"recorded on {origin.date}",
             "state": FINISHED if len(record.steps) == record.config.steps else DIVERGED,
-            "device": made.device.split(",")[0].split()[0],
+            "device": origin.device.split(",")[0].split()[0],
         }  # fmt: skip
-        return cls(**values, title=title, sentence=sentence, made=made)
+        return cls(**values, title=title, sentence=sentence, origin=origin)
 
     @property
     def id(self) -> str:
@@ -96,7 +96,7 @@ def write(recording: Recording, path: Path) -> None:
     head = {
         "title": recording.title,
         "sentence": recording.sentence,
-        "made": asdict(recording.made),
+        "made": asdict(recording.origin),
         "config": recording.config.to_json(),
         "baseline": _figures(recording.baseline, BASELINE),
         "tested": recording.tested
@@ -123,7 +123,7 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     """Return a step as plain values: lists over the lanes, NaN as null, without the rates."""
     line: dict[str, Any] = {"step": step.step}
     for key, value in step.measures.items():
-        if key in KEPT:
+        if key in RECORDED:
             plain = MEASURES[key].to_json(value, labels)
             if hasattr(value, "layers"):  # whose names are at the head of the file
                 line[key] = rounded_all(plain["lanes"], LAYER_DIGITS)
@@ -132,14 +132,14 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
-def _figures(found: Evaluation, names: Sequence[str]) -> dict[str, Any]:
-    return rounded_all({name: getattr(found, name).tolist() for name in names}, DIGITS)
+def _figures(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Any]:
+    return rounded_all({name: getattr(evaluation, name).tolist() for name in names}, DIGITS)
 
 
 def _layers(steps: Sequence[Step]) -> list[str]:
     """Return the measured layers, which are the same at every measurement."""
-    found = [one for step in steps for one in (step.update_spectra, step.gradients) if one]
-    return list(found[0].layers) if found else []
+    measured = [measure for step in steps for measure in (step.update_spectra, step.gradients) if measure]
+    return list(measured[0].layers) if measured else []
 
 
 def rounded_all(value: Any, digits: int) -> Any:

@@ -25,7 +25,7 @@ def lesson(race: Recording) -> Lesson:
             "The race adds controls. Pivoted QR picks the columns itself, always the one with the "
             "largest residual. A sketch mixes all columns at random and takes a basis of the "
             "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
-            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.told}",
+            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.sentences}",
             " ".join(
                 (read.verdict("At the end", "olora", "lora", lr), read.verdict("", "random_orthonormal", "lora", lr))
             ),

@@ -156,8 +156,8 @@ class VisitorFiles:
         with self._lock:
             self._brought[brought.token] = brought
             gone = too_many(self._brought.values(), limits.keep_files)
-        for one in gone:
-            self._drop(one.token)
+        for dropped in gone:
+            self._drop(dropped.token)
         return brought
 
     def find(self, token: object) -> Path | None:

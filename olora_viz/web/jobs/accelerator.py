@@ -86,11 +86,11 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     operations = 6 * weights * 64 * config.batch_size * lanes
     step = 0.05 + 0.005 * lanes + operations / 20e12
     every, until = config.curvature_every, min(goal, config.steps)
-    looks = COST_IN_STEPS * (until // every - done // every) if every else 0
+    curvature = COST_IN_STEPS * (until // every - done // every) if every else 0
     start = 10 + weights / 100e6
-    whole = start + step * (1.5 * (until - done) + looks)
-    one = BEGINNING_SECONDS + start + step * (1.5 + min(looks, COST_IN_STEPS)) + ENDING_SECONDS
-    return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, one)))
+    whole = start + step * (1.5 * (until - done) + curvature)
+    for_a_step = BEGINNING_SECONDS + start + step * (1.5 + min(curvature, COST_IN_STEPS)) + ENDING_SECONDS
+    return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, for_a_step)))
 
 
 def here(config: RaceConfig) -> RaceConfig:
@@ -115,7 +115,7 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, kept: Kept | None = None
+    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, models: Kept | None = None
 ) -> Iterator[News]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
@@ -126,16 +126,16 @@ def turn(
         done: steps that were reported before.
         goal: the step after which it pauses.
         questions: number of held-out prompts to answer at the end.
-        kept: holds the model if it was loaded before.
+        models: holds the model if it was loaded before.
     """
     seconds = seconds_needed(config, done, goal)
     until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
     begun = (folder / "config.json").exists()
-    run = runs.resume(folder, kept=kept) if begun else runs.start(config, folder, kept=kept)
+    run = runs.resume(folder, kept=models) if begun else runs.start(config, folder, kept=models)
     racing = run.race
     try:
         yield RaceRecord.of(racing)
-        going = iter(run)
+        steps_left = iter(run)
         while True:
             what = wished(wishes)
             if what == STOP:
@@ -143,13 +143,13 @@ def turn(
             elif what == PAUSE or done >= goal:
                 run.checkpoint()
                 return
-            step = next(going, None)
+            step = next(steps_left, None)
             if step is None:
                 break
             done = step.step
             yield step
             if time.monotonic() > until and racing.status == RACING:
-                going.close()
+                steps_left.close()
                 return
         answers = racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
         yield replace(RaceRecord.of(racing), answers=tuple(answers), tested=racing.tested())
@@ -165,10 +165,10 @@ def warm_up() -> None:
     """
     preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
     for name in (RaceConfig.model, *preloaded):
-        kept = Kept()
+        models = Kept()
         with suppress(ValueError):  # a turn will say what is wrong with it
-            kept.load(RaceConfig(model=name, device="cuda"))
-            _warm[name] = kept
+            models.load(RaceConfig(model=name, device="cuda"))
+            _warm[name] = models
 
 
 _warm: dict[str, Kept] = {}
@@ -180,14 +180,14 @@ def forked(
 ) -> Iterator[News | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
-    kept = _warm.get(config.model)
+    models = _warm.get(config.model)
     try:
-        yield from turn(config, folder, wishes, done, goal, questions, kept)
+        yield from turn(config, folder, wishes, done, goal, questions, models)
     except ValueError as error:
         yield Failed(str(error))
     finally:
-        if kept is not None:
-            kept.forget_unused()
+        if models is not None:
+            models.forget_unused()
 
 
 def _duration(config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int) -> int:

@@ -198,9 +198,9 @@ class Jobs:
                 return
             job.pause()
             if self._line.leave(job):
-                job.rest()
+                job.leave_line()
 
-    def go_on(self, job: Job, goal: float = math.inf) -> None:
+    def resume(self, job: Job, goal: float = math.inf) -> None:
         """Queue a paused race to resume, until it has completed `goal` steps.
 
         Raises:
@@ -211,7 +211,7 @@ class Jobs:
                 return
             if job.state == PAUSED:
                 self._make_room(job)
-            job.unpause(goal)
+            job.resume(goal)
             if job.state == PAUSED:
                 self._return(job)
 
@@ -220,7 +220,7 @@ class Jobs:
         with self._wake:
             if isinstance(job, Job) and job.cut_off and job.state == PAUSED:
                 job.last = len(job.steps) + 1  # it catches up, and writes its adapters
-                job.unpause()
+                job.resume()
                 self._return(job)
                 return
             job.stop()
@@ -240,7 +240,7 @@ class Jobs:
             self._closed = True
             self._line.waiting.clear()
             for job in self._jobs.values():
-                job.interrupt(RESTARTED)
+                job.yield_turn(RESTARTED)
             self._wake.notify()
         if self._worker is not None:
             self._worker.join(timeout=LAST_STEP)
@@ -252,7 +252,7 @@ class Jobs:
         """Give work what it needs of the queue, and let its keys open it."""
         job.others_wait = lambda: bool(self._line.waiting)
         if isinstance(job, Job):
-            job.gives_way, job.before = lambda: self._line.gives_way(job), self._models
+            job.yields, job.models = lambda: self._line.yields(job), self._models
         self._jobs[job.id] = self._for_readers[job.readers_key] = job
 
     def _limit(self, job: Work) -> None:
@@ -267,8 +267,8 @@ class Jobs:
             ValueError: there is none.
         """
         for other in self._line.let_in(job.owner):
-            other.interrupt("its page was closed, and others needed its place in the queue")
-            other.rest()
+            other.yield_turn("its page was closed, and others needed its place in the queue")
+            other.leave_line()
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start the thread of the races, or wake it if it runs."""
@@ -360,8 +360,8 @@ class Jobs:
                     continue
                 if job.state == WAITING:  # it lets others take their turn
                     self._line.join(job)
-                elif isinstance(job, Job) and job.state == PAUSED and not (job.rests() and job.wants_pause()):
-                    job.become(WAITING)  # it gave way to others
+                elif isinstance(job, Job) and job.state == PAUSED and not (job.pauses() and job.wants_pause()):
+                    job.become(WAITING)  # it yielded to others
                     self._line.waiting.insert(0, job)
 
 

@@ -95,7 +95,11 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
         folder = home / name
         try:
             if folder.is_dir() or record_of(folder).is_file():
-                yield _of_server(folder, kind)
+                job = _read(folder, kind, folder.name)
+                last_change = (record_of(folder) if record_of(folder).exists() else folder).stat().st_mtime
+                job.seen = time.monotonic() - (time.time() - last_change)  # its page touches the record
+                job.on_disk = (job.state, job.complete)
+                yield job
             else:  # of a study, a measurement or a run that the owner opened, which are not kept
                 for path in _folders_beside(folder):
                     shutil.rmtree(path)
@@ -116,13 +120,13 @@ def opened(folder: Path, home: Path) -> Job:
     """
     folder = folder.absolute()
     try:
-        record, more = _read(folder)
+        job = _read(folder, Job, new_key())
     except DAMAGED as error:
         if isinstance(error, ValueError | OSError):
             raise
         raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
-    name = new_key()
-    return _job(Job, name, folder, record, zips=zips_of(home / name), forgettable=False, **more)
+    job.zips, job.forgettable = zips_of(home / job.id), False
+    return job
 
 
 def zips_of(folder: Path) -> Path:
@@ -130,30 +134,14 @@ def zips_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.zips")
 
 
-def _of_server(folder: Path, kind: type[Job]) -> Job:
-    """Read a race of this server, last viewed when its record was last touched."""
-    record, more = _read(folder)
-    file = record_of(folder)
-    ago = time.time() - (file if file.exists() else folder).stat().st_mtime
-    kept = record.state, record.complete
-    return _job(kind, folder.name, folder, record, seen=time.monotonic() - ago, kept=kept, **more)
-
-
-def _job(kind: type[Job], name: str, folder: Path, record: RaceRecord, **more: Any) -> Job:
-    values = {
-        each.name: getattr(record, each.name) for each in fields(record) if each.name not in ("name", "recorded")
-    }
-    return kind(name, folder=folder, **values | {"steps": list(record.steps)} | more)
-
-
-def _read(folder: Path) -> tuple[RaceRecord, dict[str, Any]]:
-    """Return a race, and other fields of its job by name, from its folder and the files next to it.
+def _read(folder: Path, kind: type[Job], name: str) -> Job:
+    """Return the race of a folder and of the files next to it.
 
     Raises:
         ValueError: they cannot be read.
         and the others of `DAMAGED`: likewise.
     """
-    file, more = record_of(folder), {}
+    file, more = record_of(folder), dict[str, Any]()
     if file.exists():
         run = None if is_free(folder) else load_run(folder)
         values = read_json_object(file)
@@ -180,9 +168,13 @@ def _read(folder: Path) -> tuple[RaceRecord, dict[str, Any]]:
         own = str(own_folder(folder) / record.config.task)
         record = replace(record, config=replace(record.config, task=own))
     ended_well = record.complete or run is None or run.summary is not None
-    more["cut_off"] = bool(record.steps) and not ended_well
-    more["why_paused"] = record.note if record.state == PAUSED else ""
-    return record, more
+    values: dict[str, Any] = {each.name: getattr(record, each.name) for each in fields(record)}
+    values["steps"] = list(record.steps)
+    del values["name"], values["recorded"]
+    return kind(
+        name, folder=folder, **values, **more, cut_off=bool(record.steps) and not ended_well,
+        why_paused=record.note if record.state == PAUSED else "",
+    )  # fmt: skip
 
 
 def _set_aside(folder: Path, error: Exception) -> None:
@@ -202,5 +194,5 @@ def _set_aside(folder: Path, error: Exception) -> None:
 
 def _folders_beside(folder: Path) -> list[Path]:
     """Return the folders that a server made next to a run's folder; all else is the user's."""
-    made = (own_folder(folder), zips_of(folder), study_folder(folder))
-    return [path for path in made if path.is_dir() and not path.is_symlink()]
+    folders = (own_folder(folder), zips_of(folder), study_folder(folder))
+    return [path for path in folders if path.is_dir() and not path.is_symlink()]

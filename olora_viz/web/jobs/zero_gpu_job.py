@@ -39,10 +39,10 @@ class ZeroGpuJob(Job):
         super().pause(why)
         self._wish()
 
-    def unpause(self, goal: float = math.inf) -> None:
+    def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
         self.visit, self.refused = contextvars.copy_context(), ""
-        super().unpause(goal)
+        super().resume(goal)
         self._wish()
 
     def run(self) -> bool:
@@ -58,7 +58,7 @@ class ZeroGpuJob(Job):
                 self.steps.append(news)
                 self.cut_off = True  # until the turn ends with a checkpoint
                 self.wake()
-                if self.is_over() or self.rests():
+                if self.is_over() or self.pauses():
                     self._wish()
             elif isinstance(news, Failed):
                 raise ValueError(news.sentence)
@@ -94,16 +94,16 @@ class ZeroGpuJob(Job):
     def _wish(self) -> None:
         if self.on_cpu:
             return
-        resting = self.stopping.is_set() or self.rests()
+        halts = self.stopping.is_set() or self.pauses()
         what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
-        accelerator.wish(self._wishes, what if resting else "")
+        accelerator.wish(self._wishes, what if halts else "")
 
     def _turn(self) -> Iterator[News | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
-        going = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
+        turn = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
         while True:
             try:
-                news = self.visit.run(next, going, None)
+                news = self.visit.run(next, turn, None)
             except Exception as error:
                 why = accelerator.refusal(error)
                 if not why:

@@ -96,7 +96,7 @@ class Commands:
         elif what == "pause" and job.state != PAUSED:
             self._jobs.pause(job)
         else:  # the pause button resumes a paused run
-            self._jobs.go_on(job, len(job.steps) + 1 if what == "step" else math.inf)
+            self._jobs.resume(job, len(job.steps) + 1 if what == "step" else math.inf)
         return True
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
