@@ -29,8 +29,6 @@ PACKAGES = ("torch", "transformers", "numpy")
 ANSWERS = 4
 """Held-out prompts that every lane answers."""
 
-ByLayer = UpdateSpectra | Gradients
-
 
 def record(name: str, recipe: Recipe) -> Recording:
     """Run the race of a recipe and record it."""
@@ -69,21 +67,18 @@ def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
 
 def _thinned(step: Step, every_block: int) -> Step:
     """Keep per-layer measurements for some of the blocks only."""
-    measures = {
-        key: _of_some_layers(value, every_block) if isinstance(value, ByLayer) else value
-        for key, value in step.measures.items()
-    }
+
+    def is_kept(layer: str) -> bool:
+        block = next((int(part) for part in layer.split(".") if part.isdigit()), 0)
+        return block % every_block == 0
+
+    measures = dict(step.measures)
+    for key, value in step.measures.items():
+        if isinstance(value, UpdateSpectra | Gradients):
+            indices = [i for i, layer in enumerate(value.layers) if is_kept(layer)]
+            arrays = {name: array[:, indices] for name, array in vars(value).items() if name != "layers"}
+            measures[key] = replace(value, layers=tuple(value.layers[i] for i in indices), **arrays)
     return replace(step, measures=measures)
-
-
-def _of_some_layers(measured: ByLayer, every_block: int) -> ByLayer:
-    indices = [i for i, layer in enumerate(measured.layers) if _block(layer) % every_block == 0]
-    arrays = {name: values[:, indices] for name, values in vars(measured).items() if name != "layers"}
-    return replace(measured, layers=tuple(measured.layers[i] for i in indices), **arrays)
-
-
-def _block(layer: str) -> int:
-    return next((int(part) for part in layer.split(".") if part.isdigit()), 0)
 
 
 def _device(device: torch.device) -> str:

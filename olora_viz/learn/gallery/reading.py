@@ -16,10 +16,8 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery.recording import BASELINE, RECORDED, TESTED, Origin, Recording
 from olora_viz.machine.files import read_json_object
-from olora_viz.measures.curvature import Curvature
-from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.training import Examples
-from olora_viz.measures.update_spectra import PARTS, UpdateSpectra
+from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Tested
 from olora_viz.races.state import statuses
@@ -104,11 +102,7 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    read = {"update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature, "eval_examples": _examples}
-    measures: dict[str, Any] = {
-        key: read[key](line[key], config, layers) if key in read else _numbers(line[key], len(config.lanes))
-        for key in due
-    }
+    measures = {key: _measured(key, line[key], config, layers) for key in due}
     return Step(
         step=n,
         measures={**measures, "lr": config.rates(n)},
@@ -118,36 +112,25 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
     )
 
 
-def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> UpdateSpectra:
-    spectra = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
-    shape = (len(config.lanes), len(layers))
-    sigma = (*shape, 2 * max(lane.r for lane in config.lanes))
-    return _shaped("update_spectra", spectra, {"sigma": sigma, **dict.fromkeys(PARTS, shape)})
-
-
-def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Gradients:
-    gradients = Gradients.from_json({"layers": layers, "lanes": lanes}, config.labels)
-    shape = (len(config.lanes), len(layers))
-    by_factor = dict.fromkeys(("gradient", "parameter", "update"), (*shape, 2))
-    return _shaped("gradients", gradients, {**by_factor, "input": shape})
-
-
-def _curvature(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Curvature:
-    labels = config.labels
-    names = [field.name for field in fields(Curvature) if field.name != "top"]
-    curvature = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
-    return _shaped("curvature", curvature, dict.fromkeys(names, (len(labels),)))
-
-
-def _examples(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Examples:
-    labels = config.labels
-    examples = Examples.from_json(dict(zip(labels, lines, strict=True)), labels)
-    count = examples.loss.shape[-1]
-    shapes: dict[str, tuple[int, ...]] = {
-        "accuracy_normalized": (len(labels),), "deciding_loss": (len(labels),),
-        "loss": (len(labels), count), "right": (len(labels), count),
-    }  # fmt: skip
-    return _shaped("eval_examples", examples, shapes)
+def _measured(key: str, plain: Any, config: RaceConfig, layers: tuple[str, ...]) -> Any:
+    """Read a measurement of all lanes, and check its shapes."""
+    labels, K, L = config.labels, len(config.lanes), len(layers)
+    if MEASURES[key].record is None:
+        return _numbers(plain, K)
+    by_layer = key in ("update_spectra", "gradients")
+    values = {"layers": layers, "lanes": plain} if by_layer else dict(zip(labels, plain, strict=True))
+    measured = MEASURES[key].from_json(values, labels)
+    shapes: dict[str, tuple[int, ...]]
+    if key == "update_spectra":
+        shapes = {"sigma": (K, L, 2 * max(lane.r for lane in config.lanes)), **dict.fromkeys(PARTS, (K, L))}
+    elif key == "gradients":
+        shapes = {"input": (K, L), **dict.fromkeys(("gradient", "parameter", "update"), (K, L, 2))}
+    elif key == "curvature":
+        shapes = {field.name: (K,) for field in fields(measured) if field.name != "top"}
+    else:
+        examples = (K, measured.loss.shape[-1])
+        shapes = {"accuracy_normalized": (K,), "deciding_loss": (K,), "loss": examples, "right": examples}
+    return _shaped(key, measured, shapes)
 
 
 Shaped = TypeVar("Shaped")

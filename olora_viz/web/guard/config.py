@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -78,7 +78,7 @@ def checked_config(
         ValueError: values break rules of the page; the message has a sentence for each.
     """
     wrong = Problems()
-    model = wrong.check(_model, limits, model, instead=limits.models[0])
+    model = wrong.check(_one_of, "model", model, limits.models, instead=limits.models[0])
     path = wrong.check(_task, task, files, instead=RaceConfig().task)
     steps = wrong.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
     batch = wrong.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
@@ -190,30 +190,24 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
     """
     plain = Settings()
     values = plain.values() | (asked if isinstance(asked, dict) else {})
-    every = values["eval_every"]
+
+    def checked(name: str, rule: Callable[..., Any], what: str, *allowed: Any, optional: bool = False) -> Any:
+        if optional and is_empty(values[name]):
+            return None
+        return wrong.check(rule, what, values[name], *allowed, instead=getattr(plain, name))
+
+    least = math.ceil(steps / MOST_EVALUATIONS)
     return Settings(
-        schedule=wrong.check(_one_of, "schedule", values["schedule"], SCHEDULES, instead=plain.schedule),
-        warmup=wrong.check(whole, "warm-up steps", values["warmup"], 0, steps - 1, instead=0),
-        weight_decay=wrong.check(_decay, values["weight_decay"], instead=0.0),
-        clip=wrong.check(_clip, values["clip"], instead=None),
+        schedule=checked("schedule", _one_of, "schedule", SCHEDULES),
+        warmup=checked("warmup", whole, "warm-up steps", 0, steps - 1),
+        weight_decay=checked("weight_decay", number, "weight decay", True),
+        clip=checked("clip", number, "gradient clipping", optional=True),
         targets=wrong.check(_targets, values["targets"], instead=None),
-        eval_every=None
-        if is_empty(every)
-        else wrong.check(
-            whole, "steps between evaluations", every, math.ceil(steps / MOST_EVALUATIONS), steps, instead=None
-        ),
-        batches=wrong.check(_one_of, "batches", values["batches"], BATCHES, instead=plain.batches),
-        eval_size=wrong.check(
-            whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT, instead=plain.eval_size
-        ),
-        keep_best=wrong.check(_switch, "keep_best", values["keep_best"], instead=False),
-        patience=None
-        if is_empty(values["patience"])
-        else wrong.check(
-            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS, instead=None
-        ),
-        truncate=wrong.check(_switch, "truncate", values["truncate"], instead=False),
-        chat=wrong.check(_switch, "chat", values["chat"], instead=False),
+        eval_every=checked("eval_every", whole, "steps between evaluations", least, steps, optional=True),
+        batches=checked("batches", _one_of, "batches", BATCHES),
+        eval_size=checked("eval_size", whole, "held-out examples", 1, MOST_HELD_OUT),
+        patience=checked("patience", whole, "evaluations without improvement", 1, MOST_EVALUATIONS, optional=True),
+        **{name: checked(name, _switch, name) for name in ("keep_best", "truncate", "chat")},
     )
 
 
@@ -227,14 +221,6 @@ def _switch(what: str, value: Any) -> bool:
     if value not in ("0", "1"):
         raise ValueError(f"{what} must be 0 or 1, not {word(value)[:40]!r}")
     return value == "1"
-
-
-def _decay(value: Any) -> float:
-    return number("weight decay", value, zero=True)
-
-
-def _clip(value: Any) -> float | None:
-    return None if is_empty(value) else number("gradient clipping", value)
 
 
 def _targets(value: Any) -> tuple[str, ...] | None:
@@ -266,12 +252,6 @@ def tokens_at_most(config: RaceConfig) -> int:
     """
     examples = config.steps * len(config.lanes) * config.batch_size
     return examples * longest_example(config.model)
-
-
-def _model(limits: Limits, name: Any) -> str:
-    if name not in limits.models:
-        raise ValueError(unknown("model", word(name), limits.models))
-    return name
 
 
 def _task(name: Any, files: OwnFiles | None) -> str:
