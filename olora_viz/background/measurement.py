@@ -29,7 +29,7 @@ class BackgroundMeasurement(BackgroundWork):
             self.plain_text = racing.task.plain_text
             self.become("measuring")
             self.result = conditioning(
-                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell,
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.progress,
                 more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
             )  # fmt: skip
             self.become(FINISHED)
@@ -45,8 +45,8 @@ def start_config(config: RaceConfig) -> RaceConfig:
 def at_its_start(work: BackgroundWork) -> Generator[Race]:
     """Build the race of some work, and release its lanes afterwards."""
     work.become(LOADING)
-    work.tell(0.0, f"loading {work.config.model}")
-    racing = race(work.raced, progress=work.tell)
+    work.progress(0.0, f"loading {work.config.model}")
+    racing = race(work.raced, progress=work.progress)
     try:
         work.device, work.part = device_words(racing), 0.0
         yield racing

@@ -29,6 +29,11 @@ SHARE = 0.08
 """Maximum share of a race's time that is spent on answers before its end."""
 
 
+def final_answers(racing: Race) -> tuple[Answer, ...]:
+    """Return the answers of a race's lanes to `ANSWERS` held-out prompts, or half as many to be continued."""
+    return tuple(racing.answers(ANSWERS // 2 if racing.task.plain_text else ANSWERS))
+
+
 @dataclass(frozen=True)
 class OwnPrompt:
     """A prompt, and what came of it."""
@@ -43,7 +48,7 @@ class OwnPrompt:
         """Whether it has not been answered yet."""
         return self.answer is None and not self.problem
 
-    def asked(self, racing: Race) -> OwnPrompt:
+    def answered_by(self, racing: Race) -> OwnPrompt:
         """Ask the lanes of a race as they are now."""
         try:
             (answer,) = racing.answer(self.prompt)
@@ -176,7 +181,7 @@ class BackgroundRace(BackgroundWork):
             self.tested = racing.tested()
             self.become(racing.status, "generating answers")
             if self.steps:
-                self.answers = tuple(racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2))
+                self.answers = final_answers(racing)
             self._reply_last(racing)
             self.become(self.state, self.reason())
         except BaseException:
@@ -219,7 +224,7 @@ class BackgroundRace(BackgroundWork):
             self._answer_seconds += time.monotonic() - began
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
-        answered = own.asked(racing)
+        answered = own.answered_by(racing)
         with self.changed:
             if self.own_prompt is own:  # no newer one has come
                 self.own_prompt = answered
@@ -242,11 +247,11 @@ class BackgroundRace(BackgroundWork):
         """Whether a pause was requested or the goal is reached."""
         return self.pausing.is_set() or len(self.steps) >= self.goal
 
-    def tell(self, part: float, what: str) -> None:
+    def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested while it loads, or later a pause."""
         words = f"{what}, {part:.0%}" if part else what
         if self.state == LOADING:
-            super().tell(part, words)
+            super().progress(part, words)
         elif self.state != PAUSED and not self.complete:
             stopped = self.racing is not None and self.racing.status == STOPPED
             self.become(STOPPED if stopped else self.state, words)
@@ -291,11 +296,11 @@ class BackgroundRace(BackgroundWork):
         if self.racing is not None and self._steps_left is not None:
             return self.racing, self._steps_left
         self.become(LOADING)
-        self.tell(0.0, f"loading {self.config.model}")
+        self.progress(0.0, f"loading {self.config.model}")
         if self.folder is None:
-            racing = self._steps_left = race(self.raced, progress=self.tell)
+            racing = self._steps_left = race(self.raced, progress=self.progress)
         else:
-            options: dict[str, Any] = {"progress": self.tell, "kept": self.models}
+            options: dict[str, Any] = {"progress": self.progress, "kept": self.models}
             begun = (self.folder / "config.json").exists()
             self._run = (
                 runs.resume(self.folder, **options) if begun else runs.start(self.raced, self.folder, **options)

@@ -147,7 +147,7 @@ class BackgroundWork:
         """Whether the end was requested."""
         return self.stopping.is_set()
 
-    def tell(self, part: float, what: str) -> None:
+    def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested."""
         self.part, self.note = part, what
         self.wake()

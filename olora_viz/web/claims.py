@@ -64,7 +64,7 @@ class Judging(StudyWork):
         return ClaimEvidence(
             model=its.model, task=its.task, study=study, rank=its.lanes[0].r,
             batch_size=its.batch_size, max_length=its.max_length, truncate=its.truncate,
-            chat=its.chat, device=its.device, progress=self.tell,
+            chat=its.chat, device=its.device, progress=self.progress,
         )  # fmt: skip
 
     def run(self) -> bool:

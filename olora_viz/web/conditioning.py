@@ -137,7 +137,9 @@ class Slicing(Work):
         assert self.source.result is not None
         with at_its_start(self) as racing:
             self.become("slicing")
-            self.slices = slices(racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.tell)
+            self.slices = slices(
+                racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.progress
+            )
             self.become(FINISHED)
 
 

@@ -133,7 +133,7 @@ class Deciding(StudyWork):
             model=its.model, task=its.task, inits=[lane.init for lane in its.lanes],
             ranks=(its.lanes[0].r,), device=its.device, max_length=its.max_length,
             truncate=its.truncate, chat=its.chat,
-            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.tell,
+            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.progress,
         )  # fmt: skip
         self.learn(road)
         self.become(*((WAITING,) if self.waits else end_of(self, self.known)))

@@ -1,5 +1,7 @@
 """One background run: commands, news for whoever waits, checkpoints, and a clean end."""
 
+import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import olora_viz as ov
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.background.work import BackgroundWork
+from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine import process as progress
 from olora_viz.races.race import Race
 from olora_viz.views.race import race_view
@@ -42,6 +45,19 @@ def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     assert (job.state, job.note, job.complete) == ("finished", "", True)
     assert len(job.answers) == 4
     assert job.racing is not None
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_record_is_read_back_from_its_json_and_its_steps(name: str) -> None:
+    record = GALLERY[name]
+    values = json.loads(json.dumps(record.to_json()))
+    again = RaceRecord.from_json(values, record.steps)
+    assert json.loads(json.dumps(again.to_json())) == values
+    unsaved = {"name": record.name, "recorded": True}
+    for field in dataclasses.fields(RaceRecord):
+        if field.name not in ("baseline", "tested"):  # arrays, which their JSON has compared
+            value = unsaved.get(field.name, getattr(again, field.name))
+            assert value == getattr(record, field.name), field.name
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

@@ -25,6 +25,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
+from olora_viz.background.race import final_answers
 from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.conditioning import COST_IN_STEPS
@@ -98,7 +99,7 @@ def here(config: RaceConfig) -> RaceConfig:
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
-def wish(file: Path, what: str) -> None:
+def request(file: Path, what: str) -> None:
     """Request the turn that reads `file` to pause or stop; "" cancels the request."""
     if what:
         write_text(file, what)
@@ -106,7 +107,7 @@ def wish(file: Path, what: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def wished(file: Path) -> str:
+def requested(file: Path) -> str:
     """Return the request, "" if there is none."""
     try:
         return file.read_text("utf-8")
@@ -115,17 +116,16 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int, models: Kept | None = None
+    config: RaceConfig, folder: Path, requests: Path, done: int, goal: float, models: Kept | None = None
 ) -> Iterator[News]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
     It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
 
     Args:
-        wishes: the file of `wish`; outside `folder`, which must be empty when a race starts.
+        requests: the file of `request`; outside `folder`, which must be empty when a race starts.
         done: steps that were reported before.
         goal: the step after which it pauses.
-        questions: number of held-out prompts to answer at the end.
         models: holds the model if it was loaded before.
     """
     seconds = seconds_needed(config, done, goal)
@@ -137,7 +137,7 @@ def turn(
         yield RaceRecord.of(racing)
         steps_left = iter(run)
         while True:
-            what = wished(wishes)
+            what = requested(requests)
             if what == STOP:
                 racing.close()
             elif what == PAUSE or done >= goal:
@@ -151,8 +151,8 @@ def turn(
             if time.monotonic() > until and racing.status == RACING:
                 steps_left.close()
                 return
-        answers = racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
-        yield replace(RaceRecord.of(racing), answers=tuple(answers), tested=racing.tested())
+        answers = final_answers(racing) if done else ()
+        yield replace(RaceRecord.of(racing), answers=answers, tested=racing.tested())
     finally:
         racing.lanes.detach()
 
@@ -175,14 +175,12 @@ _warm: dict[str, Kept] = {}
 """The models of `warm_up` by name."""
 
 
-def forked(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
-) -> Iterator[News | Failed]:
+def forked(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> Iterator[News | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
     models = _warm.get(config.model)
     try:
-        yield from turn(config, folder, wishes, done, goal, questions, models)
+        yield from turn(config, folder, requests, done, goal, models)
     except ValueError as error:
         yield Failed(str(error))
     finally:
@@ -190,7 +188,7 @@ def forked(
             models.forget_unused()
 
 
-def _duration(config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int) -> int:
+def _duration(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> int:
     return seconds_needed(config, done, goal)
 
 
@@ -207,7 +205,7 @@ def lent() -> Callable[..., Iterator[News | Failed]]:
     return lend(forked)
 
 
-taken: Callable[..., Iterator[News | Failed]] = lent()
+turn_on_gpu: Callable[..., Iterator[News | Failed]] = lent()
 """Created when the server starts, since ZeroGPU looks for it then."""
 
 

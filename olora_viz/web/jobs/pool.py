@@ -54,26 +54,26 @@ class Pool:
         Raises:
             ValueError: too many computations wait already.
         """
-        asked = Computation(owner, lambda: compute(*arguments, **options))
+        computation = Computation(owner, lambda: compute(*arguments, **options))
         with self._wake:
             self._line.let_in(owner)
-            self._line.join(asked)
+            self._line.join(computation)
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="pool", daemon=True)
                 self._worker.start()
             self._wake.notify()
-        return await asyncio.wrap_future(asked.result)
+        return await asyncio.wrap_future(computation.result)
 
     def _work(self) -> None:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._line.waiting)
-                asked = self._line.call()
-            if asked.result.set_running_or_notify_cancel():  # its page may have gone
+                computation = self._line.call()
+            if computation.result.set_running_or_notify_cancel():  # its page may have gone
                 try:
-                    asked.result.set_result(asked.compute())
+                    computation.result.set_result(computation.compute())
                 except BaseException as error:
-                    asked.result.set_exception(error)
+                    computation.result.set_exception(error)
             with self._wake:
                 self._line.done()
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from olora_viz.background.race import ANSWERS
 from olora_viz.background.record import LOADING, PAUSED
 from olora_viz.background.work import StoppedEarlyError
 from olora_viz.races.run import read_steps
@@ -32,26 +31,26 @@ class ZeroGpuJob(Job):
     def stop(self, why: str = "") -> None:
         """Request the end after the current step."""
         super().stop(why)
-        self._wish()
+        self._request()
 
     def pause(self, why: str = "") -> None:
         """Request a pause after the current step."""
         super().pause(why)
-        self._wish()
+        self._request()
 
     def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
         self.visit, self.refused = contextvars.copy_context(), ""
         super().resume(goal)
-        self._wish()
+        self._request()
 
     def run(self) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
         if self.on_cpu:
             return super().run()
         self.become(LOADING)
-        self.tell(0.0, "waiting for a GPU")
-        self._wish()
+        self.progress(0.0, "waiting for a GPU")
+        self._request()
         ended = None
         for number, news in enumerate(self._turn()):
             if isinstance(news, Step):
@@ -59,7 +58,7 @@ class ZeroGpuJob(Job):
                 self.cut_off = True  # until the turn ends with a checkpoint
                 self.wake()
                 if self.is_over() or self.pauses():
-                    self._wish()
+                    self._request()
             elif isinstance(news, Failed):
                 raise ValueError(news.sentence)
             elif number == 0:
@@ -80,7 +79,7 @@ class ZeroGpuJob(Job):
     def remove(self) -> None:
         """Remove all its files."""
         super().remove()
-        accelerator.wish(self._wishes, "")
+        accelerator.request(self._requests, "")
 
     @property
     def on_cpu(self) -> bool:
@@ -88,19 +87,19 @@ class ZeroGpuJob(Job):
         return self.config.device == "cpu"
 
     @property
-    def _wishes(self) -> Path:
+    def _requests(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.wish")
 
-    def _wish(self) -> None:
+    def _request(self) -> None:
         if self.on_cpu:
             return
         halts = self.stopping.is_set() or self.pauses()
         what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
-        accelerator.wish(self._wishes, what if halts else "")
+        accelerator.request(self._requests, what if halts else "")
 
     def _turn(self) -> Iterator[News | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
-        turn = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
+        turn = accelerator.turn_on_gpu(self.raced, self.folder, self._requests, len(self.steps), self.goal)
         while True:
             try:
                 news = self.visit.run(next, turn, None)

@@ -38,10 +38,10 @@ class Asking(Work):
         own = race.own_prompt
         assert own is not None
         self.become(LOADING, "loading the adapters")
-        racing = restored(race.folder, device=self.raced.device, progress=self.tell)
+        racing = restored(race.folder, device=self.raced.device, progress=self.progress)
         try:
             self.become("answering")
-            answered = own.asked(racing)
+            answered = own.answered_by(racing)
         finally:
             racing.lanes.detach()
         if race.own_prompt is own:
