@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     (lr,) = {lane.lr for lane in race.config.lanes}
     return Lesson(
         name="columns",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.studies.story import steps_to_reach
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read, lanes = Recorded(race), race.config.lanes
+    read, lanes = RaceNumbers(race), race.config.lanes
     inits = list(dict.fromkeys(lane.init for lane in lanes))
     seeds = len({lane.seed for lane in lanes})
     low, high = read.rates("lora")[0], read.rates("lora")[-1]

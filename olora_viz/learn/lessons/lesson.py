@@ -82,8 +82,8 @@ def example_matrix() -> Float[Tensor, "out in"]:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A recorded race with accessors for single numbers."""
+class RaceNumbers:
+    """The single numbers of a recorded race that lessons quote."""
 
     race: Recording
 

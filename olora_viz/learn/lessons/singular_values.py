@@ -8,7 +8,7 @@ import torch
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 """The smallest counterexample."""
@@ -19,7 +19,7 @@ LENGTHS = (1, 5, 3)
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race and the smallest counterexample."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     start = olora(W, 1)
     sigma = torch.linalg.svdvals(W).tolist()
     first_of_product = float(torch.linalg.svdvals(start.B @ start.A)[0])
