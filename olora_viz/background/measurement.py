@@ -22,11 +22,13 @@ class BackgroundMeasurement(BackgroundWork):
     """The layer whose parameters are measured; None for all layers."""
     result: Conditioning | None = None
     plain_text: bool = False
+    device: str = ""
+    """``CPU`` or ``CUDA``; empty while unknown."""
 
     def run(self) -> None:
         """Build the race and measure it before its first step."""
         with at_its_start(self) as racing:
-            self.plain_text = racing.task.plain_text
+            self.plain_text, self.device = racing.task.plain_text, device_words(racing)
             self.become("measuring")
             self.result = conditioning(
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.progress,
@@ -48,7 +50,7 @@ def at_its_start(work: BackgroundWork) -> Generator[Race]:
     work.progress(0.0, f"loading {work.config.model}")
     racing = race(work.raced, progress=work.progress)
     try:
-        work.device, work.part = device_words(racing), 0.0
+        work.part = 0.0
         yield racing
     finally:
         racing.lanes.detach()

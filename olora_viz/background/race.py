@@ -7,20 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.machine.memory import memory_of
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.data import Kept
-from olora_viz.races.race import Race, Tested, race
+from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step, out_at, whys_out
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
@@ -66,15 +65,8 @@ class BackgroundRace(BackgroundWork):
     """
 
     steps: list[Step] = field(default_factory=list)
-    baseline: Evaluation | None = None
-    plain_text: bool = False
-    held_out: HeldOut | None = None
-    left_out: int = 0
-    adapted: str = ""
-    in_parts: str = ""
-    memory: Memory | None = None
-    tested: Tested | None = None
-    answers: tuple[Answer, ...] = ()
+    results: RaceRecord | None = None
+    """What is known of it beside its state and its steps; None before it is loaded."""
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
@@ -97,18 +89,24 @@ class BackgroundRace(BackgroundWork):
     """Seconds spent on answers during the race."""
 
     def record(self) -> RaceRecord:
-        """Return the race as it is now.
+        """Return the race as it is now."""
+        complete = self.complete  # read first: a complete race has its last state and all steps
+        return replace(
+            self.results or RaceRecord(self.config, self.styles), config=self.config, styles=self.styles,
+            name=self.name, complete=complete, state=self.state, note=self.note, steps=tuple(self.steps),
+        )  # fmt: skip
 
-        Whether it is complete is read before the state and the steps, so that a complete race has its last state and
-        all steps.
+    def loaded(self, record: RaceRecord) -> None:
+        """Take over what a race, here or in another process, knows before its next step.
+
+        Earlier answers stay until there are others.
         """
-        held = [each.name for each in fields(RaceRecord) if each.name != "recorded"]
-        return replace(RaceRecord(**{name: getattr(self, name) for name in held}), steps=tuple(self.steps))
+        self.results = replace(record, answers=self.results.answers if self.results else ())
 
-    def take(self, record: RaceRecord) -> None:
-        """Take over what a race, here or in another process, knows before its first step."""
-        for name in ("device", "baseline", "plain_text", "held_out", "left_out", "adapted", "in_parts"):
-            setattr(self, name, getattr(record, name))
+    def learn(self, **values: Any) -> None:
+        """Take over results by name."""
+        assert self.results is not None
+        self.results = replace(self.results, **values)
 
     def stop(self, why: str = "") -> None:
         """Request the end after the current step, or in its evaluation and measurements."""
@@ -166,7 +164,7 @@ class BackgroundRace(BackgroundWork):
                 if step is None:
                     break
                 self.steps.append(step)
-                self.adapted, self.memory = racing.adapted, memory_of(racing.device)
+                self.learn(adapted=racing.adapted, memory=memory_of(racing.device))
                 self.note = ""
                 self._ask(racing, step)
                 self.wake()
@@ -178,10 +176,10 @@ class BackgroundRace(BackgroundWork):
                 self.checkpoint(racing)
                 self.become(PAUSED, self.why_paused)
                 return True
-            self.tested = racing.tested()
+            self.learn(tested=racing.tested())
             self.become(racing.status, "generating answers")
             if self.steps:
-                self.answers = final_answers(racing)
+                self.learn(answers=final_answers(racing))
             self._reply_last(racing)
             self.become(self.state, self.reason())
         except BaseException:
@@ -216,8 +214,8 @@ class BackgroundRace(BackgroundWork):
         elif step.eval_loss is not None and self._answer_seconds <= SHARE * step.seconds:
             self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
-                if not self.plain_text:
-                    self.answers = tuple(racing.answers(1))
+                if not racing.task.plain_text:
+                    self.learn(answers=tuple(racing.answers(1)))
                 if own is not None:
                     self._reply(racing, own)
             self._may_pause = False
@@ -309,5 +307,5 @@ class BackgroundRace(BackgroundWork):
         self.racing = racing
         if self.stopping.is_set():
             racing.close()
-        self.take(RaceRecord.of(racing))
+        self.loaded(RaceRecord.of(racing))
         return racing, self._steps_left

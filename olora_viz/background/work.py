@@ -43,8 +43,6 @@ class BackgroundWork:
     """The completed fraction, from 0 to 1, if known."""
     why: str = ""
     """Why it ended, if the user did not end it."""
-    device: str = ""
-    """``CPU`` or ``CUDA``; empty while unknown."""
     complete: bool = False
     """Whether it has ended: nothing changes any more."""
     error: BaseException | None = None

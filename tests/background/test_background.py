@@ -43,7 +43,7 @@ def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
     assert (job.state, job.note, job.complete) == ("finished", "", True)
-    assert len(job.answers) == 4
+    assert len(job.record().answers) == 4
     assert job.racing is not None
 
 
@@ -163,8 +163,8 @@ def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_o
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("stopped", "", 2)
     assert sum(EVALUATING in words for words in said) <= 3, said
-    assert len(job.answers) == 4
-    assert {answer.step for answer in job.answers} == {3}
+    assert len(job.record().answers) == 4
+    assert {answer.step for answer in job.record().answers} == {3}
     if on_disk:
         assert any(words.startswith("stopped: writing the adapters, ") for words in said)
         assert sorted(path.name for path in tmp_path.glob("run/adapters/*")) == ["lora", "olora"]

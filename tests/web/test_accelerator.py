@@ -132,8 +132,8 @@ def test_a_job_of_turns_is_paused_stepped_and_finished_as_any_other(jobs: Jobs) 
     assert expected.wait(60)
     assert isinstance(job, Job)
     assert job.steps == expected.steps
-    assert job.answers == expected.answers
-    assert (job.device, job.note, job.complete) == ("CPU", "", True)
+    assert job.record().answers == expected.record().answers
+    assert (job.record().device, job.note, job.complete) == ("CPU", "", True)
     assert adapter_zip(job, 1).is_file()
     plain.close()
 

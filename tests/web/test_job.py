@@ -65,7 +65,7 @@ def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job)
     wait_until(lambda: job.complete)
     assert job.state == "finished"
     assert job.steps == whole.steps
-    assert job.answers == whole.answers
+    assert job.record().answers == whole.record().answers
 
 
 def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jobs, whole: Job) -> None:
@@ -85,7 +85,7 @@ def test_a_paused_race_stops_with_its_adapters(jobs: Jobs) -> None:
     jobs.stop(in_memory)
     wait_until(lambda: in_memory.complete)
     assert (in_memory.state, len(in_memory.steps)) == ("stopped", 3)
-    assert in_memory.answers
+    assert in_memory.record().answers
     assert adapter_zip(in_memory, 1).exists()
 
     on_disk = rest(jobs.start(asked(), goal=3))

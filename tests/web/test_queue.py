@@ -74,7 +74,7 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
 ) -> None:
     job = wait(jobs.start(asked(lanes=[*LANES, *lane(init="olora")])))
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 5)
-    assert len(job.answers[0].lanes) == 2
+    assert len(job.record().answers[0].lanes) == 2
     model, _ = load_model("glassllm")
     for k in range(2):
         with zipfile.ZipFile(adapter_zip(job, k)) as archive:
@@ -197,7 +197,7 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(jobs: Jobs, monk
     assert asked(task="boolq", model="smollm2-135m").max_length == 512
     assert asked(task="addition").max_length is None
     job = wait(jobs.start(asked(task="boolq")))
-    assert (job.state, job.left_out) == ("finished", 3)
+    assert (job.state, job.record().left_out) == ("finished", 3)
     parts = "3 training examples and 1 held-out example"
     sentence = f"Left out, as longer than 128 tokens: {parts}."
     assert sentence in race_view(job.record()).results

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +168,11 @@ def _read(folder: Path, kind: type[Job], name: str) -> Job:
         own = str(own_folder(folder) / record.config.task)
         record = replace(record, config=replace(record.config, task=own))
     ended_well = record.complete or run is None or run.summary is not None
-    values: dict[str, Any] = {each.name: getattr(record, each.name) for each in fields(record)}
-    values["steps"] = list(record.steps)
-    del values["name"], values["recorded"]
     return kind(
-        name, folder=folder, **values, **more, cut_off=bool(record.steps) and not ended_well,
-        why_paused=record.note if record.state == PAUSED else "",
+        name, record.config, folder, record.styles, record.state, record.note,
+        complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
+        cut_off=bool(record.steps) and not ended_well,
+        why_paused=record.note if record.state == PAUSED else "", **more,
     )  # fmt: skip
 
 

@@ -62,7 +62,7 @@ class ZeroGpuJob(Job):
             elif isinstance(news, Failed):
                 raise ValueError(news.sentence)
             elif number == 0:
-                self.take(news)
+                self.loaded(news)
                 self.become(RACING)
             else:
                 ended = news
@@ -71,8 +71,7 @@ class ZeroGpuJob(Job):
             self.become(PAUSED, self.why_paused)
             return True
         self.cut_off = False
-        self.answers, self.adapted, self.tested = ended.answers, ended.adapted, ended.tested
-        self.state = ended.state
+        self.results, self.state = ended, ended.state
         self.become(ended.state, self.reason())
         return False
 
