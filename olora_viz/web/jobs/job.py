@@ -99,7 +99,7 @@ class Work(BackgroundWork):
     deadline: float = math.inf
     """The end of its time, by the monotonic clock, while it computes."""
     max_seconds: float = math.inf
-    """The same at its start."""
+    """Seconds that it may compute in all."""
     grace: float = math.inf
     """Seconds without an open page after which a race pauses."""
     own_file: Path | None = None
