@@ -174,7 +174,7 @@ class Kills:
                 assert job.state in ("paused", "finished"), job.state
                 unfinished += len(job.steps) < SERVED_STEPS
                 if job.state == "paused":
-                    jobs.go_on(job)
+                    jobs.resume(job)
                 assert job.wait(120)
                 assert job.state == "finished", job.note
                 assert numbers(job.folder) == self._served[seed], f"visitor {seed}'s race differs"

@@ -57,7 +57,7 @@ class BackgroundDecision(BackgroundWork):
         self.become(PLANNING)
         road = decide(
             self.folder, minutes=self.minutes, model=self.config.model, task=self.config.task,
-            watch=self._goes_on, progress=self.tell, **self.settings,
+            watch=self._goes_on, progress=self.progress, **self.settings,
         )  # fmt: skip
         with suppress(StoppedEarlyError):
             for known in road:

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from olora_viz.background.record import LOADING
-from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.background.record import LOADING, device_words
+from olora_viz.background.work import BackgroundWork
 from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
@@ -20,16 +20,18 @@ class BackgroundMeasurement(BackgroundWork):
 
     layer: str | None = None
     """The layer whose parameters are measured; None for all layers."""
-    found: Conditioning | None = None
+    result: Conditioning | None = None
     plain_text: bool = False
+    device: str = ""
+    """``CPU`` or ``CUDA``; empty while unknown."""
 
     def run(self) -> None:
         """Build the race and measure it before its first step."""
         with at_its_start(self) as racing:
-            self.plain_text = racing.task.plain_text
+            self.plain_text, self.device = racing.task.plain_text, device_words(racing)
             self.become("measuring")
-            self.found = conditioning(
-                racing.lanes, racing.batch(1), layer=self.layer, progress=self.tell,
+            self.result = conditioning(
+                racing.lanes, racing.batch(1), layer=self.layer, progress=self.progress,
                 more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
             )  # fmt: skip
             self.become(FINISHED)
@@ -45,10 +47,10 @@ def start_config(config: RaceConfig) -> RaceConfig:
 def at_its_start(work: BackgroundWork) -> Generator[Race]:
     """Build the race of some work, and release its lanes afterwards."""
     work.become(LOADING)
-    work.tell(0.0, f"loading {work.config.model}")
-    racing = race(work.raced, progress=work.tell)
+    work.progress(0.0, f"loading {work.config.model}")
+    racing = race(work.raced, progress=work.progress)
     try:
-        work.device, work.part = device_words(racing), 0.0
+        work.part = 0.0
         yield racing
     finally:
         racing.lanes.detach()

@@ -5,29 +5,32 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-import numpy as np
-
-from olora_viz.background.record import LOADING, PAUSED
-from olora_viz.background.work import BackgroundWork, device_words
+from olora_viz.background.record import LOADING, PAUSED, RaceRecord
+from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.memory import Memory, memory_of
+from olora_viz.machine.memory import memory_of
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
-from olora_viz.races.race import Race, Tested, race
+from olora_viz.races.race import Race, race
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
-from olora_viz.races.step import Step, whys_out
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
+from olora_viz.races.step import Step, out_at, whys_out
 
 ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
 
 SHARE = 0.08
 """Maximum share of a race's time that is spent on answers before its end."""
+
+
+def final_answers(racing: Race) -> tuple[Answer, ...]:
+    """Return the answers of a race's lanes to `ANSWERS` held-out prompts, or half as many to be continued."""
+    return tuple(racing.answers(ANSWERS // 2 if racing.task.plain_text else ANSWERS))
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class OwnPrompt:
         """Whether it has not been answered yet."""
         return self.answer is None and not self.problem
 
-    def asked(self, racing: Race) -> OwnPrompt:
+    def answered_by(self, racing: Race) -> OwnPrompt:
         """Ask the lanes of a race as they are now."""
         try:
             (answer,) = racing.answer(self.prompt)
@@ -62,37 +65,48 @@ class BackgroundRace(BackgroundWork):
     """
 
     steps: list[Step] = field(default_factory=list)
-    baseline: Evaluation | None = None
-    plain_text: bool = False
-    held_out: HeldOut | None = None
-    left_out: int = 0
-    """Training examples that were longer than ``config.max_length``."""
-    adapted: str = ""
-    """See `Race.adapted`."""
-    in_parts: str = ""
-    """See `Race.in_parts`."""
-    memory: Memory | None = None
-    """What this process uses, after the latest step; None while unknown."""
-    tested: Tested | None = None
-    """See `Race.tested`."""
-    answers: list[Answer] = field(default_factory=list)
+    results: RaceRecord | None = None
+    """What is known of it beside its state and its steps; None before it is loaded."""
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
     """The race while it is in memory."""
-    before: ModelCache | None = None
-    """What races before it in the same thread have left; used with a folder."""
+    models: ModelCache | None = None
+    """The models that races before it in the same thread have loaded; used with a folder."""
     goal: float = math.inf
     """The step after which it pauses automatically."""
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
     """Why it paused, if the user did not pause it."""
-    _going: Race | Generator[Step, None, None] | None = None
+    yields: Callable[[], bool] = lambda: False
+    """Whether to pause for the sake of others, who then compute first."""
+    _steps_left: Race | Generator[Step, None, None] | None = None
+    """Yields the next steps."""
     _run: runs.Run | None = None
     _takes_prompts: bool = False
-    _may_rest: bool = False
-    _asked: float = 0.0
+    _may_pause: bool = False
+    _answer_seconds: float = 0.0
     """Seconds spent on answers during the race."""
+
+    def record(self) -> RaceRecord:
+        """Return the race as it is now."""
+        complete = self.complete  # read first: a complete race has its last state and all steps
+        return replace(
+            self.results or RaceRecord(self.config, self.styles), config=self.config, styles=self.styles,
+            name=self.name, complete=complete, state=self.state, note=self.note, steps=tuple(self.steps),
+        )  # fmt: skip
+
+    def loaded(self, record: RaceRecord) -> None:
+        """Take over what a race, here or in another process, knows before its next step.
+
+        Earlier answers stay until there are others.
+        """
+        self.results = replace(record, answers=self.results.answers if self.results else ())
+
+    def learn(self, **values: Any) -> None:
+        """Take over results by name."""
+        assert self.results is not None
+        self.results = replace(self.results, **values)
 
     def stop(self, why: str = "") -> None:
         """Request the end after the current step, or in its evaluation and measurements."""
@@ -107,14 +121,14 @@ class BackgroundRace(BackgroundWork):
         self.pausing.set()
         self.wake()
 
-    def unpause(self, goal: float = math.inf) -> None:
+    def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
         self.goal, self.why_paused = goal, ""
         self.pausing.clear()
         self.wake()
 
     @contextmanager
-    def held_at_rest(self) -> Generator[Race]:
+    def held_paused(self) -> Generator[Race]:
         """Keep a paused race, or one that has ended, from going on.
 
         Raises:
@@ -122,7 +136,7 @@ class BackgroundRace(BackgroundWork):
         """
         with self.changed:
             racing = self.racing
-            if not (self.complete or (self.state == PAUSED and self.rests())):
+            if not (self.complete or (self.state == PAUSED and self.pauses())):
                 raise ValueError("the race is running: pause or stop it first")
             if racing is None or racing.torn:
                 raise ValueError("this race has no lanes any more: run it again")
@@ -130,27 +144,27 @@ class BackgroundRace(BackgroundWork):
 
     def step(self) -> None:
         """Run one step, then pause."""
-        self.unpause(len(self.steps) + 1)
+        self.resume(len(self.steps) + 1)
 
     def run(self) -> bool:
         """Train until the end, the goal, a requested pause, or the end of the time slice."""
         try:
-            racing, going = self._open()
+            racing, steps_left = self._open()
             self._takes_prompts = True
             self.become(RACING)
-            while not self.rests():
-                self._may_rest = True
+            while not self.pauses():
+                self._may_pause = True
                 try:
-                    step = next(going, None)
+                    step = next(steps_left, None)
                 except StoppedEarlyError:  # a pause was requested
-                    going = self._going = racing if self._run is None else iter(self._run)
+                    steps_left = self._steps_left = racing if self._run is None else iter(self._run)
                     continue
                 finally:
-                    self._may_rest = False
+                    self._may_pause = False
                 if step is None:
                     break
                 self.steps.append(step)
-                self.adapted, self.memory = racing.adapted, memory_of(racing.device)
+                self.learn(adapted=racing.adapted, memory=memory_of(racing.device))
                 self.note = ""
                 self._ask(racing, step)
                 self.wake()
@@ -159,21 +173,21 @@ class BackgroundRace(BackgroundWork):
                     self.become(STOPPED, "writing the adapters" if self._run else "")
             else:
                 self._reply_last(racing)
-                self.park(racing)
+                self.checkpoint(racing)
                 self.become(PAUSED, self.why_paused)
                 return True
-            self.tested = racing.tested()
+            self.learn(tested=racing.tested())
             self.become(racing.status, "generating answers")
             if self.steps:
-                self.answers = racing.answers(ANSWERS if not self.plain_text else ANSWERS // 2)
+                self.learn(answers=final_answers(racing))
             self._reply_last(racing)
-            self.become(self.state, self.reason(racing.state.diverged_at))
+            self.become(self.state, self.reason())
         except BaseException:
             self._takes_prompts = False
-            self.let_go()
+            self._detach()
             raise
         if self._run is not None:
-            self.let_go()
+            self._detach()
         return False
 
     def ask(self, prompt: str) -> bool:
@@ -197,18 +211,18 @@ class BackgroundRace(BackgroundWork):
         if own is not None and own.waits:
             with suppress(StoppedEarlyError):
                 self._reply(racing, own)
-        elif step.eval_loss is not None and self._asked <= SHARE * step.seconds:
-            self._may_rest = not self.wants_pause()
+        elif step.eval_loss is not None and self._answer_seconds <= SHARE * step.seconds:
+            self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
-                if not self.plain_text:
-                    self.answers = racing.answers(1)
+                if not racing.task.plain_text:
+                    self.learn(answers=tuple(racing.answers(1)))
                 if own is not None:
                     self._reply(racing, own)
-            self._may_rest = False
-            self._asked += time.monotonic() - began
+            self._may_pause = False
+            self._answer_seconds += time.monotonic() - began
 
     def _reply(self, racing: Race, own: OwnPrompt) -> None:
-        answered = own.asked(racing)
+        answered = own.answered_by(racing)
         with self.changed:
             if self.own_prompt is own:  # no newer one has come
                 self.own_prompt = answered
@@ -221,57 +235,55 @@ class BackgroundRace(BackgroundWork):
         if own is not None and self.steps:
             self._reply(racing, own)
 
-    def rests(self) -> bool:
-        """Whether it should wait for a command before the next step."""
+    def pauses(self) -> bool:
+        """Whether it should pause before the next step."""
         if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
             return False
-        return self.wants_rest()
-
-    def wants_rest(self) -> bool:
-        """Whether to wait before the next step."""
-        return self.wants_pause()
+        return self.wants_pause() or self.yields()
 
     def wants_pause(self) -> bool:
         """Whether a pause was requested or the goal is reached."""
         return self.pausing.is_set() or len(self.steps) >= self.goal
 
-    def tell(self, part: float, what: str) -> None:
+    def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested while it loads, or later a pause."""
         words = f"{what}, {part:.0%}" if part else what
         if self.state == LOADING:
-            super().tell(part, words)
+            super().progress(part, words)
         elif self.state != PAUSED and not self.complete:
             stopped = self.racing is not None and self.racing.status == STOPPED
             self.become(STOPPED if stopped else self.state, words)
             over = self.is_over()  # then the race is closed, and stops by itself
-            if self._may_rest and self.wants_pause() and not over:
+            if self._may_pause and self.wants_pause() and not over:
                 raise StoppedEarlyError
 
-    def park(self, racing: Race) -> None:
-        """Keep everything needed to resume bitwise."""
+    def checkpoint(self, racing: Race) -> None:
+        """Write what is needed to resume bitwise, if there is a folder."""
         if self._run is not None:
             self._run.checkpoint()
 
     def release(self) -> None:
         """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
-        if self._run is not None and self._going is not None:
-            self._going.close()  # writes the checkpoint
-            self.let_go()
+        if self._run is not None and self._steps_left is not None:
+            self._steps_left.close()  # writes the checkpoint
+            self._detach()
 
-    def let_go(self) -> None:
+    def _detach(self) -> None:
         """Release the race; on a CPU its base model is kept for the next one."""
-        racing, self.racing, self._going, self._run = self.racing, None, None, None
+        racing, self.racing, self._steps_left, self._run = self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
-        if self.before is not None:
-            self.before.release()
+        if self.models is not None:
+            self.models.release()
 
-    def reason(self, at: np.ndarray) -> str:
+    def reason(self) -> str:
         """Return why it ended, if not by the user or at the last step."""
         if self.state == DIVERGED:
-            first = int(at.argmin())
-            why = whys_out(self.steps, len(at))[first]
-            last = f"; the last lane was out at step {at.max()}" * (len(at) > 1)
+            lanes = len(self.config.lanes)
+            at = out_at(self.steps, lanes)
+            first = at.index(min(at))
+            why = whys_out(self.steps, lanes)[first]
+            last = f"; the last lane was out at step {max(at)}" * (lanes > 1)
             return f"no lane is left: at step {at[first]} {self.styles[first].label}'s {why}{last}"
         if self.state == FINISHED and len(self.steps) < self.config.steps:
             return "every lane stopped early"
@@ -279,26 +291,21 @@ class BackgroundRace(BackgroundWork):
 
     def _open(self) -> tuple[Race, Iterator[Step]]:
         """Build the race, or resume the one in memory or on disk."""
-        if self.racing is not None and self._going is not None:
-            return self.racing, self._going
+        if self.racing is not None and self._steps_left is not None:
+            return self.racing, self._steps_left
         self.become(LOADING)
-        self.tell(0.0, f"loading {self.config.model}")
+        self.progress(0.0, f"loading {self.config.model}")
         if self.folder is None:
-            racing = race(self.raced, progress=self.tell)
-            self._going = racing
+            racing = self._steps_left = race(self.raced, progress=self.progress)
         else:
+            options: dict[str, Any] = {"progress": self.progress, "cache": self.models}
             begun = (self.folder / "config.json").exists()
             self._run = (
-                runs.resume(self.folder, progress=self.tell, cache=self.before)
-                if begun
-                else runs.start(self.raced, self.folder, progress=self.tell, cache=self.before)
+                runs.resume(self.folder, **options) if begun else runs.start(self.raced, self.folder, **options)
             )
-            racing, self._going = self._run.race, iter(self._run)
+            racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
         if self.stopping.is_set():
             racing.close()
-        self.device = device_words(racing)
-        self.baseline, self.plain_text = racing.baseline, racing.task.plain_text
-        self.left_out, self.adapted = racing.data.left_out, racing.adapted
-        self.held_out, self.in_parts = racing.data.about_held_out, racing.in_parts
-        return racing, self._going
+        self.loaded(RaceRecord.of(racing))
+        return racing, self._steps_left

@@ -1,11 +1,11 @@
-"""A race as others see it: running, recorded, or only set up."""
+"""A race as others see it: running, saved, recorded, or only set up."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -14,83 +14,13 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.race import Tested
+from olora_viz.races.race import Race, Tested
+from olora_viz.races.run import SavedRun
 from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
 from olora_viz.races.step import Step
-from olora_viz.races.tables import RecordedRace
 from olora_viz.studies.story import is_sweep
+from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
-
-
-@runtime_checkable
-class Findings(Protocol):
-    """Anything with these attributes, such as `olora_viz.background.record.RaceRecord`."""
-
-    device: str
-    baseline: Evaluation | None
-    plain_text: bool
-    held_out: HeldOut | None
-    left_out: int
-    adapted: str
-    in_parts: str
-    tested: Tested | None
-    answers: list[Answer]
-
-
-def findings_json(race: Findings) -> dict[str, Any]:
-    """Return the findings as plain values; NaN is null."""
-    base, held_out, tested = race.baseline, race.held_out, race.tested
-    return {
-        "device": race.device,
-        "plain_text": race.plain_text,
-        "left_out": race.left_out,
-        "adapted": race.adapted,
-        "in_parts": race.in_parts,
-        "baseline": base and base.to_json(),
-        "held_out": held_out and asdict(held_out),
-        "tested": tested and [each.to_json() for each in tested],
-        "answers": [asdict(answer) for answer in race.answers],
-    }
-
-
-def findings_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the findings by name from what `findings_json` wrote.
-
-    Raises:
-        KeyError: the values have another form.
-        TypeError: likewise.
-        ValueError: likewise.
-    """
-    base, held_out, tested = values["baseline"], values["held_out"], values["tested"]
-    return {
-        **{name: values[name] for name in ("device", "plain_text", "left_out", "adapted")},
-        "in_parts": values.get("in_parts", ""),  # older versions had none
-        "baseline": base and Evaluation.from_json(base),
-        "held_out": held_out and HeldOut(**held_out),
-        "tested": tested and Tested(*map(Evaluation.from_json, tested)),
-        "answers": [Answer.from_json(answer) for answer in values["answers"]],
-    }
-
-
-def findings_of_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the findings in a run's ``summary.json``, without answers and results by example.
-
-    Raises:
-        KeyError: the file is not the summary of a race.
-        TypeError: likewise.
-        ValueError: likewise.
-    """
-    base, held_out = summary["base"], summary.get("held_out")
-    start = [np.array([base[name]], dtype=float) for name in ("loss", "accuracy")]
-    return {
-        "device": str(summary["device"]).split(":")[0].upper(),
-        "left_out": int(summary.get("left_out", 0)),
-        "adapted": str(summary.get("adapted", "")),
-        "in_parts": str(summary.get("in_parts", "")),
-        "baseline": Evaluation.of_totals(*start),
-        "held_out": held_out and HeldOut(**held_out),
-    }
-
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
 """States of a race in the background, in addition to those of `races.state`."""
@@ -102,111 +32,144 @@ COMMANDS = ("start", "pause", "resume", "step", "stop")
 """The commands: start a race, and control a running one."""
 
 
-@runtime_checkable
-class RaceRecord(RecordedRace, Protocol):
-    """A race as views read it; views never modify it."""
-
-    @property
-    def name(self) -> str:
-        """Its name in figures, which tells races apart and is in what is saved of them."""
-        ...
-
-    @property
-    def styles(self) -> tuple[LaneStyle, ...]:
-        """Colours, dashes and labels of its lanes."""
-        ...
-
-    @property
-    def left_out(self) -> int:
-        """Training examples that were too long."""
-        ...
-
-    @property
-    def adapted(self) -> str:
-        """The share of the model that has adapters, in words; empty while unknown."""
-        ...
-
-    @property
-    def in_parts(self) -> str:
-        """In how many parts a batch is computed, in words; empty for one, or while unknown."""
-        ...
-
-    @property
-    def memory(self) -> Memory | None:
-        """What the process that computes it uses; None while unknown."""
-        ...
-
-    @property
-    def tested(self) -> Tested | None:
-        """The results on the test examples; None before the end, or without such examples."""
-        ...
-
-    @property
-    def answers(self) -> Sequence[Answer]:
-        """The answers of the base model and the lanes after the race."""
-        ...
-
-    @property
-    def state(self) -> str:
-        """One of ready, waiting, loading, racing, paused and `ENDED`."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """The current activity; after the end, the reason for the end."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """The device, ``CPU`` or ``CUDA``; empty while unknown."""
-        ...
-
-    @property
-    def recorded(self) -> bool:
-        """Whether it was computed earlier and comes with the package."""
-        ...
-
-
 @dataclass(frozen=True)
-class RaceSnapshot:
-    """A record that does not change: a race at one moment, or one that has not started."""
+class RaceRecord:
+    """A race at one moment, or one that has not started: what a page, a panel and a report read of it.
+
+    A race in the background gives one of the moment, a recording is one, and a run folder holds one.
+    """
 
     config: RaceConfig
     styles: tuple[LaneStyle, ...]
+    """Colours, dashes and labels of its lanes."""
     name: str = ""
+    """Its name in figures, which tells races apart and is in what is saved of them."""
     complete: bool = False
-    """Read before the state and the steps, so that a complete race has its last state and all steps."""
+    """Whether it has ended: nothing changes any more."""
     state: str = READY
+    """One of ready, waiting, loading, racing, paused and `ENDED`."""
     note: str = ""
+    """The current activity; after the end, the reason for the end."""
     device: str = ""
+    """``CPU`` or ``CUDA``; empty while unknown."""
     recorded: bool = False
+    """Whether it was computed earlier and comes with the package."""
     baseline: Evaluation | None = None
+    """Held-out results of the base model; None while unknown."""
     plain_text: bool = False
+    """Whether every token is supervised instead of an answer."""
     held_out: HeldOut | None = None
+    """About its held-out examples; None while unknown."""
     left_out: int = 0
+    """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
+    """The share of the model that has adapters, in words; empty while unknown."""
     in_parts: str = ""
+    """In how many parts a batch is computed, in words; empty for one, or while unknown."""
     memory: Memory | None = None
+    """What the process that computes it uses; None while unknown."""
     tested: Tested | None = None
+    """The results on the test examples; None before the end, or without such examples."""
     answers: tuple[Answer, ...] = ()
+    """The answers of the base model and the lanes after the race."""
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    """Its steps so far."""
+
+    @classmethod
+    def of(cls, racing: Race) -> RaceRecord:
+        """Return what is known of a race in memory, without its steps and their answers."""
+        return cls(
+            racing.config, lane_styles(racing.config.lanes), state=racing.status, device=device_words(racing),
+            baseline=racing.baseline, plain_text=racing.task.plain_text, held_out=racing.data.about_held_out,
+            left_out=racing.data.left_out, adapted=racing.adapted, in_parts=racing.in_parts,
+        )  # fmt: skip
+
+    @classmethod
+    def of_run(cls, run: SavedRun) -> RaceRecord:
+        """Return what a run folder alone holds; a race that has not reached its end is paused.
+
+        Raises:
+            KeyError: its summary is not that of a race.
+            TypeError: likewise.
+            ValueError: likewise.
+        """
+        card, lanes, summary = TASKS.get(run.config.task), run.config.lanes, run.summary
+        plain_text = card is not None and not card.prompt
+        record = cls(run.config, lane_styles(lanes), state=PAUSED, plain_text=plain_text, steps=tuple(run.steps))
+        if not summary:
+            return record
+        ended = summary["status"] in (FINISHED, DIVERGED)
+        base, held_out = summary["base"], summary.get("held_out")
+        return replace(
+            record,
+            state=summary["status"] if ended else PAUSED,
+            complete=ended,
+            device=str(summary["device"]).split(":")[0].upper(),
+            left_out=int(summary.get("left_out", 0)),
+            adapted=str(summary.get("adapted", "")),
+            in_parts=str(summary.get("in_parts", "")),
+            baseline=Evaluation.of_totals(*(np.array([base[name]], dtype=float) for name in ("loss", "accuracy"))),
+            held_out=held_out and HeldOut(**held_out),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values; of its steps, which a run folder holds, their number. NaN is null."""
+        base, held_out, tested = self.baseline, self.held_out, self.tested
+        return {
+            "config": self.config.to_json(),
+            "state": self.state,
+            "note": self.note,
+            "complete": self.complete,
+            "steps": len(self.steps),
+            "device": self.device,
+            "plain_text": self.plain_text,
+            "left_out": self.left_out,
+            "adapted": self.adapted,
+            "in_parts": self.in_parts,
+            "baseline": base and base.to_json(),
+            "held_out": held_out and asdict(held_out),
+            "tested": tested and [each.to_json() for each in tested],
+            "answers": [asdict(answer) for answer in self.answers],
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], steps: Sequence[Step] = ()) -> RaceRecord:
+        """Return the record that `to_json` wrote, with the steps of its run folder.
+
+        Raises:
+            KeyError: the values have another form.
+            TypeError: likewise.
+            ValueError: likewise.
+        """
+        config = RaceConfig.from_json(values["config"])
+        base, held_out, tested = values["baseline"], values["held_out"], values["tested"]
+        return cls(
+            config,
+            lane_styles(config.lanes),
+            complete=values["complete"] is True,
+            in_parts=values.get("in_parts", ""),  # older versions had none
+            baseline=base and Evaluation.from_json(base),
+            held_out=held_out and HeldOut(**held_out),
+            tested=tested and Tested(*map(Evaluation.from_json, tested)),
+            answers=tuple(map(Answer.from_json, values["answers"])),
+            steps=tuple(steps),
+            **{name: values[name] for name in ("state", "note", "device", "plain_text", "left_out", "adapted")},
+        )
+
+    def at_found_rates(self) -> RaceRecord:
+        """Return it with the fair rates that it found: what is told of a lane is told of its rate."""
+        return replace(self, config=found_rates(self.config, self.steps))
 
 
-def ready_race(config: RaceConfig) -> RaceSnapshot:
+def device_words(racing: Race) -> str:
+    """Return the kind of a race's device, as shown on the page."""
+    return str(racing.device).split(":")[0].upper()
+
+
+def ready_race(config: RaceConfig) -> RaceRecord:
     """Return a race that is set up but has not started."""
     styles = lane_styles(config.lanes, [lane.label for lane in config.lanes])
-    return RaceSnapshot(config, styles)
-
-
-def snapshot(record: RaceRecord) -> RaceSnapshot:
-    """Return a race as it is now; its fields are read in their order.
-
-    Fair rates are the numbers that it found: what is told of a lane is told of its rate.
-    """
-    values: dict[str, Any] = {each.name: getattr(record, each.name) for each in fields(RaceSnapshot)}
-    values |= {name: tuple(values[name]) for name in ("styles", "answers", "steps")}
-    values["config"] = found_rates(values["config"], values["steps"])
-    return RaceSnapshot(**values)
+    return RaceRecord(config, styles)
 
 
 def status_of_lanes(record: RaceRecord) -> str:

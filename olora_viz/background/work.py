@@ -20,7 +20,6 @@ from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Race
 from olora_viz.races.state import STOPPED
 
 
@@ -44,8 +43,6 @@ class BackgroundWork:
     """The completed fraction, from 0 to 1, if known."""
     why: str = ""
     """Why it ended, if the user did not end it."""
-    device: str = ""
-    """``CPU`` or ``CUDA``; empty while unknown."""
     complete: bool = False
     """Whether it has ended: nothing changes any more."""
     error: BaseException | None = None
@@ -69,11 +66,6 @@ class BackgroundWork:
         return self.id
 
     @property
-    def recorded(self) -> bool:
-        """Always False: it is computed live, see `RaceRecord`."""
-        return False
-
-    @property
     def ended(self) -> bool:
         """Whether nothing more will be measured; the lanes of a race may still be answering."""
         return self.state in ENDED
@@ -95,9 +87,9 @@ class BackgroundWork:
         """Wait for the end; return whether it was reached."""
         return self._wait(lambda: self.complete, timeout)
 
-    def wait_while_going(self) -> None:
+    def wait_for_pause(self) -> None:
         """Wait for the end or a pause."""
-        self._wait(lambda: self.complete or (self.state == PAUSED and self.rests()))
+        self._wait(lambda: self.complete or (self.state == PAUSED and self.pauses()))
 
     def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait, until the listener was notified as well."""
@@ -109,7 +101,7 @@ class BackgroundWork:
     def start(self) -> None:
         """Compute in a thread, until the end."""
         self.become(LOADING, f"loading {self.config.model}")
-        thread = threading.Thread(target=self._live, name=f"olora_viz {self.id}", daemon=True)
+        thread = threading.Thread(target=self._compute_to_end, name=f"olora_viz {self.id}", daemon=True)
         _running[self] = thread
         thread.start()
 
@@ -153,7 +145,7 @@ class BackgroundWork:
         """Whether the end was requested."""
         return self.stopping.is_set()
 
-    def tell(self, part: float, what: str) -> None:
+    def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested."""
         self.part, self.note = part, what
         self.wake()
@@ -166,21 +158,20 @@ class BackgroundWork:
         Raises:
             Exception: an unexpected error, after it was reported.
         """
-        rests = None
+        paused = None
         try:
-            rests = self.run()
+            paused = self.run()
         except StoppedEarlyError:
             self.end(STOPPED, self.why)
         except ValueError as error:
             self.error = error
-            self.end(FAILED, self.words(error))
+            self.end(FAILED, self.sentence_on(error))
         except Exception as error:
             self.error = error
-            self.end(FAILED, self.words(error))
+            self.end(FAILED, self.sentence_on(error))
             raise
         finally:
-            self.came_to_rest()
-            if not rests and not self.complete:
+            if not paused and not self.complete:
                 self._change(complete=True)
 
     def end(self, state: str, note: str = "") -> None:
@@ -191,38 +182,30 @@ class BackgroundWork:
         """Compute; return True if it is paused. May raise `StoppedEarlyError`."""
         raise NotImplementedError
 
-    def came_to_rest(self) -> None:
-        """Called when it pauses or has ended."""
-
-    def rests(self) -> bool:
+    def pauses(self) -> bool:
         """Whether it should wait for a command."""
         return False
 
     def release(self) -> None:
         """Release memory that is kept only for a quick resume."""
 
-    def words(self, error: Exception) -> str:
+    def sentence_on(self, error: Exception) -> str:
         """Return one sentence on why it failed."""
         if isinstance(error, ValueError):
-            return self.sayable(str(error))
+            return self.without_paths(str(error))
         why = getattr(error, "strerror", None) or f"{error}".split("\n")[0]
-        return f"{type(error).__name__}: {self.sayable(str(why))[:200]}"
+        return f"{type(error).__name__}: {self.without_paths(str(why))[:200]}"
 
-    def sayable(self, sentence: str) -> str:
+    def without_paths(self, sentence: str) -> str:
         """Return a sentence without private information."""
         return sentence
 
-    def _live(self) -> None:
+    def _compute_to_end(self) -> None:
         with contextlib.suppress(Exception):  # it is kept in `error`
             while not self.complete:
                 with self.changed:
-                    self.changed.wait_for(lambda: not self.rests())
+                    self.changed.wait_for(lambda: not self.pauses())
                 self.compute()
-
-
-def device_words(racing: Race) -> str:
-    """Return the kind of a race's device, as shown on the page."""
-    return str(racing.device).split(":")[0].upper()
 
 
 LAST_STEP = 60.0

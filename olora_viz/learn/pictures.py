@@ -44,15 +44,15 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
     lanes, styles, steps, total = race.config.lanes, race.styles, race.steps, race.config.steps
     start = float(race.baseline.loss[0])
     if lesson.picture == "rates":
-        made = rate_figure(
+        figure = rate_figure(
             rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps), run=lesson.name
         )
     elif lesson.picture == "curvature":
-        made = sharpness_figure(styles, steps, total=total, run=lesson.name)
+        figure = sharpness_figure(styles, steps, total=total, run=lesson.name)
     else:
-        made = figures.loss_figure(styles, steps, total=total, start_loss=start, run=lesson.name)
-    made["layout"]["meta"]["unit"] += " · recorded"
-    return made
+        figure = figures.loss_figure(styles, steps, total=total, start_loss=start, run=lesson.name)
+    figure["layout"]["meta"]["unit"] += " · recorded"
+    return figure
 
 
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
@@ -66,10 +66,10 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
         ValueError: if the rank exceeds min(out, in).
     """
     start = olora(W, r)
-    kept = start.B @ start.A
-    panels = (("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - kept, "+"))
+    product = start.B @ start.A
+    panels = (("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - product, "+"))
     largest = max(float(matrix.abs().max()) for _, matrix, _ in panels)
-    energy = float(kept.square().sum() / W.square().sum())
+    energy = float(product.square().sum() / W.square().sum())
     figure = layout(
         f"W and its rank-{r} QR approximation",
         f"orange above zero, blue below; Qᵣ·Rᵣ captures {percent(energy)} of ‖W‖²",

@@ -170,5 +170,5 @@ def with_terms(html: Markup) -> Markup:
         return str(term(word, match[0]))
 
     parts = (part[0] for part in _PARTS.finditer(html))
-    made = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)
-    return Markup("").join(map(Markup, made))
+    marked_parts = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)
+    return Markup("").join(map(Markup, marked_parts))

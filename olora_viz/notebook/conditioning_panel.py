@@ -65,14 +65,14 @@ class ConditioningPanel(ConfiguredPanel):
         if job is None:
             raise ValueError("nothing was measured: press Measure the start, or call start()")
         job.wait()
-        if job.found is None:
+        if job.result is None:
             raise ValueError(f"nothing was measured: {job.note or 'it was stopped'}") from job.error
-        return job.found
+        return job.result
 
     @property
     def found(self) -> Conditioning | None:
         """The measurement of the lanes of `config`; None before it is made."""
-        return self._job.found if self._job else None
+        return self._job.result if self._job else None
 
     def _tree(self) -> tree.Node:
         bar = tree.bar(tree.button("measure", "Measure the start", kind="primary"), tree.button("stop", "■ Stop"))

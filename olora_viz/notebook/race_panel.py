@@ -122,8 +122,7 @@ class RacePanel(ConfiguredPanel):
         config = set_up(config, settings)
         self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._remark = ""
-        self._record: RaceRecord = ready_race(config)
-        """The race shown: one that has not started, or the newest one."""
+        self._ready = ready_race(config)
         self._sections = {section.NEWS: section for section in (make() for make in SECTIONS)}
         super().__init__(config, name)
         stopped = [panel for panel in self.replaced if panel.was_busy]
@@ -149,7 +148,7 @@ class RacePanel(ConfiguredPanel):
     def resume(self) -> None:
         """Resume after a pause."""
         if self._job:
-            self._job.unpause()
+            self._job.resume()
 
     def result(self) -> Lanes:
         """Wait for the end of the race, or until it is paused, and return its lanes.
@@ -164,7 +163,7 @@ class RacePanel(ConfiguredPanel):
         if job is None:
             raise ValueError("no race has started: press Race, or call start()")
         try:
-            job.wait_while_going()
+            job.wait_for_pause()
         except KeyboardInterrupt:
             job.pause("the kernel was interrupted: press Continue to resume, Stop to end")
             raise KeyboardInterrupt("the race pauses: panel.resume() continues it") from None
@@ -194,6 +193,11 @@ class RacePanel(ConfiguredPanel):
         if self._job:
             self._job.racing = None
 
+    @property
+    def _record(self) -> RaceRecord:
+        """The race shown, as it is now: the newest one, or one that has not started."""
+        return self._job.record() if self._job else self._ready
+
     # What the panel does -----------------------------------------------------------------------
 
     def _tree(self) -> Node:
@@ -209,8 +213,7 @@ class RacePanel(ConfiguredPanel):
         if act := acts.get(button):
             act()
         elif section in self._sections:
-            record = self._record
-            self._sections[section].press(part, record, race_view(record), self._tell)
+            self._sections[section].press(part, self._job, race_view(self._record), self._tell)
 
     def _set(self, name: str, value: Any) -> None:
         section, _, part = name.partition(".")
@@ -230,7 +233,7 @@ class RacePanel(ConfiguredPanel):
 
     def _race(self) -> None:
         if self._job and not self._job.complete:
-            self._job.unpause()
+            self._job.resume()
         else:
             self._begin()
 
@@ -259,7 +262,7 @@ class RacePanel(ConfiguredPanel):
             before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles
             job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._follow)
-            self._job = self._record = job
+            self._job = job
             if before:
                 before.racing = None  # its model need not stay in memory with the next one
         self._keep_config(config)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import PAUSED, RaceRecord, RaceSnapshot, snapshot
+from olora_viz.background.record import PAUSED, RaceRecord
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.lanes.lane import Lane
@@ -84,7 +84,7 @@ class Section:
         if name in self.wishes:
             self.wishes[name] = value
 
-    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+    def press(self, name: str, race: BackgroundRace | None, view: RaceView, tell: Tell) -> None:
         """Do what one of its buttons says."""
 
     def picked(self, name: str) -> None:
@@ -108,7 +108,7 @@ MOST = 12
 """Maximum number of runs that are kept, without their models; the oldest ones are dropped."""
 
 _lock = threading.Lock()
-_runs: dict[str, tuple[str, RaceSnapshot]] = {}
+_runs: dict[str, tuple[str, RaceRecord]] = {}
 _numbers: dict[str, int] = {}
 """The runs so far of each model and task."""
 
@@ -120,12 +120,12 @@ def remember(record: RaceRecord) -> None:
             return
         words = f"{record.config.model}, {record.config.task.replace('-', ' ')}"[-34:]
         _numbers[words] = _numbers.get(words, 0) + 1
-        _runs[record.name] = f"{words} {_numbers[words]}", snapshot(record)
+        _runs[record.name] = f"{words} {_numbers[words]}", record.at_found_rates()
         while len(_runs) > MOST:
             del _runs[next(iter(_runs))]
 
 
-def earlier_runs() -> dict[str, tuple[str, RaceSnapshot]]:
+def earlier_runs() -> dict[str, tuple[str, RaceRecord]]:
     """Return the races that are kept and their names, by `RaceRecord.name`, the newest first."""
     with _lock:
         return dict(reversed(_runs.items()))
@@ -256,18 +256,18 @@ class ExportSection(Section):
         }
         return values, ()
 
-    def press(self, name: str, record: RaceRecord, view: RaceView, tell: Tell) -> None:
+    def press(self, name: str, race: BackgroundRace | None, view: RaceView, tell: Tell) -> None:
         """Export the chosen lane; say where it lies, or in a sentence why not."""
         if name != "write":
             return
         tell({self.part("said"): WRITING})
         folder = FOLDER
         try:
-            if not isinstance(record, BackgroundRace) or not view.steps_done:
+            if race is None or not view.steps_done:
                 raise ValueError("there is nothing to export before the first step")
             lane, form, folder = self._chosen(view)
-            with record.held_at_rest() as race:
-                exported = export_lane(race, lane, Path(folder).expanduser(), form)
+            with race.held_paused() as racing:
+                exported = export_lane(racing, lane, Path(folder).expanduser(), form)
         except ValueError as error:
             self._last_words = problem(str(error))
         except OSError as error:

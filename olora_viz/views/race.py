@@ -19,10 +19,8 @@ from olora_viz.background.record import (
     READY,
     WAITING,
     RaceRecord,
-    RaceSnapshot,
     commands,
     news,
-    snapshot,
     start_of,
 )
 from olora_viz.figures import race as charts
@@ -92,7 +90,7 @@ class RaceView:
     """See `olora_viz.background.record.news`; also for ``measurements``."""
     steps: Sequence[Step] = field(repr=False)
     """All completed steps."""
-    race: RaceSnapshot = field(repr=False)
+    race: RaceRecord = field(repr=False)
     """The race, without its steps after the one shown."""
     run: str
     """The race's name in its figures."""
@@ -332,7 +330,7 @@ def race_view(
             name show the same step. By default the record's name.
         owned: whether it obeys whoever looks at it; otherwise the only command is to start another.
     """
-    now = snapshot(record)
+    now = record.at_found_rates()
     steps = now.steps[:upto]
     # With `patience` a race may end before its last step.
     at_end = len(steps) == (len(now.steps) if now.config.patience else now.config.steps)
@@ -371,7 +369,7 @@ def introduction(record: RaceRecord, query: str) -> Markup:
     """
     if not isinstance(record, Recording):
         return Markup("")
-    when = f"Recorded on {record.made.date}, on {record.made.device}."
+    when = f"Recorded on {record.origin.date}, on {record.origin.device}."
     link = (
         Markup('<p>Press Race to run it here. <a href="?{}">Back to its set-up</a></p>').format(query) if query else ""
     )

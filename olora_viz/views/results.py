@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 
-from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, RaceSnapshot, start_of
+from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, start_of
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
@@ -190,7 +190,7 @@ def story_before() -> Markup:
 
 
 def results_of(
-    race: RaceSnapshot,
+    race: RaceRecord,
     styles: Sequence[LaneStyle],
     places: Sequence[Place],
     rows: Sequence[Place],
@@ -220,7 +220,7 @@ def results_of(
     return Markup("").join([*parts, best_adapters(race), _remarks(race)])
 
 
-def best_adapters(race: RaceSnapshot) -> Markup:
+def best_adapters(race: RaceRecord) -> Markup:
     """Return the folded table of where the adapters are from, if the race follows the best ones."""
     if not race.config.follows_best or not race.steps:
         return Markup("")
@@ -342,7 +342,7 @@ def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text
     ]
 
 
-def _goes_on(race: RaceSnapshot) -> bool:
+def _goes_on(race: RaceRecord) -> bool:
     """Return whether later steps than those shown bring a test."""
     if race.state in (STOPPED, DIVERGED, FAILED) and not race.recorded:
         return False
@@ -393,7 +393,7 @@ def _seeds(rows: Sequence[Place], fewest: int) -> str:
     return f"{' or '.join(map(str, counts))} seeds{few}"
 
 
-def _remarks(race: RaceSnapshot) -> Markup:
+def _remarks(race: RaceRecord) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
     held_out = race.held_out
     seen = [_left_out(race), *(held_out.cuts if held_out else ())]
@@ -404,7 +404,7 @@ def _remarks(race: RaceSnapshot) -> Markup:
     return remarks + (fragments.fold("Data and layers", Markup("").join(map(remark, folded))) if folded else "")
 
 
-def _left_out(race: RaceSnapshot) -> str:
+def _left_out(race: RaceRecord) -> str:
     """Return the number of examples of each part that are too long, in words; empty for none."""
     about = race.held_out
     counts = {"training": race.left_out}

@@ -64,7 +64,7 @@ class Judging(StudyWork):
         return ClaimEvidence(
             model=its.model, task=its.task, study=study, rank=its.lanes[0].r,
             batch_size=its.batch_size, max_length=its.max_length, truncate=its.truncate,
-            chat=its.chat, device=its.device, progress=self.tell,
+            chat=its.chat, device=its.device, progress=self.progress,
         )  # fmt: skip
 
     def run(self) -> bool:
@@ -109,8 +109,8 @@ class Judging(StudyWork):
         try:
             finding = claim.judge(evidence)
         except ValueError as error:
-            finding = not_measured(self.words(error))
-        self.found[claim.name] = replace(finding, words=self.sayable(finding.words))
+            finding = not_measured(self.sentence_on(error))
+        self.found[claim.name] = replace(finding, words=self.without_paths(finding.words))
         self.wake()
 
     def _rests(self) -> bool:

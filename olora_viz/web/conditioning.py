@@ -38,7 +38,7 @@ from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import Work, WorkHere, new_key
+from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs, changes
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, Card, held, read
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
@@ -73,10 +73,10 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
         ValueError: nothing was measured over all parameters, or another set-up was, there is no plain LoRA lane or
             only that one, a curvature is not positive, or there would be more lanes than a race takes.
     """
-    if work is None or work.found is None or work.layer is not None:
+    if work is None or work.result is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
     measured = SetUp.of(work.config)
-    starts, found = measured.lanes, work.found.hessian.lambda_max
+    starts, found = measured.lanes, work.result.hessian.lambda_max
     tuned, of_key = reference_among(setup.lanes).lr, {start_key(lane): lane for lane in starts}
     keys = [(start_key(lane), lane.seed) for lane in setup.lanes]
     seeded = [replace(of_key[key], seed=seed) for key, seed in keys if key in of_key]
@@ -112,7 +112,7 @@ MAX_NAME = 200
 
 
 @dataclass(eq=False)
-class Measurement(WorkHere, BackgroundMeasurement):
+class Measurement(Work, BackgroundMeasurement):
     """A measurement of a race's start in the queue."""
 
     rates: tuple[tuple[float, ...], ...] = ()
@@ -122,7 +122,7 @@ class Measurement(WorkHere, BackgroundMeasurement):
 
 
 @dataclass(eq=False)
-class Slicing(WorkHere):
+class Slicing(Work):
     """The loss on a plane through some starts."""
 
     source: Measurement | None = None
@@ -134,10 +134,12 @@ class Slicing(WorkHere):
     def run(self) -> None:
         """Build the same race again, and slice it before its first step."""
         assert self.source is not None
-        assert self.source.found is not None
+        assert self.source.result is not None
         with at_its_start(self) as racing:
             self.become("slicing")
-            self.slices = slices(racing.lanes, racing.batch(1), self.source.found, self.chosen, progress=self.tell)
+            self.slices = slices(
+                racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.progress
+            )
             self.become(FINISHED)
 
 
@@ -179,7 +181,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOB
     Raises:
         ValueError: there is no measurement, or no such lane, or the queue is full.
     """
-    if source.found is None:
+    if source.result is None:
         raise ValueError("measure the start first: a slice uses the measured directions")
     if source.layer is not None:
         raise ValueError(
@@ -248,7 +250,7 @@ def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
             shown |= _slices(work)
         return some(**shown)
     shown["measured"] = work.id
-    found = work.found
+    found = work.result
     if found is None or not work.complete:
         return some(**shown, slice=gr.update(interactive=False))
     k, hero = reference(work.styles), hero_of(work.styles, found)

@@ -34,7 +34,7 @@ from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import WorkHere, new_key, study_folder
+from olora_viz.web.jobs.job import Work, new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs, changes
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, held, read, stored
 
@@ -48,7 +48,7 @@ LEFT = "nobody follows it any more"
 
 
 @dataclass(eq=False)
-class StudyWork(WorkHere):
+class StudyWork(Work):
     """A decision, or claims about training: a study on the model and task of a set-up."""
 
     minutes: float = 0.0
@@ -133,7 +133,7 @@ class Deciding(StudyWork):
             model=its.model, task=its.task, inits=[lane.init for lane in its.lanes],
             ranks=(its.lanes[0].r,), device=its.device, max_length=its.max_length,
             truncate=its.truncate, chat=its.chat,
-            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.tell,
+            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.progress,
         )  # fmt: skip
         self.learn(road)
         self.become(*((WAITING,) if self.waits else end_of(self, self.known)))

@@ -1,5 +1,7 @@
 """One background run: commands, news for whoever waits, checkpoints, and a clean end."""
 
+import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import olora_viz as ov
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.background.work import BackgroundWork
+from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine import process as progress
 from olora_viz.races.race import Race
 from olora_viz.views.race import race_view
@@ -35,13 +38,26 @@ def until(job: BackgroundWork, holds) -> None:
 
 def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     job = made()
-    assert isinstance(job, RaceRecord)
+    assert isinstance(job.record(), RaceRecord)
     job.start()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
     assert (job.state, job.note, job.complete) == ("finished", "", True)
-    assert len(job.answers) == 4
+    assert len(job.record().answers) == 4
     assert job.racing is not None
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_a_record_is_read_back_from_its_json_and_its_steps(name: str) -> None:
+    record = GALLERY[name]
+    values = json.loads(json.dumps(record.to_json()))
+    again = RaceRecord.from_json(values, record.steps)
+    assert json.loads(json.dumps(again.to_json())) == values
+    unsaved = {"name": record.name, "recorded": True}
+    for field in dataclasses.fields(RaceRecord):
+        if field.name not in ("baseline", "tested"):  # arrays, which their JSON has compared
+            value = unsaved.get(field.name, getattr(again, field.name))
+            assert value == getattr(record, field.name), field.name
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -49,14 +65,14 @@ def test_pauses_and_single_steps_change_no_bit(on_disk: bool, tmp_path) -> None:
     job = made(folder=tmp_path / "run" if on_disk else None)
     job.goal = 2
     job.start()
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, len(job.steps)) == ("paused", 2)
     job.step()
     until(job, lambda: len(job.steps) == 3 and job.state == "paused")
     if on_disk:
         job.release()
         assert job.racing is None
-    job.unpause()
+    job.resume()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
     assert (job.racing is None) == on_disk
@@ -131,12 +147,12 @@ def commanded(command, folder) -> tuple[BackgroundRace, list[str]]:
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(at_once, on_disk: bool, tmp_path) -> None:
     job, said = commanded(BackgroundRace.pause, tmp_path / "run" if on_disk else None)
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, len(job.steps)) == ("paused", 2)
     assert sum(EVALUATING in words for words in said) <= 3, said
     if on_disk:
         job.release()
-    job.unpause()
+    job.resume()
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
 
@@ -147,8 +163,8 @@ def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_o
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("stopped", "", 2)
     assert sum(EVALUATING in words for words in said) <= 3, said
-    assert len(job.answers) == 4
-    assert {answer.step for answer in job.answers} == {3}
+    assert len(job.record().answers) == 4
+    assert {answer.step for answer in job.record().answers} == {3}
     if on_disk:
         assert any(words.startswith("stopped: writing the adapters, ") for words in said)
         assert sorted(path.name for path in tmp_path.glob("run/adapters/*")) == ["lora", "olora"]
@@ -158,14 +174,14 @@ def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_o
 def test_its_status_says_what_is_evaluated_and_how_far_it_is(at_once) -> None:
     job = made(small(steps=2, batch_size=2, eval_every=1, eval_size=40))
     seen: set[str] = set()
-    job.listen = lambda: seen.add(str(race_view(job).status))
+    job.listen = lambda: seen.add(str(race_view(job.record()).status))
     job.start()
     assert job.wait(60)
     loading = r"role=.status.>loading<.*evaluating the base model, \d\d%"
     assert any(re.search(loading, line) for line in seen), seen
     going = r"<b>1</b> / 2 ·</span> <span class=.word.>evaluating 40 held-out examples, \d\d% ·"
     assert any(re.search(going, line) for line in seen), seen
-    assert "evaluating" not in str(race_view(job).status)
+    assert "evaluating" not in str(race_view(job.record()).status)
 
 
 def test_stop_while_the_base_model_is_evaluated_ends_it_there(at_once) -> None:
@@ -209,7 +225,7 @@ def test_an_interrupted_wait_does_not_take_the_race_for_ended() -> None:
     until(job, lambda: bool(job.steps))
     assert not job.wait(0.05)
     job.pause("the kernel was interrupted")
-    job.wait_while_going()
+    job.wait_for_pause()
     assert (job.state, job.note, job.complete) == ("paused", "the kernel was interrupted", False)
     job.stop()
     assert job.wait(60)

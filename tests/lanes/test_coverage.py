@@ -102,5 +102,5 @@ def test_it_is_a_remark_under_the_results_of_page_panel_and_report():
     config = small((Lane("lora", r=2),), steps=1)
     job = BackgroundRace("a", config, None, ready_race(config).styles)
     job.compute()
-    assert job.adapted == raced(config)[0].adapted
-    assert f"E{job.adapted[1:]}." in race_view(job).results
+    assert job.record().adapted == raced(config)[0].adapted
+    assert f"E{job.record().adapted[1:]}." in race_view(job.record()).results

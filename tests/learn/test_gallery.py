@@ -53,7 +53,7 @@ def close(a, b, digits):
 def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
     found = read(written)
     assert found.name == "small"
-    assert (found.config, found.answers, found.made) == (small.config, small.answers, small.made)
+    assert (found.config, found.answers, found.origin) == (small.config, small.answers, small.origin)
     assert close(found.baseline.loss, small.baseline.loss, 5)
     for a, b in zip(found.steps, small.steps, strict=True):
         assert (a.step, a.tokens, a.status) == (b.step, b.tokens, b.status)
@@ -165,7 +165,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     assert isinstance(its, RaceRecord)
     assert (its.state, its.complete, its.recorded) == ("finished", True, True)
     assert its.device in ("CPU", "CUDA")
-    assert its.made.date in its.note
+    assert its.origin.date in its.note
     assert len(its.answers) == 4
     assert re.match(r"every lane adapts \d+ layers, \d+\.\d% of the weights", its.adapted)
     assert its.tested

@@ -99,11 +99,11 @@ def test_every_reason_is_told_of_the_lanes_that_it_put_out():
 
 def test_the_table_the_words_and_the_status_say_why():
     alone = config(LANES[1])
-    record = BackgroundRace("id", alone, None, ready_race(alone).styles)
-    record.run()
-    assert (record.state, len(record.steps)) == ("diverged", 3)
-    assert record.note == f"no lane is left: at step 3 OLoRA's {NO_GRADIENT}"
-    view = race_view(record)
+    race = BackgroundRace("id", alone, None, ready_race(alone).styles)
+    race.run()
+    assert (race.state, len(race.steps)) == ("diverged", 3)
+    assert race.note == f"no lane is left: at step 3 OLoRA's {NO_GRADIENT}"
+    view = race_view(race.record())
     assert "DNF at step 3: gradient zero" in view.results
     assert NO_GRADIENT.replace("'", "&#39;") in view.results
     rivals = without_verdict("finished", config(), 5, (), ())

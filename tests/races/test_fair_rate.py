@@ -144,7 +144,7 @@ def test_the_rate_that_a_race_found_is_what_is_told_of_a_fair_lane(tmp_path: Pat
     assert display_names(lanes) == ("LoRA 1e-3", "OLoRA fair")
     job = Job("id", small(lanes, steps=2), tmp_path / "run", lane_styles(lanes))
     job.compute()
-    view = race_view(job)
+    view = race_view(job.record())
     rate = view.race.config.lanes[1].lr
     assert rate == pytest.approx(float(max(step.lr[1] for step in job.steps)))
     assert rate != 1e-3

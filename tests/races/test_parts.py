@@ -126,7 +126,7 @@ def test_a_page_is_told_of_the_parts_or_of_what_would_fit(monkeypatch, tmp_path)
     jobs = Jobs(folder=tmp_path / "jobs")
     try:
         monkeypatch.setenv(memory.LIMIT, "3")
-        told = race_view(wait(jobs.start(asked(batch=16, steps=1)))).results
+        told = race_view(wait(jobs.start(asked(batch=16, steps=1))).record()).results
         assert "Each batch of 16 prompts is computed in 4 parts" in str(told)
         monkeypatch.setenv(memory.LIMIT, "1")
         refused = wait(jobs.start(asked(task="text", batch=64, steps=1)))

@@ -1,13 +1,14 @@
 """The order of the lanes, the tables of results, and the remarks below the sentences."""
 
 import re
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.steps import a_step, judged
 from support.told import PAIR, RATES, SEEDS, steps
 
+from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
@@ -17,7 +18,6 @@ from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
 from olora_viz.views.results import results
-from olora_viz.web.jobs.queue import Job
 
 
 def test_accuracy_orders_the_lanes_and_the_loss_breaks_ties() -> None:
@@ -59,25 +59,21 @@ def test_seeds_of_a_start_without_random_numbers_count_where_their_batches_vary(
 
 
 @pytest.mark.parametrize(("plain_text", "unit"), [(False, "answer token"), (True, "token")])
-def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(
-    plain_text: bool, unit: str, tmp_path: Path
-) -> None:
+def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(plain_text: bool, unit: str) -> None:
     styles = theme.lane_styles(PAIR)
     table = results(styles, standings([], 2), plain_text=plain_text)
     assert f'title="nats per {unit}"' in table
-    job = Job("id", RaceConfig(lanes=PAIR), tmp_path, styles, plain_text=plain_text)
-    assert f'title="nats per {unit}"' in race_view(job).results
+    record = replace(ready_race(RaceConfig(lanes=PAIR)), state="waiting", plain_text=plain_text)
+    assert f'title="nats per {unit}"' in race_view(record).results
 
 
-def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets(tmp_path: Path) -> None:
-    styles = theme.lane_styles(SEEDS)
+def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets() -> None:
     right = np.zeros((6, 40))
     right[3:, :30] = 1
     loss = np.random.default_rng(0).uniform(0.5, 1, (6, 40))
-    job = Job("id", RaceConfig(lanes=SEEDS), tmp_path, styles)
-    job.steps = [judged(a_step(1, loss.mean(1)), loss, right)]
-    job.held_out = HeldOut(40, 0.4, "always “sad”", 80, 80)
-    table = str(race_view(job).results)
+    steps, held_out = (judged(a_step(1, loss.mean(1)), loss, right),), HeldOut(40, 0.4, "always “sad”", 80, 80)
+    record = replace(ready_race(RaceConfig(lanes=SEEDS)), state="waiting", steps=steps, held_out=held_out)
+    table = str(race_view(record).results)
     assert "40 held-out prompts, 3 seeds" in table
     assert "always “sad”" in table
     assert re.search(r"75%.*?60–86", table)

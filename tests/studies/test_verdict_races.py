@@ -12,7 +12,6 @@ from support.races import raced, small
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.background.record import snapshot
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.measures.training import Examples
 from olora_viz.races.state import RACING
@@ -78,7 +77,7 @@ def test_where_the_starts_cross_the_best_rates_lead_and_one_clause_has_all_share
 
 def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is_well_formed() -> None:
     record = GALLERY["first"]
-    going = replace(snapshot(record), complete=False, state=RACING)
+    going = replace(record, complete=False, state=RACING)
     evaluated = [step.step for step in record.steps if step.eval_examples is not None]
     assert len(evaluated) > 10
     for number in evaluated[:-1]:

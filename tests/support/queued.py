@@ -7,7 +7,7 @@ from support.waiting import wait_until
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.pool import Found
+from olora_viz.web.jobs.queue import W
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
 ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
@@ -27,7 +27,7 @@ def lane(**changes: object) -> list[dict[str, object]]:
     return [LANES[0] | changes]
 
 
-def wait(job: Found, seconds: float = 60) -> Found:
+def wait(job: W, seconds: float = 60) -> W:
     """Return work of the queue once it is complete."""
     wait_until(lambda: job.complete, seconds)
     return job

@@ -31,8 +31,8 @@ def board_of(cards: Iterable[Card]) -> Board:
     return made
 
 
-def start(jobs: Jobs, commands: Commands, setup: SetUp, goal: float = float("inf")) -> Job:
-    """Press Race."""
-    job = jobs.get(commands.start(setup.to_controls(), goal))
+def start(jobs: Jobs, commands: Commands, setup: SetUp, button: str = "resume") -> Job:
+    """Press Race, or Step."""
+    job = jobs.get(commands.press(button, None, setup.to_controls()).run)
     assert job is not None
     return job

@@ -150,9 +150,9 @@ def test_a_task_without_a_test_part_has_no_such_results(untested):
 
 def shown(config):
     """A finished race as the page, the panel and the report see it."""
-    record = BackgroundRace("id", config, None, ready_race(config).styles)
-    record.run()
-    return record
+    race = BackgroundRace("id", config, None, ready_race(config).styles)
+    race.run()
+    return race.record()
 
 
 def cells(view):

@@ -1,15 +1,14 @@
 """Text from outside is escaped exactly once where it meets HTML."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from markupsafe import escape
 
-from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery import load
-from olora_viz.learn.gallery.recording import Recording
 from olora_viz.measures.inspection import LayerInspection
 from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
@@ -30,23 +29,14 @@ def is_escaped_once(html: str) -> bool:
     return once in html and "<script" not in html and not any(bad in html for bad in twice)
 
 
-class Labelled(Recording):
-    """A recorded race whose labels no set-up would accept."""
-
-    @property
-    def styles(self) -> tuple[LaneStyle, ...]:
-        """Return the lanes' styles."""
-        return lane_styles(self.config.lanes, [f"{k}{EVIL}" for k in range(len(self.config.lanes))])
-
-
 @pytest.fixture(scope="module")
 def record():
     """Return a recorded race in which every text from outside has HTML in it."""
     race = load("one-rate")
     config = replace(race.config, model=f"mine/{EVIL}", task=f"{EVIL}.jsonl")
     said = Answer(EVIL, EVIL, EVIL, tuple(f"{k}{EVIL}" for k in range(len(config.lanes))))
-    kept = {field.name: getattr(race, field.name) for field in fields(race)}
-    return Labelled(**{**kept, "title": EVIL, "config": config, "answers": (said,)})
+    styles = lane_styles(config.lanes, [f"{k}{EVIL}" for k in range(len(config.lanes))])
+    return replace(race, title=EVIL, config=config, styles=styles, answers=(said,))
 
 
 @pytest.mark.parametrize("part", ["story", "results", "answers", "status"])

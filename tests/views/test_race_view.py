@@ -10,7 +10,7 @@ import torch
 from support.steps import a_step
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import COMMANDS, RaceRecord, RaceSnapshot, ready_race, snapshot, status_of_lanes
+from olora_viz.background.record import COMMANDS, RaceRecord, ready_race, status_of_lanes
 from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
@@ -25,7 +25,7 @@ from olora_viz.views.results import rates_view
 LAZY = {name for name, its in vars(RaceView).items() if isinstance(its, cached_property) and not name.startswith("_")}
 
 
-def going(state: str, **more) -> RaceSnapshot:
+def going(state: str, **more) -> RaceRecord:
     return dataclasses.replace(ready_race(RaceConfig()), state=state, **more)
 
 
@@ -45,10 +45,10 @@ def test_a_view_is_frozen_values_that_json_can_hold(name):
 @pytest.mark.parametrize("name", GALLERY)
 def test_going_back_to_a_step_shows_a_race_as_it_was_then(name):
     record = GALLERY[name]
-    cut = dataclasses.replace(snapshot(record), steps=record.steps[:7], complete=False, state="racing", tested=None)
+    cut = dataclasses.replace(record, steps=record.steps[:7], complete=False, state="racing", tested=None)
     back, then = race_view(record, upto=7), race_view(cut)
     assert back.figures == then.figures
-    assert back.story.removeprefix(back.introduction) == then.story
+    assert back.story == then.story
     assert (back.results, back.order) == (then.results, then.order)
     assert (back.step, back.steps_done) == (7, len(record.steps))
     assert f">at step {back.steps_done}<" in str(back.answers)  # they are those of the end
@@ -120,19 +120,19 @@ def test_a_report_is_of_the_same_view_and_does_not_hold_the_races_id(name):
 def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
     steps = [a_step(n, [2.0 / n, 3.0]) for n in (1, 2)]
     config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=9)
-    record = BackgroundRace("id", config, None, ready_race(config).styles, steps=steps)
+    race = BackgroundRace("id", config, None, ready_race(config).styles, steps=steps)
     drawn: list[str] = []
     for name in ("loss_figure", "gradient_figure", "accuracy_figure"):
         draw = getattr(charts, name)
         monkeypatch.setattr(charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k))
-    view, then = race_view(record), race_view(snapshot(record))
+    view, then = race_view(race.record()), race_view(race.record())
     assert drawn == []
     steps.append(a_step(3, [0.1, 0.2]))
-    record.end("stopped", "over")
+    race.end("stopped", "over")
     assert (view.loss, view.results, view.text) == (then.loss, then.results, then.text)
     assert drawn == ["loss_figure", "loss_figure"]
     assert view.loss is view.loss
-    later = race_view(record)
+    later = race_view(race.record())
     assert (later.step, later.complete, view.step, view.complete) == (3, True, 2, False)
     assert later.loss != view.loss
 

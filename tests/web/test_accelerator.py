@@ -17,6 +17,8 @@ import torch
 from support.races import small, steps_of
 from support.waiting import wait_until
 
+from olora_viz.background.race import ANSWERS
+from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import available_memory
 from olora_viz.races.config import RaceConfig
@@ -25,16 +27,7 @@ from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import (
-    LEAST_SECONDS,
-    MOST_SECONDS,
-    Ended,
-    Opened,
-    forked,
-    seconds_needed,
-    turn,
-    wish,
-)
+from olora_viz.web.jobs.accelerator import LEAST_SECONDS, MOST_SECONDS, forked, request, seconds_needed, turn
 from olora_viz.web.jobs.job import Job, Work
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
@@ -73,16 +66,16 @@ def until(job: Work, *states: str) -> None:
 def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause_and_stop_it(
     tmp_path: Path, whole: list[Step]
 ) -> None:
-    fork, folder, wishes = multiprocessing.get_context("fork"), tmp_path / "run", tmp_path / "wish"
+    fork, folder, requests = multiprocessing.get_context("fork"), tmp_path / "run", tmp_path / "wish"
 
     def elsewhere(done: int, goal: float, after: int = -1, what: str = "") -> list:
         news = fork.Queue()
 
         def take() -> None:
-            for k, one in enumerate(forked(CONFIG, folder, wishes, done, goal, 2)):
+            for k, one in enumerate(forked(CONFIG, folder, requests, done, goal)):
                 news.put(one)
                 if k == after:
-                    wish(wishes, what)
+                    request(requests, what)
             news.put(None)
 
         process = fork.Process(target=take, daemon=True)
@@ -98,17 +91,17 @@ def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause
         return found
 
     first = elsewhere(0, 3)
-    assert isinstance(first[0], Opened)
+    assert isinstance(first[0], RaceRecord)
     assert first[0].device == "CPU"
     assert first[1:] == whole[:3]
     second = elsewhere(3, float("inf"), after=2, what="pause")
     assert second[1:] == whole[3:5]
-    wish(wishes, "")
+    request(requests, "")
     third = elsewhere(5, float("inf"), after=1, what="stop")
     *steps, ended = third[1:]
     assert steps == whole[5:6]
-    assert isinstance(ended, Ended)
-    assert (ended.status, len(ended.answers)) == ("stopped", 2)
+    assert isinstance(ended, RaceRecord)
+    assert (ended.state, len(ended.answers)) == ("stopped", ANSWERS)
     assert (folder / "adapters" / "olora").is_dir()
 
 
@@ -118,7 +111,7 @@ def test_a_turn_that_is_too_short_ends_on_a_checkpoint_from_which_the_next_goes_
     monkeypatch.setattr(accelerator, "seconds_needed", lambda *_: 0)
     found, turns = [], 0
     while len(found) < 3:
-        news = list(turn(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), 9.0, 2))
+        news = list(turn(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), 9.0))
         found += [one for one in news if isinstance(one, Step)]
         turns += 1
     assert turns == 3
@@ -131,16 +124,16 @@ def test_a_job_of_turns_is_paused_stepped_and_finished_as_any_other(jobs: Jobs) 
     job = jobs.start(CONFIG, goal=2)
     until(job, "paused")
     assert len(job.steps) == 2
-    jobs.go_on(job, goal=3)
+    jobs.resume(job, goal=3)
     until(job, "paused")
     assert len(job.steps) == 3
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert expected.wait(60)
     assert isinstance(job, Job)
     assert job.steps == expected.steps
-    assert job.answers == expected.answers
-    assert (job.device, job.note, job.complete) == ("CPU", "", True)
+    assert job.record().answers == expected.record().answers
+    assert (job.record().device, job.note, job.complete) == ("CPU", "", True)
     assert adapter_zip(job, 1).is_file()
     plain.close()
 
@@ -183,7 +176,7 @@ def test_a_step_that_alone_needs_more_than_a_slice_is_asked_for() -> None:
 def test_elsewhere_nothing_is_lent_and_nothing_is_needed() -> None:
     assert accelerator.on_zero_gpu({"SPACES_ZERO_GPU": "true"})
     assert not accelerator.on_zero_gpu({})
-    assert accelerator.taken is turn
+    assert accelerator.turn_on_gpu is turn
     assert accelerator.here(CONFIG) is CONFIG
 
 
@@ -228,7 +221,7 @@ def lender(monkeypatch: pytest.MonkeyPatch) -> Lender:
     monkeypatch.setitem(sys.modules, "spaces", lender)
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setattr(torch.cuda, "is_available", torch.cuda.is_available)
-    monkeypatch.setattr(accelerator, "taken", accelerator.lent())
+    monkeypatch.setattr(accelerator, "turn_on_gpu", accelerator.lent())
     return lender
 
 
@@ -269,13 +262,13 @@ def test_a_refusal_pauses_the_race_with_a_sentence_and_it_goes_on_when_it_may(
     job = jobs.start(CONFIG, goal=3)
     until(job, "paused")
     lender.refuses = error
-    jobs.go_on(job)
+    jobs.resume(job)
     until(job, "paused")
     assert (job.steps, job.note) == (whole[:3], "no GPU now")
     assert sentence in job.refused
     assert "<" not in job.refused
     lender.refuses = None
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.steps, job.refused) == (whole, "")
 
@@ -315,7 +308,7 @@ def test_a_gpu_that_is_taken_back_costs_no_step_and_a_paused_race_can_be_stopped
     assert "taken its GPU back" in job.refused
     assert [step.step for step in job.steps] == [1, 2, 3, 4]  # the last one was made, not sent
     lender.takes_back_after = None
-    jobs.go_on(job, goal=6)
+    jobs.resume(job, goal=6)
     until(job, "paused")
     assert job.steps == whole[:6]
     jobs.stop(job)
@@ -331,8 +324,8 @@ def test_a_race_that_is_stopped_while_no_gpu_is_lent_ends(jobs: Jobs, lender: Le
 
     job = jobs.start(CONFIG, goal=1)
     until(job, "paused")
-    accelerator.taken = stopped_meanwhile
-    jobs.go_on(job)
+    accelerator.turn_on_gpu = stopped_meanwhile
+    jobs.resume(job)
     until(job, "stopped")
     assert job.refused == ""
 
@@ -342,18 +335,18 @@ def test_time_counts_as_that_of_the_page_that_asked_last(
 ) -> None:
     page: ContextVar[str] = ContextVar("page")
     asked: list[str] = []
-    lent = accelerator.taken
+    lent = accelerator.turn_on_gpu
 
     def taken(*arguments: Any) -> Iterator[Any]:
         asked.append(page.get())
         yield from lent(*arguments)
 
-    monkeypatch.setattr(accelerator, "taken", taken)
+    monkeypatch.setattr(accelerator, "turn_on_gpu", taken)
     page.set("the first")
     job = jobs.start(CONFIG, goal=1)
     until(job, "paused")
     page.set("after a reload")
-    jobs.go_on(job, goal=2)
+    jobs.resume(job, goal=2)
     wait_until(lambda: len(job.steps) == 2)
     assert asked == ["the first", "after a reload"]
 
@@ -395,7 +388,7 @@ def test_a_model_that_was_warmed_up_is_not_loaded_again_and_the_race_is_the_same
     monkeypatch.setattr("olora_viz.races.data.load_model", None)
     found: list[Step] = []
     for goal in (3, math.inf):
-        news = forked(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), goal, 2)
+        news = forked(CONFIG, tmp_path / "run", tmp_path / "wish", len(found), goal)
         found += [one for one in news if isinstance(one, Step)]
     assert found == whole
 

@@ -32,7 +32,7 @@ def test_a_lane_that_is_not_finite_has_no_eigenvalues_and_the_page_says_so(jobs:
     rows = [*ROWS[1:2], ROWS[0] | {"alpha": "1e38"}]
     job = wait(measure(jobs, asked(lanes=rows)))
     assert job.state == "finished"
-    assert not np.isfinite(job.found.hessian.lambda_max[1])
+    assert not np.isfinite(job.result.hessian.lambda_max[1])
     shown = view(job, 0, last=True)
     for said in (shown.story, shown.numbers):
         assert re.search(rf"{re.escape(job.styles[1].label)}.* no eigenvalues", words(said))

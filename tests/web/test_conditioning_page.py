@@ -49,7 +49,7 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
     assert [lane.init for lane in job.config.lanes] == ["olora", "lora", "olora"]
     assert job.rates == ((1e-3,), (1e-3, 3e-3), (1e-3,))
     assert [style.label for style in job.styles] == ["OLoRA α/r 1", "LoRA α/r 1", "OLoRA α/r 2"]
-    assert len(job.found.grad_norm) == 3
+    assert len(job.result.grad_norm) == 3
     said = words(view(job, 0, last=True).status)
     assert re.findall(r"\d+", said)[:2] == ["3", "4"]
     assert "CPU" in said
@@ -58,13 +58,13 @@ def test_each_start_is_measured_once_whatever_the_rates_of_its_lanes(measured) -
 def test_what_is_measured_is_the_start_of_the_very_race(measured) -> None:
     _, job = measured
     first = next(race(replace(asked(), lanes=job.config.lanes)))
-    np.testing.assert_allclose(job.found.grad_norm, first.grad_norm, rtol=1e-4)
-    np.testing.assert_allclose(job.found.loss, first.loss, rtol=1e-4)
+    np.testing.assert_allclose(job.result.grad_norm, first.grad_norm, rtol=1e-4)
+    np.testing.assert_allclose(job.result.loss, first.loss, rtol=1e-4)
 
 
 def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
     _, job = measured
-    found = job.found
+    found = job.result
     table = words(numbers(job.styles, found))
     conditions = found.conditions
     assert conditions.shape == (3, BATCHES)
@@ -112,7 +112,7 @@ def test_the_sentences_say_what_was_measured_in_either_direction(
     _, job = measured
     curved, steep, even = factors
     name = job.styles[0].label
-    said = [str(s) for s in tell(job.styles, turned(job.found, curved, steep, even))]
+    said = [str(s) for s in tell(job.styles, turned(job.result, curved, steep, even))]
     scale = next(one for one in said if name in one and "eigenvalue" in one)
     assert {f"{curved:.2g}", f"{steep:.2g}"} <= set(re.findall(r"\d+\.?\d*", scale))
     condition = next(one for one in said if name in one and "conditioned" in one)
@@ -130,7 +130,7 @@ def test_two_slices_come_from_the_measured_starts(measured) -> None:
     assert (cutting.state, [one.lane for one in cutting.slices]) == ("finished", [1, 0])
     for one in cutting.slices:
         middle = one.loss[len(one.along) // 2, len(one.across) // 2]
-        assert middle == pytest.approx(job.found.loss[one.lane], rel=1e-4)
+        assert middle == pytest.approx(job.result.loss[one.lane], rel=1e-4)
     shown = view(cutting, 0, last=True)
     assert json.loads(shown.left_slice["layout"]["meta"])["title"].startswith("LoRA")
     assert json.loads(shown.right_slice["layout"]["meta"])["title"].startswith("OLoRA α/r 1")
@@ -147,7 +147,7 @@ def test_a_slice_of_no_lane_is_refused_with_the_rule(measured, chosen: list) -> 
 def test_one_layer_alone_can_be_measured_and_not_sliced(jobs: Jobs) -> None:
     job = wait(measure(jobs, asked(), f" {LAYER} "))
     assert job.state == "finished"
-    assert job.found.hessian.top.shape == (3, 4 * (128 + 341))
+    assert job.result.hessian.top.shape == (3, 4 * (128 + 341))
     shown = view(job, 0, last=True)
     assert LAYER in shown.story
     assert shown.slice["interactive"] is False
@@ -170,7 +170,7 @@ def test_stop_ends_a_measurement_and_a_slicing_within_a_product(
     assert 'role="progressbar"' in view(job, 0, last=False).status
     jobs.stop(job)
     wait(job)
-    assert (job.state, job.found) == ("stopped", None)
+    assert (job.state, job.result) == ("stopped", None)
     shown = view(job, 0, last=True)
     assert (shown.measure["interactive"], shown.stop["interactive"]) == (True, False)
     assert "stopped" in shown.status
@@ -189,7 +189,7 @@ def test_fair_rates_set_every_start_up_twice_at_the_reference_s_rate_and_at_its_
     setup, said = fair_rates.proposed(before, work, Limits())
     assert replace(setup, lanes=before.lanes) == before
     lanes = setup.lanes
-    starts, found = work.config.lanes, work.found.hessian.lambda_max
+    starts, found = work.config.lanes, work.result.hessian.lambda_max
     plain = next(k for k, lane in enumerate(starts) if lane.init == "lora")
     assert lanes[0].init == "lora"
     others = [k for k in range(len(starts)) if k != plain]

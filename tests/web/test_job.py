@@ -52,20 +52,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job) -> None:
     job = rest(jobs.start(asked(), goal=1))
     assert len(job.steps) == 1
-    jobs.go_on(job, goal=2)
+    jobs.resume(job, goal=2)
     wait_until(lambda: len(job.steps) == 2 and job.state == "paused")
-    jobs.go_on(job)
+    jobs.resume(job)
     wait_until(lambda: len(job.steps) > 4)
     jobs.pause(job)
     reached = len(rest(job).steps)
     wait_until(lambda: jobs._line.running is None)
     assert len(job.steps) == reached < 20
     assert not job.complete
-    jobs.go_on(job)
+    jobs.resume(job)
     wait_until(lambda: job.complete)
     assert job.state == "finished"
     assert job.steps == whole.steps
-    assert job.answers == whole.answers
+    assert job.record().answers == whole.record().answers
 
 
 def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jobs, whole: Job) -> None:
@@ -75,7 +75,7 @@ def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jo
     wait_until(lambda: other.complete)
     assert job.racing is None
     assert job.state == "paused"
-    jobs.go_on(job)
+    jobs.resume(job)
     wait_until(lambda: job.complete)
     assert job.steps == whole.steps
 
@@ -85,7 +85,7 @@ def test_a_paused_race_stops_with_its_adapters(jobs: Jobs) -> None:
     jobs.stop(in_memory)
     wait_until(lambda: in_memory.complete)
     assert (in_memory.state, len(in_memory.steps)) == ("stopped", 3)
-    assert in_memory.answers
+    assert in_memory.record().answers
     assert adapter_zip(in_memory, 1).exists()
 
     on_disk = rest(jobs.start(asked(), goal=3))
@@ -105,7 +105,7 @@ def test_a_race_that_waits_pauses_at_once_and_keeps_nobody_waiting(jobs: Jobs) -
     assert second.state == "paused"
     jobs.pause(first)
     rest(first)
-    jobs.go_on(second)
+    jobs.resume(second)
     wait_until(lambda: second.complete)
     assert second.state == "finished"
     assert first.state == "paused"
@@ -132,7 +132,7 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
         assert job.note == "no page watched it for 90 seconds"
         assert (job.folder / "checkpoint.safetensors").exists()
         reached = len(job.steps)
-        jobs.go_on(job)
+        jobs.resume(job)
         wait_until(lambda: len(job.steps) > reached)
     finally:
         jobs.close()

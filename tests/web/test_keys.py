@@ -29,7 +29,7 @@ from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import shelf
 from olora_viz.web.race.arrival import FIRST, NOT_HERE, arrive
 from olora_viz.web.race.controls import RACE, buttons
-from olora_viz.web.race.events import Commands, press
+from olora_viz.web.race.events import Commands
 
 LIMITS = Limits()
 SWEEP = lane(lr="1e-3/1e-2/3e-2", r=2) + lane(init="olora", lr="1e-3/1e-2/3e-2", r=2)
@@ -112,7 +112,7 @@ def test_readers_follow_a_run_and_command_nothing(jobs: Jobs, commands: Commands
     assert view is not None
     assert buttons(view).race["value"] == RACE, "it would not resume this run"
     setup = replace(SetUp.first(LIMITS), steps=1, lanes=job.config.lanes)
-    mine = press(commands, "resume", readers(job), setup.to_controls())
+    mine = commands.press("resume", readers(job), setup.to_controls())
     other = jobs.get(mine.run)
     assert other not in (None, job)
     assert job.state == "paused"
@@ -192,7 +192,7 @@ def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_
 
 
 def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Job) -> None:
-    drawn: list[Any] = [curvature_view(ended), spectra_view(ended), gradients_view(ended), rates_view(ended)]
+    drawn: list[Any] = [view(ended.record()) for view in (curvature_view, spectra_view, gradients_view, rates_view)]
     assert all(drawn)
     rows = shelf.added(jobs, shelf.added(jobs, [], ended.id), wait(jobs.start(asked(steps=1))).id)
     overlay = shelf.compared(jobs, [row | {"overlaid": True} for row in rows], ended.id)[1]

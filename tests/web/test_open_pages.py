@@ -13,7 +13,7 @@ OPEN = 45
 
 def test_pages_that_only_watch_leave_room_for_the_events_of_others(jobs: Jobs) -> None:
     job = jobs.start(small(steps=50), goal=1)
-    job.wait_while_going()
+    job.wait_for_pause()
     with launched(page.build(jobs=jobs)) as url:
         last = Visitor(url, "the last")
         for n in range(OPEN):

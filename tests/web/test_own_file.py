@@ -107,10 +107,10 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(fi
     wait(job)
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
     prompts = {row["prompt"] for row in ROWS}
-    assert {answer.prompt.strip() for answer in job.answers} <= prompts
+    assert {answer.prompt.strip() for answer in job.record().answers} <= prompts
     said = [json.dumps(export(jobs, [job.id, kind])) for kind in KINDS]
     link = SetUp.of(job.config).to_query()
-    said += [str(race_view(job)), link, str(job.config), adapter_zip(job, 0).name]
+    said += [str(race_view(job.record())), link, str(job.config), adapter_zip(job, 0).name]
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
     for text in said:
         assert not any(secret in text for secret in secrets)

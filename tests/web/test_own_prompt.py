@@ -66,7 +66,7 @@ def test_lanes_of_a_paused_race_answer_and_those_of_an_ended_one_and_no_step_cha
         assert own.answer
         assert (own.answer.step, len(own.answer.lanes)) == (step, 2)
         if step == 3:
-            jobs.go_on(job)
+            jobs.resume(job)
             wait(job, SECONDS)
             assert job.own_prompt
             assert job.own_prompt.answer
@@ -102,7 +102,7 @@ def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(finis
     assert "<b>tea" not in mine.answers
     assert mine.answers.count("right") == others.answers.count("right"), "nothing to judge by"
     assert not others.can_be_asked
-    assert "tea" not in others.answers.replace(job.answers[0].prompt, "")
+    assert "tea" not in others.answers.replace(job.record().answers[0].prompt, "")
     job.own_prompt = OwnPrompt(PROMPT, problem="<i>no</i>")
     assert "&lt;i&gt;no" in seen(jobs, job.id).answers
     job.own_prompt = None

@@ -17,7 +17,7 @@ from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.race import cards
 from olora_viz.web.race.arrival import FIRST
 from olora_viz.web.race.cards import CARDS
-from olora_viz.web.race.events import Commands, Pressed, press
+from olora_viz.web.race.events import Commands, Pressed
 from olora_viz.web.race.links import PARTS
 
 FILES = VisitorFiles(LIMITS)
@@ -113,19 +113,19 @@ def test_only_the_id_of_a_run_that_goes_on_commands_it(jobs: Jobs, commands: Com
 
 def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(jobs: Jobs, commands: Commands) -> None:
     controls = LONG.to_controls()
-    first = press(commands, "step", None, controls)
+    first = commands.press("step", None, controls)
     job = jobs.get(first.run)
     assert job is not None
     wait_until(lambda: job.state == "paused")
-    assert press(commands, "resume", job.id, controls) == Pressed()
+    assert commands.press("resume", job.id, controls) == Pressed()
     wait_until(lambda: len(job.steps) > 3)
-    assert press(commands, "pause", "nothing", ()) == Pressed()
-    assert press(commands, "resume", job.id, controls) == Pressed(), "a second press starts nothing"
+    assert commands.press("pause", "nothing", ()) == Pressed()
+    assert commands.press("resume", job.id, controls) == Pressed(), "a second press starts nothing"
     commands.do(job.id, "stop")
     wait_until(lambda: job.complete)
-    other = press(commands, "resume", job.id, SETUP.to_controls())
+    other = commands.press("resume", job.id, SETUP.to_controls())
     assert other.run not in (None, job.id)
-    refused = press(commands, "resume", None, replace(SETUP, steps=0).to_controls())
+    refused = commands.press("resume", None, replace(SETUP, steps=0).to_controls())
     assert "steps must be" in refused.results
     assert refused.run == gr.skip()
 

@@ -74,7 +74,7 @@ def test_a_race_in_the_background_finishes_with_answers_and_adapters_that_peft_l
 ) -> None:
     job = wait(jobs.start(asked(lanes=[*LANES, *lane(init="olora")])))
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 5)
-    assert len(job.answers[0].lanes) == 2
+    assert len(job.record().answers[0].lanes) == 2
     model, _ = load_model("glassllm")
     for k in range(2):
         with zipfile.ZipFile(adapter_zip(job, k)) as archive:
@@ -93,7 +93,7 @@ def test_the_page_s_table_races_every_start_that_there_is(jobs: Jobs) -> None:
     assert not any(mark["wrong"] for mark in marks(limits, rows))
     job = wait(jobs.start(asked(steps=2, lanes=rows)))
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
-    assert race_view(job).results.count("EVA") >= 1
+    assert race_view(job.record()).results.count("EVA") >= 1
 
 
 def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> None:
@@ -104,8 +104,8 @@ def test_stop_ends_a_race_within_a_step_and_keeps_what_was_done(jobs: Jobs) -> N
     wait(job)
     assert job.state == "stopped"
     assert done <= len(job.steps) <= done + 1
-    assert "stopped" in race_view(job).status
-    assert "finished" not in race_view(job).status
+    assert "stopped" in race_view(job.record()).status
+    assert "finished" not in race_view(job.record()).status
     assert adapter_zip(job, 0).exists()
 
 
@@ -115,14 +115,14 @@ def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) ->
     second, third = jobs.start(asked(steps=400)), jobs.start(asked(steps=400))
     assert (second.state, third.state) == ("waiting", "waiting")
     assert (jobs.before(second), jobs.before(third)) == (1, 2)
-    assert "waiting" in race_view(third, before=2).status
-    assert "2 races before yours" in race_view(third, before=2).status
+    assert "waiting" in race_view(third.record(), before=2).status
+    assert "2 races before yours" in race_view(third.record(), before=2).status
     with pytest.raises(ValueError, match="2 races are already waiting"):
         jobs.start(asked())
     jobs.stop(second)
     assert not first.ended
     assert (second.state, second.complete, second.steps) == ("stopped", True, [])
-    assert "stopped" in race_view(second).status
+    assert "stopped" in race_view(second.record()).status
     assert jobs.before(third) == 1
     fourth = jobs.start(asked(steps=1))
     for job in (first, third):
@@ -144,7 +144,7 @@ def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(
         assert wait(job).state == "stopped"
         assert 3 <= len(job.steps) < 400
         assert job.note == "stopped after 30 minutes, this server's limit"
-        shown = html.unescape(race_view(job).status)
+        shown = html.unescape(race_view(job.record()).status)
         assert re.search(r">stopped<.*stopped after 30 minutes, this server's limit", shown)
         assert "finished" not in shown
         assert adapter_zip(job, 0).exists()
@@ -176,13 +176,13 @@ def test_race_can_be_pressed_again_when_the_lanes_have_answered(jobs: Jobs, monk
     job = jobs.start(asked(steps=2))
     assert asking.wait(60)
     try:
-        shown = race_view(job)
+        shown = race_view(job.record())
         assert ">finished<" in shown.status
         assert "generating answers" in shown.status
         assert can_press(shown) == (False, False)
     finally:
         go_on.set()
-    shown = race_view(wait(job))
+    shown = race_view(wait(job).record())
     assert "asking" not in shown.status
     assert can_press(shown) == (True, False)
 
@@ -197,11 +197,11 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(jobs: Jobs, monk
     assert asked(task="boolq", model="smollm2-135m").max_length == 512
     assert asked(task="addition").max_length is None
     job = wait(jobs.start(asked(task="boolq")))
-    assert (job.state, job.left_out) == ("finished", 3)
+    assert (job.state, job.record().left_out) == ("finished", 3)
     parts = "3 training examples and 1 held-out example"
     sentence = f"Left out, as longer than 128 tokens: {parts}."
-    assert sentence in race_view(job).results
-    assert "Left out" not in race_view(wait(jobs.start(asked()))).results
+    assert sentence in race_view(job.record()).results
+    assert "Left out" not in race_view(wait(jobs.start(asked())).record()).results
 
 
 def test_old_races_are_forgotten_with_their_folders(jobs: Jobs) -> None:
@@ -219,7 +219,7 @@ def test_what_the_core_refuses_fails_with_the_same_sentence(jobs: Jobs) -> None:
     job = wait(jobs.start(asked(lanes=lane(r=200))))
     assert job.state == "failed"
     assert "rank 200 exceeds min(out, in)" in job.note
-    shown = race_view(job)
+    shown = race_view(job.record())
     assert "rank 200 exceeds" in shown.status
     assert "rank 200 exceeds" in shown.results
     assert can_press(shown)[0]
@@ -236,7 +236,7 @@ def test_what_nobody_foresaw_is_one_line_for_the_page_and_a_traceback_for_the_se
     monkeypatch.setattr(runs, "start", fail)
     job = wait(jobs.start(asked()))
     assert (job.state, job.note) == ("failed", "RuntimeError: no such kernel")
-    shown = race_view(job)
+    shown = race_view(job.record())
     assert "no such kernel" in shown.status
     assert "secret" not in str(shown)
     wait_until(lambda: logged)

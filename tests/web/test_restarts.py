@@ -88,15 +88,15 @@ def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
     assert (job.state, job.note, job.complete) == ("paused", RESTARTED, False)
     assert 5 <= made < STEPS
     assert job.steps[:5] == whole.steps[:5]
-    view = race_view(job)
+    view = race_view(job.record())
     assert RESTARTED in view.status
     assert "resume" in view.commands
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.state, len(job.steps)) == ("finished", STEPS)
     assert numbers(job) == numbers(whole)
     assert job.steps[made:] == whole.steps[made:]
-    assert job.answers == whole.answers
+    assert job.record().answers == whole.record().answers
     assert adapter_zip(job, 1).is_file()
 
 
@@ -104,9 +104,9 @@ def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(whole: Jo
     jobs = again()
     job = found(jobs, whole)
     assert (job.state, job.complete, job.steps) == ("finished", True, whole.steps)
-    assert job.tested
+    assert job.record().tested
     for name in ("status", "results", "story", "answers"):
-        assert getattr(race_view(job), name) == getattr(race_view(whole), name)
+        assert getattr(race_view(job.record()), name) == getattr(race_view(whole.record()), name)
     taken = find(jobs, [job.id, 0])
     assert taken["found"]
     assert "url" in taken
@@ -127,7 +127,7 @@ def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it
     job = found(jobs, waiting)
     assert (job.state, job.note, job.steps) == ("paused", RESTARTED, [])
     assert job.config.task == file.name
-    jobs.go_on(job)
+    jobs.resume(job)
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
     assert own_folder(job.folder).is_dir()
@@ -145,7 +145,7 @@ def test_a_race_that_was_cut_off_and_is_stopped_has_its_adapters(before: Jobs, a
     jobs.stop(job)
     assert job.wait(60)
     assert (job.state, len(job.steps)) == ("stopped", made + 1)
-    assert job.answers
+    assert job.record().answers
     assert adapter_zip(job, 1).is_file()
 
 
@@ -260,12 +260,12 @@ def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path
     with closing(Jobs(Limits(keep_races=1), folder=tmp_path / "runs")) as jobs:
         ended, paused = jobs.open(tmp_path / "whole"), jobs.open(tmp_path / "cut")
         assert (ended.state, ended.complete, len(ended.steps)) == ("finished", True, 3)
-        assert "Ranking at step 3" in race_view(ended).results
+        assert "Ranking at step 3" in race_view(ended.record()).results
         assert adapter_zip(ended, 0).is_relative_to(jobs.folder)
         assert (paused.state, len(paused.steps)) == ("paused", 1)
-        assert "resume" in race_view(paused).commands
+        assert "resume" in race_view(paused.record()).commands
         assert {path: path.stat().st_mtime_ns for path in left} == left
-        jobs.go_on(paused)
+        jobs.resume(paused)
         assert paused.wait(60)
         assert (paused.state, len(paused.steps)) == ("finished", 3)
         assert paused.steps[1:] == whole[1:]

@@ -63,7 +63,7 @@ def test_a_race_without_room_fails_with_a_sentence_that_names_no_path_and_no_id(
     with closing(shrink(0.5)) as jobs:
         job = wait(jobs.start(asked(steps=1)))
         assert (job.state, job.note) == ("failed", DISK_FULL)
-        for said in (race_view(job).status, race_view(job).results):
+        for said in (race_view(job.record()).status, race_view(job.record()).results):
             assert job.id not in said
             assert str(jobs.folder) not in said
 

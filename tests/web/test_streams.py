@@ -83,7 +83,7 @@ def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
     jobs: Jobs, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "QUIET", 0.1)
-    job, streams = start(jobs, commands, SETUP, goal=1), Streams(jobs, board(), BLANK)
+    job, streams = start(jobs, commands, SETUP, "step"), Streams(jobs, board(), BLANK)
     wait_until(lambda: job.state == "paused")
 
     async def follow() -> list[Any]:

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "olora_viz"
 FLOORS = (
     {"web", "notebook", "cli"},  # the three homes
     {"views"},  # numbers become words and HTML
-    {"background"},  # threads that race, measure and decide
     {"learn"},  # lessons, glossary, recorded races
+    {"background"},  # threads that race, measure and decide
     {"figures"},  # numbers become charts
     {"studies"},  # many races
     {"races"},  # one race

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from olora_viz.learn.gallery.reading import read
 from olora_viz.learn.gallery.recipes import RECIPES
-from olora_viz.learn.gallery.recording import PREFIX, Made, Recording
+from olora_viz.learn.gallery.recording import PREFIX, Origin, Recording
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
 
@@ -42,4 +42,4 @@ def recorded(id: object) -> Recording | None:
     return GALLERY.get(id.removeprefix(PREFIX))
 
 
-__all__ = ["FOLDER", "GALLERY", "Made", "Recording", "load", "read", "recorded"]
+__all__ = ["FOLDER", "GALLERY", "Origin", "Recording", "load", "read", "recorded"]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER
 from olora_viz.learn.gallery.recipes import RECIPES, Recipe
-from olora_viz.learn.gallery.recording import Made, Recording, write
+from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.text import unknown
 from olora_viz.machine.version import versions
 from olora_viz.measures.gradients import Gradients
@@ -28,8 +29,6 @@ PACKAGES = ("torch", "transformers", "numpy")
 ANSWERS = 4
 """Held-out prompts that every lane answers."""
 
-ByLayer = UpdateSpectra | Gradients
-
 
 def record(name: str, recipe: Recipe) -> Recording:
     """Run the race of a recipe and record it."""
@@ -37,23 +36,11 @@ def record(name: str, recipe: Recipe) -> Recording:
     try:
         steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
         tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
+        record = replace(RaceRecord.of(racing), steps=steps, tested=tested, answers=answers)
     finally:
         racing.lanes.detach()
-    return Recording(
-        name=name,
-        title=recipe.title,
-        sentence=recipe.sentence,
-        made=Made(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES)),
-        config=racing.config,
-        steps=steps,
-        baseline=racing.baseline,
-        plain_text=racing.task.plain_text,
-        held_out=racing.data.about_held_out,
-        left_out=racing.data.left_out,
-        answers=answers,
-        adapted=racing.adapted,
-        tested=tested,
-    )
+    origin = Origin(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
+    return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, origin=origin)
 
 
 def main(names: list[str]) -> int:
@@ -80,21 +67,18 @@ def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
 
 def _thinned(step: Step, every_block: int) -> Step:
     """Keep per-layer measurements for some of the blocks only."""
-    measures = {
-        key: _of_some_layers(value, every_block) if isinstance(value, ByLayer) else value
-        for key, value in step.measures.items()
-    }
+
+    def is_kept(layer: str) -> bool:
+        block = next((int(part) for part in layer.split(".") if part.isdigit()), 0)
+        return block % every_block == 0
+
+    measures = dict(step.measures)
+    for key, value in step.measures.items():
+        if isinstance(value, UpdateSpectra | Gradients):
+            indices = [i for i, layer in enumerate(value.layers) if is_kept(layer)]
+            arrays = {name: array[:, indices] for name, array in vars(value).items() if name != "layers"}
+            measures[key] = replace(value, layers=tuple(value.layers[i] for i in indices), **arrays)
     return replace(step, measures=measures)
-
-
-def _of_some_layers(found: ByLayer, every_block: int) -> ByLayer:
-    kept = [i for i, layer in enumerate(found.layers) if _block(layer) % every_block == 0]
-    arrays = {name: values[:, kept] for name, values in vars(found).items() if name != "layers"}
-    return replace(found, layers=tuple(found.layers[i] for i in kept), **arrays)
-
-
-def _block(layer: str) -> int:
-    return next((int(part) for part in layer.split(".") if part.isdigit()), 0)
 
 
 def _device(device: torch.device) -> str:
@@ -106,9 +90,9 @@ def _device(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    told = Path("/proc/cpuinfo")
-    if told.exists():
-        for line in told.read_text(encoding="utf-8").splitlines():
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        for line in cpu_info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

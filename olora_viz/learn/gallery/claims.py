@@ -48,8 +48,8 @@ class RecordedFinding:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        its = {each.name: getattr(self, each.name) for each in fields(self)}
-        return its | {"finding": rounded_all(self.finding.to_json(), DIGITS)}
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return values | {"finding": rounded_all(self.finding.to_json(), DIGITS)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RecordedFinding:
@@ -60,10 +60,10 @@ class RecordedFinding:
             TypeError: likewise.
             ValueError: likewise.
         """
-        told = {each.name: values[each.name] for each in fields(cls) if each.name != "finding"}
-        if not all(isinstance(word, str) for word in told.values()):
-            raise ValueError(f"a finding is told in strings, not {[*told.values()]!r}")
-        return cls(**told, finding=Finding.from_json(values["finding"]))
+        words = {each.name: values[each.name] for each in fields(cls) if each.name != "finding"}
+        if not all(isinstance(word, str) for word in words.values()):
+            raise ValueError(f"a finding is told in strings, not {[*words.values()]!r}")
+        return cls(**words, finding=Finding.from_json(values["finding"]))
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class CellVerdict:
 
     def __post_init__(self) -> None:
         """Check the verdicts."""
-        for said in (self.at_one_rate, self.at_best_rates):
-            if said not in (BETTER, WORSE, LEVEL, UNDECIDED):
-                raise ValueError(f"a verdict on a cell cannot be {said!r}")
+        for verdict in (self.at_one_rate, self.at_best_rates):
+            if verdict not in (BETTER, WORSE, LEVEL, UNDECIDED):
+                raise ValueError(f"a verdict on a cell cannot be {verdict!r}")
 
     @property
     def key(self) -> tuple[str, str, int, int]:
@@ -103,26 +103,26 @@ class RecordedClaims:
 
     def of(self, claim: str) -> list[RecordedFinding]:
         """Return the findings on one claim."""
-        return [one for one in self.findings if one.claim == claim]
+        return [finding for finding in self.findings if finding.claim == claim]
 
     def with_newer(self, findings: Iterable[RecordedFinding], cells: Iterable[CellVerdict] = ()) -> RecordedClaims:
         """Add findings and cells, which take the place of older ones of the same key."""
-        told = {one.key: one for one in (*self.findings, *findings)}
-        where = {one.key: one for one in (*self.cells, *cells)}
-        return replace(self, findings=tuple(told.values()), cells=tuple(where.values()))
+        findings_by_key = {finding.key: finding for finding in (*self.findings, *findings)}
+        cells_by_key = {cell.key: cell for cell in (*self.cells, *cells)}
+        return replace(self, findings=tuple(findings_by_key.values()), cells=tuple(cells_by_key.values()))
 
 
-def cells_of(found: Verdicts) -> list[CellVerdict]:
+def cells_of(study_verdicts: Verdicts) -> list[CellVerdict]:
     """Return what a study decides on OLoRA, in each cell in which both have run.
 
-    A model or task that is a path is told by its name.
+    A model or task that is a path is named by its last part.
     """
     return [
         CellVerdict(
-            Path(one.cell.model).name, Path(one.cell.task).name, one.cell.r,
-            one.verdict_shared_rate, one.verdict, one.why, one.seeds, found.study.steps,
+            Path(each.cell.model).name, Path(each.cell.task).name, each.cell.r,
+            each.verdict_shared_rate, each.verdict, each.why, each.seeds, study_verdicts.study.steps,
         )
-        for one in found.each if one.init == OURS and one.seeds
+        for each in study_verdicts.each if each.init == OURS and each.seeds
     ]  # fmt: skip
 
 
@@ -132,8 +132,8 @@ def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
     Raises:
         ValueError: the file would be larger than `MAX_BYTES`.
     """
-    findings = ",\n".join(one_line(one.to_json()) for one in recorded.findings)
-    cells = ",\n".join(one_line(asdict(one)) for one in recorded.cells)
+    findings = ",\n".join(one_line(finding.to_json()) for finding in recorded.findings)
+    cells = ",\n".join(one_line(asdict(cell)) for cell in recorded.cells)
     text = f'{{"findings": [\n{findings}\n],\n"cells": [\n{cells}\n]}}\n'
     if len(text.encode()) > MAX_BYTES:
         raise ValueError(f"the findings take {len(text.encode()):,} bytes, more than {MAX_BYTES:,}")
@@ -150,8 +150,8 @@ def read_claims(path: Path = PATH) -> RecordedClaims:
     values = read_json_object(path)
     try:
         return RecordedClaims(
-            tuple(RecordedFinding.from_json(one) for one in values["findings"]),
-            tuple(CellVerdict(**one) for one in values["cells"]),
+            tuple(RecordedFinding.from_json(finding) for finding in values["findings"]),
+            tuple(CellVerdict(**cell) for cell in values["cells"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)

@@ -11,7 +11,7 @@ from pathlib import Path
 from olora_viz.learn.gallery.claims import PATH, RecordedClaims, RecordedFinding, cells_of, read_claims, write_claims
 from olora_viz.machine.text import unknown
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.claims.judging import (
     command_of_claim,
@@ -48,17 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = read_claims() if PATH.exists() else RecordedClaims()
     only = options.only or ()
     for folder in options.studies:
-        for one in of_study(folder, only, known):
-            known = _kept(known, one)
+        for finding in of_study(folder, only, known):
+            known = _recorded(known, finding)
         if not only or WINS in only:
             known = known.with_newer((), cells_of(verdicts(folder)))
         write_claims(known)
     if len(options.studies) > 1:
-        for one in of_studies(options.studies, only):
-            known = _kept(known, one)
+        for finding in of_studies(options.studies, only):
+            known = _recorded(known, finding)
     for model, task in options.start:
-        for one in at_start(ClaimEvidence(model, task), only, known):
-            known = _kept(known, one)
+        for finding in at_start(ClaimEvidence(model, task), only, known):
+            known = _recorded(known, finding)
     write_claims(known)
     print(f"{PATH.name}: {PATH.stat().st_size:,} bytes")
     return 0
@@ -71,21 +71,21 @@ def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iter
         only: names of claims; empty for all.
         known: what is recorded already.
     """
-    found = verdicts(folder)
-    study = found.study
+    study_verdicts = verdicts(folder)
+    study = study_verdicts.study
     if left := len(needed(study, Ledger(folder).losses())):
         print(f"{folder.name} is not finished: {left} lanes are left to run", file=sys.stderr)
-    evidence = ClaimEvidence(study.models[0], study.tasks[0], found)
+    evidence = ClaimEvidence(study.models[0], study.tasks[0], study_verdicts)
     out = Path("studies") / folder.name
     for claim in _wanted(only):
         if needs_study(claim) and not needs_several(claim):
             commands = [command_of_study(study, out), command_of_claim(claim, evidence, studies=[out])]
-            yield from _told(claim, evidence, study.models, study.tasks, commands, folder.name)
+            yield from _judged(claim, evidence, study.models, study.tasks, commands, folder.name)
     for model in study.models:
         for task in study.tasks:
-            for one in at_start(ClaimEvidence(model, task), only, known):
-                known = known.with_newer([one])
-                yield one
+            for finding in at_start(ClaimEvidence(model, task), only, known):
+                known = known.with_newer([finding])
+                yield finding
 
 
 def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[RecordedFinding]:
@@ -97,29 +97,29 @@ def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[Recor
     for claim in _wanted(only):
         if needs_several(claim):
             commands = [
-                *map(command_of_study, (one.study for one in (first, *others)), outs),
+                *map(command_of_study, (each.study for each in (first, *others)), outs),
                 command_of_claim(claim, evidence, studies=outs),
             ]
             names = and_([folder.name for folder in folders])
-            yield from _told(claim, evidence, models, tasks, commands, names)
+            yield from _judged(claim, evidence, models, tasks, commands, names)
 
 
 def at_start(evidence: ClaimEvidence, only: Collection[str], known: RecordedClaims) -> Iterator[RecordedFinding]:
     """Judge the claims that need no study, for one model and task; see `of_study`."""
-    done = {one.key for one in known.findings}
+    done = {finding.key for finding in known.findings}
     for claim in _wanted(only):
         tasks = () if claim.of_weights else (evidence.task,)
         key = claim.name, _names([evidence.model]), _names(tasks), ""
         if not needs_study(claim) and (claim.name in only or key not in done):
             commands = [command_of_claim(claim, evidence)]
-            yield from _told(claim, evidence, [evidence.model], tasks, commands)
+            yield from _judged(claim, evidence, [evidence.model], tasks, commands)
 
 
 def _wanted(only: Collection[str]) -> list[Claim]:
     return [claim for name, claim in CLAIMS.items() if not only or name in only]
 
 
-def _told(
+def _judged(
     claim: Claim, evidence: ClaimEvidence, models: Sequence[str], tasks: Sequence[str],
     commands: Sequence[str], study: str = "",
 ) -> Iterator[RecordedFinding]:  # fmt: skip
@@ -128,18 +128,18 @@ def _told(
     if finding.verdict == NOT_MEASURED:
         print(f"{claim.name}: {finding.words}", file=sys.stderr)
         return
-    told = RecordedFinding(
+    recorded = RecordedFinding(
         claim=claim.name, model=_names(models), task=_names(tasks), study=study,
         setup=setup_words(claim, evidence), date=datetime.now(UTC).date().isoformat(),
         finding=finding, command="\n".join(commands),
     )  # fmt: skip
     test = evidence.study.study.test if evidence.study else None
-    yield without_folders(told, (*models, *tasks, *([test] if test else [])))
+    yield without_folders(recorded, (*models, *tasks, *([test] if test else [])))
 
 
-def without_folders(told: RecordedFinding, places: Sequence[str]) -> RecordedFinding:
-    """Return a finding that tells models, tasks and tests which are paths by their names."""
-    values = told.to_json()
+def without_folders(recorded: RecordedFinding, places: Sequence[str]) -> RecordedFinding:
+    """Return a finding that names models, tasks and tests which are paths by their names."""
+    values = recorded.to_json()
     for place in places:
         if (name := Path(place).name) != place:
             values["command"] = values["command"].replace(place, name)
@@ -151,11 +151,11 @@ def _names(places: Sequence[str]) -> str:
     return and_([Path(place).name for place in places]) if places else ""
 
 
-def _kept(known: RecordedClaims, one: RecordedFinding) -> RecordedClaims:
-    """Add a finding, write it and tell it."""
-    finding: Finding = one.finding
-    print(f"{one.claim}, {one.model}, {one.task}: {finding.verdict}. {finding.words}", flush=True)
-    known = known.with_newer([one])
+def _recorded(known: RecordedClaims, recorded: RecordedFinding) -> RecordedClaims:
+    """Add a finding, write it and print it."""
+    finding = recorded.finding
+    print(f"{recorded.claim}, {recorded.model}, {recorded.task}: {finding.verdict}. {finding.words}", flush=True)
+    known = known.with_newer([recorded])
     write_claims(known)
     return known
 

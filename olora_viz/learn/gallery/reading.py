@@ -7,17 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
-from olora_viz.learn.gallery.recording import BASELINE, KEPT, TESTED, Made, Recording
+from olora_viz.learn.gallery.recording import BASELINE, RECORDED, TESTED, Origin, Recording
 from olora_viz.machine.files import read_json_object
-from olora_viz.measures.curvature import Curvature
-from olora_viz.measures.gradients import Gradients
-from olora_viz.measures.training import Examples
-from olora_viz.measures.update_spectra import PARTS, UpdateSpectra
+from olora_viz.measures.catalogue import MEASURES
+from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Tested
 from olora_viz.races.state import statuses
@@ -49,23 +49,20 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     layers = tuple(_typed(layer, str, "a layer") for layer in values["layers"])
     lines = values["steps"]
     # An older recording lacks measurements that were added later.
-    kept = [key for key in KEPT if key in _NEEDED or any(key in line for line in lines)]
-    steps = tuple(_step(line, n, config, layers, kept) for n, line in enumerate(lines, start=1))
+    recorded = [key for key in RECORDED if key in _NEEDED or any(key in line for line in lines)]
+    steps = tuple(_step(line, n, config, layers, recorded) for n, line in enumerate(lines, start=1))
     over = bool(steps) and bool(steps[-1].out.all())
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
     held_out = values.get("held_out")
     answers = tuple(map(Answer.from_json, values["answers"]))
     for answer in answers:
-        said = [answer.prompt, answer.expected, answer.base, *answer.lanes]
-        if len(answer.lanes) != K or not all(isinstance(words, str) for words in said):
-            raise ValueError(f"an answer must hold strings of {K} lanes, not {said!r}")
-    return Recording(
-        name=name,
-        title=_typed(values["title"], str, "title"),
-        sentence=_typed(values["sentence"], str, "sentence"),
-        made=Made(**values["made"]),
-        config=config,
+        texts = [answer.prompt, answer.expected, answer.base, *answer.lanes]
+        if len(answer.lanes) != K or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"an answer must hold strings of {K} lanes, not {texts!r}")
+    record = RaceRecord(
+        config,
+        lane_styles(config.lanes),
         steps=steps,
         baseline=_of_base(values["baseline"]),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
@@ -75,6 +72,8 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
         tested=_tested(values.get("tested"), K),
     )
+    title, sentence = (_typed(values[key], str, key) for key in ("title", "sentence"))
+    return Recording.of_race(record, name=name, title=title, sentence=sentence, origin=Origin(**values["made"]))
 
 
 def _of_base(values: dict[str, Any]) -> Evaluation:
@@ -85,80 +84,65 @@ def _tested(values: dict[str, Any] | None, K: int) -> Tested | None:
     """Read the results on the test examples; a recording may lack them."""
     if values is None:
         return None
-    its = values["lanes"]
-    lanes = Evaluation.of_totals(**{name: _numbers(its[name], K) for name in BASELINE})
-    count = len(its["example_loss"][0])
+    lanes_values = values["lanes"]
+    lanes = Evaluation.of_totals(**{name: _numbers(lanes_values[name], K) for name in BASELINE})
+    count = len(lanes_values["example_loss"][0])
     by_example = {
-        name: np.array([_numbers(row, count) for row in its[name]]) for name in TESTED if name not in BASELINE
+        name: np.array([_numbers(row, count) for row in lanes_values[name]]) for name in TESTED if name not in BASELINE
     }
-    found = replace(lanes, **by_example)
-    _check_shapes("tested", found, dict.fromkeys(by_example, (K, count)))
-    return Tested(_of_base(values["base"]), found)
+    lanes = _shaped("tested", replace(lanes, **by_example), dict.fromkeys(by_example, (K, count)))
+    return Tested(_of_base(values["base"]), lanes)
 
 
-def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...], kept: Sequence[str]) -> Step:
+def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...], recorded: Sequence[str]) -> Step:
     """Read a step and check that it holds exactly the measurements of the set-up."""
-    due = [key for key in kept if config.is_due(key, n)]
+    due = [key for key in recorded if config.is_due(key, n)]
     wanted = {"step", "seconds", "tokens", *due}
     if set(line) != wanted:
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    read = {"update_spectra": _spectra, "gradients": _gradients, "curvature": _curvature, "eval_examples": _examples}
-    found: dict[str, Any] = {
-        key: read[key](line[key], config, layers) if key in read else _numbers(line[key], len(config.lanes))
-        for key in due
-    }
+    measures = {key: _measured(key, line[key], config, layers) for key in due}
     return Step(
         step=n,
-        measures={**found, "lr": config.rates(n)},
+        measures={**measures, "lr": config.rates(n)},
         seconds=float(_typed(line["seconds"], float, "seconds")),
         tokens=_typed(line["tokens"], int, "tokens"),
-        status=statuses(np.isnan(found["loss"])),
+        status=statuses(np.isnan(measures["loss"])),
     )
 
 
-def _spectra(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> UpdateSpectra:
-    found = UpdateSpectra.from_json({"layers": layers, "lanes": lanes}, config.labels)
-    shape = (len(config.lanes), len(layers))
-    whole = (*shape, 2 * max(lane.r for lane in config.lanes))
-    _check_shapes("update_spectra", found, {"sigma": whole, **dict.fromkeys(PARTS, shape)})
-    return found
+def _measured(key: str, plain: Any, config: RaceConfig, layers: tuple[str, ...]) -> Any:
+    """Read a measurement of all lanes, and check its shapes."""
+    labels, K, L = config.labels, len(config.lanes), len(layers)
+    if MEASURES[key].record is None:
+        return _numbers(plain, K)
+    by_layer = key in ("update_spectra", "gradients")
+    values = {"layers": layers, "lanes": plain} if by_layer else dict(zip(labels, plain, strict=True))
+    measured = MEASURES[key].from_json(values, labels)
+    shapes: dict[str, tuple[int, ...]]
+    if key == "update_spectra":
+        shapes = {"sigma": (K, L, 2 * max(lane.r for lane in config.lanes)), **dict.fromkeys(PARTS, (K, L))}
+    elif key == "gradients":
+        shapes = {"input": (K, L), **dict.fromkeys(("gradient", "parameter", "update"), (K, L, 2))}
+    elif key == "curvature":
+        shapes = {field.name: (K,) for field in fields(measured) if field.name != "top"}
+    else:
+        examples = (K, measured.loss.shape[-1])
+        shapes = {"accuracy_normalized": (K,), "deciding_loss": (K,), "loss": examples, "right": examples}
+    return _shaped(key, measured, shapes)
 
 
-def _gradients(lanes: dict[str, Any], config: RaceConfig, layers: tuple[str, ...]) -> Gradients:
-    found = Gradients.from_json({"layers": layers, "lanes": lanes}, config.labels)
-    shape = (len(config.lanes), len(layers))
-    by_factor = dict.fromkeys(("gradient", "parameter", "update"), (*shape, 2))
-    _check_shapes("gradients", found, {**by_factor, "input": shape})
-    return found
+Shaped = TypeVar("Shaped")
 
 
-def _curvature(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Curvature:
-    labels = config.labels
-    found = Curvature.from_json(dict(zip(labels, lines, strict=True)), labels)
-    names = [field.name for field in fields(Curvature) if field.name != "top"]
-    _check_shapes("curvature", found, dict.fromkeys(names, (len(labels),)))
-    return found
-
-
-def _examples(lines: list[dict[str, Any]], config: RaceConfig, layers: tuple[str, ...]) -> Examples:
-    labels = config.labels
-    found = Examples.from_json(dict(zip(labels, lines, strict=True)), labels)
-    count = found.loss.shape[-1]
-    shapes: dict[str, tuple[int, ...]] = {
-        "accuracy_normalized": (len(labels),), "deciding_loss": (len(labels),),
-        "loss": (len(labels), count), "right": (len(labels), count),
-    }  # fmt: skip
-    _check_shapes("eval_examples", found, shapes)
-    return found
-
-
-def _check_shapes(what: str, found: object, shapes: dict[str, tuple[int, ...]]) -> None:
+def _shaped(what: str, measured: Shaped, shapes: dict[str, tuple[int, ...]]) -> Shaped:
+    """Return measured values after a check of their shapes."""
     for name, shape in shapes.items():
-        values = getattr(found, name)
+        values = getattr(measured, name)
         if values.shape != shape or values.dtype.kind not in "fib" or np.isinf(values).any():
             raise ValueError(f"{name} of {what} must be numbers {shape}, not {values.shape}")
+    return measured
 
 
 def _numbers(values: Any, count: int) -> np.ndarray:

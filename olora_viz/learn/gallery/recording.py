@@ -5,25 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.lanes.generation import Answer
+from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Tested
 from olora_viz.races.state import DIVERGED, FINISHED
 from olora_viz.races.step import Step
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
+from olora_viz.tasks.evaluation import Evaluation
 
 PREFIX = "recorded:"
 """Prefix of the ids of recorded races."""
 
-KEPT = tuple(key for key in BUILT_IN if key != "lr")
+RECORDED = tuple(key for key in BUILT_IN if key != "lr")
 """The measurements that are recorded; the rates follow from the set-up."""
 
 BASELINE = ("loss", "accuracy")
@@ -34,7 +30,7 @@ TESTED = (*BASELINE, "example_loss", "example_right")
 
 
 @dataclass(frozen=True)
-class Made:
+class Origin:
     """When and on what a race was recorded; there, the same set-up gives the same numbers."""
 
     date: str
@@ -51,76 +47,33 @@ class Made:
             raise ValueError(f"date, device and versions must be non-empty strings, not {words!r}")
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A finished race as its pages read it, see `olora_viz.background.record.RaceRecord`."""
+@dataclass(frozen=True, kw_only=True)
+class Recording(RaceRecord):
+    """A finished race; per-layer measurements may cover a subset of the layers. Its name is that in the gallery."""
 
-    name: str
-    """The name in the gallery and in figures."""
     title: str
     """A short title."""
     sentence: str
     """What is raced and what to look for."""
-    made: Made
-    config: RaceConfig
-    steps: tuple[Step, ...]
-    """All steps; per-layer measurements may cover a subset of the layers."""
+    origin: Origin
     baseline: Evaluation
     """Held-out loss and accuracy of the base model."""
-    plain_text: bool
-    """Whether every token is supervised instead of an answer."""
-    held_out: HeldOut | None
-    """Summary of the held-out examples; None if it was not recorded."""
-    left_out: int
-    """Number of training examples that were too long."""
-    answers: tuple[Answer, ...]
-    """Answers of the base model and the lanes after the race."""
-    adapted: str = ""
-    """The share of the model that has adapters, in words; empty if it was not recorded."""
-    in_parts: str = ""
-    """See `Race.in_parts`."""
-    memory: None = None
-    """It takes none any more."""
-    tested: Tested | None = None
-    """The results on the test examples; None if it was recorded without."""
+
+    @classmethod
+    def of_race(cls, record: RaceRecord, *, name: str, title: str, sentence: str, origin: Origin) -> Recording:
+        """Return the recording of a race that has ended."""
+        values = {each.name: getattr(record, each.name) for each in fields(record)}
+        values |= {
+            "name": name, "complete": True, "recorded": True, "note": f"recorded on {origin.date}",
+            "state": FINISHED if len(record.steps) == record.config.steps else DIVERGED,
+            "device": origin.device.split(",")[0].split()[0],
+        }  # fmt: skip
+        return cls(**values, title=title, sentence=sentence, origin=origin)
 
     @property
     def id(self) -> str:
         """The key that opens it on a page."""
         return f"{PREFIX}{self.name}"
-
-    @property
-    def styles(self) -> tuple[LaneStyle, ...]:
-        """The styles and labels of its lanes."""
-        return _styles(self.config.lanes)
-
-    @property
-    def state(self) -> str:
-        """``finished``, or ``diverged`` if no lane reached the end."""
-        return FINISHED if len(self.steps) == self.config.steps else DIVERGED
-
-    @property
-    def complete(self) -> bool:
-        """Always True: nothing changes any more."""
-        return True
-
-    @property
-    def recorded(self) -> bool:
-        """Always."""
-        return True
-
-    @property
-    def note(self) -> str:
-        """When it was recorded."""
-        return f"recorded on {self.made.date}"
-
-    @property
-    def device(self) -> str:
-        """The kind of device, as a page writes it: the first word of `Made.device`."""
-        return self.made.device.split(",")[0].split()[0]
-
-
-_styles = cache(lane_styles)
 
 
 MAX_BYTES = 300_000
@@ -143,7 +96,7 @@ def write(recording: Recording, path: Path) -> None:
     head = {
         "title": recording.title,
         "sentence": recording.sentence,
-        "made": asdict(recording.made),
+        "made": asdict(recording.origin),
         "config": recording.config.to_json(),
         "baseline": _figures(recording.baseline, BASELINE),
         "tested": recording.tested
@@ -170,7 +123,7 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     """Return a step as plain values: lists over the lanes, NaN as null, without the rates."""
     line: dict[str, Any] = {"step": step.step}
     for key, value in step.measures.items():
-        if key in KEPT:
+        if key in RECORDED:
             plain = MEASURES[key].to_json(value, labels)
             if hasattr(value, "layers"):  # whose names are at the head of the file
                 line[key] = rounded_all(plain["lanes"], LAYER_DIGITS)
@@ -179,14 +132,14 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
-def _figures(found: Evaluation, names: Sequence[str]) -> dict[str, Any]:
-    return rounded_all({name: getattr(found, name).tolist() for name in names}, DIGITS)
+def _figures(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Any]:
+    return rounded_all({name: getattr(evaluation, name).tolist() for name in names}, DIGITS)
 
 
 def _layers(steps: Sequence[Step]) -> list[str]:
     """Return the measured layers, which are the same at every measurement."""
-    found = [one for step in steps for one in (step.update_spectra, step.gradients) if one]
-    return list(found[0].layers) if found else []
+    measured = [measure for step in steps for measure in (step.update_spectra, step.gradients) if measure]
+    return list(measured[0].layers) if measured else []
 
 
 def rounded_all(value: Any, digits: int) -> Any:

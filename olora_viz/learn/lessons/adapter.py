@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
 
@@ -14,7 +14,7 @@ SIDE = 576
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     first = race.steps[0].loss
     apart = float(first.max() - first.min())
     same = "identical to the last digit" if apart == 0 else f"equal to within {apart:.1g} nats"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     (lr,) = {lane.lr for lane in race.config.lanes}
     return Lesson(
         name="columns",
@@ -25,7 +25,7 @@ def lesson(race: Recording) -> Lesson:
             "The race adds controls. Pivoted QR picks the columns itself, always the one with the "
             "largest residual. A sketch mixes all columns at random and takes a basis of the "
             "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
-            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.told}",
+            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.sentences}",
             " ".join(
                 (read.verdict("At the end", "olora", "lora", lr), read.verdict("", "random_orthonormal", "lora", lr))
             ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     (r,) = {lane.r for lane in race.config.lanes}
     return Lesson(
         name="export",

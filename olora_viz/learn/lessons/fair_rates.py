@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.studies.story import steps_to_reach
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read, lanes = Recorded(race), race.config.lanes
+    read, lanes = RaceNumbers(race), race.config.lanes
     inits = list(dict.fromkeys(lane.init for lane in lanes))
     seeds = len({lane.seed for lane in lanes})
     low, high = read.rates("lora")[0], read.rates("lora")[-1]
     reached = ", ".join(
-        f"{label_of(one.curve.lane.init)} after {one.steps:.0f} steps ({one.spread})"
-        if one.steps is not None
-        else f"{label_of(one.curve.lane.init)} never"
-        for one in steps_to_reach(lanes, race.steps, read.base_loss)
+        f"{label_of(reach.curve.lane.init)} after {reach.steps:.0f} steps ({reach.spread})"
+        if reach.steps is not None
+        else f"{label_of(reach.curve.lane.init)} never"
+        for reach in steps_to_reach(lanes, race.steps, read.base_loss)
     )
     return Lesson(
         name="fair-rates",
@@ -31,7 +31,7 @@ def lesson(race: Recording) -> Lesson:
             f"with {seeds} seeds each: {len(lanes)} lanes in one race. Each "
             "initialization is judged at its own best rate, so that only the initialization is "
             "compared.",
-            read.told,
+            read.sentences,
             f"{read.verdict(f'At the lowest rate tried, {compact(low)},', 'olora', 'lora', low)} "
             f"The mean held-out losses there are {nats(read.loss('lora', low))} nats with LoRA and "
             f"{nats(read.loss('olora', low))} with OLoRA; at the best rate of each they are "

@@ -82,8 +82,8 @@ def example_matrix() -> Float[Tensor, "out in"]:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A recorded race with accessors for single numbers."""
+class RaceNumbers:
+    """The single numbers of a recorded race that lessons quote."""
 
     race: Recording
 
@@ -94,10 +94,10 @@ class Recorded:
             ValueError: there is none.
         """
         every = enumerate(self.race.config.lanes)
-        found = [k for k, lane in every if lane.init == init and lr in (None, lane.lr)]
-        if not found:
+        numbers = [k for k, lane in every if lane.init == init and lr in (None, lane.lr)]
+        if not numbers:
             raise ValueError(f"{self.race.name} has no lane {init} at {lr}")
-        return found
+        return numbers
 
     @property
     def steps(self) -> int:
@@ -146,7 +146,7 @@ class Recorded:
         return f"{nats(float(values.min()))} to {nats(float(values.max()))} nats"
 
     @property
-    def told(self) -> str:
+    def sentences(self) -> str:
         """The sentences on the starts of the race, as on its page."""
         return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
 
@@ -194,14 +194,14 @@ class Recorded:
 
     def of_spectra(self, measure: str, init: str) -> float:
         """Return a measure of ΔW or B, mean over layers, at the last measurement."""
-        found = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
-        return float(np.mean(getattr(found[-1], measure)[self.lanes(init)]))
+        spectra = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
+        return float(np.mean(getattr(spectra[-1], measure)[self.lanes(init)]))
 
     def curvature(self, init: str, lr: float, last: bool = False) -> float:
         """Return the largest Hessian eigenvalue of a lane, at the first or last measurement."""
-        found = [step.curvature for step in self.race.steps if step.curvature is not None]
+        curvatures = [step.curvature for step in self.race.steps if step.curvature is not None]
         (k,) = self.lanes(init, lr)
-        return float(found[-1 if last else 0].lambda_max[k])
+        return float(curvatures[-1 if last else 0].lambda_max[k])
 
     @property
     def first_measured(self) -> int:

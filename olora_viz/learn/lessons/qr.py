@@ -20,10 +20,10 @@ def lesson() -> Lesson:
     W = example_matrix()
     out, features = W.shape
     start = olora(W, 2)
-    kept = start.B @ start.A
-    exact = float((kept - W)[:, :2].abs().max()) < 1e-6
+    product = start.B @ start.A
+    exact = float((product - W)[:, :2].abs().max()) < 1e-6
     columns = "are reproduced exactly" if exact else "are nearly reproduced"
-    energy = float(kept.square().sum() / W.square().sum())
+    energy = float(product.square().sum() / W.square().sum())
     straight = float((start.B.T @ start.B - torch.eye(2)).abs().max())
     right_angles = "orthogonal" if straight < 1e-6 else "nearly orthogonal"
     hand = olora(BY_HAND, 1)

@@ -8,7 +8,7 @@ import torch
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 """The smallest counterexample."""
@@ -19,11 +19,11 @@ LENGTHS = (1, 5, 3)
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race and the smallest counterexample."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     start = olora(W, 1)
     sigma = torch.linalg.svdvals(W).tolist()
-    kept = float(torch.linalg.svdvals(start.B @ start.A)[0])
-    belongs = min(abs(kept - one) for one in sigma) < 1e-9
+    first_of_product = float(torch.linalg.svdvals(start.B @ start.A)[0])
+    belongs = min(abs(first_of_product - value) for value in sigma) < 1e-9
     verdict = "which is one of them" if belongs else "which is neither of them, but no larger than the first"
     rank = len(LENGTHS) - 1
     orthogonal = olora(torch.diag(torch.tensor(LENGTHS, dtype=torch.float64)), rank)
@@ -44,7 +44,7 @@ def lesson(race: Recording) -> Lesson:
             "columns. A projection can make singular values smaller, and need not preserve any.",
             rf"A two-by-two matrix shows it: the rows of $W$ are $(1, 1)$ and $(0, 1)$. Its "
             f"singular values are {sigma[0]:.3f} and {sigma[1]:.3f}. With rank "
-            f"{start.B.shape[1]}, $Q_r R_r$ has {kept:.3f}, {verdict}. In a large matrix the "
+            f"{start.B.shape[1]}, $Q_r R_r$ has {first_of_product:.3f}, {verdict}. In a large matrix the "
             "values are so dense that some value of $W$ is always close. So compare by index: the "
             "first with the first, the second with the second.",
             "The trained update is different. It has rank up to $2r$, since the initial product is "

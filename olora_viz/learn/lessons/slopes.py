@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from olora_viz.learn.gallery import Recording
-from olora_viz.learn.lessons.lesson import Lesson, Recorded
+from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.studies.sentences import times
 
 
 def lesson(race: Recording) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = Recorded(race)
+    read = RaceNumbers(race)
     low, high = read.rates("olora")[0], read.rates("olora")[-1]
     mine, plain = read.curvature("olora", low), read.curvature("lora", low)
     gradients = read.first_gradient("olora") / read.first_gradient("lora")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -77,16 +77,16 @@ def checked_config(
     Raises:
         ValueError: values break rules of the page; the message has a sentence for each.
     """
-    found = Problems()
-    model = found.check(_model, limits, model, instead=limits.models[0])
-    path = found.check(_task, task, files, instead=RaceConfig().task)
-    steps = found.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
-    batch = found.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
-    seed = found.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
-    curvature = found.check(whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0)
-    lanes = found.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
-    more = checked_settings(steps, settings, found)
-    found.report()
+    wrong = Problems()
+    model = wrong.check(_one_of, "model", model, limits.models, instead=limits.models[0])
+    path = wrong.check(_task, task, files, instead=RaceConfig().task)
+    steps = wrong.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
+    batch = wrong.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
+    seed = wrong.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
+    curvature = wrong.check(whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0)
+    lanes = wrong.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
+    more = checked_settings(steps, settings, wrong)
+    wrong.report()
     lanes = tuple(replace(lane, **more.of_lane()) for lane in lanes)
     config = RaceConfig(
         **more.of_race(steps),
@@ -141,23 +141,23 @@ def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
         ValueError: there are too many or none, or a value breaks a rule.
     """
     rows = rows if isinstance(rows, list) else []
-    found: list[list[Lane]]
-    found = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
-    count = sum(map(len, found)) or len(rows)
+    lanes: list[list[Lane]]
+    lanes = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
+    count = sum(map(len, lanes)) or len(rows)
     check_count(count, limits.max_lanes)
-    return tuple(itertools.chain.from_iterable(found))
+    return tuple(itertools.chain.from_iterable(lanes))
 
 
 def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
     """Return an error message for every row, "" if the row is valid."""
-    found = []
+    sentences = []
     for row in rows:
         try:
             checked_lanes(limits, row)
-            found.append("")
+            sentences.append("")
         except ValueError as error:
-            found.append(str(error))
-    return found
+            sentences.append(str(error))
+    return sentences
 
 
 _CELLS = (("lr", None), ("r", None), ("alpha", None), ("seed", 0))
@@ -181,39 +181,33 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
     )
 
 
-def checked_settings(steps: int, said: Any, found: Problems) -> Settings:
-    """Validate the settings that a page or a link sent; keep what is wrong in `found`.
+def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
+    """Validate the settings that a page or a link sent; keep what is wrong in `wrong`.
 
     Args:
         steps: of the race.
-        said: text or numbers by name; a name that is left out has its default.
+        asked: text or numbers by name; a name that is left out has its default.
     """
     plain = Settings()
-    values = plain.values() | (said if isinstance(said, dict) else {})
-    every = values["eval_every"]
+    values = plain.values() | (asked if isinstance(asked, dict) else {})
+
+    def checked(name: str, rule: Callable[..., Any], what: str, *allowed: Any, optional: bool = False) -> Any:
+        if optional and is_empty(values[name]):
+            return None
+        return wrong.check(rule, what, values[name], *allowed, instead=getattr(plain, name))
+
+    least = math.ceil(steps / MOST_EVALUATIONS)
     return Settings(
-        schedule=found.check(_one_of, "schedule", values["schedule"], SCHEDULES, instead=plain.schedule),
-        warmup=found.check(whole, "warm-up steps", values["warmup"], 0, steps - 1, instead=0),
-        weight_decay=found.check(_decay, values["weight_decay"], instead=0.0),
-        clip=found.check(_clip, values["clip"], instead=None),
-        targets=found.check(_targets, values["targets"], instead=None),
-        eval_every=None
-        if is_empty(every)
-        else found.check(
-            whole, "steps between evaluations", every, math.ceil(steps / MOST_EVALUATIONS), steps, instead=None
-        ),
-        batches=found.check(_one_of, "batches", values["batches"], BATCHES, instead=plain.batches),
-        eval_size=found.check(
-            whole, "held-out examples", values["eval_size"], 1, MOST_HELD_OUT, instead=plain.eval_size
-        ),
-        keep_best=found.check(_switch, "keep_best", values["keep_best"], instead=False),
-        patience=None
-        if is_empty(values["patience"])
-        else found.check(
-            whole, "evaluations without improvement", values["patience"], 1, MOST_EVALUATIONS, instead=None
-        ),
-        truncate=found.check(_switch, "truncate", values["truncate"], instead=False),
-        chat=found.check(_switch, "chat", values["chat"], instead=False),
+        schedule=checked("schedule", _one_of, "schedule", SCHEDULES),
+        warmup=checked("warmup", whole, "warm-up steps", 0, steps - 1),
+        weight_decay=checked("weight_decay", number, "weight decay", True),
+        clip=checked("clip", number, "gradient clipping", optional=True),
+        targets=wrong.check(_targets, values["targets"], instead=None),
+        eval_every=checked("eval_every", whole, "steps between evaluations", least, steps, optional=True),
+        batches=checked("batches", _one_of, "batches", BATCHES),
+        eval_size=checked("eval_size", whole, "held-out examples", 1, MOST_HELD_OUT),
+        patience=checked("patience", whole, "evaluations without improvement", 1, MOST_EVALUATIONS, optional=True),
+        **{name: checked(name, _switch, name) for name in ("keep_best", "truncate", "chat")},
     )
 
 
@@ -227,14 +221,6 @@ def _switch(what: str, value: Any) -> bool:
     if value not in ("0", "1"):
         raise ValueError(f"{what} must be 0 or 1, not {word(value)[:40]!r}")
     return value == "1"
-
-
-def _decay(value: Any) -> float:
-    return number("weight decay", value, zero=True)
-
-
-def _clip(value: Any) -> float | None:
-    return None if is_empty(value) else number("gradient clipping", value)
 
 
 def _targets(value: Any) -> tuple[str, ...] | None:
@@ -266,12 +252,6 @@ def tokens_at_most(config: RaceConfig) -> int:
     """
     examples = config.steps * len(config.lanes) * config.batch_size
     return examples * longest_example(config.model)
-
-
-def _model(limits: Limits, name: Any) -> str:
-    if name not in limits.models:
-        raise ValueError(unknown("model", word(name), limits.models))
-    return name
 
 
 def _task(name: Any, files: OwnFiles | None) -> str:

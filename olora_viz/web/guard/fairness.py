@@ -44,7 +44,7 @@ class Waits(Owned, Protocol):
     """Whether it has ended."""
 
 
-Its = TypeVar("Its", bound=Owned)
+Item = TypeVar("Item", bound=Owned)
 Waiting = TypeVar("Waiting", bound=Waits)
 
 
@@ -63,7 +63,7 @@ class Places:
         return self.most - self.most // 3
 
 
-def room(waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callable[[Its], bool]) -> list[Its]:
+def room(waiting: Sequence[Item], owner: Visitor, places: Places, is_here: Callable[[Item], bool]) -> list[Item]:
     """Return the work that must give up its place in the queue for one more of a visitor.
 
     Only work that nobody watches gives up its place, the longest unseen first.
@@ -71,12 +71,12 @@ def room(waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callab
     Raises:
         ValueError: there is no place; the message is one sentence with the rule.
     """
-    away = sorted((one for one in waiting if not is_here(one)), key=lambda one: one.seen)
-    leaving: list[Its] = []
+    away = sorted((work for work in waiting if not is_here(work)), key=lambda work: work.seen)
+    leaving: list[Item] = []
     for group, most, sentence in _rules(waiting, owner, places):
-        count = sum(one not in leaving for one in group)
+        count = sum(work not in leaving for work in group)
         while count >= most:
-            first = next((one for one in away if one in group and one not in leaving), None)
+            first = next((work for work in away if work in group and work not in leaving), None)
             if first is None:
                 raise ValueError(sentence)
             leaving.append(first)
@@ -84,16 +84,16 @@ def room(waiting: Sequence[Its], owner: Visitor, places: Places, is_here: Callab
     return leaving
 
 
-def _rules(waiting: Sequence[Its], owner: Visitor, places: Places) -> Iterator[tuple[list[Its], int, str]]:
+def _rules(waiting: Sequence[Item], owner: Visitor, places: Places) -> Iterator[tuple[list[Item], int, str]]:
     """Yield groups of what waits, with the most that each may have, and what to say otherwise."""
     what, most = places.what, places.most
     if owner != NOBODY:
-        page = [one for one in waiting if one.owner == owner]
+        page = [work for work in waiting if work.owner == owner]
         yield page, places.per_page, (
             f"{len(page)} {what} of this page are already waiting, the maximum for one page: try "
             "again when one of them has started"
         )  # fmt: skip
-        own = [one for one in waiting if one.owner.share == owner.share]
+        own = [work for work in waiting if work.owner.share == owner.share]
         yield own, places.per_address, (
             f"{len(own)} {what} from your network are already waiting, the maximum for one "
             "address: try again in a minute"
@@ -116,11 +116,11 @@ def round_of(owner: Visitor, others: Iterable[Waits], now: float) -> tuple[float
         others: what waits or runs.
         now: the round that runs.
     """
-    own = [one for one in others if one.owner.share == owner.share]
-    page = [one for one in own if one.owner == owner]
+    own = [work for work in others if work.owner.share == owner.share]
+    page = [work for work in own if work.owner == owner]
     return (
-        max([now, *(one.turn[0] + 1 for one in own)]),
-        max([min((one.turn[1] for one in own), default=0.0), *(one.turn[1] + 1 for one in page)]),
+        max([now, *(work.turn[0] + 1 for work in own)]),
+        max([min((work.turn[1] for work in own), default=0.0), *(work.turn[1] + 1 for work in page)]),
     )
 
 
@@ -131,35 +131,37 @@ def in_turn(waiting: Iterable[Waiting], is_here: Callable[[Waiting], bool]) -> l
     """
     there = list(waiting)
     rounds: dict[int, float] = {}
-    for share in {one.owner.share for one in there}:
-        own = [one for one in there if one.owner.share == share]
-        of_pages = sorted(own, key=lambda one: one.turn[1])
-        for one, number in zip(of_pages, sorted(one.turn[0] for one in own), strict=True):
-            rounds[id(one)] = number
-    return sorted(there, key=lambda one: (not is_here(one), rounds[id(one)]))
+    for share in {work.owner.share for work in there}:
+        own = [work for work in there if work.owner.share == share]
+        of_pages = sorted(own, key=lambda work: work.turn[1])
+        for work, number in zip(of_pages, sorted(work.turn[0] for work in own), strict=True):
+            rounds[id(work)] = number
+    return sorted(there, key=lambda item: (not is_here(item), rounds[id(item)]))
 
 
 def too_many(
-    kept: Iterable[Its],
+    items: Iterable[Item],
     most: float,
-    sizes: Mapping[Its, float] | None = None,
-    is_open: Callable[[Its], bool] = lambda _: False,
-) -> list[Its]:
+    sizes: Mapping[Item, float] | None = None,
+    is_open: Callable[[Item], bool] = lambda _: False,
+) -> list[Item]:
     """Return what must be dropped for the sum of the sizes to be at most `most`.
 
     What no open page shows goes first; among that, what belongs to the visitor, and then to the page, with the most;
     and of this, what has not been seen for the longest time.
     """
-    left, gone = list(kept), []
-    size = {id(one): sizes[one] if sizes else 1 for one in left}
-    shown = {id(one) for one in left if is_open(one)}
-    while left and sum(size[id(one)] for one in left) > most:
+    left, gone = list(items), []
+    size = {id(item): sizes[item] if sizes else 1 for item in left}
+    shown = {id(item) for item in left if is_open(item)}
+    while left and sum(size[id(item)] for item in left) > most:
         shares: dict[str, float] = defaultdict(float)
         pages: dict[Visitor, float] = defaultdict(float)
-        for one in left:
-            shares[one.owner.share] += size[id(one)]
-            pages[one.owner] += size[id(one)]
-        last = min(left, key=lambda one: (id(one) in shown, -shares[one.owner.share], -pages[one.owner], one.seen))
+        for item in left:
+            shares[item.owner.share] += size[id(item)]
+            pages[item.owner] += size[id(item)]
+        last = min(
+            left, key=lambda item: (id(item) in shown, -shares[item.owner.share], -pages[item.owner], item.seen)
+        )
         left.remove(last)
         gone.append(last)
     return gone
@@ -184,7 +186,7 @@ class Pages:
             self._open.move_to_end(page.page)
             while len(self._open) > self._most:
                 shares = Counter(owner.share for owner, _ in self._open.values())
-                del self._open[max(self._open, key=lambda one: shares[self._open[one][0].share])]
+                del self._open[max(self._open, key=lambda page: shares[self._open[page][0].share])]
 
     def close(self, page: Visitor) -> None:
         """Forget a page."""
@@ -204,7 +206,7 @@ class Pages:
 class Line(Generic[Waiting]):
     """The work that waits for one worker, and the work that runs there.
 
-    Its owner holds a lock around all calls but `gives_way`.
+    Its owner holds a lock around all calls but `yields`.
     """
 
     def __init__(self, places: Places, pages: Pages) -> None:
@@ -215,48 +217,48 @@ class Line(Generic[Waiting]):
     def let_in(self, owner: Visitor) -> list[Waiting]:
         """Make room for one more; return what gave up its place for it, see `room`."""
         leaving = room(self.waiting, owner, self._places, self._is_watched)
-        for one in leaving:
-            self.waiting.remove(one)
+        for work in leaving:
+            self.waiting.remove(work)
         return leaving
 
-    def join(self, one: Waiting, *, first: bool = False) -> None:
-        """Let one wait for its turn, or put it at the front of the line."""
+    def join(self, work: Waiting, *, first: bool = False) -> None:
+        """Let work wait for its turn, or put it at the front of the line."""
         there = [*self.waiting, *([self.running] if self.running else [])]
-        one.turn = (0.0, 0.0) if first else round_of(one.owner, there, self._round)
-        self.waiting.insert(0 if first else len(self.waiting), one)
+        work.turn = (0.0, 0.0) if first else round_of(work.owner, there, self._round)
+        self.waiting.insert(0 if first else len(self.waiting), work)
 
-    def leave(self, one: Waiting) -> bool:
-        """Take one out of the line; return whether it was waiting."""
-        waits = one in self.waiting
+    def leave(self, work: Waiting) -> bool:
+        """Take work out of the line; return whether it was waiting."""
+        waits = work in self.waiting
         if waits:
-            self.waiting.remove(one)
+            self.waiting.remove(work)
         return waits
 
     def call(self) -> Waiting:
         """Take the next one; it runs until `done`."""
-        one = in_turn(self.waiting, self._is_watched)[0]
-        self.waiting.remove(one)
-        self.running, self._round = one, max(self._round, one.turn[0])
-        return one
+        work = in_turn(self.waiting, self._is_watched)[0]
+        self.waiting.remove(work)
+        self.running, self._round = work, max(self._round, work.turn[0])
+        return work
 
     def done(self) -> None:
         """Note that what ran has come to rest; a round lasts for one turn of each visitor."""
         there = [*self.waiting, *([self.running] if self.running else [])]
-        self._round += 1 / max(1, len({one.owner.share for one in there}))
+        self._round += 1 / max(1, len({work.owner.share for work in there}))
         self.running = None
 
-    def before(self, one: Waiting) -> int:
-        """Count what runs before one that waits."""
+    def before(self, work: Waiting) -> int:
+        """Count what runs before work that waits."""
         order = in_turn(self.waiting, self._is_watched)
-        ahead = order.index(one) if one in order else 0
-        return ahead + bool(self.running and self.running is not one and not self.running.complete)
+        ahead = order.index(work) if work in order else 0
+        return ahead + bool(self.running and self.running is not work and not self.running.complete)
 
-    def gives_way(self, one: Waiting) -> bool:
+    def yields(self, work: Waiting) -> bool:
         """Whether work that nobody watches delays work that somebody watches."""
         others = list(self.waiting)
-        return bool(others) and not self._is_watched(one) and any(map(self._is_watched, others))
+        return bool(others) and not self._is_watched(work) and any(map(self._is_watched, others))
 
-    def _is_watched(self, one: Waiting) -> bool:
+    def _is_watched(self, work: Waiting) -> bool:
         """Whether its page is open; what the server itself runs needs none."""
-        recently = time.monotonic() - one.seen < ABSENT
-        return one.owner == NOBODY or recently or self._pages.is_open(one.owner)
+        recently = time.monotonic() - work.seen < ABSENT
+        return work.owner == NOBODY or recently or self._pages.is_open(work.owner)

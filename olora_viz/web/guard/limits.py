@@ -126,16 +126,16 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Limits:
     """
     values: dict[str, Any] = {}
     for field in fields(Limits):
-        text = env.get(f"OLORA_VIZ_{field.name.upper()}", "").strip()
+        name = f"OLORA_VIZ_{field.name.upper()}"
+        text = env.get(name, "").strip()
         if not text:
             continue
         if field.name == "models":
-            values["models"] = tuple(name.strip() for name in text.split(","))
-            for name in values["models"]:
-                if name not in MODELS:
-                    raise ValueError(unknown("model", name, MODELS) + " (in OLORA_VIZ_MODELS)")
+            values["models"] = tuple(model.strip() for model in text.split(","))
+            for model in values["models"]:
+                if model not in MODELS:
+                    raise ValueError(unknown("model", model, MODELS) + f" (in {name})")
         else:
-            name = f"OLORA_VIZ_{field.name.upper()}"
             if not (text.isascii() and text.isdecimal() and int(text) > 0):
                 raise ValueError(f"{name} must be a whole number of at least 1, not {text!r}")
             values[field.name] = int(text)

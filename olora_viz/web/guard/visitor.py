@@ -40,8 +40,8 @@ NOBODY = Visitor()
 def visitor_of(request: Any) -> Visitor:
     """Return who sent a request of Gradio or of Starlette."""
     client = getattr(request, "client", None)
-    told = request.headers.getlist("x-forwarded-for")
-    address = address_of(getattr(client, "host", None) or "", ",".join(told))
+    hops = request.headers.getlist("x-forwarded-for")
+    address = address_of(getattr(client, "host", None) or "", ",".join(hops))
     page = getattr(request, "session_hash", None)
     return Visitor(_hashed(page) if isinstance(page, str) else "", _hashed(address))
 

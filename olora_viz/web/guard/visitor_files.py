@@ -98,7 +98,8 @@ class FilesOfPage(NamedTuple):
 
     def find(self, token: object) -> Path | None:
         """Return the file of a token; None if this page has none (any more)."""
-        return self.files.sent_by(self.visit or "", token)
+        brought = self.files.brought_by(self.visit or "", token)
+        return brought.path if brought else None
 
 
 class VisitorFiles:
@@ -142,32 +143,25 @@ class VisitorFiles:
             path.write_bytes(data)
             task = load_task(path)
             _check(task, limits)
-        except ValueError as error:
+        except BaseException as error:
             shutil.rmtree(path.parent, ignore_errors=True)
-            raise ValueError(str(error).replace(str(path), "your file")) from None
-        except OSError:
-            shutil.rmtree(path.parent, ignore_errors=True)
-            raise ValueError("the server's disk is full: try again later") from None
-        except BaseException:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            if isinstance(error, ValueError):
+                raise ValueError(str(error).replace(str(path), "your file")) from None
+            if isinstance(error, OSError):
+                raise ValueError("the server's disk is full: try again later") from None
             raise
         brought = Brought(f"{TOKEN}{key}", visit or "", path, task, owner, time.monotonic())
         self.forget(visit)
         with self._lock:
             self._brought[brought.token] = brought
             gone = too_many(self._brought.values(), limits.keep_files)
-        for one in gone:
-            self._drop(one.token)
+        for dropped in gone:
+            self._drop(dropped.token)
         return brought
 
     def find(self, token: object) -> Path | None:
         """Return the file of a token; None if it does not exist (any more)."""
         brought = self._brought.get(token) if isinstance(token, str) else None
-        return brought.path if brought else None
-
-    def sent_by(self, visit: str, token: object) -> Path | None:
-        """Return the file of a token if that page has sent it; None otherwise."""
-        brought = self.brought_by(visit, token)
         return brought.path if brought else None
 
     def brought_by(self, visit: str, token: object) -> Brought | None:

@@ -25,8 +25,8 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from olora_viz.background.work import device_words
-from olora_viz.lanes.generation import Answer
+from olora_viz.background.race import final_answers
+from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.conditioning import COST_IN_STEPS
 from olora_viz.models import MODELS
@@ -34,10 +34,8 @@ from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
-from olora_viz.races.race import Tested
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -53,34 +51,15 @@ PAUSE, STOP = "pause", "stop"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The race is built; its first step is next."""
-
-    device: str
-    baseline: Evaluation
-    plain_text: bool
-    left_out: int
-    adapted: str
-    in_parts: str
-    held_out: HeldOut
-
-
-@dataclass(frozen=True)
 class Failed:
     """The race cannot go on: the sentence of a ValueError, of which ZeroGPU hands on the name."""
 
     sentence: str
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The race is over; a turn that ends without this has paused it."""
-
-    status: str
-    answers: list[Answer]
-    diverged_at: tuple[int, ...]
-    adapted: str
-    tested: Tested | None
+News = RaceRecord | Step
+"""What a turn yields: the race before its next step, then steps. Another record comes last if the race has ended; a
+turn that ends without it has paused it."""
 
 
 def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
@@ -108,11 +87,11 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     operations = 6 * weights * 64 * config.batch_size * lanes
     step = 0.05 + 0.005 * lanes + operations / 20e12
     every, until = config.curvature_every, min(goal, config.steps)
-    looks = COST_IN_STEPS * (until // every - done // every) if every else 0
+    curvature = COST_IN_STEPS * (until // every - done // every) if every else 0
     start = 10 + weights / 100e6
-    whole = start + step * (1.5 * (until - done) + looks)
-    one = BEGINNING_SECONDS + start + step * (1.5 + min(looks, COST_IN_STEPS)) + ENDING_SECONDS
-    return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, one)))
+    whole = start + step * (1.5 * (until - done) + curvature)
+    for_a_step = BEGINNING_SECONDS + start + step * (1.5 + min(curvature, COST_IN_STEPS)) + ENDING_SECONDS
+    return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, for_a_step)))
 
 
 def here(config: RaceConfig) -> RaceConfig:
@@ -120,7 +99,7 @@ def here(config: RaceConfig) -> RaceConfig:
     return replace(config, device="cpu") if on_zero_gpu() else config
 
 
-def wish(file: Path, what: str) -> None:
+def request(file: Path, what: str) -> None:
     """Request the turn that reads `file` to pause or stop; "" cancels the request."""
     if what:
         write_text(file, what)
@@ -128,7 +107,7 @@ def wish(file: Path, what: str) -> None:
         file.unlink(missing_ok=True)
 
 
-def wished(file: Path) -> str:
+def requested(file: Path) -> str:
     """Return the request, "" if there is none."""
     try:
         return file.read_text("utf-8")
@@ -137,59 +116,43 @@ def wished(file: Path) -> str:
 
 
 def turn(
-    config: RaceConfig,
-    folder: Path,
-    wishes: Path,
-    done: int,
-    goal: float,
-    questions: int,
-    kept: ModelCache | None = None,
-) -> Iterator[Opened | Step | Ended]:
+    config: RaceConfig, folder: Path, requests: Path, done: int, goal: float, models: ModelCache | None = None
+) -> Iterator[News]:
     """Race in `folder` for one turn, from its checkpoint if there is one.
 
     It ends with the race, at its goal, on request or at its time limit, always with a checkpoint.
 
     Args:
-        wishes: the file of `wish`; outside `folder`, which must be empty when a race starts.
+        requests: the file of `request`; outside `folder`, which must be empty when a race starts.
         done: steps that were reported before.
         goal: the step after which it pauses.
-        questions: number of held-out prompts to answer at the end.
-        kept: holds the model if it was loaded before.
+        models: holds the model if it was loaded before.
     """
     seconds = seconds_needed(config, done, goal)
     until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
     begun = (folder / "config.json").exists()
-    run = runs.resume(folder, cache=kept) if begun else runs.start(config, folder, cache=kept)
+    run = runs.resume(folder, cache=models) if begun else runs.start(config, folder, cache=models)
     racing = run.race
     try:
-        yield Opened(
-            device_words(racing),
-            racing.baseline,
-            racing.task.plain_text,
-            racing.data.left_out,
-            racing.adapted,
-            racing.in_parts,
-            racing.data.about_held_out,
-        )
-        going = iter(run)
+        yield RaceRecord.of(racing)
+        steps_left = iter(run)
         while True:
-            what = wished(wishes)
+            what = requested(requests)
             if what == STOP:
                 racing.close()
             elif what == PAUSE or done >= goal:
                 run.checkpoint()
                 return
-            step = next(going, None)
+            step = next(steps_left, None)
             if step is None:
                 break
             done = step.step
             yield step
             if time.monotonic() > until and racing.status == RACING:
-                going.close()
+                steps_left.close()
                 return
-        answers = racing.answers(questions // 2 if racing.task.plain_text else questions) if done else []
-        at = tuple(int(step) for step in racing.state.diverged_at)
-        yield Ended(racing.status, answers, at, racing.adapted, racing.tested())
+        answers = final_answers(racing) if done else ()
+        yield replace(RaceRecord.of(racing), answers=answers, tested=racing.tested())
     finally:
         racing.lanes.detach()
 
@@ -202,36 +165,34 @@ def warm_up() -> None:
     """
     preloaded = (card.name for card in MODELS.values() if card.hub_id and snapshot(card.hub_id))
     for name in (RaceConfig.model, *preloaded):
-        kept = ModelCache()
+        models = ModelCache()
         with suppress(ValueError):  # a turn will say what is wrong with it
-            kept.load(RaceConfig(model=name, device="cuda"))
-            _warm[name] = kept
+            models.load(RaceConfig(model=name, device="cuda"))
+            _warm[name] = models
 
 
 _warm: dict[str, ModelCache] = {}
 """The models of `warm_up` by name."""
 
 
-def forked(
-    config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int
-) -> Iterator[Opened | Step | Ended | Failed]:
+def forked(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> Iterator[News | Failed]:
     """Take a turn in a forked process, on one thread: a fork does not keep the parent's threads."""
     torch.set_num_threads(1)
-    kept = _warm.get(config.model)
+    models = _warm.get(config.model)
     try:
-        yield from turn(config, folder, wishes, done, goal, questions, kept)
+        yield from turn(config, folder, requests, done, goal, models)
     except ValueError as error:
         yield Failed(str(error))
     finally:
-        if kept is not None:
-            kept.forget_unused()
+        if models is not None:
+            models.forget_unused()
 
 
-def _duration(config: RaceConfig, folder: Path, wishes: Path, done: int, goal: float, questions: int) -> int:
+def _duration(config: RaceConfig, folder: Path, requests: Path, done: int, goal: float) -> int:
     return seconds_needed(config, done, goal)
 
 
-def lent() -> Callable[..., Iterator[Opened | Step | Ended | Failed]]:
+def lent() -> Callable[..., Iterator[News | Failed]]:
     """Return `turn` as it runs on this machine."""
     if not on_zero_gpu():
         return turn
@@ -244,7 +205,7 @@ def lent() -> Callable[..., Iterator[Opened | Step | Ended | Failed]]:
     return lend(forked)
 
 
-taken: Callable[..., Iterator[Opened | Step | Ended | Failed]] = lent()
+turn_on_gpu: Callable[..., Iterator[News | Failed]] = lent()
 """Created when the server starts, since ZeroGPU looks for it then."""
 
 

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import FAILED, PAUSED, RaceRecord, findings_json, snapshot
+from olora_viz.background.record import FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import DiskFullError, is_disk_full, write_json
 from olora_viz.machine.text import duration, finite_or_none
@@ -99,7 +99,7 @@ class Work(BackgroundWork):
     deadline: float = math.inf
     """The end of its time, by the monotonic clock, while it computes."""
     max_seconds: float = math.inf
-    """The same at its start."""
+    """Seconds that it may compute in all."""
     grace: float = math.inf
     """Seconds without an open page after which a race pauses."""
     own_file: Path | None = None
@@ -129,7 +129,10 @@ class Work(BackgroundWork):
 
     @property
     def raced(self) -> RaceConfig:
-        """The set-up to compute with."""
+        """The set-up to compute with, in this process."""
+        return here(self._with_own_file())
+
+    def _with_own_file(self) -> RaceConfig:
         return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
 
     def keep_own_file(self) -> None:
@@ -152,27 +155,27 @@ class Work(BackgroundWork):
     def keep(self) -> None:
         """Write what is needed to show it after a restart of the server; by default it is lost."""
 
-    def interrupt(self, why: str) -> None:
-        """Request that it comes to rest; by default this is its end."""
+    def yield_turn(self, why: str) -> None:
+        """Request that it makes way; by default this is its end."""
         self.stop()
 
-    def rest(self) -> None:
-        """Come to rest before its turn, as was requested."""
+    def leave_line(self) -> None:
+        """Make way before its turn, as was requested."""
         self.end(STOPPED)
 
     def was_seen(self) -> None:
         """Record that a page asks for it."""
         self.seen = time.monotonic()
 
-    def sayable(self, sentence: str) -> str:
+    def without_paths(self, sentence: str) -> str:
         """Remove the paths of the server from a sentence."""
         if self.own_file:
             sentence = sentence.replace(str(self.own_file), self.own_file.name)
         return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
 
-    def words(self, error: Exception) -> str:
+    def sentence_on(self, error: Exception) -> str:
         """Return one sentence on why it failed."""
-        return DISK_FULL if is_disk_full(error) else super().words(error)
+        return DISK_FULL if is_disk_full(error) else super().sentence_on(error)
 
     def remove(self) -> None:
         """Remove all its files."""
@@ -188,21 +191,10 @@ class Work(BackgroundWork):
     def compute(self) -> None:
         """Take its turn, within the time that it has left, see `BackgroundWork.compute`."""
         self.deadline = time.monotonic() + self.left
-        super().compute()
-
-    def came_to_rest(self) -> None:
-        """Count the time that it took."""
-        self.left, self.deadline = self.deadline - time.monotonic(), math.inf
-
-
-@dataclass(eq=False)
-class WorkHere(Work):
-    """Work of this process, which on ZeroGPU has no GPU."""
-
-    @property
-    def raced(self) -> RaceConfig:
-        """The set-up to compute with."""
-        return here(super().raced)
+        try:
+            super().compute()
+        finally:
+            self.left, self.deadline = self.deadline - time.monotonic(), math.inf
 
 
 @dataclass(eq=False)
@@ -213,72 +205,66 @@ class Job(Work, BackgroundRace):
     that single steps are quick. A GPU is released immediately.
     """
 
-    gives_way: Callable[[], bool] = lambda: False
-    """Whether to let others compute first, since its page is closed and they wait."""
     last: float = math.inf
     """The step after which it stops."""
     cut_off: bool = False
     """Whether the server ended before its adapters were those of its last step."""
-    kept: tuple[str, bool] | None = None
-    """State and completeness in its record; None while it has none."""
+    on_disk: tuple[str, bool] | None = None
+    """State and completeness in its record on disk; None while it has none."""
     refused: str = ""
     """Why it is paused, if no GPU was lent to it, see `accelerator.refusal`."""
     zips: Path | None = None
     """The folder for its zipped adapters; None for its own folder."""
-    _marked: float = -math.inf
+    _touched: float = -math.inf
 
     @property
-    def record(self) -> Path:
-        """The file next to the run's folder with the data of a page that the folder lacks."""
-        return record_of(self.folder)
+    def raced(self) -> RaceConfig:
+        """The set-up to compute with, also on a GPU that is lent."""
+        return self._with_own_file()
 
     def for_readers(self) -> RaceRecord:
         """Return what others may see: nothing that quotes a visitor's own file."""
+        now = self.record()
         if self.own_file is None:
-            return self
-        now = snapshot(self)
+            return now
         held_out = now.held_out and now.held_out.without_quotes()
         note = "" if now.state == FAILED else now.note
         return replace(now, answers=(), held_out=held_out, note=note)
 
-    def interrupt(self, why: str) -> None:
+    def yield_turn(self, why: str) -> None:
         """Request a pause."""
         self.pause(why)
 
-    def rest(self) -> None:
+    def leave_line(self) -> None:
         """Pause before its turn."""
         self.become(PAUSED, self.why_paused)
 
     def before_news(self) -> None:
         """Save a new state."""
-        if self.kept is not None and self.kept != (self.state, self.complete):
+        if self.on_disk is not None and self.on_disk != (self.state, self.complete):
             self.keep()
 
     def keep(self) -> None:
         """Write the record; on a full disk the older one is kept."""
         with self.changed, suppress(OSError):
-            self.kept, self._marked = (self.state, self.complete), -math.inf
+            self.on_disk, self._touched = (self.state, self.complete), -math.inf
             left = min(self.left, self.deadline - time.monotonic())
-            values = {
-                "config": self.config.to_json(), "state": self.state, "note": self.note,
-                "complete": self.complete, "steps": len(self.steps), "left": finite_or_none(left),
-                "owner": list(self.owner),
-            }  # fmt: skip
-            write_json(self.record, values | findings_json(self))
+            values = {"left": finite_or_none(left), "owner": list(self.owner)}
+            write_json(record_of(self.folder), self.record().to_json() | values)
 
     def was_seen(self) -> None:
         """Record that a page asks for it, also in the file time of the record."""
         super().was_seen()
-        if self.kept is not None and self.seen - self._marked > SEEN_SECONDS:
-            self._marked = self.seen
+        if self.on_disk is not None and self.seen - self._touched > SEEN_SECONDS:
+            self._touched = self.seen
             with suppress(OSError):
-                os.utime(self.record)
+                os.utime(record_of(self.folder))
 
     def remove(self) -> None:
         """Remove all its files."""
         with self.changed:
-            self.kept = None
-            self.record.unlink(missing_ok=True)
+            self.on_disk = None
+            record_of(self.folder).unlink(missing_ok=True)
         super().remove()
 
     def is_over(self) -> bool:
@@ -286,10 +272,6 @@ class Job(Work, BackgroundRace):
         if len(self.steps) >= self.last:
             self.stop()
         return super().is_over()
-
-    def wants_rest(self) -> bool:
-        """Whether to let go of the processor, for a while or until it is resumed."""
-        return self.wants_pause() or self.gives_way()
 
     def wants_pause(self) -> bool:
         """Whether to pause: on request, at the goal, or without an open page."""
@@ -306,9 +288,9 @@ class Job(Work, BackgroundRace):
             self.clear_disk(full.needed)
             return super()._open()
 
-    def park(self, racing: Race) -> None:
+    def checkpoint(self, racing: Race) -> None:
         """Write a checkpoint, and release the GPU."""
-        super().park(racing)
+        super().checkpoint(racing)
         self.cut_off = False
         if racing.device.type != "cpu":
             self.release()

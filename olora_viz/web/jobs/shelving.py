@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from olora_viz.background.record import ENDED, PAUSED, findings_of, findings_of_summary
-from olora_viz.figures.theme import lane_styles
+from olora_viz.background.record import ENDED, PAUSED, RaceRecord
 from olora_viz.machine.files import (
     cache_folder,
     check_tensors,
@@ -26,9 +25,7 @@ from olora_viz.machine.files import (
     reason,
     temporary_folder,
 )
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.run import CHECKPOINT, SavedRun, load_run
-from olora_viz.races.state import DIVERGED, FINISHED
+from olora_viz.races.run import CHECKPOINT, load_run
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of, study_folder
@@ -98,7 +95,11 @@ def shelved(home: Path, kind: type[Job]) -> Iterator[Job]:
         folder = home / name
         try:
             if folder.is_dir() or record_of(folder).is_file():
-                yield _of_server(folder, kind)
+                job = _read(folder, kind, folder.name)
+                last_change = (record_of(folder) if record_of(folder).exists() else folder).stat().st_mtime
+                job.seen = time.monotonic() - (time.time() - last_change)  # its page touches the record
+                job.on_disk = (job.state, job.complete)
+                yield job
             else:  # of a study, a measurement or a run that the owner opened, which are not kept
                 for path in _folders_beside(folder):
                     shutil.rmtree(path)
@@ -119,14 +120,13 @@ def opened(folder: Path, home: Path) -> Job:
     """
     folder = folder.absolute()
     try:
-        found = _read(folder)
+        job = _read(folder, Job, new_key())
     except DAMAGED as error:
         if isinstance(error, ValueError | OSError):
             raise
         raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
-    name = new_key()
-    zips = zips_of(home / name)
-    return Job(name, folder=folder, zips=zips, forgettable=False, **found)
+    job.zips, job.forgettable = zips_of(home / job.id), False
+    return job
 
 
 def zips_of(folder: Path) -> Path:
@@ -134,77 +134,46 @@ def zips_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.zips")
 
 
-def _of_server(folder: Path, kind: type[Job]) -> Job:
-    """Read a race of this server, last viewed when its record was last touched."""
-    found, record = _read(folder), record_of(folder)
-    ago = time.time() - (record if record.exists() else folder).stat().st_mtime
-    kept = found["state"], found["complete"]
-    return kind(folder.name, folder=folder, seen=time.monotonic() - ago, kept=kept, **found)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """Return the fields of a race by name, from its folder and the files next to it.
+def _read(folder: Path, kind: type[Job], name: str) -> Job:
+    """Return the race of a folder and of the files next to it.
 
     Raises:
         ValueError: they cannot be read.
         and the others of `DAMAGED`: likewise.
     """
-    record = record_of(folder)
-    if record.exists():
+    file, more = record_of(folder), dict[str, Any]()
+    if file.exists():
         run = None if is_free(folder) else load_run(folder)
-        found, made = _of_record(record)
+        values = read_json_object(file)
+        record, steps_made = RaceRecord.from_json(values, run.steps if run else ()), int(values["steps"])
+        if record.complete and record.state not in ENDED:
+            raise ValueError(f"{str(file)!r} has a race that ended as {record.state!r}")
+        if not record.complete and record.state != PAUSED:  # it was in progress
+            record = replace(record, state=PAUSED, note=RESTARTED)
+        left = values["left"]
+        more["left"] = math.inf if left is None else float(left)
+        more["owner"] = Visitor(*map(str, values.get("owner", NOBODY)))
     else:
         run = load_run(folder)
-        found, made = _of_summary(run)
-    steps = list(run.steps) if run else []
-    for number, step in enumerate(steps, 1):
+        record, steps_made = RaceRecord.of_run(run), run.summary["steps"] if run.summary else 0
+    for number, step in enumerate(record.steps, 1):
         if step.step != number:
             raise ValueError(f"step {number} is missing in {str(folder)!r}")
-    if found["complete"]:
-        if len(steps) < made:
-            raise ValueError(f"{str(folder)!r} has {len(steps)} of its {made} steps")
+    if record.complete:
+        if len(record.steps) < steps_made:
+            raise ValueError(f"{str(folder)!r} has {len(record.steps)} of its {steps_made} steps")
     elif (folder / CHECKPOINT).exists():
         check_tensors(folder / CHECKPOINT)
-    config = found["config"]
-    if record.exists() and config.task not in TASKS:
-        found["config"] = replace(config, task=str(own_folder(folder) / config.task))
-    ended_well = found["complete"] or run is None or run.summary is not None
-    return {
-        **found, "styles": lane_styles(config.lanes), "steps": steps,
-        "why_paused": found["note"] if found["state"] == PAUSED else "",
-        "cut_off": bool(steps) and not ended_well,
-    }  # fmt: skip
-
-
-def _of_record(record: Path) -> tuple[dict[str, Any], int]:
-    """Return what `Job.keep` wrote, and the number of steps; a race in progress becomes paused."""
-    values = read_json_object(record)
-    state, note, complete = values["state"], values["note"], values["complete"] is True
-    if complete and state not in ENDED:
-        raise ValueError(f"{str(record)!r} has a race that ended as {state!r}")
-    if not complete and state != PAUSED:
-        state, note = PAUSED, RESTARTED
-    left = values["left"]
-    return {
-        "config": RaceConfig.from_json(values["config"]),
-        "state": state, "note": note, "complete": complete,
-        "left": math.inf if left is None else float(left),
-        "owner": Visitor(*map(str, values.get("owner", NOBODY))),
-        **findings_of(values),
-    }, int(values["steps"])  # fmt: skip
-
-
-def _of_summary(run: SavedRun) -> tuple[dict[str, Any], int]:
-    """Return the contents of a run folder alone, and the number of steps, resumable if possible."""
-    summary, card = run.summary, TASKS.get(run.config.task)
-    status = summary["status"] if summary else PAUSED
-    ended = status in (FINISHED, DIVERGED)
-    return {
-        "config": run.config,
-        "state": status if ended else PAUSED, "note": "", "complete": ended,
-        "plain_text": card is not None and not card.prompt,
-        **(findings_of_summary(summary) if summary else {}),
-    }, summary["steps"] if summary else 0  # fmt: skip
+    if file.exists() and record.config.task not in TASKS:
+        own = str(own_folder(folder) / record.config.task)
+        record = replace(record, config=replace(record.config, task=own))
+    ended_well = record.complete or run is None or run.summary is not None
+    return kind(
+        name, record.config, folder, record.styles, record.state, record.note,
+        complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
+        cut_off=bool(record.steps) and not ended_well,
+        why_paused=record.note if record.state == PAUSED else "", **more,
+    )  # fmt: skip
 
 
 def _set_aside(folder: Path, error: Exception) -> None:
@@ -224,5 +193,5 @@ def _set_aside(folder: Path, error: Exception) -> None:
 
 def _folders_beside(folder: Path) -> list[Path]:
     """Return the folders that a server made next to a run's folder; all else is the user's."""
-    made = (own_folder(folder), zips_of(folder), study_folder(folder))
-    return [path for path in made if path.is_dir() and not path.is_symlink()]
+    folders = (own_folder(folder), zips_of(folder), study_folder(folder))
+    return [path for path in folders if path.is_dir() and not path.is_symlink()]

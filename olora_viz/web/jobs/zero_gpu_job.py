@@ -8,16 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from olora_viz.background.race import ANSWERS
 from olora_viz.background.record import LOADING, PAUSED
 from olora_viz.background.work import StoppedEarlyError
 from olora_viz.races.run import read_steps
 from olora_viz.races.state import RACING
 from olora_viz.races.step import Step
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import Ended, Failed, Opened
+from olora_viz.web.jobs.accelerator import Failed, News
 from olora_viz.web.jobs.job import Job
 
 
@@ -34,42 +31,39 @@ class ZeroGpuJob(Job):
     def stop(self, why: str = "") -> None:
         """Request the end after the current step."""
         super().stop(why)
-        self._wish()
+        self._request()
 
     def pause(self, why: str = "") -> None:
         """Request a pause after the current step."""
         super().pause(why)
-        self._wish()
+        self._request()
 
-    def unpause(self, goal: float = math.inf) -> None:
+    def resume(self, goal: float = math.inf) -> None:
         """Cancel the request for a pause, until a given step."""
         self.visit, self.refused = contextvars.copy_context(), ""
-        super().unpause(goal)
-        self._wish()
+        super().resume(goal)
+        self._request()
 
     def run(self) -> bool:
         """Take one turn; if the race does not finish in it, the queue schedules another."""
         if self.on_cpu:
             return super().run()
         self.become(LOADING)
-        self.tell(0.0, "waiting for a GPU")
-        self._wish()
+        self.progress(0.0, "waiting for a GPU")
+        self._request()
         ended = None
-        for news in self._turn():
-            if isinstance(news, Opened):
-                self.device, self.left_out = news.device, news.left_out
-                self.adapted, self.in_parts = news.adapted, news.in_parts
-                self.baseline, self.plain_text = news.baseline, news.plain_text
-                self.held_out = news.held_out
-                self.become(RACING)
-            elif isinstance(news, Failed):
-                raise ValueError(news.sentence)
-            elif isinstance(news, Step):
+        for number, news in enumerate(self._turn()):
+            if isinstance(news, Step):
                 self.steps.append(news)
                 self.cut_off = True  # until the turn ends with a checkpoint
                 self.wake()
-                if self.is_over() or self.rests():
-                    self._wish()
+                if self.is_over() or self.pauses():
+                    self._request()
+            elif isinstance(news, Failed):
+                raise ValueError(news.sentence)
+            elif number == 0:
+                self.loaded(news)
+                self.become(RACING)
             else:
                 ended = news
         if ended is None:
@@ -77,15 +71,14 @@ class ZeroGpuJob(Job):
             self.become(PAUSED, self.why_paused)
             return True
         self.cut_off = False
-        self.answers, self.adapted, self.state = ended.answers, ended.adapted, ended.status
-        self.tested = ended.tested
-        self.become(ended.status, self.reason(np.array(ended.diverged_at)))
+        self.results, self.state = ended, ended.state
+        self.become(ended.state, self.reason())
         return False
 
     def remove(self) -> None:
         """Remove all its files."""
         super().remove()
-        accelerator.wish(self._wishes, "")
+        accelerator.request(self._requests, "")
 
     @property
     def on_cpu(self) -> bool:
@@ -93,22 +86,22 @@ class ZeroGpuJob(Job):
         return self.config.device == "cpu"
 
     @property
-    def _wishes(self) -> Path:
+    def _requests(self) -> Path:
         return self.folder.with_name(f"{self.folder.name}.wish")
 
-    def _wish(self) -> None:
+    def _request(self) -> None:
         if self.on_cpu:
             return
-        resting = self.stopping.is_set() or self.rests()
+        halts = self.stopping.is_set() or self.pauses()
         what = accelerator.STOP if self.stopping.is_set() else accelerator.PAUSE
-        accelerator.wish(self._wishes, what if resting else "")
+        accelerator.request(self._requests, what if halts else "")
 
-    def _turn(self) -> Iterator[Opened | Step | Ended | Failed]:
+    def _turn(self) -> Iterator[News | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
-        going = accelerator.taken(self.raced, self.folder, self._wishes, len(self.steps), self.goal, ANSWERS)
+        turn = accelerator.turn_on_gpu(self.raced, self.folder, self._requests, len(self.steps), self.goal)
         while True:
             try:
-                news = self.visit.run(next, going, None)
+                news = self.visit.run(next, turn, None)
             except Exception as error:
                 why = accelerator.refusal(error)
                 if not why:

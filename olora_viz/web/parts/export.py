@@ -280,18 +280,18 @@ def everything_zip(job: Job) -> Path:
 
 def _contents(job: Job) -> dict[str, Path | str]:
     """Return the files by their paths: their text, or where they are."""
-    folder = job.folder
+    folder, record = job.folder, job.record()
     found: dict[str, Path | str] = {
         "README.md": _README,
         "config.json": _named(job, folder / "config.json"),
         "steps.jsonl": folder / "steps.jsonl",
         "summary.json": _named(job, folder / "summary.json"),
-        "steps.csv": csv(job),
-        "report.html": standing_alone(report(job)),
-        "repeat.py": code(job),
+        "steps.csv": csv(record),
+        "report.html": standing_alone(report(record)),
+        "repeat.py": code(record),
     }
     with suppress(ValueError):  # PEFT cannot train these lanes
-        found["repeat-peft.py"] = peft_code(job)
+        found["repeat-peft.py"] = peft_code(record)
     if job.own_file is not None:
         found[job.own_file.name] = job.own_file
     adapters = sorted((folder / "adapters").rglob("*"))

@@ -10,8 +10,7 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
-from olora_viz.web.jobs.pool import Shown
-from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.setup import SetUp, possible
 from olora_viz.web.race import links as share_link
 from olora_viz.web.race import shelf
@@ -105,12 +104,12 @@ def arrive(
     return Arrival(key if run else None, setup, words, brought, starts)
 
 
-def _on_anothers_file(run: Shown | None) -> bool:
+def _on_anothers_file(run: Access | None) -> bool:
     """Return whether a run is somebody else's, on their own file, which no set-up here can name."""
     return run is not None and not run.owned and run.record.config.task not in TASKS
 
 
-def _shown(run: Shown | None, setup: SetUp | None, linked: bool) -> str:
+def _shown(run: Access | None, setup: SetUp | None, linked: bool) -> str:
     """Return what a page without a set-up of its link shows, in words."""
     if run is None or run.record.recorded:
         return "its default set-up"
@@ -133,7 +132,9 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     return next((key for key in mine if jobs.get(key) is found.job), found.readers_key)
 
 
-def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, address: Any) -> Brought | None:
+def _brought(
+    files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, address: Any
+) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else from the browser."""
     kept = run.job.own_file if run and run.owned and run.job else None
     sent = address.get("file") if isinstance(address, dict) else None
@@ -161,7 +162,7 @@ def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
     return ""
 
 
-def setup_of(limits: Limits, run: Shown) -> SetUp | None:
+def setup_of(limits: Limits, run: Access) -> SetUp | None:
     """Return the set-up of a run, or None if the controls cannot show it.
 
     That of a recorded run, or of one that the owner opened, is shown only if this server may race it.

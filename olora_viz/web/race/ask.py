@@ -16,7 +16,7 @@ from olora_viz.races.state import FINISHED
 from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
-from olora_viz.web.jobs.job import Job, WorkHere, new_key
+from olora_viz.web.jobs.job import Job, Work, new_key
 from olora_viz.web.jobs.queue import Jobs, changes
 from olora_viz.web.parts.card import QUIET, Card, Desk, showing, words
 from olora_viz.web.race.stream import view_of
@@ -26,7 +26,7 @@ FIELD = showing("ask", "can_be_asked")
 
 
 @dataclass(eq=False)
-class Asking(WorkHere):
+class Asking(Work):
     """A prompt to the lanes of a race at rest, in the queue."""
 
     race: Job | None = None
@@ -38,10 +38,10 @@ class Asking(WorkHere):
         own = race.own_prompt
         assert own is not None
         self.become(LOADING, "loading the adapters")
-        racing = restored(race.folder, device=self.raced.device, progress=self.tell)
+        racing = restored(race.folder, device=self.raced.device, progress=self.progress)
         try:
             self.become("answering")
-            answered = own.asked(racing)
+            answered = own.answered_by(racing)
         finally:
             racing.lanes.detach()
         if race.own_prompt is own:

@@ -20,8 +20,7 @@ from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.pool import Shown
-from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import arrive
@@ -32,30 +31,40 @@ from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
 
 
+class Pressed(NamedTuple):
+    """The outputs that a button changes immediately."""
+
+    run: Any = gr.skip()
+    again: Any = gr.skip()
+    status: Any = gr.skip()
+    results: Any = gr.skip()
+
+
 class Commands:
-    """The three commands of a page; the key of a run says which of them it obeys."""
+    """The commands of a page; the key of a run says which of them it obeys."""
 
     def __init__(self, jobs: Jobs, limits: Limits, files: VisitorFiles) -> None:
         self._jobs, self._limits, self._files = jobs, limits, files
 
-    def start(
-        self, controls: Sequence[Any], goal: float = math.inf, owner: Visitor = NOBODY, page: str | None = None
-    ) -> str:
-        """Queue a race with the page's set-up; return its owner's key.
+    def press(
+        self, what: str, run: Any, controls: Sequence[Any], owner: Visitor = NOBODY, page: str | None = None
+    ) -> Pressed:
+        """Control the page's run, or start a race if it has none or the run has ended.
 
         Args:
+            what: resume, step or pause.
             controls: the values of the set-up's controls.
-            goal: the step after which it pauses.
-            owner: who asks for it.
+            owner: who pressed.
             page: Gradio's session hash of the page; a visitor's own file is raced by its page alone.
-
-        Raises:
-            ValueError: a value is invalid, or there is no place in the queue.
         """
-        files = FilesOfPage(self._files, page)
-        said = dict(zip(NAMES, controls, strict=True))
-        config = checked_config(self._limits, **said, files=files)
-        return self._jobs.start(config, goal, owner).id
+        try:
+            if self.do(run, what) or what == "pause":
+                return Pressed()
+            values = dict(zip(NAMES, controls, strict=True))
+            config = checked_config(self._limits, **values, files=FilesOfPage(self._files, page))
+            return Pressed(self._jobs.start(config, 1 if what == "step" else math.inf, owner).id, again())
+        except ValueError as error:
+            return _problem(error)
 
     def start_on_cpu(self, run: Any, owner: Visitor = NOBODY) -> str:
         """Queue the race of a run to which no GPU was lent anew, on the CPU; return its key.
@@ -87,7 +96,7 @@ class Commands:
         elif what == "pause" and job.state != PAUSED:
             self._jobs.pause(job)
         else:  # the pause button resumes a paused run
-            self._jobs.go_on(job, len(job.steps) + 1 if what == "step" else math.inf)
+            self._jobs.resume(job, len(job.steps) + 1 if what == "step" else math.inf)
         return True
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
@@ -101,7 +110,7 @@ class Commands:
             setup = SetUp.from_controls(self._limits, controls, self._files)
         except ValueError:
             setup = SetUp.first(self._limits)
-        return view_of(Shown(ready_race(setup.to_config(self._limits, self._files))))
+        return view_of(Access(ready_race(setup.to_config(self._limits, self._files))))
 
 
 def _earlier(step: Any, made: int) -> int | None:
@@ -117,35 +126,6 @@ def _earlier(step: Any, made: int) -> int | None:
     if isinstance(step, bool) or not isinstance(step, int | float):
         return None
     return int(step) if 0 <= step < made else None
-
-
-class Pressed(NamedTuple):
-    """The outputs that a button changes immediately."""
-
-    run: Any = gr.skip()
-    again: Any = gr.skip()
-    status: Any = gr.skip()
-    results: Any = gr.skip()
-
-
-def press(
-    commands: Commands, what: str, run: Any, controls: Sequence[Any], owner: Visitor = NOBODY, page: str | None = None
-) -> Pressed:
-    """Control the page's run, or start a race if it has none or the run has ended.
-
-    Args:
-        what: resume, step or pause.
-        controls: the values of the set-up's controls.
-        owner: who pressed.
-        page: Gradio's session hash of the page.
-    """
-    try:
-        if commands.do(run, what) or what == "pause":
-            return Pressed()
-        goal = 1 if what == "step" else math.inf
-        return Pressed(commands.start(controls, goal, owner, page), again())
-    except ValueError as error:
-        return _problem(error)
 
 
 def _problem(error: ValueError) -> Pressed:
@@ -168,13 +148,13 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
     def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
-        return press(commands, "resume", run, values, visitor_of(request), request.session_hash)
+        return commands.press("resume", run, values, visitor_of(request), request.session_hash)
 
     def step(request: gr.Request, run: Any, *values: Any) -> Pressed:
-        return press(commands, "step", run, values, visitor_of(request), request.session_hash)
+        return commands.press("step", run, values, visitor_of(request), request.session_hash)
 
     def pause(run: Any) -> Pressed:
-        return press(commands, "pause", run, ())
+        return commands.press("pause", run, ())
 
     def stop(run: Any) -> None:
         commands.do(run, "stop")

@@ -18,8 +18,7 @@ from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
-from olora_viz.web.jobs.pool import Shown
-from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.parts.setup import of_recording
 from olora_viz.web.race.controls import CROWDED, GONE
@@ -50,7 +49,7 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
-def view_of(shown: Shown, upto: int | None = None, before: int = 0) -> RaceView:
+def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
