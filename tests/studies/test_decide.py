@@ -113,7 +113,7 @@ def losses_with(**gain: float) -> Callable[[str, float, int], float]:
 
 def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equals_are_named() -> None:
     taken = found(losses_with(olora=0.5, pissa=0.2))
-    assert (taken.its.init, taken.its.best_lr, taken.verdict) == ("olora", 2e-3, "better")
+    assert (taken.method.init, taken.method.best_lr, taken.verdict) == ("olora", 2e-3, "better")
     assert taken.headline == "Take OLoRA at 2e-3, rank 8."
     assert "OLoRA is better than LoRA: test loss" in taken.why
     assert "(64 test examples, rates chosen on 64 others; 4 seeds)" in taken.why
@@ -125,7 +125,7 @@ def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equa
 
 def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() -> None:
     level = found(losses_with())
-    assert (level.its.init, level.verdict) == ("lora", "level")
+    assert (level.method.init, level.verdict) == ("lora", "level")
     assert "LoRA is level with OLoRA and PiSSA within" in level.why
     worse = found(losses_with(olora=-0.5))
     assert "LoRA is better than OLoRA and is level with PiSSA within" in worse.why
@@ -134,7 +134,7 @@ def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() 
         return losses_with()(init, lr, seed) - (init == "olora") * [0.5, 0, 0.4, -0.2][seed]
 
     open_ = found(noisy)
-    assert (open_.its.init, open_.verdict) == ("lora", "undecided")
+    assert (open_.method.init, open_.verdict) == ("lora", "undecided")
     assert "OLoRA is undecided: about" in open_.why
 
 
@@ -161,7 +161,7 @@ def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
     early = found(losses_with(olora=0.5), seeds=2)
-    assert (early.its.init, early.verdict) == ("lora", "undecided")
+    assert (early.method.init, early.verdict) == ("lora", "undecided")
     assert early.headline.startswith("Nothing is decided yet: take plain LoRA")
     assert "OLoRA at 2e-3, which has the lowest held-out loss, has 0." in early.why
 
@@ -174,7 +174,7 @@ def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said()
         rows |= {one: loss(one.init, one.lr, one.seed) for one in todo}
     taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
     assert taken is not None
-    assert (taken.its.init, taken.verdict) == ("olora", "undecided")
+    assert (taken.method.init, taken.verdict) == ("olora", "undecided")
     assert "LoRA has diverged at every rate" in taken.why
 
 
@@ -234,7 +234,7 @@ def test_a_decision_spends_its_time_on_seeds_where_training_does_harm(tmp_path: 
     *_, last = decide(tmp_path / "out", minutes=60, plan=replace(PLAN, study=study))
     assert rates_of(last.verdicts.rows)[0] == 0.2
     assert last.taken is not None
-    assert len(last.taken.its.valid_losses) >= study.seeds
+    assert len(last.taken.method.valid_losses) >= study.seeds
 
 
 def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
@@ -245,7 +245,7 @@ def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
             rows |= {one: losses_with()(one.init, one.lr, one.seed) - gain * (one.cell.r == 16) for one in todo}
         taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
         assert taken is not None
-        return taken.its.cell.r
+        return taken.method.cell.r
 
     assert (picked(0.0), picked(0.5)) == (4, 16)
 
@@ -269,9 +269,9 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     model, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
     loaded = peft.PeftModel.from_pretrained(model, last.adapter)
     # An adapter that starts away from zero is exported as the difference from its start.
-    assert loaded.peft_config["default"].r == (2 if last.taken.its.init == "lora" else 4)
+    assert loaded.peft_config["default"].r == (2 if last.taken.method.init == "lora" else 4)
     # The adapter is the very lane that the verdict rests on.
-    its = last.taken.its
+    its = last.taken.method
     summary = runs.read_summary(last.folder / "final")
     trial = Trial(its.cell, its.init, its.best_lr or 0, 0)
     found = next(iter((summary or {})["lanes"].values()))
@@ -326,7 +326,7 @@ def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(whole: list[De
         next(decide(last.folder, steps=4))
     record = json.loads((last.folder / "decision.json").read_text())
     assert record["format"] == 1
-    assert record["decision"]["init"] == last.taken.its.init if last.taken else False
+    assert record["decision"]["init"] == last.taken.method.init if last.taken else False
     with pytest.raises(ValueError, match=r"minutes must be a number from 0\.1 to 10000"):
         next(decide(tmp_path / "new", minutes=0))
     with pytest.raises(ValueError, match="unknown setting 'stepz'"):
@@ -365,8 +365,8 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
         ", taken</small>",
         ", runner-up</small>",
         f"{runner_up.test_loss:.2f}",
-        f"rates chosen on {taken.its.valid_examples} held-out examples",
-        f"judged on {taken.its.test_examples} test examples",
+        f"rates chosen on {taken.method.valid_examples} held-out examples",
+        f"judged on {taken.method.test_examples} test examples",
         "intervals: 95% over",
     ):
         assert part in shown
