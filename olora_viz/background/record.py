@@ -147,13 +147,13 @@ class RaceRecord:
             config,
             lane_styles(config.lanes),
             complete=values["complete"] is True,
-            in_parts=values.get("in_parts", ""),  # older versions had none
             baseline=base and Evaluation.from_json(base),
             held_out=held_out and HeldOut(**held_out),
             tested=tested and Tested(*map(Evaluation.from_json, tested)),
             answers=tuple(map(Answer.from_json, values["answers"])),
             steps=tuple(steps),
-            **{name: values[name] for name in ("state", "note", "device", "plain_text", "left_out", "adapted")},
+            **{name: values[name] for name in ("state", "note", "device", "plain_text")},
+            **{name: values[name] for name in ("left_out", "adapted", "in_parts")},
         )
 
     def at_found_rates(self) -> RaceRecord:

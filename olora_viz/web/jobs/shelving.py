@@ -27,7 +27,7 @@ from olora_viz.machine.files import (
 )
 from olora_viz.races.run import CHECKPOINT, load_run
 from olora_viz.tasks import TASKS
-from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.guard.visitor import Visitor
 from olora_viz.web.jobs.job import Job, new_key, own_folder, record_of, study_folder
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def _read(folder: Path, kind: type[Job], name: str) -> Job:
             record = replace(record, state=PAUSED, note=RESTARTED)
         left = values["left"]
         more["left"] = math.inf if left is None else float(left)
-        more["owner"] = Visitor(*map(str, values.get("owner", NOBODY)))
+        more["owner"] = Visitor(*map(str, values["owner"]))
     else:
         run = load_run(folder)
         record, steps_made = RaceRecord.of_run(run), run.summary["steps"] if run.summary else 0
