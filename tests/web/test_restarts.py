@@ -165,7 +165,7 @@ def lose_a_line(path: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
         (lambda folder: (folder / "steps.jsonl").unlink(), f"has 0 of its {STEPS} steps"),
         (lambda folder: lose_a_line(folder / "steps.jsonl"), "step 4 is missing"),
-        (lambda folder: (folder / "steps.jsonl").write_bytes(b"\x00\xff\n"), "can't decode"),
+        (lambda folder: (folder / "steps.jsonl").write_bytes(b"\x00\xff\n"), "line 1 is not a step"),
         (lambda folder: record_of(folder).write_text("[1]"), "must hold a JSON object"),
         (lambda folder: record_of(folder).write_text('{"state": 3}'), "is missing"),
     ],
