@@ -144,11 +144,7 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
             f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
-    at_best = (
-        [Trial(method.cell, method.init, method.best_lr or 0.0, seed) for seed in range(len(method.valid_losses))]
-        for method in verdicts.of(taken.cell)
-    )
-    if not any(beats_untrained(verdicts.rows, trials) for trials in at_best):
+    if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
         headline = f"{UNTRAINED} Until then, {where}."
     runner_up = _runner_up(verdicts, taken)
     if runner_up:
@@ -278,7 +274,5 @@ def _ordered(verdicts: Verdicts, pairs: Sequence[tuple[Verdict, Verdict]]) -> li
 
 def _at_best(verdicts: Verdicts, method: Verdict, name: str) -> np.ndarray:
     """Return a column of the rows of a method at its best rate (seeds,)."""
-    assert method.best_lr is not None
     values = values_of(verdicts.rows, name)
-    seeds = range(len(method.valid_losses))
-    return np.array([values[Trial(method.cell, method.init, method.best_lr, seed)] for seed in seeds])
+    return np.array([values[trial] for trial in method.trials])

@@ -316,6 +316,11 @@ class Verdict:
         return self.difference.seeds
 
     @property
+    def trials(self) -> list[Trial]:
+        """The trials at the best rate; none if it has none."""
+        return [Trial(self.cell, self.init, self.best_lr or 0.0, seed) for seed in range(len(self.valid_losses))]
+
+    @property
     def valid_loss(self) -> float:
         """The mean validation loss at the best rate."""
         return float(np.mean(self.valid_losses)) if self.valid_losses else math.nan

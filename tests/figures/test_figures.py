@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from support.drawn import labels, trace, traces
-from support.steps import a_step, judged, measuring
+from support.steps import a_step, judged, measuring, run
 
 from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
@@ -18,29 +18,9 @@ from olora_viz.figures.race import MAX_POINTS, measure_figure
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import Step
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))
 LOOKS = theme.lane_styles(LANES)
-
-
-def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> list[Step]:
-    """Steps whose loss falls from lane to lane; lane k of `out_at` is NaN from that step on."""
-    made = []
-    for n in range(1, steps + 1):
-        loss = np.array([5.0 / (k + 1) / math.sqrt(n) for k in range(lanes)])
-        for k, step in (out_at or {}).items():
-            if n >= step:
-                loss[k] = np.nan
-        evaluated = n % 10 == 0
-        made.append(
-            a_step(
-                n, loss, 2 * loss, np.full(lanes, 1e-3), seconds=n / 10, tokens=n,
-                eval_loss=loss * 1.1 if evaluated else None,
-                eval_accuracy=np.exp(-loss) if evaluated else None,
-            )
-        )  # fmt: skip
-    return made
 
 
 FIGURES = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "accuracy": figures.accuracy_figure}

@@ -8,7 +8,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from support.drawn import labels, trace
-from test_figures import run
+from support.steps import run
 from test_rate_sweep import NAN, steps_of
 
 from olora_viz.figures import race as figures

@@ -1,5 +1,6 @@
 """Steps made by hand."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,6 +33,25 @@ def a_step(
         if value is not None or key in ("grad_norm", "lr")
     }
     return Step(step, measures, float(seconds), tokens, statuses(np.isnan(values)))
+
+
+def run(steps: int, lanes: int = 3, out_at: dict[int, int] | None = None) -> list[Step]:
+    """Return steps whose loss falls from lane to lane; lane k of `out_at` is NaN from that step on."""
+    every = []
+    for n in range(1, steps + 1):
+        loss = np.array([5.0 / (k + 1) / math.sqrt(n) for k in range(lanes)])
+        for k, step in (out_at or {}).items():
+            if n >= step:
+                loss[k] = np.nan
+        evaluated = n % 10 == 0
+        every.append(
+            a_step(
+                n, loss, 2 * loss, np.full(lanes, 1e-3), seconds=n / 10, tokens=n,
+                eval_loss=loss * 1.1 if evaluated else None,
+                eval_accuracy=np.exp(-loss) if evaluated else None,
+            )
+        )  # fmt: skip
+    return every
 
 
 def judged(step: Step, loss: Sequence[Sequence[float]] | np.ndarray, right: np.ndarray | None = None) -> Step:
