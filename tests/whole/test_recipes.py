@@ -15,6 +15,7 @@ import pytest
 from support.waiting import wait_until
 from support.wired import BLANK, LIMITS, SETUP, board_of, start
 
+from olora_viz.models import load_model
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.cards import CARDS
@@ -40,6 +41,7 @@ def enter(frame, event, argument):
         entered.setdefault(file)
 
 
+ov.load_model("glassllm")  # and with it libraries, which would be long to watch
 sys.setprofile(enter)
 next(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)))
 sys.setprofile(None)
@@ -229,6 +231,7 @@ def test_a_press_of_race_enters_the_files_of_its_walk_in_their_order(jobs: Jobs)
         async for _ in streams.follow("page", key):
             pass
 
+    load_model("glassllm")  # and with it libraries, which would be long to watch
     streams = Streams(jobs, board_of(CARDS), BLANK)
     threading.setprofile(enter)
     sys.setprofile(enter)
