@@ -22,7 +22,7 @@ import torch
 import transformers as hf
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
-from olora_viz.lanes.calibration import calibration_bytes, gather_planned
+from olora_viz.lanes.calibration import calibration_bytes, gather
 from olora_viz.lanes.generation import answer_cost, greedy
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.memory import Footprint
@@ -128,7 +128,7 @@ def passes(kind: str, plan: AdapterPlan, size: Size) -> tuple[Callable[[Size], o
         return measure, estimated(lambda: product_bytes(plan, size, TRACKED))
     if kind == "calibration":
         return (
-            lambda size: gather_planned(plan, [[batch(size)]]),
+            lambda size: gather(plan.model, plan.calibrated, [[batch(size)]], plan.needs),
             estimated(lambda: Footprint.of(plan).training.bytes(size) + calibration_bytes(plan)),
         )
 

@@ -11,7 +11,7 @@ from support.races import FOUR, raced, small
 from support.tiny import CONTEXT, tiny, tokens
 
 from olora_viz.lanes import generation
-from olora_viz.lanes.generation import greedy, said
+from olora_viz.lanes.generation import answer_text, greedy
 from olora_viz.machine.memory import LIMIT
 from olora_viz.races.race import race
 
@@ -67,7 +67,7 @@ def test_an_answer_ends_with_its_word_its_line_or_its_text(says, right, shown):
         return "".join(map(chr, ids))
 
     ids = [ord(letter) for letter in says]
-    assert said(ids, [ord(letter) for letter in right], letters, ends=[ord("|")]) == shown
+    assert answer_text(ids, [ord(letter) for letter in right], letters, ends=[ord("|")]) == shown
 
 
 def test_a_prompt_of_one_s_own_is_answered_by_all_and_the_race_does_not_notice():

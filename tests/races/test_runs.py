@@ -13,7 +13,7 @@ from support.run_folders import CONFIG, stopped
 from support.verbs import forked, victim
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.peft import kept, read_peft
+from olora_viz.lanes.peft import ReadBack, read_peft
 from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
@@ -40,7 +40,7 @@ def test_a_finished_run_holds_what_the_contract_says(tmp_path, whole):
     model, _ = load_model("glassllm")
     assert runs.adapter_warnings(folder) == []
     for k, label in enumerate(CONFIG.labels):
-        assert kept(folder / "adapters" / label).problem == ""
+        assert ReadBack.read(folder / "adapters" / label).problem == ""
         lanes = read_peft(model, folder / "adapters" / label)
         raced = runs.restored(folder).lanes
         for name in raced.layers:
