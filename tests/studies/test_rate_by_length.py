@@ -10,7 +10,7 @@ from test_claims import mean, noise
 from test_verdicts import row
 
 from olora_viz.studies.claims import rate_by_length
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, lowest
 from olora_viz.studies.plan import needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
@@ -77,6 +77,6 @@ def test_each_cell_has_its_bars() -> None:
 
 def test_the_vertex_of_a_parabola() -> None:
     x = np.array([0.0, 1.0, 3.0, 4.0])
-    assert rate_by_length.lowest(x, 2 + 3 * (x - 1.7) ** 2) == pytest.approx(1.7)
-    assert rate_by_length.lowest(x, -x) == 4.0
-    assert rate_by_length.lowest(x, np.array([3.0, 1.0, np.inf, np.inf])) == 1.0
+    assert lowest(x, 2 + 3 * (x - 1.7) ** 2) == pytest.approx(1.7)
+    assert lowest(x, -x) == 4.0
+    assert lowest(x, np.array([3.0, 1.0, np.inf, np.inf])) == 1.0

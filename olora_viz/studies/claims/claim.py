@@ -403,8 +403,8 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     return level_means(parts, f"within {' to '.join(nats)} nats, {share}")
 
 
-def best_by_seed(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"]) -> Float[np.ndarray, " seeds"]:
-    """Return the logarithm of each seed's best rate, between the rates of a grid.
+def best_by_seed(grid: Sequence[float], losses: Float[np.ndarray, "rates seeds"]) -> Float[np.ndarray, " n"]:
+    """Return the logarithm of each seed's best rate (seeds,), between the rates of a grid.
 
     It is the vertex of the parabola through the lowest loss and its neighbours, see `lowest`. Empty if the rate with
     the lowest mean loss is the lowest or highest of the grid, or each has a diverged run.

@@ -76,7 +76,7 @@ def judge(verdicts: Verdicts) -> Finding:
     )
 
 
-def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " seeds"] | None:
+def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " n"] | None:
     """Return the logarithm of each seed's best rate, see `best_by_seed`; None if runs are missing."""
     study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     if not has_run(verdicts, cell, init):
