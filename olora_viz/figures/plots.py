@@ -412,12 +412,12 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     cells = known.study.cells()
     if cell is not None and cell not in cells:
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
-    figures: list[Figure] = []
+    drawn: list[Figure] = []
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
         if name in OF_STUDY:
-            figures.append(OF_STUDY[name](known))
+            drawn.append(OF_STUDY[name](known))
         else:
-            figures += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
-    return figures
+            drawn += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
+    return drawn
