@@ -175,21 +175,22 @@ def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
     )
 
 
-_OF_RACE: dict[str, Callable[[Raced], Figure]] = {
-    "loss": lambda raced: figures.loss_figure(
-        styles_of(raced), raced.steps, total=raced.total, start_loss=raced.start_loss, plain_text=raced.plain_text
-    ),
-    "gradient": lambda raced: figures.gradient_figure(styles_of(raced), raced.steps, total=raced.total),
-    "accuracy": lambda raced: figures.accuracy_figure(
-        styles_of(raced),
-        raced.steps,
-        total=raced.total,
-        start_accuracy=raced.start_accuracy,
-        plain_text=raced.plain_text,
-    ),
-    "sharpness": lambda raced: sharpness_figure(styles_of(raced), raced.steps, total=raced.total),
-    "stability": lambda raced: stability_figure(styles_of(raced), raced.steps, total=raced.total),
+_OF_RACE: dict[str, Callable[..., Figure]] = {
+    "loss": figures.loss_figure,
+    "gradient": figures.gradient_figure,
+    "accuracy": figures.accuracy_figure,
+    "sharpness": sharpness_figure,
+    "stability": stability_figure,
 }
+
+
+def _of_race(name: str, raced: Raced) -> Figure:
+    """Draw one of the figures of a race."""
+    known = {
+        "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
+        "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
+    }
+    return _OF_RACE[name](styles_of(raced), raced.steps, total=raced.total, **known.get(name, {}))
 
 
 REST = 0.5
@@ -234,7 +235,7 @@ def plot_race(
     names = chosen(what, _OF_RACE, theme)
 
     def drawn(raced: Raced) -> Drawing:
-        return drawing([_OF_RACE[name](raced) for name in names], theme)
+        return drawing([_of_race(name, raced) for name in names], theme)
 
     if isinstance(steps, Race) and steps.history is not None and is_notebook():
         _live(steps, drawn)
@@ -411,12 +412,12 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     cells = known.study.cells()
     if cell is not None and cell not in cells:
         raise ValueError(f"{cell} is not a cell of the study: see study.cells()")
-    figures: list[Figure] = []
+    drawn: list[Figure] = []
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
         if name in OF_STUDY:
-            figures.append(OF_STUDY[name](known))
+            drawn.append(OF_STUDY[name](known))
         else:
-            figures += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
-    return figures
+            drawn += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
+    return drawn

@@ -36,28 +36,6 @@ DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
 """The first button: of a new decision, and of one that ended without an adapter."""
 
 
-def tree_of() -> Node:
-    """Return the bar, the recommendation, the choices on the left, and the results next to them."""
-    buttons = bar(
-        button("decide", DECIDE, kind="primary"), button("stop", "■ Stop", "end it, with the best answer so far")
-    )
-    side = box(
-        card(
-            control("field", "model", "Model", "a name, or the path of a folder"),
-            control("field", "task", "Task", "a name, or the path of a task file"),
-            control("range", "minutes", "Minutes"), control("range", "rank", "Rank"),
-            control("field", "folder", "Folder", "new, or of an earlier decision"),
-        ),
-        card(control("checks", "starts", "Compared with plain LoRA")),
-        card(html("plan")),
-        kind="side",
-    )  # fmt: skip
-    middle = box(
-        card(charts("rates")), card(charts("differences")), card(html("table")), card(html("answers")), kind="middle"
-    )
-    return box(buttons, card(html("headline"), html("taken")), box(side, middle, kind="body"))
-
-
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
 
@@ -232,8 +210,25 @@ class DecidePanel(Panel):
 
     # What it shows ---------------------------------------------------------------------------
 
-    def _tree(self) -> tree.Node:
-        return tree_of()
+    def _tree(self) -> Node:
+        """Return the bar, the recommendation, the choices on the left, and the results next to them."""
+        buttons = bar(
+            button("decide", DECIDE, kind="primary"), button("stop", "■ Stop", "end it, with the best answer so far")
+        )
+        side = box(
+            card(
+                control("field", "model", "Model", "a name, or the path of a folder"),
+                control("field", "task", "Task", "a name, or the path of a task file"),
+                control("range", "minutes", "Minutes"), control("range", "rank", "Rank"),
+                control("field", "folder", "Folder", "new, or of an earlier decision"),
+            ),
+            card(control("checks", "starts", "Compared with plain LoRA")),
+            card(html("plan")),
+            kind="side",
+        )  # fmt: skip
+        results = [card(charts("rates")), card(charts("differences")), card(html("table")), card(html("answers"))]
+        middle = box(*results, kind="middle")
+        return box(buttons, card(html("headline"), html("taken")), box(side, middle, kind="body"))
 
     def _act(self, button: str) -> None:
         if button == "decide":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,28 +39,6 @@ FAIR = (
     "Is it the start, or only the rate? Every start twice: at the rate of the first LoRA lane, and "
     "at its fair rate, which the race finds from the curvature."
 )
-
-
-def tree_of(sections: Sequence[Node]) -> Node:
-    """Return the bar, the verdict, the set-up on the left, and the race next to it."""
-    buttons = bar(
-        button("race", RACE, kind="primary"),
-        button("pause", "❚❚ Pause", "pause after the current step"),
-        button("step", "Step", "run one step, then pause"),
-        button("stop", "■ Stop", "end the race; its lanes stay available"),
-    )
-    middle = box(
-        card(charts("accuracy")),
-        box(card(charts("loss")), card(charts("gradient")), kind="two"),
-        box(card(html("results")), card(html("story")), kind="two"),
-        card(html("answers")),
-        box(*sections, kind="sections"),
-        kind="middle",
-    )
-    steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
-    fair = button("fair", "Same and fair rates", FAIR, "quiet")
-    verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
-    return box(buttons, verdict, box(setup.controls(fair), middle, kind="body"))
 
 
 def next_button(step: NextStep) -> str:
@@ -201,7 +179,25 @@ class RacePanel(ConfiguredPanel):
     # What the panel does -----------------------------------------------------------------------
 
     def _tree(self) -> Node:
-        return tree_of([section.tree() for section in self._sections.values()])
+        """Return the bar, the verdict, the set-up on the left, and the race next to it."""
+        buttons = bar(
+            button("race", RACE, kind="primary"),
+            button("pause", "❚❚ Pause", "pause after the current step"),
+            button("step", "Step", "run one step, then pause"),
+            button("stop", "■ Stop", "end the race; its lanes stay available"),
+        )
+        middle = box(
+            card(charts("accuracy")),
+            box(card(charts("loss")), card(charts("gradient")), kind="two"),
+            box(card(html("results")), card(html("story")), kind="two"),
+            card(html("answers")),
+            box(*(section.tree() for section in self._sections.values()), kind="sections"),
+            kind="middle",
+        )
+        steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
+        fair = button("fair", "Same and fair rates", FAIR, "quiet")
+        verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
+        return box(buttons, verdict, box(setup.controls(fair), middle, kind="body"))
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
