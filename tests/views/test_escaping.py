@@ -81,7 +81,7 @@ def test_of_a_task():
 
 def test_of_an_inspected_adapter():
     layer = LayerInspection(EVIL, 2, np.ones(2), 1.0, 0.1, 2.0, 2.0, 0, np.ones(2))
-    assert is_escaped_once(inspection.adapter_page(EVIL, EVIL, [layer]))
+    assert is_escaped_once(reports.adapter_page(EVIL, EVIL, [layer]))
 
 
 def test_of_every_place_in_a_table():
