@@ -79,7 +79,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         with gr.Row(elem_id="top-bar"):
             gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
             links = navigation()
-            bar = layout.controls(limits)
+            bar = layout.top_bar(limits)
             class_button()
             help_button()
         card = learn.card()

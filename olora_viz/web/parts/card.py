@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,12 +54,6 @@ def held(key: str) -> gr.HTML:
 def stored(key: str) -> str:
     """Return the key of an id in the session storage."""
     return f"olora-viz-{key}"
-
-
-def read(*keys: str) -> str:
-    """Return JavaScript that reads these ids, for the event that runs after a reload."""
-    names = json.dumps([stored(key) for key in keys])
-    return f"() => {names}.map((name) => sessionStorage.getItem(name))"
 
 
 QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}

@@ -17,7 +17,8 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.jobs.job import Job, Work, new_key
-from olora_viz.web.jobs.queue import Jobs, changes
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.background import changes
 from olora_viz.web.parts.card import QUIET, Card, Desk, showing, words
 from olora_viz.web.race.stream import view_of
 
@@ -139,7 +140,7 @@ def connect(desk: Desk) -> None:
         yield ""
         if work is None:
             return
-        async for job, ahead, _ in changes(jobs, lambda: work, lambda _: ()):
+        async for job, ahead, _ in changes(jobs, lambda: work):
             said = f"{ahead} before it in the queue" if ahead else job.note or job.state
             yield fragments.remark(f"Asking them: {said} …")
         if work.state != FINISHED and work.race is not None:
