@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -29,7 +28,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import held
+from olora_viz.web.parts.card import element, held
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
 MINUTES = (0, 1, 2, 5, 10, 20)
@@ -163,9 +162,8 @@ class ClaimsView(NamedTuple):
 def choices(limits: Limits) -> gr.Dropdown:
     """Lay out the card below the set-up, and return the length of the study."""
     with gr.Column(elem_classes=f"card {ONLY}"):
-        gr.HTML(
-            '<h2>What is tested <span class="hint">claims about weights and the start are always tested</span></h2>',
-            apply_default_css=False,
+        element(
+            '<h2>What is tested <span class="hint">claims about weights and the start are always tested</span></h2>'
         )
         minutes = gr.Dropdown(
             [(duration(60 * length) if length else "no study", length) for length in minutes_within(limits)],
@@ -179,18 +177,17 @@ def columns(bar: StudyBar) -> ClaimsView:
     """Lay out the list and the cards beside it, inside the row of the Race page."""
     known = recorded_claims()
     with gr.Column(elem_classes=f"intro {ONLY}", min_width=0):
-        gr.HTML(_intro(known), elem_id="claims-intro", apply_default_css=False)
+        element(_intro(known), elem_id="claims-intro")
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0), gr.Column(elem_classes="card", elem_id="claims-list"):
-        fold = (Path(__file__).parent / "fold.js").read_text("utf-8")
         rows = tuple(
-            gr.HTML(value, elem_id=f"claim-{name}", js_on_load=fold, apply_default_css=False)
+            element(value, elem_id=f"claim-{name}", script="fold.js")
             for name, value in zip(CLAIMS, _rows(known), strict=True)
         )
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
-            gr.HTML(how(), elem_id="claims-how", apply_default_css=False)
+            element(how(), elem_id="claims-how")
         with gr.Column(elem_classes="card"):
-            gr.HTML(wins(known.cells), elem_id="claims-wins", apply_default_css=False)
+            element(wins(known.cells), elem_id="claims-wins")
     return ClaimsView(held("claims"), bar.status, bar.start, bar.stop, rows)
 
 

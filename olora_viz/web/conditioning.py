@@ -40,7 +40,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import AT_ONCE, Card, held
+from olora_viz.web.parts.card import AT_ONCE, Card, element, held
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
@@ -331,9 +331,9 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                     label="One layer only (empty: all parameters)", elem_id="measure-layer",
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
-            status_line = gr.HTML(
+            status_line = element(
                 status(READY, "the model, task and lanes of the set-up, at step 0"),
-                elem_id="conditioning-status", apply_default_css=False,
+                elem_id="conditioning-status",
             )  # fmt: skip
         with gr.Column(elem_classes="card"):
             comparison = live_figure(comparison_figure(styles, None), elem_id="conditioning-figure")
@@ -351,13 +351,13 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             every, race_figures = _during_a_race(styles, total)
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
-            story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
+            story = element(story_before(), elem_id="conditioning-story")
         with gr.Column(elem_classes="card"):
-            numbers = gr.HTML(numbers_before(), elem_id="conditioning-numbers", apply_default_css=False)
+            numbers = element(numbers_before(), elem_id="conditioning-numbers")
         with gr.Column(elem_classes="card"):
-            rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
+            rates = element(rates_before(), elem_id="conditioning-rates")
         with gr.Column(elem_classes="card"):
-            fair_words = gr.HTML(BEFORE, elem_id="fair-rates", apply_default_css=False)
+            fair_words = element(BEFORE, elem_id="fair-rates")
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
     curved = gr.Textbox("", visible=False)
     outputs = ConditioningView(
@@ -369,11 +369,10 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
 
 def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, tuple[gr.HTML, ...]]:
     """Make the card of the curvature during a race: how often, and its charts."""
-    gr.HTML(
+    element(
         '<h2>During a race <span class="hint">press Race: the '
         f"{term('Hessian eigenvalue', 'curvature')} is measured on "
-        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>",
-        apply_default_css=False,
+        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>"
     )
     with gr.Row(elem_classes="measuring"):
         every = gr.Number(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -13,7 +12,6 @@ import torch
 
 from olora_viz.background.decision import PLANNING, end_of
 from olora_viz.background.record import WAITING
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -30,7 +28,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import held, stored
+from olora_viz.web.parts.card import element, held, stored
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -164,24 +162,21 @@ def choices(limits: Limits) -> DecideChoices:
     """Lay out the cards below the set-up."""
     within = minutes_within(limits)
     with gr.Column(elem_classes=f"card {ONLY}"):
-        gr.HTML("<h2>2 · How long</h2>", apply_default_css=False)
+        element("<h2>2 · How long</h2>")
         minutes = gr.Dropdown(
             [(duration(60 * length), length) for length in within], label="Time limit",
             value=max(length for length in within if length <= 2), filterable=False,
             elem_id="decide-minutes",
         )  # fmt: skip
     with gr.Column(elem_classes=f"card {ONLY}"):
-        gr.HTML("<h2>3 · Which starts to compare</h2>", apply_default_css=False)
+        element("<h2>3 · Which starts to compare</h2>")
         inits = gr.CheckboxGroup(
             [(label_of(name), name) for name in decision.offered()],
             value=[name for name in METHODS if name != REFERENCE],
             label="Compared with plain LoRA", elem_id="decide-inits",
         )  # fmt: skip
         more = len(decision.offered()) - len(METHODS) + 1
-        gr.HTML(
-            f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>',
-            apply_default_css=False,
-        )
+        element(f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>')
         rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
     return DecideChoices(minutes, inits, rank)
 
@@ -190,9 +185,9 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
     """Lay out the middle and the right column, inside the row of the Race page."""
     before = decision.figures_before()
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
-        gr.HTML(QUESTION, elem_id="decide-question", apply_default_css=False)
+        element(QUESTION, elem_id="decide-question")
         with gr.Column(elem_classes="card"):
-            headline = gr.HTML(BEFORE["headline"], elem_id="decide-headline", apply_default_css=False)
+            headline = element(BEFORE["headline"], elem_id="decide-headline")
             take = _take_card(jobs)
         with gr.Column(elem_classes="card"):
             rates = live_figure(before["rates"], elem_id="decide-rates")
@@ -200,11 +195,11 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
             differences = live_figure(before["differences"], elem_id="decide-differences")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         with gr.Column(elem_classes="card"):
-            starts = gr.HTML(BEFORE["table"], elem_id="decide-starts", apply_default_css=False)
+            starts = element(BEFORE["table"], elem_id="decide-starts")
         with gr.Column(elem_classes="card"):
-            plan = gr.HTML(BEFORE["plan"], elem_id="decide-plan", apply_default_css=False)
+            plan = element(BEFORE["plan"], elem_id="decide-plan")
         with gr.Column(elem_classes="card"):
-            answers = gr.HTML(BEFORE["answers"], elem_id="decide-answers", apply_default_css=False)
+            answers = element(BEFORE["answers"], elem_id="decide-answers")
     return DecideView(
         held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan, bar.start, bar.stop
     )
@@ -266,7 +261,7 @@ def _take_card(jobs: Jobs) -> gr.HTML:
         key, kind = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
         return take_home(jobs, key, kind)
 
-    return gr.HTML(
+    return element(
         value={},
         elem_id="decide-take",
         html_template=(
@@ -277,7 +272,6 @@ def _take_card(jobs: Jobs) -> gr.HTML:
             'disabled title="What was run, and what the decision rests on">Report</button>'
             '<span class="hint" role="status"></span></div>'
         ),
-        js_on_load=bundle(Path(__file__).parent / "decide.js"),
-        apply_default_css=False,
+        script="decide.js",
         server_functions=[decided],
     )

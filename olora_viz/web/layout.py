@@ -17,7 +17,7 @@ from olora_viz.web import claims, conditioning, decide
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import Board, Desk, held
+from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.parts.study import StudyBar, study_bar
 from olora_viz.web.parts.tabs import tab_row
@@ -73,7 +73,7 @@ def build(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> Stage:
     desk, board = Desk(limits, jobs, held("run"), pulse(), blank), Board()
     board.add(LINE, [bar.status])
     board.add(CONTROLS, bar.buttons)
-    board.add(READERS, [bar.show, gr.HTML("", elem_id="whose", apply_default_css=False)])
+    board.add(READERS, [bar.show, element("", elem_id="whose")])
     desk.parts |= {
         "status": bar.status, "buttons": bar.buttons, "note": note(),
         "countdown": countdown(),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
@@ -20,7 +18,7 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.layout import Stage
-from olora_viz.web.parts.card import AT_ONCE, again
+from olora_viz.web.parts.card import AT_ONCE, again, element
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
@@ -292,7 +290,7 @@ def _parts(limits: Limits) -> Opened:
             contents = _pressed("lesson-list", lesson_contents(first.name))
         with gr.Column(elem_classes="middle", min_width=0):
             with gr.Column(elem_classes="card"):
-                text = gr.HTML(lesson_text(first), elem_id="lesson-text", apply_default_css=False)
+                text = element(lesson_text(first), elem_id="lesson-text")
             with gr.Column(elem_classes="card"):
                 drawn = live_figure(picture(first), elem_id="lesson-figure")
                 rank = gr.Slider(
@@ -303,13 +301,9 @@ def _parts(limits: Limits) -> Opened:
             guide = _pressed("lesson-guide", lesson_guide(limits, first))
         with gr.Column(elem_classes="after", min_width=0):
             with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
-                gr.HTML(
-                    glossary(),
-                    js_on_load=(Path(__file__).parent / "terms.js").read_text("utf-8"),
-                    apply_default_css=False,
-                )
+                element(glossary(), script="terms.js")
             with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
-                gr.HTML(plan(), js_on_load=bundle(Path(__file__).parent / "teachers.js"), apply_default_css=False)
+                element(plan(), script="teachers.js")
     return Opened(contents, text, drawn, rank, guide)
 
 
@@ -348,6 +342,4 @@ def _known(name: Any) -> Lesson | str:
 
 def _pressed(elem_id: str, value: str) -> gr.HTML:
     """Make an HTML component that chooses, opens and closes lessons."""
-    return gr.HTML(
-        value, elem_id=elem_id, js_on_load=bundle(Path(__file__).parent / "learn.js"), apply_default_css=False
-    )
+    return element(value, elem_id=elem_id, script="learn.js")

@@ -23,6 +23,7 @@ from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.parts import tabs
+from olora_viz.web.parts.card import element
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.parts.tabs import button_titles
 from olora_viz.web.race.cards import CARDS
@@ -77,7 +78,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     jobs = jobs or jobs_of(limits)
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
-            gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
+            element(f"<h1>{NAME}</h1>")
             links = navigation()
             bar = layout.top_bar(limits)
             class_button()
@@ -118,12 +119,7 @@ def _check_nothing_twice(demo: gr.Blocks) -> None:
 def navigation() -> gr.HTML:
     """Make the links to the pages: all are laid out at once, and one is shown."""
     links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
-    return gr.HTML(
-        f"<nav>{links}</nav>",
-        js_on_load=(Path(__file__).parent / "navigation.js").read_text("utf-8"),
-        elem_id="navigation",
-        apply_default_css=False,
-    )
+    return element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
 
 
 def launch_options() -> dict[str, Any]:

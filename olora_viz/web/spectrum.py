@@ -27,7 +27,7 @@ from olora_viz.views.spectrum import MOST_RANK, Lab
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, moved
+from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, moved
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -276,7 +276,7 @@ def _controls(limits: Limits) -> Controls:
     """Make the controls of the left column."""
     permutation = gr.Number(0, visible=False)
     with gr.Column(elem_classes="card"):
-        gr.HTML("<h2>Matrix</h2>", apply_default_css=False)
+        element("<h2>Matrix</h2>")
         source = gr.Radio(
             [A_LAYER, A_MATRIX], value=A_LAYER, show_label=False, container=False, elem_id="matrix-source"
         )
@@ -303,14 +303,13 @@ def _controls(limits: Limits) -> Controls:
             [(label_of(name), name) for name in compared()], value=CHOSEN, label="Starts", elem_id="spectrum-starts"
         )
     with gr.Column(elem_classes="card"):
-        gr.HTML("<h2>Input features</h2>", apply_default_css=False)
+        element("<h2>Input features</h2>")
         permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
         restore = gr.Button("↺ W's own order", elem_id="restore-button", interactive=False)
-        gr.HTML(
+        element(
             f'<p class="hint">The {term("singular value", "singular values")} of W do not '
             "change. OLoRA's start does, since "
-            "it takes the first columns.</p>",
-            apply_default_css=False,
+            "it takes the first columns.</p>"
         )
     return Controls(source, of_model, model, layer, own, example, text, rank, starts, permute, restore, permutation)
 
@@ -332,13 +331,13 @@ def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
 def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
     """Make the right column, in the order of `Shown`."""
     with gr.Column(elem_classes="card"):
-        verdict = gr.HTML(elem_id="spectrum-verdict", apply_default_css=False)
+        verdict = element(elem_id="spectrum-verdict")
     with gr.Column(elem_classes="card"):
-        table = gr.HTML(elem_id="spectrum-energies", apply_default_css=False)
+        table = element(elem_id="spectrum-energies")
     with gr.Column(elem_classes="card"):
-        factors = gr.HTML(elem_id="spectrum-factors", apply_default_css=False)
+        factors = element(elem_id="spectrum-factors")
     with gr.Column(elem_classes="card"):
-        seeing = gr.HTML(elem_id="spectrum-story", apply_default_css=False)
+        seeing = element(elem_id="spectrum-story")
     return verdict, table, factors, seeing
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.figures.live.bundle import is_packed, pack, pack_all
+from olora_viz.figures.live.bundle import bundle, is_packed, pack, pack_all
 from olora_viz.figures.live.serving import live_figure, live_figures
 from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
@@ -23,6 +23,21 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
 """The same of one that never waits behind others."""
+
+
+WEB = Path(__file__).parents[1]
+
+
+def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
+    """Make an HTML component that the pages' own style sheet styles.
+
+    Args:
+        script: path of its JavaScript module below this package, which Gradio runs with ``element``, see `bundle`.
+        options: of `gr.HTML`.
+    """
+    if script:
+        options["js_on_load"] = bundle(WEB / script)
+    return gr.HTML(value, apply_default_css=False, **options)
 
 
 def moved(value: Any, shown: Any) -> dict[str, Any]:
@@ -41,12 +56,11 @@ def held(key: str) -> gr.HTML:
 
     Its value, as an event's input and output, is the id or None.
     """
-    return gr.HTML(
+    return element(
         value=None,
         elem_id=f"held-{key}",
         html_template="<span hidden></span>",
-        js_on_load=(Path(__file__).parent / "held.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="parts/held.js",
         storage=stored(key),
     )
 
@@ -167,7 +181,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
     """
 
     def build(_: Desk) -> list[Any]:
-        gr.HTML(title, apply_default_css=False)
+        element(title)
         return [live_figures(elem_id=f"{name.removesuffix('s')}-figures")]
 
     return Card(
@@ -189,7 +203,7 @@ def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: A
     """
 
     def build(desk: Desk) -> list[Any]:
-        made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
+        made = element(getattr(desk.blank, shown), elem_id=elem_id)
         desk.parts[shown] = made
         return [made]
 

@@ -28,7 +28,7 @@ from olora_viz.web.guard.visitor_files import DOWNLOADS
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import showing, stored
+from olora_viz.web.parts.card import element, showing, stored
 
 
 def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
         for kind, name, words in BUTTONS
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
-    return gr.HTML(
+    return element(
         value=None,
         elem_id=elem_id,
         html_template=(
@@ -181,7 +181,6 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
         js_on_load=script(Path(__file__).parent / "take.js", **charts()),
-        apply_default_css=False,
         server_functions=[adapter, taken],
         held=stored("run"),
     )

@@ -12,8 +12,8 @@ import gradio as gr
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.parts.card import element
 from olora_viz.web.parts.setup import TASK, SetUp
-from olora_viz.web.parts.tabs import TITLES
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
@@ -128,7 +128,7 @@ def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
 def build(limits: Limits) -> list[gr.Button]:
     """Make the card; return its buttons, in the order of `offered`."""
     with gr.Column(elem_classes="card", elem_id="presets"):
-        gr.HTML("<h2>Presets</h2>", apply_default_css=False)
+        element("<h2>Presets</h2>")
         with gr.Row(elem_classes="preset-list"):
             buttons = [
                 gr.Button(
@@ -144,11 +144,10 @@ def build(limits: Limits) -> list[gr.Button]:
         words = "".join(
             f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>' for preset in offered(limits)
         )
-        gr.HTML(
+        element(
             f'<details class="hint"><summary>what the presets show</summary><ul>{words}</ul></details>',
-            apply_default_css=False,
             titles={f"preset-{k}": one.what for k, one in enumerate(offered(limits))},
-            js_on_load=TITLES,
+            script="parts/titles.js",
         )
     return buttons
 

@@ -20,6 +20,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import Visitor
 from olora_viz.web.jobs.job import Work, new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.card import element
 
 TURN = 10.0
 """Seconds after which a study lets others who wait take their turn."""
@@ -140,7 +141,7 @@ def study_bar(page: str, label: str) -> StudyBar:
     only = f"{page}-only"
     small: dict[str, Any] = {"scale": 0, "min_width": 0, "elem_classes": only}
     return StudyBar(
-        status=gr.HTML(html.status(READY), elem_id=f"{page}-status", elem_classes=only, apply_default_css=False),
+        status=element(html.status(READY), elem_id=f"{page}-status", elem_classes=only),
         start=gr.Button(label, variant="primary", elem_id=f"{page}-button", **small),
         stop=gr.Button("■ Stop", elem_id=f"{page}-stop-button", interactive=False, **small),
     )

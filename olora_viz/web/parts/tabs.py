@@ -1,20 +1,15 @@
-"""The row of tabs, and the tooltips of buttons."""
+"""The row of tabs, and the tooltips of buttons: those of an `element` with the script titles.js, by their ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.web.parts.card import Card
-
-TITLES = bundle(Path(__file__).parent / "titles.js")
-"""The script of a `gr.HTML` whose ``titles`` has a sentence for the id of each button."""
+from olora_viz.web.parts.card import Card, element
 
 BUTTONS = {
     "race-button": "Train all lanes of the set-up side by side",
@@ -35,7 +30,7 @@ BUTTONS = {
 def button_titles() -> None:
     """Give the buttons of all pages their tooltips, and the starts that boxes offer."""
     starts = {one.label: one.summary for one in INITIALIZERS.values()}
-    gr.HTML("", titles=BUTTONS, starts=starts, js_on_load=TITLES, elem_classes="unseen", apply_default_css=False)
+    element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
 
 
 class Tab(NamedTuple):
@@ -76,11 +71,10 @@ def tab_row() -> gr.HTML:
     said = Markup('<p class="hint nothing" data-of="{}">{}</p>')
     row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
     empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
-    return gr.HTML(
+    return element(
         Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
         elem_id="tabs",
-        js_on_load=(Path(__file__).parent / "tabs.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="parts/tabs.js",
     )
 
 

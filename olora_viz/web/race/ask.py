@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -19,7 +18,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.jobs.job import Job, Work, new_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import changes
-from olora_viz.web.parts.card import QUIET, Card, Desk, showing, words
+from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, words
 from olora_viz.web.race.stream import view_of
 
 FIELD = showing("ask", "can_be_asked")
@@ -102,7 +101,7 @@ class Parts(NamedTuple):
 def build(desk: Desk) -> list[Any]:
     """Make the answers, with the field below them."""
     made = ANSWERS.build(desk)
-    field = gr.HTML(
+    field = element(
         value="",
         elem_id="ask",
         html_template=(
@@ -112,10 +111,9 @@ def build(desk: Desk) -> list[Any]:
             'write it like the prompts above"><button class="quiet" aria-label="ask">↵</button>'
             "</form>"
         ),
-        js_on_load=(Path(__file__).parent / "ask.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/ask.js",
     )
-    note = gr.HTML("", elem_id="ask-note", apply_default_css=False)
+    note = element("", elem_id="ask-note")
     desk.parts["ask"] = Parts(field, note)
     return list(made)
 

@@ -15,7 +15,7 @@ from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, moved, showing, words
+from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, showing, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.race import ask, controls, next_steps, shelf
 from olora_viz.web.race.controls import REFUSED
@@ -27,12 +27,11 @@ _IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
 def build_gradients(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    head = gr.HTML(
+    head = element(
         '<h2>Gradients of this run <span class="hint">'
         f"{term('gradient norm', 'norms of gradients')}, parameters and updates by layer</span>"
         "</h2>",
-        apply_default_css=False,
-        js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
+        script="race/gradients.js",
     )
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane of the map", min_width=0)
@@ -139,7 +138,7 @@ def build_rates(desk: Desk) -> list[Any]:
         label="Held-out loss", elem_id="rates-measure", container=False,
     )  # fmt: skip
     figure = live_figure(elem_id="rates-figure")
-    words = gr.HTML("", elem_id="rates-words", apply_default_css=False)
+    words = element("", elem_id="rates-words")
     seen = gr.Textbox("", visible=False)
 
     def show(name: Any, measure: Any) -> tuple[Any, ...]:
@@ -162,10 +161,9 @@ RATES_CARD = Card(
 def build_spectra(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    gr.HTML(
+    element(
         '<h2>Spectra of this run <span class="hint">how training changes the adapters: norm, '
-        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>",
-        apply_default_css=False,
+        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>"
     )
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
@@ -221,21 +219,20 @@ WHAT = (
 def build_verdict(desk: Desk) -> list[Any]:
     """Make the line, and the next steps, of which style.css shows the one that the line names."""
     with gr.Row(elem_id="verdict-row"):
-        line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
+        line = element(desk.blank.verdict, elem_id="verdict")
         with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
             next_steps.build(desk)
-            gr.HTML(
+            element(
                 '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
                 'rate to take for your own data">Decide for my data</a>',
                 elem_id="decide-link",
-                apply_default_css=False,
             )
     return [line]
 
 
 def introduce(_: Desk) -> list[Any]:
     """Make the sentence, which no update changes."""
-    gr.HTML(WHAT, elem_id="introduction", apply_default_css=False)
+    element(WHAT, elem_id="introduction")
     return []
 
 

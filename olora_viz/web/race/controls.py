@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from olora_viz.background.record import READY
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView
-from olora_viz.web.parts.card import Card, Desk, showing
-from olora_viz.web.parts.tabs import TITLES
+from olora_viz.web.parts.card import Card, Desk, element, showing
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
 
@@ -35,12 +32,11 @@ def pulse() -> gr.HTML:
     Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active stream sends
     nothing, as after a lost connection, it requests the stream again.
     """
-    return gr.HTML(
+    return element(
         value=None,
         elem_id="pulse",
         html_template='<p class="problem" role="alert" hidden></p>',
-        js_on_load=bundle(Path(__file__).parent / "pulse.js"),
-        apply_default_css=False,
+        script="race/pulse.js",
         outage=OUTAGE,
     )
 
@@ -66,15 +62,14 @@ WORDS = (
 def help_button() -> gr.HTML:
     """Make the button with its dialog, and listen to the keys."""
     rows = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{does}</dd>" for key, does in KEYS)
-    return gr.HTML(
+    return element(
         '<button type="button" class="quiet" id="help-button" aria-label="? Help and keys" '
         'aria-haspopup="dialog" title="Help and keys (?)">?</button>'
         '<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">The playground in a '
         f"minute</h2><p>{WORDS}</p><dl>{rows}</dl>"
         '<form method="dialog"><button class="quiet">Close</button></form></dialog>',
         elem_id="help-part",
-        js_on_load=(Path(__file__).parent / "shortcuts.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/shortcuts.js",
     )
 
 
@@ -89,7 +84,7 @@ KEPT = "The race is paused, with all its steps: resume it later, or race on the 
 def build(desk: Desk) -> list[Any]:
     """Make the line and the button."""
     with gr.Row(elem_id="refused-row"):
-        line = gr.HTML("", elem_id="refused", apply_default_css=False, titles={"cpu-button": TITLE}, js_on_load=TITLES)
+        line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
         desk.parts["cpu"] = gr.Button(LABEL, elem_id="cpu-button", size="sm", scale=0, min_width=0)
     return [line]
 
@@ -138,13 +133,7 @@ NAMES = {
 
 def make_line() -> gr.HTML:
     """Make the status line. Its script also names the icon buttons, which Gradio cannot do."""
-    return gr.HTML(
-        fragments.status(READY),
-        elem_id="status",
-        apply_default_css=False,
-        js_on_load=bundle(Path(__file__).parent / "button_names.js"),
-        names=NAMES,
-    )
+    return element(fragments.status(READY), elem_id="status", script="race/button_names.js", names=NAMES)
 
 
 def buttons(shown: RaceView) -> Buttons:
@@ -161,7 +150,7 @@ def buttons(shown: RaceView) -> Buttons:
 
 def make_scrubber() -> gr.HTML:
     """Make the slider below the charts; moving it triggers ``select`` with the step."""
-    return gr.HTML(
+    return element(
         value={"steps": 0},
         elem_id="scrubber",
         html_template=(
@@ -170,8 +159,7 @@ def make_scrubber() -> gr.HTML:
             '<input type="range" min="0" max="0" value="0" aria-label="Step, back through the '
             'race" disabled><span class="to"></span></div>'
         ),
-        js_on_load=(Path(__file__).parent / "scrubber.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/scrubber.js",
     )
 
 

@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import SETTINGS
@@ -17,6 +16,7 @@ from olora_viz.views import html as fragments
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts import presets
+from olora_viz.web.parts.card import element
 from olora_viz.web.parts.setup import SetUp, of_recording
 from olora_viz.web.race.cards import CARDS
 
@@ -128,21 +128,20 @@ def button(setup: SetUp) -> gr.HTML:
     Args:
         setup: the page's initial set-up.
     """
-    return gr.HTML(
+    return element(
         value=setup.to_query(),
         elem_id="share",
         html_template='<button type="button" class="quiet" id="share-button" '
         'title="Copy a link that opens this page with the same set-up">Share</button>'
         '<span class="unseen" role="status"></span>',
-        js_on_load=bundle(Path(__file__).parent / "share.js"),
-        apply_default_css=False,
+        script="race/share.js",
         names=[*OF_SETUP, "lane", "run"],
     )
 
 
 def show_button() -> gr.HTML:
     """Make the button that copies a link to the run for others; its value is their key."""
-    return gr.HTML(
+    return element(
         value="",
         elem_id="show-run",
         html_template=(
@@ -150,27 +149,25 @@ def show_button() -> gr.HTML:
             'with which others watch this run: they cannot pause, step or stop it">'
             'Share run</button><span class="unseen" role="status"></span>'
         ),
-        js_on_load=bundle(Path(__file__).parent / "show_run.js"),
-        apply_default_css=False,
+        script="race/show_run.js",
     )
 
 
 def note() -> gr.HTML:
     """Make the place for notes on the ignored parts of a link."""
-    return gr.HTML("", elem_id="link-note", apply_default_css=False)
+    return element("", elem_id="link-note")
 
 
 def countdown() -> gr.HTML:
     """Make the bar that counts down to the race of a link; its value is None or `COUNTDOWN`."""
-    return gr.HTML(
+    return element(
         value=None,
         elem_id="countdown",
         html_template='<div class="countdown" hidden><span class="ticking" aria-hidden="true">'
         '</span><button type="button" class="quiet">Start now</button>'
         '<button type="button" class="quiet" title="Cancel (Esc)">Cancel</button></div>'
         '<span class="unseen" role="status" aria-live="polite"></span>',
-        js_on_load=(Path(__file__).parent / "start.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/start.js",
     )
 
 
@@ -242,11 +239,10 @@ def lesson_race(link: Link, own: bool) -> str | None:
 
 def class_button() -> gr.HTML:
     """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
-    return gr.HTML(
+    return element(
         '<button type="button" class="quiet" id="class-button" aria-pressed="false" '
         'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
         "</button>",
         elem_id="class-part",
-        js_on_load=bundle(Path(__file__).parent / "class_mode.js"),
-        apply_default_css=False,
+        script="race/class_mode.js",
     )

@@ -12,9 +12,8 @@ from olora_viz.views import html as fragments
 from olora_viz.views import verdict as next_steps
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.card import AT_ONCE, Desk
+from olora_viz.web.parts.card import AT_ONCE, Desk, element
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.parts.tabs import TITLES
 
 _PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
 
@@ -65,7 +64,7 @@ def build(desk: Desk) -> None:
     titles = {f"{step.name}-button": step.title for step in STEPS}
     parts = Parts(
         tuple(gr.Button(step.label, elem_id=f"{step.name}-button", size="sm", scale=0, min_width=0) for step in STEPS),
-        gr.HTML("", elem_id="next-note", apply_default_css=False, titles=titles, js_on_load=TITLES),
+        element("", elem_id="next-note", titles=titles, script="parts/titles.js"),
         gr.Checkbox(False, visible=False),
     )
     desk.parts["next"] = parts

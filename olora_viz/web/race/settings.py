@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
@@ -26,7 +25,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 from olora_viz.web.parts import presets
-from olora_viz.web.parts.card import QUIET, Desk
+from olora_viz.web.parts.card import QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
@@ -35,7 +34,7 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 
 def bring(limits: Limits) -> gr.HTML:
     """Make the button; choosing a file triggers ``select`` with its name and text."""
-    return gr.HTML(
+    return element(
         value="",
         elem_id="setup-file",
         html_template=(
@@ -43,8 +42,7 @@ def bring(limits: Limits) -> gr.HTML:
             f'<input type="file" accept="{",".join(FORMATS)}" hidden>{_formats(limits)}'
             '<div class="said" role="status">${value}</div>'
         ),
-        js_on_load=(Path(__file__).parent / "own_file.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/own_file.js",
         most_kib=limits.max_upload_kib,
     )
 
@@ -133,12 +131,11 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
     def seen(rows: list[Any]) -> list[Mark]:
         return marks(limits, rows)
 
-    return gr.HTML(
+    return element(
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
         js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(SCRIPT)),
-        apply_default_css=False,
         server_functions=[seen],
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: one.summary for name, one in INITIALIZERS.items()},
@@ -233,12 +230,11 @@ def more_settings(settings: Settings) -> gr.HTML:
     def seen(asked: Any) -> str:
         return problem_of(*asked) if isinstance(asked, list) and len(asked) == 2 else ""
 
-    return gr.HTML(
+    return element(
         value=settings.values(),
         elem_id="more-settings",
         html_template=_form(),
-        js_on_load=bundle(Path(__file__).parent / "more_settings.js"),
-        apply_default_css=False,
+        script="race/more_settings.js",
         server_functions=[seen],
         plain=Settings().values(),
     )
@@ -300,13 +296,13 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
-        gr.HTML(HEADINGS, apply_default_css=False)
+        element(HEADINGS)
         model = gr.Dropdown(
             [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
         task = gr.Dropdown(CHOICES, value=first.task, label="Task", filterable=False, elem_id="setup-task")
-        sample = gr.HTML(task_sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False)
+        sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [
@@ -319,12 +315,10 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
             ]
         settings = more_settings(first.settings)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
-        gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
+        element("<h2>Lanes</h2>")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
-        gr.HTML(
-            '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see '
-            "the same batches.</p>",
-            apply_default_css=False,
+        element(
+            '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
     return SetUpCards((model, task, *numbers, lanes), settings, sample, own, presets.build(limits))
 

@@ -7,7 +7,6 @@ owner's, or the readers' for a run that was opened from a link. Without a key a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.views.runs import OVERLAID, differences, run_words
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, again, classes
+from olora_viz.web.parts.card import QUIET, Card, Desk, again, classes, element
 
 STORAGE = "olora-viz-visit"
 """The key of the list in the browser's storage."""
@@ -34,21 +33,14 @@ LONGEST = 40
 
 def build(desk: Desk) -> list[Any]:
     """Make the list; every action in it triggers ``select``, see `changed`."""
-    rows = gr.HTML(
+    rows = element(
         value=[],
         elem_id="shelf",
         html_template='<h2>Runs of this visit</h2><ol class="shelf"></ol><p class="hint"></p>',
-        js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/shelf.js",
         longest=LONGEST,
     )
-    visit = gr.HTML(
-        value=[],
-        html_template="<span hidden></span>",
-        js_on_load=(Path(__file__).parent / "visit.js").read_text("utf-8"),
-        apply_default_css=False,
-        storage=STORAGE,
-    )
+    visit = element(value=[], html_template="<span hidden></span>", script="race/visit.js", storage=STORAGE)
     desk.parts["visit"] = visit
     seen = gr.Textbox("", visible=False)
     jobs, run = desk.jobs, desk.run
@@ -83,7 +75,7 @@ def build_comparison(desk: Desk) -> list[Any]:
     """Make the card that overlays runs; the list of runs fills it."""
     with gr.Column(elem_classes=classes(tab=TAB, away=True), elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
-        words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
+        words = element("", elem_id="run-differences")
     desk.parts["comparison"] = (card, figure, words)
     return []
 
