@@ -40,6 +40,16 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
     return gr.HTML(value, apply_default_css=False, **options)
 
 
+def small_button(label: str, elem_id: str, **options: Any) -> gr.Button:
+    """Make a button no wider than its label."""
+    return gr.Button(label, elem_id=elem_id, scale=0, min_width=0, **options)
+
+
+def picked(event: gr.SelectData) -> Any:
+    """Return the text that an event of a chart or a list chose; as an event's function, it sets the output to it."""
+    return event.value if isinstance(event.value, str) else gr.skip()
+
+
 def moved(value: Any, shown: Any) -> dict[str, Any]:
     """Return the update of a slider's value, if it is to show another one than it does.
 
@@ -57,11 +67,7 @@ def held(key: str) -> gr.HTML:
     Its value, as an event's input and output, is the id or None.
     """
     return element(
-        value=None,
-        elem_id=f"held-{key}",
-        html_template="<span hidden></span>",
-        script="parts/held.js",
-        storage=stored(key),
+        elem_id=f"held-{key}", html_template="<span hidden></span>", script="parts/held.js", storage=stored(key)
     )
 
 
@@ -117,8 +123,12 @@ class Card:
     """The id of its element; by default it is derived from the name."""
 
     def classes(self, *, away: bool = False) -> list[str]:
-        """Return the CSS classes of its element."""
-        return classes(tab=self.tab, away=away, slim=self.slim)
+        """Return the CSS classes of its element.
+
+        Args:
+            away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
+        """
+        return ["card", *[f"tab-{self.tab}"] * bool(self.tab), *["slim"] * self.slim, *["away"] * away]
 
     @property
     def id(self) -> str:
@@ -140,17 +150,6 @@ class Card:
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
 
-def classes(*, tab: str = "", away: bool = False, slim: bool = False) -> list[str]:
-    """Return the CSS classes of a card.
-
-    Args:
-        tab: of the `Card`.
-        slim: see `tab`.
-        away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
-    """
-    return ["card", *[f"tab-{tab}"] * bool(tab), *["slim"] * slim, *["away"] * away]
-
-
 def fact(view: RaceView, need: str) -> Any:
     """Return a field of a view, or one of its news."""
     return view.news[need] if need in view.news else getattr(view, need)
@@ -158,7 +157,7 @@ def fact(view: RaceView, need: str) -> Any:
 
 def showing(name: str, *shown: str, **more: Any) -> Card:
     """Make a card whose components show fields of the `RaceView` as they are."""
-    return Card(name, shown, draw=lambda view: [getattr(view, one) for one in shown], **more)
+    return Card(name, shown, draw=lambda view: [getattr(view, key) for key in shown], **more)
 
 
 def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
@@ -203,13 +202,14 @@ def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: A
     """
 
     def build(desk: Desk) -> list[Any]:
-        made = element(getattr(desk.blank, shown), elem_id=elem_id)
-        desk.parts[shown] = made
-        return [made]
+        desk.parts[shown] = element(getattr(desk.blank, shown), elem_id=elem_id)
+        return [desk.parts[shown]]
 
-    if not terms:
-        return showing(name, shown, build=build, **more)
-    return Card(name, (shown,), build, lambda view: [with_terms(getattr(view, shown))], **more)
+    def draw(view: RaceView) -> list[Any]:
+        html = getattr(view, shown)
+        return [with_terms(html) if terms else html]
+
+    return Card(name, (shown,), build, draw, **more)
 
 
 class Board:
@@ -230,8 +230,8 @@ class Board:
         """Build the cards of a column."""
         for card in cards:
             with _frame(card) as frame:
-                made = card.build(desk)
-            self.add(card, [frame, *made] if card.only_with else made)
+                components = card.build(desk)
+            self.add(card, [frame, *components] if card.only_with else components)
 
     def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
         """Return the values of all outputs; cards without news keep theirs."""

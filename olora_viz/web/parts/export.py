@@ -53,11 +53,11 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
         if shown is None:
             raise ValueError("this race is no longer available: run it again to export it")
         ending, media, make = KINDS[kind]
-        made = make(shown)
+        content = make(shown)
     except ValueError as error:
         return {"problem": str(error)}
-    content = {"page": made} if isinstance(made, dict) else {"text": made}
-    return {"name": f"{words_of(shown.config)}{ending}", "type": media, **content}
+    part = "page" if isinstance(content, dict) else "text"
+    return {"name": f"{words_of(shown.config)}{ending}", "type": media, part: content}
 
 
 def csv(shown: RaceRecord) -> str:
@@ -79,8 +79,7 @@ def _json(shown: RaceRecord) -> str:
         },
         "left_out": shown.left_out,
     }
-    steps = list(shown.steps)
-    return race_json(shown.config, steps, summary, tested, status_of_lanes(shown))
+    return race_json(shown.config, list(shown.steps), summary, tested, status_of_lanes(shown))
 
 
 def code(shown: RaceRecord) -> str:
@@ -105,7 +104,7 @@ def _own_file(config: RaceConfig) -> str:
     return f"# Save your own examples as {config.task} in the folder where you run this script.\n"
 
 
-class Kind(NamedTuple):
+class ExportFormat(NamedTuple):
     """One export format."""
 
     ending: str
@@ -117,11 +116,11 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "csv": Kind(".csv", "text/csv", csv),
-    "json": Kind(".json", "application/json", _json),
-    "code": Kind(".py", "text/x-python", code),
-    "peft": Kind("-peft.py", "text/x-python", peft_code),
-    "report": Kind(".html", "text/html", report),
+    "csv": ExportFormat(".csv", "text/csv", csv),
+    "json": ExportFormat(".json", "application/json", _json),
+    "code": ExportFormat(".py", "text/x-python", code),
+    "peft": ExportFormat("-peft.py", "text/x-python", peft_code),
+    "report": ExportFormat(".html", "text/html", report),
 }
 
 
@@ -156,13 +155,13 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
 
     pool = Pool(few("exports"))
 
-    async def adapter(request: gr.Request, asked: Any) -> dict[str, str]:
+    async def adapter(request: gr.Request, asked: Any) -> dict[str, Any]:
         return await in_turn(request, find, asked)
 
     async def taken(request: gr.Request, asked: Any) -> dict[str, Any]:
         return await in_turn(request, export, asked)
 
-    async def in_turn(request: Any, make: Any, asked: Any) -> dict[str, Any]:
+    async def in_turn(request: gr.Request, make: Callable[..., Any], asked: Any) -> dict[str, Any]:
         try:
             return await pool.run(visitor_of(request), make, jobs, asked)
         except ValueError as error:
@@ -200,19 +199,17 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
         if lane == ALL:
-            return _offered(everything_zip(job), IN_IT)
-        path = adapter_zip(job, int(lane))
-        read = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
+            path, remark = everything_zip(job), IN_IT
+        else:
+            path = adapter_zip(job, int(lane))
+            read_back = kept(job.folder / "adapters" / job.config.labels[int(lane)])
+            remark = read_back.sentence if read_back else ""
     except OSError as error:
         what = "everything" if asked[1] == ALL else "the adapter"
         return {"problem": f"{what} could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return _offered(path, read.sentence if read else "")
-
-
-def _offered(path: Path, found: str) -> dict[str, str]:
-    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": remark}
 
 
 def adapter_zip(job: Job, k: int) -> Path:
@@ -273,14 +270,14 @@ def everything_zip(job: Job) -> Path:
             "MiB free: download single adapters instead"
         )
     beside.mkdir(exist_ok=True)
-    write_archive(target, {f"{name}/{path}": its for path, its in _contents(job).items()})
+    write_archive(target, {f"{name}/{path}": content for path, content in _contents(job).items()})
     return target
 
 
 def _contents(job: Job) -> dict[str, Path | str]:
     """Return the files by their paths: their text, or where they are."""
-    folder, record = job.folder, job.record()
-    found: dict[str, Path | str] = {
+    folder = job.folder
+    contents: dict[str, Path | str] = {
         "README.md": _README,
         "config.json": _named(job, folder / "config.json"),
         "steps.jsonl": folder / "steps.jsonl",
@@ -290,12 +287,11 @@ def _contents(job: Job) -> dict[str, Path | str]:
         "repeat.py": code(record),
     }
     with suppress(ValueError):  # PEFT cannot train these lanes
-        found["repeat-peft.py"] = peft_code(record)
+        contents["repeat-peft.py"] = peft_code(job)
     if job.own_file is not None:
-        found[job.own_file.name] = job.own_file
-    adapters = sorted((folder / "adapters").rglob("*"))
-    found |= {str(file.relative_to(folder)): file for file in adapters if file.is_file()}
-    return {path: its for path, its in found.items() if isinstance(its, str) or its.is_file()}
+        contents[job.own_file.name] = job.own_file
+    contents |= {str(path.relative_to(folder)): path for path in sorted((folder / "adapters").rglob("*"))}
+    return {path: content for path, content in contents.items() if isinstance(content, str) or content.is_file()}
 
 
 def _named(job: Job, path: Path) -> str:

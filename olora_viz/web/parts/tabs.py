@@ -29,7 +29,7 @@ BUTTONS = {
 
 def button_titles() -> None:
     """Give the buttons of all pages their tooltips, and the starts that boxes offer."""
-    starts = {one.label: one.summary for one in INITIALIZERS.values()}
+    starts = {method.label: method.summary for method in INITIALIZERS.values()}
     element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
 
 
@@ -68,9 +68,9 @@ opens would be long."""
 def tab_row() -> gr.HTML:
     """Make the row of tabs."""
     button = Markup('<button type="button" role="tab" data-tab-name="{}" title="{}">{}</button>')
-    said = Markup('<p class="hint nothing" data-of="{}">{}</p>')
+    nothing = Markup('<p class="hint nothing" data-of="{}">{}</p>')
     row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
-    empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
+    empty = Markup("").join(nothing.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
     return element(
         Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
         elem_id="tabs",
@@ -80,16 +80,15 @@ def tab_row() -> gr.HTML:
 
 def tabs_css(cards: Iterable[Card]) -> str:
     """Return the rules that hide the cards of closed tabs, and tabs without a card."""
-    own = {name: [card for card in cards if card.tab == name] for name in TABS}
+    framed = [card for card in cards if card.frame]  # the others belong to these
     rules = []
-    for name, its in own.items():
+    for name in TABS:
         closed = f':root:not([data-tab="{name}"])'
         filled = f".middle:has(.tab-{name}:not(.away))"
         rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
         drawn = f".tab-{name}:not(.away):has(.main-svg)"  # charts draw when they are first seen
         rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
-        cards_of_its_own = [card for card in its if card.frame]  # the others belong to these
-        hidden = "".join(f'[data-hide~="{card.name}"]' for card in cards_of_its_own)
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in framed if card.tab == name)
         rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
     return "\n".join(rules)
