@@ -40,7 +40,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import AT_ONCE, Card, element, held
+from olora_viz.web.parts.card import AT_ONCE, Card, element, held, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
@@ -323,10 +323,8 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
-                measure_ = gr.Button(
-                    "Measure the start", variant="primary", elem_id="measure-button", scale=0, min_width=0
-                )
-                stop = gr.Button("■ Stop", elem_id="measure-stop-button", interactive=False, scale=0, min_width=0)
+                measure_button = small_button("Measure the start", "measure-button", variant="primary")
+                stop = small_button("■ Stop", "measure-stop-button", interactive=False)
                 layer = gr.Textbox(
                     label="One layer only (empty: all parameters)", elem_id="measure-layer",
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
@@ -341,7 +339,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
             ntk = live_figure(ntk_figure(styles, None), elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
-                slice_ = gr.Button("Slice the loss", elem_id="slice-button", interactive=False, scale=0, min_width=0)
+                slice_button = small_button("Slice the loss", "slice-button", interactive=False)
                 left = gr.Dropdown([], label="Left", elem_id="slice-left", min_width=0)
                 right = gr.Dropdown([], label="Right", elem_id="slice-right", min_width=0)
             with gr.Row(elem_classes="two charts"):
@@ -362,7 +360,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     curved = gr.Textbox("", visible=False)
     outputs = ConditioningView(
         measured, sliced, status_line, comparison, ntk, story, numbers, rates, left, right, left_slice,
-        right_slice, measure_, slice_, stop,
+        right_slice, measure_button, slice_button, stop,
     )  # fmt: skip
     return Columns(outputs, layer, every, curved, race_figures, fair, fair_words)
 

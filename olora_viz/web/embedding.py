@@ -56,13 +56,13 @@ class UnderAPath:
 
 def _prefix(headers: Headers) -> str:
     """Return the path under which a proxy serves the page, without a trailing slash."""
-    told = headers.get("x-forwarded-prefix")
-    if told is None:
+    prefix = headers.get("x-forwarded-prefix")
+    if prefix is None:
         page = urlsplit(headers.get("referer", ""))
         hosts = headers.get("x-forwarded-host", headers.get("host", ""))
-        told = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
-    told = told.split(",")[0].strip().rstrip("/")
-    return told if PREFIX.fullmatch(told) else ""
+        prefix = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
+    prefix = prefix.split(",")[0].strip().rstrip("/")
+    return prefix if PREFIX.fullmatch(prefix) else ""
 
 
 def _inserting_first_script(send: Send) -> Send:

@@ -23,7 +23,7 @@ from olora_viz.web.parts.study import StudyBar, study_bar
 from olora_viz.web.parts.tabs import tab_row
 from olora_viz.web.race import ask, cards, events, next_steps, settings
 from olora_viz.web.race.controls import CONTROLS, LINE, READERS, Buttons, make_buttons, make_line, pulse
-from olora_viz.web.race.links import button, countdown, follow, note, show_button
+from olora_viz.web.race.links import countdown, keep_current, share_button, show_run_button
 
 COLUMNS = {
     "top": "top race-only",
@@ -52,8 +52,8 @@ def top_bar(limits: Limits) -> TopBar:
         buttons=make_buttons(),
         decide=study_bar("decide", "▶ Decide"),
         claims=study_bar("claims", "▶ Test on my model"),
-        share=button(SetUp.first(limits)),
-        show=show_button(),
+        share=share_button(SetUp.first(limits)),
+        show=show_run_button(),
     )
 
 
@@ -75,7 +75,7 @@ def build(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> Stage:
     board.add(CONTROLS, bar.buttons)
     board.add(READERS, [bar.show, element("", elem_id="whose")])
     desk.parts |= {
-        "status": bar.status, "buttons": bar.buttons, "note": note(),
+        "status": bar.status, "buttons": bar.buttons, "note": element("", elem_id="link-note"),
         "countdown": countdown(),
         "address": gr.JSON(visible=False),
     }  # fmt: skip
@@ -92,7 +92,7 @@ def build(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> Stage:
         claims_page = claims.columns(bar.claims)
 
     desk.parts["own"] = setup.own
-    board.add(ask.FIELD, [desk.parts["ask"].field])
+    board.add(ask.FIELD, [desk.parts["ask"]])
     ask.connect(desk)
     board.add(conditioning.CURVED, [conditioning_columns.curved])
     controls = [*setup.controls, conditioning_columns.every, setup.settings]
@@ -102,7 +102,7 @@ def build(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> Stage:
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
-    follow(limits, controls, bar.share, files)
+    keep_current(limits, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return Stage(desk.run, desk.again, controls)
 

@@ -121,7 +121,7 @@ class SetUp:
         parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
         lanes = [lane for group in parsed for lane in group] or default.lanes
         own = plain.get("task") == YOUR_FILE
-        values = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
+        values: dict[str, Any] = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
         if own:
             values["task"] = default.task
         config = wrong.check(lambda: checked_config(limits, **values), instead=None)

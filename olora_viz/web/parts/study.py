@@ -14,13 +14,13 @@ from olora_viz.background.record import READY, WAITING
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.step import Step
 from olora_viz.studies.decide import Decision
-from olora_viz.views import html
+from olora_viz.views.html import status
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import Visitor
 from olora_viz.web.jobs.job import Work, new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import element
+from olora_viz.web.parts.card import element, small_button
 
 TURN = 10.0
 """Seconds after which a study lets others who wait take their turn."""
@@ -139,11 +139,10 @@ def study_bar(page: str, label: str) -> StudyBar:
         label: of the button that starts the study.
     """
     only = f"{page}-only"
-    small: dict[str, Any] = {"scale": 0, "min_width": 0, "elem_classes": only}
     return StudyBar(
-        status=element(html.status(READY), elem_id=f"{page}-status", elem_classes=only),
-        start=gr.Button(label, variant="primary", elem_id=f"{page}-button", **small),
-        stop=gr.Button("■ Stop", elem_id=f"{page}-stop-button", interactive=False, **small),
+        status=element(status(READY), elem_id=f"{page}-status", elem_classes=only),
+        start=small_button(label, f"{page}-button", variant="primary", elem_classes=only),
+        stop=small_button("■ Stop", f"{page}-stop-button", interactive=False, elem_classes=only),
     )
 
 
@@ -155,5 +154,5 @@ def study_status(work: StudyWork, ahead: int, *facts: str) -> Markup:
         facts: shown once it has begun, after its note.
     """
     if work.state == WAITING:
-        return html.status(WAITING, f"{ahead} before you" if ahead else "starting")
-    return html.status(work.state, *filter(None, [work.note]), *facts)
+        return status(WAITING, f"{ahead} before you" if ahead else "starting")
+    return status(work.state, *filter(None, [work.note]), *facts)
