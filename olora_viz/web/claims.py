@@ -28,7 +28,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import element, held
+from olora_viz.web.parts.card import element, held, in_card
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
 MINUTES = (0, 1, 2, 5, 10, 20)
@@ -184,10 +184,8 @@ def columns(bar: StudyBar) -> ClaimsView:
             for name, value in zip(CLAIMS, _rows(known), strict=True)
         )
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
-        with gr.Column(elem_classes="card"):
-            element(how(), elem_id="claims-how")
-        with gr.Column(elem_classes="card"):
-            element(wins(known.cells), elem_id="claims-wins")
+        in_card(element, how(), elem_id="claims-how")
+        in_card(element, wins(known.cells), elem_id="claims-wins")
     return ClaimsView(held("claims"), bar.status, bar.start, bar.stop, rows)
 
 

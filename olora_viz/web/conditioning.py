@@ -40,7 +40,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import AT_ONCE, Card, element, held, small_button
+from olora_viz.web.parts.card import AT_ONCE, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
@@ -333,10 +333,8 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                 status(READY, "the model, task and lanes of the set-up, at step 0"),
                 elem_id="conditioning-status",
             )  # fmt: skip
-        with gr.Column(elem_classes="card"):
-            comparison = live_figure(comparison_figure(styles, None), elem_id="conditioning-figure")
-        with gr.Column(elem_classes="card"):
-            ntk = live_figure(ntk_figure(styles, None), elem_id="ntk-figure")
+        comparison = in_card(live_figure, comparison_figure(styles, None), elem_id="conditioning-figure")
+        ntk = in_card(live_figure, ntk_figure(styles, None), elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
                 slice_button = small_button("Slice the loss", "slice-button", interactive=False)
@@ -348,12 +346,9 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             every, race_figures = _during_a_race(styles, total)
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
-        with gr.Column(elem_classes="card"):
-            story = element(story_before(), elem_id="conditioning-story")
-        with gr.Column(elem_classes="card"):
-            numbers = element(numbers_before(), elem_id="conditioning-numbers")
-        with gr.Column(elem_classes="card"):
-            rates = element(rates_before(), elem_id="conditioning-rates")
+        story = in_card(element, story_before(), elem_id="conditioning-story")
+        numbers = in_card(element, numbers_before(), elem_id="conditioning-numbers")
+        rates = in_card(element, rates_before(), elem_id="conditioning-rates")
         with gr.Column(elem_classes="card"):
             fair_words = element(BEFORE, elem_id="fair-rates")
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")

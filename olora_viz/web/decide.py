@@ -28,7 +28,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, Start
-from olora_viz.web.parts.card import element, held, stored
+from olora_viz.web.parts.card import element, held, in_card, stored
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -189,17 +189,12 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
         with gr.Column(elem_classes="card"):
             headline = element(BEFORE["headline"], elem_id="decide-headline")
             take = _take_card(jobs)
-        with gr.Column(elem_classes="card"):
-            rates = live_figure(before["rates"], elem_id="decide-rates")
-        with gr.Column(elem_classes="card"):
-            differences = live_figure(before["differences"], elem_id="decide-differences")
+        rates = in_card(live_figure, before["rates"], elem_id="decide-rates")
+        differences = in_card(live_figure, before["differences"], elem_id="decide-differences")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
-        with gr.Column(elem_classes="card"):
-            starts = element(BEFORE["table"], elem_id="decide-starts")
-        with gr.Column(elem_classes="card"):
-            plan = element(BEFORE["plan"], elem_id="decide-plan")
-        with gr.Column(elem_classes="card"):
-            answers = element(BEFORE["answers"], elem_id="decide-answers")
+        starts = in_card(element, BEFORE["table"], elem_id="decide-starts")
+        plan = in_card(element, BEFORE["plan"], elem_id="decide-plan")
+        answers = in_card(element, BEFORE["answers"], elem_id="decide-answers")
     return DecideView(
         held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan, bar.start, bar.stop
     )

@@ -21,10 +21,6 @@ FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_S
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 
-LEVEL = 5
-"""Of the page's compression: an eighth of its size, in some milliseconds."""
-
-
 class UnderAPath:
     """Middleware that serves the application under the path that X-Forwarded-Prefix names.
 
@@ -35,7 +31,8 @@ class UnderAPath:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.page = GZipMiddleware(self._with_first_script, compresslevel=LEVEL)
+        # At this level a page goes out at an eighth of its size, in some milliseconds.
+        self.page = GZipMiddleware(self._with_first_script, compresslevel=5)
 
     async def _with_first_script(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, _inserting_first_script(send))

@@ -18,7 +18,7 @@ from olora_viz.views.html import problem
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.layout import Stage
-from olora_viz.web.parts.card import AT_ONCE, QUIET, again, element
+from olora_viz.web.parts.card import AT_ONCE, QUIET, again, element, in_card
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
@@ -287,8 +287,7 @@ def _components(limits: Limits) -> LessonView:
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name))
         with gr.Column(elem_classes="middle", min_width=0):
-            with gr.Column(elem_classes="card"):
-                text = element(lesson_text(first), elem_id="lesson-text")
+            text = in_card(element, lesson_text(first), elem_id="lesson-text")
             with gr.Column(elem_classes="card"):
                 drawn = live_figure(picture(first), elem_id="lesson-figure")
                 rank = gr.Slider(

@@ -38,8 +38,6 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 WEB = Path(__file__).parent
 
-FAVICON = WEB / "favicon.svg"
-
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
     WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn.css",
@@ -79,7 +77,9 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             element(f"<h1>{NAME}</h1>")
-            links = navigation()
+            # All pages are laid out at once, and one is shown.
+            links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
+            navigation = element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
             bar = layout.top_bar(limits)
             class_button()
             help_button()
@@ -88,7 +88,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
         button_titles()
-    _show_progress_on(links, demo)
+    _show_progress_on(navigation, demo)
     _check_nothing_twice(demo)
     demo.queue(max_size=EVENTS)
     forgive_forgotten_pages(demo)
@@ -116,12 +116,6 @@ def _check_nothing_twice(demo: gr.Blocks) -> None:
         call.preprocess = False
 
 
-def navigation() -> gr.HTML:
-    """Make the links to the pages: all are laid out at once, and one is shown."""
-    links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
-    return element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
-
-
 def launch_options() -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set.
 
@@ -131,7 +125,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "ssr_mode": False,
         "theme": gradio_theme(),
-        "favicon_path": str(FAVICON),
+        "favicon_path": str(WEB / "favicon.svg"),
         "css": css(),
         "footer_links": [],
         "run_history": False,

@@ -26,7 +26,7 @@ from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seei
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, element, moved, picked
+from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, element, in_card, moved, picked
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -156,7 +156,10 @@ def gaussian() -> Tensor:
 
 def power_law() -> Tensor:
     """Singular values 1 / i in random directions, roughly like trained weights."""
-    return _between_random_bases(1 / torch.arange(1.0, 25.0), 24, 32)
+    generator = torch.Generator().manual_seed(2)
+    U = torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q
+    V = torch.linalg.qr(torch.randn(32, 24, generator=generator)).Q
+    return U * (1 / torch.arange(1.0, 25.0)) @ V.T
 
 
 def projector() -> Tensor:
@@ -194,16 +197,13 @@ def read_matrix(text: str) -> Tensor:
         row = [_number(word, number) for word in re.split(r"[\s,]+", line)]
         rows.append(row)
         if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} of the matrix has {_count(row)}, the first one {len(rows[0])}")
+            count = f"{len(row)} number{'s' * (len(row) != 1)}"
+            raise ValueError(f"row {number} of the matrix has {count}, the first one {len(rows[0])}")
     if not rows:
         raise ValueError("no matrix yet: paste rows of numbers, such as 1 1; 0 1")
     if len(rows) > MOST_SIDE or len(rows[0]) > MOST_SIDE:
         raise ValueError(f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}")
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def _count(row: list[float]) -> str:
-    return f"{len(row)} number{'s' * (len(row) != 1)}"
 
 
 def _number(word: str, row: int) -> float:
@@ -214,13 +214,6 @@ def _number(word: str, row: int) -> float:
     if not abs(value) <= 1e100:
         raise ValueError(f"row {row} of the matrix holds {word[:40]!r}, not a finite number")
     return value
-
-
-def _between_random_bases(sigma: Tensor, out: int, features: int) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    U = torch.linalg.qr(torch.randn(out, len(sigma), generator=generator)).Q
-    V = torch.linalg.qr(torch.randn(features, len(sigma), generator=generator)).Q
-    return U * sigma @ V.T
 
 
 CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
@@ -290,12 +283,14 @@ def _controls(limits: Limits) -> Controls:
                 _as_text("counterexample"), lines=6, max_lines=12, elem_id="own-matrix",
                 label="Rows of numbers, yours or the example's",
             )  # fmt: skip
-    with gr.Column(elem_classes="card"):
-        rank = gr.Slider(1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
-    with gr.Column(elem_classes="card"):
-        starts = gr.CheckboxGroup(
-            [(label_of(name), name) for name in compared()], value=CHOSEN, label="Starts", elem_id="spectrum-starts"
-        )
+    rank = in_card(gr.Slider, 1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
+    starts = in_card(
+        gr.CheckboxGroup,
+        [(label_of(name), name) for name in compared()],
+        value=CHOSEN,
+        label="Starts",
+        elem_id="spectrum-starts",
+    )
     with gr.Column(elem_classes="card"):
         element("<h2>Input features</h2>")
         permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
@@ -317,21 +312,16 @@ def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
             energy = live_figure(elem_id="energy-figure")
     with gr.Column(elem_classes="card") as map_card:
         layers = live_figure(elem_id="layer-map", picks=True)
-    with gr.Column(elem_classes="card"):
-        angles = live_figure(elem_id="angles-figure")
+    angles = in_card(live_figure, elem_id="angles-figure")
     return LayerMap(map_card, layers), (singular, energy, angles)
 
 
 def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
     """Make the right column, in the order of `SpectrumView`."""
-    with gr.Column(elem_classes="card"):
-        verdict = element(elem_id="spectrum-verdict")
-    with gr.Column(elem_classes="card"):
-        table = element(elem_id="spectrum-energies")
-    with gr.Column(elem_classes="card"):
-        factors = element(elem_id="spectrum-factors")
-    with gr.Column(elem_classes="card"):
-        seeing = element(elem_id="spectrum-story")
+    verdict = in_card(element, elem_id="spectrum-verdict")
+    table = in_card(element, elem_id="spectrum-energies")
+    factors = in_card(element, elem_id="spectrum-factors")
+    seeing = in_card(element, elem_id="spectrum-story")
     return verdict, table, factors, seeing
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
@@ -25,6 +25,8 @@ AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
 """The same of one that never waits behind others."""
 
 
+C = TypeVar("C")
+
 WEB = Path(__file__).parents[1]
 
 
@@ -38,6 +40,16 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
     if script:
         options["js_on_load"] = bundle(WEB / script)
     return gr.HTML(value, apply_default_css=False, **options)
+
+
+def in_card(make: Callable[..., C], *values: Any, **options: Any) -> C:
+    """Make a component in a card of its own.
+
+    Args:
+        make: the function that makes it, given the values and the options.
+    """
+    with gr.Column(elem_classes="card"):
+        return make(*values, **options)
 
 
 def small_button(label: str, elem_id: str, **options: Any) -> gr.Button:
