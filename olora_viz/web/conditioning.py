@@ -227,17 +227,26 @@ def view(work: Measurement | Slicing, ahead: int, last: bool) -> ConditioningVie
     )
     if isinstance(work, Slicing):
         shown = shown._replace(sliced=work.id, slice=gr.update(interactive=last))
-        return shown._replace(**_slices(work)) if work.slices else shown
+        if not work.slices:
+            return shown
+        plain_text = bool(work.source and work.source.plain_text)
+        drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
+        left, right = (*drawn, empty_slice())[:2]
+        return shown._replace(left_slice=pack(left), right_slice=pack(right))
     measured = work.result
     if measured is None or not work.complete:
         return shown._replace(measured=work.id, slice=gr.update(interactive=False))
     choices = [(style.label, i) for i, style in enumerate(work.styles)]
+    scope = (
+        f"{f'For the layer {work.layer} only. ' if work.layer else ''}Gradient and curvature on the first batch, the "
+        f"condition of the tangent kernel on {BATCHES} batches, in one order of the data."
+    )
     return shown._replace(
         measured=work.id,
         slice=gr.update(interactive=last and work.layer is None),
         comparison=pack(comparison_figure(work.styles, measured, run=work.name)),
         ntk=pack(ntk_figure(work.styles, measured, run=work.name)),
-        story=with_terms(sentences(tell(work.styles, measured), _scope(work))),
+        story=with_terms(sentences(tell(work.styles, measured), scope)),
         numbers=numbers(work.styles, measured),
         rates=rates(work.styles, measured, work.rates),
         left=gr.update(choices=choices, value=reference(work.styles)),
@@ -268,21 +277,6 @@ def _status(work: Measurement | Slicing, ahead: int) -> Markup:
         'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i>'
         "</div>"
     ).format(state=work.state, percent=100 * work.part)
-
-
-def _slices(work: Slicing) -> dict[str, Any]:
-    plain_text = bool(work.source and work.source.plain_text)
-    drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
-    left, right = (*drawn, empty_slice())[:2]
-    return {"left_slice": pack(left), "right_slice": pack(right)}
-
-
-def _scope(work: Measurement) -> str:
-    where = f"For the layer {work.layer} only. " if work.layer else ""
-    return (
-        f"{where}Gradient and curvature on the first batch, the condition of the tangent kernel on "
-        f"{BATCHES} batches, in one order of the data."
-    )
 
 
 PACE = 0.2

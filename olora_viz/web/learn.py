@@ -102,13 +102,10 @@ def answer(lesson: Lesson, finishes: bool = False) -> Markup:
 def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     """Return the guided card, shown on the page that a lesson is about."""
     after = beside(lesson.name)[1]
-    raced, onward = _raced(limits, lesson), Markup("")
-    if raced:
-        raced = Markup("<span>{}</span>").format(raced)
-    if after:
-        onward = Markup(
-            '<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>'
-        ).format(after.name, after.page, after.title)
+    raced = _raced(limits, lesson)
+    within = Markup("<span>{}</span>").format(raced) if raced else ""
+    onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
+    show = Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>')
     return Markup(
         '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
         '<div><p class="hint">{place}</p><h2>{title}</h2>'
@@ -121,9 +118,9 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
     ).format(
-        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
-        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson),
-        see=sentence(lesson.see),
+        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=within,
+        where=lesson.where, onward=onward.format(after.name, after.page, after.title) if after else "",
+        do=sentence(lesson.do), show=show.format(lesson.where) if lesson.where else "", see=sentence(lesson.see),
     )  # fmt: skip
 
 
@@ -170,12 +167,6 @@ def _neighbours(lesson: Lesson) -> Markup:
         turn.format(before.name, f"← {plain(before.title)}") if before else Markup("<span></span>"),
         turn.format(after.name, f"{plain(after.title)} →") if after else "",
     )
-
-
-def _show(lesson: Lesson) -> Markup:
-    if not lesson.where:
-        return Markup("")
-    return Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>').format(lesson.where)
 
 
 def _place(lesson: Lesson) -> str:

@@ -52,12 +52,11 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
         shown = jobs.shown(name)
         if shown is None:
             raise ValueError("this race is no longer available: run it again to export it")
-        ending, media, make = KINDS[kind]
-        content = make(shown)
+        content = KINDS[kind].make(shown)
     except ValueError as error:
         return {"problem": str(error)}
     part = "page" if isinstance(content, dict) else "text"
-    return {"name": f"{words_of(shown.config)}{ending}", "type": media, part: content}
+    return {"name": f"{words_of(shown.config)}{KINDS[kind].ending}", "type": KINDS[kind].type, part: content}
 
 
 def csv(shown: RaceRecord) -> str:
@@ -113,30 +112,25 @@ class ExportFormat(NamedTuple):
     """The file's media type."""
     make: Callable[[RaceRecord], str | dict[str, Any]]
     """Returns a run as text, or the content of a page for the browser to build."""
+    label: str
+    """Of its button."""
+    title: str
 
 
 KINDS = {
-    "csv": ExportFormat(".csv", "text/csv", csv),
-    "json": ExportFormat(".json", "application/json", _json),
-    "code": ExportFormat(".py", "text/x-python", code),
-    "peft": ExportFormat("-peft.py", "text/x-python", peft_code),
-    "report": ExportFormat(".html", "text/html", report),
+    "csv": ExportFormat(".csv", "text/csv", csv, "CSV", "every step and lane, for a spreadsheet"),
+    "json": ExportFormat(".json", "application/json", _json, "JSON", "set-up, steps and results"),
+    "code": ExportFormat(".py", "text/x-python", code, "Code (olora_viz)", "a script that repeats this race"),
+    "peft": ExportFormat(
+        "-peft.py", "text/x-python", peft_code, "Code (peft)", "a script that trains the same lanes with PEFT"
+    ),
+    "report": ExportFormat(".html", "text/html", report, "Report", "the whole run as one self-contained page"),
 }
 
 
 def words_of(config: RaceConfig) -> str:
     """Name a run after its set-up, in characters that are valid in every file system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]
-
-
-BUTTONS = (
-    ("report", "Report", "the whole run as one self-contained page"),
-    ("csv", "CSV", "every step and lane, for a spreadsheet"),
-    ("json", "JSON", "set-up, steps and results"),
-    ("code", "Code (olora_viz)", "a script that repeats this race"),
-    ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
-)
-"""The key of each export, its button's label, and its description."""
 
 
 ALL = "all"
@@ -152,7 +146,6 @@ IN_IT = "In it: the run, its report, all adapters, and the code that repeats it.
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     """Make the card's content; its value is `RaceView.adapters`."""
-
     pool = Pool(few("exports"))
 
     async def adapter(request: gr.Request, asked: Any) -> dict[str, Any]:
@@ -168,12 +161,12 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
             return {"problem": str(error)}
 
     buttons = [
-        f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}</button>'
-        for kind, name, words in BUTTONS
+        f'<button type="button" class="quiet" data-kind="{kind}" title="{KINDS[kind].title}" disabled>'
+        f"{KINDS[kind].label}</button>"
+        for kind in dict.fromkeys(["report", *KINDS])
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
     return element(
-        value=None,
         elem_id=elem_id,
         html_template=(
             f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
