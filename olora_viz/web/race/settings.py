@@ -58,21 +58,6 @@ def _formats(limits: Limits) -> Markup:
     ).format(shown, limits.max_upload_kib, limits.max_examples)
 
 
-def connect_own_file(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
-    """Turn a file into a task that only this page can choose."""
-
-    def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
-        try:
-            sent = event.value
-            if not isinstance(sent, dict):
-                raise ValueError("a file must be sent as its name and its text")
-            return offered(files.bring(request.session_hash, sent.get("name"), sent.get("text"), visitor_of(request)))
-        except ValueError as error:
-            return gr.skip(), problem(str(error))
-
-    button.select(brought, None, [task, button], **AT_ONCE)
-
-
 def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     """Return the list of tasks with a visitor's file, and the sizes of its parts.
 
@@ -316,13 +301,22 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
 
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the cards to all controls of the set-up."""
+    """Connect the cards to all controls of the set-up; a file becomes a task that only its page can choose."""
     model, task = cards.controls[:2]
-    connect_own_file(cards.own, task, files)
-    presets.connect(desk.limits, cards.presets, controls)
+
+    def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
+        try:
+            sent = event.value
+            if not isinstance(sent, dict):
+                raise ValueError("a file must be sent as its name and its text")
+            return offered(files.bring(request.session_hash, sent.get("name"), sent.get("text"), visitor_of(request)))
+        except ValueError as error:
+            return gr.skip(), problem(str(error))
 
     def sampled(request: gr.Request, *asked: Any) -> Markup:
         return sample(desk.limits, files, request.session_hash, *asked)
 
+    cards.own.select(brought, None, [task, cards.own], **AT_ONCE)
+    presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
     gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)
