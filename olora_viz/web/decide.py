@@ -228,16 +228,16 @@ def view(work: Deciding, ahead: int, last: bool) -> DecideView:
         ahead: number of jobs ahead of it.
         last: whether this is the last update of the page.
     """
-    known = work.known
-    if known is not work.drawn[0]:
-        work.drawn = (known, _drawn(known) if known else {})
+    known, drawn = work.known, work.drawn
+    if known is not drawn[0]:
+        drawn = work.drawn = (known, _drawn(known) if known else {})
     return DecideView(
         key=work.id,
         status=study_status(work, ahead, *(decision.progress(known) if known else ())),
         decide=gr.update(interactive=last),
         stop=gr.update(interactive=not work.ended),
         take={"ready": last and bool(known and known.taken), "adapter": last and bool(known and known.adapter)},
-        **work.drawn[1],
+        **drawn[1],
     )
 
 

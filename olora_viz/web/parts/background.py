@@ -91,10 +91,10 @@ class PageWork(Generic[W]):
                 yield [gr.skip() if new == old else new for new, old in zip(shown, sent, strict=True)]
                 sent = [old if new == gr.skip() else new for new, old in zip(shown, sent, strict=True)]
 
-        def starting(put: Callable[[OwnFiles, Sequence[Any], Visitor], W]) -> Callable[..., AsyncIterator[list[Any]]]:
+        def starting(pressed: Start[W]) -> Callable[..., AsyncIterator[list[Any]]]:
             async def start(request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
                 try:
-                    work = put(FilesOfPage(files, request.session_hash), values, visitor_of(request))
+                    work = pressed.put(FilesOfPage(files, request.session_hash), values, visitor_of(request))
                 except ValueError as error:
                     yield [problem(str(error)) if part is self.status else gr.skip() for part in outputs]
                     return
@@ -115,8 +115,8 @@ class PageWork(Generic[W]):
 
         options: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         for start in starts:
-            start.button.click(starting(start.put), list(start.inputs), outputs, **options)
+            start.button.click(starting(start), list(start.inputs), outputs, **options)
         stop_button.click(stop, keys, None, **AT_ONCE)
         names = json.dumps([key.props["storage"] for key in keys])
-        held_by_tab = f"() => {names}.map((name) => sessionStorage.getItem(name))"
-        demo.load(go_on, keys, outputs, js=held_by_tab, **options)
+        read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
+        demo.load(go_on, keys, outputs, js=read, **options)
