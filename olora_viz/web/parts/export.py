@@ -195,7 +195,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
             path, remark = everything_zip(job), IN_IT
         else:
             path = adapter_zip(job, int(lane))
-            read_back = kept(job.folder / "adapters" / job.config.labels[int(lane)])
+            read_back = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
             remark = read_back.sentence if read_back else ""
     except OSError as error:
         what = "everything" if asked[1] == ALL else "the adapter"

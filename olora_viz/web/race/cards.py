@@ -12,7 +12,7 @@ from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
-from olora_viz.views.layers import Choices, depth_view, gradients_view, looks, spectra_view
+from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
@@ -113,7 +113,7 @@ def _gradients(
     )  # fmt: skip
 
 
-def _menus(choices: Choices) -> tuple[Any, Any]:
+def _menus(choices: LayerChoices) -> tuple[Any, Any]:
     """Return the updates of a card's menus: its lanes, and its layers."""
     return (
         gr.update(choices=list(choices.labels), value=choices.label),

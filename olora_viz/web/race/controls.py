@@ -162,7 +162,7 @@ def build_scrubber(desk: Desk) -> list[Any]:
 
 def position(shown: RaceView) -> dict[str, Any]:
     """Return the slider's value for a race that is shown up to a step."""
-    return {"run": shown.name, "steps": shown.made, "at": shown.step, "seconds": round(shown.seconds, 1)}
+    return {"run": shown.name, "steps": shown.steps_done, "at": shown.step, "seconds": round(shown.seconds, 1)}
 
 
 LINE = showing("status", "status")
@@ -175,6 +175,6 @@ READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
 SCRUBBER = Card(
-    "scrubber", ("name", "made", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
+    "scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
 )
 """The slider: goes back to any step of a race, and replays it."""

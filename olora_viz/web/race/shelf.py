@@ -157,7 +157,7 @@ def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
         return gr.update(elem_classes=COMPARISON.classes(away=True)), gr.skip(), gr.skip()
     races = [(row["name"], race) for row in chosen if (race := _raced(jobs, row["id"])) is not None]
-    runs = [Run(name, race.styles, list(race.steps), race.config.steps) for name, race in races]
+    runs = [NamedRun(name, race.styles, list(race.steps), race.config.steps) for name, race in races]
     return (
         gr.update(elem_classes=COMPARISON.classes()),
         pack(overlay_figure(runs, revision=" ".join(race.name for _, race in races))),
