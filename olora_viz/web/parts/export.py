@@ -269,7 +269,7 @@ def everything_zip(job: Job) -> Path:
 
 def _contents(job: Job) -> dict[str, Path | str]:
     """Return the files by their paths: their text, or where they are."""
-    folder = job.folder
+    folder, record = job.folder, job.record()
     contents: dict[str, Path | str] = {
         "README.md": _README,
         "config.json": _named(job, folder / "config.json"),
@@ -280,7 +280,7 @@ def _contents(job: Job) -> dict[str, Path | str]:
         "repeat.py": code(record),
     }
     with suppress(ValueError):  # PEFT cannot train these lanes
-        contents["repeat-peft.py"] = peft_code(job)
+        contents["repeat-peft.py"] = peft_code(record)
     if job.own_file is not None:
         contents[job.own_file.name] = job.own_file
     contents |= {str(path.relative_to(folder)): path for path in sorted((folder / "adapters").rglob("*"))}

@@ -131,7 +131,7 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     return next((key for key in mine if jobs.get(key) is run.job), run.readers_key)
 
 
-def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Shown | None, sent: Any) -> Brought | None:
+def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else as the browser sent it."""
     copy = run.job.own_file if run and run.owned and run.job else None
     try:

@@ -101,8 +101,8 @@ class Commands:
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
         """Show a run at a step, by default the latest; None if there is no such run."""
-        known = self._jobs.opened(run)
-        return view_of(known, _earlier(step, len(known.record.steps))) if known else None
+        access = self._jobs.opened(run)
+        return view_of(access, _earlier(step, len(access.record.steps))) if access else None
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
         """Show the set-up before its race starts; the page's default if the set-up is invalid."""
@@ -113,19 +113,19 @@ class Commands:
         return view_of(Access(ready_race(setup.to_config(self._limits, self._files))))
 
 
-def _earlier(step: Any, made: int) -> int | None:
+def _earlier(step: Any, steps: int) -> int | None:
     """Return the last step to show; None shows all of a race.
 
     Args:
         step: a number, or anything else.
-        made: number of completed steps.
+        steps: number of completed steps.
 
     >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
     (3, None, None, None)
     """
     if isinstance(step, bool) or not isinstance(step, int | float):
         return None
-    return int(step) if 0 <= step < made else None
+    return int(step) if 0 <= step < steps else None
 
 
 def _problem(error: ValueError) -> Pressed:

@@ -18,8 +18,7 @@ from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
-from olora_viz.web.jobs.pool import Shown
-from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 from olora_viz.web.race.controls import CROWDED, GONE
