@@ -27,7 +27,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, Start
+from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held, in_card
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
@@ -215,7 +215,7 @@ def connect(
         files: the visitors' own files.
     """
     *model_and_task, settings = setup
-    start = Start(page.test, [*model_and_task, minutes, settings], partial(put, jobs, limits))
+    start = StartButton(page.test, [*model_and_task, minutes, settings], partial(put, jobs, limits))
     work = PageWork(
         {page.key: Judging}, page.flat, page.status, lambda work, ahead, last: view(work, ahead, last).flat
     )

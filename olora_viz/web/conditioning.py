@@ -39,7 +39,7 @@ from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work, new_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, Start
+from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import AT_ONCE, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
@@ -418,9 +418,9 @@ def connect(
         curvature, race = curvature_view(record), race_view(record)
         return tuple(map(pack, (curvature.sharpness, curvature.stability, race.loss, race.gradient)))
 
-    starts: list[Start[Measurement | Slicing]] = [
-        Start(page.measure, [*controls, columns.layer], put),
-        Start(page.slice, [page.measured, page.left, page.right], put_slicing),
+    starts: list[StartButton[Measurement | Slicing]] = [
+        StartButton(page.measure, [*controls, columns.layer], put),
+        StartButton(page.slice, [page.measured, page.left, page.right], put_slicing),
     ]
     kinds = {page.measured: Measurement, page.sliced: Slicing}
     PageWork(kinds, page, page.status, view, PACE).connect(demo, jobs, files, starts, page.stop)

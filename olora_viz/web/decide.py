@@ -27,7 +27,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, Start
+from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held, in_card, stored
 from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
@@ -217,7 +217,7 @@ def connect(
         files: the visitors' own files.
     """
     *model_and_task, settings = setup
-    start = Start(page.decide, [*model_and_task, *chosen, settings], partial(put, jobs, limits))
+    start = StartButton(page.decide, [*model_and_task, *chosen, settings], partial(put, jobs, limits))
     PageWork({page.key: Deciding}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 
 

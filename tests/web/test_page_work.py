@@ -19,7 +19,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, Start
+from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held
 
 REQUEST = SimpleNamespace(session_hash="a page", client=None, headers=Headers({}))
@@ -42,7 +42,7 @@ def events_of(jobs: Jobs) -> list[Any]:
         key, status, layer = held("measured"), element(), gr.Textbox()
         start, stop = gr.Button(), gr.Button()
         work = PageWork({key: Measurement}, [key, status], status, lambda work, _, last: [work.id, (work.state, last)])
-        work.connect(demo, jobs, VisitorFiles(Limits()), [Start(start, [layer], put)], stop)
+        work.connect(demo, jobs, VisitorFiles(Limits()), [StartButton(start, [layer], put)], stop)
     return [event.fn for event in demo.fns.values()]
 
 

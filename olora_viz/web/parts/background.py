@@ -43,7 +43,7 @@ async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -
         await asyncio.sleep(pace)
 
 
-class Start(NamedTuple, Generic[W]):
+class StartButton(NamedTuple, Generic[W]):
     """A button that starts work."""
 
     button: gr.Button
@@ -70,7 +70,12 @@ class PageWork(Generic[W]):
     """Minimum seconds between two updates."""
 
     def connect(
-        self, demo: gr.Blocks, jobs: Jobs, files: VisitorFiles, starts: Sequence[Start[W]], stop_button: gr.Button
+        self,
+        demo: gr.Blocks,
+        jobs: Jobs,
+        files: VisitorFiles,
+        starts: Sequence[StartButton[W]],
+        stop_button: gr.Button,
     ) -> None:
         """Connect the buttons, and show the work again when its page is opened again.
 
@@ -91,7 +96,7 @@ class PageWork(Generic[W]):
                 yield [gr.skip() if new == old else new for new, old in zip(shown, sent, strict=True)]
                 sent = [old if new == gr.skip() else new for new, old in zip(shown, sent, strict=True)]
 
-        def starting(pressed: Start[W]) -> Callable[..., AsyncIterator[list[Any]]]:
+        def starting(pressed: StartButton[W]) -> Callable[..., AsyncIterator[list[Any]]]:
             async def start(request: gr.Request, *values: Any) -> AsyncIterator[list[Any]]:
                 try:
                     work = pressed.put(FilesOfPage(files, request.session_hash), values, visitor_of(request))
