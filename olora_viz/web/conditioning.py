@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,8 +11,8 @@ from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, at_its_start, start_config
 from olora_viz.background.record import FAILED, READY, WAITING
-from olora_viz.figures import race as figures
 from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.figures.race import gradient_figure, loss_figure
 from olora_viz.figures.start import (
     comparison_figure,
     empty_slice,
@@ -30,17 +29,18 @@ from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
 from olora_viz.races.state import FINISHED
 from olora_viz.tasks import TASKS
-from olora_viz.views import html as fragments
 from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, tell
-from olora_viz.views.html import problem
+from olora_viz.views.html import problem, sentences, status
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
+from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
-from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import Work, new_key
-from olora_viz.web.jobs.queue import Jobs, changes
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, Card, held, read
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.background import PageWork, StartButton
+from olora_viz.web.parts.card import AT_ONCE, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
@@ -52,14 +52,16 @@ HINT = Markup(
 )
 
 
-def before() -> Markup:
-    """Return the placeholder of the card, until rates are proposed."""
-    words = Markup(
+BEFORE = (
+    HEAD
+    + Markup(
         '<p class="say">Is it the start, or only the rate? The button adds every start '
         "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to "
         "compare.</p>"
     )
-    return HEAD + words + HINT
+    + HINT
+)
+"""The card until rates are proposed."""
 
 
 def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
@@ -76,22 +78,20 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
     if work is None or work.result is None or work.layer is not None:
         raise ValueError("measure the start first, over all parameters")
     measured = SetUp.of(work.config)
-    starts, found = measured.lanes, work.result.hessian.lambda_max
-    tuned, of_key = reference_among(setup.lanes).lr, {start_key(lane): lane for lane in starts}
+    starts = {start_key(lane): lane for lane in measured.lanes}
+    tuned = reference_among(setup.lanes).lr
     keys = [(start_key(lane), lane.seed) for lane in setup.lanes]
-    seeded = [replace(of_key[key], seed=seed) for key, seed in keys if key in of_key]
-    lanes = same_and_fair(seeded or starts, tuned, limits.max_lanes)
+    seeded = [replace(starts[key], seed=seed) for key, seed in keys if key in starts]
+    lanes = same_and_fair(seeded or measured.lanes, tuned, limits.max_lanes)
     if _start(setup) != _start(measured):
         raise ValueError("the set-up has changed since the measurement: measure the start again")
-    known = {start_key(lane): float(its) for lane, its in zip(starts, found, strict=True)}
-    base = next(known[start_key(lane)] for lane in lanes if lane.init == "lora")
-    rates = [
-        FairRate(lane.init, fair_rate(tuned, base, its), tuned, its, base)
-        for lane, its in ((lane, known[start_key(lane)]) for lane in lanes if lane.fair)
-    ]
+    curvatures = dict(zip(starts, map(float, work.result.hessian.lambda_max), strict=True))
+    base = next(curvatures[start_key(lane)] for lane in lanes if lane.init == "lora")
+    fair = [(lane.init, curvatures[start_key(lane)]) for lane in lanes if lane.fair]
+    rates = [FairRate(init, fair_rate(tuned, base, own), tuned, own, base) for init, own in fair]
     lanes = resolved(replace(work.config, lanes=lanes), [rate.rate for rate in rates]).lanes
-    said = dict.fromkeys(rate.sentence for rate in rates)  # seeds of a start may share one
-    words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in said)
+    unique = dict.fromkeys(rate.sentence for rate in rates)  # seeds of a start may share one
+    words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in unique)
     return replace(setup, lanes=lanes), HEAD + words + HINT
 
 
@@ -100,11 +100,6 @@ def _start(setup: SetUp) -> tuple[object, ...]:
     task = setup.task if setup.task in TASKS else YOUR_FILE
     starts = {start_key(lane) for lane in setup.lanes}
     return setup.model, task, setup.batch, setup.seed, setup.settings.targets, starts
-
-
-def refused(sentence: str) -> Markup:
-    """Return the card, with the reason why there are no rates."""
-    return HEAD + problem(sentence) + HINT
 
 
 MAX_NAME = 200
@@ -171,7 +166,7 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
     )  # fmt: skip
 
 
-def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOBODY) -> Slicing:
+def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Visitor = NOBODY) -> Slicing:
     """Put slices through some of the measured starts into the queue.
 
     Args:
@@ -181,7 +176,7 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOB
     Raises:
         ValueError: there is no measurement, or no such lane, or the queue is full.
     """
-    if source.result is None:
+    if source is None or source.result is None:
         raise ValueError("measure the start first: a slice uses the measured directions")
     if source.layer is not None:
         raise ValueError(
@@ -200,90 +195,81 @@ def cut(jobs: Jobs, source: Measurement, chosen: list[Any], owner: Visitor = NOB
     )  # fmt: skip
 
 
-class View(NamedTuple):
-    """What the page's outputs show, in their order."""
+class ConditioningView(NamedTuple):
+    """What the page's outputs show, in their order, or their components."""
 
-    measured: Any
-    sliced: Any
-    status: Any
-    comparison: Any
-    ntk: Any
-    story: Any
-    numbers: Any
-    rates: Any
-    left: Any
-    right: Any
-    left_slice: Any
-    right_slice: Any
-    measure: Any
-    slice: Any
-    stop: Any
-
-
-def some(**shown: Any) -> View:
-    """Update the given outputs and leave the others unchanged."""
-    kept: dict[str, Any] = {name: gr.skip() for name in View._fields}
-    return View(**(kept | shown))
+    measured: Any = gr.skip()
+    sliced: Any = gr.skip()
+    status: Any = gr.skip()
+    comparison: Any = gr.skip()
+    ntk: Any = gr.skip()
+    story: Any = gr.skip()
+    numbers: Any = gr.skip()
+    rates: Any = gr.skip()
+    left: Any = gr.skip()
+    right: Any = gr.skip()
+    left_slice: Any = gr.skip()
+    right_slice: Any = gr.skip()
+    measure: Any = gr.skip()
+    slice: Any = gr.skip()
+    stop: Any = gr.skip()
 
 
-def problem_view(sentence: str) -> View:
-    """Say why nothing could be measured."""
-    return some(status=fragments.problem(sentence))
-
-
-def view(work: Measurement | Slicing, before: int, *, last: bool) -> View:
+def view(work: Measurement | Slicing, ahead: int, last: bool) -> ConditioningView:
     """Show the progress of a measurement or a slice.
 
     Args:
-        before: number of jobs ahead of it.
+        ahead: number of jobs ahead of it.
         last: whether this is the last update of the page.
     """
-    free = last and work.complete
-    shown: dict[str, Any] = {
-        "status": _status(work, before),
-        "measure": gr.update(interactive=free),
-        "stop": gr.update(interactive=not work.ended),
-    }
+    shown = ConditioningView(
+        status=_status(work, ahead), measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended)
+    )
     if isinstance(work, Slicing):
-        shown |= {"sliced": work.id, "slice": gr.update(interactive=free)}
-        if work.slices:
-            shown |= _slices(work)
-        return some(**shown)
-    shown["measured"] = work.id
-    found = work.result
-    if found is None or not work.complete:
-        return some(**shown, slice=gr.update(interactive=False))
-    k, hero = reference(work.styles), hero_of(work.styles, found)
+        shown = shown._replace(sliced=work.id, slice=gr.update(interactive=last))
+        if not work.slices:
+            return shown
+        plain_text = bool(work.source and work.source.plain_text)
+        drawn = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
+        left, right = (*drawn, empty_slice())[:2]
+        return shown._replace(left_slice=pack(left), right_slice=pack(right))
+    measured = work.result
+    if measured is None or not work.complete:
+        return shown._replace(measured=work.id, slice=gr.update(interactive=False))
     choices = [(style.label, i) for i, style in enumerate(work.styles)]
-    return some(
-        **shown,
-        slice=gr.update(interactive=free and work.layer is None),
-        comparison=pack(comparison_figure(work.styles, found, run=work.name)),
-        ntk=pack(ntk_figure(work.styles, found, run=work.name)),
-        story=with_terms(fragments.sentences(tell(work.styles, found), _scope(work))),
-        numbers=numbers(work.styles, found),
-        rates=rates(work.styles, found, work.rates),
-        left=gr.update(choices=choices, value=k),
-        right=gr.update(choices=choices, value=hero),
+    scope = (
+        f"{f'For the layer {work.layer} only. ' if work.layer else ''}Gradient and curvature on the first batch, the "
+        f"condition of the tangent kernel on {BATCHES} batches, in one order of the data."
+    )
+    return shown._replace(
+        measured=work.id,
+        slice=gr.update(interactive=last and work.layer is None),
+        comparison=pack(comparison_figure(work.styles, measured, run=work.name)),
+        ntk=pack(ntk_figure(work.styles, measured, run=work.name)),
+        story=with_terms(sentences(tell(work.styles, measured), scope)),
+        numbers=numbers(work.styles, measured),
+        rates=rates(work.styles, measured, work.rates),
+        left=gr.update(choices=choices, value=reference(work.styles)),
+        right=gr.update(choices=choices, value=hero_of(work.styles, measured)),
         left_slice=pack(empty_slice()),
         right_slice=pack(empty_slice()),
     )
 
 
-def _status(work: Work, before: int) -> Markup:
+def _status(work: Measurement | Slicing, ahead: int) -> Markup:
     if work.state == FAILED:
-        return fragments.problem(work.note)
+        return problem(work.note)
     if work.state == WAITING:
-        return fragments.status(WAITING, f"{before} before yours")
+        return status(WAITING, f"{ahead} before yours")
     words = work.note
-    if work.state == FINISHED and isinstance(work, Measurement):
+    if work.state == FINISHED and isinstance(work, Slicing):
+        words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
+    elif work.state == FINISHED and isinstance(work, Measurement):
         starts = len(work.styles)
         words = f"{starts} start{'s' * (starts > 1)} on {work.device}"
         if work.lanes > starts:
             words += f": {work.lanes} lanes start like these, whatever their learning rate"
-    if work.state == FINISHED and isinstance(work, Slicing):
-        words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"
-    line = fragments.status(work.state, *([words] if words else []))
+    line = status(work.state, *filter(None, [words]))
     if work.ended:
         return line
     return line + Markup(
@@ -291,21 +277,6 @@ def _status(work: Work, before: int) -> Markup:
         'aria-valuemax="100" aria-valuenow="{percent:.0f}"><i style="width:{percent:.0f}%"></i>'
         "</div>"
     ).format(state=work.state, percent=100 * work.part)
-
-
-def _slices(work: Slicing) -> dict[str, Any]:
-    plain_text = bool(work.source and work.source.plain_text)
-    made = slice_figures(work.styles, work.slices, plain_text=plain_text, run=work.name)
-    made += [empty_slice()] * (2 - len(made))
-    return {"left_slice": pack(made[0]), "right_slice": pack(made[1])}
-
-
-def _scope(work: Measurement) -> str:
-    where = f"For the layer {work.layer} only. " if work.layer else ""
-    return (
-        f"{where}Gradient and curvature on the first batch, the condition of the tangent kernel on "
-        f"{BATCHES} batches, in one order of the data."
-    )
 
 
 PACE = 0.2
@@ -326,8 +297,7 @@ CURVED = Card(
 class Columns(NamedTuple):
     """The components of the page's columns."""
 
-    outputs: View
-    """The components that a `View` fills, in its order."""
+    outputs: ConditioningView
     layer: gr.Textbox
     every: gr.Number
     curved: gr.Textbox
@@ -347,25 +317,21 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
-                measure_ = gr.Button(
-                    "Measure the start", variant="primary", elem_id="measure-button", scale=0, min_width=0
-                )
-                stop = gr.Button("■ Stop", elem_id="measure-stop-button", interactive=False, scale=0, min_width=0)
+                measure_button = small_button("Measure the start", "measure-button", variant="primary")
+                stop = small_button("■ Stop", "measure-stop-button", interactive=False)
                 layer = gr.Textbox(
                     label="One layer only (empty: all parameters)", elem_id="measure-layer",
                     placeholder="model.layers.3.mlp.down_proj", min_width=0, max_length=200,
                 )  # fmt: skip
-            status = gr.HTML(
-                fragments.status(READY, "the model, task and lanes of the set-up, at step 0"),
-                elem_id="conditioning-status", apply_default_css=False,
+            status_line = element(
+                status(READY, "the model, task and lanes of the set-up, at step 0"),
+                elem_id="conditioning-status",
             )  # fmt: skip
-        with gr.Column(elem_classes="card"):
-            comparison = live_figure(comparison_figure(styles, None), elem_id="conditioning-figure")
-        with gr.Column(elem_classes="card"):
-            ntk = live_figure(ntk_figure(styles, None), elem_id="ntk-figure")
+        comparison = in_card(live_figure, comparison_figure(styles, None), elem_id="conditioning-figure")
+        ntk = in_card(live_figure, ntk_figure(styles, None), elem_id="ntk-figure")
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
-                slice_ = gr.Button("Slice the loss", elem_id="slice-button", interactive=False, scale=0, min_width=0)
+                slice_button = small_button("Slice the loss", "slice-button", interactive=False)
                 left = gr.Dropdown([], label="Left", elem_id="slice-left", min_width=0)
                 right = gr.Dropdown([], label="Right", elem_id="slice-right", min_width=0)
             with gr.Row(elem_classes="two charts"):
@@ -374,30 +340,26 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         with gr.Column(elem_classes="card"):
             every, race_figures = _during_a_race(styles, total)
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
+        story = in_card(element, story_before(), elem_id="conditioning-story")
+        numbers = in_card(element, numbers_before(), elem_id="conditioning-numbers")
+        rates = in_card(element, rates_before(), elem_id="conditioning-rates")
         with gr.Column(elem_classes="card"):
-            story = gr.HTML(story_before(), elem_id="conditioning-story", apply_default_css=False)
-        with gr.Column(elem_classes="card"):
-            numbers = gr.HTML(numbers_before(), elem_id="conditioning-numbers", apply_default_css=False)
-        with gr.Column(elem_classes="card"):
-            rates = gr.HTML(rates_before(), elem_id="conditioning-rates", apply_default_css=False)
-        with gr.Column(elem_classes="card"):
-            fair_words = gr.HTML(before(), elem_id="fair-rates", apply_default_css=False)
+            fair_words = element(BEFORE, elem_id="fair-rates")
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
     curved = gr.Textbox("", visible=False)
-    outputs = View(
-        measured, sliced, status, comparison, ntk, story, numbers, rates, left, right, left_slice,
-        right_slice, measure_, slice_, stop,
+    outputs = ConditioningView(
+        measured, sliced, status_line, comparison, ntk, story, numbers, rates, left, right, left_slice,
+        right_slice, measure_button, slice_button, stop,
     )  # fmt: skip
     return Columns(outputs, layer, every, curved, race_figures, fair, fair_words)
 
 
 def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, tuple[gr.HTML, ...]]:
     """Make the card of the curvature during a race: how often, and its charts."""
-    gr.HTML(
+    element(
         '<h2>During a race <span class="hint">press Race: the '
         f"{term('Hessian eigenvalue', 'curvature')} is measured on "
-        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>",
-        apply_default_css=False,
+        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>"
     )
     with gr.Row(elem_classes="measuring"):
         every = gr.Number(
@@ -407,15 +369,13 @@ def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, 
         sharpness = live_figure(sharpness_figure(styles, [], total=total), elem_id="sharpness-figure")
         stability = live_figure(stability_figure(styles, [], total=total), elem_id="stability-figure")
     with gr.Row(elem_classes="two charts"):
-        loss = live_figure(figures.loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure")
-        gradient = live_figure(
-            figures.gradient_figure(styles, [], total=total), elem_id="conditioning-gradient-figure"
-        )
+        loss = live_figure(loss_figure(styles, [], total=total), elem_id="conditioning-loss-figure")
+        gradient = live_figure(gradient_figure(styles, [], total=total), elem_id="conditioning-gradient-figure")
     return every, (sharpness, stability, loss, gradient)
 
 
 def connect(
-    its: Columns,
+    columns: Columns,
     demo: gr.Blocks,
     jobs: Jobs,
     limits: Limits,
@@ -430,49 +390,16 @@ def connect(
         run: the id of the run that the page shows.
         files: the visitors' own files.
     """
-    page = its.outputs
+    page = columns.outputs
 
-    async def start(request: gr.Request, *values: Any) -> AsyncIterator[View]:
-        *setup, layer = values
-        try:
-            mine = FilesOfPage(files, request.session_hash)
-            config = SetUp.from_controls(limits, setup, mine).to_config(limits, mine)
-            job = measure(jobs, replace(config, curvature_every=0), layer, visitor_of(request))
-        except ValueError as error:
-            yield problem_view(str(error))
-            return
-        async for update in follow(job):
-            yield update
+    def put(own: OwnFiles, asked: Sequence[Any], owner: Visitor) -> Measurement:
+        *setup, layer = asked
+        config = SetUp.from_controls(limits, setup, own).to_config(limits, own)
+        return measure(jobs, replace(config, curvature_every=0), layer, owner)
 
-    async def slice_(request: gr.Request, measured: Any, left: Any, right: Any) -> AsyncIterator[View]:
-        try:
-            source = jobs.find(measured, Measurement)
-            if source is None:
-                raise ValueError("measure the start first: a slice uses the measured directions")
-            job = cut(jobs, source, [left, right], visitor_of(request))
-        except ValueError as error:
-            yield problem_view(str(error))
-            return
-        async for update in follow(job):
-            yield update
-
-    async def go_on(measured: Any, sliced: Any) -> AsyncIterator[View]:
-        """Show this browser's measurement again, after its page was closed or reloaded."""
-        found = [jobs.find(measured, Measurement), jobs.find(sliced, Slicing)]
-        yield some()
-        for job in found:
-            if job is not None:
-                async for update in follow(job):
-                    yield update
-
-    async def follow(job: Measurement | Slicing) -> AsyncIterator[View]:
-        async for _, before, complete in changes(jobs, lambda: job, lambda _: (), PACE):
-            yield await asyncio.to_thread(view, job, before, last=complete)
-
-    def stop(measured: Any, sliced: Any) -> None:
-        for job in (jobs.find(measured, Measurement), jobs.find(sliced, Slicing)):
-            if job is not None:
-                jobs.stop(job)
+    def put_slicing(_: OwnFiles, asked: Sequence[Any], owner: Visitor) -> Slicing:
+        measured, *chosen = asked
+        return cut(jobs, jobs.find(measured, Measurement), chosen, owner)
 
     def propose(measured: Any, *values: Any) -> tuple[Any, ...]:
         """Put every start into the set-up at plain LoRA's rate and at its fair rate."""
@@ -480,22 +407,22 @@ def connect(
             setup = SetUp.from_controls(limits, values, files)
             setup, words = proposed(setup, jobs.find(measured, Measurement), limits)
         except ValueError as error:
-            return (*(gr.skip() for _ in controls), refused(str(error)))
+            return (*(gr.skip() for _ in controls), HEAD + problem(str(error)) + HINT)
         return (*setup.to_controls(), words)
 
     def track(name: Any) -> tuple[Any, ...]:
         """Draw the curvature of the current race, with its loss and its gradients."""
-        job = jobs.shown(name)
-        if job is None:
-            return tuple(gr.skip() for _ in its.race_figures)
-        curved, raced = curvature_view(job), race_view(job)
-        drawn = (curved.sharpness, curved.stability, raced.loss, raced.gradient)
-        return tuple(pack(figure) for figure in drawn)
+        record = jobs.shown(name)
+        if record is None:
+            return tuple(gr.skip() for _ in columns.race_figures)
+        curvature, race = curvature_view(record), race_view(record)
+        return tuple(map(pack, (curvature.sharpness, curvature.stability, race.loss, race.gradient)))
 
-    both, whole = [page.measured, page.sliced], list(page)
-    page.measure.click(start, [*controls, its.layer], whole, concurrency_limit=None, **PRIVATE)
-    page.slice.click(slice_, [page.measured, page.left, page.right], whole, concurrency_limit=None, **PRIVATE)
-    its.fair.click(propose, [page.measured, *controls], [*controls, its.fair_words], **AT_ONCE)
-    page.stop.click(stop, both, None, **AT_ONCE)
-    demo.load(go_on, both, whole, js=read("measured", "sliced"), concurrency_limit=None, **PRIVATE)
-    its.curved.change(track, run, list(its.race_figures), trigger_mode="always_last", **AT_ONCE)
+    starts: list[StartButton[Measurement | Slicing]] = [
+        StartButton(page.measure, [*controls, columns.layer], put),
+        StartButton(page.slice, [page.measured, page.left, page.right], put_slicing),
+    ]
+    kinds = {page.measured: Measurement, page.sliced: Slicing}
+    PageWork(kinds, page, page.status, view, PACE).connect(demo, jobs, files, starts, page.stop)
+    columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **AT_ONCE)
+    columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **AT_ONCE)

@@ -21,10 +21,6 @@ FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_S
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 
-LEVEL = 5
-"""Of the page's compression: an eighth of its size, in some milliseconds."""
-
-
 class UnderAPath:
     """Middleware that serves the application under the path that X-Forwarded-Prefix names.
 
@@ -35,7 +31,8 @@ class UnderAPath:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.page = GZipMiddleware(self._with_first_script, compresslevel=LEVEL)
+        # At this level a page goes out at an eighth of its size, in some milliseconds.
+        self.page = GZipMiddleware(self._with_first_script, compresslevel=5)
 
     async def _with_first_script(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.app(scope, receive, _inserting_first_script(send))
@@ -56,13 +53,13 @@ class UnderAPath:
 
 def _prefix(headers: Headers) -> str:
     """Return the path under which a proxy serves the page, without a trailing slash."""
-    told = headers.get("x-forwarded-prefix")
-    if told is None:
+    prefix = headers.get("x-forwarded-prefix")
+    if prefix is None:
         page = urlsplit(headers.get("referer", ""))
         hosts = headers.get("x-forwarded-host", headers.get("host", ""))
-        told = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
-    told = told.split(",")[0].strip().rstrip("/")
-    return told if PREFIX.fullmatch(told) else ""
+        prefix = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
+    prefix = prefix.split(",")[0].strip().rstrip("/")
+    return prefix if PREFIX.fullmatch(prefix) else ""
 
 
 def _inserting_first_script(send: Send) -> Send:

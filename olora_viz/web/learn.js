@@ -2,7 +2,7 @@
 //
 // Gradio runs this with `element`, `props`, `trigger` and `watch`. The address keeps the lesson's
 // name, so that a reload, or a copied link, comes back to it.
-import { write } from "./race/address.js";
+import { write } from "./parts/address.js";
 import { finish, mark } from "./progress.js";
 
 /**

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
@@ -16,11 +14,11 @@ from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
 from olora_viz.machine.text import about
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.layout import Stage
-from olora_viz.web.parts.card import AT_ONCE, again
+from olora_viz.web.parts.card import AT_ONCE, QUIET, again, element, in_card
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
@@ -39,8 +37,9 @@ def lesson_contents(chosen: str) -> Markup:
         '<span class="unseen">done: </span></span>'
         '<span class="title">{}</span><span class="minutes">{} min</span></button></li>'
     )
+    current = Markup(' aria-current="true"')
     lines = Markup("").join(
-        line.format(name, _current(name == chosen), n, lesson.title, lesson.minutes)
+        line.format(name, current if name == chosen else "", n, lesson.title, lesson.minutes)
         for n, (name, lesson) in enumerate(LESSONS.items(), start=1)
     )
     return Markup(
@@ -57,8 +56,8 @@ def lesson_text(lesson: Lesson) -> Markup:
     """Return the text of a lesson."""
     paragraph = Markup("<p>{}</p>")
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
-    first, *rest = (paragraph.format(sentence(one)) for one in lesson.paragraphs)
-    shown = [first, *(display.format(_formula_parts(one)) for one in lesson.formulas), *rest]
+    first, *rest = (paragraph.format(sentence(text)) for text in lesson.paragraphs)
+    shown = [first, *(display.format(_formula_parts(latex)) for latex in lesson.formulas), *rest]
     return Markup('<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
         _place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
     )
@@ -103,13 +102,10 @@ def answer(lesson: Lesson, finishes: bool = False) -> Markup:
 def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     """Return the guided card, shown on the page that a lesson is about."""
     after = beside(lesson.name)[1]
-    raced, onward = _raced(limits, lesson), Markup("")
-    if raced:
-        raced = Markup("<span>{}</span>").format(raced)
-    if after:
-        onward = Markup(
-            '<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>'
-        ).format(after.name, after.page, after.title)
+    raced = _raced(limits, lesson)
+    within = Markup("<span>{}</span>").format(raced) if raced else ""
+    onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
+    show = Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>')
     return Markup(
         '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
         '<div><p class="hint">{place}</p><h2>{title}</h2>'
@@ -122,9 +118,9 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
         '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
         "</section>"
     ).format(
-        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=raced,
-        where=lesson.where, onward=onward, do=sentence(lesson.do), show=_show(lesson),
-        see=sentence(lesson.see),
+        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=within,
+        where=lesson.where, onward=onward.format(after.name, after.page, after.title) if after else "",
+        do=sentence(lesson.do), show=show.format(lesson.where) if lesson.where else "", see=sentence(lesson.see),
     )  # fmt: skip
 
 
@@ -173,22 +169,12 @@ def _neighbours(lesson: Lesson) -> Markup:
     )
 
 
-def _show(lesson: Lesson) -> Markup:
-    if not lesson.where:
-        return Markup("")
-    return Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>').format(lesson.where)
-
-
 def _place(lesson: Lesson) -> str:
     return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
 
 
-def _current(is_chosen: bool) -> Markup:
-    return Markup(' aria-current="true"') if is_chosen else Markup("")
-
-
 HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
-"""Names of `share.PARTS` that a class does not need."""
+"""Names of `links.PARTS` that a class does not need."""
 
 NEEDED = {"export": ("take",)}
 """Those of `HIDDEN` that a lesson is about."""
@@ -234,14 +220,14 @@ RANK = 2
 """The initial rank of the QR picture."""
 
 
-class Opened(NamedTuple):
-    """What the Learn page shows of a lesson, and the components that show it, in one order."""
+class LessonView(NamedTuple):
+    """What the page's outputs show of a lesson, in their order, or their components."""
 
-    contents: Any
-    text: Any
-    picture: Any
-    rank: Any
-    guide: Any
+    contents: Any = gr.skip()
+    text: Any = gr.skip()
+    picture: Any = gr.skip()
+    rank: Any = gr.skip()
+    guide: Any = gr.skip()
 
 
 def card() -> gr.HTML:
@@ -251,48 +237,48 @@ def card() -> gr.HTML:
 
 def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
     """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
-    its = _parts(limits)
+    page = _components(limits)
 
     def arrive(name: Any) -> tuple[Any, ...]:
-        """Show the lesson that the address names, or a message if the name is unknown."""
+        """Show the lesson that the address names, if there is one."""
         lesson = LESSONS.get(name) if isinstance(name, str) else None
         if lesson is None:
-            return (gr.skip(),) * (len(Opened._fields) + 1)
-        return (guided_card(limits, lesson), *_read(limits, lesson.name))
+            return gr.skip(), *LessonView()
+        return guided_card(limits, lesson), *_read(limits, lesson)
 
     def press(event: gr.SelectData) -> tuple[Any, ...]:
         """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
-        lesson = _known(value.get("lesson"))
-        shown = _read(limits, value.get("lesson"))
-        kept: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
-        if isinstance(lesson, str) or value.get("open") is not True:
-            return (*shown, *kept)
-        said = guided_card(limits, lesson)
-        race = jobs.shown(lesson.race)
+        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
+        try:
+            lesson = _named(value.get("lesson"))
+        except ValueError as error:
+            return *LessonView(text=problem(str(error))), *unchanged
+        shown = _read(limits, lesson)
+        if value.get("open") is not True:
+            return *shown, *unchanged
+        race, guided = jobs.shown(lesson.race), guided_card(limits, lesson)
         if race is None:
-            return (*shown, said, *kept[1:])
+            return *shown, guided, *unchanged[1:]
         setup = possible(limits, race.config, recorded=True)
-        chosen = setup.to_controls() if setup else kept[3:]
-        return (*shown, said, lesson.race, again(), *chosen)
+        return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
 
-    outputs = [*its, card, stage.run, stage.again, *stage.controls]
-    for part in (its.contents, its.guide, card):
+    outputs = [*page, card, stage.run, stage.again, *stage.controls]
+    for part in (page.contents, page.guide, card):
         part.select(press, None, outputs, **AT_ONCE)
-    its.rank.input(turn_rank, its.rank, its.picture, trigger_mode="always_last", **AT_ONCE)
+    page.rank.input(turn_rank, page.rank, page.picture, **QUIET)
     address = gr.Textbox(visible=False)
-    demo.load(arrive, address, [card, *its], js=ASKED, **AT_ONCE)
+    demo.load(arrive, address, [card, *page], js=ASKED, **AT_ONCE)
 
 
-def _parts(limits: Limits) -> Opened:
+def _components(limits: Limits) -> LessonView:
     """Lay out the page's components, with the first lesson."""
     first = find(NAMES[0])
     with gr.Row(elem_classes="page", elem_id="learn-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name))
         with gr.Column(elem_classes="middle", min_width=0):
-            with gr.Column(elem_classes="card"):
-                text = gr.HTML(lesson_text(first), elem_id="lesson-text", apply_default_css=False)
+            text = in_card(element, lesson_text(first), elem_id="lesson-text")
             with gr.Column(elem_classes="card"):
                 drawn = live_figure(picture(first), elem_id="lesson-figure")
                 rank = gr.Slider(
@@ -303,23 +289,14 @@ def _parts(limits: Limits) -> Opened:
             guide = _pressed("lesson-guide", lesson_guide(limits, first))
         with gr.Column(elem_classes="after", min_width=0):
             with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
-                gr.HTML(
-                    glossary(),
-                    js_on_load=(Path(__file__).parent / "terms.js").read_text("utf-8"),
-                    apply_default_css=False,
-                )
+                element(glossary(), script="terms.js")
             with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
-                gr.HTML(plan(), js_on_load=bundle(Path(__file__).parent / "teachers.js"), apply_default_css=False)
-    return Opened(contents, text, drawn, rank, guide)
+                element(plan(), script="teachers.js")
+    return LessonView(contents, text, drawn, rank, guide)
 
 
-def _read(limits: Limits, name: Any) -> Opened:
-    """Show a lesson, or a message if there is none of this name."""
-    lesson = _known(name)
-    if isinstance(lesson, str):
-        kept = [gr.skip()] * len(Opened._fields)
-        return Opened(*kept)._replace(text=fragments.problem(lesson))
-    return Opened(
+def _read(limits: Limits, lesson: Lesson) -> LessonView:
+    return LessonView(
         contents=lesson_contents(lesson.name),
         text=lesson_text(lesson),
         picture=pack(picture(lesson, RANK)),
@@ -336,18 +313,17 @@ def turn_rank(r: Any) -> Any:
     return pack(picture(find("qr"), int(r)))
 
 
-def _known(name: Any) -> Lesson | str:
-    """Find a lesson, or return a sentence that says why there is none."""
+def _named(name: Any) -> Lesson:
+    """Find a lesson.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
     if not isinstance(name, str):
-        return "a lesson's name must be a text"
-    try:
-        return find(name[:80])
-    except ValueError as error:
-        return str(error)
+        raise ValueError("a lesson's name must be a text")
+    return find(name[:80])
 
 
 def _pressed(elem_id: str, value: str) -> gr.HTML:
     """Make an HTML component that chooses, opens and closes lessons."""
-    return gr.HTML(
-        value, elem_id=elem_id, js_on_load=bundle(Path(__file__).parent / "learn.js"), apply_default_css=False
-    )
+    return element(value, elem_id=elem_id, script="learn.js")

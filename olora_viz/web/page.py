@@ -23,6 +23,7 @@ from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.parts import tabs
+from olora_viz.web.parts.card import element
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.parts.tabs import button_titles
 from olora_viz.web.race.cards import CARDS
@@ -36,8 +37,6 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 
 WEB = Path(__file__).parent
-
-FAVICON = WEB / "favicon.svg"
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
@@ -77,9 +76,11 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     jobs = jobs or jobs_of(limits)
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
-            gr.HTML(f"<h1>{NAME}</h1>", apply_default_css=False)
-            links = navigation()
-            bar = layout.controls(limits)
+            element(f"<h1>{NAME}</h1>")
+            # All pages are laid out at once, and one is shown.
+            links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
+            navigation = element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
+            bar = layout.top_bar(limits)
             class_button()
             help_button()
         card = learn.card()
@@ -87,7 +88,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         spectrum.build(demo, limits)
         learn.build(demo, card, stage, jobs, limits)
         button_titles()
-    _show_progress_on(links, demo)
+    _show_progress_on(navigation, demo)
     _check_nothing_twice(demo)
     demo.queue(max_size=EVENTS)
     forgive_forgotten_pages(demo)
@@ -115,17 +116,6 @@ def _check_nothing_twice(demo: gr.Blocks) -> None:
         call.preprocess = False
 
 
-def navigation() -> gr.HTML:
-    """Make the links to the pages: all are laid out at once, and one is shown."""
-    links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
-    return gr.HTML(
-        f"<nav>{links}</nav>",
-        js_on_load=(Path(__file__).parent / "navigation.js").read_text("utf-8"),
-        elem_id="navigation",
-        apply_default_css=False,
-    )
-
-
 def launch_options() -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set.
 
@@ -135,7 +125,7 @@ def launch_options() -> dict[str, Any]:
     return {
         "ssr_mode": False,
         "theme": gradio_theme(),
-        "favicon_path": str(FAVICON),
+        "favicon_path": str(WEB / "favicon.svg"),
         "css": css(),
         "footer_links": [],
         "run_history": False,

@@ -12,22 +12,21 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layers import layer_grid
 from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.machine.text import unknown
 from olora_viz.measures.truncation import Weight
-from olora_viz.views import html as fragments
-from olora_viz.views import spectrum as spectrum_view
+from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
 from olora_viz.views.runs import model_words
-from olora_viz.views.spectrum import MOST_RANK, Lab
+from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, moved
+from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, element, in_card, moved, picked
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -42,29 +41,55 @@ def compared() -> list[str]:
     ]
 
 
-class Shown(NamedTuple):
-    """What the page's outputs show, in their order."""
+class SpectrumView(NamedTuple):
+    """What the page's outputs show, in their order, or their components."""
 
-    singular: Any
-    energy: Any
-    angles: Any
-    verdict: Any
-    table: Any
-    factors: Any
-    seeing: Any
-    rank: Any
+    singular: Any = gr.skip()
+    energy: Any = gr.skip()
+    angles: Any = gr.skip()
+    verdict: Any = gr.skip()
+    table: Any = gr.skip()
+    factors: Any = gr.skip()
+    seeing: Any = gr.skip()
+    rank: Any = gr.skip()
 
 
 def shown(
     lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
-) -> Shown:
+) -> SpectrumView:
     """Return what the outputs show of the chosen matrix.
 
     Raises:
         ValueError: a value breaks a rule of the page.
     """
     key, weight = _matrix(lab, limits, source, model, layer, text)
-    return _show(lab, key, weight, rank, starts, permutation)
+    number, known = whole(permutation), _known(starts)
+    most = min(MOST_RANK, len(weight.sigma))
+    r = max(1, min(whole(rank), most))
+    own_key, own = key, weight
+    if number:
+        key, weight = (key, number), lab.permuted(key, weight, number)
+    truncations = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])}
+    chosen = [truncations[init] for init in truncations if init in known] or [truncations["olora"]]
+    run = repr(hash(own_key))
+    ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
+    inits = [truncation.init for truncation in chosen if truncation.init != "pissa"]
+    curves = {init: lab.curve(key, weight, init)[: len(ranks)] for init in inits}
+    energy = energy_figure(ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run)
+    unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
+    return SpectrumView(
+        singular=pack(singular_values_figure(chosen, run=run)),
+        energy=pack(energy),
+        angles=pack(angles_figure(chosen, run=run)),
+        verdict=verdict(truncations["olora"]),
+        table=energy_table(list(truncations.values()), unpermuted),
+        factors=factors(list(truncations.values())),
+        seeing=with_terms(seeing(truncations, bool(number))),
+        # Gradio has no slider of a single value.
+        rank=gr.update(
+            maximum=max(2, most), label=f"Rank, at most {most}", interactive=most > 1, **moved(r, shown=rank)
+        ),
+    )
 
 
 def layer_map(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, rank: Any, starts: Any) -> Any:
@@ -96,37 +121,6 @@ def _matrix(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text:
         raise ValueError(unknown("model", str(model)[:80], limits.models))
     name = str(layer)
     return (model, name), lab.weight(model, name)
-
-
-def _show(lab: Lab, key: Hashable, weight: Weight, rank: Any, starts: Any, permutation: Any) -> Shown:
-    number, known = whole(permutation), _known(starts)
-    most = min(MOST_RANK, len(weight.sigma))
-    r = max(1, min(whole(rank), most))
-    own_key, own = key, weight
-    if number:
-        key, weight = (key, number), lab.permuted(key, weight, number)
-    found = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])}
-    chosen = [one for init, one in found.items() if init in known] or [found["olora"]]
-    run = repr(hash(own_key))
-    ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-    curves = {one.init: lab.curve(key, weight, one.init)[: len(ranks)] for one in chosen if one.init != "pissa"}
-    energy = spectrum_figures.energy_figure(
-        ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
-    )
-    unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
-    return Shown(
-        singular=pack(spectrum_figures.singular_values_figure(chosen, run=run)),
-        energy=pack(energy),
-        angles=pack(spectrum_figures.angles_figure(chosen, run=run)),
-        verdict=spectrum_view.verdict(found["olora"]),
-        table=spectrum_view.energy_table(list(found.values()), unpermuted),
-        factors=spectrum_view.factors(list(found.values())),
-        seeing=with_terms(spectrum_view.seeing(found, bool(number))),
-        # Gradio has no slider of a single value.
-        rank=gr.update(
-            maximum=max(2, most), label=f"Rank, at most {most}", interactive=most > 1, **moved(r, shown=rank)
-        ),
-    )
 
 
 def _known(starts: Any) -> list[str]:
@@ -162,7 +156,10 @@ def gaussian() -> Tensor:
 
 def power_law() -> Tensor:
     """Singular values 1 / i in random directions, roughly like trained weights."""
-    return _between_random_bases(1 / torch.arange(1.0, 25.0), 24, 32)
+    generator = torch.Generator().manual_seed(2)
+    U = torch.linalg.qr(torch.randn(24, 24, generator=generator)).Q
+    V = torch.linalg.qr(torch.randn(32, 24, generator=generator)).Q
+    return U * (1 / torch.arange(1.0, 25.0)) @ V.T
 
 
 def projector() -> Tensor:
@@ -200,16 +197,13 @@ def read_matrix(text: str) -> Tensor:
         row = [_number(word, number) for word in re.split(r"[\s,]+", line)]
         rows.append(row)
         if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} of the matrix has {_count(row)}, the first one {len(rows[0])}")
+            count = f"{len(row)} number{'s' * (len(row) != 1)}"
+            raise ValueError(f"row {number} of the matrix has {count}, the first one {len(rows[0])}")
     if not rows:
         raise ValueError("no matrix yet: paste rows of numbers, such as 1 1; 0 1")
     if len(rows) > MOST_SIDE or len(rows[0]) > MOST_SIDE:
         raise ValueError(f"the matrix is {len(rows)} × {len(rows[0])}, larger than {MOST_SIDE} × {MOST_SIDE}")
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def _count(row: list[float]) -> str:
-    return f"{len(row)} number{'s' * (len(row) != 1)}"
 
 
 def _number(word: str, row: int) -> float:
@@ -220,13 +214,6 @@ def _number(word: str, row: int) -> float:
     if not abs(value) <= 1e100:
         raise ValueError(f"row {row} of the matrix holds {word[:40]!r}, not a finite number")
     return value
-
-
-def _between_random_bases(sigma: Tensor, out: int, features: int) -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    U = torch.linalg.qr(torch.randn(out, len(sigma), generator=generator)).Q
-    V = torch.linalg.qr(torch.randn(features, len(sigma), generator=generator)).Q
-    return U * sigma @ V.T
 
 
 CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
@@ -264,19 +251,19 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
     """Lay the page out in `demo`."""
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
-            its = _controls(limits)
+            controls = _controls(limits)
         with gr.Column(elem_classes="middle", min_width=0):
             layers, charts = _charts()
         with gr.Column(elem_classes="side right", scale=0, min_width=0):
             words = _words()
-    _connect(demo, limits, its, layers, Shown(*charts, *words, its.rank))
+    _connect(demo, limits, controls, layers, SpectrumView(*charts, *words, controls.rank))
 
 
 def _controls(limits: Limits) -> Controls:
     """Make the controls of the left column."""
     permutation = gr.Number(0, visible=False)
     with gr.Column(elem_classes="card"):
-        gr.HTML("<h2>Matrix</h2>", apply_default_css=False)
+        element("<h2>Matrix</h2>")
         source = gr.Radio(
             [A_LAYER, A_MATRIX], value=A_LAYER, show_label=False, container=False, elem_id="matrix-source"
         )
@@ -296,27 +283,28 @@ def _controls(limits: Limits) -> Controls:
                 _as_text("counterexample"), lines=6, max_lines=12, elem_id="own-matrix",
                 label="Rows of numbers, yours or the example's",
             )  # fmt: skip
+    rank = in_card(gr.Slider, 1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
+    starts = in_card(
+        gr.CheckboxGroup,
+        [(label_of(name), name) for name in compared()],
+        value=CHOSEN,
+        label="Starts",
+        elem_id="spectrum-starts",
+    )
     with gr.Column(elem_classes="card"):
-        rank = gr.Slider(1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
-    with gr.Column(elem_classes="card"):
-        starts = gr.CheckboxGroup(
-            [(label_of(name), name) for name in compared()], value=CHOSEN, label="Starts", elem_id="spectrum-starts"
-        )
-    with gr.Column(elem_classes="card"):
-        gr.HTML("<h2>Input features</h2>", apply_default_css=False)
+        element("<h2>Input features</h2>")
         permute = gr.Button("⤨ Permute the columns of W", elem_id="permute-button")
         restore = gr.Button("↺ W's own order", elem_id="restore-button", interactive=False)
-        gr.HTML(
+        element(
             f'<p class="hint">The {term("singular value", "singular values")} of W do not '
             "change. OLoRA's start does, since "
-            "it takes the first columns.</p>",
-            apply_default_css=False,
+            "it takes the first columns.</p>"
         )
     return Controls(source, of_model, model, layer, own, example, text, rank, starts, permute, restore, permutation)
 
 
 def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
-    """Make the charts of the middle column: the map, and what `Shown` fills, in its order."""
+    """Make the charts of the middle column: the map, and those of a `SpectrumView`, in its order."""
     with gr.Row(elem_classes="two charts"):
         with gr.Column(elem_classes="card", min_width=0):
             singular = live_figure(elem_id="spectrum-figure")
@@ -324,90 +312,72 @@ def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
             energy = live_figure(elem_id="energy-figure")
     with gr.Column(elem_classes="card") as map_card:
         layers = live_figure(elem_id="layer-map", picks=True)
-    with gr.Column(elem_classes="card"):
-        angles = live_figure(elem_id="angles-figure")
+    angles = in_card(live_figure, elem_id="angles-figure")
     return LayerMap(map_card, layers), (singular, energy, angles)
 
 
 def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
-    """Make the right column, in the order of `Shown`."""
-    with gr.Column(elem_classes="card"):
-        verdict = gr.HTML(elem_id="spectrum-verdict", apply_default_css=False)
-    with gr.Column(elem_classes="card"):
-        table = gr.HTML(elem_id="spectrum-energies", apply_default_css=False)
-    with gr.Column(elem_classes="card"):
-        factors = gr.HTML(elem_id="spectrum-factors", apply_default_css=False)
-    with gr.Column(elem_classes="card"):
-        seeing = gr.HTML(elem_id="spectrum-story", apply_default_css=False)
+    """Make the right column, in the order of `SpectrumView`."""
+    verdict = in_card(element, elem_id="spectrum-verdict")
+    table = in_card(element, elem_id="spectrum-energies")
+    factors = in_card(element, elem_id="spectrum-factors")
+    seeing = in_card(element, elem_id="spectrum-story")
     return verdict, table, factors, seeing
 
 
-def _connect(demo: gr.Blocks, limits: Limits, its: Controls, layers: LayerMap, outputs: Shown) -> None:
+def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerMap, outputs: SpectrumView) -> None:
     """Draw the charts when the page is opened, and after every change of a control.
 
     Args:
-        outputs: the components that a `Shown` fills.
+        outputs: the components that a `SpectrumView` fills.
     """
     lab, pool = Lab(), Pool(few("spectra"))
-    inputs = [its.source, its.model, its.layer, its.text, its.rank, its.starts, its.permutation]
+    source, model, layer, text = controls.source, controls.model, controls.layer, controls.text
+    rank, starts, permutation, restore = controls.rank, controls.starts, controls.permutation, controls.restore
 
-    async def show(request: gr.Request, *values: Any) -> Shown:
+    async def show(request: gr.Request, *values: Any) -> SpectrumView:
         try:
             return await pool.run(visitor_of(request), shown, lab, limits, *values)
         except ValueError as error:
-            kept = Shown(*[gr.skip()] * len(outputs))
-            return kept._replace(verdict=fragments.problem(str(error)))
+            return SpectrumView(verdict=problem(str(error)))
 
     async def show_map(request: gr.Request, *values: Any) -> Any:
-        return await in_turn(request, layer_map, lab, limits, *values)
+        return await in_turn(request, layer_map, *values)
 
     async def names_of(request: gr.Request, model: Any) -> Any:
-        return await in_turn(request, layer_names, lab, limits, model)
+        return await in_turn(request, layer_names, model)
 
     async def in_turn(request: gr.Request, compute: Callable[..., Any], *values: Any) -> Any:
         """Compute, or leave as it is what too many ask for; `show`, which follows, says so."""
         try:
-            return await pool.run(visitor_of(request), compute, *values)
+            return await pool.run(visitor_of(request), compute, lab, limits, *values)
         except ValueError:
             return gr.skip()
 
     slow: dict[str, Any] = {**PRIVATE, "show_progress": "minimal", "show_progress_on": outputs.verdict}
-    drawn, map_of = list(outputs), [its.source, its.model, its.layer, its.rank, its.starts]
+    charts = (show, [source, model, layer, text, rank, starts, permutation], list(outputs))
+    grid = (show_map, [source, model, layer, rank, starts], layers.figure)
 
-    demo.load(names_of, its.model, its.layer, js=_AFTER_THE_FIRST_SCREEN, **AT_ONCE).then(
-        show, inputs, drawn, **AT_ONCE
-    ).then(show_map, map_of, layers.figure, **AT_ONCE)
-    its.model.input(names_of, its.model, its.layer, **slow).then(show, inputs, drawn, **slow).then(
-        show_map, map_of, layers.figure, **slow
+    opened = demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **AT_ONCE)
+    opened.then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
+    model.input(names_of, model, layer, **slow).then(*charts, **slow).then(*grid, **slow)
+    layer.input(*charts, **slow).then(*grid, **AT_ONCE)
+    rank.input(*charts, **QUIET)
+    rank.input(*grid, **QUIET)
+    starts.input(*charts, **QUIET).then(*grid, **AT_ONCE)
+    changed = [controls.of_model, layers.card, controls.own, permutation, restore, rank]
+    other_source = source.input(_other_source, [source, text], changed, **AT_ONCE)
+    other_source.then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
+    example = controls.example
+    example.input(_example, example, [text, rank, permutation, restore], **AT_ONCE).then(*charts, **AT_ONCE)
+    text.change(*charts, **QUIET)
+    permuted = controls.permute.click(
+        lambda number: (whole(number) + 1, gr.update(interactive=True)), permutation, [permutation, restore], **AT_ONCE
     )
-    its.layer.input(show, inputs, drawn, **slow).then(show_map, map_of, layers.figure, **AT_ONCE)
-    its.rank.input(show, inputs, drawn, trigger_mode="always_last", **AT_ONCE)
-    its.rank.input(show_map, map_of, layers.figure, trigger_mode="always_last", **AT_ONCE)
-    its.starts.input(show, inputs, drawn, trigger_mode="always_last", **AT_ONCE).then(
-        show_map, map_of, layers.figure, **AT_ONCE
-    )
-    changed = [its.of_model, layers.card, its.own, its.permutation, its.restore, its.rank]
-    its.source.input(_other_source, [its.source, its.text], changed, **AT_ONCE).then(
-        show, inputs, drawn, **AT_ONCE
-    ).then(show_map, map_of, layers.figure, **AT_ONCE)
-    its.example.input(_example, its.example, [its.text, its.rank, its.permutation, its.restore], **AT_ONCE).then(
-        show, inputs, drawn, **AT_ONCE
-    )
-    its.text.change(show, inputs, drawn, trigger_mode="always_last", **AT_ONCE)
-    its.permute.click(
-        lambda number: (whole(number) + 1, gr.update(interactive=True)),
-        its.permutation, [its.permutation, its.restore], **AT_ONCE,
-    ).then(show, inputs, drawn, **AT_ONCE)  # fmt: skip
-    its.restore.click(lambda: (0, gr.update(interactive=False)), None, [its.permutation, its.restore], **AT_ONCE).then(
-        show, inputs, drawn, **AT_ONCE
-    )
-
-    def pick(event: gr.SelectData) -> Any:
-        return event.value if isinstance(event.value, str) else gr.skip()
-
-    layers.figure.select(pick, None, its.layer, **AT_ONCE).then(show, inputs, drawn, **AT_ONCE).then(
-        show_map, map_of, layers.figure, **AT_ONCE
-    )
+    permuted.then(*charts, **AT_ONCE)
+    restored = restore.click(lambda: (0, gr.update(interactive=False)), None, [permutation, restore], **AT_ONCE)
+    restored.then(*charts, **AT_ONCE)
+    layers.figure.select(picked, None, layer, **AT_ONCE).then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
 
 
 def _other_source(source: Any, text: Any) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 // Copies the links for a class, and opens the plan where the address names it.
 //
 // Gradio runs this with `element`.
-import { copies } from "./race/copy_button.js";
+import { copies } from "./parts/copy_button.js";
 
 for (const line of element.querySelectorAll(".class-link")) {
   const { link = "" } = /** @type {HTMLElement} */ (line).dataset;

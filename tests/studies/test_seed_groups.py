@@ -18,11 +18,10 @@ from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies import story
 from olora_viz.studies.fields import group_places, seed_groups
 from olora_viz.views.results import results
+from olora_viz.views.verdict import higher, repeated
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.presets import PRESETS, filled
-from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race.next_steps import higher, repeated
 
 LANES = (
     Lane("lora"),
@@ -116,23 +115,17 @@ def test_without_repetitions_the_standings_are_what_they_were() -> None:
     assert results(shown, grouped, 1) == results(shown, rows, 1)
 
 
-def with_lanes(*lanes: Lane) -> SetUp:
-    return replace(SetUp.first(Limits()), lanes=lanes)
-
-
 def test_repeating_gives_every_lane_five_seeds_once() -> None:
-    lanes = Lane("olora", seed=3), Lane("olora", seed=1), Lane("lora")
-    setup = repeated(Limits(), with_lanes(*lanes))
-    assert [(lane.init, lane.seed) for lane in setup.lanes] == [
+    lanes = repeated([Lane("olora", seed=3), Lane("olora", seed=1), Lane("lora")])
+    assert [(lane.init, lane.seed) for lane in lanes] == [
         (init, seed) for init in ("olora", "lora") for seed in range(5)
     ]
-    assert repeated(Limits(), setup) == setup
+    assert repeated(lanes) == lanes
 
 
 def test_more_repetitions_than_a_race_takes_are_refused_in_one_sentence() -> None:
-    setup = with_lanes(*(Lane("olora", r=r) for r in range(1, 14)))
     with pytest.raises(ValueError, match="13 lanes with 5 seeds each are 65; a race takes at most"):
-        repeated(Limits(), setup)
+        repeated([Lane("olora", r=r) for r in range(1, 14)])
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
@@ -149,7 +142,7 @@ def test_every_preset_is_a_set_up_that_the_server_takes(preset) -> None:
 @pytest.mark.parametrize("rate", [1e3, 1e308])
 def test_no_higher_rate_is_suggested_where_there_is_none(rate: float) -> None:
     with pytest.raises(ValueError, match="is high enough"):
-        higher(Limits(), with_lanes(Lane("lora"), Lane("olora", lr=rate)))
+        higher([Lane("lora"), Lane("olora", lr=rate)])
 
 
 @pytest.mark.parametrize("text", ["/".join(["0-999"] * 10**5), "5-2", "0-1000"])

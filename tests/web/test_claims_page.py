@@ -20,7 +20,7 @@ from olora_viz.studies.claims.judging import needs_study
 from olora_viz.views.claims import ShownFinding, bars, row, wins
 from olora_viz.web import claims as work_module
 from olora_viz.web import page
-from olora_viz.web.claims import Judging, Outputs, minutes_within, put, some, view
+from olora_viz.web.claims import ClaimsView, Judging, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -56,8 +56,8 @@ def files() -> FilesOfPage:
     return FilesOfPage(VisitorFiles(LIMITS), "a page")
 
 
-def shown(work: Judging) -> Outputs:
-    return view(work, 0)
+def shown(work: Judging) -> ClaimsView:
+    return view(work, 0, last=True)
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_without_minutes_claims_on_training_keep_what_is_recorded(jobs: Jobs, qu
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0])
     assert work.wait(60)
     assert work.state == FINISHED, work.note
-    assert list(work.found) == AT_START
+    assert list(work.findings) == AT_START
     assert len({id(one) for one in quick}) == 1, "the model is loaded once"
     found = shown(work)
-    assert len(found.flat) == len(some().flat)
+    assert len(found.flat) == len(ClaimsView().flat)
     assert found.test == gr.update(interactive=True)
     for name, row_ in zip(CLAIMS, found.rows, strict=True):
         assert ("measured here" in row_) == (name in AT_START)
@@ -140,8 +140,8 @@ def test_what_cannot_be_measured_is_a_sentence_in_its_row(
     monkeypatch.setattr(work_module, "CLAIMS", known)
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0])
     assert work.wait(60)
-    assert work.found[first] == not_measured("this model has no layer for it")
-    assert {work.found[name].verdict for name in others} == {HOLDS}
+    assert work.findings[first] == not_measured("this model has no layer for it")
+    assert {work.findings[name].verdict for name in others} == {HOLDS}
 
 
 def test_a_study_comes_after_the_start_and_a_stop_in_it_keeps_what_was_found(
@@ -150,11 +150,11 @@ def test_a_study_comes_after_the_start_and_a_stop_in_it_keeps_what_was_found(
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)
-    assert list(work.found) == AT_START
+    assert list(work.findings) == AT_START
     jobs.stop(work)
     assert work.wait(60)
     assert work.state == STOPPED, work.note
-    about_training = {one.verdict for name, one in work.found.items() if name not in AT_START}
+    about_training = {one.verdict for name, one in work.findings.items() if name not in AT_START}
     assert about_training <= {NOT_MEASURED, "undecided"}
 
 

@@ -15,11 +15,11 @@ from olora_viz.races.state import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study
-from olora_viz.web import decide as study_work
 from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts import study
 
 STUDY = Study(
     tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
@@ -58,7 +58,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     jobs: Jobs, ended: Deciding
 ) -> None:
     assert ended.state == FINISHED, ended.note
-    shown = view(ended, 0, draw=True)
+    shown = view(ended, 0, last=True)
     assert shown.take == {"ready": True, "adapter": True}
     for part in (shown.headline, shown.starts, shown.answers, shown.plan):
         assert ended.id not in str(part)
@@ -77,7 +77,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
 
 
 def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study_work, "TURN", 0.0)
+    monkeypatch.setattr(study, "TURN", 0.0)
     cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
     config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
     known = next(decide(jobs.folder / name, plan=PLAN))
@@ -140,7 +140,7 @@ def test_a_decision_that_nobody_follows_ends_and_says_so(jobs: Jobs) -> None:
     assert work.wait(120)
     assert work.state == STOPPED
     assert "nobody follows it" in work.note
-    assert view(work, 0, draw=False).stop == gr.update(interactive=False)
+    assert view(work, 0, last=True).stop == gr.update(interactive=False)
 
 
 def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     jobs.stop(work)
     assert work.wait(60)
     assert work.known is not None, work.note
-    assert "training examples" in str(view(work, 0, draw=True).plan)
-    for part in view(work, 0, draw=True):
+    assert "training examples" in str(view(work, 0, last=True).plan)
+    for part in view(work, 0, last=True):
         assert str(work.own_file) not in str(part)
         assert "/" + str(jobs.folder).strip("/") not in str(part)

@@ -19,7 +19,7 @@ from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp, possible, rows_of
 from olora_viz.web.race import links as share
-from olora_viz.web.race.links import asked
+from olora_viz.web.race.links import read_address
 
 LIMITS = Limits()
 SHARED = (Path(__file__).parents[1] / "data" / "links.txt").read_text("utf-8")
@@ -235,14 +235,14 @@ def test_a_bad_link_is_refused_in_one_sentence(text: object, sentence: str) -> N
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         share.read(LIMITS, text)
     assert "\n" not in str(caught.value)
-    found = asked(LIMITS, {"query": text, "own": True})
+    found = read_address(LIMITS, {"query": text, "own": True})
     assert (found.link, found.own, found.notes) == (share.Link(), False, "")
     assert found.refusal("its default set-up").count("This link cannot be opened") == 1
 
 
 @given(st.text(max_size=60) | st.from_regex(r"(lane|steps|hide|start)=[ -~]{0,30}", fullmatch=True))
 def test_any_text_gives_a_set_up_or_a_sentence_that_holds_no_markup(text: str) -> None:
-    found = asked(LIMITS, {"query": text})
+    found = read_address(LIMITS, {"query": text})
     words = found.notes + found.refusal("its default set-up")
     assert "<script" not in words
     assert words.count("<p") == words.count("</p>") <= 3
@@ -250,6 +250,6 @@ def test_any_text_gives_a_set_up_or_a_sentence_that_holds_no_markup(text: str) -
 
 @pytest.mark.parametrize("address", [None, 3, [], {"query": 5}, {"own": "yes"}])
 def test_an_address_of_any_other_kind_asks_for_nothing(address: object) -> None:
-    link, own, *_ = asked(LIMITS, address)
+    link, own, *_ = read_address(LIMITS, address)
     assert link == share.Link()
     assert not own

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -27,30 +26,6 @@ from olora_viz.web.jobs.job import Job, Work, new_key
 from olora_viz.web.jobs.shelving import RESTARTED, RunsFolder, opened, shelved
 
 W = TypeVar("W", bound=Work)
-
-
-async def changes(
-    jobs: Jobs, find: Callable[[], W | None], shown: Callable[[W], tuple[object, ...]], pace: float = 0.5
-) -> AsyncIterator[tuple[W, int, bool]]:
-    """Yield a job, the number of jobs ahead of it and whether it is complete, at every change.
-
-    It ends when the job is complete or gone.
-
-    Args:
-        find: returns the job, None if it is gone.
-        shown: what a page shows of it, beside its state, its note and the jobs ahead.
-        pace: minimum seconds between two updates.
-    """
-    before: object = None
-    while (work := find()) is not None:
-        complete, ahead = work.complete, jobs.before(work)
-        now = (work.state, work.note, complete, ahead, shown(work))
-        if now != before:
-            before = now
-            yield work, ahead, complete
-        if complete:
-            return
-        await asyncio.sleep(pace)
 
 
 class Access(NamedTuple):

@@ -1,1 +1,1 @@
-"""What pages share: cards, presets, tabs, the set-up, downloads."""
+"""What pages share: cards, presets, tabs, the set-up, background work, downloads."""

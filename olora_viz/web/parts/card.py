@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
-from olora_viz.figures.live.bundle import is_packed, pack, pack_all
+from olora_viz.figures.live.bundle import bundle, is_packed, pack, pack_all
 from olora_viz.figures.live.serving import live_figure, live_figures
 from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
@@ -24,6 +23,43 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
 """The same of one that never waits behind others."""
+
+
+C = TypeVar("C")
+
+WEB = Path(__file__).parents[1]
+
+
+def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
+    """Make an HTML component that the pages' own style sheet styles.
+
+    Args:
+        script: path of its JavaScript module below this package, which Gradio runs with ``element``, see `bundle`.
+        options: of `gr.HTML`.
+    """
+    if script:
+        options["js_on_load"] = bundle(WEB / script)
+    return gr.HTML(value, apply_default_css=False, **options)
+
+
+def in_card(make: Callable[..., C], *values: Any, **options: Any) -> C:
+    """Make a component in a card of its own.
+
+    Args:
+        make: the function that makes it, given the values and the options.
+    """
+    with gr.Column(elem_classes="card"):
+        return make(*values, **options)
+
+
+def small_button(label: str, elem_id: str, **options: Any) -> gr.Button:
+    """Make a button no wider than its label."""
+    return gr.Button(label, elem_id=elem_id, scale=0, min_width=0, **options)
+
+
+def picked(event: gr.SelectData) -> Any:
+    """Return the text that an event of a chart or a list chose; as an event's function, it sets the output to it."""
+    return event.value if isinstance(event.value, str) else gr.skip()
 
 
 def moved(value: Any, shown: Any) -> dict[str, Any]:
@@ -42,25 +78,14 @@ def held(key: str) -> gr.HTML:
 
     Its value, as an event's input and output, is the id or None.
     """
-    return gr.HTML(
-        value=None,
-        elem_id=f"held-{key}",
-        html_template="<span hidden></span>",
-        js_on_load=(Path(__file__).parent / "held.js").read_text("utf-8"),
-        apply_default_css=False,
-        storage=stored(key),
+    return element(
+        elem_id=f"held-{key}", html_template="<span hidden></span>", script="parts/held.js", storage=stored(key)
     )
 
 
 def stored(key: str) -> str:
     """Return the key of an id in the session storage."""
     return f"olora-viz-{key}"
-
-
-def read(*keys: str) -> str:
-    """Return JavaScript that reads these ids, for the event that runs after a reload."""
-    names = json.dumps([stored(key) for key in keys])
-    return f"() => {names}.map((name) => sessionStorage.getItem(name))"
 
 
 QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
@@ -110,8 +135,12 @@ class Card:
     """The id of its element; by default it is derived from the name."""
 
     def classes(self, *, away: bool = False) -> list[str]:
-        """Return the CSS classes of its element."""
-        return classes(tab=self.tab, away=away, slim=self.slim)
+        """Return the CSS classes of its element.
+
+        Args:
+            away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
+        """
+        return ["card", *[f"tab-{self.tab}"] * bool(self.tab), *["slim"] * self.slim, *["away"] * away]
 
     @property
     def id(self) -> str:
@@ -133,17 +162,6 @@ class Card:
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
 
-def classes(*, tab: str = "", away: bool = False, slim: bool = False) -> list[str]:
-    """Return the CSS classes of a card.
-
-    Args:
-        tab: of the `Card`.
-        slim: see `tab`.
-        away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
-    """
-    return ["card", *[f"tab-{tab}"] * bool(tab), *["slim"] * slim, *["away"] * away]
-
-
 def fact(view: RaceView, need: str) -> Any:
     """Return a field of a view, or one of its news."""
     return view.news[need] if need in view.news else getattr(view, need)
@@ -151,7 +169,7 @@ def fact(view: RaceView, need: str) -> Any:
 
 def showing(name: str, *shown: str, **more: Any) -> Card:
     """Make a card whose components show fields of the `RaceView` as they are."""
-    return Card(name, shown, draw=lambda view: [getattr(view, one) for one in shown], **more)
+    return Card(name, shown, draw=lambda view: [getattr(view, key) for key in shown], **more)
 
 
 def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
@@ -174,7 +192,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
     """
 
     def build(_: Desk) -> list[Any]:
-        gr.HTML(title, apply_default_css=False)
+        element(title)
         return [live_figures(elem_id=f"{name.removesuffix('s')}-figures")]
 
     return Card(
@@ -196,13 +214,14 @@ def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: A
     """
 
     def build(desk: Desk) -> list[Any]:
-        made = gr.HTML(getattr(desk.blank, shown), elem_id=elem_id, apply_default_css=False)
-        desk.parts[shown] = made
-        return [made]
+        desk.parts[shown] = element(getattr(desk.blank, shown), elem_id=elem_id)
+        return [desk.parts[shown]]
 
-    if not terms:
-        return showing(name, shown, build=build, **more)
-    return Card(name, (shown,), build, lambda view: [with_terms(getattr(view, shown))], **more)
+    def draw(view: RaceView) -> list[Any]:
+        html = getattr(view, shown)
+        return [with_terms(html) if terms else html]
+
+    return Card(name, (shown,), build, draw, **more)
 
 
 class Board:
@@ -223,8 +242,8 @@ class Board:
         """Build the cards of a column."""
         for card in cards:
             with _frame(card) as frame:
-                made = card.build(desk)
-            self.add(card, [frame, *made] if card.only_with else made)
+                components = card.build(desk)
+            self.add(card, [frame, *components] if card.only_with else components)
 
     def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
         """Return the values of all outputs; cards without news keep theirs."""

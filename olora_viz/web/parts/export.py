@@ -28,7 +28,7 @@ from olora_viz.web.guard.visitor_files import DOWNLOADS
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import showing, stored
+from olora_viz.web.parts.card import element, showing, stored
 
 
 def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
@@ -52,12 +52,11 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
         shown = jobs.shown(name)
         if shown is None:
             raise ValueError("this race is no longer available: run it again to export it")
-        ending, media, make = KINDS[kind]
-        made = make(shown)
+        content = KINDS[kind].make(shown)
     except ValueError as error:
         return {"problem": str(error)}
-    content = {"page": made} if isinstance(made, dict) else {"text": made}
-    return {"name": f"{words_of(shown.config)}{ending}", "type": media, **content}
+    part = "page" if isinstance(content, dict) else "text"
+    return {"name": f"{words_of(shown.config)}{KINDS[kind].ending}", "type": KINDS[kind].type, part: content}
 
 
 def csv(shown: RaceRecord) -> str:
@@ -79,8 +78,7 @@ def _json(shown: RaceRecord) -> str:
         },
         "left_out": shown.left_out,
     }
-    steps = list(shown.steps)
-    return race_json(shown.config, steps, summary, tested, status_of_lanes(shown))
+    return race_json(shown.config, list(shown.steps), summary, tested, status_of_lanes(shown))
 
 
 def code(shown: RaceRecord) -> str:
@@ -105,7 +103,7 @@ def _own_file(config: RaceConfig) -> str:
     return f"# Save your own examples as {config.task} in the folder where you run this script.\n"
 
 
-class Kind(NamedTuple):
+class ExportFormat(NamedTuple):
     """One export format."""
 
     ending: str
@@ -114,30 +112,25 @@ class Kind(NamedTuple):
     """The file's media type."""
     make: Callable[[RaceRecord], str | dict[str, Any]]
     """Returns a run as text, or the content of a page for the browser to build."""
+    label: str
+    """Of its button."""
+    title: str
 
 
 KINDS = {
-    "csv": Kind(".csv", "text/csv", csv),
-    "json": Kind(".json", "application/json", _json),
-    "code": Kind(".py", "text/x-python", code),
-    "peft": Kind("-peft.py", "text/x-python", peft_code),
-    "report": Kind(".html", "text/html", report),
+    "csv": ExportFormat(".csv", "text/csv", csv, "CSV", "every step and lane, for a spreadsheet"),
+    "json": ExportFormat(".json", "application/json", _json, "JSON", "set-up, steps and results"),
+    "code": ExportFormat(".py", "text/x-python", code, "Code (olora_viz)", "a script that repeats this race"),
+    "peft": ExportFormat(
+        "-peft.py", "text/x-python", peft_code, "Code (peft)", "a script that trains the same lanes with PEFT"
+    ),
+    "report": ExportFormat(".html", "text/html", report, "Report", "the whole run as one self-contained page"),
 }
 
 
 def words_of(config: RaceConfig) -> str:
     """Name a run after its set-up, in characters that are valid in every file system."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]
-
-
-BUTTONS = (
-    ("report", "Report", "the whole run as one self-contained page"),
-    ("csv", "CSV", "every step and lane, for a spreadsheet"),
-    ("json", "JSON", "set-up, steps and results"),
-    ("code", "Code (olora_viz)", "a script that repeats this race"),
-    ("peft", "Code (peft)", "a script that trains the same lanes with PEFT"),
-)
-"""The key of each export, its button's label, and its description."""
 
 
 ALL = "all"
@@ -153,35 +146,33 @@ IN_IT = "In it: the run, its report, all adapters, and the code that repeats it.
 
 def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     """Make the card's content; its value is `RaceView.adapters`."""
-
     pool = Pool(few("exports"))
 
-    async def adapter(request: gr.Request, asked: Any) -> dict[str, str]:
+    async def adapter(request: gr.Request, asked: Any) -> dict[str, Any]:
         return await in_turn(request, find, asked)
 
     async def taken(request: gr.Request, asked: Any) -> dict[str, Any]:
         return await in_turn(request, export, asked)
 
-    async def in_turn(request: Any, make: Any, asked: Any) -> dict[str, Any]:
+    async def in_turn(request: gr.Request, make: Callable[..., Any], asked: Any) -> dict[str, Any]:
         try:
             return await pool.run(visitor_of(request), make, jobs, asked)
         except ValueError as error:
             return {"problem": str(error)}
 
     buttons = [
-        f'<button type="button" class="quiet" data-kind="{kind}" title="{words}" disabled>{name}</button>'
-        for kind, name, words in BUTTONS
+        f'<button type="button" class="quiet" data-kind="{kind}" title="{KINDS[kind].title}" disabled>'
+        f"{KINDS[kind].label}</button>"
+        for kind in dict.fromkeys(["report", *KINDS])
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
-    return gr.HTML(
-        value=None,
+    return element(
         elem_id=elem_id,
         html_template=(
             f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
         ),
         js_on_load=script(Path(__file__).parent / "take.js", **charts()),
-        apply_default_css=False,
         server_functions=[adapter, taken],
         held=stored("run"),
     )
@@ -201,19 +192,17 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
         if lane == ALL:
-            return _offered(everything_zip(job), IN_IT)
-        path = adapter_zip(job, int(lane))
-        read = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
+            path, remark = everything_zip(job), IN_IT
+        else:
+            path = adapter_zip(job, int(lane))
+            read_back = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
+            remark = read_back.sentence if read_back else ""
     except OSError as error:
         what = "everything" if asked[1] == ALL else "the adapter"
         return {"problem": f"{what} could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}
-    return _offered(path, read.sentence if read else "")
-
-
-def _offered(path: Path, found: str) -> dict[str, str]:
-    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": found}
+    return {"url": DOWNLOADS.offer(path), "name": path.name, "found": remark}
 
 
 def adapter_zip(job: Job, k: int) -> Path:
@@ -274,14 +263,14 @@ def everything_zip(job: Job) -> Path:
             "MiB free: download single adapters instead"
         )
     beside.mkdir(exist_ok=True)
-    write_archive(target, {f"{name}/{path}": its for path, its in _contents(job).items()})
+    write_archive(target, {f"{name}/{path}": content for path, content in _contents(job).items()})
     return target
 
 
 def _contents(job: Job) -> dict[str, Path | str]:
     """Return the files by their paths: their text, or where they are."""
     folder, record = job.folder, job.record()
-    found: dict[str, Path | str] = {
+    contents: dict[str, Path | str] = {
         "README.md": _README,
         "config.json": _named(job, folder / "config.json"),
         "steps.jsonl": folder / "steps.jsonl",
@@ -291,12 +280,11 @@ def _contents(job: Job) -> dict[str, Path | str]:
         "repeat.py": code(record),
     }
     with suppress(ValueError):  # PEFT cannot train these lanes
-        found["repeat-peft.py"] = peft_code(record)
+        contents["repeat-peft.py"] = peft_code(record)
     if job.own_file is not None:
-        found[job.own_file.name] = job.own_file
-    adapters = sorted((folder / "adapters").rglob("*"))
-    found |= {str(file.relative_to(folder)): file for file in adapters if file.is_file()}
-    return {path: its for path, its in found.items() if isinstance(its, str) or its.is_file()}
+        contents[job.own_file.name] = job.own_file
+    contents |= {str(path.relative_to(folder)): path for path in sorted((folder / "adapters").rglob("*"))}
+    return {path: content for path, content in contents.items() if isinstance(content, str) or content.is_file()}
 
 
 def _named(job: Job, path: Path) -> str:

@@ -12,8 +12,8 @@ import gradio as gr
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.parts.card import AT_ONCE, element, small_button
 from olora_viz.web.parts.setup import TASK, SetUp
-from olora_viz.web.parts.tabs import TITLES
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
@@ -128,27 +128,19 @@ def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
 def build(limits: Limits) -> list[gr.Button]:
     """Make the card; return its buttons, in the order of `offered`."""
     with gr.Column(elem_classes="card", elem_id="presets"):
-        gr.HTML("<h2>Presets</h2>", apply_default_css=False)
+        element("<h2>Presets</h2>")
         with gr.Row(elem_classes="preset-list"):
             buttons = [
-                gr.Button(
-                    preset.title,
-                    size="sm",
-                    scale=0,
-                    min_width=0,
-                    elem_id=f"preset-{k}",
-                    elem_classes=f"preset-{preset.name}",
-                )
+                small_button(preset.title, f"preset-{k}", size="sm", elem_classes=f"preset-{preset.name}")
                 for k, preset in enumerate(offered(limits))
             ]
         words = "".join(
             f'<li class="preset-{preset.name}"><b>{preset.title}</b> {preset.what}</li>' for preset in offered(limits)
         )
-        gr.HTML(
+        element(
             f'<details class="hint"><summary>what the presets show</summary><ul>{words}</ul></details>',
-            apply_default_css=False,
-            titles={f"preset-{k}": one.what for k, one in enumerate(offered(limits))},
-            js_on_load=TITLES,
+            titles={f"preset-{k}": preset.what for k, preset in enumerate(offered(limits))},
+            script="parts/titles.js",
         )
     return buttons
 
@@ -156,7 +148,4 @@ def build(limits: Limits) -> list[gr.Button]:
 def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
     """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
-        button.click(
-            partial(filled, limits, preset), controls[TASK], list(controls), queue=False,
-            show_progress="hidden", api_visibility="private",
-        )  # fmt: skip
+        button.click(partial(filled, limits, preset), controls[TASK], list(controls), **AT_ONCE)

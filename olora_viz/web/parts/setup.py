@@ -88,8 +88,8 @@ class SetUp:
     @classmethod
     def of_page(cls, config: RaceConfig) -> SetUp:
         """Return the set-up of a race that `checked_config` returned, with its very batches."""
-        made = cls.of(config)
-        return replace(made, settings=replace(made.settings, batches=config.batches))
+        setup = cls.of(config)
+        return replace(setup, settings=replace(setup.settings, batches=config.batches))
 
     @classmethod
     def from_controls(cls, limits: Limits, values: Sequence[Any], files: OwnFiles | None = None) -> SetUp:
@@ -98,9 +98,9 @@ class SetUp:
         Raises:
             ValueError: a value breaks a rule of the page; the message is one sentence.
         """
-        said = dict(zip(NAMES, values, strict=True))
-        config = checked_config(limits, **said, files=files)
-        return replace(cls.of_page(config), task=said["task"])
+        sent = dict(zip(NAMES, values, strict=True))
+        config = checked_config(limits, **sent, files=files)
+        return replace(cls.of_page(config), task=sent["task"])
 
     @classmethod
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
@@ -112,25 +112,23 @@ class SetUp:
             ValueError: values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-        said: dict[str, Any] = {key: value for key, value in pairs if key in NAMES}
+        plain = {key: value for key, value in pairs if key in NAMES and key not in ("lanes", "settings")}
         specs = [value for key, value in pairs if key == "lane"]
         settings = {key: value for key, value in pairs if key in SETTINGS}
-        said.pop("lanes", None)
-        said.pop("settings", None)
-        if not said and not specs and not settings:
+        if not plain and not specs and not settings:
             return None
-        first, wrong = cls.of_links(limits), Problems()
+        default, wrong = cls.of_links(limits), Problems()
         parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
-        lanes = [lane for its in parsed for lane in its] or first.lanes
-        task = said.pop("task", first.task)
-        own = task == YOUR_FILE
-        values: dict[str, Any] = first.values() | said | {"task": first.task if own else task}
-        values |= {"lanes": rows_of(lanes), "settings": settings}
+        lanes = [lane for group in parsed for lane in group] or default.lanes
+        own = plain.get("task") == YOUR_FILE
+        values: dict[str, Any] = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
+        if own:
+            values["task"] = default.task
         config = wrong.check(lambda: checked_config(limits, **values), instead=None)
         wrong.report()
         assert config is not None
-        made = cls.of_page(config)
-        return replace(made, task=YOUR_FILE) if own else made
+        setup = cls.of_page(config)
+        return replace(setup, task=YOUR_FILE) if own else setup
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
@@ -170,8 +168,8 @@ class SetUp:
             keep: names of fields whose controls stay as they are. The task also stays if it was a visitor's own file,
                 which only uploading it selects.
         """
-        kept = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
-        return tuple(gr.skip() if name in kept else value for name, value in self.values().items())
+        stay = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
+        return tuple(gr.skip() if name in stay else value for name, value in self.values().items())
 
 
 NAMES = tuple(field.name for field in fields(SetUp))
@@ -193,10 +191,9 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
             "r": lane.r,
             "alpha": "" if lane.alpha is None else exact(lane.alpha),
             "lr": FAIR if lane.fair else exact(lane.lr),
-            "seed": write_seeds([one.seed for one in its]),
+            "seed": write_seeds([lane.seed, *(other.seed for other in others)]),
         }
-        for its in runs_of_seeds(lanes)
-        for lane in its[:1]
+        for lane, *others in runs_of_seeds(lanes)
     ]
 
 
@@ -207,11 +204,11 @@ def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> S
         recorded: whether it is a recorded race, see `of_recording`.
     """
     try:
-        made = of_recording(config) if recorded else SetUp.of(config)
-        made.to_config(limits)
+        setup = of_recording(config) if recorded else SetUp.of(config)
+        setup.to_config(limits)
     except ValueError:
         return None
-    return made
+    return setup
 
 
 def of_recording(config: RaceConfig) -> SetUp:

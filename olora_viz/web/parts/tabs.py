@@ -1,20 +1,15 @@
-"""The row of tabs, and the tooltips of buttons."""
+"""The row of tabs, and the tooltips of buttons: those of an `element` with the script titles.js, by their ids."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.web.parts.card import Card
-
-TITLES = bundle(Path(__file__).parent / "titles.js")
-"""The script of a `gr.HTML` whose ``titles`` has a sentence for the id of each button."""
+from olora_viz.web.parts.card import Card, element
 
 BUTTONS = {
     "race-button": "Train all lanes of the set-up side by side",
@@ -34,8 +29,8 @@ BUTTONS = {
 
 def button_titles() -> None:
     """Give the buttons of all pages their tooltips, and the starts that boxes offer."""
-    starts = {one.label: one.summary for one in INITIALIZERS.values()}
-    gr.HTML("", titles=BUTTONS, starts=starts, js_on_load=TITLES, elem_classes="unseen", apply_default_css=False)
+    starts = {method.label: method.summary for method in INITIALIZERS.values()}
+    element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
 
 
 class Tab(NamedTuple):
@@ -73,29 +68,27 @@ opens would be long."""
 def tab_row() -> gr.HTML:
     """Make the row of tabs."""
     button = Markup('<button type="button" role="tab" data-tab-name="{}" title="{}">{}</button>')
-    said = Markup('<p class="hint nothing" data-of="{}">{}</p>')
+    nothing = Markup('<p class="hint nothing" data-of="{}">{}</p>')
     row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
-    empty = Markup("").join(said.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
-    return gr.HTML(
+    empty = Markup("").join(nothing.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
+    return element(
         Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
         elem_id="tabs",
-        js_on_load=(Path(__file__).parent / "tabs.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="parts/tabs.js",
     )
 
 
 def tabs_css(cards: Iterable[Card]) -> str:
     """Return the rules that hide the cards of closed tabs, and tabs without a card."""
-    own = {name: [card for card in cards if card.tab == name] for name in TABS}
+    framed = [card for card in cards if card.frame]  # the others belong to these
     rules = []
-    for name, its in own.items():
+    for name in TABS:
         closed = f':root:not([data-tab="{name}"])'
         filled = f".middle:has(.tab-{name}:not(.away))"
         rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
         drawn = f".tab-{name}:not(.away):has(.main-svg)"  # charts draw when they are first seen
         rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
-        cards_of_its_own = [card for card in its if card.frame]  # the others belong to these
-        hidden = "".join(f'[data-hide~="{card.name}"]' for card in cards_of_its_own)
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in framed if card.tab == name)
         rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
     return "\n".join(rules)

@@ -2,7 +2,7 @@
 //
 // Gradio runs this with `props`; props.titles has a sentence for every id, and props.starts, where
 // there are any, one for the label of every start that boxes offer.
-import { whenThere } from "../when_there.js";
+import { whenThere } from "./when_there.js";
 
 whenThere(props.titles, (button, title) => button.setAttribute("title", title));
 

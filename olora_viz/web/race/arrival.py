@@ -6,16 +6,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from olora_viz.tasks import TASKS
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.setup import SetUp, possible
-from olora_viz.web.race import links as share_link
-from olora_viz.web.race import shelf
 from olora_viz.web.race.controls import AGAIN
-from olora_viz.web.race.links import Link
+from olora_viz.web.race.links import OTHERS_FILE, WITHOUT_FILE, Link, lesson_race, read_address
+from olora_viz.web.race.shelf import checked
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
@@ -58,20 +57,21 @@ def arrive(
     Args:
         run_id: key of the run that this tab shows; None in a new tab.
         visit: the runs of this browser.
-        address: what `share_link.READ` sends.
+        address: what `links.READ` sends.
         page: Gradio's session hash of the page.
         owner: whose page it is.
     """
-    asked = share_link.asked(limits, address)
+    asked = read_address(limits, address)
     link, own, words, _ = asked
-    wanted = address.get("run") if isinstance(address, dict) else None
+    address = address if isinstance(address, dict) else {}
+    wanted = address.get("run")
     linked = _linked(jobs, wanted, run_id, visit)
     if linked is not None:
         run_id, link = linked, Link()
     elif wanted:
-        words += fragments.problem(NOT_HERE)
+        words += problem(NOT_HERE)
     words += _gone(jobs, run_id, visit)
-    key = _newest(jobs, visit, address) if run_id is None else run_id
+    key = _newest(jobs, visit, address.get("elsewhere")) if run_id is None else run_id
     run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own
@@ -79,19 +79,19 @@ def arrive(
         run = None
     if run is not None and setup is None and run.job is not None:
         setup = setup_of(limits, run)
-    brought = _brought(files, page, owner, run if link.setup is None else None, address)
+    brought = _brought(files, page, owner, run if link.setup is None else None, address.get("file"))
     if setup is not None and setup.task not in TASKS:
         if brought is not None:
             setup = replace(setup, task=brought.token)
         elif not _on_anothers_file(run):
-            words += fragments.remark(share_link.WITHOUT_FILE)
+            words += remark(WITHOUT_FILE)
     starts = link.start and run is None
     if setup and starts:
         try:
             setup.to_config(limits, files)
         except ValueError as error:
-            words, starts = fragments.problem(str(error)), False
-    lesson = share_link.lesson_race(link, own)
+            words, starts = problem(str(error)), False
+    lesson = lesson_race(link, own)
     if lesson or (run is None and setup is None):
         key = lesson or FIRST
         run = jobs.opened(key)
@@ -99,7 +99,7 @@ def arrive(
     if link.setup is None and run and run.record.recorded:
         setup = setup_of(limits, run)
     if _on_anothers_file(run):
-        words += fragments.remark(share_link.OTHERS_FILE)
+        words += remark(OTHERS_FILE)
     words = asked.refusal(_shown(run, setup, linked is not None)) + words
     return Arrival(key if run else None, setup, words, brought, starts)
 
@@ -113,8 +113,7 @@ def _shown(run: Access | None, setup: SetUp | None, linked: bool) -> str:
     """Return what a page without a set-up of its link shows, in words."""
     if run is None or run.record.recorded:
         return "its default set-up"
-    whose = "the run of the link" if linked else "your latest run"
-    return whose + " and its set-up" * (setup is not None)
+    return ("the run of the link" if linked else "your latest run") + " and its set-up" * (setup is not None)
 
 
 def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
@@ -123,24 +122,21 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     An address opens a run for reading, also if it holds the owner's key, as addresses once did. A browser that has the
     owner's key anyway keeps its rights, and so does the address that ``show`` prints for a run of the server's owner.
     """
-    found = jobs.opened(wanted)
-    if found is None or found.job is None:
+    run = jobs.opened(wanted)
+    if run is None or run.job is None:
         return None
-    if found.owned and not found.job.forgettable:
+    if run.owned and not run.job.forgettable:
         return wanted
-    mine = (run_id, *(row["id"] for row in shelf.checked(jobs, visit)))
-    return next((key for key in mine if jobs.get(key) is found.job), found.readers_key)
+    mine = (run_id, *(row["id"] for row in checked(jobs, visit)))
+    return next((key for key in mine if jobs.get(key) is run.job), run.readers_key)
 
 
-def _brought(
-    files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, address: Any
-) -> Brought | None:
-    """Take the visitor's own file from the own run that is shown, else from the browser."""
-    kept = run.job.own_file if run and run.owned and run.job else None
-    sent = address.get("file") if isinstance(address, dict) else None
+def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
+    """Take the visitor's own file from the own run that is shown, else as the browser sent it."""
+    copy = run.job.own_file if run and run.owned and run.job else None
     try:
-        if kept is not None:
-            return files.bring(page, kept.name, kept.read_text("utf-8"), owner)
+        if copy is not None:
+            return files.bring(page, copy.name, copy.read_text("utf-8"), owner)
         if isinstance(sent, dict):
             return files.bring(page, sent.get("name"), sent.get("text"), owner)
     except (OSError, ValueError):  # it was removed, or does not fit into the limits any more
@@ -150,13 +146,13 @@ def _brought(
 
 def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
     """Say that the tab's run, or runs of the visit, are no longer on the server."""
-    lost = len(visit) - len(shelf.checked(jobs, visit)) if isinstance(visit, list) else 0
+    lost = len(visit) - len(checked(jobs, visit)) if isinstance(visit, list) else 0
     if isinstance(run_id, str) and run_id and jobs.shown(run_id) is None:
         others = f", and {lost - 1} more of this visit" if lost > 1 else ""
-        return fragments.remark(f"{GONE}{others}. {AGAIN}")
+        return remark(f"{GONE}{others}. {AGAIN}")
     if lost:
         runs = "One run" if lost == 1 else f"{lost} runs"
-        return fragments.remark(
+        return remark(
             f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it keeps the latest ones."
         )
     return ""
@@ -172,9 +168,7 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
     return possible(limits, run.record.config, recorded=run.record.recorded)
 
 
-def _newest(jobs: Jobs, visit: Any, address: Any) -> str | None:
-    elsewhere = address.get("elsewhere") if isinstance(address, dict) else None
-    for row in shelf.checked(jobs, visit):
-        if not isinstance(elsewhere, list) or row["id"] not in elsewhere:
-            return row["id"]
-    return None
+def _newest(jobs: Jobs, visit: Any, elsewhere: Any) -> str | None:
+    """Return the latest run of a visit that no other tab shows."""
+    others = elsewhere if isinstance(elsewhere, list) else ()
+    return next((row["id"] for row in checked(jobs, visit) if row["id"] not in others), None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 
@@ -13,12 +12,13 @@ from olora_viz.background.race import OwnPrompt
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.races.run import restored
 from olora_viz.races.state import FINISHED
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
 from olora_viz.web.jobs.job import Job, Work, new_key
-from olora_viz.web.jobs.queue import Jobs, changes
-from olora_viz.web.parts.card import QUIET, Card, Desk, showing, words
+from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts.background import changes
+from olora_viz.web.parts.card import PRIVATE, QUIET, Card, Desk, element, showing, words
 from olora_viz.web.race.stream import view_of
 
 FIELD = showing("ask", "can_be_asked")
@@ -91,18 +91,11 @@ def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Vi
         raise
 
 
-class Parts(NamedTuple):
-    """The field, and the line below it."""
-
-    field: gr.HTML
-    note: gr.HTML
-
-
 def build(desk: Desk) -> list[Any]:
     """Make the answers, with the field below them."""
-    made = ANSWERS.build(desk)
-    field = gr.HTML(
-        value="",
+    components = ANSWERS.build(desk)
+    desk.parts["ask"] = element(
+        "",
         elem_id="ask",
         html_template=(
             '<form class="ask"><input type="text" autocomplete="off" '
@@ -111,12 +104,10 @@ def build(desk: Desk) -> list[Any]:
             'write it like the prompts above"><button class="quiet" aria-label="ask">↵</button>'
             "</form>"
         ),
-        js_on_load=(Path(__file__).parent / "ask.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/ask.js",
     )
-    note = gr.HTML("", elem_id="ask-note", apply_default_css=False)
-    desk.parts["ask"] = Parts(field, note)
-    return list(made)
+    desk.parts["ask-note"] = element("", elem_id="ask-note")
+    return list(components)
 
 
 ANSWERS = words("answers", "answers", "answers", column="right")
@@ -126,7 +117,6 @@ CARD = Card("answers", ANSWERS.needs, build, ANSWERS.draw, column="right")
 
 def connect(desk: Desk) -> None:
     """Make the field ask."""
-    field, note = desk.parts["ask"]
     jobs, limits = desk.jobs, desk.limits
     rate = Rate(limits.page_prompts, limits.address_prompts)
 
@@ -134,25 +124,24 @@ def connect(desk: Desk) -> None:
         try:
             work = ask(jobs, limits, rate, run, event.value, visitor_of(request))
         except ValueError as error:
-            yield fragments.problem(str(error))
+            yield problem(str(error))
             return
         yield ""
         if work is None:
             return
-        async for job, ahead, _ in changes(jobs, lambda: work, lambda _: ()):
-            said = f"{ahead} before it in the queue" if ahead else job.note or job.state
-            yield fragments.remark(f"Asking them: {said} …")
+        async for job, ahead, _ in changes(jobs, lambda: work):
+            progress = f"{ahead} before it in the queue" if ahead else job.note or job.state
+            yield remark(f"Asking them: {progress} …")
         if work.state != FINISHED and work.race is not None:
             work.race.own_prompt = None
-            yield fragments.problem(work.note or "the lanes were not asked: try again")
+            yield problem(work.note or "the lanes were not asked: try again")
         else:
             yield ""
 
     def answered(run: Any) -> Any:
-        found = jobs.opened(run)
-        return view_of(found).answers if found else gr.skip()
+        access = jobs.opened(run)
+        return view_of(access).answers if access else gr.skip()
 
-    field.select(
-        asked, desk.run, note, trigger_mode="once", concurrency_limit=None, show_progress="hidden",
-        api_visibility="private",
-    ).then(answered, desk.run, desk.parts["answers"], **QUIET)  # fmt: skip
+    desk.parts["ask"].select(
+        asked, desk.run, desk.parts["ask-note"], trigger_mode="once", concurrency_limit=None, **PRIVATE
+    ).then(answered, desk.run, desk.parts["answers"], **QUIET)

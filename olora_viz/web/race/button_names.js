@@ -1,7 +1,7 @@
 // Sets the accessible names of the icon buttons.
 //
 // Gradio runs this with `props`; props.names has a name for every id.
-import { whenThere } from "../when_there.js";
+import { whenThere } from "../parts/when_there.js";
 
 whenThere(props.names, (button, name) => {
   button.setAttribute("aria-label", name);

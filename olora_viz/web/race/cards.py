@@ -12,27 +12,25 @@ from olora_viz.learn.terms import term
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
-from olora_viz.views.layers import depth_view, gradients_view, measured_gradients, spectra_view
+from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, moved, showing, words
+from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
-from olora_viz.web.race import ask, controls, next_steps, shelf
-from olora_viz.web.race.controls import REFUSED
+from olora_viz.web.race import ask, next_steps, shelf
+from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
-_HERE = Path(__file__).parent
-_IN_VIEW = (_HERE / "gradients_in_view.js").read_text("utf-8")
+_IN_VIEW = (Path(__file__).parent / "gradients_in_view.js").read_text("utf-8")
 
 
 def build_gradients(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    head = gr.HTML(
+    head = element(
         '<h2>Gradients of this run <span class="hint">'
         f"{term('gradient norm', 'norms of gradients')}, parameters and updates by layer</span>"
         "</h2>",
-        apply_default_css=False,
-        js_on_load=(_HERE / "gradients.js").read_text("utf-8"),
+        script="race/gradients.js",
     )
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane of the map", min_width=0)
@@ -54,7 +52,7 @@ def build_gradients(desk: Desk) -> list[Any]:
     shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
 
     def show(*values: Any) -> tuple[Any, ...]:
-        return _drawn(jobs, *values) or (gr.skip(),) * len(outputs)
+        return _gradients(jobs, *values) or (gr.skip(),) * len(outputs)
 
     def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
         record = jobs.shown(name)
@@ -68,15 +66,11 @@ def build_gradients(desk: Desk) -> list[Any]:
     for event in (seen.change, head.select, lane.input, measure.input, layer.input):
         event(show, inputs, outputs, js=_IN_VIEW, **QUIET)
     step.input(slide, [run, measure, layer, step], depth, **QUIET)
-
-    def pick(event: gr.SelectData) -> Any:
-        return event.value if isinstance(event.value, str) else gr.skip()
-
-    over_steps.select(pick, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    over_steps.select(picked, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
     return [seen]
 
 
-def _drawn(
+def _gradients(
     jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, newest: Any, in_view: Any
 ) -> tuple[Any, ...] | None:
     """Return what the card's outputs show; None if nothing is to be drawn.
@@ -103,10 +97,9 @@ def _drawn(
     # A choice that does not exist in this run is replaced by the first one.
     view = gradients_view(record, lane=lane, measure=measure, layer=layer, step=None if follows else step)
     assert view is not None
-    its, first, last = view.choices, view.numbers[0], view.numbers[-1]
+    first, last = view.numbers[0], view.numbers[-1]
     return (
-        gr.update(choices=list(its.labels), value=its.label),
-        gr.update(choices=list(its.layers), value=its.layer),
+        *_menus(view.choices),
         pack(view.map),
         pack(view.depth),
         gr.update(
@@ -118,6 +111,14 @@ def _drawn(
         record.name,
         last,
     )  # fmt: skip
+
+
+def _menus(choices: LayerChoices) -> tuple[Any, Any]:
+    """Return the updates of a card's menus: its lanes, and its layers."""
+    return (
+        gr.update(choices=list(choices.labels), value=choices.label),
+        gr.update(choices=list(choices.layers), value=choices.layer),
+    )
 
 
 GRADIENTS_CARD = Card(
@@ -139,7 +140,7 @@ def build_rates(desk: Desk) -> list[Any]:
         label="Held-out loss", elem_id="rates-measure", container=False,
     )  # fmt: skip
     figure = live_figure(elem_id="rates-figure")
-    words = gr.HTML("", elem_id="rates-words", apply_default_css=False)
+    words = element("", elem_id="rates-words")
     seen = gr.Textbox("", visible=False)
 
     def show(name: Any, measure: Any) -> tuple[Any, ...]:
@@ -162,10 +163,9 @@ RATES_CARD = Card(
 def build_spectra(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
-    gr.HTML(
+    element(
         '<h2>Spectra of this run <span class="hint">how training changes the adapters: norm, '
-        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>",
-        apply_default_css=False,
+        f"{term('effective rank')}, {term('principal angle', 'angles')}</span></h2>"
     )
     with gr.Row(elem_classes="three"):
         lane = gr.Dropdown([], label="Lane", min_width=0, elem_id="run-spectra-lane")
@@ -185,23 +185,13 @@ def build_spectra(desk: Desk) -> list[Any]:
         view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
         if view is None:
             return (gr.skip(),) * 4
-        its = view.choices
-        return (
-            gr.update(choices=list(its.labels), value=its.label),
-            gr.update(choices=list(its.layers), value=its.layer),
-            pack(view.map),
-            pack(view.growth),
-        )
+        return *_menus(view.choices), pack(view.map), pack(view.growth)
 
     inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
     seen.change(show, inputs, outputs, **QUIET)
     for chosen in (lane, measure, layer):
         chosen.input(show, inputs, outputs, **QUIET)
-
-    def pick(event: gr.SelectData) -> Any:
-        return event.value if isinstance(event.value, str) else gr.skip()
-
-    over_layers.select(pick, None, layer, **QUIET).then(show, inputs, outputs, **QUIET)
+    over_layers.select(picked, None, layer, **QUIET).then(show, inputs, outputs, **QUIET)
     return [seen]
 
 
@@ -221,21 +211,20 @@ WHAT = (
 def build_verdict(desk: Desk) -> list[Any]:
     """Make the line, and the next steps, of which style.css shows the one that the line names."""
     with gr.Row(elem_id="verdict-row"):
-        line = gr.HTML(desk.blank.verdict, elem_id="verdict", apply_default_css=False)
+        line = element(desk.blank.verdict, elem_id="verdict")
         with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
             next_steps.build(desk)
-            gr.HTML(
+            element(
                 '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
                 'rate to take for your own data">Decide for my data</a>',
                 elem_id="decide-link",
-                apply_default_css=False,
             )
     return [line]
 
 
 def introduce(_: Desk) -> list[Any]:
     """Make the sentence, which no update changes."""
-    gr.HTML(WHAT, elem_id="introduction", apply_default_css=False)
+    element(WHAT, elem_id="introduction")
     return []
 
 
@@ -249,7 +238,7 @@ CARDS = (
     REFUSED,
     VERDICT_CARD,
     chart("accuracy", "accuracy"),
-    controls.SCRUBBER,
+    SCRUBBER,
     chart("loss", "loss", tab="loss"),
     chart("norms", "gradient", tab="gradients"),
     GRADIENTS_CARD,

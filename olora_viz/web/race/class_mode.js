@@ -1,5 +1,5 @@
 // Class mode: larger text and lines and fewer cards, for a projector. The address keeps it.
-import { write } from "./address.js";
+import { write } from "../parts/address.js";
 
 const root = document.documentElement;
 const button = /** @type {HTMLButtonElement} */ (element.querySelector("button"));

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from olora_viz.background.record import READY
-from olora_viz.figures.live.bundle import bundle
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
-from olora_viz.web.parts.card import Card, Desk, showing
-from olora_viz.web.parts.tabs import TITLES
+from olora_viz.web.parts.card import Card, Desk, element, showing, small_button
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
 
@@ -35,12 +32,10 @@ def pulse() -> gr.HTML:
     Its value is `card.again` from an event, and ``{"going", "beat"}`` from the stream. If an active stream sends
     nothing, as after a lost connection, it requests the stream again.
     """
-    return gr.HTML(
-        value=None,
+    return element(
         elem_id="pulse",
         html_template='<p class="problem" role="alert" hidden></p>',
-        js_on_load=bundle(Path(__file__).parent / "pulse.js"),
-        apply_default_css=False,
+        script="race/pulse.js",
         outage=OUTAGE,
     )
 
@@ -66,15 +61,14 @@ WORDS = (
 def help_button() -> gr.HTML:
     """Make the button with its dialog, and listen to the keys."""
     rows = "".join(f"<dt><kbd>{key}</kbd></dt><dd>{does}</dd>" for key, does in KEYS)
-    return gr.HTML(
+    return element(
         '<button type="button" class="quiet" id="help-button" aria-label="? Help and keys" '
         'aria-haspopup="dialog" title="Help and keys (?)">?</button>'
         '<dialog id="help" aria-labelledby="help-title"><h2 id="help-title">The playground in a '
         f"minute</h2><p>{WORDS}</p><dl>{rows}</dl>"
         '<form method="dialog"><button class="quiet">Close</button></form></dialog>',
         elem_id="help-part",
-        js_on_load=(Path(__file__).parent / "shortcuts.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/shortcuts.js",
     )
 
 
@@ -83,23 +77,21 @@ TITLE = (
     "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit "
     "those of a GPU. This one stays paused, among the runs of this visit."
 )
-KEPT = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
+PAUSED_WORDS = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
 
 
 def build(desk: Desk) -> list[Any]:
-    """Make the line and the button."""
+    """Make the line that says why, and the button."""
     with gr.Row(elem_id="refused-row"):
-        line = gr.HTML("", elem_id="refused", apply_default_css=False, titles={"cpu-button": TITLE}, js_on_load=TITLES)
-        desk.parts["cpu"] = gr.Button(LABEL, elem_id="cpu-button", size="sm", scale=0, min_width=0)
+        line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
+        desk.parts["cpu"] = small_button(LABEL, "cpu-button", size="sm")
     return [line]
 
 
-def draw(view: RaceView) -> list[Any]:
-    """Say why."""
-    return [fragments.problem(f"{view.refused}. {KEPT}")]
-
-
-REFUSED = Card("refused", ("refused",), build, draw, only_with="refused", column="top")
+REFUSED = Card(
+    "refused", ("refused",), build, lambda view: [problem(f"{view.refused}. {PAUSED_WORDS}")], only_with="refused",
+    column="top",
+)  # fmt: skip
 
 
 RACE, RESUME = "▶ Race", "▶ Resume"
@@ -117,13 +109,12 @@ class Buttons(NamedTuple):
 
 def make_buttons() -> Buttons:
     """Make the controls of a page that has no race of its own yet."""
-    small: dict[str, Any] = {"scale": 0, "min_width": 0}
     return Buttons(
-        race=gr.Button(RACE, elem_id="race-button", variant="primary", **small),
-        pause=gr.Button("❚❚", elem_id="pause-button", interactive=False, **small),
-        step=gr.Button("▶❚", elem_id="step-button", **small),
-        stop=gr.Button("■", elem_id="stop-button", interactive=False, **small),
-        reset=gr.Button("↺", elem_id="reset-button", **small),
+        race=small_button(RACE, "race-button", variant="primary"),
+        pause=small_button("❚❚", "pause-button", interactive=False),
+        step=small_button("▶❚", "step-button"),
+        stop=small_button("■", "stop-button", interactive=False),
+        reset=small_button("↺", "reset-button"),
     )
 
 
@@ -138,13 +129,7 @@ NAMES = {
 
 def make_line() -> gr.HTML:
     """Make the status line. Its script also names the icon buttons, which Gradio cannot do."""
-    return gr.HTML(
-        fragments.status(READY),
-        elem_id="status",
-        apply_default_css=False,
-        js_on_load=bundle(Path(__file__).parent / "button_names.js"),
-        names=NAMES,
-    )
+    return element(status(READY), elem_id="status", script="race/button_names.js", names=NAMES)
 
 
 def buttons(shown: RaceView) -> Buttons:
@@ -159,9 +144,9 @@ def buttons(shown: RaceView) -> Buttons:
     )
 
 
-def make_scrubber() -> gr.HTML:
+def build_scrubber(desk: Desk) -> list[Any]:
     """Make the slider below the charts; moving it triggers ``select`` with the step."""
-    return gr.HTML(
+    desk.parts["scrubber"] = element(
         value={"steps": 0},
         elem_id="scrubber",
         html_template=(
@@ -170,20 +155,14 @@ def make_scrubber() -> gr.HTML:
             '<input type="range" min="0" max="0" value="0" aria-label="Step, back through the '
             'race" disabled><span class="to"></span></div>'
         ),
-        js_on_load=(Path(__file__).parent / "scrubber.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/scrubber.js",
     )
+    return [desk.parts["scrubber"]]
 
 
 def position(shown: RaceView) -> dict[str, Any]:
     """Return the slider's value for a race that is shown up to a step."""
-    seconds = round(shown.seconds, 1)
-    return {"run": shown.name, "steps": shown.steps_done, "at": shown.step, "seconds": seconds}
-
-
-def _build_scrubber(desk: Desk) -> list[Any]:
-    desk.parts["scrubber"] = make_scrubber()
-    return [desk.parts["scrubber"]]
+    return {"run": shown.name, "steps": shown.steps_done, "at": shown.step, "seconds": round(shown.seconds, 1)}
 
 
 LINE = showing("status", "status")
@@ -196,6 +175,6 @@ READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
 SCRUBBER = Card(
-    "scrubber", ("name", "steps_done", "step", "seconds"), _build_scrubber, lambda view: [position(view)], slim=True
+    "scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
 )
 """The slider: goes back to any step of a race, and replays it."""

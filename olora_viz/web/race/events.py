@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.background.record import FAILED, PAUSED, ready_race
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
@@ -101,8 +101,8 @@ class Commands:
 
     def show(self, run: Any, step: Any = None) -> RaceView | None:
         """Show a run at a step, by default the latest; None if there is no such run."""
-        known = self._jobs.opened(run)
-        return view_of(known, _earlier(step, len(known.record.steps))) if known else None
+        access = self._jobs.opened(run)
+        return view_of(access, _earlier(step, len(access.record.steps))) if access else None
 
     def ready(self, controls: Sequence[Any]) -> RaceView:
         """Show the set-up before its race starts; the page's default if the set-up is invalid."""
@@ -113,24 +113,23 @@ class Commands:
         return view_of(Access(ready_race(setup.to_config(self._limits, self._files))))
 
 
-def _earlier(step: Any, made: int) -> int | None:
+def _earlier(step: Any, steps: int) -> int | None:
     """Return the last step to show; None shows all of a race.
 
     Args:
         step: a number, or anything else.
-        made: number of completed steps.
+        steps: number of completed steps.
 
     >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
     (3, None, None, None)
     """
     if isinstance(step, bool) or not isinstance(step, int | float):
         return None
-    return int(step) if 0 <= step < made else None
+    return int(step) if 0 <= step < steps else None
 
 
 def _problem(error: ValueError) -> Pressed:
-    words = fragments.status(FAILED, str(error))
-    return Pressed(status=words, results=fragments.problem(str(error)))
+    return Pressed(status=status(FAILED, str(error)), results=problem(str(error)))
 
 
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
@@ -141,10 +140,8 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         controls: of the set-up.
         files: the visitors' own files.
     """
-    commands, streams = (
-        Commands(desk.jobs, desk.limits, files),
-        Streams(desk.jobs, board, desk.blank, desk.limits.address_screens),
-    )
+    commands = Commands(desk.jobs, desk.limits, files)
+    streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
     def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
@@ -191,15 +188,13 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     def opened(request: gr.Request, run: Any, visit: Any, address: Any) -> list[Any]:
         visitor = visitor_of(request)
         desk.jobs.pages.open(visitor)
-        found = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor)
-        kept = tuple(gr.skip() for _ in controls)
-        chosen = list(found.setup.to_controls() if found.setup else kept)
-        sample = gr.skip()
-        if found.brought is not None:
-            chosen[TASK], sample = offered(found.brought, found.setup)
+        arrival = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor)
+        values = list(arrival.setup.to_controls()) if arrival.setup else [gr.skip() for _ in controls]
+        sizes = gr.skip()
+        if arrival.brought is not None:
+            values[TASK], sizes = offered(arrival.brought, arrival.setup)
         mine = checked(desk.jobs, visit)
-        counts = COUNTDOWN if found.starts else None
-        return [found.run or "", again(), mine, *chosen, found.words, sample, counts]
+        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, COUNTDOWN if arrival.starts else None]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")

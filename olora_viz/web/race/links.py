@@ -9,14 +9,14 @@ from urllib.parse import parse_qsl
 
 import gradio as gr
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import SETTINGS
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts import presets
+from olora_viz.web.parts.card import QUIET, element
+from olora_viz.web.parts.presets import PRESETS
 from olora_viz.web.parts.setup import SetUp, of_recording
 from olora_viz.web.race.cards import CARDS
 
@@ -31,7 +31,7 @@ PARTS = {
     "lanes": "#lanes-card",
     "sweep": ".sweep",
     "presets": "#presets",
-    **{f"preset-{preset.name}": f".preset-{preset.name}" for preset in presets.PRESETS},
+    **{f"preset-{preset.name}": f".preset-{preset.name}" for preset in PRESETS},
     **{card.name: f"#{card.id}" for card in CARDS},
     "teachers": "#lesson-teachers, #to-teachers",
     "navigation": "#navigation",
@@ -74,32 +74,31 @@ def read(limits: Limits, text: Any) -> Link:
     """
     if not isinstance(text, str) or len(text) > LONGEST:
         raise ValueError(f"a link must be a text of at most {LONGEST} characters")
-    pairs = parse_qsl(text.removeprefix("?"), keep_blank_values=True)
-    said: dict[str, str] = {}
+    values: dict[str, str] = {}
     notes = []
-    for key, value in pairs:
+    for key, value in parse_qsl(text.removeprefix("?"), keep_blank_values=True):
         if key == "lane":
             continue
-        if key in said:
+        if key in values:
             raise ValueError(f"{key} occurs twice in the link")
         elif key in ONCE:
-            said[key] = value
+            values[key] = value
         elif not key.startswith("__"):  # Gradio's own, such as __theme
             notes.append(unknown("link parameter", key[:40], ("lane", *ONCE)))
-    hidden = [name.strip() for name in said.get("hide", "").split(",")]
+    hidden = [name.strip() for name in values.get("hide", "").split(",")]
     notes += [unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS]
-    lesson = said.get("lesson")
+    lesson = values.get("lesson")
     if lesson and lesson not in NAMES:
         notes.append(unknown("lesson", lesson[:40], NAMES))
         lesson = None
     for switch in ("start", "class"):
-        if said.get(switch, "0") not in ("0", "1"):
-            raise ValueError(f"{switch} must be 0 or 1, not {said[switch][:40]!r}")
+        if values.get(switch, "0") not in ("0", "1"):
+            raise ValueError(f"{switch} must be 0 or 1, not {values[switch][:40]!r}")
     setup = SetUp.from_query(limits, text)
-    if setup is None and "start" in said:
+    if setup is None and "start" in values:
         setup = SetUp.first(limits)
         setup.to_config(limits)
-    return Link(setup, said.get("start") == "1", tuple(notes[:MOST_NOTES]), lesson or None)
+    return Link(setup, values.get("start") == "1", tuple(notes[:MOST_NOTES]), lesson or None)
 
 
 def hiding_css() -> str:
@@ -122,27 +121,26 @@ READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Passes the key of this tab, and the request in the address, to the event `load`."""
 
 
-def button(setup: SetUp) -> gr.HTML:
+def share_button(setup: SetUp) -> gr.HTML:
     """Make the button, inside the top bar; its value is the query of the set-up.
 
     Args:
         setup: the page's initial set-up.
     """
-    return gr.HTML(
+    return element(
         value=setup.to_query(),
         elem_id="share",
         html_template='<button type="button" class="quiet" id="share-button" '
         'title="Copy a link that opens this page with the same set-up">Share</button>'
         '<span class="unseen" role="status"></span>',
-        js_on_load=bundle(Path(__file__).parent / "share.js"),
-        apply_default_css=False,
+        script="race/share.js",
         names=[*OF_SETUP, "lane", "run"],
     )
 
 
-def show_button() -> gr.HTML:
+def show_run_button() -> gr.HTML:
     """Make the button that copies a link to the run for others; its value is their key."""
-    return gr.HTML(
+    return element(
         value="",
         elem_id="show-run",
         html_template=(
@@ -150,31 +148,24 @@ def show_button() -> gr.HTML:
             'with which others watch this run: they cannot pause, step or stop it">'
             'Share run</button><span class="unseen" role="status"></span>'
         ),
-        js_on_load=bundle(Path(__file__).parent / "show_run.js"),
-        apply_default_css=False,
+        script="race/show_run.js",
     )
-
-
-def note() -> gr.HTML:
-    """Make the place for notes on the ignored parts of a link."""
-    return gr.HTML("", elem_id="link-note", apply_default_css=False)
 
 
 def countdown() -> gr.HTML:
     """Make the bar that counts down to the race of a link; its value is None or `COUNTDOWN`."""
-    return gr.HTML(
+    return element(
         value=None,
         elem_id="countdown",
         html_template='<div class="countdown" hidden><span class="ticking" aria-hidden="true">'
         '</span><button type="button" class="quiet">Start now</button>'
         '<button type="button" class="quiet" title="Cancel (Esc)">Cancel</button></div>'
         '<span class="unseen" role="status" aria-live="polite"></span>',
-        js_on_load=(Path(__file__).parent / "start.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/start.js",
     )
 
 
-def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
+def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
     """Update the link whenever the set-up changes and is valid.
 
     Args:
@@ -188,10 +179,7 @@ def follow(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFil
         except ValueError:
             return gr.skip()
 
-    gr.on(
-        [its.change for its in controls], written, list(controls), link, queue=False,
-        show_progress="hidden", api_visibility="private", trigger_mode="always_last",
-    )  # fmt: skip
+    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
 
 
 class Asked(NamedTuple):
@@ -209,23 +197,22 @@ class Asked(NamedTuple):
         """Say why the link cannot be opened, and what the page shows instead, as HTML."""
         if not self.refused:
             return ""
-        sentence = f"This link cannot be opened: {self.refused}. The page shows {shown}."
-        return fragments.problem(sentence)
+        return problem(f"This link cannot be opened: {self.refused}. The page shows {shown}.")
 
 
-def asked(limits: Limits, address: Any) -> Asked:
+def read_address(limits: Limits, address: Any) -> Asked:
     """Return what an address asks for.
 
     Args:
         address: what `READ` sends, or anything else.
     """
-    said = address if isinstance(address, dict) else {}
+    values = address if isinstance(address, dict) else {}
     try:
-        link = read(limits, said.get("query", ""))
+        link = read(limits, values.get("query", ""))
     except ValueError as error:
         return Asked(Link(), False, "", str(error))
-    words = "".join(fragments.remark(f"In the link: {words}") for words in link.notes)
-    return Asked(link, said.get("own") is True, words)
+    notes = "".join(remark(f"In the link: {note}") for note in link.notes)
+    return Asked(link, values.get("own") is True, notes)
 
 
 def lesson_race(link: Link, own: bool) -> str | None:
@@ -242,11 +229,10 @@ def lesson_race(link: Link, own: bool) -> str | None:
 
 def class_button() -> gr.HTML:
     """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
-    return gr.HTML(
+    return element(
         '<button type="button" class="quiet" id="class-button" aria-pressed="false" '
         'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
         "</button>",
         elem_id="class-part",
-        js_on_load=bundle(Path(__file__).parent / "class_mode.js"),
-        apply_default_css=False,
+        script="race/class_mode.js",
     )

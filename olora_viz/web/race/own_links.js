@@ -1,6 +1,6 @@
 // The page's links to itself, "?…": they keep hide= and class=, and one with start=1 starts its race
 // each time that it is followed.
-import { forget } from "./address.js";
+import { forget } from "../parts/address.js";
 
 const KEPT = ["hide", "class"];
 

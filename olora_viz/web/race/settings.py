@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
@@ -19,15 +18,16 @@ from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, Settings
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.files import FILE_FORMATS
-from olora_viz.views import html as fragments
+from olora_viz.views.html import problem
 from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sample
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 from olora_viz.web.parts import presets
-from olora_viz.web.parts.card import QUIET, Desk
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
+from olora_viz.web.parts.study import OF_EXAMPLES
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 """The tasks offered to every visitor."""
@@ -35,24 +35,22 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 
 def bring(limits: Limits) -> gr.HTML:
     """Make the button; choosing a file triggers ``select`` with its name and text."""
-    return gr.HTML(
-        value="",
+    return element(
+        "",
         elem_id="setup-file",
         html_template=(
             '<button type="button" class="own-file">Your own examples…</button>'
             f'<input type="file" accept="{",".join(FORMATS)}" hidden>{_formats(limits)}'
             '<div class="said" role="status">${value}</div>'
         ),
-        js_on_load=(Path(__file__).parent / "own_file.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/own_file.js",
         most_kib=limits.max_upload_kib,
     )
 
 
 def _formats(limits: Limits) -> Markup:
-    shown = Markup("").join(
-        Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>").format(*one) for one in FILE_FORMATS
-    )
+    entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
+    shown = Markup("").join(entry.format(*file_format) for file_format in FILE_FORMATS)
     return Markup(
         '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them '
         "as JSON or JSON lines, all but chats as CSV, with optional <code>choices</code>. At most "
@@ -60,41 +58,19 @@ def _formats(limits: Limits) -> Markup:
     ).format(shown, limits.max_upload_kib, limits.max_examples)
 
 
-def connect_own_file(button: gr.HTML, task: gr.Dropdown, files: VisitorFiles) -> None:
-    """Turn a file into a task that only this page can choose."""
-
-    def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
-        try:
-            asked = event.value
-            if not isinstance(asked, dict):
-                raise ValueError("a file must be sent as its name and its text")
-            found = files.bring(request.session_hash, asked.get("name"), asked.get("text"), visitor_of(request))
-        except ValueError as error:
-            return gr.skip(), fragments.problem(str(error))
-        return offered(found)
-
-    button.select(brought, None, [task, button], queue=False, show_progress="hidden", api_visibility="private")
-
-
-def offered(found: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
+def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     """Return the list of tasks with a visitor's file, and the sizes of its parts.
+
+    The file's own name is not shown: the page may be projected.
 
     Args:
         setup: what the page shows; by default the file is chosen.
     """
-    choices = [*CHOICES, (words(found), found.token)]
+    choices = [*CHOICES, (f"your file ({len(own.task.examples):,} examples)", own.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
-        len(found.task.held_out), len(found.task.test)
+        len(own.task.held_out), len(own.task.test)
     )
-    return gr.Dropdown(choices, value=setup.task if setup else found.token), parts
-
-
-def words(found: Brought) -> str:
-    """Name a file in the list of tasks.
-
-    The file's own name is not shown: the page may be projected.
-    """
-    return f"your file ({len(found.task.examples):,} examples)"
+    return gr.Dropdown(choices, value=setup.task if setup else own.token), parts
 
 
 def sample(
@@ -112,14 +88,17 @@ def sample(
     """
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])
-    found = files.brought_by(page or "", task)
-    if found is None or not isinstance(model, str) or model not in limits.models:
+    own = files.brought_by(page or "", task)
+    if own is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")
-    tokenizer = tokenizer_here(model)
-    switches = settings if isinstance(settings, dict) else {}
-    chat, truncate = (switches.get(name) == "1" for name in ("chat", "truncate"))
+    values = settings if isinstance(settings, dict) else {}
     return preview(
-        found.task.examples, tokenizer, model=model, longest=longest_example(model), chat=chat, truncate=truncate
+        own.task.examples,
+        tokenizer_here(model),
+        model=model,
+        longest=longest_example(model),
+        chat=values.get("chat") == "1",
+        truncate=values.get("truncate") == "1",
     )
 
 
@@ -133,15 +112,14 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
     def seen(rows: list[Any]) -> list[Mark]:
         return marks(limits, rows)
 
-    return gr.HTML(
+    return element(
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
         js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(SCRIPT)),
-        apply_default_css=False,
         server_functions=[seen],
         starts={name: label_of(name) for name in INITIALIZERS},
-        meanings={name: one.summary for name, one in INITIALIZERS.items()},
+        meanings={name: method.summary for name, method in INITIALIZERS.items()},
         most=limits.max_lanes,
         blank=rows_of([Lane("olora")])[0],
     )
@@ -158,7 +136,7 @@ def marks(limits: Limits, rows: Any) -> list[Mark]:
     return lane_marks([why or checked_lanes(limits, row) for row, why in zip(rows, wrong, strict=True)])
 
 
-class Field(NamedTuple):
+class SettingInput(NamedTuple):
     """One input."""
 
     name: str
@@ -170,58 +148,56 @@ class Field(NamedTuple):
     """The only values, with their words; none for an input of text."""
     empty: str = ""
     """What an empty input means."""
-    of_examples: bool = False
-    """Whether decisions and claims have it as well."""
 
 
-FIELDS = (
-    Field(
+INPUTS = (
+    SettingInput(
         "schedule", "Schedule", "How the learning rates change after the warm-up", {name: name for name in SCHEDULES}
     ),
-    Field("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
-    Field("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
-    Field(
+    SettingInput("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
+    SettingInput("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
+    SettingInput(
         "clip",
         "Gradient clipping",
         "The largest norm of a lane's gradient: a longer one is shortened to it",
         empty="off",
     ),
-    Field("eval_every", "Evaluate every", "Steps between two evaluations on the held-out examples", empty="automatic"),
-    Field("eval_size", "Held-out examples", "The most that an evaluation takes"),
-    Field("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
-    Field(
+    SettingInput(
+        "eval_every", "Evaluate every", "Steps between two evaluations on the held-out examples", empty="automatic"
+    ),
+    SettingInput("eval_size", "Held-out examples", "The most that an evaluation takes"),
+    SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
+    SettingInput(
         "targets",
         "Target modules",
         "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
         empty="all linear layers",
     ),
-    Field(
+    SettingInput(
         "keep_best",
         "Adapter from",
         "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its "
         "last step, or of its lowest held-out loss",
         {"0": "the last step", "1": "the best step"},
     ),
-    Field(
+    SettingInput(
         "patience",
         "Early stop after",
         "Evaluations without a lower held-out loss after which a lane stops; the others go on",
         empty="off",
     ),
-    Field(
+    SettingInput(
         "chat",
         "Prompts",
         "How a prompt and its answer are written: as plain text, or as messages in the model's "
         "chat template, with its end-of-turn token",
         {"0": "plain text", "1": "chat template"},
-        of_examples=True,
     ),
-    Field(
+    SettingInput(
         "truncate",
         "Long examples",
         "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
         {"0": "left out", "1": "cut at the left"},
-        of_examples=True,
     ),
 )
 """The inputs in their order, two in a row."""
@@ -233,12 +209,14 @@ def more_settings(settings: Settings) -> gr.HTML:
     def seen(asked: Any) -> str:
         return problem_of(*asked) if isinstance(asked, list) and len(asked) == 2 else ""
 
-    return gr.HTML(
+    return element(
         value=settings.values(),
         elem_id="more-settings",
-        html_template=_form(),
-        js_on_load=bundle(Path(__file__).parent / "more_settings.js"),
-        apply_default_css=False,
+        html_template=Markup(
+            '<details><summary>More settings<span class="changed"></span></summary>'
+            '<div class="more">{}</div><p class="problem" role="alert" hidden></p></details>'
+        ).format(Markup("").join(map(_input, INPUTS))),
+        script="race/more_settings.js",
         server_functions=[seen],
         plain=Settings().values(),
     )
@@ -250,34 +228,29 @@ def problem_of(steps: Any, values: Any) -> str:
     >>> problem_of("60", {"clip": "-1"})
     "gradient clipping must be a positive number, not '-1'"
     """
-    found = Problems()
+    wrong = Problems()
     number = str(steps)[:9]
-    checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, found)
+    checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, wrong)
     try:
-        found.report()
+        wrong.report()
     except ValueError as error:
         return str(error)
     return ""
 
 
-def _form() -> Markup:
-    return Markup(
-        '<details><summary>More settings<span class="changed"></span></summary>'
-        '<div class="more">{}</div><p class="problem" role="alert" hidden></p></details>'
-    ).format(Markup("").join(map(_input, FIELDS)))
-
-
-def _input(field: Field) -> Markup:
-    its = Markup('<input name="{}" placeholder="{}" autocomplete="off" spellcheck="false">').format(
-        field.name, field.empty
-    )
-    if field.choices:
-        options = Markup("").join(
-            Markup('<option value="{}">{}</option>').format(*its) for its in field.choices.items()
+def _input(setting: SettingInput) -> Markup:
+    if setting.choices:
+        option = Markup('<option value="{}">{}</option>')
+        options = Markup("").join(option.format(*choice) for choice in setting.choices.items())
+        control = Markup('<select name="{}">{}</select>').format(setting.name, options)
+    else:
+        control = Markup('<input name="{}" placeholder="{}" autocomplete="off" spellcheck="false">').format(
+            setting.name, setting.empty
         )
-        its = Markup('<select name="{}">{}</select>').format(field.name, options)
-    kind = "of-examples" if field.of_examples else "of-races"
-    return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(kind, field.title, field.label, its)
+    kind = "of-examples" if setting.name in OF_EXAMPLES else "of-races"
+    return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
+        kind, setting.title, setting.label, control
+    )
 
 
 HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
@@ -300,13 +273,13 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
-        gr.HTML(HEADINGS, apply_default_css=False)
+        element(HEADINGS)
         model = gr.Dropdown(
             [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
         task = gr.Dropdown(CHOICES, value=first.task, label="Task", filterable=False, elem_id="setup-task")
-        sample = gr.HTML(task_sample(TASKS[first.task]), elem_id="setup-sample", apply_default_css=False)
+        sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [
@@ -319,24 +292,31 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
             ]
         settings = more_settings(first.settings)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
-        gr.HTML("<h2>Lanes</h2>", apply_default_css=False)
+        element("<h2>Lanes</h2>")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
-        gr.HTML(
-            '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see '
-            "the same batches.</p>",
-            apply_default_css=False,
+        element(
+            '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
     return SetUpCards((model, task, *numbers, lanes), settings, sample, own, presets.build(limits))
 
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the cards to all controls of the set-up."""
+    """Connect the cards to all controls of the set-up; a file becomes a task that only its page can choose."""
     model, task = cards.controls[:2]
-    connect_own_file(cards.own, task, files)
-    presets.connect(desk.limits, cards.presets, controls)
+
+    def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
+        try:
+            sent = event.value
+            if not isinstance(sent, dict):
+                raise ValueError("a file must be sent as its name and its text")
+            return offered(files.bring(request.session_hash, sent.get("name"), sent.get("text"), visitor_of(request)))
+        except ValueError as error:
+            return gr.skip(), problem(str(error))
 
     def sampled(request: gr.Request, *asked: Any) -> Markup:
         return sample(desk.limits, files, request.session_hash, *asked)
 
+    cards.own.select(brought, None, [task, cards.own], **AT_ONCE)
+    presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
     gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)

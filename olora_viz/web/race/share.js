@@ -3,8 +3,8 @@
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up, whose parameters props.names lists. hide=, lesson=, start= and all other
 // parameters of the address are kept.
-import { write } from "./address.js";
-import { copies } from "./copy_button.js";
+import { write } from "../parts/address.js";
+import { copies } from "../parts/copy_button.js";
 import { watchLinks } from "./own_links.js";
 
 let timer = 0;

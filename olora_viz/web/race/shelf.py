@@ -7,7 +7,6 @@ owner's, or the readers' for a run that was opened from a link. Without a key a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.views.runs import OVERLAID, differences, run_words
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, again, classes
+from olora_viz.web.parts.card import QUIET, Card, Desk, again, element
 
 STORAGE = "olora-viz-visit"
 """The key of the list in the browser's storage."""
@@ -34,21 +33,14 @@ LONGEST = 40
 
 def build(desk: Desk) -> list[Any]:
     """Make the list; every action in it triggers ``select``, see `changed`."""
-    rows = gr.HTML(
+    rows = element(
         value=[],
         elem_id="shelf",
         html_template='<h2>Runs of this visit</h2><ol class="shelf"></ol><p class="hint"></p>',
-        js_on_load=(Path(__file__).parent / "shelf.js").read_text("utf-8"),
-        apply_default_css=False,
+        script="race/shelf.js",
         longest=LONGEST,
     )
-    visit = gr.HTML(
-        value=[],
-        html_template="<span hidden></span>",
-        js_on_load=(Path(__file__).parent / "visit.js").read_text("utf-8"),
-        apply_default_css=False,
-        storage=STORAGE,
-    )
+    visit = element(value=[], html_template="<span hidden></span>", script="race/visit.js", storage=STORAGE)
     desk.parts["visit"] = visit
     seen = gr.Textbox("", visible=False)
     jobs, run = desk.jobs, desk.run
@@ -66,12 +58,11 @@ def build(desk: Desk) -> list[Any]:
     def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
         """Apply an action from the list of runs."""
         wish = event.value if isinstance(event.value, dict) else {}
-        wanted = wish.get("id") if wish.get("do") == "show" else None
-        wanted = wanted if _raced(jobs, wanted) else None
-        name = wanted or run
+        opens = wish.get("do") == "show" and _raced(jobs, wish.get("id")) is not None
+        shown = (wish["id"], again()) if opens else (gr.skip(), gr.skip())
+        current = wish["id"] if opens else run
         mine = changed(jobs, visit, wish)
-        shown = (wanted, again()) if wanted else (gr.skip(), gr.skip())
-        return mine, listed(jobs, mine, name), *compared(jobs, mine, name), *shown
+        return mine, listed(jobs, mine, current), *compared(jobs, mine, current), *shown
 
     seen.change(listing, [visit, run], listed_in, **QUIET)
     every_time = QUIET | {"trigger_mode": "multiple"}
@@ -81,9 +72,9 @@ def build(desk: Desk) -> list[Any]:
 
 def build_comparison(desk: Desk) -> list[Any]:
     """Make the card that overlays runs; the list of runs fills it."""
-    with gr.Column(elem_classes=classes(tab=TAB, away=True), elem_id="run-comparison") as card:
+    with gr.Column(elem_classes=COMPARISON.classes(away=True), elem_id="run-comparison") as card:
         figure = live_figure(elem_id="overlay-figure")
-        words = gr.HTML("", elem_id="run-differences", apply_default_css=False)
+        words = element("", elem_id="run-differences")
     desk.parts["comparison"] = (card, figure, words)
     return []
 
@@ -100,11 +91,10 @@ def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
     if run is not None and all(row["id"] != name for row in rows):
         words = f"{run.config.model}, {run.config.task.replace('-', ' ')}"
         count = 1 + sum(row["name"].startswith(words) for row in rows)
-        own = {"id": name, "name": f"{words} {count}"[:LONGEST]}
-        rows = [{**own, "pinned": False, "overlaid": False}, *rows]
+        rows.insert(0, {"id": name, "name": f"{words} {count}"[:LONGEST], "pinned": False, "overlaid": False})
     while len(rows) > MOST:
-        loose = [i for i, row in enumerate(rows) if not row["pinned"]]
-        del rows[loose[-1] if loose else -1]
+        unpinned = [i for i, row in enumerate(rows) if not row["pinned"]]
+        del rows[unpinned[-1] if unpinned else -1]
     return rows
 
 
@@ -127,26 +117,25 @@ def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
             ``overlaid``, or to some of them; ``do`` is ``remove`` for a run that leaves the list. Anything else
             changes nothing.
     """
-    asked = wish if isinstance(wish, dict) else {}
-    given = asked.get("edits")
-    edits = given if isinstance(given, dict) else {}
-    removed = asked.get("id") if asked.get("do") == "remove" else None
+    wish = wish if isinstance(wish, dict) else {}
+    edits = wish["edits"] if isinstance(wish.get("edits"), dict) else {}
+    removed = wish.get("id") if wish.get("do") == "remove" else None
     rows = [row for row in checked(jobs, visit) if row["id"] != removed]
     return [row | _edit(edits.get(row["id"])) for row in rows]
 
 
 def _raced(jobs: Jobs, key: Any) -> RaceRecord | None:
     """Return a race of this server; recorded ones are in no list."""
-    found = jobs.opened(key)
-    return found.record if found and found.job else None
+    access = jobs.opened(key)
+    return access.record if access and access.job else None
 
 
 def _edit(edit: Any) -> dict[str, Any]:
     """Return the valid part of an edit."""
-    asked = edit if isinstance(edit, dict) else {}
-    name = asked.get("name")
+    edit = edit if isinstance(edit, dict) else {}
+    name = edit.get("name")
     words = " ".join(name.split())[:LONGEST] if isinstance(name, str) else ""
-    flags = {key: asked[key] is True for key in ("pinned", "overlaid") if key in asked}
+    flags = {key: edit[key] is True for key in ("pinned", "overlaid") if key in edit}
     return flags | ({"name": words} if words else {})
 
 
@@ -155,27 +144,24 @@ def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dic
 
     ``link`` is the key for others.
     """
-    told = []
-    for row in sorted(rows, key=lambda row: not row["pinned"]):
-        found = jobs.opened(row["id"])
-        if found is not None:
-            now = {"current": row["id"] == current, "link": found.readers_key}
-            told.append({**row, **now, "words": run_words(found.record)})
-    return told
+    available = [(row, access) for row in rows if (access := jobs.opened(row["id"])) is not None]
+    return [
+        {**row, "current": row["id"] == current, "link": access.readers_key, "words": run_words(access.record)}
+        for row, access in sorted(available, key=lambda pair: not pair[0]["pinned"])
+    ]
 
 
 def compared(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> tuple[Any, Any, Any]:
     """Return the card: its visibility, its chart, and its table of differences."""
     chosen = [row for row in rows if row["overlaid"] or row["id"] == current][:OVERLAID]
     if not any(row["overlaid"] for row in rows) or len(chosen) < 2:
-        return gr.update(elem_classes=classes(tab=TAB, away=True)), gr.skip(), gr.skip()
-    found = [(row["name"], run) for row in chosen if (run := _raced(jobs, row["id"])) is not None]
-    runs = [NamedRun(name, run.styles, list(run.steps), run.config.steps) for name, run in found]
-    name = " ".join(run.name for _, run in found)
+        return gr.update(elem_classes=COMPARISON.classes(away=True)), gr.skip(), gr.skip()
+    races = [(row["name"], race) for row in chosen if (race := _raced(jobs, row["id"])) is not None]
+    runs = [NamedRun(name, race.styles, list(race.steps), race.config.steps) for name, race in races]
     return (
-        gr.update(elem_classes=classes(tab=TAB)),
-        pack(overlay_figure(runs, revision=name)),
-        differences([(name, run.config) for name, run in found]),
+        gr.update(elem_classes=COMPARISON.classes()),
+        pack(overlay_figure(runs, revision=" ".join(race.name for _, race in races))),
+        differences([(name, race.config) for name, race in races]),
     )
 
 

@@ -2,7 +2,7 @@
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the key of its readers, "" without
 // a run that can be shown.
-import { copies } from "./copy_button.js";
+import { copies } from "../parts/copy_button.js";
 
 const button = element.querySelector("button");
 const show = () => {

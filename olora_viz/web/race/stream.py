@@ -19,14 +19,14 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Access, Jobs
-from olora_viz.web.parts.card import Board, Card
+from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 from olora_viz.web.race.controls import CROWDED, GONE
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
 
-LOOK = 0.05
+FIRST_PACE = 0.05
 """The same before the first step, seconds."""
 
 SETTLING = 0.5
@@ -115,26 +115,27 @@ class Streams:
         sent: list[Any] = []
         try:
             for beat in itertools.count(1):
-                found = self._jobs.opened(key)
-                if found is None:
+                run = self._jobs.opened(key)
+                if run is None:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
                     yield [{"going": False, "gone": GONE}, *top]
                     return
-                job, began = found.job, time.monotonic()
-                version, before = (job.version if job else 0), _before(self._jobs, job)
-                row, complete = self._board.nothing(), found.record.complete
-                settling = _loads(job) and began - stream.seen < SETTLING
+                job, began = run.job, time.monotonic()
+                version = job.version if job else 0
+                before = self._jobs.before(job) if job and job.state == WAITING else 0
+                row, complete = self._board.nothing(), run.record.complete
+                loads = job is not None and job.state == LOADING and not job.steps
+                settling = loads and began - stream.seen < SETTLING
                 last, shown = shown, (version, before, complete, stream.upto, settling)
                 if shown != last:
-                    view = await asyncio.to_thread(view_of, found, stream.upto, before)
+                    view = await asyncio.to_thread(view_of, run, stream.upto, before)
                     row = await asyncio.to_thread(self._row, view, cursor, settling)
                     cursor = cursor if settling else self._board.facts(view)
                     complete = view.complete
                 if self._open.get(page) is not stream:
                     return
                 if stream.crowded_out:
-                    said = CROWDED.format(self._per_address)
-                    yield [{"going": False, "gone": said}, *self._board.nothing()]
+                    yield [{"going": False, "gone": CROWDED.format(self._per_address)}, *self._board.nothing()]
                     return
                 row = sent = self._board.sent_again(row, sent)
                 with stream.sending():
@@ -147,6 +148,9 @@ class Streams:
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
+
+    def _row(self, view: RaceView, cursor: dict[str, Any], settling: bool) -> list[Any]:
+        return self._board.row(view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR))
 
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
         """Yield the values for a page without a run.
@@ -164,10 +168,9 @@ class Streams:
         """End the page's open stream, after its last update was sent."""
         before, stream = self._open.get(page), Stream(owner=owner)
         self._open[page] = stream
-        own = [one for one in self._open.values() if one.owner.share == owner.share != ""]
-        crowded = [*too_many(own, self._per_address), *too_many(self._open.values(), MOST)]
-        for one in crowded:
-            one.crowded_out = True
+        own = [other for other in self._open.values() if other.owner.share == owner.share != ""]
+        for other in (*too_many(own, self._per_address), *too_many(self._open.values(), MOST)):
+            other.crowded_out = True
         if before is not None:
             await before.sent.wait()
         return stream
@@ -182,22 +185,8 @@ class Streams:
         """End the stream of a page that was closed."""
         self._open.pop(page, None)
 
-    def _row(self, view: RaceView, cursor: dict[str, Any], settling: bool) -> list[Any]:
-        def drawn(card: Card) -> bool:
-            return card.news(view, cursor) and (not settling or card.name in TOP_BAR)
 
-        return self._board.row(view, drawn)
-
-
-def _loads(run: Job | None) -> bool:
-    return run is not None and run.state == LOADING and not run.steps
-
-
-def _before(jobs: Jobs, run: Job | None) -> int:
-    return jobs.before(run) if run and run.state == WAITING else 0
-
-
-async def _newer(run: Job, version: int, spent: float) -> None:
-    """Wait until a run has changed since a version, at most `QUIET` seconds."""
-    await asyncio.sleep(max(PACE - spent, spent / SHARE) if run.steps else LOOK)
-    await asyncio.get_running_loop().run_in_executor(_waiting, run.newer, version, QUIET)
+async def _newer(job: Job, version: int, spent: float) -> None:
+    """Wait until a job has changed since a version, at most `QUIET` seconds."""
+    await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
+    await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
