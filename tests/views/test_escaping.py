@@ -16,7 +16,7 @@ from olora_viz.views import html as fragments
 from olora_viz.views import reports
 from olora_viz.views.html import TableCell, table
 from olora_viz.views.race import race_view
-from olora_viz.views.reports import report
+from olora_viz.views.reports import adapter_page, report
 from olora_viz.views.runs import differences, task_sample
 
 EVIL = """<script>alert(1)</script>"&'"""
@@ -82,7 +82,7 @@ def test_of_a_task():
 
 def test_of_an_inspected_adapter():
     layer = LayerInspection(EVIL, 2, np.ones(2), 1.0, 0.1, 2.0, 2.0, 0, np.ones(2))
-    assert is_escaped_once(reports.adapter_page(EVIL, EVIL, [layer]))
+    assert is_escaped_once(adapter_page(EVIL, EVIL, [layer]))
 
 
 def test_of_every_place_in_a_table():
