@@ -181,7 +181,7 @@ class _DecisionRun:
         self._ledger.open()
         self._written(self.known())  # so that whoever is killed in the first race goes on as planned
         running = run_ledger(
-            self._ledger, most=self._plan.most, watch=self._goes_on, progress=self._progress, kept=self._cache
+            self._ledger, most=self._plan.most, watch=self._goes_on, progress=self._progress, cache=self._cache
         )
         with closing(running):
             for _ in running:

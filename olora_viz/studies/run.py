@@ -134,7 +134,7 @@ class Workers(ProcessPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call in some process.
 
-        It gets a `watch` that returns whether to go on, and what earlier calls there have `kept`.
+        It gets a `watch` that returns whether to go on, and what earlier calls there have left in a `cache`.
         """
         return super().submit(_call, fn, args, kwargs)
 
@@ -170,7 +170,7 @@ def _end_with_parent() -> None:
 
 
 def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    return fn(*args, watch=lambda _: not _stop_flag.value, kept=_models, **kwargs)
+    return fn(*args, watch=lambda _: not _stop_flag.value, cache=_models, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ def run_study(
     most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: ModelCache | None = None,
+    cache: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what a study still needs; yield each race when it has ended.
 
@@ -224,14 +224,14 @@ def run_study(
         watch: called after every step, with one worker only; when it returns False, the study ends, and the same call
             continues it from there.
         progress: called with the progress of loading, with one worker only.
-        kept: of earlier races of this process, with one worker only.
+        cache: of earlier races of this process, with one worker only.
 
     Raises:
         ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     ledger = Ledger(Path(out), study)
-    yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, kept=kept)
+    yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, cache=cache)
 
 
 def run_ledger(
@@ -242,14 +242,14 @@ def run_ledger(
     most: int | None = None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: ModelCache | None = None,
+    cache: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what the study of a folder still needs, see `run_study`."""
     pool = _pool(ledger.study, workers, ray)
     try:
         ledger.open()
         if pool is None:
-            yield from _in_turn(ledger, most, watch, progress, kept or ModelCache())
+            yield from _in_turn(ledger, most, watch, progress, cache or ModelCache())
         else:
             with pool:
                 yield from _at_once(ledger, pool, most)
@@ -287,7 +287,7 @@ def run_race(
     threads: int | None,
     watch: Watch | None = None,
     progress: Progress | None = None,
-    kept: ModelCache | None = None,
+    cache: ModelCache | None = None,
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -297,7 +297,7 @@ def run_race(
     Args:
         threads: on a CPU.
         watch: leaves the race to be resumed when it returns False.
-        kept: of earlier races of this process, and for later ones.
+        cache: of earlier races of this process, and for later ones.
 
     Returns:
         Whether the race has ended.
@@ -311,7 +311,7 @@ def run_race(
     lock = planned.folder.with_suffix(".lock")
     try:
         with locked(lock):
-            ended = has_ended(planned.folder) or _race(planned, watch, progress, kept)
+            ended = has_ended(planned.folder) or _race(planned, watch, progress, cache)
             if ended:
                 lock.unlink(missing_ok=True)
         return ended
@@ -319,9 +319,9 @@ def run_race(
         torch.set_num_threads(before)
 
 
-def _race(planned: Planned, watch: Watch | None, progress: Progress | None, kept: ModelCache | None) -> bool:
+def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cache: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
-    more: Any = {"adapters": False, "progress": progress, "cache": kept}
+    more: Any = {"adapters": False, "progress": progress, "cache": cache}
     if planned.config is None or (planned.folder / "config.json").exists():
         run = runs.resume(planned.folder, **more)
     else:
@@ -348,12 +348,12 @@ def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
 
 
 def _in_turn(
-    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, kept: ModelCache
+    ledger: Ledger, most: int | None, watch: Watch | None, progress: Progress | None, cache: ModelCache
 ) -> Generator[FinishedRace, None, None]:
     while planned := _stage(ledger, most):
         left = sum(race.lanes for race in planned)
         for race in planned:
-            if not run_race(race, ledger.study.threads, watch, progress, kept):
+            if not run_race(race, ledger.study.threads, watch, progress, cache):
                 return
             left -= race.lanes
             yield FinishedRace(race.folder, race.lanes, left)

@@ -8,14 +8,12 @@ from typing import Any
 
 import gradio as gr
 from gradio import themes
-from starlette.middleware import Middleware
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.serving import HERE
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.web import layout, learn, spectrum
-from olora_viz.web.embedding import UnderAPath
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.jobs.accelerator import on_zero_gpu, warm_up
@@ -133,7 +131,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
-        "app_kwargs": application_options(Middleware(UnderAPath)),
+        "app_kwargs": application_options(),
     }
 
 

@@ -13,7 +13,6 @@ from olora_viz.measures.inspection import LayerInspection
 from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
-from olora_viz.views import reports
 from olora_viz.views.html import TableCell, table
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import adapter_page, report

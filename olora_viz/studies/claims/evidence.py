@@ -140,7 +140,7 @@ class ClaimEvidence:
     chat: bool = False
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
-    kept: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
+    cache: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
     """The model, for both measurements at the start."""
 
     @cached_property
@@ -215,7 +215,7 @@ class ClaimEvidence:
         for cell in study.cells():
             config = study.config(Trial(cell, init, study.lrs[0], 0) for init in study.inits)
             short = replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
-            by_batch = self._conditioning(Race(short, progress=self.progress, cache=self.kept), with_kernel=False)
+            by_batch = self._conditioning(Race(short, progress=self.progress, cache=self.cache), with_kernel=False)
             lambda_max = np.array([each.hessian.lambda_max for each in by_batch])
             by_cell[cell] = dict(zip(study.inits, lambda_max.T, strict=True))
         return by_cell
@@ -243,4 +243,4 @@ class ClaimEvidence:
             max_length=self.max_length, truncate=self.truncate, chat=self.chat,
             gradients_every=gradients_every,
         )  # fmt: skip
-        return Race(config, progress=self.progress, cache=self.kept)
+        return Race(config, progress=self.progress, cache=self.cache)
