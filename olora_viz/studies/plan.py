@@ -411,15 +411,15 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
     """Return the rates to add to a grid: one beyond each edge at which some method is best.
 
     Where time is limited, an edge is extended only while that can matter. A lower rate trains less, until the loss is
-    the untrained model's: so below a rate at which the method is not clearly better than that model, there is nothing
-    to gain, and it would be followed to where nothing is trained.
+    the untrained model's: below a rate at which it cannot be told from that, nothing changes any more.
     """
     grid, more = grid_of(study, cell, losses), []
     for side, edge in ((-1, grid[0]), (1, grid[-1])):
         outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
         at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
         if rows is not None and side < 0:
-            at_edge = [i for i in at_edge if beats_untrained(rows, study.trials(cell, i, [edge], study.first_seeds))]
+            gains = [_gain(rows, study.trials(cell, init, [edge], study.first_seeds)) for init in at_edge]
+            at_edge = [init for init, (gain, error) in zip(at_edge, gains, strict=True) if abs(gain) > error]
         if at_edge:
             more += [lr for lr in outside if lr not in grid][:1]
     return more
@@ -428,18 +428,25 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
 def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
     """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
 
-    The error is that of the paired differences over the examples; of those to the untrained model's mean, where its
-    losses by example are not known.
-
     Args:
         trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
     """
+    gain, error = _gain(rows, trials)
+    return gain > error
+
+
+def _gain(rows: Rows, trials: Iterable[Trial]) -> tuple[float, float]:
+    """Return by how much training lowers the held-out loss, and the standard error of that over the examples.
+
+    The differences to the untrained model are paired by example; to its mean, where its losses by example are not
+    known. Without a run, or with a diverged one, training raises the loss without limit.
+    """
     at_rate = [rows[trial] for trial in trials]
     if not at_rate or any(row["status"] == DIVERGED for row in at_rate):
-        return False
+        return -math.inf, 0.0
     gain = np.mean([_by_example(row, "base_valid_loss") - _by_example(row, "valid_loss") for row in at_rate], axis=0)
     error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return bool(gain.mean() > error)
+    return float(gain.mean()), float(error)
 
 
 def _by_example(row: Mapping[str, Any], name: str) -> np.ndarray:
