@@ -337,7 +337,7 @@ def test_a_decision_is_stopped_with_the_best_answer_so_far(notebook: Notebook) -
     expect(panel.locator("table").first).to_contain_text(re.compile(r"\de-\d"))
     notebook.press(8, "Stop")
     expect(notebook.status(8)).to_contain_text("stopped")
-    expect(panel).to_contain_text("for now")
+    expect(panel).to_contain_text(re.compile("for now|Until then"))  # which, depends on what it has learned by then
     expect(panel.get_by_role("button", name="Continue")).to_be_enabled()
 
 

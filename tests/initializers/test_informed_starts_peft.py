@@ -18,7 +18,7 @@ from support.tiny import tiny, tokens
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.calibration import gather
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import weight_of
+from olora_viz.lanes.layers import target_layers, weight_of
 from olora_viz.tasks import Encoded, collate
 from olora_viz.tasks.losses import lane_losses
 
@@ -76,8 +76,9 @@ def our_lanes(init, r, alpha, batches):
     """One lane; where q, k, up and down are all the layers that there are."""
     model = tiny("llama")
     needs = frozenset({"gradient", "inputs"})
-    told = gather(model, batches, needs, TARGETS)
-    return attach(model, [Lane(init, r=r, alpha=alpha)], TARGETS, calibration=told)
+    layers = target_layers(model, TARGETS)
+    calibration = gather(model, layers, [[batch] for batch in batches], needs)
+    return attach(model, [Lane(init, r=r, alpha=alpha)], TARGETS, calibration=calibration)
 
 
 def test_lora_ga_is_peft_s_own_from_the_same_batches():
@@ -128,7 +129,9 @@ def test_eva_spans_what_peft_s_own_does_from_the_same_tokens():
     """PEFT's PCA is randomized and stops early, hence angles, and a little less of the variance."""
     r = 4
     lanes = our_lanes("eva", r, 4, BATCHES[:1])
-    told = gather(tiny("llama"), BATCHES[:1], frozenset({"inputs"}), TARGETS)
+    base = tiny("llama")
+    batches = [[batch] for batch in BATCHES[:1]]
+    inputs = gather(base, target_layers(base, TARGETS), batches, frozenset({"inputs"}))
     config = peft.LoraConfig(
         r=r, lora_alpha=4, target_modules=list(TARGETS), init_lora_weights="eva",
         eva_config=peft.EvaConfig(rho=1.0, tau=0.999),
@@ -141,5 +144,5 @@ def test_eva_spans_what_peft_s_own_does_from_the_same_tokens():
         assert not B.any()
         ours = lanes.start_factors(name, 0).A
         assert scipy.linalg.subspace_angles(ours.T.numpy(), A.T.numpy()).max() < 0.15
-        kept, theirs = (torch.trace(F @ told[name].covariance @ F.T) for F in (ours, A))
+        kept, theirs = (torch.trace(F @ inputs[name].covariance @ F.T) for F in (ours, A))
         assert 0.999 * kept < theirs < 1.00001 * kept

@@ -94,8 +94,6 @@ def test_the_loss_of_a_lane_on_its_own_batch_is_that_of_the_batch_alone_with_its
 def test_a_config_says_how_batches_are_dealt_and_survives_json():
     its = config()
     assert RaceConfig.from_json(its.to_json()) == its
-    old = {key: value for key, value in its.to_json().items() if key != "batches"}
-    assert RaceConfig.from_json(old).batches == "shared"
     with pytest.raises(ValueError, match=r"'by-lane'.*shared, by-seed"):
         config(batches="by-lane")
 

@@ -71,7 +71,7 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
 def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     going, most, names = 0, 0, set()
 
-    def slow(*values: object) -> spectrum.Shown:
+    def slow(*values: object) -> spectrum.SpectrumView:
         nonlocal going, most
         going += 1
         most = max(most, going)
