@@ -55,7 +55,10 @@ def certainty(known: Decision, taken: Recommendation) -> str:
     verdict = taken.method
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
-    basis = f"{counted(len(verdict.valid_losses), 'seed')} × {counted(verdict.test_examples, 'test example')}"
+    others = [method for method in known.verdicts.of(verdict.cell) if method.init != verdict.init and method.seeds]
+    compared = others if verdict.init == known.verdicts.study.reference else [verdict]
+    seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
+    basis = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
     return f"{word} · {basis}, rates chosen on {verdict.valid_examples} others"
 
 

@@ -159,6 +159,24 @@ def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
     assert (words in taken.headline) == (beats is False)
 
 
+def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_alone_has_more() -> None:
+    study = Study(inits=METHODS[:2], lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+    loss, losses = losses_with(), {}
+    while todo := needed(study, losses):
+        losses |= {trial: loss(trial.init, trial.lr, trial.seed) for trial in todo}
+    for lr in {trial.lr for trial in losses}:
+        losses |= {
+            trial: loss(trial.init, trial.lr, trial.seed) for trial in study.trials(study.cells()[0], "lora", [lr], 5)
+        }
+    verdicts = verdicts_of(study, {trial: row(x) for trial, x in losses.items()})
+    taken = recommend(verdicts)
+    assert taken is not None
+    assert (taken.method.init, len(taken.method.valid_losses)) == ("lora", 5)
+    assert "; 3 seeds)" in taken.why
+    known: Any = SimpleNamespace(verdicts=verdicts)
+    assert "3 seeds × 64 test examples" in decision.certainty(known, taken)
+
+
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
     early = found(losses_with(olora=0.5), seeds=2)
     assert (early.method.init, early.verdict) == ("lora", "undecided")
