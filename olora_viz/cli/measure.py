@@ -28,7 +28,8 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--init", action="append", metavar="NAME", help=f"default: {', '.join(STARTS)}")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random initializations")
 
-    of_races = ("--batch-size", "--max-length", "--seed", "--split-seed", "--device", "--dtype", "--png")
+    examples = ("--batch-size", "--max-length", "--truncate", "--chat", "--seed", "--split-seed")
+    of_races = (*examples, "--device", "--dtype", "--png")
     parser = verb("gradients", run_gradients, "norms of gradients, parameters and updates by layer")
     add_shared(parser, "--model", "--task")
     add_compared_lanes(parser)

@@ -113,3 +113,13 @@ def test_the_picture_and_the_rows_are_of_the_rates_that_a_race_finds(capsys, tmp
     assert names[:2] == ["lora", "olora@lr=1e-3"]
     assert re.fullmatch(r"olora@lr=[3-9](\.\d)?e-4", names[2])
     assert picture.exists()
+
+
+@pytest.mark.parametrize("verb", ["gradients", "curvature"])
+def test_long_examples_are_cut_on_request_and_a_chat_template_is_used_where_there_is_one(verb, capsys):
+    options = [verb, *SMALL, "--lane", "lora", "--lane", "olora", "--max-length", "3"]
+    assert main(options) == 2
+    assert "none of 1500 examples is within 3 tokens" in capsys.readouterr().err
+    assert main([*options, "--truncate"]) == 0
+    assert main([*options, "--chat"]) == 2
+    assert "has no chat template: race it without chat" in capsys.readouterr().err
