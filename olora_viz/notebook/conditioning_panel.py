@@ -95,29 +95,32 @@ class ConditioningPanel(ConfiguredPanel):
         return start_styles((self._job.config if self._job else self._first).lanes)
 
     def _show(self) -> None:
-        job, began, measured, styles = self._job, time.monotonic(), self.found, self._styles
-        self._shown = self._phase
-        run = str(id(measured))
-        figures = {
-            "comparison": comparison_figure(styles, measured, run=run),
-            "ntk": ntk_figure(styles, measured, run=run),
-        }
-        self.set_trait("state", self._phase[0])
-        sentences = conditioning_words.tell(styles, measured) if measured else []
-        values = {
-            "status": self._line(),
-            "story": fragments.sentences(sentences, FOOT) if measured else conditioning_words.story_before(),
-            "numbers": (
-                conditioning_words.numbers(styles, measured) if measured else conditioning_words.numbers_before()
-            ),
-            "measure": {"disabled": self.is_busy},
-            "stop": {"disabled": not self.is_busy},
-            **{name: [name] for name in figures},
-        }
-        self._tell(values | self._of_setup(), figures)
-        if job and job.complete and measured is not None:
-            text = re.sub(r"<[^>]+>", "", " ".join(map(str, sentences)))
-            self._keep_still(list(figures.values()), f"{self._words()}\n{text}")
+        began = time.monotonic()
+        with self._drawing:  # so that what is older is not shown last
+            self._shown = self._phase
+            self._shown_traits = {"state": self._shown[0]}
+            job, measured, styles = self._job, self.found, self._styles
+            run = str(id(measured))
+            figures = {
+                "comparison": comparison_figure(styles, measured, run=run),
+                "ntk": ntk_figure(styles, measured, run=run),
+            }
+            sentences = conditioning_words.tell(styles, measured) if measured else []
+            values = {
+                "status": self._line(),
+                "story": fragments.sentences(sentences, FOOT) if measured else conditioning_words.story_before(),
+                "numbers": (
+                    conditioning_words.numbers(styles, measured) if measured else conditioning_words.numbers_before()
+                ),
+                "measure": {"disabled": self.is_busy},
+                "stop": {"disabled": not self.is_busy},
+                **{name: [name] for name in figures},
+            }
+            self._tell(values | self._of_setup(), figures)
+            if job and job.complete and measured is not None:
+                text = re.sub(r"<[^>]+>", "", " ".join(map(str, sentences)))
+                self._keep_still(list(figures.values()), f"{self._words()}\n{text}")
+        self._set_traits()
         self._pace.took(began)
 
     def _line(self) -> str:

@@ -245,6 +245,7 @@ class DecidePanel(Panel):
             job = self._job
             complete, known = (job.complete, job.known) if job else (False, None)
             self._shown = self._phase
+            self._shown_traits = {"state": self._shown[0]}
             values, charts = self._controls(), {}
             if (job, known, complete) != self._drawn:
                 self._drawn = (job, known, complete)
@@ -255,7 +256,7 @@ class DecidePanel(Panel):
             self._tell({"status": self._line(), **values}, charts)
             if complete and known and known.lanes and charts:
                 self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
-        self.set_trait("state", self._phase[0])
+        self._set_traits()
         self._pace.took(began)
 
     def _controls(self) -> dict[str, Any]:

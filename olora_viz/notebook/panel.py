@@ -120,6 +120,7 @@ class Panel(anywidget.AnyWidget):
     def __init__(self, name: str | None) -> None:
         super().__init__()
         self._feed, self._problem = Feed(), ""
+        self._shown_traits: dict[str, Any] = {}  # those that say what was shown last, such as the state
         self._theme = THEMES[0]
         self.on_msg(self._heard)
         heard_while_a_cell_runs(self)
@@ -163,6 +164,13 @@ class Panel(anywidget.AnyWidget):
         """Show what is new; called in the computation's thread after every change."""
         if self._phase != self._shown or self._pace.is_due():
             self._show()
+
+    def _set_traits(self) -> None:
+        """Set the traits to what was shown last; another thread may have shown something newer meanwhile."""
+        while any(getattr(self, name) != value for name, value in self._shown_traits.items()):
+            with self.hold_sync():
+                for name, value in self._shown_traits.items():
+                    self.set_trait(name, value)
 
     @property
     def was_busy(self) -> bool:

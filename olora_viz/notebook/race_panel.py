@@ -272,9 +272,10 @@ class RacePanel(ConfiguredPanel):
             super()._follow()
 
     def _show(self) -> None:
-        record, began = self._record, time.monotonic()
-        with self._drawing:
-            self._shown = self._phase
+        began = time.monotonic()
+        with self._drawing:  # so that what is older is not shown last
+            self._shown, record = self._phase, self._record
+            self._shown_traits = {"step": len(record.steps), "state": record.state}
             view = race_view(record)
             figures = figures_of(view)
             values = values_of(view) | {"status": self._line(view)} | self._of_setup()
@@ -288,9 +289,7 @@ class RacePanel(ConfiguredPanel):
             if view.step and (view.complete or view.state == PAUSED):
                 store = self._keep_still if view.complete else self._keep_soon
                 store(list(figures_of(view).values()), f"{self._words()}\n{view.text}")
-        with self.hold_sync():
-            self.set_trait("step", len(record.steps))
-            self.set_trait("state", record.state)
+        self._set_traits()
         self._pace.took(began)
 
     def _line(self, view: RaceView) -> str:

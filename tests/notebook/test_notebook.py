@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -296,6 +297,19 @@ def test_a_name_makes_panels_of_any_cell_one(shell) -> None:
     assert one.state == "stopped"
     assert "the earlier race of this cell was stopped" in text(two)
     assert 'class="status failed"' not in text(two)
+
+
+def test_of_two_threads_that_show_a_panel_at_once_the_older_news_does_not_stay() -> None:
+    panel = RacePanel(CONFIG)
+    press(panel, "race")
+    panel.result()
+    with panel._drawing:
+        other = threading.Thread(target=panel._show)
+        other.start()
+        time.sleep(0.2)  # it waits to draw
+        panel._job.become("stopped")  # shown by this thread
+    other.join()
+    assert panel.state == "stopped"
 
 
 def test_running_a_cell_of_marimo_again_stops_its_race(tmp_path) -> None:
