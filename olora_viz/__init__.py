@@ -20,38 +20,31 @@ from olora_viz.figures.plots import (
     plot_spectrum,
     plot_study,
 )
-from olora_viz.initializers import (
-    INITIALIZERS,
-    Calibration,
-    Initializer,
-    Start,
-    corda,
-    eva,
-    full,
-    gaussian,
-    init_ab,
-    lora,
-    lora_da,
-    lora_ga,
-    lora_null,
-    lora_one,
-    mica,
-    milora,
-    olora,
-    olora_pivoted,
-    olora_scaled,
-    olora_unsubtracted,
-    orthogonal,
-    pissa,
-    pissa_fast,
-    pissa_flat,
-    random_orthonormal,
-    register,
-    rlmo,
-    rlpo,
-    sketch,
-    unregister,
-)
+from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, Start, register, unregister
+from olora_viz.initializers.corda import corda
+from olora_viz.initializers.eva import eva
+from olora_viz.initializers.full import full
+from olora_viz.initializers.gaussian import gaussian
+from olora_viz.initializers.init_ab import init_ab
+from olora_viz.initializers.lora import lora
+from olora_viz.initializers.lora_da import lora_da
+from olora_viz.initializers.lora_ga import lora_ga
+from olora_viz.initializers.lora_null import lora_null
+from olora_viz.initializers.lora_one import lora_one
+from olora_viz.initializers.mica import mica
+from olora_viz.initializers.milora import milora
+from olora_viz.initializers.olora import olora
+from olora_viz.initializers.olora_pivoted import olora_pivoted
+from olora_viz.initializers.olora_scaled import olora_scaled
+from olora_viz.initializers.olora_unsubtracted import olora_unsubtracted
+from olora_viz.initializers.orthogonal import orthogonal
+from olora_viz.initializers.pissa import pissa
+from olora_viz.initializers.pissa_fast import pissa_fast
+from olora_viz.initializers.pissa_flat import pissa_flat
+from olora_viz.initializers.random_orthonormal import random_orthonormal
+from olora_viz.initializers.rlmo import rlmo
+from olora_viz.initializers.rlpo import rlpo
+from olora_viz.initializers.sketch import sketch
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.lanes.layers import target_layers
@@ -59,8 +52,8 @@ from olora_viz.lanes.peft import ReadBack, read_back, read_peft, write_peft
 from olora_viz.learn.gallery import load as load_recording
 from olora_viz.learn.gallery.claims import recorded_claims
 from olora_viz.measures.catalogue import MEASURES, register_measure, unregister_measure
-from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.measures.curvature import Curvature, TangentKernel, curvature, gauss_newton, tangent_kernel
+from olora_viz.measures.conditioning import Conditioning, TangentKernel, conditioning, tangent_kernel
+from olora_viz.measures.curvature import Curvature, curvature, gauss_newton
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.inspection import LayerComparison, LayerInspection, compare_adapters, inspect_adapter
 from olora_viz.measures.measure import Measure

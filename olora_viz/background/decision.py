@@ -11,8 +11,7 @@ from typing import Any
 
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.races.state import FINISHED, STOPPED
-from olora_viz.races.step import Step
+from olora_viz.races.step import FINISHED, STOPPED, Step
 from olora_viz.studies.decide import Decision, decide
 
 PLANNING = "planning"

@@ -11,7 +11,7 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
-from olora_viz.races.state import FINISHED
+from olora_viz.races.step import FINISHED
 
 
 @dataclass(eq=False)

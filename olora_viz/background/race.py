@@ -18,8 +18,7 @@ from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race, race
-from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
-from olora_viz.races.step import Step, out_at, whys_out
+from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, out_at, whys_out
 
 ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""

@@ -16,14 +16,13 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race, Tested
 from olora_viz.races.run import SavedRun
-from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED
-from olora_viz.races.step import Step
+from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.studies.story import is_sweep
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
-"""States of a race in the background, in addition to those of `races.state`."""
+"""States of a race in the background, in addition to those of `races.step`."""
 
 ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
@@ -173,7 +172,7 @@ def ready_race(config: RaceConfig) -> RaceRecord:
 
 
 def status_of_lanes(record: RaceRecord) -> str:
-    """Return what `olora_viz.races.state.statuses` takes as the race's status.
+    """Return what `olora_viz.races.step.statuses` takes as the race's status.
 
     A race that waits or is paused is still ``racing``; one that has failed has ``stopped``.
     """

@@ -20,7 +20,7 @@ from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.state import STOPPED
+from olora_viz.races.step import STOPPED
 
 
 @dataclass(eq=False)

@@ -119,7 +119,7 @@ MOST_MAPS = 8
 def run_gradients(options: argparse.Namespace) -> int:
     """Race a few steps and report the norms of each: a table of the last, JSON lines, a picture."""
     from olora_viz.races.race import race
-    from olora_viz.races.state import STOPPED
+    from olora_viz.races.step import STOPPED
 
     config = compared(options, eval_every=0, eval_size=1, gradients_every=1)
     with progress_bar() as progress:

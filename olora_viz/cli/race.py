@@ -81,7 +81,7 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.machine.process import StoppedEarlyError
     from olora_viz.races import run as runs
     from olora_viz.races.run import RaceTracker
-    from olora_viz.races.state import STOPPED
+    from olora_viz.races.step import STOPPED
     from olora_viz.studies.fields import LOSS
     from olora_viz.studies.sentences import batches_vary, caveat
     from olora_viz.studies.verdict_line import verdict

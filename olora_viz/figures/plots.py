@@ -31,8 +31,7 @@ from olora_viz.measures.truncation import Weight, energies, energy_ranks, layers
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
-from olora_viz.races.state import RACING
-from olora_viz.races.step import Step, held_out_count
+from olora_viz.races.step import RACING, Step, held_out_count
 from olora_viz.races.tables import Raced, Source, named
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Finding

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, lacking, precise, seeded
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, lacking, precise, seeded
 from olora_viz.machine.text import Catalogue, unknown
 
 _FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]
@@ -156,7 +154,7 @@ class OwnStart:
     @torch.no_grad()
     def __call__(
         self,
-        W: Float[Tensor, "out in"],
+        W: Matrix,
         r: int,
         *,
         s: float = 1.0,

@@ -1,12 +1,12 @@
 """CorDA: the principal directions of W, weighted by its inputs."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     check_scale,
@@ -20,12 +20,7 @@ DAMPING = 0.01
 
 
 def corda(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the singular triplets of W C, with C the second moment of the inputs.
 
@@ -42,19 +37,7 @@ def corda(
     finite, but such a component never learns: each factor's gradient is proportional to the other.
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, positive
-        generator: unused, nothing is random
         calibration: mean (in,) and covariance (in, in) of the inputs
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
-            another width.
 
     References:
         Yang et al. 2024, arXiv 2406.05223; PEFT's `init_lora_weights="corda"`.

@@ -1,12 +1,11 @@
 """EVA: the directions in which the layer's inputs vary most."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     inputs_of,
@@ -16,12 +15,7 @@ from olora_viz.initializers.start import (
 
 
 def eva(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start with the principal components of the inputs in A; B is zero.
 
@@ -33,23 +27,13 @@ def eva(
     the rank of its lane (PEFT's `rho=1`).
 
     Args:
-        W: (out, in); only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
         calibration: mean (in,) and covariance (in, in) of the inputs
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in), or the inputs are missing or of another width.
 
     References:
         Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.
 
     Examples:
+        >>> import torch
         >>> seen = Calibration(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
         >>> eva(torch.zeros(3, 2), r=1, calibration=seen).A
         tensor([[0., 1.]])

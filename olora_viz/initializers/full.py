@@ -1,38 +1,18 @@
 """Full fine-tuning: the dense update of the target layers."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, precise
 
 
 def full(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start with a frozen B of the first r columns of the identity; A is trained, from zero.
 
     `B⁰ = I[:, :r]`, `A⁰ = 0`. With r = out and s = 1, `ΔW = B A = A` is any matrix, and Adam on A is Adam on W: full
     fine-tuning. A lane of this start always trains so, whatever its rank and alpha, see `Initializer.dense`.
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Devlin et al. 2018, arXiv 1810.04805.

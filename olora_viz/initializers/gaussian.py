@@ -1,37 +1,16 @@
 """LoRA with a Gaussian A."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, draw, precise
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, draw, precise
 
 
 def gaussian(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start LoRA with a Gaussian A, as in the paper, with PEFT's standard deviation.
 
     `A⁰ ~ N(0, 1/r²)`, `B⁰ = 0`.
-
-    Args:
-        W: (out, in); only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws A; None means seed 0
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Hu et al. 2021, arXiv 2106.09685, section 4.1; PEFT's `init_lora_weights="gaussian"`.

@@ -1,44 +1,23 @@
 """Init[AB]: plain LoRA whose B is as random as its A."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.lora import lora
-from olora_viz.initializers.start import Calibration, Initializer, Start, seeded
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, seeded
 
 
 def init_ab(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start with both factors random and of one variance.
 
     `A⁰, B⁰ ~ U(−1/√in, 1/√in)`: A is that of plain LoRA with the same seed, and the entries of B follow the same law.
     The product is not zero, so `s B⁰A⁰` is subtracted from W.
 
-    The paper draws both factors with a variance of order 1/in, whose size is a setting. Here it is
-    1/(3 in), that of Kaiming uniform initialization with `a = √5`, which PEFT uses for A. The paper
-    also starts without the subtraction, and finds that it makes little difference; here every
-    model starts as its base model.
-
-    Args:
-        W: (out, in); only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws A and then B; None means seed 0
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
+    The paper draws both factors with a variance of order 1/in, whose size is a setting. Here it is 1/(3 in), that of
+    Kaiming uniform initialization with `a = √5`, which PEFT uses for A. The paper also starts without the subtraction,
+    and finds that it makes little difference; here every model starts as its base model.
 
     References:
         Li et al. 2025, arXiv 2505.23194.

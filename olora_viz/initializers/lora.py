@@ -3,38 +3,18 @@
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, seeded
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, precise, seeded
 
 
 def lora(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start plain LoRA: A uniform, B zero.
 
     `A⁰ ~ U(−1/√in, 1/√in)`, `B⁰ = 0`. This is Kaiming uniform initialization with `a = √5`, as in PEFT and the
     reference code; the paper itself says "random Gaussian" (see `gaussian`).
-
-    Args:
-        W: (out, in); only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws A; None means seed 0
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming initialization).

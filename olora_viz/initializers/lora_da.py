@@ -1,12 +1,12 @@
 """LoRA-DA: a natural-gradient step of W, on the directions where it is largest and least noisy."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     fisher_of,
@@ -23,12 +23,7 @@ GAMMA = 1024.0
 
 
 def lora_da(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the r directions of a natural-gradient step that leave the least expected error.
 
@@ -38,11 +33,10 @@ def lora_da(
 
         `Ω = β Σᵢ 1/(yᵢ + δ) / N · (Z + δI)⁻¹ − DᵀD`
 
-    weighs the variance of training on N examples against the part of D that is missed. `A⁰` holds
-    the eigenvectors of its r smallest eigenvalues in its rows, over √γ, and
-    `B⁰ = D A⁰ᵀ / σ₁(D)`, so that `B⁰A⁰` is D on these directions, with a spectral norm of at most
-    1/γ. δ = 1e-6, β = 0.03 and γ = 1024 are those of the authors' code, which also divides D by its
-    largest singular value; the paper does not. In each row of A the entry of largest magnitude is
+    weighs the variance of training on N examples against the part of D that is missed. `A⁰` holds the eigenvectors of
+    its r smallest eigenvalues in its rows, over √γ, and `B⁰ = D A⁰ᵀ / σ₁(D)`, so that `B⁰A⁰` is D on these directions,
+    with a spectral norm of at most 1/γ. δ = 1e-6, β = 0.03 and γ = 1024 are those of the authors' code, which also
+    divides D by its largest singular value; the paper does not. In each row of A the entry of largest magnitude is
     positive.
 
     Eigenvectors are exact here, where the authors iterate. They keep the base weight, so that the start makes the step
@@ -50,19 +44,8 @@ def lora_da(
     still to come. They read 256 examples; a race reads its first batches.
 
     Args:
-        W: (out, in), only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
         calibration: the gradient of W (out, in), mean (in,) and covariance (in, in) of its inputs, squared gradient
             (out,) of its outputs, and the number of examples to train on
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in), or the calibration data is missing or of another shape.
 
     References:
         Zhang et al. 2025, arXiv 2510.24561; github.com/zqy0126/LoRA-DA.

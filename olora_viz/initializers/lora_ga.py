@@ -1,12 +1,11 @@
 """LoRA-GA: the singular vectors of the gradient."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     gradient_of,
@@ -19,11 +18,11 @@ GAMMA = 16.0
 
 
 def lora_ga(
-    W: Float[Tensor, "out in"],
+    W: Matrix,
     r: int,
     *,
     s: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     calibration: Calibration | None = None,
     weighted: bool = True,
 ) -> Start:
@@ -40,16 +39,9 @@ def lora_ga(
     of G does not matter. In each column of B the entry of largest magnitude is positive.
 
     Args:
-        W: (out, in), only its shape, dtype and device matter
         r: rank, 1 ≤ r ≤ min(out, in) / 2
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
         calibration: the gradient of W, (out, in)
         weighted: whether B carries the singular values of G, as in PEFT, or not, as in the paper
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises:
         ValueError: if 2 r exceeds min(out, in), or the gradient is missing or of another shape.
@@ -58,6 +50,7 @@ def lora_ga(
         Wang, Yu, Li 2024, arXiv 2407.05000; PEFT's `init_lora_weights="lora_ga"`.
 
     Examples:
+        >>> import torch
         >>> G = torch.diag(torch.tensor([9.0, 4.0]))
         >>> start = lora_ga(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
         >>> start.A, start.B.T / 2**0.25

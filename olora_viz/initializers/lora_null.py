@@ -1,12 +1,12 @@
 """LoRA-Null: W on the directions that its inputs excite least."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     check_scale,
@@ -17,19 +17,13 @@ from olora_viz.initializers.start import (
 
 
 def lora_null(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from W restricted to the null space of its inputs.
 
-    `N (in, r)` holds the eigenvectors of the r smallest eigenvalues of `E[x xᵀ]`, and
-    `W N Nᵀ = U diag(S) Vh`; `B⁰ = U √(S / s)`, `A⁰ = √(S / s) Vh`, so `s B⁰A⁰ = W N Nᵀ`. In each
-    column of B the entry of largest magnitude is positive. If the inputs leave more than r
-    directions out, N is some orthonormal basis of r of them.
+    `N (in, r)` holds the eigenvectors of the r smallest eigenvalues of `E[x xᵀ]`, and `W N Nᵀ = U diag(S) Vh`; `B⁰ = U
+    √(S / s)`, `A⁰ = √(S / s) Vh`, so `s B⁰A⁰ = W N Nᵀ`. In each column of B the entry of largest magnitude is
+    positive. If the inputs leave more than r directions out, N is some orthonormal basis of r of them.
 
     The authors read the inputs from data whose knowledge is to be kept, such as questions and answers about the world.
     Here they are those of the first batches of the race, so the adapter starts where the task's own inputs are
@@ -39,19 +33,7 @@ def lora_null(
     finite, but such a component never learns: each factor's gradient is proportional to the other.
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, positive
-        generator: unused, nothing is random
         calibration: mean (in,) and covariance (in, in) of the inputs
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in), the scale is not positive, or the inputs are missing or of
-            another width.
 
     References:
         Tang et al. 2025, arXiv 2503.02659; github.com/HungerPWAY/LoRA-Null.

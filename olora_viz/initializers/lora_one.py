@@ -1,22 +1,24 @@
 """LoRA-One: one step of gradient descent, at rank r."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, gradient_of, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    gradient_of,
+    singular_triplets,
+)
 
 GAMMA = 128.0
 """The γ that the authors' experiments use for language models."""
 
 
 def lora_one(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start in the direction of the first step of full fine-tuning.
 
@@ -33,18 +35,7 @@ def lora_one(
     component never learns: each factor's gradient is proportional to the other.
 
     Args:
-        W: (out, in), only its shape, dtype and device matter
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
         calibration: the gradient of W, (out, in)
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in), or the gradient is missing or of another shape.
 
     References:
         Zhang, Liu, Chen 2025, arXiv 2502.01235; github.com/YuanheZ/LoRA-One.

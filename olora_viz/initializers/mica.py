@@ -1,38 +1,26 @@
 """MiCA: a frozen B in the minor left singular directions of W."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    precise,
+    singular_triplets,
+)
 
 
 def mica(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start with a frozen B in the minor directions of W; only A is trained, from zero.
 
     `W = U diag(S) Vh`, `B⁰ = U_m`, `A⁰ = 0`, where m denotes the last r of the min(out, in) triplets, the smallest
     first. B has orthonormal columns, and in each column the entry of largest magnitude is positive.
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Rüdiger, Raschka 2026, arXiv 2604.01694; PEFT's `init_lora_weights="mica"`.

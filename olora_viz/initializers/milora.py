@@ -1,12 +1,12 @@
 """MiLoRA: the minor singular triplets of W."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     check_scale,
@@ -16,12 +16,7 @@ from olora_viz.initializers.start import (
 
 
 def milora(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the r smallest singular triplets of W.
 
@@ -31,20 +26,6 @@ def milora(
 
     Where a singular value is zero (W is rank-deficient), its row of A and its column of B are zero too. They are
     finite, but such a component never learns: each factor's gradient is proportional to the other.
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, positive
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in) or the scale is not positive.
 
     References:
         Wang et al. 2024, arXiv 2406.09044.

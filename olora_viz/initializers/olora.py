@@ -1,48 +1,38 @@
 """OLoRA: the QR factors of W."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, orthonormal_basis, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    orthonormal_basis,
+    precise,
+)
 
 
 def olora(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the QR of W: an orthonormal basis of its first r columns, and W in that basis.
 
-    `W[:, :r] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. This equals the first r columns of Q and rows of
-    R of the full QR of W, at O(out r² + out in r) instead of O(out in min(out, in)). Hence
-    `B⁰A⁰ = Q_r Q_rᵀ W` is the projection of W onto the span of its first r columns, whatever the
-    order of the input features. The sign is fixed by diag(T) > 0.
+    `W[:, :r] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. This equals the first r columns of Q and rows of R of the full QR of
+    W, at O(out r² + out in r) instead of O(out in min(out, in)). Hence `B⁰A⁰ = Q_r Q_rᵀ W` is the projection of W onto
+    the span of its first r columns, whatever the order of the input features. The sign is fixed by diag(T) > 0.
 
     `BᵀB = I` holds for every W. Where one of the first r columns is zero or depends on the ones before it (for
     instance W = 0), the basis is completed by an orthonormal vector.
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
         s: scale of the adapter, unused: the paper scales the update, not the factors
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Büyükakyüz 2024, arXiv 2406.01775.
 
     Examples:
+        >>> import torch
         >>> start = olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))

@@ -1,10 +1,17 @@
 """OLoRA with column pivoting: the basis does not depend on the order of the input features."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, orthonormal_basis, precise
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    orthonormal_basis,
+    precise,
+)
 
 TIE = 1e-13
 """Squared residuals closer than this, relative to the largest column of W, count as equal.
@@ -14,35 +21,17 @@ The tolerance is well above float64 rounding, so every machine picks the same co
 
 
 def olora_pivoted(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the column-pivoted QR of W: the columns of largest residual come first.
 
     `W[:, pivots] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. Each pivot is the column with the largest residual after the
-    ones picked before it. Permuting the input features permutes the columns of A and leaves B unchanged, unlike in
-    `olora`. Equals the first r steps of LAPACK's `geqp3` (SciPy's `qr(W, pivoting=True)`) up to sign, at O(out in r).
+    ones picked before it; ties go to the first one. Permuting the input features permutes the columns of A and leaves
+    B unchanged, unlike in `olora`. Equals the first r steps of LAPACK's `geqp3` (SciPy's `qr(W, pivoting=True)`) up to
+    sign, at O(out in r).
 
     `BᵀB = I` holds for every W. Where the rank of W is below r (for instance W = 0), the remaining pivots are the
     first columns not yet picked, the basis is completed by orthonormal vectors, and A is zero on them to rounding.
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random; ties go to the first column
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Büyükakyüz 2024, arXiv 2406.01775; Businger and Golub 1965, Numerische Mathematik 7, 269–276.
@@ -57,7 +46,7 @@ def olora_pivoted(
     return Start(A=B.mT @ W, B=B)
 
 
-def greedy_pivots(W: Float[Tensor, "out in"], r: int) -> list[int]:
+def greedy_pivots(W: Matrix, r: int) -> list[int]:
     """Return the first r pivots of the column-pivoted QR of W, without the full factorization.
 
     Gram–Schmidt, r steps. W is not modified: the squared residual of column j after k steps is `‖W_j‖² − Σ_{i≤k} (q_iᵀ

@@ -1,28 +1,20 @@
 """OLoRA at LoRA's curvature: the control for what the size of its factors contributes."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.olora import olora
-from olora_viz.initializers.start import Calibration, Initializer, Start
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start
 
 
 def olora_scaled(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start like OLoRA, with both factors shrunk until the curvature is plain LoRA's.
 
-    `B⁰ = c Q_r`, `A⁰ = c Q_rᵀ W`, with c from the shape and the size of the factors alone. A small
-    change of the factors changes the weight by `s (B⁰ δA + δB A⁰)`. If the loss curves alike in all
-    directions of W, the trace of its curvature in A and B is therefore proportional to
-    `in ‖B⁰‖² + out ‖A⁰‖²` (Frobenius norms). LoRA's start, with B⁰ = 0 and E‖A⁰‖² = r/3, has
-    `out r / 3`; here `in c² r + out c² ‖Q_rᵀ W‖²` is made equal to it:
+    `B⁰ = c Q_r`, `A⁰ = c Q_rᵀ W`, with c from the shape and the size of the factors alone. A small change of the
+    factors changes the weight by `s (B⁰ δA + δB A⁰)`. If the loss curves alike in all directions of W, the trace of
+    its curvature in A and B is therefore proportional to `in ‖B⁰‖² + out ‖A⁰‖²` (Frobenius norms). LoRA's start, with
+    B⁰ = 0 and E‖A⁰‖² = r/3, has `out r / 3`; here `in c² r + out c² ‖Q_rᵀ W‖²` is made equal to it:
 
         c² = (r / 3) / (‖Q_rᵀ W‖² + r in / out).
 
@@ -32,23 +24,13 @@ def olora_scaled(
     is about twice LoRA's, where that of OLoRA is about twenty times LoRA's.
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
         s: scale of the adapter, unused: LoRA's curvature depends on it alike
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         A variant of Büyükakyüz 2024, arXiv 2406.01775.
 
     Examples:
+        >>> import torch
         >>> start = olora_scaled(2 * torch.eye(3), r=1)
         >>> start.B.T @ start.B + start.A @ start.A.T  # in = out: the two traces add up to r / 3
         tensor([[0.3333]])

@@ -1,20 +1,13 @@
 """OLoRA as its formula reads: nothing is subtracted, so the model's function changes at once."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.olora import olora
-from olora_viz.initializers.start import Calibration, Initializer, Start
+from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start
 
 
 def olora_unsubtracted(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from OLoRA's factors, of which nothing is subtracted.
 
@@ -22,24 +15,11 @@ def olora_unsubtracted(
     `W + s Q_r Q_rᵀ W`, so in the span of the first r columns W is 1 + s times as large. This is the paper's formula as
     it reads before its correction of W. The table's `keeps_function` is False.
 
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused: it scales the update, not the factors
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
-
     References:
         Büyükakyüz 2024, arXiv 2406.01775.
 
     Examples:
+        >>> import torch
         >>> start = olora_unsubtracted(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))

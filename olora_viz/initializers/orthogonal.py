@@ -1,12 +1,11 @@
 """Two random, non-zero factors with a zero product."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     draw,
@@ -17,12 +16,7 @@ from olora_viz.initializers.start import (
 
 
 def orthogonal(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from two random factors with B⁰A⁰ = 0.
 
@@ -31,11 +25,7 @@ def orthogonal(
     because `Q_even Q_oddᵀ = 0`. Unlike in LoRA, both factors have a gradient from the first step.
 
     Args:
-        W: (out, in); only its shape, dtype and device matter
         r: rank, even, 2 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws Q, X and Y; None means seed 0
-        calibration: unused
 
     Returns:
         Start
@@ -45,8 +35,7 @@ def orthogonal(
         ValueError: if the rank is odd or exceeds min(out, in).
 
     References:
-        PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no
-        paper).
+        PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no paper).
     """
     check_rank(W, r)
     if r % 2:

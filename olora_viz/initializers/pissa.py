@@ -1,12 +1,11 @@
 """PiSSA: the principal singular triplets of W."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     check_scale,
@@ -17,11 +16,11 @@ from olora_viz.initializers.start import (
 
 
 def pissa(
-    W: Float[Tensor, "out in"],
+    W: Matrix,
     r: int,
     *,
     s: float = 1.0,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     calibration: Calibration | None = None,
     niter: int | None = None,
 ) -> Start:
@@ -34,25 +33,16 @@ def pissa(
     finite, but such a component never learns: each factor's gradient is proportional to the other.
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, positive
-        generator: CPU generator of the randomized SVD, otherwise unused; None means seed 0
-        calibration: unused
         niter: None for the exact SVD, or the number of iterations of the randomized one, 0 or more
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
 
     Raises:
         ValueError: if the rank exceeds min(out, in), the scale is not positive, or `niter` is negative.
 
     References:
-        Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the
-        randomized SVD).
+        Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477 (the randomized SVD).
 
     Examples:
+        >>> import torch
         >>> start = pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
         >>> start.B.T, start.A
         (tensor([[2., 0.]]), tensor([[2., 0.]]))

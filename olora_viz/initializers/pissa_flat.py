@@ -1,43 +1,31 @@
 """PiSSA without the singular values: the control for what their sizes contribute."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    precise,
+    singular_triplets,
+)
 
 
 def pissa_flat(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start from the r leading singular vectors of W, all of the same length.
 
     `W = U diag(S) Vh`, `B⁰ = U_r`, `A⁰ = Vh_r`: the directions of PiSSA without their sizes, so both factors are
     orthonormal. Where W has equal singular values, or none (W = 0), the directions are some orthonormal ones.
 
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
-
     References:
         A variant of Meng, Wang, Zhang 2024, arXiv 2404.02948.
 
     Examples:
+        >>> import torch
         >>> start = pissa_flat(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[1., 0.]]), tensor([[1., 0.]]))

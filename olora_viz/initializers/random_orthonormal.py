@@ -1,12 +1,11 @@
 """A random orthonormal basis: the control for what the columns of W contribute."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     draw_columns,
@@ -16,31 +15,12 @@ from olora_viz.initializers.start import (
 
 
 def random_orthonormal(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start like OLoRA, but on a uniformly random subspace instead of one taken from W.
 
     `Ω (out, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one; `B⁰ = Q` of the QR of
     Ω, `A⁰ = BᵀW`. With diag(R) > 0, Q is Haar-distributed (uniform over the orthonormal bases).
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws Ω; None means seed 0
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Mezzadri 2007, arXiv math-ph/0609050 (why the sign of R matters for the distribution).

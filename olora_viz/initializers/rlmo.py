@@ -1,19 +1,20 @@
 """RLMO: the minor input directions of W, with B = 0."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
-from olora_viz.initializers.start import Calibration, Initializer, Start, check_rank, precise, singular_triplets
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    check_rank,
+    precise,
+    singular_triplets,
+)
 
 
 def rlmo(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start like LoRA, with the last r right singular vectors of W in A.
 
@@ -21,25 +22,11 @@ def rlmo(
     first. A has orthonormal rows. Nothing is subtracted from W. See `rlpo` for the principal directions, and `mica`
     for the minor ones of the outputs.
 
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: unused, nothing is random
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
-
     References:
-        Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813;
-        github.com/Richard-ZZZ/geometry-preserving-orthonormal-init-rlvr.
+        Zhang, Zhu, Zhu, Shi 2026, arXiv 2606.31813; github.com/Richard-ZZZ/geometry-preserving-orthonormal-init-rlvr.
 
     Examples:
+        >>> import torch
         >>> start = rlmo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
         >>> start.A, start.B.T
         (tensor([[0., 1.]]), tensor([[0., 0.]]))

@@ -1,12 +1,11 @@
 """A sketch of W: a basis from random mixtures of all its columns."""
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import Generator
 
 from olora_viz.initializers.start import (
     Calibration,
     Initializer,
+    Matrix,
     Start,
     check_rank,
     draw_columns,
@@ -16,36 +15,16 @@ from olora_viz.initializers.start import (
 
 
 def sketch(
-    W: Float[Tensor, "out in"],
-    r: int,
-    *,
-    s: float = 1.0,
-    generator: torch.Generator | None = None,
-    calibration: Calibration | None = None,
+    W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
 ) -> Start:
     """Start like OLoRA, but on r random mixtures of all columns instead of the first r columns.
 
-    `Ω (in, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one;
-    `B⁰ = Q` of the QR of `W Ω`, `A⁰ = BᵀW`. The span leans towards the leading singular vectors of
-    W, without a factorization of W. This is the control between a random basis
-    (`random_orthonormal`) and the columns of W in their order (`olora`).
+    `Ω (in, r)` is Gaussian, drawn column by column so that a larger rank extends a smaller one; `B⁰ = Q` of the QR of
+    `W Ω`, `A⁰ = BᵀW`. The span leans towards the leading singular vectors of W, without a factorization of W. This is
+    the control between a random basis (`random_orthonormal`) and the columns of W in their order (`olora`).
 
     `BᵀB = I` holds for every W. Where the rank of W is below r, the basis is completed by orthonormal vectors, and A
     is zero on them to rounding.
-
-    Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
-        s: scale of the adapter, unused
-        generator: CPU generator that draws Ω; None means seed 0
-        calibration: unused
-
-    Returns:
-        Start
-            A (r, in) and B (out, r) in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
 
     References:
         Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.1.

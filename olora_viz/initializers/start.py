@@ -11,6 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Matrix = Float[Tensor, "out in"]
+"""A weight W, or of its shape."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -29,18 +32,32 @@ class Start:
 
 @runtime_checkable
 class StartFunction(Protocol):
-    """The signature of every initialization."""
+    """The signature of every initialization; some also take arguments of their own."""
 
     def __call__(
         self,
-        W: Float[Tensor, "out in"],
+        W: Matrix,
         r: int,
         *,
         s: float = 1.0,
         generator: torch.Generator | None = None,
         calibration: Calibration | None = None,
     ) -> Start:
-        """Return the start of an adapter of rank `r` and scale `s` on `W`."""
+        """Return the start of an adapter on a weight.
+
+        Args:
+            W: of which some starts read the shape, dtype and device alone.
+            r: rank, 1 ≤ r ≤ min(out, in).
+            s: scale of the adapter, positive; most starts do not depend on it.
+            generator: a CPU generator for random starts; None means one with seed 0.
+            calibration: of this layer, with what the start `needs`.
+
+        Returns:
+            A (r, in) and B (out, r) in float32, or float64 if W is float64.
+
+        Raises:
+            ValueError: the rank or the scale breaks its rule, or the calibration is missing or does not fit W.
+        """
         ...
 
 
@@ -147,7 +164,7 @@ def check_scale(s: float) -> None:
         raise ValueError(f"scale s = {s} is not a positive, finite number")
 
 
-def precise(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+def precise(W: Matrix) -> Matrix:
     """Return W detached, in float32 or better: half precision is converted, float64 is kept.
 
     If no conversion is needed, this is W or a view of it: do not write to it.
@@ -157,7 +174,7 @@ def precise(W: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
 
 
 def draw(
-    rows: int, columns: int, like: Float[Tensor, "out in"], generator: torch.Generator | None = None
+    rows: int, columns: int, like: Matrix, generator: torch.Generator | None = None
 ) -> Float[Tensor, "rows columns"]:
     """Draw a standard Gaussian matrix with the device and dtype of `like`.
 
@@ -165,8 +182,7 @@ def draw(
     differ by rounding only.
 
     Args:
-        rows: the shape
-        columns: see `rows`.
+        rows, columns: the shape
         like: a tensor with the dtype and device of the result
         generator: a CPU generator; None means a fresh one with seed 0
     """
@@ -174,7 +190,7 @@ def draw(
 
 
 def draw_columns(
-    rows: int, columns: int, like: Float[Tensor, "out in"], generator: torch.Generator | None = None
+    rows: int, columns: int, like: Matrix, generator: torch.Generator | None = None
 ) -> Float[Tensor, "rows columns"]:
     """Draw column by column, so that a wider matrix begins with the columns of a narrower one."""
     generator = seeded(generator)
@@ -211,9 +227,7 @@ def orthonormal_basis(X: Float[Tensor, "out r"]) -> Float[Tensor, "out r"]:
     return Q * torch.where(R.diagonal() < 0, -1.0, 1.0).to(Q)
 
 
-def singular_triplets(
-    W: Float[Tensor, "out in"],
-) -> tuple[Float[Tensor, "out k"], Float[Tensor, " k"], Float[Tensor, "k in"]]:
+def singular_triplets(W: Matrix) -> tuple[Float[Tensor, "out k"], Float[Tensor, " k"], Float[Tensor, "k in"]]:
     """Return the thin SVD `W = U diag(S) Vh`, S descending, k = min(out, in), signs fixed.
 
     In each column of U the entry of largest magnitude is positive. Vectors of equal singular
@@ -251,15 +265,14 @@ def leading_eigenvectors(C: Float[Tensor, "n n"], r: int) -> Float[Tensor, "n r"
 
 
 def randomized_triplets(
-    W: Float[Tensor, "out in"], r: int, niter: int, generator: torch.Generator | None = None
+    W: Matrix, r: int, niter: int, generator: torch.Generator | None = None
 ) -> tuple[Float[Tensor, "out r"], Float[Tensor, " r"], Float[Tensor, "r in"]]:
     """Return the r leading singular triplets of W, by a randomized block Krylov method.
 
-    The triplets are the best ones inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`,
-    with a Gaussian Ω of r + 8 columns. Subspace iteration keeps only the last block; keeping all
-    blocks costs little more, and on the flat spectra of language models 4 iterations are then as
-    accurate as 16 without. If the span would fill the space, the exact SVD is used.
-    O(out in r niter) against O(out in min(out, in)).
+    The triplets are the best ones inside the span of `[Y, W Wᵀ Y, …, (W Wᵀ)^niter Y]`, `Y = W Ω`, with a Gaussian Ω of
+    r + 8 columns. Subspace iteration keeps only the last block; keeping all blocks costs little more, and on the flat
+    spectra of language models 4 iterations are then as accurate as 16 without. If the span would fill the space, the
+    exact SVD is used. O(out in r niter) against O(out in min(out, in)).
 
     Args:
         W: (out, in)
@@ -320,7 +333,7 @@ class Calibration:
             [1., 2.]])
     """
 
-    gradient: Float[Tensor, "out in"] | None = None
+    gradient: Matrix | None = None
     """G = ∂L/∂W, averaged over some batches."""
     mean: Float[Tensor, " in"] | None = None
     """x̄, the mean of the layer's inputs x over tokens."""
@@ -351,7 +364,7 @@ def lacking(name: str, needs: str) -> ValueError:
     return ValueError(f"{name!r} needs {NEEDS[needs]} over some data: use it in a race, or pass calibration=…")
 
 
-def gradient_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name: str) -> Float[Tensor, "out in"]:
+def gradient_of(W: Matrix, calibration: Calibration | None, name: str) -> Matrix:
     """Return the gradient on the device of W, in float32, or float64 if W is float64.
 
     Raises:
@@ -364,7 +377,7 @@ def gradient_of(W: Float[Tensor, "out in"], calibration: Calibration | None, nam
     return calibration.gradient.detach().to(W.device, dtype)
 
 
-def inputs_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name: str) -> Calibration:
+def inputs_of(W: Matrix, calibration: Calibration | None, name: str) -> Calibration:
     """Return mean and covariance on the device of W.
 
     They are float64, since their eigenvalues are squares of singular values.
@@ -384,8 +397,8 @@ def inputs_of(W: Float[Tensor, "out in"], calibration: Calibration | None, name:
 
 
 def fisher_of(
-    W: Float[Tensor, "out in"], calibration: Calibration | None, name: str
-) -> tuple[Float[Tensor, "out in"], Float[Tensor, "in in"], Float[Tensor, " out"], int]:
+    W: Matrix, calibration: Calibration | None, name: str
+) -> tuple[Matrix, Float[Tensor, "in in"], Float[Tensor, " out"], int]:
     """Return the gradient, the inputs' second moment, the outputs' squares, and N.
 
     They are on the device of W, in float64.

@@ -11,12 +11,10 @@ from contextlib import AbstractContextManager
 
 import torch
 from jaxtyping import Bool, Float
-from markupsafe import Markup
 from torch import Tensor, nn
 
-from olora_viz.initializers import Calibration, label_of
-from olora_viz.initializers.start import Start
-from olora_viz.lanes.lane import Lane, labels
+from olora_viz.initializers import Calibration, Start
+from olora_viz.lanes.lane import Lane, labels, lanes_table
 from olora_viz.lanes.layers import named_layers, weight_of
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.passes import Passes
@@ -31,17 +29,7 @@ from olora_viz.lanes.plan import (
     start_matrix,
 )
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import compact, expect, listed, table
-
-
-def lanes_table(lanes: Sequence[Lane], labels: Sequence[str], caption: str = "") -> Markup:
-    """Return a row for each lane."""
-    rows = [
-        (label, label_of(lane.init), "fair" if lane.fair else compact(lane.lr), lane.r, f"{lane.scale:g}", lane.seed)
-        for label, lane in zip(labels, lanes, strict=True)
-    ]
-    head = ["lane", "initialization", "learning rate", "rank", "scale s", "seed"]
-    return table(head, rows, caption)
+from olora_viz.machine.text import expect, listed
 
 
 class Lanes:
@@ -83,7 +71,7 @@ class Lanes:
         return f"<Lanes on {model}: {listed(self.labels)}; {len(self.layers)} layers>"
 
     def _repr_html_(self) -> str:
-        return lanes_table(self.lanes, self.labels, repr(self)[1:-1])
+        return lanes_table(self.lanes, repr(self)[1:-1])
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -162,8 +150,8 @@ class Lanes:
         A, B = self._layout.factors(self.theta.detach(), layer)
         if k in self.plan.dense:
             A[k, : len(now.B)] = now.B @ now.A
-            return
-        fill(A[k], B[k], now)
+        else:
+            fill(A[k], B[k], now)
 
     @torch.no_grad()
     def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:

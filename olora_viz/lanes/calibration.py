@@ -59,12 +59,11 @@ def gather(
 ) -> dict[str, Calibration]:
     """Run batches through a model and gather the calibration data `needs` of some layers.
 
-    The gradient is the mean over the batches of the gradient of each batch's loss, which is the
-    mean over its supervised tokens. The statistics of inputs and outputs weight all tokens except
-    padding equally. The squares of outputs are of the gradient of the mean loss of each row, so
-    they do not depend on the size of a batch; G is computed anyway, so they cost nothing.
-    The model is unchanged afterwards, and its weights never get gradients: `G = dYᵀ X` is computed
-    from a layer's inputs X and the gradient dY of its outputs, and accumulated in float32 or better
+    The gradient is the mean over the batches of the gradient of each batch's loss, which is the mean over its
+    supervised tokens. The statistics of inputs and outputs weight all tokens except padding equally. The squares of
+    outputs are of the gradient of the mean loss of each row, so they do not depend on the size of a batch; G is
+    computed anyway, so they cost nothing. The model is unchanged afterwards, and its weights never get gradients: `G =
+    dYᵀ X` is computed from a layer's inputs X and the gradient dY of its outputs, and accumulated in float32 or better
     as soon as dY is known. The same batches give bitwise the same result.
 
     Args:

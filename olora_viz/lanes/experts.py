@@ -113,8 +113,7 @@ class UnrolledExperts:
         Args:
             K: number of lanes in X, lane after lane, with equally many tokens each.
             X: the experts' input.
-            chosen: the experts of each token, and their shares in its output.
-            weights: see `chosen`.
+            chosen, weights: the experts of each token, and their shares in its output.
         """
         count, top_k = chosen.shape
         lane = torch.arange(count * top_k, device=X.device) // (count * top_k // K)

@@ -196,8 +196,7 @@ def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
     """Return the memory of one lane's answers: the tokens of a row are its prompt and its answer.
 
     Args:
-        plan: see `known_cost`.
-        lanes: see `plan`.
+        plan, lanes: see `known_cost`.
     """
 
     def answer(lanes: Lanes, batch: Batch) -> None:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
+from markupsafe import Markup
+
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import call, changed, check_whole, compact, unknown
+from olora_viz.machine.text import call, changed, check_whole, compact, table, unknown
 
 MOST = 1000
 """Maximum number of seeds of one list."""
@@ -86,9 +88,8 @@ class Lane:
         rslora: scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
         label: the lane's name; None for an automatic one, see `labels.labels`.
         fair: whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
-        beta1: decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the length of a step is
+        beta1, beta2: decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the length of a step is
             unbounded.
-        beta2: see `beta1`.
         lora_plus: learning rate of B as a multiple of that of A, > 0, as in LoRA+ (Hayou et al. 2024, arXiv
             2402.12354); `lr` is that of A. PEFT's ``loraplus_lr_ratio``.
         dropout: probability that an input of the adapter is zero in a training step, in [0, 1), as PEFT's
@@ -348,6 +349,15 @@ def _short(targets: str) -> str:
     if len(names) > 1 and len(whole) > MOST_TARGETS:
         whole = f"{names[0]}+{len(names) - 1}more"
     return whole[:MOST_TARGETS]
+
+
+def lanes_table(lanes: Sequence[Lane], caption: str = "") -> Markup:
+    """Return a row for each lane."""
+    rows = [
+        (label, label_of(lane.init), FAIR if lane.fair else compact(lane.lr), lane.r, f"{lane.scale:g}", lane.seed)
+        for label, lane in zip(labels(lanes), lanes, strict=True)
+    ]
+    return table(["lane", "initialization", "learning rate", "rank", "scale s", "seed"], rows, caption)
 
 
 def runs_of_seeds(lanes: Sequence[Lane]) -> list[list[Lane]]:

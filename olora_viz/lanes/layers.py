@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
-from olora_viz.lanes.lane import Targets
 from olora_viz.machine.text import listed
 
 
@@ -61,15 +62,13 @@ def named_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Return every module and every matrix of its experts, by name and in the model's order."""
     layers: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        layers[name] = module
-        layers |= matrices_of(name, module)
+        layers |= {name: module, **matrices_of(name, module)}
     return layers
 
 
 def expert_layers(model: nn.Module) -> dict[str, ExpertLinear]:
     """Return every matrix of experts that are 3-D parameters, by name and in the model's order."""
-    layers = named_layers(model)
-    return {name: layer for name, layer in layers.items() if isinstance(layer, ExpertLinear)}
+    return {name: layer for name, layer in named_layers(model).items() if isinstance(layer, ExpertLinear)}
 
 
 def called_module(name: str, layer: nn.Module) -> str:
@@ -102,7 +101,7 @@ def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[s
 
     Args:
         model: any torch module.
-        bypassed: modules whose forward the model does not call, see `FirstPass`; they are left out.
+        bypassed: modules whose forward the model does not call, see `bypassed_modules`; they are left out.
     """
     head = head_of(model)
     return {
@@ -150,13 +149,9 @@ def target_layers(
 
 def _blocks(model: nn.Module) -> str | None:
     """Return the name of the blocks: the outermost ModuleList with the most linear layers."""
-    best, most = None, 0
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList):
-            count = sum(is_linear(layer) for layer in module.modules())
-            if count > most:
-                best, most = name, count
-    return best
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    counts = {name: sum(map(is_linear, module.modules())) for name, module in lists}
+    return max(filter(counts.get, counts), key=counts.__getitem__, default=None)
 
 
 def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
@@ -168,21 +163,14 @@ def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
 
 def _endings(layers: Mapping[str, nn.Module]) -> str:
     """List the shortest suffixes that find the layers."""
-    parts = {name: target_name(name, layer).split(".") for name, layer in layers.items()}
-    endings = {
-        ".".join(parts[name][-2 if isinstance(layer, ExpertLinear) else -1 :]) for name, layer in layers.items()
-    }
-    return listed(sorted(endings))
+    parts = {target_name(name, layer): -2 if isinstance(layer, ExpertLinear) else -1 for name, layer in layers.items()}
+    return listed(sorted({".".join(name.split(".")[first:]) for name, first in parts.items()}))
 
 
 def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:
     """Find the innermost module that holds all the named modules and that is itself called."""
-    parts = [name.split(".")[:-1] for name in names]
-    shared: list[str] = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
+    levels = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    shared = [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
     while shared and isinstance(model.get_submodule(".".join(shared)), nn.ModuleList):
         shared.pop()
     return model.get_submodule(".".join(shared))
@@ -252,7 +240,7 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
     experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
     linear = [layer for layer in layers.values() if not isinstance(layer, ExpertLinear)]
     adapted = {id(layer.weight) for layer in linear} | {id(layer.stored) for layer in experts}
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     reached = 0
     for name, weight in model.named_parameters():
         if id(weight) in adapted:
@@ -260,19 +248,20 @@ def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
             continue
         holder = model.get_submodule(name.rpartition(".")[0])
         kind = "output head" if holder is head else _kind(name, weight, holder)
-        sizes[kind] = sizes.get(kind, 0) + weight.numel()
-    ordered = sorted(sizes.items(), key=lambda item: -item[1])
-    return Coverage(len(linear), len(experts), reached, dict(ordered))
+        sizes[kind] += weight.numel()
+    return Coverage(len(linear), len(experts), reached, dict(sizes.most_common()))
 
 
 def worded(
-    whole: Coverage, by_targets: Mapping[Targets, Coverage], without_gradient: Sequence[str] | None = None
+    whole: Coverage,
+    by_targets: Mapping[tuple[str, ...] | None, Coverage],
+    without_gradient: Sequence[str] | None = None,
 ) -> str:
     """Describe what the lanes adapt, what they all leave out, and what received no gradient.
 
     Args:
         whole: of the adapters of all lanes together.
-        by_targets: of the lanes by their targets.
+        by_targets: of the lanes by their targets, None for those of the race.
         without_gradient: layers whose adapters received no gradient in the first step; None before it.
     """
     alike = all(coverage == whole for coverage in by_targets.values())
@@ -290,7 +279,7 @@ def no_gradient(layers: Sequence[str]) -> str:
     return f"no gradient in the first step: {listed(layers, NAMED)}"
 
 
-def _by_targets(by_targets: Mapping[Targets, Coverage]) -> str:
+def _by_targets(by_targets: Mapping[tuple[str, ...] | None, Coverage]) -> str:
     """Describe what the lanes adapt, for each set of targets; the race's own come last."""
     own = [targets for targets in by_targets if targets is not None]
     others = [coverage for targets, coverage in by_targets.items() if targets not in own[:NAMED]]

@@ -42,11 +42,8 @@ class Dropout:
         Other lanes are unchanged, bit for bit.
 
         Args:
-            Y: output and input of a layer, (K·n, …, features).
-            X: see `Y`.
-            A: (K, r, in), (K, out, r) and (K, 1, 1).
-            B: see `A`.
-            s: see `A`.
+            Y, X: output and input of a layer, (K·n, …, features).
+            A, B, s: (K, r, in), (K, out, r) and (K, 1, 1).
             ranks: (K) of the lanes in this layer, 0 for a lane that leaves it out.
         """
         dropped = [k for k, lane in enumerate(self.lanes) if lane.dropout and ranks[k]]
@@ -82,14 +79,12 @@ class Dropout:
 class LaneLinear(torch.autograd.Function):
     """Y_k = X_k (W + s_k (B_k A_k − B⁰_k A⁰_k))ᵀ + bias, for all lanes k at once.
 
-    The product with W runs once over the rows of all lanes. What the adapters add is written
-    with differences,
+    The product with W runs once over the rows of all lanes. What the adapters add is written with differences,
 
         B A − B⁰ A⁰ = (B − B⁰) A + B⁰ (A − A⁰),
 
-    so it is exactly zero at step 0, and loses no digits to cancellation when the activations
-    are bfloat16. The gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one
-    thin product each. Twice differentiable.
+    so it is exactly zero at step 0, and loses no digits to cancellation when the activations are bfloat16. The
+    gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one thin product each. Twice differentiable.
     """
 
     @staticmethod
@@ -138,8 +133,7 @@ def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
     """Return Y_k + X_k ΔW_kᵀ for some lanes k; the others are unchanged, bit for bit.
 
     Args:
-        Y: output and input of a layer, (K·n, …, features).
-        X: see `Y`.
+        Y, X: output and input of a layer, (K·n, …, features).
         A: (K, rows, in), whose first out rows are ΔW in the dense lanes.
         dense: their indices.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from olora_viz.initializers.start import Start
+from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, weight_of
 from olora_viz.lanes.linear import Dropout, LaneLinear, add_dense
-from olora_viz.lanes.plan import AdapterPlan, Factors, Layout, from_zero
+from olora_viz.lanes.plan import AdapterPlan, Factors, Layout
 from olora_viz.machine.files import reason
 from olora_viz.tasks.losses import context_of
 
@@ -49,10 +48,8 @@ class Passes:
     """Makes the layers of a plan add the adapters of the active lanes, from `begin` to `end`.
 
     Args:
-        plan: the layers, and where theta holds their A and B.
-        layout: see `plan`.
-        theta: (K, P), of `Lanes`.
-        start: see `theta`.
+        plan, layout: the layers, and where theta holds their A and B.
+        theta, start: (K, P), of `Lanes`.
 
     Attributes:
         rows: the active lanes; None for the base model alone.
@@ -65,9 +62,9 @@ class Passes:
     ) -> None:
         self._plan, self._layout, self._theta, self._start = plan, layout, theta, start
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
-        # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products
-        # suffice.
-        self._from_zero = from_zero(layout, start)
+        # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
+        views = layout.split(start).values()
+        self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views)
         self.rows: slice | None = slice(0, len(theta))
         self.now = theta
         self.views: dict[str, Factors] = {}
@@ -122,8 +119,7 @@ class Passes:
     def _chosen(self, theta: Tensor) -> Tensor:
         """Return the active rows; if all are active, without a second gradient (K, P)."""
         assert self.rows is not None
-        whole = self.rows == slice(0, len(theta))
-        return theta if whole else theta[self.rows]
+        return theta if self.rows == slice(0, len(theta)) else theta[self.rows]
 
     def _layer(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         """Replace the forward of a layer with adapters."""
@@ -141,15 +137,9 @@ class Passes:
             start = start[0][:, :rank], start[1]
         Y = LaneLinear.apply(X, weight_of(layer), layer.bias, low, B, start, s)
         ranks = self._plan.ranks[name][self.rows]
-        if dense := self._dense(ranks, self.rows):
+        if dense := [k for k, rank in enumerate(ranks) if rank and self.rows.start + k in self._plan.dense]:
             Y = add_dense(Y, X, A, dense)
-        if self._dropout is None:
-            return Y
-        return self._dropout.add(name, Y, X, low, B, s, ranks)
-
-    def _dense(self, ranks: Sequence[int], rows: slice) -> list[int]:
-        """Return which of the active lanes have a dense update, from their ranks in the layer."""
-        return [k for k, rank in enumerate(ranks) if rank and rows.start + k in self._plan.dense]
+        return self._dropout.add(name, Y, X, low, B, s, ranks) if self._dropout else Y
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Replace the forward of a module of experts by one that calls the layers above."""
@@ -160,23 +150,6 @@ class Passes:
 
 TOKENS = 8
 """Length of the two rows that are read, at most the model's context."""
-
-
-@dataclass(frozen=True, eq=False)
-class FirstPass:
-    """What a model computed from two rows that differ in their last token; made by `first_pass`."""
-
-    logits: Float[Tensor, "2 T V"]
-    bypassed: frozenset[str]
-    """Names of the modules that were not called although their parent was: the model reads their weights itself, like
-    Mamba its ``dt_proj``, or does not use them."""
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether the last token does not affect the earlier logits, up to rounding."""
-        change = (self.logits[1] - self.logits[0]).abs().amax(-1)  # (T)
-        rounding = torch.finfo(self.logits.dtype).eps ** 0.5
-        return not bool((change[:-1] > rounding * change[-1]).any())
 
 
 def sample(model: nn.Module) -> Int[Tensor, "1 T"]:
@@ -193,12 +166,15 @@ def logits_of(model: nn.Module, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V
     return model(input_ids=ids, use_cache=False).logits
 
 
-def first_pass(model: nn.Module, name: str) -> FirstPass:
-    """Run a causal language model once, in its current mode.
+def bypassed_modules(model: nn.Module, name: str) -> frozenset[str]:
+    """Run a causal language model once, on two rows that differ in their last token, and name what it does not call.
 
     Args:
-        model: takes ``input_ids``.
         name: of the model in messages.
+
+    Returns:
+        The modules that were not called although their parent was: the model reads their weights itself, like Mamba
+        its ``dt_proj``, or does not use them.
 
     Raises:
         ValueError: the forward pass fails, or the model is not causal.
@@ -218,11 +194,11 @@ def first_pass(model: nn.Module, name: str) -> FirstPass:
     finally:
         for hook in hooks:
             hook.remove()
-    paths = {path for path, _ in model.named_modules()}
-    result = FirstPass(logits, frozenset(path for path in paths - called if path.rpartition(".")[0] in called))
-    if not result.is_causal:
+    change = (logits[1] - logits[0]).abs().amax(-1)  # (T)
+    if (change[:-1] > torch.finfo(logits.dtype).eps ** 0.5 * change[-1]).any():
         raise ValueError(
             f"{name} is not causal: its logits depend on later tokens, so it would see the answer "
             "it is asked for; a race needs a causal language model"
         )
-    return result
+    paths = {path for path, _ in model.named_modules()}
+    return frozenset(path for path in paths - called if path.rpartition(".")[0] in called)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from olora_viz.initializers.start import Start
+from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane
@@ -47,8 +47,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
 
     Args:
-        lanes: the lane to write.
-        k: see `lanes`.
+        lanes, k: the lane to write.
         folder: written atomically; an existing adapter is replaced.
         form: ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know the
             initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
@@ -177,8 +176,7 @@ def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folde
     """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
 
     Args:
-        lanes: the lane to merge.
-        k: see `lanes`.
+        lanes, k: the lane to merge.
         tokenizer: the base model's.
         folder: written atomically.
 
@@ -287,8 +285,7 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
     needed.
 
     Args:
-        lanes: the lane, on a language model.
-        k: see `lanes`.
+        lanes, k: the lane, on a language model.
         folder: written by `write_peft`.
     """
     folder = Path(folder)

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, Calibration, Initializer, lacking
-from olora_viz.initializers.start import READS, Start, check_rank, precise
+from olora_viz.initializers import INITIALIZERS, READS, Calibration, Initializer, Start, check_rank, lacking, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
@@ -22,8 +21,8 @@ from olora_viz.machine.process import Progress
 from olora_viz.machine.text import listed
 
 Factors = tuple[Tensor, Tensor]
-"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane out if that is
-more."""
+"""A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane out if that is more.
+"""
 
 
 class Layout:
@@ -76,35 +75,27 @@ class Layout:
     def factors(self, theta: Tensor, layer: str) -> Factors:
         """View one layer's A and B in a matrix like theta, of as many rows."""
         shapes = self.shapes(layer)
-        A, B = (
-            theta[:, columns].unflatten(1, shape) for columns, shape in zip(self.columns(layer), shapes, strict=True)
-        )
-        return A, B
+        of_A, of_B = self.columns(layer)
+        return theta[:, of_A].unflatten(1, shapes[0]), theta[:, of_B].unflatten(1, shapes[1])
 
     def split(self, theta: Tensor) -> dict[str, Factors]:
         """View every A and B, in one node of the graph for any number of layers."""
         parts = iter(theta.split(list(self.sizes), dim=1))
-        views = {}
-        for layer in self.layers:
-            of_A, of_B = self.shapes(layer)
-            views[layer] = (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
-        return views
+        return {
+            layer: (next(parts).unflatten(1, of_A), next(parts).unflatten(1, of_B))
+            for layer, (of_A, of_B) in self._shapes.items()
+        }
 
     def real(self, rows: slice, layer: str | None = None) -> Bool[Tensor, "k n"]:
         """Return the mask of some lanes' entries that are not padding, in one layer or all."""
         masks = []
         for name in [layer] if layer else self.layers:
             (rows_of_A, into), (out, rank) = self.shapes(name)
-            of_A = _below(self.ranks[name][rows], rows_of_A)
-            of_B = _below(self._ranks_of_B[name][rows], rank)
+            of_A = torch.arange(rows_of_A) < torch.tensor(self.ranks[name][rows])[:, None]
+            of_B = torch.arange(rank) < torch.tensor(self._ranks_of_B[name][rows])[:, None]
             masks.append(of_A[:, :, None].expand(-1, -1, into).flatten(1))
             masks.append(of_B[:, None, :].expand(-1, out, -1).flatten(1))
         return torch.cat(masks, dim=1)
-
-
-def _below(ranks: Sequence[int], most: int) -> Bool[Tensor, "k most"]:
-    """Return for each lane which of the numbers from 0 are below its rank."""
-    return torch.arange(most) < torch.tensor(ranks)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,12 +150,8 @@ class AdapterPlan:
     @property
     def parameters(self) -> tuple[int, ...]:
         """(K) number of trained parameters of each lane."""
-        shapes = self.shapes
         return tuple(
-            sum(
-                shapes[name][1] * ranks[k] + shapes[name][0] * ranks[k] * (not start.frozen_B)
-                for name, ranks in self.ranks.items()
-            )
+            sum(self.ranks[name][k] * (into + out * (not start.frozen_B)) for name, (out, into) in self.shapes.items())
             for k, start in enumerate(self.starts)
         )
 
@@ -191,17 +178,14 @@ class AdapterPlan:
     def coverages(self) -> dict[Targets, Coverage]:
         """The same for the lanes with certain targets."""
         return {
-            targets: coverage_of(
-                self.model, {name: layer for name, layer in self.layers.items() if name in self.chosen[targets]}
-            )
+            targets: coverage_of(self.model, {n: m for n, m in self.layers.items() if n in self.chosen[targets]})
             for targets in dict.fromkeys(lane.targets for lane in self.lanes)
         }
 
     @property
     def rank(self) -> int:
         """The largest rank of any lane that is not dense; 0 if all are."""
-        ranks = (lane.r for k, lane in enumerate(self.lanes) if k not in self.dense)
-        return max(ranks, default=0)
+        return max((lane.r for k, lane in enumerate(self.lanes) if k not in self.dense), default=0)
 
     @property
     def needs(self) -> frozenset[str]:
@@ -277,8 +261,7 @@ def plan_adapters(
     """Resolve which lanes adapt which layers, and check that all lanes can start there.
 
     Args:
-        model: of `attach`.
-        lanes: see `model`.
+        model, lanes: of `attach`.
         targets: of `attach`, for the lanes without their own targets.
         bypassed: layers that get no adapters, see `target_layers`.
 
@@ -360,11 +343,6 @@ def frozen_mask(layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]) 
     for _, B in layout.split(mask).values():
         B[plan.frozen_B] = True
     return mask if mask.any() else None
-
-
-def from_zero(layout: Layout, start: Float[Tensor, "K P"]) -> bool:
-    """Whether B⁰A⁰ = 0 in every lane and layer, because B⁰ or A⁰ is zero."""
-    return not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in layout.split(start).values())
 
 
 def fill(A: Tensor, B: Tensor, factors: Start) -> None:

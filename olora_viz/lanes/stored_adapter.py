@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS
-from olora_viz.initializers.start import Start, precise
+from olora_viz.initializers import INITIALIZERS, Start, precise
 from olora_viz.lanes.layers import check_finite, expert_layers, named_layers, target_name, weight_of
 from olora_viz.machine.files import read_json_object, read_tensors
 from olora_viz.machine.text import described, listed

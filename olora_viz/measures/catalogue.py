@@ -10,7 +10,7 @@ import torch
 
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.text import Catalogue, unknown
-from olora_viz.measures.conditioning import CURVATURE
+from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
 from olora_viz.measures.training import EVAL_ACCURACY, EVAL_EXAMPLES, EVAL_LOSS, GRAD_NORM, LOSS, LR
@@ -122,8 +122,8 @@ class MeasureError(ValueError):
     """A registered measurement failed; the race itself is intact."""
 
 
-def measured(race: Any) -> dict[str, Any]:
-    """Compute the measurements due after the race's latest step, by key.
+def measured(measure: Measure, race: Any) -> Any:
+    """Make a measurement after the race's latest step, with NaN for a registered one that is not finite.
 
     Args:
         race: the `Race`, after the update of the step.
@@ -132,14 +132,8 @@ def measured(race: Any) -> dict[str, Any]:
         MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
         StoppedEarlyError: a long measurement was stopped.
     """
-    due = {key: measure for key, measure in MEASURES.items() if race.config.is_due(key, race.done)}
-    return {
-        key: measure.compute(race) if key in BUILT_IN else _registered(measure, race) for key, measure in due.items()
-    }
-
-
-def _registered(measure: Measure, race: Any) -> np.ndarray:
-    """Compute a registered measurement, (K,); NaN for non-finite values and diverged lanes."""
+    if measure.key in BUILT_IN:
+        return measure.compute(race)
     where = f"measurement {measure.key!r} at step {race.done}"
     theta, grad = race.lanes.theta, race.lanes.theta.grad
     before = theta.detach().clone()

@@ -1,16 +1,15 @@
-"""How well a start is conditioned, and slices of the loss around it."""
+"""How well a start is conditioned: curvature, tangent kernel, and slices of the loss around it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
@@ -20,17 +19,15 @@ from olora_viz.measures.curvature import (
     PROBES,
     STEPS,
     TOLERANCE,
-    TRACKED,
     Curvature,
-    TangentKernel,
     curvature,
+    flat,
     gauss_newton,
     product_groups,
-    tangent_kernel,
-    target_logits,
 )
-from olora_viz.measures.measure import Measure, Record, by_lane
-from olora_viz.tasks import Batch, losses
+from olora_viz.measures.measure import Record, by_lane
+from olora_viz.tasks import losses
+from olora_viz.tasks.batches import Batch
 
 SIDE = 15
 """Points along each side of a slice."""
@@ -45,8 +42,7 @@ class LossSlice(Record):
     across: np.ndarray
     """(n,) distance from the lane's parameters along the top eigenvector, ‖Δθ‖."""
     along: np.ndarray
-    """(n,) distance along the gradient's component orthogonal to the eigenvector, positive
-    uphill."""
+    """(n,) distance along the gradient's component orthogonal to the eigenvector, positive uphill."""
     loss: np.ndarray
     """(n, n) nats per supervised token; loss[i, j] is at along[i], across[j]; NaN where it is not finite."""
 
@@ -100,8 +96,7 @@ def loss_slice(
 
     Args:
         loss: computes the loss (1,) while lane k alone runs.
-        across: unit vectors in the space of the lane's row of theta.
-        along: see `across`.
+        across, along: unit vectors in the space of the lane's row of theta.
         reach: half the side of the square, ‖Δθ‖.
         side: points along each side, odd, so that the center is a grid point.
         progress: called after every point; raises to stop.
@@ -117,26 +112,19 @@ def loss_slice(
         raise ValueError(f"side must be an odd number from 3, not {side}")
     places = np.linspace(-reach, reach, side)
     values = np.full((side, side), math.nan)
-    with lanes.only(k), _put_back(lanes, k) as (row, here):
-        for i, v in enumerate(places):
-            for j, u in enumerate(places):
-                row.copy_(here + u * across + v * along)
-                value = float(loss()[0])
-                values[i, j] = value if math.isfinite(value) else math.nan
-                if progress:
-                    done = i * side + j + 1
-                    progress(done / side**2, f"loss {done} of {side**2}")
-    return LossSlice(k, places, places, values)
-
-
-@contextmanager
-def _put_back(lanes: Lanes, k: int) -> Generator[tuple[Tensor, Tensor]]:
     row = lanes.theta.detach()[k]
     here = row.clone()
     try:
-        yield row, here
+        with lanes.only(k):
+            for done, (i, j) in enumerate(np.ndindex(side, side), 1):
+                row.copy_(here + places[j] * across + places[i] * along)
+                value = float(loss()[0])
+                values[i, j] = value if math.isfinite(value) else math.nan
+                if progress:
+                    progress(done / side**2, f"loss {done} of {side**2}")
     finally:
         row.copy_(here)
+    return LossSlice(k, places, places, values)
 
 
 OUTPUTS = 16
@@ -145,8 +133,76 @@ OUTPUTS = 16
 BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
 
-COST_IN_STEPS = TRACKED
-"""What `track` costs at most, about, in steps of training: one for each of its products."""
+Outputs = Callable[[], Tensor]
+"""Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TangentKernel(Record):
+    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
+
+    matrix: np.ndarray
+    """(K, n, n) symmetric; NaN for a lane with non-finite gradients or no adapter on the layer."""
+    eigenvalues: np.ndarray = field(metadata=by_lane())
+    """(K, n) descending."""
+    condition: np.ndarray = field(metadata=by_lane())
+    """(K,) largest over smallest eigenvalue; infinite if the smallest is zero to rounding."""
+
+
+def tangent_kernel(
+    lanes: Lanes, outputs: Outputs, *, layer: str | None = None, progress: Progress | None = None
+) -> TangentKernel:
+    """Measure the kernel of each lane on a small batch.
+
+    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs change at the rate −Θ
+    ∂L/∂f: directions of large eigenvalues are learned first, and the condition number shows how much the rates differ.
+
+    Args:
+        lanes: all of them, or inside of ``lanes.some`` a few.
+        outputs: (K, n), see `target_logits`; is called once.
+        layer: the layer whose parameters are used; None for all layers.
+        progress: called after every backward pass; raises to stop.
+
+    References:
+        Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
+    """
+    expect(lanes, Lanes, "Lanes, such as race.lanes")
+    f = outputs()
+    parts = lanes.parts(layer)
+    mask = lanes.trained(layer).to(lanes.theta.dtype)
+    K, n = f.shape
+    J = lanes.theta.new_empty(K, n, mask.shape[1])
+    for i in range(n):
+        gradient = torch.autograd.grad(f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True)
+        J[:, i] = flat(gradient) * mask
+        if progress:
+            progress((i + 1) / n, f"gradient {i + 1} of {n}")
+    kernel = torch.bmm(J, J.mT).double().cpu().numpy()
+    kernel[~mask.any(1).cpu().numpy()] = math.nan  # no adapter on the layer
+    return _decomposed(kernel, torch.finfo(J.dtype).eps)
+
+
+def target_logits(logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, "K n"]:
+    """Return each target's logit minus the mean logit, the part that softmax depends on.
+
+    Unlike for the log-probability, its gradient does not vanish as the prediction becomes certain.
+    """
+    chosen = logits.gather(2, targets.expand(len(logits), -1)[..., None])[..., 0]
+    return chosen - logits.mean(-1)
+
+
+def _decomposed(kernel: np.ndarray, eps: float) -> TangentKernel:
+    K, n, _ = kernel.shape
+    eigenvalues, condition = np.full((K, n), math.nan), np.full(K, math.nan)
+    for k in range(K):
+        if np.isfinite(kernel[k]).all():
+            values = np.linalg.eigvalsh(kernel[k])[::-1]
+            eigenvalues[k] = np.maximum(values, 0.0)
+            noise = n * eps * values[0]
+            condition[k] = values[0] / values[-1] if values[-1] > noise else math.inf
+        else:
+            kernel[k] = math.nan
+    return TangentKernel(kernel, eigenvalues, condition)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -206,11 +262,8 @@ def conditioning(
         batch: on the model's device, see `Race.batch`.
         more_batches: further ones, on which the tangent kernel is measured as well.
         layer: the layer whose parameters are measured; None for all layers.
-        with_gauss_newton: whether to measure the Gauss-Newton matrix and the kernel too.
-        with_kernel: see `with_gauss_newton`.
-        steps: see `curvature`.
-        tolerance: see `steps`.
-        probes: see `steps`.
+        with_gauss_newton, with_kernel: whether to measure the Gauss-Newton matrix and the kernel too.
+        steps, tolerance, probes: see `curvature`.
         progress: called after every product; raises to stop.
 
     Raises:
@@ -247,24 +300,6 @@ def conditioning(
     return Conditioning.joined(parts)
 
 
-def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
-    """Estimate only the extreme eigenvalues of the Hessian, as a race does every few steps."""
-    parts = []
-    for rows in product_groups(lanes, batch, None, TRACKED):
-        K = rows.stop - rows.start
-        with lanes.some(rows):
-            part = curvature(
-                lanes,
-                lambda K=K: losses.lane_losses(lanes.model, batch, K),
-                steps=TRACKED,
-                tolerance=5 * TOLERANCE,
-                probes=0,
-                progress=progress,
-            )
-        parts.append(replace(part, top=None))
-    return Curvature.joined(parts)
-
-
 def slices(
     lanes: Lanes,
     batch: Batch,
@@ -294,11 +329,11 @@ def slices(
     reach = min(radius(*values) for values in of_lanes)
     reports = Stages(progress, 0, len(chosen))
     sliced = []
+
+    def loss() -> Tensor:
+        return losses.lane_losses(lanes.model, batch, 1)
+
     for k in chosen:
-
-        def loss() -> Tensor:
-            return losses.lane_losses(lanes.model, batch, 1)
-
         with lanes.some(slice(k, k + 1)):
             (gradient,) = torch.autograd.grad(loss().sum(), lanes.parts())
             gradient = (gradient * lanes.trained())[0]
@@ -334,21 +369,7 @@ def _slope(lanes: Lanes, loss: Callable[[], Tensor], layer: str | None) -> tuple
     value = loss()
     parts = torch.autograd.grad(value.sum(), lanes.parts(layer))
     trained = lanes.trained(layer)
-    gradient = torch.cat([part.flatten(1) for part in parts], dim=1) * trained
+    gradient = flat(parts) * trained
     norm = torch.linalg.vector_norm(gradient, dim=1).where(trained.any(1), math.nan)
     loss_, norm_ = torch.stack([value.detach(), norm.to(value.dtype)]).double().cpu().numpy()
     return loss_, norm_
-
-
-CURVATURE = Measure(
-    key="curvature",
-    title="Sharpness λₘₐₓ of this race",
-    unit="largest eigenvalue of the Hessian on the first batch",
-    symbol="λₘₐₓ",
-    scale="log",
-    compute=lambda race: track(race.lanes, race.batch(1), race.go_on),
-    record=Curvature,
-    columns=("lambda_max",),
-    every="curvature_every",
-    cost=f"Up to about {COST_IN_STEPS} steps.",
-)

@@ -1,4 +1,4 @@
-"""Curvature of the loss: Hessian eigenvalues, traces, and the tangent kernel."""
+"""Curvature of the loss: extreme eigenvalues and traces of the Hessian and the Gauss-Newton matrix."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 import zlib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -24,15 +24,16 @@ from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words, check_memory
 from olora_viz.machine.process import EVERY, Progress
 from olora_viz.machine.text import expect
-from olora_viz.measures.measure import Record, by_lane
-from olora_viz.tasks import Batch, losses
-from olora_viz.tasks.batches import Size
+from olora_viz.measures.measure import Measure, Record, by_lane
+from olora_viz.tasks import losses
+from olora_viz.tasks.batches import Batch, Size
 
 BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
 """Memory for the lanes of one group, in bytes, by device."""
 
 TRACKED = 12
-"""Hessian-vector products per measurement during a race, where a rough estimate is enough."""
+"""Hessian-vector products per measurement during a race, where a rough estimate is enough. Each costs about a step of
+training."""
 
 VECTORS = 6
 """Vectors over the parameters that are in memory besides one for each product."""
@@ -91,8 +92,7 @@ def product_cost(plan: AdapterPlan, layer: str | None = None, lanes: Lanes | Non
     """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
 
     Args:
-        plan: see `known_cost`.
-        lanes: see `plan`.
+        plan, lanes: see `known_cost`.
         layer: the layer that is measured; None for all.
     """
 
@@ -119,14 +119,14 @@ eigenvalue is of the order of the residual's square."""
 class Extremes:
     """The largest and the smallest eigenvalue of K symmetric matrices, with their residuals."""
 
-    largest: np.ndarray
+    lambda_max: np.ndarray
     """(K,) NaN if a product was not finite."""
-    smallest: np.ndarray
+    lambda_min: np.ndarray
     """(K,)"""
-    residual_largest: np.ndarray
+    residual: np.ndarray
     """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the matrix is at most this
     far from λ."""
-    residual_smallest: np.ndarray
+    residual_min: np.ndarray
     """(K,)"""
     iterations: np.ndarray
     """(K,) number of products for each matrix."""
@@ -184,15 +184,8 @@ def extremes(
         basis[:, j + 1] = torch.where(mask, w * inverse, 0.0)
     weights = torch.tensor(ends.weights[:, : length.max()]).to(basis)
     top = torch.einsum("km,kmp->kp", weights, basis[:, : length.max()])
-    return Extremes(
-        largest=ends.values[:, 1],
-        smallest=ends.values[:, 0],
-        residual_largest=ends.residuals[:, 1],
-        residual_smallest=ends.residuals[:, 0],
-        iterations=length,
-        converged=ends.are_within(tolerance),
-        top=top,
-    )
+    (smallest, largest), (residual_min, residual) = ends.values.T, ends.residuals.T
+    return Extremes(largest, smallest, residual, residual_min, length, ends.are_within(tolerance), top)
 
 
 @dataclass(frozen=True)
@@ -250,7 +243,7 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
     `E[zᵀHz] = tr H` for z with independent random signs.
 
     Args:
-        probes: rows of ±1 (0 in the excluded coordinates), at least two.
+        probes: two or more, with rows of ±1 (0 in the excluded coordinates).
 
     Returns:
         (K,) the estimates, and (K,) their standard errors.
@@ -258,8 +251,6 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
     References:
         Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
     """
-    if len(probes) < 2:
-        raise ValueError(f"the standard error of a trace needs at least 2 probes, not {len(probes)}")
     estimates = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
     return estimates.mean(0), estimates.std(0, ddof=1) / math.sqrt(len(probes))
 
@@ -288,8 +279,7 @@ class Curvature(Record):
     trace: np.ndarray = field(metadata=by_lane())
     """(K,) estimated sum of all eigenvalues; NaN if not requested."""
     residual: np.ndarray = field(metadata=by_lane())
-    """(K,) ‖Hv − λv‖ for lambda_max and its unit vector: some eigenvalue is at most this far
-    away."""
+    """(K,) ‖Hv − λv‖ for lambda_max and its unit vector: some eigenvalue is at most this far away."""
     residual_min: np.ndarray = field(metadata=by_lane())
     """(K,) the same for lambda_min."""
     trace_error: np.ndarray = field(metadata=by_lane())
@@ -323,8 +313,7 @@ def curvature(
         lanes: all of them, or inside of ``lanes.some`` a few.
         losses: is called once.
         layer: the layer whose block of the Hessian is measured; None for all parameters.
-        steps: of the search for the eigenvalues, see `lanczos.extremes`.
-        tolerance: see `steps`.
+        steps, tolerance: of the search for the eigenvalues, see `lanczos.extremes`.
         probes: random vectors for the trace, 2 or more; 0 skips it.
         seed: for the start vector and the probes.
         progress: called after every product, and again within a long one; raises to stop.
@@ -335,20 +324,18 @@ def curvature(
     References:
         Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
     """
-    expect(lanes, Lanes, "Lanes, such as race.lanes")
-    _check(probes)
-    report = _Report(progress, steps + probes)
-    with twice_differentiable(), report.between_layers(lanes.model):
+    search = _Search(lanes, layer, steps, tolerance, probes, seed, progress)
+    with search.reporting():
         value = losses()
         parts = lanes.parts(layer)
         gradient = torch.autograd.grad(value.sum(), parts, create_graph=True)
 
         def product(V: Tensor) -> Tensor:
-            return _flat(
+            return flat(
                 torch.autograd.grad(gradient, parts, _like(parts, V), retain_graph=True, materialize_grads=True)
             )
 
-        return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
+        return search.of(product)
 
 
 def gauss_newton(
@@ -369,25 +356,16 @@ def gauss_newton(
 
     Args:
         logits: (K, n, V) of n predictions, whose mean cross-entropy is the loss; is called once.
-        lanes: as for `curvature`.
-        layer: see `lanes`.
-        steps: see `lanes`.
-        tolerance: see `lanes`.
-        probes: see `lanes`.
-        seed: see `lanes`.
-        progress: see `lanes`.
+        lanes, layer, steps, tolerance, probes, seed, progress: as for `curvature`.
 
     References:
         Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
     """
-    expect(lanes, Lanes, "Lanes, such as race.lanes")
-    _check(probes)
-    report = _Report(progress, steps + probes)
-    with twice_differentiable(), report.between_layers(lanes.model):
+    search = _Search(lanes, layer, steps, tolerance, probes, seed, progress)
+    with search.reporting():
         z = logits()
         parts = lanes.parts(layer)
-        # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from
-        # backward passes.
+        # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from backward passes.
         u = torch.zeros_like(z, requires_grad=True)
         pulled = torch.autograd.grad(z, parts, u, create_graph=True, materialize_grads=True)
         p = z.detach().softmax(-1)
@@ -396,53 +374,82 @@ def gauss_newton(
             (Jv,) = torch.autograd.grad(pulled, u, _like(parts, V), retain_graph=True)
             pJv = p * Jv
             HJv = (pJv - p * pJv.sum(-1, keepdim=True)) / z.shape[1]
-            return _flat(torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True))
+            return flat(torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True))
 
-        return _measure(lanes, layer, product, steps, tolerance, probes, seed, report)
+        return search.of(product)
 
 
-class _Report:
-    """Reports how many products are made, also while one goes through the layers.
+@dataclass
+class _Search:
+    """The arguments of `curvature` and of `gauss_newton`, and how many products are made."""
 
-    Args:
-        progress: raises to stop; None for nobody.
-        most: the number of products, at most.
-    """
+    lanes: Lanes
+    layer: str | None
+    steps: int
+    tolerance: float
+    probes: int
+    seed: int
+    progress: Progress | None
+    done: int = 0
+    due: float = math.inf
+    """The time of the next report, unless a product is made before."""
 
-    def __init__(self, progress: Progress | None, most: int) -> None:
-        self._progress, self._most, self.done = progress, most, 0
-
-    def __call__(self) -> None:
-        """Report the products so far."""
-        if self._progress:
-            part = min(self.done / self._most, 1.0)
-            self._progress(part, f"product {self.done} of at most {self._most}")
-        self._due = time.monotonic() + EVERY
+    def __post_init__(self) -> None:
+        expect(self.lanes, Lanes, "Lanes, such as race.lanes")
+        if self.probes < 0 or self.probes == 1:
+            raise ValueError(f"probes must be 0 or at least 2, not {self.probes}")
 
     @contextmanager
-    def between_layers(self, model: nn.Module) -> Generator[None]:
+    def reporting(self) -> Generator[None]:
         """Report from time to time within passes, and products with the graphs of such passes.
 
         A product takes many seconds on a large model, and neither a signal nor `progress` can stop it elsewhere.
         """
-        self._due = time.monotonic() + EVERY
+        self.due = time.monotonic() + EVERY
 
         def within(*_: object) -> None:
-            if time.monotonic() >= self._due:
-                self()
+            if time.monotonic() >= self.due:
+                self._report()
 
         def watch(_: nn.Module, __: object, out: object) -> None:
             within()
             if isinstance(out, Tensor) and out.requires_grad:
                 out.register_hook(within)
 
-        leaves = [module for module in model.modules() if not any(module.children())]
+        leaves = [module for module in self.lanes.model.modules() if not any(module.children())]
         handles = [module.register_forward_hook(watch) for module in leaves]
         try:
-            yield
+            with twice_differentiable():
+                yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def of(self, product: Operator) -> Curvature:
+        """Search the eigenvalues of the matrices of a product, and estimate their traces."""
+        lanes, layer = self.lanes, self.layer
+        mask = lanes.trained(layer).to(lanes.theta.dtype)
+
+        def masked(V: Tensor) -> Tensor:
+            out = product(V * mask) * mask
+            self.done += 1
+            self._report()
+            return out
+
+        start = draws(lanes, layer, self.seed) * mask
+        ends = extremes(masked, start, steps=self.steps, tolerance=self.tolerance)
+        trace = error = np.full(len(mask), math.nan)
+        if self.probes:
+            signs = [draws(lanes, layer, self.seed + 1 + i).sign() * mask for i in range(self.probes)]
+            estimates = hutchinson(masked, signs)
+            trace, error = (np.where(np.isnan(ends.lambda_max), math.nan, values) for values in estimates)
+        return Curvature(trace=trace, trace_error=error, **vars(ends))
+
+    def _report(self) -> None:
+        if self.progress:
+            most = self.steps + self.probes
+            self.progress(min(self.done / most, 1.0), f"product {self.done} of at most {most}")
+        self.due = time.monotonic() + EVERY
 
 
 @contextmanager
@@ -468,49 +475,8 @@ def draws(lanes: Lanes, layer: str | None, seed: int) -> Float[Tensor, " n"]:
     return torch.cat(parts).to(lanes.theta)
 
 
-def _measure(
-    lanes: Lanes,
-    layer: str | None,
-    product: Operator,
-    steps: int,
-    tolerance: float,
-    probes: int,
-    seed: int,
-    report: _Report,
-) -> Curvature:
-    mask = lanes.trained(layer).to(lanes.theta.dtype)
-
-    def masked(V: Tensor) -> Tensor:
-        out = product(V * mask) * mask
-        report.done += 1
-        report()
-        return out
-
-    ends = extremes(masked, draws(lanes, layer, seed) * mask, steps=steps, tolerance=tolerance)
-    trace = error = np.full(len(mask), math.nan)
-    if probes:
-        signs = [draws(lanes, layer, seed + 1 + i).sign() * mask for i in range(probes)]
-        estimates = hutchinson(masked, signs)
-        trace, error = (np.where(np.isnan(ends.largest), math.nan, values) for values in estimates)
-    return Curvature(
-        lambda_max=ends.largest,
-        lambda_min=ends.smallest,
-        trace=trace,
-        residual=ends.residual_largest,
-        residual_min=ends.residual_smallest,
-        trace_error=error,
-        iterations=ends.iterations,
-        converged=ends.converged,
-        top=ends.top,
-    )
-
-
-def _check(probes: int) -> None:
-    if probes < 0 or probes == 1:
-        raise ValueError(f"probes must be 0 or at least 2, not {probes}")
-
-
-def _flat(parts: tuple[Tensor, ...]) -> Tensor:
+def flat(parts: tuple[Tensor, ...]) -> Float[Tensor, "K P"]:
+    """Join gradients with respect to `Lanes.parts`."""
     return parts[0] if parts[0].ndim == 2 else torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
@@ -520,73 +486,27 @@ def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
     return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]
 
 
-Outputs = Callable[[], Tensor]
-"""Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
+def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
+    """Estimate only the extreme eigenvalues of the Hessian, as a race does every few steps."""
+    search: dict[str, Any] = {"steps": TRACKED, "tolerance": 5 * TOLERANCE, "probes": 0, "progress": progress}
+    parts = []
+    for rows in product_groups(lanes, batch, None, TRACKED):
+        K = rows.stop - rows.start
+        with lanes.some(rows):
+            part = curvature(lanes, lambda K=K: losses.lane_losses(lanes.model, batch, K), **search)
+        parts.append(replace(part, top=None))
+    return Curvature.joined(parts)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class TangentKernel(Record):
-    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
-
-    matrix: np.ndarray
-    """(K, n, n) symmetric; NaN for a lane with non-finite gradients or no adapter on the layer."""
-    eigenvalues: np.ndarray = field(metadata=by_lane())
-    """(K, n) descending."""
-    condition: np.ndarray = field(metadata=by_lane())
-    """(K,) largest over smallest eigenvalue; infinite if the smallest is zero to rounding."""
-
-
-def tangent_kernel(
-    lanes: Lanes, outputs: Outputs, *, layer: str | None = None, progress: Progress | None = None
-) -> TangentKernel:
-    """Measure the kernel of each lane on a small batch.
-
-    `Θ_ij = ⟨∂f_i/∂θ, ∂f_j/∂θ⟩` over the lane's own parameters. Under gradient flow the outputs change at the rate −Θ
-    ∂L/∂f: directions of large eigenvalues are learned first, and the condition number shows how much the rates differ.
-
-    Args:
-        lanes: all of them, or inside of ``lanes.some`` a few.
-        outputs: (K, n), see `target_logits`; is called once.
-        layer: the layer whose parameters are used; None for all layers.
-        progress: called after every backward pass; raises to stop.
-
-    References:
-        Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
-    """
-    expect(lanes, Lanes, "Lanes, such as race.lanes")
-    f = outputs()
-    parts = lanes.parts(layer)
-    mask = lanes.trained(layer).to(lanes.theta.dtype)
-    K, n = f.shape
-    J = lanes.theta.new_empty(K, n, mask.shape[1])
-    for i in range(n):
-        gradient = torch.autograd.grad(f[:, i].sum(), parts, retain_graph=i + 1 < n, materialize_grads=True)
-        J[:, i] = _flat(gradient) * mask
-        if progress:
-            progress((i + 1) / n, f"gradient {i + 1} of {n}")
-    kernel = torch.bmm(J, J.mT).double().cpu().numpy()
-    kernel[~mask.any(1).cpu().numpy()] = math.nan  # no adapter on the layer
-    return _decomposed(kernel, torch.finfo(J.dtype).eps)
-
-
-def target_logits(logits: Float[Tensor, "K n V"], targets: Int64[Tensor, " n"]) -> Float[Tensor, "K n"]:
-    """Return each target's logit minus the mean logit, the part that softmax depends on.
-
-    Unlike for the log-probability, its gradient does not vanish as the prediction becomes certain.
-    """
-    chosen = logits.gather(2, targets.expand(len(logits), -1)[..., None])[..., 0]
-    return chosen - logits.mean(-1)
-
-
-def _decomposed(kernel: np.ndarray, eps: float) -> TangentKernel:
-    K, n, _ = kernel.shape
-    eigenvalues, condition = np.full((K, n), math.nan), np.full(K, math.nan)
-    for k in range(K):
-        if np.isfinite(kernel[k]).all():
-            values = np.linalg.eigvalsh(kernel[k])[::-1]
-            eigenvalues[k] = np.maximum(values, 0.0)
-            noise = n * eps * values[0]
-            condition[k] = values[0] / values[-1] if values[-1] > noise else math.inf
-        else:
-            kernel[k] = math.nan
-    return TangentKernel(kernel, eigenvalues, condition)
+CURVATURE = Measure(
+    key="curvature",
+    title="Sharpness λₘₐₓ of this race",
+    unit="largest eigenvalue of the Hessian on the first batch",
+    symbol="λₘₐₓ",
+    scale="log",
+    compute=lambda race: track(race.lanes, race.batch(1), race.go_on),
+    record=Curvature,
+    columns=("lambda_max",),
+    every="curvature_every",
+    cost=f"Up to about {TRACKED} steps.",
+)

@@ -36,34 +36,26 @@ class LayerUpdate:
     """Maximum rank of ΔW: the adapter's r, 2r if it did not start from zero, or min(out, in) for DoRA."""
     sigma: np.ndarray
     """Singular values of ΔW, descending."""
-    norm: float
-    """‖ΔW‖, Frobenius."""
-    relative_norm: float
-    """‖ΔW‖ / ‖W‖."""
     effective_rank: float
     """exp of the entropy of σ / Σσ, from 1 to the rank; 0 if ΔW is zero."""
     stable_rank: float
     """Σσ² / σ₁²."""
+    norm: float
+    """‖ΔW‖, Frobenius."""
+    relative_norm: float
+    """‖ΔW‖ / ‖W‖."""
     direction_norm: float | None = field(default=None, kw_only=True)
     """‖sBA‖ of a DoRA adapter; None for LoRA, whose ΔW it is."""
     magnitude_change: float | None = field(default=None, kw_only=True)
     """Relative change of the magnitudes of a DoRA adapter, ‖m − ‖W‖‖ / ‖W‖; None for LoRA."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        values = {
-            "layer": self.layer,
-            "rank": self.rank,
-            "sigma": self.sigma.tolist(),
-            "effective_rank": self.effective_rank,
-            "stable_rank": self.stable_rank,
-            "norm": self.norm,
-            "relative_norm": self.relative_norm,
+        """Return the fields that are there as plain values."""
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+            if value is not None
         }
-        if self.magnitude_change is not None:
-            values["direction_norm"] = self.direction_norm
-            values["magnitude_change"] = self.magnitude_change
-        return values
 
 
 @dataclass(frozen=True)
@@ -74,11 +66,6 @@ class LayerInspection(LayerUpdate):
     """Number of leading singular vectors of W + ΔW that resemble none of W's."""
     similarity: np.ndarray
     """For each leading vector, the largest |cosine| with a singular vector of W."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        more = {"intruders": self.intruders, "similarity": self.similarity.tolist()}
-        return super().to_json() | more
 
 
 @dataclass(frozen=True)
@@ -103,17 +90,12 @@ class LayerComparison:
     """The mean overlap, left and right, of random subspaces of these sizes: k / out and k / in."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        both = {"first": self.first, "second": self.second}
-        return {
-            "layer": self.layer,
-            **{name: update and _without_layer(update) for name, update in both.items()},
-            "cosine": self.cosine,
-            "leading": self.leading,
-            "left_overlap": self.left_overlap,
-            "right_overlap": self.right_overlap,
-            "chance": self.chance,
+        """Return plain values, the layer's name once."""
+        both = {
+            name: {key: value for key, value in update.to_json().items() if key != "layer"} if update else None
+            for name, update in (("first", self.first), ("second", self.second))
         }
+        return vars(self) | both
 
 
 def inspect_adapter(
@@ -128,8 +110,7 @@ def inspect_adapter(
     Args:
         model: the base model, unchanged afterwards.
         folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
-        top: of `intruder_dimensions`.
-        threshold: see `top`.
+        top, threshold: of `intruder_dimensions`.
 
     Raises:
         ValueError: from `read_adapter` and `StoredAdapter.on`.
@@ -169,8 +150,7 @@ def compare_adapters(
 
     Args:
         model: the base model of both, unchanged afterwards.
-        folder: the adapters.
-        other: see `folder`.
+        folder, other: the adapters.
 
     Raises:
         ValueError: from `read_adapter` and `StoredAdapter.on`.
@@ -322,7 +302,3 @@ def _overlap(U: Tensor, P: Tensor, k: int) -> float:
 
 def _precise(factors: Start, W: Tensor) -> Start:
     return Start(A=factors.A.to(W.device).double(), B=factors.B.to(W.device).double())
-
-
-def _without_layer(update: LayerUpdate) -> dict[str, Any]:
-    return {key: value for key, value in update.to_json().items() if key != "layer"}

@@ -45,8 +45,7 @@ class Measure:
 
     Args:
         key: its name in `Step.measures`, in JSON and in tables.
-        title: of its chart.
-        unit: see `title`.
+        title, unit: of its chart.
         scale: of its axis, ``linear`` or ``log``.
         compute: called with the `Race` after a step's update; returns one number per lane, (K,), or a `record`.
         symbol: name of its axis; by default the unit.

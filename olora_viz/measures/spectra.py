@@ -111,8 +111,7 @@ def principal_angles(P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n 
     """Return the principal angles between two spans, ascending, in degrees, k = min(p, q).
 
     Args:
-        P: orthonormal bases.
-        Q: see `P`.
+        P, Q: orthonormal bases.
 
     References:
         Björck and Golub 1973, Mathematics of Computation 27: small angles from their sines, as their
@@ -125,11 +124,6 @@ def principal_angles(P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n 
     sines = torch.linalg.svdvals(Q - P @ overlap).flip(-1)
     angles = torch.where(cosines.square() < 0.5, cosines.clamp(-1, 1).arccos(), sines.clamp(0, 1).arcsin())
     return angles.rad2deg()
-
-
-def orthonormal(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*batch out r"]:
-    """Return an orthonormal basis of the columns of B (of full rank)."""
-    return torch.linalg.qr(B).Q
 
 
 def captured_energy(W: Float[Tensor, "out in"], start: Start) -> float:

@@ -29,7 +29,6 @@ from olora_viz.measures.spectra import (
     effective_rank,
     optimal_energy,
     orthogonality_error,
-    orthonormal,
     principal_angles,
     product_singular_values,
     random_energy,
@@ -56,8 +55,7 @@ class Weight:
 
     @cached_property
     def _decomposition(self) -> tuple[Tensor, Tensor]:
-        U, sigma, _ = torch.linalg.svd(self.W, full_matrices=False)
-        return U, sigma
+        return torch.linalg.svd(self.W, full_matrices=False)[:2]
 
     @property
     def U(self) -> Float[Tensor, "out m"]:
@@ -129,7 +127,7 @@ class Truncation:
         gap = self.sigma_W[self.rank - 1] - following
         if gap <= rounding(self.weight) or not self.start.B.any():
             return None
-        return principal_angles(orthonormal(self.start.B), self.weight.U[:, : self.rank])
+        return principal_angles(torch.linalg.qr(self.start.B).Q, self.weight.U[:, : self.rank])
 
     @property
     def stable_rank(self) -> float:
@@ -428,15 +426,11 @@ def energies(weight: Weight, init: str, ranks: Sequence[int], *, seed: int = 0) 
 
 def to_json(layer: str, comparison: Truncation) -> dict[str, Any]:
     """Return one line of ``spectrum --json``."""
+    plain = ("init", "rank", "energy", "energy_optimal", "energy_random", "bounded", "subset")
+    conditions = ("condition_A", "condition_B", "condition_BA")
     return {
         "layer": layer,
-        "init": comparison.init,
-        "rank": comparison.rank,
-        "energy": comparison.energy,
-        "energy_optimal": comparison.energy_optimal,
-        "energy_random": comparison.energy_random,
-        "bounded": comparison.bounded,
-        "subset": comparison.subset,
+        **{name: getattr(comparison, name) for name in plain},
         "worst": {
             "index": comparison.worst + 1,
             "sigma": float(comparison.sigma_BA[comparison.worst]),
@@ -444,9 +438,7 @@ def to_json(layer: str, comparison: Truncation) -> dict[str, Any]:
         },
         "stable_rank": comparison.stable_rank,
         "effective_rank": comparison.effective_rank,
-        "condition_A": finite_or_none(comparison.condition_A),
-        "condition_B": finite_or_none(comparison.condition_B),
-        "condition_BA": finite_or_none(comparison.condition_BA),
+        **{name: finite_or_none(getattr(comparison, name)) for name in conditions},
         "orthogonality_error": comparison.orthogonality_error,
         "sigma_W": comparison.sigma_W.tolist(),
         "sigma_BA": comparison.sigma_BA.tolist(),

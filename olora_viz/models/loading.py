@@ -61,8 +61,7 @@ def load_model(
         progress: called with (fraction in [0, 1], description) during slow operations.
 
     Returns:
-        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
-        padding token.
+        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a padding token.
 
     Raises:
         ValueError: if the name is unknown or the model is not available here.

@@ -5,25 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.adapters import lanes_table
-from olora_viz.lanes.lane import Lane, check_count, labels
+from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.machine.memory import DEVICES, DTYPES
-from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, nats, percent, table, unknown
+from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, table, unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.tasks import Task, load_task
-from olora_viz.tasks.files import Own, own_task, read_examples
-from olora_viz.tasks.task import deduplicated
-
-if TYPE_CHECKING:
-    from olora_viz.races.race import Race
-
 
 Schedule = str | Callable[[int, int], float]
 """A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
@@ -91,35 +82,13 @@ def config_html(config: RaceConfig) -> Markup:
     """Return the settings that differ from their defaults, the lanes, and all settings, folded."""
     rows = [(name, brief(value)) for name, value in changed(config).items() if name != "lanes"]
     every = [(each.name, brief(getattr(config, each.name))) for each in fields(config) if each.name != "lanes"]
-    lanes = lanes_table(config.lanes, config.labels)
+    lanes = lanes_table(config.lanes)
     return Markup("").join(
         [
             table(["setting", "value"], rows, "RaceConfig") if rows else Markup("RaceConfig"),
             lanes if len(config.lanes) <= OPEN else folded(f"{len(config.lanes)} lanes", lanes),
             folded("All settings", table(["setting", "value"], every)),
         ]
-    )
-
-
-def race_html(race: Race) -> Markup:
-    """Return the latest results of each lane, and the set-up, folded."""
-    results, base = race.state.of_lanes(race.config.labels, race.status), race.baseline
-    rows = [
-        (label, nats(of_lane["final_loss"]), percent(of_lane["final_accuracy"]), of_lane["status"])
-        for label, of_lane in results.items()
-    ]
-    start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
-    at = race.state.last_eval_step
-    head = ["", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
-    return table(head, [start, *rows], words(race)) + folded("Set-up", config_html(race.config))
-
-
-def words(race: Race) -> str:
-    """Return what races, and how far it is."""
-    config = race.config
-    return (
-        f"Race on {config.model}, {config.task}: {len(config.lanes)} lanes, step {race.done} of "
-        f"{config.steps}, {race.status}"
     )
 
 
@@ -179,7 +148,7 @@ class RaceConfig:
         eval_every: steps between evaluations; 0 evaluates after the last step only.
         spectra_every: steps between measurements of the spectra of all adapters; 0 disables them.
         curvature_every: steps between measurements of the curvature of every lane's loss, on the first batch; 0
-            disables them. What one costs says `measures.conditioning.COST_IN_STEPS`.
+            disables them. One costs up to about `measures.curvature.TRACKED` steps.
         gradients_every: steps between measurements of the norms of gradients, parameters and updates by layer, in
             addition to the first step; 0 disables them.
         eval_size: maximum number of held-out examples to evaluate on.
@@ -477,23 +446,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else exact(value) if isinstance(value, float) else str(value)
-
-
-def task_of(config: RaceConfig, own: Own | None = None) -> Task:
-    """Load the task of a race, and the test examples of a separate file.
-
-    Args:
-        config: the set-up.
-        own: used instead of ``config.task``.
-
-    Raises:
-        ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
-    """
-    task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
-    if config.test is None:
-        return task
-    test = tuple(read_examples(Path(config.test).expanduser()))
-    return deduplicated(replace(task, train=task.train + task.test, test=test))
 
 
 def setup_facts(config: RaceConfig) -> dict[str, Any]:

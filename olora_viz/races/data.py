@@ -19,9 +19,8 @@ from torch.nn.utils.rnn import pad_sequence
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
-from olora_viz.models import load_model
-from olora_viz.races.config import RaceConfig, task_of
-from olora_viz.races.model_card import model_name
+from olora_viz.models import MODELS, load_model
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import (
     TASKS,
     Batch,
@@ -33,12 +32,14 @@ from olora_viz.tasks import (
     collate,
     encode,
     evaluation,
+    load_task,
     losses,
 )
 from olora_viz.tasks.batches import Size, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
-from olora_viz.tasks.files import Own, sha256_of
+from olora_viz.tasks.files import Own, own_task, read_examples, sha256_of
+from olora_viz.tasks.task import deduplicated
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
@@ -101,6 +102,29 @@ class ModelCache:
         self._values = {}
 
 
+def task_of(config: RaceConfig, own: Own | None = None) -> Task:
+    """Load the task of a race, and the test examples of a separate file.
+
+    Args:
+        config: the set-up.
+        own: used instead of ``config.task``.
+
+    Raises:
+        ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
+    """
+    task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
+    if config.test is None:
+        return task
+    test = tuple(read_examples(Path(config.test).expanduser()))
+    return deduplicated(replace(task, train=task.train + task.test, test=test))
+
+
+def model_name(config: RaceConfig) -> str:
+    """Return the name of a race's model; of a folder its last part."""
+    name = config.model
+    return name if name in MODELS or not Path(name).expanduser().exists() else Path(name).name
+
+
 CONTENTS = {
     "task_sha256": "task file {0.task!r}",
     "test_sha256": "test file {0.test!r}",
@@ -127,8 +151,7 @@ def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | 
     """Check that the inputs of a run have not changed since it started.
 
     Args:
-        folder: of the run.
-        config: see `folder`.
+        folder, config: of the run.
         before: the result of `contents_of` at the start.
         own: the user's own task that is passed now.
 
@@ -170,9 +193,8 @@ class RaceData:
         test: the test examples, at most ``config.test_size``; none if the task has no such part.
         branching: whether held-out and test examples share rows with their choices, see `can_branch`.
         judged_rows: how many rows an evaluation reads at once.
-        left_out: number of training, held-out and test examples that are too long, see `RaceConfig.max_length`.
-        held_out_left_out: see `left_out`.
-        test_left_out: see `left_out`.
+        left_out, held_out_left_out, test_left_out: number of training, held-out and test examples that are too long,
+            see `RaceConfig.max_length`.
         chat: the chat template that formats prompts and answers; None for plain text.
         longest: maximum tokens of an example.
 
@@ -373,7 +395,7 @@ def training_batches(
     Raises:
         ValueError: the length to which examples are cut is not known, or see `race`.
 
-    >>> from olora_viz.models import load_model
+    >>> from olora_viz.models import MODELS, load_model
     >>> config = RaceConfig(task="addition", batch_size=4, steps=2)
     >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
     [4, 4]

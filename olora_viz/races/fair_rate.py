@@ -14,7 +14,7 @@ from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, factor
-from olora_viz.measures.conditioning import track
+from olora_viz.measures.curvature import track
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.tasks import Batch
@@ -67,8 +67,7 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
 
     Args:
         reference: plain LoRA's tuned rate.
-        reference_curvature: largest eigenvalues of the Hessian at the start, > 0.
-        curvature: see `reference_curvature`.
+        reference_curvature, curvature: largest eigenvalues of the Hessian at the start, > 0.
 
     Raises:
         ValueError: a curvature that is not positive and finite.

@@ -16,19 +16,18 @@ from torch import Tensor
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own
 from olora_viz.lanes.layers import worded
-from olora_viz.lanes.passes import EvalMode, first_pass
+from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.text import expect, finite_or_none
-from olora_viz.measures.catalogue import MeasureError, measured
+from olora_viz.machine.text import expect, finite_or_none, folded, nats, percent, table
+from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.training import Trained
-from olora_viz.races.config import RaceConfig, race_html, task_of, words
-from olora_viz.races.data import ModelCache, RaceData
+from olora_viz.races.config import RaceConfig, config_html
+from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.export import save
 from olora_viz.races.start import attach_lanes, of_base, parts_words
-from olora_viz.races.state import DIVERGED, FINISHED, RACING, STOPPED, RaceState, statuses
-from olora_viz.races.step import Step
-from olora_viz.races.trainer import Trainer
+from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
+from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.tasks.files import Own
@@ -82,9 +81,8 @@ def race(
 
     Args:
         config: the set-up.
-        model: used instead of loading ``config.model``; give both or neither. The model is in eval mode until the race
-            ends, is closed, or its lanes are detached.
-        tokenizer: see `model`.
+        model, tokenizer: used instead of loading ``config.model``; give both or neither. The model is in eval mode
+            until the race ends, is closed, or its lanes are detached.
         task: used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with the columns of a
             task file, such as a ``datasets.Dataset``, which are split by content.
         progress: called with the progress of loading, and later of evaluations and other work that takes long. What it
@@ -101,10 +99,7 @@ class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
     Attributes:
-        config: the participants; in the config, fair rates are numbers.
-        task: see `config`.
-        model: see `config`.
-        tokenizer: see `config`.
+        config, task, model, tokenizer: the participants; in the config, fair rates are numbers.
         data: training examples in batches, and held-out examples.
         fair_rates: the fair rates of the lanes that requested them, in order.
         in_parts: in how many parts a batch is computed to fit into memory, in words; empty for one.
@@ -150,7 +145,7 @@ class Race(Iterator[Step]):
         self.torn = self.in_step = self._closed = False
         self._progress, self._held = OfLongWork(progress), HeldInterrupt()
         try:
-            bypassed = first_pass(model, repr(name)).bypassed
+            bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             start = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
         except BaseException:
@@ -252,7 +247,8 @@ class Race(Iterator[Step]):
             state.evaluated(number, self._trainer.evaluate(self.go_on), config.patience)
         self.trained = updated.without(state.out)
         state.done = number
-        measures = measured(self)
+        due = {key: measure for key, measure in MEASURES.items() if config.is_due(key, number)}
+        measures = {key: measured(measure, self) for key, measure in due.items()}
         self.tested()
         return measures
 
@@ -280,10 +276,26 @@ class Race(Iterator[Step]):
 
     def __repr__(self) -> str:
         """Return what races, and how far it is."""
-        return f"<{words(self)}>"
+        return f"<{self._words}>"
+
+    @property
+    def _words(self) -> str:
+        config = self.config
+        return (
+            f"Race on {config.model}, {config.task}: {len(config.lanes)} lanes, step {self.done} of "
+            f"{config.steps}, {self.status}"
+        )
 
     def _repr_html_(self) -> str:
-        return race_html(self)
+        results, base = self.state.of_lanes(self.config.labels, self.status), self.baseline
+        rows = [
+            (label, nats(of_lane["final_loss"]), percent(of_lane["final_accuracy"]), of_lane["status"])
+            for label, of_lane in results.items()
+        ]
+        start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
+        at = self.state.last_eval_step
+        head = ["", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
+        return table(head, [start, *rows], self._words) + folded("Set-up", config_html(self.config))
 
     @property
     def lanes(self) -> Lanes:

@@ -32,8 +32,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import CONTENTS, ModelCache, check_contents
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
 from olora_viz.races.race import SHORTER, Race
-from olora_viz.races.state import RACING
-from olora_viz.races.step import Step
+from olora_viz.races.step import RACING, Step
 from olora_viz.tasks.files import Own
 
 RESULTS = ("test_loss", "test_accuracy")

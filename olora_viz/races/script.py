@@ -30,8 +30,7 @@ CONV1D = ("gpt2", "distilgpt2")
 """Models with GPT-2's layers, whose OLoRA start PEFT computes from the wrong side of W."""
 
 NOT_ON_THE_HUB = ("glassllm", "glassllm-pt", "smollm2-135m")
-"""Models whose weights come from a package; SmolLM2's are 4-bit weights if the hub is
-unreachable."""
+"""Models whose weights come from a package; SmolLM2's are 4-bit weights if the hub is unreachable."""
 
 ALWAYS = ("model", "task", "steps", "batch_size", "seed", "eval_every", "dtype")
 """Settings that a script states even if they are the default."""

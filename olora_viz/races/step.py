@@ -1,4 +1,4 @@
-"""One step of a race: the measurements of every lane."""
+"""One step of a race: the measurements and the status of every lane."""
 
 from __future__ import annotations
 
@@ -17,7 +17,38 @@ from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Record, by_label, of_label
 from olora_viz.measures.training import Examples
 from olora_viz.measures.update_spectra import UpdateSpectra
-from olora_viz.races.state import DIVERGED, STOPPED_EARLY, statuses, why_out
+
+RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
+"""The statuses of a lane, and of a race whose lanes all have it."""
+
+STOPPED_EARLY = "stopped early"
+"""The status of a lane that trains no more, see `RaceConfig.patience`."""
+
+
+NOT_FINITE = "loss or gradient was no longer finite"
+NO_GRADIENT = "gradient was exactly zero for two steps, with a loss above the base model's"
+"""Why a lane diverged: what became of its own."""
+
+
+def why_out(last_grad_norm: float) -> str:
+    """Return why a lane diverged, from the norm of its gradient in the step before."""
+    return NO_GRADIENT if last_grad_norm == 0 else NOT_FINITE
+
+
+def statuses(out: np.ndarray, race: str = RACING, early: np.ndarray | None = None) -> tuple[str, ...]:
+    """Return every lane's status: the race's, or that of a lane that trains no more.
+
+    Args:
+        out: (K,) which lanes have diverged.
+        race: status of the race: ``racing``, ``finished`` or ``stopped``.
+        early: (K,) which lanes have stopped early; by default none.
+    """
+    early = np.zeros_like(out) if early is None else early
+    return tuple(
+        DIVERGED if has_diverged else STOPPED_EARLY if has_stopped else race
+        for has_diverged, has_stopped in zip(out, early, strict=True)
+    )
+
 
 BESIDE = ("step", "seconds", "tokens", "diverged", "stopped_early")
 """Keys of a step's JSON that are not measurements."""

@@ -19,8 +19,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race, Tested, figures_of_test
 from olora_viz.races.run import SavedRun, load_run
-from olora_viz.races.state import RACING, statuses
-from olora_viz.races.step import Step, out_at, stopped_at, whys_out
+from olora_viz.races.step import RACING, Step, out_at, statuses, stopped_at, whys_out
 from olora_viz.races.trainer import adapter_origins
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
@@ -306,10 +305,9 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Returns:
         pandas.DataFrame
-            With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
-            step was not evaluated), lambda_max (NaN where the curvature was not measured), status,
-            seconds and tokens, and one for each registered measurement; ``lane`` is a category in the
-            race's order.
+            With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the step was not
+            evaluated), lambda_max (NaN where the curvature was not measured), status, seconds and tokens, and one for
+            each registered measurement; ``lane`` is a category in the race's order.
 
     Examples:
         >>> from olora_viz import Lane, RaceConfig, race
@@ -383,8 +381,7 @@ def race_json(
     """Return a race as one JSON object.
 
     Args:
-        config: as in a run's ``config.json`` and ``steps.jsonl``.
-        steps: see `config`.
+        config, steps: as in a run's ``config.json`` and ``steps.jsonl``.
         summary: further plain values; each lane's final results are added automatically.
         tested: the results on the test examples, which are added to these.
         status: see `last_figures`.

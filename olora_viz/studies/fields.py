@@ -310,7 +310,7 @@ class Place:
     left: tuple[int, ...] = ()
     """The step at which each of its lanes diverged; 0 for one that has not."""
     why_out: str = ""
-    """Why it diverged, see `olora_viz.races.state.why_out`; empty if it has not."""
+    """Why it diverged, see `olora_viz.races.step.why_out`; empty if it has not."""
     seeds: int = 1
     """The number of lanes; loss, accuracy and norm are their means."""
     spread: float = math.nan

@@ -18,10 +18,10 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.races.config import RaceConfig, task_of
-from olora_viz.races.data import ModelCache, RaceData
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
-from olora_viz.races.state import DIVERGED
+from olora_viz.races.step import DIVERGED
 from olora_viz.studies.statistics import choose, smallest_difference
 from olora_viz.studies.study import Cell, Study, Trial
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
-from olora_viz.races.state import DIVERGED
+from olora_viz.races.step import DIVERGED
 from olora_viz.studies.pairing import range_over_rates, rates_like, survives
 from olora_viz.studies.plan import Chosen, best, grid_of, rates_tried, seeds_of, values_at
 from olora_viz.studies.statistics import (

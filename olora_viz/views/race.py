@@ -31,8 +31,7 @@ from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import about, seconds
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
-from olora_viz.races.state import RACING
-from olora_viz.races.step import Step
+from olora_viz.races.step import RACING, Step
 from olora_viz.races.trainer import with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples

@@ -18,8 +18,7 @@ from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Tested
-from olora_viz.races.state import DIVERGED, NO_GRADIENT, STOPPED
-from olora_viz.races.step import held_out_count
+from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
 from olora_viz.races.trainer import adapter_origins
 from olora_viz.studies.contest import scores_of
 from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, is_guessing, seed_groups

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from olora_viz.background.record import WAITING
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
-from olora_viz.races.state import FINISHED, STOPPED
+from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, not_measured
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence

@@ -24,10 +24,11 @@ from olora_viz.figures.start import (
 )
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.learn.terms import term, with_terms
-from olora_viz.measures.conditioning import BATCHES, COST_IN_STEPS, LossSlice, slices
+from olora_viz.measures.conditioning import BATCHES, LossSlice, slices
+from olora_viz.measures.curvature import TRACKED
 from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
-from olora_viz.races.state import FINISHED
+from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, tell
 from olora_viz.views.html import problem, sentences, status
@@ -359,7 +360,7 @@ def _during_a_race(styles: Sequence[LaneStyle], total: int) -> tuple[gr.Number, 
     element(
         '<h2>During a race <span class="hint">press Race: the '
         f"{term('Hessian eigenvalue', 'curvature')} is measured on "
-        f"the first batch, at the cost of up to about {COST_IN_STEPS} steps</span></h2>"
+        f"the first batch, at the cost of up to about {TRACKED} steps</span></h2>"
     )
     with gr.Row(elem_classes="measuring"):
         every = gr.Number(

@@ -17,8 +17,7 @@ from olora_viz.figures.start import empty_slice, sharpness_figure, slice_figures
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.conditioning import Conditioning, LossSlice, conditioning, slices
 from olora_viz.races.race import race
-from olora_viz.races.state import DIVERGED
-from olora_viz.races.step import Step
+from olora_viz.races.step import DIVERGED, Step
 from olora_viz.studies.story import compare_conditions
 
 LANES = (Lane("olora", r=2, lr=1e-2), Lane("lora", r=2, lr=1e-2), Lane("olora", r=2, lr=1e-2, alpha=4))

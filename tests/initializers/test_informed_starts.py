@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 from support.starts import EPS, assert_close, calibration, every_dtype, every_shape, ranks, start, weight
 
-from olora_viz.initializers import Calibration, corda, eva, lora_da, lora_ga, lora_null, lora_one
+from olora_viz import Calibration, corda, eva, lora_da, lora_ga, lora_null, lora_one
 
 
 def svd(G):

@@ -23,7 +23,7 @@ def test_the_folder_listing_is_the_catalogue():
 def test_an_entry_names_its_own_function_and_says_where_it_comes_from(name):
     entry = INITIALIZERS[name]
     assert entry.name == name
-    assert entry.start is getattr(olora_viz.initializers, name)
+    assert entry.start is getattr(olora_viz, name)
     assert "References" in entry.start.__doc__
     assert entry.summary.endswith(".")
     assert entry.label
@@ -165,4 +165,4 @@ def test_singular_values_cannot_be_shared_out_over_a_scale_that_is_not_positive(
 
 def test_pissa_refuses_a_negative_number_of_iterations():
     with pytest.raises(ValueError, match="niter = -1"):
-        olora_viz.initializers.pissa(weight((8, 8)), 2, niter=-1)
+        olora_viz.pissa(weight((8, 8)), 2, niter=-1)

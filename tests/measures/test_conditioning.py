@@ -18,8 +18,16 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
 from olora_viz.measures import conditioning as conditioning_module
 from olora_viz.measures import curvature as products
-from olora_viz.measures.conditioning import conditioning, directions, loss_slice, radius, slices, track
-from olora_viz.measures.curvature import curvature, tangent_kernel, target_logits, twice_differentiable
+from olora_viz.measures.conditioning import (
+    conditioning,
+    directions,
+    loss_slice,
+    radius,
+    slices,
+    tangent_kernel,
+    target_logits,
+)
+from olora_viz.measures.curvature import curvature, track, twice_differentiable
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.tasks import losses

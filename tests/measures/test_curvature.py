@@ -13,7 +13,8 @@ from support.tiny import FAMILIES, tiny, tokens
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.curvature import curvature, gauss_newton, tangent_kernel, target_logits, twice_differentiable
+from olora_viz.measures.conditioning import tangent_kernel, target_logits
+from olora_viz.measures.curvature import curvature, gauss_newton, twice_differentiable
 
 LANES = (Lane("lora", r=2), Lane("olora", r=3, alpha=6), Lane("pissa", r=1))
 TARGETS = ("v_proj", "c_attn")

@@ -11,9 +11,9 @@ from olora_viz.background.record import ready_race
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.race import race
-from olora_viz.races.state import NO_GRADIENT, NOT_FINITE, RaceState
-from olora_viz.races.step import out_at, whys_out
+from olora_viz.races.step import NO_GRADIENT, NOT_FINITE, out_at, whys_out
 from olora_viz.races.tables import last_figures
+from olora_viz.races.trainer import RaceState
 from olora_viz.studies.story import tell
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views.race import race_view

@@ -14,7 +14,7 @@ from support.verbs import run
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, display_names, parse_lanes
 from olora_viz.machine.text import compact
-from olora_viz.measures.conditioning import track
+from olora_viz.measures.curvature import track
 from olora_viz.races import run as runs
 from olora_viz.races.fair_rate import REFERENCE, fair_rate
 from olora_viz.races.race import race

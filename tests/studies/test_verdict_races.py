@@ -14,7 +14,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.measures.training import Examples
-from olora_viz.races.state import RACING
+from olora_viz.races.step import RACING
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEVEL
 from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, OPEN, VerdictLine, verdict_line

@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from olora_viz.measures.training import Examples
-from olora_viz.races.state import statuses
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, statuses
 
 
 def a_step(

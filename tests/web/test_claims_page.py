@@ -12,7 +12,7 @@ from support.measuring import words
 
 from olora_viz.learn.gallery.claims import CellVerdict
 from olora_viz.races.config import Settings
-from olora_viz.races.state import FINISHED, STOPPED
+from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence

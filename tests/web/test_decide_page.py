@@ -11,7 +11,7 @@ from support.races import small
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.config import Settings
-from olora_viz.races.state import FINISHED, STOPPED
+from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study

@@ -12,7 +12,7 @@ from olora_viz.background.record import PAUSED
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.state import FINISHED, RACING
+from olora_viz.races.step import FINISHED, RACING
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import WINDOW, Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor

@@ -20,8 +20,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Tested
-from olora_viz.races.state import statuses
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, statuses
 from olora_viz.tasks.evaluation import Evaluation, HeldOut
 
 _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")

@@ -12,8 +12,7 @@ from typing import Any
 from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
-from olora_viz.races.state import DIVERGED, FINISHED
-from olora_viz.races.step import Step
+from olora_viz.races.step import DIVERGED, FINISHED, Step
 from olora_viz.tasks.evaluation import Evaluation
 
 PREFIX = "recorded:"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.races.state import DIVERGED
+from olora_viz.races.step import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,

@@ -28,14 +28,13 @@ import torch
 from olora_viz.background.race import final_answers
 from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
-from olora_viz.measures.conditioning import COST_IN_STEPS
+from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
 from olora_viz.models.hub import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
-from olora_viz.races.state import RACING
-from olora_viz.races.step import Step
+from olora_viz.races.step import RACING, Step
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -73,7 +72,7 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     That is the estimate for its remaining steps, within `LEAST_SECONDS` and `MOST_SECONDS`. It is conservative: ten
     seconds for the process and its CUDA context, one per 100 million weights; per step 50 ms of kernel launches, 5 ms
     per lane, and 6 x weights x tokens operations at 64 tokens per example and 20 TFLOP/s. Evaluations, spectra and
-    answers add half of that, and a curvature measurement costs `COST_IN_STEPS`. If a slice of one step needs more, it
+    answers add half of that, and a curvature measurement costs `TRACKED`. If a slice of one step needs more, it
     is requested.
 
     Args:
@@ -87,10 +86,10 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     operations = 6 * weights * 64 * config.batch_size * lanes
     step = 0.05 + 0.005 * lanes + operations / 20e12
     every, until = config.curvature_every, min(goal, config.steps)
-    curvature = COST_IN_STEPS * (until // every - done // every) if every else 0
+    curvature = TRACKED * (until // every - done // every) if every else 0
     start = 10 + weights / 100e6
     whole = start + step * (1.5 * (until - done) + curvature)
-    for_a_step = BEGINNING_SECONDS + start + step * (1.5 + min(curvature, COST_IN_STEPS)) + ENDING_SECONDS
+    for_a_step = BEGINNING_SECONDS + start + step * (1.5 + min(curvature, TRACKED)) + ENDING_SECONDS
     return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, for_a_step)))
 
 

@@ -27,8 +27,7 @@ from olora_viz.machine.files import DiskFullError, is_disk_full, write_json
 from olora_viz.machine.text import duration, finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.state import STOPPED
-from olora_viz.races.step import Step
+from olora_viz.races.step import STOPPED, Step
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.jobs.accelerator import here

@@ -18,7 +18,7 @@ from olora_viz.machine.memory import give_back, leave_a_core
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
-from olora_viz.races.state import STOPPED
+from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor

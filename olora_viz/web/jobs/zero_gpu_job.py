@@ -11,8 +11,7 @@ from pathlib import Path
 from olora_viz.background.record import LOADING, PAUSED
 from olora_viz.background.work import StoppedEarlyError
 from olora_viz.races.run import read_steps
-from olora_viz.races.state import RACING
-from olora_viz.races.step import Step
+from olora_viz.races.step import RACING, Step
 from olora_viz.web.jobs import accelerator
 from olora_viz.web.jobs.accelerator import Failed, News
 from olora_viz.web.jobs.job import Job

@@ -11,7 +11,7 @@ import gradio as gr
 from olora_viz.background.race import OwnPrompt
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.races.run import restored
-from olora_viz.races.state import FINISHED
+from olora_viz.races.step import FINISHED
 from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import Limits, Rate
 from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
