@@ -220,9 +220,8 @@ def common_base(folders: Sequence[str | Path]) -> str:
     for folder, base in zip(folders, bases, strict=True):
         if base != bases[0]:
             raise ValueError(
-                f"the adapter in {str(folders[0])!r} was made for {bases[0]!r}, and that in "
-                f"{str(folder)!r} for {base!r}: only adapters of one model can be compared; pass "
-                "--model if both are names of it"
+                f"the adapter in {str(folders[0])!r} was made for {bases[0]!r}, and that in {str(folder)!r} for "
+                f"{base!r}: only adapters of one model can be compared; pass --model if both are names of it"
             )
     return bases[0]
 

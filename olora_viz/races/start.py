@@ -94,9 +94,8 @@ def parts_words(config: RaceConfig, data: RaceData, footprint: Footprint) -> str
         return ""
     one, whole = (needed(data, footprint, rows) for rows in (config.rows, config.batch_size))
     return (
-        f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, "
-        f"so that a pass of one lane takes up to {bytes_words(one)} of memory instead of "
-        f"{bytes_words(whole)}"
+        f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, so that a pass of one "
+        f"lane takes up to {bytes_words(one)} of memory instead of {bytes_words(whole)}"
     )
 
 
