@@ -25,11 +25,7 @@ INITIALIZERS: Catalogue[Initializer] = Catalogue(
 
 
 def check_weight_start(init: str) -> None:
-    """Check that an initialization starts from the weight alone.
-
-    Raises:
-        ValueError: it is unknown, or needs more than W.
-    """
+    """Check that an initialization starts from the weight alone."""
     if init not in INITIALIZERS:
         raise ValueError(unknown("initialization", init, INITIALIZERS))
     if INITIALIZERS[init].needs:
@@ -107,14 +103,7 @@ def register(entry: Initializer) -> None:
 
 
 def unregister(name: str) -> None:
-    """Remove an initialization added by `register`; existing lanes and races keep it.
-
-    Args:
-        name: the initialization's.
-
-    Raises:
-        ValueError: if the name is built in or not registered.
-    """
+    """Remove an initialization added by `register`; existing lanes and races keep it."""
     if name in BUILT_IN:
         raise ValueError(f"{name!r} is built in and cannot be removed")
     if name not in INITIALIZERS:

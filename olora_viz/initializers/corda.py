@@ -36,9 +36,6 @@ def corda(
     Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
     finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Args:
-        calibration: mean (in,) and covariance (in, in) of the inputs
-
     References:
         Yang et al. 2024, arXiv 2406.05223; PEFT's `init_lora_weights="corda"`.
 

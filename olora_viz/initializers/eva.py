@@ -26,9 +26,6 @@ def eva(
     As in PEFT, the inputs are centred. The paper also redistributes the ranks between layers; here every layer keeps
     the rank of its lane (PEFT's `rho=1`).
 
-    Args:
-        calibration: mean (in,) and covariance (in, in) of the inputs
-
     References:
         Paischer et al. 2024, arXiv 2410.07170; PEFT's `init_lora_weights="eva"`.
 

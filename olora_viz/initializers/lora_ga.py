@@ -40,7 +40,6 @@ def lora_ga(
 
     Args:
         r: rank, 1 ≤ r ≤ min(out, in) / 2
-        calibration: the gradient of W, (out, in)
         weighted: whether B carries the singular values of G, as in PEFT, or not, as in the paper
 
     Raises:

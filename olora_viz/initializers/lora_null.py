@@ -32,9 +32,6 @@ def lora_null(
     Where a singular value is zero (for instance W = 0), its row of A and its column of B are zero too. They are
     finite, but such a component never learns: each factor's gradient is proportional to the other.
 
-    Args:
-        calibration: mean (in,) and covariance (in, in) of the inputs
-
     References:
         Tang et al. 2025, arXiv 2503.02659; github.com/HungerPWAY/LoRA-Null.
 

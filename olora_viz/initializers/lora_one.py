@@ -34,9 +34,6 @@ def lora_one(
     Where a singular value of G is zero, its row of A and its column of B are zero too. They are finite, but such a
     component never learns: each factor's gradient is proportional to the other.
 
-    Args:
-        calibration: the gradient of W, (out, in)
-
     References:
         Zhang, Liu, Chen 2025, arXiv 2502.01235; github.com/YuanheZ/LoRA-One.
 

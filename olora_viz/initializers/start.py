@@ -121,8 +121,6 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
     """Check that `W` is a floating-point matrix and that `r` is at most min(out, in).
 
     Args:
-        W: (out, in)
-        r: rank, 1 ≤ r ≤ min(out, in)
         name: name of W in the message, usually its layer
         vectors: singular vectors used per rank, see `Initializer`
 
@@ -152,9 +150,6 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
 def check_scale(s: float) -> None:
     """Check that a scale is positive and finite.
 
-    Raises:
-        ValueError: if `s` is not a positive, finite number.
-
     Examples:
         >>> check_scale(0.0)
         Traceback (most recent call last):
@@ -182,8 +177,6 @@ def draw(
     differ by rounding only.
 
     Args:
-        rows, columns: the shape
-        like: a tensor with the dtype and device of the result
         generator: a CPU generator; None means a fresh one with seed 0
     """
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
@@ -275,10 +268,7 @@ def randomized_triplets(
     exact SVD is used. O(out in r niter) against O(out in min(out, in)).
 
     Args:
-        W: (out, in)
         r: how many triplets, at most min(out, in)
-        niter: iterations, 0 or more
-        generator: CPU generator that draws Ω
 
     References:
         Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,
@@ -365,11 +355,7 @@ def lacking(name: str, needs: str) -> ValueError:
 
 
 def gradient_of(W: Matrix, calibration: Calibration | None, name: str) -> Matrix:
-    """Return the gradient on the device of W, in float32, or float64 if W is float64.
-
-    Raises:
-        ValueError: if there is no gradient, or its shape is not that of W.
-    """
+    """Return the gradient on the device of W, in float32, or float64 if W is float64."""
     if calibration is None or calibration.gradient is None:
         raise lacking(name, "gradient")
     _check_shape("gradient", calibration.gradient, tuple(W.shape))
@@ -381,9 +367,6 @@ def inputs_of(W: Matrix, calibration: Calibration | None, name: str) -> Calibrat
     """Return mean and covariance on the device of W.
 
     They are float64, since their eigenvalues are squares of singular values.
-
-    Raises:
-        ValueError: if there are none, or their shapes do not match W.
     """
     if calibration is None or calibration.mean is None or calibration.covariance is None:
         raise lacking(name, "inputs")
@@ -402,9 +385,6 @@ def fisher_of(
     """Return the gradient, the inputs' second moment, the outputs' squares, and N.
 
     They are on the device of W, in float64.
-
-    Raises:
-        ValueError: if one of them is missing, or its shape does not match W.
     """
     if calibration is None or calibration.squares is None or calibration.examples < 1:
         raise lacking(name, "fisher")

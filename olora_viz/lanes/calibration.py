@@ -29,9 +29,6 @@ def check_calibration(plan: AdapterPlan, name: str) -> None:
 
     Args:
         plan: the layers and lanes; its base model is called `name` in the message.
-
-    Raises:
-        ValueError: there is not enough free memory.
     """
     *others, last = (f"the {need}" for need in sorted(plan.needs))
     what = f"{', '.join(others)} and {last}" if others else last
@@ -67,12 +64,8 @@ def gather(
     as soon as dY is known. The same batches give bitwise the same result.
 
     Args:
-        model: the base, without lanes.
-        layers: by name, see `AdapterPlan.calibrated`.
         batches: on the model's device, each in parts, which are read one after another.
         needs: see `AdapterPlan.needs`; not empty.
-        examples: how many there are to train on, see `Calibration`.
-        progress: called before every part; raises to stop.
 
     Raises:
         ValueError: a loss is not finite, or no batch reaches a layer.

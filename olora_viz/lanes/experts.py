@@ -51,9 +51,7 @@ class ExpertLinear(nn.Module):
     """One matrix of one expert: a slice of a 3-D parameter.
 
     Attributes:
-        experts: the module that it is part of.
         parameter: name of the 3-D parameter in the experts' module.
-        index: of the expert.
     """
 
     def __init__(self, experts: UnrolledExperts, parameter: str, index: int) -> None:
@@ -112,7 +110,6 @@ class UnrolledExperts:
 
         Args:
             K: number of lanes in X, lane after lane, with equally many tokens each.
-            X: the experts' input.
             chosen, weights: the experts of each token, and their shares in its output.
         """
         count, top_k = chosen.shape

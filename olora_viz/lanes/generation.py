@@ -68,7 +68,6 @@ def ask(
     A plain text is split in the middle: the first half is the prompt, the second the answer.
 
     Args:
-        progress: called several times for every token; raises to stop.
         chat: the template that formats the examples.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
@@ -104,7 +103,6 @@ def ask_own(
     Args:
         prompt: read as it is, without spaces at its end, which would belong to the answer.
         length: tokens of an answer, which is extended to the end of its word.
-        progress: see `ask`.
         chat: the template that formats the prompt, as a message of the user.
         limit: maximum tokens of prompt and answer, to which a longer prompt is cut at its left.
 
@@ -193,11 +191,7 @@ def _continued(
 
 
 def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:
-    """Return the memory of one lane's answers: the tokens of a row are its prompt and its answer.
-
-    Args:
-        plan, lanes: see `known_cost`.
-    """
+    """Return the memory of one lane's answers: the tokens of a row are its prompt and its answer."""
 
     def answer(lanes: Lanes, batch: Batch) -> None:
         _generate(lanes.model, batch.input_ids.tolist(), 1, 1, 0)
@@ -216,9 +210,7 @@ def answer_text(
 
     Args:
         ids: the continuation in tokens, with up to `MORE` beyond the length of the right answer.
-        right: the right answer in tokens.
         decode: from tokens to text, without special tokens.
-        ends: the tokens that end an answer.
 
     Examples:
         >>> def letters(ids):
@@ -326,12 +318,7 @@ def _quiet() -> Generator[None]:
 
 
 class Answers(list[Answer]):
-    """Answers of the base model and K lanes.
-
-    Args:
-        answers: one for each prompt.
-        labels: of the lanes.
-    """
+    """Answers of the base model and K lanes."""
 
     def __init__(self, answers: Iterable[Answer], labels: Sequence[str]) -> None:
         super().__init__(answers)

@@ -195,11 +195,7 @@ def label_number(value: float) -> str:
 
 
 def check_count(count: int, most: int = MAX_LANES) -> None:
-    """Check how many lanes a race has.
-
-    Raises:
-        ValueError: none, or more than `most`.
-    """
+    """Check how many lanes a race has."""
     if not 1 <= count <= most:
         raise ValueError(f"a race takes 1 to {most} lanes, not {count}")
 

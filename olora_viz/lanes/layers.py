@@ -39,11 +39,7 @@ def weight_of(layer: nn.Module) -> Float[Tensor, "out in"]:
 
 
 def check_finite(layers: Mapping[str, nn.Module]) -> None:
-    """Check that the weights of some layers are finite.
-
-    Raises:
-        ValueError: one is not; the message names it.
-    """
+    """Check that the weights of some layers are finite."""
     for name, layer in layers.items():
         if not weight_of(layer).isfinite().all():
             raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
@@ -100,7 +96,6 @@ def adaptable_layers(model: nn.Module, bypassed: Collection[str] = ()) -> dict[s
     """Find all layers that can have adapters, by name and in the model's order.
 
     Args:
-        model: any torch module.
         bypassed: modules whose forward the model does not call, see `bypassed_modules`; they are left out.
     """
     head = head_of(model)
@@ -119,12 +114,10 @@ def target_layers(
     """Find the layers that get adapters, by name and in the model's order.
 
     Args:
-        model: any torch module.
         targets: suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``, ``?`` and
             ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside the model's blocks (all
             of them, if the model has no blocks). A target that names the experts, such as ``experts.down_proj``, finds
             3-D parameters too: each expert's matrix is then its own layer, see `matrices_of`.
-        bypassed: see `adaptable_layers`.
 
     Raises:
         ValueError: a target matches no layer, or the model has none.
@@ -230,12 +223,7 @@ class Coverage:
 
 
 def coverage_of(model: nn.Module, layers: Mapping[str, nn.Module]) -> Coverage:
-    """Count a model's weights, adapted and left out.
-
-    Args:
-        model: with all its weights.
-        layers: those that have adapters.
-    """
+    """Count a model's weights, adapted and left out."""
     head = head_of(model)
     experts = [layer for layer in layers.values() if isinstance(layer, ExpertLinear)]
     linear = [layer for layer in layers.values() if not isinstance(layer, ExpertLinear)]

@@ -22,7 +22,6 @@ class Dropout:
     lanes or the padding that they need, nor on the parts in which a batch is computed.
 
     Args:
-        lanes: the active ones, in order.
         step: its number, and the index of the part of its batch.
         shapes: rows and tokens of each lane's batch without the padding that other lanes need; None if there is no
             such padding.
@@ -135,7 +134,6 @@ def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
     Args:
         Y, X: output and input of a layer, (K·n, …, features).
         A: (K, rows, in), whose first out rows are ΔW in the dense lanes.
-        dense: their indices.
     """
     rows = torch.tensor(dense, device=X.device)
     update = A[:, : Y.shape[-1]].index_select(0, rows).to(X.dtype)

@@ -93,7 +93,6 @@ def known_cost(
     """Return the cost of one lane's pass; each kind is measured once for each model and rank.
 
     Args:
-        kind: a name for `run`.
         lanes: those on the model; None if there are none, to measure a lane of the plan's largest rank or somewhat
             above it, or a dense lane if there is one.
     """
@@ -223,7 +222,6 @@ def lane_groups(K: int, bytes_each: float, most: float) -> list[slice]:
     on the set-up only, never on the free memory, so that a race is reproducible.
 
     Args:
-        K: lanes.
         bytes_each: of one lane in a pass, see `Footprint`.
         most: bytes of one group; one lane may exceed them.
 
@@ -256,9 +254,6 @@ def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:
     Args:
         plan: the layers and lanes; its base model is called `name` in the message.
         more: copies of the adapters that the race keeps.
-
-    Raises:
-        ValueError: there is not enough free memory for adapters and optimizer.
     """
     K, dense = len(plan.lanes), len(plan.dense)
     ranks = f" of rank up to {plan.rank}" if dense < K else ""

@@ -93,7 +93,6 @@ class LaneOptimizer:
 
         Args:
             rates: (K,) learning rates of this step; with LoRA+ those of A.
-            norms: (K,) norms of the gradients.
             out: (K,) the lanes that are not updated.
 
         Returns:

@@ -78,11 +78,7 @@ class Passes:
         return bool(self._restore)
 
     def begin(self) -> None:
-        """Override the forward of the layers, and of the experts that they are part of.
-
-        Raises:
-            ValueError: one of them already has lanes.
-        """
+        """Override the forward of the layers, and of the experts that they are part of."""
         layers = self._plan.layers
         restore = override(
             {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}

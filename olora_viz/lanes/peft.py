@@ -47,7 +47,6 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
 
     Args:
-        lanes, k: the lane to write.
         folder: written atomically; an existing adapter is replaced.
         form: ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know the
             initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
@@ -173,17 +172,7 @@ def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
-    """Write the model with W + ΔW of lane k in its layers, and its tokenizer.
-
-    Args:
-        lanes, k: the lane to merge.
-        tokenizer: the base model's.
-        folder: written atomically.
-
-    Raises:
-        ValueError: the lane does not exist or is not finite.
-        OSError: the folder cannot be written, for instance on a full disk.
-    """
+    """Write the model with W + ΔW of lane k in its layers, and its tokenizer."""
     merged: Any = lanes.merge(k)
     layers = named_layers(merged)
     for name in lanes.plan.layers_of(k):
@@ -283,10 +272,6 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
 
     The loaded model shares the weights that the adapter does not change with the base model, so little memory is
     needed.
-
-    Args:
-        lanes, k: the lane, on a language model.
-        folder: written by `write_peft`.
     """
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"

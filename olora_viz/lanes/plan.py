@@ -57,11 +57,7 @@ class Layout:
         self.width = ends[-1]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Return the shapes of a layer's A and B as theta holds them, each with its largest rank.
-
-        Raises:
-            ValueError: the layer has no adapter.
-        """
+        """Return the shapes of a layer's A and B as theta holds them, each with its largest rank."""
         if layer not in self._shapes:
             raise ValueError(f"no adapter on layer {layer!r}; choose from {listed(self.layers)}")
         return self._shapes[layer]
@@ -261,7 +257,6 @@ def plan_adapters(
     """Resolve which lanes adapt which layers, and check that all lanes can start there.
 
     Args:
-        model, lanes: of `attach`.
         targets: of `attach`, for the lanes without their own targets.
         bypassed: layers that get no adapters, see `target_layers`.
 

@@ -43,11 +43,6 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
 def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, Any]) -> dict[str, Start]:
     """Return the factors of an adapter by layer, with those of experts separated.
 
-    Args:
-        model: the base.
-        factors: as PEFT names them.
-        config: of the adapter.
-
     Raises:
         ValueError: the adapter targets a parameter that does not hold experts, or its rank is not the same for every
             expert.

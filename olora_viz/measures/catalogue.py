@@ -94,14 +94,7 @@ def register_measure(measure: Measure) -> Measure:
 
 
 def unregister_measure(key: str) -> Measure:
-    """Remove a registered measurement, and return it.
-
-    Args:
-        key: the measurement's, see `register_measure`.
-
-    Raises:
-        ValueError: the key is not registered, or is built in.
-    """
+    """Remove a registered measurement, and return it."""
     registered = [name for name in MEASURES if name not in BUILT_IN]
     if key not in registered:
         raise ValueError(unknown("registered measurement", str(key), registered))
@@ -130,7 +123,6 @@ def measured(measure: Measure, race: Any) -> Any:
 
     Raises:
         MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
-        StoppedEarlyError: a long measurement was stopped.
     """
     if measure.key in BUILT_IN:
         return measure.compute(race)

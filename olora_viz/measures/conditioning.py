@@ -70,8 +70,6 @@ def radius(loss: float, curvature: float, slope: float) -> float:
 
     Args:
         loss: nats, > 0.
-        curvature: the largest eigenvalue.
-        slope: norm of the gradient.
     """
     bounds = [math.sqrt(2 * loss / curvature)] if curvature > 0 else []
     bounds += [loss / slope] if slope > 0 else []
@@ -99,10 +97,6 @@ def loss_slice(
         across, along: unit vectors in the space of the lane's row of theta.
         reach: half the side of the square, ‖Δθ‖.
         side: points along each side, odd, so that the center is a grid point.
-        progress: called after every point; raises to stop.
-
-    Raises:
-        ValueError: `side` is even or below 3.
 
     References:
         Li, Xu, Taylor, Studer, Goldstein 2018, arXiv 1712.09913 (slices of a loss, and their scale).
@@ -161,7 +155,6 @@ def tangent_kernel(
         lanes: all of them, or inside of ``lanes.some`` a few.
         outputs: (K, n), see `target_logits`; is called once.
         layer: the layer whose parameters are used; None for all layers.
-        progress: called after every backward pass; raises to stop.
 
     References:
         Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
@@ -258,13 +251,9 @@ def conditioning(
     """Measure every lane in its current state, in chunks that fit into memory.
 
     Args:
-        lanes: on their model.
-        batch: on the model's device, see `Race.batch`.
         more_batches: further ones, on which the tangent kernel is measured as well.
         layer: the layer whose parameters are measured; None for all layers.
         with_gauss_newton, with_kernel: whether to measure the Gauss-Newton matrix and the kernel too.
-        steps, tolerance, probes: see `curvature`.
-        progress: called after every product; raises to stop.
 
     Raises:
         ValueError: the layer has no adapter, or there is not enough free memory.
@@ -315,7 +304,6 @@ def slices(
         measured: result of `conditioning` for the same lanes and parameters, over all layers.
         chosen: indices of the lanes.
         side: points along each side, odd.
-        progress: called after every point; raises to stop.
 
     Raises:
         ValueError: a lane does not exist, or its loss or curvature is not finite.

@@ -79,22 +79,13 @@ def check_tracking(plan: AdapterPlan, size: Size) -> None:
 
 
 def product_bytes(plan: AdapterPlan, size: Size, steps: int) -> float:
-    """Return the memory of one lane's curvature from so many products, over all layers.
-
-    Args:
-        plan: of a model without lanes.
-    """
+    """Return the memory of one lane's curvature from so many products, over all layers."""
     vectors = (steps + VECTORS) * plan.layout.width * plan.dtype.itemsize
     return vectors + product_cost(plan).bytes(size)
 
 
 def product_cost(plan: AdapterPlan, layer: str | None = None, lanes: Lanes | None = None) -> PassCost:
-    """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix.
-
-    Args:
-        plan, lanes: see `known_cost`.
-        layer: the layer that is measured; None for all.
-    """
+    """Return the memory of one lane's products with the Hessian and the Gauss-Newton matrix."""
 
     def products(lanes: Lanes, batch: Batch) -> None:
         search: dict[str, Any] = {"layer": layer, "steps": 1, "probes": 0}

@@ -56,9 +56,6 @@ class GradientRecorder:
 
     In each step, `inputs` wraps every forward and backward pass, and the update runs between `before_update` and
     `after_update`.
-
-    Args:
-        lanes: the lanes in training.
     """
 
     def __init__(self, lanes: Lanes) -> None:

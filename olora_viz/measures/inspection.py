@@ -108,12 +108,7 @@ def inspect_adapter(
     base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding.
 
     Args:
-        model: the base model, unchanged afterwards.
         folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
-        top, threshold: of `intruder_dimensions`.
-
-    Raises:
-        ValueError: from `read_adapter` and `StoredAdapter.on`.
     """
     adapter = _read_with_warning(folder)
     return inspected(model, adapter, top=top, threshold=threshold, progress=progress)
@@ -151,9 +146,6 @@ def compare_adapters(
     Args:
         model: the base model of both, unchanged afterwards.
         folder, other: the adapters.
-
-    Raises:
-        ValueError: from `read_adapter` and `StoredAdapter.on`.
 
     References:
         Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).
@@ -250,11 +242,7 @@ def _read_with_warning(folder: str | Path) -> StoredAdapter:
 
 
 def _moved(name: str, layer: AdaptedLayer) -> tuple[Start, Start]:
-    """Return the factors of s (BA − B⁰A⁰), and those of ΔW, which is more for DoRA.
-
-    Raises:
-        ValueError: DoRA's direction of a row is zero.
-    """
+    """Return the factors of s (BA − B⁰A⁰), and those of ΔW, which is more for DoRA."""
     now, start = _precise(layer.now, layer.W), _precise(layer.start, layer.W)
     low = moved_factors(now, start) if start.B.any() else now
     if layer.magnitude is None:

@@ -50,7 +50,6 @@ class Measure:
         compute: called with the `Race` after a step's update; returns one number per lane, (K,), or a `record`.
         symbol: name of its axis; by default the unit.
         shape: of the result, one of `SHAPES`; for a record, that of its largest array.
-        record: what `compute` returns if that is more than (K,).
         parts: the quantities of the record that are drawn by layer, in menu order.
         columns: fields of the record of shape (K,) that are table columns under their own names.
         every: field of `RaceConfig` that holds the number of steps between two measurements, 0 for none; None to

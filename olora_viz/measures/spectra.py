@@ -17,9 +17,6 @@ from olora_viz.machine.memory import check_memory
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
     """Return the singular values of W in float64, descending, m = min(out, in).
 
-    Raises:
-        ValueError: there is not enough free memory.
-
     >>> singular_values(torch.tensor([[1.0, 1.0], [0.0, 1.0]])).round(decimals=3)
     tensor([1.6180, 0.6180], dtype=torch.float64)
     """

@@ -43,11 +43,7 @@ class Trained(NamedTuple):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], layers: tuple[str, ...]) -> Trained | None:
-        """Read back what `to_tensors` returned; None if there is nothing of it among the tensors.
-
-        Args:
-            layers: names of the layers with adapters.
-        """
+        """Read back what `to_tensors` returned; None if there is nothing of it among the tensors."""
         if TRAINED + "loss" not in tensors:
             return None
         values = {

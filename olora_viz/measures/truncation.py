@@ -42,7 +42,6 @@ class Weight:
 
     Args:
         W: (out, in), finite.
-        sigma: its singular values, descending, if already known.
     """
 
     def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
@@ -173,9 +172,6 @@ def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora",
 
     Args:
         W: (out, in), or a `Weight` whose decomposition is already known.
-        r: rank, 1 ≤ r ≤ min(out, in).
-        init: name of the initialization (with s = 1).
-        seed: for random starts.
 
     Raises:
         ValueError: the initialization is unknown, the rank is too large for W, or W is zero or not a matrix of finite
@@ -269,7 +265,6 @@ def intruder_dimensions(
     """Look for new leading singular vectors of W + BA that resemble none of W's.
 
     Args:
-        W: the base weight.
         moved: factors of ΔW, including the scale.
         top: number of largest singular values of W + ΔW to compare.
         threshold: a vector is an intruder if its |cosine| with every singular vector of W is below this.

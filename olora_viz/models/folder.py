@@ -83,9 +83,6 @@ def _check_config(folder: Path) -> None:
 def weight_files(folder: Path) -> list[Path]:
     """List the safetensors files that hold a folder's weights.
 
-    Args:
-        folder: a Hugging Face folder.
-
     Returns:
         One file, or every shard that the index names.
 
@@ -117,14 +114,8 @@ def weight_files(folder: Path) -> list[Path]:
 def check_folder(folder: Path) -> int:
     """Check a folder without loading it.
 
-    Args:
-        folder: a Hugging Face folder.
-
     Returns:
         Number of stored weights.
-
-    Raises:
-        ValueError: if the folder cannot be loaded safely.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -159,11 +150,7 @@ def _quiet() -> Generator[None]:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a folder that `check_folder` accepts, without executing its code.
-
-    Raises:
-        ValueError: if it cannot be loaded, or has no fast form.
-    """
+    """Load the tokenizer of a folder that `check_folder` accepts, without executing its code."""
     from transformers import AutoTokenizer
 
     try:
@@ -182,16 +169,11 @@ def load_folder(
     """Load a causal language model from safetensors, without executing code from the folder.
 
     Args:
-        folder: a Hugging Face folder.
-        dtype: precision of the weights.
         device: the device that the weights will move to; only its memory is checked.
         base: name of this model in exported adapters; the folder itself by default.
 
     Returns:
         On the CPU.
-
-    Raises:
-        ValueError: if the folder cannot be loaded.
     """
     from transformers import AutoModelForCausalLM
 

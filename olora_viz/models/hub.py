@@ -26,11 +26,7 @@ CONVERTER, CONVERSION = "SFconvertbot", "Adding `safetensors` variant of this mo
 
 
 def snapshot(hub_id: str) -> Path | None:
-    """Return a complete repository from the hub's cache, or None.
-
-    Args:
-        hub_id: "owner/name".
-    """
+    """Return a complete repository from the hub's cache, or None."""
     from huggingface_hub import constants
 
     root = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
@@ -98,10 +94,6 @@ def _sentence(card: ModelCard, error: Exception) -> str:
 
 def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     """Download a model's folder from the hub, or raise within seconds.
-
-    Args:
-        card: a card with a ``hub_id``.
-        progress: called with the progress.
 
     Returns:
         The folder of the complete repository, safetensors only.

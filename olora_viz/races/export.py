@@ -55,15 +55,12 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
     An adapter has a README with the lane's set-up and results.
 
     Args:
-        race: not in the middle of a step.
-        k: the lane to write.
         folder: new or empty.
         form: ``lora`` or ``olora``, see `write_peft`; ``merged`` for the base model with W + ΔW, and its tokenizer.
 
     Raises:
         ValueError: the folder is not empty, the form is unknown or does not suit the lane, or the lane does not exist
             or is not finite.
-        OSError: the folder cannot be written, for instance on a full disk.
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
@@ -164,10 +161,6 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
     """Return the README of lane k's adapter, in Markdown with the hub's front matter.
 
     It names no folder of this machine: of a path it has the last part.
-
-    Args:
-        config: of the race.
-        summary: see `Race.summary`.
     """
     lane, label = config.lanes[k], config.labels[k]
     model, task, results = model_name(config), task_name(config), summary["lanes"][label]

@@ -99,9 +99,6 @@ def proposals(
         plan: the layers of a model without lanes; its own lanes do not matter.
         lanes: the contenders; their rates do not matter.
         reference: a plain LoRA lane with a tuned rate, see `reference_among`.
-        batch: on the model's device.
-        calibration: of `attach`.
-        progress: called with the progress; raises to stop.
 
     Raises:
         ValueError: a curvature that is not positive and finite, too little memory, and what `attach` raises.
@@ -139,7 +136,6 @@ def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int =
 
     Args:
         tuned: plain LoRA's rate; by default that of `reference_among`.
-        most: maximum number of lanes.
 
     Raises:
         ValueError: there is no plain LoRA lane, or no other start, or there would be too many lanes.
@@ -168,11 +164,7 @@ def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int =
 
 
 def resolved(config: RaceConfig, rates: Iterable[float]) -> RaceConfig:
-    """Return the set-up with fair rates replaced by numbers.
-
-    Args:
-        rates: of the config's fair lanes, in order.
-    """
+    """Return the set-up with fair rates replaced by numbers."""
     remaining = iter(rates)
     lanes = [replace(lane, lr=next(remaining), fair=False) if lane.fair else lane for lane in config.lanes]
     return replace(config, lanes=tuple(lanes))

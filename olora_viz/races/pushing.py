@@ -25,7 +25,6 @@ def files_to_push(folder: Path, lane: str | None = None) -> dict[str, bytes]:
     that says what is known.
 
     Args:
-        folder: a run folder, or an adapter's own.
         lane: label of the lane, for a run folder with several adapters.
 
     Raises:
@@ -48,9 +47,6 @@ def files_to_push(folder: Path, lane: str | None = None) -> dict[str, bytes]:
 
 def push(files: dict[str, bytes], repo: str, *, private: bool = False) -> str:
     """Push files into a model repository of the hub, which is made if it is new.
-
-    Args:
-        repo: ``owner/name``.
 
     Returns:
         The address of the repository.
@@ -79,11 +75,7 @@ def push(files: dict[str, bytes], repo: str, *, private: bool = False) -> str:
 
 
 def check_repo(repo: str) -> None:
-    """Check that a name is ``owner/name``.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Check that a name is ``owner/name``."""
     from huggingface_hub.utils import validate_repo_id
 
     try:

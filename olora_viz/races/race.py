@@ -80,7 +80,6 @@ def race(
     bitwise the same steps on the same device.
 
     Args:
-        config: the set-up.
         model, tokenizer: used instead of loading ``config.model``; give both or neither. The model is in eval mode
             until the race ends, is closed, or its lanes are detached.
         task: used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with the columns of a
@@ -384,9 +383,6 @@ class Race(Iterator[Step]):
 
         Args:
             prompt: without a space at its end, which would belong to the answer.
-
-        Raises:
-            ValueError: the prompt is empty, or too long for the model's context.
         """
         lengths = [len(example.ids) - example.supervised_from for example in self.data.held_out]
         length = LONGEST_ANSWER if self.task.plain_text else min(LONGEST_ANSWER, max(lengths))
@@ -476,11 +472,7 @@ class Race(Iterator[Step]):
         save(self, folder)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
-
-        Raises:
-            ValueError: a step was interrupted.
-        """
+        """Return everything needed to resume bitwise, besides the config, as tensors on the CPU."""
         self._check_whole()
         tensors = {**self._trainer.snapshot(), **self.state.to_tensors()}
         if self._updated is not None:
@@ -493,19 +485,11 @@ class Race(Iterator[Step]):
         return tensors
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
-        """Check that a snapshot fits this race.
-
-        Raises:
-            ValueError: the snapshot is of another race.
-        """
+        """Check that a snapshot fits this race."""
         self._trainer.check(snapshot, self.state)
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Restore a `snapshot` of a race with the same config.
-
-        Raises:
-            ValueError: the snapshot is of another race.
-        """
+        """Restore a `snapshot` of a race with the same config."""
         self.check_snapshot(snapshot)
         self.torn = True
         self.state, self._shorter = RaceState.from_tensors(snapshot), None

@@ -169,7 +169,6 @@ def start(
     The user's own task, see `race`, is not written either: pass it again to resume the run.
 
     Args:
-        adapters: whether the adapters are written at the end.
         cache: of earlier races, and for later ones.
 
     Raises:
@@ -233,11 +232,7 @@ def resume(
 
 
 def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
-    """Return the set-up of a run with another number of steps.
-
-    Raises:
-        ValueError: it cannot have it.
-    """
+    """Return the set-up of a run with another number of steps."""
     config, where = replace(planned, steps=steps), f"the run in {str(folder)!r}"
     home = folder.resolve().parent
     if any((above / STUDY).exists() for above in (home, home.parent)):
@@ -296,9 +291,6 @@ def restored(
     folder: str | Path, *, task: Own | None = None, device: str = "", progress: Progress | None = None
 ) -> Race:
     """Restore a run's race from its last checkpoint, for export or answers; nothing is written.
-
-    Args:
-        device: where it computes; by default where it was set up.
 
     Raises:
         ValueError: the folder holds no run or a damaged one, or no checkpoint yet.
@@ -418,9 +410,6 @@ def load_run(folder: str | Path) -> SavedRun:
 
     Args:
         folder: written by `Race.save`, or by ``race --run`` on the command line, of a finished, stopped or killed run.
-
-    Raises:
-        ValueError: the folder holds no run, or a damaged one.
 
     Examples:
         >>> from tempfile import TemporaryDirectory

@@ -30,9 +30,6 @@ def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: t
 
     Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see `backward`. The
     parts depend on the set-up and the machine, not on what is free at the moment.
-
-    Raises:
-        ValueError: not even one prompt fits.
     """
     limit = memory.pass_limit(device)
     if limit is None or needed(data, footprint, config.rows) <= limit:
@@ -47,9 +44,6 @@ def check_free(
     config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device, besides: int = 0
 ) -> None:
     """Check that a pass of one lane fits into what is free.
-
-    Args:
-        besides: bytes that are needed at the same time.
 
     Raises:
         ValueError: it does not; the message has the numbers, and what would fit.
@@ -127,11 +121,7 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
 
 
 def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = False) -> Evaluation:
-    """Evaluate the base model on the held-out or the test examples.
-
-    Args:
-        progress: called several times in every pass; raises to stop.
-    """
+    """Evaluate the base model on the held-out or the test examples."""
     with lanes.off():
         return data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
 
@@ -164,8 +154,6 @@ def attach_lanes(
 
     Args:
         bypassed: layers that get no adapters, see `plan_adapters`.
-        data: of the set-up.
-        progress: called with the progress; raises to stop.
         resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
 
     Raises:

@@ -39,7 +39,6 @@ def statuses(out: np.ndarray, race: str = RACING, early: np.ndarray | None = Non
     """Return every lane's status: the race's, or that of a lane that trains no more.
 
     Args:
-        out: (K,) which lanes have diverged.
         race: status of the race: ``racing``, ``finished`` or ``stopped``.
         early: (K,) which lanes have stopped early; by default none.
     """

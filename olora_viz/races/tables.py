@@ -324,8 +324,6 @@ def steps_csv(labels: Sequence[str], steps: Sequence[Step], config: RaceConfig |
     """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
     Args:
-        labels: K, one per lane.
-        steps: of the race, in order.
         config: of the race; if it follows the best evaluations, a column says which step each lane's adapter is from.
     """
     frame = _frame(labels, steps)
@@ -384,7 +382,6 @@ def race_json(
         config, steps: as in a run's ``config.json`` and ``steps.jsonl``.
         summary: further plain values; each lane's final results are added automatically.
         tested: the results on the test examples, which are added to these.
-        status: see `last_figures`.
     """
     labels = config.labels
     lanes = last_figures(labels, steps, tested, config, status)
@@ -408,7 +405,6 @@ def last_figures(
     Args:
         config: of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss`` say where each
             adapter is from.
-        status: of the race, see `statuses`.
     """
     origins = adapter_origins(config, steps) if config is not None and config.follows_best else ()
     last = next((step for step in reversed(steps) if step.eval_loss is not None), None)

@@ -50,8 +50,6 @@ class BestSoFar:
         """Record the evaluation of a step.
 
         Args:
-            loss: (K,) held-out losses.
-            out: (K,) which lanes have diverged.
             patience: evaluations without a lower loss after which a lane stops; 0 for never.
         """
         racing = ~out & (self.stopped_at == 0)
@@ -156,11 +154,7 @@ class RaceState:
         self.last_grad_norm = np.where(self.out, self.last_grad_norm, norm)
 
     def evaluated(self, number: int, evaluation: Evaluation, patience: int = 0) -> None:
-        """Record a step's held-out results; a lane diverges if its loss is not finite.
-
-        Args:
-            patience: see `RaceConfig`.
-        """
+        """Record a step's held-out results; a lane diverges if its loss is not finite."""
         self.lose(~np.isfinite(evaluation.loss), number)
         evaluation.lose(self.out)
         self.last_eval, self.last_eval_step = evaluation, number
@@ -340,10 +334,8 @@ def backward(
     weighted by its share of those tokens, so that loss and gradient are those of the whole batch up to rounding.
 
     Args:
-        number: of the step, 1 for the first.
         orders: the seed of each lane's order of examples.
         footprint: memory of a lane's tokens, which determines the groups of lanes.
-        recorder: records the gradients at the layers' inputs.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
@@ -380,11 +372,6 @@ SILENT = "without_gradient"
 
 class Trainer:
     """Trains and evaluates the lanes of a race, in groups that fit into memory.
-
-    Args:
-        config, lanes, data: of the race.
-        footprint: memory of one lane.
-        baseline: the base model's held-out results.
 
     Attributes:
         without_gradient: the layers whose adapters received no gradient in any lane, in the first step that is known;
@@ -423,11 +410,7 @@ class Trainer:
         return Trained(loss, norm, recorder.after_update() if recorder else None)
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
-        """Evaluate all lanes on the held-out or the test examples.
-
-        Args:
-            progress: called several times in every pass; raises to stop.
-        """
+        """Evaluate all lanes on the held-out or the test examples."""
         each = self._footprint.evaluation.bytes(self._data.judged_size)
         what = "test" if test else "held-out"
         words = f"evaluating {len(self._data.judged(test))} {what} examples"
@@ -462,11 +445,7 @@ class Trainer:
             self._best.hide()
 
     def check(self, snapshot: dict[str, Tensor], state: RaceState) -> None:
-        """Check that the tensors of a `snapshot` and of a race's state have the right form.
-
-        Raises:
-            ValueError: they are of another race.
-        """
+        """Check that the tensors of a `snapshot` and of a race's state have the right form."""
         whole = tuple(self._lanes.theta.shape)
         shapes = {"theta": whole, "step": whole[:1], **dict.fromkeys(MOMENTS, whole)}
         shapes |= {BEST: whole} if self._best is not None else {}
