@@ -58,7 +58,6 @@ class StartFunction(Protocol):
         Raises:
             ValueError: the rank or the scale breaks its rule, or the calibration is missing or does not fit W.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -50,16 +50,16 @@ class Lanes:
         self.plan, self.model = plan, plan.model
         self.lanes, self.labels, self.rank = plan.lanes, labels(plan.lanes), plan.rank
         self._layout = plan.layout
-        self.start = start_matrix(self._layout, plan, start_of, progress)
+        self.start = start_matrix(plan, start_of, progress)
         self.theta = self.start.clone().requires_grad_()
         self.start[plan.unsubtracted] = 0.0
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
-        self.frozen = frozen = frozen_mask(self._layout, plan, self.theta)
+        self.frozen = frozen = frozen_mask(plan, self.theta)
         if frozen is not None:
             # On theta itself, so that no norm, optimizer or second derivative sees a gradient of
             # frozen entries. Not a product, since zero times NaN is NaN.
             self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
-        self._passes = Passes(plan, self._layout, self.theta, self.start)
+        self._passes = Passes(plan, self.theta, self.start)
         self.after_detach: Callable[[], None] = lambda: None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)

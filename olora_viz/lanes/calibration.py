@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import Calibration
+from olora_viz.initializers import Calibration, precise
 from olora_viz.lanes.experts import ExpertLinear, unrolling
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import check_memory
@@ -223,7 +223,7 @@ class _Recorder:
         self._last = (X, name)
         if not real.any():
             return
-        read = _Inputs(_precise(X.detach().flatten(0, -2)[real]))
+        read = _Inputs(precise(X.flatten(0, -2)[real]))
         if name in self._inputs:
             self._inputs[name].join(read)
         else:
@@ -235,8 +235,8 @@ class _Recorder:
 
         def add(dY: Tensor) -> None:
             # Padding comes after all supervised tokens, so its rows of dY are zero.
-            dY = _precise(dY.flatten(0, -2))
-            G = dY.mT @ _precise(X.flatten(0, -2))
+            dY = precise(dY.flatten(0, -2))
+            G = dY.mT @ precise(X.flatten(0, -2))
             known = self._gradients.get(name)
             self._gradients[name] = G if known is None else known.add_(G)
             if "outputs" in self._needs:
@@ -245,8 +245,3 @@ class _Recorder:
                 self._squares[name] = count + int(real.sum()), total + own
 
         Y.register_hook(add)
-
-
-def _precise(X: Tensor) -> Tensor:
-    """Return X in float32, or in float64 if it already is."""
-    return X.to(torch.promote_types(X.dtype, torch.float32))

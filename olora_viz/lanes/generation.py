@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import table
+from olora_viz.models.folder import quiet
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode_prompt
@@ -75,7 +75,7 @@ def ask(
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, _pad(tokenizer), progress)
+    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, tokenizer, progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     return [
         Answer(
@@ -118,7 +118,7 @@ def ask_own(
             f"the prompt is {len(read.ids)} tokens long, and with {length} for the answer more than "
             f"the model's context, {context}"
         )
-    base, each = _continued(lanes, [read.ids], length + MORE, _pad(tokenizer), progress)
+    base, each = _continued(lanes, [read.ids], length + MORE, tokenizer, progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     of_base, *of_lanes = (in_whole_words(ids[0], length, text, ends) for ids in (base, *each))
     return Answer(read.prompt or _as_read(tokenizer, read.ids), "", of_base, tuple(of_lanes))
@@ -146,12 +146,12 @@ def _ends(tokenizer: PreTrainedTokenizerBase, chat: Chat | None) -> tuple[int, .
     return ((eos,) if isinstance(eos, int) else ()) + ((chat.end,) if chat else ())
 
 
-def _pad(tokenizer: PreTrainedTokenizerBase) -> int:
-    return int(tokenizer.pad_token_id or 0)
-
-
 def _continued(
-    lanes: Lanes, prompts: Sequence[tuple[int, ...]], count: int, pad_id: int, progress: Progress
+    lanes: Lanes,
+    prompts: Sequence[tuple[int, ...]],
+    count: int,
+    tokenizer: PreTrainedTokenizerBase,
+    progress: Progress,
 ) -> tuple[list[list[int]], list[list[list[int]]]]:
     """Continue each prompt greedily, by the base model and by every lane.
 
@@ -160,6 +160,7 @@ def _continued(
     Returns:
         For the base model, and for each lane, for each prompt: the tokens added.
     """
+    pad_id: Any = tokenizer.pad_token_id or 0
     device, longest = lanes.theta.device, max(map(len, prompts)) + count
     cost = answer_cost(lanes.plan, lanes)
     limit, together = pass_limit(device) or math.inf, len(prompts)
@@ -295,26 +296,13 @@ def _generate(
     # The operations do not depend on the number of prompts, as the estimate of memory expects.
     ids = torch.tensor([[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
     read = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    with _quiet():
+    with quiet():
         continued = model.generate(
             ids.repeat(K, 1).to(device), attention_mask=read.repeat(K, 1).to(device),
             max_new_tokens=count, pad_token_id=pad_id, eos_token_id=None, do_sample=False,
             num_beams=1, repetition_penalty=1.0, temperature=None, top_p=None, top_k=None,
         )  # fmt: skip
     return continued[:, width:]
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Silence transformers' warning that padding and prompt almost fill the context."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 class Answers(list[Answer]):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import Lanes
@@ -83,7 +83,11 @@ class Footprint:
 
         `branching` is that of `evaluate`.
         """
-        kind, run = ("branches", _evaluate_branches) if branching else ("evaluation", _evaluate)
+
+        def run(lanes: Lanes, batch: Batch) -> None:
+            _evaluate(lanes, batch.as_branching() if branching else batch)
+
+        kind = "branches" if branching else "evaluation"
         return cls(known_cost("training", plan, _train), known_cost(kind, plan, run))
 
 
@@ -127,10 +131,6 @@ def _evaluate(lanes: Lanes, batch: Batch) -> None:
     (logits.argmax(-1) != batch.targets).double()
 
 
-def _evaluate_branches(lanes: Lanes, batch: Batch) -> None:
-    _evaluate(lanes, batch.as_branching())
-
-
 @contextmanager
 def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
     """Attach a lane with a rank in every layer, and a dense one if the plan has any."""
@@ -138,11 +138,7 @@ def _trial(plan: AdapterPlan, rank: int) -> Generator[Lanes]:
     lanes = [Lane("lora", r=rank, dropout=dropout)] if rank else []
     lanes += [Lane(plan.lanes[k].init) for k in plan.dense[:1]]
     alone = replace(plan, lanes=tuple(lanes), chosen={None: tuple(plan.layers)})
-
-    def start(_: str, W: Tensor, lane: Lane) -> Start:
-        return Start(A=W.new_ones(lane.r, W.shape[1]), B=W.new_ones(W.shape[0], lane.r))
-
-    attached = Lanes(alone, start)
+    attached = Lanes(alone, lambda _, W, lane: Start(W.new_ones(lane.r, W.shape[1]), W.new_ones(W.shape[0], lane.r)))
     try:
         yield attached
     finally:

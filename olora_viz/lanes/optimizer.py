@@ -100,7 +100,8 @@ class LaneOptimizer:
         """
         assert self._theta.grad is not None
         gradient = self._theta.grad
-        self._clip_gradient(gradient, norms)
+        if not torch.isinf(self._clip).all():  # as `clip_grad_norm_` does
+            gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
         for part, group in zip(self._parts, self._adamw.param_groups, strict=True):
             group["lr"] = float(rates[part.lane]) * part.ratio
             for at, piece in part.pieces:
@@ -131,13 +132,6 @@ class LaneOptimizer:
             for clock in clocks:
                 clock.copy_(count)
         self._reach = self._largest()
-
-    def _clip_gradient(self, gradient: Tensor, norms: Tensor) -> None:
-        """Scale the gradients of the lanes that clip, as `clip_grad_norm_` does."""
-        if torch.isinf(self._clip).all():
-            return
-        factor = (self._clip / (norms + 1e-6)).clamp(max=1.0)
-        gradient.mul_(factor[:, None])
 
     def _may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
         """Find the lanes whose next update could overflow.

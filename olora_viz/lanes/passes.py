@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, weight_of
 from olora_viz.lanes.linear import Dropout, LaneLinear, add_dense
-from olora_viz.lanes.plan import AdapterPlan, Factors, Layout
+from olora_viz.lanes.plan import AdapterPlan, Factors
 from olora_viz.machine.files import reason
 from olora_viz.tasks.losses import context_of
 
@@ -48,7 +48,7 @@ class Passes:
     """Makes the layers of a plan add the adapters of the active lanes, from `begin` to `end`.
 
     Args:
-        plan, layout: the layers, and where theta holds their A and B.
+        plan: the layers, and where theta holds their A and B.
         theta, start: (K, P), of `Lanes`.
 
     Attributes:
@@ -57,13 +57,11 @@ class Passes:
         views: A and B of every layer in the last forward pass, views of `now`.
     """
 
-    def __init__(
-        self, plan: AdapterPlan, layout: Layout, theta: Float[Tensor, "K P"], start: Float[Tensor, "K P"]
-    ) -> None:
-        self._plan, self._layout, self._theta, self._start = plan, layout, theta, start
+    def __init__(self, plan: AdapterPlan, theta: Float[Tensor, "K P"], start: Float[Tensor, "K P"]) -> None:
+        self._plan, self._theta, self._start = plan, theta, start
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
         # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
-        views = layout.split(start).values()
+        views = plan.layout.split(start).values()
         self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views)
         self.rows: slice | None = slice(0, len(theta))
         self.now = theta
@@ -109,8 +107,8 @@ class Passes:
         if self.rows is None:
             return
         self.now = self._chosen(self._theta)
-        self.views = self._layout.split(self.now)
-        self._start_views = self._layout.split(self._chosen(self._start))
+        self.views = self._plan.layout.split(self.now)
+        self._start_views = self._plan.layout.split(self._chosen(self._start))
 
     def _chosen(self, theta: Tensor) -> Tensor:
         """Return the active rows; if all are active, without a second gradient (K, P)."""

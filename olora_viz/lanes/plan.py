@@ -309,17 +309,15 @@ def _kind(lane: Lane) -> tuple[str, int, float, int]:
     return lane.init, lane.r, lane.scale, lane.seed if INITIALIZERS[lane.init].random else 0
 
 
-def start_matrix(
-    layout: Layout, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None
-) -> Float[Tensor, "K P"]:
+def start_matrix(plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> Float[Tensor, "K P"]:
     """Return theta at step 0, in float32 or better, on the device of the weights."""
-    theta = torch.zeros(len(plan.lanes), layout.width, dtype=plan.dtype, device=plan.device)
+    theta = torch.zeros(len(plan.lanes), plan.layout.width, dtype=plan.dtype, device=plan.device)
     for i, name in enumerate(plan.layers):
         if progress:
             progress(i / len(plan.layers), "starting adapters")
         W = precise(plan.weight(name).detach())
         starts: dict[tuple[str, int, float, int], Start] = {}
-        A, B = layout.factors(theta, name)
+        A, B = plan.layout.factors(theta, name)
         for k, lane in enumerate(plan.lanes):
             if not plan.ranks[name][k] or k in plan.dense:
                 continue
@@ -330,12 +328,12 @@ def start_matrix(
     return theta
 
 
-def frozen_mask(layout: Layout, plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, "K P"] | None:
+def frozen_mask(plan: AdapterPlan, theta: Float[Tensor, "K P"]) -> Bool[Tensor, "K P"] | None:
     """Return the mask of the B that are not trained; None if there are none."""
     if not plan.frozen_B:
         return None
     mask = torch.zeros_like(theta, dtype=torch.bool)
-    for _, B in layout.split(mask).values():
+    for _, B in plan.layout.split(mask).values():
         B[plan.frozen_B] = True
     return mask if mask.any() else None
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight_start
 from olora_viz.lanes.layers import check_finite, expert_layers, target_layers, weight_of
-from olora_viz.machine.files import cache_folder
+from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import brief, call, expect, finite_or_none, table, unknown
 from olora_viz.measures.spectra import (
@@ -292,11 +291,15 @@ def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]
     weight is not. If the cache cannot be written, the values are computed each time.
     """
     path = _place(W)
-    known = _read(path, min(W.shape)) if path else None
-    if known is None:
-        known = singular_values(W).cpu()
-        if path:
-            _write(path, known.numpy())
+    if path and path.exists():
+        with suppress(ValueError, OSError, KeyError):
+            known = read_tensors(path)["sigma"]
+            if known.shape == (min(W.shape),) and known.dtype == torch.float64:
+                return known
+    known = singular_values(W).cpu()
+    if path:
+        with suppress(OSError):
+            write_tensors(path, {"sigma": known})
     return known
 
 
@@ -309,26 +312,7 @@ def _place(W: Tensor) -> Path | None:
         folder.mkdir(exist_ok=True)
     except (ValueError, OSError):
         return None
-    return folder / f"{digest.hexdigest()}.npy"
-
-
-def _read(path: Path, count: int) -> Tensor | None:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
-        return None
-    whole = values.shape == (count,) and values.dtype == np.float64
-    return torch.from_numpy(values) if whole else None
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    partial = path.with_suffix(f".{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, values, allow_pickle=False)
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    return folder / f"{digest.hexdigest()}.safetensors"
 
 
 def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor, "out in"]]:

@@ -28,12 +28,6 @@ class ModelCard:
     gated: bool = False
     """Whether the hub requires a token of a user who accepted the model's terms."""
 
-    def __post_init__(self) -> None:
-        """Check that the numbers are positive."""
-        for field in ("parameters", "context"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field} of model {self.name!r} must be positive, got {getattr(self, field)}")
-
 
 _OFFLINE = (
     ModelCard(
@@ -88,47 +82,33 @@ _CONVERTED = "the Hugging Face hub, safetensors by the hub's conversion service"
 _GATED = "the Hugging Face hub, after you accept the model's terms there"
 
 _HUB = (
-    _on_hub("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct",
-            "The next size of SmolLM2.",
+    _on_hub("smollm2-360m", "HuggingFaceTB/SmolLM2-360M-Instruct", "The next size of SmolLM2.",
             361_821_120, 8192, "Apache-2.0"),
-    _on_hub("gpt2", "openai-community/gpt2",
-            "GPT-2 small, with Conv1D layers.",
+    _on_hub("gpt2", "openai-community/gpt2", "GPT-2 small, with Conv1D layers.",
             124_439_808, 1024, "MIT"),
-    _on_hub("distilgpt2", "distilbert/distilgpt2",
-            "GPT-2 small, distilled to six blocks.",
+    _on_hub("distilgpt2", "distilbert/distilgpt2", "GPT-2 small, distilled to six blocks.",
             81_912_576, 1024, "Apache-2.0"),
-    _on_hub("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B",
-            "A small Qwen2.5 base model.",
+    _on_hub("qwen2.5-0.5b", "Qwen/Qwen2.5-0.5B", "A small Qwen2.5 base model.",
             494_032_768, 32_768, "Apache-2.0"),
-    _on_hub("qwen3-0.6b", "Qwen/Qwen3-0.6B",
-            "A small Qwen3.",
+    _on_hub("qwen3-0.6b", "Qwen/Qwen3-0.6B", "A small Qwen3.",
             596_049_920, 40_960, "Apache-2.0"),
-    _on_hub("tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T",
-            "TinyLlama, used in the paper.",
+    _on_hub("tinyllama-1.1b", "TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T", "TinyLlama, used in the paper.",
             1_100_048_384, 2048, "Apache-2.0"),
-    _on_hub("opt-125m", "facebook/opt-125m",
-            "The smallest OPT.",
+    _on_hub("opt-125m", "facebook/opt-125m", "The smallest OPT.",
             125_239_296, 2048, "OPT-175B (research only)", source=_CONVERTED),
-    _on_hub("opt-350m", "facebook/opt-350m",
-            "A small OPT.",
+    _on_hub("opt-350m", "facebook/opt-350m", "A small OPT.",
             331_196_416, 2048, "OPT-175B (research only)", source=_CONVERTED),
-    _on_hub("opt-1.3b", "facebook/opt-1.3b",
-            "OPT, used in the paper.",
+    _on_hub("opt-1.3b", "facebook/opt-1.3b", "OPT, used in the paper.",
             1_315_758_080, 2048, "OPT-175B (research only)", source=_CONVERTED),
-    _on_hub("gemma-3-270m", "google/gemma-3-270m",
-            "The smallest Gemma 3.",
+    _on_hub("gemma-3-270m", "google/gemma-3-270m", "The smallest Gemma 3.",
             268_098_176, 32_768, "Gemma terms of use", gated=True, source=_GATED),
-    _on_hub("gemma-2b", "google/gemma-2b",
-            "Gemma, used in the paper.",
+    _on_hub("gemma-2b", "google/gemma-2b", "Gemma, used in the paper.",
             2_506_172_416, 8192, "Gemma terms of use", gated=True, source=_GATED),
-    _on_hub("llama-3.2-1b", "meta-llama/Llama-3.2-1B",
-            "The smallest Llama 3.2.",
+    _on_hub("llama-3.2-1b", "meta-llama/Llama-3.2-1B", "The smallest Llama 3.2.",
             1_235_814_400, 131_072, "Llama 3.2 community licence", gated=True, source=_GATED),
-    _on_hub("llama-2-7b", "meta-llama/Llama-2-7b-hf",
-            "Llama 2, used in the paper: 27 GB of memory in float32.",
+    _on_hub("llama-2-7b", "meta-llama/Llama-2-7b-hf", "Llama 2, used in the paper: 27 GB of memory in float32.",
             6_738_415_616, 4096, "Llama 2 community licence", gated=True, source=_GATED),
-    _on_hub("mistral-7b", "mistralai/Mistral-7B-v0.1",
-            "Mistral, used in the paper: 29 GB of memory in float32.",
+    _on_hub("mistral-7b", "mistralai/Mistral-7B-v0.1", "Mistral, used in the paper: 29 GB of memory in float32.",
             7_241_732_096, 32_768, "Apache-2.0", gated=True, source=_GATED),
 )  # fmt: skip
 

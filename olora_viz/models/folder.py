@@ -134,7 +134,7 @@ def check_folder(folder: Path) -> int:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """Silence the progress bars and warnings of transformers."""
     from transformers.utils import logging
 
@@ -154,7 +154,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder, **SAFE))
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
@@ -180,7 +180,7 @@ def load_folder(
     check_memory(check_folder(folder) * dtype.itemsize, device, f"model {base or str(folder)!r}")
     tokenizer = load_tokenizer(folder)
     try:
-        with _quiet():
+        with quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **SAFE
             )

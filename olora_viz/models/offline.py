@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from functools import lru_cache
@@ -23,9 +22,7 @@ import torch
 from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, reason, write_tensors
 from olora_viz.machine.process import Progress, reporting
 from olora_viz.machine.text import rounded
-from olora_viz.models.catalogue import ModelCard
 from olora_viz.models.folder import check_folder, pairs_to_halves
-from olora_viz.models.hub import fetch, snapshot
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -359,7 +356,6 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
 # The folder's name ends in the version of the conversion, so a new version ignores old folders.
 FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
-_one_at_a_time = threading.Lock()
 
 
 def _whole(folder: Path) -> bool:
@@ -382,7 +378,7 @@ def _part(report: Progress, start: float, end: float) -> Progress:
     return lambda fraction, words: report(start + (end - start) * fraction, words)
 
 
-def _from_package(cache: Path, progress: Progress | None) -> Path:
+def from_package(cache: Path, progress: Progress | None) -> Path:
     """Convert the package's weights into the cache, atomically."""
     target = cache / FOLDER
     check_free_disk(cache, DISK_BYTES, "converting 'smollm2-135m'")
@@ -410,31 +406,3 @@ def _from_package(cache: Path, progress: Progress | None) -> Path:
     except OSError as error:
         raise ValueError(f"cannot write the converted model into {str(cache)!r}: {reason(error)}") from error
     return target
-
-
-def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
-    """Return the folder of SmolLM2, downloading it if necessary.
-
-    Local copies come first, so that the model does not change between two runs on one machine: the converted folder,
-    then the hub's cache. Then the hub is tried, then the package index.
-
-    Returns:
-        A Hugging Face folder.
-
-    Raises:
-        ValueError: if neither the hub nor the package index is available, or the disk is full.
-
-    References:
-        Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
-    """
-    with _one_at_a_time:
-        here = converted() or snapshot(card.hub_id)
-        if here is not None:
-            return here
-        try:
-            return fetch(card, progress)
-        except ValueError as no_hub:
-            try:
-                return _from_package(cache_folder(), progress)
-            except ValueError as no_package:
-                raise ValueError(f"{no_package}; and before that, {no_hub}") from no_package

@@ -100,7 +100,7 @@ def save(racing: Race, folder: str | Path) -> None:
     begin(folder, racing)
     lines = (line_of(racing, step) + "\n" for step in steps)
     (folder / "steps.jsonl").write_text("".join(lines), encoding="utf-8")
-    write_checkpoint(folder, racing)
+    write_tensors(folder / CHECKPOINT, racing.snapshot())
     if steps:
         write_adapters(folder, racing)
     if racing.status != RACING:
@@ -118,11 +118,6 @@ def begin(folder: Path, racing: Race) -> None:
 def line_of(racing: Race, step: Step) -> str:
     """Return a step's line in ``steps.jsonl``."""
     return json.dumps(step.to_json(racing.lanes.labels), allow_nan=False)
-
-
-def write_checkpoint(folder: Path, racing: Race) -> None:
-    """Write everything needed to resume bitwise, atomically."""
-    write_tensors(folder / CHECKPOINT, racing.snapshot())
 
 
 def write_adapters(folder: Path, racing: Race) -> None:

@@ -22,6 +22,7 @@ from olora_viz.machine.files import (
     read_json_object,
     read_tensors,
     write_json,
+    write_tensors,
     write_text,
 )
 from olora_viz.machine.process import Progress, StoppedEarlyError
@@ -30,7 +31,7 @@ from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import CONTENTS, ModelCache, check_contents
-from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters, write_checkpoint
+from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters
 from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.step import RACING, Step
 from olora_viz.tasks.files import Own
@@ -140,7 +141,7 @@ class Run:
 
     def checkpoint(self) -> None:
         """Write everything needed to resume bitwise, atomically."""
-        write_checkpoint(self.folder, self.race)
+        write_tensors(self.folder / CHECKPOINT, self.race.snapshot())
 
     @property
     def _is_level(self) -> bool:

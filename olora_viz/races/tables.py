@@ -110,32 +110,26 @@ class RecordedRace(Protocol):
     @property
     def config(self) -> RaceConfig:
         """Its set-up."""
-        ...
 
     @property
     def steps(self) -> Sequence[Step]:
         """Its steps so far."""
-        ...
 
     @property
     def baseline(self) -> Evaluation | None:
         """Held-out results of the base model; None while unknown."""
-        ...
 
     @property
     def plain_text(self) -> bool:
         """Whether every token is supervised instead of an answer."""
-        ...
 
     @property
     def held_out(self) -> HeldOut | None:
         """About its held-out examples; None while unknown."""
-        ...
 
     @property
     def complete(self) -> bool:
         """Whether it has ended."""
-        ...
 
 
 Source = Race | SavedRun | RecordedRace | Iterable[Step] | str | Path
