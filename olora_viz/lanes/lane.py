@@ -52,9 +52,7 @@ def write_seeds(seeds: Sequence[int]) -> str:
     ('0-2', '4', '0/1', '3/5/9')
     """
     rising = all(b == a + 1 for a, b in pairwise(seeds))
-    if rising and len(seeds) > 2:
-        return f"{seeds[0]}-{seeds[-1]}"
-    return "/".join(map(str, seeds))
+    return f"{seeds[0]}-{seeds[-1]}" if rising and len(seeds) > 2 else "/".join(map(str, seeds))
 
 
 MAX_LANES = 64

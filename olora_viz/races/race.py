@@ -25,7 +25,7 @@ from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, of_base, parts_words
+from olora_viz.races.start import attach_lanes, parts_words
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
@@ -154,7 +154,7 @@ class Race(Iterator[Step]):
         self._lanes.after_detach = self._mode.close
         self.in_parts = parts_words(self.config, self.data, start.footprint)
         try:
-            self.baseline = of_base(self._lanes, self.data, self.go_on)
+            self.baseline = self._of_base(self.go_on)
             if not np.isfinite(self.baseline.loss).all():
                 raise ValueError(
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
@@ -450,11 +450,16 @@ class Race(Iterator[Step]):
             self._trainer.show_best(self.state, self.done)
             progress = self.afterwards
             with closing(EvalMode(self.model)):
-                base = of_base(self._lanes, self.data, progress, test=True)
+                base = self._of_base(progress, test=True)
                 lanes = self._trainer.evaluate(progress, test=True)
             lanes.lose(self.state.out)
             self._tested = Tested(base, lanes)
         return self._tested
+
+    def _of_base(self, progress: Progress, *, test: bool = False) -> Evaluation:
+        """Evaluate the base model on the held-out or the test examples."""
+        with self._lanes.off():
+            return self.data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -112,7 +112,11 @@ class Run:
             with lines:
                 for step in self.race:
                     if step.step > self._recorded:
-                        self._record(step, lines)
+                        line = line_of(self.race, step)
+                        (self.folder / "summary.json").unlink(missing_ok=True)
+                        lines.write(line + "\n")
+                        lines.flush()
+                        self._recorded = step.step
                         yield step
                     if self._is_level and time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
                         self.checkpoint()
@@ -147,13 +151,6 @@ class Run:
     def _is_level(self) -> bool:
         """Whether the race is consistent and at the step of the folder's last line."""
         return not self.race.torn and self.race.done == self._recorded
-
-    def _record(self, step: Step, lines: TextIO) -> None:
-        line = line_of(self.race, step)
-        (self.folder / "summary.json").unlink(missing_ok=True)
-        lines.write(line + "\n")
-        lines.flush()
-        self._recorded = step.step
 
 
 def start(

@@ -12,13 +12,8 @@ from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.config import plain as plain_schedule
 
-PEFT_STARTS: dict[str, Any] = {
-    "lora": True,
-    "gaussian": "gaussian",
-    "olora": "olora",
-    "pissa": "pissa",
-    "orthogonal": "orthogonal",
-    "mica": "mica",
+PEFT_STARTS: dict[str, Any] = {"lora": True} | {
+    name: name for name in ("gaussian", "olora", "pissa", "orthogonal", "mica")
 }
 """Starts that PEFT computes as we do, up to signs that cancel, with PEFT's names.
 
@@ -63,14 +58,16 @@ def peft_script(config: RaceConfig) -> str:
         if lane.fair:
             raise ValueError(f"lane {label!r} asks for a fair rate: give the set-up of the race that found it")
     starts = "".join(f"    {_start(config, lane)!r},\n" for lane in config.lanes)
+    device = '"cuda" if torch.cuda.is_available() else "cpu"' if config.device == "auto" else repr(config.device)
+    by_device = 'torch.bfloat16 if DEVICE == "cuda" else torch.float32'
+    dtype = by_device if config.dtype == "auto" else f"torch.{config.dtype}"
     last = "# Every lane trains to the last step here, and keeps that adapter.\n"
     settings = (
         f"{last * config.follows_best}{_config(config)}\n"
         "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
         "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"
-        f"DEVICE = {_device(config)}\n"
-        f"DTYPE = {_dtype(config)}\n\n\n"
+        f"DEVICE = {device}\nDTYPE = {dtype}\n\n\n"
         f"{_load(config)}\n\n"
     )
     return _filled("with_peft", settings)
@@ -126,18 +123,6 @@ def _start(config: RaceConfig, lane: Lane) -> Any:
     if config.dtype == "float64" and lane.init in ("olora", "pissa", "mica"):
         return None
     return PEFT_STARTS.get(lane.init)
-
-
-def _device(config: RaceConfig) -> str:
-    if config.device != "auto":
-        return repr(config.device)
-    return '"cuda" if torch.cuda.is_available() else "cpu"'
-
-
-def _dtype(config: RaceConfig) -> str:
-    if config.dtype != "auto":
-        return f"torch.{config.dtype}"
-    return 'torch.bfloat16 if DEVICE == "cuda" else torch.float32'
 
 
 def _load(config: RaceConfig) -> str:

@@ -19,7 +19,6 @@ from olora_viz.measures.curvature import check_tracking
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
-from olora_viz.tasks.evaluation import Evaluation
 
 JUDGED = 16
 """Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
@@ -118,12 +117,6 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle) else (low, middle - 1)
     return low
-
-
-def of_base(lanes: Lanes, data: RaceData, progress: Progress, *, test: bool = False) -> Evaluation:
-    """Evaluate the base model on the held-out or the test examples."""
-    with lanes.off():
-        return data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
 
 
 @dataclass(frozen=True)

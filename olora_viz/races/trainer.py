@@ -80,6 +80,10 @@ class BestSoFar:
         return cls(loss, *(each.astype(np.int64) for each in counts))
 
 
+OF_LANES = ("diverged_at", "last_loss", "first_grad_norm", "last_grad_norm")
+"""The arrays of `RaceState`, and their names in a checkpoint."""
+
+
 @dataclass
 class RaceState:
     """The clock of a race and the last results of its K lanes."""
@@ -184,10 +188,7 @@ class RaceState:
         """Return the state as tensors."""
         clock = [self.done, self.seconds, self.tokens, self.last_eval_step]
         return {
-            "diverged_at": torch.tensor(self.diverged_at),
-            "last_loss": torch.tensor(self.last_loss),
-            "first_grad_norm": torch.tensor(self.first_grad_norm),
-            "last_grad_norm": torch.tensor(self.last_grad_norm),
+            **{name: torch.tensor(getattr(self, name)) for name in OF_LANES},
             "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
             "clock": torch.tensor(clock, dtype=torch.float64),
             **({} if self.best is None else {"best": self.best.to_tensor()}),
@@ -198,10 +199,7 @@ class RaceState:
         """Read back what `to_tensors` returned."""
         done, seconds, tokens, last_eval_step = tensors["clock"].tolist()
         return cls(
-            diverged_at=tensors["diverged_at"].numpy().copy(),
-            last_loss=tensors["last_loss"].numpy().copy(),
-            first_grad_norm=tensors["first_grad_norm"].numpy().copy(),
-            last_grad_norm=tensors["last_grad_norm"].numpy().copy(),
+            **{name: tensors[name].numpy().copy() for name in OF_LANES},
             last_eval=Evaluation.of_totals(*tensors["last_eval"].numpy().copy()),
             last_eval_step=int(last_eval_step),
             done=int(done),

@@ -30,7 +30,7 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
-from olora_viz.models.hub import snapshot
+from olora_viz.models.loading import snapshot
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
