@@ -127,9 +127,6 @@ OUTPUTS = 16
 BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
 
-Outputs = Callable[[], Tensor]
-"""Computes one number for each active lane and each of n predictions, (K, n), with a graph."""
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TangentKernel(Record):
@@ -144,7 +141,7 @@ class TangentKernel(Record):
 
 
 def tangent_kernel(
-    lanes: Lanes, outputs: Outputs, *, layer: str | None = None, progress: Progress | None = None
+    lanes: Lanes, outputs: Callable[[], Tensor], *, layer: str | None = None, progress: Progress | None = None
 ) -> TangentKernel:
     """Measure the kernel of each lane on a small batch.
 
@@ -153,7 +150,7 @@ def tangent_kernel(
 
     Args:
         lanes: all of them, or inside of ``lanes.some`` a few.
-        outputs: (K, n), see `target_logits`; is called once.
+        outputs: computes n numbers of each active lane, (K, n), with their graph, see `target_logits`; is called once.
         layer: the layer whose parameters are used; None for all layers.
 
     References:

@@ -106,32 +106,42 @@ TOLERANCE = 1e-2
 eigenvalue is of the order of the residual's square."""
 
 
-@dataclass(frozen=True, eq=False)
-class Extremes:
-    """The largest and the smallest eigenvalue of K symmetric matrices, with their residuals."""
+PROBES = 8
+"""Random vectors for estimating a trace."""
 
-    lambda_max: np.ndarray
-    """(K,) NaN if a product was not finite."""
-    lambda_min: np.ndarray
-    """(K,)"""
-    residual: np.ndarray
-    """(K,) ‖Hv − λv‖ for the largest eigenvalue and its unit vector v; some eigenvalue of the matrix is at most this
-    far from λ."""
-    residual_min: np.ndarray
-    """(K,)"""
-    iterations: np.ndarray
-    """(K,) number of products for each matrix."""
-    converged: np.ndarray
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Curvature(Record):
+    """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
+
+    All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on the measured layer.
+    """
+
+    lambda_max: np.ndarray = field(metadata=by_lane())
+    """(K,) the largest eigenvalue."""
+    lambda_min: np.ndarray = field(metadata=by_lane())
+    """(K,) the smallest eigenvalue; if negative, the loss curves downwards in some direction."""
+    trace: np.ndarray = field(metadata=by_lane())
+    """(K,) estimated sum of all eigenvalues; NaN if not requested."""
+    residual: np.ndarray = field(metadata=by_lane())
+    """(K,) ‖Hv − λv‖ for lambda_max and its unit vector v: some eigenvalue is at most this far from it."""
+    residual_min: np.ndarray = field(metadata=by_lane())
+    """(K,) the same for lambda_min."""
+    trace_error: np.ndarray = field(metadata=by_lane())
+    """(K,) standard error of the trace."""
+    iterations: np.ndarray = field(metadata=by_lane(int))
+    """(K,) number of matrix-vector products for the eigenvalues."""
+    converged: np.ndarray = field(metadata=by_lane(bool))
     """(K,) whether both residuals are within the tolerance."""
-    top: Float[Tensor, "K P"]
-    """Unit vectors of the largest eigenvalues."""
+    top: Float[Tensor, "K n"] | None = field(default=None, compare=False)
+    """Unit eigenvectors of lambda_max; None if not kept."""
 
 
 @torch.no_grad()
 def extremes(
     operator: Operator, start: Float[Tensor, "K P"], *, steps: int = STEPS, tolerance: float = TOLERANCE
-) -> Extremes:
-    """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently.
+) -> Curvature:
+    """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently, without the traces.
 
     `H Q_m = Q_m T_m + β_m q_{m+1} e_mᵀ`: with an eigenpair `T_m s = λ s`, `v = Q_m s` has the residual `|β_m s_m|`.
     Every new vector is orthogonalized against all earlier ones (twice where the first pass removed most of it), so no
@@ -176,7 +186,8 @@ def extremes(
     weights = torch.tensor(ends.weights[:, : length.max()]).to(basis)
     top = torch.einsum("km,kmp->kp", weights, basis[:, : length.max()])
     (smallest, largest), (residual_min, residual) = ends.values.T, ends.residuals.T
-    return Extremes(largest, smallest, residual, residual_min, length, ends.are_within(tolerance), top)
+    trace, converged = np.full(K, math.nan), ends.are_within(tolerance)
+    return Curvature(largest, smallest, trace, residual, residual_min, trace, length, converged, top)
 
 
 @dataclass(frozen=True)
@@ -246,46 +257,9 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
     return estimates.mean(0), estimates.std(0, ddof=1) / math.sqrt(len(probes))
 
 
-PROBES = 8
-"""Random vectors for estimating a trace."""
-
-Losses = Callable[[], Tensor]
-"""Computes the losses (K,) of the active lanes, with their graph."""
-
-Logits = Callable[[], Tensor]
-"""Computes logits (K, n, V) of the active lanes, with their graph."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Curvature(Record):
-    """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
-
-    All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on the measured layer.
-    """
-
-    lambda_max: np.ndarray = field(metadata=by_lane())
-    """(K,) the largest eigenvalue."""
-    lambda_min: np.ndarray = field(metadata=by_lane())
-    """(K,) the smallest eigenvalue; if negative, the loss curves downwards in some direction."""
-    trace: np.ndarray = field(metadata=by_lane())
-    """(K,) estimated sum of all eigenvalues; NaN if not requested."""
-    residual: np.ndarray = field(metadata=by_lane())
-    """(K,) ‖Hv − λv‖ for lambda_max and its unit vector: some eigenvalue is at most this far away."""
-    residual_min: np.ndarray = field(metadata=by_lane())
-    """(K,) the same for lambda_min."""
-    trace_error: np.ndarray = field(metadata=by_lane())
-    """(K,) standard error of the trace."""
-    iterations: np.ndarray = field(metadata=by_lane(int))
-    """(K,) number of matrix-vector products for the eigenvalues."""
-    converged: np.ndarray = field(metadata=by_lane(bool))
-    """(K,) whether both residuals are within the tolerance."""
-    top: Float[Tensor, "K n"] | None = field(default=None, compare=False)
-    """Unit eigenvectors of lambda_max; None if not kept."""
-
-
 def curvature(
     lanes: Lanes,
-    losses: Losses,
+    losses: Callable[[], Tensor],
     *,
     layer: str | None = None,
     steps: int = STEPS,
@@ -302,7 +276,7 @@ def curvature(
 
     Args:
         lanes: all of them, or inside of ``lanes.some`` a few.
-        losses: is called once.
+        losses: computes the losses (K,) of the active lanes, with their graph; is called once.
         layer: the layer whose block of the Hessian is measured; None for all parameters.
         steps, tolerance: of the search for the eigenvalues, see `lanczos.extremes`.
         probes: random vectors for the trace, 2 or more; 0 skips it.
@@ -331,7 +305,7 @@ def curvature(
 
 def gauss_newton(
     lanes: Lanes,
-    logits: Logits,
+    logits: Callable[[], Tensor],
     *,
     layer: str | None = None,
     steps: int = STEPS,
@@ -346,7 +320,7 @@ def gauss_newton(
     Hessian without the curvature of the network itself, so it is positive semidefinite.
 
     Args:
-        logits: (K, n, V) of n predictions, whose mean cross-entropy is the loss; is called once.
+        logits: computes those of n predictions, (K, n, V), whose mean cross-entropy is the loss; is called once.
         lanes, layer, steps, tolerance, probes, seed, progress: as for `curvature`.
 
     References:
@@ -428,13 +402,13 @@ class _Search:
             return out
 
         start = draws(lanes, layer, self.seed) * mask
-        ends = extremes(masked, start, steps=self.steps, tolerance=self.tolerance)
-        trace = error = np.full(len(mask), math.nan)
-        if self.probes:
-            signs = [draws(lanes, layer, self.seed + 1 + i).sign() * mask for i in range(self.probes)]
-            estimates = hutchinson(masked, signs)
-            trace, error = (np.where(np.isnan(ends.lambda_max), math.nan, values) for values in estimates)
-        return Curvature(trace=trace, trace_error=error, **vars(ends))
+        measured = extremes(masked, start, steps=self.steps, tolerance=self.tolerance)
+        if not self.probes:
+            return measured
+        signs = [draws(lanes, layer, self.seed + 1 + i).sign() * mask for i in range(self.probes)]
+        estimates = hutchinson(masked, signs)
+        trace, error = (np.where(np.isnan(measured.lambda_max), math.nan, values) for values in estimates)
+        return replace(measured, trace=trace, trace_error=error)
 
     def _report(self) -> None:
         if self.progress:

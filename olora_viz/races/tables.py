@@ -46,7 +46,8 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
     """
     rows = []
     for field in fields(RaceConfig):
-        values = [_text(getattr(config, field.name)) for config in configs]
+        settings = [getattr(config, field.name) for config in configs]
+        values = [getattr(value, "__name__", str(value)) for value in settings]  # a schedule may be a function
         if field.name != "lanes" and len(set(values)) > 1:
             rows.append((WORDS.get(field.name, field.name.replace("_", " ")), values))
     lanes = [[write_lane(replace(lane, label=None)) for lane in config.lanes] for config in configs]
@@ -96,11 +97,6 @@ def _setup(run: Setup | Path) -> RaceConfig:
     if isinstance(run, str) or hasattr(run, "__fspath__"):
         return load_run(run).config
     raise ValueError(f"expected a RaceConfig, a Race, a saved run or its folder, not {described(run)}")
-
-
-def _text(value: object) -> str:
-    """Return a setting as text; a schedule that is a function by its name."""
-    return getattr(value, "__name__", str(value))
 
 
 @runtime_checkable
