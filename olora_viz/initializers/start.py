@@ -174,9 +174,6 @@ def draw(
 
     The numbers are always drawn on the CPU in float32, so runs on a GPU or in float64 start from the same draw and
     differ by rounding only.
-
-    Args:
-        generator: a CPU generator; None means a fresh one with seed 0
     """
     return torch.randn(rows, columns, generator=seeded(generator)).to(like)
 
@@ -265,9 +262,6 @@ def randomized_triplets(
     r + 8 columns. Subspace iteration keeps only the last block; keeping all blocks costs little more, and on the flat
     spectra of language models 4 iterations are then as accurate as 16 without. If the span would fill the space, the
     exact SVD is used. O(out in r niter) against O(out in min(out, in)).
-
-    Args:
-        r: how many triplets, at most min(out, in)
 
     References:
         Musco and Musco 2015, arXiv 1504.05477, algorithm 2; Halko, Martinsson, Tropp 2011,

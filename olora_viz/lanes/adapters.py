@@ -252,11 +252,7 @@ def attach_planned(
     calibration: Mapping[str, Calibration] | None = None,
     cached: StartCache | None = None,
 ) -> Lanes:
-    """Attach the lanes of a plan to its model, see `attach`.
-
-    Args:
-        cached: caches starts for other lanes on this model, see `start_from`.
-    """
+    """Attach the lanes of a plan to its model, see `attach`; `cached` is that of `start_from`."""
     calibration = calibration or {}
     plan.check_calibration(calibration)
     return Lanes(plan, start_from(calibration, cached), progress)

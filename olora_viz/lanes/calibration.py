@@ -25,11 +25,7 @@ magnitude used in the papers, at the cost of as many steps of one lane."""
 
 
 def check_calibration(plan: AdapterPlan, name: str) -> None:
-    """Check that the calibration data fits into memory.
-
-    Args:
-        plan: the layers and lanes; its base model is called `name` in the message.
-    """
+    """Check that the calibration data fits into memory; `name` is the base model's in the message."""
     *others, last = (f"the {need}" for need in sorted(plan.needs))
     what = f"{', '.join(others)} and {last}" if others else last
     what = f"a start from {what} of every layer of {name}"

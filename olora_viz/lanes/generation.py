@@ -66,9 +66,6 @@ def ask(
     """Return greedy answers of the base model and every lane.
 
     A plain text is split in the middle: the first half is the prompt, the second the answer.
-
-    Args:
-        chat: the template that formats the examples.
     """
     borders = [len(e.ids) // 2 if plain_text else e.supervised_from for e in encoded]
     prompts = [e.ids[:at] for e, at in zip(encoded, borders, strict=True)]

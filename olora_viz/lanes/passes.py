@@ -19,11 +19,7 @@ from olora_viz.tasks.losses import context_of
 
 
 class EvalMode:
-    """Keeps a model in eval mode, so without dropout, until it is closed.
-
-    Args:
-        model: its modules may be in any mixture of modes.
-    """
+    """Keeps a model in eval mode, so without dropout, until it is closed."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -162,9 +158,6 @@ def logits_of(model: nn.Module, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V
 
 def bypassed_modules(model: nn.Module, name: str) -> frozenset[str]:
     """Run a causal language model once, on two rows that differ in their last token, and name what it does not call.
-
-    Args:
-        name: of the model in messages.
 
     Returns:
         The modules that were not called although their parent was: the model reads their weights itself, like Mamba

@@ -289,11 +289,7 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
 
 
 def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None = None) -> StartOf:
-    """Return `start_of` with each layer's own calibration, if there is one.
-
-    Args:
-        cached: caches the starts that depend on the weight alone, such as those from its SVD.
-    """
+    """Return `start_of` with each layer's own calibration; `cached` keeps the starts that depend on W alone."""
 
     def start(name: str, W: Tensor, lane: Lane) -> Start:
         initializer = INITIALIZERS[lane.init]

@@ -118,9 +118,6 @@ class MeasureError(ValueError):
 def measured(measure: Measure, race: Any) -> Any:
     """Make a measurement after the race's latest step, with NaN for a registered one that is not finite.
 
-    Args:
-        race: the `Race`, after the update of the step.
-
     Raises:
         MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
     """

@@ -67,9 +67,6 @@ def radius(loss: float, curvature: float, slope: float) -> float:
     """Return the extent of a slice on which the loss changes visibly but stays in range.
 
     At this distance, the curvature or the slope alone would raise the loss by about its own value.
-
-    Args:
-        loss: nats, > 0.
     """
     bounds = [math.sqrt(2 * loss / curvature)] if curvature > 0 else []
     bounds += [loss / slope] if slope > 0 else []

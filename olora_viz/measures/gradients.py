@@ -66,11 +66,7 @@ class GradientRecorder:
 
     @contextmanager
     def inputs(self, rows: slice) -> Generator[None]:
-        """Record the gradients at the layers' inputs in a backward pass of some lanes.
-
-        Args:
-            rows: the active lanes, as in `Lanes.some`. Run forward and backward inside this context.
-        """
+        """Record the gradients at the layers' inputs while some lanes run forward and backward in this context."""
         K = rows.stop - rows.start
         shared: dict[int, tuple[Tensor, list[int]]] = {}
         norms: dict[int, Tensor] = {}

@@ -106,9 +106,6 @@ def inspect_adapter(
     If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is recomputed from the base
     model and subtracted, so that only the change from training is measured. Of a DoRA adapter, ΔW is computed from the
     base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding.
-
-    Args:
-        folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
     """
     adapter = _read_with_warning(folder)
     return inspected(model, adapter, top=top, threshold=threshold, progress=progress)

@@ -105,10 +105,7 @@ def orthogonality_error(B: Float[Tensor, "*batch out r"]) -> Float[Tensor, "*bat
 
 
 def principal_angles(P: Float[Tensor, "*batch n p"], Q: Float[Tensor, "*batch n q"]) -> Float[Tensor, "*batch k"]:
-    """Return the principal angles between two spans, ascending, in degrees, k = min(p, q).
-
-    Args:
-        P, Q: orthonormal bases.
+    """Return the principal angles between two spans, ascending, in degrees, k = min(p, q), from orthonormal bases.
 
     References:
         Björck and Golub 1973, Mathematics of Computation 27: small angles from their sines, as their

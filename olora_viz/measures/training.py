@@ -56,11 +56,7 @@ class Trained(NamedTuple):
 
 
 def loss_unit(plain_text: bool | None = None) -> str:
-    """Return the unit of a loss.
-
-    Args:
-        plain_text: whether every token is supervised instead of an answer; None if unknown.
-    """
+    """Return the unit of a loss: of all tokens for plain text, of those of the answer, or of the supervised ones."""
     if plain_text is None:
         return "nats per supervised token"
     return "nats per token" if plain_text else "nats per answer token"

@@ -37,11 +37,7 @@ from olora_viz.measures.spectra import (
 
 
 class Weight:
-    """A weight in float64, and its singular value decomposition, computed once on first use.
-
-    Args:
-        W: (out, in), finite.
-    """
+    """A weight in float64, and its singular value decomposition, computed once on first use."""
 
     def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
         self.W = W.detach().double()
@@ -168,9 +164,6 @@ def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora",
 
     For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and `σ_i(BA) ≥
     σ_{i+out−r}(W)`; its singular values are in general *not* a subset of those of W.
-
-    Args:
-        W: (out, in), or a `Weight` whose decomposition is already known.
 
     Raises:
         ValueError: the initialization is unknown, the rank is too large for W, or W is zero or not a matrix of finite

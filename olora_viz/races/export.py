@@ -258,11 +258,7 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
 
 
 def bare_card(config: dict[str, Any]) -> str:
-    """Return the README of an adapter of which only its own settings are known.
-
-    Args:
-        config: of the adapter, in PEFT's format.
-    """
+    """Return the README of an adapter of which only its own settings are known, in PEFT's format."""
     base = config.get("base_model_name_or_path") or ""
     return (
         f"{_front_matter(base if '/' in str(base) else '')}\n"

@@ -24,9 +24,6 @@ def files_to_push(folder: Path, lane: str | None = None) -> dict[str, bytes]:
     The name of the base model is the hub's, and names no folder of this machine. An adapter without a README gets one
     that says what is known.
 
-    Args:
-        lane: label of the lane, for a run folder with several adapters.
-
     Raises:
         ValueError: the folder holds no adapter, or several and no lane is named.
     """

@@ -146,13 +146,14 @@ class Race(Iterator[Step]):
         try:
             bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
-            start = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
+            self.config, self.data, footprint, self._lanes, self.fair_rates = attach_lanes(
+                config, model, bypassed, data, progress, resumed=resumed
+            )
         except BaseException:
             self._mode.close()
             raise
-        self.config, self._lanes, self.fair_rates, self.data = start.config, start.lanes, start.fair_rates, start.data
         self._lanes.after_detach = self._mode.close
-        self.in_parts = parts_words(self.config, self.data, start.footprint)
+        self.in_parts = parts_words(self.config, self.data, footprint)
         try:
             self.baseline = self._of_base(self.go_on)
             if not np.isfinite(self.baseline.loss).all():
@@ -160,7 +161,7 @@ class Race(Iterator[Step]):
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
                     "training: the weights must be damaged"
                 )
-            self._trainer = Trainer(self.config, self._lanes, self.data, start.footprint, self.baseline)
+            self._trainer = Trainer(self.config, self._lanes, self.data, footprint, self.baseline)
             results = self.baseline.repeated(self._lanes.count)
             if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
                 results = self._trainer.evaluate(self.go_on)
@@ -252,11 +253,7 @@ class Race(Iterator[Step]):
         return measures
 
     def _complete(self, updated: RaceState) -> None:
-        """Record that a step is complete.
-
-        Args:
-            updated: the state before its evaluation.
-        """
+        """Record that a step is complete, which had the state `updated` before its evaluation."""
         state, config = self.state, self.config
         self._updated, self.torn = None, False
         if self.status == RACING:

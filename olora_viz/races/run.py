@@ -41,11 +41,7 @@ RESULTS = ("test_loss", "test_accuracy")
 
 
 class RaceTracker:
-    """Reports the lanes of a race as runs, grouped by method and rate.
-
-    Args:
-        again: whether to continue the runs of a race that is resumed.
-    """
+    """Reports the lanes of a race as runs, grouped by method and rate; those of a resumed race go on."""
 
     def __init__(self, tracker: Tracker, config: RaceConfig, *, again: bool = False) -> None:
         self._tracker, self._config, self._again = tracker, config, again
@@ -165,9 +161,6 @@ def start(
     """Set up a race in a new run folder; nothing is written if the set-up is invalid.
 
     The user's own task, see `race`, is not written either: pass it again to resume the run.
-
-    Args:
-        cache: of earlier races, and for later ones.
 
     Raises:
         ValueError: the folder is not empty, the set-up is invalid, or the disk is too full.

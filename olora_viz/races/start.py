@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -119,21 +119,6 @@ def _most(fits: Callable[[int], bool], most: int) -> int:
     return low
 
 
-@dataclass(frozen=True)
-class RaceStart:
-    """The participants of a race."""
-
-    config: RaceConfig
-    """Its set-up, in which fair rates are numbers, and the parts of a batch fit into memory."""
-    data: RaceData
-    """Its data in these parts."""
-    footprint: Footprint
-    """The memory of one lane's passes."""
-    lanes: Lanes
-    fair_rates: list[FairRate]
-    """Those of the lanes that requested them, in order."""
-
-
 def attach_lanes(
     config: RaceConfig,
     model: nn.Module,
@@ -142,12 +127,16 @@ def attach_lanes(
     progress: Progress | None = None,
     *,
     resumed: bool = False,
-) -> RaceStart:
+) -> tuple[RaceConfig, RaceData, Footprint, Lanes, list[FairRate]]:
     """Put the lanes of a set-up on a model.
 
     Args:
         bypassed: layers that get no adapters, see `plan_adapters`.
         resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
+
+    Returns:
+        The set-up, in which fair rates are numbers, and the parts of a batch fit into memory; its data in these parts;
+        the memory of one lane's passes; the lanes; and the fair rates of those that requested them.
 
     Raises:
         ValueError: a layer or a rank does not fit, a curvature gives no fair rate, or there is not enough memory.
@@ -176,4 +165,4 @@ def attach_lanes(
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.cache.get)
     data = data.in_parts(config, judged_rows(config, data, footprint))
-    return RaceStart(config, data, footprint, lanes, rates)
+    return config, data, footprint, lanes, rates

@@ -211,11 +211,7 @@ def whys_out(steps: Sequence[Step], K: int) -> list[str]:
 
 
 def out_at(steps: Sequence[Step], K: int) -> list[int]:
-    """Return the step at which each of K lanes diverged, 0 for a lane that has not.
-
-    Args:
-        steps: of one race, in order; a lane that is out stays out.
-    """
+    """Return the step at which each of K lanes diverged, 0 for a lane that has not."""
     return _first_with(DIVERGED, steps, K)
 
 

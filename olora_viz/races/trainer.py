@@ -214,13 +214,10 @@ BEST = "best_theta"
 
 
 class BestAdapters:
-    """Rows of `theta` at the lanes' best evaluations.
+    """Rows of `theta` (K, P) at the lanes' best evaluations; it is changed in place.
 
     At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it. The best evaluation of a
     lane may be that of the last step, whose rows need not be kept.
-
-    Args:
-        theta: (K, P), see `Lanes`; changed in place.
     """
 
     def __init__(self, theta: Tensor) -> None:
