@@ -16,8 +16,7 @@ from support.tiny import exact_norms, tiny
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of
-from olora_viz.measures import conditioning as conditioning_module
-from olora_viz.measures import curvature as products
+from olora_viz.measures import curvature as curvature_module
 from olora_viz.measures.conditioning import (
     conditioning,
     directions,
@@ -92,7 +91,7 @@ def test_loss_and_gradient_are_those_of_the_races_first_step(racing, found):
 
 
 def test_lanes_in_groups_are_measured_as_they_are_together(racing, found, monkeypatch):
-    monkeypatch.setattr(products, "BUDGET", {"cpu": 1})
+    monkeypatch.setattr(curvature_module, "BUDGET", {"cpu": 1})
     apart = conditioning(racing.lanes, racing.batch(1))
     for name in ("lambda_max", "lambda_min", "trace"):
         for which in ("hessian", "gauss_newton"):
@@ -149,7 +148,7 @@ def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch)
     def refuse(needed, device, what):
         raise ValueError(f"{what} needs {needed / 1e9:.1f} GB of memory, but only 0.0 GB are free")
 
-    monkeypatch.setattr(products, "check_memory", refuse)
+    monkeypatch.setattr(curvature_module, "check_memory", refuse)
     with pytest.raises(ValueError, match=r"needs .* GB .* use a smaller batch, or one layer, such"):
         conditioning(racing.lanes, racing.batch(1))
     with pytest.raises(ValueError, match=r"needs .* GB .* free: use a smaller batch$"):
@@ -158,7 +157,7 @@ def test_too_little_memory_says_how_much_and_offers_a_layer(racing, monkeypatch)
 
 def test_one_layer_needs_less_memory_than_all(racing, monkeypatch):
     needed = []
-    monkeypatch.setattr(products, "check_memory", lambda n, *_: needed.append(n))
+    monkeypatch.setattr(curvature_module, "check_memory", lambda n, *_: needed.append(n))
     options = {"with_gauss_newton": False, "with_kernel": False, "steps": 2, "probes": 0}
     conditioning(racing.lanes, racing.batch(1), **options)
     conditioning(racing.lanes, racing.batch(1), layer=racing.lanes.layers[0], **options)
@@ -191,7 +190,7 @@ def test_a_race_that_is_closed_in_a_look_stops_there_and_goes_on_with_it(monkeyp
     its = config(lanes=LANES[:1], curvature_every=1)
     racing = race(its)
     products = []
-    whole = conditioning_module.curvature
+    whole = curvature_module.curvature
 
     def closing(*given, progress, **more):
         def tell(part, what):
@@ -201,7 +200,7 @@ def test_a_race_that_is_closed_in_a_look_stops_there_and_goes_on_with_it(monkeyp
 
         return whole(*given, progress=tell, **more)
 
-    monkeypatch.setattr(conditioning_module, "curvature", closing)
+    monkeypatch.setattr(curvature_module, "curvature", closing)
     steps = list(racing)
     assert len(products) == 1, "the look went on after the race was closed"
     assert steps == []

@@ -11,8 +11,7 @@ from support.measuring import LAYER, ROWS, asked, words
 from support.queued import wait
 from support.waiting import wait_until
 
-from olora_viz.measures import conditioning as conditioning_module
-from olora_viz.measures import curvature as memory_of_products
+from olora_viz.measures import curvature as curvature_module
 from olora_viz.web import conditioning as conditioning_view
 from olora_viz.web import conditioning as measurement
 from olora_viz.web.conditioning import Measurement, Slicing, cut, measure, view
@@ -46,7 +45,7 @@ def test_too_large_for_memory_says_how_much_and_offers_a_layer(jobs: Jobs, monke
     def full(needed: int, device: object, what: str) -> None:
         raise ValueError(f"{what} needs {needed / 2**30:.1f} GB, and 0.1 GB is free")
 
-    monkeypatch.setattr(memory_of_products, "check_memory", full)
+    monkeypatch.setattr(curvature_module, "check_memory", full)
     job = wait(measure(jobs, asked()))
     assert job.state == "failed"
     said = words(view(job, 0, last=True).status)
@@ -87,7 +86,7 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
     jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looking, pressed = threading.Event(), threading.Event()
-    told, products = conditioning_module.track, []
+    told, products = curvature_module.track, []
 
     def slow(lanes, batch, progress):
         def tell(*what):
@@ -98,7 +97,7 @@ def test_stop_during_a_race_s_look_at_the_curvature_does_not_wait_for_its_end(
 
         return told(lanes, batch, tell)
 
-    monkeypatch.setattr(conditioning_module, "track", slow)
+    monkeypatch.setattr(curvature_module, "track", slow)
     job = jobs.start(asked(curvature="1"))
     assert looking.wait(60)
     jobs.stop(job)
