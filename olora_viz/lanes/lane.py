@@ -84,7 +84,7 @@ class Lane:
         weight_decay: decoupled weight decay of AdamW on A and B, >= 0.
         clip: maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
         rslora: scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
-        label: the lane's name; None for an automatic one, see `labels.labels`.
+        label: the lane's name; None for an automatic one, see `labels`.
         fair: whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
         beta1, beta2: decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the length of a step is
             unbounded.
@@ -180,7 +180,7 @@ class Lane:
 def label_number(value: float) -> str:
     """Write a number of an automatic label.
 
-    Labels name the files of a run folder, so these never change; `numbers.compact`, which is for readers, writes 0.02
+    Labels name the files of a run folder, so these never change; `compact`, which is for readers, writes 0.02
     as ``2e-2``.
 
     >>> label_number(0.0003), label_number(0.00125), label_number(16.0)

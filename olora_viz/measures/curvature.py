@@ -278,7 +278,7 @@ def curvature(
         lanes: all of them, or inside of ``lanes.some`` a few.
         losses: computes the losses (K,) of the active lanes, with their graph; is called once.
         layer: the layer whose block of the Hessian is measured; None for all parameters.
-        steps, tolerance: of the search for the eigenvalues, see `lanczos.extremes`.
+        steps, tolerance: of the search for the eigenvalues, see `extremes`.
         probes: random vectors for the trace, 2 or more; 0 skips it.
         seed: for the start vector and the probes.
         progress: called after every product, and again within a long one; raises to stop.
