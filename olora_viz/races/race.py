@@ -272,15 +272,9 @@ class Race(Iterator[Step]):
 
     def __repr__(self) -> str:
         """Return what races, and how far it is."""
-        return f"<{self._words}>"
-
-    @property
-    def _words(self) -> str:
         config = self.config
-        return (
-            f"Race on {config.model}, {config.task}: {len(config.lanes)} lanes, step {self.done} of "
-            f"{config.steps}, {self.status}"
-        )
+        lanes = f"Race on {config.model}, {config.task}: {len(config.lanes)} lanes"
+        return f"<{lanes}, step {self.done} of {config.steps}, {self.status}>"
 
     def _repr_html_(self) -> str:
         results, base = self.state.of_lanes(self.config.labels, self.status), self.baseline
@@ -291,7 +285,7 @@ class Race(Iterator[Step]):
         start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
         at = self.state.last_eval_step
         head = ["", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
-        return table(head, [start, *rows], self._words) + folded("Set-up", config_html(self.config))
+        return table(head, [start, *rows], repr(self)[1:-1]) + folded("Set-up", config_html(self.config))
 
     @property
     def lanes(self) -> Lanes:
