@@ -54,7 +54,7 @@ def claims(options: argparse.Namespace) -> int:
             command = command_of_claim(claim, evidence, studies=options.study or (), minutes=options.minutes)
             _print(claim, finding, command, options.json)
     if options.png:
-        from olora_viz.figures.study_verdicts import claim_figure
+        from olora_viz.figures.studies import claim_figure
 
         drawn = [claim_figure(claim, finding) for claim, finding in findings if finding.bars]
         if not drawn:

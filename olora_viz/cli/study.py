@@ -257,7 +257,7 @@ def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
         for verdict in verdicts.each:
             print_json(verdict.to_json())
         return
-    from olora_viz.views.verdict import verdict_rows
+    from olora_viz.views.decision import verdict_rows
 
     print_table(verdict_rows(verdicts))
     for verdict in verdicts.each:

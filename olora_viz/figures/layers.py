@@ -20,10 +20,10 @@ from olora_viz.figures.layout import (
     log_axis,
     log_range,
     log_ticks,
+    rows_axis,
     steps_axis,
     unlabelled_until,
 )
-from olora_viz.figures.race import spread_out
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import plain
@@ -60,7 +60,6 @@ def layer_map(
         key: of one of its `parts`.
         steps: the step number of each measurement.
         records: the measurements, at least one.
-        style: the lane's.
     """
     part, log = measure.parts[key], measure.scale == "log"
     layers = records[0].layers
@@ -98,38 +97,27 @@ def step_map(
     """Draw one number for every layer and step; a click on a cell picks the layer.
 
     Args:
-        title: the text around the map.
-        unit: see `title`.
         steps: N numbers of steps.
         layers: L names in the model's order, the first one at the top.
         values: non-finite values are left blank, and on a log scale also those that are not positive.
         color: token of the largest value.
         log: whether the colour scale is logarithmic.
-        revision: the zoom is kept while it stays the same.
     """
     thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
     steps, values = steps[::thin], values[::thin].T
     blocks = [block_and_module(layer)[0] for layer in layers]
     words = [".".join(block_and_module(layer)).strip(".") for layer in layers]
-    first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
-    every, sparse = max(1, -(-len(first) // 12)), max(1, -(-len(steps) // 6))
+    first = first_of_blocks(blocks, 12)
+    places, sparse = list(range(len(steps))), max(1, -(-len(steps) // 6))
     drawn = layout(
         title,
         unit if thin == 1 else f"{unit}; every {thin} measurements",
-        x=axis(
-            "step", tickvals=list(range(len(steps)))[::sparse], tickangle=0, ticktext=[str(n) for n in steps][::sparse]
-        ),
-        y={
-            "title": {"text": ""},
-            "range": [len(layers) - 0.5, -0.5],
-            "ticks": "",
-            "tickvals": first[::every],
-            "ticktext": [f"block {blocks[i]}" for i in first[::every]],
-        },
+        x=axis("step", tickvals=places[::sparse], tickangle=0, ticktext=[str(n) for n in steps][::sparse]),
+        y=rows_axis([len(layers) - 0.5, -0.5], first, [f"block {blocks[i]}" for i in first]),
         height=max(150, min(420, ROW * len(layers))),
         how=(
-            "A row is a layer, a column a measurement; the first block is on top. Click a cell "
-            "to see that layer's curves."
+            "A row is a layer, a column a measurement; the first block is on top. Click a cell to see that layer's "
+            "curves."
         ),
         badge="log" if log else "",
         revision=revision,
@@ -137,7 +125,7 @@ def step_map(
         margin={"l": 66, "r": 76},
     )
     drawn["meta"] |= {"steps": list(steps), "rows": dict(zip(words, layers, strict=True)), "columns": list(steps)}
-    trace = _heat(values, list(range(len(steps))), words, color, "%{y}: %{z:.3g}<extra></extra>", ".3~g")
+    trace = _heat([plain(row) for row in values], places, words, color, "%{y}: %{z:.3g}<extra></extra>", ".3~g")
     trace |= {"xgap": 1 if len(steps) <= 60 else 0, "ygap": 0.5}
     trace["colorbar"]["xpad"] = 4
     if log:
@@ -145,17 +133,18 @@ def step_map(
     return {"data": [trace], "layout": drawn}
 
 
-def _heat(values: Any, x: Sequence[int], y: Sequence[Any], color: str, hover: str, form: str) -> dict[str, Any]:
+def first_of_blocks(blocks: Sequence[str], most: int) -> list[int]:
+    """Return the index of the first layer of every block, or of every second one, and so on; given each layer's."""
+    first = [i for i, block in enumerate(blocks) if i == 0 or block != blocks[i - 1]]
+    return first[:: max(1, -(-len(first) // most))]
+
+
+def _heat(z: Sequence[Any], x: Sequence[int], y: Sequence[Any], color: str, hover: str, form: str) -> dict[str, Any]:
     """Return the trace of a map, from the colour of lines for zero to a full colour."""
     return {
-        "type": "heatmap",
-        "z": [plain(row) if isinstance(row, np.ndarray) else row for row in values],
-        "x": x,
-        "y": y,
-        "colorscale": [[0, "@line"], [1, color]],
-        "colorbar": color_bar(form),
-        "hovertemplate": hover,
-    }
+        "type": "heatmap", "z": z, "x": x, "y": y, "colorscale": [[0, "@line"], [1, color]],
+        "colorbar": color_bar(form), "hovertemplate": hover,
+    }  # fmt: skip
 
 
 def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
@@ -164,16 +153,13 @@ def _logarithmic(values: np.ndarray, bar: dict[str, Any]) -> dict[str, Any]:
     power = np.round(np.log10(shown), 2)
     known = power[np.isfinite(power)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    ticks = log_ticks(low, max(high, low + 0.01), most=5)
+    high = max(high, low + 0.01)
+    ticks = log_ticks(low, high, most=5)
     ends = {"tickvals": [round(math.log10(t), 4) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]}
     return {
-        "z": [plain(row) for row in power],
-        "customdata": [plain(row) for row in shown],
-        "zmin": low,
-        "zmax": max(high, low + 0.01),
-        "colorbar": bar | ends,
-        "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
-    }
+        "z": [plain(row) for row in power], "customdata": [plain(row) for row in shown], "zmin": low, "zmax": high,
+        "colorbar": bar | ends, "hovertemplate": "%{y}: %{customdata:.3g}<extra></extra>",
+    }  # fmt: skip
 
 
 def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str = "", run: str = "") -> Figure:
@@ -183,81 +169,66 @@ def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str
         values: share of ‖W‖² captured, by the layer's name, in the model's order.
         chosen: name of the layer that is framed.
     """
-    grid = Grid.of(list(values))
-    drawn = grid.layout(
-        f"Every layer at rank {rank}",
-        f"energy captured by {label_of(init)}; click to choose a layer",
-        run or "map",
-        shapes=[grid.frame(chosen)] if chosen in values else None,
-    )
-    drawn["meta"]["names"] = grid.names
-    return {"data": [grid.heat(values, init, ".0%", "z:.1%")], "layout": drawn}
+    unit = f"energy captured by {label_of(init)}; click to choose a layer"
+    return _grid(values, f"Every layer at rank {rank}", unit, init, (".0%", "z:.1%"), run or "map", chosen)
 
 
 def adapter_map(updates: Sequence[LayerUpdate], title: str = "What the adapter changes") -> Figure:
     """Draw ‖ΔW‖ / ‖W‖ of an inspected adapter for every layer."""
     values = {update.layer: update.relative_norm for update in updates}
-    grid = Grid.of(list(values))
-    drawn = grid.layout(title, "‖ΔW‖ / ‖W‖ of every layer", "adapter")
-    return {"data": [grid.heat(values, "olora", ".1%", "z:.2%")], "layout": drawn}
+    return _grid(values, title, "‖ΔW‖ / ‖W‖ of every layer", "olora", (".1%", "z:.2%"), "adapter")
 
 
-class Grid:
-    """Layers as a map: blocks across, modules down."""
+def _grid(
+    values: Mapping[str, float], title: str, unit: str, init: str, forms: tuple[str, str], revision: str,
+    chosen: str | None = None,
+) -> Figure:  # fmt: skip
+    """Draw a value per layer, blocks across and modules down; a layer without a number is a block of its own.
 
-    def __init__(self, blocks: list[str], modules: list[str], names: list[list[str | None]]):
-        self.blocks, self.modules, self.names = blocks, modules, names
-
-    @classmethod
-    def of(cls, layers: Sequence[str]) -> Grid:
-        """Place layers by the number in their names; one without a number is a block of its own."""
-        split = [block_and_module(name) for name in layers]
-        blocks = list(dict.fromkeys(block for block, _ in split))
-        modules = list(dict.fromkeys(module for _, module in split))
-        names: list[list[str | None]] = [[None] * len(blocks) for _ in modules]
-        for name, (block, module) in zip(layers, split, strict=True):
-            names[modules.index(module)][blocks.index(block)] = name
-        return cls(blocks, modules, names)
-
-    def heat(self, values: Mapping[str, float], init: str, form: str, hover: str) -> dict[str, Any]:
-        """Return the trace of one value per layer, by its name; both forms are Plotly's."""
-        z = [[None if n is None else values.get(n) for n in row] for row in self.names]
-        x, y = list(range(len(self.blocks))), list(range(len(self.modules)))
-        words = f"%{{y}} of block %{{x}}: %{{{hover}}}<extra></extra>"
-        return _heat(z, x, y, f"@{init}", words, form) | {"xgap": 1.5, "ygap": 1.5}
-
-    def frame(self, chosen: str) -> dict[str, Any]:
-        """Return the frame around one layer."""
-        y, x = next((i, row.index(chosen)) for i, row in enumerate(self.names) if chosen in row)
-        ends = {"x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5}
-        return {"type": "rect", **ends, "line": {"color": "@ink", "width": 2}}
-
-    def layout(self, title: str, unit: str, revision: str, **more: Any) -> dict[str, Any]:
-        """Lay out the map, with about ten tick labels at most on the horizontal axis."""
-        places = list(range(0, len(self.blocks), max(1, -(-len(self.blocks) // 10))))
-        words = [self.blocks[i] for i in places]
-        rows = len(self.modules)
-        return layout(
-            title,
-            unit,
-            x=axis("block", range=[-0.5, len(self.blocks) - 0.5], tickvals=places, ticktext=words),
-            y={
-                "tickvals": list(range(rows)),
-                "ticktext": self.modules,
-                "range": [rows - 0.5, -0.5],
-                "ticks": "",
-                "title": {"text": ""},
-            },
-            height=max(96, 24 * rows),
-            how=(
-                "A column is a block, in the model's order; a row is a kind of layer. The stronger "
-                "the colour of a cell, the larger its number."
-            ),
-            revision=revision,
-            closest=True,
-            margin={"l": 78, "r": 70},
-            **more,
-        )
+    Args:
+        init: whose colour the map has.
+        forms: of the numbers beside the map and of those under the pointer.
+        chosen: name of the layer that is framed; None where layers cannot be chosen.
+    """
+    split = {name: block_and_module(name) for name in values}
+    blocks = list(dict.fromkeys(block for block, _ in split.values()))
+    modules = list(dict.fromkeys(module for _, module in split.values()))
+    names: list[list[str | None]] = [[None] * len(blocks) for _ in modules]
+    for name, (block, module) in split.items():
+        names[modules.index(module)][blocks.index(block)] = name
+    frames = [
+        {"type": "rect", "x0": x - 0.5, "x1": x + 0.5, "y0": y - 0.5, "y1": y + 0.5,
+         "line": {"color": "@ink", "width": 2}}
+        for y, row in enumerate(names) for x, name in enumerate(row) if name == chosen
+    ]  # fmt: skip
+    places, rows = list(range(len(blocks))), list(range(len(modules)))
+    z = [[None if name is None else values[name] for name in row] for row in names]
+    bar, hover = forms
+    heat = _heat(z, places, rows, f"@{init}", f"%{{y}} of block %{{x}}: %{{{hover}}}<extra></extra>", bar)
+    ticks = places[:: max(1, -(-len(blocks) // 10))]
+    drawn = layout(
+        title,
+        unit,
+        x=axis("block", range=[-0.5, len(blocks) - 0.5], tickvals=ticks, ticktext=[blocks[i] for i in ticks]),
+        y={
+            "tickvals": rows,
+            "ticktext": modules,
+            "range": [len(rows) - 0.5, -0.5],
+            "ticks": "",
+            "title": {"text": ""},
+        },
+        height=max(96, 24 * len(rows)),
+        how=(
+            "A column is a block, in the model's order; a row is a kind of layer. The stronger the colour of a cell, "
+            "the larger its number."
+        ),
+        revision=revision,
+        closest=True,
+        margin={"l": 78, "r": 70},
+        shapes=frames or None,
+    )
+    drawn["meta"] |= {} if chosen is None else {"names": names}
+    return {"data": [heat | {"xgap": 1.5, "ygap": 1.5}], "layout": drawn}
 
 
 def block_and_module(name: str) -> tuple[str, str]:
@@ -311,8 +282,6 @@ def layer_figure(
     Args:
         steps: the step number of each measurement.
         gradients: the measurements, at least one.
-        styles: one per lane.
-        layer: its name.
         measure: a key of ``GRADIENTS.parts``.
         total: steps of the whole race, the end of the horizontal axis.
         left: the step at which each lane diverged, 0 for one that has not; by default none.
@@ -339,6 +308,15 @@ def layer_figure(
     return {"data": data + crosses, "layout": drawn}
 
 
+def spread_out(count: int, apart: int) -> list[int]:
+    """Return the places of every n-th of some measurements, of the first and of the last one.
+
+    >>> spread_out(6, 2), spread_out(3, 1)
+    ([0, 1, 3, 5], [0, 1, 2])
+    """
+    return sorted({0, *range(count - 1, -1, -apart)} if count else [])
+
+
 def depth_figure(
     step: int, gradients: Gradients, styles: Sequence[LaneStyle], measure: str, module: str = "", *, run: str = ""
 ) -> Figure:
@@ -348,33 +326,24 @@ def depth_figure(
     points behind it.
 
     Args:
-        step: the step number of the measurement.
-        gradients: the measurement.
-        styles: one per lane.
         measure: a key of ``GRADIENTS.parts``.
         module: the last part of the names of the layers that a curve joins; "" joins all.
     """
     part, layers = GRADIENTS.parts[measure], gradients.layers
     parts = [block_and_module(layer) for layer in layers]
     joined = [i for i, (_, name) in enumerate(parts) if not module or name == module]
-    first = [i for i, (block, _) in enumerate(parts) if i == 0 or block != parts[i - 1][0]]
-    ticks = first[:: max(1, -(-len(first) // 10))]
+    ticks = first_of_blocks([block for block, _ in parts], 10)
     values = _positive(part.of(gradients))
-    has_points = bool(module) and values.size <= MOST_POINTS
+    has_points, ends = bool(module) and values.size <= MOST_POINTS, [-0.5, len(layers) - 0.5]
     labels, _ = curve_ends(styles, joined, values.T[joined], bounds=log_range([values.T]), height=HEIGHT, total=None)
     drawn = _curves_layout(
         f"{part.title} against depth, step {step}",
         f"; curves: {module or 'all layers'}" + (", points: the others" if has_points else ""),
-        axis(
-            "block, from the input to the output",
-            range=[-0.5, len(layers) - 0.5],
-            tickvals=ticks,
-            ticktext=[parts[i][0] for i in ticks],
-        ),
+        axis("block, from the input to the output", range=ends, tickvals=ticks, ticktext=[parts[i][0] for i in ticks]),
         part,
         values.T,
         run,
-        [label | {"x": len(layers) - 0.5} for label in labels],  # behind the points
+        [label | {"x": ends[1]} for label in labels],  # behind the points
     )
     drawn["meta"]["message"] = "" if np.isfinite(values).any() else "Nothing to draw in this step."
     data: list[dict[str, Any]] = []
@@ -400,11 +369,10 @@ def _curves_layout(
         x=x,
         y=unlabelled_until(has_values, log_axis(part.symbol, *log_range([curves]))),
         height=HEIGHT,
-        badge="log",
         message="" if has_values else "Nothing to draw yet.",
         how=(
-            "Each curve is one lane. Norms that shrink or grow with depth by large factors are "
-            "what vanishing or exploding gradients would look like."
+            "Each curve is one lane. Norms that shrink or grow with depth by large factors are what vanishing or "
+            "exploding gradients would look like."
         ),
         revision=run or "gradients",
         labels=labels,
@@ -414,9 +382,6 @@ def _curves_layout(
 def _positive(values: np.ndarray) -> np.ndarray:
     """Replace values that a log axis cannot show by NaN."""
     return np.where(np.isfinite(values) & (values > 0), values, math.nan)
-
-
-MOST_LINES = 32
 
 
 def growth_figure(
@@ -433,21 +398,17 @@ def growth_figure(
     i = spectra[0].layers.index(layer)
     sigma = np.array([measured.sigma[k, i] for measured in spectra])
     nothing = "No adapter on this layer." if np.isnan(sigma).all() else "Nothing has changed yet."
-    shown = [j for j in range(min(sigma.shape[1], MOST_LINES)) if (sigma[:, j] > 0).any()]
+    shown = [j for j in range(min(sigma.shape[1], 32)) if (sigma[:, j] > 0).any()]
     data: list[dict[str, Any]] = [
         {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": f"σ{j + 1}",
-            "x": [0, *steps],
-            "y": [0.0, *plain(sigma[:, j])],
+            "type": "scatter", "mode": "lines+markers", "name": f"σ{j + 1}",
+            "x": [0, *steps], "y": [0.0, *plain(sigma[:, j])],
             "line": {"color": style.color, "width": 2.2 if j == 0 else 1.3, "dash": style.dash},
             "marker": {"color": style.color, "size": 3.5},
-            "opacity": round(1.0 - 0.75 * place / max(1, len(shown) - 1), 3),
-            "hovertemplate": "%{y:.3g}",
+            "opacity": round(1.0 - 0.75 * place / max(1, len(shown) - 1), 3), "hovertemplate": "%{y:.3g}",
         }
         for place, j in enumerate(shown)
-    ]
+    ]  # fmt: skip
     top = float(np.fmax.reduce(sigma, axis=None, initial=0.0)) or 1.0
     drawn = layout(
         f"Singular values of ΔW in {layer_words(layer)}",
@@ -457,8 +418,8 @@ def growth_figure(
         height=210,
         message="" if shown else nothing,
         how=(
-            "How strongly training changes the layer, direction by direction. A few large values "
-            "mean that the update uses few of its r directions."
+            "How strongly training changes the layer, direction by direction. A few large values mean that the update "
+            "uses few of its r directions."
         ),
         revision=run or "growth",
     )

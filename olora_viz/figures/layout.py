@@ -34,6 +34,7 @@ def layout(
     message: str = "",
     how: str = "",
     revision: str = "figure",
+    ends: Sequence[CurveEnd] | None = None,
     labels: list[dict[str, Any]] | None = None,
     margin: Mapping[str, int] = MappingProxyType({}),
     shapes: list[dict[str, Any]] | None = None,
@@ -42,22 +43,26 @@ def layout(
     """Return the layout of a figure.
 
     Args:
-        title: the text around the chart.
-        unit: see `title`.
-        badge: see `title`.
-        message: see `title`.
+        title: above the chart, as are `unit` and `badge`.
+        unit: of the numbers, and what is drawn.
+        badge: beside the title; by default it names the logarithmic axes.
+        message: in the middle of a chart without curves.
         how: how to read it, in two sentences or so; shown when the reader asks.
         x: Plotly's axes, see `axis`.
         y: see `x`.
         height: of the plot area in pixels, by which labels are kept apart.
         revision: zoom and hidden lines are kept while it stays the same.
-        labels: annotations; those at the ends of curves, see `curve_ends`, get a right margin that fits the longest.
+        ends: of curves, to be labelled with their names.
+        labels: other annotations; those at the ends of curves get a right margin that fits the longest.
         margin: around the plot area in pixels, where it is not as usual.
         shapes: Plotly's lines and frames.
         closest: whether the hover is on one point, or else on all curves at a place.
     """
-    ends = [label["text"] for label in labels or () if label.get("name", "").startswith("end ")]
-    room = {} if labels is None else {"r": min(180, max(24, 14 + math.ceil(7.1 * max(map(len, ends), default=0))))}
+    if ends is not None:
+        labels = end_labels(ends, bounds=y["range"], height=height)
+    names = [label["text"] for label in labels or () if label.get("name", "").startswith("end ")]
+    room = {} if labels is None else {"r": min(180, max(24, 14 + math.ceil(7.1 * max(map(len, names), default=0))))}
+    badge = badge or ", ".join("log" for each in (x, y) if each.get("type") == "log")
     return {
         "meta": {
             "title": title, "unit": unit, "badge": badge, "message": message, "height": height,
@@ -71,9 +76,7 @@ def layout(
         "yaxis": {**GRID, **y},
         "showlegend": False,
         "hovermode": "closest" if closest else "x unified",
-        "hoverlabel": {
-            "bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11},
-        },
+        "hoverlabel": {"bgcolor": "@card", "bordercolor": "@line", "font": {"color": "@ink", "size": 11}},
         "uirevision": revision,
         **({} if labels is None else {"annotations": labels}),
         **({} if shapes is None else {"shapes": shapes}),
@@ -102,11 +105,7 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def robust_log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the range of a log axis that outliers cannot stretch, see `BEYOND`.
-
-    Args:
-        values: of any shapes.
-    """
+    """Return the range of a log axis that outliers cannot stretch, see `BEYOND`."""
     flat = _positive(values)
     if not flat.size:
         return log_range(values)
@@ -138,6 +137,13 @@ def steps_axis(total: int | None, **more: Any) -> dict[str, Any]:
 def categories_axis(names: Sequence[str], title: str = "", **more: Any) -> dict[str, Any]:
     """Return a vertical axis with a row for each name, the first at 0."""
     return axis(title, **{"tickvals": list(range(len(names))), "ticktext": list(names), "showgrid": False, **more})
+
+
+def rows_axis(ends: Sequence[float], places: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
+    """Return a vertical axis without a title, with names at places."""
+    return {
+        "title": {"text": ""}, "range": list(ends), "ticks": "", "tickvals": list(places), "ticktext": list(names)
+    }  # fmt: skip
 
 
 def unlabelled_until(there: object, shown: dict[str, Any]) -> dict[str, Any]:
@@ -181,11 +187,8 @@ def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0
     """Return a curve in a lane's colour and dash, with its name.
 
     Args:
-        style: the lane's.
-        values: on the vertical axis.
         width: of the line in pixels.
         marks: size of the marks at the points; 0 for none.
-        more: of Plotly's trace.
     """
     return {
         "type": "scatter",
@@ -211,12 +214,7 @@ def points(
     **more: Any,
 ) -> dict[str, Any]:
     """Return marks without a line between them; `edge` is the line around each."""
-    marker = {
-        "color": color,
-        "size": size,
-        **({"symbol": symbol} if symbol else {}),
-        **({"line": edge} if edge else {}),
-    }
+    marker = {"color": color, "size": size} | ({"symbol": symbol} if symbol else {}) | ({"line": edge} if edge else {})
     return {"type": "scatter", "mode": "markers", "x": list(x), "y": list(y), "marker": marker, **more}
 
 
@@ -230,16 +228,15 @@ def crosses(style: LaneStyle, x: Sequence[float], y: Sequence[float | None], **m
 def band_edges(style: LaneStyle, at: Sequence[float], low: np.ndarray, high: np.ndarray) -> list[dict[str, Any]]:
     """Return the lower and the upper edge of a band over places of one's own, filled between."""
     edge = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": list(at),
-        "name": style.label,
-        "legendgroup": style.label,
-        "line": {"color": style.color, "width": 0},
-        "hoverinfo": "skip",
-    }
-    fill = {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
-    return [{**edge, "y": plain(low)}, {**edge, "y": plain(high), **fill}]
+        "type": "scatter", "mode": "lines", "x": list(at), "name": style.label, "legendgroup": style.label,
+        "line": {"color": style.color, "width": 0}, "hoverinfo": "skip",
+    }  # fmt: skip
+    return [{**edge, "y": plain(low)}, {**edge, "y": plain(high), **band_fill(style)}]
+
+
+def band_fill(style: LaneStyle) -> dict[str, str]:
+    """Return what fills a band, as part of its upper edge."""
+    return {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
 
 
 def color_bar(form: str, ticks: int = 5, **more: Any) -> dict[str, Any]:
@@ -255,12 +252,7 @@ def upright(x: float, width: float = 1.2, **more: Any) -> dict[str, Any]:
 
 
 def to_plotly(figure: Figure, theme_name: str = "light") -> go.Figure:
-    """Make a figure for a notebook, with the theme's colours and the title inside.
-
-    Args:
-        figure: a figure returned by a function of `olora_viz.figures`.
-        theme_name: ``light`` or ``dark``.
-    """
+    """Make a figure for a notebook, with the theme's colours and the title inside."""
     inits = [str(t["line"]["color"])[1:] for t in figure["data"] if "line" in t]
     colors = theme.palette(theme_name, inits)
     painted = paint(figure, colors)
@@ -316,9 +308,8 @@ def stacked(figures: Sequence[Figure], theme_name: str = "light") -> go.Figure:
             whole["annotations"].append({**label, "xref": x + domain, "yref": y + domain})
         whole["annotations"].append(
             {"text": layout["title"]["text"], "font": layout["title"]["font"], "align": "left",
-             "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left",
-             "yanchor": "bottom", "yshift": 10, "xshift": 12 - whole["margin"]["l"],
-             "showarrow": False}
+             "xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left", "yanchor": "bottom",
+             "yshift": 10, "xshift": 12 - whole["margin"]["l"], "showarrow": False}
         )  # fmt: skip
     return go.Figure({"data": data, "layout": whole})
 
@@ -348,8 +339,8 @@ def off_range(
     """Return marks at the edges of a log axis, one at the extreme point of every excursion.
 
     Args:
-        styles: one per lane.
-        numbers: (N) the number of each step.
+        styles: of K lanes.
+        numbers: of N steps.
         curves: (N, K).
         bounds: range of the vertical axis, in powers of ten.
 
@@ -406,42 +397,36 @@ def curve_ends(
     step of the first that did.
 
     Args:
-        styles: one per lane.
-        numbers: (N) the number of each step.
+        styles: of K curves.
+        numbers: of N steps.
         curves: (N, K), NaN once a lane has diverged.
-        bounds: range of the vertical axis; as powers of ten if it is logarithmic.
+        bounds: range of the vertical axis; as powers of ten if it is logarithmic (`log`).
         height: of the plot area, in pixels.
         total: steps of the whole race.
-        log: whether the axis is logarithmic.
         highest: whether the highest curve of an initialization is its best one, or the lowest.
         left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
-    high = bounds[1]
-    of_curve = left or [()] * len(styles)
     racing: list[CurveEnd] = []
     out: list[CurveEnd] = []
     marks: list[dict[str, Any]] = []
-    for k, style in enumerate(styles):
-        usable = np.isfinite(curves[:, k]) & ((curves[:, k] > 0) | (not log))
-        finite = np.flatnonzero(usable)
-        if not finite.size:
+    for style, curve, left_at in zip(styles, curves.T, left or [()] * len(styles), strict=True):
+        usable = np.flatnonzero(np.isfinite(curve) & ((curve > 0) | (not log)))
+        if not usable.size:
             continue
-        last = int(finite[-1])
-        value = float(curves[last, k])
-        y = min(math.log10(value) if log else value, high)
-        when = departure(of_curve[k])
+        last, value = numbers[usable[-1]], float(curve[usable[-1]])
+        y = min(math.log10(value) if log else value, bounds[1])
+        when = departure(left_at)
         if not when:
-            racing.append(CurveEnd.of(style, numbers[last], y))
+            racing.append(CurveEnd.of(style, last, y))
             continue
-        end = CurveEnd.of(style, min(filter(None, of_curve[k])), y, f": {when}")
+        end = CurveEnd.of(style, min(filter(None, left_at)), y, f": {when}")
         out.append(end)
-        text, hover = f"{end.name}{end.more}", f"<br>last value at step {numbers[last]}<extra></extra>"
+        text, hover = f"{end.name}{end.more}", f"<br>last value at step {last}<extra></extra>"
         at = [rounded(10**y if log else y, 4)]
         marks.append(crosses(style, [end.x], at, meta="out", name=text, hovertemplate=text + hover))
     named = _worth_naming(racing, min(height // LABEL_GAP, MOST_NAMED), highest)
     labels = _placed("end", named, bounds, height)
-    gone = _worth_naming(out, height // LABEL_GAP)
-    labels += _placed("out", gone, bounds, height, math.inf if total is None else total)
+    labels += _placed("out", _worth_naming(out, height // LABEL_GAP), bounds, height, total or math.inf)
     return labels, marks
 
 
@@ -464,59 +449,52 @@ class CurveEnd(NamedTuple):
         return cls(style.label, style.init, style.text, x, y, more)
 
 
-def end_labels(ends: Sequence[CurveEnd], *, bounds: tuple[float, float], height: int) -> list[dict[str, Any]]:
-    """Return Plotly's annotations at the ends of curves, without overlap.
-
-    Args:
-        bounds: range of the vertical axis, in its units.
-        height: of the plot area, in pixels.
-    """
+def end_labels(ends: Sequence[CurveEnd], *, bounds: Sequence[float], height: int) -> list[dict[str, Any]]:
+    """Return Plotly's annotations at the ends of curves, without overlap, on an axis of this range and height."""
     return _placed("end", _worth_naming(ends, height // LABEL_GAP), bounds, height)
 
 
-def log_end_labels(
-    styles: Sequence[LaneStyle],
-    at: Sequence[int],
-    curves: np.ndarray,
-    *,
-    bounds: tuple[float, float],
-    height: int,
-    extra: Sequence[tuple[float, str, str]] = (),
-    left: Sequence[Sequence[int]] = (),
-) -> list[dict[str, Any]]:
-    """Return each lane's name at its curve's last point.
+def log_ends(
+    styles: Sequence[LaneStyle], at: Sequence[int], curves: np.ndarray, left: Sequence[Sequence[int]] = ()
+) -> list[CurveEnd]:
+    """Return the last points of curves on a log axis.
 
     Args:
-        at: (N) positions on the horizontal axis.
-        curves: (N, K) on a log axis.
-        bounds: of that axis, in powers of ten.
-        height: of the plot area, in pixels.
-        extra: further values with their own names and colours, at the last position.
+        at: N positions on the horizontal axis.
+        curves: (N, K), of K styles.
         left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
-    ends: list[CurveEnd] = []
+    ends = []
     for k, style in enumerate(styles):
         there = np.flatnonzero(np.isfinite(curves[:, k]))
         if there.size:
-            last = int(there[-1])
             out = ": out" if left and any(left[k]) else ""
-            ends.append(CurveEnd.of(style, at[last], math.log10(curves[last, k]), out))
-    ends += [CurveEnd(name, "", color, at[-1], math.log10(y)) for y, name, color in extra]
-    return end_labels(ends, bounds=bounds, height=height)
+            ends.append(CurveEnd.of(style, at[there[-1]], math.log10(curves[there[-1], k]), out))
+    return ends
 
 
 def _placed(
-    kind: str, ends: Sequence[CurveEnd], bounds: tuple[float, float], height: int, total: float = 0.0
+    kind: str, ends: Sequence[CurveEnd], bounds: Sequence[float], height: int, total: float = 0.0
 ) -> list[dict[str, Any]]:
+    """Return Plotly's annotations, named after the kind of end and the lane, and moved apart.
+
+    One hides the curves behind it if one of them goes on to the right of it.
+    """
     low, high = bounds
     pixels = height / max(high - low, 1e-9)
     wanted = [(end.y - low) * pixels for end in ends]
-    places = spread(wanted, LABEL_GAP, 0.0, height)
     last = max((end.x for end in ends), default=0.0)
-    return [
-        _label(kind, end, round(place - y, 1), kind == "out" and end.x > 0.6 * total, last)
-        for end, y, place in zip(ends, wanted, places, strict=True)
-    ]
+    labels = []
+    for end, y, place in zip(ends, wanted, spread(wanted, LABEL_GAP, 0.0, height), strict=True):
+        left = kind == "out" and end.x > 0.6 * total
+        labels.append({
+            "name": f"{kind} {end.name}", "text": f"{end.name}{end.more}", "x": end.x, "y": rounded(end.y, 6),
+            "xanchor": "right" if left else "left", "xshift": -9 if left else 9, "yshift": round(place - y, 1),
+            "align": "left", "showarrow": False, "captureevents": True,
+            "bgcolor": "@card" if kind == "out" or end.x < last else "rgba(0,0,0,0)",
+            "font": {"size": 12, "color": end.color},
+        })  # fmt: skip
+    return labels
 
 
 def _worth_naming(ends: Sequence[CurveEnd], most: int, highest: bool = False) -> list[CurveEnd]:
@@ -529,27 +507,6 @@ def _worth_naming(ends: Sequence[CurveEnd], most: int, highest: bool = False) ->
         if other is None or (end.y > other.y if highest else end.y < other.y):
             best[end.group] = end
     return list(best.values())
-
-
-def _label(kind: str, end: CurveEnd, shift: float, left: bool, last: float) -> dict[str, Any]:
-    """Return Plotly's annotation, named after the kind of end and the lane.
-
-    It hides the curves behind it if one of them goes on to the right of it.
-    """
-    return {
-        "name": f"{kind} {end.name}",
-        "text": f"{end.name}{end.more}",
-        "x": end.x,
-        "y": rounded(end.y, 6),
-        "xanchor": "right" if left else "left",
-        "xshift": -9 if left else 9,
-        "yshift": shift,
-        "align": "left",
-        "showarrow": False,
-        "captureevents": True,
-        "bgcolor": "@card" if kind == "out" or end.x < last else "rgba(0,0,0,0)",
-        "font": {"size": 12, "color": end.color},
-    }
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -5,21 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import plotly.graph_objects as go
 from torch import Tensor, nn
 
-from olora_viz.figures import race as figures
-from olora_viz.figures import rates as rate_figures
-from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
-from olora_viz.figures.race import NamedRun, overlay_figure
+from olora_viz.figures.race import NamedRun, accuracy_figure, gradient_figure, loss_figure, overlay_figure
+from olora_viz.figures.rates import NAMES, rate_figure
+from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
-from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
-from olora_viz.figures.study_verdicts import claim_figure, differences_figure, wins_figure
+from olora_viz.figures.studies import (
+    budget_figure,
+    claim_figure,
+    differences_figure,
+    profile_figure,
+    rates_figure,
+    target_figure,
+    wins_figure,
+)
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
 from olora_viz.machine.process import LiveOutput, is_notebook
@@ -91,12 +97,15 @@ def plot_spectrum(
         check_weight_start(init)
     where, weight = _weight(source, layer)
     starts = [truncation(weight, r, init, seed=seed) for init in inits]
-    draw: dict[str, Callable[[], Figure]] = {
-        "singular": lambda: spectrum_figures.singular_values_figure(starts),
-        "energy": lambda: _energy(weight, inits, r, seed),
-        "angles": lambda: spectrum_figures.angles_figure(starts),
-    }
-    drawn = [draw[name]() for name in names]
+    drawn = []
+    for name in names:
+        if name == "energy":
+            ranks = sorted({r, *(x for x in energy_ranks(len(weight.sigma)) if x <= max(32, 8 * r))})
+            curves = {init: energies(weight, init, ranks, seed=seed) for init in inits if init != "pissa"}
+            optimum = [optimal_energy(weight.sigma, x) for x in ranks]
+            drawn.append(energy_figure(ranks, curves, optimum, weight.W.shape[0], r))
+        else:
+            drawn.append({"singular": singular_values_figure, "angles": angles_figure}[name](starts))
     if where:
         drawn[0]["layout"]["meta"]["badge"] = where
     return drawing(drawn, theme)
@@ -157,13 +166,6 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
     return name, Weight(matching[name])
 
 
-def _energy(weight: Weight, inits: Sequence[str], r: int, seed: int) -> Figure:
-    ranks = sorted({r, *(x for x in energy_ranks(len(weight.sigma)) if x <= max(32, 8 * r))})
-    curves = {init: energies(weight, init, ranks, seed=seed) for init in inits if init != "pissa"}
-    optimum = [optimal_energy(weight.sigma, x) for x in ranks]
-    return spectrum_figures.energy_figure(ranks, curves, optimum, weight.W.shape[0], r)
-
-
 def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
     """Return the style of every lane; lanes known only by number share one colour."""
     if raced.lanes is not None:
@@ -175,21 +177,9 @@ def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
 
 
 _OF_RACE: dict[str, Callable[..., Figure]] = {
-    "loss": figures.loss_figure,
-    "gradient": figures.gradient_figure,
-    "accuracy": figures.accuracy_figure,
-    "sharpness": sharpness_figure,
-    "stability": stability_figure,
-}
-
-
-def _of_race(name: str, raced: Raced) -> Figure:
-    """Draw one of the figures of a race."""
-    known = {
-        "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
-        "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
-    }
-    return _OF_RACE[name](styles_of(raced), raced.steps, total=raced.total, **known.get(name, {}))
+    "loss": loss_figure, "gradient": gradient_figure, "accuracy": accuracy_figure,
+    "sharpness": sharpness_figure, "stability": stability_figure,
+}  # fmt: skip
 
 
 REST = 0.5
@@ -223,8 +213,9 @@ def plot_race(
         ValueError: a name is unknown, there is no run or no step, the steps are not of one race in order, or have
             another number of lanes.
     """
-    several = _several(steps)
-    if several is not None:
+    first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
+    if isinstance(steps, Mapping) or not (first is None or isinstance(first, Step)):
+        several = named(cast("Mapping[str, Source]", steps))
         names = chosen(what, _OVERLAID, theme)
         if not several:
             raise ValueError("there is no run to draw")
@@ -234,7 +225,13 @@ def plot_race(
     names = chosen(what, _OF_RACE, theme)
 
     def drawn(raced: Raced) -> Drawing:
-        return drawing([_of_race(name, raced) for name in names], theme)
+        known = {
+            "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
+            "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
+        }
+        styles = styles_of(raced)
+        figures = [_OF_RACE[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]
+        return drawing(figures, theme)
 
     if isinstance(steps, Race) and steps.history is not None and is_notebook():
         _live(steps, drawn)
@@ -267,16 +264,14 @@ def plot_rates(
     Raises:
         ValueError: a name is unknown, or the steps have no config or another number of lanes.
     """
-    (measure,) = chosen(measure, rate_figures.NAMES, theme)
+    (measure,) = chosen(measure, NAMES, theme)
     raced = Raced.of(steps, config)
     if raced.lanes is None:
         raise ValueError("steps do not contain their learning rates: call plot_rates(steps, config)")
     if start_loss is None:
         start_loss = raced.start_loss
-    figure = rate_figures.rate_figure(
-        rate_curves(raced.lanes, raced.steps, measure), measure, start_loss=start_loss,
-        plain_text=raced.plain_text, examples=held_out_count(raced.steps),
-    )  # fmt: skip
+    curves, examples = rate_curves(raced.lanes, raced.steps, measure), held_out_count(raced.steps)
+    figure = rate_figure(curves, measure, start_loss=start_loss, plain_text=raced.plain_text, examples=examples)
     return drawing([figure], theme)
 
 
@@ -339,14 +334,6 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
             seen = racing.done
             yield seen
             quiet = time.monotonic()  # drawing takes its time
-
-
-def _several(steps: Any) -> dict[str, Source] | None:
-    """Return several races by name; None for one race."""
-    if isinstance(steps, Mapping):
-        return named(steps)
-    first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
-    return None if first is None or isinstance(first, Step) else named(steps)
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}

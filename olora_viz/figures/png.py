@@ -53,12 +53,7 @@ class Drawing(go.Figure):
 
 
 def drawing(figures: Sequence[Figure], theme_name: str = "light") -> Drawing:
-    """Return figures as one, one below the other.
-
-    Args:
-        figures: as returned by the functions of `olora_viz.figures`.
-        theme_name: ``light`` or ``dark``.
-    """
+    """Return figures as one, one below the other, in a theme: ``light`` or ``dark``."""
     drawn = Drawing(stacked(figures, theme_name))
     drawn._figures, drawn._theme = tuple(figures), theme_name
     return drawn
@@ -113,7 +108,6 @@ def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = 
     Args:
         path: a new file, or one to replace.
         figures: as returned by the functions of `olora_viz.figures`.
-        theme_name: ``light`` or ``dark``.
         width: of the picture in pixels, before it is doubled for sharpness.
     """
     Path(path).write_bytes(png_bytes(figures, theme_name=theme_name, width=width))
@@ -131,34 +125,22 @@ def png_bytes(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    heights = [
-        figure["layout"]["meta"]["height"] + 64 + max(40, figure["layout"]["margin"]["b"]) for figure in figures
-    ]
-    total = sum(heights)
-    painted = [_painted(figure, theme_name) for figure in figures]
-    colors = theme.palette(theme_name)
-    size = width / INCH, total / INCH
-    canvas = Canvas(figsize=size, dpi=sharpness * INCH, facecolor=colors["card"])
+    sizes = [(each["layout"]["margin"], each["layout"]["meta"]["height"]) for each in figures]
+    total = sum(height + 64 + max(40, margin["b"]) for margin, height in sizes)
+    tokens = [part.split("'")[0] for part in repr(figures).split("'@")[1:]]
+    inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
+    colors = theme.palette(theme_name, inits)
+    canvas = Canvas(figsize=(width / INCH, total / INCH), dpi=sharpness * INCH, facecolor=colors["card"])
     FigureCanvasAgg(canvas)
-    above = 0.0
-    for figure, height in zip(painted, heights, strict=True):
-        margin = figure["layout"]["margin"]
+    above = 56
+    for figure, (margin, height) in zip(figures, sizes, strict=True):
         left, right = max(margin["l"], 62) / width, 1 - max(margin["r"], 20) / width
-        top = 1 - (above + 56) / total
-        bottom = 1 - (above + 56 + figure["layout"]["meta"]["height"]) / total
-        axes = canvas.add_axes((left, bottom, right - left, top - bottom))
-        _draw(axes, figure, colors)
-        above += height
+        top, bottom = 1 - above / total, 1 - (above + height) / total
+        _draw(canvas.add_axes((left, bottom, right - left, top - bottom)), paint(figure, colors), colors)
+        above += height + 64 + max(40, margin["b"])
     file = BytesIO()
     canvas.savefig(file, format="png")
     return file.getvalue()
-
-
-def _painted(figure: Figure, theme_name: str) -> Figure:
-    text = repr(figure)
-    tokens = [part.split("'")[0] for part in text.split("'@")[1:]]
-    inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
-    return paint(figure, theme.palette(theme_name, inits))
 
 
 def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
@@ -184,9 +166,9 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
         if shape["type"] == "line":
             axes.axvline(shape["x0"], color=shape["line"]["color"], linestyle="--", linewidth=1)
         else:
-            x, y = (shape["x0"], shape["x1"]), (shape["y0"], shape["y1"])
-            axes.plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]],
-                      color=shape["line"]["color"], linewidth=1.6)  # fmt: skip
+            left, right, low, high = (shape[end] for end in ("x0", "x1", "y0", "y1"))
+            x, y = [left, right, right, left, left], [low, low, high, high, low]
+            axes.plot(x, y, color=shape["line"]["color"], linewidth=1.6)
     for label in layout.get("annotations", ()):
         x, y = (
             10 ** label[which] if layout[f"{which}axis"].get("type") == "log" else label[which] for which in ("x", "y")

@@ -13,6 +13,7 @@ from olora_viz.figures.layout import (
     OFF_RANGE,
     Figure,
     axis,
+    band_fill,
     curve_ends,
     layout,
     line,
@@ -37,8 +38,9 @@ from olora_viz.tasks.evaluation import HeldOut
 MAX_POINTS = 60_000
 """Maximum points of one kind in a figure; larger races show every second step, and so on."""
 
-MEASURE_HEIGHT = 150
-"""Nominal height of the plot area in pixels, by which labels are kept apart."""
+MEASURE_HEIGHT, COMPARISON_HEIGHT = 150, 230
+PLOT_HEIGHT = {"accuracy": 268, "loss": 200}
+"""Nominal heights of the plot areas in pixels, by which labels are kept apart."""
 
 LEFT = 70
 """Left margin in pixels, with room for numbers of any size."""
@@ -69,14 +71,11 @@ def measure_figure(
     groups, K = groups_of(styles, seeds)
     numbers, values = _measured(steps, measure.key, K)
     every = stride(K, numbers, total)
-    place = places(numbers[::every])
-    data = group_bands(styles, values[::every], groups, **place) + [
-        line(style, curve, 1.6, **place)
-        for style, curve in zip(styles, seed_means(values[::every], groups).T, strict=True)
-    ]
-    means = seed_means(values, groups)
-    log = measure.scale == "log"
+    place, means = places(numbers[::every]), seed_means(values, groups)
+    data = group_bands(styles, values[::every], groups, **place)
+    data += [line(style, curve, 1.6, **place) for style, curve in zip(styles, means[::every].T, strict=True)]
     bounds, y = value_axis(measure, [values])
+    log = measure.scale == "log"
     beyond = off_range(styles, numbers, means, bounds) if log else []
     labels, crosses = None, []
     if named:
@@ -90,10 +89,9 @@ def measure_figure(
         x=steps_axis(total),
         y=unlabelled_until(numbers, y),
         height=MEASURE_HEIGHT,
-        badge="log" if log else "",
         how=(
-            "Each curve is one lane, or the mean of its seeds with a band from the lowest to the "
-            "highest. Point at it for the values of a step."
+            "Each curve is one lane, or the mean of its seeds with a band from the lowest to the highest. Point at it "
+            "for the values of a step."
         ),
         revision=run or "race",
         labels=labels,
@@ -142,15 +140,6 @@ def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
     return max(1, math.ceil(lanes * max(len(numbers), (total or 0) / apart) / MAX_POINTS))
 
 
-def spread_out(count: int, apart: int) -> list[int]:
-    """Return the places of every n-th of some measurements, of the first and of the last one.
-
-    >>> spread_out(6, 2), spread_out(3, 1)
-    ([0, 1, 3, 5], [0, 1, 2])
-    """
-    return sorted({0, *range(count - 1, -1, -apart)} if count else [])
-
-
 def places(numbers: Sequence[int]) -> dict[str, Any]:
     """Return Plotly's x values of some steps, by two numbers if they are evenly spaced."""
     apart = set(np.diff(numbers).tolist())
@@ -160,20 +149,10 @@ def places(numbers: Sequence[int]) -> dict[str, Any]:
 
 
 def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
-    """Return the style of every group: its lane's if no seed is repeated, otherwise a new one.
-
-    Args:
-        groups: of `seed_groups`.
-        styles: of the lanes.
-    """
+    """Return the style of every group of lanes: its lane's if no seed is repeated, otherwise a new one."""
     if len(groups) == len(styles):
         return tuple(styles)
     return lane_styles([replace(group.lane, seed=0) for group in groups])
-
-
-def one_each(count: int) -> list[tuple[int, ...]]:
-    """Return groups of one lane each, where no seeds are repeated."""
-    return [(k,) for k in range(count)]
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
@@ -196,30 +175,23 @@ def seeds_left(steps: Sequence[Step], seeds: Sequence[Sequence[int]]) -> list[tu
 
 
 def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[str, Any]]:
-    """Return the edges of a group's band, filled between: its lowest and its highest lane.
-
-    Diverged lanes are left out.
+    """Return the edges of a group's band, filled between: its lowest and its highest lane that has not diverged.
 
     Args:
-        style: the group's.
         values: (N, lanes), of the group's lanes.
         more: passed to both traces.
     """
-    there = np.isfinite(values)
-    some = there.any(1)
-    edges = [
-        np.where(some, np.where(there, values, far).min(1) * sign, np.nan)
-        for values, far, sign in ((values, np.inf, 1), (-values, np.inf, -1))
-    ]
+    known = np.where(np.isfinite(values), values, np.nan)
+    edges = np.fmin.reduce(known, axis=1), np.fmax.reduce(known, axis=1)
     low, high = (line(style, edge, 0, **more, hoverinfo="skip") for edge in edges)
-    return [low, high | {"fill": "tonexty", "fillcolor": f"{style.color}-band"}]
+    return [low, high | band_fill(style)]
 
 
 def groups_of(
     styles: Sequence[LaneStyle], seeds: Sequence[Sequence[int]] | None
 ) -> tuple[Sequence[Sequence[int]], int]:
     """Return the lanes of every curve, and how many lanes there are."""
-    groups = one_each(len(styles)) if seeds is None else seeds
+    groups = [(k,) for k in range(len(styles))] if seeds is None else seeds
     return groups, sum(map(len, groups))
 
 
@@ -243,10 +215,6 @@ def group_bands(
         if len(group) > 1
         for trace in seed_band(style, values[:, list(group)], **place)
     ]
-
-
-COMPARISON_HEIGHT = 230
-"""Nominal height of the plot area in pixels."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +251,7 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
         # Marks show the measured steps, unless every step is measured.
         marks = 5 if len(at) < len(run.steps) else 0
         data += [line(style, values[::every, k], 1.8, marks=marks, x=at[::every]) for k, style in enumerate(own)]
-        left = seeds_left(run.steps, one_each(len(own)))
+        left = [(step,) for step in out_at(run.steps, len(own))]
         ends, crosses = curve_ends(
             own, at, values, bounds=bounds, height=COMPARISON_HEIGHT, total=total, log=log, left=left
         )
@@ -291,19 +259,17 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
         lowest = own[int(np.argmin(np.where(np.isfinite(values[-1]), values[-1], np.inf)))].label
         labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
         data += crosses + (off_range(own, at, values, bounds) if log else [])
-    title = measure.title
     drawn = layout(
-        f"{title}, runs overlaid",
+        f"{measure.title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",
         x=steps_axis(total),
         y=y,
         height=COMPARISON_HEIGHT,
         how=(
-            "Each run keeps one dash, each initialization its colour. Compare curves of one "
-            "colour to see what the changed setting did."
+            "Each run keeps one dash, each initialization its colour. Compare curves of one colour to see what the "
+            "changed setting did."
         ),
-        badge="log" if log else "",
-        message="" if data else f"These runs have no measurement of the {title.lower()} yet.",
+        message="" if data else f"These runs have no measurement of the {measure.title.lower()} yet.",
         revision=revision,
         labels=labels,
         margin={"l": LEFT},
@@ -316,9 +282,6 @@ HIGHEST = 10.0
 
 DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
 """Keys of the measurements that these figures show."""
-
-PLOT_HEIGHT = {"accuracy": 268, "loss": 200}
-"""Nominal heights of the plot areas in pixels, by which labels are kept apart."""
 
 FIRST_WORDS = "Press Race: curves appear here as the lanes train."
 
@@ -337,16 +300,15 @@ def loss_figure(
     """Draw training loss (raw behind, smoothed in front) and held-out loss, on a log axis.
 
     Args:
-        styles: one per curve.
-        steps: the steps so far.
-        total: steps of the whole race, the end of the horizontal axis.
+        styles: see `measure_figure`, also for `steps`, `total`, `run` and `seeds`.
+        steps: of the race so far.
+        total: of the whole race.
         start_loss: held-out loss of the base model, with which every lane starts whose initialization keeps the
             model's function; nats.
         plain_text: whether every token is supervised instead of an answer.
-        run: changes with the race; zoom and hidden lanes are kept while it stays the same.
+        run: its name.
         smoothing: weight of the past in the exponential average, in [0, 1).
-        seeds: the lanes of each curve, which differ only in their seed: their mean is drawn, with a band from the
-            lowest to the highest. None for one curve per lane.
+        seeds: the lanes of each curve.
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
@@ -374,10 +336,10 @@ def loss_figure(
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))
     height, left = PLOT_HEIGHT["loss"], seeds_left(steps, groups)
     labels, crosses = curve_ends(styles, numbers, smooth, bounds=(low, high), height=height, total=total, left=left)
-    unit = _loss_words(plain_text, groups, held_out_count(steps))
-    unit += OFF_RANGE if beyond else ""
-    if every > 1:
-        unit += f"; every {every} steps"
+    behind, examples = band_words(groups).removeprefix("; ") or "raw behind", held_out_count(steps)
+    count = f" ({counted(examples, 'example')})" if examples else ""
+    unit = f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{count}"
+    unit += (OFF_RANGE if beyond else "") + (f"; every {every} steps" if every > 1 else "")
     drawn = layout(
         MEASURES["loss"].title,
         unit,
@@ -385,23 +347,15 @@ def loss_figure(
         y=unlabelled_until(at or steps, log_axis(MEASURES["loss"].symbol, low, high)),
         height=height,
         how=(
-            "Lower is better. The axis is logarithmic, so equal distances are equal factors. "
-            "Dots that rise while their line falls mean overfitting."
+            "Lower is better. The axis is logarithmic, so equal distances are equal factors. Dots that rise while "
+            "their line falls mean overfitting."
         ),
-        badge="log",
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
         labels=labels,
     )
     drawn["meta"]["smoothing"] = smoothing
     return {"data": data + beyond + crosses, "layout": drawn}
-
-
-def _loss_words(plain_text: bool, groups: Sequence[Sequence[int]], examples: int) -> str:
-    """Say what the marks of the loss figure are, and in which unit."""
-    behind = band_words(groups).removeprefix("; ") or "raw behind"
-    count = f" ({counted(examples, 'example')})" if examples else ""
-    return f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{count}"
 
 
 def gradient_figure(
@@ -412,10 +366,7 @@ def gradient_figure(
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw each lane's gradient norm before clipping, on a log axis that spikes do not stretch.
-
-    See `loss_figure` for the parameters.
-    """
+    """Draw each lane's gradient norm before clipping, see `measure_figure`."""
     return measure_figure(MEASURES["grad_norm"], styles, steps, total=total, run=run, seeds=seeds, named=False)
 
 
@@ -430,7 +381,7 @@ def accuracy_figure(
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the share of held-out answers (tokens, in a plain text) that are right.
+    """Draw the share of held-out answers (tokens, in a plain text) that are right, see `loss_figure`.
 
     Args:
         held_out: the number of examples, and the accuracy of guessing, drawn as a dotted line.
@@ -442,9 +393,8 @@ def accuracy_figure(
     data = group_bands(styles, of_lanes, groups, x=at) + [
         line(style, share[:, k], 2.4, marks=6, x=at, hovertemplate="%{y:.0%}") for k, style in enumerate(styles)
     ]
-    unit = f"share of {what}"
-    unit += f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
-    unit += band_words(groups)
+    count = f", {counted(held_out.examples, 'held-out example')}" if held_out else ""
+    unit = f"share of {what}{count}{band_words(groups)}"
     guess = held_out.guess if held_out else None
     if held_out and guess is not None:
         dotted = {"color": "@mute", "width": 1.2, "dash": "dot"}
@@ -465,9 +415,8 @@ def accuracy_figure(
         y=unlabelled_until(at or steps, axis(what, range=list(bounds), tickformat=".0%", nticks=6)),
         height=height,
         how=(
-            "Higher is better. A curve is the mean over its seeds, its band the range from the "
-            "lowest to the highest one: where bands overlap, single seeds could have shown "
-            "either order."
+            "Higher is better. A curve is the mean over its seeds, its band the range from the lowest to the highest "
+            "one: where bands overlap, single seeds could have shown either order."
         ),
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",

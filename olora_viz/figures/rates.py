@@ -14,7 +14,6 @@ from olora_viz.figures.layout import (
     Figure,
     band_edges,
     crosses,
-    end_labels,
     layout,
     line,
     log_axis,
@@ -59,8 +58,8 @@ def rate_figure(
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Args:
-        curves: of `olora_viz.studies.story.rate_curves`, by the same measure.
-        measure: one of `rate_sweep.MEASURES`.
+        curves: of `rate_curves`, by the same measure.
+        measure: one of `NAMES`.
         start_loss: held-out loss before the race, nats.
         plain_text: whether every token is supervised instead of an answer.
         examples: number of held-out examples; 0 if unknown.
@@ -73,15 +72,15 @@ def rate_figure(
     nats = loss_unit(plain_text) + (f", {counted(examples, 'held-out example')}" if examples else "")
     seeds = max((curve.seeds for curve in curves), default=1)
     unit = f"{nats}{f'; mean and range of {seeds} seeds' if seeds > 1 else ''}; ○ optimum, × diverged"
-    points = [point for curve in curves for point in curve.points]
+    tried = [point for curve in curves for point in curve.points]
     ceiling = math.inf if start_loss is None else HIGHEST * start_loss
-    losses = [loss for point in points for loss in point.known if loss <= ceiling]
-    if not losses and not any(point.diverged for point in points):
+    losses = [loss for point in tried for loss in point.known if loss <= ceiling]
+    if not losses and not any(point.diverged for point in tried):
         return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", HEIGHT)
     low, high = log_range([np.array(losses)])
     high += 0.09 * (high - low)  # for the crosses
-    tried = sorted({point.lr for point in points})
-    most = FAR * max((point.lr for point in points if _on_scale(point, ceiling)), default=tried[0])
+    rates = sorted({point.lr for point in tried})
+    most = FAR * max((point.lr for point in tried if _on_scale(point, ceiling)), default=rates[0])
     styles = curve_styles(curves)
     ends = []
     bands: list[dict[str, Any]] = []
@@ -93,11 +92,10 @@ def rate_figure(
         if shown := [point for point in curve.points if _on_scale(point, ceiling)]:
             ends.append(CurveEnd.of(style, round(math.log10(shown[-1].lr), 4), math.log10(shown[-1].mean)))
     off_scale = _crosses(curves, styles, ceiling, (low, high), most)
-    rates = np.minimum(tried, most)
-    first, last = log_range([rates])
-    ticks = [rate for rate in tried if rate <= most]
+    first, last = log_range([np.minimum(rates, most)])
+    ticks = [rate for rate in rates if rate <= most]
     ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)]  # all that were tried, or every second one, and so on
-    x = log_axis(AXES[0], min(first, math.log10(rates.min()) - 0.08), last + 0.05)
+    x = log_axis(AXES[0], min(first, math.log10(min(rates[0], most)) - 0.08), last + 0.05)
     drawn = layout(
         title,
         unit,
@@ -105,13 +103,12 @@ def rate_figure(
         y=log_axis(AXES[1], low, high),
         height=HEIGHT,
         how=(
-            "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points "
-            "of the curves, not their values at one rate."
+            "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points of the curves, not "
+            "their values at one rate."
         ),
-        badge="log, log",
         revision=run or "rates",
         closest=True,
-        labels=end_labels(ends, bounds=(low, high), height=HEIGHT),
+        ends=ends,
     )
     return {"data": bands + data + off_scale, "layout": drawn}
 
@@ -127,7 +124,7 @@ def _on_scale(point: Point, ceiling: float) -> bool:
 
 
 def _band(curve: RateCurve, style: LaneStyle, ceiling: float) -> list[dict[str, Any]]:
-    """Return the lower and the upper edge of a curve's seeds, filled between, and the seeds."""
+    """Return the edges of the band of a curve's seeds, and the seeds."""
     if curve.seeds == 1:
         return []
     low, high = (
@@ -143,16 +140,14 @@ def _band(curve: RateCurve, style: LaneStyle, ceiling: float) -> list[dict[str, 
 
 def _curve(curve: RateCurve, style: LaneStyle, ceiling: float, chosen: float | None) -> list[dict[str, Any]]:
     """Return the means of a curve, and a ring around one of them."""
-    best = next((point for point in curve.points if point.lr == chosen), None)
     means = np.array([p.mean if _on_scale(p, ceiling) else math.nan for p in curve.points])
-    words = {"text": [_words(curve, point) for point in curve.points], "hovertemplate": "%{text}<extra></extra>"}
-    drawn = line(style, means, 2.2, marks=6, x=[point.lr for point in curve.points], **words)
-    if best is None or not _on_scale(best, ceiling):
-        return [drawn]
-    common = {"name": style.label, "legendgroup": style.label, "hoverinfo": "skip"}
-    y = plain(np.array([best.mean]))
-    ring = points([best.lr], y, style.color, 15, symbol="circle-open", edge={"width": 2}, **common)
-    return [drawn, ring]
+    drawn = [line(style, means, 2.2, marks=6, x=[point.lr for point in curve.points], **_hover(curve, curve.points))]
+    best = next((point for point in curve.points if point.lr == chosen), None)
+    if best is not None and _on_scale(best, ceiling):
+        common = {"name": style.label, "legendgroup": style.label, "hoverinfo": "skip"}
+        y = plain(np.array([best.mean]))
+        drawn.append(points([best.lr], y, style.color, 15, symbol="circle-open", edge={"width": 2}, **common))
+    return drawn
 
 
 def _crosses(
@@ -171,21 +166,23 @@ def _crosses(
             places.append(10 ** (high - (0.03 + 0.055 * above[point.lr]) * (high - low)))
             above[point.lr] += 1
         style = styles[curve.label]
-        words = {"text": [_words(curve, point) for point in off], "hovertemplate": "%{text}<extra></extra>"}
         x, y = [min(point.lr, most) for point in off], plain(np.array(places))
-        traces.append(crosses(style, x, y, name=f"{style.label}, off the scale", **words))
+        traces.append(crosses(style, x, y, name=f"{style.label}, off the scale", **_hover(curve, off)))
     return traces
 
 
-def _words(curve: RateCurve, point: Point) -> str:
-    """Return the hover text of a point."""
-    what = f"{curve.label} at {compact(point.lr)}"
-    count = len(point.lanes)
-    if point.diverged:
-        return f"{what}: {'' if count == 1 else f'{point.diverged} of {count} seeds '}diverged"
-    if count == 1 or not point.known:
-        return f"{what}: {point.mean:.3g}"
-    return f"{what}: {point.mean:.3g} ({min(point.known):.3g} to {max(point.known):.3g})"
+def _hover(curve: RateCurve, points: Sequence[Point]) -> dict[str, Any]:
+    """Return the hover texts of points."""
+    words = []
+    for point in points:
+        count = len(point.lanes)
+        if point.diverged:
+            what = f"{'' if count == 1 else f'{point.diverged} of {count} seeds '}diverged"
+        else:
+            what = f"{point.mean:.3g}"
+            what += f" ({min(point.known):.3g} to {max(point.known):.3g})" if count > 1 and point.known else ""
+        words.append(f"{curve.label} at {compact(point.lr)}: {what}")
+    return {"text": words, "hovertemplate": "%{text}<extra></extra>"}
 
 
 def _apart(rates: Sequence[float]) -> list[str]:

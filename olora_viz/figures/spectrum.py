@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.figures.layout import CurveEnd, Figure, axis, end_labels, layout, upright
+from olora_viz.figures.layout import CurveEnd, Figure, axis, layout, upright
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import plain
 from olora_viz.measures.truncation import Truncation
@@ -53,13 +53,12 @@ def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") 
         y=axis("σᵢ", range=[0, top]),
         height=HEIGHT,
         how=(
-            "If a start's values were a subset of W's, each would lie on one of W's. They need "
-            "not be: the i-th value of a projection can lie anywhere in the band, and is never "
-            "above W's i-th."
+            "If a start's values were a subset of W's, each would lie on one of W's. They need not be: the i-th value "
+            "of a projection can lie anywhere in the band, and is never above W's i-th."
         ),
         revision=run or "spectrum",
         shapes=leaders,
-        labels=end_labels(ends, bounds=(0.0, top), height=HEIGHT),
+        ends=ends,
         margin=_room(ends, reach + 0.5),
     )
     return {"data": data, "layout": drawn}
@@ -84,18 +83,15 @@ def energy_figure(
         rank: the chosen rank, drawn as a vertical line.
     """
     x = np.array(ranks)
-    ends = []
-    data = []
-    for name, label, color, y, dash in (
-        ("optimum", "SVD, the optimum", "@pissa", optimum, "solid"),
-        *((init, label_of(init), f"@{init}", y, "solid") for init, y in curves.items()),
-        ("expected", "random, expected", "@mute", x / out, "dot"),
+    ends, data = [], []
+    for label, color, text, y, width, dash in (
+        ("SVD, the optimum", "@pissa", "@pissa-text", optimum, 1.6, "solid"),
+        *((label_of(init), f"@{init}", f"@{init}-text", y, 2.2, "solid") for init, y in curves.items()),
+        ("random, expected", "@mute", "@mute", x / out, 1.6, "dot"),
     ):
-        values = np.array(y, dtype=float)
-        stroke = {"color": color, "width": 2.2 if name in curves else 1.6, "dash": dash}
-        data.append(_curve(label, x, values, color, 0, hover="%{y:.1%}", line=stroke))
-        text = color if color == "@mute" else f"{color}-text"
-        ends.append(CurveEnd(label, label, text, int(x[-1]), float(values[-1])))
+        stroke = {"color": color, "width": width, "dash": dash}
+        data.append(_curve(label, x, y, color, 0, hover="%{y:.1%}", line=stroke))
+        ends.append(CurveEnd(label, label, text, int(x[-1]), float(y[-1])))
     low = min(0.0, *(min(y) for y in curves.values())) if curves else 0.0
     bounds, reach = (1.06 * low, 1.06 * max(max(optimum), 0.02)), int(x[-1]) * 1.01
     drawn = layout(
@@ -105,12 +101,12 @@ def energy_figure(
         y=axis("share of ‖W‖²", range=list(bounds), tickformat=".0%"),
         height=HEIGHT,
         how=(
-            "How much of W a start of rank r contains. PiSSA's curve is the highest possible, "
-            "since it takes the largest singular values."
+            "How much of W a start of rank r contains. PiSSA's curve is the highest possible, since it takes the "
+            "largest singular values."
         ),
         revision=run or "energy",
         shapes=[upright(rank, dash="dash")],
-        labels=end_labels(ends, bounds=bounds, height=HEIGHT),
+        ends=ends,
         margin=_room(ends, reach),
     )
     return {"data": data, "layout": drawn}
@@ -120,22 +116,21 @@ def angles_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure
     """Draw the principal angles between the columns of B and W's top r singular directions."""
     angles = {start.init: start.angles for start in truncations if start.angles is not None}
     r = truncations[0].rank
-    index, bounds = np.arange(1, r + 1), (-2.0, 94.0)
+    index = np.arange(1, r + 1)
     ends = [CurveEnd(label_of(init), label_of(init), f"@{init}-text", r, float(y[-1])) for init, y in angles.items()]
     drawn = layout(
         "Principal angles",
         "between the columns of B and the top r left singular vectors of W",
         x=axis("angle, smallest first", range=[0.5, r + 0.5], **_whole(r)),
-        y=axis("degrees", range=list(bounds), tickvals=[0, 30, 60, 90]),
+        y=axis("degrees", range=[-2.0, 94.0], tickvals=[0, 30, 60, 90]),
         height=HEIGHT,
         message="" if angles else "There is no top subspace to compare with.",
         how=(
-            "An angle of 0° is a direction that both subspaces share; 90° is one orthogonal to "
-            "the other subspace. The more small angles there are, the more of W's main "
-            "directions the start contains."
+            "An angle of 0° is a direction that both subspaces share; 90° is one orthogonal to the other subspace. "
+            "The more small angles there are, the more of W's main directions the start contains."
         ),
         revision=run or "angles",
-        labels=end_labels(ends, bounds=bounds, height=HEIGHT),
+        ends=ends,
         margin=_room(ends, r + 0.5),
     )
     data = [
@@ -145,28 +140,15 @@ def angles_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure
 
 
 def _curve(
-    name: str,
-    x: np.ndarray,
-    y: Any,
-    color: str,
-    width: float,
-    *,
-    marks: float = 0.0,
-    hover: str = "%{y:.4g}",
-    **more: Any,
-) -> dict[str, Any]:
+    name: str, x: np.ndarray, y: Any, color: str, width: float, marks: float = 0.0,
+    hover: str = "%{y:.4g}", **more: Any,
+) -> dict[str, Any]:  # fmt: skip
     return {
-        "type": "scatter",
-        "mode": "lines+markers" if marks else "lines",
-        "name": name,
-        "legendgroup": name,
-        "x": np.asarray(x).tolist(),
-        "y": plain(np.asarray(y, dtype=float)),
-        "line": {"color": color, "width": width},
+        "type": "scatter", "mode": "lines+markers" if marks else "lines", "name": name, "legendgroup": name,
+        "x": x.tolist(), "y": plain(np.asarray(y, dtype=float)), "line": {"color": color, "width": width},
         **({"marker": {"color": color, "size": marks}} if marks else {}),
-        "hovertemplate": hover,
-        **more,
-    }
+        "hovertemplate": hover, **more,
+    }  # fmt: skip
 
 
 def _room(ends: Sequence[CurveEnd], reach: float) -> dict[str, int]:

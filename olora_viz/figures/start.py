@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import (
+    CurveEnd,
     Figure,
     axis,
     color_bar,
     layout,
     line,
     log_axis,
-    log_end_labels,
+    log_ends,
     log_range,
     nothing_yet,
     points,
+    rows_axis,
     steps_axis,
     unlabelled_until,
     upright,
@@ -31,8 +33,8 @@ from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
 
-SLICE_HEIGHT = 250
-"""Height of the plot areas in pixels."""
+SLICE_HEIGHT, CURVATURE_HEIGHT, KERNEL_HEIGHT = 250, 190, 220
+"""Heights of the plot areas in pixels."""
 
 LEVELS = 16
 """Approximate number of contours over the scale of a slice."""
@@ -80,8 +82,8 @@ def slice_figures(
             y=axis("along the gradient, ‖Δθ‖", range=[-reach, reach], nticks=5),
             height=SLICE_HEIGHT,
             how=(
-                "The start is in the middle. Closely spaced contours mean a steep loss; a narrow "
-                "valley means a badly conditioned one."
+                "The start is in the middle. Closely spaced contours mean a steep loss; a narrow valley means a badly "
+                "conditioned one."
             ),
             revision=f"{run} {each.lane}" if run else "slice",
             closest=True,
@@ -114,10 +116,6 @@ def _round_step(size: float) -> float:
     return rounded(next(m for m in (1, 2, 5, 10) if m * scale >= size * 0.999) * scale, 6)
 
 
-CURVATURE_HEIGHT = 190
-"""Height of the plot areas in pixels."""
-
-
 def sharpness_figure(
     styles: Sequence[LaneStyle],
     steps: Sequence[Step],
@@ -126,29 +124,23 @@ def sharpness_figure(
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw the largest eigenvalue of every lane's Hessian during training, on a log axis.
-
-    See `measure_figure` for the parameters.
-    """
+    """Draw the largest eigenvalue of every lane's Hessian, on a log axis, see `measure_figure`."""
     groups, K = groups_of(styles, seeds)
     at, sharpness = curvatures(steps, K)
     of_lanes = np.where(sharpness > 0, sharpness, np.nan)
     values = seed_means(of_lanes, groups)
-    data = group_bands(styles, of_lanes, groups, x=at) + [
-        line(style, values[:, k], 1.8, marks=4.5, x=at) for k, style in enumerate(styles)
-    ]
-    bounds, left = log_range([of_lanes]), seeds_left(steps, groups)
+    data = group_bands(styles, of_lanes, groups, x=at)
+    data += [line(style, values[:, k], 1.8, marks=4.5, x=at) for k, style in enumerate(styles)]
     drawn = layout(
         CURVATURE.title,
         CURVATURE.unit + band_words(groups),
         x=steps_axis(total),
-        y=unlabelled_until(at, log_axis(CURVATURE.symbol, *bounds)),
+        y=unlabelled_until(at, log_axis(CURVATURE.symbol, *log_range([of_lanes]))),
         height=CURVATURE_HEIGHT,
         how="How curved the loss is in its most curved direction; a falling curve flattens.",
-        badge="log",
         message="" if at else "Choose how often to measure, then press Race.",
         revision=run or "race",
-        labels=log_end_labels(styles, at, values, bounds=bounds, height=CURVATURE_HEIGHT, left=left),
+        ends=log_ends(styles, at, values, seeds_left(steps, groups)),
     )
     return {"data": data, "layout": drawn}
 
@@ -161,10 +153,7 @@ def stability_figure(
     run: str = "",
     seeds: Sequence[Sequence[int]] | None = None,
 ) -> Figure:
-    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's learning rate.
-
-    See `measure_figure` for the parameters.
-    """
+    """Draw 2/λₘₐₓ, gradient descent's largest stable rate, with each lane's rate, see `measure_figure`."""
     groups, K = groups_of(styles, seeds)
     at, sharpness = curvatures(steps, K)
     of_lanes = np.where(sharpness > 0, 2 / np.where(sharpness > 0, sharpness, 1.0), np.nan)
@@ -176,23 +165,22 @@ def stability_figure(
         dotted = {"color": style.color, "width": 1.4, "dash": "dot"}
         data.append(line(style, limit[:, k], 1.8, marks=4.5, name=f"{style.label}: 2/λ", x=at))
         data.append(line(style, rates[:, k], 1.4, name=f"{style.label}: rate", x=at, line=dotted))
-    bounds, left = log_range([of_lanes, rates]), seeds_left(steps, groups)
-    last = {f"rate {compact(rate)}": rate for rate in rates[-1].tolist()} if rates.size else {}
-    ends = [(rate, name, "@mute") for name, rate in last.items()]
+    ends = log_ends(styles, at, limit, seeds_left(steps, groups))
+    last = {f"rate {compact(rate)}": math.log10(rate) for rate in rates[-1].tolist()} if at else {}
+    ends += [CurveEnd(name, "", "@mute", at[-1], y) for name, y in last.items()]
     drawn = layout(
         "Stability: 2/λₘₐₓ and the learning rate",
         "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate" + band_words(groups),
         x=steps_axis(total),
-        y=unlabelled_until(at, log_axis("learning rate", *bounds)),
+        y=unlabelled_until(at, log_axis("learning rate", *log_range([of_lanes, rates]))),
         height=CURVATURE_HEIGHT,
         how=(
-            "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its "
-            "steps, so for it the crossing is a hint, not a limit."
+            "Gradient descent is stable while its learning rate is below 2/λ. Adam rescales its steps, so for it the "
+            "crossing is a hint, not a limit."
         ),
-        badge="log",
         message="" if at else "2/λ and the learning rates appear here.",
         revision=run or "race",
-        labels=log_end_labels(styles, at, limit, bounds=bounds, height=CURVATURE_HEIGHT, extra=ends, left=left),
+        ends=ends,
     )
     return {"data": data, "layout": drawn}
 
@@ -203,9 +191,6 @@ def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray
     values = np.array([curved.lambda_max for _, curved in seen], dtype=float)
     return [number for number, _ in seen], values.reshape(len(seen), lanes)
 
-
-KERNEL_HEIGHT = 220
-"""Height of the plot area of the tangent kernel, in pixels."""
 
 NAMED = 8
 """Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
@@ -231,21 +216,12 @@ def quantities(measured: Conditioning) -> dict[str, np.ndarray]:
 
 
 def reference(styles: Sequence[LaneStyle]) -> int:
-    """Return the reference lane: the first plain LoRA, or else the first lane.
-
-    Args:
-        styles: one per lane, at least one.
-    """
+    """Return the reference lane: the first plain LoRA, or else the first lane."""
     return next((k for k, style in enumerate(styles) if style.init == "lora"), 0)
 
 
 def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None, *, run: str = "") -> Figure:
-    """Draw every quantity of every lane relative to one lane, on a log axis.
-
-    Args:
-        styles: one per lane.
-        measured: on these lanes; None before a measurement.
-    """
+    """Draw every quantity of every lane relative to one lane, on a log axis; None before a measurement."""
     if measured is None:
         return nothing_yet(
             "Initializations compared",
@@ -259,12 +235,9 @@ def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None
     places = {name: rows - 1 - i for i, name in enumerate(values_by_name)}
     below = [apart * ((K - 1) / 2 - k) for k in range(K)]  # of a lane's marks, from the middle of their rows
     labels: list[dict[str, Any]] = []
-    ratios = np.array(
-        [
-            [v[k] / v[base] if _usable(v[k]) and _usable(v[base]) else math.nan for v in values_by_name.values()]
-            for k in range(K)
-        ]
-    )
+    known = np.stack([*values_by_name.values()], axis=1)  # (K, rows)
+    known = np.where(np.isfinite(known) & (known > 0), known, math.nan)
+    ratios = known / known[base]
     low, high = log_range([ratios, np.ones(1)])
     for i, (name, values) in enumerate(values_by_name.items()):
         for k, style in enumerate(styles):
@@ -272,8 +245,12 @@ def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None
             words = _ratio_words(values[k], ratios[k, i]) if k != base or not is_known else "1"
             if K <= NAMED or not is_known:
                 x = math.log10(ratios[k, i]) if is_known else 0.0
-                inner = x > low + 0.45 * (high - low)
-                labels.append(_beside(x, places[name] + below[k], f"{style.label}: {words}", style, inner))
+                inner = x > low + 0.45 * (high - low)  # then its label is to the left of a marker
+                labels.append({
+                    "x": round(x, 4), "y": round(places[name] + below[k], 4), "text": f"{style.label}: {words}",
+                    "showarrow": False, "xanchor": "right" if inner else "left", "xshift": -8 if inner else 8,
+                    "align": "left", "font": {"size": 11.5, "color": style.text},
+                })  # fmt: skip
     data = []
     for k, style in enumerate(styles):
         y = [round(place + below[k], 4) for place in places.values()]
@@ -284,20 +261,12 @@ def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None
         "Initializations compared",
         f"gradient and curvature at the start, {'plain LoRA' if styles[base].init == 'lora' else name} = 1",
         x=log_axis(f"multiple of {name}", low, high),
-        y={
-            "title": {"text": ""},
-            "range": [-0.5, rows - 0.5],
-            "ticks": "",
-            "tickvals": list(places.values()),
-            "ticktext": list(places),
-        },
+        y=rows_axis([-0.5, rows - 0.5], list(places.values()), list(places)),
         height=rows * max(30, min(15 * K + 8, 110)),
         how=(
-            "Each row is one quantity, as a multiple of the reference's. Points to the right of "
-            "1 are larger: a larger gradient is a steeper loss, a larger eigenvalue a more "
-            "curved one."
+            "Each row is one quantity, as a multiple of the reference's. Points to the right of 1 are larger: a "
+            "larger gradient is a steeper loss, a larger eigenvalue a more curved one."
         ),
-        badge="log",
         revision=run or "comparison",
         closest=True,
         shapes=[upright(1, dash="dash")],
@@ -318,28 +287,22 @@ def ntk_figure(styles: Sequence[LaneStyle], measured: Conditioning | None, *, ru
         )
     eigenvalues = measured.kernel.eigenvalues
     values = np.where(eigenvalues > 0, eigenvalues, np.nan)
-    n, bounds = values.shape[1], log_range([values])
+    n = values.shape[1]
     drawn = layout(
         "Spectrum of the tangent kernel",
         f"{n} predictions of the first batch: a flat curve is well conditioned",
         x=axis("index i", range=[0.5, n + 0.5], dtick=1 if n <= 12 else 5, tick0=0),
-        y=log_axis("λᵢ(J Jᵀ)", *bounds),
+        y=log_axis("λᵢ(J Jᵀ)", *log_range([values])),
         height=KERNEL_HEIGHT,
         how=(
-            "The eigenvalues say how fast each direction of the predictions is learned. The "
-            "ratio of the first to the last one is the condition number: with a flat curve, all "
-            "directions are learned at the same pace."
+            "The eigenvalues say how fast each direction of the predictions is learned. The ratio of the first to the "
+            "last one is the condition number: with a flat curve, all directions are learned at the same pace."
         ),
-        badge="log",
         revision=run or "ntk",
-        labels=log_end_labels(styles, range(1, n + 1), values.T, bounds=bounds, height=KERNEL_HEIGHT),
+        ends=log_ends(styles, range(1, n + 1), values.T),
     )
     data = [line(style, values[k], 1.8, marks=4.5, x0=1, dx=1) for k, style in enumerate(styles)]
     return {"data": data, "layout": drawn}
-
-
-def _usable(value: float) -> bool:
-    return bool(math.isfinite(value) and value > 0)
 
 
 def _ratio_words(value: float, ratio: float) -> str:
@@ -348,12 +311,3 @@ def _ratio_words(value: float, ratio: float) -> str:
     if math.isnan(value):
         return "not finite"
     return "∞" if math.isinf(value) else f"{value:.2g}, no ratio"
-
-
-def _beside(x: float, y: float, text: str, style: LaneStyle, inner: bool) -> dict[str, Any]:
-    """Return the label to the right of a marker, or to its left (inner); x in powers of ten."""
-    return {
-        "x": round(x, 4), "y": round(y, 4), "text": text, "showarrow": False,
-        "xanchor": "right" if inner else "left",
-        "xshift": -8 if inner else 8, "align": "left", "font": {"size": 11.5, "color": style.text},
-    }  # fmt: skip

@@ -1,10 +1,9 @@
-"""Figures of a study: curves over rates, and performance profiles."""
+"""Figures of a study: curves over rates, performance profiles, and verdicts with their intervals."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,50 @@ from olora_viz.figures.layout import (
     Figure,
     axis,
     band_edges,
-    end_labels,
+    categories_axis,
     layout,
     line,
     log_axis,
     log_range,
     nothing_yet,
+    points,
     steps_axis,
+    upright,
 )
 from olora_viz.figures.rates import HIGHEST, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.text import compact, counted, number, signed
+from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
 from olora_viz.studies.fields import Setting
 from olora_viz.studies.plan import grid_of, rates_tried, values_at
 from olora_viz.studies.sentences import and_
-from olora_viz.studies.statistics import expected_best, performance_profile
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, Trial
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
 
 BUDGET = (
-    "The best loss to expect if only n of the rates had been tried. A method whose curve is low "
-    "from the start is easy to tune."
+    "The best loss to expect if only n of the rates had been tried. A method whose curve is low from the start is "
+    "easy to tune."
 )
 TARGET = (
-    "The share of seeds that had reached the final loss of the reference's run of the same seed by "
-    "each step. Further left "
-    "is faster; a curve that stays below 100% has seeds that never reached it."
+    "The share of seeds that had reached the final loss of the reference's run of the same seed by each step. "
+    "Further left is faster; a curve that stays below 100% has seeds that never reached it."
 )
 PROFILE = (
-    "The share of cells and seeds in which a method reached the target within a factor of the "
-    "fastest one's steps. Higher and further left is better; a run that never reaches it counts as "
-    "infinite."
+    "The share of cells and seeds in which a method reached the target within a factor of the fastest one's steps. "
+    "Higher and further left is better; a run that never reaches it counts as infinite."
+)
+WINS = (
+    "Each tile is a model, task and rank: the verdict at one shared rate, and with each method at its own best rate. "
+    "A method that wins only at the shared rate owes it to the rate."
+)
+FOREST = (
+    "A point is a difference to the reference, its thin line the 95% interval over seeds and examples, and its thick "
+    "line the range over the rates that the validation results cannot tell from the best ones. What crosses zero with "
+    "either decides nothing; an interval inside the margin means level."
 )
 """How to read the charts."""
 
@@ -65,17 +75,23 @@ def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the test loss against the learning rate, and mark the rates that validation chose."""
     study = verdicts.study
     valid, test = values_of(verdicts.rows, "valid_loss"), values_of(verdicts.rows, "test_loss")
-    curves = [
-        curve
-        for init in study.inits
-        if (curve := _rate_curve(study, cell, init, rates_tried(study, cell, init, valid), test))
-    ]
+    curves = []
+    for init in study.inits:
+        points = []
+        for lr in rates_tried(study, cell, init, valid):
+            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr]) if trial in test)
+            if losses:
+                diverged = sum(not math.isfinite(loss) for loss in losses)
+                points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
+        if points:
+            lane = Lane(init, lr=1.0, r=cell.r, alpha=study.alpha)
+            curves.append(RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)))
     chosen = {label_of(verdict.init): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
-    unit = f"nats, {examples(verdicts, cell, 'test')}, {_seeds(study, whole=False)}"
     figure["layout"]["meta"] |= {
         "title": f"Test loss by learning rate: {name_of(cell)}",
-        "unit": f"{unit}; ○ chosen by validation loss; × diverged",
+        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_seeds(study, whole=False)}; "
+        "○ chosen by validation loss; × diverged",
     }
     figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
     return figure
@@ -88,15 +104,14 @@ def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:
 
 def _seeds(study: Study, *, whole: bool = True) -> str:
     """Return over how many seeds a curve goes, in words; unless it is whole, its rates may have had fewer."""
-    seeds = f"{'' if whole or study.first_seeds == study.seeds else 'up to '}{many(study.seeds, 'seed')}"
+    seeds = f"{'' if whole or study.first_seeds == study.seeds else 'up to '}{counted(study.seeds, 'seed')}"
     return f"mean and range of {seeds}" if study.seeds > 1 else seeds
 
 
 def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the expected lowest validation loss against the number of rates that are tried.
 
-    One curve is made for each seed, over the rates that all methods got. Their mean is drawn, with a band from the
-    lowest to the highest.
+    Each seed has a curve, over the rates that all methods got. Their mean is drawn, with a band over their range.
     """
     study, best = verdicts.study, budgets(verdicts, cell)
     title = f"What a larger budget of learning rates buys: {name_of(cell)}"
@@ -119,25 +134,16 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         data.append(line(style, mean, 2.2, marks=5, x=at))
         end = min(max(math.log10(mean[-1]), low), high) if mean[-1] > 0 else low
         ends.append(CurveEnd.of(style, most, end))
-    drawn = layout(
-        title,
-        unit,
-        x=axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at]),
-        y=log_axis(names[1], low, high),
-        height=HEIGHT,
-        badge="log",
-        how=BUDGET,
-        revision="budget",
-        labels=end_labels(ends, bounds=(low, high), height=HEIGHT),
-    )
+    x = axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at])
+    y = log_axis(names[1], low, high)
+    drawn = layout(title, unit, x=x, y=y, height=HEIGHT, how=BUDGET, revision="budget", ends=ends)
     return {"data": bands + data, "layout": drawn}
 
 
 def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
 
-    Only rates that every method has run with every seed count; methods of which a seed diverged at each of them are
-    left out.
+    Only rates that every method has run with every seed count. Methods with a seed that always diverged are left out.
     """
     study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     grid = [
@@ -154,16 +160,15 @@ def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
 
 
 def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
-    """Draw the share of seeds that have reached the reference's final loss, against the step.
+    """Draw the share of seeds that have reached the reference's final loss by each step, all at their best rates.
 
-    Each method races at its best rate. A seed that never gets there keeps its curve below 100%.
+    A seed that never gets there keeps its curve below 100%.
     """
-    study = verdicts.study
-    who = label_of(study.reference)
+    study, who = verdicts.study, label_of(verdicts.study.reference)
     title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
     reached = {verdict.init: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
     unit = (
-        f"share of {many(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
+        f"share of {counted(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
         f"of the same seed; {examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
     )
     names = "step", "share of seeds that got there"
@@ -187,7 +192,6 @@ def _shares(
     """Draw the share of runs that got there, as stairs, a curve for every method.
 
     Args:
-        x: the horizontal axis.
         name: of the vertical axis.
         corners: of each method's stairs.
         counts: what stands after its name.
@@ -199,8 +203,7 @@ def _shares(
         ends.append(CurveEnd.of(styles[init], last, float(shares[-1]), counts[init]))
     ticks = [0, 0.25, 0.5, 0.75, 1]
     y = axis(name, range=list(SHARES), tickformat=".0%", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks])
-    labels = end_labels(ends, bounds=SHARES, height=HEIGHT)
-    return {"data": data, "layout": layout(title, unit, x=x, y=y, height=HEIGHT, labels=labels, **more)}
+    return {"data": data, "layout": layout(title, unit, x=x, y=y, height=HEIGHT, ends=ends, **more)}
 
 
 def stairs(times: np.ndarray, last: int) -> tuple[list[float], list[float]]:
@@ -235,31 +238,20 @@ def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
     return ", ".join(words[name] for name in names or words)
 
 
-def many(count: int, noun: str) -> str:
-    """Count something in words.
-
-    >>> many(1, "seed"), many(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
 def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
     """Return on how many examples the losses rest: of one cell, or the range over all.
 
     Args:
         part: ``valid`` or ``test``.
     """
-    counts = {
-        int(count)
-        for trial, row in verdicts.rows.items()
-        if cell in (None, trial.cell) and math.isfinite(count := row.get(f"{part}_examples") or math.nan)
-    }
+    rows = (row for trial, row in verdicts.rows.items() if cell in (None, trial.cell))
+    counts = [row.get(f"{part}_examples") or math.nan for row in rows]
+    counts = [int(count) for count in counts if math.isfinite(count)]
     noun = {"valid": "validation example", "test": "test example"}[part]
     if not counts:
         return f"{noun}s"
     low, high = min(counts), max(counts)
-    return many(high, noun) if low == high else f"{low} to {many(high, noun)}"
+    return f"{'' if low == high else f'{low} to '}{high} {noun}{'s' * (high != 1)}"
 
 
 def _absent(study: Study, drawn: Mapping[str, Any]) -> str:
@@ -268,33 +260,18 @@ def _absent(study: Study, drawn: Mapping[str, Any]) -> str:
     return f"; no rate finished: {and_(absent)}" if drawn and absent else ""
 
 
-def _rate_curve(
-    study: Study, cell: Cell, init: str, rates: Sequence[float], values: Mapping[Trial, float]
-) -> RateCurve | None:
-    """Return a method's losses over its rates; None if no run of it has ended."""
-    lane = replace(Lane(init, lr=1.0, r=cell.r), alpha=study.alpha)
-    points = []
-    for lr in rates:
-        losses = tuple(values[trial] for trial in study.trials(cell, init, [lr]) if trial in values)
-        if losses:
-            out = sum(not math.isfinite(loss) for loss in losses)
-            points.append(Point(lr, tuple(range(len(losses))), losses, out))
-    return RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)) if points else None
-
-
 def profile_figure(verdicts: Verdicts) -> Figure:
-    """Draw the share of all runs in which a method took at most some multiple of the fastest's steps to the
-    reference's final loss, each at its best rate.
+    """Draw in which share of all runs a method took at most a multiple of the fastest's steps to the reference's loss.
 
-    A run that never gets there keeps its method's curve below 100%.
+    Each is at its best rate. A run that never gets there keeps its method's curve below 100%.
     """
     study, who = verdicts.study, label_of(verdicts.study.reference)
     times = times_to_target(verdicts)
     runs = next(iter(times.values())).size
     title = f"How often each method is among the fastest to {who}'s final validation loss"
     unit = (
-        f"share of {many(runs, 'run')}: {many(study.seeds, 'seed')} in each of "
-        f"{many(runs // study.seeds, 'cell')}, {examples(verdicts, None, 'valid')}; best rates; "
+        f"share of {counted(runs, 'run')}: {counted(study.seeds, 'seed')} in each of "
+        f"{counted(runs // study.seeds, 'cell')}, {examples(verdicts, None, 'valid')}; best rates; "
         "never there: infinite"
     )
     names = "steps, as a multiple of the fastest method's", "share of runs"
@@ -309,7 +286,7 @@ def profile_figure(verdicts: Verdicts) -> Figure:
     }
     counts = {init: f": {int(np.isfinite(at).sum())} of {runs}" for init, at in times.items()}
     x = log_axis(names[0], -0.005, math.log10(float(factors[-1])) + 0.005)
-    return _shares(title, unit, x, names[1], corners, counts, badge="log", how=PROFILE, revision="profile")
+    return _shares(title, unit, x, names[1], corners, counts, how=PROFILE, revision="profile")
 
 
 def times_to_target(verdicts: Verdicts) -> dict[str, np.ndarray]:
@@ -331,3 +308,271 @@ def _corners(times: np.ndarray) -> np.ndarray:
         ratios = (times / fastest).ravel()
     inside = ratios[np.isfinite(ratios) & (ratios >= 1) & (ratios <= FARTHEST)]
     return np.unique([1.0, *inside, min(FARTHEST, 1.1 * inside.max(initial=1.0))])
+
+
+TILES = {
+    BETTER: ("@ok", "@on-accent", "✓"),
+    WORSE: ("@bad", "@on-accent", "✗"),
+    LEVEL: ("@mute", "@on-accent", "="),
+    UNDECIDED: ("@soft", "@mute", "?"),
+}
+"""The colour of each verdict, of the text on it, and its sign where a word does not fit."""
+
+SIGNED = "+.2g"
+"""The form of a difference."""
+
+ROW, LINE, CLAIM_BAR = 30, 24, 28
+"""Heights in pixels: of a row of the table, of an interval, and of a bar."""
+
+MOST_WORDS = 8
+"""With more columns than this, verdicts are signs."""
+
+CAP = 0.18
+"""Half the height of the caps of an interval, in rows."""
+
+NOTHING = "No run of this study has ended yet."
+
+
+def wins_figure(verdicts: Verdicts) -> Figure:
+    """Draw every verdict as a tile, a row for each cell: all methods at one rate, and each at its best.
+
+    Where the two halves differ, the rate decided rather than the method.
+    """
+    study, who = verdicts.study, label_of(verdicts.study.reference)
+    others = [init for init in study.inits if init != study.reference]
+    compared = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    halves = {
+        "all at one rate": [verdict.verdict_shared_rate for verdict in compared],
+        "each at its best rate": [verdict.verdict for verdict in compared],
+    }
+    at_one, at_best = (f"{half.count(BETTER)} of {len(compared)}" for half in halves.values())
+    in_words = len(others) * 2 <= MOST_WORDS
+    signs = "" if in_words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
+    unit = f"by test loss; {counted(study.seeds, 'seed')}, {examples(verdicts, None, 'test')}{signs}"
+    cells = study.cells()
+    if not verdicts.rows:
+        return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
+    names, shared = varying(cells)
+    data: list[dict[str, Any]] = []
+    columns: list[int] = []
+    notes = []
+    for left, (head, half) in zip((0, len(others) + 1), halves.items(), strict=True):
+        places = list(range(left, left + len(others)))
+        columns += places
+        notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center"))
+        tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
+        hover = [[""] * len(others) for _ in cells]
+        for verdict, word in zip(compared, half, strict=True):
+            column, y = others.index(verdict.init), len(cells) - 1 - cells.index(verdict.cell)
+            _, color, sign = TILES[word]
+            tiles[y][column] = float(list(TILES).index(word))
+            hover[y][column] = _hover(verdict, word, left > 0, names)
+            notes.append(_note(word if in_words else sign, left + column, y, color, "center"))
+        data.append({
+            "type": "heatmap", "name": head, "x": places, "y": list(range(len(cells))), "z": tiles,
+            "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
+            "showscale": False, "xgap": 2, "ygap": 2, "text": hover, "hovertemplate": "%{text}<extra></extra>",
+        })  # fmt: skip
+    labels = [label_of(init) for init in others]
+    rows = [name_of(cell, names) for cell in reversed(cells)]
+    turned = {} if in_words else {"tickangle": -45}
+    ends = [-0.6, columns[-1] + 0.6]
+    drawn = layout(
+        f"Better than {who}: {at_one} at one shared rate, {at_best} at best rates",
+        f"{name_of(cells[0], shared)}; {unit}" if shared else unit,
+        x=axis(f"method, against {who}", range=ends, tickvals=columns, ticktext=labels * 2, showgrid=False, **turned),
+        y=categories_axis(rows, range=[-0.6, len(cells) + 0.2]),
+        height=round(ROW * (len(cells) + 0.8)),
+        how=WINS,
+        revision="wins",
+        closest=True,
+        labels=notes,
+        margin={"l": room_for(rows), "r": 14, **({} if in_words else {"b": 30 + round(0.75 * room_for(labels))})},
+    )
+    return {"data": data, "layout": drawn}
+
+
+def differences_figure(verdicts: Verdicts) -> Figure:
+    """Draw the difference of every method from the reference, with its interval, on a band of those that are level."""
+    study, who = verdicts.study, label_of(verdicts.study.reference)
+    title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
+    shown = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    unit = (
+        f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over rates; "
+        f"band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
+    )
+    name = f"test loss minus {who}'s, nats"
+    if not any(verdict.seeds for verdict in shown):
+        why = f"No seed finished with both {who} and another method." if verdicts.rows else NOTHING
+        return nothing_yet(title, unit, (name, "method"), why)
+    cells = list(dict.fromkeys(verdict.cell for verdict in shown))
+    several = len({verdict.cell for verdict in verdicts.each}) > 1
+    names, shared = varying(study.cells())
+    styles = method_styles([init for init in study.inits if init != study.reference])
+    low, high = _span([verdict for verdict in shown if verdict.seeds])
+    bands: list[dict[str, Any]] = []
+    data: list[dict[str, Any]] = []
+    notes, ticks = [], []
+    y = len(shown) + len(cells) * several  # from the top down
+    rows = y
+    for cell in cells:
+        of_cell = [verdict for verdict in shown if verdict.cell == cell]
+        if several:
+            y -= 1
+            ticks.append(name_of(cell, names))
+        bands += _level(of_cell[0].margin, y - len(of_cell), y - 1)
+        for verdict in of_cell:
+            y -= 1
+            style = styles[verdict.init]
+            ticks.append(style.label)
+            data += _interval(verdict, style.color, style.label, y, names) if verdict.seeds else []
+            words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
+            notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
+    drawn = layout(
+        title,
+        f"{name_of(study.cells()[0], shared)}; {unit}" if shared else unit,
+        x=axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute"),
+        y=categories_axis(ticks, range=[-0.7, rows - 0.3], tickvals=list(range(rows))[::-1]),
+        height=max(110, LINE * rows),
+        how=FOREST,
+        revision="differences",
+        closest=True,
+        labels=notes,
+        margin={"l": room_for(ticks), "r": room_for([note["text"] for note in notes])},
+        shapes=[upright(0, 1)],
+    )
+    return {"data": bands + data, "layout": drawn}
+
+
+def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
+    """Return in which parts cells differ, and which they share.
+
+    >>> varying([Cell("glassllm", "sentiment", 8), Cell("glassllm", "sentiment", 2)])
+    (['r'], ['model', 'task'])
+    """
+    parts = ["model", "task", "r"]
+    if len(cells) == 1:
+        return parts, []
+    differing = [name for name in parts if len({getattr(cell, name) for cell in cells}) > 1]
+    return differing, [name for name in parts if name not in differing]
+
+
+def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
+    """Say over what the intervals are: seeds and examples, as far as their results are known."""
+    gaps = [verdict.difference.gap for verdict in shown if verdict.seeds]
+    seeds, of_test = counted(verdicts.study.seeds, "seed"), examples(verdicts, None, "test")
+    if gaps and all(gap.shape[1] == 1 for gap in gaps):
+        return f"{seeds} alone, {of_test}"
+    return f"{of_test}, {seeds}" if verdicts.study.seeds == 1 else f"{seeds} and {of_test}"
+
+
+def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> str:
+    """Return what a tile or an interval stands for."""
+    head = f"{name_of(verdict.cell, names)}: {label_of(verdict.init)} is {word}"
+    if not at_best:
+        return f"{head} at {compact(verdict.shared_lr)}" if verdict.shared_lr else head
+    rate = f" at {compact(verdict.best_lr)}" if verdict.best_lr else ""
+    low, high = verdict.interval.low, verdict.interval.high
+    ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
+    why = f"<br>{verdict.why}" if verdict.why else ""
+    from_, to = verdict.difference.over_rates
+    over = f"<br>over rates {signed(from_, SIGNED)} to {signed(to, SIGNED)}" if from_ < to else ""
+    return f"{head}{rate}<br>{signed(verdict.interval.mean, SIGNED)} nats{ends}{over}{why}"
+
+
+def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
+    return {
+        "name": f"note {text}", "text": text, "x": x, "y": y, "xanchor": anchor,
+        "yanchor": "middle", "showarrow": False, "font": {"size": 12, "color": color},
+    }  # fmt: skip
+
+
+def _steps(colors: Sequence[str]) -> list[list[Any]]:
+    """Return a scale of equal steps."""
+    n = len(colors)
+    return [[end / n, color] for i, color in enumerate(colors) for end in (i, i + 1)]
+
+
+def room_for(texts: Iterable[str]) -> int:
+    """Return a margin that fits the longest text, in pixels."""
+    return min(300, max(62, 18 + math.ceil(6.8 * max(map(len, texts), default=0))))
+
+
+def whiskers(low: float, high: float, y: float, color: str) -> dict[str, Any]:
+    """Return a horizontal interval with its caps, as a trace."""
+    return {
+        "type": "scatter", "mode": "lines", "x": [low, low, None, low, high, None, high, high],
+        "y": [y - CAP, y + CAP, None, y, y, None, y - CAP, y + CAP], "hoverinfo": "skip",
+        "line": {"color": color, "width": 2.2},
+    }  # fmt: skip
+
+
+def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
+    """Return the range of the differences: intervals far wider than the others are cut off."""
+    ends = np.array([[*verdict.interval[1:3]] for verdict in shown])
+    means = np.array([verdict.interval.mean for verdict in shown])
+    margins = np.array([verdict.margin for verdict in shown])
+    most = 4 * max(float(np.abs(means).max()), float(np.nan_to_num(margins).max()), 1e-6)
+    values = np.clip(np.concatenate([ends.ravel(), means, margins, -margins, [0.0]]), -most, most)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
+    """Return the band of the differences that do not matter, behind the rows of one cell."""
+    if not math.isfinite(margin):
+        return []
+    edge = {
+        "type": "scatter", "mode": "lines", "x": [-margin, margin], "hoverinfo": "skip",
+        "name": "level", "line": {"color": "@line", "width": 0},
+    }  # fmt: skip
+    fill = {"fill": "tonexty", "fillcolor": "@line"}
+    return [{**edge, "y": [bottom - 0.5] * 2}, {**edge, "y": [top + 0.5] * 2, **fill}]
+
+
+def _interval(verdict: Verdict, color: str, label: str, y: float, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the interval with its caps, if it is finite, and the mean."""
+    low, high = verdict.interval.low, verdict.interval.high
+    common = {"name": label, "legendgroup": label}
+    traces = [whiskers(low, high, y, color) | common] if math.isfinite(low) else []
+    from_, to = verdict.difference.over_rates
+    if from_ < to:
+        thick = {"mode": "lines", "line": {"color": color, "width": 7}, "opacity": 0.45, "hoverinfo": "skip"}
+        traces.insert(0, {"type": "scatter", "x": [from_, to], "y": [y, y], **thick, **common})
+    words = {"text": [_hover(verdict, verdict.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
+    symbol = "circle" if math.isfinite(low) else "circle-open"
+    return [*traces, points([verdict.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
+
+
+def claim_figure(claim: Claim, finding: Finding) -> Figure:
+    """Draw the numbers on which a verdict rests, at least one, each with its 95% interval if it has one."""
+    color = {HOLDS: "@ok", FAILS: "@bad"}.get(finding.verdict, "@mute")
+    data: list[dict[str, Any]] = []
+    ends = [0.0]
+    for y, bar in enumerate(reversed(finding.bars)):
+        data.append(
+            {"type": "scatter", "mode": "lines", "x": [0, bar.value], "y": [y, y],
+             "line": {"color": "@line", "width": 8}, "hoverinfo": "skip", "name": bar.label}
+        )  # fmt: skip
+        if bar.low is not None and bar.high is not None and math.isfinite(bar.high - bar.low):
+            data.append(whiskers(bar.low, bar.high, y, color) | {"name": bar.label})
+            ends += [bar.low, bar.high]
+        text = {"text": [number(bar.value)], "textposition": "top center", "mode": "markers+text"}
+        hover = {"hovertemplate": "%{x}<extra></extra>", "name": bar.label}
+        data.append(points([bar.value], [y], color, 10) | text | hover)
+        ends.append(bar.value)
+    low, high = min(ends), max(ends)
+    space = 0.08 * (high - low or 1.0)
+    labels = [bar.label for bar in reversed(finding.bars)]
+    whiskers_are = f"; {finding.interval_words}" if finding.interval_words else ""
+    drawn = layout(
+        f"{finding.verdict.capitalize()}: {claim.sentence}",
+        f"claim {claim.number}{whiskers_are}",
+        x=axis(finding.unit, range=[low - space, high + space], zeroline=True),
+        y=categories_axis(labels, range=[-0.7, len(labels) - 0.2]),
+        height=max(80, CLAIM_BAR * (len(labels) + 1)),
+        revision=claim.name,
+        closest=True,
+        margin={"l": room_for(labels)},
+    )
+    return {"data": data, "layout": drawn}

@@ -9,9 +9,8 @@ name colours by token (``"@olora"``), so that one figure can be shown in either 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, differing, display_names, setting
@@ -138,29 +137,17 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
         lanes: the lanes of one race, in order.
         names: a name per lane chosen by the user, or None.
     """
-    varying = differing(lanes)
-    ranks = {f: _from_the_largest({setting(lane, f) for lane in lanes}) for f in varying}
-    styles: list[LaneStyle] = []
+    values = {field: {setting(lane, field) for lane in lanes} for field in differing(lanes)}
+    # Words, such as the rate ``fair``, come first, then numbers from the largest one.
+    ranks = {f: sorted(of, key=lambda x: (isinstance(x, str), x), reverse=True) for f, of in values.items()}
+    styles = []
     for lane, label in zip(lanes, display_names(lanes, names), strict=True):
-        place = [ranks[f].index(setting(lane, f)) for f in varying]
+        place = [order.index(setting(lane, field)) for field, order in ranks.items()]
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
         shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
-        styles.append(
-            LaneStyle(
-                label=label,
-                init=lane.init,
-                color=f"@{lane.init}",
-                text=f"@{lane.init}-text",
-                dash=dash,
-                symbol=shape if dash == "solid" else f"{shape}-open",
-            )
-        )
+        symbol = shape if dash == "solid" else f"{shape}-open"
+        styles.append(LaneStyle(label, lane.init, f"@{lane.init}", f"@{lane.init}-text", dash, symbol))
     return tuple(styles)
-
-
-def _from_the_largest(values: Collection[Any]) -> list[Any]:
-    """Sort values of a setting; words, such as the rate ``fair``, come first."""
-    return sorted(values, key=lambda value: (isinstance(value, str), value), reverse=True)
 
 
 def contrast(a: str, b: str) -> float:
@@ -175,12 +162,8 @@ def contrast(a: str, b: str) -> float:
 
 def readable(color: str, background: str, ink: str) -> str:
     """Mix a colour with ink, no more than needed, until its text is readable, see `READABLE`."""
-    mixed = color
-    for share in range(0, 101, 2):
-        mixed = _mix(color, ink, share / 100)
-        if contrast(mixed, background) >= READABLE:
-            break
-    return mixed
+    mixes = (_mix(color, ink, share / 100) for share in range(0, 101, 2))
+    return next((mixed for mixed in mixes if contrast(mixed, background) >= READABLE), ink)
 
 
 def _channels(color: str) -> tuple[int, int, int]:

@@ -26,7 +26,7 @@ from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.verdict import STEPS, NextStep
+from olora_viz.views.results import STEPS, NextStep
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,6 @@ MOST = 6
 BEYOND = 3.0
 """Intervals are cut off at this multiple of the largest value."""
 
-
 SUBSCRIPT = re.compile(r"(?<=[A-Zλ])_(r|max)")
 
 NEGATIVE = re.compile(r"(?<![\w.-])-(?=\d)")
@@ -64,12 +63,9 @@ def span(shown: list[Bar]) -> tuple[float, float]:
     (0.0, 5.0)
     """
     most = BEYOND * max(abs(bar.value) for bar in shown)
-    ends = [0.0]
-    for bar in shown:
-        for end in (bar.value, bar.low, bar.high):
-            if end is not None and math.isfinite(end):
-                ends.append(min(most, max(-most, end)))
-    low, high = min(ends), max(ends)
+    ends = [end for bar in shown for end in (bar.value, bar.low, bar.high) if end is not None and math.isfinite(end)]
+    cut = [0.0, *(min(most, max(-most, end)) for end in ends)]
+    low, high = min(cut), max(cut)
     return (low, high) if high > low else (0.0, 1.0)
 
 
@@ -107,19 +103,6 @@ def _ends(bar: Bar) -> str:
         return ""
     return f" ({number(bar.low)} to {number(bar.high)})"
 
-
-HOW = (
-    "Runs are paired by seed, and by test example; rates are chosen on validation examples; "
-    "intervals are 95%, and each says over what: seeds, examples or both; Holm's correction over "
-    "comparisons."
-)
-
-MEANINGS = (
-    ("holds, fails", "the interval is on one side."),
-    ("level", "it lies inside a margin set beforehand, which the words name."),
-    ("mixed", "it holds in part, or in some set-ups and not in others."),
-    ("undecided", "more seeds would be needed."),
-)
 
 SIGNS = {BETTER: "✓", LEVEL: "=", UNDECIDED: "?", WORSE: "✗"}
 """What stands in a tile."""
@@ -167,21 +150,16 @@ def row(
     count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
     fold = Markup("<p>{}</p>{}").format(typeset(claim.measured), Markup("").join(map(_whole, every)))
     return Markup(
-        '<article class="claim" aria-label="Claim {number}"><span class="verdict {kind}">{verdict}'
-        '</span><div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}'
-        '</p><p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}'
-        "</article>"
+        '<article class="claim" aria-label="Claim {number}"><span class="verdict {kind}">{verdict}</span>'
+        '<div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}</p>'
+        '<p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}</article>'
     ).format(
-        number=claim.number,
-        kind=_kind(verdict),
-        verdict=verdict,
-        sentence=typeset(claim.sentence),
-        source=claim.source,
-        basis=_basis(shown, now),
+        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=typeset(claim.sentence),
+        source=claim.source, basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
         words=typeset(_words(shown, example, lacking)) if example and not now else "",
         fold=fragments.fold(f"How claim {claim.number} is measured{count}", fold),
-    )
+    )  # fmt: skip
 
 
 def _kind(verdict: str) -> str:
@@ -228,32 +206,30 @@ def _whole(shown: ShownFinding) -> Markup:
 
 def how() -> Markup:
     """Return how a verdict is made."""
-    words = Markup(" ").join(Markup("<b>{}</b>: {}").format(*one) for one in MEANINGS)
-    return Markup('<h2>How a verdict is made</h2><p class="hint">{} {}</p>').format(HOW, words)
+    return Markup(
+        '<h2>How a verdict is made</h2><p class="hint">Runs are paired by seed, and by test example; rates are '
+        "chosen on validation examples; intervals are 95%, and each says over what: seeds, examples or both; Holm's "
+        "correction over comparisons. <b>holds, fails</b>: the interval is on one side. <b>level</b>: it lies inside "
+        "a margin set beforehand, which the words name. <b>mixed</b>: it holds in part, or in some set-ups and not "
+        "in others. <b>undecided</b>: more seeds would be needed.</p>"
+    )
 
 
 def wins(cells: Sequence[CellVerdict]) -> Markup:
     """Return the table of recorded studies: OLoRA against LoRA, at one rate and at best rates."""
     if not cells:
         return Markup("<h2>OLoRA against LoRA</h2><p class='hint'>No study is recorded yet.</p>")
-    better = [
-        sum(verdict == BETTER for verdict in verdicts)
-        for verdicts in ([cell.at_one_rate for cell in cells], [cell.at_best_rates for cell in cells])
-    ]
+    at_one = sum(cell.at_one_rate == BETTER for cell in cells)
+    at_best = sum(cell.at_best_rates == BETTER for cell in cells)
     title = Markup(
         "<h2>{} of {count} at one rate, {} of {count} at best rates "
-        '<span class="hint">models × tasks × ranks in which OLoRA is better than LoRA; '
-        "recorded</span></h2>"
-    ).format(*better, count=len(cells))
-    models = {cell.model for cell in cells}
-    rows = [
-        (
-            f"{cell.model}, " * (len(models) > 1) + f"{cell.task}, r\u00a0{cell.r}, {cell.steps} steps",
-            _tile(cell.at_one_rate, f"{cell.seeds} seeds"),
-            _tile(cell.at_best_rates, cell.why or f"{cell.seeds} seeds"),
-        )
-        for cell in cells
-    ]
+        '<span class="hint">models × tasks × ranks in which OLoRA is better than LoRA; recorded</span></h2>'
+    ).format(at_one, at_best, count=len(cells))
+    models, rows = {cell.model for cell in cells}, []
+    for cell in cells:
+        name = f"{cell.model}, " * (len(models) > 1) + f"{cell.task}, r\u00a0{cell.r}, {cell.steps} steps"
+        seeds = f"{cell.seeds} seeds"
+        rows.append((name, _tile(cell.at_one_rate, seeds), _tile(cell.at_best_rates, cell.why or seeds)))
     legend = Markup(
         '<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
         "blue ✗ worse; one rate: the best one of the grid for both together</p>"

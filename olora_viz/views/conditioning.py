@@ -24,26 +24,25 @@ SAME = 1.1
 def story_before() -> Markup:
     """Return the card with the claim, before a measurement."""
     return Markup(
-        "<h2>The claim, and the measurement</h2>"
-        '<p class="say"><b>The OLoRA paper explains its speed by conditioning.</b> Measure the '
-        "start to see how steep and how curved the loss is at each initialization, and how well "
-        "its tangent kernel is conditioned.</p>"
+        '<h2>The claim, and the measurement</h2><p class="say"><b>The OLoRA paper explains its speed by conditioning.'
+        "</b> Measure the start to see how steep and how curved the loss is at each initialization, and how well its "
+        "tangent kernel is conditioned.</p>"
     )
 
 
 def numbers_before() -> Markup:
     """Return the placeholder of the table."""
     return Markup(
-        '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, '
-        "and the tangent kernel of every start.</p>"
+        '<h2>What was measured</h2><p class="hint">Eigenvalues with their residuals, the trace, and the tangent '
+        "kernel of every start.</p>"
     )
 
 
 def rates_before() -> Markup:
     """Return the placeholder of the table of rates."""
     return Markup(
-        '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain '
-        "gradient descent, against the rates of the lanes.</p>"
+        '<h2>What it means for the learning rate</h2><p class="hint">2/λₘₐₓ, the limit of plain gradient descent, '
+        "against the rates of the lanes.</p>"
     )
 
 
@@ -63,14 +62,11 @@ def tell(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
     steep = float(measured.grad_norm[hero] / measured.grad_norm[base])
     if base_curved > 0 and curved > 0:
         ratio = curved / base_curved
-        sentences.append(
-            Sentence(
-                f"{name}'s largest eigenvalue is {factor(ratio)} times {other}'s, its gradient {factor(steep)} times:",
-                f"the start is {_than(steep, 'steeper', 'flatter', 'as steep')} and "
-                f"{_than(ratio, 'more curved', 'less curved', 'as curved')}. λₘₐₓ is the scale of "
-                "the curvature, not its conditioning.",
-            )
-        )
+        lead = f"{name}'s largest eigenvalue is {factor(ratio)} times {other}'s, its gradient {factor(steep)} times:"
+        steeper = _than(steep, "steeper", "flatter", "as steep")
+        more_curved = _than(ratio, "more curved", "less curved", "as curved")
+        rest = f"the start is {steeper} and {more_curved}. λₘₐₓ is the scale of the curvature, not its conditioning."
+        sentences.append(Sentence(lead, rest))
     if measured.kernel:
         sentences.append(compared_conditions(measured.conditions, hero, base, name, other))
     unsure = [
@@ -90,16 +86,18 @@ def numbers(styles: Sequence[LaneStyle], measured: Conditioning) -> Markup:
         TableCell("trace GN", "of the Gauss-Newton matrix, estimated"),
         TableCell(
             "NTK cond.",
-            "condition number of the tangent kernel, median and range over the batches; below it "
-            "the number of products for the eigenvalues, and whether they converged",
+            "condition number of the tangent kernel, median and range over the batches; below it the number of "
+            "products for the eigenvalues, and whether they converged",
         ),
     )
     rows = [(fragments.lane(style), *_measured(measured, k)) for k, style in enumerate(styles)]
+    n = measured.conditions.shape[1]
+    batches = f"median and range over {n} batches" if n > 1 else "on one batch"
     return Markup(
         '<h2>What was measured <span class="hint">± residual, error</span></h2>{}'
-        '<p class="foot">Trace GN: of the Gauss-Newton matrix. NTK cond.: of the tangent kernel, '
-        "{}. Small print in the last column: products for the eigenvalues, ✓ converged.</p>"
-    ).format(table(head, rows, kind="standing measured", scrolls=True), _batches(measured))
+        '<p class="foot">Trace GN: of the Gauss-Newton matrix. NTK cond.: of the tangent kernel, {}. Small print in '
+        "the last column: products for the eigenvalues, ✓ converged.</p>"
+    ).format(table(head, rows, kind="standing measured", scrolls=True), batches)
 
 
 def rates(styles: Sequence[LaneStyle], measured: Conditioning, used: Sequence[Sequence[float]]) -> Markup:
@@ -117,9 +115,8 @@ def rates(styles: Sequence[LaneStyle], measured: Conditioning, used: Sequence[Se
         rows.append((fragments.lane(style), _n(limit), lines.join(map(compact, used[k])) or "–", share or "–"))
     return Markup(
         "<h2>What it means for the learning rate</h2>{}"
-        '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with '
-        "every step. Adam, used here, rescales each parameter's step and has a different "
-        "limit.</p>"
+        '<p class="foot">Plain gradient descent with a rate above 2/λₘₐₓ overshoots further with every step. Adam, '
+        "used here, rescales each parameter's step and has a different limit.</p>"
     ).format(table(head, rows, kind="standing"))
 
 
@@ -156,12 +153,6 @@ def _spread(conditions: np.ndarray) -> Markup:
         return median
     ends = (_n(float(end)) for end in (conditions.min(), conditions.max()))
     return median + Markup('<small title="range over the batches">{} to {}</small>').format(*ends)
-
-
-def _batches(measured: Conditioning) -> str:
-    """Return on how many batches the condition was measured, in words."""
-    n = measured.conditions.shape[1]
-    return f"median and range over {n} batches" if n > 1 else "on one batch"
 
 
 def _is_finite(measured: Conditioning, k: int) -> bool:

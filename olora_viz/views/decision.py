@@ -1,25 +1,23 @@
-"""A decision on a page: what to take, the methods at their best, the plan and the answers."""
+"""A study as a table, and a decision on a page: what to take, the methods at their best, the plan, the answers."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.studies import method_styles, rates_figure
-from olora_viz.figures.study_verdicts import differences_figure
+from olora_viz.figures.studies import differences_figure, method_styles, rates_figure
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, percent, signed
+from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, number, percent, signed
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
-from olora_viz.studies.recommendation import Recommendation
-from olora_viz.studies.sentences import over
-from olora_viz.studies.statistics import UNDECIDED
+from olora_viz.studies.sentences import and_, over
+from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
-from olora_viz.studies.verdicts import Verdict, untrained
+from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.views.html import TableCell, lane, table
-from olora_viz.views.verdict import interval_over
 
 TAKEN, RUNNER_UP = "taken", "runner-up"
 """What is said of a row of the table."""
@@ -38,20 +36,13 @@ BEFORE = {
 
 
 def headline(known: Decision) -> Markup:
-    """Return the recommendation, with its certainty."""
+    """Return the recommendation, how sure it is, and on what it rests."""
     taken = known.taken
     if taken is None:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
         )
     kind = UNDECIDED if taken.beats_guessing is False else taken.verdict
-    return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
-        taken.headline, taken.why, kind, certainty(known, taken)
-    )
-
-
-def certainty(known: Decision, taken: Recommendation) -> str:
-    """Say how sure a recommendation is, and on what it rests."""
     verdict = taken.method
     word = "may be guessing" if taken.beats_guessing is False else "clear"
     word = UNDECIDED if taken.verdict == UNDECIDED else word
@@ -59,7 +50,10 @@ def certainty(known: Decision, taken: Recommendation) -> str:
     compared = others if verdict.init == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
     basis = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
-    return f"{word} · {basis}, rates chosen on {verdict.valid_examples} others"
+    sure = f"{word} · {basis}, rates chosen on {verdict.valid_examples} others"
+    return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
+        taken.headline, taken.why, kind, sure
+    )
 
 
 def starts(known: Decision) -> Markup:
@@ -70,7 +64,10 @@ def starts(known: Decision) -> Markup:
     styles = method_styles(study.inits)
     taken = known.taken
     other = taken.runner_up if taken else None
-    roles = _roles(taken)
+    roles: dict[tuple[int, str, float | None], str] = {}  # of a rank, a method and a rate
+    if taken:
+        roles = {(taken.method.cell.r, other.init, other.lr): RUNNER_UP} if other else {}
+        roles[taken.method.cell.r, taken.method.init, taken.method.best_lr] = TAKEN
     rows = [
         (
             verdict.valid_loss, verdict.init, verdict.cell.r, verdict.best_lr,
@@ -105,27 +102,12 @@ def starts(known: Decision) -> Markup:
         f"{counted(first.test_examples, 'test example')}; intervals: 95% over {interval_over(known.verdicts)}"
     )
     title = Markup('<h2>All starts at their best <span class="hint">{}</span></h2>').format(basis)
-    return title + table(head, cells, base=_untrained(known))
-
-
-def _roles(taken: Recommendation | None) -> dict[tuple[int, str, float | None], str]:
-    """Return which rank, method and rate are taken, and which are the runner-up."""
-    if taken is None:
-        return {}
-    r, other = taken.method.cell.r, taken.runner_up
-    roles = {(r, other.init, other.lr): RUNNER_UP} if other else {}
-    return roles | {(r, taken.method.init, taken.method.best_lr): TAKEN}
-
-
-def _untrained(known: Decision) -> list[tuple[object, ...]]:
-    """Return the rows of the base model and of a guess."""
-    base = untrained(known.verdicts, known.verdicts.study.cells()[0])
-    if base is None:
-        return []
-    rows: list[tuple[object, ...]] = [("base model", "", nats(base.loss), percent(base.accuracy), "")]
-    if base.guess is not None:
-        rows.append((base.guess_words, "", "", percent(base.guess), ""))
-    return rows
+    base, others = untrained(known.verdicts, study.cells()[0]), []
+    if base is not None:
+        others.append(("base model", "", nats(base.loss), percent(base.accuracy), ""))
+    if base is not None and base.guess is not None:
+        others.append((base.guess_words, "", "", percent(base.guess), ""))
+    return title + table(head, cells, base=others)
 
 
 def _against(verdict: Verdict, reference: str) -> object:
@@ -214,3 +196,63 @@ def figures(known: Decision) -> dict[str, Figure]:
     verdicts = known.verdicts
     cell = known.taken.method.cell if known.taken else verdicts.study.cells()[0]
     return {"rates": rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
+
+
+def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
+    """Return the header, and by cell a row for every method, for the base model and for a guess."""
+    steps = [verdict.steps_to_reference for verdict in verdicts.each]
+    few = any(reached is not None and reached.coverage < 1 - ERROR for reached in steps)
+    head = [
+        "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference",
+        f"95% over {interval_over(verdicts)}", "range over rates", "p (Holm)", "verdict", "at one rate",
+        f"median steps to reference ({'range of seeds' if few else '95% over seeds'})", "seeds",
+    ]  # fmt: skip
+    rows = [head]
+    for cell in verdicts.study.cells():
+        rows += [_row(verdict, verdicts.study.reference) for verdict in verdicts.of(cell)]
+        base = untrained(verdicts, cell)
+        if base is None:
+            continue
+        known = [cell.model, cell.task, str(cell.r)]
+        others = [("base model", number(base.loss, ".4f"), base.accuracy)]
+        others += [] if base.guess is None else [(base.guess_words, "", base.guess)]
+        for name, loss, accuracy in others:
+            cells = [*known, name, "", loss, number(accuracy, ".1%")]
+            rows.append(cells + [""] * (len(head) - len(cells)))
+    return rows
+
+
+def interval_over(verdicts: Verdicts) -> str:
+    """Return what the intervals of the differences are over: seeds, examples or both."""
+    gaps = [verdict.difference.gap for verdict in verdicts.each if verdict.seeds]
+    kinds = {"seeds": any(len(gap) > 1 for gap in gaps), "examples": any(gap.shape[1] > 1 for gap in gaps)}
+    return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
+
+
+def _row(verdict: Verdict, reference: str) -> list[str]:
+    shown = verdict.init != reference
+    low, high = verdict.interval.low, verdict.interval.high
+    from_, to = verdict.difference.over_rates
+    return [
+        verdict.cell.model, verdict.cell.task, str(verdict.cell.r), verdict.init,
+        compact(verdict.best_lr) if verdict.best_lr else "",
+        number(verdict.test_loss, ".4f"), number(verdict.test_accuracy, ".1%"),
+        number(verdict.interval.mean, "+.4f") if shown else "reference",
+        f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
+        f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
+        number(verdict.p_value, ".3f") if shown else "",
+        verdict.verdict if shown else "", verdict.verdict_shared_rate if shown else "",
+        steps_words(verdict.steps_to_reference), str(verdict.seeds),
+    ]  # fmt: skip
+
+
+def steps_words(reached: MedianInterval | None) -> str:
+    """Return the median of the steps to the reference's loss, with its interval.
+
+    >>> steps_words(MedianInterval(30.0, 20.0, math.inf, 0.75))
+    '30 (20 to never)'
+    """
+    if reached is None:
+        return ""
+    median, low, high = (f"{x:.0f}" if math.isfinite(x) else "never" for x in reached[:3])
+    return median if low == high else f"{median} ({low} to {high})"

@@ -1,7 +1,7 @@
 """Small pieces of the pages' HTML, made of numbers and text; pure functions.
 
-They return `markupsafe.Markup`, a string of HTML whose ``format``, ``join`` and ``+`` escape
-every string that is not Markup. So text is never escaped by hand.
+They return `markupsafe.Markup`, a string of HTML whose ``format``, ``join`` and ``+`` escape every string that is not
+Markup. So text is never escaped by hand.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from olora_viz.studies.sentences import Sentence
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
-
 
 FEW = 8
 """Most contenders with a row each, and most answers to one prompt before some are collapsed."""
@@ -188,28 +187,23 @@ def answers(
     tooltips and for screen readers.
 
     Args:
-        styles: of lanes that differ only in their seed.
+        styles: of the groups of lanes that differ only in their seed.
         groups: see `styles`.
         order: of the groups, the best one first.
         after: when they were given, in words, if they do not name the step.
     """
     kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
-    blocks = [
-        Markup('<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>').format(
-            answer.prompt.strip(),
-            "continues:" if plain_text else "→",
-            answer.expected,
-            contenders(styles, groups, order, answer, plain_text),
-        )
-        for answer in asked
-    ]
+    block = Markup('<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>')
+    sign, blocks = "continues:" if plain_text else "→", []
+    for answer in asked:
+        who = contenders(styles, groups, order, answer, plain_text)
+        blocks.append(block.format(answer.prompt.strip(), sign, answer.expected, who))
     words = f"at step {asked[0].step}" if asked[0].step else after
     when = Markup(' <span class="hint">{}</span>').format(words) if words else ""
-    more = ""
-    if len(blocks) > 1:
-        count = f"{len(blocks) - 1} more prompt{'s' * (len(blocks) > 2)}"
-        more = fold(count, Markup("").join(blocks[1:]))
-    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, blocks[0], more)
+    first, *others = blocks
+    more = f"{len(others)} more prompt{'s' * (len(others) > 1)}"
+    rest = fold(more, Markup("").join(others)) if others else ""
+    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, first, rest)
 
 
 def fold(title: object, content: object) -> Markup:
@@ -229,13 +223,10 @@ def contenders(
         return _together(styles, groups, order, answer, plain_text)
     row = Markup('<li><span class="who">{}</span><span>{}</span></li>')
     rows = []
-    for i in order:  # whose seeds may disagree
+    for i in order:
         counts = Counter(answer.lanes[k].strip() for k in groups[i].lanes)
-        each = [
-            _judged(text, answer.expected)
-            + (Markup(" {} of {}").format(n, len(groups[i].lanes)) if len(counts) > 1 else "")
-            for text, n in counts.most_common()
-        ]
+        count = " {} of {}" if len(counts) > 1 else ""  # where seeds disagree
+        each = [_judged(text, answer.expected) + count.format(n, counts.total()) for text, n in counts.most_common()]
         rows.append(row.format(lane(styles[i]), Markup("<br>").join(each)))
     rows.append(row.format("base model", _judged(answer.base.strip(), answer.expected)))
     return Markup('<ul class="rows">{}</ul>').format(Markup("").join(rows))
@@ -246,19 +237,16 @@ def _together(
 ) -> Markup:
     """Return a row for each answer, the right one first, with the contenders that gave it."""
     who_gave: dict[str, list[Markup]] = {}
+    one = Markup('<span title="{}">{}<span class="name">{}</span></span>')
     for i in order:
-        who = Markup('<span title="{}">{}<span class="name">{}</span></span>').format(
-            styles[i].label, mark(styles[i]), name(styles[i])
-        )
+        who = one.format(styles[i].label, mark(styles[i]), name(styles[i]))
         for text in dict.fromkeys(answer.lanes[k].strip() for k in groups[i].lanes):
             who_gave.setdefault(text, []).append(who)
     who_gave.setdefault(answer.base.strip(), []).append(Markup("<span>base model</span>"))
-    first = [right] if (right := answer.expected.strip()) in who_gave else []
+    right, row = answer.expected.strip(), Markup('<li><span class="who">{}</span>{}</li>')
     lines = [
-        Markup('<li><span class="who">{}</span>{}</li>').format(
-            Markup("").join(who_gave[text]), _judged(text, "" if plain_text else right)
-        )
-        for text in dict.fromkeys([*first, *who_gave])
+        row.format(Markup("").join(who_gave[text]), _judged(text, "" if plain_text else right))
+        for text in sorted(who_gave, key=lambda text: text != right)
     ]
     few, others = lines[: FEW - 1], lines[FEW - 1 : -1]
     if len(others) < 2:

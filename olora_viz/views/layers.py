@@ -53,13 +53,11 @@ def chosen_among(
         default: the layer to use if this race lacks `layer`.
     """
     labels = tuple(style.label for style in styles)
-    first = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
-    return LayerChoices(
-        labels=labels,
-        lane=labels.index(lane) if isinstance(lane, str) and lane in labels else first,
-        layers=tuple((layer_words(name), name) for name in layers),
-        layer=layer if isinstance(layer, str) and layer in layers else default,
-    )
+    k = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
+    if isinstance(lane, str) and lane in labels:
+        k = labels.index(lane)
+    named = tuple((layer_words(name), name) for name in layers)
+    return LayerChoices(labels, k, named, layer if isinstance(layer, str) and layer in layers else default)
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,14 @@ class GradientsView:
     map: Figure
     """One lane as a map: steps across, layers down."""
     depth: Figure
+    """All layers at one step, against depth."""
     of_A: Figure
     """One layer's A, over the steps."""
     of_B: Figure
 
     @property
     def figures(self) -> tuple[Figure, ...]:
-        """All layers at one step, against depth."""
+        """All charts."""
         return self.map, self.depth, self.of_A, self.of_B
 
 
@@ -113,21 +112,18 @@ def gradients_view(
     if not gradients:
         return None
     run = record.name if run is None else run
-    # The last layer's input always receives a gradient; those of the first ones, after the frozen
-    # embedding, never do.
+    # The last layer's input always receives a gradient; those of the first ones, after the frozen embedding, never do.
     chosen = chosen_among(record.styles, gradients[0].layers, lane, layer, default=gradients[0].layers[-1])
     named = measure if isinstance(measure, str) and measure in GRADIENTS.parts else "input"
     at = _nearest(numbers, numbers[-1] if step is None else step)
     quantity = named.partition("_")[0] if named != "input" else "gradient"
     styles, k = record.styles, chosen.lane
+    more = {"total": record.config.steps, "run": f"{run} {chosen.layer} {quantity}"}
     left = out_at(list(record.steps), len(styles))
     of_A, of_B = (
-        layer_figure(
-            numbers, gradients, styles, chosen.layer, f"{quantity}_{factor}",
-            total=record.config.steps, run=f"{run} {chosen.layer} {quantity}", left=left,
-        )
+        layer_figure(numbers, gradients, styles, chosen.layer, f"{quantity}_{factor}", **more, left=left)
         for factor in FACTORS
-    )  # fmt: skip
+    )
     lane_map = layer_map(GRADIENTS, named, numbers, gradients, styles[k], k, run=f"{run} {named} {k}")
     depth = _depth(record, numbers[at], gradients[at], named, chosen.layer, run)
     view = GradientsView(chosen, named, numbers, numbers[at], lane_map, depth, of_A, of_B)
@@ -188,15 +184,11 @@ def spectra_view(
     named = measure if isinstance(measure, str) and measure in UPDATE_SPECTRA.parts else "norm"
     k, total = chosen.lane, record.config.steps
     style = record.styles[k]
-    view = SpectraView(
-        chosen,
-        named,
-        layer_map(UPDATE_SPECTRA, named, numbers, spectra, style, k, run=f"{run} {k} {named}"),
-        growth_figure(numbers, spectra, style, k, chosen.layer, total=total, run=f"{run} {chosen.layer}"),
-    )
-    for figure in (view.map, view.growth):
+    lane_map = layer_map(UPDATE_SPECTRA, named, numbers, spectra, style, k, run=f"{run} {k} {named}")
+    growth = growth_figure(numbers, spectra, style, k, chosen.layer, total=total, run=f"{run} {chosen.layer}")
+    for figure in (lane_map, growth):
         figure["layout"]["meta"]["race"] = run  # they mark the same step as its other charts
-    return view
+    return SpectraView(chosen, named, lane_map, growth)
 
 
 @dataclass(frozen=True)
@@ -208,10 +200,6 @@ class CurvatureView:
 
 
 def curvature_view(record: RaceRecord, *, run: str | None = None) -> CurvatureView:
-    """Show the curvature of a race; it may have no measurement (yet).
-
-    Args:
-        run: see `race_view`.
-    """
+    """Show the curvature of a race, which may have no measurement (yet); for `run` see `race_view`."""
     raced = race_view(record, run=run)
     return CurvatureView(raced.drawn(sharpness_figure), raced.drawn(stability_figure))

@@ -23,14 +23,12 @@ from olora_viz.background.record import (
     news,
     start_of,
 )
-from olora_viz.figures import race as charts
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import group_styles, measure_figure
+from olora_viz.figures.race import DRAWN, accuracy_figure, gradient_figure, group_styles, loss_figure, measure_figure
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.measures.measure import Measure
 from olora_viz.races.step import RACING, Step
 from olora_viz.races.trainer import with_best_results
 from olora_viz.studies import story
@@ -52,7 +50,6 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
 from olora_viz.views.results import results_of, story_before, verdict_html, without_verdict
-from olora_viz.views.runs import BY_BEST_ADAPTERS, own_answers
 
 FOR_READERS = frozenset({"start", "step"})
 """The commands beside a race of another owner: each starts a race of the reader's own."""
@@ -112,28 +109,23 @@ class RaceView:
     @cached_property
     def loss(self) -> Figure:
         """Training and held-out loss."""
-        start, _ = start_of(self.race)
-        text = self.race.plain_text
-        return self.drawn(charts.loss_figure, start_loss=start, plain_text=text)
+        return self.drawn(loss_figure, start_loss=start_of(self.race)[0], plain_text=self.race.plain_text)
 
     @cached_property
     def gradient(self) -> Figure:
         """Norm of the gradient."""
-        return self.drawn(charts.gradient_figure)
+        return self.drawn(gradient_figure)
 
     @cached_property
     def accuracy(self) -> Figure:
         """Held-out accuracy."""
-        _, start = start_of(self.race)
-        text = self.race.plain_text
-        return self.drawn(charts.accuracy_figure, start_accuracy=start, plain_text=text, held_out=self.race.held_out)
+        race, (_, start) = self.race, start_of(self.race)
+        return self.drawn(accuracy_figure, start_accuracy=start, plain_text=race.plain_text, held_out=race.held_out)
 
     @cached_property
     def measurements(self) -> dict[str, Figure]:
         """Charts of the other measurements of one number per lane, by key."""
-        return {
-            measure.key: self.drawn(partial(measure_figure, measure)) for measure in _without_chart(self.race.steps)
-        }
+        return {key: self.drawn(partial(measure_figure, MEASURES[key])) for key in _without_chart(self.race.steps)}
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -169,11 +161,7 @@ class RaceView:
 
     @cached_property
     def _verdict(self) -> VerdictLine | None:
-        race = self.race
-        return verdict_line(
-            race.config.lanes, latest_examples(self._judged), plain_text=race.plain_text,
-            ended=self._ended, guessing=self._guessing,
-        )  # fmt: skip
+        return verdict_line(self.race.config.lanes, latest_examples(self._judged), **self._known)
 
     @property
     def _ended(self) -> bool:
@@ -182,16 +170,15 @@ class RaceView:
         return bool(self.step) and (last or self.step >= self.race.config.steps)
 
     @cached_property
-    def _guessing(self) -> bool:
-        return is_guessing(self.race.config.lanes, self._judged, self.race.held_out)
+    def _known(self) -> dict[str, bool]:
+        """What the comparison of the lanes needs to know beside the results."""
+        guessing = is_guessing(self.race.config.lanes, self._judged, self.race.held_out)
+        return {"plain_text": self.race.plain_text, "ended": self._ended, "guessing": guessing}
 
     @cached_property
     def metric(self) -> Metric:
         """What the lanes are compared and ordered by."""
-        return metric_of(
-            self.race.config.lanes, latest_examples(self._judged),
-            plain_text=self.race.plain_text, ended=self._ended, guessing=self._guessing,
-        )  # fmt: skip
+        return metric_of(self.race.config.lanes, latest_examples(self._judged), **self._known)
 
     @cached_property
     def results(self) -> Markup:
@@ -211,32 +198,24 @@ class RaceView:
         """The lanes whose adapters can be downloaded; None before the first step."""
         if not self.steps_done:
             return None
-        lanes = self.order if self.complete and not self.recorded and self.owned else ()
-        styles = {k: self.styles[k] for k in lanes}
-        return {
-            "lanes": [
-                {"lane": k, "label": style.label, "init": style.init, "dash": style.dash}
-                for k, style in styles.items()
-            ],
-            "recorded": self.recorded,
-            "owned": self.owned,
-        }
+        order = self.order if self.complete and not self.recorded and self.owned else ()
+        styles = ((k, self.styles[k]) for k in order)
+        lanes = [{"lane": k, "label": style.label, "init": style.init, "dash": style.dash} for k, style in styles]
+        return {"lanes": lanes, "recorded": self.recorded, "owned": self.owned}
 
     @cached_property
     def answers(self) -> Markup:
         """The answers of the base model and the lanes to the same prompts."""
         race, own = self.race, self.own_prompt
-        shown = fragments.answers_before(() if race.plain_text else self._group_styles)
+        styles, groups = self._group_styles, self._groups
+        shown = fragments.answers_before(() if race.plain_text else styles)
         if race.answers:
-            shown = fragments.answers(
-                self._group_styles, self._groups, self._order_at(race.answers[0].step),
-                race.answers, race.plain_text,
-                BY_BEST_ADAPTERS if race.config.keep_best else f"at step {self.steps_done}",
-            )  # fmt: skip
+            when = BY_BEST_ADAPTERS if race.config.keep_best else f"at step {self.steps_done}"
+            order = self._order_at(race.answers[0].step)
+            shown = fragments.answers(styles, groups, order, race.answers, race.plain_text, when)
         if not own:
             return shown
-        order = self._order_at(own.answer.step if own.answer else None)
-        return shown + own_answers(self._group_styles, self._groups, order, own)
+        return shown + _own_answers(styles, groups, self._order_at(own.answer.step if own.answer else None), own)
 
     def _order_at(self, step: int | None) -> list[int]:
         """Return the groups, the best one first after a step; None is the latest one."""
@@ -354,10 +333,31 @@ def race_view(
     )
 
 
-def _without_chart(steps: Sequence[Step]) -> list[Measure]:
-    """Return the measurements of one number per lane that have no chart of their own."""
-    measured = set().union(*(step.measures for step in steps)) - charts.DRAWN
-    return [measure for measure in list(MEASURES.values()) if measure.key in measured and not measure.record]
+def _without_chart(steps: Sequence[Step]) -> list[str]:
+    """Return the keys of the measurements of one number per lane that have no chart of their own."""
+    measured = set().union(*(step.measures for step in steps)) - DRAWN
+    return [key for key, measure in list(MEASURES.items()) if key in measured and not measure.record]
+
+
+BY_BEST_ADAPTERS = "by each lane's best adapter"
+"""When answers were given, where each lane has the adapter of a step of its own."""
+
+
+def _own_answers(
+    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], own: OwnPrompt
+) -> Markup:
+    """Return the prompt with the answers of all, none of which is right or wrong, see `answers` of `views.html`."""
+    if own.problem:
+        return Markup('<div class="own-prompt">{}</div>').format(fragments.problem(own.problem))
+    if own.answer is None:
+        return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(own.prompt)
+    kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
+    when = BY_BEST_ADAPTERS if own.answer.step is None else f"at step {own.answer.step}"
+    rows = fragments.contenders(styles, groups, order, own.answer)
+    return Markup(
+        '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> → '
+        '<span class="hint">{}</span></p>{}</div></div>'
+    ).format(kind, own.answer.prompt.strip(), when, rows)
 
 
 def introduction(record: RaceRecord, query: str) -> Markup:

@@ -73,24 +73,18 @@ def page(
 
     Args:
         title: of the page.
-        sections: one below the other; those without content are left out. A figure has a `place` in them.
+        sections: one below the other; those without content are left out. A figure has a place in them, by its name.
         heading: above them; by default the title.
         lead: a paragraph below the heading.
         style: CSS of the page.
         figures: by name.
     """
+    lead = Markup("<p>{}</p>").format(lead) if lead else ""
     section = Markup('<section class="card">{}</section>')
-    body = Markup("<h1>{}</h1>{}{}").format(
-        heading or title,
-        Markup("<p>{}</p>").format(lead) if lead else "",
-        Markup("").join(section.format(content) for content in sections if content),
-    )
-    return {
-        "title": title,
-        "style": style,
-        "body": body,
-        "figures": {name: pack(figure) for name, figure in figures.items()},
-    }
+    cards = Markup("").join(section.format(content) for content in sections if content)
+    body = Markup("<h1>{}</h1>{}{}").format(heading or title, lead, cards)
+    packed = {name: pack(figure) for name, figure in figures.items()}
+    return {"title": title, "style": style, "body": body, "figures": packed}
 
 
 def whole(page: Mapping[str, Any]) -> Markup:
@@ -151,20 +145,14 @@ def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
 def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     lanes = [
         (
-            fragments.lane(style),
-            lane.init,
-            "fair" if lane.fair else f"{lane.lr:g}",
-            *(("–", "–") if lane.is_dense else (lane.r, f"{lane.alpha or lane.r:g}")),
-            lane.seed,
-            f"{lane.weight_decay:g}",
-            "–" if lane.clip is None else f"{lane.clip:g}",
-            f"{lane.beta1:g}, {lane.beta2:g}",
-            f"{lane.lora_plus:g}",
-            f"{lane.dropout:g}",
+            fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",
+            *(("–", "–") if lane.is_dense else (lane.r, f"{lane.alpha or lane.r:g}")), lane.seed,
+            f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
+            f"{lane.beta1:g}, {lane.beta2:g}", f"{lane.lora_plus:g}", f"{lane.dropout:g}",
             ", ".join(lane.targets or ("–",)),
         )
         for lane, style in zip(config.lanes, styles, strict=True)
-    ]
+    ]  # fmt: skip
     head = ("lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout", "targets")
     return _facts(setup_facts(config)) + table(head, lanes, scrolls=True)
 
@@ -189,9 +177,6 @@ small{{display:block;color:var(--mute)}}
 """
 
 
-PACKAGES = ("torch", "transformers", "numpy", "scipy")
-
-
 def write_report(known: Decision, task: str = "") -> Path:
     """Write ``report.html`` into the folder of a decision; return its path.
 
@@ -206,15 +191,9 @@ def write_report(known: Decision, task: str = "") -> Path:
 def report_html(known: Decision, task: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
     charts = plot_study(known.verdicts, what=("rates", "differences"))
-    sections = (
-        decision.headline(known),
-        decision.starts(known),
-        Markup(charts.to_html(full_html=False, include_plotlyjs=True)),  # noqa: S704
-        decision.answers(known),
-        decision.plan(known),
-        _decision_setup(known, task),
-        _repeat(known, task),
-    )
+    drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
+    sections = [decision.headline(known), decision.starts(known), drawn, decision.answers(known), decision.plan(known)]
+    sections += [_decision_setup(known, task), _repeat(known, task)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 
@@ -224,19 +203,17 @@ def _decision_setup(known: Decision, task: str) -> Markup:
     trials = study.trials(study.cells()[0], study.reference, study.lrs[:1])
     facts = setup_facts(study.config(trials)) | {"task": task}
     tested = next(iter(known.verdicts.rows.values()), {})
-    usual = {name: facts.pop(name) for name in ("model", "task", "steps", "prompts per step")}
-    read = {name: facts[name] for name in ("prompts", "long examples") if name in facts}
     return _facts(
         {
-            **usual,
+            **{name: facts[name] for name in ("model", "task", "steps", "prompts per step")},
             "rank": ", ".join(map(str, study.ranks)),
-            **read,
+            **{name: facts[name] for name in ("prompts", "long examples") if name in facts},
             "held-out examples": tested.get("valid_examples", "–"),
             "test examples": tested.get("test_examples", "–"),
             "level": f"within {study.margin:.0%} of the reference's loss reduction",
-            "intervals": "95% over seeds and examples, Student's t on paired differences, for the "
-            "choice of the rates too; p-values by Holm",
-            "versions": ", ".join(map(" ".join, versions(*PACKAGES).items())),
+            "intervals": "95% over seeds and examples, Student's t on paired differences, for the choice of the rates "
+            "too; p-values by Holm",
+            "versions": ", ".join(map(" ".join, versions("torch", "transformers", "numpy", "scipy").items())),
         }
     )
 
@@ -288,11 +265,7 @@ COMPARED = (
 def comparison_page(
     adapter: str | Path, other: str | Path, base: str, layers: Sequence[LayerComparison], notes: Sequence[str] = ()
 ) -> Markup:
-    """Return the report on two adapters as HTML: a summary, both spectra of every layer, a legend.
-
-    Args:
-        notes: sentences on what is left out.
-    """
+    """Return the report on two adapters as HTML: a summary with `notes`, both spectra of every layer, a legend."""
     head, *rest = COMPARED
     rows = [(layer.layer, _bars(layer.first), _bars(layer.second), *comparison_cells(layer)[1:]) for layer in layers]
     name = Path(base).name
@@ -302,24 +275,20 @@ def comparison_page(
         Markup("<b>1</b>: <q>{}</q>; <b>2</b>: <q>{}</q>.").format(adapter, other),
         [*notes, *comparison_words(layers)],
         table((head, "σ(ΔW₁)", "σ(ΔW₂)", *rest), rows, scrolls=True),
-        "Cosine: the Frobenius inner product of both ΔW over the product of their norms. k is the smaller "
-        "effective rank, rounded up; overlap: ‖U₁ᵀU₂‖² / k of the k leading singular vectors (Hu et al. 2021, "
-        "arXiv 2106.09685).",
+        "Cosine: the Frobenius inner product of both ΔW over the product of their norms. k is the smaller effective "
+        "rank, rounded up; overlap: ‖U₁ᵀU₂‖² / k of the k leading singular vectors (Hu et al. 2021, arXiv "
+        "2106.09685).",
     )
 
 
 def comparison_cells(layer: LayerComparison) -> list[str]:
     """Return the cells of `COMPARED` for one layer, as text."""
     both = layer.first, layer.second
-    return [
-        layer.layer,
-        *(number(update.norm if update else None) for update in both),
-        *(number(update.effective_rank if update else None, ".2f") for update in both),
-        number(layer.cosine, ".3f"),
-        str(layer.leading) if layer.leading else "–",
-        number(layer.left_overlap, ".3f"),
-        number(layer.right_overlap, ".3f"),
-    ]
+    norms = (number(update.norm if update else None) for update in both)
+    ranks = (number(update.effective_rank if update else None, ".2f") for update in both)
+    overlaps = number(layer.left_overlap, ".3f"), number(layer.right_overlap, ".3f")
+    leading = str(layer.leading) if layer.leading else "–"
+    return [layer.layer, *norms, *ranks, number(layer.cosine, ".3f"), leading, *overlaps]
 
 
 def comparison_words(layers: Sequence[LayerComparison]) -> list[str]:
@@ -331,10 +300,8 @@ def comparison_words(layers: Sequence[LayerComparison]) -> list[str]:
     words = [f"‖ΔW‖ over all layers: {norms}; the cosine of both: {cosine}"]
     if chances:
         chance = sum(chances) / len(chances)
-        words.append(
-            "overlap of the k leading left or right singular vectors: 1 for the same span; random "
-            f"ones have {chance:.3f} on average"
-        )
+        overlap = "overlap of the k leading left or right singular vectors: 1 for the same span; random ones have"
+        words.append(f"{overlap} {chance:.3f} on average")
     for name, side in sides.items():
         if None in side:
             words.append(f"the {name} leaves out {side.count(None)} of {len(layers)} layers")
@@ -346,29 +313,17 @@ def comparison_words(layers: Sequence[LayerComparison]) -> list[str]:
 def adapter_page(
     adapter: str | Path, base: str, layers: Sequence[LayerInspection], notes: Sequence[str] = ()
 ) -> Markup:
-    """Return the report on an adapter as HTML: a summary, a small spectrum of every layer, a legend.
-
-    Args:
-        notes: sentences on what is left out.
-    """
+    """Return the report on an adapter as HTML: a summary with `notes`, a small spectrum of every layer, a legend."""
     dora = any(layer.magnitude_change is not None for layer in layers)
     strongest = max(layers, key=lambda layer: layer.relative_norm)
     share = sum(layer.effective_rank for layer in layers) / sum(layer.rank for layer in layers)
     name, count = Path(adapter).name, len(layers)
+    changed, intruded = percent(strongest.relative_norm, 2), sum(layer.intruders > 0 for layer in layers)
     lead = Markup(
-        "It changes <b>{} layers</b> by ‖ΔW‖ = {} in total. The largest relative change is in <b>{}</b> "
-        "({} of ‖W‖). On average the update uses <b>{} of its rank</b> (effective rank against rank). "
-        "<b>Intruder dimensions</b>, leading singular vectors dissimilar to all of W's, occur in "
-        "<b>{} of {}</b> layers."
-    ).format(
-        count,
-        f"{total_norm(list(layers)):.4g}",
-        strongest.layer,
-        percent(strongest.relative_norm, 2),
-        percent(share),
-        sum(layer.intruders > 0 for layer in layers),
-        count,
-    )
+        "It changes <b>{} layers</b> by ‖ΔW‖ = {} in total. The largest relative change is in <b>{}</b> ({} of ‖W‖). "
+        "On average the update uses <b>{} of its rank</b> (effective rank against rank). <b>Intruder dimensions</b>, "
+        "leading singular vectors dissimilar to all of W's, occur in <b>{} of {}</b> layers."
+    ).format(count, f"{total_norm(list(layers)):.4g}", strongest.layer, changed, percent(share), intruded, count)
     head = ("layer", "singular values of ΔW", "rank", "effective rank", "σ₁", "‖ΔW‖", "‖ΔW‖ / ‖W‖")
     rows = [_row(layer, strongest.relative_norm, dora) for layer in layers]
     return _adapter_page(
@@ -394,18 +349,11 @@ def _adapter_page(
 
 
 def _row(layer: LayerInspection, most: float, dora: bool) -> tuple[object, ...]:
-    bar = 100 * layer.relative_norm / most if most else 0.0
-    return (
-        layer.layer,
-        _bars(layer),
-        layer.rank,
-        f"{layer.effective_rank:.2f}",
-        f"{layer.sigma[0]:.3g}",
-        f"{layer.norm:.3g}",
-        Markup('<div class="bar" style="--share:{:.1f}%">{}</div>').format(bar, percent(layer.relative_norm, 2)),
-        *[number(layer.direction_norm), percent(layer.magnitude_change, 2)] * dora,
-        layer.intruders or "–",
-    )
+    share, norm = 100 * layer.relative_norm / most if most else 0.0, percent(layer.relative_norm, 2)
+    bar = Markup('<div class="bar" style="--share:{:.1f}%">{}</div>').format(share, norm)
+    sizes = f"{layer.effective_rank:.2f}", f"{layer.sigma[0]:.3g}", f"{layer.norm:.3g}"
+    of_dora = [number(layer.direction_norm), percent(layer.magnitude_change, 2)] * dora
+    return layer.layer, _bars(layer), layer.rank, *sizes, bar, *of_dora, layer.intruders or "–"
 
 
 def _bars(update: LayerUpdate | None) -> Markup:

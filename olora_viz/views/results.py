@@ -1,10 +1,11 @@
-"""The results of a race in tables, and its curves of rates."""
+"""The results of a race in tables, its verdict with the next steps, and its curves of rates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -13,15 +14,24 @@ from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING,
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import nats, percent
+from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.machine.text import counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.race import Tested
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
 from olora_viz.races.trainer import adapter_origins
 from olora_viz.studies.contest import scores_of
-from olora_viz.studies.fields import Metric, Place, SeedGroup, departure, group_places, is_guessing, seed_groups
+from olora_viz.studies.fields import (
+    Metric,
+    Place,
+    SeedGroup,
+    Setting,
+    departure,
+    group_places,
+    is_guessing,
+    seed_groups,
+)
 from olora_viz.studies.pairing import share_interval
 from olora_viz.studies.sentences import Sentence, and_
 from olora_viz.studies.story import (
@@ -36,7 +46,7 @@ from olora_viz.studies.story import (
 from olora_viz.studies.verdict_line import VerdictLine
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
-from olora_viz.views.html import TableCell, lane, remark, table, unbroken
+from olora_viz.views.html import TableCell, remark, table, unbroken
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
 """Display names of the measures."""
@@ -55,7 +65,7 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     """Show a race as a sweep; None if it is not a sweep, or before the first step.
 
     Args:
-        measure: one of `olora_viz.studies.story.MEASURES`; otherwise ``final``.
+        measure: one of `MEASURES`; otherwise ``final``.
         run: see `race_view`.
     """
     steps = list(record.steps)
@@ -66,41 +76,31 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     named = measure if isinstance(measure, str) and measure in MEASURES else "final"
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)
-    drawn = rate_figure(
-        curves, named, start_loss=start, plain_text=record.plain_text,
-        examples=held_out_count(steps), run=f"{run} {named}",
-    )  # fmt: skip
+    text, examples = record.plain_text, held_out_count(steps)
+    drawn = rate_figure(curves, named, start_loss=start, plain_text=text, examples=examples, run=f"{run} {named}")
     drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
     reached = steps_to_reach(lanes, steps, start)
-    sentences = describe_rates(
-        lanes, steps, plain_text=record.plain_text,
-        ended=record.complete or len(steps) >= record.config.steps,
-        guessing=is_guessing(lanes, steps, record.held_out),
-    )  # fmt: skip
+    ended, guessing = record.complete or len(steps) >= record.config.steps, is_guessing(lanes, steps, record.held_out)
+    sentences = describe_rates(lanes, steps, plain_text=text, ended=ended, guessing=guessing)
     words = fragments.paragraphs(sentences) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
 
 def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:
-    """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA.
-
-    Args:
-        styles: styles of the curves by label, see `curve_styles`.
-    """
+    """Return the table of steps to reach plain LoRA's final loss, or a sentence without LoRA."""
     if not reached:
         return Markup('<p class="hint">Without a plain LoRA lane that is still racing there is no loss to reach.</p>')
     spread = any(len(row.each) > 1 for row in reached)
     several = len({row.target for row in reached}) > 1
     caption = Markup(
         "Steps to reach plain LoRA's final loss{} "
-        '<span class="hint">each seed that of LoRA\'s same seed, LoRA at its best rate; every '
-        "start at the rate that gets there first, interpolated between evaluations</span>"
+        '<span class="hint">each seed that of LoRA\'s same seed, LoRA at its best rate; every start at the rate that '
+        "gets there first, interpolated between evaluations</span>"
     ).format("" if several else f" ({nats(reached[0].target)})")
-    goal = Markup(' <span class="hint">to {}</span>')
-    rows = [
-        (lane(styles[row.curve.label]) + (goal.format(nats(row.target)) if several else ""), *describe_reach(row))
-        for row in reached
-    ]
+    rows = []
+    for row in reached:
+        goal = Markup(' <span class="hint">to {}</span>').format(nats(row.target)) if several else ""
+        rows.append((fragments.lane(styles[row.curve.label]) + goal, *describe_reach(row)))
     head = ("start", "rate", "steps, median" if spread else "steps", "of the seeds" if spread else "")
     return table(head, rows, kind="reach", caption=caption)
 
@@ -109,26 +109,23 @@ Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
 
 
-FLATTERED = Sentence("Each lane counts at its lowest held-out loss:", "choosing it on these examples flatters it.")
-"""Said with ``keep_best``."""
-
-SURE = "by 95% intervals that allow for the number of comparisons"
-
-
 def verdict_html(verdict: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
     Args:
-        config: of the race.
         next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
-    sentences = (*verdict.sentences, FLATTERED) if config.keep_best else verdict.sentences
-    kind = verdict.certainty.replace(" ", "-")
-    sure = Markup('<span class="certainty {}" title="{}">{}</span>').format(kind, SURE, verdict.reason)
+    sentences = list(verdict.sentences)
+    if config.keep_best:
+        flattered = "choosing it on these examples flatters it."
+        sentences.append(Sentence("Each lane counts at its lowest held-out loss:", flattered))
+    sure = Markup(
+        '<span class="certainty {}" title="by 95% intervals that allow for the number of comparisons">{}</span>'
+    ).format(verdict.certainty.replace(" ", "-"), verdict.reason)
     return _line(sentences, sure, verdict.leader, next_step)
 
 
-def _line(sentences: tuple[Sentence, ...], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
+def _line(sentences: Sequence[Sentence], sure: Markup | str = "", leader: str = "", next_step: str = "") -> Markup:
     first, *more = sentences
     words = Markup("<b>{}</b> {}").format(unbroken(first.lead), unbroken(first.rest))
     words += Markup("").join(Markup(" <span>{}</span>").format(unbroken(str(sentence))) for sentence in more)
@@ -143,13 +140,13 @@ def without_verdict(
     """Return what the line says while there are no results, or nothing to compare.
 
     Args:
-        state: of the race.
-        config: see `state`.
-        done: number of steps so far.
+        state: of the race, as are `config` and the number of steps `done`.
+        config: its set-up.
+        done: its steps so far.
         styles: of the lanes, those that differ in their seed alone as one.
         places: see `styles`.
     """
-    return _line((_without(state, config, done, styles, places),))
+    return _line([_without(state, config, done, styles, places)])
 
 
 def _without(
@@ -157,8 +154,9 @@ def _without(
 ) -> Sentence:
     every = config.eval_every or config.steps
     if state == READY:
-        lanes = f"{len(config.lanes)} lane{'s' * (len(config.lanes) > 1)}"
-        return Sentence("Which start learns faster?", f"Press Race: {lanes}, {config.steps} steps.")
+        return Sentence(
+            "Which start learns faster?", f"Press Race: {counted(len(config.lanes), 'lane')}, {config.steps} steps."
+        )
     if state in (FAILED, DIVERGED):
         return Sentence("No lane has a result to compare.", "The ranking says why.")
     if done < every:
@@ -182,9 +180,8 @@ def story_before() -> Markup:
     """Return the placeholder of the story."""
     return Markup(
         "<h2>What you are seeing</h2>"
-        '<p class="say"><b>All lanes train side by side on one frozen model.</b> Lanes with the '
-        "same seed see the same batches. What differs is the initialization and the settings of "
-        "their adapters.</p>"
+        '<p class="say"><b>All lanes train side by side on one frozen model.</b> Lanes with the same seed see the '
+        "same batches. What differs is the initialization and the settings of their adapters.</p>"
     )
 
 
@@ -200,19 +197,19 @@ def results_of(
     """Return the tables of a race, with remarks on the data and the lanes.
 
     Args:
-        styles: of the groups, the best one first.
-        places: see `styles`.
-        rows: of the lanes, and of those that differ only in their seed.
-        groups: see `rows`.
+        styles: of the groups of lanes that differ only in their seed.
+        places: of the groups, the best one first.
+        rows: of the lanes.
+        groups: of the lanes.
         examples: the results by example that the places rest on; None while unknown.
         metric: what the places are sorted by.
     """
     held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-    base, text, best = start_of(race), race.plain_text, race.config.keep_best
-    between, runs = intervals(groups, examples, text), fewest_runs(groups, examples)
-    parts = [results(styles, places, held, base, text, race.held_out, between, best, runs, metric)]
+    text, best, runs = race.plain_text, race.config.keep_best, fewest_runs(groups, examples)
+    between = intervals(groups, examples, text)
+    parts = [results(styles, places, held, start_of(race), text, race.held_out, between, best, runs, metric)]
     if race.tested is not None:
-        parts.append(results_of_test(styles, places, rows, groups, race.tested, text, race.held_out, best))
+        parts.append(_results_of_test(race, styles, places, rows, groups))
     elif race.held_out and race.held_out.test and _goes_on(race):
         what = _examples("test", race.held_out.test, text)
         parts.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
@@ -225,10 +222,10 @@ def best_adapters(race: RaceRecord) -> Markup:
         return Markup("")
     adapters = adapter_origins(race.config, race.steps)
     early = sum(adapter.stopped_at > 0 for adapter in adapters)
-    mark = Markup(' <span class="hint">stopped early</span>')
+    stopped = Markup(' <span class="hint">stopped early</span>')
     what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"
     rows = [
-        (lane(style), Markup("{}{}").format(adapter.step, mark if adapter.stopped_at else ""), nats(adapter.loss))
+        (fragments.lane(style), str(adapter.step) + (stopped if adapter.stopped_at else ""), nats(adapter.loss))
         for style, adapter in zip(race.styles, adapters, strict=True)
     ]
     return fragments.fold(
@@ -263,12 +260,9 @@ def results(
         runs: see `fewest_runs`.
         metric: what the rows are sorted by, if it is to be said.
     """
-    count = held_out.examples if held_out else None
-    what = _examples("held-out", count, plain_text)
+    what = _examples("held-out", held_out.examples if held_out else None, plain_text)
     if step:
-        what += f", {_seeds(rows, runs)}"
-    if step and metric and len(rows) > 1:
-        what += f"; sorted {metric.order}"
+        what += f", {_seeds(rows, runs)}" + (f"; sorted {metric.order}" if metric and len(rows) > 1 else "")
     beside: list[tuple[object, ...]] = []
     if base[0] is not None and base[1] is not None:
         beside.append(("base model", percent(base[1]), nats(base[0])))
@@ -298,36 +292,26 @@ def _ranking(
     return table(head, cells, kind="standing", base=base, scrolls=True)
 
 
-def results_of_test(
+def _results_of_test(
+    race: RaceRecord,
     styles: Sequence[LaneStyle],
     order: Sequence[Place],
     rows: Sequence[Place],
     groups: Sequence[SeedGroup],
-    tested: Tested,
-    plain_text: bool = False,
-    held_out: HeldOut | None = None,
-    best: bool = False,
 ) -> Markup:
-    """Return the folded table of a finished race on its test examples, in the results' order.
-
-    Args:
-        styles: of the groups.
-        order: see `styles`.
-        rows: of the lanes, and of those that differ only in their seed.
-        groups: see `rows`.
-        held_out: with the accuracy of guessing on the test; None while unknown.
-        best: whether each lane was tested with its best adapter.
-    """
+    """Return the folded table of a finished race on its test examples, in the results' order."""
+    tested, held_out, text = race.tested, race.held_out, race.plain_text
+    assert tested is not None
     loss, accuracy, base = tested.lanes.loss, tested.lanes.accuracy, tested.base
     of_test = [replace(row, loss=float(loss[row.lane]), accuracy=float(accuracy[row.lane])) for row in rows]
     examples = Examples.of(tested.lanes)
-    between = intervals(groups, examples, plain_text)
-    what = _examples("test", examples.loss.shape[1], plain_text)
     beside = [("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))]
     if held_out and held_out.test_guess is not None:
         beside.append((held_out.test_guess_words, percent(held_out.test_guess), ""))
-    adapters = ", with each lane's best adapter" if best else ""
-    ranking = _ranking(styles, order, group_places(of_test, groups), between, beside, plain_text)
+    between = intervals(groups, examples, text)
+    ranking = _ranking(styles, order, group_places(of_test, groups), between, beside, text)
+    adapters = ", with each lane's best adapter" if race.config.keep_best else ""
+    what = _examples("test", examples.loss.shape[1], text)
     return fragments.fold(f"Test on {what}, once, at the end{adapters}", ranking)
 
 
@@ -343,9 +327,8 @@ def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text
 
 def _goes_on(race: RaceRecord) -> bool:
     """Return whether later steps than those shown bring a test."""
-    if race.state in (STOPPED, DIVERGED, FAILED) and not race.recorded:
-        return False
-    return not race.complete or len(race.steps) < race.config.steps
+    ended = race.state in (STOPPED, DIVERGED, FAILED) and not race.recorded
+    return not ended and (not race.complete or len(race.steps) < race.config.steps)
 
 
 def _examples(part: str, count: int | None, plain_text: bool) -> str:
@@ -356,7 +339,7 @@ def _examples(part: str, count: int | None, plain_text: bool) -> str:
 
 def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
     """Return the cells of a lane's accuracy and loss, or one with the step at which it diverged."""
-    who = lane(styles[row.lane])
+    who = fragments.lane(styles[row.lane])
     if row.out_at:
         departed = departure(row.left) + ": gradient zero" * (row.why_out == NO_GRADIENT)
         return who, TableCell(departed, f"its {row.why_out}", kind="no", columns=2)
@@ -387,8 +370,7 @@ def _seeds(rows: Sequence[Place], fewest: int) -> str:
     counts = sorted({row.seeds for row in rows})
     if counts == [1]:
         return "one seed"
-    runs = "one run" if fewest == 1 else f"{fewest} runs"
-    few = f", of some lanes {runs}" if fewest else ""
+    few = f", of some lanes {'one run' if fewest == 1 else f'{fewest} runs'}" if fewest else ""
     return f"{' or '.join(map(str, counts))} seeds{few}"
 
 
@@ -409,10 +391,105 @@ def _left_out(race: RaceRecord) -> str:
     counts = {"training": race.left_out}
     if about:
         counts |= {"held-out": about.held_out_left_out, "test": about.test_left_out}
-    parts = [f"{n:,} {part} example{'s' * (n != 1)}" for part, n in counts.items() if n]
+    parts = [counted(n, f"{part} example") for part, n in counts.items() if n]
     if not parts:
         return ""
-    longest = f"{race.config.max_length} tokens"
-    if about and about.longest:
-        longest = f"{about.longest} tokens without the prompt"
+    without = about and about.longest
+    longest = f"{without} tokens without the prompt" if without else f"{race.config.max_length} tokens"
     return f"Left out, as longer than {longest}: {and_(parts)}."
+
+
+SEEDS = 5
+"""Seeds of a race that is repeated."""
+
+HIGHEST = 1e3
+"""From this learning rate on, no higher one is suggested."""
+
+
+def repeated(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
+    """Return every lane with the seeds 0, 1, …; lanes that differ only in their seed count once.
+
+    Raises:
+        ValueError: the result has more lanes than `most`.
+    """
+    own = list(dict.fromkeys(replace(lane, seed=0) for lane in lanes))
+    count = len(own) * SEEDS
+    _check(most, count, f"{len(own)} lanes with {SEEDS} seeds each are {count}")
+    return tuple(replace(lane, seed=seed) for lane in own for seed in range(SEEDS))
+
+
+def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
+    """Return lanes in which all starts race at the same rates, up to half a decade above these.
+
+    A start gets the rates of all others with its settings, such as its rank.
+
+    Raises:
+        ValueError: the result has more lanes than `most`, or a rate is `HIGHEST` already.
+
+    >>> lanes = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
+    >>> [(lane.init, lane.lr) for lane in lanes]  # doctest: +NORMALIZE_WHITESPACE
+    [('lora', 0.001), ('lora', 0.003), ('lora', 0.01),
+     ('olora', 0.003), ('olora', 0.001), ('olora', 0.01)]
+    """
+    new: list[Lane] = []
+    groups: dict[Lane, list[Lane]] = {}
+    tried: dict[Setting, set[float]] = {}
+    for lane in lanes:
+        groups.setdefault(replace(lane, lr=1.0, seed=0), []).append(lane)
+        if not lane.fair:
+            tried.setdefault(Setting.of(lane), set()).add(lane.lr)
+    for group in groups.values():
+        new += group
+        if group[0].fair:
+            continue
+        rates = sorted(tried[Setting.of(group[0])])
+        if rates[-1] >= HIGHEST:
+            raise ValueError(f"a learning rate of {rates[-1]:g} is high enough: try lower ones")
+        top = max(lane.lr for lane in group)
+        repeated_at = [lane for lane in group if lane.lr == top]
+        missing = [rate for rate in rates if all(lane.lr != rate for lane in group)]
+        new += [replace(lane, lr=rate) for rate in (*missing, _half_a_decade_above(rates[-1])) for lane in repeated_at]
+    _check(most, len(new), f"with higher rates the race has {len(new)} lanes")
+    return tuple(new)
+
+
+def _half_a_decade_above(rate: float) -> float:
+    """Return the next of …, 1e-3, 3e-3, 1e-2, ….
+
+    >>> _half_a_decade_above(1e-3), _half_a_decade_above(3e-3), _half_a_decade_above(4e-3)
+    (0.003, 0.01, 0.01)
+    """
+    place = round(2 * math.log10(rate)) + 1
+    return float(f"{10 ** (place / 2):.0e}")
+
+
+def _check(most: int, count: int, words: str) -> None:
+    if count > most:
+        raise ValueError(f"{words}; a race takes at most {most}: remove some lanes first")
+
+
+class NextStep(NamedTuple):
+    """A next step: a button that changes the lanes and races them."""
+
+    name: str
+    """See `VerdictLine.next_step`."""
+    label: str
+    title: str
+    change: Callable[[Sequence[Lane], int], tuple[Lane, ...]]
+
+
+STEPS = (
+    NextStep(
+        "seeds",
+        f"Repeat with {SEEDS} seeds",
+        "Every lane is repeated with each seed. A seed sets the random numbers of the start and the order of the "
+        "batches; lanes with the same seed see the same batches.",
+        repeated,
+    ),
+    NextStep(
+        "rates",
+        "Try higher rates",
+        "All starts race at the same learning rates, up to half a decade above the highest.",
+        higher,
+    ),
+)

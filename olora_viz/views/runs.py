@@ -1,4 +1,4 @@
-"""What pages show of runs and prompts: earlier runs, samples, own examples."""
+"""What pages show of rows of lanes, earlier runs, tasks and own examples."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from olora_viz.background.race import OwnPrompt
 from olora_viz.background.record import RaceRecord
-from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import nats
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.tables import differing
-from olora_viz.studies.fields import SeedGroup, standings
+from olora_viz.studies.fields import standings
 from olora_viz.tasks import Example, TaskCard
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.encoding import Piece, pieces_of
@@ -82,50 +81,18 @@ def differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:
     rows = differing([config for _, config in setups])
     if not rows:
         return remark("Their set-ups are the same.")
-    return Markup(
-        '<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only</span></h2>'
-    ) + table(
-        ("", *(name for name, _ in setups)),
-        [(name, *(value or "–" for value in values)) for name, values in rows],
-        kind="standing differences",
-        scrolls=True,
-    )
+    head = ("", *(name for name, _ in setups))
+    cells = [(name, *(value or "–" for value in values)) for name, values in rows]
+    title = Markup('<h2>What differs <span class="hint">in their set-ups; + marks lanes of one run only</span></h2>')
+    return title + table(head, cells, kind="standing differences", scrolls=True)
 
 
 def task_sample(card: TaskCard) -> Markup:
     """Return an example of a task; of one without an example, its summary."""
     if not card.prompt:
         return Markup('<p class="hint sample">{}</p>').format(card.summary)
-    return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(
-        card.summary, card.prompt.strip(), card.answer.strip()
-    )
-
-
-BY_BEST_ADAPTERS = "by each lane's best adapter"
-"""When answers were given, where each lane has the adapter of a step of its own."""
-
-
-def own_answers(
-    styles: Sequence[LaneStyle], groups: Sequence[SeedGroup], order: Sequence[int], own: OwnPrompt
-) -> Markup:
-    """Return the prompt with the answers of all, none of which is right or wrong.
-
-    Args:
-        styles: of lanes that differ only in their seed.
-        groups: see `styles`.
-        order: of the groups, the best one first.
-    """
-    if own.problem:
-        return Markup('<div class="own-prompt">{}</div>').format(fragments.problem(own.problem))
-    if own.answer is None:
-        return Markup('<div class="own-prompt"><p class="hint">Asking “{}” …</p></div>').format(own.prompt)
-    kind = "all-asked" + " many" * (len(groups) > fragments.FEW)
-    words = BY_BEST_ADAPTERS if own.answer.step is None else f"at step {own.answer.step}"
-    when = Markup(' <span class="hint">{}</span>').format(words)
-    rows = fragments.contenders(styles, groups, order, own.answer)
-    return Markup(
-        '<div class="own-prompt {}"><div class="asked"><p><span class="prompt">{}</span> →{}</p>{}</div></div>'
-    ).format(kind, own.answer.prompt.strip(), when, rows)
+    words = card.summary, card.prompt.strip(), card.answer.strip()
+    return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(*words)
 
 
 SHOWN = 3
@@ -152,12 +119,12 @@ def preview(
     What makes a chat template unusable is said in place of them.
 
     Args:
-        examples: those of a task whose answers end with the end-of-text token
-        tokenizer: that of the model; without one, the texts are shown whole
-        model: its name
-        longest: tokens of the longest example that a race keeps
-        chat: whether the model's chat template formats them
-        truncate: whether the prompts of longer examples are cut
+        examples: of a task whose answers end with the end-of-text token.
+        tokenizer: without one, the texts are shown whole.
+        model: its name.
+        longest: tokens of the longest example that a race keeps.
+        chat: whether the model's chat template formats them.
+        truncate: whether the prompts of longer examples are cut.
     """
     first = sorted(examples, key=lambda example: example.line)[:SHOWN]
     try:

@@ -139,16 +139,13 @@ def verdict(olora: Truncation) -> Markup:
         below = [x for x in olora.sigma_W.tolist() if x <= sigma]
         between = f"lies between W's {_n(above[-1])} and {_n(below[0])}" if above and below else "is beyond those of W"
         words = Markup(
-            "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = "
-            "Q<sub>r</sub>Q<sub>r</sub>ᵀW is a projection of W: its values can only shrink, and "
-            "need not equal those of W."
+            "OLoRA's {} value, {}, {}; the nearest is {} away. Q<sub>r</sub>R<sub>r</sub> = Q<sub>r</sub>Q<sub>r</sub>"
+            "ᵀW is a projection of W: its values can only shrink, and need not equal those of W."
         ).format(_nth(i + 1), _n(sigma), between, f"{float(olora.distance[i]):.2g}")
     claims = [("bounded by σᵢ(W)", _holds(olora.bounded)), ("a subset of σ(W)", _holds(olora.subset))]
     return Markup(
-        "<h2>The paper's claim, on this matrix</h2>"
-        '<p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> are a subset of those '
-        "of W.”</p>"
-        '{}<p class="hint">{}</p>'
+        '<h2>The paper\'s claim, on this matrix</h2><p class="say">“The singular values of Q<sub>r</sub>R<sub>r</sub> '
+        'are a subset of those of W.”</p>{}<p class="hint">{}</p>'
     ).format(table((), claims, kind="verdict"), words)
 
 
@@ -159,24 +156,18 @@ def energy_table(starts: Sequence[Truncation], unpermuted: Truncation | None) ->
         unpermuted: OLoRA's start in W's own order of columns, if they are permuted.
     """
     first = starts[0]
-    best = first.energy_optimal
+    best, permuted = first.energy_optimal, ", permuted" if unpermuted else ""
     rows = [("SVD, the optimum", "pissa", best)]
-    permuted = ", permuted" if unpermuted else ""
-    rows += [
-        (label_of(start.init) + (permuted if start.init == "olora" else ""), start.init, start.energy)
-        for start in starts
-        if start.init != "pissa"
-    ]
+    for start in starts:
+        if start.init != "pissa":
+            rows.append((label_of(start.init) + permuted * (start.init == "olora"), start.init, start.energy))
     if unpermuted:
         rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
     rows.sort(key=lambda row: -row[2])
     shares = [(_start_cell(init, label), *_shares(energy, best)) for label, init, energy in rows]
-    return Markup("<h2>How much of W does it keep?</h2>") + table(
-        (f"start, rank {first.rank}", "energy", "of best"),
-        shares,
-        kind="standing",
-        base=[("random, expected", *_shares(first.energy_random, best))],
-    )
+    head = (f"start, rank {first.rank}", "energy", "of best")
+    base = ("random, expected", *_shares(first.energy_random, best))
+    return Markup("<h2>How much of W does it keep?</h2>") + table(head, shares, kind="standing", base=[base])
 
 
 def factors(starts: Sequence[Truncation]) -> Markup:
@@ -191,17 +182,14 @@ def factors(starts: Sequence[Truncation]) -> Markup:
     )
     rows = [
         (
-            _start_cell(start.init, label_of(start.init)),
-            f"{start.effective_rank:.1f}",
-            _ratio(start.condition_A),
-            _ratio(start.condition_B),
+            _start_cell(start.init, label_of(start.init)), f"{start.effective_rank:.1f}",
+            _ratio(start.condition_A), _ratio(start.condition_B),
             f"{0.0 if start.orthogonality_error < 1e-9 else start.orthogonality_error:.2g}",
         )
         for start in starts
-    ]
-    return Markup('<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>') + table(
-        head, rows, kind="standing"
-    )
+    ]  # fmt: skip
+    title = Markup('<h2>What does it start from? <span class="hint">conditioning of the factors</span></h2>')
+    return title + table(head, rows, kind="standing")
 
 
 def seeing(starts: Mapping[str, Truncation], permuted: bool) -> Markup:
@@ -222,19 +210,18 @@ def seeing(starts: Mapping[str, Truncation], permuted: bool) -> Markup:
         sentences.append(f"A random mixture of all columns keeps {percent(mixed / best)}: {adds}")
     if olora.angles is not None:
         near, far = float(olora.angles[0]), float(olora.angles[-1])
-        sentences.append(
-            Markup("Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°.").format(
-                olora.rank, near, far
-            )
-            if olora.rank > 1
-            else Markup("Its direction is <b>{:.0f}°</b> away from W's top one.").format(near)
+        direction = Markup("Its direction is <b>{:.0f}°</b> away from W's top one.").format(near)
+        if olora.rank > 1:
+            direction = Markup(
+                "Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°."
+            ).format(olora.rank, near, far)
+        sentences.append(direction)
+    foot = "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
+    if permuted:
+        foot = (
+            "The columns are permuted. The singular values of W and the start of pivoted QR do not change, since they "
+            "depend on all columns. OLoRA takes the first ones, so its start does."
         )
-    foot = (
-        "The columns are permuted. The singular values of W and the start of pivoted QR do not "
-        "change, since they depend on all columns. OLoRA takes the first ones, so its start does."
-        if permuted
-        else "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
-    )
     return Markup('<h2>What you are seeing</h2><p class="say">{}</p><p class="foot">{}</p>').format(
         Markup(" ").join(sentences), foot
     )

@@ -24,24 +24,15 @@ from olora_viz.studies.folder import verdicts
 from olora_viz.studies.run import FinishedRace
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views import decision
-from olora_viz.views.verdict import verdict_rows
+from olora_viz.views.decision import verdict_rows
 
 WIDTH = 780
 """Of the charts of a decision, in pixels."""
 
-IMAGE = Markup('<img src="data:image/png;base64,{}" width="{}" alt="{}">')
-
-BEGINS = "The first race is running."
-
-
-def watch_study(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
-    """Iterate over what `run_study` or `decide` yields, and show what is known after each race."""
-    return _study_in_notebook(races) if is_notebook() else _study_in_terminal(races)
-
 
 def _study_in_notebook(races: Iterator[FinishedRace | Decision]) -> Iterator[FinishedRace | Decision]:
     output, latest, known = LiveOutput(), None, None
-    output.show(lambda: {"text/plain": BEGINS}, at_once=True)
+    output.show(lambda: {"text/plain": "The first race is running."}, at_once=True)
     for latest in races:
         words, known = _known(latest)
         html = _decision(latest) if isinstance(latest, Decision) else _table(words, known)
@@ -89,8 +80,9 @@ def _decision(known: Decision) -> Markup:
     parts = [decision.headline(known), _table(_progress(known), known.verdicts)]
     if known.lanes:
         figures = list(decision.figures(known).values())
+        image = Markup('<img src="data:image/png;base64,{}" width="{}" alt="{}">')
         picture = base64.b64encode(png_bytes(figures, width=WIDTH)).decode("ascii")
-        parts.append(IMAGE.format(picture, WIDTH, known.sentence))
+        parts.append(image.format(picture, WIDTH, known.sentence))
     plan = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
     return Markup("").join([*parts, folded("Plan", plan), decision.answers(known)])
 
@@ -135,15 +127,9 @@ def watch(running: Race | Iterator[Any]) -> Iterator[Any]:
            2 ...
     """
     if isinstance(running, Race):
-        return watch_race(running)
-    what = "a Race, such as race(config), or what run_study or decide returns"
-    expect(running, Generator, what)
-    return watch_study(running)
-
-
-def watch_race(race: Race) -> Iterator[Step]:
-    """Iterate over a race, see `watch`."""
-    return _in_notebook(race) if is_notebook() else _in_terminal(race)
+        return _in_notebook(running) if is_notebook() else _in_terminal(running)
+    expect(running, Generator, "a Race, such as race(config), or what run_study or decide returns")
+    return _study_in_notebook(running) if is_notebook() else _study_in_terminal(running)
 
 
 def _in_notebook(race: Race) -> Iterator[Step]:
@@ -182,6 +168,7 @@ class _Growing:
         self._lanes = [list(group.lanes) for group in groups]
         self.head = ["step", *labels([group.lane for group in groups])]
         self._with_accuracy = not race.task.plain_text
+        self._caption = "Held-out loss, nats" + " (and accuracy)" * self._with_accuracy
         inits = [lane.init for lane in race.config.lanes]
         base = (race.baseline.loss[0], race.baseline.accuracy[0])
         self.rows = [self._row(0, *(held_out_at_start(inits, float(each)) for each in base))]
@@ -212,10 +199,6 @@ class _Growing:
         """Return the table as lines."""
         above = [f"{self._caption}: {line}"] if line else []
         return "\n".join([*above, *map(self.line, [self.head, *self.rows])])
-
-    @property
-    def _caption(self) -> str:
-        return "Held-out loss, nats" + " (and accuracy)" * self._with_accuracy
 
     def line(self, row: Sequence[str]) -> str:
         """Return a row as text."""

@@ -16,13 +16,19 @@ from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, log_ticks
 from olora_viz.figures.plots import PICTURES, study_figures
 from olora_viz.figures.png import png_bytes
-from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
-from olora_viz.figures.study_verdicts import differences_figure, wins_figure
+from olora_viz.figures.studies import (
+    budget_figure,
+    differences_figure,
+    profile_figure,
+    rates_figure,
+    target_figure,
+    wins_figure,
+)
 from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
-from olora_viz.views.verdict import verdict_rows
+from olora_viz.views.decision import verdict_rows
 
 STUDY = Study(
     tasks=("sentiment", "addition"), inits=("lora", "olora", "pissa"), lrs=(1e-3, 3e-3, 1e-2),
@@ -233,11 +239,12 @@ def test_studies_without_a_verdict_are_drawn_too(which: str) -> None:
 
 
 def test_bands_in_a_png_are_pale_and_have_gaps_where_a_rate_has_no_mean() -> None:
-    from olora_viz.figures.png import _painted, _rgba
+    from olora_viz.figures.layout import paint
+    from olora_viz.figures.png import _rgba
 
     found = made(loss=lambda one: math.nan if one.lr > 9e-3 and one.seed else valley(one))
     figure = rates_figure(found, STUDY.cells()[0])
-    fills = [t["fillcolor"] for t in _painted(figure, "light")["data"] if "fillcolor" in t]
+    fills = [t["fillcolor"] for t in paint(figure, theme.palette("light"))["data"] if "fillcolor" in t]
     assert len(fills) == 3
     for color, init in zip(fills, ("lora", "olora", "pissa"), strict=True):
         assert color == theme.resolve(f"@{init}-band", "light")

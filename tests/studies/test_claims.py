@@ -13,7 +13,7 @@ from test_verdicts import bowl, row
 
 from olora_viz.__main__ import main
 from olora_viz.figures.png import png_bytes
-from olora_viz.figures.study_verdicts import claim_figure
+from olora_viz.figures.studies import claim_figure
 from olora_viz.measures.truncation import truncation
 from olora_viz.studies import claims
 from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate_by_rank, result, smaller, subset

@@ -15,7 +15,7 @@ from test_rate_by_length import study as by_length
 from test_regularizes import KEPT, curve
 from test_verdicts import bowl
 
-from olora_viz.figures.study_verdicts import claim_figure
+from olora_viz.figures.studies import claim_figure
 from olora_viz.studies.claims import (
     CLAIMS,
     convergence,

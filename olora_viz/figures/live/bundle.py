@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from olora_viz.figures.layout import Figure
-
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
     """Pack a figure as a few texts: points and rest of each trace, and the parts of the layout.
@@ -30,7 +28,7 @@ def pack(figure: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def pack_all(figures: Mapping[str, Figure]) -> dict[str, Any]:
+def pack_all(figures: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Pack figures by name, under one key, since Gradio adds its own keys next to it."""
     return {"figures": {name: pack(figure) for name, figure in figures.items()}}
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.views.html import problem
-from olora_viz.views.verdict import STEPS, NextStep
+from olora_viz.views.results import STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import AT_ONCE, Desk, element, small_button
