@@ -26,13 +26,12 @@ from olora_viz.figures.layout import (
     steps_axis,
     unlabelled_until,
 )
-from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle, lane_styles
+from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
 from olora_viz.machine.text import counted, plain, smoothed
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step, held_out_at_start, held_out_count, out_at
-from olora_viz.studies.fields import SeedGroup
 from olora_viz.tasks.evaluation import HeldOut
 
 MAX_POINTS = 60_000
@@ -146,13 +145,6 @@ def places(numbers: Sequence[int]) -> dict[str, Any]:
     if len(apart) > 1:
         return {"x": list(numbers)}
     return {"x0": numbers[0] if numbers else 1, "dx": apart.pop() if apart else 1}
-
-
-def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
-    """Return the style of every group of lanes: its lane's if no seed is repeated, otherwise a new one."""
-    if len(groups) == len(styles):
-        return tuple(styles)
-    return lane_styles([replace(group.lane, seed=0) for group in groups])
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
@@ -280,10 +272,13 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
 HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten the others."""
 
-DRAWN = frozenset({"loss", "grad_norm", "eval_loss", "eval_accuracy"})
-"""Keys of the measurements that these figures show."""
-
 FIRST_WORDS = "Press Race: curves appear here as the lanes train."
+
+
+def without_figure(steps: Sequence[Step]) -> list[str]:
+    """Return the keys of the measurements of one number per lane that have no figure of their own."""
+    measured = set().union(*(step.measures for step in steps)) - {"loss", "grad_norm", "eval_loss", "eval_accuracy"}
+    return [key for key, measure in list(MEASURES.items()) if key in measured and not measure.record]
 
 
 def loss_figure(

@@ -16,7 +16,6 @@ from olora_viz.figures.layers import (
 )
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.start import sharpness_figure, stability_figure
-from olora_viz.figures.theme import LaneStyle
 from olora_viz.measures.gradients import FACTORS, GRADIENTS, Gradients
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.races.step import out_at
@@ -42,9 +41,7 @@ class LayerChoices:
         return self.labels[self.lane]
 
 
-def chosen_among(
-    styles: Sequence[LaneStyle], layers: Sequence[str], lane: object, layer: object, default: str
-) -> LayerChoices:
+def chosen_among(record: RaceRecord, layers: Sequence[str], lane: object, layer: object, default: str) -> LayerChoices:
     """Return the choice; a lane that this race lacks is replaced by its first OLoRA lane.
 
     Args:
@@ -52,8 +49,8 @@ def chosen_among(
         layer: see `lane`.
         default: the layer to use if this race lacks `layer`.
     """
-    labels = tuple(style.label for style in styles)
-    k = next((k for k, style in enumerate(styles) if style.init == "olora"), 0)
+    labels = tuple(style.label for style in record.styles)
+    k = next((k for k, style in enumerate(record.styles) if style.init == "olora"), 0)
     if isinstance(lane, str) and lane in labels:
         k = labels.index(lane)
     named = tuple((layer_words(name), name) for name in layers)
@@ -113,7 +110,7 @@ def gradients_view(
         return None
     run = record.name if run is None else run
     # The last layer's input always receives a gradient; those of the first ones, after the frozen embedding, never do.
-    chosen = chosen_among(record.styles, gradients[0].layers, lane, layer, default=gradients[0].layers[-1])
+    chosen = chosen_among(record, gradients[0].layers, lane, layer, default=gradients[0].layers[-1])
     named = measure if isinstance(measure, str) and measure in GRADIENTS.parts else "input"
     at = _nearest(numbers, numbers[-1] if step is None else step)
     quantity = named.partition("_")[0] if named != "input" else "gradient"
@@ -180,7 +177,7 @@ def spectra_view(
         return None
     numbers, spectra = zip(*measured, strict=True)
     run = record.name if run is None else run
-    chosen = chosen_among(record.styles, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
+    chosen = chosen_among(record, spectra[0].layers, lane, layer, default=spectra[0].layers[0])
     named = measure if isinstance(measure, str) and measure in UPDATE_SPECTRA.parts else "norm"
     k, total = chosen.lane, record.config.steps
     style = record.styles[k]

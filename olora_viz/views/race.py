@@ -24,8 +24,8 @@ from olora_viz.background.record import (
     start_of,
 )
 from olora_viz.figures.layout import Figure
-from olora_viz.figures.race import DRAWN, accuracy_figure, gradient_figure, group_styles, loss_figure, measure_figure
-from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import about, seconds
 from olora_viz.measures.catalogue import MEASURES
@@ -125,7 +125,7 @@ class RaceView:
     @cached_property
     def measurements(self) -> dict[str, Figure]:
         """Charts of the other measurements of one number per lane, by key."""
-        return {key: self.drawn(partial(measure_figure, MEASURES[key])) for key in _without_chart(self.race.steps)}
+        return {key: self.drawn(partial(measure_figure, MEASURES[key])) for key in without_figure(self.race.steps)}
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -143,10 +143,9 @@ class RaceView:
     @cached_property
     def verdict(self) -> Markup:
         """Who leads, by what, and how sure that is, in a line."""
-        race = self.race
         if self._verdict is None:
-            return without_verdict(race.state, race.config, len(race.steps), self._group_styles, self._places)
-        return verdict_html(self._verdict, race.config, self.next_step)
+            return without_verdict(self.race, self._group_styles, self._places)
+        return verdict_html(self._verdict, self.race.config.keep_best, self.next_step)
 
     @property
     def next_step(self) -> str:
@@ -286,6 +285,13 @@ class RaceView:
         return figure
 
 
+def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
+    """Return the style of every group of lanes: its lane's if no seed is repeated, otherwise a new one."""
+    if len(groups) == len(styles):
+        return tuple(styles)
+    return lane_styles([replace(group.lane, seed=0) for group in groups])
+
+
 def race_view(
     record: RaceRecord,
     *,
@@ -324,19 +330,13 @@ def race_view(
         step=len(steps),
         seconds=steps[-1].seconds if steps and not now.recorded else 0.0,
         styles=now.styles,
-        news=news(now) | {"measurements": len(now.steps) if _without_chart(now.steps) else 0},
+        news=news(now) | {"measurements": len(now.steps) if without_figure(now.steps) else 0},
         steps=now.steps,
         race=race,
         run=now.name if run is None else run,
         introduction=introduction(record, link) if now.recorded else Markup(""),
         owned=owned,
     )
-
-
-def _without_chart(steps: Sequence[Step]) -> list[str]:
-    """Return the keys of the measurements of one number per lane that have no chart of their own."""
-    measured = set().union(*(step.measures for step in steps)) - DRAWN
-    return [key for key, measure in list(MEASURES.items()) if key in measured and not measure.record]
 
 
 BY_BEST_ADAPTERS = "by each lane's best adapter"

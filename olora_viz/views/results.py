@@ -17,7 +17,6 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.text import counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
-from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
 from olora_viz.races.trainer import adapter_origins
@@ -109,14 +108,15 @@ Intervals = Sequence[tuple[float, float] | None]
 """The 95% interval of every group's accuracy; None for a group with a diverged lane."""
 
 
-def verdict_html(verdict: VerdictLine, config: RaceConfig, next_step: str = "") -> Markup:
+def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> Markup:
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
     Args:
+        keep_best: see `RaceConfig`.
         next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
     sentences = list(verdict.sentences)
-    if config.keep_best:
+    if keep_best:
         flattered = "choosing it on these examples flatters it."
         sentences.append(Sentence("Each lane counts at its lowest held-out loss:", flattered))
     sure = Markup(
@@ -134,24 +134,18 @@ def _line(sentences: Sequence[Sentence], sure: Markup | str = "", leader: str = 
     return line.format(next_step, color, words, sure)
 
 
-def without_verdict(
-    state: str, config: RaceConfig, done: int, styles: Sequence[LaneStyle], places: Sequence[Place]
-) -> Markup:
+def without_verdict(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place]) -> Markup:
     """Return what the line says while there are no results, or nothing to compare.
 
     Args:
-        state: of the race, as are `config` and the number of steps `done`.
-        config: its set-up.
-        done: its steps so far.
         styles: of the lanes, those that differ in their seed alone as one.
         places: see `styles`.
     """
-    return _line([_without(state, config, done, styles, places)])
+    return _line([_without(race, styles, places)])
 
 
-def _without(
-    state: str, config: RaceConfig, done: int, styles: Sequence[LaneStyle], places: Sequence[Place]
-) -> Sentence:
+def _without(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place]) -> Sentence:
+    config, state = race.config, race.state
     every = config.eval_every or config.steps
     if state == READY:
         return Sentence(
@@ -159,7 +153,7 @@ def _without(
         )
     if state in (FAILED, DIVERGED):
         return Sentence("No lane has a result to compare.", "The ranking says why.")
-    if done < every:
+    if len(race.steps) < every:
         if state == STOPPED:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
         doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused."}

@@ -1,6 +1,7 @@
 """A lane that cannot learn any more is out of the race; one that has learned everything is not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_the_table_the_words_and_the_status_say_why():
     view = race_view(race.record())
     assert "DNF at step 3: gradient zero" in view.results
     assert NO_GRADIENT.replace("'", "&#39;") in view.results
-    rivals = without_verdict("finished", config(), 5, (), ())
+    rivals = without_verdict(replace(view.race, state="finished", config=config(), steps=view.steps * 2), (), ())
     assert "No two lanes can be compared." in rivals
     assert f"out at step 3, its {NO_GRADIENT}" in view.text
     assert f"its {NO_GRADIENT}" in view.story.unescape()

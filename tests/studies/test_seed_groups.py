@@ -13,10 +13,10 @@ from test_rate_sweep import NAN, steps_of
 
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
-from olora_viz.figures.race import group_styles
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies import story
 from olora_viz.studies.fields import group_places, seed_groups
+from olora_viz.views.race import group_styles
 from olora_viz.views.results import higher, repeated, results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits

@@ -13,7 +13,6 @@ from typing import Any
 import plotly
 
 from olora_viz.figures import theme
-from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import bundle, pack
 
 
@@ -74,13 +73,13 @@ class Feed:
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
         """Texts, HTML and the states of controls."""
-        self.figures: dict[str, Figure] = {}
+        self.figures: dict[str, dict[str, Any]] = {}
         self.lock = threading.RLock()
         """Held while a message is made and sent, so that messages arrive in their order."""
         self._packed: dict[str, dict[str, Any]] = {}
         self._serial = 0
 
-    def news(self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None) -> Message | None:
+    def news(self, values: Mapping[str, Any], figures: Mapping[str, dict[str, Any]] | None = None) -> Message | None:
         """Take in values and charts; return the message with the changes, None without any."""
         plain = {name: _plain(value) for name, value in values.items()}
         new = {name: value for name, value in plain.items() if name not in self.values or self.values[name] != value}
