@@ -126,11 +126,7 @@ def _measured(steps: Sequence[Step], key: str, lanes: int) -> tuple[list[int], n
 def stride(lanes: int, numbers: Sequence[int], total: int | None = None) -> int:
     """Return the number of measurements per point of a curve, which limits the number of points.
 
-    It is that of the whole race from the start, so that points are only appended during a race.
-
-    Args:
-        numbers: the steps measured so far.
-        total: steps of the whole race; None if it has ended.
+    It is that of the whole race, of `total` steps, from the start: during a race points are only appended.
 
     >>> stride(64, range(1, 11), 2000), stride(64, range(1, 2001)), stride(64, [100, 200], 2000)
     (3, 3, 1)
@@ -148,15 +144,7 @@ def places(numbers: Sequence[int]) -> dict[str, Any]:
 
 
 def seed_means(values: np.ndarray, seeds: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return the mean of every group; NaN from the step at which one of its lanes diverged.
-
-    Args:
-        values: (N, K), a column per lane.
-        seeds: the lanes of every group.
-
-    Returns:
-        (N, groups)
-    """
+    """Return the mean of every group of lanes, (N, groups), of (N, K); NaN from the step at which one diverged."""
     return np.stack([values[:, list(group)].mean(1) for group in seeds], axis=1)
 
 
@@ -226,7 +214,7 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
     Args:
         runs: at least one.
         key: of a measurement of one number per lane, in `MEASURES`.
-        revision: changes with the runs; zoom and hidden lanes are kept while it stays the same.
+        revision: changes with the runs.
     """
     measure, measured = MEASURES[key], [_measured(run.steps, key, len(run.styles)) for run in runs]
     log = measure.scale == "log"
@@ -295,15 +283,11 @@ def loss_figure(
     """Draw training loss (raw behind, smoothed in front) and held-out loss, on a log axis.
 
     Args:
-        styles: see `measure_figure`, also for `steps`, `total`, `run` and `seeds`.
-        steps: of the race so far.
-        total: of the whole race.
+        styles: see `measure_figure`, as for `steps`, `total`, `run` and `seeds`.
         start_loss: held-out loss of the base model, with which every lane starts whose initialization keeps the
             model's function; nats.
         plain_text: whether every token is supervised instead of an answer.
-        run: its name.
         smoothing: weight of the past in the exponential average, in [0, 1).
-        seeds: the lanes of each curve.
     """
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)

@@ -63,7 +63,7 @@ def rate_figure(
         start_loss: held-out loss before the race, nats.
         plain_text: whether every token is supervised instead of an answer.
         examples: number of held-out examples; 0 if unknown.
-        run: changes with the race; zoom and hidden curves are kept while it stays the same.
+        run: changes with the race, see `measure_figure`.
         chosen: the rates to mark, by the curves' labels; None for those of the optima.
     """
     if chosen is None:

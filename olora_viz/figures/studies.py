@@ -75,11 +75,12 @@ def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the test loss against the learning rate, and mark the rates that validation chose."""
     study = verdicts.study
     valid, test = values_of(verdicts.rows, "valid_loss"), values_of(verdicts.rows, "test_loss")
+    most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
     curves = []
     for init in study.inits:
         points = []
         for lr in rates_tried(study, cell, init, valid):
-            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr]) if trial in test)
+            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr], most) if trial in test)
             if losses:
                 diverged = sum(not math.isfinite(loss) for loss in losses)
                 points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
@@ -90,7 +91,7 @@ def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
     figure["layout"]["meta"] |= {
         "title": f"Test loss by learning rate: {name_of(cell)}",
-        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_seeds(study, whole=False)}; "
+        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
         "○ chosen by validation loss; × diverged",
     }
     figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
@@ -102,10 +103,14 @@ def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:
     return next((row[f"base_{part}_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell), None)
 
 
-def _seeds(study: Study, *, whole: bool = True) -> str:
-    """Return over how many seeds a curve goes, in words; unless it is whole, its rates may have had fewer."""
-    seeds = f"{'' if whole or study.first_seeds == study.seeds else 'up to '}{counted(study.seeds, 'seed')}"
-    return f"mean and range of {seeds}" if study.seeds > 1 else seeds
+def _range_of(seeds: int, least: int) -> str:
+    """Return over how many seeds a curve goes, in words."""
+    return f"mean and range of {_up_to(seeds, least)}" if seeds > 1 else "1 seed"
+
+
+def _up_to(seeds: int, least: int) -> str:
+    """Return a number of seeds in words, of which some may have only the least."""
+    return f"{'up to ' if least < seeds else ''}{counted(seeds, 'seed')}"
 
 
 def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
@@ -115,8 +120,8 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """
     study, best = verdicts.study, budgets(verdicts, cell)
     title = f"What a larger budget of learning rates buys: {name_of(cell)}"
-    unit = f"expected lowest of random rates, nats, {examples(verdicts, cell, 'valid')}, {_seeds(study)}"
-    unit += _absent(study, best)
+    over = f"{examples(verdicts, cell, 'valid')}, {_range_of(study.seeds, study.seeds)}"
+    unit = f"expected lowest of random rates, nats, {over}{_absent(study, best)}"
     names = "number of rates tried", "expected best validation loss, nats"
     if not best:
         why = "No rate has finished with every method and seed, or each has diverged."
@@ -167,9 +172,10 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     study, who = verdicts.study, label_of(verdicts.study.reference)
     title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
     reached = {verdict.init: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
+    most = max([study.seeds, *map(len, reached.values())])
     unit = (
-        f"share of {counted(study.seeds, 'seed')}, each method at its best rate, against {who}'s run "
-        f"of the same seed; {examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
+        f"share of {_up_to(most, study.seeds)}, each method at its best rate, against {who}'s run of the same seed; "
+        f"{examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
     )
     names = "step", "share of seeds that got there"
     if not reached:
@@ -348,7 +354,8 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     at_one, at_best = (f"{half.count(BETTER)} of {len(compared)}" for half in halves.values())
     in_words = len(others) * 2 <= MOST_WORDS
     signs = "" if in_words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
-    unit = f"by test loss; {counted(study.seeds, 'seed')}, {examples(verdicts, None, 'test')}{signs}"
+    seeds = _up_to(max([study.seeds, *(verdict.seeds for verdict in compared)]), study.seeds)
+    unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{signs}"
     cells = study.cells()
     if not verdicts.rows:
         return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
@@ -460,10 +467,11 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
 def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
     """Say over what the intervals are: seeds and examples, as far as their results are known."""
     gaps = [verdict.difference.gap for verdict in shown if verdict.seeds]
-    seeds, of_test = counted(verdicts.study.seeds, "seed"), examples(verdicts, None, "test")
+    most = max([verdicts.study.seeds, *map(len, gaps)])
+    seeds, of_test = _up_to(most, verdicts.study.seeds), examples(verdicts, None, "test")
     if gaps and all(gap.shape[1] == 1 for gap in gaps):
         return f"{seeds} alone, {of_test}"
-    return f"{of_test}, {seeds}" if verdicts.study.seeds == 1 else f"{seeds} and {of_test}"
+    return f"{of_test}, {seeds}" if most == 1 else f"{seeds} and {of_test}"
 
 
 def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> str:

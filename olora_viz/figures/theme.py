@@ -134,7 +134,6 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     largest setting is solid and filled.
 
     Args:
-        lanes: the lanes of one race, in order.
         names: a name per lane chosen by the user, or None.
     """
     values = {field: {setting(lane, field) for lane in lanes} for field in differing(lanes)}

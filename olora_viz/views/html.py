@@ -159,11 +159,7 @@ def _element(tag: str, content: object, **attributes: str) -> Markup:
 
 
 def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
-    """Return the placeholder of the answers, with rows for a few contenders.
-
-    Args:
-        styles: of the contenders that will have a row each.
-    """
+    """Return the placeholder of the answers, with a row for each of a few contenders."""
     words = "The base model and every lane answer a held-out prompt, at the end several."
     row = Markup('<li><span class="who">{}</span><span class="hint">–</span></li>')
     rows = Markup("")

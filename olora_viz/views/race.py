@@ -388,10 +388,9 @@ WINDOW = 20
 
 
 def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
-    """Return the line: the state in a word, the progress, the speed and the device.
+    """Return the line at the step `done`: the state in a word, the progress, the speed and the device.
 
     Args:
-        done: the step shown.
         before: races ahead of this one in the queue.
     """
     config, state = record.config, record.state

@@ -178,11 +178,7 @@ small{{display:block;color:var(--mute)}}
 
 
 def write_report(known: Decision, task: str = "") -> Path:
-    """Write ``report.html`` into the folder of a decision; return its path.
-
-    Args:
-        task: its name in the report, by default as in the study: a name or a path.
-    """
+    """Write ``report.html`` into the folder of a decision; return its path. `task` is its name in the report."""
     path = known.folder / "report.html"
     write_text(path, report_html(known, task or known.plan.study.tasks[0]))
     return path

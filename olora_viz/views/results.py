@@ -135,12 +135,7 @@ def _line(sentences: Sequence[Sentence], sure: Markup | str = "", leader: str = 
 
 
 def without_verdict(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place]) -> Markup:
-    """Return what the line says while there are no results, or nothing to compare.
-
-    Args:
-        styles: of the lanes, those that differ in their seed alone as one.
-        places: see `styles`.
-    """
+    """Return what the line says while there are no results, or nothing to compare, of groups of lanes."""
     return _line([_without(race, styles, places)])
 
 

@@ -94,6 +94,22 @@ def test_the_rate_that_validation_chose_is_marked_at_its_mean_test_loss() -> Non
     assert [y[0] for *_, y in rings] == pytest.approx([one.test_loss for one in found.of(cell)], rel=1e-3)
 
 
+def test_all_seeds_of_a_method_that_has_more_than_the_study_are_drawn_and_counted() -> None:
+    study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3), seeds=3, steps=20)
+    (cell,), rows = study.cells(), dict(made(study).rows)
+    for lr in {trial.lr for trial in rows if trial.init == "lora"}:
+        rows |= {trial: row(valley(trial), study) for trial in study.trials(cell, "lora", [lr], 5)}
+    found = verdicts_of(study, rows)
+    lora = next(one for one in found.of(cell) if one.init == "lora")
+    figure = rates_figure(found, cell)
+    (ring,) = [t for t in figure["data"] if t["name"] == "LoRA" and t.get("marker", {}).get("symbol") == "circle-open"]
+    assert (ring["x"], len(lora.valid_losses)) == ([lora.best_lr], 5)
+    assert ring["y"][0] == pytest.approx(lora.test_loss, rel=1e-3)
+    assert "mean and range of up to 5 seeds" in figure["layout"]["meta"]["unit"]
+    assert "share of up to 5 seeds" in target_figure(found, cell)["layout"]["meta"]["unit"]
+    assert "95% over 3 seeds" in differences_figure(found)["layout"]["meta"]["unit"]
+
+
 def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts) -> None:
     figure = differences_figure(found)
     lines = [t for t in figure["data"] if t["mode"] == "lines" and t["name"] != "level"]

@@ -173,8 +173,8 @@ def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_al
     assert taken is not None
     assert (taken.method.init, len(taken.method.valid_losses)) == ("lora", 5)
     assert "; 3 seeds)" in taken.why
-    known: Any = SimpleNamespace(verdicts=verdicts)
-    assert "3 seeds × 64 test examples" in decision.certainty(known, taken)
+    known: Any = SimpleNamespace(verdicts=verdicts, taken=taken)
+    assert "3 seeds × 64 test examples" in decision.headline(known)
 
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:

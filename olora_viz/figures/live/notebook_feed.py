@@ -27,12 +27,7 @@ def heard_while_a_cell_runs(widget: Any) -> None:
         widget: an ipywidgets.Widget whose handlers may run in any thread.
     """
     if hasattr(widget.comm, "_reply_subshell_for"):
-        widget.comm._reply_subshell_for = _as_sent
-
-
-def _as_sent(_: Any, subshell: str | None) -> str | None:
-    """Return the subshell that the front end named; None for the main shell."""
-    return subshell
+        widget.comm._reply_subshell_for = lambda _, subshell: subshell  # the one that the front end named
 
 
 HERE = Path(__file__).parent
@@ -81,7 +76,8 @@ class Feed:
 
     def news(self, values: Mapping[str, Any], figures: Mapping[str, dict[str, Any]] | None = None) -> Message | None:
         """Take in values and charts; return the message with the changes, None without any."""
-        plain = {name: _plain(value) for name, value in values.items()}
+        # Plain text in place of Markup, which not every front end's encoder knows.
+        plain = {name: str(value) if isinstance(value, str) else value for name, value in values.items()}
         new = {name: value for name, value in plain.items() if name not in self.values or self.values[name] != value}
         self.values |= new
         charts: dict[str, Any] = {}
@@ -110,11 +106,6 @@ class Feed:
         tokens = repr(self._packed).split('"@')[1:]
         inits = {token.split('"')[0].removesuffix("-text").removesuffix("-band") for token in tokens}
         return {name: theme.palette(name, sorted(inits)) for name in theme.THEMES}
-
-
-def _plain(value: Any) -> Any:
-    """Return plain text in place of Markup, which not every front end's encoder knows."""
-    return str(value) if isinstance(value, str) else value
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any] | None:

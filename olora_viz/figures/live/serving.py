@@ -23,12 +23,7 @@ PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def script(entry: Path, **files: str) -> str:
-    """Return the script of a component, which finds the addresses of served files in ``files``.
-
-    Args:
-        entry: the component's module, see `bundle`.
-        files: addresses below the page's root, see `installed` and `charts`.
-    """
+    """Return the script of a component's module; it finds the addresses of served files in ``files``."""
     return f"const files = {json.dumps(files)};\n{bundle(entry)}"
 
 
@@ -49,9 +44,6 @@ def installed(path: Path) -> str:
 
     A module of this package is served together with all that it imports, as one file: one request, and a browser
     cannot mix the modules of two versions.
-
-    Args:
-        path: of a JavaScript file of this package, or of any file of another package.
     """
     if path.is_relative_to(PACKAGE):
         return _generated(path.stem, bundle(path))
@@ -118,16 +110,13 @@ def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, picks: boo
     It is a function, not a subclass: Gradio writes a stub file beside every subclass's source.
 
     Args:
-        value: a figure of `olora_viz.figures.race`, or None.
         elem_id: id of the element around Plotly's node.
         picks: whether a click on a map's cell is an event ``select`` with the value ``layout.meta.names[y][x]``, or
             ``layout.meta.rows[y]`` if a whole row has one name.
         more: passed to `gr.HTML`.
     """
-    return _charts(
-        "chart.js", "live-figure picks" if picks else "live-figure", pack(value) if value else None,
-        elem_id=elem_id, **more,
-    )  # fmt: skip
+    classes = "live-figure picks" if picks else "live-figure"
+    return _charts("chart.js", classes, pack(value) if value else None, elem_id=elem_id, **more)
 
 
 def live_figures(*, elem_id: str) -> gr.HTML:
