@@ -58,8 +58,7 @@ def layer_map(
     Args:
         measure: its colours are linear or logarithmic, as its scale is.
         key: of one of its `parts`.
-        steps: the step number of each measurement.
-        records: the measurements, at least one.
+        steps: the step number of each of its `records`, of which there is at least one.
     """
     part, log = measure.parts[key], measure.scale == "log"
     layers = records[0].layers
@@ -97,11 +96,9 @@ def step_map(
     """Draw one number for every layer and step; a click on a cell picks the layer.
 
     Args:
-        steps: N numbers of steps.
-        layers: L names in the model's order, the first one at the top.
+        layers: names in the model's order, the first one at the top.
         values: non-finite values are left blank, and on a log scale also those that are not positive.
         color: token of the largest value.
-        log: whether the colour scale is logarithmic.
     """
     thin = math.ceil(len(steps) * len(layers) / MOST_CELLS)
     steps, values = steps[::thin], values[::thin].T
@@ -277,12 +274,10 @@ def layer_figure(
     run: str = "",
     left: Sequence[int] = (),
 ) -> Figure:
-    """Draw one measure of one layer against the step, one curve per lane.
+    """Draw one measure of one layer, a key of ``GRADIENTS.parts``, against the step, one curve per lane.
 
     Args:
-        steps: the step number of each measurement.
-        gradients: the measurements, at least one.
-        measure: a key of ``GRADIENTS.parts``.
+        steps: the step number of each measurement, of which there is at least one.
         total: steps of the whole race, the end of the horizontal axis.
         left: the step at which each lane diverged, 0 for one that has not; by default none.
     """

@@ -184,12 +184,7 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0, **more: Any) -> dict[str, Any]:
-    """Return a curve in a lane's colour and dash, with its name.
-
-    Args:
-        width: of the line in pixels.
-        marks: size of the marks at the points; 0 for none.
-    """
+    """Return a curve in a lane's colour and dash, with its name; sizes in pixels, 0 for no marks at the points."""
     return {
         "type": "scatter",
         "mode": "lines+markers" if marks else "lines",
@@ -338,11 +333,7 @@ def off_range(
 ) -> list[dict[str, Any]]:
     """Return marks at the edges of a log axis, one at the extreme point of every excursion.
 
-    Args:
-        styles: of K lanes.
-        numbers: of N steps.
-        curves: (N, K).
-        bounds: range of the vertical axis, in powers of ten.
+    See `curve_ends` for the parameters.
 
     >>> from olora_viz.figures.theme import lane_styles
     >>> from olora_viz.lanes.lane import Lane
@@ -457,13 +448,7 @@ def end_labels(ends: Sequence[CurveEnd], *, bounds: Sequence[float], height: int
 def log_ends(
     styles: Sequence[LaneStyle], at: Sequence[int], curves: np.ndarray, left: Sequence[Sequence[int]] = ()
 ) -> list[CurveEnd]:
-    """Return the last points of curves on a log axis.
-
-    Args:
-        at: N positions on the horizontal axis.
-        curves: (N, K), of K styles.
-        left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
-    """
+    """Return the last points of curves (N, K) on a log axis, at N places; for `left` see `curve_ends`."""
     ends = []
     for k, style in enumerate(styles):
         there = np.flatnonzero(np.isfinite(curves[:, k]))

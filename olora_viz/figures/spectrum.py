@@ -20,11 +20,7 @@ MOST = 512
 
 
 def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure:
-    """Draw σ_i(W) and σ_i(BA) index by index, and the band that a projection cannot leave.
-
-    Args:
-        truncations: of one weight and rank, at least one; the first one's band is drawn.
-    """
+    """Draw σ_i(W) and σ_i(BA) index by index, of one weight and rank, and the band that a projection cannot leave."""
     first = truncations[0]
     r, m = first.rank, len(first.sigma_W)
     shown = _indices(m, r)

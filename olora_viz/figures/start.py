@@ -48,7 +48,6 @@ def slice_figures(
     Args:
         styles: of all lanes; a slice has the index of its lane.
         slices: measured with the same reach.
-        plain_text: whether every token is supervised instead of an answer.
     """
     losses = np.concatenate([each.loss.ravel() for each in slices])
     losses = losses[np.isfinite(losses)]
@@ -60,18 +59,13 @@ def slice_figures(
         style = styles[each.lane]
         reach = float(each.across[-1])
         heat: dict[str, Any] = {
-            "type": "contour",
-            "z": [plain(row) for row in each.loss],
-            "x": plain(each.across),
-            "y": plain(each.along),
-            "zmin": round(low, 4),
-            "zmax": round(high, 4),
+            "type": "contour", "z": [plain(row) for row in each.loss],
+            "x": plain(each.across), "y": plain(each.along), "zmin": round(low, 4), "zmax": round(high, 4),
             "colorscale": [[0, "@soft"], [1, "@accent"]],
             "contours": {"start": round(first, 6), "end": round(high, 6), "size": size, "coloring": "heatmap"},
-            "line": {"color": "@mute", "width": 0.8, "smoothing": 0.6},
-            "colorbar": color_bar(".3~g", 8),
+            "line": {"color": "@mute", "width": 0.8, "smoothing": 0.6}, "colorbar": color_bar(".3~g", 8),
             "hovertemplate": "loss %{z:.3f}<extra></extra>",
-        }
+        }  # fmt: skip
         edge = {"color": "@card", "width": 2}
         words = f"{style.label} starts here<extra></extra>"
         here = points([0.0], [0.0], style.color, 10, symbol="circle", edge=edge, name="the start", hovertemplate=words)

@@ -195,13 +195,7 @@ def _shares(
     counts: Mapping[str, str],
     **more: Any,
 ) -> Figure:
-    """Draw the share of runs that got there, as stairs, a curve for every method.
-
-    Args:
-        name: of the vertical axis.
-        corners: of each method's stairs.
-        counts: what stands after its name.
-    """
+    """Draw the share of runs that got there, as stairs, a curve for every method, with `counts` after its name."""
     styles, data, ends = method_styles(corners), [], []
     for init, (at, shares) in corners.items():
         data.append(line(styles[init], np.array(shares), 2.2, x=list(at), hovertemplate="%{y:.0%}"))
@@ -232,10 +226,7 @@ def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneSty
 
 
 def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
-    """Return a cell in words; a task that is a file by its name.
-
-    Args:
-        names: the parts to give; without any, all of them.
+    """Return these parts of a cell in words, or all of them; a task that is a file by its name.
 
     >>> name_of(Cell("glassllm", "sentiment", 8))
     'glassllm, sentiment, rank 8'
@@ -245,11 +236,7 @@ def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
 
 
 def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
-    """Return on how many examples the losses rest: of one cell, or the range over all.
-
-    Args:
-        part: ``valid`` or ``test``.
-    """
+    """Return on how many examples the losses of a part, ``valid`` or ``test``, rest: of one cell, or of all."""
     rows = (row for trial, row in verdicts.rows.items() if cell in (None, trial.cell))
     counts = [row.get(f"{part}_examples") or math.nan for row in rows]
     counts = [int(count) for count in counts if math.isfinite(count)]

@@ -181,11 +181,7 @@ def _basis(shown: Sequence[ShownFinding], now: bool) -> Markup:
 
 
 def _words(shown: Sequence[ShownFinding], example: ShownFinding, lacking: ShownFinding | None) -> str:
-    """Return the numbers in words: of the only finding, or a count and one of several.
-
-    Args:
-        lacking: what could not be measured here, although something is recorded.
-    """
+    """Return the numbers in words: of the only finding, or a count and one of several, and why one is `lacking`."""
     why = f"Not measured here: {lacking.finding.words.rstrip('.')}. Recorded: " if lacking else ""
     if len(shown) == 1:
         return f"{why}{example.finding.words}"

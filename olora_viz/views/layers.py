@@ -42,13 +42,7 @@ class LayerChoices:
 
 
 def chosen_among(record: RaceRecord, layers: Sequence[str], lane: object, layer: object, default: str) -> LayerChoices:
-    """Return the choice; a lane that this race lacks is replaced by its first OLoRA lane.
-
-    Args:
-        lane: a label and a name, or anything else.
-        layer: see `lane`.
-        default: the layer to use if this race lacks `layer`.
-    """
+    """Return the choice, with the first OLoRA lane and the layer `default` for what the race does not have."""
     labels = tuple(style.label for style in record.styles)
     k = next((k for k, style in enumerate(record.styles) if style.init == "olora"), 0)
     if isinstance(lane, str) and lane in labels:
@@ -99,8 +93,8 @@ def gradients_view(
     """Show the gradients of a race; None if they were not measured (yet).
 
     Args:
-        lane: a label and a name; otherwise the first OLoRA lane and the last layer.
-        layer: see `lane`.
+        lane: a label; otherwise the first OLoRA lane.
+        layer: a name; otherwise the last layer.
         measure: a key of ``GRADIENTS.parts``; otherwise ``input``.
         step: the nearest measured step is drawn against depth; by default the latest one.
         run: see `race_view`.
@@ -166,11 +160,8 @@ def spectra_view(
 ) -> SpectraView | None:
     """Show the spectra of a race; None if it has none (yet).
 
-    Args:
-        lane: a label and a name; otherwise the first OLoRA lane and the first layer.
-        layer: see `lane`.
-        measure: a key of ``UPDATE_SPECTRA.parts``; otherwise ``norm``.
-        run: see `race_view`.
+    The layer is by default the first one, the measure, a key of ``UPDATE_SPECTRA.parts``, ``norm``; for the others see
+    `gradients_view`.
     """
     measured = [(step.step, step.update_spectra) for step in list(record.steps) if step.update_spectra is not None]
     if not measured:
