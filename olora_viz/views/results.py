@@ -43,7 +43,6 @@ from olora_viz.studies.story import (
     steps_to_reach,
 )
 from olora_viz.studies.verdict_line import VerdictLine
-from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
 
@@ -193,14 +192,11 @@ def results_of(
         examples: the results by example that the places rest on; None while unknown.
         metric: what the places are sorted by.
     """
-    held = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
-    text, best, runs = race.plain_text, race.config.keep_best, fewest_runs(groups, examples)
-    between = intervals(groups, examples, text)
-    parts = [results(styles, places, held, start_of(race), text, race.held_out, between, best, runs, metric)]
+    parts = [results(race, styles, places, groups, examples, metric)]
     if race.tested is not None:
         parts.append(_results_of_test(race, styles, places, rows, groups))
     elif race.held_out and race.held_out.test and _goes_on(race):
-        what = _examples("test", race.held_out.test, text)
+        what = _examples("test", race.held_out.test, race.plain_text)
         parts.append(Markup('<p class="hint later">Test on {}: once, at the end</p>').format(what))
     return Markup("").join([*parts, best_adapters(race), _remarks(race)])
 
@@ -224,43 +220,38 @@ def best_adapters(race: RaceRecord) -> Markup:
 
 
 def results(
+    race: RaceRecord,
     styles: Sequence[LaneStyle],
-    rows: Sequence[Place],
-    step: int = 0,
-    base: tuple[float | None, float | None] = (None, None),
-    plain_text: bool = False,
-    held_out: HeldOut | None = None,
-    intervals: Intervals = (),
-    best: bool = False,
-    runs: int = 0,
+    places: Sequence[Place],
+    groups: Sequence[SeedGroup] = (),
+    examples: Examples | None = None,
     metric: Metric | None = None,
 ) -> Markup:
-    """Return the table of results, the best lane first.
-
-    Args:
-        styles: of lanes, or of groups of lanes that differ only in their seed.
-        rows: see `styles`.
-        step: of the latest evaluation, 0 before the first.
-        base: held-out loss and accuracy of the base model, None while unknown.
-        plain_text: whether every token is supervised instead of an answer.
-        held_out: number of examples and accuracy of guessing; None while unknown.
-        intervals: one per row of `styles`; none while unknown.
-        best: whether the results are those of each lane's best evaluation.
-        runs: see `fewest_runs`.
-        metric: what the rows are sorted by, if it is to be said.
-    """
-    what = _examples("held-out", held_out.examples if held_out else None, plain_text)
+    """Return the table of results, the best lane first; see `results_of` for the parameters."""
+    held_out, text = race.held_out, race.plain_text
+    step = max((step.step for step in race.steps if step.eval_loss is not None), default=0)
+    what = _examples("held-out", held_out.examples if held_out else None, text)
     if step:
-        what += f", {_seeds(rows, runs)}" + (f"; sorted {metric.order}" if metric and len(rows) > 1 else "")
-    beside: list[tuple[object, ...]] = []
-    if base[0] is not None and base[1] is not None:
-        beside.append(("base model", percent(base[1]), nats(base[0])))
-    if held_out and held_out.guess is not None:
-        beside.append((held_out.guess_words, percent(held_out.guess), ""))
-    at = "each lane's best evaluation" if best else f"step {step}"
+        what += f", {_seeds(places, fewest_runs(groups, examples))}"
+        what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
+    beside = _untrained(start_of(race), (held_out.guess_words, held_out.guess) if held_out else None)
+    at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"
     heading = Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
-    return heading + _ranking(styles, rows, rows, intervals, beside, plain_text)
+    return heading + _ranking(styles, places, places, intervals(groups, examples, text), beside, text)
+
+
+def _untrained(
+    base: tuple[float | None, float | None], guess: tuple[str, float | None] | None
+) -> list[tuple[object, ...]]:
+    """Return the rows of the base model, by its loss and accuracy, and of guessing, as far as they are known."""
+    loss, accuracy = base
+    rows: list[tuple[object, ...]] = []
+    if loss is not None and accuracy is not None:
+        rows.append(("base model", percent(accuracy), nats(loss)))
+    if guess and guess[1] is not None:
+        rows.append((guess[0], percent(guess[1]), ""))
+    return rows
 
 
 def _ranking(
@@ -294,11 +285,10 @@ def _results_of_test(
     loss, accuracy, base = tested.lanes.loss, tested.lanes.accuracy, tested.base
     of_test = [replace(row, loss=float(loss[row.lane]), accuracy=float(accuracy[row.lane])) for row in rows]
     examples = Examples.of(tested.lanes)
-    beside = [("base model", percent(float(base.accuracy[0])), nats(float(base.loss[0])))]
-    if held_out and held_out.test_guess is not None:
-        beside.append((held_out.test_guess_words, percent(held_out.test_guess), ""))
-    between = intervals(groups, examples, text)
-    ranking = _ranking(styles, order, group_places(of_test, groups), between, beside, text)
+    guess = (held_out.test_guess_words, held_out.test_guess) if held_out else None
+    beside = _untrained((float(base.loss[0]), float(base.accuracy[0])), guess)
+    places, between = group_places(of_test, groups), intervals(groups, examples, text)
+    ranking = _ranking(styles, order, places, between, beside, text)
     adapters = ", with each lane's best adapter" if race.config.keep_best else ""
     what = _examples("test", examples.loss.shape[1], text)
     return fragments.fold(f"Test on {what}, once, at the end{adapters}", ranking)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import gradio as gr
@@ -11,11 +12,15 @@ from support.drawn import labels, trace
 from support.steps import run
 from test_rate_sweep import NAN, steps_of
 
+from olora_viz.background.record import ready_race
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.fields import group_places, seed_groups
+from olora_viz.studies.fields import Place, group_places, seed_groups
 from olora_viz.views.race import group_styles
 from olora_viz.views.results import higher, repeated, results
 from olora_viz.web.guard.config import checked_config
@@ -34,6 +39,11 @@ GROUPS = seed_groups(LANES)
 SEEDS = [group.lanes for group in GROUPS]
 LOOKS = group_styles(GROUPS, theme.lane_styles(LANES))
 DRAW = {"loss": figures.loss_figure, "gradient": figures.gradient_figure, "accuracy": figures.accuracy_figure}
+
+
+def table_of(steps: Sequence[Step], places: Sequence[Place], styles: Sequence[LaneStyle] = LOOKS) -> str:
+    """Return the table of the results of a race with these steps."""
+    return results(replace(ready_race(RaceConfig()), steps=tuple(steps)), styles, places)
 
 
 def test_lanes_that_differ_in_their_seed_alone_are_a_group_called_without_it() -> None:
@@ -86,7 +96,7 @@ def test_where_a_seed_diverges_the_mean_ends_and_the_band_goes_on_with_the_other
 def test_ranking_and_charts_name_the_same_steps_at_which_the_seeds_of_a_lane_diverged() -> None:
     steps = run(30, lanes=6, out_at={0: 14, 2: 12, 4: 17})
     places = group_places(story.standings(steps, 6), GROUPS)
-    assert ">DNF at steps 12 to 17<" in results(LOOKS, places, step=30)
+    assert ">DNF at steps 12 to 17<" in table_of(steps, places)
     for draw in (figures.loss_figure, figures.accuracy_figure):
         figure = draw(LOOKS, steps, seeds=SEEDS)
         assert "LoRA: DNF at steps 12 to 17" in labels(figure)
@@ -94,13 +104,14 @@ def test_ranking_and_charts_name_the_same_steps_at_which_the_seeds_of_a_lane_div
 
 
 def test_the_standing_of_a_group_is_its_mean_with_its_standard_deviation() -> None:
-    rows = story.standings(steps_of([[3.0, 1.0, 4.0, 2.0, 8.0, NAN]]), 6)
+    steps = steps_of([[3.0, 1.0, 4.0, 2.0, 8.0, NAN]])
+    rows = story.standings(steps, 6)
     olora, lora, pissa = group_places(rows, GROUPS)
     assert (lora.loss, lora.seeds, lora.left) == (5.0, 3, (0, 0, 0))
     assert lora.spread == pytest.approx(math.sqrt((4 + 1 + 9) / 2))
     assert (olora.loss, olora.lane) == (1.5, 1)
     assert pissa.left == (10,)
-    table = results(LOOKS, [olora, lora, pissa], step=10)
+    table = table_of(steps, [olora, lora, pissa])
     assert "1.50 <span" in table
     assert "± 2.65" in table
     assert "DNF at step 10" in table
@@ -109,9 +120,10 @@ def test_the_standing_of_a_group_is_its_mean_with_its_standard_deviation() -> No
 def test_without_repetitions_the_standings_are_what_they_were() -> None:
     lanes = (Lane("lora"), Lane("olora"))
     shown = theme.lane_styles(lanes)
-    rows = story.standings(steps_of([[2.0, 1.0]]), 2)
+    steps = steps_of([[2.0, 1.0]])
+    rows = story.standings(steps, 2)
     grouped = group_places(rows, seed_groups(lanes))
-    assert results(shown, grouped, 1) == results(shown, rows, 1)
+    assert table_of(steps, grouped, shown) == table_of(steps, rows, shown)
 
 
 def test_repeating_gives_every_lane_five_seeds_once() -> None:

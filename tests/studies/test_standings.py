@@ -60,10 +60,8 @@ def test_seeds_of_a_start_without_random_numbers_count_where_their_batches_vary(
 
 @pytest.mark.parametrize(("plain_text", "unit"), [(False, "answer token"), (True, "token")])
 def test_the_table_beside_the_story_names_what_a_loss_is_counted_in(plain_text: bool, unit: str) -> None:
-    styles = theme.lane_styles(PAIR)
-    table = results(styles, standings([], 2), plain_text=plain_text)
-    assert f'title="nats per {unit}"' in table
     record = replace(ready_race(RaceConfig(lanes=PAIR)), state="waiting", plain_text=plain_text)
+    assert f'title="nats per {unit}"' in results(record, theme.lane_styles(PAIR), standings([], 2))
     assert f'title="nats per {unit}"' in race_view(record).results
 
 
