@@ -134,9 +134,9 @@ def steps_axis(total: int | None, **more: Any) -> dict[str, Any]:
     return axis("step", **{"rangemode": "tozero", **ends, **more})
 
 
-def categories_axis(names: Sequence[str], title: str = "", **more: Any) -> dict[str, Any]:
+def categories_axis(names: Sequence[str], **more: Any) -> dict[str, Any]:
     """Return a vertical axis with a row for each name, the first at 0."""
-    return axis(title, **{"tickvals": list(range(len(names))), "ticktext": list(names), "showgrid": False, **more})
+    return axis("", **{"tickvals": list(range(len(names))), "ticktext": list(names), "showgrid": False, **more})
 
 
 def rows_axis(ends: Sequence[float], places: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
@@ -234,10 +234,10 @@ def band_fill(style: LaneStyle) -> dict[str, str]:
     return {"fill": "tonexty", "fillcolor": f"{style.color}-band"}
 
 
-def color_bar(form: str, ticks: int = 5, **more: Any) -> dict[str, Any]:
+def color_bar(form: str, ticks: int = 5) -> dict[str, Any]:
     """Return the bar beside a map, whose numbers have this form."""
     look = {"thickness": 9, "outlinewidth": 0, "len": 1.0, "x": 1.01, "xanchor": "left"}
-    return {**look, "tickformat": form, "nticks": ticks, **more}
+    return {**look, "tickformat": form, "nticks": ticks}
 
 
 def upright(x: float, width: float = 1.2, **more: Any) -> dict[str, Any]:

@@ -43,17 +43,12 @@ def is_packed(value: Any) -> bool:
 
 
 def _packed(trace: dict[str, Any]) -> dict[str, str]:
-    points = {key: _text(trace[key]) for key in ("x", "y") if _is_numeric(trace.get(key))}
-    rest = {key: value for key, value in trace.items() if key not in points}
-    return {**points, "trace": _json(rest)}
-
-
-def _is_numeric(values: Any) -> bool:
-    return isinstance(values, list) and not any(isinstance(v, str) for v in values[:1])
-
-
-def _text(numbers: list[float | None]) -> str:
-    return ",".join("" if x is None else repr(x) for x in numbers)
+    points = {}
+    for key in ("x", "y"):
+        numbers = trace.get(key)
+        if isinstance(numbers, list) and not any(isinstance(number, str) for number in numbers[:1]):
+            points[key] = ",".join("" if number is None else repr(number) for number in numbers)
+    return {**points, "trace": _json({key: value for key, value in trace.items() if key not in points})}
 
 
 def _json(part: Any) -> str:
