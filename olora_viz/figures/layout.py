@@ -43,19 +43,16 @@ def layout(
     """Return the layout of a figure.
 
     Args:
-        title: above the chart, as are `unit` and `badge`.
-        unit: of the numbers, and what is drawn.
+        title: above the chart, as are `unit`, what is drawn and in which unit, and `badge`.
         badge: beside the title; by default it names the logarithmic axes.
         message: in the middle of a chart without curves.
         how: how to read it, in two sentences or so; shown when the reader asks.
-        x: Plotly's axes, see `axis`.
-        y: see `x`.
+        x: the axis of Plotly, as is `y`, see `axis`.
         height: of the plot area in pixels, by which labels are kept apart.
         revision: zoom and hidden lines are kept while it stays the same.
         ends: of curves, to be labelled with their names.
         labels: other annotations; those at the ends of curves get a right margin that fits the longest.
         margin: around the plot area in pixels, where it is not as usual.
-        shapes: Plotly's lines and frames.
         closest: whether the hover is on one point, or else on all curves at a place.
     """
     if ends is not None:
@@ -393,7 +390,6 @@ def curve_ends(
         curves: (N, K), NaN once a lane has diverged.
         bounds: range of the vertical axis; as powers of ten if it is logarithmic (`log`).
         height: of the plot area, in pixels.
-        total: steps of the whole race.
         highest: whether the highest curve of an initialization is its best one, or the lowest.
         left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """

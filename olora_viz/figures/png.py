@@ -106,8 +106,6 @@ def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = 
     """Write figures to one PNG, one below the other.
 
     Args:
-        path: a new file, or one to replace.
-        figures: as returned by the functions of `olora_viz.figures`.
         width: of the picture in pixels, before it is doubled for sharpness.
     """
     Path(path).write_bytes(png_bytes(figures, theme_name=theme_name, width=width))
@@ -117,11 +115,7 @@ def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = 
 def png_bytes(
     figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860, sharpness: float = 2.0
 ) -> bytes:
-    """Return figures as one PNG, one below the other; see `write_png`.
-
-    Args:
-        sharpness: pixels of the PNG per pixel of the layout.
-    """
+    """Return figures as one PNG, one below the other, with `sharpness` pixels per pixel of the layout."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 

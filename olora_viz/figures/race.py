@@ -159,7 +159,6 @@ def seed_band(style: LaneStyle, values: np.ndarray, **more: Any) -> list[dict[st
 
     Args:
         values: (N, lanes), of the group's lanes.
-        more: passed to both traces.
     """
     known = np.where(np.isfinite(values), values, np.nan)
     edges = np.fmin.reduce(known, axis=1), np.fmax.reduce(known, axis=1)
@@ -212,7 +211,6 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
     """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
     Args:
-        runs: at least one.
         key: of a measurement of one number per lane, in `MEASURES`.
         revision: changes with the runs.
     """
@@ -286,7 +284,6 @@ def loss_figure(
         styles: see `measure_figure`, as for `steps`, `total`, `run` and `seeds`.
         start_loss: held-out loss of the base model, with which every lane starts whose initialization keeps the
             model's function; nats.
-        plain_text: whether every token is supervised instead of an answer.
         smoothing: weight of the past in the exponential average, in [0, 1).
     """
     groups, K = groups_of(styles, seeds)

@@ -58,10 +58,8 @@ def rate_figure(
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Args:
-        curves: of `rate_curves`, by the same measure.
-        measure: one of `NAMES`.
+        curves: of `rate_curves`, by the same measure, one of `NAMES`.
         start_loss: held-out loss before the race, nats.
-        plain_text: whether every token is supervised instead of an answer.
         examples: number of held-out examples; 0 if unknown.
         run: changes with the race, see `measure_figure`.
         chosen: the rates to mark, by the curves' labels; None for those of the optima.

@@ -72,7 +72,6 @@ def energy_figure(
     """Draw the share of ‖W‖² that each start captures, against the rank.
 
     Args:
-        ranks: ascending.
         curves: for each initialization, one share per rank.
         optimum: of the truncated SVD, one per rank.
         out: of W (out, in): a random basis captures r / out on average.

@@ -120,8 +120,6 @@ def table(
 
     Args:
         head: the cells of the head; if empty, the table has none.
-        rows: their cells.
-        kind: its CSS class.
         base: reference rows, at the end.
         scrolls: whether to put it in a scrolling frame, for a table that may be large.
 
@@ -183,8 +181,7 @@ def answers(
     tooltips and for screen readers.
 
     Args:
-        styles: of the groups of lanes that differ only in their seed.
-        groups: see `styles`.
+        groups: of lanes that differ only in their seed, with a style each.
         order: of the groups, the best one first.
         after: when they were given, in words, if they do not name the step.
     """

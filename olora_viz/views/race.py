@@ -64,9 +64,7 @@ class RaceView:
     """
 
     name: str
-    """See `RaceRecord.name`."""
     state: str
-    """See `RaceRecord.state`."""
     complete: bool
     """Whether the race has ended: nothing changes any more."""
     recorded: bool
@@ -306,7 +304,7 @@ def race_view(
     Lanes that differ only in their seed are shown as one: their mean, and a band.
 
     Args:
-        record: of the race; a `ready_race` for one that has not started.
+        record: a `ready_race` for a race that has not started.
         upto: the last step to show; None shows all of them.
         before: races ahead of this one in the queue.
         link: query of the page that sets up the same race, offered with a recorded one.

@@ -72,12 +72,9 @@ def page(
     """Return the content of a report, for `whole`, or with figures for `standalone` of figure_export.js.
 
     Args:
-        title: of the page.
         sections: one below the other; those without content are left out. A figure has a place in them, by its name.
         heading: above them; by default the title.
         lead: a paragraph below the heading.
-        style: CSS of the page.
-        figures: by name.
     """
     lead = Markup("<p>{}</p>").format(lead) if lead else ""
     section = Markup('<section class="card">{}</section>')

@@ -60,12 +60,7 @@ class RatesView:
 
 
 def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = None) -> RatesView | None:
-    """Show a race as a sweep; None if it is not a sweep, or before the first step.
-
-    Args:
-        measure: one of `MEASURES`; otherwise ``final``.
-        run: see `race_view`.
-    """
+    """Show a race as a sweep, by one of `MEASURES`; None if it is not a sweep, or before the first step."""
     steps = list(record.steps)
     lanes = found_rates(record.config, steps).lanes
     if not steps or not is_sweep(lanes):
@@ -111,7 +106,6 @@ def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> 
     """Return the line: the verdict, how sure it is, and the leader's colour at its side.
 
     Args:
-        keep_best: see `RaceConfig`.
         next_step: what is offered beside the line, see `VerdictLine.next_step`.
     """
     sentences = list(verdict.sentences)
@@ -188,7 +182,6 @@ def results_of(
         styles: of the groups of lanes that differ only in their seed.
         places: of the groups, the best one first.
         rows: of the lanes.
-        groups: of the lanes.
         examples: the results by example that the places rest on; None while unknown.
         metric: what the places are sorted by.
     """
