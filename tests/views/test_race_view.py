@@ -11,12 +11,12 @@ from support.steps import a_step
 
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import COMMANDS, RaceRecord, ready_race, status_of_lanes
-from olora_viz.figures import race as charts
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.evaluation import HeldOut
+from olora_viz.views import race as drawing
 from olora_viz.views.layers import gradients_view, spectra_view
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import report
@@ -123,8 +123,8 @@ def test_a_view_stays_at_its_moment_and_computes_only_what_is_read(monkeypatch):
     race = BackgroundRace("id", config, None, ready_race(config).styles, steps=steps)
     drawn: list[str] = []
     for name in ("loss_figure", "gradient_figure", "accuracy_figure"):
-        draw = getattr(charts, name)
-        monkeypatch.setattr(charts, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k))
+        draw = getattr(drawing, name)
+        monkeypatch.setattr(drawing, name, lambda *a, n=name, f=draw, **k: drawn.append(n) or f(*a, **k))
     view, then = race_view(race.record()), race_view(race.record())
     assert drawn == []
     steps.append(a_step(3, [0.1, 0.2]))
