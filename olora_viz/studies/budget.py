@@ -112,12 +112,10 @@ class Plan:
         finals = len(study.lrs) > 1
         sentences = [
             f"{len(study.inits)} starts ({_labels(study.inits)}), {self.each} lanes each: {len(study.lrs)} rates with "
-            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each "
-            f"start's best rate{' and half a step on both sides' * finals}. Time that is left goes "
-            "to what is still open.",
-            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about "
-            f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
-            "the edge of the rates.",
+            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each start's best "
+            f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
+            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
+            f"{duration(self.minutes * 60)}. More, if a best rate lies at the edge of the rates.",
         ]
         if self.data:
             sentences.append(self.data)

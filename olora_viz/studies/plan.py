@@ -108,9 +108,8 @@ class Estimate:
         most = int(free // self.memory)
         fits = f"{most} would fit" if most else "not even one fits"
         raise ValueError(
-            f"{workers} race{'s' * (workers > 1)} at once may need "
-            f"{bytes_words(workers * self.memory)} of memory, but only {bytes_words(free)} are "
-            f"free: {fits}"
+            f"{workers} race{'s' * (workers > 1)} at once may need {bytes_words(workers * self.memory)} of memory, "
+            f"but only {bytes_words(free)} are free: {fits}"
         )
 
 

@@ -234,9 +234,8 @@ class Statement:
         """Check the lengths."""
         if not self.comparisons or not len(self.names) == len(self.values) == len(self.comparisons) + 1:
             raise ValueError(
-                f"{len(self.names)} names, {len(self.values)} values and {len(self.comparisons)} "
-                "comparisons: give one contender, at least one other, and a comparison with each "
-                "other"
+                f"{len(self.names)} names, {len(self.values)} values and {len(self.comparisons)} comparisons: give "
+                "one contender, at least one other, and a comparison with each other"
             )
 
     @property

@@ -38,9 +38,8 @@ def judge(curvature: Landscape) -> Finding:
     return Finding(
         verdict=together([sharpness, condition]),
         words=(
-            f"At the start, λ_max is {_times(sharp, sharpness)} LoRA's, {of_kernel} and "
-            f"the gradient norm {_times(slope)} (all 95% over {over})."
-            f"{level_means([sharpness, condition], WITHIN)}"
+            f"At the start, λ_max is {_times(sharp, sharpness)} LoRA's, {of_kernel} and the gradient norm "
+            f"{_times(slope)} (all 95% over {over}).{level_means([sharpness, condition], WITHIN)}"
         ),
         numbers={"lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned, "gradient_log_ratio": slope},
         seeds=len(curvature.slope),
@@ -72,9 +71,8 @@ CLAIM = Claim(
     sentence="The loss landscape is better conditioned at an orthonormal start.",
     source=f"{OLORA}, on the benefits of orthonormality",
     measured=(
-        "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against "
-        "LoRA's, paired by batch: both smaller is better conditioned. Within a factor of "
-        f"{LEVEL_WITHIN} they are level."
+        "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against LoRA's, paired by "
+        f"batch: both smaller is better conditioned. Within a factor of {LEVEL_WITHIN} they are level."
     ),
     judge=lambda evidence: judge(evidence.landscape),
 )

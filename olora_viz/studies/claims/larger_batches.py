@@ -58,9 +58,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     if rises:
         costs = ", ".join(f"{label_of(init)}'s by {interval.mean:+.3g}" for init, interval in rises.items())
         sentences.append(
-            f"From batches of {small.batch_size} to {large.batch_size}, on "
-            f"{small.batch_size * small.steps} examples each and at best rates, the test loss "
-            f"rises: {costs} nats."
+            f"From batches of {small.batch_size} to {large.batch_size}, on {small.batch_size * small.steps} examples "
+            f"each and at best rates, the test loss rises: {costs} nats."
         )
     more = {}
     for init, cells in against_full.differences.items():
@@ -122,9 +121,8 @@ CLAIM = Claim(
     sentence="Larger batches cost LoRA more than full fine-tuning.",
     source=WITHOUT_REGRET,
     measured=(
-        "The rise in test loss from the smallest to the largest batch of several studies that read "
-        "equally many examples, each method at its best rate: LoRA's minus full fine-tuning's, "
-        "paired by seed and example."
+        "The rise in test loss from the smallest to the largest batch of several studies that read equally many "
+        "examples, each method at its best rate: LoRA's minus full fine-tuning's, paired by seed and example."
     ),
     judge=on_studies(judge, FULL),
 )

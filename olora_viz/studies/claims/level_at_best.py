@@ -58,10 +58,9 @@ def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
     return Finding(
         verdict=together([*(OF_LEVEL[word] for word in words), falls]),
         words=(
-            f"Each at its best rate and against {reference}, the methods are "
-            f"{counted(words, 'comparison')} ({basis_of(verdicts)}). Over {len(points)} methods "
-            f"with a best rate inside the rates tried ({names}{few}), {trend}."
-            f"{level_within(study, words, [each.margin for each in compared])}"
+            f"Each at its best rate and against {reference}, the methods are {counted(words, 'comparison')} "
+            f"({basis_of(verdicts)}). Over {len(points)} methods with a best rate inside the rates tried "
+            f"({names}{few}), {trend}.{level_within(study, words, [each.margin for each in compared])}"
         ),
         numbers={
             "cells": len(study.cells()),
@@ -118,11 +117,10 @@ CLAIM = Claim(
     sentence="All starts are level at their best rates, which fall with λ_max.",
     source=RATE_MATTERS,
     measured=(
-        "The verdict on every method of a study against its reference at best rates, and the "
-        "exponent of the largest eigenvalue of the Hessian at the start in the best rate, over the "
-        "methods, with its exact interval over their orders. Fewer than five methods have no "
-        f"interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in the rate per factor of ten, "
-        "it is zero."
+        "The verdict on every method of a study against its reference at best rates, and the exponent of the largest "
+        "eigenvalue of the Hessian at the start in the best rate, over the methods, with its exact interval over "
+        f"their orders. Fewer than five methods have no interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in "
+        "the rate per factor of ten, it is zero."
     ),
     judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), inits=()),
 )

@@ -47,9 +47,8 @@ def judge(verdicts: Verdicts) -> Finding:
     study = verdicts.study
     if study.schedule != "constant" or study.warmup:
         return not_measured(
-            f"the study's rates follow the schedule {study.schedule!r} with a warm-up of "
-            f"{study.warmup} steps, so that its runs do not pass through shorter ones: give one "
-            "with constant rates"
+            f"the study's rates follow the schedule {study.schedule!r} with a warm-up of {study.warmup} steps, so "
+            "that its runs do not pass through shorter ones: give one with constant rates"
         )
     if few := few_seeds(study):
         return few
@@ -70,16 +69,14 @@ def judge(verdicts: Verdicts) -> Finding:
             bars.append(Bar.of(f"{label_of(init)} {where(study, cell)}", interval))
     if not any(by_cell.values()):
         return not_measured(
-            f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} "
-            "lengths of a run: finish the study, or give one with more rates and a smaller "
-            "eval_every"
+            f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} lengths of a run: "
+            "finish the study, or give one with more rates and a smaller eval_every"
         )
     overall = {init: over_cells(of_cells) for init, of_cells in by_cell.items() if of_cells}
     claimed = {REFERENCE: f"falls{f' and is not level {MARGIN}' * level}", OURS: f"stays {MARGIN}"}
     sentences = [
-        f"{label_of(init)}'s best rate scales as the length of the run to the power "
-        f"{overall[init].mean:+.2g} ({ends(overall[init], over_of(by_cell[init]), '+.2g')}); "
-        f"that it {words}: {counted(parts[init])}."
+        f"{label_of(init)}'s best rate scales as the length of the run to the power {overall[init].mean:+.2g} "
+        f"({ends(overall[init], over_of(by_cell[init]), '+.2g')}); that it {words}: {counted(parts[init])}."
         if init in overall
         else f"{label_of(init)}'s best rate lies at the edge of the rates tried."
         for init, words in claimed.items()
@@ -141,10 +138,9 @@ CLAIM = Claim(
     sentence="LoRA's best rate falls with the length of a run, and OLoRA's does not.",
     source=WITHOUT_REGRET,
     measured=(
-        "The exponent of the length in each seed's best rate, over the evaluations of a study at "
-        "constant rates, each of which ends a shorter run: negative for LoRA, whose B starts at "
-        f"zero, and for OLoRA within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in the rate per "
-        "factor of four in the length."
+        "The exponent of the length in each seed's best rate, over the evaluations of a study at constant rates, each "
+        f"of which ends a shorter run: negative for LoRA, whose B starts at zero, and for OLoRA within ±{FLAT:.2f}, a "
+        f"factor of {LEVEL_WITHIN} in the rate per factor of four in the length."
     ),
     judge=on_study(judge),
 )

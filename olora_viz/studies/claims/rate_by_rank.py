@@ -87,9 +87,8 @@ CLAIM = Claim(
     sentence="At one alpha the best rate does not depend on the rank: LoRA's, and OLoRA's too.",
     source=WITHOUT_REGRET,
     measured=(
-        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with "
-        f"one alpha; zero if its interval lies within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in "
-        "the rate per factor of four in the rank."
+        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with one alpha; zero if "
+        f"its interval lies within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in the rate per factor of four in the rank."
     ),
     judge=on_study(judge),
 )

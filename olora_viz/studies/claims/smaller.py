@@ -41,11 +41,10 @@ def judge(verdicts: Verdicts) -> Finding:
     return Finding(
         verdict=together(parts),
         words=(
-            f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
-            f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a "
-            f"difference of {more.mean:+.3g} ({ends(more, over)}), on {low.cell.model}, "
-            f"{low.cell.task}. That it is larger at the lower rank: {counted(parts, 'pair')}."
-            f"{level_within(verdicts.study, parts, margins)}"
+            f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} nats at rank "
+            f"{low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a difference of {more.mean:+.3g} "
+            f"({ends(more, over)}), on {low.cell.model}, {low.cell.task}. That it is larger at the lower rank: "
+            f"{counted(parts, 'pair')}.{level_within(verdicts.study, parts, margins)}"
         ),
         numbers={"pairs": len(pairs), "more_at_the_lower_rank": more.mean},
         seeds=low.seeds,

@@ -24,10 +24,9 @@ def judge(by_rank: Mapping[int, Sequence[Truncation]]) -> Finding:
     return Finding(
         verdict=HOLDS if subset == len(layers) else MIXED if subset else FAILS,
         words=(
-            f"In {subset} of {len(layers)} layers × ranks ({ranks}) they are a subset; in {bounded} "
-            f"they are bounded by those of W, index by index. The farthest value, of rank "
-            f"{worst.rank}, is {off:.2g} away from every singular value of W, whose largest is "
-            f"{float(worst.sigma_W[0]):.3g}."
+            f"In {subset} of {len(layers)} layers × ranks ({ranks}) they are a subset; in {bounded} they are bounded "
+            f"by those of W, index by index. The farthest value, of rank {worst.rank}, is {off:.2g} away from every "
+            f"singular value of W, whose largest is {float(worst.sigma_W[0]):.3g}."
         ),
         numbers={"layers": len(layers), "subset": subset, "bounded": bounded, "farthest": off},
         bars=(Bar("bounded", bounded), Bar("subset", subset)),
