@@ -17,15 +17,13 @@ from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
-from olora_viz.studies.folder import SETUP, Ledger
+from olora_viz.studies.folder import DECISION, SETUP, Ledger
 from olora_viz.studies.plan import Losses, finalists
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
-
-RECORD = "decision.json"
 
 PLANNED = ("seconds", "final", "most", "left_out", "data")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
@@ -153,7 +151,7 @@ class _DecisionRun:
     ) -> None:
         self._folder, self._plan, self._end = folder, plan, end
         self._watch, self._progress, self._cache = watch, progress, cache
-        self._ledger = Ledger(folder, plan.study, within_time=True)
+        self._ledger = Ledger(folder, plan.study)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
 
@@ -252,19 +250,18 @@ class _DecisionRun:
         """Write what is known into the folder."""
         plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
-        write_json(self._folder / RECORD, record)
+        write_json(self._folder / DECISION, record)
         return known
 
 
 def open_trials(verdicts: Verdicts) -> list[Trial]:
     """Return the next runs that may settle a decision: none if it is settled, or cannot be.
 
-    They are of the method with the lowest validation loss among those that are open, and of the
-    reference: the seeds that are lacking at rates that the validation results cannot tell from the
-    best ones; or else one more seed at every rate that has run with all so far. To drop rates that
-    fell behind would keep the lucky ones. A method is open if it is undecided, unless its best
-    rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
-    stays open until it is level or beyond doubt.
+    They are of the method with the lowest validation loss among those that are open, and of the reference: the seeds
+    that are lacking at rates that the validation results cannot tell from the best ones; or else one more seed at
+    every rate that has run with all so far. To drop rates that fell behind would keep the lucky ones. A method is open
+    if it is undecided, unless its best rate lies at the edge, or more seeds would not help. Once it has more seeds
+    than planned, it stays open until it is level or beyond doubt.
 
     Args:
         verdicts: of a study that has run as planned.
@@ -338,7 +335,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         ValueError: a setting differs, or the folder is of a study.
     """
     study = Study.read(folder / SETUP)
-    if not (folder / RECORD).exists():
+    if not (folder / DECISION).exists():
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     if inits is not None:
         given = {**given, "inits": inits_of(inits, study.reference)}
@@ -347,7 +344,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         before, now = getattr(study, name), getattr(asked, name)
         if before != now:
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
-    record = read_json_object(folder / RECORD)
-    check_format(record, repr(str(folder / RECORD)))
+    record = read_json_object(folder / DECISION)
+    check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 SETUP = STUDY
 """The file with the set-up."""
+
+DECISION = "decision.json"
+"""The file that a decision's folder has beside those of its study: its plan, and what is known."""
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
@@ -171,14 +175,13 @@ class Ledger:
     Args:
         folder: of the study; created if it is new.
         study: its set-up, which may extend the one in the folder; by default the one in the folder.
-        within_time: whether time is limited, as in a decision, see `plan.needed`.
 
     Raises:
         ValueError: the folder holds something else, or a study with runs of another set-up.
     """
 
-    def __init__(self, folder: Path, study: Study | None = None, *, within_time: bool = False) -> None:
-        self.folder, self.within_time = folder, within_time
+    def __init__(self, folder: Path, study: Study | None = None) -> None:
+        self.folder = folder
         setup = folder / SETUP
         if setup.exists():
             earlier = Study.read(setup)
@@ -194,6 +197,19 @@ class Ledger:
             self.study = study.fixed()
         self._parts: dict[str, pd.DataFrame] = {}
         self._trials: dict[Trial, dict[str, Any]] = {}
+
+    @property
+    def is_decision(self) -> bool:
+        """Whether the folder is that of a decision, whose time is limited."""
+        return (self.folder / DECISION).exists()
+
+    def check_is_study(self) -> None:
+        """Raise a ValueError if it is a decision, which runs by its own plan and within its own time."""
+        if self.is_decision:
+            raise ValueError(
+                f"{str(self.folder)!r} is the folder of a decision, not of a study: "
+                f"python -m olora_viz decide --out {shlex.quote(str(self.folder))} goes on with it"
+            )
 
     def open(self) -> None:
         """Create the folder, and write the set-up."""
@@ -272,7 +288,7 @@ class Ledger:
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""
-        return needed(self.study, self.losses(), self.trials() if self.within_time else None)
+        return needed(self.study, self.losses(), self.trials() if self.is_decision else None)
 
     def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""

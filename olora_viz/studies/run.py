@@ -228,9 +228,11 @@ def run_study(
 
     Raises:
         ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
+            The folder of a decision is gone on with by `decide`.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     ledger = Ledger(Path(out), study)
+    ledger.check_is_study()
     yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, cache=cache)
 
 

@@ -126,10 +126,9 @@ class MedianInterval(NamedTuple):
 def median_interval(values: Float[np.ndarray, " n"]) -> MedianInterval:
     """Return the median and its exact interval between two order statistics.
 
-    The k-th lowest and the k-th highest of n values enclose the median with the probability
-    1 − 2 P(fewer than k of n fair coins), whatever the distribution. The interval has the largest k
-    with at least 95%; up to five values are too few for that, and it is their range: 75% for 3
-    seeds, 94% for 5.
+    The k-th lowest and the k-th highest of n values enclose the median with the probability 1 − 2 P(fewer than k of n
+    fair coins), whatever the distribution. The interval has the largest k with at least 95%; up to five values are too
+    few for that, and it is their range: 75% for 3 seeds, 94% for 5.
 
     Args:
         values: at least one; infinite ones are allowed.

@@ -21,7 +21,6 @@ from olora_viz.studies.claims.judging import (
     setup_words,
 )
 from olora_viz.studies.folder import Ledger, verdicts
-from olora_viz.studies.plan import needed
 from olora_viz.studies.sentences import and_
 
 WINS = "result"
@@ -73,7 +72,7 @@ def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iter
     """
     study_verdicts = verdicts(folder)
     study = study_verdicts.study
-    if left := len(needed(study, Ledger(folder).losses())):
+    if left := len(Ledger(folder).needed()):
         print(f"{folder.name} is not finished: {left} lanes are left to run", file=sys.stderr)
     evidence = ClaimEvidence(study.models[0], study.tasks[0], study_verdicts)
     out = Path("studies") / folder.name
