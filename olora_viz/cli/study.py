@@ -197,9 +197,10 @@ def _listed(name: str, text: str) -> tuple[Any, ...]:
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
-    from olora_viz.studies.plan import estimate, most_trials
+    from olora_viz.studies.budget import estimate
     from olora_viz.studies.sentences import smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
+    from olora_viz.studies.study import most_trials
 
     study = ledger.study
     done, missing = len(ledger.losses()), ledger.needed()

@@ -28,11 +28,10 @@ from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.studies.fields import Setting
-from olora_viz.studies.plan import grid_of, rates_tried, values_at
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study, Trial, grid_of, rates_tried, values_at
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 BUDGET = (

@@ -21,8 +21,7 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.step import DIVERGED, Step
-from olora_viz.studies.plan import needed
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:

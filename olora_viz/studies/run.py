@@ -28,8 +28,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
 from olora_viz.studies.on_ray import RayPool
-from olora_viz.studies.plan import races
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, races
 
 RECORD = "tracked.json"
 """The file of the study's folder with the names of the runs that each tracker has."""

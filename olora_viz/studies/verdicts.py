@@ -15,7 +15,6 @@ from jaxtyping import Float
 from olora_viz.machine.text import compact, finite_or_none
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.pairing import range_over_rates, rates_like, survives
-from olora_viz.studies.plan import Chosen, best, grid_of, rates_tried, seeds_of, values_at
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -35,7 +34,7 @@ from olora_viz.studies.statistics import (
     t_interval,
     verdict,
 )
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Chosen, Study, Trial, best, grid_of, rates_tried, seeds_of, values_at
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,9 +20,8 @@ from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
 from olora_viz.studies.claims.judging import needs_study
-from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 STUDY = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=5)

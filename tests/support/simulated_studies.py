@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from olora_viz.studies.decide import open_trials
-from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch", "olora_pivoted")

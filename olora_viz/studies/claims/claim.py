@@ -14,7 +14,6 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.plan import grid_of
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
@@ -28,7 +27,7 @@ from olora_viz.studies.statistics import (
     bootstrap_over_cells,
     verdict,
 )
-from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.study import Cell, Study, grid_of
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"

@@ -25,8 +25,8 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Sharpness
-from olora_viz.studies.plan import best
 from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval, slope_by_orders
+from olora_viz.studies.study import best
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)

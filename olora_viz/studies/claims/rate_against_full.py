@@ -29,9 +29,8 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
-from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Cell, grid_of, values_at
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 TIMES = 10.0

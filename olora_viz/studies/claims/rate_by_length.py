@@ -30,9 +30,8 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.plan import grid_of
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Cell, grid_of
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 LEAST_LENGTHS = 3

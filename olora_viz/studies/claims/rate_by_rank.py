@@ -22,9 +22,8 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
-from olora_viz.studies.study import Cell
+from olora_viz.studies.study import Cell, grid_of, values_at
 from olora_viz.studies.verdicts import Verdicts, values_of
 
 
