@@ -31,7 +31,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step, held_out_at_start, held_out_count, out_at
-from olora_viz.studies.fields import SeedGroup
+from olora_viz.studies.contest import SeedGroup
 from olora_viz.tasks.evaluation import HeldOut
 
 MAX_POINTS = 60_000

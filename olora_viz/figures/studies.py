@@ -27,7 +27,7 @@ from olora_viz.figures.rates import HIGHEST, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.studies.fields import Setting
+from olora_viz.studies.contest import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve

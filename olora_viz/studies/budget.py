@@ -166,7 +166,6 @@ def timing_of(
 
     Args:
         largest: a race on the same model whose memory is estimated; None for this one's.
-        cache: of earlier races of this process, and for later ones.
 
     Raises:
         ValueError: the race cannot be set up.
@@ -361,7 +360,6 @@ def plan_for(
         minutes: in which it should end, with the final adapter.
         fixed: names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``, ``coarse``, ``steps``,
             ``batch_size`` and ``eval_every``.
-        cache: of earlier races of this process, and for later ones.
         evaluations: of each run at most, evenly spaced; the last one is at its end.
 
     Raises:
@@ -404,11 +402,8 @@ def fitted(
     and seeds had no time to train then.
 
     Args:
-        timing: of the study's races.
         left: seconds for races and the final adapter.
-        minutes: see `plan_for`.
-        fixed: see `minutes`.
-        evaluations: see `minutes`.
+        minutes, fixed, evaluations: see `plan_for`.
     """
     plan = None
     for sized, wanted, reads_all in _candidates(study, fixed):

@@ -96,15 +96,12 @@ def decide(
     Args:
         out: a folder, new or of an earlier decision.
         minutes: the time limit; the final adapter, once begun, is trained to its end.
-        model: names or paths; those of the folder, or the built-in ones by default.
-        task: see `model`.
+        model, task: names or paths; those of the folder, or the built-in ones by default.
         inits: the methods, beside the reference; by default `METHODS`, as far as there is time.
-        batch_size: of each race; planned by default.
-        steps: see `batch_size`.
+        batch_size, steps: of each race; planned by default.
         plan: used instead of one that is measured here, or found in the folder.
         evaluations: of each run of a new plan at most, evenly spaced; the last is at its end.
         watch: called with every step; it ends here, without an adapter, when this returns False.
-        progress: called with the progress of loading.
         settings: other fields of `Study`, such as ``ranks``; those that are usually planned, such as ``seeds`` and
             ``lrs``, are then as given.
 
@@ -138,11 +135,7 @@ class _DecisionRun:
     """A decision as it runs.
 
     Args:
-        folder: of the decision.
         end: the time limit, by the monotonic clock.
-        watch: see `decide`.
-        progress: see `decide`.
-        cache: of earlier races of this process.
     """
 
     def __init__(
@@ -261,9 +254,6 @@ def open_trials(verdicts: Verdicts) -> list[Trial]:
     every rate that has run with all so far. To drop rates that fell behind would keep the lucky ones. A method is open
     if it is undecided, unless its best rate lies at the edge, or more seeds would not help. Once it has more seeds
     than planned, it stays open until it is level or beyond doubt.
-
-    Args:
-        verdicts: of a study that has run as planned.
     """
     study = verdicts.study
     opened = [each for each in verdicts.each if each.init != study.reference and _is_open(study, each)]

@@ -105,8 +105,7 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     seeds.
 
     Args:
-        first: their scores, of the same seeds and held-out examples in the same order.
-        second: see `first`.
+        first, second: their scores, of the same seeds and held-out examples in the same order.
         shares: compare the right answers instead of the losses.
 
     Returns:
@@ -241,8 +240,7 @@ def range_over_rates(first: Sequence[Results], second: Sequence[Results]) -> tup
     """Return the lowest and the highest mean difference over all pairs of rates.
 
     Args:
-        first: losses to compare on, of both methods, at the rates of `rates_like`.
-        second: see `first`.
+        first, second: losses to compare on, of both methods, at the rates of `rates_like`.
     """
     gaps = [float(_paired(a, b).mean()) for a in first for b in second]
     return min(gaps), max(gaps)

@@ -119,11 +119,7 @@ _models = ModelCache()
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool whose calls stop when it shuts down.
-
-    Args:
-        count: number of processes.
-    """
+    """A pool whose calls stop when it shuts down."""
 
     def __init__(self, count: int) -> None:
         context: Any = multiprocessing.get_context(_method())
@@ -298,7 +294,6 @@ def run_race(
     Args:
         threads: on a CPU.
         watch: leaves the race to be resumed when it returns False.
-        cache: of earlier races of this process, and for later ones.
 
     Returns:
         Whether the race has ended.

@@ -217,8 +217,7 @@ def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
     """Return the smallest true difference that is detected with a power of `POWER`; nats.
 
     Args:
-        spread: see `power`.
-        tests: see `spread`.
+        spread, tests: see `power`.
         seeds: number of paired differences; with a single one the result is infinite.
     """
     if seeds < 2:
@@ -241,8 +240,7 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 
     Args:
         differences: paired, of at least two seeds.
-        margin: see `verdict` and `power`.
-        tests: see `margin`.
+        margin, tests: see `verdict` and `power`.
     """
     n = differences.shape[1]
     mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
@@ -278,7 +276,6 @@ def bootstrap_over_cells(cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 
 
     Args:
         cells: paired differences (seeds, examples), one array per cell.
-        seed: of the samples.
     """
     random = np.random.default_rng(seed)
     means = np.array([cell.mean() for cell in cells])
@@ -332,7 +329,6 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
     """Return when a loss first reached a target, by linear interpolation between evaluations.
 
     Args:
-        target: nats.
         at: steps of the evaluations.
         losses: one each, nats; NaN where there is none.
 

@@ -1,4 +1,4 @@
-"""A study: which initialization, learning rate and rank, on which models and tasks, how often, and what is left to run."""
+"""A study: which initializations, rates and ranks, on which models and tasks, how often, and what is left to run."""
 
 from __future__ import annotations
 
@@ -55,11 +55,7 @@ class Study:
     """The set-up of a study, checked: every method gets the same rates, seeds and batches.
 
     Args:
-        models: the grid; the initializations are the methods compared.
-        tasks: see `models`.
-        inits: see `models`.
-        lrs: see `models`.
-        ranks: see `models`.
+        models, tasks, inits, lrs, ranks: the grid; the initializations are the methods compared.
         seeds: number of seeds, counted from 0. Each has its own order of the examples, the same for all methods, so
             that methods are compared in pairs.
         coarse: number of seeds in a first pass over all rates; the remaining seeds race only at each method's best
@@ -67,22 +63,9 @@ class Study:
         reference: the method that the others are compared with.
         margin: a difference in test loss below this share of the reference's loss reduction does not matter: methods
             within it are ``level``.
-        steps: of each race, see `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the
-            test examples.
-        batch_size: see `steps`.
-        max_length: see `steps`.
-        seed: see `steps`.
-        split_seed: see `steps`.
-        eval_every: see `steps`.
-        eval_size: see `steps`.
-        test: see `steps`.
-        test_size: see `steps`.
-        schedule: see `steps`.
-        warmup: see `steps`.
-        device: see `steps`.
-        dtype: see `steps`.
-        truncate: see `steps`.
-        chat: see `steps`.
+        steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size: of each race, see
+            `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the test examples.
+        schedule, warmup, device, dtype, truncate, chat: likewise.
         alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.

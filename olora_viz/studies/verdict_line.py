@@ -13,8 +13,17 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.tables import Raced, Source
 from olora_viz.races.trainer import with_best_results
-from olora_viz.studies.contest import LARGEST, LOWEST, Contest, contests_of, latest_examples
-from olora_viz.studies.fields import Metric, fields_of, is_guessing, metric_of
+from olora_viz.studies.contest import (
+    LARGEST,
+    LOWEST,
+    Contest,
+    Metric,
+    contests_of,
+    fields_of,
+    is_guessing,
+    latest_examples,
+    metric_of,
+)
 from olora_viz.studies.pairing import AHEAD, BEHIND
 from olora_viz.studies.sentences import (
     KINDS,
@@ -142,8 +151,7 @@ def verdict_line(
     It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their error rate.
 
     Args:
-        plain_text: see `metric_of`.
-        ended: see `plain_text`.
+        plain_text, ended: see `metric_of`.
         guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:

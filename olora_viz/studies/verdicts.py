@@ -135,11 +135,7 @@ class Difference:
 
 
 def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> MethodRuns:
-    """Return the runs of a method in a cell.
-
-    Args:
-        rows: of all finished trials.
-    """
+    """Return the runs of a method in a cell."""
     losses = {trial: _value(row, "valid_loss") for trial, row in rows.items() if trial.cell == cell}
     rates = []
     for lr in rates_tried(study, cell, init, losses):
@@ -386,9 +382,6 @@ def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
 
     Rates are chosen on validation losses, and compared on test losses. The differences are paired by seed, whose runs
     share their batches, and by example. An order counts only if it survives the choice of the rates, see `order`.
-
-    Args:
-        rows: of all finished trials.
     """
     each = (verdict for cell in study.cells() for verdict in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.text import compact, number
-from olora_viz.studies.fields import Setting
+from olora_viz.studies.contest import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, MedianInterval
 from olora_viz.studies.study import Cell

@@ -16,7 +16,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.race import group_styles
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.studies import story
-from olora_viz.studies.fields import group_places, seed_groups
+from olora_viz.studies.contest import group_places, seed_groups
 from olora_viz.views.results import results
 from olora_viz.views.verdict import higher, repeated
 from olora_viz.web.guard.config import checked_config

@@ -390,8 +390,7 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     """Return a sentence that names the margins of losses, if the verdict on some part is ``level``.
 
     Args:
-        parts: the verdict on each part, and its margin in nats.
-        margins: see `parts`.
+        parts, margins: the verdict on each part, and its margin in nats.
 
     >>> level_within(Study(), ["level", "holds", "level"], [0.02, 0.05, 0.08])
     " Level means within 0.02 to 0.08 nats, 2% of LoRA's loss reduction."
@@ -429,9 +428,6 @@ def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
 
 def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
     """Say over what the interval of `over_cells` is.
-
-    Args:
-        part: of the examples.
 
     >>> over_of([np.zeros((5, 64))]), over_of([np.zeros((5, 64)), np.zeros((3, 64))])
     ('5 seeds and 64 test examples', '2 cells, their seeds and test examples')

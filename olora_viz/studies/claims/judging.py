@@ -49,11 +49,8 @@ def study_within(
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
     Args:
-        minutes: the time limit.
         evidence: its model, task, how it reads examples, rank and device are the study's.
-        plan: see `decide`.
-        watch: see `plan`.
-        settings: see `plan`.
+        plan, watch, settings: see `decide`.
 
     Raises:
         ValueError: see `decide`.

@@ -10,11 +10,7 @@ from olora_viz.studies.claims.claim import FAILS, HOLDS, MIXED, OLORA, Bar, Clai
 
 
 def judge(by_rank: Mapping[int, Sequence[Truncation]]) -> Finding:
-    """Count the layers in which it is so.
-
-    Args:
-        by_rank: Q_rR_r against W for every layer, by rank.
-    """
+    """Count the layers in which it is so."""
     layers = list(chain(*by_rank.values()))
     subset = sum(layer.subset for layer in layers)
     bounded = sum(layer.bounded for layer in layers)
