@@ -137,14 +137,10 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
                 race_data = RaceData(config, task_of(config), *cache.load(config), cache)
                 data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
     return Estimate(
-        races=len(groups),
-        lanes=len(trials),
-        seconds=total,
-        memory=max(timing.memory for timing in timings),
-        device=timings[0].device,
-        smallest=smallest_difference(1.0, study.seeds, len(study.inits) - 1),
+        races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
+        device=timings[0].device, smallest=smallest_difference(study.seeds, len(study.inits) - 1),
         data=data,
-    )
+    )  # fmt: skip
 
 
 def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
@@ -171,12 +167,9 @@ def timing_of(
         ValueError: the race cannot be set up.
     """
     short = replace(
-        config,
-        steps=min(TIMED_STEPS, config.steps),
-        warmup=0,
-        eval_every=2,
+        config, steps=min(TIMED_STEPS, config.steps), warmup=0, eval_every=2,
         eval_size=min(TIMED_EXAMPLES, config.eval_size),
-    )
+    )  # fmt: skip
     cache = cache or ModelCache()
     racing, setup = _set_up(short, progress, cache)
     if setup < SHORT_SETUP:
@@ -199,15 +192,10 @@ def timing_of(
     evaluation = max(0.0, took[1] - plain) if len(took) > 1 else 0.0
     example = evaluation / judged / len(config.lanes)
     return Timing(
-        setup=setup + example * (held_out - judged),
-        step=plain / len(config.lanes),
-        example=example,
+        setup=setup + example * (held_out - judged), step=plain / len(config.lanes), example=example,
         data=" ".join([replace(data.about_held_out, examples=held_out).parts, *data.too_long]),
-        held_out=held_out,
-        test=len(test),
-        memory=_bytes(racing, largest or config),
-        device=racing.device,
-    )
+        held_out=held_out, test=len(test), memory=_bytes(racing, largest or config), device=racing.device,
+    )  # fmt: skip
 
 
 def _bytes(racing: Race, config: RaceConfig) -> float:
@@ -337,7 +325,7 @@ class Plan:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
-        smallest = smallest_difference(1.0, study.seeds, len(study.inits) - 1)
+        smallest = smallest_difference(study.seeds, len(study.inits) - 1)
         return [*sentences, f"{smallest_found(study.seeds, smallest)}."]
 
 
@@ -426,14 +414,11 @@ def fitted(
         if (held_out, test) != (timing.held_out, timing.test):
             data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
         plan = Plan(
-            study=sized,
-            minutes=minutes,
+            study=sized, minutes=minutes,
             seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * timing.of_lane(sized.steps, read) + final,
-            final=final,
-            most=most,
-            left_out=tuple(init for init in study.inits if init not in sized.inits),
+            final=final, most=most, left_out=tuple(init for init in study.inits if init not in sized.inits),
             data=" ".join(data),
-        )
+        )  # fmt: skip
         if fit >= (study.steps if "steps" in fixed else wanted):
             break
     assert plan is not None

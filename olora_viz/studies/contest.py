@@ -135,16 +135,14 @@ def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss:
         several = len(losses) > 1 and all(map(math.isfinite, losses))
         places.append(
             Place(
-                lane=i,
-                seeds=len(members),
-                loss=math.fsum(losses) / len(members),
+                lane=i, seeds=len(members), loss=math.fsum(losses) / len(members),
                 spread=statistics.stdev(losses) if several else math.nan,
                 accuracy=math.fsum(row.accuracy for row in members) / len(members),
                 first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
                 left=tuple(row.out_at for row in members),
                 why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
             )
-        )
+        )  # fmt: skip
     return sorted(places, key=lambda place: place.rank(by_loss))
 
 
@@ -317,15 +315,12 @@ def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> lis
     left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
     rows = [
         Place(
-            lane=k,
-            loss=float(loss[k]),
-            accuracy=float(share[k]),
-            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan,
-            left=(left_at[k],),
+            lane=k, loss=float(loss[k]), accuracy=float(share[k]),
+            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan, left=(left_at[k],),
             why_out=whys[k],
         )
         for k in range(lanes)
-    ]
+    ]  # fmt: skip
     return sorted(rows, key=lambda row: row.rank(by_loss))
 
 
@@ -443,18 +438,12 @@ def contest(
     count = scores[ranked[0]].loss.shape[1]
     pairs = compare_all([scores[i] for i in ranked], shares=not by_loss)
     return Contest(
-        contenders=tuple(contenders[i] for i in ranked),
-        names=tuple(names[i] for i in ranked),
-        accuracy=tuple(accuracy[i] for i in ranked),
-        loss=tuple(loss[i] for i in ranked),
+        contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
+        accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
         loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
-        by_loss=by_loss,
-        examples=count,
-        chosen_on=chosen_on,
-        runs=tuple(runs),
-        turns={},
-    )
+        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns={},
+    )  # fmt: skip
 
 
 def scores_of(lanes: Sequence[int], examples: Examples, columns: slice = slice(None)) -> Scores:
@@ -541,11 +530,9 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool) -> Contest |
     each = contest(
         best,
         [label_of(group.lane.init) + f" ({compact(group.lane.lr)})" * (not field.at_one_rate) for group in best],
-        examples,
-        by_loss=by_loss,
-        columns=judge,
+        examples, by_loss=by_loss, columns=judge,
         chosen_on=len(range(examples.loss.shape[1])[choose]) if choose != judge else 0,
-    )
+    )  # fmt: skip
     if each is None or len(each.names) < 2:
         return None
     return replace(each, field=field, turns=_turns(field, each, examples, choose, judge) if field.has_rates else {})

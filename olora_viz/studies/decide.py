@@ -157,14 +157,10 @@ class _DecisionRun:
         verdicts = verdicts_of(whole, rows)
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
-            folder=self._folder,
-            plan=self._plan,
-            stage=stage or (COARSE if coarse else SEEDS),
-            verdicts=verdicts,
-            taken=recommend(verdicts),
-            lanes=len(losses),
+            folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
+            verdicts=verdicts, taken=recommend(verdicts), lanes=len(losses),
             seconds=60 * self._plan.minutes - (self._end - time.monotonic()),
-        )
+        )  # fmt: skip
 
     def races(self) -> Iterator[Decision]:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""

@@ -48,13 +48,9 @@ their numbers; `guess` is the answer without the prompt that is right most often
 tokens, see `Evaluation.compared_loss`."""
 
 BY_EXAMPLE = (
-    "valid_loss_by_example",
-    "valid_right_by_example",
-    "run_loss_by_example",
-    "base_valid_loss_by_example",
-    "test_loss_by_example",
-    "test_right_by_example",
-)
+    "valid_loss_by_example", "valid_right_by_example", "run_loss_by_example", "base_valid_loss_by_example",
+    "test_loss_by_example", "test_right_by_example",
+)  # fmt: skip
 """More columns of the rows of a race, lists in the order of the examples: the results at the end on the validation
 examples, which choose the rates, their loss averaged over the run and that of the base model, and the results on the
 test examples, which judge."""

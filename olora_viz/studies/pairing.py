@@ -130,15 +130,10 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
-        difference=float(gap.mean()),
-        low=0.0 if same else max(least, interval.low),
-        high=0.0 if same else min(most, interval.high),
-        p_value=1.0 if same else interval.p_value,
-        margin=MARGIN_OF_SHARES if shares else float(margin),
-        shares=shares,
-        examples=examples,
-        seeds=seeds,
-    )
+        difference=float(gap.mean()), low=0.0 if same else max(least, interval.low),
+        high=0.0 if same else min(most, interval.high), p_value=1.0 if same else interval.p_value,
+        margin=MARGIN_OF_SHARES if shares else float(margin), shares=shares, examples=examples, seeds=seeds,
+    )  # fmt: skip
 
 
 Pairs = dict[tuple[int, int], Comparison]

@@ -48,6 +48,10 @@ class Interval(NamedTuple):
     p_value: float
 
 
+UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
+"""The interval of a number of which nothing is known."""
+
+
 def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     """Return Student's t interval of a mean (Student 1908, Biometrika 6).
 
@@ -62,9 +66,7 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     error = float(values.std(ddof=1)) / math.sqrt(n)
     if error <= 1e-15 * abs(mean):
         return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    half = error * float(special.stdtrit(n - 1, 1 - ERROR / 2))
-    p_value = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
-    return Interval(mean, mean - half, mean + half, p_value)
+    return _interval_around(mean, error, n - 1)
 
 
 def paired_interval(
@@ -89,29 +91,27 @@ def paired_interval(
     intervals = [t_interval(values) for values in (by_example, *by_seed)]
     intervals += [_interval_of_both(by_example, values) for values in by_seed]
     mean = float(differences.mean())
-    return Interval(
-        mean,
-        min(mean, *(interval.low for interval in intervals)),
-        max(mean, *(interval.high for interval in intervals)),
-        max(interval.p_value for interval in intervals),
-    )
+    _, lows, highs, p_values = zip(*intervals, strict=True)
+    return Interval(mean, min(mean, *lows), max(mean, *highs), max(p_values))
 
 
 def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
     """Return Welch's interval for other examples and other seeds at once."""
-    mean = float(by_example.mean())
+    mean, both = float(by_example.mean()), (by_example, by_seed)
     if len(by_example) < 2:
         return Interval(mean, -math.inf, math.inf, 1.0)
-    squares = [float(values.var(ddof=1)) / len(values) for values in (by_example, by_seed)]
+    squares = [float(values.var(ddof=1)) / len(values) for values in both]
     error = math.sqrt(sum(squares))
     if not error:
         return t_interval(by_seed)
-    freedom = error**4 / sum(
-        square**2 / (len(values) - 1) for square, values in zip(squares, (by_example, by_seed), strict=True)
-    )
+    freedom = error**4 / sum(square**2 / (len(values) - 1) for square, values in zip(squares, both, strict=True))
+    return _interval_around(mean, error, freedom)
+
+
+def _interval_around(mean: float, error: float, freedom: float) -> Interval:
+    """Return the t interval of a mean with a standard error."""
     half = error * float(special.stdtrit(freedom, 1 - ERROR / 2))
-    p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Interval(mean, mean - half, mean + half, p_value)
+    return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(freedom, -abs(mean) / error)))
 
 
 class MedianInterval(NamedTuple):
@@ -192,19 +192,14 @@ def choose(losses: Float[np.ndarray, "rates seeds"]) -> int | None:
     return int(np.nanargmin(means)) if np.isfinite(means).any() else None
 
 
-def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the power of a t-test on paired differences: its chance to detect a true mean.
+def power(shift: float, freedom: float, tests: int = 1) -> float:
+    """Return the power of a t-test: its chance to detect a true mean.
 
     Args:
-        difference: the true mean, nats.
-        spread: standard deviation of the paired differences, nats, positive.
+        shift: the mean in standard errors.
+        freedom: degrees of it; one less than the seeds.
         tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
-    return _power(abs(difference) / spread * math.sqrt(seeds), seeds - 1, tests)
-
-
-def _power(shift: float, freedom: float, tests: int) -> float:
-    """Return the power of a t-test of a mean that is so many standard errors from zero."""
     critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
     # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
     # NaN for few seeds and large shifts.
@@ -213,21 +208,25 @@ def _power(shift: float, freedom: float, tests: int) -> float:
     return float(detected.mean())
 
 
-def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the smallest true difference that is detected with a power of `POWER`; nats.
+def smallest_difference(seeds: int, tests: int = 1) -> float:
+    """Return the smallest true difference that is detected with a power of `POWER`, in standard deviations.
 
     Args:
-        spread, tests: see `power`.
         seeds: number of paired differences; with a single one the result is infinite.
+        tests: see `power`.
     """
+
+    def is_found(difference: float) -> bool:
+        return power(difference * math.sqrt(seeds), seeds - 1, tests) >= POWER
+
     if seeds < 2:
         return math.inf
-    low, high = 0.0, spread
-    while power(high, spread, seeds, tests) < POWER:
+    low, high = 0.0, 1.0
+    while not is_found(high):
         high *= 2
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if power(middle, spread, seeds, tests) < POWER else (low, middle)
+        low, high = (low, middle) if is_found(middle) else (middle, high)
     return high
 
 
@@ -254,7 +253,7 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
         freedom = variance**2 / sum(part**2 / many for part, many in each if part)
         error = math.sqrt(variance)
         half = error * special.stdtrit(freedom, 1 - ERROR / 2)
-        return bool(mean + half < margin) or _power(mean / error, freedom, tests) >= POWER
+        return bool(mean + half < margin) or power(mean / error, freedom, tests) >= POWER
 
     high = LEAST_SEEDS
     while not settled(high):

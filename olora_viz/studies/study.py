@@ -15,7 +15,7 @@ import numpy as np
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import rounded, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
@@ -233,6 +233,9 @@ def most_trials(study: Study) -> int:
     return len(study.cells()) * len(study.inits) * each
 
 
+DIGITS = 3
+"""Digits of a rate that is added, so that it reads well and is equal when it is derived again."""
+
 MOST_EXTENSIONS = 4
 """Maximum number of rates added to the grid of a cell on either side."""
 
@@ -394,7 +397,7 @@ def _outside(study: Study, side: int) -> list[float]:
         return []
     edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
     factor = edge / inner
-    return [rounded(edge * factor**n) for n in range(1, MOST_EXTENSIONS + 1)]
+    return [rounded(edge * factor**n, DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
 
 
 def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list[float]:
@@ -460,13 +463,4 @@ def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float
     if lr is None:
         return []
     near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
-    return sorted([lr, *(rounded(math.sqrt(low * high)) for low, high in itertools.pairwise(near))])
-
-
-def rounded(lr: float) -> float:
-    """Round a rate to three digits, so that it reads well and is equal when it is derived again.
-
-    >>> rounded(0.0017320508)
-    0.00173
-    """
-    return float(f"{lr:.3g}")
+    return sorted([lr, *(rounded(math.sqrt(low * high), DIGITS) for low, high in itertools.pairwise(near))])

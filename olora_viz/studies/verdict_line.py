@@ -83,13 +83,9 @@ class VerdictLine:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
-            "sentence": str(self),
-            "certainty": self.certainty,
-            "leader": self.leader or None,
-            "metric": self.metric,
-            "seeds": self.basis.seeds,
-            "examples": self.basis.examples,
-        }
+            "sentence": str(self), "certainty": self.certainty, "leader": self.leader or None,
+            "metric": self.metric, "seeds": self.basis.seeds, "examples": self.basis.examples,
+        }  # fmt: skip
 
     @property
     def next_step(self) -> str:

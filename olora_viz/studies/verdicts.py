@@ -22,6 +22,7 @@ from olora_viz.studies.statistics import (
     LEAST_SEEDS,
     LEVEL,
     UNDECIDED,
+    UNKNOWN,
     WORSE,
     Interval,
     MedianInterval,
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 """The columns of `olora_viz.studies.folder.COLUMNS` and `BY_EXAMPLE` by name."""
-
-NOTHING = Interval(math.nan, -math.inf, math.inf, 1.0)
-"""The interval of a difference of which nothing is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +183,7 @@ def interval_of(gap: Float[np.ndarray, "k ..."]) -> Interval:
             kept.
     """
     if not gap.size:
-        return NOTHING
+        return UNKNOWN
     by_seed = gap.ndim == 1 or gap.shape[1] == 1
     return t_interval(gap.ravel()) if by_seed else paired_interval(gap)
 

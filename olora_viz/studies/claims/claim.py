@@ -22,6 +22,7 @@ from olora_viz.studies.statistics import (
     LEVEL,
     LEVEL_WITHIN,
     UNDECIDED,
+    UNKNOWN,
     WORSE,
     Interval,
     bootstrap_over_cells,
@@ -49,9 +50,6 @@ WITHIN = f"within {LEVEL_WITHIN - 1:.0%}"
 FLAT = RATIO / math.log(4)
 """A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in the rank or in the
 length of a run: the largest absolute exponent."""
-
-UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
-"""The interval of a number that was not measured."""
 
 OF_VERDICT = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is better than the reference."""
@@ -161,6 +159,16 @@ class Claim:
     judge: Callable[[ClaimEvidence], Finding]
     of_weights: bool = False
     """Whether it is about the weights of a model alone, whatever the task."""
+
+    @property
+    def needs_study(self) -> bool:
+        """Whether it is about training, so that a study decides it."""
+        return isinstance(self.judge, OnStudy)
+
+    @property
+    def needs_several(self) -> bool:
+        """Whether it compares studies."""
+        return isinstance(self.judge, OnStudy) and self.judge.several
 
 
 def not_measured(why: str) -> Finding:

@@ -11,7 +11,6 @@ from olora_viz.races.step import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,
-    UNKNOWN,
     Bar,
     Claim,
     Finding,
@@ -27,7 +26,7 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.statistics import Interval
+from olora_viz.studies.statistics import UNKNOWN, Interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Row, Verdict, Verdicts, by_example
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from olora_viz.machine.text import compact
 from olora_viz.studies.budget import Plan
-from olora_viz.studies.claims.claim import Claim, OnStudy
+from olora_viz.studies.claims.claim import Claim
 from olora_viz.studies.claims.evidence import OURS, ClaimEvidence
 from olora_viz.studies.decide import DONE, FINAL, Decision, decide
 from olora_viz.studies.run import Watch
@@ -25,16 +25,6 @@ EVALUATIONS = 5
 
 OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
 """The names of a study's lists as options of the command line."""
-
-
-def needs_study(claim: Claim) -> bool:
-    """Whether a claim is about training, so that a study decides it."""
-    return isinstance(claim.judge, OnStudy)
-
-
-def needs_several(claim: Claim) -> bool:
-    """Whether a claim compares studies."""
-    return isinstance(claim.judge, OnStudy) and claim.judge.several
 
 
 def study_within(
@@ -72,10 +62,10 @@ def study_within(
 
 def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
     """Say what a claim was judged on, beside the model and the task."""
-    if needs_study(claim) and evidence.study is not None:
+    if claim.needs_study and evidence.study is not None:
         judged = evidence.study.study
         lrs = [compact(lr) for lr in judged.lrs]
-        others = evidence.others if needs_several(claim) else ()
+        others = evidence.others if claim.needs_several else ()
         studies = (judged, *(other.study for other in others))
         words = [
             f"{judged.seeds} seeds",

@@ -10,7 +10,6 @@ from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,
     RATIO,
-    UNKNOWN,
     WITHIN,
     Bar,
     Claim,
@@ -21,7 +20,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Landscape
-from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, UNKNOWN, Interval, t_interval
 
 
 def judge(curvature: Landscape) -> Finding:
