@@ -197,8 +197,7 @@ def _listed(name: str, text: str) -> tuple[Any, ...]:
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
-    from olora_viz.studies.budget import estimate
-    from olora_viz.studies.sentences import smallest_found
+    from olora_viz.studies.budget import estimate, smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
     from olora_viz.studies.study import most_trials
 
@@ -234,7 +233,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     if study.seeds < LEAST_SEEDS:
         say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
     else:
-        say(smallest_found(study.seeds, costs.smallest))
+        say(smallest_found(study))
     if here:
         costs.check_fits(workers)
     return left

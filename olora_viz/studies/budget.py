@@ -17,12 +17,11 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, duration
+from olora_viz.machine.text import about, duration, number, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
-from olora_viz.studies.sentences import smallest_found
-from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
+from olora_viz.studies.statistics import LEAST_EXAMPLES, POWER, smallest_difference
 from olora_viz.studies.study import Study, Trial, most_trials, races
 
 TIMED_STEPS = 4
@@ -90,9 +89,6 @@ class Estimate:
     """Of one race and its process, at most; bytes."""
     device: torch.device
     """Where they compute."""
-    smallest: float
-    """The smallest difference that is detected with a power of 80%, in standard deviations of the paired
-    differences."""
     data: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The number of examples in each part, as in `Timing`, by model and task."""
 
@@ -111,6 +107,19 @@ class Estimate:
             f"{workers} race{'s' * (workers > 1)} at once may need {bytes_words(workers * self.memory)} of memory, "
             f"but only {bytes_words(free)} are free: {fits}"
         )
+
+
+def smallest_found(study: Study) -> str:
+    """Say which difference the seeds of a study find, if the test examples can tell it.
+
+    >>> smallest_found(Study())
+    '5 seeds find at best a difference of 1.7 standard deviations of the paired differences with a chance of 80%'
+    """
+    difference = smallest_difference(study.seeds, len(study.inits) - 1)
+    return (
+        f"{study.seeds} seeds find at best a difference of {number(difference, '.2g')} standard deviations of the "
+        f"paired differences with a chance of {percent(POWER)}"
+    )
 
 
 def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = None) -> Estimate:
@@ -138,8 +147,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
                 data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
     return Estimate(
         races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
-        device=timings[0].device, smallest=smallest_difference(study.seeds, len(study.inits) - 1),
-        data=data,
+        device=timings[0].device, data=data,
     )  # fmt: skip
 
 
@@ -325,8 +333,7 @@ class Plan:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
-        smallest = smallest_difference(study.seeds, len(study.inits) - 1)
-        return [*sentences, f"{smallest_found(study.seeds, smallest)}."]
+        return [*sentences, f"{smallest_found(study)}."]
 
 
 def _labels(inits: Sequence[str]) -> str:

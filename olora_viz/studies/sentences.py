@@ -13,11 +13,11 @@ from jaxtyping import Float
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
+from olora_viz.machine.text import compact, counted, nats, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison
-from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, POWER, UNDECIDED, WORSE
+from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE
 from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4
@@ -34,22 +34,6 @@ class Sentence:
     def __str__(self) -> str:
         """Return the whole sentence."""
         return f"{self.lead} {self.rest}".strip()
-
-
-def smallest_found(seeds: int, difference: float) -> str:
-    """Say which difference a number of seeds finds, if the test examples can tell it.
-
-    Args:
-        difference: see `smallest_difference`; in standard deviations of the paired differences.
-
-    >>> smallest_found(5, 1.8)
-    '5 seeds find at best a difference of 1.8 standard deviations of the paired differences with a \
-chance of 80%'
-    """
-    return (
-        f"{seeds} seeds find at best a difference of {number(difference, '.2g')} standard "
-        f"deviations of the paired differences with a chance of {percent(POWER)}"
-    )
 
 
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:

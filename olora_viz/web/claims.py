@@ -16,9 +16,8 @@ from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import Claim, Finding, not_measured
-from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.claims.judging import command_of_claim, setup_words, study_within
+from olora_viz.studies.claims.claim import Claim, Finding, command_of_claim, not_measured, setup_words
+from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins

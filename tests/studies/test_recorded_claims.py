@@ -29,9 +29,8 @@ from olora_viz.learn.gallery.recording import MAX_BYTES
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies import sentences
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
+from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import command_of_claim, command_of_study, setup_words
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study
 

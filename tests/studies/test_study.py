@@ -278,7 +278,7 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(tmp_path: Path, capsy
 def test_workers_that_do_not_fit_into_memory_are_refused_with_the_number_that_does() -> None:
     free = available_memory(torch.device("cpu"))
     assert free
-    found = Estimate(1, 1, 1.0, memory=free / 2.5, device=torch.device("cpu"), smallest=1.0)
+    found = Estimate(1, 1, 1.0, memory=free / 2.5, device=torch.device("cpu"))
     found.check_fits(1)
     with pytest.raises(ValueError, match=r"9 races at once may need .* only .* free: 2 would fit"):
         found.check_fits(9)

@@ -1,20 +1,22 @@
-"""A claim, the findings on it, and how claims read a study."""
+"""A claim, the findings on it, how claims read a study, and the commands that repeat it."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.text import compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.sentences import Basis, over
+from olora_viz.studies.sentences import Basis, and_, over
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -462,3 +464,74 @@ def over_cells(differences: list[np.ndarray]) -> Interval:
         return interval_of(differences[0])
     cells = [each.reshape(len(each), -1) for each in differences]
     return Interval(*bootstrap_over_cells(cells), 1.0)
+
+
+OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
+"""The names of a study's lists as options of the command line."""
+
+
+def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
+    """Say what a claim was judged on, beside the model and the task."""
+    if claim.needs_study and evidence.study is not None:
+        judged = evidence.study.study
+        lrs = [compact(lr) for lr in judged.lrs]
+        others = evidence.others if claim.needs_several else ()
+        studies = (judged, *(other.study for other in others))
+        words = [
+            f"{judged.seeds} seeds",
+            f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
+            f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
+            and_([f"{study.steps} steps of {study.batch_size} prompts" for study in studies]),
+        ]
+    elif claim.of_weights:
+        return "every layer that takes an adapter"
+    else:
+        judged = evidence
+        words = [f"rank {evidence.rank}", f"batches of {evidence.batch_size} prompts"]
+    if judged.chat:
+        words.append("prompts in the model's chat template")
+    if judged.truncate:
+        words.append("long examples cut at the left of their prompt")
+    return ", ".join(words)
+
+
+def command_of_claim(
+    claim: Claim, evidence: ClaimEvidence, *, studies: Sequence[Path] = (), minutes: float | None = None
+) -> str:
+    """Return the command that repeats the measurement of one claim.
+
+    Args:
+        studies: the folders of those that were judged.
+        minutes: the time limit of the study that was run for it.
+    """
+    words = ["python", "-m", "olora_viz", "claims", "--only", claim.name]
+    words += ["--model", evidence.model, "--task", evidence.task]
+    words += ["--study", *map(str, studies)] if studies else []
+    options: dict[str, Any] = {
+        "minutes": minutes,
+        "rank": evidence.rank,
+        "batch-size": evidence.batch_size,
+        "max-length": evidence.max_length,
+        "device": None if evidence.device == ClaimEvidence.device else evidence.device,
+    }
+    for option, value in options.items():
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(evidence, name)]
+    return shlex.join(words)
+
+
+def command_of_study(study: Study, out: Path) -> str:
+    """Return the command that runs a study: its settings that are not the default ones."""
+    words = ["python", "-m", "olora_viz", "study", "--out", str(out)]
+    for each in fields(Study):
+        value = getattr(study, each.name)
+        if value == each.default:
+            continue
+        option = OPTIONS.get(each.name, each.name).replace("_", "-")
+        if each.name == "lrs":
+            value = "/".join(map(compact, value))
+        elif isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return shlex.join([*words, "--yes"])

@@ -20,7 +20,6 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.statistics import Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 
@@ -32,9 +31,8 @@ def judge(verdicts: Verdicts) -> Finding:
     # A gain is a negative difference, so these are negative where the lower rank gains more.
     gaps = [low.difference.gap - high.difference.gap for low, high in pairs]
     margins = [max(low.margin, high.margin) for low, high in pairs]
-    parts, intervals = zip(*map(judged, gaps, margins), strict=True)
-    mean, low_end, high_end = (-number for number in intervals[0][:3])
-    more = Interval(mean, high_end, low_end, intervals[0].p_value)
+    parts = [judged(gap, margin)[0] for gap, margin in zip(gaps, margins, strict=True)]
+    more = interval_of(-gaps[0])
     low, high = pairs[0]
     gains = [interval_of(-cell.difference.gap) for cell in (low, high)]
     over = over_of(gaps[:1])
