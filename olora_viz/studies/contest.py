@@ -15,7 +15,8 @@ from olora_viz.lanes.lane import Lane, Targets, display_names
 from olora_viz.machine.text import compact, percent
 from olora_viz.measures.training import Examples
 from olora_viz.races.step import Step, out_at, whys_out
-from olora_viz.studies.pairing import (
+from olora_viz.studies.statistics import (
+    LEAST_EXAMPLES,
     MARGIN_OF_SHARES,
     Pairs,
     Results,
@@ -26,7 +27,6 @@ from olora_viz.studies.pairing import (
     rates_like,
     survives,
 )
-from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.tasks.evaluation import HeldOut
 
 ACCURACY, LOSS = "accuracy", "loss"
@@ -417,7 +417,7 @@ def contest(
     """Compare contenders; those with a diverged lane are left out, since a mean would be biased.
 
     On fewer than `LEAST_EXAMPLES` examples nothing is decided. The p-values are to be adjusted, see
-    `olora_viz.studies.pairing.adjusted`.
+    `olora_viz.studies.statistics.adjusted`.
 
     Args:
         contenders: all with as many lanes.

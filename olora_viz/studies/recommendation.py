@@ -11,9 +11,18 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
-from olora_viz.studies.pairing import Comparison, interval_of_share
 from olora_viz.studies.sentences import Basis, who_leads
-from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE, holm, t_interval
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    holm,
+    interval_of_share,
+    t_interval,
+)
 from olora_viz.studies.study import Cell, Trial, beats_untrained
 from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained, values_of
 

@@ -16,8 +16,17 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, nats, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
-from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison
-from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    BETTER,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4

@@ -27,7 +27,6 @@ from olora_viz.studies.contest import (
     seed_groups,
     standings,
 )
-from olora_viz.studies.pairing import AHEAD, BEHIND, Pairs, Scores, adjusted, compare_all
 from olora_viz.studies.sentences import (
     Sentence,
     and_,
@@ -39,7 +38,20 @@ from olora_viz.studies.sentences import (
     setting_of,
     times,
 )
-from olora_viz.studies.statistics import ERROR, LEVEL, LEVEL_WITHIN, MedianInterval, first_at, median_interval
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    ERROR,
+    LEVEL,
+    LEVEL_WITHIN,
+    MedianInterval,
+    Pairs,
+    Scores,
+    adjusted,
+    compare_all,
+    first_at,
+    median_interval,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 MEASURES = ("final", "best")

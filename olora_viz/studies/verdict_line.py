@@ -24,7 +24,6 @@ from olora_viz.studies.contest import (
     latest_examples,
     metric_of,
 )
-from olora_viz.studies.pairing import AHEAD, BEHIND
 from olora_viz.studies.sentences import (
     KINDS,
     Basis,
@@ -38,7 +37,7 @@ from olora_viz.studies.sentences import (
     statement_of,
     turned,
 )
-from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
 """How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates; of one seed."""

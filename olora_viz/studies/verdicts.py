@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.pairing import range_over_rates, rates_like, survives
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -31,7 +30,10 @@ from olora_viz.studies.statistics import (
     holm,
     median_interval,
     paired_interval,
+    range_over_rates,
+    rates_like,
     seeds_to_settle,
+    survives,
     t_interval,
     verdict,
 )
