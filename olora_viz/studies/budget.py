@@ -64,7 +64,6 @@ class Timing:
     memory: float = 0.0
     """Of the race and its process, at most; bytes."""
     device: torch.device = CPU
-    """Where it computes."""
     alone: float = 0.0
     """A step of a race of one lane, at most; 0 if it is that of a lane beside others."""
 
@@ -88,7 +87,6 @@ class Estimate:
     memory: float
     """Of one race and its process, at most; bytes."""
     device: torch.device
-    """Where they compute."""
     data: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The number of examples in each part, as in `Timing`, by model and task."""
 

@@ -30,7 +30,6 @@ from olora_viz.studies.statistics import (
 from olora_viz.tasks.evaluation import HeldOut
 
 ACCURACY, LOSS = "accuracy", "loss"
-"""The metrics."""
 
 FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
 """Accuracies up to the first, or from the second on, cannot differ by more than what is level."""
@@ -41,7 +40,6 @@ class Metric:
     """What contenders are compared by."""
 
     name: str
-    """``accuracy`` or ``loss``."""
     why: str = ""
     """Why the loss takes the place of the accuracy, as a sentence; empty if it does not."""
 
@@ -338,7 +336,6 @@ class Contest:
     contenders: tuple[SeedGroup, ...]
     """The one that leads by its mean first, even if the comparison is undecided."""
     names: tuple[str, ...]
-    """Of the contenders."""
     accuracy: tuple[float, ...]
     """Share of right answers of each; for plain text, of tokens."""
     loss: tuple[float, ...]
@@ -348,7 +345,6 @@ class Contest:
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
     by_loss: bool
-    """Whether the loss is compared instead of the accuracy."""
     examples: int
     """Number of held-out examples that the comparisons rest on."""
     chosen_on: int

@@ -63,7 +63,6 @@ class Recommendation:
     method: Verdict
     """The verdict on what to take; for the reference, on itself."""
     headline: str
-    """What to take."""
     why: str
     """What that rests on, in a few sentences."""
     verdict: str

@@ -173,9 +173,7 @@ class FinishedRace:
     """One race of a study, after its end."""
 
     folder: Path
-    """Its run folder."""
     lanes: int
-    """The number of its lanes."""
     left: int
     """The lanes that remain to be run at this stage of the study."""
 

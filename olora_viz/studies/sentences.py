@@ -247,7 +247,6 @@ class Statement:
     comparisons: tuple[Comparison, ...]
     """Of the first with each of the others."""
     basis: Basis
-    """What they rest on."""
     score: str = "held-out loss"
     """What is compared, in words; may be empty where `where` says it."""
     where: str = ""

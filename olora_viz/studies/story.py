@@ -68,7 +68,6 @@ class Point:
     losses: tuple[float, ...]
     """Held-out loss of each, nats; NaN if it diverged or was not evaluated yet."""
     diverged: int
-    """The number of diverged lanes."""
 
     @property
     def mean(self) -> float:

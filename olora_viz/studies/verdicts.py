@@ -53,9 +53,7 @@ class RateRuns:
 
     lr: float
     valid: Float[np.ndarray, "k n"]
-    """Losses on the validation examples."""
     test: Float[np.ndarray, "k m"]
-    """Losses on the test examples."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,6 @@ HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 """The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""
 
 VERDICTS = (HOLDS, FAILS, LEVEL, MIXED, UNDECIDED, NOT_MEASURED)
-"""All of them."""
 
 OLORA = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
