@@ -31,8 +31,8 @@ from olora_viz.studies.contest import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, Trial, grid_of, rates_tried, values_at
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import Cell, Study, Trial, grid_of, rates_tried, values_at, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 BUDGET = (
     "The best loss to expect if only n of the rates had been tried. A method whose curve is low "

@@ -317,7 +317,8 @@ class Plan:
         study = self.study
         finals = len(study.lrs) > 1
         sentences = [
-            f"{len(study.inits)} starts ({_labels(study.inits)}), {self.each} lanes each: {len(study.lrs)} rates with "
+            f"{len(study.inits)} starts ({', '.join(map(label_of, study.inits))}), {self.each} lanes each: "
+            f"{len(study.lrs)} rates with "
             f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each start's best "
             f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
             f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
@@ -326,16 +327,12 @@ class Plan:
         if self.data:
             sentences.append(self.data)
         if self.left_out:
-            sentences.append(f"There is no time for {_labels(self.left_out)}.")
+            sentences.append(f"There is no time for {', '.join(map(label_of, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
         return [*sentences, f"{smallest_found(study)}."]
-
-
-def _labels(inits: Sequence[str]) -> str:
-    return ", ".join(map(label_of, inits))
 
 
 def plan_for(

@@ -20,8 +20,8 @@ from olora_viz.machine.files import FORMAT, is_free, read_json_object, reason, w
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
-from olora_viz.races.step import DIVERGED, Step
-from olora_viz.studies.study import Cell, Study, Trial, needed
+from olora_viz.races.step import Step
+from olora_viz.studies.study import Cell, Study, Trial, needed, values_of
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class Ledger:
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
             for row in _records(rows):
-                trial_of(row), _valid(row)
+                trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
         except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -279,7 +279,7 @@ class Ledger:
 
     def losses(self) -> dict[Trial, float]:
         """Return the validation loss of each finished trial; NaN if it has diverged."""
-        return {trial: _valid(row) for trial, row in self.trials().items()}
+        return values_of(self.trials(), "valid_loss")
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""
@@ -361,10 +361,6 @@ def verdicts(folder: str | Path) -> Verdicts:
     """
     expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()
-
-
-def _valid(row: dict[str, Any]) -> float:
-    return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -23,8 +23,8 @@ from olora_viz.studies.statistics import (
     interval_of_share,
     t_interval,
 )
-from olora_viz.studies.study import Cell, Trial, beats_untrained
-from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained, values_of
+from olora_viz.studies.study import Cell, Trial, beats_untrained, values_of
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
 
 GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
 """Said before what there is to take; "is clearly", where some are right more often in this test."""
@@ -81,14 +81,10 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
-        method = self.method
+        method, results = self.method, ("test_loss", "test_accuracy", "difference", "interval", "over_rates")
+        plain = method.to_json()
         return {
-            "init": method.init, "r": method.cell.r, "lr": method.best_lr,
-            "test_loss": finite_or_none(method.test_loss),
-            "test_accuracy": finite_or_none(method.test_accuracy),
-            "difference": finite_or_none(method.interval.mean),
-            "interval": [finite_or_none(end) for end in method.interval[1:3]],
-            "over_rates": [finite_or_none(end) for end in method.difference.over_rates],
+            "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
             "verdict": self.verdict, "beats_guessing": self.beats_guessing, "seeds": method.seeds,
             "valid_examples": method.valid_examples, "test_examples": method.test_examples,
             "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,

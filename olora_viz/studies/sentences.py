@@ -151,12 +151,6 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
     return config.by_seed and (about is None or about.train != 1)
 
 
-def no_better_than_guessing(held_out: HeldOut) -> Sentence:
-    """Say so, see `is_guessing`."""
-    rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
-    return Sentence("No lane does better than guessing:", rest)
-
-
 def departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
     """Name the diverged lanes, the earliest first, by their reason."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)

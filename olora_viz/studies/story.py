@@ -34,7 +34,6 @@ from olora_viz.studies.sentences import (
     at_same_rates,
     departures,
     listed,
-    no_better_than_guessing,
     setting_of,
     times,
 )
@@ -379,7 +378,8 @@ def tell(
         scope = _scope(fields[0], lanes) if sentences else []
         sentences = [*scope, *sentences, *_first_gradients(fields[0], steps[0])]
     if guessing and held_out:
-        sentences.append(no_better_than_guessing(held_out))
+        rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
+        sentences.append(Sentence("No lane does better than guessing:", rest))
     return sentences + departures(rows, names)
 
 

@@ -245,8 +245,40 @@ MOST_IN_TIME = 2
 Losses = Mapping[Trial, float]
 """The validation loss of each finished trial; NaN if it has diverged."""
 
-Rows = Mapping[Trial, Mapping[str, Any]]
-"""The results of each finished trial, with the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
+Row = Mapping[str, Any]
+"""The results of a finished trial by name: the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
+
+Rows = Mapping[Trial, Row]
+"""Those of every finished trial."""
+
+
+def number_or_nan(value: Any) -> float:
+    """Return a number; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def values_of(rows: Rows, name: str) -> dict[Trial, float]:
+    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
+    return {trial: _value(row, name) for trial, row in rows.items()}
+
+
+def _value(row: Row, name: str) -> float:
+    return math.nan if row["status"] == DIVERGED else number_or_nan(row[name])
+
+
+def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
+    """Return one of `folder.BY_EXAMPLE` of some runs (k, n), NaN where one has diverged; None if it was not kept."""
+    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
+    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
+        return None
+    diverged = np.array([row["status"] == DIVERGED for row in rows])
+    return np.where(diverged[:, None], math.nan, np.array(columns))
+
+
+def losses_by_example(rows: Sequence[Row], name: str) -> np.ndarray:
+    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
+    losses = by_example(rows, f"{name}_by_example")
+    return np.array([[_value(row, name)] for row in rows]) if losses is None else losses
 
 
 @dataclass(frozen=True)
@@ -299,9 +331,7 @@ def _stages(
 
 
 def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
-    """Return the rates that all methods of a cell get, the lowest first: the study's own, and those that were added
-    beyond its edges.
-    """
+    """Return the rates that all methods of a cell get, the lowest first: the study's, and those beyond its edges."""
     return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
 
 
@@ -437,15 +467,9 @@ def _gain(rows: Rows, trials: Iterable[Trial]) -> tuple[float, float]:
     at_rate = [rows[trial] for trial in trials]
     if not at_rate or any(row["status"] == DIVERGED for row in at_rate):
         return -math.inf, 0.0
-    gain = np.mean([_by_example(row, "base_valid_loss") - _by_example(row, "valid_loss") for row in at_rate], axis=0)
+    gain = (losses_by_example(at_rate, "base_valid_loss") - losses_by_example(at_rate, "valid_loss")).mean(0)
     error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return float(gain.mean()), float(error)
-
-
-def _by_example(row: Mapping[str, Any], name: str) -> np.ndarray:
-    """Return a loss by example (n,), or its mean alone (1,) where no more is known."""
-    losses = np.asarray(row.get(f"{name}_by_example", ()), float)
-    return losses if losses.size else np.array([row[name]], float)
 
 
 def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:

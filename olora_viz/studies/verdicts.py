@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
-from olora_viz.races.step import DIVERGED
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -37,14 +36,25 @@ from olora_viz.studies.statistics import (
     t_interval,
     verdict,
 )
-from olora_viz.studies.study import Cell, Chosen, Study, Trial, best, grid_of, rates_tried, seeds_of, values_at
+from olora_viz.studies.study import (
+    Cell,
+    Chosen,
+    Row,
+    Rows,
+    Study,
+    Trial,
+    best,
+    grid_of,
+    losses_by_example,
+    number_or_nan,
+    rates_tried,
+    seeds_of,
+    values_at,
+    values_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-Row = Mapping[str, Any]
-"""The columns of `olora_viz.studies.folder.COLUMNS` and `BY_EXAMPLE` by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,15 +142,17 @@ class Difference:
         return self.gap.mean(1) if self.gap.size else np.empty(0)
 
 
-def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> MethodRuns:
+def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
     """Return the runs of a method in a cell."""
-    losses = {trial: _value(row, "valid_loss") for trial, row in rows.items() if trial.cell == cell}
+    losses = values_of({trial: row for trial, row in rows.items() if trial.cell == cell}, "valid_loss")
     rates = []
     for lr in rates_tried(study, cell, init, losses):
         seeds = range(seeds_of(study, cell, init, lr, losses))
         of_rate = [rows[Trial(cell, init, lr, seed)] for seed in seeds]
         if of_rate:
-            rates.append(RateRuns(lr, _by_example(of_rate, "valid"), _by_example(of_rate, "test")))
+            rates.append(
+                RateRuns(lr, losses_by_example(of_rate, "valid_loss"), losses_by_example(of_rate, "test_loss"))
+            )
     return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
 
 
@@ -195,35 +207,6 @@ def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
     return gap[np.isfinite(gap).all(1)]
 
 
-def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else _number(row[name])
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _by_example(rows: Sequence[Row], part: str) -> np.ndarray:
-    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
-    losses = by_example(rows, f"{part}_loss_by_example")
-    return np.array([[_value(row, f"{part}_loss")] for row in rows]) if losses is None else losses
-
-
-def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
-    """Return a column of the runs' results by example (k, n), NaN where a run has diverged.
-
-    None where earlier versions did not keep it.
-
-    Args:
-        name: one of `olora_viz.studies.folder.BY_EXAMPLE`.
-    """
-    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
-        return None
-    diverged = np.array([row["status"] == DIVERGED for row in rows])
-    return np.where(diverged[:, None], math.nan, np.array(columns))
-
-
 @dataclass(frozen=True)
 class Untrained:
     """Results on a cell's test examples that any method should exceed."""
@@ -243,14 +226,14 @@ def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
 
     Folders of earlier versions lack the base model's accuracy and the guess.
     """
-    tested = (row for row in verdicts.rows_of(cell) if math.isfinite(_number(row["base_test_loss"])))
+    tested = (row for row in verdicts.rows_of(cell) if math.isfinite(number_or_nan(row["base_test_loss"])))
     row = next(tested, None)
     if row is None:
         return None
-    guess = _number(row.get("guess_test_accuracy"))
+    guess = number_or_nan(row.get("guess_test_accuracy"))
     return Untrained(
-        loss=_number(row["base_test_loss"]),
-        accuracy=_number(row.get("base_test_accuracy")),
+        loss=number_or_nan(row["base_test_loss"]),
+        accuracy=number_or_nan(row.get("base_test_accuracy")),
         guess=guess if guess > 0 else None,
         guess_words=str(row.get("guess", "")),
     )
@@ -351,7 +334,7 @@ class Verdicts:
 
     study: Study
     each: tuple[Verdict, ...]
-    rows: Mapping[Trial, Row] = field(repr=False, compare=False)
+    rows: Rows = field(repr=False, compare=False)
     """Of all finished trials, on which the verdicts rest."""
     folder: Path | None = field(default=None, compare=False)
     """Of the study; None if the rows did not come from one."""
@@ -375,7 +358,7 @@ class Verdicts:
         return pd.DataFrame([verdict.to_json() for verdict in self.each])
 
 
-def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
+def verdicts_of(study: Study, rows: Rows) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
     Rates are chosen on validation losses, and compared on test losses. The differences are paired by seed, whose runs
@@ -383,11 +366,6 @@ def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
     """
     each = (verdict for cell in study.cells() for verdict in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)
-
-
-def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
-    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
-    return {trial: _value(row, name) for trial, row in rows.items()}
 
 
 def order(gap: Difference, p_value: float, margin: float, test_examples: int) -> str:
@@ -404,7 +382,7 @@ def order(gap: Difference, p_value: float, margin: float, test_examples: int) ->
     return UNDECIDED if word in (BETTER, WORSE) and gap.turned_at else word
 
 
-def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Verdict]:
+def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}

@@ -19,8 +19,8 @@ from olora_viz.figures.png import png_bytes
 from olora_viz.figures.studies import budget_figure, profile_figure, rates_figure, target_figure
 from olora_viz.figures.study_verdicts import differences_figure, wins_figure
 from olora_viz.studies.statistics import expected_best
-from olora_viz.studies.study import Cell, Study, Trial, needed
-from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
+from olora_viz.studies.study import Cell, Study, Trial, needed, values_of
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
 from olora_viz.views.verdict import verdict_rows
 
 STUDY = Study(

@@ -27,8 +27,8 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.statistics import UNKNOWN, Interval
-from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Row, Verdict, Verdicts, by_example
+from olora_viz.studies.study import Cell, Row, by_example
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 LEAST_POINTS = 3
 """Evaluations that make a curve."""

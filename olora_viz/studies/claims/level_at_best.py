@@ -28,8 +28,8 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import Sharpness
 from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
-from olora_viz.studies.study import best
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import best, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)
 """A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten: the largest

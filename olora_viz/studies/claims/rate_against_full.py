@@ -30,8 +30,8 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
 from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
-from olora_viz.studies.study import Cell, grid_of, values_at
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import Cell, grid_of, values_at, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 TIMES = 10.0
 """The ratio of the best rates that is claimed."""

@@ -31,8 +31,8 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
-from olora_viz.studies.study import Cell, grid_of
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import Cell, grid_of, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 LEAST_LENGTHS = 3
 """Lengths that make a trend, of which the longest is at least twice the shortest."""

@@ -23,8 +23,8 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
-from olora_viz.studies.study import Cell, grid_of, values_at
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.study import Cell, grid_of, values_at, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 
 def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
