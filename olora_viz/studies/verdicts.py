@@ -347,6 +347,23 @@ class Verdicts:
         """Return the rows of one cell, or of all."""
         return [row for trial, row in self.rows.items() if cell in (None, trial.cell)]
 
+    def grid(self, cell: Cell) -> list[float]:
+        """Return the rates that all methods of a cell get, see `grid_of`."""
+        return grid_of(self.study, cell, self.rows)
+
+    def has_run(self, cell: Cell, init: str) -> bool:
+        """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
+        trials = self.study.trials(cell, init, self.grid(cell), self.study.first_seeds)
+        return all(trial in self.rows for trial in trials)
+
+    def losses_on_grid(self, cell: Cell, init: str, seeds: int | None = None) -> Float[np.ndarray, "rates seeds"]:
+        """Return the validation losses of a method on the grid; NaN where there is none."""
+        return values_at(self.study, cell, init, self.grid(cell), values_of(self.rows, "valid_loss"), seeds)
+
+    def base_loss(self, cell: Cell) -> float:
+        """Return the validation loss of the base model in a cell that has run."""
+        return self.rows_of(cell)[0]["base_valid_loss"]
+
     def test_examples(self, cell: Cell | None = None) -> int:
         """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
         return max((int(row["test_examples"]) for row in self.rows_of(cell)), default=0)

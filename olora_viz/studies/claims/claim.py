@@ -30,7 +30,7 @@ from olora_viz.studies.statistics import (
     bootstrap_over_cells,
     verdict,
 )
-from olora_viz.studies.study import Cell, Study, grid_of
+from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
@@ -301,11 +301,6 @@ def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float |
     return ours.best_lr, theirs.best_lr
 
 
-def base_loss(verdicts: Verdicts, cell: Cell) -> float:
-    """Return the validation loss of the base model in a cell."""
-    return next(row["base_valid_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell)
-
-
 def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
     return Basis(verdicts.study.seeds, verdicts.test_examples(), "test", study=True)
@@ -315,13 +310,6 @@ def few_seeds(study: Study) -> Finding | None:
     """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
     few = study.first_seeds < LEAST_SEEDS
     return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds") if few else None
-
-
-def has_run(verdicts: Verdicts, cell: Cell, init: str) -> bool:
-    """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
-    study = verdicts.study
-    grid = grid_of(study, cell, verdicts.rows)
-    return all(trial in verdicts.rows for trial in study.trials(cell, init, grid, study.first_seeds))
 
 
 @dataclass(frozen=True)

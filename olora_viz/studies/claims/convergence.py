@@ -14,7 +14,6 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    base_loss,
     best_rates,
     counted,
     ends,
@@ -109,7 +108,7 @@ def _paired(
     seeds = min(len(first), len(second))
     gap = first[:seeds] - second[:seeds]
     gap = gap[np.isfinite(gap).all(1)]
-    return gap, study.margin * float(base_loss(verdicts, cell) - np.nanmean(second)) if len(gap) else math.nan
+    return gap, study.margin * float(verdicts.base_loss(cell) - np.nanmean(second)) if len(gap) else math.nan
 
 
 CLAIM = Claim(

@@ -17,7 +17,6 @@ from olora_viz.studies.claims.claim import (
     Finding,
     counted,
     ends,
-    has_run,
     judged,
     level_within,
     not_measured,
@@ -91,7 +90,7 @@ def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.nd
     """
     losses = []
     for verdicts in (small, large):
-        if not has_run(verdicts, cell, init):
+        if not verdicts.has_run(cell, init):
             return None
         runs = runs_of(verdicts.study, cell, init, verdicts.rows)
         if runs.at_best is None or runs.chosen is None or not runs.chosen.is_inside:

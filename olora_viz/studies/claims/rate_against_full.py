@@ -20,7 +20,6 @@ from olora_viz.studies.claims.claim import (
     counted,
     ends,
     few_seeds,
-    has_run,
     on_study,
     over_cells,
     over_of,
@@ -30,7 +29,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
 from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
-from olora_viz.studies.study import Cell, grid_of, values_at, values_of
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
 TIMES = 10.0
@@ -77,11 +76,9 @@ def judge(verdicts: Verdicts) -> Finding:
 
 def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " n"] | None:
     """Return the logarithm of each seed's best rate, see `best_by_seed`; None if runs are missing."""
-    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
-    if not has_run(verdicts, cell, init):
+    if not verdicts.has_run(cell, init):
         return None
-    grid = grid_of(study, cell, valid)
-    return best_by_seed(grid, values_at(study, cell, init, grid, valid, study.first_seeds))
+    return best_by_seed(verdicts.grid(cell), verdicts.losses_on_grid(cell, init, verdicts.study.first_seeds))
 
 
 def _about_ten(log: Interval) -> str:

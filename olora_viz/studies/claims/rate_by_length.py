@@ -31,7 +31,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
-from olora_viz.studies.study import Cell, grid_of, values_of
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
 LEAST_LENGTHS = 3
@@ -100,7 +100,7 @@ def best_by_length(
     with the lowest mean loss is the lowest or highest of the grid are left out.
     """
     study = verdicts.study
-    grid = grid_of(study, cell, values_of(verdicts.rows, "valid_loss"))
+    grid = verdicts.grid(cell)
     rows = [
         verdicts.rows.get(trial, {"evaluated": (), "valid_losses": ()})
         for trial in study.trials(cell, init, grid, study.first_seeds)

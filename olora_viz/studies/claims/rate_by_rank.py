@@ -23,7 +23,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
-from olora_viz.studies.study import Cell, grid_of, values_at, values_of
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
 
@@ -33,15 +33,13 @@ def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndar
     The best rate of a seed has its lowest validation loss among the rates that all seeds have run; without one in some
     cell there is no exponent.
     """
-    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     logs = []
     for cell in cells:
-        grid = grid_of(study, cell, valid)
-        losses = values_at(study, cell, init, grid, valid)
+        losses = verdicts.losses_on_grid(cell, init)
         whole = np.isfinite(losses).all(1)
         if not whole.any():
             return np.empty(0)
-        logs.append(np.log(np.array(grid)[whole])[losses[whole].argmin(0)])
+        logs.append(np.log(np.array(verdicts.grid(cell))[whole])[losses[whole].argmin(0)])
     return np.polyfit(np.log([cell.r for cell in cells]), np.array(logs), 1)[0]
 
 

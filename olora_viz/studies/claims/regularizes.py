@@ -21,7 +21,6 @@ from olora_viz.studies.claims.claim import (
     Claim,
     Finding,
     OnStudy,
-    base_loss,
     best_rates,
     counted,
     ends,
@@ -56,7 +55,7 @@ def judge(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], drift: Drift) -
         part, margin = NOT_MEASURED, math.nan
         if len(gaps) >= LEAST_SEEDS:
             level, _, theirs = gaps.mean(0)
-            margin = study.margin * (base_loss(verdicts, cell.cell) - level - theirs)
+            margin = study.margin * (verdicts.base_loss(cell.cell) - level - theirs)
             part, interval = judged(gaps[:, 1] - gaps[:, 2], margin)
             measured[cell.cell] = gaps, interval
         parts.append(part)
