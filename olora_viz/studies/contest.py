@@ -201,12 +201,6 @@ class Field:
         return (heroes[0] if heroes else rival), rival
 
     @property
-    def shared_rates(self) -> list[float]:
-        """The rates at which both `roles` race, the lowest first."""
-        hero, rival = self.roles
-        return sorted(set(self.rates(hero)) & set(self.rates(rival)))
-
-    @property
     def has_rates(self) -> bool:
         """Whether a start races at several rates."""
         return len(self.contenders) > len(self.starts)
@@ -508,10 +502,10 @@ def _at_shared_rates(field: Field, examples: Examples, by_loss: bool) -> list[Co
     if field.at_one_rate:
         return []
     at = {(group.lane.init, group.lane.lr): group for group in field.contenders}
-    names = [label_of(start) for start in field.roles]
+    names, rates = [label_of(start) for start in field.roles], map(set, map(field.rates, field.roles))
     contests = (
         contest([at[start, rate] for start in field.roles], names, examples, by_loss=by_loss)
-        for rate in field.shared_rates
+        for rate in sorted(set.intersection(*rates))
     )
     return [each for each in contests if each and len(each.names) == 2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -283,14 +284,9 @@ def _is_open(study: Study, method: Verdict) -> bool:
 
 def complete_seeds(study: Study, losses: Losses) -> int:
     """Return the number of seeds that every method has finished at its best rate and around it."""
-    missing = [
-        trial.seed
-        for cell in study.cells()
-        for init in study.inits
-        for trial in study.trials(cell, init, finalists(study, cell, init, losses))
-        if trial not in losses
-    ]
-    return min(missing, default=study.seeds)
+    methods = itertools.product(study.cells(), study.inits)
+    trials = (study.trials(*method, finalists(study, *method, losses)) for method in methods)
+    return min((trial.seed for trial in itertools.chain(*trials) if trial not in losses), default=study.seeds)
 
 
 def _new(

@@ -122,7 +122,10 @@ class Workers(ProcessPoolExecutor):
     """A pool whose calls stop when it shuts down."""
 
     def __init__(self, count: int) -> None:
-        context: Any = multiprocessing.get_context(_method())
+        is_linux = sys.platform == "linux"
+        if is_linux:  # processes start from one that has loaded the libraries once for all
+            multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
+        context: Any = multiprocessing.get_context("forkserver" if is_linux else "spawn")
         self._stop_flag: Any = context.RawValue("b", 0)
         super().__init__(count, context, _begin, (self._stop_flag,))
 
@@ -137,14 +140,6 @@ class Workers(ProcessPoolExecutor):
         """Let running calls stop at their next step, and drop those that wait."""
         self._stop_flag.value = 1
         super().shutdown(wait, cancel_futures=cancel_futures)
-
-
-def _method() -> str:
-    """Return how processes start: on Linux from one that has loaded the libraries once for all."""
-    if sys.platform != "linux":
-        return "spawn"
-    multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
-    return "forkserver"
 
 
 def _begin(stop_flag: Any) -> None:

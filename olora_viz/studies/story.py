@@ -251,12 +251,8 @@ def describe_rates(
         metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
         for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=1):
             sentences += at_best_rates(contest) if len(contest.names) > 1 else []
-    lost = [
-        f"{curve.label} at {compact(point.lr)}"
-        for curve in rate_curves(lanes, steps)
-        for point in curve.points
-        if point.diverged
-    ]
+    curves = rate_curves(lanes, steps)
+    lost = [f"{each.label} at {compact(point.lr)}" for each in curves for point in each.points if point.diverged]
     if lost:
         sentences.append(Sentence("", f"Diverged: {listed(lost)}."))
     return sentences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -106,11 +107,9 @@ class MethodRuns:
         if seeds < 2:
             return np.empty((0, 0))
         whole = [runs for runs in self.rates if len(runs.valid) >= seeds and np.isfinite(runs.valid).all()]
-        rows = []
-        for seed in range(seeds):
-            others = [k for k in range(seeds) if k != seed]
-            rows.append(min(whole, key=lambda runs: runs.valid[others].mean()).test[seed])
-        return np.array(rows)
+        others = ([k for k in range(seeds) if k != seed] for seed in range(seeds))
+        chosen = (min(whole, key=lambda runs, ks=ks: runs.valid[ks].mean()) for ks in others)
+        return np.array([runs.test[seed] for seed, runs in enumerate(chosen)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,11 +134,6 @@ class Difference:
     def seeds(self) -> int:
         """The number of paired differences."""
         return len(self.gap)
-
-    @property
-    def by_seed(self) -> Float[np.ndarray, " k"]:
-        """The mean difference of each seed."""
-        return self.gap.mean(1) if self.gap.size else np.empty(0)
 
 
 def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
@@ -167,7 +161,7 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
     interval, turned_at = at_best.interval, None
     if not survives(interval.mean, over_rates):
-        pairs = [(a, b) for a in ours.like_best for b in theirs.like_best]
+        pairs = itertools.product(ours.like_best, theirs.like_best)
         a, b = min(pairs, key=lambda pair: math.copysign(1.0, interval.mean) * _gap(*pair).mean())
         turned_at = a.lr, b.lr
     first, second = ours.chosen_without, theirs.chosen_without
@@ -281,9 +275,7 @@ class Verdict:
 
     @property
     def interval(self) -> Interval:
-        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several methods.
-        ``difference.over_rates`` has how far the choice of the rates may matter.
-        """
+        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several methods."""
         return self.difference.interval
 
     @property

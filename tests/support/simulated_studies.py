@@ -128,7 +128,7 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
                 break
             found = verdicts_of(study, made.rows)
         first, *others = found.each
-        p_values = holm([t_interval(one.difference.by_seed).p_value for one in others])
+        p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others])
         held = [
             one.interval.low
             <= made.true(one.init, one.best_lr) - made.true(first.init, first.best_lr)

@@ -30,7 +30,7 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
@@ -61,7 +61,12 @@ def judge(verdicts: Verdicts) -> Finding:
                 of_init.append(NOT_MEASURED)
                 continue
             by_seed = exponents(lengths, rates)
-            verdict, interval = (_falls if init == REFERENCE else _stays)(by_seed)
+            if init == REFERENCE:
+                verdict, interval = judged(by_seed, FLAT)
+                verdict = FAILS if verdict == LEVEL else verdict
+            else:
+                interval = t_interval(by_seed)
+                verdict = flat(interval)
             by_cell[init].append(by_seed)
             of_init.append(verdict)
             level |= init == REFERENCE and is_flat(interval)
@@ -119,16 +124,6 @@ def exponents(
 ) -> Float[np.ndarray, " seeds"]:
     """Return for each seed the exponent e of the best rate ∝ length^e, by least squares."""
     return np.polyfit(np.log(lengths), logs, 1)[0]
-
-
-def _falls(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    verdict, interval = judged(by_seed, FLAT)
-    return FAILS if verdict == LEVEL else verdict, interval
-
-
-def _stays(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    interval = t_interval(by_seed)
-    return flat(interval), interval
 
 
 CLAIM = Claim(
