@@ -26,15 +26,6 @@ from olora_viz.studies.statistics import (
 from olora_viz.studies.study import Cell, Trial, beats_untrained, values_of
 from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
 
-GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
-"""Said before what there is to take; "is clearly", where some are right more often in this test."""
-
-UNTRAINED = (
-    "Training does not help here yet, since no method is clearly better than the untrained model: try more steps, "
-    "more time or other rates."
-)
-"""Said in its place, where that is so by the held-out loss at best rates."""
-
 
 class RunnerUp(NamedTuple):
     """Of the methods and rates that are not taken, those with the lowest validation loss."""
@@ -141,16 +132,22 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
     headline, why, verdict = _reason(verdicts, taken, where)
     beats, base = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell)
     if beats is False and base is not None:
+        # Some may be right more often than a guess in this test alone.
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
-        headline = f"{GUESSING.format('is clearly' if is_open else 'does')} Until then, {where}."
+        headline = (
+            f"No method {'is clearly' if is_open else 'does'} better than guessing here: try more data, other rates "
+            f"or a larger model. Until then, {where}."
+        )
         why = (
             f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
-        headline = f"{UNTRAINED} Until then, {where}."
-    runner_up = _runner_up(verdicts, taken)
-    if runner_up:
+        headline = (
+            "Training does not help here yet, since no method is clearly better than the untrained model: try more "
+            f"steps, more time or other rates. Until then, {where}."
+        )
+    if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
     return Recommendation(taken, headline, why, verdict, beats, runner_up)
 
