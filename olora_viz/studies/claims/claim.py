@@ -95,8 +95,7 @@ class Finding:
     unit: str = ""
     """Of the bars."""
     over: str = ""
-    """What the intervals of the bars allow for, in words: other seeds, examples or batches; and
-    how many of them there were."""
+    """What the intervals of the bars allow for, in words: other seeds, examples or batches, and how many."""
 
     @property
     def interval_words(self) -> str:
@@ -283,11 +282,6 @@ def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
         inits: what the study has to compare with LoRA, beside OLoRA.
     """
     return OnStudy(lambda _, study: judge(study), (OURS, *inits))
-
-
-def on_studies(judge: Callable[[Sequence[Verdicts]], Finding], *inits: str) -> OnStudy:
-    """Make a function of the verdicts of several studies one of evidence, see `on_study`."""
-    return OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True)
 
 
 def ours(verdicts: Verdicts) -> list[Verdict]:

@@ -15,12 +15,12 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    OnStudy,
     counted,
     ends,
     judged,
     level_within,
     not_measured,
-    on_studies,
     over_cells,
     over_of,
     together,
@@ -123,5 +123,5 @@ CLAIM = Claim(
         "The rise in test loss from the smallest to the largest batch of several studies that read equally many "
         "examples, each method at its best rate: LoRA's minus full fine-tuning's, paired by seed and example."
     ),
-    judge=on_studies(judge, FULL),
+    judge=OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, FULL), several=True),
 )
