@@ -72,9 +72,9 @@ from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import verdicts
-from olora_viz.studies.pairing import Comparison, Scores, compare
 from olora_viz.studies.run import run_study
 from olora_viz.studies.sentences import who_leads
+from olora_viz.studies.statistics import Comparison, Scores, compare
 from olora_viz.studies.story import describe_rates, describe_reach, rate_curves, steps_to_reach
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdict_line import VerdictLine, verdict

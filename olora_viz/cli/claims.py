@@ -38,7 +38,7 @@ def add_verbs(verb: Verb) -> None:
 def claims(options: argparse.Namespace) -> int:
     """Measure and judge one claim after the other."""
     from olora_viz.studies.claims import CLAIMS
-    from olora_viz.studies.claims.judging import command_of_claim
+    from olora_viz.studies.claims.claim import command_of_claim
 
     for name in options.only or ():
         if name not in CLAIMS:
@@ -96,7 +96,7 @@ def _reading(options: argparse.Namespace, study: Verdicts | None, model: str, ta
 
 def _run(folder: Path, minutes: float, evidence: ClaimEvidence) -> Verdicts:
     """Run a study of LoRA and OLoRA, as a decision plans it."""
-    from olora_viz.studies.claims.judging import study_within
+    from olora_viz.studies.claims.evidence import study_within
 
     decisions = study_within(minutes, folder, evidence)
     known = next(decisions)

@@ -82,7 +82,7 @@ def run_race(options: argparse.Namespace) -> int:
     from olora_viz.races import run as runs
     from olora_viz.races.run import RaceTracker
     from olora_viz.races.step import STOPPED
-    from olora_viz.studies.fields import LOSS
+    from olora_viz.studies.contest import LOSS
     from olora_viz.studies.sentences import batches_vary, caveat
     from olora_viz.studies.verdict_line import verdict
 
@@ -211,7 +211,7 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     Args:
         by_loss: whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
-    from olora_viz.studies.fields import ACCURACY, LOSS, Metric
+    from olora_viz.studies.contest import ACCURACY, LOSS, Metric
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested = base.get("test_loss") is not None

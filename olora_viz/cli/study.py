@@ -93,6 +93,7 @@ def study(options: argparse.Namespace) -> int:
     keep_freed()
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
+    ledger.check_is_study()
     check_places(ledger.study, options.workers, options.ray)
     tracker = _tracker(options.track, ledger)
     todo = _plan(ledger, options.workers, here=options.ray is None)
@@ -196,13 +197,12 @@ def _listed(name: str, text: str) -> tuple[Any, ...]:
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
-    from olora_viz.studies.plan import estimate, most_trials, needed
-    from olora_viz.studies.sentences import smallest_found
+    from olora_viz.studies.budget import estimate, smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
+    from olora_viz.studies.study import most_trials
 
     study = ledger.study
-    losses = ledger.losses()
-    done, missing = len(losses), needed(study, losses)
+    done, missing = len(ledger.losses()), ledger.needed()
     others = [init for init in study.inits if init != study.reference]
     say(
         f"{len(study.cells())} cells (model, task, rank), {len(study.inits)} methods, {len(study.lrs)} "
@@ -233,7 +233,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     if study.seeds < LEAST_SEEDS:
         say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
     else:
-        say(smallest_found(study.seeds, costs.smallest))
+        say(smallest_found(study))
     if here:
         costs.check_fits(workers)
     return left

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.text import plain, rounded
-from olora_viz.studies.fields import departure
+from olora_viz.studies.sentences import departure
 
 BEYOND = 30.0
 """The factor by which a log axis extends at most beyond the middle four fifths of its numbers."""

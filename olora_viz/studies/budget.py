@@ -1,22 +1,228 @@
-"""A study that fits a number of minutes: how many methods, rates, seeds, steps and examples."""
+"""How long the races of a study take, and a study that fits a number of minutes."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from olora_viz.initializers import label_of
+import torch
+
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.lane import MAX_LANES
+from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
+from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, duration
-from olora_viz.races.data import ModelCache
-from olora_viz.studies.plan import TIMED_LANES, Timing, most_trials, timing_of
-from olora_viz.studies.sentences import smallest_found
-from olora_viz.studies.statistics import LEAST_EXAMPLES, smallest_difference
-from olora_viz.studies.study import Study, Trial
+from olora_viz.machine.text import about, duration, number, percent
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache, RaceData, task_of
+from olora_viz.races.race import Race
+from olora_viz.studies.statistics import LEAST_EXAMPLES, POWER, smallest_difference
+from olora_viz.studies.study import Study, Trial, most_trials, races
+
+TIMED_STEPS = 4
+"""The first warms up, the second and the last are evaluated."""
+
+SHORT_SETUP = 10.0
+"""A set-up that takes fewer seconds is timed again, since the first one of a process is slower."""
+
+SLOW_STEP = 2.0
+"""A first step of more seconds is the plain one: its warm-up is a small part of it."""
+
+TIMED_EXAMPLES = 16
+"""Maximum held-out examples for which an evaluation is timed."""
+
+TIMED_LANES = 8
+"""Maximum lanes that are timed, so that the plan takes a small part of the study's time."""
+
+CPU = torch.device("cpu")
+
+LIBRARIES = 450 * 10**6
+"""Memory of a process with Python, torch and the other libraries, without a model; bytes."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time of each part of a race, in seconds, and its memory."""
+
+    setup: float
+    """Of the race: loading, the starts, the base model's evaluation."""
+    step: float
+    """Of one lane beside others."""
+    example: float
+    """Of evaluating one lane on one example."""
+    data: str
+    """The number of examples in each part, also of those that are too long, in words."""
+    held_out: int
+    """Number of held-out examples that were evaluated."""
+    test: int
+    """Number of test examples, at most ``test_size``."""
+    memory: float = 0.0
+    """Of the race and its process, at most; bytes."""
+    device: torch.device = CPU
+    alone: float = 0.0
+    """A step of a race of one lane, at most; 0 if it is that of a lane beside others."""
+
+    def of_race(self, test: int) -> float:
+        """Return the seconds of a race beside its lanes: its set-up and the base model's test."""
+        return self.setup + self.example * test
+
+    def of_lane(self, steps: int, examples: int) -> float:
+        """Return the seconds of one lane that is evaluated on so many examples in all."""
+        return self.step * steps + self.example * examples
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What some races take, extrapolated from the first of each model."""
+
+    races: int
+    lanes: int
+    seconds: float
+    """Of all races, one after the other."""
+    memory: float
+    """Of one race and its process, at most; bytes."""
+    device: torch.device
+    data: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The number of examples in each part, as in `Timing`, by model and task."""
+
+    def check_fits(self, workers: int) -> None:
+        """Check that so many races at once fit into the free memory.
+
+        Raises:
+            ValueError: they do not; the message says how many do.
+        """
+        free = available_memory(self.device)
+        if free is None or workers * self.memory <= free:
+            return
+        most = int(free // self.memory)
+        fits = f"{most} would fit" if most else "not even one fits"
+        raise ValueError(
+            f"{workers} race{'s' * (workers > 1)} at once may need {bytes_words(workers * self.memory)} of memory, "
+            f"but only {bytes_words(free)} are free: {fits}"
+        )
+
+
+def smallest_found(study: Study) -> str:
+    """Say which difference the seeds of a study find, if the test examples can tell it.
+
+    >>> smallest_found(Study())
+    '5 seeds find at best a difference of 1.7 standard deviations of the paired differences with a chance of 80%'
+    """
+    difference = smallest_difference(study.seeds, len(study.inits) - 1)
+    return (
+        f"{study.seeds} seeds find at best a difference of {number(difference, '.2g')} standard deviations of the "
+        f"paired differences with a chance of {percent(POWER)}"
+    )
+
+
+def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = None) -> Estimate:
+    """Time the first steps of lanes of the first race of each model, and of full fine-tuning on it.
+
+    Args:
+        trials: at least one.
+
+    Raises:
+        ValueError: a race cannot be set up.
+    """
+    groups = races(study, trials)
+    evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
+    total, timings, data, cache = 0.0, [], {}, ModelCache()
+    for group in alike(groups):
+        largest = max(group, key=lambda race: (race[0].cell.r, len(race)))  # by their memory
+        timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), cache)
+        of_lane = timing.of_lane(study.steps, evaluations * timing.held_out + timing.test)
+        total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
+        timings.append(timing)
+        for cell, trial in {race[0].cell: race[0] for race in group}.items():
+            if (cell.model, cell.task) not in data:
+                config = study.config([trial])
+                race_data = RaceData(config, task_of(config), *cache.load(config), cache)
+                data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
+    return Estimate(
+        races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
+        device=timings[0].device, data=data,
+    )  # fmt: skip
+
+
+def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
+    """Put together the races whose lanes take about as long: of one model and rank, or dense."""
+    by_kind: dict[tuple[str, int, bool], list[list[Trial]]] = {}
+    for group in groups:
+        first, dense = group[0].cell, INITIALIZERS[group[0].init].dense
+        by_kind.setdefault((first.model, 0 if dense else first.r, dense), []).append(group)
+    return list(by_kind.values())
+
+
+def timing_of(
+    config: RaceConfig,
+    progress: Progress | None = None,
+    largest: RaceConfig | None = None,
+    cache: ModelCache | None = None,
+) -> Timing:
+    """Time the first steps of a race.
+
+    Args:
+        largest: a race on the same model whose memory is estimated; None for this one's.
+
+    Raises:
+        ValueError: the race cannot be set up.
+    """
+    short = replace(
+        config, steps=min(TIMED_STEPS, config.steps), warmup=0, eval_every=2,
+        eval_size=min(TIMED_EXAMPLES, config.eval_size),
+    )  # fmt: skip
+    cache = cache or ModelCache()
+    racing, setup = _set_up(short, progress, cache)
+    if setup < SHORT_SETUP:
+        racing.lanes.detach()
+        racing, setup = _set_up(short, progress, cache)
+    data, (test, racing.data.test) = racing.data, (racing.data.test, ())
+    judged = len(data.held_out)
+    held_out = min(len(racing.task.held_out) - data.held_out_left_out, config.eval_size)
+    ends = [time.perf_counter()]
+    for step in racing:
+        ends.append(time.perf_counter())
+        if progress:
+            progress(step.step / short.steps, f"timing the first steps on {config.model}")
+        if step.step == 2 and ends[1] - ends[0] > SLOW_STEP:
+            break
+    racing.lanes.detach()
+    data.test = test
+    took = [end - start for start, end in itertools.pairwise(ends)]
+    plain = took[2] if len(took) > 2 else took[0]
+    evaluation = max(0.0, took[1] - plain) if len(took) > 1 else 0.0
+    example = evaluation / judged / len(config.lanes)
+    return Timing(
+        setup=setup + example * (held_out - judged), step=plain / len(config.lanes), example=example,
+        data=" ".join([replace(data.about_held_out, examples=held_out).parts, *data.too_long]),
+        held_out=held_out, test=len(test), memory=_bytes(racing, largest or config), device=racing.device,
+    )  # fmt: skip
+
+
+def _bytes(racing: Race, config: RaceConfig) -> float:
+    """Return the memory of a race on the model and task of another one, whose lanes are gone."""
+    plan = racing.lanes.plan.with_lanes(config.lanes)
+    data, rows = racing.data, racing.config.rows
+    footprint = Footprint.of(plan, branching=data.branching)
+    weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
+    largest = max(
+        largest_pass(plan, footprint.training.bytes(data.trained_with(rows))),
+        largest_pass(plan, footprint.evaluation.bytes(data.judged_size)),
+    )
+    return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
+
+
+def _set_up(config: RaceConfig, progress: Progress | None, cache: ModelCache) -> tuple[Race, float]:
+    """Set up a race; return the seconds it took as well."""
+    began = time.perf_counter()
+    racing = Race(config, progress=progress, cache=cache)
+    return racing, time.perf_counter() - began
+
 
 METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""
@@ -111,28 +317,22 @@ class Plan:
         study = self.study
         finals = len(study.lrs) > 1
         sentences = [
-            f"{len(study.inits)} starts ({_labels(study.inits)}), {self.each} lanes each: {len(study.lrs)} rates with "
-            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each "
-            f"start's best rate{' and half a step on both sides' * finals}. Time that is left goes "
-            "to what is still open.",
-            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about "
-            f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at "
-            "the edge of the rates.",
+            f"{len(study.inits)} starts ({', '.join(map(label_of, study.inits))}), {self.each} lanes each: "
+            f"{len(study.lrs)} rates with "
+            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each start's best "
+            f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
+            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
+            f"{duration(self.minutes * 60)}. More, if a best rate lies at the edge of the rates.",
         ]
         if self.data:
             sentences.append(self.data)
         if self.left_out:
-            sentences.append(f"There is no time for {_labels(self.left_out)}.")
+            sentences.append(f"There is no time for {', '.join(map(label_of, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
-        smallest = smallest_difference(1.0, study.seeds, len(study.inits) - 1)
-        return [*sentences, f"{smallest_found(study.seeds, smallest)}."]
-
-
-def _labels(inits: Sequence[str]) -> str:
-    return ", ".join(map(label_of, inits))
+        return [*sentences, f"{smallest_found(study)}."]
 
 
 def plan_for(
@@ -150,7 +350,6 @@ def plan_for(
         minutes: in which it should end, with the final adapter.
         fixed: names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``, ``coarse``, ``steps``,
             ``batch_size`` and ``eval_every``.
-        cache: of earlier races of this process, and for later ones.
         evaluations: of each run at most, evenly spaced; the last one is at its end.
 
     Raises:
@@ -193,11 +392,8 @@ def fitted(
     and seeds had no time to train then.
 
     Args:
-        timing: of the study's races.
         left: seconds for races and the final adapter.
-        minutes: see `plan_for`.
-        fixed: see `minutes`.
-        evaluations: see `minutes`.
+        minutes, fixed, evaluations: see `plan_for`.
     """
     plan = None
     for sized, wanted, reads_all in _candidates(study, fixed):
@@ -220,14 +416,11 @@ def fitted(
         if (held_out, test) != (timing.held_out, timing.test):
             data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
         plan = Plan(
-            study=sized,
-            minutes=minutes,
+            study=sized, minutes=minutes,
             seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * timing.of_lane(sized.steps, read) + final,
-            final=final,
-            most=most,
-            left_out=tuple(init for init in study.inits if init not in sized.inits),
+            final=final, most=most, left_out=tuple(init for init in study.inits if init not in sized.inits),
             data=" ".join(data),
-        )
+        )  # fmt: skip
         if fit >= (study.steps if "steps" in fixed else wanted):
             break
     assert plan is not None

@@ -1,20 +1,23 @@
-"""How contenders compare: starts at their best rates and at shared ones, or all lanes of a race."""
+"""Who races whom: the lanes of a method over rates and seeds, the metric that counts, and how contenders compare."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import Lane, display_names
-from olora_viz.machine.text import compact
+from olora_viz.lanes.lane import Lane, Targets, display_names
+from olora_viz.machine.text import compact, percent
 from olora_viz.measures.training import Examples
-from olora_viz.races.step import Step
-from olora_viz.studies.fields import Field, SeedGroup, fields_of, seed_groups
-from olora_viz.studies.pairing import (
+from olora_viz.races.step import Step, out_at, whys_out
+from olora_viz.studies.statistics import (
+    LEAST_EXAMPLES,
+    MARGIN_OF_SHARES,
     Pairs,
     Results,
     Scores,
@@ -24,7 +27,294 @@ from olora_viz.studies.pairing import (
     rates_like,
     survives,
 )
-from olora_viz.studies.statistics import LEAST_EXAMPLES
+from olora_viz.tasks.evaluation import HeldOut
+
+ACCURACY, LOSS = "accuracy", "loss"
+
+FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
+"""Accuracies up to the first, or from the second on, cannot differ by more than what is level."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What contenders are compared by."""
+
+    name: str
+    why: str = ""
+    """Why the loss takes the place of the accuracy, as a sentence; empty if it does not."""
+
+    @property
+    def by_loss(self) -> bool:
+        """Whether it is the loss."""
+        return self.name == LOSS
+
+    @property
+    def order(self) -> str:
+        """What a table is sorted by, in words."""
+        return "by loss" if self.by_loss else "by accuracy, ties by loss"
+
+
+def metric_of(
+    lanes: Sequence[Lane], examples: Examples | None, *, plain_text: bool, ended: bool = False, guessing: bool = False
+) -> Metric:
+    """Return the metric of a race.
+
+    Args:
+        examples: results by example at the latest evaluation; None if there are none.
+        plain_text: whether every token is judged, so that no answer is right or wrong.
+        ended: whether it is the last evaluation of the race.
+        guessing: whether no lane does better than guessing, see `is_guessing`.
+    """
+    if plain_text:
+        return Metric(LOSS)
+    if ended and guessing:
+        return Metric(LOSS, "By loss, as no lane does better than guessing.")
+    best = _best_accuracies(lanes, examples) if ended and examples is not None else []
+    if best and (min(best) >= CEILING or max(best) <= FLOOR):
+        high = min(best) >= CEILING
+        share = f"{percent(CEILING)} or more" if high else f"{percent(FLOOR)} or less"
+        return Metric(LOSS, f"By loss, as all are right in {share}.")
+    return Metric(ACCURACY)
+
+
+def _best_accuracies(lanes: Sequence[Lane], examples: Examples) -> list[float]:
+    """Return the accuracy of each contender that is left: of a start, at its best rate."""
+    by_start = bool(fields_of(lanes))
+    best: dict[object, float] = {}
+    for group in seed_groups(lanes):
+        lane, rows = group.lane, list(group.lanes)
+        if not np.isfinite(examples.loss[rows]).all():
+            continue
+        contender = (lane.init, Setting.of(lane)) if by_start else group
+        share = float(examples.right[rows].mean())
+        best[contender] = max(best.get(contender, -math.inf), share)
+    return list(best.values())
+
+
+def is_guessing(lanes: Sequence[Lane], steps: Sequence[Step], held_out: HeldOut | None) -> bool:
+    """Whether no lane is right more often than an answer without reading the prompt.
+
+    Lanes that differ in their seed alone count as one.
+    """
+    if held_out is None or held_out.guess is None:
+        return False
+    places = group_places(standings(steps, len(lanes)), seed_groups(lanes))
+    known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
+    return bool(known) and max(known) <= held_out.guess
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """One contender with all its seeds."""
+
+    lane: Lane
+    """The first lane of the group."""
+    lanes: tuple[int, ...]
+    """Indices of the lanes."""
+
+
+def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
+    """Group lanes that differ only in their seed."""
+    groups: dict[tuple[Lane, int], list[int]] = {}
+    for k, lane in enumerate(lanes):
+        # A duplicate lane, including its seed, is not a repetition: it forms a group of its own.
+        copy = list(lanes[:k]).count(lane)
+        groups.setdefault((replace(lane, seed=0), copy), []).append(k)
+    return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
+
+
+def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True) -> list[Place]:
+    """Order groups by their means, the best first and those with a diverged seed last."""
+    of_lane = {row.lane: row for row in rows}
+    places = []
+    for i, group in enumerate(groups):
+        members = [of_lane[k] for k in group.lanes]
+        losses = [row.loss for row in members]
+        several = len(losses) > 1 and all(map(math.isfinite, losses))
+        places.append(
+            Place(
+                lane=i, seeds=len(members), loss=math.fsum(losses) / len(members),
+                spread=statistics.stdev(losses) if several else math.nan,
+                accuracy=math.fsum(row.accuracy for row in members) / len(members),
+                first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
+                left=tuple(row.out_at for row in members),
+                why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
+            )
+        )  # fmt: skip
+    return sorted(places, key=lambda place: place.rank(by_loss))
+
+
+SETTINGS = ("rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets")
+"""The names of what a `Setting` holds, in its order."""
+
+
+class Setting(NamedTuple):
+    """The settings that comparable lanes share."""
+
+    r: int
+    scale: float
+    weight_decay: float
+    clip: float | None
+    betas: tuple[float, float]
+    lora_plus: float
+    dropout: float
+    targets: Targets
+
+    @classmethod
+    def of(cls, lane: Lane) -> Setting:
+        """Return a lane's setting."""
+        return cls(
+            lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
+            lane.lora_plus, lane.dropout, lane.targets,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Field:
+    """Lanes that can be compared."""
+
+    setting: Setting
+    seeds: tuple[int, ...]
+    contenders: tuple[SeedGroup, ...]
+    """Each start at each rate, over the field's seeds; in the race's order."""
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """The distinct starts, in the race's order."""
+        return tuple(dict.fromkeys(group.lane.init for group in self.contenders))
+
+    @property
+    def lanes(self) -> list[int]:
+        """The indices of all lanes in the field."""
+        return [k for group in self.contenders for k in group.lanes]
+
+    @property
+    def roles(self) -> tuple[str, str]:
+        """The pair to compare first: OLoRA and LoRA if present, otherwise the first two starts.
+
+        With one start, both are the same.
+        """
+        starts = self.starts
+        rivals = [init for init in ("lora", *starts) if init in starts and init != "olora"]
+        rival = rivals[0] if rivals else starts[0]
+        heroes = [init for init in ("olora", *starts) if init in starts and init != rival]
+        return (heroes[0] if heroes else rival), rival
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether a start races at several rates."""
+        return len(self.contenders) > len(self.starts)
+
+    @property
+    def at_one_rate(self) -> bool:
+        """Whether all contenders race at the same rate."""
+        return len({group.lane.lr for group in self.contenders}) == 1
+
+    def of(self, init: str) -> list[SeedGroup]:
+        """Return a start at all its rates."""
+        return [group for group in self.contenders if group.lane.init == init]
+
+    def rates(self, init: str) -> list[float]:
+        """Return the rates that were tried with a start, the lowest first."""
+        return sorted(group.lane.lr for group in self.of(init))
+
+
+def fields_of(lanes: Sequence[Lane]) -> list[Field]:
+    """Return the fields of a race, each of two starts or more: those with both OLoRA and LoRA first, then the largest.
+
+    Each setting has one field, with the seeds for which the most starts race at the most rates.
+
+    >>> fields_of([Lane("lora", r=2), Lane("olora", r=64), Lane("pissa", r=64)])[0].starts
+    ('olora', 'pissa')
+    >>> lanes = [Lane(init, seed=seed) for init in ("lora", "olora") for seed in (0, 1)]
+    >>> fields_of(lanes)[0].seeds
+    (0, 1)
+    """
+    entered: dict[tuple[Setting, int], dict[tuple[str, float], int]] = {}
+    for k, lane in enumerate(lanes):
+        # Of identical lanes only the first is used.
+        entered.setdefault((Setting.of(lane), lane.seed), {}).setdefault((lane.init, lane.lr), k)
+    same: dict[tuple[Setting, frozenset[tuple[str, float]]], list[int]] = {}
+    for (setting, seed), entries in entered.items():
+        same.setdefault((setting, frozenset(entries)), []).append(seed)
+
+    def worth(key: tuple[Setting, frozenset[tuple[str, float]]]) -> tuple[bool, int, int, int]:
+        starts = {init for init, _ in key[1]}
+        return {"lora", "olora"} <= starts, len(starts), len(key[1]), len(same[key])
+
+    fields: dict[Setting, Field] = {}
+    for setting, entries in sorted(same, key=worth, reverse=True):
+        if setting not in fields:
+            seeds = tuple(sorted(same[setting, entries]))
+            over_seeds = [tuple(entered[setting, seed][entry] for seed in seeds) for entry in entries]
+            groups = (SeedGroup(lanes[ks[0]], ks) for ks in sorted(over_seeds, key=min))
+            fields[setting] = Field(setting, seeds, tuple(groups))
+    return [field for field in fields.values() if len(field.starts) > 1]
+
+
+def differences(lanes: Sequence[Lane]) -> list[str]:
+    """Name the settings in which the lanes differ.
+
+    >>> differences([Lane("lora", r=2), Lane("olora", r=64)])
+    ['start', 'rank']
+    """
+    names = ("start", "rate", *SETTINGS, "seed")
+    values = zip(*((lane.init, lane.lr, *Setting.of(lane), lane.seed) for lane in lanes), strict=True)
+    return [name for name, column in zip(names, values, strict=False) if len(set(column)) > 1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The result of a lane, or of a group of lanes that differ only in their seed."""
+
+    lane: int
+    """Index of the lane, or of the group."""
+    loss: float
+    """Held-out loss at the latest evaluation, nats; NaN if there is none."""
+    accuracy: float
+    """Held-out accuracy, NaN if there is none."""
+    first_grad_norm: float
+    left: tuple[int, ...] = ()
+    """The step at which each of its lanes diverged; 0 for one that has not."""
+    why_out: str = ""
+    """Why it diverged, see `olora_viz.races.step.why_out`; empty if it has not."""
+    seeds: int = 1
+    """The number of lanes; loss, accuracy and norm are their means."""
+    spread: float = math.nan
+    """Standard deviation of the losses over the seeds; NaN with one seed."""
+
+    @property
+    def out_at(self) -> int:
+        """The step at which it diverged, the earliest in a group; 0 if it has not."""
+        return min(filter(None, self.left), default=0)
+
+    def rank(self, by_loss: bool) -> tuple[float, ...]:
+        """Return the sort key: the best first, and what has diverged last."""
+        values = (0.0 if by_loss else -self.accuracy, self.loss)
+        return (self.out_at > 0, *(value if math.isfinite(value) else math.inf for value in values), self.lane)
+
+
+def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> list[Place]:
+    """Order the lanes by their latest held-out results, the best first and the diverged ones last.
+
+    Args:
+        by_loss: whether the loss counts; else accuracy leads, and the loss breaks ties.
+    """
+    newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
+    nothing = [math.nan] * lanes
+    loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
+    share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
+    left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
+    rows = [
+        Place(
+            lane=k, loss=float(loss[k]), accuracy=float(share[k]),
+            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan, left=(left_at[k],),
+            why_out=whys[k],
+        )
+        for k in range(lanes)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: row.rank(by_loss))
+
 
 LEAST_HALVED = 8
 """From this many held-out examples on, rates are chosen on one half and compared on the other."""
@@ -40,7 +330,6 @@ class Contest:
     contenders: tuple[SeedGroup, ...]
     """The one that leads by its mean first, even if the comparison is undecided."""
     names: tuple[str, ...]
-    """Of the contenders."""
     accuracy: tuple[float, ...]
     """Share of right answers of each; for plain text, of tokens."""
     loss: tuple[float, ...]
@@ -50,7 +339,6 @@ class Contest:
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
     by_loss: bool
-    """Whether the loss is compared instead of the accuracy."""
     examples: int
     """Number of held-out examples that the comparisons rest on."""
     chosen_on: int
@@ -119,15 +407,10 @@ def contest(
     """Compare contenders; those with a diverged lane are left out, since a mean would be biased.
 
     On fewer than `LEAST_EXAMPLES` examples nothing is decided. The p-values are to be adjusted, see
-    `olora_viz.studies.pairing.adjusted`.
+    `olora_viz.studies.statistics.adjusted`.
 
     Args:
         contenders: all with as many lanes.
-        names: of the contenders.
-        examples: of the race's latest evaluation.
-        by_loss: compare losses instead of accuracies.
-        columns: the examples to compare on.
-        chosen_on: see `Contest`.
 
     Returns:
         Contest, or None if no contender is left.
@@ -145,18 +428,12 @@ def contest(
     count = scores[ranked[0]].loss.shape[1]
     pairs = compare_all([scores[i] for i in ranked], shares=not by_loss)
     return Contest(
-        contenders=tuple(contenders[i] for i in ranked),
-        names=tuple(names[i] for i in ranked),
-        accuracy=tuple(accuracy[i] for i in ranked),
-        loss=tuple(loss[i] for i in ranked),
+        contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
+        accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
         loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
-        by_loss=by_loss,
-        examples=count,
-        chosen_on=chosen_on,
-        runs=tuple(runs),
-        turns={},
-    )
+        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns={},
+    )  # fmt: skip
 
 
 def scores_of(lanes: Sequence[int], examples: Examples, columns: slice = slice(None)) -> Scores:
@@ -225,10 +502,10 @@ def _at_shared_rates(field: Field, examples: Examples, by_loss: bool) -> list[Co
     if field.at_one_rate:
         return []
     at = {(group.lane.init, group.lane.lr): group for group in field.contenders}
-    names = [label_of(start) for start in field.roles]
+    names, rates = [label_of(start) for start in field.roles], map(set, map(field.rates, field.roles))
     contests = (
         contest([at[start, rate] for start in field.roles], names, examples, by_loss=by_loss)
-        for rate in field.shared_rates
+        for rate in sorted(set.intersection(*rates))
     )
     return [each for each in contests if each and len(each.names) == 2]
 
@@ -243,11 +520,9 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool) -> Contest |
     each = contest(
         best,
         [label_of(group.lane.init) + f" ({compact(group.lane.lr)})" * (not field.at_one_rate) for group in best],
-        examples,
-        by_loss=by_loss,
-        columns=judge,
+        examples, by_loss=by_loss, columns=judge,
         chosen_on=len(range(examples.loss.shape[1])[choose]) if choose != judge else 0,
-    )
+    )  # fmt: skip
     if each is None or len(each.names) < 2:
         return None
     return replace(each, field=field, turns=_turns(field, each, examples, choose, judge) if field.has_rates else {})

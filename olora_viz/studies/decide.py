@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -17,15 +18,12 @@ from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
-from olora_viz.studies.folder import SETUP, Ledger
-from olora_viz.studies.plan import Losses, finalists
+from olora_viz.studies.folder import DECISION, SETUP, Ledger
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Losses, Study, Trial, finalists
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
-
-RECORD = "decision.json"
 
 PLANNED = ("seconds", "final", "most", "left_out", "data")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
@@ -99,15 +97,12 @@ def decide(
     Args:
         out: a folder, new or of an earlier decision.
         minutes: the time limit; the final adapter, once begun, is trained to its end.
-        model: names or paths; those of the folder, or the built-in ones by default.
-        task: see `model`.
+        model, task: names or paths; those of the folder, or the built-in ones by default.
         inits: the methods, beside the reference; by default `METHODS`, as far as there is time.
-        batch_size: of each race; planned by default.
-        steps: see `batch_size`.
+        batch_size, steps: of each race; planned by default.
         plan: used instead of one that is measured here, or found in the folder.
         evaluations: of each run of a new plan at most, evenly spaced; the last is at its end.
         watch: called with every step; it ends here, without an adapter, when this returns False.
-        progress: called with the progress of loading.
         settings: other fields of `Study`, such as ``ranks``; those that are usually planned, such as ``seeds`` and
             ``lrs``, are then as given.
 
@@ -141,11 +136,7 @@ class _DecisionRun:
     """A decision as it runs.
 
     Args:
-        folder: of the decision.
         end: the time limit, by the monotonic clock.
-        watch: see `decide`.
-        progress: see `decide`.
-        cache: of earlier races of this process.
     """
 
     def __init__(
@@ -153,7 +144,7 @@ class _DecisionRun:
     ) -> None:
         self._folder, self._plan, self._end = folder, plan, end
         self._watch, self._progress, self._cache = watch, progress, cache
-        self._ledger = Ledger(folder, plan.study, within_time=True)
+        self._ledger = Ledger(folder, plan.study)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
 
@@ -167,14 +158,10 @@ class _DecisionRun:
         verdicts = verdicts_of(whole, rows)
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
-            folder=self._folder,
-            plan=self._plan,
-            stage=stage or (COARSE if coarse else SEEDS),
-            verdicts=verdicts,
-            taken=recommend(verdicts),
-            lanes=len(losses),
+            folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
+            verdicts=verdicts, taken=recommend(verdicts), lanes=len(losses),
             seconds=60 * self._plan.minutes - (self._end - time.monotonic()),
-        )
+        )  # fmt: skip
 
     def races(self) -> Iterator[Decision]:
         """Run the study until its end, the time limit less the final adapter, or the watcher's."""
@@ -252,22 +239,18 @@ class _DecisionRun:
         """Write what is known into the folder."""
         plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
-        write_json(self._folder / RECORD, record)
+        write_json(self._folder / DECISION, record)
         return known
 
 
 def open_trials(verdicts: Verdicts) -> list[Trial]:
     """Return the next runs that may settle a decision: none if it is settled, or cannot be.
 
-    They are of the method with the lowest validation loss among those that are open, and of the
-    reference: the seeds that are lacking at rates that the validation results cannot tell from the
-    best ones; or else one more seed at every rate that has run with all so far. To drop rates that
-    fell behind would keep the lucky ones. A method is open if it is undecided, unless its best
-    rate lies at the edge, or more seeds would not help. Once it has more seeds than planned, it
-    stays open until it is level or beyond doubt.
-
-    Args:
-        verdicts: of a study that has run as planned.
+    They are of the method with the lowest validation loss among those that are open, and of the reference: the seeds
+    that are lacking at rates that the validation results cannot tell from the best ones; or else one more seed at
+    every rate that has run with all so far. To drop rates that fell behind would keep the lucky ones. A method is open
+    if it is undecided, unless its best rate lies at the edge, or more seeds would not help. Once it has more seeds
+    than planned, it stays open until it is level or beyond doubt.
     """
     study = verdicts.study
     opened = [each for each in verdicts.each if each.init != study.reference and _is_open(study, each)]
@@ -301,14 +284,9 @@ def _is_open(study: Study, method: Verdict) -> bool:
 
 def complete_seeds(study: Study, losses: Losses) -> int:
     """Return the number of seeds that every method has finished at its best rate and around it."""
-    missing = [
-        trial.seed
-        for cell in study.cells()
-        for init in study.inits
-        for trial in study.trials(cell, init, finalists(study, cell, init, losses))
-        if trial not in losses
-    ]
-    return min(missing, default=study.seeds)
+    methods = itertools.product(study.cells(), study.inits)
+    trials = (study.trials(*method, finalists(study, *method, losses)) for method in methods)
+    return min((trial.seed for trial in itertools.chain(*trials) if trial not in losses), default=study.seeds)
 
 
 def _new(
@@ -338,7 +316,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         ValueError: a setting differs, or the folder is of a study.
     """
     study = Study.read(folder / SETUP)
-    if not (folder / RECORD).exists():
+    if not (folder / DECISION).exists():
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     if inits is not None:
         given = {**given, "inits": inits_of(inits, study.reference)}
@@ -347,7 +325,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
         before, now = getattr(study, name), getattr(asked, name)
         if before != now:
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
-    record = read_json_object(folder / RECORD)
-    check_format(record, repr(str(folder / RECORD)))
+    record = read_json_object(folder / DECISION)
+    check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]
     return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import shutil
 import socket
 import time
@@ -19,9 +20,8 @@ from olora_viz.machine.files import FORMAT, is_free, read_json_object, reason, w
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
-from olora_viz.races.step import DIVERGED, Step
-from olora_viz.studies.plan import needed
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.races.step import Step
+from olora_viz.studies.study import Cell, Study, Trial, needed, values_of
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SETUP = STUDY
 """The file with the set-up."""
+
+DECISION = "decision.json"
+"""The file that a decision's folder has beside those of its study: its plan, and what is known."""
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
@@ -45,13 +48,9 @@ their numbers; `guess` is the answer without the prompt that is right most often
 tokens, see `Evaluation.compared_loss`."""
 
 BY_EXAMPLE = (
-    "valid_loss_by_example",
-    "valid_right_by_example",
-    "run_loss_by_example",
-    "base_valid_loss_by_example",
-    "test_loss_by_example",
-    "test_right_by_example",
-)
+    "valid_loss_by_example", "valid_right_by_example", "run_loss_by_example", "base_valid_loss_by_example",
+    "test_loss_by_example", "test_right_by_example",
+)  # fmt: skip
 """More columns of the rows of a race, lists in the order of the examples: the results at the end on the validation
 examples, which choose the rates, their loss averaged over the run and that of the base model, and the results on the
 test examples, which judge."""
@@ -171,14 +170,13 @@ class Ledger:
     Args:
         folder: of the study; created if it is new.
         study: its set-up, which may extend the one in the folder; by default the one in the folder.
-        within_time: whether time is limited, as in a decision, see `plan.needed`.
 
     Raises:
         ValueError: the folder holds something else, or a study with runs of another set-up.
     """
 
-    def __init__(self, folder: Path, study: Study | None = None, *, within_time: bool = False) -> None:
-        self.folder, self.within_time = folder, within_time
+    def __init__(self, folder: Path, study: Study | None = None) -> None:
+        self.folder = folder
         setup = folder / SETUP
         if setup.exists():
             earlier = Study.read(setup)
@@ -194,6 +192,19 @@ class Ledger:
             self.study = study.fixed()
         self._parts: dict[str, pd.DataFrame] = {}
         self._trials: dict[Trial, dict[str, Any]] = {}
+
+    @property
+    def is_decision(self) -> bool:
+        """Whether the folder is that of a decision, whose time is limited."""
+        return (self.folder / DECISION).exists()
+
+    def check_is_study(self) -> None:
+        """Raise a ValueError if it is a decision, which runs by its own plan and within its own time."""
+        if self.is_decision:
+            raise ValueError(
+                f"{str(self.folder)!r} is the folder of a decision, not of a study: "
+                f"python -m olora_viz decide --out {shlex.quote(str(self.folder))} goes on with it"
+            )
 
     def open(self) -> None:
         """Create the folder, and write the set-up."""
@@ -249,7 +260,7 @@ class Ledger:
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
             for row in _records(rows):
-                trial_of(row), _valid(row)
+                trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
         except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException) as error:
             if isinstance(error, OSError) and error.errno is not None:
@@ -268,11 +279,11 @@ class Ledger:
 
     def losses(self) -> dict[Trial, float]:
         """Return the validation loss of each finished trial; NaN if it has diverged."""
-        return {trial: _valid(row) for trial, row in self.trials().items()}
+        return values_of(self.trials(), "valid_loss")
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""
-        return needed(self.study, self.losses(), self.trials() if self.within_time else None)
+        return needed(self.study, self.losses(), self.trials() if self.is_decision else None)
 
     def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""
@@ -345,18 +356,11 @@ def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
 def verdicts(folder: str | Path) -> Verdicts:
     """Return what a study's races so far decide.
 
-    Args:
-        folder: of the study.
-
     Raises:
         ValueError: the folder holds no study.
     """
     expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()
-
-
-def _valid(row: dict[str, Any]) -> float:
-    return math.nan if row["status"] == DIVERGED else float(row["valid_loss"])
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -11,21 +11,20 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
-from olora_viz.studies.pairing import Comparison, interval_of_share
-from olora_viz.studies.plan import beats_untrained
 from olora_viz.studies.sentences import Basis, who_leads
-from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, LEVEL, UNDECIDED, WORSE, holm, t_interval
-from olora_viz.studies.study import Cell, Trial
-from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained, values_of
-
-GUESSING = "No method {} better than guessing here: try more data, other rates or a larger model."
-"""Said before what there is to take; "is clearly", where some are right more often in this test."""
-
-UNTRAINED = (
-    "Training does not help here yet, since no method is clearly better than the untrained model: try more steps, "
-    "more time or other rates."
+from olora_viz.studies.statistics import (
+    BETTER,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+    holm,
+    interval_of_share,
+    t_interval,
 )
-"""Said in its place, where that is so by the held-out loss at best rates."""
+from olora_viz.studies.study import Cell, Trial, beats_untrained, values_of
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
 
 
 class RunnerUp(NamedTuple):
@@ -55,7 +54,6 @@ class Recommendation:
     method: Verdict
     """The verdict on what to take; for the reference, on itself."""
     headline: str
-    """What to take."""
     why: str
     """What that rests on, in a few sentences."""
     verdict: str
@@ -74,14 +72,10 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
-        method = self.method
+        method, results = self.method, ("test_loss", "test_accuracy", "difference", "interval", "over_rates")
+        plain = method.to_json()
         return {
-            "init": method.init, "r": method.cell.r, "lr": method.best_lr,
-            "test_loss": finite_or_none(method.test_loss),
-            "test_accuracy": finite_or_none(method.test_accuracy),
-            "difference": finite_or_none(method.interval.mean),
-            "interval": [finite_or_none(end) for end in method.interval[1:3]],
-            "over_rates": [finite_or_none(end) for end in method.difference.over_rates],
+            "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
             "verdict": self.verdict, "beats_guessing": self.beats_guessing, "seeds": method.seeds,
             "valid_examples": method.valid_examples, "test_examples": method.test_examples,
             "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,
@@ -138,16 +132,22 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
     headline, why, verdict = _reason(verdicts, taken, where)
     beats, base = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell)
     if beats is False and base is not None:
+        # Some may be right more often than a guess in this test alone.
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
-        headline = f"{GUESSING.format('is clearly' if is_open else 'does')} Until then, {where}."
+        headline = (
+            f"No method {'is clearly' if is_open else 'does'} better than guessing here: try more data, other rates "
+            f"or a larger model. Until then, {where}."
+        )
         why = (
             f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
-        headline = f"{UNTRAINED} Until then, {where}."
-    runner_up = _runner_up(verdicts, taken)
-    if runner_up:
+        headline = (
+            "Training does not help here yet, since no method is clearly better than the untrained model: try more "
+            f"steps, more time or other rates. Until then, {where}."
+        )
+    if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
     return Recommendation(taken, headline, why, verdict, beats, runner_up)
 

@@ -28,8 +28,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
 from olora_viz.studies.on_ray import RayPool
-from olora_viz.studies.plan import races
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, races
 
 RECORD = "tracked.json"
 """The file of the study's folder with the names of the runs that each tracker has."""
@@ -120,14 +119,13 @@ _models = ModelCache()
 
 
 class Workers(ProcessPoolExecutor):
-    """A pool whose calls stop when it shuts down.
-
-    Args:
-        count: number of processes.
-    """
+    """A pool whose calls stop when it shuts down."""
 
     def __init__(self, count: int) -> None:
-        context: Any = multiprocessing.get_context(_method())
+        is_linux = sys.platform == "linux"
+        if is_linux:  # processes start from one that has loaded the libraries once for all
+            multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
+        context: Any = multiprocessing.get_context("forkserver" if is_linux else "spawn")
         self._stop_flag: Any = context.RawValue("b", 0)
         super().__init__(count, context, _begin, (self._stop_flag,))
 
@@ -142,14 +140,6 @@ class Workers(ProcessPoolExecutor):
         """Let running calls stop at their next step, and drop those that wait."""
         self._stop_flag.value = 1
         super().shutdown(wait, cancel_futures=cancel_futures)
-
-
-def _method() -> str:
-    """Return how processes start: on Linux from one that has loaded the libraries once for all."""
-    if sys.platform != "linux":
-        return "spawn"
-    multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
-    return "forkserver"
 
 
 def _begin(stop_flag: Any) -> None:
@@ -178,9 +168,7 @@ class FinishedRace:
     """One race of a study, after its end."""
 
     folder: Path
-    """Its run folder."""
     lanes: int
-    """The number of its lanes."""
     left: int
     """The lanes that remain to be run at this stage of the study."""
 
@@ -228,9 +216,11 @@ def run_study(
 
     Raises:
         ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
+            The folder of a decision is gone on with by `decide`.
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     ledger = Ledger(Path(out), study)
+    ledger.check_is_study()
     yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, cache=cache)
 
 
@@ -297,7 +287,6 @@ def run_race(
     Args:
         threads: on a CPU.
         watch: leaves the race to be resumed when it returns False.
-        cache: of earlier races of this process, and for later ones.
 
     Returns:
         Whether the race has ended.

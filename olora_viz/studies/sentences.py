@@ -11,14 +11,22 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
+from olora_viz.machine.text import compact, counted, nats, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.contest import LARGEST, LOWEST, Contest
-from olora_viz.studies.fields import Field, Place, differences, has_random_start, repeats, seed_groups
-from olora_viz.studies.pairing import AHEAD, BEHIND, Comparison
-from olora_viz.studies.statistics import BETTER, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, POWER, UNDECIDED, WORSE
+from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    BETTER,
+    LEAST_EXAMPLES,
+    LEAST_SEEDS,
+    LEVEL,
+    UNDECIDED,
+    WORSE,
+    Comparison,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4
@@ -37,28 +45,11 @@ class Sentence:
         return f"{self.lead} {self.rest}".strip()
 
 
-def smallest_found(seeds: int, difference: float) -> str:
-    """Say which difference a number of seeds finds, if the test examples can tell it.
-
-    Args:
-        difference: see `smallest_difference`; in standard deviations of the paired differences.
-
-    >>> smallest_found(5, 1.8)
-    '5 seeds find at best a difference of 1.8 standard deviations of the paired differences with a \
-chance of 80%'
-    """
-    return (
-        f"{seeds} seeds find at best a difference of {number(difference, '.2g')} standard "
-        f"deviations of the paired differences with a chance of {percent(POWER)}"
-    )
-
-
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
     """Say over what the interval of paired differences is, see `olora_viz.studies.verdicts.interval_of`.
 
     Args:
         differences: by seed and example, or by seed alone.
-        part: of the examples.
 
     >>> over(np.zeros((5, 64))), over(np.zeros((1, 64))), over(np.zeros((5, 1)))
     ('5 seeds and 64 test examples', '64 test examples', '5 seeds')
@@ -120,20 +111,33 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
 
 
 def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
-    """Return a sentence on the reliability of the results.
+    """Return a sentence on the reliability of the results, with the fewest and the most independent runs of a start.
 
     Args:
-        by_seed: whether the batches vary by seed, so that a start without random numbers varies too.
+        by_seed: whether the batches vary by seed, so that a start without random numbers varies too; with shared
+            batches, all its seeds are one run.
+
+    >>> caveat([Lane("olora"), Lane("olora", seed=1)])[:34], caveat([Lane("lora"), Lane("lora", seed=1)])[:33]
+    ('Computed from this run, one seed e', 'Computed from this run, 2 seeds e')
     """
-    counts = repeats(lanes, by_seed=by_seed)
+    seeds: dict[tuple[Setting, str, float], set[int]] = {}
+    for lane in lanes:
+        varies = by_seed or _has_random_start(lane)
+        seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set()).add(lane.seed if varies else 0)
+    counts = sorted(map(len, seeds.values()))
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed and any(len(group.lanes) > 1 and not has_random_start(group.lane) for group in seed_groups(lanes))
+        not by_seed and any(len(group.lanes) > 1 and not _has_random_start(group.lane) for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
+
+
+def _has_random_start(lane: Lane) -> bool:
+    """Whether the start draws random numbers, so that its seeds differ; taken for granted once it is unregistered."""
+    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
 def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
@@ -145,12 +149,6 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
         about: with the number of training examples; None while unknown.
     """
     return config.by_seed and (about is None or about.train != 1)
-
-
-def no_better_than_guessing(held_out: HeldOut) -> Sentence:
-    """Say so, see `is_guessing`."""
-    rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
-    return Sentence("No lane does better than guessing:", rest)
 
 
 def departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
@@ -171,6 +169,25 @@ def departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
         others = "The others are not affected." if len(out) < len(rows) else "No lane is left."
         sentences[-1] = replace(sentences[-1], rest=f"{sentences[-1].rest} {others}")
     return sentences
+
+
+def departure(left: Sequence[int], what: str = "DNF") -> str:
+    """Say when a lane, or which share of its seeds, diverged; empty if none has.
+
+    Args:
+        left: of each seed, see `Place`.
+        what: became of them.
+
+    >>> departure([8]), departure([9, 0, 8]), departure([8, 9, 11])
+    ('DNF at step 8', '2 of 3 seeds DNF at steps 8 and 9', 'DNF at steps 8 to 11')
+    """
+    gone = [step for step in left if step]
+    if not gone:
+        return ""
+    seeds = f"{len(gone)} of {len(left)} seeds " if len(gone) < len(left) else ""
+    first, *more = sorted(set(gone))
+    until = f" {'to' if len(more) > 1 else 'and'} {more[-1]}" if more else ""
+    return f"{seeds}{what} at step{'s' * bool(more)} {first}{until}"
 
 
 SAME = "same"
@@ -224,7 +241,6 @@ class Statement:
     comparisons: tuple[Comparison, ...]
     """Of the first with each of the others."""
     basis: Basis
-    """What they rest on."""
     score: str = "held-out loss"
     """What is compared, in words; may be empty where `where` says it."""
     where: str = ""
@@ -234,9 +250,8 @@ class Statement:
         """Check the lengths."""
         if not self.comparisons or not len(self.names) == len(self.values) == len(self.comparisons) + 1:
             raise ValueError(
-                f"{len(self.names)} names, {len(self.values)} values and {len(self.comparisons)} "
-                "comparisons: give one contender, at least one other, and a comparison with each "
-                "other"
+                f"{len(self.names)} names, {len(self.values)} values and {len(self.comparisons)} comparisons: give "
+                "one contender, at least one other, and a comparison with each other"
             )
 
     @property
@@ -276,7 +291,8 @@ class Statement:
         for kind in KINDS:
             if names := [name for each, name, _ in others if each == kind]:
                 margin = max(pair.margin for each, _, pair in others if each == kind)
-                within = f" within {_amount(margin, self.shares)}" * (kind == LEVEL)
+                unit = "points" if self.shares else "nats"
+                within = f" within {_bare(margin, self.shares)} {unit}" * (kind == LEVEL)
                 parts.append(f"{relation(kind, self.basis)} {listed(names)}{within}")
         return and_(parts)
 
@@ -308,8 +324,9 @@ class Statement:
             return f"{scores}, a difference without an interval"
         low, high = sorted((pair.low, pair.high))
         decimals = _decimals(low, high, pair.shares)
-        difference, end = (_amount(value, pair.shares, decimals) for value in (pair.difference, high))
-        return f"{scores}, a difference of {difference}, 95% interval {_bare(low, pair.shares, decimals)} to {end}"
+        difference, bare, end = (_bare(value, pair.shares, decimals) for value in (pair.difference, low, high))
+        unit = "points" if self.shares else "nats"
+        return f"{scores}, a difference of {difference} {unit}, 95% interval {bare} to {end} {unit}"
 
 
 def who_leads(
@@ -324,12 +341,8 @@ def who_leads(
     """Return a `Statement` as its whole sentence.
 
     Args:
-        names: of the contenders, first the one that it is about.
-        values: the mean score of each: a share of right answers, or a loss in nats.
-        comparisons: of the first with each of the others.
+        names, values, comparisons, score, where: see `Statement`.
         basis: by default the seeds and held-out examples of the comparisons.
-        score: see `Statement`.
-        where: see `score`.
 
     Raises:
         ValueError: see `Statement`.
@@ -350,7 +363,6 @@ def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, wh
 
     Args:
         verdicts: of the study on the method against the other one, one for each cell.
-        basis: of every cell.
 
     >>> basis = Basis(seeds=5, examples=64, part="test", study=True)
     >>> print(in_cells("OLoRA", "LoRA", ["better", "level", "better"], basis))
@@ -391,11 +403,8 @@ def _decimals(low: float, high: float, shares: bool) -> int:
     return decimals
 
 
-def _amount(value: float, shares: bool, decimals: int | None = None) -> str:
-    return f"{_bare(value, shares, decimals)} {'points' if shares else 'nats'}"
-
-
 def _bare(value: float, shares: bool, decimals: int | None = None) -> str:
+    """Write a share in points or a loss in nats, without the unit; zero has no sign."""
     usual = 0 if shares else 2
     text = signed(value * (100 if shares else 1), f".{usual if decimals is None else decimals}f")
     return text if text.strip("−0.") else text.removeprefix("−")
@@ -429,11 +438,7 @@ def leading(contest: Contest, at: str = "") -> Statement:
 
 
 def at_best_rates(contest: Contest, at: str = "") -> list[Sentence]:
-    """Say who leads and what qualifies that, and which rates that were not tried may suit a start better.
-
-    Args:
-        at: see `leading`.
-    """
+    """Say who leads and what qualifies that, and which rates that were not tried may suit a start better."""
     return [leading(contest, at).sentence, *turned(contest), *few(contest), *_beyond(contest)]
 
 
@@ -468,11 +473,8 @@ def _beyond(contest: Contest) -> list[Sentence]:
             sentences.append(f"{names[0]}'s rate is the {end} one tried: a {more} one may suit it better.")
         elif names:
             sentences.append(f"The rates of {and_(names)} are the {end} ones tried: {more} ones may suit them better.")
-    if contest.narrower:
-        only = [
-            f"{label_of(start)} only at {and_([compact(rate) for rate in rates])}"
-            for start, rates in contest.narrower.items()
-        ]
+    narrower = contest.narrower.items()
+    if only := [f"{label_of(start)} only at {and_([*map(compact, rates)])}" for start, rates in narrower]:
         sentences.append(f"Not all were tried at the same rates: {'; '.join(only)}.")
     return [Sentence("", sentence) for sentence in sentences]
 

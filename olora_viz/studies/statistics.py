@@ -1,10 +1,10 @@
-"""Statistics of studies: intervals, tests, and slopes."""
+"""Statistics of studies: intervals and tests, methods compared in pairs, and which orders survive their noise."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +38,18 @@ RESAMPLES = 10_000
 BETTER, WORSE, LEVEL, UNDECIDED = "better", "worse", "level", "undecided"
 """The verdicts on a method against the reference."""
 
+AHEAD, BEHIND = "ahead", "behind"
+"""Those of two contenders, beside `LEVEL` and `UNDECIDED`."""
+
+MARGIN_OF_SHARES = 0.05
+"""Accuracies are level if the interval of their difference lies within this margin: 5 points."""
+
+MARGIN_OF_LOSSES = 0.1
+"""The same margin for losses, as a share of the lower one."""
+
+LEAST_MARGIN = 0.02
+"""The smallest margin for losses, in nats."""
+
 
 class Interval(NamedTuple):
     """A mean, its 95% interval, and the p-value of a mean of zero."""
@@ -46,6 +58,10 @@ class Interval(NamedTuple):
     low: float
     high: float
     p_value: float
+
+
+UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
+"""The interval of a number of which nothing is known."""
 
 
 def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
@@ -62,9 +78,7 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     error = float(values.std(ddof=1)) / math.sqrt(n)
     if error <= 1e-15 * abs(mean):
         return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    half = error * float(special.stdtrit(n - 1, 1 - ERROR / 2))
-    p_value = 2 * float(special.stdtr(n - 1, -abs(mean) / error))
-    return Interval(mean, mean - half, mean + half, p_value)
+    return _interval_around(mean, error, n - 1)
 
 
 def paired_interval(
@@ -89,29 +103,27 @@ def paired_interval(
     intervals = [t_interval(values) for values in (by_example, *by_seed)]
     intervals += [_interval_of_both(by_example, values) for values in by_seed]
     mean = float(differences.mean())
-    return Interval(
-        mean,
-        min(mean, *(interval.low for interval in intervals)),
-        max(mean, *(interval.high for interval in intervals)),
-        max(interval.p_value for interval in intervals),
-    )
+    _, lows, highs, p_values = zip(*intervals, strict=True)
+    return Interval(mean, min(mean, *lows), max(mean, *highs), max(p_values))
 
 
 def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
     """Return Welch's interval for other examples and other seeds at once."""
-    mean = float(by_example.mean())
+    mean, both = float(by_example.mean()), (by_example, by_seed)
     if len(by_example) < 2:
         return Interval(mean, -math.inf, math.inf, 1.0)
-    squares = [float(values.var(ddof=1)) / len(values) for values in (by_example, by_seed)]
+    squares = [float(values.var(ddof=1)) / len(values) for values in both]
     error = math.sqrt(sum(squares))
     if not error:
         return t_interval(by_seed)
-    freedom = error**4 / sum(
-        square**2 / (len(values) - 1) for square, values in zip(squares, (by_example, by_seed), strict=True)
-    )
+    freedom = error**4 / sum(square**2 / (len(values) - 1) for square, values in zip(squares, both, strict=True))
+    return _interval_around(mean, error, freedom)
+
+
+def _interval_around(mean: float, error: float, freedom: float) -> Interval:
+    """Return the t interval of a mean with a standard error."""
     half = error * float(special.stdtrit(freedom, 1 - ERROR / 2))
-    p_value = 2 * float(special.stdtr(freedom, -abs(mean) / error))
-    return Interval(mean, mean - half, mean + half, p_value)
+    return Interval(mean, mean - half, mean + half, 2 * float(special.stdtr(freedom, -abs(mean) / error)))
 
 
 class MedianInterval(NamedTuple):
@@ -126,10 +138,9 @@ class MedianInterval(NamedTuple):
 def median_interval(values: Float[np.ndarray, " n"]) -> MedianInterval:
     """Return the median and its exact interval between two order statistics.
 
-    The k-th lowest and the k-th highest of n values enclose the median with the probability
-    1 − 2 P(fewer than k of n fair coins), whatever the distribution. The interval has the largest k
-    with at least 95%; up to five values are too few for that, and it is their range: 75% for 3
-    seeds, 94% for 5.
+    The k-th lowest and the k-th highest of n values enclose the median with the probability 1 − 2 P(fewer than k of n
+    fair coins), whatever the distribution. The interval has the largest k with at least 95%; up to five values are too
+    few for that, and it is their range: 75% for 3 seeds, 94% for 5.
 
     Args:
         values: at least one; infinite ones are allowed.
@@ -193,19 +204,14 @@ def choose(losses: Float[np.ndarray, "rates seeds"]) -> int | None:
     return int(np.nanargmin(means)) if np.isfinite(means).any() else None
 
 
-def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the power of a t-test on paired differences: its chance to detect a true mean.
+def power(shift: float, freedom: float, tests: int = 1) -> float:
+    """Return the power of a t-test: its chance to detect a true mean.
 
     Args:
-        difference: the true mean, nats.
-        spread: standard deviation of the paired differences, nats, positive.
+        shift: the mean in standard errors.
+        freedom: degrees of it; one less than the seeds.
         tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
-    return _power(abs(difference) / spread * math.sqrt(seeds), seeds - 1, tests)
-
-
-def _power(shift: float, freedom: float, tests: int) -> float:
-    """Return the power of a t-test of a mean that is so many standard errors from zero."""
     critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
     # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
     # NaN for few seeds and large shifts.
@@ -214,22 +220,25 @@ def _power(shift: float, freedom: float, tests: int) -> float:
     return float(detected.mean())
 
 
-def smallest_difference(spread: float, seeds: int, tests: int = 1) -> float:
-    """Return the smallest true difference that is detected with a power of `POWER`; nats.
+def smallest_difference(seeds: int, tests: int = 1) -> float:
+    """Return the smallest true difference that is detected with a power of `POWER`, in standard deviations.
 
     Args:
-        spread: see `power`.
-        tests: see `spread`.
         seeds: number of paired differences; with a single one the result is infinite.
+        tests: see `power`.
     """
+
+    def is_found(difference: float) -> bool:
+        return power(difference * math.sqrt(seeds), seeds - 1, tests) >= POWER
+
     if seeds < 2:
         return math.inf
-    low, high = 0.0, spread
-    while power(high, spread, seeds, tests) < POWER:
+    low, high = 0.0, 1.0
+    while not is_found(high):
         high *= 2
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if power(middle, spread, seeds, tests) < POWER else (low, middle)
+        low, high = (low, middle) if is_found(middle) else (middle, high)
     return high
 
 
@@ -242,8 +251,7 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 
     Args:
         differences: paired, of at least two seeds.
-        margin: see `verdict` and `power`.
-        tests: see `margin`.
+        margin, tests: see `verdict` and `power`.
     """
     n = differences.shape[1]
     mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
@@ -257,7 +265,7 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
         freedom = variance**2 / sum(part**2 / many for part, many in each if part)
         error = math.sqrt(variance)
         half = error * special.stdtrit(freedom, 1 - ERROR / 2)
-        return bool(mean + half < margin) or _power(mean / error, freedom, tests) >= POWER
+        return bool(mean + half < margin) or power(mean / error, freedom, tests) >= POWER
 
     high = LEAST_SEEDS
     while not settled(high):
@@ -279,7 +287,6 @@ def bootstrap_over_cells(cells: Sequence[Float[np.ndarray, "_ _"]], seed: int = 
 
     Args:
         cells: paired differences (seeds, examples), one array per cell.
-        seed: of the samples.
     """
     random = np.random.default_rng(seed)
     means = np.array([cell.mean() for cell in cells])
@@ -333,7 +340,6 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
     """Return when a loss first reached a target, by linear interpolation between evaluations.
 
     Args:
-        target: nats.
         at: steps of the evaluations.
         losses: one each, nats; NaN where there is none.
 
@@ -353,42 +359,229 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
     return None
 
 
-MOST = 7
-"""Up to so many points all their orders are tried; of more, `RESAMPLES` are drawn."""
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one contender: one row per seed, one column per held-out example."""
+
+    loss: Float[np.ndarray, "k n"]
+    """Losses in nats, finite."""
+    right: Float[np.ndarray, "k n"] | None = None
+    """Shares of right answers, from 0 to 1; None if the loss alone is compared."""
+
+    @property
+    def runs(self) -> list[int]:
+        """Rows of the independent runs: only the first of rows with identical losses."""
+        return [
+            i for i in range(len(self.loss)) if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
+        ]
+
+    def of(self, runs: Sequence[int]) -> Scores:
+        """Return the scores of some of the runs."""
+        return Scores(self.loss[runs], None if self.right is None else self.right[runs])
 
 
-def slope_by_orders(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Interval:
-    """Return the least-squares slope of y on x, with its exact interval over the orders of x.
+@dataclass(frozen=True)
+class Comparison:
+    """The difference between two contenders, with its interval, p-value and verdict."""
 
-    If y − bx does not depend on x, all n! orders of x are equally likely (Pitman 1937). An order π correlates with y −
-    bx as much as the observed one at the slope
+    difference: float
+    """Mean score of the first minus that of the second, nats or share."""
+    low: float
+    high: float
+    """The 95% interval of the difference; infinite if it cannot be estimated."""
+    p_value: float
+    """P-value of the hypothesis of no difference; Holm's among several pairs."""
+    margin: float
+    """Differences within it are level."""
+    shares: bool
+    """Whether shares of right answers are compared, so that higher is better, or losses."""
+    examples: int
+    """Number of held-out examples."""
+    seeds: int
+    """Number of independent pairs of runs."""
+    counts: bool = True
+    """Whether a verdict may rest on it; if not, it is ``undecided``."""
 
-        b_π = Σ (x − x_π) y / Σ (x − x_π) x.
+    @property
+    def verdict(self) -> str:
+        """``ahead``, ``behind``, ``level`` or ``undecided``; always ``undecided`` with one seed."""
+        return self.in_these_runs if self.seeds > 1 else UNDECIDED
 
-    The interval has all b that neither one-sided test rejects at 2.5%, so its ends are order statistics of the b_π.
-    They are infinite for fewer than five points, which have too few orders.
+    @property
+    def in_these_runs(self) -> str:
+        """The verdict on these runs alone, over the examples; another seed may reverse it.
 
-    >>> slope_by_orders(np.arange(3.0), np.array([0.0, -1.0, -2.0]))[:3]
-    (-1.0, -inf, inf)
+        As in a study, an interval inside the margin is level whether or not it contains zero.
+        """
+        if not self.counts:
+            return UNDECIDED
+        if -self.margin < self.low and self.high < self.margin:
+            return LEVEL
+        if self.p_value < ERROR and not self.low <= 0 <= self.high:
+            return AHEAD if (self.difference > 0) == self.shares else BEHIND
+        return UNDECIDED
+
+    @property
+    def is_order(self) -> bool:
+        """Whether one of the two is ahead, in these runs."""
+        return self.in_these_runs in (AHEAD, BEHIND)
+
+    @property
+    def reversed(self) -> Comparison:
+        """The comparison of the second with the first."""
+        return replace(self, difference=-self.difference, low=-self.high, high=-self.low)
+
+
+def compare(first: Scores, second: Scores, *, shares: bool = False) -> Comparison:
+    """Compare two contenders on the same seeds and examples.
+
+    Runs with identical losses count once. With one pair of runs left, the comparison covers the examples but not the
+    seeds.
+
+    Args:
+        first, second: their scores, of the same seeds and held-out examples in the same order.
+        shares: compare the right answers instead of the losses.
+
+    Returns:
+        Comparison of the first minus the second, in nats or as a share.
+
+    Raises:
+        ValueError: the scores are of different shapes.
+
+    References:
+        Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
     """
-    if len(x) < 2 or np.ptp(x) == 0:
-        return Interval(math.nan, -math.inf, math.inf, 1.0)
-    x, y = x - x.mean(), y - y.mean()
-    orders = x[_orders(len(x))]
-    across, along = (x - orders) @ y, (x - orders) @ x
-    moved = along > 1e-12 * (x @ x)  # the others are the same order of the values
-    same = int((~moved).sum())
-    across[np.abs(across) < 1e-12 * np.linalg.norm(x) * np.linalg.norm(y)] = 0.0
-    critical = np.sort(across[moved] / along[moved])
-    k = math.floor(ERROR / 2 * len(orders) - same)
-    low, high = (critical[k], critical[-1 - k]) if k >= 0 else (-math.inf, math.inf)
-    tails = [(same + int(beyond.sum())) / len(orders) for beyond in (critical <= 0, critical >= 0)]
-    return Interval(float(x @ y / (x @ x)), float(low), float(high), min(1.0, 2 * min(tails)))
+    ours, theirs = (scores.right if shares else scores.loss for scores in (first, second))
+    if ours is None or theirs is None or ours.shape != theirs.shape:
+        shapes = [None if values is None else values.shape for values in (ours, theirs)]
+        raise ValueError(f"scores of shape {shapes[0]} and {shapes[1]} cannot be paired")
+    runs = sorted({*first.runs} & {*second.runs})
+    gap = ours[runs] - theirs[runs]
+    seeds, examples = gap.shape
+    same = np.array_equal(first.loss[runs], second.loss[runs])
+    by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
+    interval = paired_interval(gap, by_example)
+    least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
+    margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
+    return Comparison(
+        difference=float(gap.mean()), low=0.0 if same else max(least, interval.low),
+        high=0.0 if same else min(most, interval.high), p_value=1.0 if same else interval.p_value,
+        margin=MARGIN_OF_SHARES if shares else float(margin), shares=shares, examples=examples, seeds=seeds,
+    )  # fmt: skip
 
 
-def _orders(n: int) -> np.ndarray:
-    """Return orders of n places, the identity among them."""
-    if n <= MOST:
-        return np.array(list(itertools.permutations(range(n))))
-    random = np.random.default_rng(0)
-    return np.stack([np.arange(n), *(random.permutation(n) for _ in range(RESAMPLES - 1))])
+Pairs = dict[tuple[int, int], Comparison]
+"""Comparisons by the indices of both contenders, in either order."""
+
+
+def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
+    """Compare every pair of contenders; the p-values are still to be adjusted, see `adjusted`.
+
+    Args:
+        shares: compare the right answers instead of the losses.
+    """
+    count = len(contenders)
+    pairs = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
+    return pairs | {(j, i): comparison.reversed for (i, j), comparison in pairs.items()}
+
+
+def adjusted(families: Sequence[Pairs]) -> list[Pairs]:
+    """Return comparisons that are reported together, with Holm's p-values over all of them.
+
+    Args:
+        families: each with every pair in both orders, see `compare_all`.
+    """
+    places = [(f, pair) for f, pairs in enumerate(families) for pair in pairs if pair[0] < pair[1]]
+    p_values = holm([families[f][pair].p_value for f, pair in places])
+    corrected: list[Pairs] = [{} for _ in families]
+    for (f, (i, j)), p_value in zip(places, p_values, strict=True):
+        comparison = replace(families[f][i, j], p_value=p_value)
+        corrected[f] |= {(i, j): comparison, (j, i): comparison.reversed}
+    return corrected
+
+
+def share_interval(scores: Scores) -> tuple[float, float]:
+    """Return the 95% interval of a contender's share of right answers.
+
+    Over the examples this is Wilson's interval (1927), over several independent runs Student's t interval. On each
+    side, the wider one counts.
+
+    Raises:
+        ValueError: the scores hold no right answers.
+
+    >>> low, high = share_interval(Scores(np.zeros((1, 64)), np.ones((1, 64))))
+    >>> round(low, 2), high
+    (0.94, 1.0)
+    """
+    if scores.right is None:
+        raise ValueError("without right answers there is no share of them")
+    by_seed = scores.right[scores.runs].mean(1)
+    return interval_of_share(float(scores.right.mean()), by_seed, scores.right.shape[1])
+
+
+def interval_of_share(share: float, by_seed: Float[np.ndarray, " k"], examples: int) -> tuple[float, float]:
+    """Return the same of a share that is known by seed, see `share_interval`.
+
+    Args:
+        share: of right answers, over all seeds.
+        by_seed: of each independent run.
+        examples: the number of examples of each.
+    """
+    n, z = examples, float(special.ndtri(1 - ERROR / 2))
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    if len(by_seed) > 1:
+        spread = t_interval(by_seed)
+        low, high = min(low, max(0.0, spread.low)), max(high, min(1.0, spread.high))
+    return low, high
+
+
+Results = Float[np.ndarray, "_ _"]
+"""Losses (seeds, examples) of one method at one rate, nats; of the first seeds."""
+
+
+def rates_like(held_out: Sequence[Results], chosen: int) -> list[int]:
+    """Return the rates that the held-out results cannot tell from the chosen one, itself included.
+
+    Their paired difference to it is at most one standard error, √(s²/n + t²/k), where s² is its variance over the n
+    examples, and t² that over the k seeds that both have. Few seeds say little of t², and a rate at which one seed
+    fails would seem as good as any: so t² is the median over the rates.
+
+    Args:
+        held_out: losses on the held-out examples, one array per rate; the numbers of seeds may differ.
+        chosen: place of the chosen rate.
+    """
+    gaps = [_paired(of_rate, held_out[chosen]) for of_rate in held_out]
+    over_seeds = [gap.mean(1).var(ddof=1) for gap in gaps if len(gap) > 1 and gap.any()]
+    typical = float(np.median([v for v in over_seeds if math.isfinite(v)] or [0.0]))
+    like = []
+    for i, gap in enumerate(gaps):
+        seeds, examples = gap.shape
+        over_examples = float(gap.mean(0).var(ddof=1)) if examples > 1 else 0.0
+        error = math.sqrt(over_examples / examples + typical / seeds)
+        if i == chosen or gap.mean() <= error:
+            like.append(i)
+    return like
+
+
+def range_over_rates(first: Sequence[Results], second: Sequence[Results]) -> tuple[float, float]:
+    """Return the lowest and the highest mean difference over all pairs of rates.
+
+    Args:
+        first, second: losses to compare on, of both methods, at the rates of `rates_like`.
+    """
+    gaps = [float(_paired(a, b).mean()) for a in first for b in second]
+    return min(gaps), max(gaps)
+
+
+def survives(difference: float, over_rates: tuple[float, float]) -> bool:
+    """Return whether a difference has the same sign at every pair of rates, see `rates_like`."""
+    low, high = over_rates
+    return low > 0 if difference > 0 else high < 0
+
+
+def _paired(first: Results, second: Results) -> Results:
+    """Return the differences of those seeds that both have."""
+    seeds = min(len(first), len(second))
+    return first[:seeds] - second[:seeds]

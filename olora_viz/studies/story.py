@@ -13,19 +13,20 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.machine.text import compact, nats, percent, rounded
 from olora_viz.races.step import Step, held_out_at_start
-from olora_viz.studies.contest import Contest, contests_of, latest_examples
-from olora_viz.studies.fields import (
+from olora_viz.studies.contest import (
+    Contest,
     Field,
     Place,
     Setting,
+    contests_of,
     differences,
     fields_of,
     is_guessing,
+    latest_examples,
     metric_of,
     seed_groups,
     standings,
 )
-from olora_viz.studies.pairing import AHEAD, BEHIND, Pairs, Scores, adjusted, compare_all
 from olora_viz.studies.sentences import (
     Sentence,
     and_,
@@ -33,11 +34,23 @@ from olora_viz.studies.sentences import (
     at_same_rates,
     departures,
     listed,
-    no_better_than_guessing,
     setting_of,
     times,
 )
-from olora_viz.studies.statistics import ERROR, LEVEL, LEVEL_WITHIN, MedianInterval, first_at, median_interval
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    ERROR,
+    LEVEL,
+    LEVEL_WITHIN,
+    MedianInterval,
+    Pairs,
+    Scores,
+    adjusted,
+    compare_all,
+    first_at,
+    median_interval,
+)
 from olora_viz.tasks.evaluation import HeldOut
 
 MEASURES = ("final", "best")
@@ -54,7 +67,6 @@ class Point:
     losses: tuple[float, ...]
     """Held-out loss of each, nats; NaN if it diverged or was not evaluated yet."""
     diverged: int
-    """The number of diverged lanes."""
 
     @property
     def mean(self) -> float:
@@ -148,8 +160,6 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     """Return the curve of every start in every setting, in the race's order.
 
     Args:
-        lanes: all lanes of the race.
-        steps: the steps so far.
         measure: one of `MEASURES`.
     """
     evaluations = _held_out(steps, len(lanes))
@@ -181,8 +191,7 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
     plain LoRA, which gets there at the last step at the latest.
 
     Args:
-        lanes: of the race so far.
-        steps: see `lanes`.
+        lanes, steps: of the race so far.
         start_loss: held-out loss of the base model, nats; None while unknown.
     """
     curves = rate_curves(lanes, steps)
@@ -231,8 +240,7 @@ def describe_rates(
     """Describe how the starts compare at their best rates, and name the rates that diverged.
 
     Args:
-        lanes: of a race with results by example.
-        steps: see `lanes`.
+        lanes, steps: of a race with results by example.
         plain_text: whether every token is judged, so that the loss decides; else accuracy does.
         ended: whether the last step is that of the race: if all starts are right nearly everywhere by then, the loss
             decides.
@@ -243,23 +251,15 @@ def describe_rates(
         metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
         for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=1):
             sentences += at_best_rates(contest) if len(contest.names) > 1 else []
-    lost = [
-        f"{curve.label} at {compact(point.lr)}"
-        for curve in rate_curves(lanes, steps)
-        for point in curve.points
-        if point.diverged
-    ]
+    curves = rate_curves(lanes, steps)
+    lost = [f"{each.label} at {compact(point.lr)}" for each in curves for point in each.points if point.diverged]
     if lost:
         sentences.append(Sentence("", f"Diverged: {listed(lost)}."))
     return sentences
 
 
 def describe_reach(reach: Reach) -> tuple[str, str, str]:
-    """Return a table row: the rate, the steps of the median seed, and their interval.
-
-    Args:
-        reach: when one start reached the target.
-    """
+    """Return a table row: the rate, the steps of the median seed, and their interval."""
     if reach.lr is None:
         return "–", "never", "a seed diverged at every rate"
     rate = compact(reach.lr)
@@ -292,10 +292,6 @@ def compared_conditions(
 
     Args:
         conditions: of all lanes on every batch, see `Conditioning.conditions`.
-        lane: the lanes to compare.
-        other: see `lane`.
-        name: their names.
-        other_name: see `name`.
     """
     ours, theirs = conditions[lane], conditions[other]
     n = len(ours)
@@ -359,11 +355,9 @@ def tell(
     """Return sentences on the results so far.
 
     Args:
-        lanes: one each per lane, see `display_names`.
-        names: see `lanes`.
+        lanes, names: one each per lane, see `display_names`.
         steps: what was measured so far, from the first step on.
-        plain_text: see `metric_of`.
-        ended: see `plain_text`.
+        plain_text, ended: see `metric_of`.
     """
     examples, guessing = latest_examples(steps), is_guessing(lanes, steps, held_out)
     rows, fields = standings(steps, len(lanes)), fields_of(lanes)
@@ -380,7 +374,8 @@ def tell(
         scope = _scope(fields[0], lanes) if sentences else []
         sentences = [*scope, *sentences, *_first_gradients(fields[0], steps[0])]
     if guessing and held_out:
-        sentences.append(no_better_than_guessing(held_out))
+        rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
+        sentences.append(Sentence("No lane does better than guessing:", rest))
     return sentences + departures(rows, names)
 
 

@@ -1,20 +1,25 @@
-"""A study: which initialization, learning rate and rank, on which models and tasks, how often."""
+"""A study: which initializations, rates and ranks, on which models and tasks, how often, and what is left to run."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import rounded, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.step import DIVERGED
+from olora_viz.studies.statistics import choose
 
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
 """The settings that may grow when a study is continued; its runs have fixed all others."""
@@ -50,11 +55,7 @@ class Study:
     """The set-up of a study, checked: every method gets the same rates, seeds and batches.
 
     Args:
-        models: the grid; the initializations are the methods compared.
-        tasks: see `models`.
-        inits: see `models`.
-        lrs: see `models`.
-        ranks: see `models`.
+        models, tasks, inits, lrs, ranks: the grid; the initializations are the methods compared.
         seeds: number of seeds, counted from 0. Each has its own order of the examples, the same for all methods, so
             that methods are compared in pairs.
         coarse: number of seeds in a first pass over all rates; the remaining seeds race only at each method's best
@@ -62,22 +63,9 @@ class Study:
         reference: the method that the others are compared with.
         margin: a difference in test loss below this share of the reference's loss reduction does not matter: methods
             within it are ``level``.
-        steps: of each race, see `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the
-            test examples.
-        batch_size: see `steps`.
-        max_length: see `steps`.
-        seed: see `steps`.
-        split_seed: see `steps`.
-        eval_every: see `steps`.
-        eval_size: see `steps`.
-        test: see `steps`.
-        test_size: see `steps`.
-        schedule: see `steps`.
-        warmup: see `steps`.
-        device: see `steps`.
-        dtype: see `steps`.
-        truncate: see `steps`.
-        chat: see `steps`.
+        steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size: of each race, see
+            `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the test examples.
+        schedule, warmup, device, dtype, truncate, chat: likewise.
         alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.
@@ -232,3 +220,271 @@ class Study:
 
 
 RACE_FIELDS = frozenset(each.name for each in fields(RaceConfig)) - {"model", "task", "lanes"}
+
+
+def most_trials(study: Study) -> int:
+    """Return the lanes of the grid and of the rates around each best one.
+
+    Rates added beyond the edges of the grid are not included.
+    """
+    halves = 2 if len(study.lrs) > 1 else 0
+    finals = halves * study.seeds + study.seeds - study.first_seeds
+    each = len(study.lrs) * study.first_seeds + finals
+    return len(study.cells()) * len(study.inits) * each
+
+
+DIGITS = 3
+"""Digits of a rate that is added, so that it reads well and is equal when it is derived again."""
+
+MOST_EXTENSIONS = 4
+"""Maximum number of rates added to the grid of a cell on either side."""
+
+MOST_IN_TIME = 2
+"""The same where time is limited: more seeds at the rates known are then worth more than rates ever farther away."""
+
+Losses = Mapping[Trial, float]
+"""The validation loss of each finished trial; NaN if it has diverged."""
+
+Row = Mapping[str, Any]
+"""The results of a finished trial by name: the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
+
+Rows = Mapping[Trial, Row]
+"""Those of every finished trial."""
+
+
+def number_or_nan(value: Any) -> float:
+    """Return a number; NaN for None."""
+    return math.nan if value is None else float(value)
+
+
+def values_of(rows: Rows, name: str) -> dict[Trial, float]:
+    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
+    return {trial: _value(row, name) for trial, row in rows.items()}
+
+
+def _value(row: Row, name: str) -> float:
+    return math.nan if row["status"] == DIVERGED else number_or_nan(row[name])
+
+
+def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
+    """Return one of `folder.BY_EXAMPLE` of some runs (k, n), NaN where one has diverged; None if it was not kept."""
+    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
+    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
+        return None
+    diverged = np.array([row["status"] == DIVERGED for row in rows])
+    return np.where(diverged[:, None], math.nan, np.array(columns))
+
+
+def losses_by_example(rows: Sequence[Row], name: str) -> np.ndarray:
+    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
+    losses = by_example(rows, f"{name}_by_example")
+    return np.array([[_value(row, name)] for row in rows]) if losses is None else losses
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best rate of one method in one cell."""
+
+    lr: float
+    is_inside: bool
+    """Whether lower and higher rates of the grid were tried as well."""
+    seeds: int
+    """The number of seeds that it was chosen by."""
+
+
+def needed(study: Study, losses: Losses, rows: Rows | None = None) -> list[Trial]:
+    """Return the trials that remain to be run at this stage; none at the end.
+
+    1. The grid: every method at every rate with every seed, or with those of the first pass.
+    2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
+       methods of the cell, at most `MOST_EXTENSIONS` times on each side.
+    3. Two rates for each method, half a step below and above its best one, with every seed; and
+       the best one itself with the seeds that it lacks.
+
+    Args:
+        losses: of all trials so far.
+        rows: the results of the same trials, where time is limited, as in a decision: an edge is then extended only
+            while that can matter, at most `MOST_IN_TIME` times, see `_beyond`.
+    """
+    wanted: list[Trial] = []
+    for cell in study.cells():
+        stages = (
+            [
+                trial
+                for init, lrs in rates.items()
+                for trial in study.trials(cell, init, lrs, seeds)
+                if trial not in losses
+            ]
+            for rates, seeds in _stages(study, cell, losses, rows)
+        )
+        wanted += next(filter(None, stages), [])
+    return wanted
+
+
+def _stages(
+    study: Study, cell: Cell, losses: Losses, rows: Rows | None
+) -> Iterator[tuple[dict[str, list[float]], int]]:
+    """Yield the rates of each method at every stage of a cell, see `needed`, and their number of seeds."""
+    yield dict.fromkeys(study.inits, grid_of(study, cell, losses)), study.first_seeds
+    yield dict.fromkeys(study.inits, _beyond(study, cell, losses, rows)), study.first_seeds
+    yield {init: finalists(study, cell, init, losses) for init in study.inits}, study.seeds
+
+
+def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
+    """Return the rates that all methods of a cell get, the lowest first: the study's, and those beyond its edges."""
+    return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
+
+
+def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    """Return the rates from which a method's best is chosen: the grid, and half steps around it."""
+    tried = [lr for lr in finalists(study, cell, init, losses) if Trial(cell, init, lr, 0) in losses]
+    return sorted({*grid_of(study, cell, losses), *tried})
+
+
+def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
+    """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
+
+    None if no rate has finished with every seed. Where some rates have run with more seeds than the study has, those
+    with the most are chosen from: the others were worse before.
+    """
+    grid, tried = grid_of(study, cell, losses), rates_tried(study, cell, init, losses)
+    counts = [seeds_of(study, cell, init, lr, losses) for lr in tried]
+    seeds = max(study.seeds, *counts)
+    at = choose(values_at(study, cell, init, tried, losses, seeds))
+    if at is None:
+        return None
+    return Chosen(tried[at], grid[0] < tried[at] < grid[-1], seeds)
+
+
+def seeds_of(study: Study, cell: Cell, init: str, lr: float, trials: Collection[Trial]) -> int:
+    """Count the seeds, from 0 on, with which a method has finished at a rate."""
+    seed = 0
+    while Trial(cell, init, lr, seed) in trials:
+        seed += 1
+    return seed
+
+
+def values_at(
+    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float], seeds: int | None = None
+) -> np.ndarray:
+    """Return values of a method's trials (rates, seeds); NaN where there is none.
+
+    Args:
+        seeds: how many, the first ones; by default all.
+    """
+    numbers = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
+    return np.array(numbers, dtype=float).reshape(len(lrs), seeds or study.seeds)
+
+
+def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> list[list[Trial]]:
+    """Group trials into races of one model, task and rank, by seed, so that pairs end together.
+
+    Lanes of one seed share their batches in whichever race they run. A race has one rank, since it computes all its
+    lanes at the largest one, and the largest ranks, which take longest, race first. Full fine-tuning races apart:
+    beside it, the adapters would be padded to its number of parameters.
+
+    Args:
+        most: maximum lanes of a race; by default see `evenly`.
+    """
+    most = most or evenly(len(trials))
+
+    def place(t: Trial) -> tuple[int, int, int, bool]:
+        dense = INITIALIZERS[t.init].dense
+        return study.models.index(t.cell.model), study.tasks.index(t.cell.task), -t.cell.r, dense
+
+    order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.inits.index(t.init)))
+    groups: list[list[Trial]] = []
+    for _, of_place in itertools.groupby(order, key=place):
+        lanes = list(of_place)
+        each = math.ceil(len(lanes) / math.ceil(len(lanes) / most))
+        groups += [lanes[at : at + each] for at in range(0, len(lanes), each)]
+    return groups
+
+
+def evenly(lanes: int) -> int:
+    """Return the maximum lanes of a race with which two workers have about as much to do.
+
+    It does not depend on the number of workers, so that the races do not either.
+
+    >>> evenly(240), evenly(40), evenly(5)
+    (60, 20, 3)
+    """
+    return max(1, math.ceil(lanes / (2 * math.ceil(max(1, lanes) / (2 * MAX_LANES)))))
+
+
+def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:
+    """Return the rates beyond one edge that were run for any method, the nearest first."""
+
+    def was_run(lr: float) -> bool:
+        return any(Trial(cell, init, lr, 0) in known for init in study.inits)
+
+    return list(itertools.takewhile(was_run, _outside(study, side)))
+
+
+def _outside(study: Study, side: int) -> list[float]:
+    """Return the rates that may be added beyond one edge of the grid, the nearest first."""
+    if len(study.lrs) < 2:
+        return []
+    edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
+    factor = edge / inner
+    return [rounded(edge * factor**n, DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
+
+
+def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list[float]:
+    """Return the rates to add to a grid: one beyond each edge at which some method is best.
+
+    Where time is limited, an edge is extended only while that can matter. A lower rate trains less, until the loss is
+    the untrained model's: below a rate at which it cannot be told from that, nothing changes any more.
+    """
+    grid, more = grid_of(study, cell, losses), []
+    for side, edge in ((-1, grid[0]), (1, grid[-1])):
+        outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
+        at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
+        if rows is not None and side < 0:
+            gains = [_gain(rows, study.trials(cell, init, [edge], study.first_seeds)) for init in at_edge]
+            at_edge = [init for init, (gain, error) in zip(at_edge, gains, strict=True) if abs(gain) > error]
+        if at_edge:
+            more += [lr for lr in outside if lr not in grid][:1]
+    return more
+
+
+def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
+    """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
+
+    Args:
+        trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
+    """
+    gain, error = _gain(rows, trials)
+    return gain > error
+
+
+def _gain(rows: Rows, trials: Iterable[Trial]) -> tuple[float, float]:
+    """Return by how much training lowers the held-out loss, and the standard error of that over the examples.
+
+    The differences to the untrained model are paired by example; to its mean, where its losses by example are not
+    known. Without a run, or with a diverged one, training raises the loss without limit.
+    """
+    at_rate = [rows[trial] for trial in trials]
+    if not at_rate or any(row["status"] == DIVERGED for row in at_rate):
+        return -math.inf, 0.0
+    gain = (losses_by_example(at_rate, "base_valid_loss") - losses_by_example(at_rate, "valid_loss")).mean(0)
+    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return float(gain.mean()), float(error)
+
+
+def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:
+    grid = grid_of(study, cell, losses)
+    at = choose(values_at(study, cell, init, grid, losses, study.first_seeds))
+    return None if at is None else grid[at]
+
+
+def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
+    """Return the rates that race with every seed: the best of the grid, and half steps around it.
+
+    The lowest first; empty if each rate of the grid has a diverged run.
+    """
+    grid, lr = grid_of(study, cell, losses), _best_of_grid(study, cell, init, losses)
+    if lr is None:
+        return []
+    near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
+    return sorted([lr, *(rounded(math.sqrt(low * high), DIGITS) for low, high in itertools.pairwise(near))])

@@ -13,9 +13,17 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.tables import Raced, Source
 from olora_viz.races.trainer import with_best_results
-from olora_viz.studies.contest import LARGEST, LOWEST, Contest, contests_of, latest_examples
-from olora_viz.studies.fields import Metric, fields_of, is_guessing, metric_of
-from olora_viz.studies.pairing import AHEAD, BEHIND
+from olora_viz.studies.contest import (
+    LARGEST,
+    LOWEST,
+    Contest,
+    Metric,
+    contests_of,
+    fields_of,
+    is_guessing,
+    latest_examples,
+    metric_of,
+)
 from olora_viz.studies.sentences import (
     KINDS,
     Basis,
@@ -29,7 +37,7 @@ from olora_viz.studies.sentences import (
     statement_of,
     turned,
 )
-from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
 """How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates; of one seed."""
@@ -74,13 +82,9 @@ class VerdictLine:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
-            "sentence": str(self),
-            "certainty": self.certainty,
-            "leader": self.leader or None,
-            "metric": self.metric,
-            "seeds": self.basis.seeds,
-            "examples": self.basis.examples,
-        }
+            "sentence": str(self), "certainty": self.certainty, "leader": self.leader or None,
+            "metric": self.metric, "seeds": self.basis.seeds, "examples": self.basis.examples,
+        }  # fmt: skip
 
     @property
     def next_step(self) -> str:
@@ -142,8 +146,7 @@ def verdict_line(
     It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their error rate.
 
     Args:
-        plain_text: see `metric_of`.
-        ended: see `plain_text`.
+        plain_text, ended: see `metric_of`.
         guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,6 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
-from olora_viz.races.step import DIVERGED
-from olora_viz.studies.pairing import range_over_rates, rates_like, survives
-from olora_viz.studies.plan import Chosen, best, grid_of, rates_tried, seeds_of, values_at
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -23,6 +21,7 @@ from olora_viz.studies.statistics import (
     LEAST_SEEDS,
     LEVEL,
     UNDECIDED,
+    UNKNOWN,
     WORSE,
     Interval,
     MedianInterval,
@@ -31,21 +30,32 @@ from olora_viz.studies.statistics import (
     holm,
     median_interval,
     paired_interval,
+    range_over_rates,
+    rates_like,
     seeds_to_settle,
+    survives,
     t_interval,
     verdict,
 )
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import (
+    Cell,
+    Chosen,
+    Row,
+    Rows,
+    Study,
+    Trial,
+    best,
+    grid_of,
+    losses_by_example,
+    number_or_nan,
+    rates_tried,
+    seeds_of,
+    values_at,
+    values_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-Row = Mapping[str, Any]
-"""The columns of `olora_viz.studies.folder.COLUMNS` and `BY_EXAMPLE` by name."""
-
-NOTHING = Interval(math.nan, -math.inf, math.inf, 1.0)
-"""The interval of a difference of which nothing is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +64,7 @@ class RateRuns:
 
     lr: float
     valid: Float[np.ndarray, "k n"]
-    """Losses on the validation examples."""
     test: Float[np.ndarray, "k m"]
-    """Losses on the test examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +107,9 @@ class MethodRuns:
         if seeds < 2:
             return np.empty((0, 0))
         whole = [runs for runs in self.rates if len(runs.valid) >= seeds and np.isfinite(runs.valid).all()]
-        rows = []
-        for seed in range(seeds):
-            others = [k for k in range(seeds) if k != seed]
-            rows.append(min(whole, key=lambda runs: runs.valid[others].mean()).test[seed])
-        return np.array(rows)
+        others = ([k for k in range(seeds) if k != seed] for seed in range(seeds))
+        chosen = (min(whole, key=lambda runs, ks=ks: runs.valid[ks].mean()) for ks in others)
+        return np.array([runs.test[seed] for seed, runs in enumerate(chosen)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,25 +135,18 @@ class Difference:
         """The number of paired differences."""
         return len(self.gap)
 
-    @property
-    def by_seed(self) -> Float[np.ndarray, " k"]:
-        """The mean difference of each seed."""
-        return self.gap.mean(1) if self.gap.size else np.empty(0)
 
-
-def runs_of(study: Study, cell: Cell, init: str, rows: Mapping[Trial, Row]) -> MethodRuns:
-    """Return the runs of a method in a cell.
-
-    Args:
-        rows: of all finished trials.
-    """
-    losses = {trial: _value(row, "valid_loss") for trial, row in rows.items() if trial.cell == cell}
+def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
+    """Return the runs of a method in a cell."""
+    losses = values_of({trial: row for trial, row in rows.items() if trial.cell == cell}, "valid_loss")
     rates = []
     for lr in rates_tried(study, cell, init, losses):
         seeds = range(seeds_of(study, cell, init, lr, losses))
         of_rate = [rows[Trial(cell, init, lr, seed)] for seed in seeds]
         if of_rate:
-            rates.append(RateRuns(lr, _by_example(of_rate, "valid"), _by_example(of_rate, "test")))
+            rates.append(
+                RateRuns(lr, losses_by_example(of_rate, "valid_loss"), losses_by_example(of_rate, "test_loss"))
+            )
     return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
 
 
@@ -162,7 +161,7 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
     interval, turned_at = at_best.interval, None
     if not survives(interval.mean, over_rates):
-        pairs = [(a, b) for a in ours.like_best for b in theirs.like_best]
+        pairs = itertools.product(ours.like_best, theirs.like_best)
         a, b = min(pairs, key=lambda pair: math.copysign(1.0, interval.mean) * _gap(*pair).mean())
         turned_at = a.lr, b.lr
     first, second = ours.chosen_without, theirs.chosen_without
@@ -190,7 +189,7 @@ def interval_of(gap: Float[np.ndarray, "k ..."]) -> Interval:
             kept.
     """
     if not gap.size:
-        return NOTHING
+        return UNKNOWN
     by_seed = gap.ndim == 1 or gap.shape[1] == 1
     return t_interval(gap.ravel()) if by_seed else paired_interval(gap)
 
@@ -200,35 +199,6 @@ def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
     seeds = min(len(first.test), len(second.test))
     gap = first.test[:seeds] - second.test[:seeds]
     return gap[np.isfinite(gap).all(1)]
-
-
-def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else _number(row[name])
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _by_example(rows: Sequence[Row], part: str) -> np.ndarray:
-    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
-    losses = by_example(rows, f"{part}_loss_by_example")
-    return np.array([[_value(row, f"{part}_loss")] for row in rows]) if losses is None else losses
-
-
-def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
-    """Return a column of the runs' results by example (k, n), NaN where a run has diverged.
-
-    None where earlier versions did not keep it.
-
-    Args:
-        name: one of `olora_viz.studies.folder.BY_EXAMPLE`.
-    """
-    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
-        return None
-    diverged = np.array([row["status"] == DIVERGED for row in rows])
-    return np.where(diverged[:, None], math.nan, np.array(columns))
 
 
 @dataclass(frozen=True)
@@ -250,14 +220,14 @@ def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
 
     Folders of earlier versions lack the base model's accuracy and the guess.
     """
-    tested = (row for row in verdicts.rows_of(cell) if math.isfinite(_number(row["base_test_loss"])))
+    tested = (row for row in verdicts.rows_of(cell) if math.isfinite(number_or_nan(row["base_test_loss"])))
     row = next(tested, None)
     if row is None:
         return None
-    guess = _number(row.get("guess_test_accuracy"))
+    guess = number_or_nan(row.get("guess_test_accuracy"))
     return Untrained(
-        loss=_number(row["base_test_loss"]),
-        accuracy=_number(row.get("base_test_accuracy")),
+        loss=number_or_nan(row["base_test_loss"]),
+        accuracy=number_or_nan(row.get("base_test_accuracy")),
         guess=guess if guess > 0 else None,
         guess_words=str(row.get("guess", "")),
     )
@@ -305,9 +275,7 @@ class Verdict:
 
     @property
     def interval(self) -> Interval:
-        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several methods.
-        ``difference.over_rates`` has how far the choice of the rates may matter.
-        """
+        """The 95% interval of the difference, see `Difference.interval`; not adjusted for several methods."""
         return self.difference.interval
 
     @property
@@ -358,7 +326,7 @@ class Verdicts:
 
     study: Study
     each: tuple[Verdict, ...]
-    rows: Mapping[Trial, Row] = field(repr=False, compare=False)
+    rows: Rows = field(repr=False, compare=False)
     """Of all finished trials, on which the verdicts rest."""
     folder: Path | None = field(default=None, compare=False)
     """Of the study; None if the rows did not come from one."""
@@ -371,6 +339,23 @@ class Verdicts:
         """Return the rows of one cell, or of all."""
         return [row for trial, row in self.rows.items() if cell in (None, trial.cell)]
 
+    def grid(self, cell: Cell) -> list[float]:
+        """Return the rates that all methods of a cell get, see `grid_of`."""
+        return grid_of(self.study, cell, self.rows)
+
+    def has_run(self, cell: Cell, init: str) -> bool:
+        """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
+        trials = self.study.trials(cell, init, self.grid(cell), self.study.first_seeds)
+        return all(trial in self.rows for trial in trials)
+
+    def losses_on_grid(self, cell: Cell, init: str, seeds: int | None = None) -> Float[np.ndarray, "rates seeds"]:
+        """Return the validation losses of a method on the grid; NaN where there is none."""
+        return values_at(self.study, cell, init, self.grid(cell), values_of(self.rows, "valid_loss"), seeds)
+
+    def base_loss(self, cell: Cell) -> float:
+        """Return the validation loss of the base model in a cell that has run."""
+        return self.rows_of(cell)[0]["base_valid_loss"]
+
     def test_examples(self, cell: Cell | None = None) -> int:
         """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
         return max((int(row["test_examples"]) for row in self.rows_of(cell)), default=0)
@@ -382,22 +367,14 @@ class Verdicts:
         return pd.DataFrame([verdict.to_json() for verdict in self.each])
 
 
-def verdicts_of(study: Study, rows: Mapping[Trial, Row]) -> Verdicts:
+def verdicts_of(study: Study, rows: Rows) -> Verdicts:
     """Return the verdict on every method in every cell, the reference included.
 
     Rates are chosen on validation losses, and compared on test losses. The differences are paired by seed, whose runs
     share their batches, and by example. An order counts only if it survives the choice of the rates, see `order`.
-
-    Args:
-        rows: of all finished trials.
     """
     each = (verdict for cell in study.cells() for verdict in _of_cell(study, cell, rows))
     return Verdicts(study, tuple(each), rows)
-
-
-def values_of(rows: Mapping[Trial, Row], name: str) -> dict[Trial, float]:
-    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
-    return {trial: _value(row, name) for trial, row in rows.items()}
 
 
 def order(gap: Difference, p_value: float, margin: float, test_examples: int) -> str:
@@ -414,7 +391,7 @@ def order(gap: Difference, p_value: float, margin: float, test_examples: int) ->
     return UNDECIDED if word in (BETTER, WORSE) and gap.turned_at else word
 
 
-def _of_cell(study: Study, cell: Cell, rows: Mapping[Trial, Row]) -> Iterator[Verdict]:
+def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.studies.fields import SeedGroup
+from olora_viz.studies.contest import SeedGroup
 from olora_viz.studies.sentences import Sentence
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")

@@ -32,19 +32,18 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import RACING, Step
 from olora_viz.races.trainer import with_best_results
 from olora_viz.studies import story
-from olora_viz.studies.contest import latest_examples
-from olora_viz.studies.fields import (
+from olora_viz.studies.contest import (
     Metric,
     Place,
     SeedGroup,
-    departure,
     group_places,
     is_guessing,
+    latest_examples,
     metric_of,
     seed_groups,
     standings,
 )
-from olora_viz.studies.sentences import Sentence, batches_vary, caveat
+from olora_viz.studies.sentences import Sentence, batches_vary, caveat, departure
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments

@@ -20,19 +20,18 @@ from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
 from olora_viz.races.trainer import adapter_origins
-from olora_viz.studies.contest import scores_of
-from olora_viz.studies.fields import (
+from olora_viz.studies.contest import (
     Metric,
     Place,
     SeedGroup,
     Setting,
-    departure,
     group_places,
     is_guessing,
+    scores_of,
     seed_groups,
 )
-from olora_viz.studies.pairing import share_interval
-from olora_viz.studies.sentences import Sentence, and_
+from olora_viz.studies.sentences import Sentence, and_, departure
+from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
     MEASURES,
     Reach,

@@ -16,7 +16,7 @@ from olora_viz.machine.text import nats
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.tables import differing
-from olora_viz.studies.fields import standings
+from olora_viz.studies.contest import standings
 from olora_viz.tasks import Example, TaskCard
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.encoding import Piece, pieces_of

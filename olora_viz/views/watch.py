@@ -18,8 +18,8 @@ from olora_viz.machine.process import Bundle, LiveOutput, is_notebook
 from olora_viz.machine.text import about, aligned, clock, expect, folded, nats, percent, table
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step, held_out_at_start
+from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.decide import Decision
-from olora_viz.studies.fields import seed_groups
 from olora_viz.studies.folder import verdicts
 from olora_viz.studies.run import FinishedRace
 from olora_viz.studies.verdicts import Verdicts

@@ -16,9 +16,8 @@ from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import Claim, Finding, not_measured
-from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.claims.judging import command_of_claim, needs_study, setup_words, study_within
+from olora_viz.studies.claims.claim import Claim, Finding, command_of_claim, not_measured, setup_words
+from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
@@ -52,7 +51,7 @@ class Judging(StudyWork):
     @property
     def wanted(self) -> list[Claim]:
         """The claims that it judges."""
-        return [claim for claim in CLAIMS.values() if self.minutes or not needs_study(claim)]
+        return [claim for claim in CLAIMS.values() if self.minutes or not claim.needs_study]
 
     def evidence(self, study: Verdicts | None = None) -> ClaimEvidence:
         """Return what claims are judged on, with a visitor's own file by its path."""
@@ -68,7 +67,7 @@ class Judging(StudyWork):
         self.begin_turn()
         evidence = self.evidence()
         for claim in self.wanted:
-            if needs_study(claim) or claim.name in self.findings:
+            if claim.needs_study or claim.name in self.findings:
                 continue
             if self.gives_way():
                 return self._wait_for_others()
@@ -95,7 +94,7 @@ class Judging(StudyWork):
             return
         evidence = self.evidence(self.known.verdicts)
         for claim in self.wanted:
-            if needs_study(claim):
+            if claim.needs_study:
                 self._judge(claim, evidence)
 
     def _judge(self, claim: Claim, evidence: ClaimEvidence) -> None:
@@ -257,9 +256,9 @@ def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
     if claim.name not in work.findings:
         return None
     model, task = work.config.model, work.config.task
-    study = work.known.verdicts if work.known and needs_study(claim) else None
+    study = work.known.verdicts if work.known and claim.needs_study else None
     evidence = replace(work.evidence(study), task=task)
-    minutes = work.minutes if needs_study(claim) else None
+    minutes = work.minutes if claim.needs_study else None
     where = model if claim.of_weights else f"{model}, {task}"
     command = command_of_claim(claim, evidence, minutes=minutes)
     return ShownFinding(work.findings[claim.name], where, setup_words(claim, evidence), command)

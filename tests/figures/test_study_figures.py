@@ -24,9 +24,8 @@ from olora_viz.figures.studies import (
     target_figure,
     wins_figure,
 )
-from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import expected_best
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
 from olora_viz.views.decision import verdict_rows
 

@@ -25,8 +25,7 @@ from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.races.script import peft_script
-from olora_viz.studies.plan import races
-from olora_viz.studies.study import Study
+from olora_viz.studies.study import Study, races
 from olora_viz.tasks.losses import lane_losses
 
 IDS = tokens()

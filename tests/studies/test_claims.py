@@ -19,10 +19,8 @@ from olora_viz.studies import claims
 from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate_by_rank, result, smaller, subset
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
-from olora_viz.studies.claims.judging import needs_study
-from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 STUDY = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=5)
@@ -174,7 +172,7 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     assert "--alpha" in with_the_rank.words
 
 
-@pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if needs_study(its)])
+@pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if its.needs_study])
 def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
     whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16), batch_size=2))

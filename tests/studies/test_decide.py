@@ -4,13 +4,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import peft
 import pytest
 import torch
@@ -25,11 +26,11 @@ from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
-from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, fitted
+from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, Timing, fitted
 from olora_viz.studies.decide import Decision, complete_seeds, decide
-from olora_viz.studies.plan import Timing, most_trials, needed
+from olora_viz.studies.folder import COLUMNS, DECISION, Ledger, write_parquet
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, most_trials, needed
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views import decision
 
@@ -196,6 +197,7 @@ def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said()
     assert "LoRA has diverged at every rate" in taken.why
 
 
+RACED = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
 BASE = 1.5
 """The held-out loss of the untrained model in `raced`."""
 
@@ -205,10 +207,9 @@ def raced(change: Callable[[float], float]) -> dict[Trial, dict[str, Any]]:
 
     The change differs by example: one standard error of its mean over the 64 examples is 0.1 nats.
     """
-    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
     noise = 0.8 * np.tile([-1.0, 1.0], 32) * math.sqrt(63 / 64)
     rows: dict[Trial, dict[str, Any]] = {}
-    while todo := needed(study, {trial: each["valid_loss"] for trial, each in rows.items()}, rows):
+    while todo := needed(RACED, {trial: each["valid_loss"] for trial, each in rows.items()}, rows):
         for one in todo:
             losses = BASE + SPREAD + change(one.lr) + noise
             rows[one] = row_of(losses, losses, BASE, base_valid_loss_by_example=BASE + SPREAD)
@@ -237,8 +238,7 @@ def test_a_best_rate_at_an_edge_that_differs_from_the_untrained_model_is_followe
 
 
 def test_without_a_method_better_than_the_untrained_model_the_recommendation_says_so() -> None:
-    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
-    taken, better = (recommend(verdicts_of(study, raced(lambda lr, at=at: 5 * lr + at))) for at in (0.0, -0.3))
+    taken, better = (recommend(verdicts_of(RACED, raced(lambda lr, at=at: 5 * lr + at))) for at in (0.0, -0.3))
     assert taken is not None
     assert better is not None
     assert taken.headline == (
@@ -353,8 +353,37 @@ def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(whole: list[De
     assert not (tmp_path / "new").exists()
 
 
+def test_a_study_refuses_the_folder_of_a_decision_and_names_what_goes_on_with_it(
+    whole: list[Decision], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = whole[-1].folder
+    sentence = f"{str(out)!r} is the folder of a decision, not of a study: python -m olora_viz decide --out {out}"
+    before = (out / "verdicts.json").read_bytes(), (out / "study.toml").read_bytes()
+    for options in ([], ["--plan"], ["--seeds", "4"]):
+        assert main(["study", str(out), *options]) == 2
+        assert sentence in capsys.readouterr().err
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        next(ov.run_study(None, out))
+    assert ((out / "verdicts.json").read_bytes(), (out / "study.toml").read_bytes()) == before
+    assert ov.verdicts(out).study == STUDY
+
+
+def test_what_a_folder_still_needs_is_by_the_rule_of_a_study_or_of_a_decision(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, RACED)
+    ledger.open()
+    no_run = dict.fromkeys(COLUMNS, 0.0) | {"evaluated": [], "valid_losses": []}
+    rows = [
+        no_run | {"init": trial.init, "lr": trial.lr, "seed": trial.seed} | asdict(trial.cell) | results
+        for trial, results in raced(lambda lr: 50 * lr).items()
+    ]
+    write_parquet(pd.DataFrame(rows), ledger.runs / "0001.parquet")
+    assert rates_of(ledger.needed()) == [5e-4]  # one below the lowest, which is the best
+    (tmp_path / DECISION).touch()
+    assert ledger.needed() == []
+
+
 def test_a_folder_of_a_newer_format_is_refused_with_its_number(tmp_path: Path) -> None:
-    deciding.Ledger(tmp_path, STUDY).open()
+    Ledger(tmp_path, STUDY).open()
     path = tmp_path / "decision.json"
     path.write_text(json.dumps({"format": 2, "plan": []}))
     rule = f"'{path}' has format 2, and this version of olora_viz reads up to format 1: use a newer version"

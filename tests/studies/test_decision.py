@@ -11,10 +11,19 @@ from support.races import raced, small
 
 import olora_viz as ov
 from olora_viz.measures.training import Examples
-from olora_viz.studies.contest import contest, halves, latest_examples
-from olora_viz.studies.fields import SeedGroup
-from olora_viz.studies.pairing import AHEAD, BEHIND, Scores, adjusted, compare, compare_all, share_interval
-from olora_viz.studies.statistics import LEVEL, UNDECIDED, holm
+from olora_viz.studies.contest import SeedGroup, contest, halves, latest_examples
+from olora_viz.studies.statistics import (
+    AHEAD,
+    BEHIND,
+    LEVEL,
+    UNDECIDED,
+    Scores,
+    adjusted,
+    compare,
+    compare_all,
+    holm,
+    share_interval,
+)
 
 
 def world(

@@ -14,7 +14,7 @@ from test_claims import mean, study
 from olora_viz.races.race import race
 from olora_viz.studies.claims import level_at_best
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.statistics import slope_by_orders
+from olora_viz.studies.claims.level_at_best import slope_by_orders
 from olora_viz.studies.study import Study, Trial
 from olora_viz.tasks import losses
 

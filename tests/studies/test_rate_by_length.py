@@ -11,8 +11,7 @@ from test_verdicts import row
 
 from olora_viz.studies.claims import rate_by_length
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, lowest
-from olora_viz.studies.plan import needed
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 STUDY = Study(lrs=tuple(1e-4 * 2.0**k for k in range(10)), seeds=5, steps=60)

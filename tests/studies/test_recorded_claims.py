@@ -29,9 +29,8 @@ from olora_viz.learn.gallery.recording import MAX_BYTES
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies import sentences
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding
+from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import command_of_claim, command_of_study, needs_study, setup_words
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study
 
@@ -112,7 +111,7 @@ def test_what_the_package_brings_is_small_and_of_claims_that_there_are() -> None
         assert one.task or CLAIMS[one.claim].of_weights
         assert "/" not in one.model + one.task
         assert all(line.startswith("python -m olora_viz ") for line in one.command.splitlines())
-        assert bool(one.study) == needs_study(CLAIMS[one.claim])
+        assert bool(one.study) == CLAIMS[one.claim].needs_study
 
 
 def texts_of(path: Path) -> set[str]:
@@ -187,11 +186,11 @@ def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured
     at_start = [
         replace(TOLD, claim=name, task="" if its.of_weights else "sentiment", study="")
         for name, its in CLAIMS.items()
-        if not needs_study(its)
+        if not its.needs_study
     ]
     known = RecordedClaims(tuple(at_start))
     assert list(judge.at_start(ClaimEvidence("glassllm", "sentiment"), (), known)) == []
-    of_rows = {name for name, its in CLAIMS.items() if needs_study(its)} - {"regularizes"}
+    of_rows = {name for name, its in CLAIMS.items() if its.needs_study} - {"regularizes"}
     folder = written(found, tmp_path / "first")
     (weights,) = judge.of_study(folder, ["subset"], RecordedClaims())
     assert weights.key == ("subset", "glassllm", "", "")

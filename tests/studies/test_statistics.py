@@ -109,10 +109,10 @@ def test_power_is_that_of_simulated_tests(seeds: int) -> None:
     random = np.random.default_rng(1)
     drawn = random.normal(0.9, 1.0, (4000, seeds))
     found = np.mean(stats.ttest_1samp(drawn, 0.0, axis=1).pvalue < 0.05)
-    assert power(0.9, 1.0, seeds) == pytest.approx(found, abs=0.03)
-    smallest = smallest_difference(1.0, seeds, tests=3)
-    assert power(smallest, 1.0, seeds, tests=3) == pytest.approx(0.8, abs=1e-3)
-    assert smallest > smallest_difference(1.0, seeds)
+    assert power(0.9 * math.sqrt(seeds), seeds - 1) == pytest.approx(found, abs=0.03)
+    smallest = smallest_difference(seeds, tests=3)
+    assert power(smallest * math.sqrt(seeds), seeds - 1, tests=3) == pytest.approx(0.8, abs=1e-3)
+    assert smallest > smallest_difference(seeds)
 
 
 def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
@@ -121,7 +121,8 @@ def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
     differences += 0.6 - differences.mean()
     spread, needed = differences.std(ddof=1), seeds_to_settle(differences, 1e-9)
     assert needed is not None
-    assert power(0.6, spread, needed) >= 0.8 > power(0.6, spread, needed - 1)
+    chances = [power(0.6 / spread * math.sqrt(n), n - 1) for n in (needed, needed - 1)]
+    assert chances[0] >= 0.8 > chances[1]
     level = seeds_to_settle(differences - 0.6, 0.1)
     assert level is not None
     half = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (level, level - 1)]

@@ -10,8 +10,7 @@ from support.steps import a_step, judged
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.studies import story
 from olora_viz.studies.contest import contests_of
-from olora_viz.studies.pairing import Scores, compare
-from olora_viz.studies.statistics import holm
+from olora_viz.studies.statistics import Scores, compare, holm
 
 ORDERED = re.compile(r"ahead of|behind|did better|did worse")
 STARTS = ("lora", "olora", "pissa", "milora")

@@ -13,7 +13,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact
 from olora_viz.races.step import Step
-from olora_viz.studies.fields import fields_of
+from olora_viz.studies.contest import fields_of
 
 A_LANE = st.builds(
     Lane,

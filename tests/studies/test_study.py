@@ -19,11 +19,11 @@ from olora_viz.machine.files import read_tensors
 from olora_viz.machine.memory import available_memory
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
+from olora_viz.studies.budget import Estimate, alike
 from olora_viz.studies.folder import Ledger, verdicts
-from olora_viz.studies.plan import Estimate, alike, finalists, most_trials, needed, races
-from olora_viz.studies.plan import best as best_rate
 from olora_viz.studies.run import run_study
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, finalists, most_trials, needed, races
+from olora_viz.studies.study import best as best_rate
 
 SMALL = Study(
     tasks=("addition",), lrs=(1e-3, 3e-3), seeds=2, steps=3, batch_size=4, eval_size=8,
@@ -278,7 +278,7 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(tmp_path: Path, capsy
 def test_workers_that_do_not_fit_into_memory_are_refused_with_the_number_that_does() -> None:
     free = available_memory(torch.device("cpu"))
     assert free
-    found = Estimate(1, 1, 1.0, memory=free / 2.5, device=torch.device("cpu"), smallest=1.0)
+    found = Estimate(1, 1, 1.0, memory=free / 2.5, device=torch.device("cpu"))
     found.check_fits(1)
     with pytest.raises(ValueError, match=r"9 races at once may need .* only .* free: 2 would fit"):
         found.check_fits(9)

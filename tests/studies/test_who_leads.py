@@ -12,8 +12,8 @@ from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import RECIPES, load
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.studies import story
-from olora_viz.studies.pairing import Comparison, Scores, compare
 from olora_viz.studies.sentences import Basis, Sentence, who_leads
+from olora_viz.studies.statistics import Comparison, Scores, compare
 from olora_viz.studies.story import rate_curves
 from olora_viz.web.parts.presets import PRESETS
 

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from olora_viz.studies.decide import open_trials
-from olora_viz.studies.plan import needed
 from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch", "olora_pivoted")
@@ -129,7 +128,7 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
                 break
             found = verdicts_of(study, made.rows)
         first, *others = found.each
-        p_values = holm([t_interval(one.difference.by_seed).p_value for one in others])
+        p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others])
         held = [
             one.interval.low
             <= made.true(one.init, one.best_lr) - made.true(first.init, first.best_lr)

@@ -25,8 +25,8 @@ from olora_viz.races.config import setup_facts
 from olora_viz.races.export import export_lane
 from olora_viz.races.race import race
 from olora_viz.races.script import olora_viz_script, peft_script
-from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import command_of_study, study_within
+from olora_viz.studies.claims.claim import command_of_study
+from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
 from olora_viz.studies.study import Study
 from olora_viz.tasks import Example, Task, encode
 from olora_viz.tasks.chat import Chat

@@ -16,7 +16,6 @@ from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import HOLDS, MIXED, NOT_MEASURED, Bar, Finding, not_measured
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import needs_study
 from olora_viz.views.claims import ShownFinding, bars, row, wins
 from olora_viz.web import claims as work_module
 from olora_viz.web import page
@@ -26,7 +25,7 @@ from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 
 LIMITS = Limits()
-AT_START = [name for name, its in CLAIMS.items() if not needs_study(its)]
+AT_START = [name for name, its in CLAIMS.items() if not its.needs_study]
 FINDING = Finding(HOLDS, "A number, in words.", bars=(Bar("OLoRA", 2.0, 1.0, 3.0),), unit="nats")
 TOLD = ShownFinding(FINDING, "glassllm, sentiment", "rank 8", "python -m olora_viz claims", "2026-11-26")
 

@@ -11,17 +11,9 @@ from pathlib import Path
 from olora_viz.learn.gallery.claims import PATH, RecordedClaims, RecordedFinding, cells_of, read_claims, write_claims
 from olora_viz.machine.text import unknown
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import NOT_MEASURED, Claim
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
-from olora_viz.studies.claims.judging import (
-    command_of_claim,
-    command_of_study,
-    needs_several,
-    needs_study,
-    setup_words,
-)
 from olora_viz.studies.folder import Ledger, verdicts
-from olora_viz.studies.plan import needed
 from olora_viz.studies.sentences import and_
 
 WINS = "result"
@@ -73,12 +65,12 @@ def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iter
     """
     study_verdicts = verdicts(folder)
     study = study_verdicts.study
-    if left := len(needed(study, Ledger(folder).losses())):
+    if left := len(Ledger(folder).needed()):
         print(f"{folder.name} is not finished: {left} lanes are left to run", file=sys.stderr)
     evidence = ClaimEvidence(study.models[0], study.tasks[0], study_verdicts)
     out = Path("studies") / folder.name
     for claim in _wanted(only):
-        if needs_study(claim) and not needs_several(claim):
+        if claim.needs_study and not claim.needs_several:
             commands = [command_of_study(study, out), command_of_claim(claim, evidence, studies=[out])]
             yield from _judged(claim, evidence, study.models, study.tasks, commands, folder.name)
     for model in study.models:
@@ -95,7 +87,7 @@ def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[Recor
     evidence = ClaimEvidence(models[0], tasks[0], first, others=tuple(others))
     outs = [Path("studies") / folder.name for folder in folders]
     for claim in _wanted(only):
-        if needs_several(claim):
+        if claim.needs_several:
             commands = [
                 *map(command_of_study, (each.study for each in (first, *others)), outs),
                 command_of_claim(claim, evidence, studies=outs),
@@ -110,7 +102,7 @@ def at_start(evidence: ClaimEvidence, only: Collection[str], known: RecordedClai
     for claim in _wanted(only):
         tasks = () if claim.of_weights else (evidence.task,)
         key = claim.name, _names([evidence.model]), _names(tasks), ""
-        if not needs_study(claim) and (claim.name in only or key not in done):
+        if not claim.needs_study and (claim.name in only or key not in done):
             commands = [command_of_claim(claim, evidence)]
             yield from _judged(claim, evidence, [evidence.model], tasks, commands)
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from olora_viz.learn.gallery import PREFIX, Recording, load
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.contest import Contest, contests_of, latest_examples
-from olora_viz.studies.fields import metric_of
+from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
 from olora_viz.studies.sentences import Basis, at_shared_rates, statement_of
 from olora_viz.studies.story import Point, describe_rates, rate_curves
 

@@ -80,9 +80,8 @@ CLAIM = Claim(
     sentence="The QR of the pretrained weight is what helps.",
     source=f"{OLORA}, put to the test by controls that change one part each",
     measured=(
-        "Paired differences in test loss, by seed and example, between OLoRA and the same start on "
-        "another orthonormal basis (a random one, a sketch of W), in every cell and each at its "
-        "best rate."
+        "Paired differences in test loss, by seed and example, between OLoRA and the same start on another "
+        "orthonormal basis (a random one, a sketch of W), in every cell and each at its best rate."
     ),
     judge=OnStudy(judge, inits=()),
 )

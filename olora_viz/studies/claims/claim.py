@@ -1,21 +1,22 @@
-"""A claim, the findings on it, and how claims read a study."""
+"""A claim, the findings on it, how claims read a study, and the commands that repeat it."""
 
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.text import compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.plan import grid_of
-from olora_viz.studies.sentences import Basis, over
+from olora_viz.studies.sentences import Basis, and_, over
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -23,6 +24,7 @@ from olora_viz.studies.statistics import (
     LEVEL,
     LEVEL_WITHIN,
     UNDECIDED,
+    UNKNOWN,
     WORSE,
     Interval,
     bootstrap_over_cells,
@@ -35,7 +37,6 @@ HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 """The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""
 
 VERDICTS = (HOLDS, FAILS, LEVEL, MIXED, UNDECIDED, NOT_MEASURED)
-"""All of them."""
 
 OLORA = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
@@ -50,9 +51,6 @@ WITHIN = f"within {LEVEL_WITHIN - 1:.0%}"
 FLAT = RATIO / math.log(4)
 """A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in the rank or in the
 length of a run: the largest absolute exponent."""
-
-UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
-"""The interval of a number that was not measured."""
 
 OF_VERDICT = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is better than the reference."""
@@ -97,8 +95,7 @@ class Finding:
     unit: str = ""
     """Of the bars."""
     over: str = ""
-    """What the intervals of the bars allow for, in words: other seeds, examples or batches; and
-    how many of them there were."""
+    """What the intervals of the bars allow for, in words: other seeds, examples or batches, and how many."""
 
     @property
     def interval_words(self) -> str:
@@ -162,6 +159,16 @@ class Claim:
     judge: Callable[[ClaimEvidence], Finding]
     of_weights: bool = False
     """Whether it is about the weights of a model alone, whatever the task."""
+
+    @property
+    def needs_study(self) -> bool:
+        """Whether it is about training, so that a study decides it."""
+        return isinstance(self.judge, OnStudy)
+
+    @property
+    def needs_several(self) -> bool:
+        """Whether it compares studies."""
+        return isinstance(self.judge, OnStudy) and self.judge.several
 
 
 def not_measured(why: str) -> Finding:
@@ -277,11 +284,6 @@ def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
     return OnStudy(lambda _, study: judge(study), (OURS, *inits))
 
 
-def on_studies(judge: Callable[[Sequence[Verdicts]], Finding], *inits: str) -> OnStudy:
-    """Make a function of the verdicts of several studies one of evidence, see `on_study`."""
-    return OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, *inits), several=True)
-
-
 def ours(verdicts: Verdicts) -> list[Verdict]:
     """Return OLoRA's verdict in every cell."""
     return [each for each in verdicts.each if each.init == OURS]
@@ -293,11 +295,6 @@ def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float |
     return ours.best_lr, theirs.best_lr
 
 
-def base_loss(verdicts: Verdicts, cell: Cell) -> float:
-    """Return the validation loss of the base model in a cell."""
-    return next(row["base_valid_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell)
-
-
 def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
     return Basis(verdicts.study.seeds, verdicts.test_examples(), "test", study=True)
@@ -307,13 +304,6 @@ def few_seeds(study: Study) -> Finding | None:
     """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
     few = study.first_seeds < LEAST_SEEDS
     return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds") if few else None
-
-
-def has_run(verdicts: Verdicts, cell: Cell, init: str) -> bool:
-    """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
-    study = verdicts.study
-    grid = grid_of(study, cell, verdicts.rows)
-    return all(trial in verdicts.rows for trial in study.trials(cell, init, grid, study.first_seeds))
 
 
 @dataclass(frozen=True)
@@ -391,8 +381,7 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     """Return a sentence that names the margins of losses, if the verdict on some part is ``level``.
 
     Args:
-        parts: the verdict on each part, and its margin in nats.
-        margins: see `parts`.
+        parts, margins: the verdict on each part, and its margin in nats.
 
     >>> level_within(Study(), ["level", "holds", "level"], [0.02, 0.05, 0.08])
     " Level means within 0.02 to 0.08 nats, 2% of LoRA's loss reduction."
@@ -431,9 +420,6 @@ def lowest(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
 def over_of(differences: Sequence[np.ndarray], part: str = "test") -> str:
     """Say over what the interval of `over_cells` is.
 
-    Args:
-        part: of the examples.
-
     >>> over_of([np.zeros((5, 64))]), over_of([np.zeros((5, 64)), np.zeros((3, 64))])
     ('5 seeds and 64 test examples', '2 cells, their seeds and test examples')
     >>> over_of([np.zeros(5), np.zeros(5)])
@@ -459,3 +445,74 @@ def over_cells(differences: list[np.ndarray]) -> Interval:
         return interval_of(differences[0])
     cells = [each.reshape(len(each), -1) for each in differences]
     return Interval(*bootstrap_over_cells(cells), 1.0)
+
+
+OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
+"""The names of a study's lists as options of the command line."""
+
+
+def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
+    """Say what a claim was judged on, beside the model and the task."""
+    if claim.needs_study and evidence.study is not None:
+        judged = evidence.study.study
+        lrs = [compact(lr) for lr in judged.lrs]
+        others = evidence.others if claim.needs_several else ()
+        studies = (judged, *(other.study for other in others))
+        words = [
+            f"{judged.seeds} seeds",
+            f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
+            f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
+            and_([f"{study.steps} steps of {study.batch_size} prompts" for study in studies]),
+        ]
+    elif claim.of_weights:
+        return "every layer that takes an adapter"
+    else:
+        judged = evidence
+        words = [f"rank {evidence.rank}", f"batches of {evidence.batch_size} prompts"]
+    if judged.chat:
+        words.append("prompts in the model's chat template")
+    if judged.truncate:
+        words.append("long examples cut at the left of their prompt")
+    return ", ".join(words)
+
+
+def command_of_claim(
+    claim: Claim, evidence: ClaimEvidence, *, studies: Sequence[Path] = (), minutes: float | None = None
+) -> str:
+    """Return the command that repeats the measurement of one claim.
+
+    Args:
+        studies: the folders of those that were judged.
+        minutes: the time limit of the study that was run for it.
+    """
+    words = ["python", "-m", "olora_viz", "claims", "--only", claim.name]
+    words += ["--model", evidence.model, "--task", evidence.task]
+    words += ["--study", *map(str, studies)] if studies else []
+    options: dict[str, Any] = {
+        "minutes": minutes,
+        "rank": evidence.rank,
+        "batch-size": evidence.batch_size,
+        "max-length": evidence.max_length,
+        "device": None if evidence.device == ClaimEvidence.device else evidence.device,
+    }
+    for option, value in options.items():
+        if value is not None:
+            words += [f"--{option}", str(value)]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(evidence, name)]
+    return shlex.join(words)
+
+
+def command_of_study(study: Study, out: Path) -> str:
+    """Return the command that runs a study: its settings that are not the default ones."""
+    words = ["python", "-m", "olora_viz", "study", "--out", str(out)]
+    for each in fields(Study):
+        value = getattr(study, each.name)
+        if value == each.default:
+            continue
+        option = OPTIONS.get(each.name, each.name).replace("_", "-")
+        if each.name == "lrs":
+            value = "/".join(map(compact, value))
+        elif isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+    return shlex.join([*words, "--yes"])

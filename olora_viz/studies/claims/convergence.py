@@ -11,11 +11,9 @@ from olora_viz.races.step import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,
-    UNKNOWN,
     Bar,
     Claim,
     Finding,
-    base_loss,
     best_rates,
     counted,
     ends,
@@ -27,9 +25,9 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Row, Verdict, Verdicts, by_example
+from olora_viz.studies.statistics import UNKNOWN, Interval
+from olora_viz.studies.study import Cell, Row, by_example
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 LEAST_POINTS = 3
 """Evaluations that make a curve."""
@@ -110,7 +108,7 @@ def _paired(
     seeds = min(len(first), len(second))
     gap = first[:seeds] - second[:seeds]
     gap = gap[np.isfinite(gap).all(1)]
-    return gap, study.margin * float(base_loss(verdicts, cell) - np.nanmean(second)) if len(gap) else math.nan
+    return gap, study.margin * float(verdicts.base_loss(cell) - np.nanmean(second)) if len(gap) else math.nan
 
 
 CLAIM = Claim(

@@ -45,13 +45,12 @@ def judge(costs: Costs) -> Finding:
     return Finding(
         verdict=together([in_time, in_memory, *long]),
         words=(
-            f"A step takes {times.mean:.3g} times LoRA's {1000 * step:.3g} ms "
-            f"({ends(times, over, '.3g')}; {time_words}), and its tensors {memory:.3g} times "
-            f"LoRA's {costs.peak[0] / 2**20:.3g} MiB, with {trained:.3g} times as many trained "
-            f"parameters ({memory_words}). The start takes {1000 * start[1]:.3g} ms against "
-            f"{1000 * start[0]:.3g} ms, a one-off extra cost of {worth:.2g} LoRA steps (up to "
-            f"{MOST_STEPS} do not count). Here W stays as it is and each pass subtracts B⁰A⁰; with "
-            "W − sB⁰A⁰ stored in its place, as in the paper, a step is LoRA's."
+            f"A step takes {times.mean:.3g} times LoRA's {1000 * step:.3g} ms ({ends(times, over, '.3g')}; "
+            f"{time_words}), and its tensors {memory:.3g} times LoRA's {costs.peak[0] / 2**20:.3g} MiB, with "
+            f"{trained:.3g} times as many trained parameters ({memory_words}). The start takes {1000 * start[1]:.3g} "
+            f"ms against {1000 * start[0]:.3g} ms, a one-off extra cost of {worth:.2g} LoRA steps (up to {MOST_STEPS} "
+            "do not count). Here W stays as it is and each pass subtracts B⁰A⁰; with W − sB⁰A⁰ stored in its place, "
+            "as in the paper, a step is LoRA's."
         ),
         numbers={
             "step_log_ratio": log_ratio, "step_seconds_lora": step, "peak_ratio": memory,
@@ -75,10 +74,9 @@ CLAIM = Claim(
     sentence="OLoRA costs no more than LoRA.",
     source=f"{OLORA}, on its computational cost",
     measured=(
-        "Seconds per step of one lane alone, alternating with LoRA's; trained parameters and the "
-        f"most bytes of the tensors of a step. Within a factor of {LEVEL_WITHIN} they are level, "
-        "which holds. The one-off start fails it only beyond 10 steps' worth more than LoRA's, a "
-        "tenth of a race of 100 steps."
+        "Seconds per step of one lane alone, alternating with LoRA's; trained parameters and the most bytes of the "
+        f"tensors of a step. Within a factor of {LEVEL_WITHIN} they are level, which holds. The one-off start fails "
+        "it only beyond 10 steps' worth more than LoRA's, a tenth of a race of 100 steps."
     ),
     judge=lambda evidence: judge(evidence.costs),
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.decide import DONE, FINAL, Decision, decide
+from olora_viz.studies.run import Watch
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
@@ -43,6 +48,9 @@ REPETITIONS = 7
 
 TIMED_STEPS = 5
 """Steps of such a race, of which the median counts."""
+
+EVALUATIONS = 5
+"""Of each run of a study that is made for claims, some of which are about the way to the end."""
 
 DRIFT_LR = 1e-3
 """A usual rate of LoRA, at which `ClaimEvidence.drift` is measured."""
@@ -244,3 +252,36 @@ class ClaimEvidence:
             gradients_every=gradients_every,
         )  # fmt: skip
         return Race(config, progress=self.progress, cache=self.cache)
+
+
+def study_within(
+    minutes: float,
+    folder: Path,
+    evidence: ClaimEvidence,
+    *,
+    plan: Plan | None = None,
+    watch: Watch | None = None,
+    **settings: Any,
+) -> Iterator[Decision]:
+    """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
+
+    Args:
+        evidence: its model, task, how it reads examples, rank and device are the study's.
+        plan, watch, settings: see `decide`.
+
+    Raises:
+        ValueError: see `decide`.
+    """
+    if evidence.max_length is not None:
+        settings["max_length"] = evidence.max_length
+    decision = decide(
+        folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
+        ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
+        truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
+        **settings,
+    )  # fmt: skip
+    with closing(decision):
+        for known in decision:
+            yield known
+            if known.stage in (FINAL, DONE):  # a claim needs no adapter
+                return

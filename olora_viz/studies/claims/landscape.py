@@ -10,7 +10,6 @@ from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OLORA,
     RATIO,
-    UNKNOWN,
     WITHIN,
     Bar,
     Claim,
@@ -21,7 +20,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Landscape
-from olora_viz.studies.statistics import LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL_WITHIN, UNKNOWN, Interval, t_interval
 
 
 def judge(curvature: Landscape) -> Finding:
@@ -38,9 +37,8 @@ def judge(curvature: Landscape) -> Finding:
     return Finding(
         verdict=together([sharpness, condition]),
         words=(
-            f"At the start, λ_max is {_times(sharp, sharpness)} LoRA's, {of_kernel} and "
-            f"the gradient norm {_times(slope)} (all 95% over {over})."
-            f"{level_means([sharpness, condition], WITHIN)}"
+            f"At the start, λ_max is {_times(sharp, sharpness)} LoRA's, {of_kernel} and the gradient norm "
+            f"{_times(slope)} (all 95% over {over}).{level_means([sharpness, condition], WITHIN)}"
         ),
         numbers={"lambda_max_log_ratio": sharp, "condition_log_ratio": conditioned, "gradient_log_ratio": slope},
         seeds=len(curvature.slope),
@@ -72,9 +70,8 @@ CLAIM = Claim(
     sentence="The loss landscape is better conditioned at an orthonormal start.",
     source=f"{OLORA}, on the benefits of orthonormality",
     measured=(
-        "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against "
-        "LoRA's, paired by batch: both smaller is better conditioned. Within a factor of "
-        f"{LEVEL_WITHIN} they are level."
+        "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against LoRA's, paired by "
+        f"batch: both smaller is better conditioned. Within a factor of {LEVEL_WITHIN} they are level."
     ),
     judge=lambda evidence: judge(evidence.landscape),
 )

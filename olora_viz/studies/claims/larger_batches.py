@@ -15,13 +15,12 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
+    OnStudy,
     counted,
     ends,
-    has_run,
     judged,
     level_within,
     not_measured,
-    on_studies,
     over_cells,
     over_of,
     together,
@@ -58,9 +57,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     if rises:
         costs = ", ".join(f"{label_of(init)}'s by {interval.mean:+.3g}" for init, interval in rises.items())
         sentences.append(
-            f"From batches of {small.batch_size} to {large.batch_size}, on "
-            f"{small.batch_size * small.steps} examples each and at best rates, the test loss "
-            f"rises: {costs} nats."
+            f"From batches of {small.batch_size} to {large.batch_size}, on {small.batch_size * small.steps} examples "
+            f"each and at best rates, the test loss rises: {costs} nats."
         )
     more = {}
     for init, cells in against_full.differences.items():
@@ -92,7 +90,7 @@ def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.nd
     """
     losses = []
     for verdicts in (small, large):
-        if not has_run(verdicts, cell, init):
+        if not verdicts.has_run(cell, init):
             return None
         runs = runs_of(verdicts.study, cell, init, verdicts.rows)
         if runs.at_best is None or runs.chosen is None or not runs.chosen.is_inside:
@@ -122,9 +120,8 @@ CLAIM = Claim(
     sentence="Larger batches cost LoRA more than full fine-tuning.",
     source=WITHOUT_REGRET,
     measured=(
-        "The rise in test loss from the smallest to the largest batch of several studies that read "
-        "equally many examples, each method at its best rate: LoRA's minus full fine-tuning's, "
-        "paired by seed and example."
+        "The rise in test loss from the smallest to the largest batch of several studies that read equally many "
+        "examples, each method at its best rate: LoRA's minus full fine-tuning's, paired by seed and example."
     ),
-    judge=on_studies(judge, FULL),
+    judge=OnStudy(lambda evidence, study: judge([study, *evidence.others]), (OURS, FULL), several=True),
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
+from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
@@ -25,9 +27,9 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Sharpness
-from olora_viz.studies.plan import best
-from olora_viz.studies.statistics import BETTER, LEVEL, LEVEL_WITHIN, UNDECIDED, WORSE, Interval, slope_by_orders
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
+from olora_viz.studies.study import best, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)
 """A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten: the largest
@@ -58,10 +60,9 @@ def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
     return Finding(
         verdict=together([*(OF_LEVEL[word] for word in words), falls]),
         words=(
-            f"Each at its best rate and against {reference}, the methods are "
-            f"{counted(words, 'comparison')} ({basis_of(verdicts)}). Over {len(points)} methods "
-            f"with a best rate inside the rates tried ({names}{few}), {trend}."
-            f"{level_within(study, words, [each.margin for each in compared])}"
+            f"Each at its best rate and against {reference}, the methods are {counted(words, 'comparison')} "
+            f"({basis_of(verdicts)}). Over {len(points)} methods with a best rate inside the rates tried "
+            f"({names}{few}), {trend}.{level_within(study, words, [each.margin for each in compared])}"
         ),
         numbers={
             "cells": len(study.cells()),
@@ -112,17 +113,57 @@ def _falls(exponent: Interval) -> str:
     return HOLDS if exponent.high < 0 else UNDECIDED
 
 
+MOST = 7
+"""Up to so many points all their orders are tried; of more, `RESAMPLES` are drawn."""
+
+
+def slope_by_orders(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Interval:
+    """Return the least-squares slope of y on x, with its exact interval over the orders of x.
+
+    If y − bx does not depend on x, all n! orders of x are equally likely (Pitman 1937). An order π correlates with y −
+    bx as much as the observed one at the slope
+
+        b_π = Σ (x − x_π) y / Σ (x − x_π) x.
+
+    The interval has all b that neither one-sided test rejects at 2.5%, so its ends are order statistics of the b_π.
+    They are infinite for fewer than five points, which have too few orders.
+
+    >>> slope_by_orders(np.arange(3.0), np.array([0.0, -1.0, -2.0]))[:3]
+    (-1.0, -inf, inf)
+    """
+    if len(x) < 2 or np.ptp(x) == 0:
+        return Interval(math.nan, -math.inf, math.inf, 1.0)
+    x, y = x - x.mean(), y - y.mean()
+    orders = x[_orders(len(x))]
+    across, along = (x - orders) @ y, (x - orders) @ x
+    moved = along > 1e-12 * (x @ x)  # the others are the same order of the values
+    same = int((~moved).sum())
+    across[np.abs(across) < 1e-12 * np.linalg.norm(x) * np.linalg.norm(y)] = 0.0
+    critical = np.sort(across[moved] / along[moved])
+    k = math.floor(ERROR / 2 * len(orders) - same)
+    low, high = (critical[k], critical[-1 - k]) if k >= 0 else (-math.inf, math.inf)
+    tails = [(same + int(beyond.sum())) / len(orders) for beyond in (critical <= 0, critical >= 0)]
+    return Interval(float(x @ y / (x @ x)), float(low), float(high), min(1.0, 2 * min(tails)))
+
+
+def _orders(n: int) -> np.ndarray:
+    """Return orders of n places, the identity among them."""
+    if n <= MOST:
+        return np.array(list(itertools.permutations(range(n))))
+    random = np.random.default_rng(0)
+    return np.stack([np.arange(n), *(random.permutation(n) for _ in range(RESAMPLES - 1))])
+
+
 CLAIM = Claim(
     number=13,
     name="level-at-best",
     sentence="All starts are level at their best rates, which fall with λ_max.",
     source=RATE_MATTERS,
     measured=(
-        "The verdict on every method of a study against its reference at best rates, and the "
-        "exponent of the largest eigenvalue of the Hessian at the start in the best rate, over the "
-        "methods, with its exact interval over their orders. Fewer than five methods have no "
-        f"interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in the rate per factor of ten, "
-        "it is zero."
+        "The verdict on every method of a study against its reference at best rates, and the exponent of the largest "
+        "eigenvalue of the Hessian at the start in the best rate, over the methods, with its exact interval over "
+        f"their orders. Fewer than five methods have no interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in "
+        "the rate per factor of ten, it is zero."
     ),
     judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), inits=()),
 )

@@ -20,7 +20,6 @@ from olora_viz.studies.claims.claim import (
     counted,
     ends,
     few_seeds,
-    has_run,
     on_study,
     over_cells,
     over_of,
@@ -29,10 +28,9 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
-from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 TIMES = 10.0
 """The ratio of the best rates that is claimed."""
@@ -78,11 +76,9 @@ def judge(verdicts: Verdicts) -> Finding:
 
 def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " n"] | None:
     """Return the logarithm of each seed's best rate, see `best_by_seed`; None if runs are missing."""
-    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
-    if not has_run(verdicts, cell, init):
+    if not verdicts.has_run(cell, init):
         return None
-    grid = grid_of(study, cell, valid)
-    return best_by_seed(grid, values_at(study, cell, init, grid, valid, study.first_seeds))
+    return best_by_seed(verdicts.grid(cell), verdicts.losses_on_grid(cell, init, verdicts.study.first_seeds))
 
 
 def _about_ten(log: Interval) -> str:

@@ -30,10 +30,9 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.plan import grid_of
-from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, Interval, t_interval
+from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 LEAST_LENGTHS = 3
 """Lengths that make a trend, of which the longest is at least twice the shortest."""
@@ -47,9 +46,8 @@ def judge(verdicts: Verdicts) -> Finding:
     study = verdicts.study
     if study.schedule != "constant" or study.warmup:
         return not_measured(
-            f"the study's rates follow the schedule {study.schedule!r} with a warm-up of "
-            f"{study.warmup} steps, so that its runs do not pass through shorter ones: give one "
-            "with constant rates"
+            f"the study's rates follow the schedule {study.schedule!r} with a warm-up of {study.warmup} steps, so "
+            "that its runs do not pass through shorter ones: give one with constant rates"
         )
     if few := few_seeds(study):
         return few
@@ -63,23 +61,26 @@ def judge(verdicts: Verdicts) -> Finding:
                 of_init.append(NOT_MEASURED)
                 continue
             by_seed = exponents(lengths, rates)
-            verdict, interval = (_falls if init == REFERENCE else _stays)(by_seed)
+            if init == REFERENCE:
+                verdict, interval = judged(by_seed, FLAT)
+                verdict = FAILS if verdict == LEVEL else verdict
+            else:
+                interval = t_interval(by_seed)
+                verdict = flat(interval)
             by_cell[init].append(by_seed)
             of_init.append(verdict)
             level |= init == REFERENCE and is_flat(interval)
             bars.append(Bar.of(f"{label_of(init)} {where(study, cell)}", interval))
     if not any(by_cell.values()):
         return not_measured(
-            f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} "
-            "lengths of a run: finish the study, or give one with more rates and a smaller "
-            "eval_every"
+            f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} lengths of a run: "
+            "finish the study, or give one with more rates and a smaller eval_every"
         )
     overall = {init: over_cells(of_cells) for init, of_cells in by_cell.items() if of_cells}
     claimed = {REFERENCE: f"falls{f' and is not level {MARGIN}' * level}", OURS: f"stays {MARGIN}"}
     sentences = [
-        f"{label_of(init)}'s best rate scales as the length of the run to the power "
-        f"{overall[init].mean:+.2g} ({ends(overall[init], over_of(by_cell[init]), '+.2g')}); "
-        f"that it {words}: {counted(parts[init])}."
+        f"{label_of(init)}'s best rate scales as the length of the run to the power {overall[init].mean:+.2g} "
+        f"({ends(overall[init], over_of(by_cell[init]), '+.2g')}); that it {words}: {counted(parts[init])}."
         if init in overall
         else f"{label_of(init)}'s best rate lies at the edge of the rates tried."
         for init, words in claimed.items()
@@ -104,7 +105,7 @@ def best_by_length(
     with the lowest mean loss is the lowest or highest of the grid are left out.
     """
     study = verdicts.study
-    grid = grid_of(study, cell, values_of(verdicts.rows, "valid_loss"))
+    grid = verdicts.grid(cell)
     rows = [
         verdicts.rows.get(trial, {"evaluated": (), "valid_losses": ()})
         for trial in study.trials(cell, init, grid, study.first_seeds)
@@ -125,26 +126,15 @@ def exponents(
     return np.polyfit(np.log(lengths), logs, 1)[0]
 
 
-def _falls(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    verdict, interval = judged(by_seed, FLAT)
-    return FAILS if verdict == LEVEL else verdict, interval
-
-
-def _stays(by_seed: Float[np.ndarray, " seeds"]) -> tuple[str, Interval]:
-    interval = t_interval(by_seed)
-    return flat(interval), interval
-
-
 CLAIM = Claim(
     number=10,
     name="rate-by-length",
     sentence="LoRA's best rate falls with the length of a run, and OLoRA's does not.",
     source=WITHOUT_REGRET,
     measured=(
-        "The exponent of the length in each seed's best rate, over the evaluations of a study at "
-        "constant rates, each of which ends a shorter run: negative for LoRA, whose B starts at "
-        f"zero, and for OLoRA within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in the rate per "
-        "factor of four in the length."
+        "The exponent of the length in each seed's best rate, over the evaluations of a study at constant rates, each "
+        f"of which ends a shorter run: negative for LoRA, whose B starts at zero, and for OLoRA within ±{FLAT:.2f}, a "
+        f"factor of {LEVEL_WITHIN} in the rate per factor of four in the length."
     ),
     judge=on_study(judge),
 )

@@ -22,10 +22,9 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
-from olora_viz.studies.plan import grid_of, values_at
 from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdicts, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 
 def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndarray, " seeds"]:
@@ -34,15 +33,13 @@ def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndar
     The best rate of a seed has its lowest validation loss among the rates that all seeds have run; without one in some
     cell there is no exponent.
     """
-    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     logs = []
     for cell in cells:
-        grid = grid_of(study, cell, valid)
-        losses = values_at(study, cell, init, grid, valid)
+        losses = verdicts.losses_on_grid(cell, init)
         whole = np.isfinite(losses).all(1)
         if not whole.any():
             return np.empty(0)
-        logs.append(np.log(np.array(grid)[whole])[losses[whole].argmin(0)])
+        logs.append(np.log(np.array(verdicts.grid(cell))[whole])[losses[whole].argmin(0)])
     return np.polyfit(np.log([cell.r for cell in cells]), np.array(logs), 1)[0]
 
 
@@ -87,9 +84,8 @@ CLAIM = Claim(
     sentence="At one alpha the best rate does not depend on the rank: LoRA's, and OLoRA's too.",
     source=WITHOUT_REGRET,
     measured=(
-        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with "
-        f"one alpha; zero if its interval lies within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in "
-        "the rate per factor of four in the rank."
+        "The exponent of the rank in each seed's best rate, fitted over the ranks of a study with one alpha; zero if "
+        f"its interval lies within ±{FLAT:.2f}, a factor of {LEVEL_WITHIN} in the rate per factor of four in the rank."
     ),
     judge=on_study(judge),
 )

@@ -21,7 +21,6 @@ from olora_viz.studies.claims.claim import (
     Claim,
     Finding,
     OnStudy,
-    base_loss,
     best_rates,
     counted,
     ends,
@@ -56,7 +55,7 @@ def judge(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], drift: Drift) -
         part, margin = NOT_MEASURED, math.nan
         if len(gaps) >= LEAST_SEEDS:
             level, _, theirs = gaps.mean(0)
-            margin = study.margin * (base_loss(verdicts, cell.cell) - level - theirs)
+            margin = study.margin * (verdicts.base_loss(cell.cell) - level - theirs)
             part, interval = judged(gaps[:, 1] - gaps[:, 2], margin)
             measured[cell.cell] = gaps, interval
         parts.append(part)
@@ -67,10 +66,9 @@ def judge(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], drift: Drift) -
     if not measured:
         return Finding(
             NOT_MEASURED,
-            "The training losses of the study's runs are those of examples that they had not been "
-            "trained on, or no training loss was reached by both: a study whose runs read "
-            "the training examples several times, with a small eval_every, would decide it. "
-            f"{orthonormal}",
+            "The training losses of the study's runs are those of examples that they had not been trained on, or no "
+            "training loss was reached by both: a study whose runs read the training examples several times, with a "
+            f"small eval_every, would decide it. {orthonormal}",
             numbers,
         )
     cell, (gaps, interval) = next(iter(measured.items()))
@@ -79,11 +77,10 @@ def judge(verdicts: Verdicts, curves: Mapping[Trial, LossCurve], drift: Drift) -
     return Finding(
         verdict=together([*parts, stays]),
         words=(
-            f"At equal training loss ({level:.3g} nats, the lowest that both reach) the validation "
-            f"loss exceeds it by {mine:.3g} with OLoRA and {theirs:.3g} with LoRA, a difference of "
-            f"{interval.mean:+.3g} ({ends(interval, over)}{f', {place}' if place else ''}). "
-            f"That the gap is smaller: {counted(parts)}.{level_within(study, parts, margins)} "
-            f"{orthonormal}"
+            f"At equal training loss ({level:.3g} nats, the lowest that both reach) the validation loss exceeds it by "
+            f"{mine:.3g} with OLoRA and {theirs:.3g} with LoRA, a difference of {interval.mean:+.3g} "
+            f"({ends(interval, over)}{f', {place}' if place else ''}). That the gap is smaller: "
+            f"{counted(parts)}.{level_within(study, parts, margins)} {orthonormal}"
         ),
         numbers=numbers | {"gap_difference": interval, "training_loss": level},
         seeds=study.seeds,
@@ -147,9 +144,8 @@ def _orthonormal_words(drift: Drift, stays: str) -> str:
     start, *later = (f"{error:.2g}" if error > 1e-5 else "0" for error in drift.errors.mean(1))
     after = [f"{error} after {n}" for n, error in zip(drift.steps[1:], later, strict=True)]
     return (
-        f"In a race at a rate of {compact(DRIFT_LR)}, ‖BᵀB − I‖/√r goes from {start} to "
-        f"{', '.join(after)} steps. That it stays below {TOLERANCE:g}: {stays} (0 is orthonormal, "
-        f"1 is B = 0; {drift.errors.shape[1]} seeds)."
+        f"In a race at a rate of {compact(DRIFT_LR)}, ‖BᵀB − I‖/√r goes from {start} to {', '.join(after)} steps. "
+        f"That it stays below {TOLERANCE:g}: {stays} (0 is orthonormal, 1 is B = 0; {drift.errors.shape[1]} seeds)."
     )
 
 
@@ -213,10 +209,9 @@ CLAIM = Claim(
     sentence="Orthonormality regularizes, and training keeps it.",
     source=f"{OLORA}, on the benefits of orthonormality",
     measured=(
-        "Validation minus training loss at the lowest training loss that both methods reach, each "
-        "at its best rate, paired by seed, after the first pass over the training examples; and "
-        f"whether ‖BᵀB − I‖/√r stays below {TOLERANCE:g} in 20 steps at a rate of "
-        f"{compact(DRIFT_LR)}."
+        "Validation minus training loss at the lowest training loss that both methods reach, each at its best rate, "
+        "paired by seed, after the first pass over the training examples; and whether ‖BᵀB − I‖/√r stays below "
+        f"{TOLERANCE:g} in 20 steps at a rate of {compact(DRIFT_LR)}."
     ),
     judge=OnStudy(measure),
 )

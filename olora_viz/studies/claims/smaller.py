@@ -20,7 +20,6 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.statistics import Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
 
 
@@ -32,20 +31,18 @@ def judge(verdicts: Verdicts) -> Finding:
     # A gain is a negative difference, so these are negative where the lower rank gains more.
     gaps = [low.difference.gap - high.difference.gap for low, high in pairs]
     margins = [max(low.margin, high.margin) for low, high in pairs]
-    parts, intervals = zip(*map(judged, gaps, margins), strict=True)
-    mean, low_end, high_end = (-number for number in intervals[0][:3])
-    more = Interval(mean, high_end, low_end, intervals[0].p_value)
+    parts = [judged(gap, margin)[0] for gap, margin in zip(gaps, margins, strict=True)]
+    more = interval_of(-gaps[0])
     low, high = pairs[0]
     gains = [interval_of(-cell.difference.gap) for cell in (low, high)]
     over = over_of(gaps[:1])
     return Finding(
         verdict=together(parts),
         words=(
-            f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} "
-            f"nats at rank {low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a "
-            f"difference of {more.mean:+.3g} ({ends(more, over)}), on {low.cell.model}, "
-            f"{low.cell.task}. That it is larger at the lower rank: {counted(parts, 'pair')}."
-            f"{level_within(verdicts.study, parts, margins)}"
+            f"OLoRA's gain in test loss over LoRA, each at its best rate, is {gains[0].mean:+.3g} nats at rank "
+            f"{low.cell.r} and {gains[1].mean:+.3g} at rank {high.cell.r}: a difference of {more.mean:+.3g} "
+            f"({ends(more, over)}), on {low.cell.model}, {low.cell.task}. That it is larger at the lower rank: "
+            f"{counted(parts, 'pair')}.{level_within(verdicts.study, parts, margins)}"
         ),
         numbers={"pairs": len(pairs), "more_at_the_lower_rank": more.mean},
         seeds=low.seeds,

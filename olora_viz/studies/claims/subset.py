@@ -10,11 +10,7 @@ from olora_viz.studies.claims.claim import FAILS, HOLDS, MIXED, OLORA, Bar, Clai
 
 
 def judge(by_rank: Mapping[int, Sequence[Truncation]]) -> Finding:
-    """Count the layers in which it is so.
-
-    Args:
-        by_rank: Q_rR_r against W for every layer, by rank.
-    """
+    """Count the layers in which it is so."""
     layers = list(chain(*by_rank.values()))
     subset = sum(layer.subset for layer in layers)
     bounded = sum(layer.bounded for layer in layers)
@@ -24,10 +20,9 @@ def judge(by_rank: Mapping[int, Sequence[Truncation]]) -> Finding:
     return Finding(
         verdict=HOLDS if subset == len(layers) else MIXED if subset else FAILS,
         words=(
-            f"In {subset} of {len(layers)} layers × ranks ({ranks}) they are a subset; in {bounded} "
-            f"they are bounded by those of W, index by index. The farthest value, of rank "
-            f"{worst.rank}, is {off:.2g} away from every singular value of W, whose largest is "
-            f"{float(worst.sigma_W[0]):.3g}."
+            f"In {subset} of {len(layers)} layers × ranks ({ranks}) they are a subset; in {bounded} they are bounded "
+            f"by those of W, index by index. The farthest value, of rank {worst.rank}, is {off:.2g} away from every "
+            f"singular value of W, whose largest is {float(worst.sigma_W[0]):.3g}."
         ),
         numbers={"layers": len(layers), "subset": subset, "bounded": bounded, "farthest": off},
         bars=(Bar("bounded", bounded), Bar("subset", subset)),
