@@ -21,8 +21,8 @@ from olora_viz.races import run as runs
 from olora_viz.races.race import Race
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.job import ASIDE
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shelving import ASIDE
 from olora_viz.web.parts.export import adapter_zip
 from reliability.laws import check_goes_on, check_nothing_half, contents, numbers
 from reliability.tally import Tally

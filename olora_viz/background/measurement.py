@@ -1,14 +1,14 @@
-"""Measurement of a race's start in the background: gradient and curvature of every lane."""
+"""Measurement of a race's start in the background: gradient and curvature of every lane, and slices of the loss."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from olora_viz.background.record import LOADING, device_words
 from olora_viz.background.work import BackgroundWork
-from olora_viz.measures.conditioning import BATCHES, Conditioning, conditioning
+from olora_viz.measures.conditioning import BATCHES, Conditioning, LossSlice, conditioning, slices
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import FINISHED
@@ -34,6 +34,28 @@ class BackgroundMeasurement(BackgroundWork):
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.progress,
                 more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
             )  # fmt: skip
+            self.become(FINISHED)
+
+
+@dataclass(eq=False)
+class Slicing(BackgroundWork):
+    """The loss on a plane through some starts."""
+
+    source: BackgroundMeasurement | None = None
+    """The measurement of the same starts."""
+    chosen: tuple[int, ...] = ()
+    """Indices of its lanes."""
+    slices: list[LossSlice] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Build the same race again, and slice it before its first step."""
+        assert self.source is not None
+        assert self.source.result is not None
+        with at_its_start(self) as racing:
+            self.become("slicing")
+            self.slices = slices(
+                racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.progress
+            )
             self.become(FINISHED)
 
 

@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.files import DiskFullError
 from olora_viz.machine.memory import memory_of
 from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.machine.text import duration
 from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race, race
@@ -59,8 +62,8 @@ class OwnPrompt:
 class BackgroundRace(BackgroundWork):
     """A race and its results, see `RaceRecord`; the results only grow.
 
-    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the end. Without one the
-    race stays in memory, with its lanes.
+    With a folder, its steps, checkpoints and adapters are on disk, and memory is released at the end: a GPU's at every
+    pause. Without one the race stays in memory, with its lanes.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -77,8 +80,16 @@ class BackgroundRace(BackgroundWork):
     pausing: threading.Event = field(default_factory=threading.Event)
     why_paused: str = ""
     """Why it paused, if the user did not pause it."""
-    yields: Callable[[], bool] = lambda: False
-    """Whether to pause for the sake of others, who then compute first."""
+    last: float = math.inf
+    """The step after which it stops."""
+    cut_off: bool = False
+    """Whether its process ended before its adapters were those of its last step."""
+    refused: str = ""
+    """Why it is paused, if a GPU was asked for and none was lent to it."""
+    zips: Path | None = None
+    """The folder for its zipped adapters; None for its own folder."""
+    clear_disk: Callable[[int], None] = lambda _: None
+    """Called with the bytes that it needs and the disk lacks."""
     _steps_left: Race | Generator[Step, None, None] | None = None
     """Yields the next steps."""
     _run: runs.Run | None = None
@@ -86,6 +97,12 @@ class BackgroundRace(BackgroundWork):
     _may_pause: bool = False
     _answer_seconds: float = 0.0
     """Seconds spent on answers during the race."""
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder of a race that has one."""
+        assert self.folder is not None
+        return self.folder
 
     def record(self) -> RaceRecord:
         """Return the race as it is now."""
@@ -125,6 +142,20 @@ class BackgroundRace(BackgroundWork):
         self.goal, self.why_paused = goal, ""
         self.pausing.clear()
         self.wake()
+
+    def make_way(self, why: str) -> None:
+        """Request a pause."""
+        self.pause(why)
+
+    def leave(self) -> None:
+        """Pause before its turn."""
+        self.become(PAUSED, self.why_paused)
+
+    def is_over(self) -> bool:
+        """Whether the end was requested, its last step is made, or the time is up."""
+        if len(self.steps) >= self.last:
+            self.stop()
+        return super().is_over()
 
     @contextmanager
     def held_paused(self) -> Generator[Race]:
@@ -172,7 +203,11 @@ class BackgroundRace(BackgroundWork):
                     self.become(STOPPED, "writing the adapters" if self._run else "")
             else:
                 self._reply_last(racing)
-                self.checkpoint(racing)
+                if self._run is not None:
+                    self._run.checkpoint()
+                    self.cut_off = False
+                    if racing.device.type != "cpu":
+                        self.release()
                 self.become(PAUSED, self.why_paused)
                 return True
             self.learn(tested=racing.tested())
@@ -241,8 +276,11 @@ class BackgroundRace(BackgroundWork):
         return self.wants_pause() or self.yields()
 
     def wants_pause(self) -> bool:
-        """Whether a pause was requested or the goal is reached."""
-        return self.pausing.is_set() or len(self.steps) >= self.goal
+        """Whether to pause: on request, at the goal, or without an open page."""
+        left = self.is_unwatched()
+        if left:
+            self.why_paused = f"no page watched it for {duration(self.grace)}"
+        return left or self.pausing.is_set() or len(self.steps) >= self.goal
 
     def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested while it loads, or later a pause."""
@@ -255,11 +293,6 @@ class BackgroundRace(BackgroundWork):
             over = self.is_over()  # then the race is closed, and stops by itself
             if self._may_pause and self.wants_pause() and not over:
                 raise StoppedEarlyError
-
-    def checkpoint(self, racing: Race) -> None:
-        """Write what is needed to resume bitwise, if there is a folder."""
-        if self._run is not None:
-            self._run.checkpoint()
 
     def release(self) -> None:
         """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
@@ -297,14 +330,19 @@ class BackgroundRace(BackgroundWork):
         if self.folder is None:
             racing = self._steps_left = race(self.raced, progress=self.progress)
         else:
-            options: dict[str, Any] = {"progress": self.progress, "cache": self.models}
-            begun = (self.folder / "config.json").exists()
-            self._run = (
-                runs.resume(self.folder, **options) if begun else runs.start(self.raced, self.folder, **options)
-            )
+            try:
+                self._run = self._open_run(self.folder)
+            except DiskFullError as full:
+                self.clear_disk(full.needed)
+                self._run = self._open_run(self.folder)
             racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
         if self.stopping.is_set():
             racing.close()
         self.loaded(RaceRecord.of(racing))
         return racing, self._steps_left
+
+    def _open_run(self, folder: Path) -> runs.Run:
+        if (folder / "config.json").exists():
+            return runs.resume(folder, progress=self.progress, cache=self.models)
+        return runs.start(self.raced, folder, progress=self.progress, cache=self.models)

@@ -27,6 +27,9 @@ READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused
 ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
 
+PLAIN = ("state", "note", "device", "plain_text", "left_out", "adapted", "in_parts")
+"""The fields of a `RaceRecord` that its JSON has as they are."""
+
 COMMANDS = ("start", "pause", "resume", "step", "stop")
 """The commands: start a race, and control a running one."""
 
@@ -88,9 +91,7 @@ class RaceRecord:
         """Return what a run folder alone holds; a race that has not reached its end is paused.
 
         Raises:
-            KeyError: its summary is not that of a race.
-            TypeError: likewise.
-            ValueError: likewise.
+            KeyError, TypeError, ValueError: its summary is not that of a race.
         """
         card, lanes, summary = TASKS.get(run.config.task), run.config.lanes, run.summary
         plain_text = card is not None and not card.prompt
@@ -115,16 +116,9 @@ class RaceRecord:
         """Return it as plain values; of its steps, which a run folder holds, their number. NaN is null."""
         base, held_out, tested = self.baseline, self.held_out, self.tested
         return {
+            **{name: getattr(self, name) for name in ("complete", *PLAIN)},
             "config": self.config.to_json(),
-            "state": self.state,
-            "note": self.note,
-            "complete": self.complete,
             "steps": len(self.steps),
-            "device": self.device,
-            "plain_text": self.plain_text,
-            "left_out": self.left_out,
-            "adapted": self.adapted,
-            "in_parts": self.in_parts,
             "baseline": base and base.to_json(),
             "held_out": held_out and asdict(held_out),
             "tested": tested and [each.to_json() for each in tested],
@@ -136,9 +130,7 @@ class RaceRecord:
         """Return the record that `to_json` wrote, with the steps of its run folder.
 
         Raises:
-            KeyError: the values have another form.
-            TypeError: likewise.
-            ValueError: likewise.
+            KeyError, TypeError, ValueError: the values have another form.
         """
         config = RaceConfig.from_json(values["config"])
         base, held_out, tested = values["baseline"], values["held_out"], values["tested"]
@@ -151,8 +143,7 @@ class RaceRecord:
             tested=tested and Tested(*map(Evaluation.from_json, tested)),
             answers=tuple(map(Answer.from_json, values["answers"])),
             steps=tuple(steps),
-            **{name: values[name] for name in ("state", "note", "device", "plain_text")},
-            **{name: values[name] for name in ("left_out", "adapted", "in_parts")},
+            **{name: values[name] for name in PLAIN},
         )
 
     def at_found_rates(self) -> RaceRecord:
@@ -188,10 +179,7 @@ def start_of(record: RaceRecord) -> tuple[float | None, float | None]:
 
 
 def news(record: RaceRecord) -> dict[str, int]:
-    """Return a number per separate view that grows when there is more to show; 0 for nothing.
-
-    These are ``spectra``, ``gradients``, ``curvature`` and ``rates``.
-    """
+    """Return a number for each separate view that grows when there is more to show; 0 for nothing."""
     steps = list(record.steps)
     measured = Counter(key for step in steps for key in step.measures)
     swept = bool(steps) and is_sweep(record.config.lanes)

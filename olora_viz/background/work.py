@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.files import is_disk_full
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import STOPPED
@@ -55,15 +58,38 @@ class BackgroundWork:
     changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
     _heard: int = 0
 
+    # What a server sets; in a notebook nothing is limited, and nothing private.
+    name: str = ""
+    """See `RaceRecord.name`; by default its id."""
+    own_file: Path | None = None
+    """The file of its examples, if `config`, which anybody may see, has only the file's name."""
+    seen: float = field(default_factory=time.monotonic)
+    """Time of a page's last request for it, by the monotonic clock."""
+    grace: float = math.inf
+    """Seconds without an open page after which it counts as unwatched, see `is_unwatched`."""
+    left: float = math.inf
+    """Seconds that it may still compute."""
+    deadline: float = math.inf
+    """The end of its time, by the monotonic clock, while it computes."""
+    overtime: str = ""
+    """Why it ends at its deadline."""
+    yields: Callable[[], bool] = lambda: False
+    """Whether to make way for others, who then compute first."""
+    before_news: Callable[[], None] = lambda: None
+    """Called after every change, before anybody hears of it."""
+    without_paths: Callable[[str], str] = str
+    """Removes private information from a sentence."""
+    disk_full: str = ""
+    """What to say where the disk is full; by default the error itself."""
+
+    def __post_init__(self) -> None:
+        """Name it."""
+        self.name = self.name or self.id
+
     @property
     def raced(self) -> RaceConfig:
         """The set-up to compute with."""
-        return self.config
-
-    @property
-    def name(self) -> str:
-        """See `RaceRecord.name`."""
-        return self.id
+        return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
 
     @property
     def ended(self) -> bool:
@@ -73,10 +99,9 @@ class BackgroundWork:
     # Readers ------------------------------------------------------------------------------------
 
     def newer(self, cursor: int, timeout: float | None = None) -> int:
-        """Wait until there is something newer than `cursor`; return the latest cursor.
+        """Wait until there is something newer than `cursor`, 0 at first; return the latest cursor.
 
         Args:
-            cursor: what this method returned before; 0 at first.
             timeout: maximum wait, in seconds.
         """
         with self.changed:
@@ -138,12 +163,15 @@ class BackgroundWork:
                 self._heard = max(self._heard, news)
                 self.changed.notify_all()
 
-    def before_news(self) -> None:
-        """Called after every change, before anybody hears of it."""
-
     def is_over(self) -> bool:
-        """Whether the end was requested."""
+        """Whether the end was requested, or the time is up."""
+        if time.monotonic() >= self.deadline:
+            self.stop(self.overtime)
         return self.stopping.is_set()
+
+    def is_unwatched(self) -> bool:
+        """Whether no page has asked for it for too long."""
+        return time.monotonic() - self.seen > self.grace
 
     def progress(self, part: float, what: str) -> None:
         """Report the progress; raises if a stop was requested."""
@@ -153,12 +181,12 @@ class BackgroundWork:
             raise StoppedEarlyError
 
     def compute(self) -> None:
-        """Compute until the end or a pause; errors are reported in `note`.
+        """Compute until the end or a pause, within the time that is left; errors are reported in `note`.
 
         Raises:
             Exception: an unexpected error, after it was reported.
         """
-        paused = None
+        paused, self.deadline = None, time.monotonic() + self.left
         try:
             paused = self.run()
         except StoppedEarlyError:
@@ -171,6 +199,7 @@ class BackgroundWork:
             self.end(FAILED, self.sentence_on(error))
             raise
         finally:
+            self.left, self.deadline = self.deadline - time.monotonic(), math.inf
             if not paused and not self.complete:
                 self._change(complete=True)
 
@@ -189,16 +218,22 @@ class BackgroundWork:
     def release(self) -> None:
         """Release memory that is kept only for a quick resume."""
 
+    def make_way(self, why: str) -> None:
+        """Request that it leaves its place to others; by default this is its end."""
+        self.stop()
+
+    def leave(self) -> None:
+        """Make way before its turn, as was requested."""
+        self.end(STOPPED)
+
     def sentence_on(self, error: Exception) -> str:
         """Return one sentence on why it failed."""
+        if self.disk_full and is_disk_full(error):
+            return self.disk_full
         if isinstance(error, ValueError):
             return self.without_paths(str(error))
         why = getattr(error, "strerror", None) or f"{error}".split("\n")[0]
         return f"{type(error).__name__}: {self.without_paths(str(why))[:200]}"
-
-    def without_paths(self, sentence: str) -> str:
-        """Return a sentence without private information."""
-        return sentence
 
     def _compute_to_end(self) -> None:
         with contextlib.suppress(Exception):  # it is kept in `error`

@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 from markupsafe import Markup
 
-from olora_viz.background.record import WAITING
+from olora_viz.background.decision import BackgroundStudy
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
@@ -19,25 +19,20 @@ from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, command_of_claim, not_measured, setup_words
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
 from olora_viz.studies.sentences import and_
-from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held, in_card
-from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
+from olora_viz.web.parts.study import StudyBar, put_study, study_status
 
 MINUTES = (0, 1, 2, 5, 10, 20)
 """The lengths of a study that a page offers, as far as the server's own limit allows them."""
 
-MEASURING = "measuring"
-
 
 @dataclass(eq=False)
-class Judging(StudyWork):
+class Judging(BackgroundStudy):
     """The claims on the model and task of a set-up: those at the start, then those on a study.
 
     No minutes are no study, which leaves the claims about training out.
@@ -45,19 +40,19 @@ class Judging(StudyWork):
 
     findings: dict[str, Finding] = field(default_factory=dict)
     """By the claim's name."""
-    now: str = ""
-    """The claim that is measured now."""
+    measured_now: str = ""
+    """The claim that is measured now; empty for none."""
 
     @property
     def wanted(self) -> list[Claim]:
         """The claims that it judges."""
         return [claim for claim in CLAIMS.values() if self.minutes or not claim.needs_study]
 
-    def evidence(self, study: Verdicts | None = None) -> ClaimEvidence:
-        """Return what claims are judged on, with a visitor's own file by its path."""
+    def evidence(self) -> ClaimEvidence:
+        """Return what claims are judged on, without a study; a visitor's own file is there by its path."""
         config = self.raced
         return ClaimEvidence(
-            model=config.model, task=config.task, study=study, rank=config.lanes[0].r,
+            model=config.model, task=config.task, rank=config.lanes[0].r,
             batch_size=config.batch_size, max_length=config.max_length, truncate=config.truncate,
             chat=config.chat, device=config.device, progress=self.progress,
         )  # fmt: skip
@@ -70,20 +65,18 @@ class Judging(StudyWork):
             if claim.needs_study or claim.name in self.findings:
                 continue
             if self.gives_way():
-                return self._wait_for_others()
+                return self.wait_for_others()
             self._judge(claim, evidence)
         if self.minutes and not self.is_over():
             del evidence  # with its model, which the study loads for itself
             self._study()
             if self.waits:
-                return self._wait_for_others()
-        self.now = ""
+                return self.wait_for_others()
         self.become(*(STOPPED, self.why) if self.is_over() else (FINISHED, ""))
         return False
 
     def _study(self) -> None:
         """Run the study, and judge the claims about training on all that has finished."""
-        self.now = ""
         known = self.known
         decisions = study_within(
             self.minutes_left, self.folder, self.evidence(), plan=known.plan if known else None,
@@ -92,38 +85,29 @@ class Judging(StudyWork):
         self.learn(decisions)
         if self.waits or self.known is None:
             return
-        evidence = self.evidence(self.known.verdicts)
+        evidence = replace(self.evidence(), study=self.known.verdicts)
         for claim in self.wanted:
             if claim.needs_study:
                 self._judge(claim, evidence)
 
     def _judge(self, claim: Claim, evidence: ClaimEvidence) -> None:
         """Judge one claim; what makes it impossible is its finding."""
-        self.now = claim.name
-        self.become(MEASURING)
+        self.measured_now = claim.name
+        self.become("measuring")
         try:
             finding = claim.judge(evidence)
         except ValueError as error:
             finding = not_measured(self.sentence_on(error))
         self.findings[claim.name] = replace(finding, words=self.without_paths(finding.words))
+        self.measured_now = ""
         self.wake()
-
-    def _wait_for_others(self) -> bool:
-        self.now = ""
-        self.become(WAITING)
-        return True
 
 
 def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Judging:
-    """Put the claims on a set-up into the queue.
+    """Put the claims on a set-up into the queue, see `put_study`.
 
     Args:
-        asked: model, task and minutes, as a page sent them, and perhaps the settings, of which those of the examples
-            count.
-        owner: who asks for it.
-
-    Raises:
-        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
+        asked: model, task and minutes, as a page sent them, and perhaps the settings.
     """
     model, task, minutes, *settings = asked
     return put_study(
@@ -211,7 +195,6 @@ def connect(
 
     Args:
         setup: the controls of the model and the task, and that of the settings.
-        files: the visitors' own files.
     """
     *model_and_task, settings = setup
     start = StartButton(page.test, [*model_and_task, minutes, settings], partial(put, jobs, limits))
@@ -222,12 +205,7 @@ def connect(
 
 
 def view(work: Judging, ahead: int, last: bool) -> ClaimsView:
-    """Show what was measured on a visitor's model.
-
-    Args:
-        ahead: number of jobs ahead of it.
-        last: whether this is the last update of the page.
-    """
+    """Show what was measured on a visitor's model, with `ahead` jobs before it; the page's last update is `last`."""
     return ClaimsView(
         key=work.id,
         status=_status(work, ahead),
@@ -239,7 +217,7 @@ def view(work: Judging, ahead: int, last: bool) -> ClaimsView:
 
 def _rows(known: RecordedClaims, work: Judging | None = None) -> tuple[Markup, ...]:
     """Return a row for every claim, with what is recorded and what was measured here."""
-    now = work.now if work and not work.ended else ""
+    now = work.measured_now if work and not work.ended else ""
     return tuple(
         row(
             claim,
@@ -257,7 +235,7 @@ def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
         return None
     model, task = work.config.model, work.config.task
     study = work.known.verdicts if work.known and claim.needs_study else None
-    evidence = replace(work.evidence(study), task=task)
+    evidence = replace(work.evidence(), task=task, study=study)
     minutes = work.minutes if claim.needs_study else None
     where = model if claim.of_weights else f"{model}, {task}"
     command = command_of_claim(claim, evidence, minutes=minutes)

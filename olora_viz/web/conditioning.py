@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.measurement import BackgroundMeasurement, at_its_start, start_config
+from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
 from olora_viz.background.record import FAILED, READY, WAITING
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import gradient_figure, loss_figure
@@ -24,7 +24,7 @@ from olora_viz.figures.start import (
 )
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.learn.terms import term, with_terms
-from olora_viz.measures.conditioning import BATCHES, LossSlice, slices
+from olora_viz.measures.conditioning import BATCHES
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
@@ -34,31 +34,24 @@ from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates
 from olora_viz.views.html import problem, sentences, status
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import Work, new_key
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import AT_ONCE, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
-
 HINT = Markup(
     '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate divided by the '
     "cube root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It "
     "scales the rate of the first LoRA lane: tune that one.</p>"
 )
-
-
 BEFORE = (
     HEAD
     + Markup(
         '<p class="say">Is it the start, or only the rate? The button adds every start '
-        "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to "
-        "compare.</p>"
+        "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to compare.</p>"
     )
     + HINT
 )
@@ -67,10 +60,6 @@ BEFORE = (
 
 def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[SetUp, Markup]:
     """Return the set-up with same and fair rates, and the text of the card.
-
-    Args:
-        setup: of the page; its lanes are replaced.
-        work: the measurement; its lanes are the starts.
 
     Raises:
         ValueError: nothing was measured over all parameters, or another set-up was, there is no plain LoRA lane or
@@ -108,35 +97,13 @@ MAX_NAME = 200
 
 
 @dataclass(eq=False)
-class Measurement(Work, BackgroundMeasurement):
+class Measurement(BackgroundMeasurement):
     """A measurement of a race's start in the queue."""
 
     rates: tuple[tuple[float, ...], ...] = ()
     """The learning rates that the race would use, for each start."""
     lanes: int = 0
     """Number of lanes of the race."""
-
-
-@dataclass(eq=False)
-class Slicing(Work):
-    """The loss on a plane through some starts."""
-
-    source: Measurement | None = None
-    """The measurement of the same starts."""
-    chosen: tuple[int, ...] = ()
-    """Indices of its lanes."""
-    slices: list[LossSlice] = field(default_factory=list)
-
-    def run(self) -> None:
-        """Build the same race again, and slice it before its first step."""
-        assert self.source is not None
-        assert self.source.result is not None
-        with at_its_start(self) as racing:
-            self.become("slicing")
-            self.slices = slices(
-                racing.lanes, racing.batch(1), self.source.result, self.chosen, progress=self.progress
-            )
-            self.become(FINISHED)
 
 
 def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY) -> Measurement:
@@ -146,7 +113,6 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
 
     Args:
         layer: name of a layer, or nothing for all parameters.
-        owner: who asks for it.
 
     Raises:
         ValueError: the queue is full, or `layer` is not a name.
@@ -154,16 +120,10 @@ def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = 
     if layer is not None and (not isinstance(layer, str) or len(layer) > MAX_NAME):
         raise ValueError(f"the layer must be a name of at most {MAX_NAME} characters")
     starts = start_config(config)
-    name = new_key()
-    return jobs.put(
-        Measurement(
-            name, starts, jobs.folder / name, start_styles(starts.lanes),
-            rates=tuple(
-                tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair))
-                for lanes in config.starts()
-            ),
-            lanes=len(config.lanes), layer=(layer or "").strip() or None, owner=owner,
-        )
+    rates = tuple(tuple(dict.fromkeys(lane.lr for lane in lanes if not lane.fair)) for lanes in config.starts())
+    return jobs.add(
+        Measurement, starts, start_styles(starts.lanes), owner,
+        rates=rates, lanes=len(config.lanes), layer=(layer or "").strip() or None,
     )  # fmt: skip
 
 
@@ -172,7 +132,6 @@ def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Vi
 
     Args:
         chosen: indices of lanes; duplicates count once.
-        owner: who asks for them.
 
     Raises:
         ValueError: there is no measurement, or no such lane, or the queue is full.
@@ -187,13 +146,7 @@ def cut(jobs: Jobs, source: Measurement | None, chosen: Sequence[Any], owner: Vi
     for k in chosen:
         if not isinstance(k, int) or isinstance(k, bool) or not 0 <= k < len(source.styles):
             raise ValueError(f"a lane must be from 0 to {len(source.styles) - 1}, not {k!r:.40}")
-    name = new_key()
-    return jobs.put(
-        Slicing(
-            name, source.raced, jobs.folder / name, source.styles, source=source,
-            chosen=tuple(dict.fromkeys(chosen)), owner=owner,
-        )
-    )  # fmt: skip
+    return jobs.add(Slicing, source.raced, source.styles, owner, source=source, chosen=tuple(dict.fromkeys(chosen)))
 
 
 class ConditioningView(NamedTuple):
@@ -217,12 +170,7 @@ class ConditioningView(NamedTuple):
 
 
 def view(work: Measurement | Slicing, ahead: int, last: bool) -> ConditioningView:
-    """Show the progress of a measurement or a slice.
-
-    Args:
-        ahead: number of jobs ahead of it.
-        last: whether this is the last update of the page.
-    """
+    """Show a measurement or a slice, with `ahead` jobs before it; the page's last update is `last`."""
     shown = ConditioningView(
         status=_status(work, ahead), measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended)
     )
@@ -280,19 +228,12 @@ def _status(work: Measurement | Slicing, ahead: int) -> Markup:
     ).format(state=work.state, percent=100 * work.part)
 
 
-PACE = 0.2
-"""Seconds between two updates of a page."""
-
 ONLY = "conditioning-only"
 """CSS class of the columns that this page alone shows."""
 
 
-CURVED = Card(
-    # It draws at every measurement of the curvature, and once more at the end.
-    "curved",
-    ("name", "curvature", "complete"),
-)
-"""The curvature of the run that the page shows."""
+CURVED = Card("curved", ("name", "curvature", "complete"))
+"""The curvature of the run that the page shows: drawn at every measurement of it, and once more at the end."""
 
 
 class Columns(NamedTuple):
@@ -311,8 +252,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
     """Lay out the middle and the right column, inside the row of the Race page.
 
     Args:
-        styles: lanes and steps of the race that the page opens with.
-        total: see `styles`.
+        styles: of the lanes of the race that the page opens with; `total` is the number of its steps.
     """
     measured, sliced = held("measured"), held("sliced")
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
@@ -389,7 +329,6 @@ def connect(
     Args:
         controls: of the set-up.
         run: the id of the run that the page shows.
-        files: the visitors' own files.
     """
     page = columns.outputs
 
@@ -424,6 +363,6 @@ def connect(
         StartButton(page.slice, [page.measured, page.left, page.right], put_slicing),
     ]
     kinds = {page.measured: Measurement, page.sliced: Slicing}
-    PageWork(kinds, page, page.status, view, PACE).connect(demo, jobs, files, starts, page.stop)
+    PageWork(kinds, page, page.status, view, pace=0.2).connect(demo, jobs, files, starts, page.stop)
     columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **AT_ONCE)
     columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **AT_ONCE)

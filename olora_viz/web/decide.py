@@ -10,26 +10,23 @@ from typing import Any, NamedTuple
 import gradio as gr
 import torch
 
-from olora_viz.background.decision import PLANNING, end_of
-from olora_viz.background.record import WAITING
+from olora_viz.background.decision import BackgroundDecision
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
 from olora_viz.studies.budget import METHODS
-from olora_viz.studies.decide import Decision, decide
+from olora_viz.studies.decide import Decision
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.reports import write_report
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.guard.visitor_files import DOWNLOADS, VisitorFiles
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import element, held, in_card, stored
-from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
+from olora_viz.web.parts.study import StudyBar, put_study, study_status
 
 MINUTES = (1, 2, 5, 10, 20)
 """The time limits that a page offers, as far as the server's own allows them."""
@@ -41,42 +38,27 @@ REFERENCE = Study.reference
 
 
 @dataclass(eq=False)
-class Deciding(StudyWork):
-    """A decision on the model and task of a set-up; its lanes are the methods, at no rate yet."""
+class Deciding(BackgroundDecision):
+    """A decision on the model and task of a set-up."""
 
     drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False)
     """What pages last drew, and how: they draw what is known once for all."""
 
-    def run(self) -> bool:
-        """Decide until the end, or until others take their turn.
-
-        What is known stays when it is stopped.
-        """
-        self.begin_turn()
-        self.become(PLANNING if self.known is None else self.known.stage)
-        config, known = self.raced, self.known
-        decisions = decide(
-            self.folder, minutes=self.minutes_left, plan=known.plan if known else None,
-            model=config.model, task=config.task, inits=[lane.init for lane in config.lanes],
-            ranks=(config.lanes[0].r,), device=config.device, max_length=config.max_length,
-            truncate=config.truncate, chat=config.chat,
-            threads=torch.get_num_threads(), watch=self.goes_on, progress=self.progress,
-        )  # fmt: skip
-        self.learn(decisions)
-        self.become(*((WAITING,) if self.waits else end_of(self, self.known)))
-        return self.waits
+    def arguments(self) -> dict[str, Any]:
+        """Return the methods, the rank and the settings of the examples."""
+        config = self.raced
+        return {
+            "plan": self.known.plan if self.known else None, "inits": [lane.init for lane in config.lanes],
+            "ranks": (config.lanes[0].r,), "threads": torch.get_num_threads(),
+            **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat")},
+        }  # fmt: skip
 
 
 def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner: Visitor = NOBODY) -> Deciding:
-    """Put a decision into the queue.
+    """Put a decision into the queue, see `put_study`.
 
     Args:
-        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings, of which those of
-            the examples count.
-        owner: who asks for it.
-
-    Raises:
-        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
+        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings.
     """
     model, task, minutes, inits, rank, *settings = asked
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
@@ -214,7 +196,6 @@ def connect(
     Args:
         chosen: the page's own controls.
         setup: the controls of the model and the task, and that of the settings.
-        files: the visitors' own files.
     """
     *model_and_task, settings = setup
     start = StartButton(page.decide, [*model_and_task, *chosen, settings], partial(put, jobs, limits))
@@ -222,12 +203,7 @@ def connect(
 
 
 def view(work: Deciding, ahead: int, last: bool) -> DecideView:
-    """Show a decision.
-
-    Args:
-        ahead: number of jobs ahead of it.
-        last: whether this is the last update of the page.
-    """
+    """Show a decision, with `ahead` jobs before it; the page's last update is `last`."""
     known, drawn = work.known, work.drawn
     if known is not drawn[0]:
         drawn = work.drawn = (known, _drawn(known) if known else {})

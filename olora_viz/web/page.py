@@ -16,10 +16,9 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.web import layout, learn, spectrum
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
-from olora_viz.web.jobs.accelerator import on_zero_gpu, warm_up
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
+from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.parts import tabs
 from olora_viz.web.parts.card import element
 from olora_viz.web.parts.setup import SetUp
@@ -58,9 +57,10 @@ EVENTS = 10 * (MOST + SPARE)
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
-    jobs = Jobs(limits, races=ZeroGpuJob if on_zero_gpu() else Job)
+    zero_gpu = on_zero_gpu()
+    jobs = Jobs(limits, races=ZeroGpuRace) if zero_gpu else Jobs(limits)
     first = SetUp.first(limits).to_config(limits)
-    if on_zero_gpu():
+    if zero_gpu:
         warm_up()
     elif first.model == RaceConfig.model:  # others may have to be downloaded
         jobs.prepare(first)

@@ -23,8 +23,7 @@ from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
 from olora_viz.views.runs import model_words
 from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, element, in_card, moved, picked
 
@@ -216,9 +215,6 @@ def _number(word: str, row: int) -> float:
     return value
 
 
-CHOSEN = ["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"]
-
-
 _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
 
 
@@ -287,7 +283,7 @@ def _controls(limits: Limits) -> Controls:
     starts = in_card(
         gr.CheckboxGroup,
         [(label_of(name), name) for name in compared()],
-        value=CHOSEN,
+        value=["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"],
         label="Starts",
         elem_id="spectrum-starts",
     )
@@ -297,8 +293,7 @@ def _controls(limits: Limits) -> Controls:
         restore = gr.Button("↺ W's own order", elem_id="restore-button", interactive=False)
         element(
             f'<p class="hint">The {term("singular value", "singular values")} of W do not '
-            "change. OLoRA's start does, since "
-            "it takes the first columns.</p>"
+            "change. OLoRA's start does, since it takes the first columns.</p>"
         )
     return Controls(source, of_model, model, layer, own, example, text, rank, starts, permute, restore, permutation)
 
@@ -326,11 +321,7 @@ def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
 
 
 def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerMap, outputs: SpectrumView) -> None:
-    """Draw the charts when the page is opened, and after every change of a control.
-
-    Args:
-        outputs: the components that a `SpectrumView` fills.
-    """
+    """Draw the charts when the page is opened, and after every change of a control."""
     lab, pool = Lab(), Pool(few("spectra"))
     source, model, layer, text = controls.source, controls.model, controls.layer, controls.text
     rank, starts, permutation, restore = controls.rank, controls.starts, controls.permutation, controls.restore

@@ -177,7 +177,7 @@ class Walk(RuleBasedStateMachine):
             self.reload()
         expect(self.page.locator("#status .state")).to_have_text("finished", timeout=90_000)
         assert len(self.jobs[0]._jobs) == known + 1
-        raced = SetUp.of(list(self.jobs[0]._jobs.values())[-1].config)
+        raced = SetUp.of(list(self.jobs[0]._jobs.values())[-1].work.config)
         own = raced.task.startswith(YOUR_FILE)
         assert replace(raced, task=YOUR_FILE if own else raced.task) == self.setup
 

@@ -11,6 +11,7 @@ import pytest
 from support.races import small
 from support.verbs import run
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, display_names, parse_lanes
 from olora_viz.machine.text import compact
@@ -19,7 +20,6 @@ from olora_viz.races import run as runs
 from olora_viz.races.fair_rate import REFERENCE, fair_rate
 from olora_viz.races.race import race
 from olora_viz.views.race import race_view
-from olora_viz.web.jobs.job import Job
 
 config = partial(small, steps=2)
 
@@ -142,7 +142,7 @@ def test_bad_input_gets_a_sentence_and_exit_code_two(arguments, sentence):
 def test_the_rate_that_a_race_found_is_what_is_told_of_a_fair_lane(tmp_path: Path) -> None:
     lanes = (Lane("lora", lr=1e-3, r=2), Lane("olora", r=2, fair=True))
     assert display_names(lanes) == ("LoRA 1e-3", "OLoRA fair")
-    job = Job("id", small(lanes, steps=2), tmp_path / "run", lane_styles(lanes))
+    job = BackgroundRace("id", small(lanes, steps=2), tmp_path / "run", lane_styles(lanes))
     job.compute()
     view = race_view(job.record())
     rate = view.race.config.lanes[1].lr

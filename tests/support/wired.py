@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.parts.setup import SetUp
@@ -31,7 +31,7 @@ def board_of(cards: Iterable[Card]) -> Board:
     return made
 
 
-def start(jobs: Jobs, commands: Commands, setup: SetUp, button: str = "resume") -> Job:
+def start(jobs: Jobs, commands: Commands, setup: SetUp, button: str = "resume") -> BackgroundRace:
     """Press Race, or Step."""
     job = jobs.get(commands.press(button, None, setup.to_controls()).run)
     assert job is not None

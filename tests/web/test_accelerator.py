@@ -17,8 +17,9 @@ import torch
 from support.races import small, steps_of
 from support.waiting import wait_until
 
-from olora_viz.background.race import ANSWERS
+from olora_viz.background.race import ANSWERS, BackgroundRace
 from olora_viz.background.record import RaceRecord
+from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import available_memory
 from olora_viz.races.config import RaceConfig
@@ -27,10 +28,17 @@ from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs import accelerator
-from olora_viz.web.jobs.accelerator import LEAST_SECONDS, MOST_SECONDS, forked, request, seconds_needed, turn
-from olora_viz.web.jobs.job import Job, Work
+from olora_viz.web.jobs.accelerator import (
+    LEAST_SECONDS,
+    MOST_SECONDS,
+    ZeroGpuRace,
+    forked,
+    request,
+    seconds_needed,
+    turn,
+)
+from olora_viz.web.jobs.job import here, on_zero_gpu, readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.parts.export import adapter_zip
 from olora_viz.web.race.events import Commands
 
@@ -54,12 +62,12 @@ def whole(one_thread: None) -> list[Step]:
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path / "jobs", races=ZeroGpuJob)
+    made = Jobs(folder=tmp_path / "jobs", races=ZeroGpuRace)
     yield made
     made.close()
 
 
-def until(job: Work, *states: str) -> None:
+def until(job: BackgroundWork, *states: str) -> None:
     wait_until(lambda: job.state in states)
 
 
@@ -130,7 +138,7 @@ def test_a_job_of_turns_is_paused_stepped_and_finished_as_any_other(jobs: Jobs) 
     jobs.resume(job)
     assert job.wait(60)
     assert expected.wait(60)
-    assert isinstance(job, Job)
+    assert isinstance(job, BackgroundRace)
     assert job.steps == expected.steps
     assert job.record().answers == expected.record().answers
     assert (job.record().device, job.note, job.complete) == ("CPU", "", True)
@@ -144,7 +152,7 @@ def test_a_paused_job_of_turns_that_is_stopped_asks_its_lanes_and_ends(jobs: Job
     jobs.stop(job)
     until(job, "stopped")
     assert len(job.steps) == 2
-    job.remove()
+    jobs._jobs[job.id].remove()
     assert not list(jobs.folder.glob(f"{job.id}*"))
 
 
@@ -174,10 +182,10 @@ def test_a_step_that_alone_needs_more_than_a_slice_is_asked_for() -> None:
 
 
 def test_elsewhere_nothing_is_lent_and_nothing_is_needed() -> None:
-    assert accelerator.on_zero_gpu({"SPACES_ZERO_GPU": "true"})
-    assert not accelerator.on_zero_gpu({})
+    assert on_zero_gpu({"SPACES_ZERO_GPU": "true"})
+    assert not on_zero_gpu({})
     assert accelerator.turn_on_gpu is turn
-    assert accelerator.here(CONFIG) is CONFIG
+    assert here(CONFIG) is CONFIG
 
 
 # What ZeroGPU lends, refuses and takes back ------------------------------------------------------
@@ -284,7 +292,7 @@ def test_a_race_that_is_refused_is_raced_anew_on_the_cpu_in_this_process(
     shown = commands.show(job.id)
     assert shown is not None
     assert shown.refused == job.refused != ""
-    readers = commands.show(job.readers_key)
+    readers = commands.show(readers_key(job.id))
     assert readers is not None
     assert readers.refused == ""
     with pytest.raises(ValueError, match="only a race that waits for a GPU"):

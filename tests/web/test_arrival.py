@@ -6,8 +6,9 @@ import gradio as gr
 import pytest
 from support.wired import CSV, LIMITS, LONG, SETUP
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.presets import PRESETS, filled
 from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp
@@ -16,7 +17,7 @@ from olora_viz.web.race.arrival import FIRST, arrive
 FILES = VisitorFiles(LIMITS)
 
 
-def start(jobs: Jobs, setup: SetUp) -> Job:
+def start(jobs: Jobs, setup: SetUp) -> BackgroundRace:
     return jobs.start(setup.to_config(LIMITS, FILES))
 
 
@@ -97,7 +98,7 @@ def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jo
 def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(jobs: Jobs) -> None:
     file = FILES.bring("theirs", "theirs.csv", CSV)
     job = jobs.start(replace(SETUP, task=file.token).to_config(LIMITS, FILES))
-    key = job.readers_key
+    key = readers_key(job.id)
     opened = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": key})
     assert opened.setup.to_controls()[TASK] == gr.skip()
     reload = arrive(LIMITS, jobs, FILES, key, [], {"query": SETUP.to_query(), "own": True})

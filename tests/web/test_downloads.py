@@ -10,11 +10,12 @@ import pytest
 from support.queued import asked, wait
 from support.served import Visitor, launched
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.races.run import load_run
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, EXPIRED, Downloads
-from olora_viz.web.jobs.job import Job, own_folder, record_of
+from olora_viz.web.jobs.job import own_folder, readers_key, record_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import ALL, adapter_zip, find
 
@@ -34,7 +35,7 @@ def jobs(folder: Path) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def job(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> BackgroundRace:
     """A race on a visitor's own file."""
     own = tmp_path_factory.mktemp("own") / "your-file.csv"
     own.write_text(ROWS, "utf-8")
@@ -47,7 +48,9 @@ def visitor(jobs: Jobs) -> Iterator[Visitor]:
         yield Visitor(url, "one")
 
 
-def test_nothing_of_a_run_is_served_to_one_who_knows_where_it_is(visitor: Visitor, jobs: Jobs, job: Job) -> None:
+def test_nothing_of_a_run_is_served_to_one_who_knows_where_it_is(
+    visitor: Visitor, jobs: Jobs, job: BackgroundRace
+) -> None:
     visitor.ask("adapter", [job.id, 0])
     left = [path for path in jobs.folder.rglob("*") if path.is_file()]
     names = {path.name for path in left}
@@ -61,7 +64,7 @@ def test_nothing_of_a_run_is_served_to_one_who_knows_where_it_is(visitor: Visito
 
 
 def test_an_adapter_comes_by_an_address_that_tells_neither_its_race_nor_its_place(
-    visitor: Visitor, jobs: Jobs, job: Job
+    visitor: Visitor, jobs: Jobs, job: BackgroundRace
 ) -> None:
     first, second = (visitor.ask("adapter", [job.id, 0]) for _ in range(2))
     assert first["url"] != second["url"]
@@ -75,7 +78,7 @@ def test_an_adapter_comes_by_an_address_that_tells_neither_its_race_nor_its_plac
         assert answer.headers["cache-control"] == "no-store"
 
 
-def test_it_comes_below_the_path_of_a_proxy(visitor: Visitor, job: Job) -> None:
+def test_it_comes_below_the_path_of_a_proxy(visitor: Visitor, job: BackgroundRace) -> None:
     url = visitor.ask("adapter", [job.id, 0])["url"]
     for path in (url, f"/some/path{url}"):  # proxies may remove the path, or leave it there
         answer = visitor.client.get(path, headers={"x-forwarded-prefix": "/some/path"})
@@ -114,9 +117,9 @@ def test_what_the_page_itself_needs_is_served(visitor: Visitor) -> None:
 
 
 def test_one_file_has_the_run_its_report_its_adapters_and_code_and_names_no_folder_of_the_server(
-    jobs: Jobs, job: Job, tmp_path: Path
+    jobs: Jobs, job: BackgroundRace, tmp_path: Path
 ) -> None:
-    assert "problem" in find(jobs, [job.readers_key, ALL])
+    assert "problem" in find(jobs, [readers_key(job.id), ALL])
     offered = find(jobs, [job.id, ALL])
     packed = DOWNLOADS.find(offered["url"].rsplit("/", 1)[1])
     assert packed is not None

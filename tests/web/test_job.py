@@ -11,12 +11,13 @@ import pytest
 from support.queued import FEW
 from support.waiting import wait_until
 
+from olora_viz.background import work
+from olora_viz.background.race import BackgroundRace
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs import job as computed
+from olora_viz.web.jobs import job as asked_for
 from olora_viz.web.jobs import queue
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import adapter_zip
 
@@ -28,7 +29,7 @@ def asked(steps: int = 20) -> RaceConfig:
     return replace(config, **FEW)
 
 
-def rest(job: Job) -> Job:
+def rest(job: BackgroundRace) -> BackgroundRace:
     wait_until(lambda: job.state == "paused")
     return job
 
@@ -41,7 +42,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackgroundRace]:
     """A race from beginning to end, without a rest."""
     with closing(Jobs(folder=tmp_path_factory.mktemp("whole"))) as jobs:
         job = jobs.start(asked())
@@ -49,7 +50,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
         yield job
 
 
-def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job) -> None:
+def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: BackgroundRace) -> None:
     job = rest(jobs.start(asked(), goal=1))
     assert len(job.steps) == 1
     jobs.resume(job, goal=2)
@@ -68,7 +69,7 @@ def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Job)
     assert job.record().answers == whole.record().answers
 
 
-def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jobs, whole: Job) -> None:
+def test_a_race_whose_memory_another_one_took_goes_on_bitwise_from_disk(jobs: Jobs, whole: BackgroundRace) -> None:
     job = rest(jobs.start(asked(), goal=7))
     assert job.racing is not None
     other = jobs.start(asked(2))
@@ -116,8 +117,8 @@ def test_a_race_that_nobody_watches_rests_and_goes_on_when_somebody_comes_back(
 ) -> None:
     clock = SimpleNamespace(now=0.0)
     clocks = SimpleNamespace(monotonic=lambda: clock.now)
-    monkeypatch.setattr(computed, "time", clocks)
-    monkeypatch.setattr(queue, "time", clocks)
+    for module in (work, asked_for, queue):
+        monkeypatch.setattr(module, "time", clocks)
     jobs = Jobs(Limits(grace_seconds=90), folder=tmp_path / "jobs")
     try:
         job = jobs.start(asked(2000))

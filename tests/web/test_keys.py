@@ -14,6 +14,7 @@ from support.queued import asked, lane, wait
 from support.served import Visitor, launched
 from support.waiting import wait_until
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
@@ -22,7 +23,7 @@ from olora_viz.views.results import rates_view
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import Job, derived, new_key
+from olora_viz.web.jobs.job import derived, new_key, readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import KINDS, adapter_zip, export, find
 from olora_viz.web.parts.setup import SetUp
@@ -45,13 +46,13 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def ended(jobs: Jobs) -> Job:
+def ended(jobs: Jobs) -> BackgroundRace:
     """A race with everything that can be measured."""
     return wait(jobs.start(asked(steps=2, lanes=SWEEP, curvature=1)))
 
 
 @pytest.fixture(scope="module")
-def of_own(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Job:
+def of_own(jobs: Jobs, tmp_path_factory: pytest.TempPathFactory) -> BackgroundRace:
     """A race on a visitor's own file."""
     file = tmp_path_factory.mktemp("own") / "your-file.csv"
     file.write_text(ROWS, "utf-8")
@@ -63,11 +64,11 @@ def commands(jobs: Jobs) -> Commands:
     return Commands(jobs, LIMITS, VisitorFiles(LIMITS))
 
 
-def readers(job: Job) -> str:
-    return job.readers_key
+def readers(job: BackgroundRace) -> str:
+    return readers_key(job.id)
 
 
-def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(jobs: Jobs, ended: Job) -> None:
+def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(jobs: Jobs, ended: BackgroundRace) -> None:
     key, read = ended.id, readers(ended)
     assert len({key, read, ended.name}) == 3
     assert len(read) == len(key) == 22
@@ -75,10 +76,10 @@ def test_no_key_leads_to_the_owner_s_and_whatever_else_opens_nothing(jobs: Jobs,
     assert len({derived(str(k), use, 9) for use in uses for k in range(50)}) == 100
     shown = jobs.opened(read)
     assert shown is not None
-    assert (shown.job, shown.owned, shown.readers_key) == (ended, False, read)
+    assert (shown.race, shown.owned, shown.readers_key) == (ended, False, read)
     found = jobs.opened(key)
     assert found is not None
-    assert (found.job, found.owned, found.readers_key) == (ended, True, read)
+    assert (found.race, found.owned, found.readers_key) == (ended, True, read)
     others = (
         ended.name, derived(read, b"read", 16), new_key(), key[:-1], key + "A", key.swapcase(),
         f" {key}",
@@ -119,7 +120,7 @@ def test_readers_follow_a_run_and_command_nothing(jobs: Jobs, commands: Commands
     jobs.stop(job)
 
 
-def test_an_adapter_is_its_owner_s(jobs: Jobs, ended: Job, commands: Commands) -> None:
+def test_an_adapter_is_its_owner_s(jobs: Jobs, ended: BackgroundRace, commands: Commands) -> None:
     assert "url" in find(jobs, [ended.id, 0])
     refused = find(jobs, [readers(ended), 0])
     assert refused == find(jobs, [new_key(), 0])
@@ -131,7 +132,9 @@ def test_an_adapter_is_its_owner_s(jobs: Jobs, ended: Job, commands: Commands) -
         assert len(view.adapters["lanes"]) == lanes
 
 
-def test_readers_see_nothing_that_quotes_the_owner_s_own_file(jobs: Jobs, of_own: Job, commands: Commands) -> None:
+def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
+    jobs: Jobs, of_own: BackgroundRace, commands: Commands
+) -> None:
     assert SECRET in str(export(jobs, [of_own.id, "report"]))
     for kind in KINDS:
         said = export(jobs, [readers(of_own), kind])
@@ -152,7 +155,7 @@ def test_readers_see_nothing_that_quotes_the_owner_s_own_file(jobs: Jobs, of_own
     assert owner.brought is not None
 
 
-def test_an_address_opens_a_run_for_reading_except_to_its_owner(jobs: Jobs, ended: Job) -> None:
+def test_an_address_opens_a_run_for_reading_except_to_its_owner(jobs: Jobs, ended: BackgroundRace) -> None:
     files = VisitorFiles(LIMITS)
     row = {"id": ended.id, "name": "mine", "pinned": False, "overlaid": False}
 
@@ -169,7 +172,7 @@ def test_an_address_opens_a_run_for_reading_except_to_its_owner(jobs: Jobs, ende
         assert opened(unknown).run == FIRST
 
 
-def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: Job) -> None:
+def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: BackgroundRace) -> None:
     mine = shelf.added(jobs, [], ended.id)
     assert [row["id"] for row in mine] == [ended.id]
     assert [row["link"] for row in shelf.listed(jobs, mine, ended.id)] == [readers(ended)]
@@ -191,7 +194,7 @@ def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_
         assert jobs.opened(readers(job)) is None
 
 
-def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Job) -> None:
+def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: BackgroundRace) -> None:
     drawn: list[Any] = [view(ended.record()) for view in (curvature_view, spectra_view, gradients_view, rates_view)]
     assert all(drawn)
     rows = shelf.added(jobs, shelf.added(jobs, [], ended.id), wait(jobs.start(asked(steps=1))).id)
@@ -233,5 +236,5 @@ def test_a_recorded_race_is_everybody_s(jobs: Jobs) -> None:
     name = next(iter(GALLERY))
     found = jobs.opened(f"recorded:{name}")
     assert found is not None
-    assert (found.job, found.readers_key) == (None, "")
+    assert (found.race, found.readers_key) == (None, "")
     assert pack(curvature_view(found.record).sharpness)

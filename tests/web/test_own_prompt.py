@@ -7,16 +7,15 @@ import pytest
 from support.queued import wait
 from support.waiting import wait_until
 
-from olora_viz.background.race import OwnPrompt
+from olora_viz.background.race import BackgroundRace, OwnPrompt
 from olora_viz.background.record import PAUSED
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import FINISHED, RACING
 from olora_viz.views.race import RaceView
-from olora_viz.web.guard.limits import WINDOW, Limits, Rate
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.guard.limits import NOBODY, WINDOW, Limits, Rate, Visitor
+from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.ask import ask
 from olora_viz.web.race.stream import view_of
@@ -35,7 +34,7 @@ SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jobs, Job]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Jobs, BackgroundRace]]:
     """A queue, and a race that has ended there."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
     yield jobs, wait(jobs.start(CONFIG), SECONDS)
@@ -50,7 +49,7 @@ def seen(jobs: Jobs, key: str) -> RaceView:
 
 
 def test_lanes_of_a_paused_race_answer_and_those_of_an_ended_one_and_no_step_changes(
-    finished: tuple[Jobs, Job],
+    finished: tuple[Jobs, BackgroundRace],
 ) -> None:
     jobs, alone = finished
     job = jobs.start(CONFIG, goal=3)
@@ -93,10 +92,12 @@ def test_a_race_answers_after_its_step_and_the_newest_prompt_counts(jobs: Jobs) 
     assert job.own_prompt.answer.step == 6
 
 
-def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(finished: tuple[Jobs, Job]) -> None:
+def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(
+    finished: tuple[Jobs, BackgroundRace],
+) -> None:
     jobs, job = finished
     job.own_prompt = OwnPrompt(PROMPT, Answer(PROMPT, "", "<b>tea", ("<b>tea", "sad"), 6))
-    mine, others = (seen(jobs, key) for key in (job.id, job.readers_key))
+    mine, others = (seen(jobs, key) for key in (job.id, readers_key(job.id)))
     assert mine.can_be_asked
     assert "&lt;b&gt;tea" in mine.answers
     assert "<b>tea" not in mine.answers
@@ -109,9 +110,11 @@ def test_the_owner_sees_prompt_and_answers_escaped_and_readers_see_neither(finis
     assert not seen(jobs, "recorded:first").can_be_asked
 
 
-def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(finished: tuple[Jobs, Job]) -> None:
+def test_what_is_no_prompt_or_not_one_s_own_race_is_refused_in_a_sentence(
+    finished: tuple[Jobs, BackgroundRace],
+) -> None:
     jobs, job = finished
-    for run in (job.readers_key, "recorded:first", None, 7, ["a"], "../x"):
+    for run in (readers_key(job.id), "recorded:first", None, 7, ["a"], "../x"):
         with pytest.raises(ValueError, match="only the owner"):
             ask(jobs, LIMITS, RATE, run, PROMPT)
     for prompt, rule in [

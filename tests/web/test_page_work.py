@@ -15,8 +15,7 @@ from support.races import small
 from olora_viz.views.html import problem
 from olora_viz.web.conditioning import Measurement, measure
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import Visitor
+from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton

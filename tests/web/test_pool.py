@@ -16,8 +16,7 @@ from olora_viz.background.record import ready_race
 from olora_viz.views.race import race_view
 from olora_viz.web import page, spectrum
 from olora_viz.web.guard.fairness import Places
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import Visitor
+from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.pool import Pool
 from olora_viz.web.jobs.queue import Jobs

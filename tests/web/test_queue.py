@@ -15,6 +15,7 @@ from support.queued import LANES, asked, lane, wait
 from support.waiting import wait_until
 
 from olora_viz import load_model
+from olora_viz.background import work as computed
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.generation import Answer
 from olora_viz.races import run as runs
@@ -22,7 +23,6 @@ from olora_viz.races.race import Race
 from olora_viz.tasks import TASKS, Example, Task
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs import job as computed
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import adapter_zip
 from olora_viz.web.race.controls import buttons
@@ -48,7 +48,8 @@ def test_pages_do_not_wait_while_the_folder_of_an_old_race_is_deleted(
     old = wait(jobs.start(asked(steps=1)))
     wait(jobs.start(asked(steps=1)))
     deleting, answered = threading.Event(), threading.Event()
-    remove = old.remove
+    job = jobs._jobs[old.id]
+    remove = job.remove
 
     def slowly() -> None:
         deleting.set()
@@ -60,7 +61,7 @@ def test_pages_do_not_wait_while_the_folder_of_an_old_race_is_deleted(
         jobs.before(old)
         answered.set()
 
-    monkeypatch.setattr(old, "remove", slowly)
+    monkeypatch.setattr(job, "remove", slowly)
     asking = threading.Thread(target=ask)
     asking.start()
     jobs.start(asked(steps=1))

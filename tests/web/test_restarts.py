@@ -14,22 +14,22 @@ import pytest
 from support.races import small
 from support.waiting import wait_until
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.views.race import race_view
 from olora_viz.web.decide import put
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import Job, own_folder, record_of
+from olora_viz.web.jobs.job import ASIDE, RESTARTED, own_folder, record_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shelving import ASIDE, RESTARTED
 from olora_viz.web.parts.export import adapter_zip, find
 
 STEPS = 40
 config = partial(small, task="addition", steps=STEPS, eval_every=10)
 
 
-def numbers(job: Job) -> list[dict]:
+def numbers(job: BackgroundRace) -> list[dict]:
     """Return the lines of a race on the disk, without how long they took."""
     lines = (job.folder / "steps.jsonl").read_text("utf-8").splitlines()
     return [{**json.loads(line), "seconds": 0} for line in lines]
@@ -44,7 +44,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def whole(before: Jobs) -> Job:
+def whole(before: Jobs) -> BackgroundRace:
     """A race from its beginning to its end, without a rest."""
     job = before.start(config())
     assert job.wait(60)
@@ -52,7 +52,7 @@ def whole(before: Jobs) -> Job:
 
 
 @pytest.fixture
-def again(before: Jobs, whole: Job, tmp_path: Path) -> Iterator[Callable[..., Jobs]]:
+def again(before: Jobs, whole: BackgroundRace, tmp_path: Path) -> Iterator[Callable[..., Jobs]]:
     """Start a server on a copy of the folder as it is now."""
     made: list[Jobs] = []
 
@@ -69,7 +69,7 @@ def again(before: Jobs, whole: Job, tmp_path: Path) -> Iterator[Callable[..., Jo
         jobs.close()
 
 
-def found(jobs: Jobs, job: Job) -> Job:
+def found(jobs: Jobs, job: BackgroundRace) -> BackgroundRace:
     """Find a race of the server before."""
     there = jobs.get(job.id)
     assert there is not None
@@ -77,7 +77,7 @@ def found(jobs: Jobs, job: Job) -> Job:
 
 
 def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
-    before: Jobs, whole: Job, again: Callable[..., Jobs]
+    before: Jobs, whole: BackgroundRace, again: Callable[..., Jobs]
 ) -> None:
     going = before.start(config())
     wait_until(lambda: len(going.steps) >= 5)
@@ -100,7 +100,9 @@ def test_a_race_that_was_computing_is_paused_and_goes_on_bitwise(
     assert adapter_zip(job, 1).is_file()
 
 
-def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(whole: Job, again: Callable[..., Jobs]) -> None:
+def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(
+    whole: BackgroundRace, again: Callable[..., Jobs]
+) -> None:
     jobs = again()
     job = found(jobs, whole)
     assert (job.state, job.complete, job.steps) == ("finished", True, whole.steps)
@@ -131,7 +133,7 @@ def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
     assert own_folder(job.folder).is_dir()
-    job.remove()
+    jobs._jobs[job.id].remove()
     assert not list(jobs.folder.glob(f"{job.id}*"))
 
 
@@ -172,7 +174,7 @@ def lose_a_line(path: Path) -> None:
 )
 def test_a_half_written_race_is_set_aside_with_a_sentence_and_the_others_are_served(
     before: Jobs,
-    whole: Job,
+    whole: BackgroundRace,
     again: Callable[..., Jobs],
     caplog: pytest.LogCaptureFixture,
     damage: Callable[[Path], object],
@@ -201,7 +203,7 @@ def test_a_half_written_race_is_set_aside_with_a_sentence_and_the_others_are_ser
 
 
 def test_what_a_killed_decision_leaves_is_removed_without_a_word(
-    again: Callable[..., Jobs], before: Jobs, whole: Job, caplog: pytest.LogCaptureFixture
+    again: Callable[..., Jobs], before: Jobs, whole: BackgroundRace, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = FilesOfPage(VisitorFiles(Limits()), "a page")
     work = put(before, Limits(), files, ["glassllm", "sentiment", 1, ["olora"], 4])

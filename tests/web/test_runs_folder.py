@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shelving import ASIDE, usual
+from olora_viz.web.jobs.job import ASIDE
+from olora_viz.web.jobs.queue import Jobs, usual
 
 
 def test_a_user_s_own_files_stay_whatever_they_are_called(tmp_path: Path) -> None:

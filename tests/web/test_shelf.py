@@ -8,12 +8,12 @@ import pytest
 from support.steps import a_step
 from support.waiting import wait_until
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race import shelf
 
@@ -29,7 +29,7 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 
 @pytest.fixture(scope="module")
-def runs(jobs: Jobs) -> list[Job]:
+def runs(jobs: Jobs) -> list[BackgroundRace]:
     made = [jobs.start(CONFIG), jobs.start(replace(CONFIG, steps=3))]
     wait_until(lambda: all(job.complete for job in made))
     return made
@@ -39,7 +39,7 @@ def _edits(run: str, **edit: object) -> dict[str, object]:
     return {"id": run, "do": "edit", "edits": {run: edit}}
 
 
-def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list[Job]) -> None:
+def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
     rows = shelf.added(jobs, shelf.added(jobs, rows, runs[1].id), runs[0].id)
     assert [row["id"] for row in rows] == [runs[1].id, runs[0].id]
@@ -57,7 +57,7 @@ def test_what_a_browser_made_up_lists_nothing(jobs: Jobs, sent: object) -> None:
     assert shelf.changed(jobs, sent, _edits("x", pinned=True)) == []
 
 
-def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: list[Job]) -> None:
+def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
     wish = _edits(runs[0].id, name="  <b>my</b>\n run " + "x" * 100)
     named = shelf.changed(jobs, rows, wish)[0]["name"]
@@ -71,13 +71,13 @@ def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: 
         assert shelf.changed(jobs, rows, nothing) == rows
 
 
-def test_an_action_carries_the_edits_before_it(jobs: Jobs, runs: list[Job]) -> None:
+def test_an_action_carries_the_edits_before_it(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
     wish = _edits(runs[0].id, name="short", pinned=True) | {"id": runs[1].id, "do": "remove"}
     assert shelf.changed(jobs, rows, wish) == [{"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}]
 
 
-def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) -> None:
+def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
     for job in runs:
         rows = shelf.changed(jobs, rows, _edits(job.id, overlaid=True))
@@ -90,7 +90,7 @@ def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[Job]) 
     assert len(figure["data"]) >= 4
 
 
-def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Job]) -> None:
+def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     row = {"name": "a", "overlaid": False}
     pinned = {**row, "id": runs[0].id, "pinned": True}
     rows = shelf.added(jobs, [*[{**row, "id": runs[1].id, "pinned": False}] * 20, pinned], None)
@@ -98,7 +98,7 @@ def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Job]) -> 
     assert rows[-1]["pinned"]
 
 
-def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[Job]) -> None:
+def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
     assert shelf.changed(jobs, rows, {"id": runs[0].id, "do": "remove"}) == []
 

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 import pytest
 from support.queued import asked, lane, wait
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.machine.files import DiskFullError, folder_size
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
-from olora_viz.web.jobs.job import DISK_FULL, Job
+from olora_viz.web.jobs.job import DISK_FULL
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import adapter_zip
 
@@ -43,7 +44,7 @@ def test_on_a_disk_for_two_races_every_race_finishes_and_the_oldest_make_way(
     with closing(shrink(1000)) as jobs:
         alone = wait(jobs.start(asked(steps=1)))
         size = folder_size(alone.folder)
-        jobs._drop(alone)
+        jobs._drop(jobs._jobs[alone.id])
     most = 4 * size / MIB + 2
     with closing(shrink(most)) as jobs:
         made = [wait(jobs.start(asked(steps=1))) for _ in range(5)]
@@ -69,12 +70,12 @@ def test_a_race_without_room_fails_with_a_sentence_that_names_no_path_and_no_id(
 
 
 @pytest.fixture
-def failing(tmp_path: Path) -> Iterator[Callable[[Exception], Job]]:
+def failing(tmp_path: Path) -> Iterator[Callable[[Exception], BackgroundRace]]:
     """Return a function that races until an error."""
     made: list[Jobs] = []
 
-    def with_error(error: Exception) -> Job:
-        class Failing(Job):
+    def with_error(error: Exception) -> BackgroundRace:
+        class Failing(BackgroundRace):
             def run(self) -> bool:
                 raise error
 
@@ -95,7 +96,7 @@ def failing(tmp_path: Path) -> Iterator[Callable[[Exception], Job]]:
     ],
 )
 def test_a_disk_that_fills_during_a_race_is_said_to_be_full(
-    failing: Callable[[Exception], Job], error: Exception, monkeypatch: pytest.MonkeyPatch
+    failing: Callable[[Exception], BackgroundRace], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     assert failing(error).note == DISK_FULL
@@ -109,7 +110,7 @@ def test_a_disk_that_fills_during_a_race_is_said_to_be_full(
     ],
 )
 def test_no_sentence_on_a_page_has_a_path_of_the_server(
-    failing: Callable[[Exception], Job], said: str, shown: str
+    failing: Callable[[Exception], BackgroundRace], said: str, shown: str
 ) -> None:
     assert failing(ValueError(said)).note == shown
 

@@ -11,8 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, read_seeds
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
@@ -21,7 +20,7 @@ from olora_viz.models import MODELS
 from olora_viz.races.config import BATCHES, SCHEDULES, RaceConfig, Settings, automatic_interval
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import TOKEN
+from olora_viz.web.guard.visitor_files import TOKEN, OwnFiles
 
 MOST_EVALUATIONS = 200
 """Maximum number of evaluations on the held-out examples in a race."""
@@ -37,15 +36,6 @@ MAX_LENGTH = 512
 
 MOST_LOOKS = 51
 """Maximum number of gradient measurements in a race: the first step, and fifty more."""
-
-
-@runtime_checkable
-class OwnFiles(Protocol):
-    """A lookup of visitors' files by token."""
-
-    def find(self, token: object) -> Path | None:
-        """Return the file of a token; None if it does not exist (any more)."""
-        ...
 
 
 def checked_config(
@@ -66,8 +56,7 @@ def checked_config(
     Args:
         model: a name.
         task: a name, or the token of a file in `files`, whose path it becomes.
-        steps: numbers, or text that reads as one.
-        batch: see `steps`.
+        steps, batch: numbers, or text that reads as one.
         lanes: a list of ``{"init", "r", "alpha", "lr", "seed"}``, see `checked_lanes`.
         curvature: steps between two measurements of the curvature, 0: never.
         seed: of the task and of the order of its examples.
@@ -135,17 +124,13 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
 
 
 def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
-    """Turn the whole table into lanes.
-
-    Raises:
-        ValueError: there are too many or none, or a value breaks a rule.
-    """
+    """Turn the whole table into lanes."""
     rows = rows if isinstance(rows, list) else []
-    lanes: list[list[Lane]]
-    lanes = [] if len(rows) > limits.max_lanes else [checked_lanes(limits, row) for row in rows]
-    count = sum(map(len, lanes)) or len(rows)
-    check_count(count, limits.max_lanes)
-    return tuple(itertools.chain.from_iterable(lanes))
+    if len(rows) > limits.max_lanes:
+        check_count(len(rows), limits.max_lanes)
+    lanes = [lane for row in rows for lane in checked_lanes(limits, row)]
+    check_count(len(lanes), limits.max_lanes)
+    return tuple(lanes)
 
 
 def problems(limits: Limits, rows: Iterable[Any]) -> list[str]:
@@ -185,7 +170,6 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
     """Validate the settings that a page or a link sent; keep what is wrong in `wrong`.
 
     Args:
-        steps: of the race.
         asked: text or numbers by name; a name that is left out has its default.
     """
     plain = Settings()

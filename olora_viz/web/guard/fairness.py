@@ -1,7 +1,7 @@
 """How visitors share the server: places in the queue, turns, what is kept, and open pages.
 
 The rules are pure functions of what waits or is kept. Visitors are told apart by address, and within one address by
-page, see `olora_viz.web.guard.visitor`. The server's own work has no limit.
+page, see `olora_viz.web.guard.limits`. The server's own work has no limit.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
-from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.guard.limits import NOBODY, Visitor
 
 ABSENT = 6.0
 """Seconds after which a page that no longer asks for its work counts as closed; an open one asks every two seconds."""
@@ -40,8 +40,11 @@ class Waits(Owned, Protocol):
 
     turn: tuple[float, float]
     """Its round among all visitors, and among the pages of its address; see `round_of`."""
-    complete: bool
-    """Whether it has ended."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended."""
+        ...
 
 
 Item = TypeVar("Item", bound=Owned)
@@ -104,8 +107,7 @@ def _rules(waiting: Sequence[Item], owner: Visitor, places: Places) -> Iterator[
                 "for visitors who have nothing in it: try again when yours has started"
             )  # fmt: skip
     yield list(waiting), most, (
-        f"{len(waiting)} {what} are already waiting, the maximum on this server: try again in a "
-        "minute"
+        f"{len(waiting)} {what} are already waiting, the maximum on this server: try again in a minute"
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -16,8 +16,7 @@ from starlette.routing import Route
 from olora_viz.machine.files import temporary_folder
 from olora_viz.tasks import Task, load_task
 from olora_viz.web.guard.fairness import too_many
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 
 SECONDS = 600
 """How long an address is valid, in seconds; a download that has begun is completed."""
@@ -88,6 +87,15 @@ class Brought(NamedTuple):
     owner: Visitor = NOBODY
     seen: float = 0.0
     """When it was brought."""
+
+
+@runtime_checkable
+class OwnFiles(Protocol):
+    """A lookup of visitors' files by token."""
+
+    def find(self, token: object) -> Path | None:
+        """Return the file of a token; None if it does not exist (any more)."""
+        ...
 
 
 class FilesOfPage(NamedTuple):

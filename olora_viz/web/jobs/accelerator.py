@@ -11,23 +11,24 @@ not needed.
 
 from __future__ import annotations
 
+import contextvars
 import math
-import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
 import gradio as gr
 import torch
 
-from olora_viz.background.race import final_answers
-from olora_viz.background.record import RaceRecord
+from olora_viz.background.race import BackgroundRace, final_answers
+from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.machine.files import write_text
+from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
 from olora_viz.models.loading import snapshot
@@ -35,6 +36,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import RACING, Step
+from olora_viz.web.jobs.job import on_zero_gpu, requests_of
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -61,11 +63,6 @@ News = RaceRecord | Step
 turn that ends without it has paused it."""
 
 
-def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a Space on ZeroGPU."""
-    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
-
-
 def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) -> int:
     """Return the seconds to request for the next time slice of a race on a GPU.
 
@@ -76,8 +73,8 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     is requested.
 
     Args:
-        done: steps that were made, and the step after which it pauses.
-        goal: see `done`.
+        done: steps that were made.
+        goal: the step after which it pauses.
 
     >>> seconds_needed(RaceConfig()), seconds_needed(RaceConfig(model="smollm2-135m"))
     (22, 30)
@@ -91,11 +88,6 @@ def seconds_needed(config: RaceConfig, done: int = 0, goal: float = math.inf) ->
     whole = start + step * (1.5 * (until - done) + curvature)
     for_a_step = BEGINNING_SECONDS + start + step * (1.5 + min(curvature, TRACKED)) + ENDING_SECONDS
     return math.ceil(max(LEAST_SECONDS, min(whole, MOST_SECONDS), min(whole, for_a_step)))
-
-
-def here(config: RaceConfig) -> RaceConfig:
-    """Return a set-up for this process, which on ZeroGPU has no GPU although it seems to."""
-    return replace(config, device="cpu") if on_zero_gpu() else config
 
 
 def request(file: Path, what: str) -> None:
@@ -243,3 +235,96 @@ REFUSALS = {
     "ZeroGPU client error": "none is free now",
 }
 """Why a GPU is not lent, by the titles of the package ``spaces``."""
+
+
+@dataclass(eq=False)
+class ZeroGpuRace(BackgroundRace):
+    """A race whose steps are made elsewhere, turn by turn: it is never in this process's memory.
+
+    A race on the CPU is raced in this process, as any other.
+    """
+
+    visit: contextvars.Context = field(default_factory=contextvars.copy_context)
+    """Of the page that asked last: the GPU's time counts as that visitor's."""
+
+    def stop(self, why: str = "") -> None:
+        """Request the end after the current step."""
+        super().stop(why)
+        self._request()
+
+    def pause(self, why: str = "") -> None:
+        """Request a pause after the current step."""
+        super().pause(why)
+        self._request()
+
+    def resume(self, goal: float = math.inf) -> None:
+        """Cancel the request for a pause, until a given step."""
+        self.visit, self.refused = contextvars.copy_context(), ""
+        super().resume(goal)
+        self._request()
+
+    def run(self) -> bool:
+        """Take one turn; if the race does not finish in it, the queue schedules another."""
+        if self.on_cpu:
+            return super().run()
+        self.become(LOADING)
+        self.progress(0.0, "waiting for a GPU")
+        self._request()
+        ended = None
+        for number, news in enumerate(self._turn()):
+            if isinstance(news, Step):
+                self.steps.append(news)
+                self.cut_off = True  # until the turn ends with a checkpoint
+                self.wake()
+                if self.is_over() or self.pauses():
+                    self._request()
+            elif isinstance(news, Failed):
+                raise ValueError(news.sentence)
+            elif number == 0:
+                self.loaded(news)
+                self.become(RACING)
+            else:
+                ended = news
+        if ended is None:
+            self.cut_off = self.cut_off and bool(self.refused)
+            self.become(PAUSED, self.why_paused)
+            return True
+        self.cut_off = False
+        self.results, self.state = ended, ended.state
+        self.become(ended.state, self.reason())
+        return False
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it needs no GPU."""
+        return self.config.device == "cpu"
+
+    def _request(self) -> None:
+        if self.on_cpu:
+            return
+        halts = self.stopping.is_set() or self.pauses()
+        what = STOP if self.stopping.is_set() else PAUSE
+        request(requests_of(self.run_folder), what if halts else "")
+
+    def _turn(self) -> Iterator[News | Failed]:
+        """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
+        folder = self.run_folder
+        turn = turn_on_gpu(self.raced, folder, requests_of(folder), len(self.steps), self.goal)
+        while True:
+            try:
+                news = self.visit.run(next, turn, None)
+            except Exception as error:
+                why = refusal(error)
+                if not why:
+                    raise
+                if self.stopping.is_set():
+                    raise StoppedEarlyError from None
+                if (folder / "config.json").exists():
+                    # A process that is killed may have made a step of which it sent nothing.
+                    self.steps += runs.read_steps(folder)[len(self.steps) :]
+                self.refused = why
+                self.pause("no GPU now")
+                return
+            if news is None:
+                return
+            yield news

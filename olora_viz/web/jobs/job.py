@@ -1,4 +1,4 @@
-"""The jobs of the queue: work of any kind, and races that open pages pause, step and stop.
+"""A job of the queue: work in the background, with its owner, its turn and its files, also after a restart.
 
 A job's id is its owner's key: random, and never outside its owner's browser and the name of its folder. Links carry
 the readers' key, and what is saved or drawn the name. Both are derived from the id, also after a restart, and neither
@@ -7,6 +7,7 @@ leads back to it.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -14,23 +15,23 @@ import secrets
 import shutil
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import FAILED, PAUSED, RaceRecord
+from olora_viz.background.record import ENDED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
-from olora_viz.machine.files import DiskFullError, is_disk_full, write_json
-from olora_viz.machine.text import duration, finite_or_none
+from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
+from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Race
-from olora_viz.races.step import STOPPED, Step
+from olora_viz.races.run import CHECKPOINT, load_run
 from olora_viz.tasks import TASKS
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.accelerator import here
+from olora_viz.web.guard.limits import NOBODY, Visitor
+
+log = logging.getLogger(__name__)
 
 SEEN_SECONDS = 1.0
 """Minimum time between two updates on disk of when a page last asked for a race."""
@@ -59,6 +60,126 @@ def derived(key: str, use: bytes, size: int) -> str:
     return urlsafe_b64encode(digest).decode().rstrip("=")
 
 
+def readers_key(key: str) -> str:
+    """Return what opens the job of an id for reading."""
+    return derived(key, b"read", 16)
+
+
+def on_zero_gpu(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a Space on ZeroGPU."""
+    return environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def here(config: RaceConfig) -> RaceConfig:
+    """Return a set-up for this process, which on ZeroGPU has no GPU although it seems to."""
+    return replace(config, device="cpu") if on_zero_gpu() else config
+
+
+@dataclass(eq=False)
+class Job:
+    """Work that the queue computes.
+
+    A race pauses between two turns: on disk as a checkpoint, and on a CPU also in memory until another job's turn, so
+    that single steps are quick.
+    """
+
+    work: BackgroundWork
+    owner: Visitor = NOBODY
+    """The visitor who asked for it."""
+    turn: tuple[float, float] = (0.0, 0.0)
+    """See `fairness.Waits`."""
+    forgettable: bool = True
+    """Whether the server may drop it, with its folder, for newer ones."""
+    on_disk: tuple[str, bool] | None = None
+    """State and completeness of a race in its record on disk; None while it has none."""
+    _touched: float = -math.inf
+
+    def __post_init__(self) -> None:
+        """Keep the path of a visitor's own file, and the server's others, out of everything that is shown."""
+        work = self.work
+        work.name, work.without_paths, work.disk_full = derived(work.id, b"name", 9), self.without_paths, DISK_FULL
+        if isinstance(work, BackgroundRace):
+            work.before_news = self._keep_state
+        else:
+            work.config = here(work.config)
+        if work.config.task not in TASKS:
+            work.own_file = Path(work.config.task)
+            work.config = replace(work.config, task=work.own_file.name)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its results."""
+        assert self.work.folder is not None
+        return self.work.folder
+
+    @property
+    def seen(self) -> float:
+        """Time of a page's last request for it."""
+        return self.work.seen
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has ended."""
+        return self.work.complete
+
+    def without_paths(self, sentence: str) -> str:
+        """Remove the paths of the server from a sentence."""
+        own = self.work.own_file
+        sentence = sentence.replace(str(own), own.name) if own else sentence
+        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
+
+    def was_seen(self) -> None:
+        """Record that a page asks for it; of a race also in the file time of the record."""
+        seen = self.work.seen = time.monotonic()
+        if self.on_disk is not None and seen - self._touched > SEEN_SECONDS:
+            self._touched = seen
+            with suppress(OSError):
+                os.utime(record_of(self.folder))
+
+    def keep_own_file(self) -> None:
+        """Copy the visitor's own file, which may be gone before its turn comes.
+
+        Raises:
+            ValueError: the file is gone, or the disk is full.
+        """
+        if own := self.work.own_file:
+            copy = own_folder(self.folder) / own.name
+            try:
+                copy.parent.mkdir(parents=True)
+                shutil.copyfile(own, copy)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise ValueError(DISK_FULL) from None
+                raise ValueError("your file is no longer available: its page was closed; choose it again") from None
+            self.work.own_file = copy
+
+    def keep(self) -> None:
+        """Write the record of a race, to show it after a restart; on a full disk the older one is kept."""
+        race = self.work
+        if isinstance(race, BackgroundRace):
+            with race.changed, suppress(OSError):
+                self.on_disk, self._touched = (race.state, race.complete), -math.inf
+                left = min(race.left, race.deadline - time.monotonic())
+                values = {"left": finite_or_none(left), "owner": list(self.owner)}
+                write_json(record_of(self.folder), race.record().to_json() | values)
+
+    def _keep_state(self) -> None:
+        if self.on_disk is not None and self.on_disk != (self.work.state, self.work.complete):
+            self.keep()
+
+    def remove(self) -> None:
+        """Remove all its files."""
+        with self.work.changed:
+            self.on_disk = None
+            record_of(self.folder).unlink(missing_ok=True)
+        for folder in (self.folder, own_folder(self.folder)):
+            shutil.rmtree(folder, ignore_errors=True)
+        requests_of(self.folder).unlink(missing_ok=True)
+
+
+# Its files -----------------------------------------------------------------------------------
+
+
 OF_STUDY = ".study"
 """The ending of a study's folder, which tells it from a run's: no study outlives its server."""
 
@@ -66,6 +187,11 @@ OF_STUDY = ".study"
 def record_of(folder: Path) -> Path:
     """Return the file with the data that a page shows of a run, next to the run's folder."""
     return folder.with_name(f"{folder.name}.record")
+
+
+def requests_of(folder: Path) -> Path:
+    """Return the file by which a race in another process is paused or stopped, next to the run's folder."""
+    return folder.with_name(f"{folder.name}.wish")
 
 
 def own_folder(folder: Path) -> Path:
@@ -78,218 +204,126 @@ def study_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + OF_STUDY)
 
 
-@dataclass(eq=False)
-class Work(BackgroundWork):
-    """A unit of work in the queue: a race, or a measurement at initialization.
+def zips_of(folder: Path) -> Path:
+    """Return the folder of zipped adapters of a run whose own folder nothing is written to."""
+    return folder.with_name(f"{folder.name}.zips")
 
-    If its task is a visitor's own file, `config` has only the file's name, since anybody may see it, and `raced` has
-    the path of this job's copy.
+
+ID = re.compile(r"[A-Za-z0-9_-]{22}")
+"""The ids of races; anything else in the folder is ignored."""
+
+ASIDE = "set-aside"
+"""The folder for runs that cannot be read; it is never deleted."""
+
+RESTARTED = "the server was restarted"
+"""The reason for pausing a race that was computing or waiting when its server ended."""
+
+DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
+"""The exceptions that a damaged file raises."""
+
+
+def shelved(home: Path, kind: type[BackgroundRace]) -> Iterator[Job]:
+    """Find the races of a runs folder: ended, or paused.
+
+    Unreadable runs are set aside, and the log says why.
     """
-
-    folder: Path  # pyrefly: ignore[bad-override-mutable-attribute]
-    seen: float = field(default_factory=time.monotonic)
-    """Time of a page's last request for it, by the monotonic clock."""
-    owner: Visitor = NOBODY
-    """The visitor who asked for it."""
-    turn: tuple[float, float] = (0.0, 0.0)
-    """See `fairness.Waits`."""
-    left: float = math.inf
-    """Seconds that it may still compute."""
-    deadline: float = math.inf
-    """The end of its time, by the monotonic clock, while it computes."""
-    max_seconds: float = math.inf
-    """Seconds that it may compute in all."""
-    grace: float = math.inf
-    """Seconds without an open page after which a race pauses."""
-    own_file: Path | None = None
-    """The visitor's own file, if the task is one."""
-    others_wait: Callable[[], bool] = lambda: False
-    """Whether other work waits for its turn."""
-    clear_disk: Callable[[int], None] = lambda _: None
-    """Called with the bytes that it needs and the disk lacks."""
-    forgettable: bool = True
-    """Whether the server may drop it, with its folder, for newer ones."""
-
-    def __post_init__(self) -> None:
-        """Keep the path of a visitor's own file out of everything that is shown."""
-        if self.config.task not in TASKS:
-            self.own_file = Path(self.config.task)
-            self.config = replace(self.config, task=self.own_file.name)
-
-    @property
-    def name(self) -> str:
-        """Its name in figures and files, which opens nothing."""
-        return derived(self.id, b"name", 9)
-
-    @property
-    def readers_key(self) -> str:
-        """What opens it for reading."""
-        return derived(self.id, b"read", 16)
-
-    @property
-    def raced(self) -> RaceConfig:
-        """The set-up to compute with, in this process."""
-        return here(self._with_own_file())
-
-    def _with_own_file(self) -> RaceConfig:
-        return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
-
-    def keep_own_file(self) -> None:
-        """Copy the visitor's own file, which may be gone before its turn comes.
-
-        Raises:
-            ValueError: the file is gone, or the disk is full.
-        """
-        if self.own_file is not None:
-            copy = own_folder(self.folder) / self.own_file.name
-            try:
-                copy.parent.mkdir(parents=True)
-                shutil.copyfile(self.own_file, copy)
-            except OSError as error:
-                if is_disk_full(error):
-                    raise ValueError(DISK_FULL) from None
-                raise ValueError("your file is no longer available: its page was closed; choose it again") from None
-            self.own_file = copy
-
-    def keep(self) -> None:
-        """Write what is needed to show it after a restart of the server; by default it is lost."""
-
-    def yield_turn(self, why: str) -> None:
-        """Request that it makes way; by default this is its end."""
-        self.stop()
-
-    def leave_line(self) -> None:
-        """Make way before its turn, as was requested."""
-        self.end(STOPPED)
-
-    def was_seen(self) -> None:
-        """Record that a page asks for it."""
-        self.seen = time.monotonic()
-
-    def without_paths(self, sentence: str) -> str:
-        """Remove the paths of the server from a sentence."""
-        if self.own_file:
-            sentence = sentence.replace(str(self.own_file), self.own_file.name)
-        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
-
-    def sentence_on(self, error: Exception) -> str:
-        """Return one sentence on why it failed."""
-        return DISK_FULL if is_disk_full(error) else super().sentence_on(error)
-
-    def remove(self) -> None:
-        """Remove all its files."""
-        for folder in (self.folder, own_folder(self.folder)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def is_over(self) -> bool:
-        """Whether the end was requested, or the time is up."""
-        if time.monotonic() >= self.deadline:
-            self.stop(f"stopped after {duration(self.max_seconds)}, this server's limit")
-        return self.stopping.is_set()
-
-    def compute(self) -> None:
-        """Take its turn, within the time that it has left, see `BackgroundWork.compute`."""
-        self.deadline = time.monotonic() + self.left
+    names = {path.name.partition(".")[0] for path in home.iterdir()}
+    for name in sorted(filter(ID.fullmatch, names)):
+        folder = home / name
         try:
-            super().compute()
-        finally:
-            self.left, self.deadline = self.deadline - time.monotonic(), math.inf
+            if folder.is_dir() or record_of(folder).is_file():
+                job = _read(folder, kind, folder.name)
+                last_change = (record_of(folder) if record_of(folder).exists() else folder).stat().st_mtime
+                job.work.seen = time.monotonic() - (time.time() - last_change)  # its page touches the record
+                job.on_disk = (job.work.state, job.complete)
+                yield job
+            else:  # of a study, a measurement or a run that the owner opened, which are not kept
+                for path in _folders_beside(folder):
+                    shutil.rmtree(path)
+        except DAMAGED as error:
+            _set_aside(folder, error)
 
 
-@dataclass(eq=False)
-class Job(Work, BackgroundRace):
-    """A race in the queue.
+def opened(folder: Path, home: Path) -> Job:
+    """Show a run folder of the server's owner under a new key.
 
-    Between two turns it is paused: on disk as a checkpoint, and on a CPU also in memory until another race's turn, so
-    that single steps are quick. A GPU is released immediately.
+    Nothing is written to it, unless the race is unfinished and resumed.
+
+    Args:
+        home: the runs folder of the server, where adapters are zipped.
+
+    Raises:
+        ValueError: the folder holds no run, or a damaged one; the message is one sentence.
     """
+    folder, key = folder.absolute(), new_key()
+    try:
+        job = _read(folder, BackgroundRace, key, zips=zips_of(home / key))
+    except DAMAGED as error:
+        if isinstance(error, ValueError | OSError):
+            raise
+        raise ValueError(f"the run in {str(folder)!r} is damaged: {reason(error)}") from None
+    job.forgettable = False
+    return job
 
-    last: float = math.inf
-    """The step after which it stops."""
-    cut_off: bool = False
-    """Whether the server ended before its adapters were those of its last step."""
-    on_disk: tuple[str, bool] | None = None
-    """State and completeness in its record on disk; None while it has none."""
-    refused: str = ""
-    """Why it is paused, if no GPU was lent to it, see `accelerator.refusal`."""
-    zips: Path | None = None
-    """The folder for its zipped adapters; None for its own folder."""
-    _touched: float = -math.inf
 
-    @property
-    def raced(self) -> RaceConfig:
-        """The set-up to compute with, also on a GPU that is lent."""
-        return self._with_own_file()
+def _read(folder: Path, kind: type[BackgroundRace], key: str, zips: Path | None = None) -> Job:
+    """Return the race of a folder and of the files next to it.
 
-    def for_readers(self) -> RaceRecord:
-        """Return what others may see: nothing that quotes a visitor's own file."""
-        now = self.record()
-        if self.own_file is None:
-            return now
-        held_out = now.held_out and now.held_out.without_quotes()
-        note = "" if now.state == FAILED else now.note
-        return replace(now, answers=(), held_out=held_out, note=note)
+    Raises:
+        ValueError: they cannot be read.
+        and the others of `DAMAGED`: likewise.
+    """
+    file, left, owner = record_of(folder), math.inf, NOBODY
+    if file.exists():
+        run = None if is_free(folder) else load_run(folder)
+        values = read_json_object(file)
+        record, steps_made = RaceRecord.from_json(values, run.steps if run else ()), int(values["steps"])
+        if record.complete and record.state not in ENDED:
+            raise ValueError(f"{str(file)!r} has a race that ended as {record.state!r}")
+        if not record.complete and record.state != PAUSED:  # it was in progress
+            record = replace(record, state=PAUSED, note=RESTARTED)
+        left = math.inf if values["left"] is None else float(values["left"])
+        owner = Visitor(*map(str, values["owner"]))
+    else:
+        run = load_run(folder)
+        record, steps_made = RaceRecord.of_run(run), run.summary["steps"] if run.summary else 0
+    for number, step in enumerate(record.steps, 1):
+        if step.step != number:
+            raise ValueError(f"step {number} is missing in {str(folder)!r}")
+    if record.complete:
+        if len(record.steps) < steps_made:
+            raise ValueError(f"{str(folder)!r} has {len(record.steps)} of its {steps_made} steps")
+    elif (folder / CHECKPOINT).exists():
+        check_tensors(folder / CHECKPOINT)
+    if file.exists() and record.config.task not in TASKS:
+        own = str(own_folder(folder) / record.config.task)
+        record = replace(record, config=replace(record.config, task=own))
+    ended_well = record.complete or run is None or run.summary is not None
+    race = kind(
+        key, record.config, folder, record.styles, record.state, record.note,
+        complete=record.complete, steps=list(record.steps), results=replace(record, steps=()),
+        cut_off=bool(record.steps) and not ended_well,
+        why_paused=record.note if record.state == PAUSED else "", left=left, zips=zips,
+    )  # fmt: skip
+    return Job(race, owner)
 
-    def yield_turn(self, why: str) -> None:
-        """Request a pause."""
-        self.pause(why)
 
-    def leave_line(self) -> None:
-        """Pause before its turn."""
-        self.become(PAUSED, self.why_paused)
+def _set_aside(folder: Path, error: Exception) -> None:
+    """Move the files of a race into the folder `ASIDE`, and log this."""
+    aside = folder.parent / ASIDE
+    why = reason(error) if isinstance(error, KeyError) else " ".join(str(error).split())
+    why = why.replace(f"{folder.parent}{os.sep}", "")
+    log.warning("the run %r cannot be read and is set aside in %r: %s", folder.name, str(aside), why)
+    try:
+        aside.mkdir(exist_ok=True)
+        for path in (folder, record_of(folder), *_folders_beside(folder)):
+            if path.exists():
+                path.rename(aside / path.name)
+    except OSError as error:
+        log.warning("the run %r stays where it is: %s", folder.name, reason(error))
 
-    def before_news(self) -> None:
-        """Save a new state."""
-        if self.on_disk is not None and self.on_disk != (self.state, self.complete):
-            self.keep()
 
-    def keep(self) -> None:
-        """Write the record; on a full disk the older one is kept."""
-        with self.changed, suppress(OSError):
-            self.on_disk, self._touched = (self.state, self.complete), -math.inf
-            left = min(self.left, self.deadline - time.monotonic())
-            values = {"left": finite_or_none(left), "owner": list(self.owner)}
-            write_json(record_of(self.folder), self.record().to_json() | values)
-
-    def was_seen(self) -> None:
-        """Record that a page asks for it, also in the file time of the record."""
-        super().was_seen()
-        if self.on_disk is not None and self.seen - self._touched > SEEN_SECONDS:
-            self._touched = self.seen
-            with suppress(OSError):
-                os.utime(record_of(self.folder))
-
-    def remove(self) -> None:
-        """Remove all its files."""
-        with self.changed:
-            self.on_disk = None
-            record_of(self.folder).unlink(missing_ok=True)
-        super().remove()
-
-    def is_over(self) -> bool:
-        """Whether the end was requested, its last step is made, or the time is up."""
-        if len(self.steps) >= self.last:
-            self.stop()
-        return super().is_over()
-
-    def wants_pause(self) -> bool:
-        """Whether to pause: on request, at the goal, or without an open page."""
-        away = time.monotonic() - self.seen > self.grace
-        if away:
-            self.why_paused = f"no page watched it for {duration(self.grace)}"
-        return away or super().wants_pause()
-
-    def _open(self) -> tuple[Race, Iterator[Step]]:
-        """Build or resume the race, on a short disk with the room of older ones."""
-        try:
-            return super()._open()
-        except DiskFullError as full:
-            self.clear_disk(full.needed)
-            return super()._open()
-
-    def checkpoint(self, racing: Race) -> None:
-        """Write a checkpoint, and release the GPU."""
-        super().checkpoint(racing)
-        self.cut_off = False
-        if racing.device.type != "cpu":
-            self.release()
+def _folders_beside(folder: Path) -> list[Path]:
+    """Return the folders that a server made next to a run's folder; all else is the user's."""
+    folders = (own_folder(folder), zips_of(folder), study_folder(folder))
+    return [path for path in folders if path.is_dir() and not path.is_symlink()]

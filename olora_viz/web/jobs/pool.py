@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 from olora_viz.web.guard.fairness import Line, Pages, Places
-from olora_viz.web.guard.visitor import Visitor
+from olora_viz.web.guard.limits import Visitor
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -31,11 +31,7 @@ class Computation:
 
 
 class Pool:
-    """Computes in one thread of its own what takes seconds at most.
-
-    Args:
-        places: how many computations may wait.
-    """
+    """Computes in one thread of its own what takes seconds at most; `places` says how many may wait."""
 
     def __init__(self, places: Places) -> None:
         self._line: Line[Computation] = Line(places, Pages())

@@ -2,57 +2,109 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from olora_viz.background.record import PAUSED, WAITING, RaceRecord
-from olora_viz.background.work import LAST_STEP
-from olora_viz.figures.theme import lane_styles
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord
+from olora_viz.background.work import LAST_STEP, BackgroundWork
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
-from olora_viz.machine.files import folder_size, has_room
+from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
 from olora_viz.machine.memory import give_back, leave_a_core
+from olora_viz.machine.text import duration
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job, Work, new_key
-from olora_viz.web.jobs.shelving import RESTARTED, RunsFolder, opened, shelved
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
 
-W = TypeVar("W", bound=Work)
+log = logging.getLogger(__name__)
+
+W = TypeVar("W", bound=BackgroundWork)
+
+
+class RunsFolder:
+    """A folder that this server has until `give_back`, or until the server ends.
+
+    Args:
+        folder: the one to take; by default the server's own.
+    """
+
+    path: Path
+
+    def __init__(self, folder: Path | None = None) -> None:
+        for wanted in [folder] if folder else usual():
+            try:
+                wanted.mkdir(parents=True, exist_ok=True)
+                lock = lock_folder(wanted)
+            except BlockingIOError:
+                log.warning(
+                    "another server uses the runs folder %r: the races of this one go to a "
+                    "temporary folder, which is deleted with the server",
+                    str(wanted),
+                )
+                break
+            except OSError as error:
+                log.warning("the runs folder %r cannot be used: %s", str(wanted), reason(error))
+            else:
+                self.path, self.give_back = wanted, weakref.finalize(self, os.close, lock)
+                return
+        self.path, self.give_back = temporary_folder(self)
+
+
+def usual() -> list[Path]:
+    """Return the server's own folder, and another one where that cannot be written."""
+    folders = []
+    if chosen := os.environ.get("OLORA_VIZ_RUNS", "").strip():
+        folders.append(Path(os.path.expanduser(chosen)).absolute())
+    with suppress(ValueError):
+        folders.append(cache_folder() / "runs")
+    return folders
 
 
 class Access(NamedTuple):
     """What a key opens, and with which rights."""
 
-    race: Job | RaceRecord
+    run: BackgroundRace | RaceRecord
     """A race of this server, or a recorded one."""
     owned: bool = True
     """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
     its own file again."""
+    forgettable: bool = True
+    """See `Job.forgettable`."""
 
     @property
-    def job(self) -> Job | None:
+    def race(self) -> BackgroundRace | None:
         """The run as it changes; None for a recorded race."""
-        return self.race if isinstance(self.race, Job) else None
+        return self.run if isinstance(self.run, BackgroundRace) else None
 
     @property
     def record(self) -> RaceRecord:
-        """What may be seen of the run now."""
-        if isinstance(self.race, RaceRecord):
-            return self.race
-        return self.race.record() if self.owned else self.race.for_readers()
+        """What may be seen of the run now: others see nothing that quotes a visitor's own file."""
+        if isinstance(self.run, RaceRecord):
+            return self.run
+        now = self.run.record()
+        if self.owned or self.run.own_file is None:
+            return now
+        held_out = now.held_out and now.held_out.without_quotes()
+        return replace(now, answers=(), held_out=held_out, note="" if now.state == FAILED else now.note)
 
     @property
     def readers_key(self) -> str:
         """What opens it for reading; empty for a recorded race."""
-        return self.race.readers_key if isinstance(self.race, Job) else ""
+        return readers_key(self.run.id) if isinstance(self.run, BackgroundRace) else ""
 
 
 class Jobs:
@@ -64,20 +116,22 @@ class Jobs:
         races: how races are computed.
     """
 
-    def __init__(self, limits: Limits | None = None, folder: Path | None = None, races: type[Job] = Job) -> None:
+    def __init__(
+        self, limits: Limits | None = None, folder: Path | None = None, races: type[BackgroundRace] = BackgroundRace
+    ) -> None:
         self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
         self.folder = self._runs_folder.path
         self.pages = Pages()
         places = Places(self._limits.max_waiting, self._limits.page_waiting, self._limits.address_waiting)
-        self._line: Line[Work] = Line(places, self.pages)
-        self._jobs: dict[str, Work] = {}
-        self._for_readers: dict[str, Work] = {}
+        self._line: Line[Job] = Line(places, self.pages)
+        self._jobs: dict[str, Job] = {}
+        self._for_readers: dict[str, Job] = {}
         self._models = ModelCache()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
-        self._in_memory: Work | None = None
-        """The work that computed last: if it is paused, its race may still be in memory."""
+        self._in_memory: Job | None = None
+        """The job that computed last: if it is paused, its race may still be in memory."""
         for job in shelved(self.folder, races):
             self._limit(job)
             self._list(job)
@@ -85,7 +139,7 @@ class Jobs:
 
     # What keys open ------------------------------------------------------------------------------
 
-    def open(self, folder: Path) -> Job:
+    def open(self, folder: Path) -> BackgroundRace:
         """Show a run folder of the server's owner, under a new key.
 
         Raises:
@@ -93,11 +147,12 @@ class Jobs:
         """
         job = opened(folder, self.folder)
         self._list(job)
-        return job
+        assert isinstance(job.work, BackgroundRace)
+        return job.work
 
-    def get(self, key: object) -> Job | None:
+    def get(self, key: object) -> BackgroundRace | None:
         """Find a race by its owner's key; None if it does not exist (any more)."""
-        return self.find(key, Job)
+        return self.find(key, BackgroundRace)
 
     def find(self, key: object, kind: type[W]) -> W | None:
         """Find work of a kind by its owner's key; None if it does not exist (any more).
@@ -106,20 +161,18 @@ class Jobs:
         about the keys.
         """
         job = self._jobs.get(key) if isinstance(key, str) else None
-        if not isinstance(job, kind):
+        if job is None or not isinstance(job.work, kind):
             return None
         job.was_seen()
-        return job
+        return job.work
 
     def opened(self, key: object) -> Access | None:
         """Find what a key opens: a race of this server, with its rights, or a recorded race."""
-        job = self.get(key)
-        if job is not None:
-            return Access(job)
-        job = self._for_readers.get(key) if isinstance(key, str) else None
-        if isinstance(job, Job):
-            job.was_seen()
-            return Access(job, owned=False)
+        for owned, jobs in ((True, self._jobs), (False, self._for_readers)):
+            job = jobs.get(key) if isinstance(key, str) else None
+            if job is not None and isinstance(job.work, BackgroundRace):
+                job.was_seen()
+                return Access(job.work, owned, job.forgettable)
         recording = recorded(key)
         return Access(recording) if recording else None
 
@@ -130,7 +183,7 @@ class Jobs:
 
     # Commands ------------------------------------------------------------------------------------
 
-    def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> Job:
+    def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
         """Put a race into the queue.
 
         Args:
@@ -140,15 +193,25 @@ class Jobs:
         Raises:
             ValueError: too many races wait already.
         """
-        name = new_key()
-        return self.put(
-            self._races(name, config, self.folder / name, lane_styles(config.lanes), owner=owner, goal=goal)
-        )
+        return self.add(self._races, config, lane_styles(config.lanes), owner, goal=goal)
 
-    def put(self, job: W) -> W:
-        """Put a race or a measurement into the queue, as `start` does."""
+    def add(
+        self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
+    ) -> W:
+        """Put new work of a kind into the queue, as `start` does.
+
+        Args:
+            styles: of its lanes.
+            more: its other attributes.
+        """
+        key = new_key()
+        return self.put(kind(key, config, self.folder / key, styles, **more), owner)
+
+    def put(self, work: W, owner: Visitor = NOBODY) -> W:
+        """Put work into the queue, as `start` does."""
+        job = Job(work, owner)
         with self._wake:
-            self._make_room(job)
+            self._make_room(owner)
             job.keep_own_file()
             self._limit(job)
             self._list(job)
@@ -156,7 +219,7 @@ class Jobs:
             self._line.join(job)
             self._call_worker()
         self._forget()
-        return job
+        return work
 
     def prepare(self, config: RaceConfig) -> None:
         """Set up a race and forget it, so that the first one on its model and task starts at once.
@@ -166,54 +229,53 @@ class Jobs:
         with self._wake:
             self._call_worker(lambda: Race(config, cache=self._models).lanes.detach())
 
-    def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
-        """Start the thread of the races, unless it runs; call it with the lock held."""
-        if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(target=self._work, args=(first,), name="races", daemon=True)
-            self._worker.start()
-
-    def pause(self, job: Job) -> None:
+    def pause(self, race: BackgroundRace) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
         with self._wake:
-            if job.ended or job.state == PAUSED:
+            if race.ended or race.state == PAUSED:
                 return
-            job.pause()
-            if self._line.leave(job):
-                job.leave_line()
+            race.pause()
+            if self._line.leave(self._jobs[race.id]):
+                race.leave()
 
-    def resume(self, job: Job, goal: float = math.inf) -> None:
+    def resume(self, race: BackgroundRace, goal: float = math.inf) -> None:
         """Queue a paused race to resume, until it has completed `goal` steps.
 
         Raises:
             ValueError: too many races wait already.
         """
         with self._wake:
-            if job.ended:
+            if race.ended:
                 return
-            if job.state == PAUSED:
-                self._make_room(job)
-            job.resume(goal)
-            if job.state == PAUSED:
+            job = self._jobs[race.id]
+            if race.state == PAUSED:
+                self._make_room(job.owner)
+            race.resume(goal)
+            if race.state == PAUSED:
                 self._return(job)
 
-    def stop(self, job: Work) -> None:
-        """End waiting work immediately, and running work soon, see `Job.stop`."""
+    def stop(self, work: BackgroundWork) -> None:
+        """End waiting work immediately, and running work soon, see `BackgroundRace.stop`."""
         with self._wake:
-            if isinstance(job, Job) and job.cut_off and job.state == PAUSED:
-                job.last = len(job.steps) + 1  # it catches up, and writes its adapters
-                job.resume()
+            job = self._jobs.get(work.id)
+            if job is None or work.complete:
+                return
+            if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED:
+                work.last = len(work.steps) + 1  # it catches up, and writes its adapters
+                work.resume()
                 self._return(job)
                 return
-            job.stop()
+            work.stop()
             if self._line.leave(job):
-                job.end(STOPPED)
-            elif job.state == PAUSED:
+                work.end(STOPPED)
+            elif work.state == PAUSED:
                 self._end(job)
 
-    def before(self, job: Work) -> int:
-        """Count the work ahead of this one."""
+    def before(self, work: BackgroundWork) -> int:
+        """Count the jobs ahead of this work."""
         with self._wake:
-            return self._line.before(job)
+            job = self._jobs.get(work.id)
+            return self._line.before(job) if job else 0
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""
@@ -221,7 +283,7 @@ class Jobs:
             self._closed = True
             self._line.waiting.clear()
             for job in self._jobs.values():
-                job.yield_turn(RESTARTED)
+                job.work.make_way(RESTARTED)
             self._wake.notify()
         if self._worker is not None:
             self._worker.join(timeout=LAST_STEP)
@@ -229,27 +291,32 @@ class Jobs:
 
     # The line; its methods are called with the lock held -----------------------------------------
 
-    def _list(self, job: Work) -> None:
+    def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
-        job.others_wait = lambda: bool(self._line.waiting)
-        if isinstance(job, Job):
-            job.yields, job.models = lambda: self._line.yields(job), self._models
-        self._jobs[job.id] = self._for_readers[job.readers_key] = job
+        work = job.work
+        if isinstance(work, BackgroundRace):
+            work.yields, work.models = lambda: self._line.yields(job), self._models
+        else:
+            work.yields = lambda: bool(self._line.waiting)
+        self._jobs[work.id] = self._for_readers[readers_key(work.id)] = job
 
-    def _limit(self, job: Work) -> None:
+    def _limit(self, job: Job) -> None:
         """Apply the limits of this server, which what its owner has opened does not have."""
-        job.grace, job.max_seconds = self._limits.grace_seconds, self._limits.max_seconds
-        job.left, job.clear_disk = min(job.left, job.max_seconds), self._clear_disk
+        work, most = job.work, self._limits.max_seconds
+        work.grace, work.left = self._limits.grace_seconds, min(work.left, most)
+        work.overtime = f"stopped after {duration(most)}, this server's limit"
+        if isinstance(work, BackgroundRace):
+            work.clear_disk = self._clear_disk
 
-    def _make_room(self, job: Work) -> None:
-        """Let waiting work that nobody watches leave its place to a job, if no other place is free.
+    def _make_room(self, owner: Visitor) -> None:
+        """Let waiting work that nobody watches leave its place to a visitor, if no other place is free.
 
         Raises:
             ValueError: there is none.
         """
-        for other in self._line.let_in(job.owner):
-            other.yield_turn("its page was closed, and others needed its place in the queue")
-            other.leave_line()
+        for other in self._line.let_in(owner):
+            other.work.make_way("its page was closed, and others needed its place in the queue")
+            other.work.leave()
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
         """Start the thread of the races, or wake it if it runs."""
@@ -260,19 +327,19 @@ class Jobs:
 
     def _return(self, job: Job) -> None:
         """Let a paused race wait again."""
-        job.seen = time.monotonic()
-        job.become(WAITING)
+        job.work.seen = time.monotonic()
+        job.work.become(WAITING)
         self._line.join(job)
         self._call_worker()
 
-    def _end(self, job: Work) -> None:
+    def _end(self, job: Job) -> None:
         """End paused work; a race that is still in memory may take a moment."""
-        job.stop()
+        job.work.stop()
         if job is self._in_memory:
             self._line.join(job, first=True)  # it asks its lanes, and ends
             self._wake.notify()
         else:
-            job.end(STOPPED)
+            job.work.end(STOPPED)
 
     # What is dropped; the disk is read and cleared without the lock, for which every page asks ----
 
@@ -283,9 +350,9 @@ class Jobs:
         """
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable]
-        at_rest = [job for job in ours if job.complete or job.state == PAUSED]
-        for kind in {type(job) for job in at_rest}:
-            alike = [job for job in at_rest if type(job) is kind]
+        at_rest = [job for job in ours if job.complete or job.work.state == PAUSED]
+        for kind in {type(job.work) for job in at_rest}:
+            alike = [job for job in at_rest if type(job.work) is kind]
             gone = too_many(alike, self._limits.keep_races, is_open=self._is_shown)
             left = [job for job in alike if job not in gone]
             sizes = {job: folder_size(job.folder) for job in left}
@@ -293,7 +360,7 @@ class Jobs:
             for job in gone:
                 self._drop(job)
 
-    def _clear_disk(self, needed: int = 0, but: Work | None = None) -> None:
+    def _clear_disk(self, needed: int = 0, but: Job | None = None) -> None:
         """Drop ended work, all `but` one, until the disk has so many bytes; see `too_many`."""
         with self._wake:
             ended = [job for job in self._jobs.values() if job.forgettable and job.complete]
@@ -303,17 +370,17 @@ class Jobs:
             if job is not but:
                 self._drop(job)
 
-    def _is_shown(self, job: Work) -> bool:
-        return self.pages.show(job.id)
+    def _is_shown(self, job: Job) -> bool:
+        return self.pages.show(job.work.id)
 
-    def _drop(self, job: Work) -> None:
+    def _drop(self, job: Job) -> None:
         """Remove work at rest with its files, unless it has resumed or still has to end."""
         with self._wake:
-            if job.state == PAUSED and not job.complete:
+            if job.work.state == PAUSED and not job.complete:
                 self._end(job)
-            if not job.complete or self._jobs.pop(job.id, None) is None:
+            if not job.complete or self._jobs.pop(job.work.id, None) is None:
                 return
-            del self._for_readers[job.readers_key]
+            del self._for_readers[readers_key(job.work.id)]
         job.remove()
 
     # The thread of the races ---------------------------------------------------------------------
@@ -327,22 +394,24 @@ class Jobs:
                 job = self._line.call() if self._line.waiting else None
                 last, self._in_memory = self._in_memory, job
             if last is not None and last is not job:
-                _reported(last.release)
+                _reported(last.work.release)
             if job is None:
                 return
             self._clear_disk()
-            _reported(job.compute)
+            _reported(job.work.compute)
             self._clear_disk(but=job)
             give_back()
             with self._wake:
                 self._line.done()
-                waits = job in self._line.waiting  # a request that arrived while it paused
-                if waits or job.complete or self._closed:
+                work, waits = job.work, job in self._line.waiting  # for a request that arrived while it paused
+                if waits or work.complete or self._closed:
                     continue
-                if job.state == WAITING:  # it lets others take their turn
+                halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
+                halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
+                if work.state == WAITING:  # it lets others take their turn
                     self._line.join(job)
-                elif isinstance(job, Job) and job.state == PAUSED and not (job.pauses() and job.wants_pause()):
-                    job.become(WAITING)  # it yielded to others
+                elif work.state == PAUSED and not halted:
+                    work.become(WAITING)  # it yielded to others
                     self._line.waiting.insert(0, job)
 
 

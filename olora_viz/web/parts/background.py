@@ -11,15 +11,15 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
 
+from olora_viz.background.work import BackgroundWork
 from olora_viz.views.html import problem
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.visitor import Visitor, visitor_of
+from olora_viz.web.guard.limits import Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import Work
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE
 
-W = TypeVar("W", bound=Work)
+W = TypeVar("W", bound=BackgroundWork)
 
 
 async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -> AsyncIterator[tuple[W, int, bool]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import RaceRecord, status_of_lanes
 from olora_viz.figures.live.serving import charts, script, standing_alone
 from olora_viz.lanes.peft import ReadBack
@@ -23,9 +24,8 @@ from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.tasks import TASKS
 from olora_viz.views.reports import report
-from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.guard.limits import visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import element, showing, stored
@@ -195,7 +195,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
             path, remark = everything_zip(job), IN_IT
         else:
             path = adapter_zip(job, int(lane))
-            read_back = ReadBack.read(job.folder / "adapters" / job.config.labels[int(lane)])
+            read_back = ReadBack.read(job.run_folder / "adapters" / job.config.labels[int(lane)])
             remark = read_back.sentence if read_back else ""
     except OSError as error:
         what = "everything" if asked[1] == ALL else "the adapter"
@@ -205,7 +205,7 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
     return {"url": DOWNLOADS.offer(path), "name": path.name, "found": remark}
 
 
-def adapter_zip(job: Job, k: int) -> Path:
+def adapter_zip(job: BackgroundRace, k: int) -> Path:
     """Zip lane k's adapter, once, next to the run.
 
     Raises:
@@ -214,11 +214,11 @@ def adapter_zip(job: Job, k: int) -> Path:
     labels = job.config.labels
     if not 0 <= k < len(labels):
         raise ValueError(f"lane {k} must be from 0 to {len(labels) - 1}")
-    source = job.folder / "adapters" / labels[k]
+    source = job.run_folder / "adapters" / labels[k]
     if not job.complete or not source.is_dir():
         raise ValueError(f"lane {labels[k]!r} has no adapter yet: the race has not ended")
     name = f"{job.config.model}-{job.config.task}-{labels[k]}".replace("=", "")
-    beside = job.zips or job.folder
+    beside = job.zips or job.run_folder
     beside.mkdir(exist_ok=True)
     target = beside / f"{re.sub(r'[^A-Za-z0-9._+-]', '-', name)}.zip"
     if not target.exists():
@@ -236,7 +236,7 @@ REPORT_MIB = 8
 """What all but the adapters takes at most, about, in MiB."""
 
 
-def everything_zip(job: Job) -> Path:
+def everything_zip(job: BackgroundRace) -> Path:
     """Zip a run, once, next to it; only its owner may have it.
 
     Raises:
@@ -245,18 +245,18 @@ def everything_zip(job: Job) -> Path:
     if not job.complete or not job.steps:
         raise ValueError("the race has not ended yet: everything can be downloaded once it has")
     name = words_of(job.config)
-    beside = job.zips or job.folder
+    beside = job.zips or job.run_folder
     target = beside / f"{name}-everything.zip"
     if target.exists():
         return target
-    adapters = job.folder / "adapters"
+    adapters = job.run_folder / "adapters"
     size = folder_size(adapters) / 2**20 if adapters.is_dir() else 0.0
     if size + REPORT_MIB > MOST_MIB:
         raise ValueError(
             f"the adapters of this race take {size:.0f} MiB, and one file of everything at most "
             f"{MOST_MIB} MiB: download single adapters instead"
         )
-    free = free_disk(job.folder) / 2**20
+    free = free_disk(job.run_folder) / 2**20
     if free < size + REPORT_MIB:
         raise ValueError(
             f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} "
@@ -267,9 +267,9 @@ def everything_zip(job: Job) -> Path:
     return target
 
 
-def _contents(job: Job) -> dict[str, Path | str]:
+def _contents(job: BackgroundRace) -> dict[str, Path | str]:
     """Return the files by their paths: their text, or where they are."""
-    folder, record = job.folder, job.record()
+    folder, record = job.run_folder, job.record()
     contents: dict[str, Path | str] = {
         "README.md": _README,
         "config.json": _named(job, folder / "config.json"),
@@ -287,7 +287,7 @@ def _contents(job: Job) -> dict[str, Path | str]:
     return {path: content for path, content in contents.items() if isinstance(content, str) or content.is_file()}
 
 
-def _named(job: Job, path: Path) -> str:
+def _named(job: BackgroundRace, path: Path) -> str:
     """Return a JSON file of a run folder with the task's name in place of a path of the server."""
     if not path.is_file():
         return "{}\n"

@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 from markupsafe import Markup
 
+from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.record import READY, WAITING
 from olora_viz.figures.theme import lane_styles
-from olora_viz.races.step import Step
-from olora_viz.studies.decide import Decision
 from olora_viz.views.html import status
 from olora_viz.web.guard.config import OwnFiles, checked_config
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import Visitor
-from olora_viz.web.jobs.job import Work, new_key, study_folder
+from olora_viz.web.guard.limits import Limits, Visitor
+from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import element, small_button
-
-TURN = 10.0
-"""Seconds after which a study lets others who wait take their turn."""
 
 OF_EXAMPLES = ("chat", "truncate")
 """The settings of a race that decisions and claims have as well: how examples are read."""
 
-LEFT = "nobody follows it any more"
-
-
-@dataclass(eq=False)
-class StudyWork(Work):
-    """A decision, or claims about training: a study on the model and task of a set-up."""
-
-    minutes: float = 0.0
-    """The time limit of the study."""
-    known: Decision | None = None
-    """What is known of the study; None before its plan."""
-    steps: int = 0
-    """Number of steps that its races have run."""
-    began: float = 0.0
-    """When its turn began, by the monotonic clock."""
-    waits: bool = False
-    """Whether it lets others take their turn."""
-
-    @property
-    def minutes_left(self) -> float:
-        """The minutes that earlier turns have left of the limit, a few seconds at least."""
-        return max(0.1, self.minutes - (self.known.seconds / 60 if self.known else 0.0))
-
-    def begin_turn(self) -> None:
-        """Begin a turn, the first one or another."""
-        self.began, self.waits = time.monotonic(), False
-
-    def learn(self, decisions: Iterable[Decision]) -> None:
-        """Run a study to its end, or until others take their turn."""
-        for known in decisions:
-            self.known = known
-            self.become(known.stage)
-
-    def goes_on(self, step: Step) -> bool:
-        """Return after a step of its races whether to go on."""
-        self.steps, self.note = self.steps + 1, ""
-        if time.monotonic() - self.seen > self.grace:
-            self.stop(LEFT)
-        self.wake()
-        return not self.gives_way() and not self.is_over()
-
-    def gives_way(self) -> bool:
-        """Return whether its turn is over and others wait."""
-        self.waits = time.monotonic() - self.began > TURN and self.others_wait()
-        return self.waits
-
-
-S = TypeVar("S", bound=StudyWork)
+S = TypeVar("S", bound=BackgroundStudy)
 
 
 def put_study(
@@ -120,7 +66,7 @@ def put_study(
     )  # fmt: skip
     name = new_key()
     folder, styles = study_folder(jobs.folder / name), lane_styles(config.lanes)
-    return jobs.put(kind(name, config, folder, styles, minutes=float(minutes), owner=owner))
+    return jobs.put(kind(name, config, folder, styles, minutes=float(minutes)), owner)
 
 
 class StudyBar(NamedTuple):
@@ -146,7 +92,7 @@ def study_bar(page: str, label: str) -> StudyBar:
     )
 
 
-def study_status(work: StudyWork, ahead: int, *facts: str) -> Markup:
+def study_status(work: BackgroundStudy, ahead: int, *facts: str) -> Markup:
     """Return the status of a study.
 
     Args:

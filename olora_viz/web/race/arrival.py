@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem, remark
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.setup import SetUp, possible
@@ -77,7 +76,7 @@ def arrive(
     new = setup is not None and not own
     if new and (run is None or setup_of(limits, run) != setup or (link.start and run.record.complete)):
         run = None
-    if run is not None and setup is None and run.job is not None:
+    if run is not None and setup is None and run.race is not None:
         setup = setup_of(limits, run)
     brought = _brought(files, page, owner, run if link.setup is None else None, address.get("file"))
     if setup is not None and setup.task not in TASKS:
@@ -123,17 +122,17 @@ def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
     owner's key anyway keeps its rights, and so does the address that ``show`` prints for a run of the server's owner.
     """
     run = jobs.opened(wanted)
-    if run is None or run.job is None:
+    if run is None or run.race is None:
         return None
-    if run.owned and not run.job.forgettable:
+    if run.owned and not run.forgettable:
         return wanted
     mine = (run_id, *(row["id"] for row in checked(jobs, visit)))
-    return next((key for key in mine if jobs.get(key) is run.job), run.readers_key)
+    return next((key for key in mine if jobs.get(key) is run.race), run.readers_key)
 
 
 def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else as the browser sent it."""
-    copy = run.job.own_file if run and run.owned and run.job else None
+    copy = run.race.own_file if run and run.owned and run.race else None
     try:
         if copy is not None:
             return files.bring(page, copy.name, copy.read_text("utf-8"), owner)
@@ -163,8 +162,8 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
 
     That of a recorded run, or of one that the owner opened, is shown only if this server may race it.
     """
-    if run.job and run.job.forgettable:
-        return SetUp.of_page(run.job.config)
+    if run.race and run.forgettable:
+        return SetUp.of_page(run.race.config)
     return possible(limits, run.record.config, recorded=run.record.recorded)
 
 

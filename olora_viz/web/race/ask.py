@@ -8,14 +8,13 @@ from typing import Any
 
 import gradio as gr
 
-from olora_viz.background.race import OwnPrompt
+from olora_viz.background.race import BackgroundRace, OwnPrompt
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
+from olora_viz.background.work import BackgroundWork
 from olora_viz.races.run import restored
 from olora_viz.races.step import FINISHED
 from olora_viz.views.html import problem, remark
-from olora_viz.web.guard.limits import Limits, Rate
-from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
-from olora_viz.web.jobs.job import Job, Work, new_key
+from olora_viz.web.guard.limits import NOBODY, Limits, Rate, Visitor, visitor_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import changes
 from olora_viz.web.parts.card import PRIVATE, QUIET, Card, Desk, element, showing, words
@@ -26,10 +25,10 @@ FIELD = showing("ask", "can_be_asked")
 
 
 @dataclass(eq=False)
-class Asking(Work):
+class Asking(BackgroundWork):
     """A prompt to the lanes of a race at rest, in the queue."""
 
-    race: Job | None = None
+    race: BackgroundRace | None = None
 
     def run(self) -> None:
         """Restore the race from its folder, and ask its lanes."""
@@ -38,7 +37,7 @@ class Asking(Work):
         own = race.own_prompt
         assert own is not None
         self.become(LOADING, "loading the adapters")
-        racing = restored(race.folder, device=self.raced.device, progress=self.progress)
+        racing = restored(race.run_folder, device=self.raced.device, progress=self.progress)
         try:
             self.become("answering")
             answered = own.answered_by(racing)
@@ -81,11 +80,9 @@ def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Vi
         return None
     if job.state not in (*ENDED, PAUSED):
         raise ValueError("the lanes can be asked once the race has paused or ended")
-    before, name = job.own_prompt, new_key()
-    work = Asking(name, job.raced, jobs.folder / name, job.styles, owner=owner, race=job)
-    job.own_prompt = OwnPrompt(prompt)
+    before, job.own_prompt = job.own_prompt, OwnPrompt(prompt)
     try:
-        return jobs.put(work)
+        return jobs.add(Asking, job.raced, job.styles, owner, race=job)
     except ValueError:
         job.own_prompt = before
         raise

@@ -17,8 +17,7 @@ from olora_viz.background.record import FAILED, PAUSED, ready_race
 from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import checked_config
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor, visitor_of
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again

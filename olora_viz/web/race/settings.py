@@ -21,8 +21,7 @@ from olora_viz.tasks.files import FILE_FORMATS
 from olora_viz.views.html import problem
 from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sample
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import visitor_of
+from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
 from olora_viz.web.parts import presets
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element

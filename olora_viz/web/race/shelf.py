@@ -127,7 +127,7 @@ def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
 def _raced(jobs: Jobs, key: Any) -> RaceRecord | None:
     """Return a race of this server; recorded ones are in no list."""
     access = jobs.opened(key)
-    return access.record if access and access.job else None
+    return access.record if access and access.race else None
 
 
 def _edit(edit: Any) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job
+from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
@@ -54,8 +53,8 @@ def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
-    if shown.job and shown.owned:
-        view = replace(view, own_prompt=shown.job.own_prompt, refused=shown.job.refused)
+    if shown.race and shown.owned:
+        view = replace(view, own_prompt=shown.race.own_prompt, refused=shown.race.refused)
     return replace(view, readers_key=shown.readers_key)
 
 
@@ -120,7 +119,7 @@ class Streams:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
                     yield [{"going": False, "gone": GONE}, *top]
                     return
-                job, began = run.job, time.monotonic()
+                job, began = run.race, time.monotonic()
                 version = job.version if job else 0
                 before = self._jobs.before(job) if job and job.state == WAITING else 0
                 row, complete = self._board.nothing(), run.record.complete
@@ -186,7 +185,7 @@ class Streams:
         self._open.pop(page, None)
 
 
-async def _newer(job: Job, version: int, spent: float) -> None:
+async def _newer(job: BackgroundRace, version: int, spent: float) -> None:
     """Wait until a job has changed since a version, at most `QUIET` seconds."""
     await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
     await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
