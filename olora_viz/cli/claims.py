@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import Verb, print_json, progress_bar, save_charts, say
-from olora_viz.cli.options import add_shared, path
+from olora_viz.cli.console import Verb, add_shared, path, print_json, progress_bar, save_charts, say
 from olora_viz.machine.text import clock, unknown
 
 if TYPE_CHECKING:
@@ -24,11 +23,8 @@ def add_verbs(verb: Verb) -> None:
     """Add the verb."""
     parser = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
     add_shared(parser, "--model", "--task")
-    parser.add_argument(
-        "--study", type=path, nargs="+", metavar="DIR",
-        help="the folder of a study that decides on training; several for the claims that compare "
-        "studies",
-    )  # fmt: skip
+    decided = "the folder of a study that decides on training; several for the claims that compare studies"
+    parser.add_argument("--study", type=path, nargs="+", metavar="DIR", help=decided)
     parser.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
     parser.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")

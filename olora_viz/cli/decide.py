@@ -7,11 +7,10 @@ import threading
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from olora_viz.cli.console import Verb, print_json, progress_bar, say
-from olora_viz.cli.options import add_file, add_shared, path, say_unused_templates
+from olora_viz.cli.console import Verb, add_file, add_shared, path, print_json, progress_bar, say, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.memory import keep_freed
-from olora_viz.machine.process import on_interruption
+from olora_viz.machine.process import StoppedEarlyError, on_interruption
 from olora_viz.machine.text import clock
 
 
@@ -29,7 +28,6 @@ def add_verbs(verb: Verb) -> None:
 
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
-    from olora_viz.machine.process import StoppedEarlyError
     from olora_viz.studies import decide as deciding
     from olora_viz.views.reports import write_report
 
@@ -77,19 +75,12 @@ def decide(options: argparse.Namespace) -> int:
 
 
 def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContextManager]:
-    """Return what the file and the options set, and what names the lines of the file in errors.
-
-    Raises:
-        ValueError: the file cannot be read, or has an unknown key or a value of another kind.
-    """
+    """Return what the file and the options set, and what names the lines of the file in errors."""
     from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
     from olora_viz.studies.study import Study
 
-    by_options = {
-        "minutes": options.minutes, "model": options.model, "task": options.task,
-        "inits": options.methods and tuple(name for part in options.methods for name in part.split(",") if name),
-        **settings_of(options),
-    }  # fmt: skip
+    by_options = {name: getattr(options, name) for name in ("minutes", "model", "task")} | settings_of(options)
+    by_options["inits"] = options.methods and tuple(filter(None, ",".join(options.methods).split(",")))
     by_options = {name: value for name, value in by_options.items() if value is not None}
     if options.file is None:
         return by_options, nullcontext()

@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from olora_viz.cli.console import Verb, print_table
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.models import MODELS
+from olora_viz.tasks import TASKS
 
 
 def add_verbs(verb: Verb) -> None:
-    """Add the three verbs."""
-    verb("models", list_models, "list the named models")
-    verb("tasks", list_tasks, "list the named tasks")
-    verb("initializers", list_initializers, "list the initializations of an adapter")
+    """Add the three verbs, each with its catalogue and what is shown of an entry."""
+    models = ("name", "parameters", "context", "offline", "license", "summary")
+    tasks, starts = ("name", "offline", "prompt", "answer", "summary"), ("name", "label", "source", "summary")
+    verb("models", partial(_list, MODELS, models), "list the named models")
+    verb("tasks", partial(_list, TASKS, tasks), "list the named tasks")
+    verb("initializers", partial(_list, INITIALIZERS, starts), "list the initializations of an adapter")
 
 
-def list_models(options: argparse.Namespace) -> int:
-    """List the models, with their size and what they need."""
-    from olora_viz.models import MODELS
-
-    columns = ("name", "parameters", "context", "offline", "license", "summary")
-    return _list(options, columns, MODELS.values())
-
-
-def list_tasks(options: argparse.Namespace) -> int:
-    """List the tasks, with an example of each."""
-    from olora_viz.tasks import TASKS
-
-    return _list(options, ("name", "offline", "prompt", "answer", "summary"), TASKS.values())
-
-
-def list_initializers(options: argparse.Namespace) -> int:
-    """List the initializations, with their sources."""
-    from olora_viz.initializers import INITIALIZERS
-
-    return _list(options, ("name", "label", "source", "summary"), INITIALIZERS.values())
-
-
-def _list(options: argparse.Namespace, columns: tuple[str, ...], entries: Iterable[Any]) -> int:
+def _list(catalogue: Mapping[str, Any], columns: tuple[str, ...], options: argparse.Namespace) -> int:
     """Print attributes of entries as JSON lines, or as a table whose last column may be long."""
-    rows = [{name: getattr(entry, name) for name in columns} for entry in entries]
+    rows = [{name: getattr(entry, name) for name in columns} for entry in catalogue.values()]
     if options.json:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))

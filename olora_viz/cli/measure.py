@@ -7,8 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, Verb, print_json, print_table, progress_bar, save_charts, say
-from olora_viz.cli.options import add_compared_lanes, add_shared, compared
+from olora_viz.cli.console import (
+    INTERRUPTED,
+    Verb,
+    add_compared_lanes,
+    add_shared,
+    compared,
+    print_json,
+    print_table,
+    progress_bar,
+    save_charts,
+    say,
+)
 from olora_viz.machine.process import on_interruption
 from olora_viz.machine.text import number, percent
 
@@ -40,13 +50,8 @@ def add_verbs(verb: Verb) -> None:
     add_compared_lanes(parser)
     add_shared(parser, *of_races, dtype="float32")
     parser.add_argument("--layer", metavar="NAME", help="measure only this layer's parameters")
-    parser.add_argument(
-        "--batches",
-        type=int,
-        metavar="N",
-        dest="kernel_batches",
-        help="measure the condition of the tangent kernel on the first N batches; default: 5",
-    )
+    kernel = "measure the condition of the tangent kernel on the first N batches; default: 5"
+    parser.add_argument("--batches", type=int, metavar="N", dest="kernel_batches", help=kernel)
     parser.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")
     parser.add_argument("--probes", type=int, help="random vectors for the trace; 0 skips it")
 
@@ -74,24 +79,15 @@ def run_spectrum(options: argparse.Namespace) -> int:
                 first.append(start)
             if options.json:
                 print_json(to_json(layer, start))
-            rows.append(
-                [
-                    layer,
-                    start.init,
-                    f"{start.sigma_W[0]:.3f}",
-                    f"{start.sigma_BA[0]:.3f}",
-                    percent(start.energy, 1),
-                    percent(start.energy / start.energy_optimal),
-                    "yes" if start.bounded else "no",
-                    "yes" if start.subset else f"no, off by {start.distance[start.worst]:.2g}",
-                ]
-            )
+            rows.append([
+                layer, start.init, f"{start.sigma_W[0]:.3f}", f"{start.sigma_BA[0]:.3f}", percent(start.energy, 1),
+                percent(start.energy / start.energy_optimal), "yes" if start.bounded else "no",
+                "yes" if start.subset else f"no, off by {start.distance[start.worst]:.2g}",
+            ])  # fmt: skip
     if not options.json:
         print_table(rows)
-        print(
-            f"rank {options.rank}; a random orthonormal basis captures {percent(first[0].energy_random, 1)} of "
-            "the first layer on average"
-        )
+        random = percent(first[0].energy_random, 1)
+        print(f"rank {options.rank}; a random orthonormal basis captures {random} of the first layer on average")
     if options.png:
         _draw_spectrum(options.png, first_layer, first)
     return 0
@@ -110,10 +106,6 @@ def _draw_spectrum(path: Path, layer: str, starts: list[Truncation]) -> None:
     singular["layout"]["meta"]["title"] += f" of {layer}"
     energy = energy_figure(ranks, curves, best, weight.W.shape[0], rank)
     save_charts(path, [singular, energy, angles_figure(starts)], layer)
-
-
-MOST_MAPS = 8
-"""Maximum number of lanes whose maps are drawn in one picture."""
 
 
 def run_gradients(options: argparse.Namespace) -> int:
@@ -158,14 +150,11 @@ def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _print_gradients(step: Step, labels: Sequence[str]) -> None:
-    names = ("gradient", "parameter", "update", "ratio")
-    symbols = ("∂L/∂{}", "{}", "Δ{}", "Δ{0}/{0}")
-    head = ["lane", "layer", *(s.format(f) for s in symbols for f in "AB"), "∂L/∂X"]
-    table = [head]
+    symbols = {"gradient": "∂L/∂{}", "parameter": "{}", "update": "Δ{}", "ratio": "Δ{0}/{0}"}
+    table = [["lane", "layer", *(symbol.format(f) for symbol in symbols.values() for f in "AB"), "∂L/∂X"]]
     for row in rows(step, labels):
-        values = [row[name][factor] for name in names for factor in "AB"]
-        cells = [number(x) for x in (*values, row["input"])]
-        table.append([row["lane"], row["layer"], *cells])
+        values = [row[name][factor] for name in symbols for factor in "AB"]
+        table.append([row["lane"], row["layer"], *map(number, (*values, row["input"]))])
     print_table(table)
     print(f"Euclidean norms in step {step.step}: gradients before clipping, A and B before the update")
 
@@ -179,15 +168,11 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     gradients: list[Gradients] = [step.gradients for step in steps if step.gradients is not None]
     numbers = [step.step for step in steps]
     module = block_and_module(gradients[-1].layers[-1])[1]
-    figures = [
-        depth_figure(numbers[-1], gradients[-1], styles, measure, module)
-        for measure in ("input", "gradient_A", "gradient_B")
-    ]
+    measures = ("input", "gradient_A", "gradient_B")
+    figures = [depth_figure(numbers[-1], gradients[-1], styles, measure, module) for measure in measures]
     if len(steps) > 1:
-        figures += [
-            layer_map(GRADIENTS, "gradient_B", numbers, gradients, style, k)
-            for k, style in enumerate(styles[:MOST_MAPS])
-        ]
+        maps = enumerate(styles[:8])  # more would not be read in one picture
+        figures += [layer_map(GRADIENTS, "gradient_B", numbers, gradients, style, k) for k, style in maps]
     save_charts(path, figures, "gradients")
 
 
@@ -198,16 +183,12 @@ def run_curvature(options: argparse.Namespace) -> int:
     from olora_viz.studies.story import compared_conditions
 
     config = compared(options, eval_size=1)
-    search: dict[str, Any] = {}
-    if options.iterations is not None:
-        if options.iterations < 1:
-            raise ValueError(f"iterations must be at least 1, not {options.iterations}")
-        search["steps"] = options.iterations
-    if options.probes is not None:
-        search["probes"] = options.probes
-    count = BATCHES if options.kernel_batches is None else options.kernel_batches
-    if count < 1:
-        raise ValueError(f"batches must be at least 1, not {count}")
+    for name, count in (("iterations", options.iterations), ("batches", options.kernel_batches)):
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count}")
+    search = {"steps": options.iterations, "probes": options.probes}
+    search = {name: value for name, value in search.items() if value is not None}
+    count = options.kernel_batches or BATCHES
     with progress_bar() as progress:
         racing = race(config, progress=progress)
         batch, *more = (racing.batch(number) for number in range(1, count + 1))
@@ -236,20 +217,13 @@ def run_curvature(options: argparse.Namespace) -> int:
 def _print_curvature(lines: list[dict[str, Any]]) -> None:
     rows = [["lane", "‖∇‖", "λ_max", "λ_min", "trace", "λ_max of GN", "NTK condition", ""]]
     for line in lines:
-        rows.append(
-            [
-                line["lane"],
-                number(line["grad_norm"]),
-                f"{number(line['lambda_max'])} ± {number(line['residual'], '.1g')}",
-                f"{number(line['lambda_min'])} ± {number(line['residual_min'], '.1g')}",
-                f"{number(line['trace'])} ± {number(line['trace_error'], '.1g')}",
-                number(line["gauss_newton"]["lambda_max"]),
-                _spread(line["ntk"]),
-                f"{'converged' if line['converged'] else 'not converged'} after {line['iterations']} products"
-                if line["lambda_max"] is not None
-                else "no eigenvalues: the loss is not finite",
-            ]
-        )
+        pairs = (("lambda_max", "residual"), ("lambda_min", "residual_min"), ("trace", "trace_error"))
+        bounded = [f"{number(line[value])} ± {number(line[error], '.1g')}" for value, error in pairs]
+        ended = f"{'converged' if line['converged'] else 'not converged'} after {line['iterations']} products"
+        if line["lambda_max"] is None:
+            ended = "no eigenvalues: the loss is not finite"
+        largest = number(line["gauss_newton"]["lambda_max"])
+        rows.append([line["lane"], number(line["grad_norm"]), *bounded, largest, _spread(line["ntk"]), ended])
     print_table(rows)
     print(
         "λ and trace are the Hessian's, ± residual and standard error; GN: the Gauss-Newton "
@@ -264,7 +238,5 @@ def _print_curvature(lines: list[dict[str, Any]]) -> None:
 
 def _spread(kernel: dict[str, Any]) -> str:
     """Return the median of a lane's conditions, with their range if there are several."""
-    median = number(kernel["condition_median"])
-    if len(kernel["conditions"]) == 1:
-        return median
-    return f"{median} ({' to '.join(map(number, kernel['condition_range']))})"
+    ends = "" if len(kernel["conditions"]) == 1 else f" ({' to '.join(map(number, kernel['condition_range']))})"
+    return f"{number(kernel['condition_median'])}{ends}"

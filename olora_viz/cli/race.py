@@ -7,18 +7,30 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import INTERRUPTED, SignPace, Verb, print_json, print_table, progress_bar, say
-from olora_viz.cli.options import add_file, add_intervals, add_shared, config_of, given, path, say_unused_template
+from olora_viz.cli.console import (
+    INTERRUPTED,
+    SignPace,
+    Verb,
+    add_file,
+    add_intervals,
+    add_shared,
+    config_of,
+    given,
+    path,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    say_unused_template,
+    tracker_of,
+)
 from olora_viz.machine.memory import keep_freed
-from olora_viz.machine.process import on_interruption
+from olora_viz.machine.process import Progress, StoppedEarlyError, on_interruption
 from olora_viz.machine.text import listed, number, seconds
 
 if TYPE_CHECKING:
-    from olora_viz.machine.process import Progress
-    from olora_viz.machine.trackers import Tracker
     from olora_viz.races.race import Race
     from olora_viz.races.run import RaceTracker
     from olora_viz.races.step import Step
@@ -30,46 +42,30 @@ def add_verbs(verb: Verb) -> None:
 
     parser = verb("race", run_race, "train lanes side by side on the same batches")
     add_file(parser, "the fields of RaceConfig, its lanes as SPECs or tables")
-    parser.add_argument(
-        "--resume", type=path, metavar="DIR",
-        help="resume the run in this folder, with --steps to another number of steps",
-    )  # fmt: skip
+    resumed = "resume the run in this folder, with --steps to another number of steps"
+    parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
     add_shared(
         parser, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--device", "--dtype",
     )  # fmt: skip
-    parser.add_argument(
-        "--accumulate", type=int, metavar="N",
-        help="accumulate the gradient of a step over N parts of its batch, to save memory",
-    )  # fmt: skip
+    accumulated = "accumulate the gradient of a step over N parts of its batch, to save memory"
+    parser.add_argument("--accumulate", type=int, metavar="N", help=accumulated)
     parser.add_argument("--batches", help=f"{BATCHES_WORDS}; default: auto")
     add_intervals(parser)
     parser.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
     parser.add_argument("--test-size", type=int, help="maximum number of test examples")
     parser.add_argument("--schedule", help="constant, linear or cosine")
     parser.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
-    parser.add_argument(
-        "--weight-decay", type=float, metavar="X", help="weight decay of the lanes without their own; default: 0"
-    )
-    parser.add_argument(
-        "--clip", type=float, metavar="X",
-        help="the maximum norm of the gradient of each lane without its own; default: none",
-    )  # fmt: skip
-    parser.add_argument(
-        "--keep-best", action="store_true", default=None,
-        help="keep each lane's adapter of its lowest held-out loss instead of the last step",
-    )  # fmt: skip
-    parser.add_argument(
-        "--patience", type=int, metavar="N",
-        help="stop a lane after N evaluations without a lower held-out loss; default: never",
-    )  # fmt: skip
-    parser.add_argument(
-        "--target",
-        action="append",
-        metavar="NAME",
-        dest="targets",
-        help="suffix of layer names to adapt; experts.down_proj adapts every expert's matrix",
-    )
+    decay = "weight decay of the lanes without their own; default: 0"
+    parser.add_argument("--weight-decay", type=float, metavar="X", help=decay)
+    clipped = "the maximum norm of the gradient of each lane without its own; default: none"
+    parser.add_argument("--clip", type=float, metavar="X", help=clipped)
+    best = "keep each lane's adapter of its lowest held-out loss instead of the last step"
+    parser.add_argument("--keep-best", action="store_true", default=None, help=best)
+    patience = "stop a lane after N evaluations without a lower held-out loss; default: never"
+    parser.add_argument("--patience", type=int, metavar="N", help=patience)
+    target = "suffix of layer names to adapt; experts.down_proj adapts every expert's matrix"
+    parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder")
     add_shared(parser, "--track")
 
@@ -78,16 +74,15 @@ def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
     from olora_viz.lanes.layers import no_gradient
-    from olora_viz.machine.process import StoppedEarlyError
     from olora_viz.races import run as runs
-    from olora_viz.races.run import RaceTracker
     from olora_viz.races.step import STOPPED
     from olora_viz.studies.contest import LOSS
     from olora_viz.studies.sentences import batches_vary, caveat
     from olora_viz.studies.verdict_line import verdict
 
     keep_freed()
-    tracker = _tracker(options)
+    folder = options.resume or options.folder
+    tracker = tracker_of(options.track, folder)
     try:
         race, steps = _begin(options, shown := _Progress())
     except RankError as error:
@@ -98,11 +93,10 @@ def run_race(options: argparse.Namespace) -> int:
     for words in (*data.too_long, *(fair.sentence for fair in race.fair_rates), race.adapted, race.in_parts):
         if words:
             say(words)
-    folder = options.resume or options.folder
     saves = f", then saving it in {str(folder)!r}" if folder else ""
     with on_interruption(race.close, saves), closing(steps):
         again = options.resume is not None
-        tracked = RaceTracker(tracker, race.config, again=again) if tracker else None
+        tracked = runs.RaceTracker(tracker, race.config, again=again) if tracker else None
         try:
             _follow(steps, race, shown, options.json, tracked)
         except StoppedEarlyError:  # in what comes after the last step
@@ -123,24 +117,6 @@ def run_race(options: argparse.Namespace) -> int:
     for warning in runs.adapter_warnings(folder) if folder else ():
         say(f"adapters: {warning}")
     return INTERRUPTED if race.status == STOPPED else 0
-
-
-def _tracker(options: argparse.Namespace) -> Tracker | None:
-    """Return the tracker to report to, if one is named.
-
-    Raises:
-        ValueError: it is not installed or set up, or the race has no folder.
-    """
-    from tqdm import tqdm
-
-    from olora_viz.machine.trackers import Tracker
-
-    if options.track is None:
-        return None
-    folder = options.resume or options.folder
-    if folder is None:
-        raise ValueError(f"--track {options.track} needs --run DIR, whose name the project gets")
-    return Tracker(options.track, folder, partial(tqdm.write, file=sys.stderr))
 
 
 class _Progress:
@@ -215,23 +191,19 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested = base.get("test_loss") is not None
+
+    def results(values: dict[str, Any], held_out: str = "") -> list[str]:
+        parts = (held_out, "test_") if tested else (held_out,)
+        forms = (("loss", ".4f"), ("accuracy", ".1%"))
+        return [number(values[f"{part}{name}"], form) for part in parts for name, form in forms]
+
     head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
     rows = [[*head, "first gradient norm"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
         at = lane["diverged_at"] or lane.get("stopped_at")
         status = lane["status"] + (f" at step {at}" if at else "")
-        rows.append(
-            [
-                label,
-                status,
-                number(lane["final_loss"], ".4f"),
-                number(lane["final_accuracy"], ".1%"),
-                *(_test_figures(lane) if tested else ()),
-                number(lane["first_grad_norm"], ".3g"),
-            ]
-        )
-    figures = number(base["loss"], ".4f"), number(base["accuracy"], ".1%")
-    rows.append(["(base model)", "", *figures, *(_test_figures(base) if tested else ()), ""])
+        rows.append([label, status, *results(lane, "final_"), number(lane["first_grad_norm"])])
+    rows.append(["(base model)", "", *results(base), ""])
     print_table(rows)
     if len(lanes) > 1:
         print(f"sorted {Metric(LOSS if by_loss else ACCURACY).order}, on the held-out examples")
@@ -245,10 +217,6 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
         f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
         f"on {summary['device']} ({summary['dtype']})"
     )
-
-
-def _test_figures(values: dict[str, Any]) -> tuple[str, str]:
-    return number(values["test_loss"], ".4f"), number(values["test_accuracy"], ".1%")
 
 
 def held_out_range(eval_loss: Sequence[float]) -> str:

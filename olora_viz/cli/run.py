@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.cli.console import Verb, print_json, print_table, progress_bar, save_charts, say
-from olora_viz.cli.options import add_shared, path
+from olora_viz.cli.console import Verb, add_shared, path, print_json, print_table, progress_bar, save_charts, say
 from olora_viz.machine.text import number, percent
 
 if TYPE_CHECKING:
@@ -34,9 +33,8 @@ def add_verbs(verb: Verb) -> None:
 
     parser = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
     parser.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
-    parser.add_argument(
-        "other", nargs="?", type=path, metavar="OTHER", help="another adapter of the same model, to compare with"
-    )
+    other = "another adapter of the same model, to compare with"
+    parser.add_argument("other", nargs="?", type=path, metavar="OTHER", help=other)
     add_shared(parser, "--model", "--png")
     parser.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
 
@@ -102,10 +100,8 @@ def run_inspect(options: argparse.Namespace) -> int:
             show = partial(_print_comparison, layers, folder, other)
             draw = partial(comparison_page, folder, other, base, layers, notes)
             sides = [layer.first for layer in layers], [layer.second for layer in layers]
-            maps = [
-                adapter_map([update for update in side if update], f"What {name} changes")
-                for name, side in zip(folders, sides, strict=True)
-            ]
+            named = zip(folders, sides, strict=True)
+            maps = [adapter_map(list(filter(None, side)), f"What {name} changes") for name, side in named]
         else:
             layers = inspected(model, *adapters, progress=progress)
             show, draw = partial(_print, layers), partial(adapter_page, folder, base, layers, notes)
@@ -132,18 +128,12 @@ def _print(layers: Sequence[LayerInspection]) -> None:
     head = ["layer", "rank", "effective rank", "σ₁", "‖ΔW‖", "‖ΔW‖/‖W‖"]
     rows = [[*head, *["‖sBA‖", "Δm/m"] * dora, "intruders"]]
     for layer in layers:
-        rows.append(
-            [
-                layer.layer,
-                str(layer.rank),
-                f"{layer.effective_rank:.2f}",
-                f"{layer.sigma[0]:.3g}",
-                f"{layer.norm:.3g}",
-                percent(layer.relative_norm, 2),
-                *[number(layer.direction_norm), percent(layer.magnitude_change or 0.0, 2)] * dora,
-                f"{layer.intruders} of {len(layer.similarity)}",
-            ]
-        )
+        rows.append([
+            layer.layer, str(layer.rank), f"{layer.effective_rank:.2f}", f"{layer.sigma[0]:.3g}", f"{layer.norm:.3g}",
+            percent(layer.relative_norm, 2),
+            *[number(layer.direction_norm), percent(layer.magnitude_change or 0.0, 2)] * dora,
+            f"{layer.intruders} of {len(layer.similarity)}",
+        ])  # fmt: skip
     print_table(rows)
     if dora:
         print(DORA)

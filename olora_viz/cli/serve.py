@@ -7,23 +7,17 @@ import json
 from collections.abc import Callable
 from functools import partial
 
-from olora_viz.cli.console import Verb, say
-from olora_viz.cli.options import path
+from olora_viz.cli.console import Verb, path, say
 
 Serve = Callable[..., None]
 """Serves the pages until it is interrupted, see `web.serve`; calls its argument with their URL."""
 
 
 def add_verbs(verb: Verb, pages: Serve) -> None:
-    """Add the verbs.
-
-    Args:
-        pages: serves the pages: the command line itself does not import them.
-    """
+    """Add the verbs; `pages` serves the pages, which the command line itself does not import."""
     parser = verb("serve", partial(serve, pages), "serve the page")
-    parser.add_argument(
-        "--host", metavar="H", help="address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
-    )
+    host = "address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
+    parser.add_argument("--host", metavar="H", help=host)
     parser.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public address")
     parser = verb("show", partial(show, pages), "open the page on a run")

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.cli.console import Verb, print_json, print_table, progress_bar, save_charts, say
-from olora_viz.cli.options import add_shared, path, say_unused_templates
+from olora_viz.cli.console import (
+    Verb,
+    add_shared,
+    path,
+    print_json,
+    print_table,
+    progress_bar,
+    save_charts,
+    say,
+    say_unused_templates,
+    tracker_of,
+)
 from olora_viz.machine.memory import bytes_words, keep_freed
 from olora_viz.machine.process import on_interruption
 from olora_viz.machine.text import seconds
 
 if TYPE_CHECKING:
     from olora_viz.studies.folder import Ledger
-    from olora_viz.studies.run import StudyTracker
     from olora_viz.studies.study import Study
     from olora_viz.studies.verdicts import Verdicts
 
@@ -46,11 +53,8 @@ def add_verbs(verb: Verb) -> None:
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
     parser.add_argument("--html", type=path, metavar="FILE", help="save the charts as one interactive page")
-    parser.add_argument(
-        "--coarse",
-        type=int,
-        help="seeds of a first pass over all rates; the remaining seeds race at the best rates only",
-    )
+    coarse = "seeds of a first pass over all rates; the remaining seeds race at the best rates only"
+    parser.add_argument("--coarse", type=int, help=coarse)
     parser.add_argument("--eval-every", type=int, help="steps between evaluations")
     parser.add_argument("--eval-size", type=int, help="maximum number of validation examples")
     parser.add_argument("--test-size", type=int, help="maximum number of test examples")
@@ -88,14 +92,18 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
     from olora_viz.studies.folder import Ledger
-    from olora_viz.studies.run import check_places, run_ledger
+    from olora_viz.studies.run import StudyTracker, check_places, run_ledger
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
     keep_freed()
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
     ledger.check_is_study()
     check_places(ledger.study, options.workers, options.ray)
-    tracker = _tracker(options.track, ledger)
+    named = tracker_of(options.track, ledger.folder)
+    tracker = StudyTracker(named, ledger) if named else None
     todo = _plan(ledger, options.workers, here=options.ray is None)
     if not ledger.study.chat:
         say_unused_templates(ledger.study.models)
@@ -107,7 +115,7 @@ def study(options: argparse.Namespace) -> int:
             "and pass --yes to run it"
         )
     if todo:
-        with on_interruption(_stopped), progress_bar() as progress:
+        with on_interruption(interrupt), progress_bar() as progress:
             for race in run_ledger(ledger, workers=options.workers, ray=options.ray, progress=progress):
                 if tracker:
                     tracker.report()
@@ -121,24 +129,6 @@ def study(options: argparse.Namespace) -> int:
     _report(ledger, options.json)
     _draw(ledger, options.png, options.html)
     return 0
-
-
-def _tracker(name: str | None, ledger: Ledger) -> StudyTracker | None:
-    """Return what reports to a tracker, if one is named.
-
-    Raises:
-        ValueError: it is not installed or set up.
-    """
-    if name is None:
-        return None
-    from olora_viz.machine.trackers import Tracker
-    from olora_viz.studies.run import StudyTracker
-
-    return StudyTracker(Tracker(name, ledger.folder, partial(print, file=sys.stderr)), ledger)
-
-
-def _stopped() -> None:
-    raise KeyboardInterrupt
 
 
 def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
@@ -167,25 +157,16 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of a study that the options give.
-
-    Raises:
-        ValueError: an entry of a list is of the wrong kind.
-    """
+    """Return the settings of a study that the options give; ValueError if an entry of a list is of the wrong kind."""
     from olora_viz.studies.study import Study
 
     values = {each.name: getattr(options, each.name, None) for each in fields(Study)}
-    return {
-        name: _listed(name, value) if name in LISTS else value for name, value in values.items() if value is not None
-    }
+    given = {name: value for name, value in values.items() if value is not None}
+    return {name: _listed(name, value) if name in LISTS else value for name, value in given.items()}
 
 
 def _listed(name: str, text: str) -> tuple[Any, ...]:
-    """Return the values of an option with a list.
-
-    Raises:
-        ValueError: an entry is of the wrong kind.
-    """
+    """Return the values of an option with a list; ValueError if an entry is of the wrong kind."""
     option, kind, _ = LISTS[name]
     parts = [part.strip() for part in text.split("/" if name == "lrs" else ",")]
     try:
@@ -210,9 +191,8 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(
-        f"decides for {', '.join(others)} against {study.reference}: better, worse, level (within "
-        f"{study.margin:.0%} of its loss reduction) or undecided, each at its best rate and all at "
-        "one rate"
+        f"decides for {', '.join(others)} against {study.reference}: better, worse, level (within {study.margin:.0%} "
+        "of its loss reduction) or undecided, each at its best rate and all at one rate"
     )
     if done:
         say(f"{done} lanes have run")
@@ -244,11 +224,9 @@ def _report(ledger: Ledger, as_json: bool) -> None:
     print_verdicts(ledger.verdicts(), as_json)
     if as_json:
         print_json({"summary": summary})
-        return
-    print(
-        f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of "
-        f"racing; {summary['table']} has every lane"
-    )
+    else:
+        racing = f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of racing"
+        print(f"{racing}; {summary['table']} has every lane")
 
 
 def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:

@@ -29,11 +29,7 @@ GAP = 1.2
 
 
 def picture(lesson: Lesson, r: int = 2) -> Figure:
-    """Draw the picture of a lesson.
-
-    Args:
-        r: rank of the QR picture.
-    """
+    """Draw the picture of a lesson; that of a QR has rank r."""
     if lesson.picture == "qr":
         return qr_figure(example_matrix(), r)
     if lesson.picture == "spectrum":
@@ -56,15 +52,7 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
 
 
 def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
-    """Draw W, its thin QR of rank r and the residual.
-
-    Args:
-        W: (out, in)
-        r: 1 ≤ r ≤ min(out, in)
-
-    Raises:
-        ValueError: if the rank exceeds min(out, in).
-    """
+    """Draw W (out, in), its thin QR of rank r and the residual; ValueError if r exceeds min(out, in)."""
     start = olora(W, r)
     product = start.B @ start.A
     panels = (("W", W, ""), ("Q_r", start.B, "="), ("R_r", start.A, "·"), ("rest", W - product, "+"))
@@ -73,11 +61,8 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     figure = layout(
         f"W and its rank-{r} QR approximation",
         f"orange above zero, blue below; Qᵣ·Rᵣ captures {percent(energy)} of ‖W‖²",
-        x={"visible": False},
-        y={"visible": False},
-        height=HEIGHT,
-        revision="qr",
-    )
+        x={"visible": False}, y={"visible": False}, height=HEIGHT, revision="qr",
+    )  # fmt: skip
     figure["hovermode"] = "closest"
     figure["margin"] |= {"l": 8, "r": 8, "t": 8, "b": 8}
     figure["annotations"], data, at = [], [], 0.0
@@ -98,25 +83,16 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
 
 def _cells(name: str, matrix: Tensor, largest: float, left: float) -> dict[str, Any]:
     values = [[round(x, 4) + 0.0 for x in row] for row in matrix.tolist()]
+    rows, columns = matrix.shape
     return {
-        "type": "heatmap",
-        "name": name,
-        "z": values,
-        "x": [left + j for j in range(matrix.shape[1])],
-        "y": list(range(matrix.shape[0])),
-        "zmin": -largest,
-        "zmax": largest,
-        "colorscale": [[0, "@pissa"], [0.5, "@soft"], [1, "@olora"]],
-        "showscale": False,
-        "xgap": 2,
-        "ygap": 2,
-        "hovertemplate": f"{name}: %{{z:.3f}}<extra></extra>",
-    }
+        "type": "heatmap", "name": name, "z": values, "x": [left + j for j in range(columns)], "y": list(range(rows)),
+        "zmin": -largest, "zmax": largest, "colorscale": [[0, "@pissa"], [0.5, "@soft"], [1, "@olora"]],
+        "showscale": False, "xgap": 2, "ygap": 2, "hovertemplate": f"{name}: %{{z:.3f}}<extra></extra>",
+    }  # fmt: skip
 
 
 def _words(text: str, x: float, y: float) -> dict[str, Any]:
     return {
-        "text": text.replace("_r", "<sub>r</sub>"), "x": x, "y": y, "xref": "x", "yref": "y",
-        "showarrow": False,
+        "text": text.replace("_r", "<sub>r</sub>"), "x": x, "y": y, "xref": "x", "yref": "y", "showarrow": False,
         "font": {"size": 13, "color": "@ink"},
     }  # fmt: skip

@@ -77,23 +77,13 @@ def write_archive(path: Path, contents: Mapping[str, Path | str]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file.
-
-    Raises:
-        ValueError: the file is empty, truncated or not a safetensors file.
-        OSError: the file does not exist or cannot be read.
-    """
+    """Read the tensors of a safetensors file; ValueError if it is empty, truncated or of another kind."""
     with _naming_faults(path):
         return load_file(path)
 
 
 def check_tensors(path: Path) -> None:
-    """Check that a safetensors file is whole, by its header alone.
-
-    Raises:
-        ValueError: the file is empty, truncated or not a safetensors file.
-        OSError: the file does not exist or cannot be read.
-    """
+    """Check that a safetensors file is whole, by its header alone; see `read_tensors`."""
     with _naming_faults(path), safe_open(path, framework="pt"):
         pass
 
@@ -110,12 +100,7 @@ def _naming_faults(path: Path) -> Generator[None]:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: the file is not JSON, or not a JSON object.
-        OSError: the file does not exist or cannot be read.
-    """
+    """Read a JSON object; ValueError if the file holds none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not JSON, or not UTF-8
@@ -134,14 +119,7 @@ class FormatError(ValueError):
 
 
 def check_format(values: dict[str, Any], name: str) -> None:
-    """Take the version of its format out of the values of a file, and check that it can be read.
-
-    Args:
-        name: of the file, in quotes.
-
-    Raises:
-        FormatError: it cannot, since a newer version of the program wrote it.
-    """
+    """Take the version of its format out of the values of a file; FormatError if a newer program wrote it."""
     version = values.pop("format", FORMAT)
     if type(version) is not int or not 1 <= version <= FORMAT:
         raise FormatError(
@@ -179,10 +157,7 @@ def locked(path: Path) -> Generator[None]:
     """Hold a lock, after the other processes that hold it; the system frees it when one dies.
 
     Processes on other machines of a shared disk wait as well, if its file system has locks; without locks nobody
-    waits.
-
-    Args:
-        path: a file for the lock, made if it does not exist.
+    waits. The file is made if it does not exist.
     """
     with path.open("a") as file:
         if fcntl is not None:
@@ -195,9 +170,9 @@ def locked(path: Path) -> Generator[None]:
 def atomic_folder(folder: Path) -> Generator[Path]:
     """Yield a temporary folder that replaces `folder` on success and is deleted on error.
 
-    An existing empty folder is filled instead of replaced, since it may be a mount point or the
-    working directory of a process; its largest file, which no reader can do without, comes last.
-    A folder with contents is replaced as a whole: killed at any moment, it is whole or missing.
+    An existing empty folder is filled instead of replaced, since it may be a mount point or the working directory of a
+    process; its largest file, which no reader can do without, comes last. A folder with contents is replaced as a
+    whole: killed at any moment, it is whole or missing.
 
     Raises:
         OSError: the folder cannot be written, for instance on a full disk; an older folder is kept.
@@ -255,13 +230,9 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder; create it if it does not exist.
+    """Return the cache folder, an existing and writable one.
 
-    The folder is ``OLORA_VIZ_CACHE`` if that variable is set, otherwise ``olora_viz`` under ``XDG_CACHE_HOME`` or
-    ``~/.cache``.
-
-    Returns:
-        An existing, writable folder.
+    It is ``OLORA_VIZ_CACHE`` if that variable is set, else ``olora_viz`` under ``XDG_CACHE_HOME`` or ``~/.cache``.
 
     Raises:
         ValueError: if the folder cannot be created or written to.
@@ -309,12 +280,7 @@ SPARE = 256 * 2**20
 
 
 class DiskFullError(ValueError):
-    """The disk has less room than is needed.
-
-    Args:
-        sentence: the message.
-        needed: bytes.
-    """
+    """The disk has less room than is needed, in bytes."""
 
     def __init__(self, sentence: str, needed: int = 0) -> None:
         super().__init__(sentence)
@@ -346,12 +312,7 @@ def has_room(folder: Path, needed: int = 0) -> bool:
 
 
 def check_free_disk(folder: Path, needed: int, what: str) -> None:
-    """Check that the disk has enough free space.
-
-    Args:
-        folder: a folder; it need not exist yet.
-        needed: bytes.
-        what: subject of the error message.
+    """Check that so many bytes are free where a folder is, or will be; `what` is the subject of the message.
 
     Raises:
         DiskFullError: if fewer than ``needed`` bytes are free.

@@ -25,42 +25,30 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Return the device of a name and check that it is available.
-
-    Args:
-        name: "auto", "cpu" or "cuda"; "auto" is CUDA if available, otherwise the CPU.
+    """Return the device of a name: "cpu", "cuda", or "auto", which is CUDA if available and otherwise the CPU.
 
     Raises:
         ValueError: if the name is unknown, or is "cuda" on a machine without CUDA.
 
-    Examples:
-        >>> resolve_device("cpu")
-        device(type='cpu')
+    >>> resolve_device("cpu")
+    device(type='cpu')
     """
     if name not in DEVICES:
         raise ValueError(unknown("device", name, DEVICES))
-    if name == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if name == "cuda":
+    has_cuda = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
         raise ValueError("device 'cuda' is not available: this machine has no CUDA GPU; use 'cpu'")
-    return torch.device("cpu")
+    return torch.device("cuda" if has_cuda else "cpu")
 
 
 def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
-    """Return the dtype of the frozen base weights for a name.
-
-    Args:
-        name: "auto", "float32", "bfloat16" or "float64"; "auto" is bfloat16 on CUDA, float32 on a CPU.
-        device: the device of the weights.
+    """Return the dtype of the frozen base weights: one of `DTYPES`, or "auto", bfloat16 on CUDA and float32 on a CPU.
 
     Raises:
         ValueError: if the name is unknown.
 
-    Examples:
-        >>> resolve_dtype("auto", "cpu")
-        torch.float32
+    >>> resolve_dtype("auto", "cpu")
+    torch.float32
     """
     if name == "auto":
         return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
@@ -70,10 +58,7 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
 
 
 def leave_a_core() -> None:
-    """Train on all cores but one, unless ``OMP_NUM_THREADS`` says otherwise.
-
-    A server, and often the browser, need one.
-    """
+    """Leave one core to a server and the browser, unless ``OMP_NUM_THREADS`` says otherwise."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, cores() - 1))
 
@@ -89,12 +74,11 @@ class Meter(TorchDispatchMode):
     Attributes:
         live: the bytes of live tensors after each operation, in order.
 
-    Examples:
-        >>> with Meter() as meter:
-        ...     x = torch.ones(10)
-        ...     y = (2 * x).double().sum()
-        >>> meter.live
-        [40, 80, 160, 128]
+    >>> with Meter() as meter:
+    ...     x = torch.ones(10)
+    ...     y = (2 * x).double().sum()
+    >>> meter.live
+    [40, 80, 160, 128]
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
@@ -154,13 +138,8 @@ def _number(path: str) -> int | None:
 def available_memory(device: torch.device) -> int | None:
     """Return the free memory of a device in bytes.
 
-    On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2).
-
-    Args:
-        device: a CPU or CUDA device.
-
-    Returns:
-        None if the system does not report it.
+    On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2);
+    None if the system does not report it.
     """
     if device.type == "cuda":
         try:
@@ -177,11 +156,9 @@ def available_memory(device: torch.device) -> int | None:
 def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int | None:
     """Return the memory that one pass may use, in bytes.
 
-    This is half of the device's memory (of the container's limit, if that is smaller), or what `LIMIT` says. It does
-    not depend on what is free at the moment, so that a machine always splits the same set-up in the same way.
-
-    Returns:
-        None if the system does not report its memory.
+    This is half of the device's memory (of the container's limit, if that is smaller), or what `LIMIT` says; None if
+    the system does not report it. What is free at the moment does not count, so that a machine always splits the same
+    set-up in the same way.
 
     >>> pass_limit(torch.device("cpu"), {"OLORA_VIZ_PASS_MIB": "2"})
     2097152
@@ -226,11 +203,7 @@ class Memory(NamedTuple):
 
 
 def memory_of(device: torch.device) -> Memory | None:
-    """Return the memory that this process uses, of CUDA's or of the system's, within microseconds.
-
-    Returns:
-        None if the system does not report it.
-    """
+    """Return the memory that this process uses, of CUDA's or of the system's; None where it is not reported."""
     if device.type == "cuda":
         return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
     try:
@@ -260,7 +233,6 @@ def check_memory(needed: int, device: torch.device, what: str) -> None:
 
     Args:
         needed: bytes.
-        device: the device to allocate on.
         what: subject of the error message.
 
     Raises:
@@ -314,8 +286,5 @@ def keep_freed() -> None:
 
 
 def give_back() -> None:
-    """Return freed memory to the system, where the C library is glibc.
-
-    Otherwise it stays with the process, in gaps between the blocks in use.
-    """
+    """Return freed memory, which stays in gaps between the blocks in use, to the system, where glibc allocates."""
     _glibc("malloc_trim", 0)

@@ -24,11 +24,10 @@ CHOSEN_BY_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 def wait_asleep() -> None:
     """Let OpenMP's threads sleep while they wait for each other, unless the user chose otherwise.
 
-    By default they spin. If something else needs one of their cores, they spin until it has had
-    its turn, many times in each step: two threads beside two busy processes take 3.8 times as long
-    as alone, sleeping ones 1.6 times, and the more load, the wider the gap. On an idle machine it
-    slows tiny models down (`benchmarks/threads.py`). OpenMP reads this when torch is loaded: call
-    it before.
+    By default they spin. If something else needs one of their cores, they spin until it has had its turn, many times
+    in each step: two threads beside two busy processes take 3.8 times as long as alone, sleeping ones 1.6 times, and
+    the more load, the wider the gap. On an idle machine it slows tiny models down (`benchmarks/threads.py`). OpenMP
+    reads this when torch is loaded: call it before.
     """
     if not any(name in os.environ for name in CHOSEN_BY_THE_USER):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -44,12 +43,10 @@ T = TypeVar("T")
 
 
 def within(seconds: float, ask: Callable[[], T]) -> T:
-    """Return the result of `ask`, or raise after a timeout.
-
-    `ask` runs in a daemon thread, which is abandoned when the time is up.
+    """Return the result of `ask`, or raise its error; it runs in a daemon thread, abandoned when the time is up.
 
     Raises:
-        TimeoutError: `ask` did not return within `seconds`. Errors of `ask` itself are re-raised.
+        TimeoutError: `ask` did not return within `seconds`.
 
     >>> within(1.0, lambda: 6 * 7)
     42
@@ -72,12 +69,7 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
 
 
 class _Closing:
-    """Handler that calls `close` at the first signal, and raises `KeyboardInterrupt` at the next.
-
-    Args:
-        close: see `on_interruption`.
-        then: see `close`.
-    """
+    """Handler that calls `close` at the first signal, and raises `KeyboardInterrupt` at the next."""
 
     def __init__(self, close: Callable[[], None], then: str = "") -> None:
         self._close, self._then, self._asked = close, then, False
@@ -174,11 +166,7 @@ class StoppedEarlyError(Exception):
 
 
 class OfLongWork:
-    """Progress of work that may be over at once, and then is not reported at all.
-
-    Args:
-        progress: called with the rest, a few times a second; None for nobody.
-    """
+    """Progress of work that may be over at once, and then is not reported at all."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress
@@ -196,14 +184,7 @@ class OfLongWork:
 
 @contextmanager
 def reporting(progress: Progress | None) -> Generator[Progress]:
-    """Show a bar on standard error while the block runs, and call `progress` as well.
-
-    Args:
-        progress: the caller's callback, or None.
-
-    Yields:
-        A callback that updates both.
-    """
+    """Show a bar on standard error while the block runs; yield a callback that updates it and `progress`."""
     form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}"
     with tqdm(total=100, bar_format=form, file=sys.stderr, dynamic_ncols=True) as bar:
 
@@ -218,13 +199,7 @@ def reporting(progress: Progress | None) -> Generator[Progress]:
 
 
 class Stages:
-    """Reports the progress of each stage as progress of the whole.
-
-    Args:
-        progress: of the whole, or None.
-        done: stages that are done already, and their number in all.
-        total: see `done`.
-    """
+    """Reports the progress of each stage as progress of the whole, which has `total` stages, `done` of them over."""
 
     def __init__(self, progress: Progress | None, done: int, total: int) -> None:
         self._progress, self._done, self._total = progress, done, total
@@ -244,11 +219,8 @@ class Stages:
 Bundle = Mapping[str, object]
 """One content in several forms, by MIME type."""
 
-REDRAW_EVERY = 0.25
-"""Least seconds between two updates."""
-
-SHARE = 0.2
-"""The largest share of the time that updates take."""
+REDRAW_EVERY, SHARE = 0.25, 0.2
+"""Least seconds between two updates, and the largest share of the time that they take."""
 
 
 def is_notebook() -> bool:

@@ -268,23 +268,14 @@ class Problems:
             return instead
 
     def report(self) -> None:
-        """Raise all problems, if there are any.
-
-        Raises:
-            ValueError: the sentences, with semicolons between them.
-        """
+        """Raise a ValueError with all problems, if there are any, with semicolons between them."""
         if self._sentences:
             more = len(self._sentences) - MOST_PROBLEMS
-            rest = [f"and {more} more"] if more > 0 else []
-            raise ValueError("; ".join([*self._sentences[:MOST_PROBLEMS], *rest]))
+            raise ValueError("; ".join([*self._sentences[:MOST_PROBLEMS], *[f"and {more} more"] * (more > 0)]))
 
 
 def positive_number(what: str, value: Any, zero: bool = False) -> float:
-    """Return a positive number, or 0 if that is allowed.
-
-    Raises:
-        ValueError: it is not one.
-    """
+    """Return a positive number, or 0 if that is allowed; ValueError if it is not one."""
     read = _float(value)
     if zero and not 0 <= read < math.inf:
         raise ValueError(f"{what} must be a number of at least 0, {_not(value)}")
@@ -294,11 +285,7 @@ def positive_number(what: str, value: Any, zero: bool = False) -> float:
 
 
 def whole(what: str, value: Any, least: int, most: int) -> int:
-    """Return a whole number from `least` to `most`.
-
-    Raises:
-        ValueError: it is not one.
-    """
+    """Return a whole number from `least` to `most`; ValueError if it is not one."""
     read = _float(value)
     if not read.is_integer() or not least <= read <= most:
         raise ValueError(f"{what} must be a whole number from {least} to {most}, {_not(value)}")
@@ -306,11 +293,7 @@ def whole(what: str, value: Any, least: int, most: int) -> int:
 
 
 def check_whole(what: str, value: Any, least: int) -> None:
-    """Check that a value of Python is a whole number, and no text of one.
-
-    Raises:
-        ValueError: it is none, below `least` or above `MOST_WHOLE`.
-    """
+    """Raise a ValueError unless a value is a whole number, no text of one, from `least` to `MOST_WHOLE`."""
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if not is_whole or not least <= value <= MOST_WHOLE:
         raise ValueError(f"{what} must be a whole number from {least} to {MOST_WHOLE}, not {value!r}")
@@ -349,9 +332,6 @@ def _shown(value: Any) -> str:
 
 V = TypeVar("V")
 
-MOST = 6
-"""The most items of an array or a sequence that a line shows."""
-
 LEFT = Markup(' style="text-align:left"')
 HEAD, CELL = Markup("<th>{}</th>"), Markup("<td>{}</td>")
 
@@ -361,7 +341,6 @@ class Catalogue(dict[str, V]):
 
     Args:
         kind: what an entry is, in the singular.
-        entries: values with the attributes `columns`.
         columns: the attributes that a notebook shows; the first one is the key.
         words: the attribute that a terminal shows.
 
@@ -457,18 +436,12 @@ def brief(value: object) -> str:
 
 
 def _few(values: Sequence[object] | np.ndarray) -> str:
-    shown = list(values)
-    if len(shown) > MOST:
-        return ", ".join([*map(brief, shown[:3]), "…", brief(shown[-1])])
-    return ", ".join(map(brief, shown))
+    shown = list(map(brief, values))
+    return ", ".join(shown if len(shown) <= 6 else [*shown[:3], "…", shown[-1]])
 
 
 def lane_table(columns: Mapping[str, np.ndarray], caption: str) -> Markup:
-    """Return a table with a row for each of K lanes.
-
-    Args:
-        columns: arrays (K,) by name.
-    """
+    """Return a table with a row for each of K lanes, from columns (K,) by name."""
     K = len(next(iter(columns.values())))
     rows = [[f"lane {k + 1}", *(brief(values[k]) for values in columns.values())] for k in range(K)]
     return table(["", *columns], rows, caption)

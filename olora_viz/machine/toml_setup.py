@@ -63,10 +63,7 @@ class TomlSetup:
 
     @classmethod
     def read(cls, path: Path, kinds: Mapping[str, KeyKind]) -> TomlSetup:
-        """Read a file.
-
-        Args:
-            kinds: of the keys that it may have.
+        """Read a file, given the kinds of the keys that it may have.
 
         Raises:
             ValueError: it is no TOML, sets nothing, or has an unknown key or a value of another kind.
@@ -110,31 +107,19 @@ class TomlSetup:
         return setup
 
     def line(self, key: str, number: int = 1) -> str:
-        """Return where a key is set: ``line 3 of 'file'``.
-
-        Args:
-            number: of the table, 1 for the first, if the key has several.
-        """
-        lines = [
-            at
-            for at, line in enumerate(self.text.split("\n"), 1)
-            if re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|\s*\[+\s*{re.escape(key)}\b", line)
-        ]
+        """Return where a key is set, ``line 3 of 'file'``; of several tables the one with this number, from 1."""
+        setting = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]|\s*\[+\s*{re.escape(key)}\b")
+        lines = [at for at, line in enumerate(self.text.split("\n"), 1) if setting.match(line)]
         return f"line {lines[min(number, len(lines)) - 1] if lines else 1} of {self.name}"
 
     @contextmanager
     def naming_lines(self, instead: Collection[str] = ()) -> Generator[None]:
-        """Name the line, or else the file, in errors about the values.
-
-        Args:
-            instead: the settings that do not come from the file.
-        """
+        """Name the line, or else the file, in errors about the values, but for the settings in `instead`."""
         try:
             yield
         except ValueError as error:
             about = re.match(r"(?:unknown )?(\w+)(?: (\d+):)?", str(error))
-            key = about[1] if about else ""
-            number = int(about[2] or 1) if about else 1
+            key, number = (about[1], int(about[2] or 1)) if about else ("", 1)
             key = "lanes" if key == "lane" else key
             if key in self.values and key not in instead:
                 raise ValueError(f"{self.line(key, number)}: {error}") from None
@@ -144,11 +129,7 @@ class TomlSetup:
 
 
 def _of_kind(key: str, value: Any, kind: KeyKind) -> Any:
-    """Return a value of TOML as a set-up has it.
-
-    Raises:
-        ValueError: it is of another kind.
-    """
+    """Return a value of TOML as a set-up has it; ValueError if it is of another kind."""
     if not kind.is_list:
         if not _fits(value, kind.of):
             raise ValueError(f"{key} must be {_WORDS[kind.of][0]}, not {_shown(value)}")

@@ -42,11 +42,7 @@ class Project(Protocol):
     """How to see them."""
 
     def start(self, name: str, group: str, config: dict[str, Any], again: bool) -> TrackedRun:
-        """Start a run.
-
-        Args:
-            again: whether to continue the one of that name, if there is one.
-        """
+        """Start a run, or continue the one of that name `again`, if there is one."""
         ...
 
 
@@ -132,10 +128,9 @@ class _Wandb:
         self._wandb, self._folder, self._project = wandb, folder, project
         # Of this machine and its code nothing is sent but what is reported.
         self._settings = wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, symlink=False,
-            x_disable_machine_info=True, x_disable_meta=True, x_disable_stats=True,
-            x_save_requirements=False, init_timeout=SECONDS, finish_timeout=SECONDS,
-            finish_timeout_raises=True,
+            silent=True, console="off", disable_git=True, disable_code=True, symlink=False, x_disable_meta=True,
+            x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False, init_timeout=SECONDS,
+            finish_timeout=SECONDS, finish_timeout_raises=True,
         )  # fmt: skip
         self._mode = self._checked_mode()
         files = folder / "wandb"
@@ -145,11 +140,7 @@ class _Wandb:
             self.where = f"offline, into {str(files)!r}; to send it, {sync}"
 
     def _checked_mode(self) -> Any:
-        """Return the mode that is set, else offline if there is no API key.
-
-        Raises:
-            ValueError: nothing would be reported.
-        """
+        """Return the mode that is set, else offline without an API key; ValueError if nothing would be reported."""
         mode = self._wandb.setup(settings=self._settings).settings.mode
         if mode == "disabled":
             raise ValueError("--track wandb would report nothing, since WANDB_MODE is disabled")
@@ -255,8 +246,7 @@ def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """
     columns = list(rows[0]) if rows else []
     cells = [[str(row[column]).replace("|", "\\|") for column in columns] for row in rows]
-    lines = [columns, *cells]
-    head, *body = [f"| {' | '.join(line)} |" for line in lines]
+    head, *body = [f"| {' | '.join(line)} |" for line in (columns, *cells)]
     return "\n".join([head, "|---" * len(columns) + "|", *body])
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 
 from olora_viz.background.measurement import BackgroundMeasurement, start_config
 from olora_viz.figures.start import comparison_figure, ntk_figure
-from olora_viz.figures.theme import LaneStyle, start_styles
+from olora_viz.figures.theme import start_styles
 from olora_viz.machine.text import percent
 from olora_viz.measures.conditioning import Conditioning
-from olora_viz.notebook import setup, tree
 from olora_viz.notebook.panel import ConfiguredPanel
+from olora_viz.notebook.setup import Node, bar, box, button, card, charts, controls, html
 from olora_viz.races.config import RaceConfig
-from olora_viz.views import conditioning as conditioning_words
+from olora_viz.views import conditioning as words
 from olora_viz.views import html as fragments
 
 FOOT = "Measured on the first batch, one seed of the data: other batches differ."
@@ -74,15 +73,13 @@ class ConditioningPanel(ConfiguredPanel):
         """The measurement of the lanes of `config`; None before it is made."""
         return self._job.result if self._job else None
 
-    def _tree(self) -> tree.Node:
-        bar = tree.bar(tree.button("measure", "Measure the start", kind="primary"), tree.button("stop", "■ Stop"))
-        middle = tree.box(
-            tree.card(tree.charts("comparison")),
-            tree.card(tree.charts("ntk")),
-            tree.box(tree.card(tree.html("story")), tree.card(tree.html("numbers")), kind="two"),
-            kind="middle",
-        )
-        return tree.box(bar, tree.box(setup.controls(), middle, kind="body"))
+    def _tree(self) -> Node:
+        buttons = bar(button("measure", "Measure the start", kind="primary"), button("stop", "■ Stop"))
+        middle = box(
+            card(charts("comparison")), card(charts("ntk")),
+            box(card(html("story")), card(html("numbers")), kind="two"), kind="middle",
+        )  # fmt: skip
+        return box(buttons, box(controls(), middle, kind="body"))
 
     def _act(self, button: str) -> None:
         if button == "measure":
@@ -90,38 +87,24 @@ class ConditioningPanel(ConfiguredPanel):
         elif button == "stop":
             self.stop()
 
-    @property
-    def _styles(self) -> tuple[LaneStyle, ...]:
-        return start_styles((self._job.config if self._job else self._first).lanes)
-
-    def _show(self) -> None:
-        began = time.monotonic()
-        with self._drawing:  # so that what is older is not shown last
-            self._shown = self._phase
-            self._shown_traits = {"state": self._shown[0]}
-            job, measured, styles = self._job, self.found, self._styles
-            run = str(id(measured))
-            figures = {
-                "comparison": comparison_figure(styles, measured, run=run),
-                "ntk": ntk_figure(styles, measured, run=run),
-            }
-            sentences = conditioning_words.tell(styles, measured) if measured else []
-            values = {
-                "status": self._line(),
-                "story": fragments.sentences(sentences, FOOT) if measured else conditioning_words.story_before(),
-                "numbers": (
-                    conditioning_words.numbers(styles, measured) if measured else conditioning_words.numbers_before()
-                ),
-                "measure": {"disabled": self.is_busy},
-                "stop": {"disabled": not self.is_busy},
-                **{name: [name] for name in figures},
-            }
-            self._tell(values | self._of_setup(), figures)
-            if job and job.complete and measured is not None:
-                text = re.sub(r"<[^>]+>", "", " ".join(map(str, sentences)))
-                self._keep_still(list(figures.values()), f"{self._words()}\n{text}")
-        self._set_traits()
-        self._pace.took(began)
+    def _draw(self) -> None:
+        job, measured = self._job, self.found
+        styles, run = start_styles((job.config if job else self._first).lanes), str(id(measured))
+        figures = {
+            "comparison": comparison_figure(styles, measured, run=run), "ntk": ntk_figure(styles, measured, run=run),
+        }  # fmt: skip
+        sentences = words.tell(styles, measured) if measured else []
+        values = {
+            "status": self._line(),
+            "story": fragments.sentences(sentences, FOOT) if measured else words.story_before(),
+            "numbers": words.numbers(styles, measured) if measured else words.numbers_before(),
+            "measure": {"disabled": self.is_busy}, "stop": {"disabled": not self.is_busy},
+            **{name: [name] for name in figures},
+        }  # fmt: skip
+        self._tell(values | self._of_setup(), figures)
+        if job and job.complete and measured is not None:
+            text = re.sub(r"<[^>]+>", "", " ".join(map(str, sentences)))
+            self._keep_still(list(figures.values()), f"{self._words()}\n{text}")
 
     def _line(self) -> str:
         """Return the state and the progress."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,20 +13,16 @@ import traitlets
 from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, READY
 from olora_viz.figures.theme import lane_styles
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.machine.text import unknown
-from olora_viz.models import MODELS
-from olora_viz.notebook import tree
+from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
-from olora_viz.notebook.setup import checked, checked_starts
-from olora_viz.notebook.tree import Node, bar, box, button, card, charts, control, html
+from olora_viz.notebook.setup import Node, bar, box, button, card, charts, control, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import METHODS, checked_minutes, inits_of
 from olora_viz.studies.decide import Decision
 from olora_viz.studies.study import Study
-from olora_viz.tasks import TASKS
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.reports import write_report
@@ -38,14 +33,6 @@ DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
 
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
-
-MOST_RANK = 64
-"""The largest rank that the slider offers."""
-
-FOLDER = "decisions"
-"""Where decisions lie by default, a folder for each."""
-
-ARGUMENTS = ("folder", "minutes", "model", "task", "inits", "r", "name")
 
 OWN = ("models", "tasks", "inits", "ranks")
 """Settings of a study that traits of the panel set."""
@@ -61,9 +48,7 @@ class DecidePanel(Panel):
     Args:
         folder: for the study, the adapter and the report: new, or of an earlier decision; None for a new one in
             ``decisions/``.
-        minutes: see `decide`.
-        model: see `minutes`.
-        task: see `minutes`.
+        minutes, model, task: see `decide`.
         inits: names of the starts that are compared with plain LoRA.
         r: rank of every adapter.
         name: see `RacePanel`.
@@ -102,7 +87,8 @@ class DecidePanel(Panel):
         known = {each.name for each in fields(Study)} - {*OWN} | {"plan", "evaluations"}
         for setting in settings:
             if setting not in known:
-                raise ValueError(unknown("setting", setting, [*ARGUMENTS, *sorted(known)]))
+                arguments = ("folder", "minutes", "model", "task", "inits", "r", "name")
+                raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
         self._settings = settings
         self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._drawn: Any = ()
@@ -162,15 +148,15 @@ class DecidePanel(Panel):
 
     @traitlets.validate("minutes")
     def _check_minutes(self, proposal: Any) -> float:
-        return checked(checked_minutes, proposal["value"])
+        return setup.checked(checked_minutes, proposal["value"])
 
     @traitlets.validate("rank")
     def _check_rank(self, proposal: Any) -> int:
-        return checked(lambda rank: Lane("lora", r=rank).r, proposal["value"])
+        return setup.checked(lambda rank: Lane("lora", r=rank).r, proposal["value"])
 
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
-        starts = checked_starts(proposal["value"], INITIALIZERS)
+        starts = setup.checked_starts(proposal["value"])
         return tuple(init for init in starts if init != Study.reference)
 
     def _checked(self) -> RaceConfig:
@@ -206,7 +192,7 @@ class DecidePanel(Panel):
         if self._job and (self.is_busy or self._goes_on()):
             return str(self._job.folder)
         named = [Path(typed.strip()).stem or "own" for typed in (self.model, self.task)]
-        return str(free_folder(Path(FOLDER) / "-".join(named)))
+        return str(free_folder(Path("decisions") / "-".join(named)))
 
     # What it shows ---------------------------------------------------------------------------
 
@@ -239,36 +225,31 @@ class DecidePanel(Panel):
     def _set(self, name: str, value: Any) -> None:
         """Nothing: its controls are traits."""
 
-    def _show(self) -> None:
-        began = time.monotonic()
-        with self._drawing:  # so that what is older is not shown last
-            job = self._job
-            complete, known = (job.complete, job.known) if job else (False, None)
-            self._shown = self._phase
-            self._shown_traits = {"state": self._shown[0]}
-            values, charts = self._controls(), {}
-            if (job, known, complete) != self._drawn:
-                self._drawn = (job, known, complete)
-                begun = known if known and known.lanes else None
-                charts = decision.figures(begun) if begun else decision.figures_before()
-                values |= decision.texts(known)
-                values["taken"] = decision.whereabouts(known, job.report if job else None)
-            self._tell({"status": self._line(), **values}, charts)
-            if complete and known and known.lanes and charts:
-                self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
-        self._set_traits()
-        self._pace.took(began)
+    def _draw(self) -> None:
+        job = self._job
+        complete, known = (job.complete, job.known) if job else (False, None)
+        values, charts = self._controls(), {}
+        if (job, known, complete) != self._drawn:
+            self._drawn = (job, known, complete)
+            begun = known if known and known.lanes else None
+            charts = decision.figures(begun) if begun else decision.figures_before()
+            values |= decision.texts(known)
+            values["taken"] = decision.whereabouts(known, job.report if job else None)
+        self._tell({"status": self._line(), **values}, charts)
+        if complete and known and known.lanes and charts:
+            self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
 
     def _controls(self) -> dict[str, Any]:
         minutes = sorted({*map(float, MINUTES), self.minutes})
         return {
-            "model": {"value": self.model, "options": tree.named_options(MODELS)},
-            "task": {"value": self.task, "options": tree.named_options(TASKS)},
-            "rates": ["rates"],
-            "differences": ["differences"],
+            **{
+                name: {"value": getattr(self, name), "options": setup.named_options(known)}
+                for name, known in setup.WORDS.items()
+            },
+            **{name: [name] for name in ("rates", "differences")},
             "minutes": {"value": self.minutes, "options": [[f"{limit:g}", limit] for limit in minutes]},
-            "rank": {"value": self.rank, "min": 1, "max": max(MOST_RANK, self.rank)},
-            "starts": {"value": list(self.starts), "options": tree.start_options(decision.offered())},
+            "rank": {"value": self.rank, "min": 1, "max": max(64, self.rank)},
+            "starts": {"value": list(self.starts), "options": setup.start_options(decision.offered())},
             "folder": {"value": self._place_of_it()},
             "decide": {"disabled": self.is_busy, "label": CONTINUE if self._goes_on() else DECIDE},
             "stop": {"disabled": not self.is_busy},

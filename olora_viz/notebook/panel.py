@@ -27,16 +27,13 @@ from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, 
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
 from olora_viz.machine.text import unknown
-from olora_viz.notebook.setup import TEXTS, ConfigTrait, PanelSetUp
-from olora_viz.notebook.tree import Node, lanes_or_problems
+from olora_viz.notebook.setup import TEXTS, ConfigTrait, Node, PanelSetUp, lanes_or_problems
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.runs import Mark, lane_marks
 
 
 class UpdatePace:
     """At most about four updates per second and a tenth of the time."""
-
-    EVERY, SHARE = 0.22, 0.1
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -48,7 +45,7 @@ class UpdatePace:
     def took(self, began: float) -> None:
         """Record the start time of the update that has just ended."""
         now = time.monotonic()
-        self._next = now + max(self.EVERY, (now - began) / self.SHARE)
+        self._next = now + max(0.22, (now - began) / 0.1)
 
 
 def place() -> tuple[Any, Any]:
@@ -78,12 +75,6 @@ def _in_marimo() -> tuple[Any, Any] | None:
     return None
 
 
-STILL_WIDTH = 780
-"""Width of the picture in pixels, before it is doubled."""
-
-SOON = 0.4
-"""Seconds without a change before a picture is made of a state that may be temporary."""
-
 HIDE_LOST = (
     '<style class="olora-viz-still">.jp-OutputArea-child:has(style.olora-viz-still),'
     ".jp-OutputArea-child:not(:has(.olora-viz)):has(+ .jp-OutputArea-child style.olora-viz-still)"
@@ -95,12 +86,7 @@ _panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
 class Panel(anywidget.AnyWidget):
-    """A panel, identified by its cell or its `name`: a newer one replaces it.
-
-    Args:
-        name: panels with the same name replace each other, wherever they were created. By default the cell identifies
-            its panels: running it again ends the earlier ones.
-    """
+    """A panel, identified by its cell, so that running the cell again replaces it, or by its `name` anywhere."""
 
     _esm = bundle(Path(__file__).parent / "widget" / "panel.js")
     _css = style()
@@ -117,6 +103,9 @@ class Panel(anywidget.AnyWidget):
     replaced: list[Panel]
     """The panels that this one replaced."""
 
+    was_busy = False
+    """Whether it was running when a newer panel replaced it."""
+
     def __init__(self, name: str | None) -> None:
         super().__init__()
         self._feed, self._problem = Feed(), ""
@@ -128,13 +117,13 @@ class Panel(anywidget.AnyWidget):
         self._still: dict[str, Any] | None = None
         self._last_shown: tuple[Sequence[Figure], str] | None = None
         self._pace, self._drawing = UpdatePace(), threading.RLock()
-        self._was_busy = False
         self._soon: threading.Timer | None = None
         self._place = place() if name is None else (("name", name), object())
-        self.replaced = [panel for panel in list(_panels) if self._replaces(panel)]
+        cell, run = self._place
+        self.replaced = [other for other in list(_panels) if other._place[0] == cell and other._place[1] != run]
         for panel in self.replaced:
             _panels.discard(panel)
-            panel._was_busy = panel.is_busy
+            panel.was_busy = panel.is_busy
             panel.end("a newer panel of this cell replaced it")
         _panels.add(self)
 
@@ -171,11 +160,6 @@ class Panel(anywidget.AnyWidget):
             with self.hold_sync():
                 for name, value in self._shown_traits.items():
                     self.set_trait(name, value)
-
-    @property
-    def was_busy(self) -> bool:
-        """Whether it was running when a newer panel replaced it."""
-        return self._was_busy
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute that there is; a mistyped one is an error."""
@@ -224,6 +208,16 @@ class Panel(anywidget.AnyWidget):
 
     def _show(self) -> None:
         """Show what is new, at once."""
+        began = time.monotonic()
+        with self._drawing:  # so that what is older is not shown last
+            self._shown = self._phase
+            self._shown_traits = {"state": self._shown[0]}
+            self._draw()
+        self._set_traits()
+        self._pace.took(began)
+
+    def _draw(self) -> None:
+        """Draw what is new, while no other thread does."""
         raise NotImplementedError
 
     def _words(self) -> str:
@@ -278,9 +272,6 @@ class Panel(anywidget.AnyWidget):
 
     # The picture -------------------------------------------------------------------------------
 
-    def _replaces(self, other: Panel) -> bool:
-        return self._place[0] == other._place[0] and self._place[1] != other._place[1]
-
     def __repr__(self) -> str:
         """Return the panel's state, for readers without widgets."""
         return self._words() if hasattr(self, "_still") else type(self).__name__
@@ -299,10 +290,10 @@ class Panel(anywidget.AnyWidget):
         publish_display_data(still, transient={"display_id": self._still_id})
 
     def _keep_soon(self, figures: Sequence[Figure], text: str) -> None:
-        """Call `_keep_still` after a moment without changes, since a picture takes a while."""
+        """Call `_keep_still` after 0.4 s without changes, since a picture takes a while."""
         if self._soon:
             self._soon.cancel()
-        self._soon = threading.Timer(SOON, self._keep_still, (figures, text))
+        self._soon = threading.Timer(0.4, self._keep_still, (figures, text))
         self._soon.daemon = True
         self._soon.start()
 
@@ -311,19 +302,14 @@ class Panel(anywidget.AnyWidget):
         if self._soon:
             self._soon.cancel()
         self._last_shown = figures, text
-        picture = png_bytes(figures, theme_name=self._theme, width=STILL_WIDTH, sharpness=1.5)
+        picture = png_bytes(figures, theme_name=self._theme, width=780, sharpness=1.5)
         self._still = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": text}
         if get_ipython() is not None:
             publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
 
 
 class ConfiguredPanel(Panel):
-    """A panel with the controls of a set-up.
-
-    Args:
-        config: the initial set-up.
-        name: see `Panel`.
-    """
+    """A panel with the controls of a set-up."""
 
     config = ConfigTrait()
     """The set-up of the controls; once it is used, the one that was used, until another is used or set. Setting it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,11 +13,9 @@ from olora_viz.background.record import PAUSED, RaceRecord, ready_race
 from olora_viz.figures.layout import Figure
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.notebook import setup
 from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.notebook.sections import SECTIONS, remember
-from olora_viz.notebook.setup import StepTrait, set_up
-from olora_viz.notebook.tree import Node, bar, box, button, card, charts, html
+from olora_viz.notebook.setup import Node, StepTrait, bar, box, button, card, charts, controls, html, set_up
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import same_and_fair
 from olora_viz.races.race import Race
@@ -56,10 +53,7 @@ def values_of(view: RaceView) -> dict[str, Any]:
     can = view.commands
     return {
         **{name: [name] for name in figures_of(view)},
-        "verdict": view.verdict,
-        "results": view.results,
-        "story": view.story,
-        "answers": view.answers,
+        **{name: getattr(view, name) for name in ("verdict", "results", "story", "answers")},
         "fair": {},
         "race": {"label": CONTINUE if "resume" in can else RACE, "disabled": not can & {"start", "resume"}},
         **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
@@ -197,7 +191,7 @@ class RacePanel(ConfiguredPanel):
         steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
         fair = button("fair", "Same and fair rates", FAIR, "quiet")
         verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
-        return box(buttons, verdict, box(setup.controls(fair), middle, kind="body"))
+        return box(buttons, verdict, box(controls(fair), middle, kind="body"))
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
@@ -271,26 +265,22 @@ class RacePanel(ConfiguredPanel):
         else:
             super()._follow()
 
-    def _show(self) -> None:
-        began = time.monotonic()
-        with self._drawing:  # so that what is older is not shown last
-            self._shown, record = self._phase, self._record
-            self._shown_traits = {"step": len(record.steps), "state": record.state}
-            view = race_view(record)
-            figures = figures_of(view)
-            values = values_of(view) | {"status": self._line(view)} | self._of_setup()
-            if record.complete:
-                remember(record)
-            for section in self._sections.values():
-                of_section, charts = section.show(record, view)
-                values |= of_section
-                figures |= charts
-            self._tell(values, figures)
-            if view.step and (view.complete or view.state == PAUSED):
-                store = self._keep_still if view.complete else self._keep_soon
-                store(list(figures_of(view).values()), f"{self._words()}\n{view.text}")
-        self._set_traits()
-        self._pace.took(began)
+    def _draw(self) -> None:
+        record = self._record
+        self._shown_traits = {"step": len(record.steps), "state": record.state}
+        view = race_view(record)
+        figures = figures_of(view)
+        values = values_of(view) | {"status": self._line(view)} | self._of_setup()
+        if record.complete:
+            remember(record)
+        for section in self._sections.values():
+            of_section, charts = section.show(record, view)
+            values |= of_section
+            figures |= charts
+        self._tell(values, figures)
+        if view.step and (view.complete or view.state == PAUSED):
+            store = self._keep_still if view.complete else self._keep_soon
+            store(list(figures_of(view).values()), f"{self._words()}\n{view.text}")
 
     def _line(self, view: RaceView) -> str:
         """Return the state, or why nothing was started, which is no failure of a race."""

@@ -17,8 +17,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
-from olora_viz.notebook import tree
-from olora_viz.notebook.tree import Node
+from olora_viz.notebook.setup import Node, box, button, charts, code, control, html, named_options, section
 from olora_viz.races.export import MERGED, export_lane
 from olora_viz.races.script import olora_viz_script
 from olora_viz.studies.story import MEASURES
@@ -43,6 +42,10 @@ class Section:
     TITLE: ClassVar[str] = ""
     WISHES: ClassVar[Mapping[str, Any]] = {}
     """What is shown at first, by the names of its controls."""
+    MENUS: ClassVar[Mapping[str, str]] = {}
+    """The labels of its menus, by name."""
+    TEXTS: ClassVar[Sequence[str]] = ()
+    """The names of the texts below its charts."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -52,24 +55,24 @@ class Section:
 
     def tree(self) -> Node:
         """Return its parts."""
-        charts = tree.charts(self.part("charts"))
-        return tree.section(self.NEWS, self.TITLE, *self.controls(), charts, *self.after())
+        return section(self.NEWS, self.TITLE, *self.controls(), charts(self.part("charts")), *self.after())
 
     def part(self, name: str) -> str:
         """Return the name of one of its parts in the whole panel."""
         return f"{self.NEWS}.{name}"
 
     def control(self, kind: str, name: str, label: str) -> Node:
-        """Return a control, see `tree.control`."""
-        return tree.control(kind, self.part(name), label)
+        """Return one of its controls."""
+        return control(kind, self.part(name), label)
 
     def controls(self) -> list[Node]:
         """Return the parts above its charts."""
-        return []
+        menus = [self.control("select", name, label) for name, label in self.MENUS.items()]
+        return [box(*menus, kind="controls")] if menus else []
 
     def after(self) -> list[Node]:
         """Return the parts below its charts."""
-        return []
+        return [html(self.part(name)) for name in self.TEXTS]
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return a value that changes when there is more to show; 0 for nothing."""
@@ -134,17 +137,13 @@ def earlier_runs() -> dict[str, tuple[str, RaceRecord]]:
 class EarlierRunsSection(Section):
     """Earlier races of this kernel, to lay over this one."""
 
-    NEWS: ClassVar[str] = "runs"
-    TITLE: ClassVar[str] = "Earlier runs of this kernel, laid over each other"
+    NEWS, TITLE = "runs", "Earlier runs of this kernel, laid over each other"
     WISHES: ClassVar = {"overlaid": ()}
+    TEXTS = ("differences",)
 
-    def controls(self) -> list[tree.Node]:
+    def controls(self) -> list[Node]:
         """Return the boxes to check."""
         return [self.control("checks", "overlaid", "Lay over this race")]
-
-    def after(self) -> list[tree.Node]:
-        """Return the place of the differences."""
-        return [tree.html(self.part("differences"))]
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the other runs, and how far this one is."""
@@ -173,14 +172,13 @@ class EarlierRunsSection(Section):
 class TakeAwaySection(Section):
     """What to write in the next cell, and a script that repeats the race."""
 
-    NEWS: ClassVar[str] = "code"
-    TITLE: ClassVar[str] = "Code: save the run, export an adapter, repeat the race"
+    NEWS, TITLE = "code", "Code: save the run, export an adapter, repeat the race"
 
-    def after(self) -> list[tree.Node]:
+    def after(self) -> list[Node]:
         """Return the two pieces of code."""
         return [
-            tree.code(self.part("next"), "In the next cell, with your name for the panel"),
-            tree.code(self.part("script"), "A script that repeats the race"),
+            code(self.part("next"), "In the next cell, with your name for the panel"),
+            code(self.part("script"), "A script that repeats the race"),
         ]
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
@@ -215,23 +213,22 @@ WRITING = HINT.format("Writing …")
 class ExportSection(Section):
     """A lane, its form and a folder, and a button that exports it."""
 
-    NEWS: ClassVar[str] = "export"
-    TITLE: ClassVar[str] = "Take it with you: export a lane"
+    NEWS, TITLE = "export", "Take it with you: export a lane"
     WISHES: ClassVar = {"lane": None, "form": None, "folder": None}
 
     def __init__(self) -> None:
         super().__init__()
         self.is_open, self._last_words, self._race = True, BEFORE, ""
 
-    def controls(self) -> list[tree.Node]:
+    def controls(self) -> list[Node]:
         """Return the menus, the folder and the button."""
         return [
-            tree.box(
+            box(
                 self.control("select", "lane", "Lane"), self.control("select", "form", "As"),
                 self.control("field", "folder", "New folder"),
-                tree.button(self.part("write"), "Export", kind="quiet"), kind="export-row",
+                button(self.part("write"), "Export", kind="quiet"), kind="export-row",
             ),
-            tree.html(self.part("said")),
+            html(self.part("said")),
         ]  # fmt: skip
 
     def news(self, record: RaceRecord, view: RaceView) -> object:
@@ -307,23 +304,13 @@ class LayerSection(Section):
 
     PARTS: Mapping[str, Any] = {}
     """What can be shown of a layer, by key."""
-
-    def controls(self) -> list[tree.Node]:
-        """Return the menus."""
-        return [
-            tree.box(
-                self.control("select", "lane", "Lane"),
-                self.control("select", "measure", "Measure"),
-                self.control("select", "layer", "Layer"),
-                kind="controls",
-            )
-        ]
+    MENUS: ClassVar = {"lane": "Lane", "measure": "Measure", "layer": "Layer"}
 
     def menus(self, chosen: LayerChoices, measure: str) -> dict[str, Any]:
         """Return the available choices, and the current ones."""
         measures = [[part.words, key] for key, part in self.PARTS.items()]
         return {
-            "lane": {"value": chosen.label, "options": tree.named_options(chosen.labels)},
+            "lane": {"value": chosen.label, "options": named_options(chosen.labels)},
             "measure": {"value": measure, "options": measures},
             "layer": {"value": chosen.layer, "options": [list(layer) for layer in chosen.layers]},
         }
@@ -354,7 +341,7 @@ class GradientsSection(LayerSection):
     PARTS = GRADIENTS.parts
     WISHES: ClassVar = {"lane": None, "measure": "input", "layer": None, "step": None}
 
-    def controls(self) -> list[tree.Node]:
+    def controls(self) -> list[Node]:
         """Add the slider that goes back through the run."""
         return [*super().controls(), self.control("range", "step", "Depth at step")]
 
@@ -381,14 +368,8 @@ class RatesSection(Section):
 
     NEWS, TITLE = "rates", "Learning rates: held-out loss against the rate"
     WISHES: ClassVar = {"measure": "final"}
-
-    def controls(self) -> list[tree.Node]:
-        """Return the menu of losses."""
-        return [tree.box(self.control("select", "measure", "Held-out loss"), kind="controls")]
-
-    def after(self) -> list[tree.Node]:
-        """Return the place of the words."""
-        return [tree.html(self.part("words"))]
+    MENUS: ClassVar = {"measure": "Held-out loss"}
+    TEXTS = ("words",)
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw a curve for every start."""

@@ -1,20 +1,132 @@
-"""The set-up of a race in a panel."""
+"""What panels are made of: the tree of their parts, rows of lanes, and the set-up of a race."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
 import traitlets
 
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
 from olora_viz.machine.text import described, unknown
 from olora_viz.models import MODELS
-from olora_viz.notebook import tree
-from olora_viz.notebook.tree import lanes_of_all, rows_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
+
+Node = dict[str, Any]
+
+
+def box(*items: Node, kind: str = "") -> Node:
+    """Return a group of parts; `kind` is its class in notebook.css."""
+    return {"kind": "box", "class": kind, "items": list(items)}
+
+
+def card(*items: Node, kind: str = "") -> Node:
+    """Return a group with a border around it."""
+    return box(*items, kind=f"card {kind}".strip())
+
+
+def html(name: str, kind: str = "") -> Node:
+    """Return a fragment of HTML."""
+    return {"kind": "html", "name": name, "class": kind}
+
+
+def code(name: str, label: str) -> Node:
+    """Return code with a button that copies it."""
+    return {"kind": "code", "name": name, "label": label}
+
+
+def charts(name: str, kind: str = "") -> Node:
+    """Return charts side by side."""
+    return {"kind": "charts", "name": name, "class": kind}
+
+
+def section(name: str, title: str, *items: Node) -> Node:
+    """Return a part that the reader opens."""
+    return {"kind": "section", "name": name, "title": title, "items": list(items)}
+
+
+def button(name: str, label: str, title: str = "", kind: str = "") -> Node:
+    """Return a button."""
+    return {"kind": "button", "name": name, "label": label, "title": title, "class": kind}
+
+
+def control(kind: str, name: str, label: str, title: str = "", **more: Any) -> Node:
+    """Return a control: a field, a select, a range or checks."""
+    return {"kind": kind, "name": name, "label": label, "title": title, **more}
+
+
+def bar(*buttons: Node) -> Node:
+    """Return the buttons of a panel, and beside them the line that says how far it is."""
+    return box(*buttons, html("status", kind="grow"), kind="bar")
+
+
+def named_options(names: Iterable[str]) -> list[list[str]]:
+    """Return the options of a menu whose words are the values."""
+    return [[name] * 2 for name in names]
+
+
+def start_options(names: Iterable[str]) -> list[list[str]]:
+    """Return initializations as options: label, name and meaning."""
+    return [[label_of(name), name, INITIALIZERS[name].summary] for name in names]
+
+
+def lanes(name: str) -> Node:
+    """Return the table of lanes, with every initialization in one line."""
+    return {
+        "kind": "lanes", "name": name, "most": MAX_LANES,
+        "blank": rows_of([Lane("olora")])[0],
+        "starts": {init: label_of(init) for init in INITIALIZERS},
+        "meanings": {init: entry.summary for init, entry in INITIALIZERS.items()},
+    }  # fmt: skip
+
+
+COLUMNS = ("r", "alpha", "lr", "seed")
+
+
+def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
+    """Return a row for each lane; neighbours that differ only in their seed share one.
+
+    >>> rows_of([Lane("olora", lr=3e-3, seed=s, clip=1.0) for s in range(3)])
+    [{'init': 'olora', 'r': '8', 'alpha': '', 'lr': '3e-3', 'seed': '0-2', 'rest': 'clip=1'}]
+
+    Raises:
+        ValueError: a label has a comma.
+    """
+    return [_row(spec) for spec in write_lanes(lanes)]
+
+
+def lanes_of(row: Any) -> list[Lane]:
+    """Return the lanes of a row: one for each of its seeds and listed values; ValueError if one breaks a rule."""
+    if not isinstance(row, dict):
+        raise ValueError("a lane is a row with init, r, alpha, lr and seed")
+    cells = {key: str(row.get(key, "")).strip() for key in ("init", *COLUMNS, "rest")}
+    wanted = {key: cells[key] for key in COLUMNS if cells[key] or key in ("r", "lr")}
+    parts = [f"{key}={word}" for key, word in wanted.items()]
+    return parse_lanes(f"{cells['init']}:{','.join([*parts, *filter(None, [cells['rest']])])}")
+
+
+def lanes_or_problems(rows: Any) -> list[list[Lane] | str]:
+    """Return the lanes of every row, or the sentence on what is wrong with it."""
+    results: list[list[Lane] | str] = []
+    for row in rows if isinstance(rows, list) else ():
+        try:
+            results.append(lanes_of(row))
+        except ValueError as error:
+            results.append(str(error))
+    return results
+
+
+def _row(spec: str) -> dict[str, Any]:
+    init, _, rest = spec.partition(":")
+    given = dict(part.split("=", 1) for part in rest.split(","))
+    row = {"init": init, **{key: given.pop(key, "") for key in COLUMNS}}
+    row["seed"] = row["seed"] or "0"
+    return row | {"rest": ",".join(f"{key}={word}" for key, word in given.items())}
+
 
 T = TypeVar("T")
 
@@ -24,23 +136,15 @@ class SettingError(traitlets.TraitError, ValueError):
 
 
 def checked(check: Callable[[Any], T], value: Any) -> T:
-    """Return a checked value of a trait.
-
-    Raises:
-        SettingError: the value breaks a rule.
-    """
+    """Return a checked value of a trait; SettingError if it breaks a rule."""
     try:
         return check(value)
     except ValueError as error:
         raise SettingError(str(error)) from None
 
 
-def checked_starts(names: Sequence[Any], known: Collection[str]) -> tuple[str, ...]:
-    """Return names of initializations.
-
-    Raises:
-        SettingError: one is not known.
-    """
+def checked_starts(names: Sequence[Any], known: Collection[str] = INITIALIZERS) -> tuple[str, ...]:
+    """Return names of initializations; SettingError if one is not known."""
     for name in names:
         if name not in known:
             raise SettingError(unknown("initialization", str(name), known))
@@ -77,18 +181,12 @@ class StepTrait(traitlets.Int):
 class ConfigTrait(traitlets.TraitType[RaceConfig, RaceConfig]):
     """A set-up: a `RaceConfig` in Python, its JSON form in a browser and in links."""
 
-    info_text = "a RaceConfig, or its JSON form"
-
     def __init__(self) -> None:
         super().__init__(RaceConfig())
         self.tag(sync=True, to_json=_to_json, from_json=lambda value, _: value)
 
     def validate(self, obj: Any, value: Any) -> RaceConfig:
-        """Return the set-up; settings that a JSON form leaves out stay as they are.
-
-        Raises:
-            SettingError: it is no set-up, or an invalid one.
-        """
+        """Return the set-up, in which settings that a JSON form leaves out stay; SettingError if it is none."""
         if isinstance(value, RaceConfig):
             return value
         if not isinstance(value, Mapping):
@@ -116,19 +214,14 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
         return asdict(config) | {"schedule": getattr(config.schedule, "__name__", "function")}
 
 
-MEASUREMENTS = 20
-"""Approximate number of measurements of spectra and gradients in a race of the default set-up."""
+WORDS: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}
+"""The fields with free text, and known names: the path of a model's folder or of a task file works as well."""
 
-WORDS = ("model", "task")
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
 
 class PanelSetUp:
-    """What the controls show, and the set-up that it means; other settings stay as they are.
-
-    Args:
-        config: the set-up to show.
-    """
+    """What the controls show, and the set-up that it means; other settings stay as they are."""
 
     def __init__(self, config: RaceConfig) -> None:
         self.show(config)
@@ -148,40 +241,31 @@ class PanelSetUp:
 
     @property
     def config(self) -> RaceConfig:
-        """The set-up of the controls.
-
-        Raises:
-            ValueError: one sentence with the value and the rule.
-        """
+        """The set-up of the controls; ValueError if a value breaks a rule."""
         typed = self._typed
         given: dict[str, Any] = {name: str(typed[name]).strip() for name in WORDS}
         given |= {name: _whole(typed[name]) for name in COUNTS}
-        return replace(self._config, **given, lanes=lanes_of_all(typed["lanes"]))
+        return replace(self._config, **given, lanes=tuple(lane for row in typed["lanes"] for lane in lanes_of(row)))
 
     @property
     def values(self) -> dict[str, Any]:
         """What the controls show."""
         shown = {name: {"value": value} for name, value in self._typed.items()}
-        # Free text: the path of a model's folder or of a task file works as well.
-        for name, known in (("model", MODELS), ("task", TASKS)):
-            shown[name]["options"] = tree.named_options(known)
+        for name, known in WORDS.items():
+            shown[name]["options"] = named_options(known)
         return shown
 
 
-def controls(*more: tree.Node) -> tree.Node:
-    """Return the controls of a set-up.
-
-    Args:
-        more: parts below the lanes.
-    """
-    counts = [tree.control("field", name, label) for name, label in COUNTS.items()]
-    return tree.box(
-        tree.card(
-            tree.control("field", "model", "Model", "a name, or the path of a folder"),
-            tree.control("field", "task", "Task", "a name, or the path of a task file"),
-            tree.box(*counts, kind="three"),
+def controls(*more: Node) -> Node:
+    """Return the controls of a set-up, with more parts below the lanes."""
+    counts = [control("field", name, label) for name, label in COUNTS.items()]
+    return box(
+        card(
+            control("field", "model", "Model", "a name, or the path of a folder"),
+            control("field", "task", "Task", "a name, or the path of a task file"),
+            box(*counts, kind="three"),
         ),
-        tree.card(tree.html("lanes-title"), tree.lanes("lanes"), *more, tree.html("lanes-hint")),
+        card(html("lanes-title"), lanes("lanes"), *more, html("lanes-hint")),
         kind="side",
     )
 
@@ -203,7 +287,7 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     Raises:
         ValueError: a setting is unknown or invalid.
     """
-    every = max(1, RaceConfig.steps // MEASUREMENTS)
+    every = max(1, RaceConfig.steps // 20)  # about 20 measurements in a race of the default set-up
     config = config or RaceConfig(spectra_every=every, gradients_every=every)
     known = [each.name for each in fields(RaceConfig)]
     for name in settings:

@@ -11,9 +11,9 @@ from olora_viz.figures.layout import Figure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.truncation import Truncation, Weight
-from olora_viz.notebook import tree
+from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
-from olora_viz.notebook.setup import SettingError, checked_starts
+from olora_viz.notebook.setup import Node, SettingError, box, card, charts, control, html
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
@@ -68,7 +68,7 @@ class SpectrumPanel(Panel):
         super().__init__(name)
         self.found = {}
         try:
-            checked_starts(inits, from_weight())
+            setup.checked_starts(inits, from_weight())
             self._layers = tuple(self._lab.layers(model))
             self.layer = self._layers[0]
             with self.hold_trait_notifications():
@@ -100,43 +100,33 @@ class SpectrumPanel(Panel):
 
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
-        return checked_starts(proposal["value"], from_weight())
+        return setup.checked_starts(proposal["value"], from_weight())
 
     def _most(self, layer: str) -> int:
         """Return the largest rank that the panel offers for a layer."""
         return min(MOST_RANK, len(self._lab.weight(self._model, layer).sigma))
 
-    def _tree(self) -> tree.Node:
-        controls = tree.card(
-            tree.control("select", "layer", "Layer"),
-            tree.control("range", "rank", "Rank"),
-            tree.control("checks", "starts", "Starts"),
-            kind="first",
-        )
-        side = tree.box(controls, tree.card(tree.html("verdict")), tree.card(tree.html("energies")), kind="side")
-        middle = tree.box(
-            tree.card(tree.charts("singular")),
-            tree.box(tree.card(tree.charts("energy")), tree.card(tree.charts("angles")), kind="two"),
-            kind="middle",
-        )
-        body = [tree.box(side, middle, kind="body")] if self._layers else []
-        return tree.box(tree.html("problem"), *body)
+    def _tree(self) -> Node:
+        choices = (("select", "layer", "Layer"), ("range", "rank", "Rank"), ("checks", "starts", "Starts"))
+        controls = card(*(control(*choice) for choice in choices), kind="first")
+        side = box(controls, card(html("verdict")), card(html("energies")), kind="side")
+        below = box(card(charts("energy")), card(charts("angles")), kind="two")
+        middle = box(card(charts("singular")), below, kind="middle")
+        return box(html("problem"), *([box(side, middle, kind="body")] if self._layers else []))
 
-    def _show(self) -> None:
-        """Draw the chosen layer, rank and starts."""
-        with self._drawing:
-            sentence = self._wrong or self._problem
-            values: dict[str, Any] = {"problem": problem(sentence) if sentence else ""}
-            if not self._layers:
-                self._tell(values)
-                return
-            if self.rank > self._most(self.layer):
-                self.rank = self._most(self.layer)  # which calls this again
-                return
-            figures = self._draw()
-            self._tell({**values, **self._controls(), **{name: [name] for name in figures}}, figures)
-            store = self._keep_soon if self._still else self._keep_still
-            store(list(figures.values()), "\n".join([self._words(), *self._energies()]))
+    def _draw(self) -> None:
+        sentence = self._wrong or self._problem
+        values: dict[str, Any] = {"problem": problem(sentence) if sentence else ""}
+        if not self._layers:
+            self._tell(values)
+            return
+        if self.rank > self._most(self.layer):
+            self.rank = self._most(self.layer)  # which draws again
+            return
+        figures = self._figures()
+        self._tell({**values, **self._controls(), **{name: [name] for name in figures}}, figures)
+        store = self._keep_soon if self._still else self._keep_still
+        store(list(figures.values()), "\n".join([self._words(), *self._energies()]))
 
     def _controls(self) -> dict[str, Any]:
         starts = [self._at(init) for init in dict.fromkeys(["olora", *self.starts])]
@@ -144,7 +134,7 @@ class SpectrumPanel(Panel):
         return {
             "layer": {"value": self.layer, "options": layers},
             "rank": {"value": self.rank, "min": 1, "max": self._most(self.layer)},
-            "starts": {"value": list(self.starts), "options": tree.start_options(from_weight())},
+            "starts": {"value": list(self.starts), "options": setup.start_options(from_weight())},
             "verdict": spectrum_view.verdict(self._at("olora")),
             "energies": spectrum_view.energy_table(starts, None),
         }
@@ -153,7 +143,7 @@ class SpectrumPanel(Panel):
         key = (self._model, self.layer)
         return self._lab.truncation(key, self.weight, self.rank, init)
 
-    def _draw(self) -> dict[str, Figure]:
+    def _figures(self) -> dict[str, Figure]:
         lab, key, weight, r = self._lab, (self._model, self.layer), self.weight, self.rank
         chosen = list(self.starts) or ["olora"]
         self.found = {init: self._at(init) for init in chosen}

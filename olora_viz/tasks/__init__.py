@@ -14,18 +14,9 @@ from olora_viz.tasks.hub import CARDS as FROM_HUB
 from olora_viz.tasks.task import Example, Split, Task, TaskCard, by_content, deduplicated
 
 __all__ = [
-    "TASKS",
-    "Batch",
-    "Encoded",
-    "Encoding",
-    "Example",
-    "Task",
-    "TaskCard",
-    "batch_indices",
-    "collate",
-    "encode",
+    "TASKS", "Batch", "Encoded", "Encoding", "Example", "Task", "TaskCard", "batch_indices", "collate", "encode",
     "load_task",
-]
+]  # fmt: skip
 
 TASKS: Catalogue[TaskCard] = Catalogue(
     "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
@@ -55,7 +46,11 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = 
     card = TASKS.get(name)
     if card is not None and card.offline:
         return generated(card, split_seed, split)
-    task = card.load(split_seed, split) if card else _from_file(name, split_seed, split)
+    if card is None:
+        folder, file = os.path.split(name)
+        if not (folder or os.path.splitext(file)[1] or os.path.exists(name)):
+            raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")
+    task = card.load(split_seed, split) if card else load_file(name, split_seed, split)
     return deduplicated(task) if split is by_content else task
 
 
@@ -64,10 +59,3 @@ def generated(card: TaskCard, seed: int, split: Split) -> Task:
     """Generate a built-in task, or return it as it was generated before; see `load_task`."""
     task = card.load(seed, split)
     return deduplicated(task) if split is by_content else task
-
-
-def _from_file(name: str, seed: int, split: Split) -> Task:
-    folder, file = os.path.split(name)
-    if folder or os.path.splitext(file)[1] or os.path.exists(name):
-        return load_file(name, seed, split)
-    raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")

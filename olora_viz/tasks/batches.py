@@ -59,7 +59,7 @@ class Batch:
 
     @property
     def size(self) -> Size:
-        """Its size."""
+        """What its memory depends on."""
         return Size(len(self.input_ids), self.input_ids.shape[1], self.index.numel())
 
     def as_branching(self) -> Batch:
@@ -82,11 +82,8 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     that differ only in their last token share one row.
 
     Args:
-        encoded: at least one, lengths may differ
-        pad_id: any token; it is neither supervised nor attended to by supervised tokens
-
-    Returns:
-        Batch on the CPU
+        encoded: at least one; lengths may differ.
+        pad_id: any token; it is neither supervised nor attended to by supervised tokens.
 
     >>> batch = collate([Encoded((5, 6, 7), 2), Encoded((8, 9), 1), Encoded((5, 4), 1)], pad_id=0)
     >>> batch.input_ids.tolist()
@@ -94,8 +91,8 @@ def collate(encoded: Sequence[Encoded], pad_id: int) -> Batch:
     >>> batch.index.tolist(), batch.targets.tolist(), batch.sequence.tolist()
     ([1, 2, 0], [7, 9, 4], [0, 1, 2])
     """
-    rows, home = _rows(encoded)
-    return _laid_out(rows, home, [range(len(e.ids)) for e in encoded], encoded, pad_id)
+    rows, row_of = _rows(encoded)
+    return _laid_out(rows, row_of, [range(len(e.ids)) for e in encoded], encoded, pad_id)
 
 
 def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: bool = False) -> Batch:
@@ -117,9 +114,9 @@ def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: boo
     if not branching:
         return collate(sequences, pad_id)
     tries = [Trie() for _ in examples]
-    home = [i for i, e in enumerate(examples) for _ in (e, *e.choices)]
-    places = [tries[i].add(s.ids[:-1]) for i, s in zip(home, sequences, strict=True)]
-    batch = _laid_out([tuple(t.ids) for t in tries], home, places, sequences, pad_id)
+    row_of = [i for i, e in enumerate(examples) for _ in (e, *e.choices)]
+    places = [tries[i].add(s.ids[:-1]) for i, s in zip(row_of, sequences, strict=True)]
+    batch = _laid_out([tuple(t.ids) for t in tries], row_of, places, sequences, pad_id)
     rows, width = batch.input_ids.shape
     positions = torch.zeros(rows, width, dtype=torch.int64)
     seen = torch.eye(width, dtype=torch.bool).repeat(rows, 1, 1)
@@ -131,32 +128,19 @@ def collate_examples(examples: Sequence[Encoded], pad_id: int, *, branching: boo
 
 
 def _laid_out(
-    rows: Sequence[tuple[int, ...]],
-    home: Sequence[int],
-    places: Sequence[Sequence[int]],
-    sequences: Sequence[Encoded],
-    pad_id: int,
-) -> Batch:
-    """Pad rows, and find the supervised tokens of sequences.
-
-    Args:
-        home: the row of each sequence, and the place of each of its tokens in that row.
-        places: see `home`.
-    """
+    rows: Sequence[tuple[int, ...]], row_of: Sequence[int], places: Sequence[Sequence[int]],
+    sequences: Sequence[Encoded], pad_id: int,
+) -> Batch:  # fmt: skip
+    """Pad rows, and find the supervised tokens of sequences, given the row of each and its tokens' places in it."""
     width = max(map(len, rows))
     supervised = [
-        (home[k] * width + places[k][at - 1], e.ids[at], k)
+        (row_of[k] * width + places[k][at - 1], e.ids[at], k)
         for k, e in enumerate(sequences)
         for at in range(e.supervised_from, len(e.ids))
     ]
     index, targets, sequence = torch.tensor(supervised, dtype=torch.int64).reshape(-1, 3).unbind(1)
-    padded = [ids + (pad_id,) * (width - len(ids)) for ids in rows]
-    return Batch(
-        input_ids=torch.tensor(padded, dtype=torch.int64),
-        index=index.contiguous(),
-        targets=targets.contiguous(),
-        sequence=sequence.contiguous(),
-    )
+    padded = torch.tensor([ids + (pad_id,) * (width - len(ids)) for ids in rows], dtype=torch.int64)
+    return Batch(padded, index.contiguous(), targets.contiguous(), sequence.contiguous())
 
 
 def packed(encoded: Sequence[Encoded], most_rows: int, *, branching: bool = False) -> Iterator[list[Encoded]]:
@@ -215,30 +199,17 @@ def _rows(encoded: Sequence[Encoded]) -> tuple[list[tuple[int, ...]], list[int]]
     for ids in sorted(set(read), key=len, reverse=True):
         if not any(row[: len(ids)] == ids for row in longest):
             longest.append(ids)
-    rows: list[tuple[int, ...]] = []
-    home = []
-    for ids in read:
-        row = next(row for row in longest if row[: len(ids)] == ids)
-        if row not in rows:
-            rows.append(row)
-        home.append(rows.index(row))
-    return rows, home
+    holding = [next(row for row in longest if row[: len(ids)] == ids) for ids in read]
+    rows = list(dict.fromkeys(holding))
+    return rows, [rows.index(row) for row in holding]
 
 
 def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> list[int]:
     """Return the indices of the examples in the batch of a step.
 
-    Every epoch is a new permutation of all examples. A batch may span two epochs, and a batch larger than the data
-    spans several. There is no state between calls, so a race can resume at any step.
-
-    Args:
-        n_examples: number of examples
-        batch_size: number of indices
-        seed: of the permutations
-        step: index of the batch, from 0
-
-    Returns:
-        `batch_size` indices below `n_examples`
+    Every epoch is a new permutation of all examples, which depends on the seed. A batch may span two epochs, and a
+    batch larger than the data spans several. There is no state between calls, so a race can resume at any step,
+    counted from 0.
 
     >>> first, second = (batch_indices(6, 3, seed=0, step=step) for step in (0, 1))
     >>> sorted(first + second)
@@ -261,11 +232,9 @@ def _epoch(n_examples: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 class Trie:
-    """A row of tokens in which each follows an earlier one, not always the one before it.
+    """A row of tokens, in which each follows an earlier one, not always the one before it, and their positions.
 
-    Attributes:
-        ids: the tokens.
-        positions: of each token, its place in the sequences that hold it, from 0.
+    The position of a token is its place in the sequences that hold it, from 0.
 
     >>> trie = Trie()
     >>> trie.add([5, 6, 7]), trie.add([5, 8])

@@ -44,13 +44,10 @@ def question_prompt(question: str) -> str:
 
 
 def chat_prompt(messages: Iterable[tuple[str, str]]) -> str:
-    r"""Format messages as plain text, to be followed by a space and the assistant's answer.
+    r"""Format messages, with roles of `SPEAKERS`, as plain text, to be followed by a space and the assistant's answer.
 
-    The same text is used for every model, unless a race applies the model's own chat template:
-    base models have none, and lanes of two models then read different prompts.
-
-    Args:
-        messages: role, one of `SPEAKERS`, and text of each message before the answer
+    The same text is used for every model, unless a race applies the model's own chat template: base models have none,
+    and lanes of two models then read different prompts.
 
     >>> chat_prompt([("system", "Be brief."), ("user", "What do bees make?")])
     'System: Be brief.\n\nUser: What do bees make?\n\nAssistant:'
@@ -155,8 +152,7 @@ def number_words(rng: random.Random) -> list[Example]:
 
 
 def sentiment(rng: random.Random) -> list[Example]:
-    """Predict how a person felt about something with two good or two bad qualities: 10,080
-    prompts."""
+    """Predict how a person felt about something with two good or two bad qualities: 10,080 prompts."""
     return [
         Example(f"The {thing} was {first} and {second}. {somebody}", feeling)
         for adjectives, feeling in ((_GOOD, " happy"), (_BAD, " sad"))
@@ -229,20 +225,13 @@ def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: 
 BUILT_IN = (
     _card(addition, "A number plus a digit, in digits.", Example("3 + 4 =", " 7")),
     _card(number_words, "A number plus a digit, in words.", Example("three and four make", " seven")),
-    _card(
-        sentiment,
-        "Whether a person is happy or sad about something.",
-        Example("The tea was horrid and cold. She was", " sad"),
-    ),
+    _card(sentiment, "Whether a person is happy or sad about something.",
+          Example("The tea was horrid and cold. She was", " sad")),
     _card(uppercase, "Two words in capitals.", Example("big garden in capitals:", " BIG GARDEN")),
     _card(roman, "Numbers up to 399 in Roman numerals.", Example("14 in Roman numerals:", " XIV")),
-    _card(
-        bigger,
-        "The larger of two numbers, as multiple choice.",
-        Example("Which is bigger, 37 or 52?", " 52", choices=(" 37", " 52")),
-    ),
-    _card(
-        text, "Short stories as plain text: every token is supervised.", Example("", "An old fox lived by the river.")
-    ),
-)
+    _card(bigger, "The larger of two numbers, as multiple choice.",
+          Example("Which is bigger, 37 or 52?", " 52", choices=(" 37", " 52"))),
+    _card(text, "Short stories as plain text: every token is supervised.",
+          Example("", "An old fox lived by the river.")),
+)  # fmt: skip
 """The built-in tasks, in display order."""

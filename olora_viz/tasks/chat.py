@@ -67,10 +67,6 @@ class Chat:
     Attributes:
         end: the end-of-turn token, with which an answer ends.
 
-    Args:
-        tokenizer: whose template it is.
-        model: its name in messages.
-
     Raises:
         ValueError: there is no template, it fails, or it does not show where an answer begins or ends.
     """
@@ -93,28 +89,20 @@ class Chat:
         self.end = int(ids[0])
 
     def prompt(self, messages: Messages) -> Spans:
-        """Return the text before an answer, and where the messages are in it.
-
-        Raises:
-            ValueError: the template fails, or changes the messages.
-        """
+        """Return the text before an answer, and where the messages are; ValueError if the template changes them."""
         roles = tuple(role for role, _ in messages)
         texts = [text.strip() for _, text in messages]
         spans = self._frames_of(roles).before.filled(texts)
-        self._check(self._written(roles, texts, answered=False), spans.text)
+        self._written(roles, texts, answered=False, expected=spans.text)
         return spans
 
     def answer(self, messages: Messages, answer: str) -> str:
-        """Return the text of an answer, after that of `prompt`, with its end-of-turn token.
-
-        Raises:
-            ValueError: the template fails, or changes the messages.
-        """
+        """Return the text of an answer, after that of `prompt`, with its end-of-turn token; see there."""
         roles = (*(role for role, _ in messages), "assistant")
         texts = [*(text.strip() for _, text in messages), answer.strip()]
         frames = self._frames_of(roles[:-1])
         text, spans = frames.answered.filled(texts)
-        self._check(self._written(roles, texts, answered=True), text)
+        self._written(roles, texts, answered=True, expected=text)
         begin = len(frames.before.filled(texts[:-1]).text)
         return text[begin : spans[-1][1] + frames.closed]
 
@@ -152,19 +140,18 @@ class Chat:
             )
         return Frame(tuple(parts[::2]), order)
 
-    def _written(self, roles: Sequence[str], texts: Sequence[str], *, answered: bool) -> str:
-        """Return what the template makes of messages."""
+    def _written(
+        self, roles: Sequence[str], texts: Sequence[str], *, answered: bool, expected: str | None = None
+    ) -> str:
+        """Return what the template makes of messages; ValueError if it fails, or something else is expected."""
         messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=not answered)
         except Exception as error:  # a template of unknown origin can fail anywhere
             raise ValueError(f"the chat template of {self.model!r} fails: {reason(error)}") from error
-        return str(text)
-
-    def _check(self, written: str, expected: str) -> None:
-        """Check that a template does not change the text of messages."""
-        if written != expected:
+        if expected not in (None, text):
             raise ValueError(f"the chat template of {self.model!r} changes the text of messages: race it without chat")
+        return str(text)
 
     def _end_of_turn(self, tail: str) -> tuple[int, str]:
         """Return where the first special token after an answer ends, and its name."""
@@ -179,11 +166,7 @@ class Chat:
 
 
 def messages_of(example: Example) -> Messages:
-    """Return the messages before an answer: the prompt is one of the user, if there are no others.
-
-    >>> messages_of(Example(" 3 + 4 =", " 7"))
-    (('user', ' 3 + 4 ='),)
-    """
+    """Return the messages before an answer: the prompt is one of the user, if there are no others."""
     return example.messages or (("user", example.prompt),)
 
 

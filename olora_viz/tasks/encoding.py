@@ -34,12 +34,6 @@ def pieces_of(
     ``prompt + answer``, since each one starts where the last one ends. With a chat template, all of them join to what
     it writes.
 
-    Args:
-        example: prompt and answer
-        tokenizer: a fast tokenizer, with offsets
-        ends: whether the end-of-text token is supervised too
-        chat: the template that formats the example
-
     Raises:
         ValueError: if the example is a single token, or the template does not fit.
     """
@@ -109,7 +103,6 @@ def encode(
     precedes the supervised ones, since a model predicts each token from those before it.
 
     Args:
-        examples: prompts and answers
         tokenizer: a fast tokenizer, with offsets
         max_length: maximum tokens of an example, including choices; longer ones are skipped and counted. If None, the
             limit is the context, and a longer example is an error
@@ -123,9 +116,6 @@ def encode(
             prompt: an example that is longer even so is skipped and counted. All choices of an example lose the same
             tokens
         chat: the template that formats prompt and answer; the end-of-turn token is then supervised
-
-    Returns:
-        Encoding, with at least one example
 
     Raises:
         ValueError: if an example exceeds the context and `max_length` is None, `max_length` is below 2 or above the
@@ -156,9 +146,8 @@ def encode(
         if length > limit:
             if max_length is None and not truncate:
                 raise ValueError(
-                    f"{_named(example)} is {length} tokens long, more than the {context} of the "
-                    "model's context (set a maximum length to skip such examples, or truncate "
-                    "them)"
+                    f"{_named(example)} is {length} tokens long, more than the {context} of the model's context (set "
+                    "a maximum length to skip such examples, or truncate them)"
                 )
             continue
         (ids, begin, *_), *options = sequences
@@ -168,18 +157,13 @@ def encode(
             raise ValueError(f"{_named(example)} is a single token, so nothing could predict it")
         # All choices are scored from the same position on, or the comparison would be unfair.
         common = min((option.begin for option in options), default=0)
-        encodings.append(
-            Encoded(
-                ids=ids,
-                supervised_from=1 if plain_text else begin,
-                choices=tuple(
-                    Encoded(option.ids + end, common, characters=len(choice.strip()))
-                    for option, choice in zip(options, offered, strict=True)
-                ),
-                correct=example.choices.index(example.answer) if options else -1,
-                prompt=text.words(cut_to) if chat else "",
-            )
+        alternatives = tuple(
+            Encoded(option.ids + end, common, characters=len(choice.strip()))
+            for option, choice in zip(options, offered, strict=True)
         )
+        correct = example.choices.index(example.answer) if options else -1
+        words = text.words(cut_to) if chat else ""
+        encodings.append(Encoded(ids, 1 if plain_text else begin, alternatives, correct, prompt=words))
         chosen.append(example)
     if not encodings:
         raise ValueError(f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}")
@@ -204,11 +188,7 @@ class Text(NamedTuple):
 
 
 def text_of(example: Example, chat: Chat | None, *, choices: bool = False) -> Text:
-    """Return an example as the model reads it; a chat template frames its messages.
-
-    Raises:
-        ValueError: the template does not fit.
-    """
+    """Return an example as the model reads it; a chat template frames its messages; ValueError if it does not fit."""
     answers = (example.answer, *(example.choices if choices else ()))
     if chat is None:
         whole = ((0, len(example.prompt)),)
@@ -242,10 +222,8 @@ def encode_prompt(
 def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the tokens that the tokenizer prepends to every text: its BOS token, or none."""
     bos = tokenizer.bos_token_id
-    given = tokenizer("a")["input_ids"]
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    by_itself = isinstance(bos, int) and given[:1] == [bos] and bare[:1] != [bos]
-    return (bos,) if isinstance(bos, int) and by_itself else ()
+    given, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    return (bos,) if isinstance(bos, int) and given[:1] == [bos] and bare[:1] != [bos] else ()
 
 
 class _Sequence(NamedTuple):
@@ -263,11 +241,7 @@ class _Sequence(NamedTuple):
 def _tokens(
     texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase, front: tuple[int, ...], chat: Chat | None
 ) -> Iterator[_Sequence]:
-    """Yield the tokens of each prompt with each of its answers.
-
-    Raises:
-        ValueError: the tokens of a chat's prompt change with the answer.
-    """
+    """Yield the tokens of each prompt with each of its answers; ValueError if an answer changes its prompt's."""
     read = tokenizer(
         [text.prompt + answer for text in texts for answer in text.answers],
         add_special_tokens=False,
@@ -286,13 +260,9 @@ def _tokens(
 
 
 def _without(sequences: Sequence[_Sequence], text: Text, count: int, front: int) -> list[_Sequence] | None:
-    """Return sequences without the first tokens of their prompt; None if they cannot be cut.
+    """Return the sequences of a text without the first tokens of their prompt; None if they cannot be cut.
 
-    Args:
-        sequences: of one text; all of them lose the same tokens.
-        text: of whose messages one token stays.
-        count: number of tokens to remove.
-        front: number of tokens in front of the text.
+    All of them lose the same tokens, and one token of the messages stays. `front` tokens stand before the text.
     """
 
     def may_go(a: int, b: int) -> bool:

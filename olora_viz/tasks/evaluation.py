@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.machine.text import nulls
+from olora_viz.machine.text import counted, nulls
 from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded, Encoding
 from olora_viz.tasks.losses import before_blocks, supervised_logits, to_device, token_losses
@@ -54,13 +54,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
-        """Read back what `to_json` wrote, bit for bit.
-
-        Raises:
-            KeyError: the values have another form.
-            TypeError: likewise.
-            ValueError: likewise.
-        """
+        """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form."""
         return cls(*(np.array(values[f.name], dtype=float) for f in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
@@ -284,8 +278,7 @@ class HeldOut:
         if not self.train:
             return ""
         test = f", {self.test:,} for the test at the end" if self.test else ""
-        s = "s" * (self.train != 1)
-        counts = f"{self.train:,} training example{s}, {self.examples:,} held out{test}."
+        counts = f"{counted(self.train, 'training example')}, {self.examples:,} held out{test}."
         return f"{counts} {Duplicates(self.exact, self.near).sentence}".rstrip()
 
     @property
@@ -295,10 +288,8 @@ class HeldOut:
         >>> HeldOut(64, 0.5, "always “sad”", 64, 64).baseline
         'Evaluated on 64 held-out examples; guessing (always “sad”) is right in 50%.'
         """
-        guess = "" if self.guess is None else f"; guessing ({self.guess_words}) is right in "
-        share = "" if self.guess is None else f"{self.guess:.0%}"
-        s = "s" * (self.examples != 1)
-        return f"Evaluated on {self.examples:,} held-out example{s}{guess}{share}."
+        guess = "" if self.guess is None else f"; guessing ({self.guess_words}) is right in {self.guess:.0%}"
+        return f"Evaluated on {counted(self.examples, 'held-out example')}{guess}."
 
     @property
     def boilerplate(self) -> str:
@@ -308,41 +299,32 @@ class HeldOut:
         means = (self.deciding / self.examples, self.supervised / self.examples)
         few, all_ = (f"{mean:.1f}".removesuffix(".0") for mean in means)
         return (
-            f"Of {all_} supervised tokens per answer, {few} differ between answers; the others are "
-            "the same in every answer and lower the loss without deciding anything. Lanes are "
-            "compared by the deciding tokens."
+            f"Of {all_} supervised tokens per answer, {few} differ between answers; the others are the same in every "
+            "answer and lower the loss without deciding anything. Lanes are compared by the deciding tokens."
         )
 
     def without_quotes(self) -> HeldOut:
         """Return the same without words that quote an answer."""
-        return replace(
-            self, guess_words=_unquoted(self.guess_words), test_guess_words=_unquoted(self.test_guess_words)
-        )
+        words = {name: getattr(self, name) for name in ("guess_words", "test_guess_words")}
+        return replace(self, **{n: w if w in ("", AT_RANDOM) else "always the same answer" for n, w in words.items()})
 
 
 def held_out_of(
     train: Encoding, held_out: Encoding, test: Encoding, sizes: tuple[int, int], plain_text: bool, longest: int = 0
 ) -> HeldOut:
-    """Describe the first held-out and test examples.
-
-    Args:
-        sizes: the number of held-out examples, and of test examples, at most.
-        longest: see `HeldOut.longest`.
-    """
+    """Describe the first held-out and test examples, of each at most so many as `sizes` says."""
     examples, encoded = held_out.examples[: sizes[0]], held_out.kept[: sizes[0]]
     front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
     lengths = [len(e.ids) - e.supervised_from for e in encoded]
     tested = test.examples[: sizes[1]]
-    nothing = (None, "")
-    guess, words = nothing if plain_text else best_guess(train.examples, examples)
-    test_guess, test_words = nothing if plain_text else best_guess(train.examples, tested)
+    parts = ((), ()) if plain_text else (examples, tested)
+    (guess, words), (test_guess, test_words) = (best_guess(train.examples, part) for part in parts)
     return HeldOut(
         examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
-        deciding=sum(length - front - back for length in lengths),
-        train=len(train.kept), test=len(tested),
-        held_out_left_out=held_out.left_out, test_left_out=test.left_out,
-        test_guess=test_guess, test_guess_words=test_words, longest=longest,
-        train_cut=train.cut, held_out_cut=held_out.cut, test_cut=test.cut,
+        deciding=sum(length - front - back for length in lengths), train=len(train.kept), test=len(tested),
+        held_out_left_out=held_out.left_out, test_left_out=test.left_out, test_guess=test_guess,
+        test_guess_words=test_words, longest=longest, train_cut=train.cut, held_out_cut=held_out.cut,
+        test_cut=test.cut,
     )  # fmt: skip
 
 
@@ -354,21 +336,12 @@ def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[f
     """
     if not examples:
         return None, ""
-    counted = Counter(e.answer for e in train)
-    answer = max(counted, key=lambda a: counted[a])
+    answer = Counter(e.answer for e in train).most_common(1)[0][0]
     often = sum(e.answer == answer for e in examples) / len(examples)
-    guesses = [(often, f"always “{_short(answer)}”")]
+    quoted = " ".join(answer.split())
+    guesses = [(often, f"always “{quoted if len(quoted) <= 30 else quoted[:29] + '…'}”")]
     if all(e.choices for e in examples):
         chance = sum(1 / len(e.choices) for e in examples) / len(examples)
         guesses.append((chance, AT_RANDOM))
     guess = max(guesses, key=lambda guess: guess[0])
     return guess if guess[0] else (None, "")
-
-
-def _unquoted(guess: str) -> str:
-    return guess if guess in ("", AT_RANDOM) else "always the same answer"
-
-
-def _short(answer: str) -> str:
-    text = " ".join(answer.split())
-    return text if len(text) <= 30 else text[:29] + "…"

@@ -32,17 +32,11 @@ class FileFormat(NamedTuple):
 FILE_FORMATS = (
     FileFormat("Prompts and answers", ".csv", "prompt,answer\n3 and 4 make,7\n2 and 9 make,11"),
     FileFormat("Questions and answers", ".csv", "question,answer\nWhat is 3 + 4?,7"),
-    FileFormat(
-        "Instructions, as in Alpaca",
-        ".json",
-        '[{"instruction": "Add the numbers.",\n  "input": "3, 4", "output": "7"}]',
-    ),
-    FileFormat(
-        "Chat messages, one chat per line",
-        ".jsonl",
-        '{"messages": [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7"}]}',
-    ),
-)
+    FileFormat("Instructions, as in Alpaca", ".json",
+               '[{"instruction": "Add the numbers.",\n  "input": "3, 4", "output": "7"}]'),
+    FileFormat("Chat messages, one chat per line", ".jsonl",
+               '{"messages": [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7"}]}'),
+)  # fmt: skip
 """One example of each kind of row; JSON, JSON lines and CSV take all of them, but CSV no chats."""
 
 
@@ -71,20 +65,21 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     complete, the first of `KINDS` counts: a row with `instruction`, `output`, `prompt` and `answer` is an Alpaca row,
     and its `answer` belongs to `output`.
 
-    Args:
-        names: the fields of a row
-        where: name of the row in messages, as in "line 3 of data.csv"
-
     Raises:
-        ValueError: with the closest valid name.
+        ValueError: with the name of the row, as in "line 3 of data.csv", and the closest valid field.
 
     >>> fields_of(["prompt", "anwser"], "line 1 of data.csv")
     Traceback (most recent call last):
     ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
     """
+
+    def likeness(fields: Fields) -> int:
+        """Count the fields with a similar name."""
+        ours = fields.needed + fields.optional
+        return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
+
     whole = [fields for fields in KINDS if all(name in names for name in fields.needed)]
-    guesses = (PAIR, ALPACA, QUESTION, CHAT)
-    fields = whole[0] if whole else max(guesses, key=lambda fields: _likeness(fields, names))
+    fields = whole[0] if whole else max((PAIR, ALPACA, QUESTION, CHAT), key=likeness)
     others = [name for name in names if name not in fields.needed + fields.optional]
     for name in fields.needed:
         if name not in names:
@@ -107,12 +102,11 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     answer is removed.
 
     - `prompt`, `answer`: as they are.
-    - `instruction`, `output` and an optional `input`: the prompt is the Alpaca template, and the
-      whole `output` is the answer. Its optional `answer` is the decisive word of the output, such
-      as "answer3".
+    - `instruction`, `output` and an optional `input`: the prompt is the Alpaca template, and the whole `output` is the
+      answer. Its optional `answer` is the decisive word of the output, such as "answer3".
     - `question`, `answer`: the prompt is `question_prompt`.
-    - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one,
-      from the assistant, is the answer, and `chat_prompt` of those before it is the prompt.
+    - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one, from the assistant,
+      is the answer, and `chat_prompt` of those before it is the prompt.
 
     A model's chat template frames the messages, or what the user asks: an instruction with its input, or the question
     alone.
@@ -123,7 +117,6 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     Args:
         row: the fields; None counts as absent
         where: name of the row in messages
-        line: its line in the file, from 1
 
     Raises:
         ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown, the last message is
@@ -169,19 +162,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     if choices and not stop:
         raise ValueError(f"{where}: the answer {_short(key)} does not occur as a word in the output {_short(answer)}")
     gap = "" if prompt[-1] in "\n\t" else " "
-    return Example(
-        prompt=prompt,
-        answer=gap + answer,
-        choices=tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices),
-        line=line,
-        messages=messages,
-    )
-
-
-def _likeness(fields: Fields, names: Collection[str]) -> int:
-    """Count the fields with a similar name in `names`."""
-    ours = fields.needed + fields.optional
-    return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
+    choices = tuple(gap + answer[:start] + choice + answer[stop:] for choice in choices)
+    return Example(prompt, gap + answer, choices, line, messages)
 
 
 def _text(value: object, name: str, where: str) -> str:
@@ -271,20 +253,10 @@ _KINDS: dict[type, str] = {dict: "an object", str: "a text", int: "a number", fl
 
 
 def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
-    """Read the user's examples, and set aside a tenth as held out and a tenth for the test.
+    """Read the user's examples, and set aside a tenth as held out and a tenth for the test; see `read_examples`.
 
-    The split depends on the prompts alone, not on the name of the file or on other rows.
-
-    Args:
-        name: path of the file, see `read_examples`
-        seed: determine which prompts are in which part
-        split: see `seed`.
-
-    Returns:
-        Task, whose answers end with the end-of-text token
-
-    Raises:
-        ValueError: one sentence that names the file, the line and the rule.
+    The split depends on the prompts alone, not on the name of the file or on other rows. Answers end with the
+    end-of-text token.
     """
     path = Path(name).expanduser()
     examples = read_examples(path)
@@ -450,12 +422,8 @@ Own = Task | Iterable[Any]
 def own_task(own: Own, seed: int = 0) -> Task:
     """Return the user's rows as a task; a `Task` is returned unchanged.
 
-    Args:
-        own: a `Task`, or rows: pairs, Alpaca, questions or chat messages, as in `example_of`
-        seed: for the split of rows
-
-    Returns:
-        Task; answers of rows end with the end-of-text token, like those of a file
+    Rows are pairs, Alpaca, questions or chat messages, as in `example_of`, divided by the seed; their answers end with
+    the end-of-text token, like those of a file.
 
     Raises:
         ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a

@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from olora_viz.machine.process import within
@@ -94,13 +95,7 @@ def instruction(row: Row) -> Example:
 def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> Task:
     """Load a task's rows from the hub, or from the cache of an earlier load.
 
-    Args:
-        source: where the rows are
-        seed: determine the held-out examples, at most `MAX_HELD_OUT`
-        split: see `seed`.
-
-    Returns:
-        Task, whose answers end with the end-of-text token
+    Seed and split determine the held-out examples, at most `MAX_HELD_OUT`; answers end with the end-of-text token.
 
     Raises:
         ValueError: if the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does not
@@ -150,14 +145,18 @@ def _plain(text: str) -> str:
 
 def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
     """Download the rows, or read the cached copy; raises if neither is available."""
-    failure = _probe(source.repository)
     import datasets  # takes about a second, and other tasks do not need it
     from datasets import config
+    from huggingface_hub import HfApi
 
+    failure = None
+    try:
+        within(PATIENCE, lambda: HfApi().dataset_info(source.repository, timeout=PATIENCE))
+    except Exception as error:
+        failure = error
     before = config.HF_HUB_OFFLINE
     try:
-        # If the hub is unreachable, the library would retry for half a minute before using its
-        # cache.
+        # If the hub is unreachable, the library would retry for half a minute before using its cache.
         config.HF_HUB_OFFLINE = before or failure is not None
         return datasets.load_dataset(source.repository, source.configuration)  # pyrefly: ignore[bad-return]
     except Exception as error:
@@ -170,94 +169,36 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
         config.HF_HUB_OFFLINE = before
 
 
-def _probe(repository: str) -> Exception | None:
-    """Check that the hub has a data set; raises with the reason if not."""
-    from huggingface_hub import HfApi
-
-    try:
-        within(PATIENCE, lambda: HfApi().dataset_info(repository, timeout=PATIENCE))
-    except Exception as error:
-        return error
-    return None
-
-
 SOURCES = (
-    Source(
-        "arc-easy",
-        "allenai/ai2_arc",
-        "ARC-Easy",
-        "validation",
-        question_and_choices,
-        "Grade-school science questions, the easy set (Clark et al. 2018, arXiv 1803.05457).",
-        Example("Question: What do bees make?\nAnswer:", " honey"),
-    ),
-    Source(
-        "arc-challenge",
-        "allenai/ai2_arc",
-        "ARC-Challenge",
-        "validation",
-        question_and_choices,
-        "Grade-school science questions, the hard set (Clark et al. 2018, arXiv 1803.05457).",
-        Example("Question: Why does a ball fall?\nAnswer:", " gravity"),
-    ),
-    Source(
-        "boolq",
-        "google/boolq",
-        None,
-        "validation",
-        yes_or_no,
-        "Yes/no questions on a passage (Clark et al. 2019, arXiv 1905.10044).",
-        Example("Bees make honey.\nQuestion: do bees make honey?\nAnswer:", " yes"),
-    ),
-    Source(
-        "hellaswag",
-        "Rowan/hellaswag",
-        None,
-        "validation",
-        ending,
-        "The continuation of a scene (Zellers et al. 2019, arXiv 1905.07830).",
-        Example("Baking: A man opens the oven. He", " takes out a cake."),
-    ),
-    Source(
-        "openbookqa",
-        "allenai/openbookqa",
-        "main",
-        "validation",
-        question_and_choices,
-        "Questions on elementary science (Mihaylov et al. 2018, arXiv 1809.02789).",
-        Example("Question: Plants grow towards\nAnswer:", " the light"),
-    ),
-    Source(
-        "piqa",
-        "baber/piqa",
-        None,
-        "validation",
-        solution,
-        "How to do everyday things (Bisk et al. 2020, arXiv 1911.11641).",
-        Example("Question: To open a jar,\nAnswer:", " turn the lid."),
-    ),
-    Source(
-        "alpaca-cleaned",
-        "yahma/alpaca-cleaned",
-        None,
-        None,
-        instruction,
-        "Follow instructions (Taori et al. 2023, Stanford Alpaca, cleaned).",
-        Example(alpaca_prompt("Name a colour."), "Blue."),
-    ),
-)
+    Source("arc-easy", "allenai/ai2_arc", "ARC-Easy", "validation", question_and_choices,
+           "Grade-school science questions, the easy set (Clark et al. 2018, arXiv 1803.05457).",
+           Example("Question: What do bees make?\nAnswer:", " honey")),
+    Source("arc-challenge", "allenai/ai2_arc", "ARC-Challenge", "validation", question_and_choices,
+           "Grade-school science questions, the hard set (Clark et al. 2018, arXiv 1803.05457).",
+           Example("Question: Why does a ball fall?\nAnswer:", " gravity")),
+    Source("boolq", "google/boolq", None, "validation", yes_or_no,
+           "Yes/no questions on a passage (Clark et al. 2019, arXiv 1905.10044).",
+           Example("Bees make honey.\nQuestion: do bees make honey?\nAnswer:", " yes")),
+    Source("hellaswag", "Rowan/hellaswag", None, "validation", ending,
+           "The continuation of a scene (Zellers et al. 2019, arXiv 1905.07830).",
+           Example("Baking: A man opens the oven. He", " takes out a cake.")),
+    Source("openbookqa", "allenai/openbookqa", "main", "validation", question_and_choices,
+           "Questions on elementary science (Mihaylov et al. 2018, arXiv 1809.02789).",
+           Example("Question: Plants grow towards\nAnswer:", " the light")),
+    Source("piqa", "baber/piqa", None, "validation", solution,
+           "How to do everyday things (Bisk et al. 2020, arXiv 1911.11641).",
+           Example("Question: To open a jar,\nAnswer:", " turn the lid.")),
+    Source("alpaca-cleaned", "yahma/alpaca-cleaned", None, None, instruction,
+           "Follow instructions (Taori et al. 2023, Stanford Alpaca, cleaned).",
+           Example(alpaca_prompt("Name a colour."), "Blue.")),
+)  # fmt: skip
 """The tasks of the OLoRA paper (Büyükakyüz 2024, arXiv 2406.01775) and its instruction data."""
 
 CARDS = tuple(
     TaskCard(
-        source.name,
-        source.summary,
-        source.sample.prompt,
-        source.sample.answer,
-        lambda seed, split, source=source: load_from_hub(source, seed, split),
-        offline=False,
-        choices=source.example is not instruction,
+        each.name, each.summary, each.sample.prompt, each.sample.answer, partial(load_from_hub, each), offline=False,
+        choices=each.example is not instruction,
     )
-    for source in SOURCES
-)
+    for each in SOURCES
+)  # fmt: skip
 """The same as entries of the task catalogue."""

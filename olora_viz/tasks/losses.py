@@ -82,15 +82,11 @@ def can_branch(model: nn.Module, examples: Sequence[Encoded], pad_id: int) -> bo
 
     It has to save tokens, and the model has to compute the same for the longest row: one that counts positions itself,
     or looks back a few tokens only, does not.
-
-    Args:
-        examples: at least one.
     """
     apart, together = ([rows_of(e, branching=b) for e in examples] for b in (False, True))
     longest = max(range(len(examples)), key=lambda i: together[i])
-    if sum(map(sum, together)) > WORTH * sum(map(sum, apart)):
-        return False
-    if together[longest][0] > (context_of(model) or math.inf):
+    saves = sum(map(sum, together)) <= WORTH * sum(map(sum, apart))
+    if not saves or together[longest][0] > (context_of(model) or math.inf):
         return False
     device, example = next(model.parameters()).device, examples[longest]
     batches = [collate_examples([example], pad_id, branching=b) for b in (False, True)]
@@ -142,7 +138,5 @@ def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """Move a batch to a device."""
-    moved: dict[str, Any] = {
-        name: tensor if tensor is None else tensor.to(device) for name, tensor in vars(batch).items()
-    }
-    return Batch(**moved)
+    moved: list[Any] = [None if tensor is None else tensor.to(device) for tensor in vars(batch).values()]
+    return Batch(*moved)

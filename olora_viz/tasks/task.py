@@ -272,10 +272,8 @@ def by_content(examples: Sequence[Example], name: str, held_out: int | None, see
     with the lowest hash is.
 
     Args:
-        examples: in any order
         name: of the task, for messages; it does not influence the split
         held_out: number of held-out examples, and of test examples; None for a share of `SHARE` each
-        seed: for the split
 
     Returns:
         Parts, each in the order of the hashes

@@ -12,9 +12,8 @@ import pytest
 from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery import FOLDER, GALLERY, claims, load, read, recorded
+from olora_viz.learn.gallery import FOLDER, GALLERY, RECIPES, Recipe, claims, load, read, recorded
 from olora_viz.learn.gallery.__main__ import record
-from olora_viz.learn.gallery.recipes import RECIPES, Recipe
 from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +12,9 @@ from pathlib import Path
 import torch
 
 from olora_viz.background.record import RaceRecord
-from olora_viz.learn.gallery import FOLDER
-from olora_viz.learn.gallery.recipes import RECIPES, Recipe
+from olora_viz.learn.gallery import FOLDER, RECIPES, Recipe
 from olora_viz.learn.gallery.recording import Origin, Recording, write
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import counted, unknown
 from olora_viz.machine.version import versions
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
@@ -33,10 +31,14 @@ ANSWERS = 4
 def record(name: str, recipe: Recipe) -> Recording:
     """Run the race of a recipe and record it."""
     racing = race(recipe.config)
+    steps = []
     try:
-        steps = tuple(_thinned(step, recipe.every_block) for step in _counted(name, racing))
+        for step in racing:
+            print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
+            steps.append(_thinned(step, recipe.every_block))
+        print(file=sys.stderr)
         tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
-        record = replace(RaceRecord.of(racing), steps=steps, tested=tested, answers=answers)
+        record = replace(RaceRecord.of(racing), steps=tuple(steps), tested=tested, answers=answers)
     finally:
         racing.lanes.detach()
     origin = Origin(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
@@ -55,14 +57,6 @@ def main(names: list[str]) -> int:
         write(record(name, RECIPES[name]), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
-
-
-def _counted(name: str, steps: Iterator[Step]) -> Iterator[Step]:
-    """Pass steps on, and report their number on standard error."""
-    for step in steps:
-        print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
-        yield step
-    print(file=sys.stderr)
 
 
 def _thinned(step: Step, every_block: int) -> Step:
@@ -85,17 +79,11 @@ def _device(device: torch.device) -> str:
     """Describe the device, its kind first."""
     if device.type == "cuda":
         return f"CUDA, {torch.cuda.get_device_name(device)}"
-    threads = torch.get_num_threads()
-    return f"CPU, {_processor()}, {threads} thread{'s' * (threads > 1)}"
-
-
-def _processor() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        for line in cpu_info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    return f"CPU, {processor}, {counted(torch.get_num_threads(), 'thread')}"
 
 
 if __name__ == "__main__":

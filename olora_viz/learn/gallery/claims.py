@@ -17,9 +17,6 @@ from olora_viz.studies.verdicts import Verdicts
 
 PATH = Path(__file__).parent / "claims.json"
 
-DIGITS = 4
-"""Significant digits of all numbers."""
-
 
 @dataclass(frozen=True)
 class RecordedFinding:
@@ -48,18 +45,11 @@ class RecordedFinding:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return values | {"finding": rounded_all(self.finding.to_json(), DIGITS)}
+        return vars(self) | {"finding": rounded_all(self.finding.to_json(), 4)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RecordedFinding:
-        """Read back what `to_json` wrote.
-
-        Raises:
-            KeyError: the values have another form.
-            TypeError: likewise.
-            ValueError: likewise.
-        """
+        """Read back what `to_json` wrote; KeyError, TypeError or ValueError for another form."""
         words = {each.name: values[each.name] for each in fields(cls) if each.name != "finding"}
         if not all(isinstance(word, str) for word in words.values()):
             raise ValueError(f"a finding is told in strings, not {[*words.values()]!r}")
@@ -127,11 +117,7 @@ def cells_of(study_verdicts: Verdicts) -> list[CellVerdict]:
 
 
 def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
-    """Write all that is recorded, one finding per line.
-
-    Raises:
-        ValueError: the file would be larger than `MAX_BYTES`.
-    """
+    """Write all that is recorded, one finding per line; ValueError if the file would be larger than `MAX_BYTES`."""
     findings = ",\n".join(one_line(finding.to_json()) for finding in recorded.findings)
     cells = ",\n".join(one_line(asdict(cell)) for cell in recorded.cells)
     text = f'{{"findings": [\n{findings}\n],\n"cells": [\n{cells}\n]}}\n'
@@ -141,12 +127,7 @@ def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
 
 
 def read_claims(path: Path = PATH) -> RecordedClaims:
-    """Read what is recorded.
-
-    Raises:
-        ValueError: the file is damaged.
-        OSError: the file does not exist or cannot be read.
-    """
+    """Read what is recorded; ValueError if the file is damaged."""
     values = read_json_object(path)
     try:
         return RecordedClaims(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
@@ -12,14 +11,14 @@ SIDE = 576
 """Inputs, and outputs, of a square layer of SmolLM2-135M."""
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = RaceNumbers(race)
-    first = race.steps[0].loss
+    first = race.recording.steps[0].loss
     apart = float(first.max() - first.min())
     same = "identical to the last digit" if apart == 0 else f"equal to within {apart:.1g} nats"
-    millions = MODELS[race.config.model].parameters / 1e6
-    r = race.config.lanes[0].r
+    millions = MODELS[race.recording.config.model].parameters / 1e6
+    lanes = race.recording.config.lanes
+    r = lanes[0].r
     whole, thin = SIDE * SIDE, r * (SIDE + SIDE)
     return Lesson(
         name="adapter",
@@ -27,20 +26,18 @@ def lesson(race: Recording) -> Lesson:
         minutes=3,
         idea="An adapter is a small trained product beside a frozen matrix. Before training it changes nothing.",
         paragraphs=(
-            "A language model consists mostly of large matrices. Full fine-tuning changes every "
-            "number in them. LoRA (Hu et al.) freezes each matrix $W$ and adds a low-rank product: "
-            "$A$ maps the input to $r$ numbers, and $B$ maps them to the output. Only $A$ and $B$ "
-            "are trained. They are the adapter, and $r$ is its rank.",
+            "A language model consists mostly of large matrices. Full fine-tuning changes every number in them. LoRA "
+            "(Hu et al.) freezes each matrix $W$ and adds a low-rank product: $A$ maps the input to $r$ numbers, and "
+            "$B$ maps them to the output. Only $A$ and $B$ are trained. They are the adapter, and $r$ is its rank.",
             f"An adapter is small. A layer with {SIDE} inputs and {SIDE} outputs has {whole:,} "
             f"weights; its adapter of rank {r} has {thin:,}, which is {percent(thin / whole)}.",
-            "$A^0$ and $B^0$ are the initial values of the adapter. Their product is subtracted, "
-            "so at first the model answers exactly as before, for every initialization. In the "
-            f"recorded race {len(race.config.lanes)} adapters train on one frozen model of "
-            f"{millions:.0f} million weights. On the first batch their losses are {same}: "
-            f"{nats(float(first[0]))} nats.",
-            f"Then they learn. At first the model gets {percent(read.base_accuracy)} of the "
-            f"held-out answers right, and after {read.steps} steps {read.accuracies}, depending on "
-            f"the adapter ({read.basis}). The weights of the model itself have not changed.",
+            "$A^0$ and $B^0$ are the initial values of the adapter. Their product is subtracted, so at first the "
+            "model answers exactly as before, for every initialization. In the recorded race "
+            f"{len(lanes)} adapters train on one frozen model of {millions:.0f} million weights. On the "
+            f"first batch their losses are {same}: {nats(float(first[0]))} nats.",
+            f"Then they learn. At first the model gets {percent(race.base_accuracy)} of the "
+            f"held-out answers right, and after {race.steps} steps {race.accuracies}, depending on "
+            f"the adapter ({race.basis}). The weights of the model itself have not changed.",
         ),
         formulas=(r"W \;+\; s\,(B A - B^0 A^0), \qquad s = \frac{\alpha}{r}",),
         do="Drag the slider below the first chart to the far left, then slowly to the right.",
@@ -48,11 +45,10 @@ def lesson(race: Recording) -> Lesson:
         "because their adapters start and learn differently.",
         ask="OLoRA's two matrices are not zero at the start, yet its curve begins at the same "
         "point as plain LoRA's. Why? Where would it begin if $B^0 A^0$ were not subtracted?",
-        answer="Before training $B A$ equals $B^0 A^0$, so the difference is zero for every "
-        "initialization. Without the subtraction OLoRA would begin with the weight "
-        "$W + s B^0 A^0$, which is another function, so its curve would begin at another loss. "
-        "Plain LoRA's would begin where it does now: its $B^0$ is zero. The control "
+        answer="Before training $B A$ equals $B^0 A^0$, so the difference is zero for every initialization. Without "
+        "the subtraction OLoRA would begin with the weight $W + s B^0 A^0$, which is another function, so its curve "
+        "would begin at another loss. Plain LoRA's would begin where it does now: its $B^0$ is zero. The control "
         f"“{label_of('olora_unsubtracted')}” lets you see it in a race.",
-        recording=race.name,
+        recording=race.recording.name,
         where="scrubber",
     )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = RaceNumbers(race)
-    (lr,) = {lane.lr for lane in race.config.lanes}
+    (lr,) = {lane.lr for lane in race.recording.config.lanes}
     return Lesson(
         name="columns",
         title="What OLoRA takes from W",
@@ -18,25 +16,21 @@ def lesson(race: Recording) -> Lesson:
         idea="OLoRA takes the first columns of $W$, although their order is arbitrary. Controls "
         "that use all columns, or none, show whether this matters.",
         paragraphs=(
-            "$Q_r$ spans the first $r$ columns of $W$. Each column of $W$ belongs to an input "
-            "feature, and the order of the features is arbitrary: permute them consistently, and "
-            "the model is the same, but OLoRA starts differently. The order can hardly be what "
-            "makes OLoRA work.",
+            "$Q_r$ spans the first $r$ columns of $W$. Each column of $W$ belongs to an input feature, and the order "
+            "of the features is arbitrary: permute them consistently, and the model is the same, but OLoRA starts "
+            "differently. The order can hardly be what makes OLoRA work.",
             "The race adds controls. Pivoted QR picks the columns itself, always the one with the "
             "largest residual. A sketch mixes all columns at random and takes a basis of the "
             "mixtures. A random basis does not depend on $W$ at all; only its $A$ does.",
-            f"All race at one rate, {compact(lr)}, for {read.steps} steps. {read.sentences}",
+            f"All race at one rate, {compact(lr)}, for {race.steps} steps. {race.sentences}",
             " ".join(
-                (read.verdict("At the end", "olora", "lora", lr), read.verdict("", "random_orthonormal", "lora", lr))
+                (race.verdict("At the end", "olora", "lora", lr), race.verdict("", "random_orthonormal", "lora", lr))
             ),
             "Are the first columns special? Compare OLoRA with the sketch of all columns. "
-            f"{read.verdict('At the end', 'olora', 'sketch', lr)} This is one task and one small "
+            f"{race.verdict('At the end', 'olora', 'sketch', lr)} This is one task and one small "
             "model: a hint, not a law.",
         ),
-        formulas=(
-            r"B^0 A^0 = Q_r Q_r^{\top} W, \qquad "
-            r"\mathrm{span}(Q_r) = \mathrm{span}\{w_1, \ldots, w_r\}",
-        ),
+        formulas=(r"B^0 A^0 = Q_r Q_r^{\top} W, \qquad \mathrm{span}(Q_r) = \mathrm{span}\{w_1, \ldots, w_r\}",),
         do="Click OLoRA's name at the end of its curve to hide it, then look at the others.",
         see="Where the curves of the controls lie: the pivoted QR and the sketch use all columns "
         "of W, the random basis uses none.",
@@ -46,6 +40,6 @@ def lesson(race: Recording) -> Lesson:
         "stand, and the random basis does not look at $W$. OLoRA takes the columns that now come "
         "first, and the sketch gives its random weights to other columns, so both get another "
         "$B^0$. If the first columns were special, the controls would lose to OLoRA.",
-        recording=race.name,
+        recording=race.recording.name,
         where="loss-figure",
     )

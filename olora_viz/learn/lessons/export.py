@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = RaceNumbers(race)
-    (r,) = {lane.r for lane in race.config.lanes}
+    (r,) = {lane.r for lane in race.recording.config.lanes}
     return Lesson(
         name="export",
         title="Export it and use it",
@@ -20,15 +18,13 @@ def lesson(race: Recording) -> Lesson:
             "Press Race and wait for the end. Each lane then becomes a PEFT adapter: two small "
             "matrices per layer and a configuration file. It is loaded again at once, on the same "
             "base model, and its logits are compared with the lane's.",
-            "One detail matters. An adapter file holds a product that is added to $W$, but here a "
-            "product is also subtracted. The file stores both as one plain LoRA adapter of twice "
-            f"the rank: a lane of rank {r} becomes an adapter of rank {2 * r}. The loader does "
-            "not need to know the initialization.",
-            "The original form of OLoRA changes the base weight instead. A loader has to make the "
-            "same change before the adapter fits, and disabling the adapter does not restore the "
-            "original model.",
-            f"In the recorded race the lanes end at a held-out loss of {read.losses}, and answer "
-            f"{read.accuracies} of the prompts right ({read.basis}). Read a lane's answers "
+            "One detail matters. An adapter file holds a product that is added to $W$, but here a product is also "
+            f"subtracted. The file stores both as one plain LoRA adapter of twice the rank: a lane of rank {r} "
+            f"becomes an adapter of rank {2 * r}. The loader does not need to know the initialization.",
+            "The original form of OLoRA changes the base weight instead. A loader has to make the same change before "
+            "the adapter fits, and disabling the adapter does not restore the original model.",
+            f"In the recorded race the lanes end at a held-out loss of {race.losses}, and answer "
+            f"{race.accuracies} of the prompts right ({race.basis}). Read a lane's answers "
             "before you export it: a low loss does not guarantee good answers.",
         ),
         formulas=(
@@ -36,15 +32,13 @@ def lesson(race: Recording) -> Lesson:
             r"\begin{pmatrix} A \\ A - A^0 \end{pmatrix}",
         ),
         do="Press Code (peft) under “Take it with you”. Then race it live and download a lane.",
-        see="The script trains the same lanes with PEFT; olora_viz loads the model and the data, "
-        "and computes the starts that PEFT lacks. The adapter is a zip file for "
-        "peft.PeftModel.from_pretrained.",
+        see="The script trains the same lanes with PEFT; olora_viz loads the model and the data, and computes the "
+        "starts that PEFT lacks. The adapter is a zip file for peft.PeftModel.from_pretrained.",
         ask=f"Which lane of this race needs an adapter of rank {r} only, not {2 * r}? Why do the "
         "others need twice the rank?",
-        answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that "
-        "training changed. The others start with a product that is not zero. To represent the "
-        "difference of two products, the file needs twice the columns and rows: those of "
-        "$B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",
-        recording=race.name,
+        answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that training changed. "
+        "The others start with a product that is not zero. To represent the difference of two products, the file "
+        "needs twice the columns and rows: those of $B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",
+        recording=race.recording.name,
         where="take",
     )

@@ -68,54 +68,42 @@ class Lesson:
 
 def example_matrix() -> Float[Tensor, "out in"]:
     """Return the example matrix of the QR lesson: small and of full rank."""
-    return torch.tensor(
-        [
-            [2.0, 1.5, -1.0, 0.5],
-            [1.0, -0.5, 1.5, 1.0],
-            [-1.0, 1.0, 0.5, -1.5],
-            [0.5, 2.0, 1.0, 0.0],
-            [1.5, 0.0, -0.5, 2.0],
-            [0.0, -1.0, 2.0, 0.5],
-        ]
-    )
+    rows = ((4, 3, -2, 1), (2, -1, 3, 2), (-2, 2, 1, -3), (1, 4, 2, 0), (3, 0, -1, 4), (0, -2, 4, 1))
+    return torch.tensor(rows) / 2
 
 
 @dataclass(frozen=True)
 class RaceNumbers:
     """The single numbers of a recorded race that lessons quote."""
 
-    race: Recording
+    recording: Recording
 
     def lanes(self, init: str, lr: float | None = None) -> list[int]:
-        """Return the indices of the lanes of an initialization, at all rates or at one.
-
-        Raises:
-            ValueError: there is none.
-        """
-        every = enumerate(self.race.config.lanes)
+        """Return the indices of the lanes of an initialization, at all rates or one; ValueError if there is none."""
+        every = enumerate(self.recording.config.lanes)
         numbers = [k for k, lane in every if lane.init == init and lr in (None, lane.lr)]
         if not numbers:
-            raise ValueError(f"{self.race.name} has no lane {init} at {lr}")
+            raise ValueError(f"{self.recording.name} has no lane {init} at {lr}")
         return numbers
 
     @property
     def steps(self) -> int:
         """The number of steps."""
-        return len(self.race.steps)
+        return len(self.recording.steps)
 
     @property
     def base_loss(self) -> float:
         """Held-out loss of the base model, nats."""
-        return float(self.race.baseline.loss[0])
+        return float(self.recording.baseline.loss[0])
 
     @property
     def base_accuracy(self) -> float:
         """Held-out accuracy of the base model."""
-        return float(self.race.baseline.accuracy[0])
+        return float(self.recording.baseline.accuracy[0])
 
     def rates(self, init: str) -> list[float]:
         """Return the rates of an initialization, the lowest first."""
-        return sorted({self.race.config.lanes[k].lr for k in self.lanes(init)})
+        return sorted({self.recording.config.lanes[k].lr for k in self.lanes(init)})
 
     def loss(self, init: str, lr: float | None = None) -> float:
         """Return the final held-out loss of an initialization, mean over its seeds; nats."""
@@ -128,9 +116,9 @@ class RaceNumbers:
     @property
     def basis(self) -> Basis:
         """The seeds and held-out examples of the race."""
-        examples = latest_examples(self.race.steps)
+        examples = latest_examples(self.recording.steps)
         count = 0 if examples is None else examples.loss.shape[1]
-        return Basis(len({lane.seed for lane in self.race.config.lanes}), count)
+        return Basis(len({lane.seed for lane in self.recording.config.lanes}), count)
 
     @property
     def accuracies(self) -> str:
@@ -147,14 +135,10 @@ class RaceNumbers:
     @property
     def sentences(self) -> str:
         """The sentences on the starts of the race, as on its page."""
-        return " ".join(map(str, describe_rates(self.race.config.lanes, self.race.steps)))
+        return " ".join(map(str, describe_rates(self.recording.config.lanes, self.recording.steps)))
 
     def verdict(self, where: str, first: str, second: str, lr: float) -> str:
-        """Describe how two initializations compare at one rate.
-
-        Raises:
-            ValueError: they are not compared at this rate.
-        """
+        """Describe how two initializations compare at one rate; ValueError if they are not compared at this rate."""
         (contest,) = self._contests
         places, shared, field = contest.places, at_shared_rates(contest), contest.field
         if field and field.at_one_rate and {first, second} <= places.keys():
@@ -162,13 +146,13 @@ class RaceNumbers:
         elif field and lr in shared and (first, second) == field.roles:
             statement = shared[lr]
         else:
-            raise ValueError(f"{first} and {second} are not compared at {lr} in {self.race.name}")
+            raise ValueError(f"{first} and {second} are not compared at {lr} in {self.recording.name}")
         return str(replace(statement, where=where).sentence)
 
     @property
     def _contests(self) -> list[Contest]:
         """The comparisons on its page."""
-        race, examples = self.race, latest_examples(self.race.steps)
+        race, examples = self.recording, latest_examples(self.recording.steps)
         if examples is None:
             return []
         lanes = race.config.lanes
@@ -176,37 +160,33 @@ class RaceNumbers:
         return contests_of(lanes, examples, by_loss=metric.by_loss, most=1)
 
     def best(self, init: str) -> Point:
-        """Return the best rate of an initialization, with the losses of its seeds.
-
-        Raises:
-            ValueError: a seed diverged at every rate.
-        """
-        curves = rate_curves(self.race.config.lanes, self.race.steps)
+        """Return the best rate of an initialization; ValueError if a seed diverged at every rate."""
+        curves = rate_curves(self.recording.config.lanes, self.recording.steps)
         (best,) = (curve.optimum for curve in curves if curve.lane.init == init)
         if best is None:
-            raise ValueError(f"{init} has no rate without a diverged seed in {self.race.name}")
+            raise ValueError(f"{init} has no rate without a diverged seed in {self.recording.name}")
         return best
 
     def first_gradient(self, init: str) -> float:
         """Return the norm of the first gradient of an initialization, mean over its lanes."""
-        return float(np.mean(self.race.steps[0].grad_norm[self.lanes(init)]))
+        return float(np.mean(self.recording.steps[0].grad_norm[self.lanes(init)]))
 
     def of_spectra(self, measure: str, init: str) -> float:
         """Return a measure of ΔW or B, mean over layers, at the last measurement."""
-        spectra = [step.update_spectra for step in self.race.steps if step.update_spectra is not None]
+        spectra = [step.update_spectra for step in self.recording.steps if step.update_spectra is not None]
         return float(np.mean(getattr(spectra[-1], measure)[self.lanes(init)]))
 
     def curvature(self, init: str, lr: float, last: bool = False) -> float:
         """Return the largest Hessian eigenvalue of a lane, at the first or last measurement."""
-        curvatures = [step.curvature for step in self.race.steps if step.curvature is not None]
+        curvatures = [step.curvature for step in self.recording.steps if step.curvature is not None]
         (k,) = self.lanes(init, lr)
         return float(curvatures[-1 if last else 0].lambda_max[k])
 
     @property
     def first_measured(self) -> int:
         """The step of the first curvature measurement."""
-        return next(step.step for step in self.race.steps if step.curvature is not None)
+        return next(step.step for step in self.recording.steps if step.curvature is not None)
 
     def _final(self, name: str) -> np.ndarray:
-        values = (getattr(step, name) for step in reversed(self.race.steps))
+        values = (getattr(step, name) for step in reversed(self.recording.steps))
         return next(value for value in values if value is not None)

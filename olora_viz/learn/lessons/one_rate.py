@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, percent
 from olora_viz.studies.sentences import times
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = RaceNumbers(race)
-    (lr,) = {lane.lr for lane in race.config.lanes}
-    pissa, milora = read.accuracy("pissa"), read.accuracy("milora")
-    steep = read.first_gradient("olora") / read.first_gradient("lora")
+    (lr,) = {lane.lr for lane in race.recording.config.lanes}
+    pissa, milora = race.accuracy("pissa"), race.accuracy("milora")
+    steep = race.first_gradient("olora") / race.first_gradient("lora")
     return Lesson(
         name="one-rate",
         title="The race at one learning rate",
@@ -23,33 +21,28 @@ def lesson(race: Recording) -> Lesson:
         paragraphs=(
             "Initializations are often compared like this: choose one learning rate for all, and "
             "see which loss is lowest. It looks fair, since only the initialization differs.",
-            f"{read.verdict(f'After {read.steps} steps at {compact(lr)}', 'olora', 'lora', lr)} "
-            "PiSSA, which starts from the largest singular triplets, answers "
-            f"{percent(pissa)} of the held-out prompts, and MiLoRA, which starts from the "
-            f"smallest, {percent(milora)}.",
+            f"{race.verdict(f'After {race.steps} steps at {compact(lr)}', 'olora', 'lora', lr)} PiSSA, which starts "
+            f"from the largest singular triplets, answers {percent(pissa)} of the held-out prompts, and MiLoRA, which "
+            f"starts from the smallest, {percent(milora)}.",
             "Now compare the first gradients. Plain LoRA starts with $B^0$ equal to zero, so the "
             "first gradient of $A$ is zero. OLoRA starts with two non-zero factors, and its first "
             f"gradient is {times(steep)} LoRA's. Larger factors also move $W$ further for the same "
             "change of $A$ and $B$. A larger learning rate has the same effect.",
-            "So this race does not show whether the initialization is better or the rate suits it "
-            "better. A result at a single rate needs the other rates too. The next lesson adds "
-            "them.",
+            "So this race does not show whether the initialization is better or the rate suits it better. A result at "
+            "a single rate needs the other rates too. The next lesson adds them.",
         ),
         formulas=(
-            r"\frac{\partial L}{\partial A} = s\, B^{\top} G, \qquad "
-            r"\frac{\partial L}{\partial B} = s\, G A^{\top}, \qquad "
-            r"G = \frac{\partial L}{\partial W}",
+            r"\frac{\partial L}{\partial A} = s\, B^{\top} G, \qquad \frac{\partial L}{\partial B} = s\, G A^{\top}, "
+            r"\qquad G = \frac{\partial L}{\partial W}",
         ),
         do="Under Gradients, compare the first points of the gradient norms. Then, under Loss, "
         "compare the ends of the curves.",
         see="Which lanes start with a large gradient, and whether these end with a low loss.",
-        ask="At one learning rate, start X ends with a clearly lower loss than start Y. A "
-        "colleague concludes that X is the better initialization. What would you measure, and "
-        "which result would refute the conclusion?",
-        answer="Race both at lower and higher rates too, and compare each at its own best rate. If "
-        "Y's best is as low as X's, or lower, the conclusion is refuted: the first rate happened "
-        "to suit X. More seeds or more examples at the one rate would not settle it. They only "
-        "measure the same mixture more precisely.",
-        recording=race.name,
+        ask="At one learning rate, start X ends with a clearly lower loss than start Y. A colleague concludes that X "
+        "is the better initialization. What would you measure, and which result would refute the conclusion?",
+        answer="Race both at lower and higher rates too, and compare each at its own best rate. If Y's best is as low "
+        "as X's, or lower, the conclusion is refuted: the first rate happened to suit X. More seeds or more examples "
+        "at the one rate would not settle it. They only measure the same mixture more precisely.",
+        recording=race.recording.name,
         where="gradient-figure",
     )

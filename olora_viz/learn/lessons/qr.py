@@ -36,15 +36,13 @@ def lesson() -> Lesson:
         minutes=3,
         idea="OLoRA keeps the first columns of $W$ exactly, and of the others only the part that these columns span.",
         paragraphs=(
-            f"The picture shows a matrix $W$ with {out} outputs and {features} inputs. Go through "
-            "its columns from the left. The first column gives a direction. From each further "
-            "column, take the part orthogonal to the directions so far. Normalized, these "
-            f"directions are the columns of $Q$. They are {right_angles}. $R$ holds the "
-            "coefficients of every column of $W$ in these directions.",
-            f"Keep the first $r$ directions. With rank {start.B.shape[1]}, the first "
-            f"{start.B.shape[1]} columns of $W$ {columns}; of the others, only the part in the "
-            "same plane is kept. The remainder is called rest in the picture. Here $Q_r R_r$ "
-            f"captures {percent(energy)} of $\\|W\\|^2$.",
+            f"The picture shows a matrix $W$ with {out} outputs and {features} inputs. Go through its columns from "
+            "the left. The first column gives a direction. From each further column, take the part orthogonal to the "
+            f"directions so far. Normalized, these directions are the columns of $Q$. They are {right_angles}. $R$ "
+            "holds the coefficients of every column of $W$ in these directions.",
+            f"Keep the first $r$ directions. With rank {start.B.shape[1]}, the first {start.B.shape[1]} columns of "
+            f"$W$ {columns}; of the others, only the part in the same plane is kept. The remainder is called rest in "
+            f"the picture. Here $Q_r R_r$ captures {percent(energy)} of $\\|W\\|^2$.",
             "OLoRA (Büyükakyüz) initializes the adapter with these factors: $B^0$ is $Q_r$, $A^0$ "
             "is $R_r$. This does not need the full factorization: the thin QR of the first $r$ "
             "columns is enough, and $R_r$ is $Q_r^{\\top} W$.",

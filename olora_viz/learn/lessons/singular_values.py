@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
@@ -17,9 +16,8 @@ LENGTHS = (1, 5, 3)
 """The lengths of the orthogonal columns in the check question: the first is the shortest."""
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race and the smallest counterexample."""
-    read = RaceNumbers(race)
     start = olora(W, 1)
     sigma = torch.linalg.svdvals(W).tolist()
     first_of_product = float(torch.linalg.svdvals(start.B @ start.A)[0])
@@ -30,8 +28,8 @@ def lesson(race: Recording) -> Lesson:
     values = torch.linalg.svdvals(orthogonal.B @ orthogonal.A)[:rank].tolist()
     first, every = [round(value) for value in values], sorted(LENGTHS, reverse=True)
     (left,) = set(every) - set(first)
-    r = race.config.lanes[read.lanes("olora")[0]].r
-    mine, plain = (read.of_spectra("effective_rank", init) for init in ("olora", "lora"))
+    r = race.recording.config.lanes[race.lanes("olora")[0]].r
+    mine, plain = (race.of_spectra("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
         name="singular-values",
         title="What the singular values really do",
@@ -42,11 +40,10 @@ def lesson(race: Recording) -> Lesson:
             "The OLoRA paper says that the singular values of $Q_r R_r$ are a subset of those of "
             "$W$. They are not. $Q_r R_r$ is the projection of $W$ onto the span of its first $r$ "
             "columns. A projection can make singular values smaller, and need not preserve any.",
-            rf"A two-by-two matrix shows it: the rows of $W$ are $(1, 1)$ and $(0, 1)$. Its "
-            f"singular values are {sigma[0]:.3f} and {sigma[1]:.3f}. With rank "
-            f"{start.B.shape[1]}, $Q_r R_r$ has {first_of_product:.3f}, {verdict}. In a large matrix the "
-            "values are so dense that some value of $W$ is always close. So compare by index: the "
-            "first with the first, the second with the second.",
+            "A two-by-two matrix shows it: the rows of $W$ are $(1, 1)$ and $(0, 1)$. Its singular values are "
+            f"{sigma[0]:.3f} and {sigma[1]:.3f}. With rank {start.B.shape[1]}, $Q_r R_r$ has {first_of_product:.3f}, "
+            f"{verdict}. In a large matrix the values are so dense that some value of $W$ is always close. So compare "
+            "by index: the first with the first, the second with the second.",
             "The trained update is different. It has rank up to $2r$, since the initial product is "
             f"subtracted. In the recorded race the adapters have rank {r}. At the end the update "
             f"of a layer has effective rank {mine:.1f} with OLoRA and {plain:.1f} with LoRA, "
@@ -59,14 +56,13 @@ def lesson(race: Recording) -> Lesson:
         do="On the Spectrum page choose “my own matrix”: it contains the counterexample.",
         see="OLoRA's point lies below the first singular value of W and above the second. The "
         "verdict on the right says bounded, and not a subset.",
-        ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this "
-        f"order. Which singular values does $Q_r R_r$ have at rank {rank}? Does the paper's "
-        "sentence hold for this matrix?",
+        ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this order. Which "
+        f"singular values does $Q_r R_r$ have at rank {rank}? Does the paper's sentence hold for this matrix?",
         answer=f"{_listed(first)}, the lengths of the first {rank} columns: lengths of orthogonal "
         f"columns are singular values. $W$ has {_listed(every)}, so here the sentence holds. But "
         "the columns of a trained weight are not orthogonal. And even here OLoRA does not keep "
         f"the {rank} largest values: {left} is left out, since its column comes last.",
-        recording=race.name,
+        recording=race.recording.name,
         page="spectrum",
         picture="spectrum",
         where="matrix-source",

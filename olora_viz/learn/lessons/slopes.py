@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.gallery import Recording
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.studies.sentences import times
 
 
-def lesson(race: Recording) -> Lesson:
+def lesson(race: RaceNumbers) -> Lesson:
     """Write the lesson from its recorded race."""
-    read = RaceNumbers(race)
-    low, high = read.rates("olora")[0], read.rates("olora")[-1]
-    mine, plain = read.curvature("olora", low), read.curvature("lora", low)
-    gradients = read.first_gradient("olora") / read.first_gradient("lora")
+    low, high = race.rates("olora")[0], race.rates("olora")[-1]
+    mine, plain = race.curvature("olora", low), race.curvature("lora", low)
+    gradients = race.first_gradient("olora") / race.first_gradient("lora")
     more = mine > plain
     opposite = (
         "The OLoRA paper claims stable gradients and a well-behaved loss at the start. Here OLoRA "
@@ -28,20 +26,17 @@ def lesson(race: Recording) -> Lesson:
         idea="A start can be steeper and more curved than another and still train well: with "
         "AdamW, curvature alone does not determine the learning rate.",
         paragraphs=(
-            "The gradient measures how steep the loss is; the largest eigenvalue of the Hessian, "
-            r"$\lambda_{\max}$, measures how curved it is. Gradient descent with a learning rate "
-            r"above $2/\lambda_{\max}$ overshoots further with every step. So a more curved start "
-            "may need a smaller rate.",
+            r"The gradient measures how steep the loss is; the largest eigenvalue of the Hessian, $\lambda_{\max}$, "
+            r"measures how curved it is. Gradient descent with a learning rate above $2/\lambda_{\max}$ overshoots "
+            "further with every step. So a more curved start may need a smaller rate.",
             f"In the recorded race OLoRA's first gradient is {times(gradients)} LoRA's. At step "
-            f"{read.first_measured}, at the rate {compact(low)}, its largest eigenvalue is "
-            f"{mine:.2g}, LoRA's is {plain:.2g}. At the end they are "
-            f"{read.curvature('olora', low, True):.2g} and "
-            f"{read.curvature('lora', low, True):.2g}. {opposite}.",
-            "Yet OLoRA trains well. AdamW normalizes each step by the magnitude of past gradients, "
-            "so a large gradient does not cause a large step, and the bound above does not apply "
-            f"to AdamW. At {compact(high)} OLoRA reaches {nats(read.loss('olora', high))} nats, "
-            f"and {nats(read.loss('olora', low))} at {compact(low)} ({read.basis}): curvature "
-            "alone does not determine the rate.",
+            f"{race.first_measured}, at the rate {compact(low)}, its largest eigenvalue is {mine:.2g}, LoRA's is "
+            f"{plain:.2g}. At the end they are {race.curvature('olora', low, True):.2g} and "
+            f"{race.curvature('lora', low, True):.2g}. {opposite}.",
+            "Yet OLoRA trains well. AdamW normalizes each step by the magnitude of past gradients, so a large "
+            f"gradient does not cause a large step, and the bound above does not apply to AdamW. At {compact(high)} "
+            f"OLoRA reaches {nats(race.loss('olora', high))} nats, and {nats(race.loss('olora', low))} at "
+            f"{compact(low)} ({race.basis}): curvature alone does not determine the rate.",
         ),
         formulas=(
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"
@@ -56,7 +51,7 @@ def lesson(race: Recording) -> Lesson:
         r"AdamW's steps stay the same, apart from its tiny $\epsilon$: it divides the mean of past "
         "gradients by their magnitude, so the factor cancels. A rule that sets AdamW's rate from "
         r"$\lambda_{\max}$ alone would give another rate for the same training.",
-        recording=race.name,
+        recording=race.recording.name,
         page="conditioning",
         picture="curvature",
         where="sharpness-figure",
