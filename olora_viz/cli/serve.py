@@ -11,7 +11,7 @@ from olora_viz.cli.console import Verb, say
 from olora_viz.cli.options import path
 
 Serve = Callable[..., None]
-"""Serves the pages until it is interrupted, see `web.serve`; calls its argument with their URL."""
+"""Serves the pages until it is interrupted, see `web.page.serve`; calls its argument with their URL."""
 
 
 def add_verbs(verb: Verb, pages: Serve) -> None:

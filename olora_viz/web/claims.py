@@ -27,9 +27,8 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton
+from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, StudyWork, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
-from olora_viz.web.parts.study import StudyBar, StudyWork, put_study, study_status
 
 MINUTES = (0, 1, 2, 5, 10, 20)
 """The lengths of a study that a page offers, as far as the server's own limit allows them."""

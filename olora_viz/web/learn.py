@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -16,9 +17,7 @@ from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with
 from olora_viz.machine.text import about
 from olora_viz.views.html import problem
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.layout import Stage
-from olora_viz.web.parts.card import AT_ONCE, QUIET, again, element, in_card
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
@@ -174,7 +173,7 @@ def _place(lesson: Lesson) -> str:
 
 
 HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
-"""Names of `links.PARTS` that a class does not need."""
+"""Names of `arrival.PARTS` that a class does not need."""
 
 NEEDED = {"export": ("take",)}
 """Those of `HIDDEN` that a lesson is about."""
@@ -235,8 +234,15 @@ def card() -> gr.HTML:
     return _pressed("lesson-card", "")
 
 
-def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
-    """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
+def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -> None:
+    """Lay the page out in `demo`, and let it show recorded races on the page Race.
+
+    Args:
+        card: the place of the guided card.
+        desk: of the page Race.
+        controls: of the set-up.
+    """
+    limits = desk.limits
     page = _components(limits)
 
     def arrive(name: Any) -> tuple[Any, ...]:
@@ -249,7 +255,7 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
     def press(event: gr.SelectData) -> tuple[Any, ...]:
         """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
-        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
+        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(controls))
         try:
             lesson = _named(value.get("lesson"))
         except ValueError as error:
@@ -257,13 +263,13 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
         shown = _read(limits, lesson)
         if value.get("open") is not True:
             return *shown, *unchanged
-        race, guided = jobs.shown(lesson.race), guided_card(limits, lesson)
+        race, guided = desk.jobs.shown(lesson.race), guided_card(limits, lesson)
         if race is None:
             return *shown, guided, *unchanged[1:]
         setup = possible(limits, race.config, recorded=True)
         return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
 
-    outputs = [*page, card, stage.run, stage.again, *stage.controls]
+    outputs = [*page, card, desk.run, desk.again, *controls]
     for part in (page.contents, page.guide, card):
         part.select(press, None, outputs, **AT_ONCE)
     page.rank.input(turn_rank, page.rank, page.picture, **QUIET)

@@ -21,7 +21,7 @@ from olora_viz.views.results import results
 from olora_viz.views.verdict import higher, repeated
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.presets import PRESETS, filled
+from olora_viz.web.race.presets import PRESETS, filled
 
 LANES = (
     Lane("lora"),

@@ -19,7 +19,7 @@ from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts import study
+from olora_viz.web.parts import background
 
 STUDY = Study(
     tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
@@ -77,7 +77,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
 
 
 def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "TURN", 0.0)
+    monkeypatch.setattr(background, "TURN", 0.0)
     cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
     config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
     known = next(decide(jobs.folder / name, plan=PLAN))

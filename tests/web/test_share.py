@@ -18,8 +18,8 @@ from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp, possible, rows_of
-from olora_viz.web.race import links as share
-from olora_viz.web.race.links import read_address
+from olora_viz.web.race import arrival as share
+from olora_viz.web.race.arrival import read_address
 
 LIMITS = Limits()
 SHARED = (Path(__file__).parents[1] / "data" / "links.txt").read_text("utf-8")

@@ -1,23 +1,33 @@
-"""What a page has computed in the background: it starts it, follows it, stops it, and finds it after a reload."""
+"""What a page has computed in the background: it starts it, follows it, stops it, and finds it after a reload.
+
+The pages Decide and Claims have studies computed, on the model and task of the set-up, within some minutes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
+from markupsafe import Markup
 
-from olora_viz.views.html import problem
-from olora_viz.web.guard.config import OwnFiles
+from olora_viz.background.record import READY, WAITING
+from olora_viz.figures.theme import lane_styles
+from olora_viz.races.step import Step
+from olora_viz.studies.decide import Decision
+from olora_viz.views.html import problem, status
+from olora_viz.web.guard.config import OwnFiles, checked_config
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.job import Work
+from olora_viz.web.jobs.job import Work, new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE
+from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
 
 W = TypeVar("W", bound=Work)
 
@@ -125,3 +135,139 @@ class PageWork(Generic[W]):
         names = json.dumps([key.props["storage"] for key in keys])
         read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
         demo.load(go_on, keys, outputs, js=read, **options)
+
+
+TURN = 10.0
+"""Seconds after which a study lets others who wait take their turn."""
+
+OF_EXAMPLES = ("chat", "truncate")
+"""The settings of a race that decisions and claims have as well: how examples are read."""
+
+LEFT = "nobody follows it any more"
+
+
+@dataclass(eq=False)
+class StudyWork(Work):
+    """A decision, or claims about training: a study on the model and task of a set-up."""
+
+    minutes: float = 0.0
+    """The time limit of the study."""
+    known: Decision | None = None
+    """What is known of the study; None before its plan."""
+    steps: int = 0
+    """Number of steps that its races have run."""
+    began: float = 0.0
+    """When its turn began, by the monotonic clock."""
+    waits: bool = False
+    """Whether it lets others take their turn."""
+
+    @property
+    def minutes_left(self) -> float:
+        """The minutes that earlier turns have left of the limit, a few seconds at least."""
+        return max(0.1, self.minutes - (self.known.seconds / 60 if self.known else 0.0))
+
+    def begin_turn(self) -> None:
+        """Begin a turn, the first one or another."""
+        self.began, self.waits = time.monotonic(), False
+
+    def learn(self, decisions: Iterable[Decision]) -> None:
+        """Run a study to its end, or until others take their turn."""
+        for known in decisions:
+            self.known = known
+            self.become(known.stage)
+
+    def goes_on(self, step: Step) -> bool:
+        """Return after a step of its races whether to go on."""
+        self.steps, self.note = self.steps + 1, ""
+        if time.monotonic() - self.seen > self.grace:
+            self.stop(LEFT)
+        self.wake()
+        return not self.gives_way() and not self.is_over()
+
+    def gives_way(self) -> bool:
+        """Return whether its turn is over and others wait."""
+        self.waits = time.monotonic() - self.began > TURN and self.others_wait()
+        return self.waits
+
+
+S = TypeVar("S", bound=StudyWork)
+
+
+def put_study(
+    jobs: Jobs,
+    limits: Limits,
+    files: OwnFiles,
+    kind: type[S],
+    offered: Sequence[int],
+    *,
+    model: Any,
+    task: Any,
+    minutes: Any,
+    inits: Sequence[Any],
+    rank: Any,
+    batch: int = 1,
+    settings: Any = None,
+    owner: Visitor,
+) -> S:
+    """Put a study into the queue, with a lane for each start, at no rate yet.
+
+    Args:
+        offered: the time limits that the server offers.
+        model: this and what follows are values as a page sent them.
+        task: see `model`.
+        minutes: see `model`.
+        inits: see `model`.
+        rank: see `model`.
+        batch: see `model`.
+        settings: see `model`; those of the examples count.
+        owner: who asks for it.
+
+    Raises:
+        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
+    """
+    if isinstance(minutes, bool) or minutes not in offered:
+        raise ValueError(f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}")
+    sent = settings if isinstance(settings, dict) else {}
+    config = checked_config(
+        limits, model=model, task=task, steps=1, batch=batch, files=files,
+        lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in inits],
+        settings={name: sent[name] for name in OF_EXAMPLES if name in sent},
+    )  # fmt: skip
+    name = new_key()
+    folder, styles = study_folder(jobs.folder / name), lane_styles(config.lanes)
+    return jobs.put(kind(name, config, folder, styles, minutes=float(minutes), owner=owner))
+
+
+class StudyBar(NamedTuple):
+    """The components of a page with a study in the top bar."""
+
+    status: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+
+
+def study_bar(page: str, label: str) -> StudyBar:
+    """Make the status and the buttons, inside the top bar.
+
+    Args:
+        page: its name.
+        label: of the button that starts the study.
+    """
+    only = f"{page}-only"
+    return StudyBar(
+        status=element(status(READY), elem_id=f"{page}-status", elem_classes=only),
+        start=small_button(label, f"{page}-button", variant="primary", elem_classes=only),
+        stop=small_button("■ Stop", f"{page}-stop-button", interactive=False, elem_classes=only),
+    )
+
+
+def study_status(work: StudyWork, ahead: int, *facts: str) -> Markup:
+    """Return the status of a study.
+
+    Args:
+        ahead: number of jobs ahead of it.
+        facts: shown once it has begun, after its note.
+    """
+    if work.state == WAITING:
+        return status(WAITING, f"{ahead} before you" if ahead else "starting")
+    return status(work.state, *filter(None, [work.note]), *facts)

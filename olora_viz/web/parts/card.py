@@ -126,7 +126,7 @@ class Card:
     column: str = "middle"
     """top, middle, right or after."""
     tab: str = ""
-    """The tab that it belongs to, see `olora_viz.web.parts.tabs`; empty for none."""
+    """The tab that it belongs to, see `cards.TABS`; empty for none."""
     frame: bool = True
     """Whether its column is created around the content of `build`."""
     slim: bool = False

@@ -1,11 +1,12 @@
-"""The cards of the Race page, in order: this list builds, draws and hides them."""
+"""The cards of the Race page, in order: this list builds, draws and hides them, in tabs if need be."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.terms import term
@@ -17,7 +18,7 @@ from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
-from olora_viz.web.race import ask, next_steps, shelf
+from olora_viz.web.race import ask, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 _IN_VIEW = (Path(__file__).parent / "gradients_in_view.js").read_text("utf-8")
@@ -213,7 +214,7 @@ def build_verdict(desk: Desk) -> list[Any]:
     with gr.Row(elem_id="verdict-row"):
         line = element(desk.blank.verdict, elem_id="verdict")
         with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
-            next_steps.build(desk)
+            presets.build_next_steps(desk)
             element(
                 '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
                 'rate to take for your own data">Decide for my data</a>',
@@ -253,3 +254,64 @@ CARDS = (
     TAKE,
 )
 """Adding a card is a file that defines it, and a line here."""
+
+
+class Tab(NamedTuple):
+    """A tab."""
+
+    title: str
+    what: str
+    """The tooltip."""
+    empty: str = ""
+    """What it says while it has no card to show."""
+
+
+TABS = {
+    "loss": Tab("Loss", "Training and held-out loss over the steps"),
+    "gradients": Tab("Gradients", "Norms of the gradients, in all and by layer"),
+    "spectra": Tab(
+        "Spectra", "How training changes the adapters' singular values",
+        "The spectra of the adapters come with the first evaluation.",
+    ),
+    "rates": Tab(
+        "Rates", "Loss against learning rate, a curve for each start",
+        "Race a start at several learning rates to see its curve of rates.",
+    ),
+    "more": Tab(
+        "Measurements", "Everything else with one number per lane and step",
+        "Nothing else was measured in this race.",
+    ),
+    "runs": Tab("Earlier runs", "The runs of this visit: name, compare and open them"),
+    "words": Tab("In words", "What the results mean, in sentences"),
+}  # fmt: skip
+"""The tabs by name, in order; the first is open at first. The last is a tab on phones only, where the card that it
+opens would be long."""
+
+
+def tab_row() -> gr.HTML:
+    """Make the row of tabs."""
+    button = Markup('<button type="button" role="tab" data-tab-name="{}" title="{}">{}</button>')
+    nothing = Markup('<p class="hint nothing" data-of="{}">{}</p>')
+    row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
+    empty = Markup("").join(nothing.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
+    return element(
+        Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
+        elem_id="tabs",
+        script="race/tabs.js",
+    )
+
+
+def tabs_css() -> str:
+    """Return the rules that hide the cards of closed tabs, and tabs without a card."""
+    framed = [card for card in CARDS if card.frame]  # the others belong to these
+    rules = []
+    for name in TABS:
+        closed = f':root:not([data-tab="{name}"])'
+        filled = f".middle:has(.tab-{name}:not(.away))"
+        rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
+        drawn = f".tab-{name}:not(.away):has(.main-svg)"  # charts draw when they are first seen
+        rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
+        rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in framed if card.tab == name)
+        rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
+    return "\n".join(rules)

@@ -1,7 +1,8 @@
-"""The controls of a run: buttons, shortcuts, scrubber, and what was refused."""
+"""The controls of a run and of the page: buttons, links to copy, shortcuts, scrubber, and what was refused."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -9,21 +10,12 @@ import gradio as gr
 from olora_viz.background.record import READY
 from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
-from olora_viz.web.parts.card import Card, Desk, element, showing, small_button
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, small_button
+from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
-
-AGAIN = "Press Race to run the set-up again."
-
-GONE = (
-    "This race is no longer on the server, which was restarted or made room for newer ones. You "
-    f"see its last update. {AGAIN}"
-)
-
-CROWDED = (
-    "More than {} pages from your network follow a race here, the maximum for one address. This "
-    "page, the oldest, is no longer updated: close others and reload it."
-)
 
 
 def pulse() -> gr.HTML:
@@ -178,3 +170,79 @@ SCRUBBER = Card(
     "scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
 )
 """The slider: goes back to any step of a race, and replays it."""
+
+
+def share_button(setup: SetUp) -> gr.HTML:
+    """Make the button, inside the top bar; its value is the query of the set-up.
+
+    Args:
+        setup: the page's initial set-up.
+    """
+    return element(
+        value=setup.to_query(),
+        elem_id="share",
+        html_template='<button type="button" class="quiet" id="share-button" '
+        'title="Copy a link that opens this page with the same set-up">Share</button>'
+        '<span class="unseen" role="status"></span>',
+        script="race/share.js",
+        names=[*IN_QUERY, "lane", "run"],
+    )
+
+
+def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
+    """Update the link whenever the set-up changes and is valid.
+
+    Args:
+        controls: of the set-up.
+        files: the visitors' own files.
+    """
+
+    def written(*values: Any) -> Any:
+        try:
+            return SetUp.from_controls(limits, values, files).to_query()
+        except ValueError:
+            return gr.skip()
+
+    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
+
+
+def show_run_button() -> gr.HTML:
+    """Make the button that copies a link to the run for others; its value is their key."""
+    return element(
+        value="",
+        elem_id="show-run",
+        html_template=(
+            '<button type="button" class="quiet" id="show-run-button" hidden title="Copy a link '
+            'with which others watch this run: they cannot pause, step or stop it">'
+            'Share run</button><span class="unseen" role="status"></span>'
+        ),
+        script="race/show_run.js",
+    )
+
+
+COUNTDOWN = {"seconds": 5}
+"""How long a page shows that it will start the race of its link."""
+
+
+def countdown() -> gr.HTML:
+    """Make the bar that counts down to the race of a link; its value is None or `COUNTDOWN`."""
+    return element(
+        value=None,
+        elem_id="countdown",
+        html_template='<div class="countdown" hidden><span class="ticking" aria-hidden="true">'
+        '</span><button type="button" class="quiet">Start now</button>'
+        '<button type="button" class="quiet" title="Cancel (Esc)">Cancel</button></div>'
+        '<span class="unseen" role="status" aria-live="polite"></span>',
+        script="race/start.js",
+    )
+
+
+def class_button() -> gr.HTML:
+    """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
+    return element(
+        '<button type="button" class="quiet" id="class-button" aria-pressed="false" '
+        'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
+        "</button>",
+        elem_id="class-part",
+        script="race/class_mode.js",
+    )

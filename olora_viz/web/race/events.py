@@ -23,9 +23,8 @@ from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
-from olora_viz.web.race.arrival import arrive
-from olora_viz.web.race.controls import Buttons
-from olora_viz.web.race.links import COUNTDOWN, READ
+from olora_viz.web.race.arrival import READ, arrive
+from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of

@@ -24,10 +24,10 @@ from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
-from olora_viz.web.parts import presets
+from olora_viz.web.parts.background import OF_EXAMPLES
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
-from olora_viz.web.parts.study import OF_EXAMPLES
+from olora_viz.web.race import presets
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 """The tasks offered to every visitor."""

@@ -21,7 +21,6 @@ from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
-from olora_viz.web.race.controls import CROWDED, GONE
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
@@ -44,6 +43,18 @@ TOP_BAR = ("status", "controls", "readers")
 
 MOST = 240
 """Maximum number of streams at once."""
+
+AGAIN = "Press Race to run the set-up again."
+
+GONE = (
+    "This race is no longer on the server, which was restarted or made room for newer ones. You "
+    f"see its last update. {AGAIN}"
+)
+
+CROWDED = (
+    "More than {} pages from your network follow a race here, the maximum for one address. This "
+    "page, the oldest, is no longer updated: close others and reload it."
+)
 
 _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
