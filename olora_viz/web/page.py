@@ -31,9 +31,8 @@ from olora_viz.web.jobs.zero_gpu_job import ZeroGpuJob
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race import ask, events, presets, settings
+from olora_viz.web.race import ask, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css
-from olora_viz.web.race.cards import CARDS, tab_row, tabs_css
 from olora_viz.web.race.controls import (
     CONTROLS,
     LINE,
@@ -197,12 +196,12 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
 
 def _lay_out(board: Board, desk: Desk, column: str) -> None:
     """Build the cards of a column; in the middle the row of tabs stands before their cards."""
-    own = [card for card in CARDS if card.column == column]
+    own = [card for card in cards.CARDS if card.column == column]
     classes = [*["side"] * (column == "right"), column, "race-only"]
     with gr.Column(elem_classes=classes, scale=1 if column in ("middle", "after") else 0, min_width=0):
         board.lay_out(desk, (card for card in own if not card.tab))
         if column == "middle":
-            tab_row()
+            cards.tab_row()
         board.lay_out(desk, (card for card in own if card.tab))
 
 
@@ -254,7 +253,7 @@ def css() -> str:
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
     styles = [file.read_text("utf-8") for file in STYLES]
-    return "\n".join([*blocks, *styles, tabs_css(), hiding_css()])
+    return "\n".join([*blocks, *styles, cards.tabs_css(), hiding_css()])
 
 
 def gradio_theme() -> themes.Base:
