@@ -65,7 +65,7 @@ STYLES = (
 
 SESSIONS = 100
 """Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much for the charts that
-it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
+it was sent. A page whose copy is dropped works on: `build` lets nothing be checked against it.
 """
 
 SPARE = 60
@@ -130,8 +130,14 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         # The tooltips of the buttons, and of the starts that boxes offer.
         starts = {method.label: method.summary for method in INITIALIZERS.values()}
         element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
-    _show_progress_on(navigation, demo)
-    _check_nothing_twice(demo)
+    for call in demo.fns.values():
+        # Of calls that show no progress Gradio's page would track it on each component that any call has ever filled,
+        # and copy all of them, a few hundred, twice per call.
+        if call.show_progress == "hidden":
+            call.show_progress_on = [navigation]
+        # Gradio would check values against its copy of a page, which is forgotten after `SESSIONS` further page loads,
+        # and with it the choices of lists that were filled later: a page left open would have its own choices refused.
+        call.preprocess = False  # the functions check all values
     demo.queue(max_size=EVENTS)
     forgive_forgotten_pages(demo)
     return demo
@@ -205,27 +211,6 @@ def _lay_out(board: Board, desk: Desk, column: str) -> None:
         board.lay_out(desk, (card for card in own if card.tab))
 
 
-def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
-    """Make Gradio's page track calls that show no progress on one small component only.
-
-    Otherwise it tracks each call on every component that any call has ever filled, and copies all of them, a few
-    hundred, twice per call.
-    """
-    for call in demo.fns.values():
-        if call.show_progress == "hidden":
-            call.show_progress_on = [part]
-
-
-def _check_nothing_twice(demo: gr.Blocks) -> None:
-    """Let no value be checked against Gradio's copy of a page: the functions check all of them.
-
-    The copy is forgotten after `SESSIONS` further page loads, and with it the choices of lists that were filled later,
-    so that a page left open would have its own choices refused.
-    """
-    for call in demo.fns.values():
-        call.preprocess = False
-
-
 def launch_options() -> dict[str, Any]:
     """Return the arguments of `Blocks.launch` that Gradio's environment variables do not set.
 
@@ -258,50 +243,32 @@ def css() -> str:
 
 def gradio_theme() -> themes.Base:
     """Give Gradio's own inputs the page's colours, sizes and fonts."""
-    light, dark = theme.palette("light"), theme.palette("dark")
-    fonts = [themes.Font(name) for name in theme.FONTS]
     tokens = {
-        "body_background_fill": "bg", "background_fill_primary": "card",
-        "background_fill_secondary": "bg", "block_background_fill": "card",
-        "body_text_color": "ink", "body_text_color_subdued": "mute",
-        "block_label_text_color": "mute", "block_title_text_color": "mute",
-        "block_info_text_color": "mute", "border_color_primary": "line",
-        "border_color_accent": "accent", "color_accent_soft": "soft",
-        "input_background_fill": "bg", "input_background_fill_focus": "bg",
-        "input_border_color": "line", "input_border_color_focus": "accent",
-        "input_placeholder_color": "mute",
-        "button_primary_background_fill": "accent",
-        "button_primary_background_fill_hover": "accent",
+        "body_background_fill": "bg", "background_fill_primary": "card", "background_fill_secondary": "bg",
+        "block_background_fill": "card", "body_text_color": "ink", "body_text_color_subdued": "mute",
+        "block_label_text_color": "mute", "block_title_text_color": "mute", "block_info_text_color": "mute",
+        "border_color_primary": "line", "border_color_accent": "accent", "color_accent_soft": "soft",
+        "input_background_fill": "bg", "input_background_fill_focus": "bg", "input_border_color": "line",
+        "input_border_color_focus": "accent", "input_placeholder_color": "mute",
+        "button_primary_background_fill": "accent", "button_primary_background_fill_hover": "accent",
         "button_primary_border_color": "accent", "button_primary_text_color": "on-accent",
-        "button_secondary_background_fill": "card",
-        "button_secondary_background_fill_hover": "soft",
+        "button_secondary_background_fill": "card", "button_secondary_background_fill_hover": "soft",
         "button_secondary_border_color": "line", "button_secondary_text_color": "ink",
     }  # fmt: skip
+    light, dark = theme.palette("light"), theme.palette("dark")
     colors = {key: light[token] for key, token in tokens.items()}
     colors |= {f"{key}_dark": dark[token] for key, token in tokens.items()}
+    fonts = [themes.Font(name) for name in theme.FONTS]
     return themes.Base(font=fonts, font_mono=[themes.Font("monospace")]).set(
         **colors,
-        block_border_width="0px",
-        block_padding="0px",
-        block_shadow="none",
-        block_radius="0px",
-        block_label_text_size="12px",
-        block_title_text_size="12px",
-        block_title_text_weight="400",
-        input_border_width="1px",
-        button_border_width="1px",
-        input_radius="8px",
-        input_padding="7px 9px",
-        input_text_size="14px",
-        input_shadow="none",
-        input_shadow_focus="none",
-        button_large_radius="8px",
-        button_large_padding="7px 14px",
-        button_large_text_size="14px",
-        button_large_text_weight="500",
-        layout_gap="14px",
-        form_gap_width="0px",
-    )
+        block_border_width="0px", block_padding="0px", block_shadow="none", block_radius="0px",
+        block_label_text_size="12px", block_title_text_size="12px", block_title_text_weight="400",
+        input_border_width="1px", input_radius="8px", input_padding="7px 9px", input_text_size="14px",
+        input_shadow="none", input_shadow_focus="none",
+        button_border_width="1px", button_large_radius="8px", button_large_padding="7px 14px",
+        button_large_text_size="14px", button_large_text_weight="500",
+        layout_gap="14px", form_gap_width="0px",
+    )  # fmt: skip
 
 
 def serve(
@@ -353,11 +320,7 @@ def serve(
 
 
 def _check_address(host: str | None, port: int | None) -> None:
-    """Check that an address can be listened on: Gradio would try for ever.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """Raise a ValueError if an address cannot be listened on: Gradio would try for ever."""
     if host is None and port is None:
         return
     host, port = host or "127.0.0.1", port or 0

@@ -80,18 +80,9 @@ class PageWork(Generic[W]):
     """Minimum seconds between two updates."""
 
     def connect(
-        self,
-        demo: gr.Blocks,
-        jobs: Jobs,
-        files: VisitorFiles,
-        starts: Sequence[StartButton[W]],
-        stop_button: gr.Button,
+        self, demo: gr.Blocks, jobs: Jobs, files: VisitorFiles, starts: Sequence[StartButton[W]], stops: gr.Button
     ) -> None:
-        """Connect the buttons, and show the work again when its page is opened again.
-
-        Args:
-            files: the visitors' own files.
-        """
+        """Connect the buttons, and show the work again when its page is opened again."""
         keys, outputs = list(self.kinds), list(self.outputs)
         unchanged = [gr.skip()] * len(outputs)
 
@@ -131,7 +122,7 @@ class PageWork(Generic[W]):
         options: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         for start in starts:
             start.button.click(starting(start), list(start.inputs), outputs, **options)
-        stop_button.click(stop, keys, None, **AT_ONCE)
+        stops.click(stop, keys, None, **AT_ONCE)
         names = json.dumps([key.props["storage"] for key in keys])
         read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
         demo.load(go_on, keys, outputs, js=read, **options)
@@ -194,32 +185,15 @@ S = TypeVar("S", bound=StudyWork)
 
 
 def put_study(
-    jobs: Jobs,
-    limits: Limits,
-    files: OwnFiles,
-    kind: type[S],
-    offered: Sequence[int],
-    *,
-    model: Any,
-    task: Any,
-    minutes: Any,
-    inits: Sequence[Any],
-    rank: Any,
-    batch: int = 1,
-    settings: Any = None,
-    owner: Visitor,
-) -> S:
+    jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
+    minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, owner: Visitor,
+) -> S:  # fmt: skip
     """Put a study into the queue, with a lane for each start, at no rate yet.
 
     Args:
         offered: the time limits that the server offers.
-        model: this and what follows are values as a page sent them.
-        task: see `model`.
-        minutes: see `model`.
-        inits: see `model`.
-        rank: see `model`.
-        batch: see `model`.
-        settings: see `model`; those of the examples count.
+        model, task, minutes, inits, rank, batch: as a page sent them.
+        settings: as a page sent them; those of the examples count.
         owner: who asks for it.
 
     Raises:
@@ -233,8 +207,8 @@ def put_study(
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in inits],
         settings={name: sent[name] for name in OF_EXAMPLES if name in sent},
     )  # fmt: skip
-    name = new_key()
-    folder, styles = study_folder(jobs.folder / name), lane_styles(config.lanes)
+    name, styles = new_key(), lane_styles(config.lanes)
+    folder = study_folder(jobs.folder / name)
     return jobs.put(kind(name, config, folder, styles, minutes=float(minutes), owner=owner))
 
 
@@ -247,12 +221,7 @@ class StudyBar(NamedTuple):
 
 
 def study_bar(page: str, label: str) -> StudyBar:
-    """Make the status and the buttons, inside the top bar.
-
-    Args:
-        page: its name.
-        label: of the button that starts the study.
-    """
+    """Make the status of a page and its buttons, with the label of the one that starts the study."""
     only = f"{page}-only"
     return StudyBar(
         status=element(status(READY), elem_id=f"{page}-status", elem_classes=only),

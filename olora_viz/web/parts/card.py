@@ -266,8 +266,7 @@ class Board:
     def sent_again(self, row: list[Any], before: list[Any]) -> list[Any]:
         """Return a row in which charts without news have the values of the row before.
 
-        Gradio sends differences to the row before: of the same value nothing, but after nothing
-        the whole value.
+        Gradio sends differences to the row before: of the same value nothing, but after nothing the whole value.
         """
         nothing = gr.skip()
         return [old if new == nothing and is_packed(old) else new for new, old in zip(row, before or row, strict=True)]

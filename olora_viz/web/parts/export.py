@@ -137,14 +137,14 @@ ALL = "all"
 """Asks for everything, instead of the number of a lane."""
 
 EVERYTHING = (
-    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all '
-    'adapters and the code that repeats it, in one file" disabled>Everything (zip)</button>'
+    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all adapters and the code '
+    'that repeats it, in one file" disabled>Everything (zip)</button>'
 )
 
 IN_IT = "In it: the run, its report, all adapters, and the code that repeats it."
 
 
-def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
+def adapter_list(jobs: Jobs) -> gr.HTML:
     """Make the card's content; its value is `RaceView.adapters`."""
     pool = Pool(few("exports"))
 
@@ -167,7 +167,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
     return element(
-        elem_id=elem_id,
+        elem_id="take",
         html_template=(
             f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
@@ -226,7 +226,7 @@ def adapter_zip(job: Job, k: int) -> Path:
     return target
 
 
-TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs, elem_id="take")], column="right")
+TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs)], column="right")
 
 
 MOST_MIB = 1024
@@ -259,8 +259,8 @@ def everything_zip(job: Job) -> Path:
     free = free_disk(job.folder) / 2**20
     if free < size + REPORT_MIB:
         raise ValueError(
-            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} "
-            "MiB free: download single adapters instead"
+            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} MiB free: download "
+            "single adapters instead"
         )
     beside.mkdir(exist_ok=True)
     write_archive(target, {f"{name}/{path}": content for path, content in _contents(job).items()})

@@ -112,13 +112,13 @@ class SetUp:
             ValueError: values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-        plain = {key: value for key, value in pairs if key in NAMES and key not in ("lanes", "settings")}
-        specs = [value for key, value in pairs if key == "lane"]
         settings = {key: value for key, value in pairs if key in SETTINGS}
+        plain = {key: value for key, value in pairs if key in IN_QUERY and key not in SETTINGS}
+        specs = [value for key, value in pairs if key == "lane"]
         if not plain and not specs and not settings:
             return None
         default, wrong = cls.of_links(limits), Problems()
-        parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
+        parsed = [wrong.check(lambda spec: [*map(_plain, parse_lanes(spec))], spec, instead=[]) for spec in specs]
         lanes = [lane for group in parsed for lane in group] or default.lanes
         own = plain.get("task") == YOUR_FILE
         values: dict[str, Any] = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
@@ -220,10 +220,6 @@ def of_recording(config: RaceConfig) -> SetUp:
     A recording may have been evaluated more rarely.
     """
     return replace(SetUp.of(config), settings=PLAIN)
-
-
-def _parsed(spec: str) -> list[Lane]:
-    return [_plain(lane) for lane in parse_lanes(spec)]
 
 
 def _plain(lane: Lane) -> Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,18 +108,12 @@ class Asked(NamedTuple):
     """What an address asks for."""
 
     link: Link
-    own: bool
+    own: bool = False
     """Whether this page wrote the address itself."""
-    notes: str
+    notes: str = ""
     """On the parts that were ignored, as HTML."""
     refused: str = ""
     """Why nothing of the link can be opened; empty if it can."""
-
-    def refusal(self, shown: str) -> str:
-        """Say why the link cannot be opened, and what the page shows instead, as HTML."""
-        if not self.refused:
-            return ""
-        return problem(f"This link cannot be opened: {self.refused}. The page shows {shown}.")
 
 
 def read_address(limits: Limits, address: Any) -> Asked:
@@ -131,7 +126,7 @@ def read_address(limits: Limits, address: Any) -> Asked:
     try:
         link = read(limits, values.get("query", ""))
     except ValueError as error:
-        return Asked(Link(), False, "", str(error))
+        return Asked(Link(), refused=str(error))
     notes = "".join(remark(f"In the link: {note}") for note in link.notes)
     return Asked(link, values.get("own") is True, notes)
 
@@ -141,11 +136,10 @@ def lesson_race(link: Link, own: bool) -> str | None:
 
     A set-up in the link takes precedence, and so does an address that this page wrote itself.
     """
-    lesson = find(link.lesson) if link.lesson else None
-    if lesson is None or lesson.config is None or own or link.start:
+    lesson = find(link.lesson) if link.lesson and not own and not link.start else None
+    if lesson is None or lesson.config is None:
         return None
-    same = link.setup is None or link.setup == of_recording(lesson.config)
-    return lesson.race if same else None
+    return lesson.race if link.setup in (None, of_recording(lesson.config)) else None
 
 
 WITHOUT_FILE = (
@@ -180,15 +174,9 @@ class Arrival(NamedTuple):
 
 
 def arrive(
-    limits: Limits,
-    jobs: Jobs,
-    files: VisitorFiles,
-    run_id: Any,
-    visit: Any,
-    address: Any,
-    page: str | None = None,
-    owner: Visitor = NOBODY,
-) -> Arrival:
+    limits: Limits, jobs: Jobs, files: VisitorFiles, run_id: Any, visit: Any, address: Any,
+    page: str | None = None, owner: Visitor = NOBODY,
+) -> Arrival:  # fmt: skip
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
     A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``, over both;
@@ -202,17 +190,20 @@ def arrive(
         page: Gradio's session hash of the page.
         owner: whose page it is.
     """
-    asked = read_address(limits, address)
-    link, own, words, _ = asked
     address = address if isinstance(address, dict) else {}
+    link, own, words, refused = read_address(limits, address)
+    mine = [row["id"] for row in checked(jobs, visit)]
     wanted = address.get("run")
-    linked = _linked(jobs, wanted, run_id, visit)
+    linked = _linked(jobs, wanted, (run_id, *mine))
     if linked is not None:
         run_id, link = linked, Link()
     elif wanted:
         words += problem(NOT_HERE)
-    words += _gone(jobs, run_id, visit)
-    key = _newest(jobs, visit, address.get("elsewhere")) if run_id is None else run_id
+    words += _gone(jobs, run_id, len(visit) - len(mine) if isinstance(visit, list) else 0)
+    key = run_id
+    if run_id is None:
+        elsewhere = address.get("elsewhere")
+        key = next((each for each in mine if not (isinstance(elsewhere, list) and each in elsewhere)), None)
     run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own
@@ -241,7 +232,11 @@ def arrive(
         setup = setup_of(limits, run)
     if _on_anothers_file(run):
         words += remark(OTHERS_FILE)
-    words = asked.refusal(_shown(run, setup, linked is not None)) + words
+    if refused:
+        shown = "its default set-up"
+        if run is not None and not run.record.recorded:
+            shown = ("your latest run" if linked is None else "the run of the link") + " and its set-up" * bool(setup)
+        words = problem(f"This link cannot be opened: {refused}. The page shows {shown}.") + words
     return Arrival(key if run else None, setup, words, brought, starts)
 
 
@@ -250,26 +245,21 @@ def _on_anothers_file(run: Access | None) -> bool:
     return run is not None and not run.owned and run.record.config.task not in TASKS
 
 
-def _shown(run: Access | None, setup: SetUp | None, linked: bool) -> str:
-    """Return what a page without a set-up of its link shows, in words."""
-    if run is None or run.record.recorded:
-        return "its default set-up"
-    return ("the run of the link" if linked else "your latest run") + " and its set-up" * (setup is not None)
-
-
-def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
+def _linked(jobs: Jobs, wanted: Any, keys: Sequence[Any]) -> str | None:
     """Return the key by which a page shows the run of its address; None if there is no such run.
 
     An address opens a run for reading, also if it holds the owner's key, as addresses once did. A browser that has the
     owner's key anyway keeps its rights, and so does the address that ``show`` prints for a run of the server's owner.
+
+    Args:
+        keys: of the runs of the browser.
     """
     run = jobs.opened(wanted)
     if run is None or run.job is None:
         return None
     if run.owned and not run.job.forgettable:
         return wanted
-    mine = (run_id, *(row["id"] for row in checked(jobs, visit)))
-    return next((key for key in mine if jobs.get(key) is run.job), run.readers_key)
+    return next((key for key in keys if jobs.get(key) is run.job), run.readers_key)
 
 
 def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
@@ -285,17 +275,14 @@ def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access 
     return None
 
 
-def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
-    """Say that the tab's run, or runs of the visit, are no longer on the server."""
-    lost = len(visit) - len(checked(jobs, visit)) if isinstance(visit, list) else 0
+def _gone(jobs: Jobs, run_id: Any, lost: int) -> str:
+    """Say that the tab's run, or so many runs of the visit, are no longer on the server."""
     if isinstance(run_id, str) and run_id and jobs.shown(run_id) is None:
         others = f", and {lost - 1} more of this visit" if lost > 1 else ""
         return remark(f"{GONE}{others}. {AGAIN}")
     if lost:
-        runs = "One run" if lost == 1 else f"{lost} runs"
-        return remark(
-            f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it keeps the latest ones."
-        )
+        runs = "One run of this visit is" if lost == 1 else f"{lost} runs of this visit are"
+        return remark(f"{runs} no longer on the server: it keeps the latest ones.")
     return ""
 
 
@@ -307,9 +294,3 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
     if run.job and run.job.forgettable:
         return SetUp.of_page(run.job.config)
     return possible(limits, run.record.config, recorded=run.record.recorded)
-
-
-def _newest(jobs: Jobs, visit: Any, elsewhere: Any) -> str | None:
-    """Return the latest run of a visit that no other tab shows."""
-    others = elsewhere if isinstance(elsewhere, list) else ()
-    return next((row["id"] for row in checked(jobs, visit) if row["id"] not in others), None)

@@ -41,12 +41,11 @@ KEYS = (
 """Keys and their descriptions in the help."""
 
 WORDS = (
-    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "
-    "<b>Race</b>: all lanes train at once on one frozen model; those with the same seed see the "
-    "same batches. Curves show the loss on the training batches and, as marks, on held-out "
-    "prompts. Point at a chart to mark the same step in all charts of the race. Click a lane's "
-    "name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a link "
-    "that opens the same set-up."
+    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press <b>Race</b>: all "
+    "lanes train at once on one frozen model; those with the same seed see the same batches. Curves show the loss on "
+    "the training batches and, as marks, on held-out prompts. Point at a chart to mark the same step in all charts of "
+    "the race. Click a lane's name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a "
+    "link that opens the same set-up."
 )
 
 
@@ -72,7 +71,7 @@ TITLE = (
 PAUSED_WORDS = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
 
 
-def build(desk: Desk) -> list[Any]:
+def build_refused(desk: Desk) -> list[Any]:
     """Make the line that says why, and the button."""
     with gr.Row(elem_id="refused-row"):
         line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
@@ -81,8 +80,8 @@ def build(desk: Desk) -> list[Any]:
 
 
 REFUSED = Card(
-    "refused", ("refused",), build, lambda view: [problem(f"{view.refused}. {PAUSED_WORDS}")], only_with="refused",
-    column="top",
+    "refused", ("refused",), build_refused, lambda view: [problem(f"{view.refused}. {PAUSED_WORDS}")],
+    only_with="refused", column="top",
 )  # fmt: skip
 
 

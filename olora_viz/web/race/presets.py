@@ -154,9 +154,6 @@ def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any
         button.click(partial(filled, limits, preset), controls[TASK], list(controls), **AT_ONCE)
 
 
-_PRESS = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
-
-
 class NextSteps(NamedTuple):
     """The buttons, the line for what is wrong, and the signal that starts the race."""
 
@@ -187,6 +184,6 @@ def connect_next_steps(limits: Limits, parts: NextSteps, controls: Sequence[Any]
         return (*setup.to_controls(), "", True)
 
     for step, button in zip(STEPS, parts.buttons, strict=True):
-        button.click(partial(fill, step), list(controls), [*controls, parts.note, parts.go], **AT_ONCE).then(
-            None, parts.go, None, js=_PRESS, queue=False, show_progress="hidden"
-        )
+        filled_in = button.click(partial(fill, step), list(controls), [*controls, parts.note, parts.go], **AT_ONCE)
+        press = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
+        filled_in.then(None, parts.go, None, js=press, queue=False, show_progress="hidden")

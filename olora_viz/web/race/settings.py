@@ -35,27 +35,23 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 
 def bring(limits: Limits) -> gr.HTML:
     """Make the button; choosing a file triggers ``select`` with its name and text."""
+    entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
+    formats = Markup(
+        '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them as JSON or JSON '
+        "lines, all but chats as CSV, with optional <code>choices</code>. At most {:,} KiB and {:,} examples.</p>"
+        "</details>"
+    ).format(Markup("").join(entry.format(*each) for each in FILE_FORMATS), limits.max_upload_kib, limits.max_examples)
     return element(
         "",
         elem_id="setup-file",
         html_template=(
             '<button type="button" class="own-file">Your own examples…</button>'
-            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{_formats(limits)}'
+            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{formats}'
             '<div class="said" role="status">${value}</div>'
         ),
         script="race/own_file.js",
         most_kib=limits.max_upload_kib,
     )
-
-
-def _formats(limits: Limits) -> Markup:
-    entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
-    shown = Markup("").join(entry.format(*file_format) for file_format in FILE_FORMATS)
-    return Markup(
-        '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them '
-        "as JSON or JSON lines, all but chats as CSV, with optional <code>choices</code>. At most "
-        "{:,} KiB and {:,} examples.</p></details>"
-    ).format(shown, limits.max_upload_kib, limits.max_examples)
 
 
 def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
@@ -82,9 +78,7 @@ def sample(
 
     Args:
         page: Gradio's session hash of the page.
-        model: what the page's controls sent.
-        task: see `model`.
-        settings: see `model`.
+        model, task, settings: what the page's controls sent.
     """
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])
@@ -92,18 +86,11 @@ def sample(
     if own is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")
     values = settings if isinstance(settings, dict) else {}
+    chat, truncate = (values.get(key) == "1" for key in ("chat", "truncate"))
     return preview(
-        own.task.examples,
-        tokenizer_here(model),
-        model=model,
-        longest=longest_example(model),
-        chat=values.get("chat") == "1",
-        truncate=values.get("truncate") == "1",
-    )
-
-
-SCRIPT = HERE / "lane_table.js"
-"""The table, which the notebook's panels have too."""
+        own.task.examples, tokenizer_here(model), model=model, longest=longest_example(model), chat=chat,
+        truncate=truncate,
+    )  # fmt: skip
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
@@ -116,7 +103,7 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
-        js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(SCRIPT)),
+        js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(HERE / "lane_table.js")),
         server_functions=[seen],
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: method.summary for name, method in INITIALIZERS.items()},
@@ -228,8 +215,7 @@ def problem_of(steps: Any, values: Any) -> str:
     >>> problem_of("60", {"clip": "-1"})
     "gradient clipping must be a positive number, not '-1'"
     """
-    wrong = Problems()
-    number = str(steps)[:9]
+    wrong, number = Problems(), str(steps)[:9]
     checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, wrong)
     try:
         wrong.report()
@@ -253,10 +239,6 @@ def _input(setting: SettingInput) -> Markup:
     )
 
 
-HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
-"""Of the first card, which the page Decide has as well."""
-
-
 class SetUpCards(NamedTuple):
     """The components of the cards."""
 
@@ -273,7 +255,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
-        element(HEADINGS)
+        element('<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>')
         model = gr.Dropdown(
             [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
@@ -283,12 +265,8 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [
-                gr.Number(value, label=words, min_width=0, elem_id=f"setup-{name}")
-                for name, words, value in (
-                    ("steps", "Steps", first.steps),
-                    ("batch", "Prompts per step", first.batch),
-                    ("seed", "Seed", first.seed),
-                )
+                gr.Number(getattr(first, name), label=words, min_width=0, elem_id=f"setup-{name}")
+                for name, words in (("steps", "Steps"), ("batch", "Prompts per step"), ("seed", "Seed"))
             ]
         settings = more_settings(first.settings)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):

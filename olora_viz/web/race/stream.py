@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +16,6 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor import NOBODY, Visitor
-from olora_viz.web.jobs.job import Job
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
@@ -81,21 +79,8 @@ class Stream:
     """When it was opened."""
     crowded_out: bool = False
     """Whether it ends because its visitor opened too many."""
-    sent: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no update is on its way: Gradio asks for the next one when it has sent the last."""
-
-    def __post_init__(self) -> None:
-        """Start with nothing to send."""
-        self.sent.set()
-
-    @contextmanager
-    def sending(self) -> Generator[None]:
-        """Yield an update inside."""
-        self.sent.clear()
-        try:
-            yield
-        finally:
-            self.sent.set()
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an update is on its way: Gradio asks for the next one when it has sent the last."""
 
 
 class Streams:
@@ -149,13 +134,15 @@ class Streams:
                     yield [{"going": False, "gone": CROWDED.format(self._per_address)}, *self._board.nothing()]
                     return
                 row = sent = self._board.sent_again(row, sent)
-                with stream.sending():
+                async with stream.sending:
                     yield [{"going": not complete, "beat": beat}, *row]
                 if complete:
                     await asyncio.to_thread(give_back)  # what the drawing of the race has taken
                     return
                 assert job is not None
-                await _newer(job, version, time.monotonic() - began)
+                spent = time.monotonic() - began
+                await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
+                await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
@@ -183,7 +170,8 @@ class Streams:
         for other in (*too_many(own, self._per_address), *too_many(self._open.values(), MOST)):
             other.crowded_out = True
         if before is not None:
-            await before.sent.wait()
+            async with before.sending:
+                pass
         return stream
 
     def go_back(self, page: str, step: int | None) -> None:
@@ -195,9 +183,3 @@ class Streams:
     def end(self, page: str) -> None:
         """End the stream of a page that was closed."""
         self._open.pop(page, None)
-
-
-async def _newer(job: Job, version: int, spent: float) -> None:
-    """Wait until a job has changed since a version, at most `QUIET` seconds."""
-    await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
-    await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
