@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,6 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
 
     Args:
         script: path of its JavaScript module below this package, which Gradio runs with ``element``, see `bundle`.
-        options: of `gr.HTML`.
     """
     if script:
         options["js_on_load"] = bundle(WEB / script)
@@ -43,11 +42,7 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
 
 
 def in_card(make: Callable[..., C], *values: Any, **options: Any) -> C:
-    """Make a component in a card of its own.
-
-    Args:
-        make: the function that makes it, given the values and the options.
-    """
+    """Make a component in a card of its own."""
     with gr.Column(elem_classes="card"):
         return make(*values, **options)
 
@@ -135,11 +130,7 @@ class Card:
     """The id of its element; by default it is derived from the name."""
 
     def classes(self, *, away: bool = False) -> list[str]:
-        """Return the CSS classes of its element.
-
-        Args:
-            away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
-        """
+        """Return the CSS classes of its element; away, its charts stay in the page, or they could not draw."""
         return ["card", *[f"tab-{self.tab}"] * bool(self.tab), *["slim"] * self.slim, *["away"] * away]
 
     @property
@@ -241,7 +232,9 @@ class Board:
     def lay_out(self, desk: Desk, cards: Iterable[Card]) -> None:
         """Build the cards of a column."""
         for card in cards:
-            with _frame(card) as frame:
+            classes = card.classes(away=bool(card.only_with))
+            column = gr.Column(elem_classes=classes, elem_id=card.id, min_width=0) if card.frame else nullcontext()
+            with column as frame:
                 components = card.build(desk)
             self.add(card, [frame, *components] if card.only_with else components)
 
@@ -274,15 +267,6 @@ class Board:
     def facts(self, view: RaceView) -> dict[str, Any]:
         """Return the cursor of a page that shows this view."""
         return {need: fact(view, need) for card in self.cards for need in card.needs}
-
-
-@contextmanager
-def _frame(card: Card) -> Generator[gr.Column | None]:
-    if not card.frame:
-        yield None
-        return
-    with gr.Column(elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0) as frame:
-        yield frame
 
 
 def again() -> dict[str, str]:

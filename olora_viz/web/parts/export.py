@@ -66,18 +66,14 @@ def csv(shown: RaceRecord) -> str:
 
 def _json(shown: RaceRecord) -> str:
     base, tested = shown.baseline, shown.tested
+    figures = base and {
+        "loss": finite_or_none(base.loss[0]), "accuracy": finite_or_none(base.accuracy[0]),
+        **(figures_of_test(tested.base, 0) if tested else {}),
+    }  # fmt: skip
     summary = {
-        "state": shown.state,
-        "recorded": shown.recorded,
-        "device": shown.device,
-        "base": base
-        and {
-            "loss": finite_or_none(base.loss[0]),
-            "accuracy": finite_or_none(base.accuracy[0]),
-            **(figures_of_test(tested.base, 0) if tested else {}),
-        },
+        "state": shown.state, "recorded": shown.recorded, "device": shown.device, "base": figures,
         "left_out": shown.left_out,
-    }
+    }  # fmt: skip
     return race_json(shown.config, list(shown.steps), summary, tested, status_of_lanes(shown))
 
 
@@ -179,9 +175,7 @@ def adapter_list(jobs: Jobs) -> gr.HTML:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and return its URL, which expires, and the result of reading it back.
-
-    If it is not available, return the reason.
+    """Zip an adapter; return its URL, which expires, and the result of reading it back, or why there is none.
 
     Args:
         asked: the owner's key of a race, and the number of a lane, or `ALL` for everything in one file.

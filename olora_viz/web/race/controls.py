@@ -63,10 +63,9 @@ def help_button() -> gr.HTML:
     )
 
 
-LABEL = "Race on the CPU"
 TITLE = (
-    "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit "
-    "those of a GPU. This one stays paused, among the runs of this visit."
+    "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit those of a GPU. "
+    "This one stays paused, among the runs of this visit."
 )
 PAUSED_WORDS = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
 
@@ -75,7 +74,7 @@ def build_refused(desk: Desk) -> list[Any]:
     """Make the line that says why, and the button."""
     with gr.Row(elem_id="refused-row"):
         line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
-        desk.parts["cpu"] = small_button(LABEL, "cpu-button", size="sm")
+        desk.parts["cpu"] = small_button("Race on the CPU", "cpu-button", size="sm")
     return [line]
 
 
@@ -110,11 +109,9 @@ def make_buttons() -> Buttons:
 
 
 NAMES = {
-    "pause-button": "Pause or resume",
-    "step-button": "Run one step",
-    "stop-button": "Stop",
+    "pause-button": "Pause or resume", "step-button": "Run one step", "stop-button": "Stop",
     "reset-button": "Reset: clear the charts, keep the set-up",
-}
+}  # fmt: skip
 """Accessible names of the icon buttons, by id."""
 
 
@@ -151,9 +148,9 @@ def build_scrubber(desk: Desk) -> list[Any]:
     return [desk.parts["scrubber"]]
 
 
-def position(shown: RaceView) -> dict[str, Any]:
-    """Return the slider's value for a race that is shown up to a step."""
-    return {"run": shown.name, "steps": shown.steps_done, "at": shown.step, "seconds": round(shown.seconds, 1)}
+def draw_scrubber(view: RaceView) -> list[Any]:
+    """Set the slider to the step that is shown."""
+    return [{"run": view.name, "steps": view.steps_done, "at": view.step, "seconds": round(view.seconds, 1)}]
 
 
 LINE = showing("status", "status")
@@ -165,18 +162,12 @@ CONTROLS = Card("controls", ("commands", "state"), draw=buttons)
 READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
-SCRUBBER = Card(
-    "scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
-)
+SCRUBBER = Card("scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, draw_scrubber, slim=True)
 """The slider: goes back to any step of a race, and replays it."""
 
 
 def share_button(setup: SetUp) -> gr.HTML:
-    """Make the button, inside the top bar; its value is the query of the set-up.
-
-    Args:
-        setup: the page's initial set-up.
-    """
+    """Make the button, inside the top bar; its value is the query of the set-up, at first of this one."""
     return element(
         value=setup.to_query(),
         elem_id="share",
@@ -189,12 +180,7 @@ def share_button(setup: SetUp) -> gr.HTML:
 
 
 def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Update the link whenever the set-up changes and is valid.
-
-    Args:
-        controls: of the set-up.
-        files: the visitors' own files.
-    """
+    """Update the link whenever the set-up changes and is valid."""
 
     def written(*values: Any) -> Any:
         try:

@@ -144,9 +144,7 @@ INPUTS = (
     SettingInput("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
     SettingInput("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
     SettingInput(
-        "clip",
-        "Gradient clipping",
-        "The largest norm of a lane's gradient: a longer one is shortened to it",
+        "clip", "Gradient clipping", "The largest norm of a lane's gradient: a longer one is shortened to it",
         empty="off",
     ),
     SettingInput(
@@ -155,38 +153,32 @@ INPUTS = (
     SettingInput("eval_size", "Held-out examples", "The most that an evaluation takes"),
     SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
     SettingInput(
-        "targets",
-        "Target modules",
+        "targets", "Target modules",
         "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
         empty="all linear layers",
     ),
     SettingInput(
-        "keep_best",
-        "Adapter from",
-        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its "
-        "last step, or of its lowest held-out loss",
+        "keep_best", "Adapter from",
+        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of its "
+        "lowest held-out loss",
         {"0": "the last step", "1": "the best step"},
     ),
     SettingInput(
-        "patience",
-        "Early stop after",
-        "Evaluations without a lower held-out loss after which a lane stops; the others go on",
-        empty="off",
+        "patience", "Early stop after",
+        "Evaluations without a lower held-out loss after which a lane stops; the others go on", empty="off",
     ),
     SettingInput(
-        "chat",
-        "Prompts",
-        "How a prompt and its answer are written: as plain text, or as messages in the model's "
-        "chat template, with its end-of-turn token",
+        "chat", "Prompts",
+        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with its "
+        "end-of-turn token",
         {"0": "plain text", "1": "chat template"},
     ),
     SettingInput(
-        "truncate",
-        "Long examples",
+        "truncate", "Long examples",
         "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
         {"0": "left out", "1": "cut at the left"},
     ),
-)
+)  # fmt: skip
 """The inputs in their order, two in a row."""
 
 
