@@ -88,11 +88,7 @@ def check(lesson: Lesson) -> Markup:
 
 
 def answer(lesson: Lesson, finishes: bool = False) -> Markup:
-    """Return the answer to the check question, folded.
-
-    Args:
-        finishes: whether opening it finishes the lesson.
-    """
+    """Return the answer to the check question, folded; opening it may finish the lesson."""
     mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
     return Markup('<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>').format(
         mark, sentence(lesson.answer)
@@ -226,13 +222,7 @@ def card() -> gr.HTML:
 
 
 def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -> None:
-    """Lay the page out in `demo`, and let it show recorded races on the page Race.
-
-    Args:
-        card: the place of the guided card.
-        desk: of the page Race.
-        controls: of the set-up.
-    """
+    """Lay the page out in `demo`, and let it show recorded races, with their set-ups, on the page Race."""
     limits = desk.limits
     page = _components(limits)
 

@@ -69,10 +69,7 @@ def moved(value: Any, shown: Any) -> dict[str, Any]:
 
 
 def held(key: str) -> gr.HTML:
-    """Make an id that the tab keeps in its session storage, also after a reload.
-
-    Its value, as an event's input and output, is the id or None.
-    """
+    """Make an id that the tab keeps in its session storage, also after a reload; its value is the id or None."""
     return element(
         elem_id=f"held-{key}", html_template="<span hidden></span>", script="parts/held.js", storage=stored(key)
     )
@@ -145,11 +142,7 @@ class Card:
         return [" ".join(str(fact(view, need)) for need in self.needs)]
 
     def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
-        """Whether there is something new to draw for a page.
-
-        Args:
-            cursor: `Board.facts` of the last update; empty at first.
-        """
+        """Whether there is something new to draw since the last update, which had these `Board.facts`."""
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
 
@@ -176,11 +169,7 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
 
 
 def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
-    """Make a card of any number of charts: figures by name, a field of the `RaceView`.
-
-    Args:
-        name: of the card, of the field, and of the count of its news.
-    """
+    """Make a card of any number of charts: figures by name, a field of the `RaceView` and one of its news."""
 
     def build(_: Desk) -> list[Any]:
         element(title)
@@ -198,11 +187,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
 
 
 def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: Any) -> Card:
-    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
-
-    Args:
-        terms: whether terms in it open their entries of the glossary.
-    """
+    """Make a card of HTML: a field of the `RaceView`, also the name of its part; `terms` may open the glossary."""
 
     def build(desk: Desk) -> list[Any]:
         desk.parts[shown] = element(getattr(desk.blank, shown), elem_id=elem_id)

@@ -201,11 +201,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
 
 
 def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
-    """Return the set-up of a race, or None if this server's limits do not allow it.
-
-    Args:
-        recorded: whether it is a recorded race, see `of_recording`.
-    """
+    """Return the set-up of a race, or of a recorded one, see `of_recording`; None if the server's limits forbid it."""
     try:
         setup = of_recording(config) if recorded else SetUp.of(config)
         setup.to_config(limits)
@@ -215,10 +211,7 @@ def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> S
 
 
 def of_recording(config: RaceConfig) -> SetUp:
-    """Return the set-up of a recorded race, with the page's own more settings.
-
-    A recording may have been evaluated more rarely.
-    """
+    """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
     return replace(SetUp.of(config), settings=PLAIN)
 
 

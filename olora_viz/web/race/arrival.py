@@ -117,11 +117,7 @@ class Asked(NamedTuple):
 
 
 def read_address(limits: Limits, address: Any) -> Asked:
-    """Return what an address asks for.
-
-    Args:
-        address: what `READ` sends, or anything else.
-    """
+    """Return what an address asks for, as `READ` sends it."""
     values = address if isinstance(address, dict) else {}
     try:
         link = read(limits, values.get("query", ""))

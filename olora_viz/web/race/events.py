@@ -66,10 +66,7 @@ class Commands:
             return _problem(error)
 
     def start_on_cpu(self, run: Any, owner: Visitor = NOBODY) -> str:
-        """Queue the race of a run to which no GPU was lent anew, on the CPU; return its key.
-
-        Args:
-            run: the owner's key.
+        """Queue the race of a run, by its owner's key, to which no GPU was lent anew, on the CPU; return its key.
 
         Raises:
             ValueError: there is no such run, or no place in the queue.
@@ -80,9 +77,7 @@ class Commands:
         return self._jobs.start(replace(job.raced, device="cpu"), owner=owner).id
 
     def do(self, run: Any, what: str) -> bool:
-        """Pause, step, resume or stop a run, with its owner's key.
-
-        Return whether there is such a run, and it has not ended.
+        """Pause, step, resume or stop a run, by its owner's key; return whether there is one that has not ended.
 
         Raises:
             ValueError: the queue is full.
@@ -113,11 +108,7 @@ class Commands:
 
 
 def _earlier(step: Any, steps: int) -> int | None:
-    """Return the last step to show; None shows all of a race.
-
-    Args:
-        step: a number, or anything else.
-        steps: number of completed steps.
+    """Return the last step to show, of a number of completed steps; None shows all of a race.
 
     >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
     (3, None, None, None)
@@ -132,13 +123,7 @@ def _problem(error: ValueError) -> Pressed:
 
 
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the page.
-
-    Args:
-        board: the cards.
-        controls: of the set-up.
-        files: the visitors' own files.
-    """
+    """Connect the page to its cards and to the controls of its set-up."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]

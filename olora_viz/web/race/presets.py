@@ -103,12 +103,9 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
 
 
 def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
-    """Return the values of the set-up's controls; the seed and the curvature stay unchanged.
+    """Return the values of the set-up's controls: the seed, the curvature and a visitor's own file stay.
 
     The fold "More settings" gets its defaults.
-
-    Args:
-        task: the page's; a visitor's own file stays.
     """
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))

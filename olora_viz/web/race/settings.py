@@ -55,12 +55,9 @@ def bring(limits: Limits) -> gr.HTML:
 
 
 def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
-    """Return the list of tasks with a visitor's file, and the sizes of its parts.
+    """Return the list of tasks with a visitor's file, by default chosen, and the sizes of its parts.
 
     The file's own name is not shown: the page may be projected.
-
-    Args:
-        setup: what the page shows; by default the file is chosen.
     """
     choices = [*CHOICES, (f"your file ({len(own.task.examples):,} examples)", own.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
@@ -159,8 +156,8 @@ INPUTS = (
     ),
     SettingInput(
         "keep_best", "Adapter from",
-        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of its "
-        "lowest held-out loss",
+        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of "
+        "its lowest held-out loss",
         {"0": "the last step", "1": "the best step"},
     ),
     SettingInput(
@@ -169,8 +166,8 @@ INPUTS = (
     ),
     SettingInput(
         "chat", "Prompts",
-        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with its "
-        "end-of-turn token",
+        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
+        "its end-of-turn token",
         {"0": "plain text", "1": "chat template"},
     ),
     SettingInput(

@@ -137,10 +137,7 @@ def _edit(edit: Any) -> dict[str, Any]:
 
 
 def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
-    """Return the displayed list: pinned runs first, then by age, the newest first.
-
-    ``link`` is the key for others.
-    """
+    """Return the displayed list: pinned runs first, then the newest; ``link`` is the key for others."""
     available = [(row, access) for row in rows if (access := jobs.opened(row["id"])) is not None]
     return [
         {**row, "current": row["id"] == current, "link": access.readers_key, "words": run_words(access.record)}

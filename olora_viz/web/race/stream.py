@@ -151,11 +151,7 @@ class Streams:
         return self._board.row(view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR))
 
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
-        """Yield the values for a page without a run.
-
-        Args:
-            view: of the race that its set-up would start.
-        """
+        """Yield the values for a page without a run: the view of the race that its set-up would start."""
         stream = await self._take_over(page)
         row = await asyncio.to_thread(self._board.row, view)
         if self._open.get(page) is stream:
