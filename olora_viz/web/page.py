@@ -57,9 +57,8 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 WEB = Path(__file__).parent
 
 STYLES = (
-    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
-    WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn.css",
-    HERE / "lane_table.css",
+    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
+    WEB / "race" / "ask.css", WEB / "learn.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 

@@ -199,11 +199,6 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
-    demo.load(
-        opened, [desk.run, visit, desk.parts["address"]],
-        [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"],
-         desk.parts["countdown"]],
-        js=READ, queue=False,
-        **PRIVATE,
-    )  # fmt: skip
+    outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
+    demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
     demo.unload(leave)
