@@ -79,9 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(*arguments: Any, **options: Any) -> None:
-    """Serve the pages, see `web.serve`: only the verbs that show them load them."""
+    """Serve the pages, see `web.page.serve`: only the verbs that show them load them."""
     use_writable_caches()  # before anything of the hub's, which reads HF_HOME, is loaded
-    from olora_viz.web.serve import serve
+    from olora_viz.web.page import serve
 
     serve(*arguments, **options)
 

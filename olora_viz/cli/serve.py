@@ -10,7 +10,7 @@ from functools import partial
 from olora_viz.cli.console import Verb, path, say
 
 Serve = Callable[..., None]
-"""Serves the pages until it is interrupted, see `web.serve`; calls its argument with their URL."""
+"""Serves the pages until it is interrupted, see `web.page.serve`; calls its argument with their URL."""
 
 
 def add_verbs(verb: Verb, pages: Serve) -> None:

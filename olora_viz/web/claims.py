@@ -23,9 +23,8 @@ from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton
+from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
-from olora_viz.web.parts.study import StudyBar, put_study, study_status
 
 MINUTES = (0, 1, 2, 5, 10, 20)
 """The lengths of a study that a page offers, as far as the server's own limit allows them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -16,9 +17,7 @@ from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with
 from olora_viz.machine.text import about
 from olora_viz.views.html import problem
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.layout import Stage
-from olora_viz.web.parts.card import AT_ONCE, QUIET, again, element, in_card
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
@@ -57,7 +56,9 @@ def lesson_text(lesson: Lesson) -> Markup:
     paragraph = Markup("<p>{}</p>")
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
     first, *rest = (paragraph.format(sentence(text)) for text in lesson.paragraphs)
-    shown = [first, *(display.format(_formula_parts(latex)) for latex in lesson.formulas), *rest]
+    # In parts, at its wide spaces: a narrow page breaks lines there.
+    formulas = [Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad")) for latex in lesson.formulas]
+    shown = [first, *map(display.format, formulas), *rest]
     return Markup('<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
         _place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
     )
@@ -67,9 +68,8 @@ def lesson_guide(limits: Limits, lesson: Lesson) -> Markup:
     """Return what to do, what to see, and where, and the question that checks the idea."""
     opens = Markup("")
     if lesson.page != "learn":
-        opens = Markup('<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>').format(
-            lesson.name, lesson.page, PAGE_WORDS[lesson.page]
-        )
+        button = Markup('<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>')
+        opens = button.format(lesson.name, lesson.page, PAGE_WORDS[lesson.page])
     return Markup(
         '<h3>One thing to do</h3><p class="say">{}</p>'
         '<h3>One thing to see</h3><p class="say">{}</p>'
@@ -88,11 +88,7 @@ def check(lesson: Lesson) -> Markup:
 
 
 def answer(lesson: Lesson, finishes: bool = False) -> Markup:
-    """Return the answer to the check question, folded.
-
-    Args:
-        finishes: whether opening it finishes the lesson.
-    """
+    """Return the answer to the check question, folded; opening it may finish the lesson."""
     mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
     return Markup('<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>').format(
         mark, sentence(lesson.answer)
@@ -136,10 +132,8 @@ def glossary() -> Markup:
     entry = Markup('<div id="term-{}"><dt>{}</dt><dd>{}{}</dd></div>')
     source = Markup(' <span class="source">{}</span>')
     terms = Markup("").join(
-        entry.format(
-            slug(term.word), term.word, sentence(term.meaning), source.format(term.source) if term.source else ""
-        )
-        for term in GLOSSARY
+        entry.format(slug(one.word), one.word, sentence(one.meaning), source.format(one.source) if one.source else "")
+        for one in GLOSSARY
     )
     return Markup('<h2 id="glossary">Glossary</h2><dl class="glossary">{}</dl>').format(terms)
 
@@ -150,14 +144,8 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
     if not link or not lesson.recording:
         return Markup("")
     race = GALLERY[lesson.recording]
-    return Markup(
-        '<a class="{}" href="{}">Race it live</a> <span class="hint">(when recorded, on a {}: {})</span>'
-    ).format(kind, link, race.device, about(race.steps[-1].seconds))
-
-
-def _formula_parts(latex: str) -> Markup:
-    """Return a display formula in parts, at its wide spaces: a narrow page breaks lines there."""
-    return Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad"))
+    words = Markup('<a class="{}" href="{}">Race it live</a> <span class="hint">(when recorded, on a {}: {})</span>')
+    return words.format(kind, link, race.device, about(race.steps[-1].seconds))
 
 
 def _neighbours(lesson: Lesson) -> Markup:
@@ -174,7 +162,7 @@ def _place(lesson: Lesson) -> str:
 
 
 HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
-"""Names of `links.PARTS` that a class does not need."""
+"""Names of `arrival.PARTS` that a class does not need."""
 
 NEEDED = {"export": ("take",)}
 """Those of `HIDDEN` that a lesson is about."""
@@ -183,8 +171,7 @@ NEEDED = {"export": ("take",)}
 def class_link(lesson: Lesson) -> str:
     """Return the link that opens a lesson for a class: its page, its race, and nothing to set."""
     needed = NEEDED.get(lesson.name, ())
-    hidden = ",".join(name for name in HIDDEN if name not in needed)
-    return f"?lesson={lesson.name}&hide={hidden}"
+    return f"?lesson={lesson.name}&hide={','.join(name for name in HIDDEN if name not in needed)}"
 
 
 def plan() -> Markup:
@@ -203,13 +190,12 @@ def plan() -> Markup:
         for lesson in LESSONS.values()
     )  # fmt: skip
     return Markup(
-        '<details><summary><h2>For teachers <span class="hint">what each lesson teaches, how long '
-        "it takes, its check question, and a link for the class</span></h2></summary>"
-        "<p>A link for the class opens the page and the recorded race of its lesson. The names "
-        "after <code>hide=</code> are the parts of the page that it hides; add or remove some, and "
-        "they stay hidden on every page. With <code>start=1</code> a link with a set-up starts its "
-        "race when it is opened, but not again when the page is reloaded. <code>class=1</code> "
-        "makes text and lines larger, for a projector.</p>"
+        '<details><summary><h2>For teachers <span class="hint">what each lesson teaches, how long it takes, its check '
+        "question, and a link for the class</span></h2></summary>"
+        "<p>A link for the class opens the page and the recorded race of its lesson. The names after "
+        "<code>hide=</code> are the parts of the page that it hides; add or remove some, and they stay hidden on "
+        "every page. With <code>start=1</code> a link with a set-up starts its race when it is opened, but not again "
+        "when the page is reloaded. <code>class=1</code> makes text and lines larger, for a projector.</p>"
         '<ol class="plan">{}</ol></details>'
     ).format(entries)
 
@@ -235,8 +221,9 @@ def card() -> gr.HTML:
     return _pressed("lesson-card", "")
 
 
-def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limits) -> None:
-    """Lay the page out in `demo`, and let it show recorded races on the `stage`."""
+def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -> None:
+    """Lay the page out in `demo`, and let it show recorded races, with their set-ups, on the page Race."""
+    limits = desk.limits
     page = _components(limits)
 
     def arrive(name: Any) -> tuple[Any, ...]:
@@ -249,21 +236,21 @@ def build(demo: gr.Blocks, card: gr.HTML, stage: Stage, jobs: Jobs, limits: Limi
     def press(event: gr.SelectData) -> tuple[Any, ...]:
         """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
-        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(stage.controls))
+        unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(controls))
         try:
-            lesson = _named(value.get("lesson"))
+            lesson = find(str(value.get("lesson"))[:80])
         except ValueError as error:
             return *LessonView(text=problem(str(error))), *unchanged
         shown = _read(limits, lesson)
         if value.get("open") is not True:
             return *shown, *unchanged
-        race, guided = jobs.shown(lesson.race), guided_card(limits, lesson)
+        race, guided = desk.jobs.shown(lesson.race), guided_card(limits, lesson)
         if race is None:
             return *shown, guided, *unchanged[1:]
         setup = possible(limits, race.config, recorded=True)
         return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
 
-    outputs = [*page, card, stage.run, stage.again, *stage.controls]
+    outputs = [*page, card, desk.run, desk.again, *controls]
     for part in (page.contents, page.guide, card):
         part.select(press, None, outputs, **AT_ONCE)
     page.rank.input(turn_rank, page.rank, page.picture, **QUIET)
@@ -311,17 +298,6 @@ def turn_rank(r: Any) -> Any:
     if not isinstance(r, int | float) or not 1 <= r <= most:
         return gr.skip()
     return pack(picture(find("qr"), int(r)))
-
-
-def _named(name: Any) -> Lesson:
-    """Find a lesson.
-
-    Raises:
-        ValueError: there is none of this name.
-    """
-    if not isinstance(name, str):
-        raise ValueError("a lesson's name must be a text")
-    return find(name[:80])
 
 
 def _pressed(elem_id: str, value: str) -> gr.HTML:

@@ -1,50 +1,69 @@
-"""The shell around the pages: the top bar, the look, and how the server is launched."""
+"""The application: all pages laid out under one bar, their look, and the server."""
 
 from __future__ import annotations
 
 import atexit
+import signal
+import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio import themes
 
+from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
 from olora_viz.figures.live.serving import HERE
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
-from olora_viz.web import layout, learn, spectrum
+from olora_viz.views.race import race_view
+from olora_viz.web import claims, conditioning, decide, learn, spectrum
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
+from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
 from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts import tabs
-from olora_viz.web.parts.card import element
+from olora_viz.web.parts.background import StudyBar, study_bar
+from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.parts.tabs import button_titles
-from olora_viz.web.race.cards import CARDS
-from olora_viz.web.race.controls import help_button
-from olora_viz.web.race.links import class_button, hiding_css
+from olora_viz.web.race import ask, cards, events, presets, settings
+from olora_viz.web.race.arrival import hiding_css
+from olora_viz.web.race.controls import (
+    CONTROLS,
+    LINE,
+    READERS,
+    Buttons,
+    class_button,
+    countdown,
+    help_button,
+    keep_current,
+    make_buttons,
+    make_line,
+    pulse,
+    share_button,
+    show_run_button,
+)  # fmt: skip
 from olora_viz.web.race.stream import MOST
 
 NAME = "OLoRA playground"
 PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 """Names of the pages, in the order of the navigation; ``#spectrum`` in the URL shows one."""
 
-
 WEB = Path(__file__).parent
 
 STYLES = (
-    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css",
-    WEB / "race" / "more_settings.css", WEB / "race" / "ask.css", WEB / "learn.css",
-    HERE / "lane_table.css",
+    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
+    WEB / "race" / "ask.css", WEB / "learn.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
 SESSIONS = 100
 """Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much for the charts that
-it was sent. A page whose copy is dropped works on, see `_check_nothing_twice`.
+it was sent. A page whose copy is dropped works on: `build` lets nothing be checked against it.
 """
 
 SPARE = 60
@@ -52,6 +71,21 @@ SPARE = 60
 
 EVENTS = 10 * (MOST + SPARE)
 """Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several at once."""
+
+BUTTONS = {
+    "race-button": "Train all lanes of the set-up side by side",
+    "decide-button": "Find the start and the rate for this data, within the time limit",
+    "decide-stop-button": "Stop, and keep what is known so far",
+    "claims-button": "Repeat the measurements on the model and task of the set-up",
+    "claims-stop-button": "Stop, and keep the claims that are judged",
+    "permute-button": "Put the columns of W into a random order",
+    "restore-button": "Put the columns of W back into their own order",
+    "measure-button": "Measure gradient and curvature of every start, before the first step",
+    "measure-stop-button": "Stop the measurement",
+    "slice-button": "Draw the loss around two starts, on one scale",
+    "fair-button": "Set up every start at plain LoRA's rate, and at its own fair one",
+}
+"""A line on each button of the pages, by its id."""
 
 
 def jobs_of(limits: Limits) -> Jobs:
@@ -78,40 +112,102 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             # All pages are laid out at once, and one is shown.
             links = "".join(f'<a href="#{page}">{page.capitalize()}</a>' for page in PAGES)
             navigation = element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
-            bar = layout.top_bar(limits)
+            bar = TopBar(
+                status=make_line(),
+                buttons=make_buttons(),
+                decide=study_bar("decide", "▶ Decide"),
+                claims=study_bar("claims", "▶ Test on my model"),
+                share=share_button(SetUp.first(limits)),
+                show=show_run_button(),
+            )
             class_button()
             help_button()
-        card = learn.card()
-        stage = layout.build(demo, bar, jobs, limits)
+        lesson_card = learn.card()
+        desk, controls = _set_up_pages(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
-        learn.build(demo, card, stage, jobs, limits)
-        button_titles()
-    _show_progress_on(navigation, demo)
-    _check_nothing_twice(demo)
+        learn.build(demo, lesson_card, desk, controls)
+        # The tooltips of the buttons, and of the starts that boxes offer.
+        starts = {method.label: method.summary for method in INITIALIZERS.values()}
+        element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
+    for call in demo.fns.values():
+        # Of calls that show no progress Gradio's page would track it on each component that any call has ever filled,
+        # and copy all of them, a few hundred, twice per call.
+        if call.show_progress == "hidden":
+            call.show_progress_on = [navigation]
+        # Gradio would check values against its copy of a page, which is forgotten after `SESSIONS` further page loads,
+        # and with it the choices of lists that were filled later: a page left open would have its own choices refused.
+        call.preprocess = False  # the functions check all values
     demo.queue(max_size=EVENTS)
     forgive_forgotten_pages(demo)
     return demo
 
 
-def _show_progress_on(part: gr.HTML, demo: gr.Blocks) -> None:
-    """Make Gradio's page track calls that show no progress on one small component only.
+class TopBar(NamedTuple):
+    """The components of the pages that share a set-up in the top bar."""
 
-    Otherwise it tracks each call on every component that any call has ever filled, and copies all of them, a few
-    hundred, twice per call.
+    status: gr.HTML
+    buttons: Buttons
+    decide: StudyBar
+    claims: StudyBar
+    share: gr.HTML
+    show: gr.HTML
+
+
+def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any]]:
+    """Lay Race, Decide, Claims and Conditioning out in one row, connected to the controls of one set-up.
+
+    Their columns and cards have a class of the page that shows them, as ``race-only``.
+
+    Returns:
+        The desk of the page Race, and the controls.
     """
-    for call in demo.fns.values():
-        if call.show_progress == "hidden":
-            call.show_progress_on = [part]
+    first, files = SetUp.first(limits), VisitorFiles(limits)
+    blank = race_view(ready_race(first.to_config(limits)))
+    desk, board = Desk(limits, jobs, held("run"), pulse(), blank), Board()
+    board.add(LINE, [bar.status])
+    board.add(CONTROLS, bar.buttons)
+    board.add(READERS, [bar.show, element("", elem_id="whose")])
+    desk.parts |= {
+        "status": bar.status, "buttons": bar.buttons, "note": element("", elem_id="link-note"),
+        "countdown": countdown(), "address": gr.JSON(visible=False),
+    }  # fmt: skip
+    _lay_out(board, desk, "top")
+    with gr.Row(elem_classes="page", elem_id="race-page"):
+        with gr.Column(elem_classes="side left", scale=0, min_width=0):
+            setup = settings.build(desk, first)
+            choices = decide.choices(limits)
+            minutes = claims.choices(limits)
+        for column in ("middle", "right", "after"):
+            _lay_out(board, desk, column)
+        conditioning_columns = conditioning.columns(blank.styles, first.steps)
+        decide_page = decide.columns(jobs, bar.decide)
+        claims_page = claims.columns(bar.claims)
+
+    desk.parts["own"] = setup.own
+    board.add(ask.FIELD, [desk.parts["ask"]])
+    ask.connect(desk)
+    board.add(conditioning.CURVED, [conditioning_columns.curved])
+    controls = [*setup.controls, conditioning_columns.every, setup.settings]
+    settings.connect(desk, setup, controls, files)
+    presets.connect_next_steps(limits, desk.parts["next"], controls, files)
+    conditioning.connect(conditioning_columns, demo, jobs, limits, controls, desk.run, files)
+    examples = [*setup.controls[:2], setup.settings]
+    decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
+    claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
+    keep_current(limits, controls, bar.share, files)
+    events.connect(demo, desk, board, controls, files)
+    return desk, controls
 
 
-def _check_nothing_twice(demo: gr.Blocks) -> None:
-    """Let no value be checked against Gradio's copy of a page: the functions check all of them.
-
-    The copy is forgotten after `SESSIONS` further page loads, and with it the choices of lists that were filled later,
-    so that a page left open would have its own choices refused.
-    """
-    for call in demo.fns.values():
-        call.preprocess = False
+def _lay_out(board: Board, desk: Desk, column: str) -> None:
+    """Build the cards of a column; in the middle the row of tabs stands before their cards."""
+    own = [card for card in cards.CARDS if card.column == column]
+    classes = [*["side"] * (column == "right"), column, "race-only"]
+    with gr.Column(elem_classes=classes, scale=1 if column in ("middle", "after") else 0, min_width=0):
+        board.lay_out(desk, (card for card in own if not card.tab))
+        if column == "middle":
+            cards.tab_row()
+        board.lay_out(desk, (card for card in own if card.tab))
 
 
 def launch_options() -> dict[str, Any]:
@@ -141,52 +237,97 @@ def css() -> str:
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
     styles = [file.read_text("utf-8") for file in STYLES]
-    return "\n".join([*blocks, *styles, tabs.tabs_css(CARDS), hiding_css()])
+    return "\n".join([*blocks, *styles, cards.tabs_css(), hiding_css()])
 
 
 def gradio_theme() -> themes.Base:
     """Give Gradio's own inputs the page's colours, sizes and fonts."""
-    light, dark = theme.palette("light"), theme.palette("dark")
-    fonts = [themes.Font(name) for name in theme.FONTS]
     tokens = {
-        "body_background_fill": "bg", "background_fill_primary": "card",
-        "background_fill_secondary": "bg", "block_background_fill": "card",
-        "body_text_color": "ink", "body_text_color_subdued": "mute",
-        "block_label_text_color": "mute", "block_title_text_color": "mute",
-        "block_info_text_color": "mute", "border_color_primary": "line",
-        "border_color_accent": "accent", "color_accent_soft": "soft",
-        "input_background_fill": "bg", "input_background_fill_focus": "bg",
-        "input_border_color": "line", "input_border_color_focus": "accent",
-        "input_placeholder_color": "mute",
-        "button_primary_background_fill": "accent",
-        "button_primary_background_fill_hover": "accent",
+        "body_background_fill": "bg", "background_fill_primary": "card", "background_fill_secondary": "bg",
+        "block_background_fill": "card", "body_text_color": "ink", "body_text_color_subdued": "mute",
+        "block_label_text_color": "mute", "block_title_text_color": "mute", "block_info_text_color": "mute",
+        "border_color_primary": "line", "border_color_accent": "accent", "color_accent_soft": "soft",
+        "input_background_fill": "bg", "input_background_fill_focus": "bg", "input_border_color": "line",
+        "input_border_color_focus": "accent", "input_placeholder_color": "mute",
+        "button_primary_background_fill": "accent", "button_primary_background_fill_hover": "accent",
         "button_primary_border_color": "accent", "button_primary_text_color": "on-accent",
-        "button_secondary_background_fill": "card",
-        "button_secondary_background_fill_hover": "soft",
+        "button_secondary_background_fill": "card", "button_secondary_background_fill_hover": "soft",
         "button_secondary_border_color": "line", "button_secondary_text_color": "ink",
     }  # fmt: skip
+    light, dark = theme.palette("light"), theme.palette("dark")
     colors = {key: light[token] for key, token in tokens.items()}
     colors |= {f"{key}_dark": dark[token] for key, token in tokens.items()}
+    fonts = [themes.Font(name) for name in theme.FONTS]
     return themes.Base(font=fonts, font_mono=[themes.Font("monospace")]).set(
         **colors,
-        block_border_width="0px",
-        block_padding="0px",
-        block_shadow="none",
-        block_radius="0px",
-        block_label_text_size="12px",
-        block_title_text_size="12px",
-        block_title_text_weight="400",
-        input_border_width="1px",
-        button_border_width="1px",
-        input_radius="8px",
-        input_padding="7px 9px",
-        input_text_size="14px",
-        input_shadow="none",
-        input_shadow_focus="none",
-        button_large_radius="8px",
-        button_large_padding="7px 14px",
-        button_large_text_size="14px",
-        button_large_text_weight="500",
-        layout_gap="14px",
-        form_gap_width="0px",
+        block_border_width="0px", block_padding="0px", block_shadow="none", block_radius="0px",
+        block_label_text_size="12px", block_title_text_size="12px", block_title_text_weight="400",
+        input_border_width="1px", input_radius="8px", input_padding="7px 9px", input_text_size="14px",
+        input_shadow="none", input_shadow_focus="none",
+        button_border_width="1px", button_large_radius="8px", button_large_padding="7px 14px",
+        button_large_text_size="14px", button_large_text_weight="500",
+        layout_gap="14px", form_gap_width="0px",
+    )  # fmt: skip
+
+
+def serve(
+    ready: Callable[[str], None],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    share: bool = False,
+    folder: Path | None = None,
+) -> None:
+    """Serve the pages until Ctrl-C or SIGTERM, after which the races are paused.
+
+    Args:
+        ready: called with the URL of the pages.
+        host: the address to listen on; None: Gradio's variables, 127.0.0.1 and the first free port from 7860.
+        port: see `host`.
+        share: whether to ask Gradio for a public address as well, which `ready` is then called with.
+        folder: a run folder to open the page on; it is only read, unless the race is unfinished and the page resumes
+            it.
+
+    Raises:
+        ValueError: the folder holds no run, or a damaged one; or the address cannot be listened on.
+        OSError: there is no free port.
+    """
+    _check_address(host, port)
+    limits = from_environment()
+    jobs = jobs_of(limits)
+    query = f"?run={jobs.open(folder).id}" if folder else ""
+    demo = build(limits, jobs)
+
+    def end(*_: object) -> None:
+        """End politely, as a container is told to: no more visitors, then pause the races."""
+        if server := getattr(demo, "server", None):  # there is none before the launch
+            server.should_exit = True
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    _, local, public = demo.launch(
+        server_name=f"[{host}]" if ":" in (host or "") else host,
+        server_port=port,
+        share=share or None,  # None: as Gradio decides where it runs
+        prevent_thread_lock=True,
+        quiet=True,
+        **launch_options(),
     )
+    for url in filter(None, (local, public)):
+        ready(f"{url.rstrip('/')}/{query}")
+    demo.block_thread()
+
+
+def _check_address(host: str | None, port: int | None) -> None:
+    """Raise a ValueError if an address cannot be listened on: Gradio would try for ever."""
+    if host is None and port is None:
+        return
+    host, port = host or "127.0.0.1", port or 0
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            pass
+    except (OSError, UnicodeError) as error:
+        where = f"port {port} of {host!r}" if port else repr(host)
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot listen on {where}: {why}") from None

@@ -6,7 +6,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.web import learn as teachers
-from olora_viz.web.race import links as share
+from olora_viz.web.race import arrival as share
 
 
 def figure(name: str) -> str:

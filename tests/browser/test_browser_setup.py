@@ -26,8 +26,8 @@ from olora_viz.tasks.files import FILE_FORMATS
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.presets import PRESETS
 from olora_viz.web.parts.setup import PLAIN, YOUR_FILE, SetUp, rows_of
+from olora_viz.web.race.presets import PRESETS
 
 LIMITS = Limits()
 FIRST = SetUp.first(LIMITS)

@@ -25,9 +25,9 @@ from olora_viz.web import learn as learn_view
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.page import PAGES
 from olora_viz.web.parts.setup import SetUp, of_recording
+from olora_viz.web.race import arrival as share
 from olora_viz.web.race import controls as shortcuts
-from olora_viz.web.race import links as share
-from olora_viz.web.race.links import lesson_race
+from olora_viz.web.race.arrival import lesson_race
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 RACED = pytest.mark.parametrize("name", [name for name, (_, recording) in WRITERS.items() if recording])

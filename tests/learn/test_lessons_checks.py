@@ -13,7 +13,7 @@ from olora_viz.learn.terms import MARKED, slug
 from olora_viz.web import learn as teachers
 from olora_viz.web import learn as view
 from olora_viz.web.guard.limits import from_environment
-from olora_viz.web.race import links as share
+from olora_viz.web.race import arrival as share
 
 EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
 

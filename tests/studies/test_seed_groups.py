@@ -25,7 +25,7 @@ from olora_viz.views.race import group_styles
 from olora_viz.views.results import higher, repeated, results
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.presets import PRESETS, filled
+from olora_viz.web.race.presets import PRESETS, filled
 
 LANES = (
     Lane("lora"),

@@ -14,7 +14,7 @@ from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, VerdictLine, verdict_line
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.presets import PRESETS
+from olora_viz.web.race.presets import PRESETS
 
 EXAMPLES = 64
 

@@ -15,7 +15,7 @@ from olora_viz.studies import story
 from olora_viz.studies.sentences import Basis, Sentence, who_leads
 from olora_viz.studies.statistics import Comparison, Scores, compare
 from olora_viz.studies.story import rate_curves
-from olora_viz.web.parts.presets import PRESETS
+from olora_viz.web.race.presets import PRESETS
 
 LEADS = re.compile(r"\b(ahead of|behind|did better|did worse|is better than|is worse than)\b")
 MINE = re.compile(r"\b(ahead of|did better|is better than)\b")

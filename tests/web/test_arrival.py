@@ -10,9 +10,9 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.presets import PRESETS, filled
 from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp
 from olora_viz.web.race.arrival import FIRST, arrive
+from olora_viz.web.race.presets import PRESETS, filled
 
 FILES = VisitorFiles(LIMITS)
 

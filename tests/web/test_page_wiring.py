@@ -15,10 +15,9 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import Board, Card
 from olora_viz.web.race import cards
-from olora_viz.web.race.arrival import FIRST
+from olora_viz.web.race.arrival import FIRST, PARTS
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed
-from olora_viz.web.race.links import PARTS
 
 FILES = VisitorFiles(LIMITS)
 

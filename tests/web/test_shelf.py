@@ -36,7 +36,7 @@ def runs(jobs: Jobs) -> list[BackgroundRace]:
 
 
 def _edits(run: str, **edit: object) -> dict[str, object]:
-    return {"id": run, "do": "edit", "edits": {run: edit}}
+    return {run: edit}
 
 
 def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list[BackgroundRace]) -> None:
@@ -54,34 +54,32 @@ def test_a_run_is_listed_once_and_under_a_name_of_its_own(jobs: Jobs, runs: list
 )
 def test_what_a_browser_made_up_lists_nothing(jobs: Jobs, sent: object) -> None:
     assert shelf.checked(jobs, sent) == []
-    assert shelf.changed(jobs, sent, _edits("x", pinned=True)) == []
+    assert shelf.changed(shelf.checked(jobs, sent), _edits("x", pinned=True)) == []
 
 
 def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
-    wish = _edits(runs[0].id, name="  <b>my</b>\n run " + "x" * 100)
-    named = shelf.changed(jobs, rows, wish)[0]["name"]
+    named = shelf.changed(rows, _edits(runs[0].id, name="  <b>my</b>\n run " + "x" * 100))[0]["name"]
     assert named.startswith("<b>my</b> run xx")
     assert len(named) == shelf.LONGEST
     for nothing in (
-        None, {}, "pin", {"id": runs[0].id, "do": "explode"}, {"edits": [3]},
-        {"edits": {runs[0].id: "x"}}, _edits("no such run", name="a"),
-        _edits(runs[0].id, name=3), _edits(runs[0].id, name="  "),
+        None, {}, "pin", [3], {runs[0].id: "x"}, {runs[0].id: {"do": "explode"}}, _edits("no such run", name="a"),
+        _edits(runs[0].id, name=3), _edits(runs[0].id, name="  "), _edits(runs[0].id, removed="yes"),
     ):  # fmt: skip
-        assert shelf.changed(jobs, rows, nothing) == rows
+        assert shelf.changed(rows, nothing) == rows
 
 
-def test_an_action_carries_the_edits_before_it(jobs: Jobs, runs: list[BackgroundRace]) -> None:
+def test_actions_that_are_sent_together_all_count(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
-    wish = _edits(runs[0].id, name="short", pinned=True) | {"id": runs[1].id, "do": "remove"}
-    assert shelf.changed(jobs, rows, wish) == [{"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}]
+    edits = _edits(runs[0].id, name="short", pinned=True) | _edits(runs[1].id, removed=True)
+    assert shelf.changed(rows, edits) == [{"id": runs[0].id, "name": "short", "pinned": True, "overlaid": False}]
 
 
 def test_names_are_escaped_where_runs_are_compared(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, shelf.added(jobs, [], runs[0].id), runs[1].id)
     for job in runs:
-        rows = shelf.changed(jobs, rows, _edits(job.id, overlaid=True))
-    rows = shelf.changed(jobs, rows, _edits(runs[0].id, name="<script>alert(1)</script>"))
+        rows = shelf.changed(rows, _edits(job.id, overlaid=True))
+    rows = shelf.changed(rows, _edits(runs[0].id, name="<script>alert(1)</script>"))
     card, figure, words = shelf.compared(jobs, rows, runs[0].id)
     assert "away" not in card["elem_classes"]
     assert "<script>" not in words
@@ -100,7 +98,7 @@ def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Backgroun
 
 def test_a_removed_run_is_listed_no_more(jobs: Jobs, runs: list[BackgroundRace]) -> None:
     rows = shelf.added(jobs, [], runs[0].id)
-    assert shelf.changed(jobs, rows, {"id": runs[0].id, "do": "remove"}) == []
+    assert shelf.changed(rows, _edits(runs[0].id, removed=True)) == []
 
 
 def _run(name: str, config: RaceConfig, losses: list[list[float]]) -> NamedRun:

@@ -153,7 +153,7 @@ def test_the_pages_take_no_files() -> None:
 def test_every_lane_s_adapter_can_be_fetched_where_lanes_are_equal(tmp_path: Path) -> None:
     jobs = Jobs(folder=tmp_path / "a #folder")
     with gr.Blocks(analytics_enabled=False) as demo:
-        adapter_list(jobs, elem_id="adapters")
+        adapter_list(jobs)
     try:
         job = wait(jobs.start(asked(steps=1, lanes=lane(init="olora") * 2)))
         assert job.config.labels == ("olora", "olora#2")

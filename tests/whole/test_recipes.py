@@ -141,7 +141,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     insert(measures, "import Any\n", "from olora_viz.measures.theta_norm import THETA_NORM\n")
     insert(measures, "UPDATE_SPECTRA, CURVATURE, GRADIENTS", ", THETA_NORM")
     cards = package / "web" / "race" / "cards.py"
-    insert(cards, "import Any\n", "from olora_viz.web.race import done\n")
+    insert(cards, "import Any, NamedTuple\n", "from olora_viz.web.race import done\n")
     insert(cards, "    REFUSED,\n", "    done.CARD,\n")
     # A task: a function, and its card in the list.
     function, card = CODE["olora_viz/tasks/built_in.py"].split("SWAPPED = ")

@@ -1,1 +1,1 @@
-"""What pages share: cards, presets, tabs, the set-up, background work, downloads."""
+"""What pages share: cards, the set-up, background work, downloads."""

@@ -1,4 +1,7 @@
-"""What a page has computed in the background: it starts it, follows it, stops it, and finds it after a reload."""
+"""What a page has computed in the background: it starts it, follows it, stops it, and finds it after a reload.
+
+The pages Decide and Claims have studies computed, on the model and task of the set-up, within some minutes.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,19 @@ from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
+from markupsafe import Markup
 
+from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.record import READY, WAITING
 from olora_viz.background.work import BackgroundWork
-from olora_viz.views.html import problem
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Visitor, visitor_of
+from olora_viz.figures.theme import lane_styles
+from olora_viz.views.html import problem, status
+from olora_viz.web.guard.config import OwnFiles, checked_config
+from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE
+from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
 
 W = TypeVar("W", bound=BackgroundWork)
 
@@ -70,18 +78,9 @@ class PageWork(Generic[W]):
     """Minimum seconds between two updates."""
 
     def connect(
-        self,
-        demo: gr.Blocks,
-        jobs: Jobs,
-        files: VisitorFiles,
-        starts: Sequence[StartButton[W]],
-        stop_button: gr.Button,
+        self, demo: gr.Blocks, jobs: Jobs, files: VisitorFiles, starts: Sequence[StartButton[W]], stops: gr.Button
     ) -> None:
-        """Connect the buttons, and show the work again when its page is opened again.
-
-        Args:
-            files: the visitors' own files.
-        """
+        """Connect the buttons, and show the work again when its page is opened again."""
         keys, outputs = list(self.kinds), list(self.outputs)
         unchanged = [gr.skip()] * len(outputs)
 
@@ -121,7 +120,71 @@ class PageWork(Generic[W]):
         options: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         for start in starts:
             start.button.click(starting(start), list(start.inputs), outputs, **options)
-        stop_button.click(stop, keys, None, **AT_ONCE)
+        stops.click(stop, keys, None, **AT_ONCE)
         names = json.dumps([key.props["storage"] for key in keys])
         read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
         demo.load(go_on, keys, outputs, js=read, **options)
+
+
+OF_EXAMPLES = ("chat", "truncate")
+"""The settings of a race that decisions and claims have as well: how examples are read."""
+
+S = TypeVar("S", bound=BackgroundStudy)
+
+
+def put_study(
+    jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
+    minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, owner: Visitor,
+) -> S:  # fmt: skip
+    """Put a study into the queue, with a lane for each start, at no rate yet.
+
+    Args:
+        offered: the time limits that the server offers.
+        model, task, minutes, inits, rank, batch: as a page sent them.
+        settings: as a page sent them; those of the examples count.
+        owner: who asks for it.
+
+    Raises:
+        ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
+    """
+    if isinstance(minutes, bool) or minutes not in offered:
+        raise ValueError(f"minutes must be one of {', '.join(map(str, offered))}, not {minutes!r:.40}")
+    sent = settings if isinstance(settings, dict) else {}
+    config = checked_config(
+        limits, model=model, task=task, steps=1, batch=batch, files=files,
+        lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in inits],
+        settings={name: sent[name] for name in OF_EXAMPLES if name in sent},
+    )  # fmt: skip
+    name, styles = new_key(), lane_styles(config.lanes)
+    folder = study_folder(jobs.folder / name)
+    return jobs.put(kind(name, config, folder, styles, minutes=float(minutes)), owner)
+
+
+class StudyBar(NamedTuple):
+    """The components of a page with a study in the top bar."""
+
+    status: gr.HTML
+    start: gr.Button
+    stop: gr.Button
+
+
+def study_bar(page: str, label: str) -> StudyBar:
+    """Make the status of a page and its buttons, with the label of the one that starts the study."""
+    only = f"{page}-only"
+    return StudyBar(
+        status=element(status(READY), elem_id=f"{page}-status", elem_classes=only),
+        start=small_button(label, f"{page}-button", variant="primary", elem_classes=only),
+        stop=small_button("■ Stop", f"{page}-stop-button", interactive=False, elem_classes=only),
+    )
+
+
+def study_status(work: BackgroundStudy, ahead: int, *facts: str) -> Markup:
+    """Return the status of a study.
+
+    Args:
+        ahead: number of jobs ahead of it.
+        facts: shown once it has begun, after its note.
+    """
+    if work.state == WAITING:
+        return status(WAITING, f"{ahead} before you" if ahead else "starting")
+    return status(work.state, *filter(None, [work.note]), *facts)

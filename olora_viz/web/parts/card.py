@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +35,6 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
 
     Args:
         script: path of its JavaScript module below this package, which Gradio runs with ``element``, see `bundle`.
-        options: of `gr.HTML`.
     """
     if script:
         options["js_on_load"] = bundle(WEB / script)
@@ -43,11 +42,7 @@ def element(value: Any = None, *, script: str = "", **options: Any) -> gr.HTML:
 
 
 def in_card(make: Callable[..., C], *values: Any, **options: Any) -> C:
-    """Make a component in a card of its own.
-
-    Args:
-        make: the function that makes it, given the values and the options.
-    """
+    """Make a component in a card of its own."""
     with gr.Column(elem_classes="card"):
         return make(*values, **options)
 
@@ -74,10 +69,7 @@ def moved(value: Any, shown: Any) -> dict[str, Any]:
 
 
 def held(key: str) -> gr.HTML:
-    """Make an id that the tab keeps in its session storage, also after a reload.
-
-    Its value, as an event's input and output, is the id or None.
-    """
+    """Make an id that the tab keeps in its session storage, also after a reload; its value is the id or None."""
     return element(
         elem_id=f"held-{key}", html_template="<span hidden></span>", script="parts/held.js", storage=stored(key)
     )
@@ -126,7 +118,7 @@ class Card:
     column: str = "middle"
     """top, middle, right or after."""
     tab: str = ""
-    """The tab that it belongs to, see `olora_viz.web.parts.tabs`; empty for none."""
+    """The tab that it belongs to, see `cards.TABS`; empty for none."""
     frame: bool = True
     """Whether its column is created around the content of `build`."""
     slim: bool = False
@@ -135,11 +127,7 @@ class Card:
     """The id of its element; by default it is derived from the name."""
 
     def classes(self, *, away: bool = False) -> list[str]:
-        """Return the CSS classes of its element.
-
-        Args:
-            away: whether it is hidden. Its charts stay in the page, since they cannot draw outside it.
-        """
+        """Return the CSS classes of its element; away, its charts stay in the page, or they could not draw."""
         return ["card", *[f"tab-{self.tab}"] * bool(self.tab), *["slim"] * self.slim, *["away"] * away]
 
     @property
@@ -154,11 +142,7 @@ class Card:
         return [" ".join(str(fact(view, need)) for need in self.needs)]
 
     def news(self, view: RaceView, cursor: Mapping[str, Any]) -> bool:
-        """Whether there is something new to draw for a page.
-
-        Args:
-            cursor: `Board.facts` of the last update; empty at first.
-        """
+        """Whether there is something new to draw since the last update, which had these `Board.facts`."""
         return any(need not in cursor or fact(view, need) != cursor[need] for need in self.needs)
 
 
@@ -185,11 +169,7 @@ def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
 
 
 def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
-    """Make a card of any number of charts: figures by name, a field of the `RaceView`.
-
-    Args:
-        name: of the card, of the field, and of the count of its news.
-    """
+    """Make a card of any number of charts: figures by name, a field of the `RaceView` and one of its news."""
 
     def build(_: Desk) -> list[Any]:
         element(title)
@@ -207,11 +187,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
 
 
 def words(name: str, shown: str, elem_id: str, *, terms: bool = False, **more: Any) -> Card:
-    """Make a card of HTML: a field of the `RaceView`, which is also the name of its part.
-
-    Args:
-        terms: whether terms in it open their entries of the glossary.
-    """
+    """Make a card of HTML: a field of the `RaceView`, also the name of its part; `terms` may open the glossary."""
 
     def build(desk: Desk) -> list[Any]:
         desk.parts[shown] = element(getattr(desk.blank, shown), elem_id=elem_id)
@@ -241,7 +217,9 @@ class Board:
     def lay_out(self, desk: Desk, cards: Iterable[Card]) -> None:
         """Build the cards of a column."""
         for card in cards:
-            with _frame(card) as frame:
+            classes = card.classes(away=bool(card.only_with))
+            column = gr.Column(elem_classes=classes, elem_id=card.id, min_width=0) if card.frame else nullcontext()
+            with column as frame:
                 components = card.build(desk)
             self.add(card, [frame, *components] if card.only_with else components)
 
@@ -266,8 +244,7 @@ class Board:
     def sent_again(self, row: list[Any], before: list[Any]) -> list[Any]:
         """Return a row in which charts without news have the values of the row before.
 
-        Gradio sends differences to the row before: of the same value nothing, but after nothing
-        the whole value.
+        Gradio sends differences to the row before: of the same value nothing, but after nothing the whole value.
         """
         nothing = gr.skip()
         return [old if new == nothing and is_packed(old) else new for new, old in zip(row, before or row, strict=True)]
@@ -275,15 +252,6 @@ class Board:
     def facts(self, view: RaceView) -> dict[str, Any]:
         """Return the cursor of a page that shows this view."""
         return {need: fact(view, need) for card in self.cards for need in card.needs}
-
-
-@contextmanager
-def _frame(card: Card) -> Generator[gr.Column | None]:
-    if not card.frame:
-        yield None
-        return
-    with gr.Column(elem_classes=card.classes(away=bool(card.only_with)), elem_id=card.id, min_width=0) as frame:
-        yield frame
 
 
 def again() -> dict[str, str]:

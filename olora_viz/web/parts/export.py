@@ -66,18 +66,14 @@ def csv(shown: RaceRecord) -> str:
 
 def _json(shown: RaceRecord) -> str:
     base, tested = shown.baseline, shown.tested
+    figures = base and {
+        "loss": finite_or_none(base.loss[0]), "accuracy": finite_or_none(base.accuracy[0]),
+        **(figures_of_test(tested.base, 0) if tested else {}),
+    }  # fmt: skip
     summary = {
-        "state": shown.state,
-        "recorded": shown.recorded,
-        "device": shown.device,
-        "base": base
-        and {
-            "loss": finite_or_none(base.loss[0]),
-            "accuracy": finite_or_none(base.accuracy[0]),
-            **(figures_of_test(tested.base, 0) if tested else {}),
-        },
+        "state": shown.state, "recorded": shown.recorded, "device": shown.device, "base": figures,
         "left_out": shown.left_out,
-    }
+    }  # fmt: skip
     return race_json(shown.config, list(shown.steps), summary, tested, status_of_lanes(shown))
 
 
@@ -137,14 +133,14 @@ ALL = "all"
 """Asks for everything, instead of the number of a lane."""
 
 EVERYTHING = (
-    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all '
-    'adapters and the code that repeats it, in one file" disabled>Everything (zip)</button>'
+    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all adapters and the code '
+    'that repeats it, in one file" disabled>Everything (zip)</button>'
 )
 
 IN_IT = "In it: the run, its report, all adapters, and the code that repeats it."
 
 
-def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
+def adapter_list(jobs: Jobs) -> gr.HTML:
     """Make the card's content; its value is `RaceView.adapters`."""
     pool = Pool(few("exports"))
 
@@ -167,7 +163,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
     return element(
-        elem_id=elem_id,
+        elem_id="take",
         html_template=(
             f'<h2>Take it with you</h2><div class="exports">{"".join(buttons)}</div>'
             '<div class="adapters" id="adapters"></div><p class="hint" role="status"></p>'
@@ -179,9 +175,7 @@ def adapter_list(jobs: Jobs, *, elem_id: str) -> gr.HTML:
 
 
 def find(jobs: Jobs, asked: Any) -> dict[str, str]:
-    """Zip an adapter and return its URL, which expires, and the result of reading it back.
-
-    If it is not available, return the reason.
+    """Zip an adapter; return its URL, which expires, and the result of reading it back, or why there is none.
 
     Args:
         asked: the owner's key of a race, and the number of a lane, or `ALL` for everything in one file.
@@ -226,7 +220,7 @@ def adapter_zip(job: BackgroundRace, k: int) -> Path:
     return target
 
 
-TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs, elem_id="take")], column="right")
+TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs)], column="right")
 
 
 MOST_MIB = 1024
@@ -259,8 +253,8 @@ def everything_zip(job: BackgroundRace) -> Path:
     free = free_disk(job.run_folder) / 2**20
     if free < size + REPORT_MIB:
         raise ValueError(
-            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} "
-            "MiB free: download single adapters instead"
+            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} MiB free: download "
+            "single adapters instead"
         )
     beside.mkdir(exist_ok=True)
     write_archive(target, {f"{name}/{path}": content for path, content in _contents(job).items()})

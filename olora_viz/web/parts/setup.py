@@ -112,13 +112,13 @@ class SetUp:
             ValueError: values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-        plain = {key: value for key, value in pairs if key in NAMES and key not in ("lanes", "settings")}
-        specs = [value for key, value in pairs if key == "lane"]
         settings = {key: value for key, value in pairs if key in SETTINGS}
+        plain = {key: value for key, value in pairs if key in IN_QUERY and key not in SETTINGS}
+        specs = [value for key, value in pairs if key == "lane"]
         if not plain and not specs and not settings:
             return None
         default, wrong = cls.of_links(limits), Problems()
-        parsed = [wrong.check(_parsed, spec, instead=[]) for spec in specs]
+        parsed = [wrong.check(lambda spec: [*map(_plain, parse_lanes(spec))], spec, instead=[]) for spec in specs]
         lanes = [lane for group in parsed for lane in group] or default.lanes
         own = plain.get("task") == YOUR_FILE
         values: dict[str, Any] = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
@@ -175,6 +175,9 @@ class SetUp:
 NAMES = tuple(field.name for field in fields(SetUp))
 """Names of the controls."""
 
+IN_QUERY = (*(name for name in NAMES if name not in ("lanes", "settings")), *SETTINGS)
+"""Names of a set-up in a link beside ``lane``; each may occur once."""
+
 TASK = NAMES.index("task")
 """The place of the task among the controls."""
 
@@ -198,11 +201,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
 
 
 def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
-    """Return the set-up of a race, or None if this server's limits do not allow it.
-
-    Args:
-        recorded: whether it is a recorded race, see `of_recording`.
-    """
+    """Return the set-up of a race, or of a recorded one, see `of_recording`; None if the server's limits forbid it."""
     try:
         setup = of_recording(config) if recorded else SetUp.of(config)
         setup.to_config(limits)
@@ -212,15 +211,8 @@ def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> S
 
 
 def of_recording(config: RaceConfig) -> SetUp:
-    """Return the set-up of a recorded race, with the page's own more settings.
-
-    A recording may have been evaluated more rarely.
-    """
+    """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
     return replace(SetUp.of(config), settings=PLAIN)
-
-
-def _parsed(spec: str) -> list[Lane]:
-    return [_plain(lane) for lane in parse_lanes(spec)]
 
 
 def _plain(lane: Lane) -> Lane:

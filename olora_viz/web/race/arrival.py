@@ -1,19 +1,150 @@
-"""The state of a page when it is opened or reloaded."""
+"""What a link asks for, and the state of a page when it is opened or reloaded."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
+from olora_viz.learn.lessons import NAMES, find
+from olora_viz.machine.text import unknown
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
-from olora_viz.web.parts.setup import SetUp, possible
-from olora_viz.web.race.controls import AGAIN
-from olora_viz.web.race.links import OTHERS_FILE, WITHOUT_FILE, Link, lesson_race, read_address
+from olora_viz.web.parts.setup import IN_QUERY, SetUp, of_recording, possible
+from olora_viz.web.race.cards import CARDS
+from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
+from olora_viz.web.race.stream import AGAIN
+
+PARTS = {
+    "setup": "#setup-card",
+    "model": "#setup-model",
+    "task": "#setup-task, #setup-sample, #setup-file",
+    "steps": "#setup-steps",
+    "batch": "#setup-batch",
+    "seed": "#setup-seed",
+    "settings": "#more-settings",
+    "lanes": "#lanes-card",
+    "sweep": ".sweep",
+    "presets": "#presets",
+    **{f"preset-{preset.name}": f".preset-{preset.name}" for preset in PRESETS},
+    **{card.name: f"#{card.id}" for card in CARDS},
+    "teachers": "#lesson-teachers, #to-teachers",
+    "navigation": "#navigation",
+    "share": "#share, #show-run",
+    "class": "#class-part",
+    "help": "#help-part",
+}
+"""The names for ``hide=`` and their selectors: parts of the set-up, every card, and the bar's."""
+
+LONGEST = 8192
+"""The longest query, in characters: 64 lanes fit."""
+
+ONCE = (*IN_QUERY, "start", "hide", "lesson", "class")
+"""All names that may occur only once."""
+
+
+class Link(NamedTuple):
+    """The content of a link."""
+
+    setup: SetUp | None = None
+    """None if it has no set-up."""
+    start: bool = False
+    notes: tuple[str, ...] = ()
+    """Notes on unknown names in it."""
+    lesson: str | None = None
+    """Name of the lesson that it opens."""
+
+
+def read(limits: Limits, text: Any) -> Link:
+    """Read a link's query, with or without its question mark.
+
+    Raises:
+        ValueError: a value breaks a rule of the page; the message is one sentence.
+    """
+    if not isinstance(text, str) or len(text) > LONGEST:
+        raise ValueError(f"a link must be a text of at most {LONGEST} characters")
+    values: dict[str, str] = {}
+    notes = []
+    for key, value in parse_qsl(text.removeprefix("?"), keep_blank_values=True):
+        if key == "lane":
+            continue
+        if key in values:
+            raise ValueError(f"{key} occurs twice in the link")
+        elif key in ONCE:
+            values[key] = value
+        elif not key.startswith("__"):  # Gradio's own, such as __theme
+            notes.append(unknown("link parameter", key[:40], ("lane", *ONCE)))
+    hidden = [name.strip() for name in values.get("hide", "").split(",")]
+    notes += [unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS]
+    lesson = values.get("lesson")
+    if lesson and lesson not in NAMES:
+        notes.append(unknown("lesson", lesson[:40], NAMES))
+        lesson = None
+    for switch in ("start", "class"):
+        if values.get(switch, "0") not in ("0", "1"):
+            raise ValueError(f"{switch} must be 0 or 1, not {values[switch][:40]!r}")
+    setup = SetUp.from_query(limits, text)
+    if setup is None and "start" in values:
+        setup = SetUp.first(limits)
+        setup.to_config(limits)
+    return Link(setup, values.get("start") == "1", tuple(notes[:3]), lesson or None)
+
+
+def hiding_css() -> str:
+    """Return the rules by which the names in ``<html data-hide="…">`` hide their parts."""
+    return "\n".join(
+        f'[data-hide~="{name}"] :is({selector}) {{ display: none !important; }}' for name, selector in PARTS.items()
+    )
+
+
+class Asked(NamedTuple):
+    """What an address asks for."""
+
+    link: Link
+    own: bool = False
+    """Whether this page wrote the address itself."""
+    notes: str = ""
+    """On the parts that were ignored, as HTML."""
+    refused: str = ""
+    """Why nothing of the link can be opened; empty if it can."""
+
+
+def read_address(limits: Limits, address: Any) -> Asked:
+    """Return what an address asks for, as `READ` sends it."""
+    values = address if isinstance(address, dict) else {}
+    try:
+        link = read(limits, values.get("query", ""))
+    except ValueError as error:
+        return Asked(Link(), refused=str(error))
+    notes = "".join(remark(f"In the link: {note}") for note in link.notes)
+    return Asked(link, values.get("own") is True, notes)
+
+
+def lesson_race(link: Link, own: bool) -> str | None:
+    """Return the id of the recorded race that a link's lesson opens with, or None.
+
+    A set-up in the link takes precedence, and so does an address that this page wrote itself.
+    """
+    lesson = find(link.lesson) if link.lesson and not own and not link.start else None
+    if lesson is None or lesson.config is None:
+        return None
+    return lesson.race if link.setup in (None, of_recording(lesson.config)) else None
+
+
+WITHOUT_FILE = (
+    "The task of this set-up is a visitor's own file, which is in no link: choose it again under “Your own examples…”."
+)
+
+OTHERS_FILE = "The task of this run is its owner's own file, which is in no link; the set-up here has another task."
+
+READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
+"""Passes the key of this tab, and the request in the address, to the event `load`."""
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
@@ -38,15 +169,9 @@ class Arrival(NamedTuple):
 
 
 def arrive(
-    limits: Limits,
-    jobs: Jobs,
-    files: VisitorFiles,
-    run_id: Any,
-    visit: Any,
-    address: Any,
-    page: str | None = None,
-    owner: Visitor = NOBODY,
-) -> Arrival:
+    limits: Limits, jobs: Jobs, files: VisitorFiles, run_id: Any, visit: Any, address: Any,
+    page: str | None = None, owner: Visitor = NOBODY,
+) -> Arrival:  # fmt: skip
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
     A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``, over both;
@@ -56,21 +181,24 @@ def arrive(
     Args:
         run_id: key of the run that this tab shows; None in a new tab.
         visit: the runs of this browser.
-        address: what `links.READ` sends.
+        address: what `READ` sends.
         page: Gradio's session hash of the page.
         owner: whose page it is.
     """
-    asked = read_address(limits, address)
-    link, own, words, _ = asked
     address = address if isinstance(address, dict) else {}
+    link, own, words, refused = read_address(limits, address)
+    mine = [row["id"] for row in checked(jobs, visit)]
     wanted = address.get("run")
-    linked = _linked(jobs, wanted, run_id, visit)
+    linked = _linked(jobs, wanted, (run_id, *mine))
     if linked is not None:
         run_id, link = linked, Link()
     elif wanted:
         words += problem(NOT_HERE)
-    words += _gone(jobs, run_id, visit)
-    key = _newest(jobs, visit, address.get("elsewhere")) if run_id is None else run_id
+    words += _gone(jobs, run_id, len(visit) - len(mine) if isinstance(visit, list) else 0)
+    key = run_id
+    if run_id is None:
+        elsewhere = address.get("elsewhere")
+        key = next((each for each in mine if not (isinstance(elsewhere, list) and each in elsewhere)), None)
     run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own
@@ -99,7 +227,11 @@ def arrive(
         setup = setup_of(limits, run)
     if _on_anothers_file(run):
         words += remark(OTHERS_FILE)
-    words = asked.refusal(_shown(run, setup, linked is not None)) + words
+    if refused:
+        shown = "its default set-up"
+        if run is not None and not run.record.recorded:
+            shown = ("your latest run" if linked is None else "the run of the link") + " and its set-up" * bool(setup)
+        words = problem(f"This link cannot be opened: {refused}. The page shows {shown}.") + words
     return Arrival(key if run else None, setup, words, brought, starts)
 
 
@@ -108,26 +240,21 @@ def _on_anothers_file(run: Access | None) -> bool:
     return run is not None and not run.owned and run.record.config.task not in TASKS
 
 
-def _shown(run: Access | None, setup: SetUp | None, linked: bool) -> str:
-    """Return what a page without a set-up of its link shows, in words."""
-    if run is None or run.record.recorded:
-        return "its default set-up"
-    return ("the run of the link" if linked else "your latest run") + " and its set-up" * (setup is not None)
-
-
-def _linked(jobs: Jobs, wanted: Any, run_id: Any, visit: Any) -> str | None:
+def _linked(jobs: Jobs, wanted: Any, keys: Sequence[Any]) -> str | None:
     """Return the key by which a page shows the run of its address; None if there is no such run.
 
     An address opens a run for reading, also if it holds the owner's key, as addresses once did. A browser that has the
     owner's key anyway keeps its rights, and so does the address that ``show`` prints for a run of the server's owner.
+
+    Args:
+        keys: of the runs of the browser.
     """
     run = jobs.opened(wanted)
     if run is None or run.race is None:
         return None
     if run.owned and not run.forgettable:
         return wanted
-    mine = (run_id, *(row["id"] for row in checked(jobs, visit)))
-    return next((key for key in mine if jobs.get(key) is run.race), run.readers_key)
+    return next((key for key in keys if jobs.get(key) is run.race), run.readers_key)
 
 
 def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
@@ -143,17 +270,14 @@ def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access 
     return None
 
 
-def _gone(jobs: Jobs, run_id: Any, visit: Any) -> str:
-    """Say that the tab's run, or runs of the visit, are no longer on the server."""
-    lost = len(visit) - len(checked(jobs, visit)) if isinstance(visit, list) else 0
+def _gone(jobs: Jobs, run_id: Any, lost: int) -> str:
+    """Say that the tab's run, or so many runs of the visit, are no longer on the server."""
     if isinstance(run_id, str) and run_id and jobs.shown(run_id) is None:
         others = f", and {lost - 1} more of this visit" if lost > 1 else ""
         return remark(f"{GONE}{others}. {AGAIN}")
     if lost:
-        runs = "One run" if lost == 1 else f"{lost} runs"
-        return remark(
-            f"{runs} of this visit {'is' if lost == 1 else 'are'} no longer on the server: it keeps the latest ones."
-        )
+        runs = "One run of this visit is" if lost == 1 else f"{lost} runs of this visit are"
+        return remark(f"{runs} no longer on the server: it keeps the latest ones.")
     return ""
 
 
@@ -165,9 +289,3 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
     if run.race and run.forgettable:
         return SetUp.of_page(run.race.config)
     return possible(limits, run.record.config, recorded=run.record.recorded)
-
-
-def _newest(jobs: Jobs, visit: Any, elsewhere: Any) -> str | None:
-    """Return the latest run of a visit that no other tab shows."""
-    others = elsewhere if isinstance(elsewhere, list) else ()
-    return next((row["id"] for row in checked(jobs, visit) if row["id"] not in others), None)

@@ -53,7 +53,6 @@ def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Vi
 
     Args:
         run: the race's owner's key.
-        prompt: what a page sent.
 
     Returns:
         The work in the queue; None if the race itself answers.

@@ -1,11 +1,13 @@
-"""The cards of the Race page, in order: this list builds, draws and hides them."""
+"""The cards of the Race page, in order: this list builds, draws and hides them, in tabs if need be."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.terms import term
@@ -17,8 +19,14 @@ from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
-from olora_viz.web.race import ask, next_steps, shelf
+from olora_viz.web.race import ask, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
+
+
+def in_tab(name: str, *needs: str, build: Callable[[Desk], Sequence[Any]]) -> Card:
+    """Make a card with a tab of its own, which shows what the run has of its name and asks for it itself."""
+    return Card(name, needs, build, only_with=name, tab=name, elem_id=f"run-{name}")
+
 
 _IN_VIEW = (Path(__file__).parent / "gradients_in_view.js").read_text("utf-8")
 
@@ -47,8 +55,8 @@ def build_gradients(desk: Desk) -> list[Any]:
         of_B = live_figure(elem_id="layer-b-figure")
     seen = gr.Textbox("", visible=False)
     in_view = gr.Checkbox(True, visible=False)
-    # The race that the card shows and its latest step, if the slider follows the race. They live
-    # in the page, as the slider does, so that an event never sees one of them without the other.
+    # The race that the card shows and its latest step, if the slider follows the race. They live in the page, as the
+    # slider does, so that an event never sees one of them without the other.
     shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
 
     def show(*values: Any) -> tuple[Any, ...]:
@@ -73,16 +81,10 @@ def build_gradients(desk: Desk) -> list[Any]:
 def _gradients(
     jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, newest: Any, in_view: Any
 ) -> tuple[Any, ...] | None:
-    """Return what the card's outputs show; None if nothing is to be drawn.
+    """Return what the card's outputs show of a run and of what is chosen; None if nothing is to be drawn.
 
     Args:
-        name: key of the run.
-        lane: as they are chosen.
-        measure: see `lane`.
-        layer: see `lane`.
-        step: see `lane`.
-        shown: the race that the card shows, and the latest step that its slider knows.
-        newest: see `shown`.
+        shown, newest: the race that the card shows, and the latest step that its slider knows.
         in_view: whether a reader sees the card.
     """
     record = jobs.shown(name)
@@ -98,19 +100,10 @@ def _gradients(
     view = gradients_view(record, lane=lane, measure=measure, layer=layer, step=None if follows else step)
     assert view is not None
     first, last = view.numbers[0], view.numbers[-1]
-    return (
-        *_menus(view.choices),
-        pack(view.map),
-        pack(view.depth),
-        gr.update(
-            minimum=first, maximum=max(last, first + 1), step=record.config.gradients_every,
-            **moved(view.step, shown=step),
-        ),
-        pack(view.of_A),
-        pack(view.of_B),
-        record.name,
-        last,
-    )  # fmt: skip
+    every, value = record.config.gradients_every, moved(view.step, shown=step)
+    slider = gr.update(minimum=first, maximum=max(last, first + 1), step=every, **value)
+    figures = pack(view.map), pack(view.depth), slider, pack(view.of_A), pack(view.of_B)
+    return *_menus(view.choices), *figures, record.name, last
 
 
 def _menus(choices: LayerChoices) -> tuple[Any, Any]:
@@ -119,17 +112,6 @@ def _menus(choices: LayerChoices) -> tuple[Any, Any]:
         gr.update(choices=list(choices.labels), value=choices.label),
         gr.update(choices=list(choices.layers), value=choices.layer),
     )
-
-
-GRADIENTS_CARD = Card(
-    "gradients",
-    # The end is needed for a card that was out of view at the last measurement.
-    ("name", "gradients", "complete"),
-    build_gradients,
-    only_with="gradients",
-    tab="gradients",
-    elem_id="run-gradients",
-)
 
 
 def build_rates(desk: Desk) -> list[Any]:
@@ -146,18 +128,11 @@ def build_rates(desk: Desk) -> list[Any]:
     def show(name: Any, measure: Any) -> tuple[Any, ...]:
         record = jobs.shown(name)
         view = rates_view(record, measure) if record else None
-        if view is None:
-            return gr.skip(), gr.skip()
-        return pack(view.figure), view.words
+        return (pack(view.figure), view.words) if view else (gr.skip(), gr.skip())
 
     for event in (seen.change, measure.input):
         event(show, [run, measure], [figure, words], **QUIET)
     return [seen]
-
-
-RATES_CARD = Card(
-    "rates", ("name", "rates", "complete"), build_rates, only_with="rates", tab="rates", elem_id="run-rates"
-)
 
 
 def build_spectra(desk: Desk) -> list[Any]:
@@ -195,15 +170,9 @@ def build_spectra(desk: Desk) -> list[Any]:
     return [seen]
 
 
-SPECTRA_CARD = Card(
-    "spectra", ("name", "spectra"), build_spectra, only_with="spectra", tab="spectra", elem_id="run-spectra"
-)
-
-
 WHAT = (
-    "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> "
-    "Train several starts side by side on one small model: see which learns faster, and whether it "
-    "is luck.</p>"
+    "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> Train several "
+    "starts side by side on one small model: see which learns faster, and whether it is luck.</p>"
 )
 """What the playground is, for whoever has never heard of LoRA."""
 
@@ -213,7 +182,7 @@ def build_verdict(desk: Desk) -> list[Any]:
     with gr.Row(elem_id="verdict-row"):
         line = element(desk.blank.verdict, elem_id="verdict")
         with gr.Row(elem_id="next-row"):  # one row, also below the line where it is narrow
-            next_steps.build(desk)
+            presets.build_next_steps(desk)
             element(
                 '<a class="quiet" href="#decide" title="The page Decide: which initialization and '
                 'rate to take for your own data">Decide for my data</a>',
@@ -228,22 +197,18 @@ def introduce(_: Desk) -> list[Any]:
     return []
 
 
-INTRODUCTION = Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction")
-
-VERDICT_CARD = showing("verdict", "verdict", build=build_verdict, column="top", elem_id="verdict-card")
-
-
 CARDS = (
-    INTRODUCTION,
+    Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction"),
     REFUSED,
-    VERDICT_CARD,
+    showing("verdict", "verdict", build=build_verdict, column="top"),
     chart("accuracy", "accuracy"),
     SCRUBBER,
     chart("loss", "loss", tab="loss"),
     chart("norms", "gradient", tab="gradients"),
-    GRADIENTS_CARD,
-    SPECTRA_CARD,
-    RATES_CARD,
+    # The end is needed for a card that was out of view at the last measurement.
+    in_tab("gradients", "name", "gradients", "complete", build=build_gradients),
+    in_tab("spectra", "name", "spectra", build=build_spectra),
+    in_tab("rates", "name", "rates", "complete", build=build_rates),
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
     shelf.CARD,
@@ -253,3 +218,64 @@ CARDS = (
     TAKE,
 )
 """Adding a card is a file that defines it, and a line here."""
+
+
+class Tab(NamedTuple):
+    """A tab."""
+
+    title: str
+    what: str
+    """The tooltip."""
+    empty: str = ""
+    """What it says while it has no card to show."""
+
+
+TABS = {
+    "loss": Tab("Loss", "Training and held-out loss over the steps"),
+    "gradients": Tab("Gradients", "Norms of the gradients, in all and by layer"),
+    "spectra": Tab(
+        "Spectra", "How training changes the adapters' singular values",
+        "The spectra of the adapters come with the first evaluation.",
+    ),
+    "rates": Tab(
+        "Rates", "Loss against learning rate, a curve for each start",
+        "Race a start at several learning rates to see its curve of rates.",
+    ),
+    "more": Tab(
+        "Measurements", "Everything else with one number per lane and step",
+        "Nothing else was measured in this race.",
+    ),
+    "runs": Tab("Earlier runs", "The runs of this visit: name, compare and open them"),
+    "words": Tab("In words", "What the results mean, in sentences"),
+}  # fmt: skip
+"""The tabs by name, in order; the first is open at first. The last is a tab on phones only, where the card that it
+opens would be long."""
+
+
+def tab_row() -> gr.HTML:
+    """Make the row of tabs."""
+    button = Markup('<button type="button" role="tab" data-tab-name="{}" title="{}">{}</button>')
+    nothing = Markup('<p class="hint nothing" data-of="{}">{}</p>')
+    row = Markup("").join(button.format(name, tab.what, tab.title) for name, tab in TABS.items())
+    empty = Markup("").join(nothing.format(name, tab.empty) for name, tab in TABS.items() if tab.empty)
+    return element(
+        Markup('<div role="tablist" aria-label="Charts of this race">{}</div>{}').format(row, empty),
+        elem_id="tabs",
+        script="race/tabs.js",
+    )
+
+
+def tabs_css() -> str:
+    """Return the rules that hide the cards of closed tabs, and tabs without a card."""
+    framed = [card for card in CARDS if card.frame]  # the others belong to these
+    rules = []
+    for name in TABS:
+        closed = f':root:not([data-tab="{name}"])'
+        filled = f".middle:has(.tab-{name}:not(.away))"
+        rules.append(f"{closed} .tab-{name} {{ display: none !important; }}")
+        drawn = f".tab-{name}:not(.away):has(.main-svg)"  # charts draw when they are first seen
+        rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
+        rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
+        hidden = "".join(f'[data-hide~="{card.name}"]' for card in framed if card.tab == name)
+        rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
+    return "\n".join(rules)

@@ -1,7 +1,8 @@
-"""The controls of a run: buttons, shortcuts, scrubber, and what was refused."""
+"""The controls of a run and of the page: buttons, links to copy, shortcuts, scrubber, and what was refused."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -9,21 +10,12 @@ import gradio as gr
 from olora_viz.background.record import READY
 from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
-from olora_viz.web.parts.card import Card, Desk, element, showing, small_button
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, small_button
+from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
-
-AGAIN = "Press Race to run the set-up again."
-
-GONE = (
-    "This race is no longer on the server, which was restarted or made room for newer ones. You "
-    f"see its last update. {AGAIN}"
-)
-
-CROWDED = (
-    "More than {} pages from your network follow a race here, the maximum for one address. This "
-    "page, the oldest, is no longer updated: close others and reload it."
-)
 
 
 def pulse() -> gr.HTML:
@@ -49,12 +41,11 @@ KEYS = (
 """Keys and their descriptions in the help."""
 
 WORDS = (
-    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press "
-    "<b>Race</b>: all lanes train at once on one frozen model; those with the same seed see the "
-    "same batches. Curves show the loss on the training batches and, as marks, on held-out "
-    "prompts. Point at a chart to mark the same step in all charts of the race. Click a lane's "
-    "name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a link "
-    "that opens the same set-up."
+    "Each lane is one initialization of a LoRA adapter, with its own learning rate and rank. Press <b>Race</b>: all "
+    "lanes train at once on one frozen model; those with the same seed see the same batches. Curves show the loss on "
+    "the training batches and, as marks, on held-out prompts. Point at a chart to mark the same step in all charts of "
+    "the race. Click a lane's name to hide it, <b>log</b> to change an axis, and drag to zoom. <b>Share</b> copies a "
+    "link that opens the same set-up."
 )
 
 
@@ -72,25 +63,24 @@ def help_button() -> gr.HTML:
     )
 
 
-LABEL = "Race on the CPU"
 TITLE = (
-    "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit "
-    "those of a GPU. This one stays paused, among the runs of this visit."
+    "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit those of a GPU. "
+    "This one stays paused, among the runs of this visit."
 )
 PAUSED_WORDS = "The race is paused, with all its steps: resume it later, or race on the CPU from step 0."
 
 
-def build(desk: Desk) -> list[Any]:
+def build_refused(desk: Desk) -> list[Any]:
     """Make the line that says why, and the button."""
     with gr.Row(elem_id="refused-row"):
         line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
-        desk.parts["cpu"] = small_button(LABEL, "cpu-button", size="sm")
+        desk.parts["cpu"] = small_button("Race on the CPU", "cpu-button", size="sm")
     return [line]
 
 
 REFUSED = Card(
-    "refused", ("refused",), build, lambda view: [problem(f"{view.refused}. {PAUSED_WORDS}")], only_with="refused",
-    column="top",
+    "refused", ("refused",), build_refused, lambda view: [problem(f"{view.refused}. {PAUSED_WORDS}")],
+    only_with="refused", column="top",
 )  # fmt: skip
 
 
@@ -119,11 +109,9 @@ def make_buttons() -> Buttons:
 
 
 NAMES = {
-    "pause-button": "Pause or resume",
-    "step-button": "Run one step",
-    "stop-button": "Stop",
+    "pause-button": "Pause or resume", "step-button": "Run one step", "stop-button": "Stop",
     "reset-button": "Reset: clear the charts, keep the set-up",
-}
+}  # fmt: skip
 """Accessible names of the icon buttons, by id."""
 
 
@@ -160,9 +148,9 @@ def build_scrubber(desk: Desk) -> list[Any]:
     return [desk.parts["scrubber"]]
 
 
-def position(shown: RaceView) -> dict[str, Any]:
-    """Return the slider's value for a race that is shown up to a step."""
-    return {"run": shown.name, "steps": shown.steps_done, "at": shown.step, "seconds": round(shown.seconds, 1)}
+def draw_scrubber(view: RaceView) -> list[Any]:
+    """Set the slider to the step that is shown."""
+    return [{"run": view.name, "steps": view.steps_done, "at": view.step, "seconds": round(view.seconds, 1)}]
 
 
 LINE = showing("status", "status")
@@ -174,7 +162,72 @@ CONTROLS = Card("controls", ("commands", "state"), draw=buttons)
 READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""
 
-SCRUBBER = Card(
-    "scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, lambda view: [position(view)], slim=True
-)
+SCRUBBER = Card("scrubber", ("name", "steps_done", "step", "seconds"), build_scrubber, draw_scrubber, slim=True)
 """The slider: goes back to any step of a race, and replays it."""
+
+
+def share_button(setup: SetUp) -> gr.HTML:
+    """Make the button, inside the top bar; its value is the query of the set-up, at first of this one."""
+    return element(
+        value=setup.to_query(),
+        elem_id="share",
+        html_template='<button type="button" class="quiet" id="share-button" '
+        'title="Copy a link that opens this page with the same set-up">Share</button>'
+        '<span class="unseen" role="status"></span>',
+        script="race/share.js",
+        names=[*IN_QUERY, "lane", "run"],
+    )
+
+
+def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
+    """Update the link whenever the set-up changes and is valid."""
+
+    def written(*values: Any) -> Any:
+        try:
+            return SetUp.from_controls(limits, values, files).to_query()
+        except ValueError:
+            return gr.skip()
+
+    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
+
+
+def show_run_button() -> gr.HTML:
+    """Make the button that copies a link to the run for others; its value is their key."""
+    return element(
+        value="",
+        elem_id="show-run",
+        html_template=(
+            '<button type="button" class="quiet" id="show-run-button" hidden title="Copy a link '
+            'with which others watch this run: they cannot pause, step or stop it">'
+            'Share run</button><span class="unseen" role="status"></span>'
+        ),
+        script="race/show_run.js",
+    )
+
+
+COUNTDOWN = {"seconds": 5}
+"""How long a page shows that it will start the race of its link."""
+
+
+def countdown() -> gr.HTML:
+    """Make the bar that counts down to the race of a link; its value is None or `COUNTDOWN`."""
+    return element(
+        value=None,
+        elem_id="countdown",
+        html_template='<div class="countdown" hidden><span class="ticking" aria-hidden="true">'
+        '</span><button type="button" class="quiet">Start now</button>'
+        '<button type="button" class="quiet" title="Cancel (Esc)">Cancel</button></div>'
+        '<span class="unseen" role="status" aria-live="polite"></span>',
+        script="race/start.js",
+    )
+
+
+def class_button() -> gr.HTML:
+    """Make the button; `style.css` does the rest, with ``data-class`` of the document."""
+    return element(
+        '<button type="button" class="quiet" id="class-button" aria-pressed="false" '
+        'title="Class mode: larger text and lines, fewer cards" aria-label="A+ Class mode">A+'
+        "</button>",
+        elem_id="class-part",
+        script="race/class_mode.js",
+    )

@@ -22,9 +22,8 @@ from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
-from olora_viz.web.race.arrival import arrive
-from olora_viz.web.race.controls import Buttons
-from olora_viz.web.race.links import COUNTDOWN, READ
+from olora_viz.web.race.arrival import READ, arrive
+from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
@@ -66,10 +65,7 @@ class Commands:
             return _problem(error)
 
     def start_on_cpu(self, run: Any, owner: Visitor = NOBODY) -> str:
-        """Queue the race of a run to which no GPU was lent anew, on the CPU; return its key.
-
-        Args:
-            run: the owner's key.
+        """Queue the race of a run, by its owner's key, to which no GPU was lent anew, on the CPU; return its key.
 
         Raises:
             ValueError: there is no such run, or no place in the queue.
@@ -80,9 +76,7 @@ class Commands:
         return self._jobs.start(replace(job.raced, device="cpu"), owner=owner).id
 
     def do(self, run: Any, what: str) -> bool:
-        """Pause, step, resume or stop a run, with its owner's key.
-
-        Return whether there is such a run, and it has not ended.
+        """Pause, step, resume or stop a run, by its owner's key; return whether there is one that has not ended.
 
         Raises:
             ValueError: the queue is full.
@@ -113,11 +107,7 @@ class Commands:
 
 
 def _earlier(step: Any, steps: int) -> int | None:
-    """Return the last step to show; None shows all of a race.
-
-    Args:
-        step: a number, or anything else.
-        steps: number of completed steps.
+    """Return the last step to show, of a number of completed steps; None shows all of a race.
 
     >>> _earlier(3, 10), _earlier(10, 10), _earlier("3", 10), _earlier(-1, 10)
     (3, None, None, None)
@@ -132,13 +122,7 @@ def _problem(error: ValueError) -> Pressed:
 
 
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the page.
-
-    Args:
-        board: the cards.
-        controls: of the set-up.
-        files: the visitors' own files.
-    """
+    """Connect the page to its cards and to the controls of its set-up."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
@@ -214,11 +198,6 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
-    demo.load(
-        opened, [desk.run, visit, desk.parts["address"]],
-        [desk.run, desk.again, visit, *controls, desk.parts["note"], desk.parts["own"],
-         desk.parts["countdown"]],
-        js=READ, queue=False,
-        **PRIVATE,
-    )  # fmt: skip
+    outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
+    demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
     demo.unload(leave)

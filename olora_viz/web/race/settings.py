@@ -23,10 +23,10 @@ from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sa
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
-from olora_viz.web.parts import presets
+from olora_viz.web.parts.background import OF_EXAMPLES
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
-from olora_viz.web.parts.study import OF_EXAMPLES
+from olora_viz.web.race import presets
 
 CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 """The tasks offered to every visitor."""
@@ -34,12 +34,18 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 
 def bring(limits: Limits) -> gr.HTML:
     """Make the button; choosing a file triggers ``select`` with its name and text."""
+    entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
+    formats = Markup(
+        '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them as JSON or JSON '
+        "lines, all but chats as CSV, with optional <code>choices</code>. At most {:,} KiB and {:,} examples.</p>"
+        "</details>"
+    ).format(Markup("").join(entry.format(*each) for each in FILE_FORMATS), limits.max_upload_kib, limits.max_examples)
     return element(
         "",
         elem_id="setup-file",
         html_template=(
             '<button type="button" class="own-file">Your own examples…</button>'
-            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{_formats(limits)}'
+            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{formats}'
             '<div class="said" role="status">${value}</div>'
         ),
         script="race/own_file.js",
@@ -47,23 +53,10 @@ def bring(limits: Limits) -> gr.HTML:
     )
 
 
-def _formats(limits: Limits) -> Markup:
-    entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
-    shown = Markup("").join(entry.format(*file_format) for file_format in FILE_FORMATS)
-    return Markup(
-        '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them '
-        "as JSON or JSON lines, all but chats as CSV, with optional <code>choices</code>. At most "
-        "{:,} KiB and {:,} examples.</p></details>"
-    ).format(shown, limits.max_upload_kib, limits.max_examples)
-
-
 def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
-    """Return the list of tasks with a visitor's file, and the sizes of its parts.
+    """Return the list of tasks with a visitor's file, by default chosen, and the sizes of its parts.
 
     The file's own name is not shown: the page may be projected.
-
-    Args:
-        setup: what the page shows; by default the file is chosen.
     """
     choices = [*CHOICES, (f"your file ({len(own.task.examples):,} examples)", own.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
@@ -81,9 +74,7 @@ def sample(
 
     Args:
         page: Gradio's session hash of the page.
-        model: what the page's controls sent.
-        task: see `model`.
-        settings: see `model`.
+        model, task, settings: what the page's controls sent.
     """
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])
@@ -91,18 +82,11 @@ def sample(
     if own is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")
     values = settings if isinstance(settings, dict) else {}
+    chat, truncate = (values.get(key) == "1" for key in ("chat", "truncate"))
     return preview(
-        own.task.examples,
-        tokenizer_here(model),
-        model=model,
-        longest=longest_example(model),
-        chat=values.get("chat") == "1",
-        truncate=values.get("truncate") == "1",
-    )
-
-
-SCRIPT = HERE / "lane_table.js"
-"""The table, which the notebook's panels have too."""
+        own.task.examples, tokenizer_here(model), model=model, longest=longest_example(model), chat=chat,
+        truncate=truncate,
+    )  # fmt: skip
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
@@ -115,7 +99,7 @@ def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTM
         value=rows_of(lanes),
         elem_id=elem_id,
         html_template='<div class="lane-table"></div>',
-        js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(SCRIPT)),
+        js_on_load=script(Path(__file__).parent / "mount_lane_table.js", module=installed(HERE / "lane_table.js")),
         server_functions=[seen],
         starts={name: label_of(name) for name in INITIALIZERS},
         meanings={name: method.summary for name, method in INITIALIZERS.items()},
@@ -156,9 +140,7 @@ INPUTS = (
     SettingInput("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
     SettingInput("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
     SettingInput(
-        "clip",
-        "Gradient clipping",
-        "The largest norm of a lane's gradient: a longer one is shortened to it",
+        "clip", "Gradient clipping", "The largest norm of a lane's gradient: a longer one is shortened to it",
         empty="off",
     ),
     SettingInput(
@@ -167,38 +149,32 @@ INPUTS = (
     SettingInput("eval_size", "Held-out examples", "The most that an evaluation takes"),
     SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
     SettingInput(
-        "targets",
-        "Target modules",
+        "targets", "Target modules",
         "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
         empty="all linear layers",
     ),
     SettingInput(
-        "keep_best",
-        "Adapter from",
-        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its "
-        "last step, or of its lowest held-out loss",
+        "keep_best", "Adapter from",
+        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of "
+        "its lowest held-out loss",
         {"0": "the last step", "1": "the best step"},
     ),
     SettingInput(
-        "patience",
-        "Early stop after",
-        "Evaluations without a lower held-out loss after which a lane stops; the others go on",
-        empty="off",
+        "patience", "Early stop after",
+        "Evaluations without a lower held-out loss after which a lane stops; the others go on", empty="off",
     ),
     SettingInput(
-        "chat",
-        "Prompts",
-        "How a prompt and its answer are written: as plain text, or as messages in the model's "
-        "chat template, with its end-of-turn token",
+        "chat", "Prompts",
+        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
+        "its end-of-turn token",
         {"0": "plain text", "1": "chat template"},
     ),
     SettingInput(
-        "truncate",
-        "Long examples",
+        "truncate", "Long examples",
         "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
         {"0": "left out", "1": "cut at the left"},
     ),
-)
+)  # fmt: skip
 """The inputs in their order, two in a row."""
 
 
@@ -227,8 +203,7 @@ def problem_of(steps: Any, values: Any) -> str:
     >>> problem_of("60", {"clip": "-1"})
     "gradient clipping must be a positive number, not '-1'"
     """
-    wrong = Problems()
-    number = str(steps)[:9]
+    wrong, number = Problems(), str(steps)[:9]
     checked_settings(int(number) if number.isascii() and number.isdecimal() else 1, values, wrong)
     try:
         wrong.report()
@@ -252,10 +227,6 @@ def _input(setting: SettingInput) -> Markup:
     )
 
 
-HEADINGS = '<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>'
-"""Of the first card, which the page Decide has as well."""
-
-
 class SetUpCards(NamedTuple):
     """The components of the cards."""
 
@@ -272,7 +243,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     """Build the cards with their initial values."""
     limits = desk.limits
     with gr.Column(elem_classes="card", elem_id="setup-card"):
-        element(HEADINGS)
+        element('<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>')
         model = gr.Dropdown(
             [(model_words(name), name) for name in limits.models],
             value=first.model, label="Model", filterable=False, elem_id="setup-model",
@@ -282,12 +253,8 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):
             numbers = [
-                gr.Number(value, label=words, min_width=0, elem_id=f"setup-{name}")
-                for name, words, value in (
-                    ("steps", "Steps", first.steps),
-                    ("batch", "Prompts per step", first.batch),
-                    ("seed", "Seed", first.seed),
-                )
+                gr.Number(getattr(first, name), label=words, min_width=0, elem_id=f"setup-{name}")
+                for name, words in (("steps", "Steps"), ("batch", "Prompts per step"), ("seed", "Seed"))
             ]
         settings = more_settings(first.settings)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):

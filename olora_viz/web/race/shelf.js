@@ -1,7 +1,7 @@
 // The list of a visit's runs. Gradio runs this with `element`, `props`, `watch` and `trigger`;
 // props.value is a list of {id, name, pinned, overlaid, current, words, link}, props.longest the most
-// characters of a name. The page itself holds the
-// keys of the runs' readers alone: it may be saved, and its links copied.
+// characters of a name. The page itself holds the keys of the runs' readers alone: it may be saved,
+// and its links copied.
 const list = element.querySelector(".shelf");
 const hint = element.querySelector(".hint");
 
@@ -11,6 +11,7 @@ const hint = element.querySelector(".hint");
  * @property {string} name
  * @property {boolean} pinned
  * @property {boolean} overlaid
+ * @property {boolean} [removed]
  * @property {boolean} current
  * @property {string} words
  * @property {string} link
@@ -19,23 +20,39 @@ const hint = element.querySelector(".hint");
 /** @type {Map<string, Partial<Run>>} */
 const edits = new Map(); // what the visitor changed in a run, until the server's list agrees
 
-/**
- * Every action carries the edits that the server may not have applied yet: quick actions
- * overtake each other.
- * @param {string} id @param {string} what
- */
-const wish = (id, what) => {
-  const value = { id, do: what, edits: Object.fromEntries(edits) };
-  trigger("select", { index: 0, value });
-};
+/** @type {string | null} */
+let opening = null; // the run to show next
+
+// shelf_asked.js reads it when an event is sent: one that waited has all that was pressed meanwhile.
+Object.assign(list, {
+  asked: () => {
+    const open = opening;
+    opening = null;
+    return { open, edits: Object.fromEntries(edits) };
+  },
+});
+
+const send = () => trigger("select", { index: 0, value: null });
 
 /** @param {string} id @param {Partial<Run>} edit */
 const change = (id, edit) => {
   edits.set(id, { ...edits.get(id), ...edit });
-  wish(id, "edit");
+  send();
 };
 
-/** @param {Run} run */
+/** @param {string} id @param {Partial<Run>} edit */
+const press = (id, edit) => {
+  change(id, edit);
+  show(); // at once
+};
+
+/** @param {string} id */
+const open = (id) => {
+  opening = id;
+  send();
+};
+
+/** @param {Run} run @returns {Run} */
 const edited = (run) => {
   const edit = edits.get(run.id) ?? {};
   const agreed = Object.entries(edit).every(
@@ -92,27 +109,29 @@ const item = ({ id, name, pinned, overlaid, current, words, link: key }) => {
   const tools = document.createElement("span");
   tools.className = "tools";
   tools.append(
-    button("show", `show ${name}`, null, () => wish(id, "show")),
-    button("overlay", `overlay ${name}`, overlaid, () => change(id, { overlaid: !overlaid })),
-    button("pin", `pin ${name}`, pinned, () => change(id, { pinned: !pinned })),
+    button("show", `show ${name}`, null, () => open(id)),
+    button("overlay", `overlay ${name}`, overlaid, () => press(id, { overlaid: !overlaid })),
+    button("pin", `pin ${name}`, pinned, () => press(id, { pinned: !pinned })),
     link(key, name),
-    button("×", `remove ${name} from the list`, null, () => wish(id, "remove")),
+    button("×", `remove ${name} from the list`, null, () => press(id, { removed: true })),
   );
   row.append(input, small, tools);
   return row;
 };
 
 const show = () => {
-  const rows = (props.value ?? []).map(edited);
+  /** @type {Run[]} */
+  const runs = props.value ?? [];
+  const rows = runs.map(edited).filter((run) => !run.removed);
   const focused = document.activeElement;
   const place = focused?.closest("li")?.dataset.run;
-  const said = focused?.textContent;
+  const label = focused?.textContent;
   if (list.contains(focused) && focused?.tagName === "INPUT") return;
   list.replaceChildren(...rows.map(item));
   if (place) {
     const row = `li[data-run="${CSS.escape(place)}"]`;
     const again = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll(`${row} button`));
-    [...again].find((one) => one.textContent === said)?.focus();
+    [...again].find((one) => one.textContent === label)?.focus();
   }
   hint.textContent = rows.length
     ? "Overlay a run to compare it with the one that is shown."

@@ -7,6 +7,7 @@ owner's, or the readers' for a run that was opened from a link. Without a key a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -30,9 +31,15 @@ TAB = "runs"
 LONGEST = 40
 """Maximum length of a run's name, in characters."""
 
+_ASKED = (Path(__file__).parent / "shelf_asked.js").read_text("utf-8")
+
 
 def build(desk: Desk) -> list[Any]:
-    """Make the list; every action in it triggers ``select``, see `changed`."""
+    """Make the list; every action in it triggers ``select``.
+
+    One event answers all of them, and every update of the run as well, one after the other: an answer that comes late
+    cannot undo a newer action. It reads what is asked for when it is sent, not when it was triggered.
+    """
     rows = element(
         value=[],
         elem_id="shelf",
@@ -44,29 +51,22 @@ def build(desk: Desk) -> list[Any]:
     desk.parts["visit"] = visit
     seen = gr.Textbox("", visible=False)
     jobs, run = desk.jobs, desk.run
-    listed_in = [visit, rows, *desk.parts["comparison"]]
 
-    def listing(visit: Any, run: Any) -> tuple[Any, ...]:
-        """List the current run, and draw the comparison.
+    def shelve(asked: Any, visit: Any, run: Any) -> tuple[Any, ...]:
+        """Apply the actions, list the run that the page shows, and draw the comparison."""
+        wish = asked if isinstance(asked, dict) else {}
+        opens = _raced(jobs, wish.get("open")) is not None
+        current = wish["open"] if opens else run
+        mine = changed(added(jobs, visit, current), wish.get("edits"))
+        return (
+            gr.skip() if mine == visit else mine,  # another tab may have changed its own list meanwhile
+            listed(jobs, mine, current),
+            *compared(jobs, mine, current),
+            *((current, again()) if opens else (gr.skip(), gr.skip())),
+        )
 
-        The list is changed only if the run is new in it: the visitor may have renamed another one since this event was
-        sent.
-        """
-        mine = added(jobs, visit, run)
-        return (gr.skip() if mine == visit else mine, listed(jobs, mine, run), *compared(jobs, mine, run))
-
-    def shelve(visit: Any, run: Any, event: gr.SelectData) -> tuple[Any, ...]:
-        """Apply an action from the list of runs."""
-        wish = event.value if isinstance(event.value, dict) else {}
-        opens = wish.get("do") == "show" and _raced(jobs, wish.get("id")) is not None
-        shown = (wish["id"], again()) if opens else (gr.skip(), gr.skip())
-        current = wish["id"] if opens else run
-        mine = changed(jobs, visit, wish)
-        return mine, listed(jobs, mine, current), *compared(jobs, mine, current), *shown
-
-    seen.change(listing, [visit, run], listed_in, **QUIET)
-    every_time = QUIET | {"trigger_mode": "multiple"}
-    rows.select(shelve, [visit, run], [*listed_in, run, desk.again], **every_time)
+    outputs = [visit, rows, *desk.parts["comparison"], run, desk.again]
+    gr.on([seen.change, rows.select], shelve, [rows, visit, run], outputs, js=_ASKED, **QUIET)
     return [seen]
 
 
@@ -109,19 +109,16 @@ def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def changed(jobs: Jobs, visit: Any, wish: Any) -> list[dict[str, Any]]:
-    """Return a visit's list after an action on the page.
+def changed(rows: Sequence[dict[str, Any]], edits: Any) -> list[dict[str, Any]]:
+    """Return a visit's list after actions on the page.
 
     Args:
-        wish: ``{"id", "do", "edits"}``: ``edits`` maps the id of a run to its new ``name``, ``pinned`` and
-            ``overlaid``, or to some of them; ``do`` is ``remove`` for a run that leaves the list. Anything else
-            changes nothing.
+        edits: the new ``name``, ``pinned`` and ``overlaid`` of a run, or some of them, or that it is ``removed``, by
+            the run's id. Anything else changes nothing.
     """
-    wish = wish if isinstance(wish, dict) else {}
-    edits = wish["edits"] if isinstance(wish.get("edits"), dict) else {}
-    removed = wish.get("id") if wish.get("do") == "remove" else None
-    rows = [row for row in checked(jobs, visit) if row["id"] != removed]
-    return [row | _edit(edits.get(row["id"])) for row in rows]
+    edits = edits if isinstance(edits, dict) else {}
+    pairs = [(row, _edit(edits.get(row["id"]))) for row in rows]
+    return [row | edit for row, edit in pairs if not edit.pop("removed", False)]
 
 
 def _raced(jobs: Jobs, key: Any) -> RaceRecord | None:
@@ -135,15 +132,12 @@ def _edit(edit: Any) -> dict[str, Any]:
     edit = edit if isinstance(edit, dict) else {}
     name = edit.get("name")
     words = " ".join(name.split())[:LONGEST] if isinstance(name, str) else ""
-    flags = {key: edit[key] is True for key in ("pinned", "overlaid") if key in edit}
+    flags = {key: edit[key] is True for key in ("pinned", "overlaid", "removed") if key in edit}
     return flags | ({"name": words} if words else {})
 
 
 def listed(jobs: Jobs, rows: Sequence[dict[str, Any]], current: Any) -> list[dict[str, Any]]:
-    """Return the displayed list: pinned runs first, then by age, the newest first.
-
-    ``link`` is the key for others.
-    """
+    """Return the displayed list: pinned runs first, then the newest; ``link`` is the key for others."""
     available = [(row, access) for row in rows if (access := jobs.opened(row["id"])) is not None]
     return [
         {**row, "current": row["id"] == current, "link": access.readers_key, "words": run_words(access.record)}

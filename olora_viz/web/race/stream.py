@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
@@ -20,7 +18,6 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
-from olora_viz.web.race.controls import CROWDED, GONE
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
@@ -43,6 +40,18 @@ TOP_BAR = ("status", "controls", "readers")
 
 MOST = 240
 """Maximum number of streams at once."""
+
+AGAIN = "Press Race to run the set-up again."
+
+GONE = (
+    "This race is no longer on the server, which was restarted or made room for newer ones. You "
+    f"see its last update. {AGAIN}"
+)
+
+CROWDED = (
+    "More than {} pages from your network follow a race here, the maximum for one address. This "
+    "page, the oldest, is no longer updated: close others and reload it."
+)
 
 _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
@@ -69,21 +78,8 @@ class Stream:
     """When it was opened."""
     crowded_out: bool = False
     """Whether it ends because its visitor opened too many."""
-    sent: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while no update is on its way: Gradio asks for the next one when it has sent the last."""
-
-    def __post_init__(self) -> None:
-        """Start with nothing to send."""
-        self.sent.set()
-
-    @contextmanager
-    def sending(self) -> Generator[None]:
-        """Yield an update inside."""
-        self.sent.clear()
-        try:
-            yield
-        finally:
-            self.sent.set()
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an update is on its way: Gradio asks for the next one when it has sent the last."""
 
 
 class Streams:
@@ -137,13 +133,15 @@ class Streams:
                     yield [{"going": False, "gone": CROWDED.format(self._per_address)}, *self._board.nothing()]
                     return
                 row = sent = self._board.sent_again(row, sent)
-                with stream.sending():
+                async with stream.sending:
                     yield [{"going": not complete, "beat": beat}, *row]
                 if complete:
                     await asyncio.to_thread(give_back)  # what the drawing of the race has taken
                     return
                 assert job is not None
-                await _newer(job, version, time.monotonic() - began)
+                spent = time.monotonic() - began
+                await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
+                await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
@@ -152,11 +150,7 @@ class Streams:
         return self._board.row(view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR))
 
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
-        """Yield the values for a page without a run.
-
-        Args:
-            view: of the race that its set-up would start.
-        """
+        """Yield the values for a page without a run: the view of the race that its set-up would start."""
         stream = await self._take_over(page)
         row = await asyncio.to_thread(self._board.row, view)
         if self._open.get(page) is stream:
@@ -171,7 +165,8 @@ class Streams:
         for other in (*too_many(own, self._per_address), *too_many(self._open.values(), MOST)):
             other.crowded_out = True
         if before is not None:
-            await before.sent.wait()
+            async with before.sending:
+                pass
         return stream
 
     def go_back(self, page: str, step: int | None) -> None:
@@ -183,9 +178,3 @@ class Streams:
     def end(self, page: str) -> None:
         """End the stream of a page that was closed."""
         self._open.pop(page, None)
-
-
-async def _newer(job: BackgroundRace, version: int, spent: float) -> None:
-    """Wait until a job has changed since a version, at most `QUIET` seconds."""
-    await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
-    await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)

@@ -1,18 +1,21 @@
-"""Presets of the set-up."""
+"""Buttons that fill in the set-up: the presets, and the next steps after a race."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.views.html import problem
+from olora_viz.views.results import STEPS, NextStep
+from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN
-from olora_viz.web.parts.card import AT_ONCE, element, small_button
+from olora_viz.web.parts.card import AT_ONCE, Desk, element, small_button
 from olora_viz.web.parts.setup import TASK, SetUp
 
 MODEL = "glassllm"
@@ -43,54 +46,42 @@ class Preset:
 
 PRESETS = (
     Preset(
-        "one-rate",
-        "one rate for all",
+        "one-rate", "one rate for all",
         "LoRA, OLoRA and PiSSA at the rate 1e-3, from three seeds: which start learns faster?",
         tuple(f"{init}:lr=1e-3,seed=0-2" for init in ("lora", "olora", "pissa")),
     ),
     Preset(
-        "number-words",
-        "harder: number words",
-        "Adding numbers written as words, long enough to be learned. Each start has its rate with "
-        "the lowest mean loss in the recorded sweep of 100 steps (64 held-out examples; 3 seeds).",
-        ("lora:lr=1e-2", "olora:lr=3e-3", "pissa:lr=3e-3"),
-        steps=500,
-        task="number-words",
+        "number-words", "harder: number words",
+        "Adding numbers written as words, long enough to be learned. Each start has its rate with the lowest mean "
+        "loss in the recorded sweep of 100 steps (64 held-out examples; 3 seeds).",
+        ("lora:lr=1e-2", "olora:lr=3e-3", "pissa:lr=3e-3"), steps=500, task="number-words",
     ),
     Preset(
-        "sweep",
-        "a sweep: 3 starts × 5 rates × 3 seeds",
+        "sweep", "a sweep: 3 starts × 5 rates × 3 seeds",
         "45 lanes: held-out loss against the rate, one curve per start, its seeds as a band.",
         tuple(f"{init}:lr=3e-4/1e-3/3e-3/1e-2/3e-2,seed=0-2" for init in ("lora", "olora", "pissa")),
-        steps=50,
-        batch=8,
-        task="number-words",
+        steps=50, batch=8, task="number-words",
     ),
     Preset(
-        "ranks",
-        "ranks 2 to 64",
+        "ranks", "ranks 2 to 64",
         "LoRA and OLoRA at one rate, rank after rank, from three seeds; the scaling stays 1.",
         tuple(f"{init}:lr=1e-3,r=2/4/8/16/32/64,seed=0-2" for init in ("lora", "olora")),
     ),
     Preset(
-        "qr",
-        "what the QR adds",
-        "OLoRA and its controls, from three seeds: pivoted columns, a basis of W times a random "
-        "matrix, a random basis, and plain LoRA.",
+        "qr", "what the QR adds",
+        "OLoRA and its controls, from three seeds: pivoted columns, a basis of W times a random matrix, a random "
+        "basis, and plain LoRA.",
         tuple(
             f"{init}:lr=1e-3,seed=0-2" for init in ("olora", "olora_pivoted", "sketch", "random_orthonormal", "lora")
         ),
     ),
     Preset(
-        "paper",
-        "like the paper, in small",
-        "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task "
-        "instead of the paper's large ones.",
-        ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"),
-        steps=100,
-        task="number-words",
+        "paper", "like the paper, in small",
+        "LoRA and OLoRA at one rate and at ranks 32 and 64, on one small model and one short task instead of the "
+        "paper's large ones.",
+        ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"), steps=100, task="number-words",
     ),
-)
+)  # fmt: skip
 
 
 def offered(limits: Limits) -> tuple[Preset, ...]:
@@ -112,12 +103,9 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
 
 
 def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
-    """Return the values of the set-up's controls; the seed and the curvature stay unchanged.
+    """Return the values of the set-up's controls: the seed, the curvature and a visitor's own file stay.
 
     The fold "More settings" gets its defaults.
-
-    Args:
-        task: the page's; a visitor's own file stays.
     """
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
@@ -149,3 +137,38 @@ def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any
     """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
         button.click(partial(filled, limits, preset), controls[TASK], list(controls), **AT_ONCE)
+
+
+class NextSteps(NamedTuple):
+    """The buttons, the line for what is wrong, and the signal that starts the race."""
+
+    buttons: Sequence[gr.Button]
+    note: gr.HTML
+    go: gr.Checkbox
+
+
+def build_next_steps(desk: Desk) -> None:
+    """Make the buttons and the line below them."""
+    titles = {f"{step.name}-button": step.title for step in STEPS}
+    desk.parts["next"] = NextSteps(
+        [small_button(step.label, f"{step.name}-button", size="sm") for step in STEPS],
+        element("", elem_id="next-note", titles=titles, script="parts/titles.js"),
+        gr.Checkbox(False, visible=False),
+    )
+
+
+def connect_next_steps(limits: Limits, parts: NextSteps, controls: Sequence[Any], files: OwnFiles) -> None:
+    """Make every button fill in the set-up's controls and press Race."""
+
+    def fill(step: NextStep, *values: Any) -> tuple[Any, ...]:
+        try:
+            setup = SetUp.from_controls(limits, values, files)
+            setup = replace(setup, lanes=step.change(setup.lanes, limits.max_lanes))
+        except ValueError as error:
+            return (*(gr.skip() for _ in controls), problem(str(error)), False)
+        return (*setup.to_controls(), "", True)
+
+    for step, button in zip(STEPS, parts.buttons, strict=True):
+        filled_in = button.click(partial(fill, step), list(controls), [*controls, parts.note, parts.go], **AT_ONCE)
+        press = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
+        filled_in.then(None, parts.go, None, js=press, queue=False, show_progress="hidden")
