@@ -47,7 +47,7 @@ def goes_on(folder: Path, config: RaceConfig) -> None:
     """Let a run go on, and check that it is the undisturbed one."""
     whole = folder.with_name("whole")
     list(runs.start(config, whole))
-    list(runs.resume(folder))
+    list(runs.resume_run(folder))
     check_same(folder, whole)
 
 
@@ -185,11 +185,11 @@ def a_task_file_that_changes(home: Path) -> str:
     list(rest)
     check_same(home / "run", home / "whole")
     stopped.close()  # type: ignore[attr-defined]
-    check_fails(lambda: runs.resume(home / "stopped"), "has changed since the run")
+    check_fails(lambda: runs.resume_run(home / "stopped"), "has changed since the run")
     file.unlink()
-    check_fails(lambda: runs.resume(home / "stopped"), "has changed since the run")
+    check_fails(lambda: runs.resume_run(home / "stopped"), "has changed since the run")
     file.write_text(rows(40), "utf-8")
-    list(runs.resume(home / "stopped"))
+    list(runs.resume_run(home / "stopped"))
     check_same(home / "stopped", home / "whole")
     return "the run ends undisturbed; a resume is refused until the file is as it was"
 

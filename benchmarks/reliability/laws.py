@@ -48,7 +48,7 @@ def check_nothing_half(folder: Path, whole: Path) -> None:
 def check_goes_on(folder: Path, whole: Path, config: RaceConfig) -> None:
     """Let a run go on to its end, and check that it is the uninterrupted one, bit for bit."""
     begun = (folder / "config.json").exists()
-    list(runs.resume(folder) if begun else runs.start(config, folder))
+    list(runs.resume_run(folder) if begun else runs.start(config, folder))
     check_same(folder, whole)
 
 

@@ -344,5 +344,5 @@ class BackgroundRace(BackgroundWork):
 
     def _open_run(self, folder: Path) -> runs.Run:
         if (folder / "config.json").exists():
-            return runs.resume(folder, progress=self.progress, cache=self.models)
+            return runs.resume_run(folder, progress=self.progress, cache=self.models)
         return runs.start(self.raced, folder, progress=self.progress, cache=self.models)

@@ -139,7 +139,7 @@ def _begin(options: argparse.Namespace, shown: _Progress) -> tuple[Race, Race | 
         if values or options.file is not None or options.folder is not None:
             raise ValueError("--resume takes the set-up from the run folder: pass no other options than --steps")
         with progress_bar() as shown.by:
-            run = runs.resume(options.resume, steps=steps, progress=shown)
+            run = runs.resume_run(options.resume, steps=steps, progress=shown)
         return run.race, iter(run)
     config = config_of(options)
     with progress_bar() as shown.by:

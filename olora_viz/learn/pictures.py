@@ -13,7 +13,7 @@ from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import singular_values_figure
 from olora_viz.figures.start import sharpness_figure
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.gallery import load
+from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import Lesson, singular_values
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.machine.text import percent
@@ -36,7 +36,7 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
         return singular_values_figure([truncation(singular_values.W, 1)], run=lesson.name)
     if lesson.recording is None:
         raise ValueError(f"the lesson {lesson.name!r} has no recorded race to draw")
-    race = load(lesson.recording)
+    race = load_recording(lesson.recording)
     lanes, styles, steps, total = race.config.lanes, race.styles, race.steps, race.config.steps
     start = float(race.baseline.loss[0])
     if lesson.picture == "rates":

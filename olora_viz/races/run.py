@@ -86,7 +86,7 @@ CHECKPOINT_SECONDS = 10.0
 
 
 class Run:
-    """A run folder and its race, opened by `start` or `resume`.
+    """A run folder and its race, opened by `start` or `resume_run`.
 
     Iterating yields the steps that are new to the folder, each after its line is on disk.
     """
@@ -99,8 +99,8 @@ class Run:
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
 
-        An interrupt leaves a checkpoint: another iteration continues, as `resume` does. If it cuts a step short, or
-        the race has not yet caught up with the folder, the folder is not changed.
+        An interrupt leaves a checkpoint: another iteration continues, as `resume_run` does. If it cuts a step short,
+        or the race has not yet caught up with the folder, the folder is not changed.
         """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
@@ -180,7 +180,7 @@ def start(
     return Run(folder, racing, 0, adapters)
 
 
-def resume(
+def resume_run(
     folder: str | Path,
     *,
     steps: int | None = None,

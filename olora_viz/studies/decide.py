@@ -213,7 +213,7 @@ class _DecisionRun:
         assert taken.best_lr is not None
         config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
-            run = runs.resume(run_folder, progress=self._progress, cache=self._cache)
+            run = runs.resume_run(run_folder, progress=self._progress, cache=self._cache)
         else:
             shutil.rmtree(run_folder, ignore_errors=True)
             run = runs.start(config, run_folder, progress=self._progress, cache=self._cache)

@@ -312,7 +312,7 @@ def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cach
     """Run or resume a race that no other process runs; return whether it has ended."""
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
     if planned.config is None or (planned.folder / "config.json").exists():
-        run = runs.resume(planned.folder, **more)
+        run = runs.resume_run(planned.folder, **more)
     else:
         run = runs.start(planned.config, planned.folder, **more)
     try:

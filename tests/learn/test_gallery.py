@@ -12,7 +12,7 @@ import pytest
 from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery import FOLDER, GALLERY, RECIPES, Recipe, claims, load, read, recorded
+from olora_viz.learn.gallery import FOLDER, GALLERY, RECIPES, Recipe, claims, load_recording, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
@@ -151,7 +151,7 @@ def test_a_recording_that_grew_too_large_is_not_written(small, tmp_path):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_is_small_and_is_of_its_recipe(name):
-    its, recipe = load(name), RECIPES[name]
+    its, recipe = load_recording(name), RECIPES[name]
     assert (FOLDER / f"{name}.json").stat().st_size <= 300_000
     assert (its.name, its.title, its.sentence) == (name, recipe.title, recipe.sentence)
     assert its.config == recipe.config
@@ -160,7 +160,7 @@ def test_a_recording_is_small_and_is_of_its_recipe(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
-    its = load(name)
+    its = load_recording(name)
     assert isinstance(its, RaceRecord)
     assert (its.state, its.complete, its.recorded) == ("finished", True, True)
     assert its.device in ("CPU", "CUDA")
@@ -173,7 +173,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_is_told_and_shown_like_a_race(name):
-    its = load(name)
+    its = load_recording(name)
     assert story.tell(its.config.lanes, [style.label for style in its.styles], its.steps)
     shown = race_view(its)
     assert shown.name == name
@@ -183,7 +183,7 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
 
 @pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.config.model == "glassllm"])
 def test_the_first_steps_come_out_the_same_when_raced_again(name):
-    its = load(name)
+    its = load_recording(name)
     plain = dataclasses.replace(its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0)
     racing = race(plain)
     try:
@@ -199,15 +199,15 @@ def test_the_first_steps_come_out_the_same_when_raced_again(name):
 def test_a_page_finds_a_recording_by_its_id(tmp_path):
     jobs = Jobs(folder=tmp_path)
     name = next(iter(GALLERY))
-    assert jobs.shown(f"recorded:{name}") is load(name)
+    assert jobs.shown(f"recorded:{name}") is load_recording(name)
     for other in ("recorded:", "recorded:../recipes", name, "recorded:nobody", None, 7, [name]):
         assert jobs.shown(other) is None
-    assert recorded(f"recorded:{name}") is load(name)
+    assert recorded(f"recorded:{name}") is load_recording(name)
 
 
 def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
     with pytest.raises(ValueError, match=r"recording.*'smol'"):
-        load("smol")
+        load_recording("smol")
 
 
 def test_there_is_no_recording_without_a_recipe():

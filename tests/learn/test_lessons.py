@@ -14,7 +14,7 @@ import torch
 from support.steps import measuring
 
 from olora_viz.learn import lessons
-from olora_viz.learn.gallery import load
+from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import LESSONS, NAMES, WRITERS, Lesson, beside
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
@@ -80,7 +80,7 @@ def rolled(found):
 @RACED
 def test_another_race_makes_other_sentences(name):
     write, recording = WRITERS[name]
-    race = load(recording)
+    race = load_recording(recording)
     first = race.steps[0]
     steps = [
         measuring(
@@ -106,7 +106,7 @@ def test_another_race_makes_other_sentences(name):
 
 
 def test_the_numbers_are_those_of_the_recorded_files():
-    race = load("one-rate")
+    race = load_recording("one-rate")
     end = race.steps[-1]
     of = race.config.labels.index
     for init in ("lora", "olora", "pissa", "milora"):
@@ -115,14 +115,14 @@ def test_the_numbers_are_those_of_the_recorded_files():
     steep = f"{first[of('olora')] / first[of('lora')]:.2g} times"
     assert steep in words(LESSONS["one-rate"])
 
-    race = load("fair-rates")
+    race = load_recording("fair-rates")
     final = race.steps[-1].eval_accuracy
     lowest = min(lane.lr for lane in race.config.lanes)
     for init in ("lora", "olora"):
         lanes = [k for k, lane in enumerate(race.config.lanes) if (lane.init, lane.lr) == (init, lowest)]
         assert f"{final[lanes].mean():.0%}" in words(LESSONS["fair-rates"])
 
-    race = load("curvature")
+    race = load_recording("curvature")
     style = next(step.curvature for step in race.steps if step.curvature is not None)
     k = race.config.labels.index("olora@lr=1e-3")
     assert f"{style.lambda_max[k]:.2g}" in words(LESSONS["curvature"])
@@ -140,7 +140,7 @@ def test_a_lesson_has_one_thing_to_do_and_to_see_on_a_page_that_there_is(lesson)
     assert 2 <= len(lesson.paragraphs) <= 6
     assert picture(lesson)["data"]
     if lesson.race:
-        assert load(lesson.recording).id == lesson.race
+        assert load_recording(lesson.recording).id == lesson.race
 
 
 @EVERY
@@ -200,7 +200,7 @@ def test_a_link_to_a_lesson_opens_its_race_unless_it_says_a_set_up_of_its_own():
     assert link.setup is None
     assert lesson_race(link, own=False) == "recorded:one-rate"
     assert lesson_race(link, own=True) is None
-    same = of_recording(load("one-rate").config).to_query()
+    same = of_recording(load_recording("one-rate").config).to_query()
     assert lesson_race(share.read(limits, f"{same}&lesson=one-rate"), False) == "recorded:one-rate"
     assert lesson_race(share.read(limits, f"{same}&start=1&lesson=one-rate"), False) is None
     assert lesson_race(share.read(limits, "steps=7&lesson=one-rate"), False) is None

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.learn.gallery import load
+from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, qr, singular_values
 from olora_viz.learn.terms import MARKED, slug
 from olora_viz.web import learn as teachers
@@ -55,7 +55,7 @@ def test_what_the_qr_answer_calculates_by_hand() -> None:
     ("name", "keeps"), [("olora", False), ("sketch", False), ("olora_pivoted", True), ("random_orthonormal", True)]
 )
 def test_a_permutation_of_the_columns_keeps_the_basis_of_pivoted_qr_and_of_none_of_w(name: str, keeps: bool) -> None:
-    assert name in {lane.init for lane in load("what-the-qr-adds").config.lanes}
+    assert name in {lane.init for lane in load_recording("what-the-qr-adds").config.lanes}
     W = torch.randn(9, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     order = torch.tensor([3, 5, 0, 6, 1, 2, 4])
     assert torch.allclose(basis(name, W, 3), basis(name, W[:, order], 3)) == keeps
@@ -102,7 +102,7 @@ def test_adamw_does_not_see_a_factor_of_the_loss_but_its_curvature_does() -> Non
 
 
 def test_only_plain_lora_of_the_last_lesson_subtracts_nothing() -> None:
-    race = load(LESSONS["export"].recording)
+    race = load_recording(LESSONS["export"].recording)
     W = torch.randn(9, 7, generator=torch.Generator().manual_seed(1))
     (r,) = {lane.r for lane in race.config.lanes}
     for init in {lane.init for lane in race.config.lanes}:
@@ -112,7 +112,7 @@ def test_only_plain_lora_of_the_last_lesson_subtracts_nothing() -> None:
 
 
 def test_the_highest_rate_of_the_fair_race_is_the_one_that_is_asked_about() -> None:
-    race = load(LESSONS["fair-rates"].recording)
+    race = load_recording(LESSONS["fair-rates"].recording)
     (high,) = re.findall(r"\d\S*e-\d", LESSONS["fair-rates"].ask)
     assert float(high) == max(lane.lr for lane in race.config.lanes)
 

@@ -121,7 +121,7 @@ def test_a_saved_race_is_read_back_and_goes_on_bitwise(tmp_path, at):
     assert list(saved.steps) == steps[:at]
     assert saved.config == racing.config
     assert (saved.summary is not None) == (at == 3)
-    assert list(runs.resume(tmp_path / "run")) == steps[at:]
+    assert list(runs.resume_run(tmp_path / "run")) == steps[at:]
     ended = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert ended["lanes"] == whole.summary()["lanes"]
     with pytest.raises(ValueError, match="must be new or empty"):

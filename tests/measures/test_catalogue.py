@@ -271,7 +271,7 @@ def test_a_run_whose_measurement_failed_is_resumed_as_if_it_had_not(register, tm
     with pytest.raises(ValueError, match="step 3 raised ZeroDivisionError"):
         list(runs.start(PLAIN, tmp_path / "run"))
     ov.unregister_measure("size")
-    rest = list(runs.resume(tmp_path / "run"))
+    rest = list(runs.resume_run(tmp_path / "run"))
     ov.register_measure(SIZE)
     assert rest == whole[2:]
 

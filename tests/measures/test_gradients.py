@@ -242,6 +242,6 @@ def test_a_run_keeps_the_norms_and_goes_on_with_them_after_a_stop(tmp_path):
     for _ in range(3):
         next(steps)
     steps.close()
-    assert list(runs.resume(tmp_path)) == whole[3:]
+    assert list(runs.resume_run(tmp_path)) == whole[3:]
     kept = runs.read_steps(tmp_path)
     assert [step.gradients is not None for step in kept] == [True, True, False, True]

@@ -78,7 +78,7 @@ def test_a_stopped_run_may_end_earlier_or_later_than_planned(steps, tmp_path):
     for _ in range(3):
         next(begun)
     begun.close()
-    list(runs.resume(tmp_path / "run", steps=steps))
+    list(runs.resume_run(tmp_path / "run", steps=steps))
     check_same(tmp_path / "run", tmp_path / "whole")
 
 
@@ -118,7 +118,7 @@ def test_a_run_of_a_study_is_refused(at, tmp_path):
     list(runs.start(planned(SHORT), tmp_path / at))
     (tmp_path / "study.toml").touch()
     with pytest.raises(ValueError, match="belongs to a study, whose races all have 5 steps"):
-        runs.resume(tmp_path / at, steps=LONG)
+        runs.resume_run(tmp_path / at, steps=LONG)
 
 
 CHANGES = {"open", "os.remove", "os.rename", "os.truncate"}
@@ -141,7 +141,7 @@ def test_a_run_that_is_killed_while_it_gets_more_steps_is_whole_and_goes_on(tmp_
                     os._exit(9)
 
         sys.addaudithook(hook)
-        runs.resume(folder, steps=LONG)
+        runs.resume_run(folder, steps=LONG)
         say("extended")
 
     number, ended, seen = 0, False, set()
@@ -153,7 +153,7 @@ def test_a_run_that_is_killed_while_it_gets_more_steps_is_whole_and_goes_on(tmp_
         saved = ov.load_run(folder)
         assert len(saved.steps) == SHORT
         seen.add(saved.config.steps)
-        list(runs.resume(folder, steps=LONG))
+        list(runs.resume_run(folder, steps=LONG))
         check_same(folder, tmp_path / "whole")
         number += 1
     assert number > 3
@@ -167,5 +167,5 @@ def test_a_checkpoint_that_does_not_know_what_was_best_before_its_end_is_not_gon
     path = tmp_path / "run" / "checkpoint.safetensors"
     tensors = read_tensors(path)  # as an older version wrote it
     write_tensors(path, {k: v for k, v in tensors.items() if not k.startswith("shorter_")})
-    list(runs.resume(tmp_path / "run", steps=LONG))
+    list(runs.resume_run(tmp_path / "run", steps=LONG))
     check_same(tmp_path / "run", tmp_path / "whole")

@@ -69,7 +69,7 @@ def test_the_rates_that_were_found_are_what_a_run_keeps_and_resumes_with(tmp_pat
     kept = runs.read_config(tmp_path / "run")
     assert kept.lanes[1].lr == rate
     assert not kept.lanes[1].fair
-    assert runs.resume(tmp_path / "run").race.fair_rates == []
+    assert runs.resume_run(tmp_path / "run").race.fair_rates == []
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])

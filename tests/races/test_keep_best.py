@@ -97,7 +97,7 @@ def test_a_run_goes_on_bitwise_and_says_which_step_an_adapter_is_from(tmp_path: 
     for step in begun:
         if step.step == 7:
             begun.race.close()
-    again = runs.resume(tmp_path / "run")
+    again = runs.resume_run(tmp_path / "run")
     assert [step for step in again] == steps[7:]
     assert torch.equal(again.race.lanes.theta, whole.lanes.theta)
     restored = runs.restored(tmp_path / "run")
@@ -124,7 +124,7 @@ def test_the_readme_of_an_adapter_says_where_its_numbers_are_of_an_earlier_step(
     readme = tmp_path / "run" / "adapters" / short.labels[0] / "README.md"
     assert "The adapter is that of step 6 of 12" in readme.read_text()
     assert "| base model | at step 4, the last evaluation |" in readme.read_text()
-    for _ in runs.resume(tmp_path / "run"):
+    for _ in runs.resume_run(tmp_path / "run"):
         pass
     assert "| base model | with the adapter |" in readme.read_text()
 

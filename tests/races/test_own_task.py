@@ -104,7 +104,7 @@ def test_its_run_is_not_resumed_without_it_or_with_another(stopped, tmp_path, ca
     assert "trains on a task of your own, 'rows', which is not in the" in said
     assert set(re.findall(r"\bov\.(\w+)", said)) == {"resume_run"}
     with pytest.raises(ValueError, match="the task of your own, 'rows', has changed since the run"):
-        runs.resume(stopped, task=ROWS[1:])
+        runs.resume_run(stopped, task=ROWS[1:])
     list(runs.start(CONFIG, tmp_path / "named"))
     with pytest.raises(ValueError, match="trains on 'number-words', not on a task of your own"):
-        runs.resume(tmp_path / "named", task=ROWS)
+        runs.resume_run(tmp_path / "named", task=ROWS)

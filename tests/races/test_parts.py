@@ -70,7 +70,7 @@ def test_a_run_goes_on_in_the_parts_that_it_began_with(tight, monkeypatch, tmp_p
     first = next(steps)
     steps.close()
     monkeypatch.delenv(memory.LIMIT)
-    again = runs.resume(tmp_path / "run")
+    again = runs.resume_run(tmp_path / "run")
     assert again.race.config.accumulate == begun.race.config.accumulate > 1
     assert again.race.in_parts == begun.race.in_parts
     rest = list(again)

@@ -47,7 +47,7 @@ def test_a_damaged_folder_is_refused_in_a_sentence_that_names_the_file(tmp_path,
     damage(tmp_path / file)
     kept = ModelCache()
     with pytest.raises(ValueError, match=message):
-        runs.resume(tmp_path, cache=kept)
+        runs.resume_run(tmp_path, cache=kept)
     if damage is other_rank:
         Race(CONFIG, cache=kept).lanes.detach()  # the model that is kept has no lanes
     if file != "steps.jsonl":
@@ -88,10 +88,10 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 def test_a_folder_that_holds_no_run_cannot_be_resumed(tmp_path):
     with pytest.raises(ValueError, match=r"is not a run folder: it has no config\.json"):
-        runs.resume(tmp_path)
+        runs.resume_run(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not the set-up of a race"):
-        runs.resume(tmp_path)
+        runs.resume_run(tmp_path)
 
 
 def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
@@ -102,14 +102,14 @@ def test_a_race_on_a_file_that_changed_cannot_go_on(tmp_path):
     list(runs.start(config, tmp_path / "run"))
     file.write_text(json.dumps(rows[:-1]))
     with pytest.raises(ValueError, match="has changed since the run"):
-        runs.resume(tmp_path / "run")
+        runs.resume_run(tmp_path / "run")
 
 
 def test_a_file_with_the_name_of_a_built_in_task_is_not_the_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     stopped(tmp_path / "run", after=1)
     (tmp_path / CONFIG.task).write_text("a note of mine")
-    assert next(iter(runs.resume(tmp_path / "run"))).step == 2
+    assert next(iter(runs.resume_run(tmp_path / "run"))).step == 2
 
 
 def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
     list(runs.start(config, tmp_path / "run"))
     file.write_text(file.read_text() + '{"prompt": "a", "answer": " b"}\n')
     with pytest.raises(ValueError, match="has changed since the run"):
-        runs.resume(tmp_path / "run")
+        runs.resume_run(tmp_path / "run")
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
@@ -149,9 +149,9 @@ def test_what_no_race_has_written_is_refused_in_a_sentence(tmp_path, file, chang
         tensors = read_tensors(path)
         write_tensors(path, tensors | {"last_loss": tensors["last_loss"].to(change)})
     with pytest.raises(ValueError, match=message):
-        runs.resume(tmp_path / "run")
+        runs.resume_run(tmp_path / "run")
     path.unlink()
     path.mkdir()
     if file.endswith("safetensors"):
         with pytest.raises(IsADirectoryError, match="checkpoint"):
-            runs.resume(tmp_path / "run")
+            runs.resume_run(tmp_path / "run")

@@ -57,7 +57,7 @@ def test_a_stopped_run_says_so_and_goes_on_bitwise(tmp_path, whole, stop_after):
     steps.close()
     assert runs.read_summary(folder)["status"] == "stopped"
     assert runs.read_steps(folder) == whole[:stop_after]
-    assert list(runs.resume(folder)) == whole[stop_after:]
+    assert list(runs.resume_run(folder)) == whole[stop_after:]
     assert runs.read_steps(folder) == whole
     assert runs.read_summary(folder)["status"] == "finished"
 
@@ -79,13 +79,13 @@ def test_steps_between_the_checkpoint_and_the_crash_are_not_reported_twice(tmp_p
     with (folder / "steps.jsonl").open("a") as lines:
         lines.write('{"step": 8, "loss": {"lo')
     assert runs.read_steps(folder) == whole[:7]
-    assert list(runs.resume(folder)) == whole[7:]
+    assert list(runs.resume_run(folder)) == whole[7:]
     assert runs.read_steps(folder) == whole
 
 
 def test_a_run_that_is_finished_has_nothing_left_to_do(tmp_path, whole):
     list(runs.start(CONFIG, tmp_path))
-    assert list(runs.resume(tmp_path)) == []
+    assert list(runs.resume_run(tmp_path)) == []
     assert runs.read_steps(tmp_path) == whole
     assert runs.read_summary(tmp_path)["status"] == "finished"
 
@@ -106,7 +106,7 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
     on_disk = runs.read_steps(folder)
     assert len(on_disk) >= len(told)
     assert on_disk == whole[: len(on_disk)]
-    list(runs.resume(folder))
+    list(runs.resume_run(folder))
     assert runs.read_steps(folder) == whole
     assert runs.read_summary(folder)["status"] == "finished"
 
@@ -125,7 +125,7 @@ def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
         process.kill()
     assert process.status == -signal.SIGKILL
     assert not (folder / "summary.json").exists()
-    run = runs.resume(folder)
+    run = runs.resume_run(folder)
     assert 5 <= run.race.done < 12
     before = len(runs.read_steps(folder))
     assert list(run) == whole[before:]
@@ -152,7 +152,7 @@ def test_a_step_that_was_cut_short_leaves_no_trace_in_the_folder(tmp_path, monke
     interrupted(tmp_path / "run", monkeypatch, at=3)
     assert len(runs.read_steps(tmp_path / "run")) == 2
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "steps.jsonl"]
-    list(runs.resume(tmp_path / "run"))
+    list(runs.resume_run(tmp_path / "run"))
     assert runs.read_steps(tmp_path / "run") == list(race(replace(CONFIG, eval_every=1)))
 
 
@@ -190,7 +190,7 @@ def test_a_run_that_is_stopped_in_an_evaluation_says_so_and_goes_on_to_the_same_
     assert sorted(path.name for path in (folder / "adapters").iterdir()) == sorted(MEASURED.labels)
     for lane in stopped["lanes"].values():
         assert lane["adapter_step"] == (lane["best_step"] or made + 1)
-    list(runs.resume(folder))
+    list(runs.resume_run(folder))
     assert runs.read_steps(folder) == runs.read_steps(measured)
     assert {**runs.read_summary(folder), "seconds": 0} == {**runs.read_summary(measured), "seconds": 0}
     weights = [name for name in contents(measured) if name.endswith("model.safetensors")]
@@ -206,7 +206,7 @@ def contents(folder) -> dict[str, bytes]:
 def test_what_a_run_said_when_it_stopped_is_gone_once_it_goes_on(tmp_path):
     stopped(tmp_path, after=4)
     assert runs.read_summary(tmp_path)["steps"] == 4
-    steps = iter(runs.resume(tmp_path))
+    steps = iter(runs.resume_run(tmp_path))
     next(steps)
     assert runs.read_summary(tmp_path) is None
     steps.close()
@@ -217,7 +217,7 @@ def test_an_interruption_while_steps_are_made_again_leaves_the_folder_as_it_was(
     stopped(tmp_path, after=7)
     (tmp_path / "checkpoint.safetensors").unlink()
     before = contents(tmp_path)
-    run = runs.resume(tmp_path)
+    run = runs.resume_run(tmp_path)
     original = run.race._trainer.update
 
     def closing(number, state):
@@ -229,14 +229,14 @@ def test_an_interruption_while_steps_are_made_again_leaves_the_folder_as_it_was(
     assert list(run) == []
     assert run.race.done == 3
     assert contents(tmp_path) == before
-    assert list(runs.resume(tmp_path)) == whole[7:]
+    assert list(runs.resume_run(tmp_path)) == whole[7:]
 
 
 def test_lines_that_a_power_cut_took_are_written_again(tmp_path, whole):
     stopped(tmp_path, after=7)
     lines = (tmp_path / "steps.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "steps.jsonl").write_text("".join(lines[:5]))
-    assert list(runs.resume(tmp_path)) == whole[5:]
+    assert list(runs.resume_run(tmp_path)) == whole[5:]
     assert runs.read_steps(tmp_path) == whole
 
 
@@ -256,7 +256,7 @@ def test_a_run_without_any_step_can_be_read_and_resumed(tmp_path, whole):
     runs.start(CONFIG, tmp_path)  # and killed before it began
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
     assert runs.read_steps(tmp_path) == []
-    assert list(runs.resume(tmp_path)) == whole
+    assert list(runs.resume_run(tmp_path)) == whole
 
 
 def test_a_file_that_cannot_be_written_is_one_sentence_and_the_last_checkpoint_stays(tmp_path, whole):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane, display_names
-from olora_viz.learn.gallery import RECIPES, load
+from olora_viz.learn.gallery import RECIPES, load_recording
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.studies import story
 from olora_viz.studies.sentences import Basis, Sentence, who_leads
@@ -147,7 +147,7 @@ def rests_on(said: list[Sentence], seeds: set[str], examples: set[str]) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_stories_of_recorded_races_keep_to_the_rules(name: str) -> None:
-    race = load(name)
+    race = load_recording(name)
     lanes = race.config.lanes
     said = story.tell(lanes, display_names(lanes), race.steps, plain_text=race.plain_text)
     count = len({lane.seed for lane in lanes})
@@ -167,7 +167,7 @@ def test_sentences_of_lessons_that_name_a_leader_say_on_what_they_rest(lesson) -
 
 def test_the_preset_of_best_rates_has_those_of_the_recorded_sweep() -> None:
     (preset,) = (one for one in PRESETS if one.title == "harder: number words")
-    race = load("fair-rates")
+    race = load_recording("fair-rates")
     best = {c.lane.init: c.optimum for c in rate_curves(race.config.lanes, race.steps)}
     assert {lane.init: lane.lr for lane in preset.lanes} == {init: point.lr for init, point in best.items() if point}
     assert (preset.batch, preset.task) == (race.config.batch_size, race.config.task)

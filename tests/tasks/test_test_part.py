@@ -130,7 +130,7 @@ def test_a_run_whose_test_file_has_changed_is_not_resumed(files, tmp_path):
     with open(test, "a", encoding="utf-8") as file:
         file.write('\n{"prompt": "new", "answer": "one"}')
     with pytest.raises(ValueError, match=r"the test file '.*test.jsonl' has changed since the run"):
-        runs.resume(tmp_path / "run")
+        runs.resume_run(tmp_path / "run")
     assert runs.read_config(tmp_path / "run").test == test
 
 

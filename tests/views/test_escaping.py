@@ -8,7 +8,7 @@ from markupsafe import escape
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
-from olora_viz.learn.gallery import load
+from olora_viz.learn.gallery import load_recording
 from olora_viz.measures.inspection import LayerInspection
 from olora_viz.studies.story import Sentence
 from olora_viz.tasks import TASKS
@@ -31,7 +31,7 @@ def is_escaped_once(html: str) -> bool:
 @pytest.fixture(scope="module")
 def record():
     """Return a recorded race in which every text from outside has HTML in it."""
-    race = load("one-rate")
+    race = load_recording("one-rate")
     config = replace(race.config, model=f"mine/{EVIL}", task=f"{EVIL}.jsonl")
     said = Answer(EVIL, EVIL, EVIL, tuple(f"{k}{EVIL}" for k in range(len(config.lanes))))
     styles = lane_styles(config.lanes, [f"{k}{EVIL}" for k in range(len(config.lanes))])
@@ -68,7 +68,7 @@ def test_what_the_browser_makes_into_text_is_not_escaped(record):
 
 
 def test_of_runs_that_are_compared(record):
-    plain = load("one-rate")
+    plain = load_recording("one-rate")
     html = differences([(EVIL, record.config), ("b", plain.config)])
     assert is_escaped_once(html)
     assert html.count(str(escape(EVIL))) == 3  # a run's name, its model and its task

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -54,3 +56,8 @@ def test_everything_public_says_what_it_is(name):
     if inspect.isclass(public) or inspect.isfunction(public):
         assert inspect.getdoc(public)
         assert public.__module__.startswith("olora_viz.")
+
+
+def test_the_package_loads_what_is_used_of_it_and_nothing_before():
+    code = "import sys, olora_viz; assert set(sys.modules).isdisjoint({'torch', 'numpy', 'transformers', 'plotly'})"
+    subprocess.run([sys.executable, "-c", f"{code}; assert olora_viz.Lane('olora').r == 8"], check=True)

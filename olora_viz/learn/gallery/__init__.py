@@ -105,14 +105,14 @@ FOLDER = Path(__file__).parent
 
 
 @cache
-def load(name: str) -> Recording:
+def load_recording(name: str) -> Recording:
     """Read a recorded race, once; ValueError if the name is unknown or the file damaged."""
     if name not in RECIPES:
         raise ValueError(unknown("recording", name, RECIPES))
     return read(FOLDER / f"{name}.json")
 
 
-GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECIPES), load)
+GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECIPES), load_recording)
 """The recordings by name, in display order; each is read on first use."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from olora_viz.learn.gallery import load
+from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import adapter, columns, export, fair_rates, one_rate, qr, singular_values, slopes
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.process import LazyMapping
@@ -32,7 +32,7 @@ def find(name: str) -> Lesson:
     if name not in WRITERS:
         raise ValueError(unknown("lesson", name, WRITERS))
     write, recording = WRITERS[name]
-    return write(RaceNumbers(load(recording))) if recording else write()
+    return write(RaceNumbers(load_recording(recording))) if recording else write()
 
 
 LESSONS: Mapping[str, Lesson] = LazyMapping(NAMES, find)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.learn.gallery import PREFIX, Recording, load
+from olora_viz.learn.gallery import PREFIX, Recording, load_recording
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -63,7 +63,7 @@ class Lesson:
     @property
     def config(self) -> RaceConfig | None:
         """The set-up to run the race again."""
-        return load(self.recording).config if self.recording else None
+        return load_recording(self.recording).config if self.recording else None
 
 
 def example_matrix() -> Float[Tensor, "out in"]:

@@ -122,7 +122,7 @@ def turn(
     seconds = seconds_needed(config, done, goal)
     until = time.monotonic() + seconds - BEGINNING_SECONDS - ENDING_SECONDS
     begun = (folder / "config.json").exists()
-    run = runs.resume(folder, cache=models) if begun else runs.start(config, folder, cache=models)
+    run = runs.resume_run(folder, cache=models) if begun else runs.start(config, folder, cache=models)
     racing = run.race
     try:
         yield RaceRecord.of(racing)
