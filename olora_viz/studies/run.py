@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from olora_viz.machine.files import locked, read_json_object, write_json
-from olora_viz.machine.memory import keep_freed
+from olora_viz.machine.memory import give_back, keep_freed
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
@@ -122,6 +122,7 @@ class Workers(ProcessPoolExecutor):
     """A pool whose calls stop when it shuts down."""
 
     def __init__(self, count: int) -> None:
+        give_back()  # to the workers, what this process took to time a race
         is_linux = sys.platform == "linux"
         if is_linux:  # processes start from one that has loaded the libraries once for all
             multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])

@@ -45,3 +45,28 @@ def test_ctrl_c_ends_both_workers_at_their_next_step(tmp_path: Path) -> None:
             assert len(list(out.glob(f"runs/*/{CHECKPOINT}"))) == 2
         finally:
             process.kill()
+
+
+TIMED = """
+import re
+import torch
+from olora_viz.machine.memory import keep_freed
+from olora_viz.studies.run import Workers
+
+def megabytes():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
+
+keep_freed()
+blocks = [torch.ones(250_000) for _ in range(301)]  # 300 MB, as the passes of a race that is timed
+last = blocks.pop()  # in use, above them
+del blocks
+before = megabytes()
+Workers(2)
+print(before - megabytes())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="is about the C library of Linux")
+def test_the_workers_have_the_memory_that_timing_a_race_took() -> None:
+    done = subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200
