@@ -103,7 +103,14 @@ def register(entry: Initializer) -> None:
 
 
 def unregister(name: str) -> None:
-    """Remove an initialization added by `register`; existing lanes and races keep it."""
+    """Remove an initialization added by `register`; existing lanes and races keep it.
+
+    Args:
+        name: the initialization's.
+
+    Raises:
+        ValueError: if the name is built in or not registered.
+    """
     if name in BUILT_IN:
         raise ValueError(f"{name!r} is built in and cannot be removed")
     if name not in INITIALIZERS:

@@ -233,6 +233,7 @@ def attach(
         lanes: 1 to 64 contenders, of any mixture of initializations and ranks.
         targets: of the lanes without their own, see `target_layers`; ``None`` takes all linear layers inside the
             blocks.
+        progress: called with the progress of initialization.
         calibration: by layer, for the initializations that need a gradient or inputs; a race gathers it automatically.
 
     Raises:

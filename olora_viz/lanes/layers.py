@@ -114,10 +114,12 @@ def target_layers(
     """Find the layers that get adapters, by name and in the model's order.
 
     Args:
+        model: any torch module.
         targets: suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``, ``?`` and
             ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside the model's blocks (all
             of them, if the model has no blocks). A target that names the experts, such as ``experts.down_proj``, finds
             3-D parameters too: each expert's matrix is then its own layer, see `matrices_of`.
+        bypassed: see `adaptable_layers`.
 
     Raises:
         ValueError: a target matches no layer, or the model has none.

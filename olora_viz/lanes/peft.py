@@ -272,6 +272,11 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
 
     The loaded model shares the weights that the adapter does not change with the base model, so little memory is
     needed.
+
+    Args:
+        lanes: the lane, on a language model.
+        k: see `lanes`.
+        folder: written by `write_peft`.
     """
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"

@@ -94,7 +94,14 @@ def register_measure(measure: Measure) -> Measure:
 
 
 def unregister_measure(key: str) -> Measure:
-    """Remove a registered measurement, and return it."""
+    """Remove a registered measurement, and return it.
+
+    Args:
+        key: the measurement's, see `register_measure`.
+
+    Raises:
+        ValueError: the key is not registered, or is built in.
+    """
     registered = [name for name in MEASURES if name not in BUILT_IN]
     if key not in registered:
         raise ValueError(unknown("registered measurement", str(key), registered))

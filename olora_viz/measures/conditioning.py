@@ -245,9 +245,12 @@ def conditioning(
     """Measure every lane in its current state, in chunks that fit into memory.
 
     Args:
+        batch: on the model's device, see `Race.batch`.
         more_batches: further ones, on which the tangent kernel is measured as well.
         layer: the layer whose parameters are measured; None for all layers.
         with_gauss_newton, with_kernel: whether to measure the Gauss-Newton matrix and the kernel too.
+        steps, tolerance, probes: see `curvature`.
+        progress: called after every product; raises to stop.
 
     Raises:
         ValueError: the layer has no adapter, or there is not enough free memory.

@@ -106,6 +106,15 @@ def inspect_adapter(
     If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is recomputed from the base
     model and subtracted, so that only the change from training is measured. Of a DoRA adapter, ΔW is computed from the
     base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding.
+
+    Args:
+        model: the base model, unchanged afterwards.
+        folder: with ``adapter_config.json`` and ``adapter_model.safetensors``.
+        top: of `intruder_dimensions`.
+        threshold: see `top`.
+
+    Raises:
+        ValueError: from `read_adapter` and `StoredAdapter.on`.
     """
     adapter = _read_with_warning(folder)
     return inspected(model, adapter, top=top, threshold=threshold, progress=progress)
@@ -142,7 +151,11 @@ def compare_adapters(
 
     Args:
         model: the base model of both, unchanged afterwards.
-        folder, other: the adapters.
+        folder: the adapters.
+        other: see `folder`.
+
+    Raises:
+        ValueError: from `read_adapter` and `StoredAdapter.on`.
 
     References:
         Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).

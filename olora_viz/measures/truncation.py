@@ -37,7 +37,12 @@ from olora_viz.measures.spectra import (
 
 
 class Weight:
-    """A weight in float64, and its singular value decomposition, computed once on first use."""
+    """A weight in float64, and its singular value decomposition, computed once on first use.
+
+    Args:
+        W: (out, in), finite.
+        sigma: its singular values, descending, if already known.
+    """
 
     def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
         self.W = W.detach().double()
@@ -165,6 +170,12 @@ def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora",
     For OLoRA, `BA = Q_r Q_rᵀ W` is a projection of W, so `σ_i(BA) ≤ σ_i(W)` index by index, and `σ_i(BA) ≥
     σ_{i+out−r}(W)`; its singular values are in general *not* a subset of those of W.
 
+    Args:
+        W: (out, in), or a `Weight` whose decomposition is already known.
+        r: rank, 1 ≤ r ≤ min(out, in).
+        init: name of the initialization (with s = 1).
+        seed: for random starts.
+
     Raises:
         ValueError: the initialization is unknown, the rank is too large for W, or W is zero or not a matrix of finite
             numbers.
@@ -257,6 +268,7 @@ def intruder_dimensions(
     """Look for new leading singular vectors of W + BA that resemble none of W's.
 
     Args:
+        W: the base weight.
         moved: factors of ΔW, including the scale.
         top: number of largest singular values of W + ΔW to compare.
         threshold: a vector is an intruder if its |cosine| with every singular vector of W is below this.

@@ -57,9 +57,15 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
     [R₁, R₂]` and `[A; A − A⁰]ᵀ = Q' [S₁, S₂]`, ΔW has the singular values of `s [R₁, R₂] [S₁, S₂]ᵀ`, B those of `R₁ +
     R₂`, A those of `S₁`, and the angles between the columns of B and B⁰ are those between `R₁ + R₂` and `R₂`.
 
+    Args:
+        lanes: in the state to measure, such as ``race.lanes``.
+
     Returns:
         UpdateSpectra
             NaN where a lane does not adapt a layer.
+
+    Raises:
+        ValueError: `lanes` are not `Lanes`.
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     K, L, plan = lanes.count, len(lanes.layers), lanes.plan

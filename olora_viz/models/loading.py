@@ -205,10 +205,12 @@ def load_model(
         name: a key of ``MODELS``, or the path of a local Hugging Face folder, or the hub id of a model in ``MODELS``;
             looked up in this order.
         device: device of the weights: "auto", "cpu", "cuda" or a torch device.
+        dtype: dtype of the frozen weights.
         progress: called with (fraction in [0, 1], description) during slow operations.
 
     Returns:
-        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a padding token.
+        The model is in eval mode and requires no gradients; the tokenizer is a fast one with a
+        padding token.
 
     Raises:
         ValueError: if the name is unknown or the model is not available here.

@@ -301,7 +301,11 @@ class RaceConfig:
         return peak * factor(self.schedule, number, self.steps, self.warmup)
 
     def is_due(self, key: str, number: int, steps: float | None = None) -> bool:
-        """Whether a measurement of `MEASURES` is due at a step, 1 for the first."""
+        """Whether a measurement of `MEASURES` is due at a step, 1 for the first.
+
+        Args:
+            steps: the number of steps, if it is another one.
+        """
         measure = MEASURES[key]
         last = self.steps if steps is None else steps
         if measure.every is None or (measure.at_last and number == last):

@@ -357,6 +357,7 @@ def training_batches(
 
     Args:
         config: the set-up; the race itself need not exist.
+        tokenizer: of its model.
         lane: the one that reads them, which matters with ``batches="by-seed"``.
         task: used instead of loading ``config.task``, as in `race`.
         model: where ``config.truncate`` cuts examples to its context, without a ``config.max_length``.
@@ -369,7 +370,7 @@ def training_batches(
     Raises:
         ValueError: the length to which examples are cut is not known, or see `race`.
 
-    >>> from olora_viz.models import MODELS, load_model
+    >>> from olora_viz.models import load_model
     >>> config = RaceConfig(task="addition", batch_size=4, steps=2)
     >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
     [4, 4]

@@ -80,8 +80,10 @@ def race(
     bitwise the same steps on the same device.
 
     Args:
-        model, tokenizer: used instead of loading ``config.model``; give both or neither. The model is in eval mode
-            until the race ends, is closed, or its lanes are detached.
+        config: the set-up.
+        model: used instead of loading ``config.model``; give both or neither. The model is in eval mode until the race
+            ends, is closed, or its lanes are detached.
+        tokenizer: see `model`.
         task: used instead of loading ``config.task``, which becomes its name: a `Task`, or rows with the columns of a
             task file, such as a ``datasets.Dataset``, which are split by content.
         progress: called with the progress of loading, and later of evaluations and other work that takes long. What it
@@ -374,6 +376,9 @@ class Race(Iterator[Step]):
 
         Args:
             prompt: without a space at its end, which would belong to the answer.
+
+        Raises:
+            ValueError: the prompt is empty, or too long for the model's context.
         """
         lengths = [len(example.ids) - example.supervised_from for example in self.data.held_out]
         length = LONGEST_ANSWER if self.task.plain_text else min(LONGEST_ANSWER, max(lengths))
@@ -468,7 +473,11 @@ class Race(Iterator[Step]):
         save(self, folder)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Return everything needed to resume bitwise, besides the config, as tensors on the CPU."""
+        """Return everything needed to resume bitwise, besides the config, as tensors on the CPU.
+
+        Raises:
+            ValueError: a step was interrupted.
+        """
         self._check_whole()
         tensors = {**self._trainer.snapshot(), **self.state.to_tensors()}
         if self._updated is not None:
@@ -481,11 +490,19 @@ class Race(Iterator[Step]):
         return tensors
 
     def check_snapshot(self, snapshot: dict[str, Tensor]) -> None:
-        """Check that a snapshot fits this race."""
+        """Check that a snapshot fits this race.
+
+        Raises:
+            ValueError: the snapshot is of another race.
+        """
         self._trainer.check(snapshot, self.state)
 
     def restore(self, snapshot: dict[str, Tensor]) -> None:
-        """Restore a `snapshot` of a race with the same config."""
+        """Restore a `snapshot` of a race with the same config.
+
+        Raises:
+            ValueError: the snapshot is of another race.
+        """
         self.check_snapshot(snapshot)
         self.torn = True
         self.state, self._shorter = RaceState.from_tensors(snapshot), None

@@ -402,6 +402,9 @@ def load_run(folder: str | Path) -> SavedRun:
     Args:
         folder: written by `Race.save`, or by ``race --run`` on the command line, of a finished, stopped or killed run.
 
+    Raises:
+        ValueError: the folder holds no run, or a damaged one.
+
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> from olora_viz.lanes.lane import Lane

@@ -356,6 +356,9 @@ def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
 def verdicts(folder: str | Path) -> Verdicts:
     """Return what a study's races so far decide.
 
+    Args:
+        folder: of the study.
+
     Raises:
         ValueError: the folder holds no study.
     """

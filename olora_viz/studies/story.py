@@ -160,6 +160,8 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     """Return the curve of every start in every setting, in the race's order.
 
     Args:
+        lanes: all lanes of the race.
+        steps: the steps so far.
         measure: one of `MEASURES`.
     """
     evaluations = _held_out(steps, len(lanes))
@@ -259,7 +261,11 @@ def describe_rates(
 
 
 def describe_reach(reach: Reach) -> tuple[str, str, str]:
-    """Return a table row: the rate, the steps of the median seed, and their interval."""
+    """Return a table row: the rate, the steps of the median seed, and their interval.
+
+    Args:
+        reach: when one start reached the target.
+    """
     if reach.lr is None:
         return "–", "never", "a seed diverged at every rate"
     rate = compact(reach.lr)

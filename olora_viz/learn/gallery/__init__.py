@@ -106,7 +106,11 @@ FOLDER = Path(__file__).parent
 
 @cache
 def load_recording(name: str) -> Recording:
-    """Read a recorded race, once; ValueError if the name is unknown or the file damaged."""
+    """Read a recorded race, once.
+
+    Raises:
+        ValueError: the name is unknown, or the file is damaged.
+    """
     if name not in RECIPES:
         raise ValueError(unknown("recording", name, RECIPES))
     return read(FOLDER / f"{name}.json")
