@@ -25,7 +25,6 @@ class BackgroundStudy(BackgroundWork):
 
     folder: Path  # pyrefly: ignore[bad-override-mutable-attribute]
     minutes: float = 0.0
-    """The time limit."""
     known: Decision | None = None
     """What is known; None before the plan."""
     waits: bool = False

@@ -44,7 +44,6 @@ class Slicing(BackgroundWork):
     source: BackgroundMeasurement | None = None
     """The measurement of the same starts."""
     chosen: tuple[int, ...] = ()
-    """Indices of its lanes."""
     slices: list[LossSlice] = field(default_factory=list)
 
     def run(self) -> None:

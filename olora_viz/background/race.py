@@ -72,7 +72,6 @@ class BackgroundRace(BackgroundWork):
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
-    """The race while it is in memory."""
     models: ModelCache | None = None
     """The models that races before it in the same thread have loaded; used with a folder."""
     goal: float = math.inf
@@ -91,7 +90,6 @@ class BackgroundRace(BackgroundWork):
     clear_disk: Callable[[int], None] = lambda _: None
     """Called with the bytes that it needs and the disk lacks."""
     _steps_left: Race | Generator[Step, None, None] | None = None
-    """Yields the next steps."""
     _run: runs.Run | None = None
     _takes_prompts: bool = False
     _may_pause: bool = False

@@ -49,7 +49,6 @@ class BackgroundWork:
     complete: bool = False
     """Whether it has ended: nothing changes any more."""
     error: BaseException | None = None
-    """The error that made it fail."""
     stopping: threading.Event = field(default_factory=threading.Event)
     listen: Callable[[], None] | None = None
     """Called after every change, in the thread that made it, before waiting readers wake up."""

@@ -33,7 +33,6 @@ from olora_viz.measures.measure import Measure, Part
 from olora_viz.measures.update_spectra import UpdateSpectra
 
 ROW = 9
-"""Height of a layer in pixels."""
 
 MOST_CELLS = 12_000
 """Maximum cells across; a longer run shows every second step, and so on."""

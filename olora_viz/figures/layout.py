@@ -421,14 +421,12 @@ class CurveEnd(NamedTuple):
     """The last point of a curve, in units of the axes: powers of ten on a logarithmic axis."""
 
     name: str
-    """Name of the curve."""
     group: str
     """If there is no room for all labels, the lowest curve of each group is labelled."""
     color: str
     x: float
     y: float
     more: str = ""
-    """Text after the name."""
 
     @classmethod
     def of(cls, style: LaneStyle, x: float, y: float, more: str = "") -> CurveEnd:

@@ -339,7 +339,6 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
 OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure}
 PICTURES = (*OF_STUDY, *OF_CELL)
-"""The names of the pictures."""
 
 
 def plot_study(

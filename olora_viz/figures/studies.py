@@ -58,7 +58,6 @@ FOREST = (
     "line the range over the rates that the validation results cannot tell from the best ones. What crosses zero with "
     "either decides nothing; an interval inside the margin means level."
 )
-"""How to read the charts."""
 
 HEIGHT = 230
 """Height of the plot area in pixels."""

@@ -34,7 +34,6 @@ WINDOWS = 50
 """Parts in which passes of different numbers of operations are compared."""
 
 KEEP = 64
-"""Costs that are remembered."""
 
 _KNOWN: dict[Hashable, PassCost] = {}
 

@@ -54,7 +54,6 @@ class Term(NamedTuple):
     word: str
     meaning: str
     source: str = ""
-    """Authors, year and arXiv id."""
 
 
 GLOSSARY = (
@@ -102,7 +101,6 @@ GLOSSARY = (
     Term("study", "Many races that answer one question: several rates, seeds, tasks, models or ranks."),
     Term("target modules", "The layers that get adapters. Default: all linear layers inside the transformer blocks."),
 )  # fmt: skip
-"""All terms, in alphabetical order."""
 
 
 MARKED = (

@@ -78,7 +78,6 @@ class Truncation:
     """A rank-r start compared with its weight; everything is computed in float64."""
 
     init: str
-    """Name of the initialization."""
     rank: int
     sigma_W: Float[Tensor, " m"]
     """Singular values of W, descending."""

@@ -14,15 +14,12 @@ class ModelCard:
     hub_id: str
     """Repository on the Hugging Face hub, "" if there is none."""
     summary: str
-    """One sentence."""
     parameters: int
     """Number of weights, tied ones counted once."""
     context: int
     """Longest sequence in tokens."""
     license: str
-    """Licence of the weights."""
     source: str = "the Hugging Face hub"
-    """Where the weights come from."""
     offline: bool = False
     """Whether the package index alone provides the model, without the hub."""
     gated: bool = False

@@ -43,7 +43,6 @@ class Section:
     WISHES: ClassVar[Mapping[str, Any]] = {}
     """What is shown at first, by the names of its controls."""
     MENUS: ClassVar[Mapping[str, str]] = {}
-    """The labels of its menus, by name."""
     TEXTS: ClassVar[Sequence[str]] = ()
     """The names of the texts below its charts."""
 
@@ -404,4 +403,3 @@ SECTIONS: tuple[Callable[[], Section], ...] = (
     ExportSection, RatesSection, MeasurementsSection, SpectraSection, GradientsSection,
     CurvatureSection, EarlierRunsSection, TakeAwaySection,
 )  # fmt: skip
-"""All sections, in display order."""

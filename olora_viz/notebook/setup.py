@@ -275,7 +275,6 @@ TEXTS = {
     "lanes-hint": '<p class="hint">A rate may be a list, <code>1e-3/3e-3</code>, or '
     "<code>fair</code>: that of the first LoRA lane, scaled by the curvature.</p>",
 }
-"""Texts beside the controls."""
 
 
 def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:

@@ -46,7 +46,6 @@ class SpectrumPanel(Panel):
     """
 
     layer = traitlets.Unicode().tag(sync=True)
-    """Name of the layer shown."""
     rank = traitlets.Int(8).tag(sync=True)
     starts = traitlets.Tuple().tag(sync=True)
     """Names of the starts that are drawn."""

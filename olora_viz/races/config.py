@@ -428,7 +428,6 @@ class Settings:
 
 
 SETTINGS = tuple(field.name for field in fields(Settings))
-"""Their names."""
 
 
 def automatic_interval(steps: int) -> int:

@@ -34,7 +34,6 @@ class Exported:
     """What was written, and whether another library runs it."""
 
     label: str
-    """Of the lane."""
     form: str
     """One of `FORMS`."""
     folder: Path

@@ -100,7 +100,6 @@ class RaceState:
     """The last held-out results, NaN for a lane that had diverged."""
     last_eval_step: int = 0
     done: int = 0
-    """The number of completed steps."""
     seconds: float = 0.0
     tokens: int = 0
     best: BestSoFar | None = None

@@ -295,7 +295,6 @@ class Plan:
     final: float
     """Of these, for the final adapter, seconds."""
     most: int
-    """Maximum lanes of a race."""
     left_out: tuple[str, ...] = ()
     """Methods for which there is no time."""
     data: str = ""

@@ -110,7 +110,6 @@ class SeedGroup:
     lane: Lane
     """The first lane of the group."""
     lanes: tuple[int, ...]
-    """Indices of the lanes."""
 
 
 def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:

@@ -54,7 +54,6 @@ class Decision:
     taken: Recommendation | None
     """What to take by now; None if nothing has finished."""
     lanes: int
-    """Number of finished lanes."""
     seconds: float
     """Spent so far."""
     adapter: Path | None = None

@@ -63,7 +63,6 @@ class Point:
 
     lr: float
     lanes: tuple[int, ...]
-    """Indices of the lanes."""
     losses: tuple[float, ...]
     """Held-out loss of each, nats; NaN if it diverged or was not evaluated yet."""
     diverged: int

@@ -21,7 +21,6 @@ __all__ = [
 TASKS: Catalogue[TaskCard] = Catalogue(
     "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
 )
-"""The catalogue of named tasks."""
 
 
 def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:

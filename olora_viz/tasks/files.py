@@ -22,11 +22,8 @@ class FileFormat(NamedTuple):
     """One form of a task file."""
 
     title: str
-    """What it holds."""
     ending: str
-    """The extension of the example."""
     example: str
-    """The content of a file."""
 
 
 FILE_FORMATS = (

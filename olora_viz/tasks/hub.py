@@ -27,7 +27,6 @@ class Source:
     """The source of a task's rows, and the conversion of a row to an example."""
 
     name: str
-    """The name of the task."""
     repository: str
     """The data set on the hub, with data files and no loading script."""
     configuration: str | None
@@ -39,7 +38,6 @@ class Source:
     summary: str
     """One sentence on the task, with the reference of the data."""
     sample: Example
-    """A sample prompt and answer."""
 
 
 def question_and_choices(row: Row) -> Example:

@@ -26,7 +26,6 @@ class Example:
     prompt: str
     """The prompt; empty in a plain text."""
     answer: str
-    """The correct answer, the only supervised part."""
     choices: tuple[str, ...] = ()
     """The choices, including the correct one; empty for an open answer."""
     line: int = 0
@@ -77,11 +76,8 @@ class Task:
     """Training, held-out and test examples, without common prompts."""
 
     name: str
-    """The name of the task or the file."""
     summary: str
-    """One sentence on the task."""
     train: tuple[Example, ...]
-    """The training examples."""
     held_out: tuple[Example, ...]
     """The examples that are evaluated during a race."""
     plain_text: bool = False
@@ -109,13 +105,10 @@ class TaskCard:
     """An entry of the task catalogue."""
 
     name: str
-    """The name of the task."""
     summary: str
-    """One sentence on the task."""
     prompt: str
     """A sample prompt, possibly shortened."""
     answer: str
-    """The answer to it."""
     load: Callable[[int, Split], Task]
     """Loads the task for a seed, divided by a `Split`."""
     offline: bool = True
@@ -235,7 +228,6 @@ class Parts(NamedTuple):
     """The parts of a task's examples."""
 
     train: tuple[Example, ...]
-    """The training examples."""
     held_out: tuple[Example, ...]
     """The examples that are evaluated during a race."""
     test: tuple[Example, ...]

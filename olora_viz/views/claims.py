@@ -20,7 +20,6 @@ from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, table
 
 MOST = 6
-"""Maximum number of bars in a row."""
 
 BEYOND = 3.0
 """Intervals are cut off at this multiple of the largest value."""
@@ -114,7 +113,6 @@ class ShownFinding:
 
     finding: Finding
     where: str
-    """The model and the task."""
     setup: str
     command: str
     when: str = ""

@@ -104,7 +104,6 @@ class TableCell:
     kind: str = ""
     """The CSS class."""
     columns: int = 1
-    """How many columns it spans."""
 
 
 def table(

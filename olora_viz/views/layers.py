@@ -27,13 +27,10 @@ class LayerChoices:
     """The lanes and layers to choose from, and the current choice."""
 
     labels: tuple[str, ...]
-    """Labels of the lanes, in order."""
     lane: int
-    """Index of the chosen lane."""
     layers: tuple[tuple[str, str], ...]
     """The displayed text and the name of every layer."""
     layer: str
-    """Name of the chosen layer."""
 
     @property
     def label(self) -> str:

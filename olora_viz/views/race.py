@@ -72,7 +72,6 @@ class RaceView:
     status: Markup
     """One line of HTML: the state, the progress, the speed."""
     steps_done: int
-    """Number of completed steps."""
     step: int
     """The step shown; later steps are left out."""
     seconds: float
@@ -82,7 +81,6 @@ class RaceView:
     news: dict[str, int]
     """See `olora_viz.background.record.news`; also for ``measurements``."""
     steps: Sequence[Step] = field(repr=False)
-    """All completed steps."""
     race: RaceRecord = field(repr=False)
     """The race, without its steps after the one shown."""
     run: str

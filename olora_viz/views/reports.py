@@ -252,7 +252,6 @@ COMPARED = (
     "layer", "‖ΔW₁‖", "‖ΔW₂‖", "effective rank 1", "effective rank 2", "cosine", "k",
     "left overlap", "right overlap",
 )  # fmt: skip
-"""The columns of a comparison."""
 
 
 def comparison_page(

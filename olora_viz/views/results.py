@@ -46,7 +46,6 @@ from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
 
 WORDS = {"final": "final loss", "best": "best loss of the run"}
-"""Display names of the measures."""
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ def task_sample(card: TaskCard) -> Markup:
 
 
 SHOWN = 3
-"""Number of examples."""
 
 FIRST, LAST = 14, 8
 """Tokens shown of a longer prompt or answer: the first and the last ones."""

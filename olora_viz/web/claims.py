@@ -38,7 +38,6 @@ class Judging(BackgroundStudy):
     """
 
     findings: dict[str, Finding] = field(default_factory=dict)
-    """By the claim's name."""
     measured_now: str = ""
     """The claim that is measured now; empty for none."""
 

@@ -103,7 +103,6 @@ class Measurement(BackgroundMeasurement):
     rates: tuple[tuple[float, ...], ...] = ()
     """The learning rates that the race would use, for each start."""
     lanes: int = 0
-    """Number of lanes of the race."""
 
 
 def measure(jobs: Jobs, config: RaceConfig, layer: Any = None, owner: Visitor = NOBODY) -> Measurement:

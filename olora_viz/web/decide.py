@@ -31,7 +31,6 @@ MINUTES = (1, 2, 5, 10, 20)
 """The time limits that a page offers, as far as the server's own allows them."""
 
 MOST_METHODS = 8
-"""Maximum methods of a decision."""
 
 REFERENCE = Study.reference
 

@@ -23,7 +23,6 @@ class Recipe:
     """A race to record."""
 
     title: str
-    """A short title."""
     sentence: str
     """What is raced and what to look for, without the outcome."""
     config: RaceConfig
@@ -101,7 +100,6 @@ RECIPES: dict[str, Recipe] = {
 """The set-ups of the recorded races by name, in display order."""
 
 FOLDER = Path(__file__).parent
-"""The folder of the recordings."""
 
 
 @cache

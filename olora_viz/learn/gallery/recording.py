@@ -41,9 +41,7 @@ class Origin:
     """When and on what a race was recorded; there, the same set-up gives the same numbers."""
 
     date: str
-    """Year, month and day."""
     device: str
-    """The device in words."""
     versions: dict[str, str]
     """Versions of Python and the numerical packages, by name."""
 
@@ -59,7 +57,6 @@ class Recording(RaceRecord):
     """A finished race; per-layer measurements may cover a subset of the layers. Its name is that in the gallery."""
 
     title: str
-    """A short title."""
     sentence: str
     """What is raced and what to look for."""
     origin: Origin

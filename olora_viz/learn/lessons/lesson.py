@@ -33,23 +33,18 @@ class Lesson:
     """The name in URLs."""
     title: str
     minutes: int
-    """Time to read and do it."""
     idea: str
-    """What it teaches, in one sentence."""
     paragraphs: tuple[str, ...]
     formulas: tuple[str, ...]
     """In LaTeX, displayed after the first paragraph."""
     do: str
     """One thing to do on the page that the lesson opens."""
     see: str
-    """What to observe then."""
     ask: str
     """A question that checks whether the idea has been understood."""
     answer: str
     recording: str | None = None
-    """The recorded race it is based on."""
     page: Page = "race"
-    """The page to do it on."""
     where: str = ""
     """Id of the element to use or observe there."""
     picture: Picture = "loss"

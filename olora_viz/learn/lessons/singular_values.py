@@ -10,7 +10,6 @@ from olora_viz.initializers.olora import olora
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
-"""The smallest counterexample."""
 
 LENGTHS = (1, 5, 3)
 """The lengths of the orthogonal columns in the check question: the first is the shortest."""

@@ -46,7 +46,6 @@ RATIO = math.log(LEVEL_WITHIN)
 """Positive numbers are level if the interval of their log ratio lies within this of zero."""
 
 WITHIN = f"within {LEVEL_WITHIN - 1:.0%}"
-"""`RATIO` in words."""
 
 FLAT = RATIO / math.log(4)
 """A best rate counts as the same if it changes by less than `LEVEL_WITHIN` per factor of four in the rank or in the
@@ -93,7 +92,6 @@ class Finding:
     """The seeds, or batches, on which the verdict rests; None if there is no chance in it."""
     bars: tuple[Bar, ...] = ()
     unit: str = ""
-    """Of the bars."""
     over: str = ""
     """What the intervals of the bars allow for, in words: other seeds, examples or batches, and how many."""
 

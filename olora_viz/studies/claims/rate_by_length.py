@@ -38,7 +38,6 @@ LEAST_LENGTHS = 3
 """Lengths that make a trend, of which the longest is at least twice the shortest."""
 
 MARGIN = f"{WITHIN} for four times the length"
-"""`FLAT` in words."""
 
 
 def judge(verdicts: Verdicts) -> Finding:

@@ -68,7 +68,6 @@ def route() -> Route:
 
 
 FORMATS = (".json", ".jsonl", ".csv")
-"""The supported file extensions."""
 
 TOKEN = "file:"
 """Prefix of a file's token, which is the name of its task in the set-up."""

@@ -85,7 +85,6 @@ class Job:
 
     work: BackgroundWork
     owner: Visitor = NOBODY
-    """The visitor who asked for it."""
     turn: tuple[float, float] = (0.0, 0.0)
     """See `fairness.Waits`."""
     forgettable: bool = True

@@ -83,7 +83,6 @@ class Access(NamedTuple):
     """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
     its own file again."""
     forgettable: bool = True
-    """See `Job.forgettable`."""
 
     @property
     def race(self) -> BackgroundRace | None:

@@ -122,7 +122,6 @@ class Card:
     frame: bool = True
     """Whether its column is created around the content of `build`."""
     slim: bool = False
-    """Whether it has less padding."""
     elem_id: str = ""
     """The id of its element; by default it is derived from the name."""
 

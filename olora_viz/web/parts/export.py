@@ -103,13 +103,10 @@ class ExportFormat(NamedTuple):
     """One export format."""
 
     ending: str
-    """The suffix of the file's name."""
     type: str
-    """The file's media type."""
     make: Callable[[RaceRecord], str | dict[str, Any]]
     """Returns a run as text, or the content of a page for the browser to build."""
     label: str
-    """Of its button."""
     title: str
 
 
@@ -224,7 +221,6 @@ TAKE = showing("take", "adapters", build=lambda desk: [adapter_list(desk.jobs)],
 
 
 MOST_MIB = 1024
-"""The largest such file, in MiB."""
 
 REPORT_MIB = 8
 """What all but the adapters takes at most, about, in MiB."""

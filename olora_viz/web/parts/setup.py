@@ -173,7 +173,6 @@ class SetUp:
 
 
 NAMES = tuple(field.name for field in fields(SetUp))
-"""Names of the controls."""
 
 IN_QUERY = (*(name for name in NAMES if name not in ("lanes", "settings")), *SETTINGS)
 """Names of a set-up in a link beside ``lane``; each may occur once."""

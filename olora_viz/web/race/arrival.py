@@ -53,10 +53,8 @@ class Link(NamedTuple):
     """The content of a link."""
 
     setup: SetUp | None = None
-    """None if it has no set-up."""
     start: bool = False
     notes: tuple[str, ...] = ()
-    """Notes on unknown names in it."""
     lesson: str | None = None
     """Name of the lesson that it opens."""
 
@@ -110,7 +108,6 @@ class Asked(NamedTuple):
     own: bool = False
     """Whether this page wrote the address itself."""
     notes: str = ""
-    """On the parts that were ignored, as HTML."""
     refused: str = ""
     """Why nothing of the link can be opened; empty if it can."""
 
@@ -159,7 +156,6 @@ class Arrival(NamedTuple):
     run: str | None
     """A key, of its owner or its readers."""
     setup: SetUp | None
-    """None leaves the controls unchanged."""
     words: str
     """Notes on the parts of the link that were ignored, and on what is gone, as HTML."""
     brought: Brought | None = None

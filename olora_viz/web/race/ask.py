@@ -108,7 +108,6 @@ def build(desk: Desk) -> list[Any]:
 
 ANSWERS = words("answers", "answers", "answers", column="right")
 CARD = Card("answers", ANSWERS.needs, build, ANSWERS.draw, column="right")
-"""The answers of all lanes."""
 
 
 def connect(desk: Desk) -> None:

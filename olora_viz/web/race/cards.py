@@ -225,7 +225,6 @@ class Tab(NamedTuple):
 
     title: str
     what: str
-    """The tooltip."""
     empty: str = ""
     """What it says while it has no card to show."""
 

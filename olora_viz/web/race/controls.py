@@ -154,10 +154,8 @@ def draw_scrubber(view: RaceView) -> list[Any]:
 
 
 LINE = showing("status", "status")
-"""The top bar's line."""
 
 CONTROLS = Card("controls", ("commands", "state"), draw=buttons)
-"""The run's buttons."""
 
 READERS = showing("readers", "readers_key", "whose")
 """The button that copies the link for others, and the line that they read."""

@@ -29,9 +29,7 @@ class Preset:
     name: str
     """Its name in ``hide=``, after ``preset-``."""
     title: str
-    """The button's label."""
     what: str
-    """What it shows."""
     specs: tuple[str, ...]
     """Lanes, in the syntax of the command line."""
     steps: int = 60

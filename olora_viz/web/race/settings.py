@@ -123,10 +123,8 @@ class SettingInput(NamedTuple):
     """One input."""
 
     name: str
-    """Of the setting."""
     label: str
     title: str
-    """What it means, in one line."""
     choices: Mapping[str, str] = MappingProxyType({})
     """The only values, with their words; none for an input of text."""
     empty: str = ""
