@@ -1,5 +1,6 @@
 """What tests share: the app, a browser and the pages that it opens, and a queue of work."""
 
+import fcntl
 import os
 import shutil
 import sys
@@ -84,8 +85,16 @@ def browser(program: str | None, profile: Path) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def first_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment such as the README's first command makes."""
-    return environment(tmp_path_factory.mktemp("first") / "venv", sys.executable, *REQUIREMENTS)
+    """The Python of an environment such as the README's first command makes, one for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / "first.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "first.done").exists():
+            environment(folder / "first", sys.executable, *REQUIREMENTS)
+            (folder / "first.done").touch()
+    return folder / "first" / "bin" / "python"
 
 
 @pytest.fixture(scope="session")

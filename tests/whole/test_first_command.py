@@ -6,6 +6,7 @@ The browser's tests open pages of a server in such an environment as well, see `
 import json
 import os
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -49,8 +50,12 @@ def walk(python: Path, inside: Path, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_every_verb_ends_well_after_the_first_command(version: str, clone: Path, tmp_path: Path) -> None:
-    python = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS)
+def test_every_verb_ends_well_after_the_first_command(
+    version: str, clone: Path, first_command: Path, tmp_path: Path
+) -> None:
+    python = first_command
+    if PYTHONS[version] != Path(sys.executable):
+        python = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS)
     table = walk(python, clone, tmp_path)
     assert table.startswith(f"Python {version}.")
     assert f"the package in {clone}\n" in table

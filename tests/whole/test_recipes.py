@@ -42,6 +42,7 @@ def enter(frame, event, argument):
 
 
 ov.load_model("glassllm")  # and with it libraries, which would be long to watch
+ov.race, ov.RaceConfig, ov.Lane  # loaded when they are first used
 sys.setprofile(enter)
 next(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)))
 sys.setprofile(None)
