@@ -29,19 +29,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def starts() -> str:
-    """Write a row for every initialization of the catalogue."""
-    rows = []
+    """Write what every initialization of the catalogue needs and keeps, and how it starts."""
+    rows, texts = [], []
     for start in ov.INITIALIZERS.values():
         product = "zero" if start.zero_product else "subtracted" if start.keeps_function else "**kept**"
         trained = "ΔW" if start.dense else "A" if start.frozen_B else "A and B"
-        rows.append(
-            (
-                f"`{start.name}`", start.label, start.needs or "–", "yes" if start.random else "no", product, trained,
-                "yes" if start.nested else "no", start.summary, start.source,
-            )
-        )  # fmt: skip
-    titles = ("name", "label", "needs", "random", "B⁰A⁰", "trains", "nested", "how it starts", "source")
-    return _table(titles, rows)
+        random, nested = ("yes" if is_so else "no" for is_so in (start.random, start.nested))
+        rows.append((f"`{start.name}`", start.needs or "–", random, product, trained, nested))
+        texts.append((f"`{start.name}`", start.label, f"{start.summary} *{start.source}.*"))
+    titles = ("start", "needs", "random", "B⁰A⁰", "trains", "nested")
+    return f"{_table(titles, rows)}\n\n## How each starts\n\n{_table(('start', 'label', 'how'), texts)}"
 
 
 def command_line() -> str:
