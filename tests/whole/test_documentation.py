@@ -31,7 +31,6 @@ RECORDS = ("RESULTS.md", "RELIABILITY.md", "VERDICTS.md")
 """Pages with what was run once, for hours: their commands are read, not run."""
 
 FIRST = {
-    "VERDICTS.md": ("guides/studies.md",),
     "guides/adapters.md": ("start/command-line.md",),
     "guides/claims.md": ("guides/studies.md",),
     "guides/notebooks.md": ("start/command-line.md", "guides/race.md"),
