@@ -15,7 +15,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 LESS = {
     "curvature": "--batch-size 2 --batches 2",
     "claims": "--only subset convergence",
-    "study": "--batch-size 4 --eval-size 20 --test-size 20",
+    "study": "--batch-size 4 --eval-size 20 --test-size 20 --threads 1",
     "decide": "--steps 2 --batch-size 2 --init olora --lr 1e-3/3e-3 --seeds 1",
 }
 """Options by which a verb computes less."""
@@ -23,7 +23,7 @@ LESS = {
 SHORTER = (
     (r"(steps|every)([ =]\d+)0\b", r"\1\2"),
     (r"--seeds (5|10)\b", lambda seeds: f"--seeds {int(seeds[1]) // 5}"),
-    (r"\bov\.Study\((?=\w)", "ov.Study(batch_size=4, eval_size=20, test_size=20, "),
+    (r"\bov\.Study\((?=\w)", "ov.Study(batch_size=4, eval_size=20, test_size=20, threads=1, "),
     (r"smollm2-135m", "glassllm"),
     (r"layers\.15\.", "layers.1."),
     (r"olora_viz (\w+)", lambda verb: f"{verb[0]} {LESS.get(verb[1], '')}"),
