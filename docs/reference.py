@@ -125,15 +125,17 @@ def arguments_of(documented: Any) -> dict[str, str]:
     """Return the texts of the section ``Args`` of a docstring, by name."""
     section = (inspect.getdoc(documented) or "").partition("Args:\n")[2]
     texts: dict[str, str] = {}
+    latest = ""
     for line in section.splitlines():
         if line and not line.startswith("    "):
             break
-        begun = re.match(r" {4}(\w+): (.*)", line)
+        begun = re.match(r" {4}(\w+)((?:, \w+)*): (.*)", line)
         if begun:
-            texts[begun[1]] = begun[2]
+            first, others, text = begun.groups()
+            texts |= {first: text} | dict.fromkeys(filter(None, others.split(", ")), f"as `{first}`")
+            latest = first
         elif line.strip():
-            name = list(texts)[-1]
-            texts[name] += f" {line.strip()}"
+            texts[latest] += f" {line.strip()}"
     return texts
 
 
