@@ -6,6 +6,7 @@ import platform
 from importlib.metadata import version
 
 __version__ = "0.1.0"
+"""The version of this package."""
 
 
 def versions(*packages: str) -> dict[str, str]:

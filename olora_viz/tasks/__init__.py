@@ -21,6 +21,7 @@ __all__ = [
 TASKS: Catalogue[TaskCard] = Catalogue(
     "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
 )
+"""The tasks by name: those that are built in, then data sets of the hub."""
 
 
 def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:

@@ -84,7 +84,7 @@ def test_every_package_has_its_floor():
 
 def test_the_picture_in_contributing_shows_these_floors():
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (picture,) = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    picture, _tree = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
     # Two spaces or an arrow, then names up to three spaces, then words.
     floors = [line[2:].split("   ")[0] for line in picture.splitlines()]
     assert tuple(set(re.findall(r"(\w+)/", names)) for names in floors) == FLOORS

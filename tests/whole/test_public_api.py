@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from support.pages import PAGES, README, blocks_of
 
 import olora_viz as ov
 
@@ -21,8 +22,9 @@ def shown() -> dict[str, str]:
         path.name: "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
         for path in (ROOT / "notebooks").glob("*.ipynb")
     }
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    code["README.md"] = "\n".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
+    for page in (README, *PAGES):
+        python = [block.code for block in blocks_of(page) if block.language == "python"]
+        code[page.relative_to(ROOT).as_posix()] = "\n".join(python)
     for path in (ROOT / "olora_viz/races/templates").glob("*.py"):
         code[path.name] = path.read_text(encoding="utf-8")
     for path in (ROOT / "olora_viz/learn/lessons").glob("*.py"):

@@ -1,0 +1,175 @@
+"""Writes what the documentation says of the code, from the code: a hook of mkdocs.
+
+In a page stands ``<!-- generated: NAME -->``; NAME is a key of `WRITERS`, whose Markdown takes its place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import olora_viz as ov
+from olora_viz.__main__ import _parser
+from olora_viz.machine.files import FORMAT
+from olora_viz.studies.folder import BY_EXAMPLE, COLUMNS
+from olora_viz.tasks.files import FILE_FORMATS
+from olora_viz.web.guard.limits import Limits
+
+PLACE = re.compile(r"<!-- generated: (\w+) -->")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fill the places of a page, which mkdocs has read."""
+    return PLACE.sub(lambda place: WRITERS[place[1]](), markdown)
+
+
+def starts() -> str:
+    """Write what every initialization of the catalogue needs and keeps, and how it starts."""
+    rows, texts = [], []
+    for start in ov.INITIALIZERS.values():
+        product = "zero" if start.zero_product else "subtracted" if start.keeps_function else "**kept**"
+        trained = "ΔW" if start.dense else "A" if start.frozen_B else "A and B"
+        random, nested = ("yes" if is_so else "no" for is_so in (start.random, start.nested))
+        rows.append((f"`{start.name}`", start.needs or "–", random, product, trained, nested))
+        texts.append((f"`{start.name}`", start.label, f"{start.summary} *{start.source}.*"))
+    titles = ("start", "needs", "random", "B⁰A⁰", "trains", "nested")
+    return f"{_table(titles, rows)}\n\n## How each starts\n\n{_table(('start', 'label', 'how'), texts)}"
+
+
+def command_line() -> str:
+    """Write a section for every verb, with all its arguments."""
+    verbs = next(action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    sections = []
+    for name, verb in verbs.choices.items():
+        texts = verb._get_formatter()
+        rows = [
+            (_written(action), texts._expand_help(action) if action.help else "")
+            for action in verb._actions
+            if not isinstance(action, argparse._HelpAction)
+        ]
+        sections.append(f"## {name}\n\n{_sentence(verb.description or '')}\n\n{_table(('argument', 'what'), rows)}")
+    return "\n\n".join(sections)
+
+
+def _written(action: argparse.Action) -> str:
+    """Return an argument as it is written on the command line."""
+    value = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    if action.nargs == 0:
+        value = ""
+    elif action.nargs == "+":
+        value = f"{value} …"
+    return f"`{' '.join(filter(None, [', '.join(action.option_strings), str(value)]))}`"
+
+
+def lane_keys() -> str:
+    """Write a row for every key of a lane."""
+    known = arguments_of(ov.Lane)
+    keys = [field for field in fields(ov.Lane) if field.name not in ("init", "fair")]
+    rows = [(f"`{key.name}`", f"`{_default(key.default)}`", _sentence(known[key.name])) for key in keys]
+    return _table(("key", "default", "what"), rows)
+
+
+def race_fields() -> str:
+    """Write a row for every field of a race's set-up."""
+    return _fields("`config.json`, a set-up's TOML file and `ov.RaceConfig`", ov.RaceConfig)
+
+
+def study_fields() -> str:
+    """Write a row for every field of a study."""
+    return _fields("`study.toml` and `ov.Study`", ov.Study)
+
+
+def _fields(where: str, setup: type) -> str:
+    known = arguments_of(setup)
+    rows = [(f"`{field.name}`", _sentence(known[field.name])) for field in fields(setup)]
+    return f"The fields of {where}:\n\n{_table(('field', 'what'), rows)}"
+
+
+def lane_columns() -> str:
+    """Write the names of the columns of a study's table."""
+    return ", ".join(f"`{name}`" for name in (*COLUMNS, *BY_EXAMPLE)) + "."
+
+
+def task_files() -> str:
+    """Write an example of every kind of task file."""
+    return "\n\n".join(f"{form.title}:\n\n```text\n{form.example}\n```" for form in FILE_FORMATS)
+
+
+def formats() -> str:
+    """Write which versions of the files this version reads."""
+    return (
+        f"`config.json`, `study.toml` and `decision.json` have the key `format`; this version writes {FORMAT} and "
+        f"reads up to {FORMAT}. A file without the key is of format 1. A newer format is refused with one sentence."
+    )
+
+
+def limits() -> str:
+    """Write a row for every limit of a server."""
+    texts = _attributes_of(Limits)
+    rows = [
+        (
+            f"`OLORA_VIZ_{field.name.upper()}`", texts.get(field.name, "Models that are offered whatever their size."),
+            "all that are small enough and not gated" if field.name == "models" else str(field.default),
+        )
+        for field in fields(Limits)
+    ]  # fmt: skip
+    return _table(("variable", "limit", "default"), rows)
+
+
+def arguments_of(documented: Any) -> dict[str, str]:
+    """Return the texts of the section ``Args`` of a docstring, by name."""
+    section = (inspect.getdoc(documented) or "").partition("Args:\n")[2]
+    texts: dict[str, str] = {}
+    latest = ""
+    for line in section.splitlines():
+        if line and not line.startswith("    "):
+            break
+        begun = re.match(r" {4}(\w+)((?:, \w+)*): (.*)", line)
+        if begun:
+            first, others, text = begun.groups()
+            texts |= {first: text} | dict.fromkeys(filter(None, others.split(", ")), f"as `{first}`")
+            latest = first
+        elif line.strip():
+            texts[latest] += f" {line.strip()}"
+    return texts
+
+
+def _attributes_of(documented: type) -> dict[str, str]:
+    """Return the docstrings of a class's attributes, by name."""
+    (body,) = ast.parse(inspect.getsource(documented)).body
+    assert isinstance(body, ast.ClassDef)
+    return {
+        field.target.id: inspect.cleandoc(text.value.value).replace("\n", " ")
+        for field, text in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }  # fmt: skip
+
+
+def _default(value: Any) -> str:
+    return "none" if value is None else str(value).lower()
+
+
+def _sentence(text: str) -> str:
+    """Return a text as a sentence."""
+    text = text.replace("``", "`")
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table; a bar within a cell is no border."""
+    lines = [titles, ["---"] * len(titles), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+WRITERS: dict[str, Callable[[], str]] = {
+    writer.__name__: writer
+    for writer in (
+        starts, command_line, lane_keys, race_fields, study_fields, lane_columns, task_files, formats, limits,
+    )
+}  # fmt: skip

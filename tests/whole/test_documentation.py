@@ -1,0 +1,249 @@
+"""The documentation agrees with the code: its blocks run, its reference is complete, its links lead somewhere."""
+
+import importlib
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+from support.pages import DOCS, PAGES, ROOT, blocks_of, check_command, commands_of, run_page
+from support.verbs import objects, run
+
+import olora_viz as ov
+from olora_viz.__main__ import _parser
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.accelerator import MOST_SECONDS, seconds_needed
+
+sys.path.insert(0, str(DOCS))
+import reference
+
+MKDOCS = importlib.util.find_spec("mkdocs") is not None
+needs_mkdocs = pytest.mark.skipif(not MKDOCS, reason="mkdocs is in the extra docs")
+
+RECORDS = ("RESULTS.md", "RELIABILITY.md", "VERDICTS.md")
+"""Pages with what was run once, for hours: their commands are read, not run."""
+
+FIRST = {
+    "guides/adapters.md": ("start/command-line.md",),
+    "guides/claims.md": ("guides/studies.md",),
+    "guides/notebooks.md": ("start/command-line.md", "guides/race.md"),
+}
+"""Pages that a reader of a page has followed before."""
+
+Follow = Callable[[str], tuple[str, dict]]
+
+
+def words_of(name: str) -> str:
+    """Return what stands on a page, with what is generated."""
+    return reference.on_page_markdown((DOCS / name).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a reader."""
+    place = tmp_path_factory.mktemp("reader")
+    rows = (f'{{"prompt": "{number} doubled is", "answer": "{2 * number}"}}\n' for number in range(60))
+    (place / "my.jsonl").write_text("".join(rows), encoding="utf-8")
+    return place
+
+
+@pytest.fixture(scope="module")
+def followed() -> dict[str, tuple[str, dict]]:
+    """What came of the pages that the reader has followed."""
+    return {}
+
+
+@pytest.fixture
+def follow(folder: Path, followed: dict[str, tuple[str, dict]], monkeypatch: pytest.MonkeyPatch) -> Follow:
+    """Follow a page in the reader's folder, once, after the pages that come first."""
+    monkeypatch.chdir(folder)
+    return partial(_follow, followed)
+
+
+def _follow(followed: dict[str, tuple[str, dict]], name: str) -> tuple[str, dict]:
+    for earlier in FIRST.get(name, ()):
+        _follow(followed, earlier)
+    if name not in followed:
+        try:
+            followed[name] = run_page(DOCS / name)
+        finally:
+            for own, remove in (("rows", ov.unregister), ("size", ov.unregister_measure)):
+                if own in (*ov.INITIALIZERS, *ov.MEASURES):
+                    remove(own)
+    return followed[name]
+
+
+WITH_BLOCKS = [
+    path.relative_to(DOCS).as_posix()
+    for path in PAGES
+    if path.name not in RECORDS and any(block.language in ("python", "sh") for block in blocks_of(path))
+]
+
+
+@pytest.mark.parametrize("name", WITH_BLOCKS)
+def test_the_blocks_of_a_page_run(name: str, follow: Follow) -> None:
+    follow(name)
+
+
+def test_the_blocks_are_of_languages_that_are_run_or_shown() -> None:
+    languages = {block.language for path in PAGES for block in blocks_of(path)}
+    assert languages <= {"python", "sh", "toml", "json", "text"}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_commands_of_what_was_run_once_can_be_read(name: str) -> None:
+    for block in blocks_of(DOCS / name):
+        for words in commands_of(block) if block.language == "sh" else ():
+            if words[:3] == ["python", "-m", "olora_viz"]:
+                _parser().parse_args(words[3:])
+            else:
+                check_command(words)
+
+
+def test_the_verdicts_of_a_study_can_be_computed_again(follow: Follow) -> None:
+    follow("guides/studies.md")
+    names: dict = {}
+    (block,) = (block for block in blocks_of(DOCS / "VERDICTS.md") if block.language == "python")
+    exec(block.code, names)
+    assert names["gap"].ndim == 2
+
+
+def test_peft_loads_what_the_command_line_exports(follow: Follow) -> None:
+    printed, names = follow("start/command-line.md")
+    assert printed.endswith("olora@lr=3e-3 written to my-adapter\n")
+    assert type(names["model"]).__name__.startswith("PeftModel")
+
+
+def test_the_set_up_in_a_file_runs(folder: Path, follow: Follow) -> None:
+    follow("guides/race.md")
+    done = run("race", "race.toml", "--steps", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    summary = objects(done.stdout)[-1]["summary"]
+    assert set(summary["lanes"]) == {"lora@lr=1e-3", "lora@lr=3e-3", "olora@lr=1e-3", "olora@lr=3e-3"}
+
+
+def test_a_panel_takes_what_its_traits_are_set_to(follow: Follow) -> None:
+    _, names = follow("guides/notebooks.md")
+    assert (names["panel"].config.steps, names["spectra"][1].rank) == (20, 16)
+
+
+def test_the_commands_about_conditioning_run(folder: Path, follow: Follow) -> None:
+    printed, _ = follow("concepts/curvature.md")
+    assert "λ_max of olora is" in printed
+    assert (folder / "curvature.png").is_file()
+
+
+def test_the_example_of_an_own_initialization_and_measurement_runs(follow: Follow) -> None:
+    _, names = follow("guides/own.md")
+    steps = names["steps"]
+    largest = ov.steps_frame(steps, names["config"])["size"].max()
+    assert max(steps[-1].measures["size"]) == pytest.approx(largest)
+
+
+def test_every_file_of_a_run_a_study_and_a_decision_is_described(folder: Path, follow: Follow) -> None:
+    for page in ("start/command-line.md", "guides/studies.md", "guides/decide.md"):
+        follow(page)
+    text = words_of("reference/files.md")
+    for kind in ("runs/first", "studies/first", "decisions/first"):
+        assert {path.name for path in (folder / kind).iterdir() if path.name not in text} == set()
+
+
+def test_every_argument_of_the_command_line_is_in_the_reference() -> None:
+    text = words_of("reference/command-line.md")
+    verbs = next(action for action in _parser()._actions if action.choices)
+    for name, verb in verbs.choices.items():
+        section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
+        options = {option for action in verb._actions for option in action.option_strings} - {"-h", "--help"}
+        assert options <= set(re.findall(r"--[\w-]+", section)), name
+
+
+def test_every_key_of_a_lane_is_in_the_reference() -> None:
+    keys = re.findall(r"^\| `(\w+)` \| `", words_of("reference/lanes.md"), re.MULTILINE)
+    assert "lr" in keys
+    for key in {field.name for field in fields(ov.Lane)} - {"init", "fair"}:
+        assert key in keys
+        with pytest.raises(ValueError, match=f"{key!r} needs a value"):
+            ov.parse_lanes(f"lora:{key}=,")
+
+
+def test_every_start_is_in_both_tables_of_starts() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", words_of("reference/starts.md"), re.MULTILINE)
+    assert rows == 2 * list(ov.INITIALIZERS)
+
+
+def test_every_limit_of_a_server_is_in_the_table_with_its_default() -> None:
+    text = words_of("reference/environment.md")
+    rows = dict(re.findall(r"^\| `OLORA_VIZ_([A-Z_]+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE))
+    for field in fields(Limits):
+        name = field.name.upper()
+        assert name == "MODELS" or rows[name] == str(field.default)
+
+
+def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
+    text = words_of("reference/environment.md")
+    code = "\n".join(path.read_text("utf-8") for path in (ROOT / "olora_viz").rglob("*.py"))
+    own = set(re.findall(r"OLORA_VIZ_[A-Z_]+[A-Z]", code))
+    others = re.findall(r"(?:environ|environment|env)(?:\.get\(|\.setdefault\(|\[)\"([A-Z_]+)\"", code)
+    others += re.findall(r"\"([A-Z_]+)\" (?:not )?in os\.environ", code)
+    assert own
+    assert others
+    assert {name for name in {*own, *others} if f"`{name}`" not in text} == set()
+
+
+def test_the_seconds_of_a_race_on_zero_gpu_are_those_that_are_asked_for() -> None:
+    stated = re.search(r"`seconds_needed`.*?never more than \d+ s", words_of("guides/space.md"), re.DOTALL)[0]
+    asked = [seconds_needed(ov.RaceConfig()), MOST_SECONDS]
+    assert [int(one) for one in re.findall(r"(\d+)\s+s\b", stated)] == asked
+
+
+def test_everything_public_is_in_the_reference() -> None:
+    named = {name: path for path in PAGES for name in re.findall(r"^::: olora_viz\.(\S+)$", path.read_text(), re.M)}
+    panels = {f"notebook.{name}" for name in importlib.import_module("olora_viz.notebook").__all__}
+    assert set(named) == {*ov.__all__, *panels}
+
+
+@needs_mkdocs
+def test_everything_public_has_a_docstring() -> None:
+    griffe = importlib.import_module("griffe")
+    package = griffe.load("olora_viz", search_paths=[str(ROOT)])
+    assert [name for name in ov.__all__ if not package[name].docstring] == []
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site, which is built only if no link is broken."""
+    place = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)]
+    done = subprocess.run(command, cwd=ROOT, env=_quietly(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return place
+
+
+def _quietly() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+
+
+@needs_mkdocs
+def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(site: Path) -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    assert settings["strict"] is True
+    pages = [path.relative_to(DOCS).with_suffix(".html").as_posix() for path in PAGES]
+    for name in pages:
+        text = (site / name).read_text("utf-8")
+        asked = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]+(?:src|href)=[\"']?(https?://[^\"' >]+)", text)
+        assert not asked, name
+        assert "generated:" not in text, name
+    assert (site / "search" / "search_index.json").is_file()
+
+
+@needs_mkdocs
+def test_doctests_are_shown_as_code(site: Path) -> None:
+    for page in (site / "reference").glob("*.html"):
+        assert "<blockquote>\n<blockquote>" not in page.read_text("utf-8"), page.name
