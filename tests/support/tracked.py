@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.waiting import wait_until
+
 
 class Kept(NamedTuple):
     """One run in a tracker."""
@@ -39,6 +41,8 @@ def in_wandb(folder: Path) -> list[tuple[str, Kept]]:
     """Return the runs that were kept offline in a folder, with their names."""
     found = []
     for file in folder.glob("wandb/offline-run-*/*.wandb"):
+        # Its service may write the last of a log after the run has ended.
+        wait_until(lambda file=file: any(record.HasField("exit") for record in _records(file.read_bytes())))
         name, kept = "", Kept({}, {})
         for record in _records(file.read_bytes()):
             if record.HasField("run"):
@@ -68,6 +72,8 @@ def _records(data: bytes) -> Iterator[Any]:
             at += left
             continue
         size, kind = struct.unpack_from("<HB", data, at + 4)
+        if at + 7 + size > len(data):  # it is being written
+            return
         record += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # whole, or the last part
