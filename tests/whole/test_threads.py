@@ -14,7 +14,7 @@ def reported(**chosen: str) -> str:
     """Return what OpenMP prints of its settings when a new process loads it."""
     kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
     with subprocess.Popen(
-        [sys.executable, "-c", "import olora_viz"],
+        [sys.executable, "-c", "import olora_viz, torch"],
         env=kept | {"OMP_DISPLAY_ENV": "VERBOSE"} | chosen, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         said = "".join(takewhile(lambda line: "ENVIRONMENT END" not in line, process.stderr))
