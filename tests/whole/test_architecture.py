@@ -131,14 +131,9 @@ def test_nothing_of_ours_loads_code_or_pickles():
         assert "torch.load" not in text, file
 
 
-TWINS = {"Controls", "Field", "Parts", "Shown", "Step"}
-"""Names that two classes still share."""
-
-
 def test_a_class_name_stands_once():
     classes = (node.name for file in FILES for node in ast.walk(tree_of(file)) if isinstance(node, ast.ClassDef))
-    twins = {name for name, count in Counter(classes).items() if count > 1}
-    assert twins <= TWINS
+    assert {name for name, count in Counter(classes).items() if count > 1} == set()
 
 
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
