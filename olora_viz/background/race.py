@@ -295,12 +295,13 @@ class BackgroundRace(BackgroundWork):
     def release(self) -> None:
         """Keep only the checkpoint on disk, from which `run` resumes bitwise."""
         if self._run is not None and self._steps_left is not None:
+            racing, self.racing = self.racing, None  # one that is closed would not wait for a command
             self._steps_left.close()  # writes the checkpoint
-            self._detach()
+            self._detach(racing)
 
-    def _detach(self) -> None:
-        """Release the race; on a CPU its base model is kept for the next one."""
-        racing, self.racing, self._steps_left, self._run = self.racing, None, None, None
+    def _detach(self, racing: Race | None = None) -> None:
+        """Release a race, by default the one in memory; on a CPU its base model is kept for the next one."""
+        racing, self.racing, self._steps_left, self._run = racing or self.racing, None, None, None
         if racing is not None:
             racing.lanes.detach()
         if self.models is not None:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from support.races import small, steps_of
@@ -17,6 +18,7 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine import process as progress
 from olora_viz.races.race import Race
+from olora_viz.races.run import Run
 from olora_viz.views.race import race_view
 
 CONFIG = small(steps=6, batch_size=2, eval_every=3)
@@ -76,6 +78,22 @@ def test_pauses_and_single_steps_change_no_bit(on_disk: bool, tmp_path) -> None:
     assert job.wait(60)
     assert job.steps == steps_of(CONFIG)
     assert (job.racing is None) == on_disk
+
+
+def test_a_race_that_is_released_goes_on_waiting_for_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = made(folder=tmp_path / "run")
+    job.goal = 2
+    job.start()
+    job.wait_for_pause()
+    waiting: list[bool] = []
+    checkpoint = Run.checkpoint
+    monkeypatch.setattr(Run, "checkpoint", lambda run: (waiting.append(job.pauses()), checkpoint(run)))
+    job.release()
+    assert waiting == [True]
+    job.resume()
+    assert job.wait(60)
 
 
 def test_whoever_waits_hears_of_every_change_and_never_of_none() -> None:
