@@ -56,7 +56,7 @@ class SpectrumView(NamedTuple):
 def shown(
     lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
 ) -> SpectrumView:
-    """Return what the outputs show of the chosen matrix.
+    """Return what the outputs show of the chosen matrix, at a rank that suits it if `rank` is None.
 
     Raises:
         ValueError: a value breaks a rule of the page.
@@ -64,7 +64,8 @@ def shown(
     key, weight = _matrix(lab, limits, source, model, layer, text)
     number, known = whole(permutation), _known(starts)
     most = min(MOST_RANK, len(weight.sigma))
-    r = max(1, min(whole(rank), most))
+    suitable = 8 if source == A_LAYER else min(weight.W.shape) // 4
+    r = max(1, min(suitable if rank is None else whole(rank), most))
     own_key, own = key, weight
     if number:
         key, weight = (key, number), lab.permuted(key, weight, number)
@@ -324,7 +325,7 @@ def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerM
     """Draw the charts when the page is opened, and after every change of a control."""
     lab, pool = Lab(), Pool(few("spectra"))
     source, model, layer, text = controls.source, controls.model, controls.layer, controls.text
-    rank, starts, permutation, restore = controls.rank, controls.starts, controls.permutation, controls.restore
+    rank, starts, permutation = controls.rank, controls.starts, controls.permutation
 
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
         try:
@@ -356,42 +357,40 @@ def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerM
     rank.input(*charts, **QUIET)
     rank.input(*grid, **QUIET)
     starts.input(*charts, **QUIET).then(*grid, **AT_ONCE)
-    changed = [controls.of_model, layers.card, controls.own, permutation, restore, rank]
-    other_source = source.input(_other_source, [source, text], changed, **AT_ONCE)
-    other_source.then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
-    example = controls.example
-    example.input(_example, example, [text, rank, permutation, restore], **AT_ONCE).then(*charts, **AT_ONCE)
-    text.change(*charts, **QUIET)
-    permuted = controls.permute.click(
-        lambda number: (whole(number) + 1, gr.update(interactive=True)), permutation, [permutation, restore], **AT_ONCE
+
+    # What a control changes beside the charts comes with them, in one answer: an event between two of them would
+    # see one matrix at the rank of the other.
+    async def show_source(request: gr.Request, source: Any, *values: Any) -> tuple[Any, ...]:
+        of_model = source == A_LAYER
+        visible, hidden = gr.update(visible=of_model), gr.update(visible=not of_model)
+        view = await show(request, source, *values[:3], None, values[3], 0)
+        return visible, visible, hidden, *in_its_own_order, *view
+
+    async def show_text(request: gr.Request, source: Any, text: Any, rank: Any, starts: Any) -> tuple[Any, ...]:
+        if source != A_MATRIX:
+            return (gr.skip(),) * (len(order) + len(outputs))
+        if text in map(_as_text, EXAMPLES):
+            rank = None
+        return *in_its_own_order, *await show(request, source, None, None, text, rank, starts, 0)
+
+    async def show_permuted(request: gr.Request, number: Any, *values: Any) -> tuple[Any, ...]:
+        number = whole(number) + 1
+        return number, gr.update(interactive=True), *await show(request, *values, number)
+
+    async def show_restored(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        return *in_its_own_order, *await show(request, *values, 0)
+
+    in_its_own_order, order = (0, gr.update(interactive=False)), [permutation, controls.restore]
+    chosen = [source, model, layer, text]
+    by_source = [controls.of_model, layers.card, controls.own, *order, *outputs]
+    source.input(show_source, [*chosen, starts], by_source, **AT_ONCE).then(*grid, **AT_ONCE)
+    controls.example.input(
+        lambda name: _as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, text, **AT_ONCE
     )
-    permuted.then(*charts, **AT_ONCE)
-    restored = restore.click(lambda: (0, gr.update(interactive=False)), None, [permutation, restore], **AT_ONCE)
-    restored.then(*charts, **AT_ONCE)
+    text.change(show_text, [source, text, rank, starts], [*order, *outputs], **QUIET)
+    controls.permute.click(show_permuted, [permutation, *chosen, rank, starts], [*order, *outputs], **AT_ONCE)
+    controls.restore.click(show_restored, [*chosen, rank, starts], [*order, *outputs], **AT_ONCE)
     layers.figure.select(picked, None, layer, **AT_ONCE).then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
-
-
-def _other_source(source: Any, text: Any) -> tuple[Any, ...]:
-    """Show the controls of the source, in its own order, at a suitable rank."""
-    of_model = source == A_LAYER
-    rank = 8 if of_model else _fitting_rank(str(text))
-    shown, hidden = gr.update(visible=of_model), gr.update(visible=not of_model)
-    return shown, shown, hidden, 0, gr.update(interactive=False), rank
-
-
-def _example(name: Any) -> tuple[Any, ...]:
-    """Write an example into the text, in its own order, at a suitable rank."""
-    if name not in list(EXAMPLES):
-        return (gr.skip(),) * 4
-    text = _as_text(name)
-    return text, _fitting_rank(text), 0, gr.update(interactive=False)
-
-
-def _fitting_rank(text: str) -> int:
-    try:
-        return max(1, min(read_matrix(text).shape) // 4)
-    except ValueError:
-        return 1
 
 
 def _as_text(name: str) -> str:

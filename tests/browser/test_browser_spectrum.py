@@ -94,6 +94,26 @@ def test_a_pasted_matrix_gets_its_own_verdict_and_nonsense_a_sentence(lab: Page)
     expect(verdict).to_contain_text("a subset of σ(W)fails")
 
 
+def test_an_example_opens_at_a_rank_that_suits_it_in_its_own_order(lab: Page) -> None:
+    lab.get_by_label("my own matrix").check()
+    example, rank = lab.get_by_role("combobox", name="Example"), lab.locator("#spectrum-rank input[type=number]")
+    for name, chosen in (("Gaussian, 24 × 32", 6), ("2 × 2 counterexample", 1), ("diagonal, 1 to 12", 3)):
+        example.click()
+        lab.get_by_role("option", name=name).click()
+        wait_until(lab, f"d.find((t) => t.name === 'OLoRA').y.length === {chosen}")
+        expect(rank).to_have_value(str(chosen))
+        expect(lab.locator("#restore-button")).to_be_disabled()
+        if chosen > 1:
+            rank.fill(str(chosen + 2))
+            lab.keyboard.press("Tab")
+            wait_until(lab, f"d.find((t) => t.name === 'OLoRA').y.length === {chosen + 2}")
+            lab.locator("#permute-button").click()
+            expect(lab.locator("#restore-button")).to_be_enabled()
+    example.click()
+    lab.get_by_role("option", name="2 × 2 counterexample").click()
+    wait_until(lab, "d.find((t) => t.name === 'OLoRA').y.length === 1")
+
+
 def test_a_matrix_of_rank_one_has_a_verdict_and_no_choice_of_rank(lab: Page) -> None:
     lab.get_by_label("my own matrix").check()
     verdict = lab.locator("#spectrum-verdict")
