@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -28,27 +28,55 @@ PAGE_WORDS = {
 """The label of the button that opens a lesson's page, by page."""
 
 
-def lesson_contents(chosen: str) -> Markup:
-    """Return the list of all lessons, one of them chosen."""
-    line = Markup(
-        '<li><button type="button" data-lesson="{}"{}><span class="number">{}</span>'
-        '<span class="done" hidden><span aria-hidden="true">✓</span>'
-        '<span class="unseen">done: </span></span>'
-        '<span class="title">{}</span><span class="minutes">{} min</span></button></li>'
+class Links(NamedTuple):
+    """What leads on from a lesson, as HTML: buttons on this page, links on pages without a server."""
+
+    lesson: Callable[[str, object, str], Markup]
+    """Leads to the lesson of a name, with a content and further attributes."""
+    page: Callable[[Lesson], Markup]
+    """Opens what a lesson is about; empty if that is beside its text."""
+    race: Callable[[Lesson], Markup]
+    """Races what a lesson shows; empty if that is not possible."""
+
+
+def links(limits: Limits) -> Links:
+    """Return the links of this page."""
+    turn = Markup('<button type="button" data-lesson="{}"{}>{}</button>')
+    opens = Markup('<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>')
+    return Links(
+        lesson=lambda name, content, more: turn.format(name, Markup(more), content),  # noqa: S704
+        page=lambda lesson: opens.format(lesson.name, lesson.page, PAGE_WORDS[lesson.page]),
+        race=lambda lesson: _raced(limits, lesson, "quiet"),
     )
-    current = Markup(' aria-current="true"')
+
+
+def lesson_contents(chosen: str, links: Links) -> Markup:
+    """Return the list of all lessons, one of them chosen."""
+    inner = Markup(
+        '<span class="number">{}</span><span class="done" hidden><span aria-hidden="true">✓</span>'
+        '<span class="unseen">done: </span></span><span class="title">{}</span><span class="minutes">{} min</span>'
+    )
     lines = Markup("").join(
-        line.format(name, current if name == chosen else "", n, lesson.title, lesson.minutes)
+        Markup("<li>{}</li>").format(
+            links.lesson(
+                name, inner.format(n, lesson.title, lesson.minutes), ' aria-current="true"' * (name == chosen)
+            )
+        )
         for n, (name, lesson) in enumerate(LESSONS.items(), start=1)
     )
     return Markup(
         '<h2>Lessons <span class="hint">in reading order, {} minutes in all</span></h2>'
         '<p class="hint count"></p>'
         "<nav aria-label='Lessons'><ol>{}</ol></nav>"
-        '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
-        'lesson.</p><p class="hint" id="to-teachers"><a href="#teachers" data-teachers>For teachers'
-        "</a>: a plan with links for a class.</p>"
     ).format(sum(lesson.minutes for lesson in LESSONS.values()), lines)
+
+
+BELOW = Markup(
+    '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
+    'lesson.</p><p class="hint" id="to-teachers"><a href="#teachers" data-teachers>For teachers'
+    "</a>: a plan with links for a class.</p>"
+)
+"""What stands below the list of lessons."""
 
 
 def lesson_text(lesson: Lesson) -> Markup:
@@ -64,19 +92,16 @@ def lesson_text(lesson: Lesson) -> Markup:
     )
 
 
-def lesson_guide(limits: Limits, lesson: Lesson) -> Markup:
+def lesson_guide(lesson: Lesson, links: Links) -> Markup:
     """Return what to do, what to see, and where, and the question that checks the idea."""
-    opens = Markup("")
-    if lesson.page != "learn":
-        button = Markup('<button type="button" class="primary" data-open="{}" data-page="{}">{}</button>')
-        opens = button.format(lesson.name, lesson.page, PAGE_WORDS[lesson.page])
+    opens = links.page(lesson) if lesson.page != "learn" else ""
     return Markup(
         '<h3>One thing to do</h3><p class="say">{}</p>'
         '<h3>One thing to see</h3><p class="say">{}</p>'
         '<div class="ways">{}{}</div>{}{}'
     ).format(
-        sentence(lesson.do), sentence(lesson.see), opens, _raced(limits, lesson, "quiet"),
-        check(lesson), _neighbours(lesson),
+        sentence(lesson.do), sentence(lesson.see), opens, links.race(lesson),
+        check(lesson), _neighbours(lesson, links),
     )  # fmt: skip
 
 
@@ -148,12 +173,12 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
     return words.format(kind, link, race.device, about(race.steps[-1].seconds))
 
 
-def _neighbours(lesson: Lesson) -> Markup:
+def _neighbours(lesson: Lesson, links: Links) -> Markup:
     before, after = beside(lesson.name)
-    turn = Markup('<button type="button" class="quiet" data-lesson="{}">{}</button>')
+    quiet = ' class="quiet"'
     return Markup('<div class="neighbours">{}{}</div>').format(
-        turn.format(before.name, f"← {plain(before.title)}") if before else Markup("<span></span>"),
-        turn.format(after.name, f"{plain(after.title)} →") if after else "",
+        links.lesson(before.name, f"← {plain(before.title)}", quiet) if before else Markup("<span></span>"),
+        links.lesson(after.name, f"{plain(after.title)} →", quiet) if after else "",
     )
 
 
@@ -263,7 +288,7 @@ def _components(limits: Limits) -> LessonView:
     first = find(NAMES[0])
     with gr.Row(elem_classes="page", elem_id="learn-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
-            contents = _pressed("lesson-list", lesson_contents(first.name))
+            contents = _pressed("lesson-list", lesson_contents(first.name, links(limits)) + BELOW)
         with gr.Column(elem_classes="middle", min_width=0):
             text = in_card(element, lesson_text(first), elem_id="lesson-text")
             with gr.Column(elem_classes="card"):
@@ -273,7 +298,7 @@ def _components(limits: Limits) -> LessonView:
                     elem_id="lesson-rank", visible=False,
                 )  # fmt: skip
         with gr.Column(elem_classes="side right", scale=0, min_width=0), gr.Column(elem_classes="card"):
-            guide = _pressed("lesson-guide", lesson_guide(limits, first))
+            guide = _pressed("lesson-guide", lesson_guide(first, links(limits)))
         with gr.Column(elem_classes="after", min_width=0):
             with gr.Column(elem_classes="card", elem_id="lesson-glossary", min_width=0):
                 element(glossary(), script="terms.js")
@@ -284,11 +309,11 @@ def _components(limits: Limits) -> LessonView:
 
 def _read(limits: Limits, lesson: Lesson) -> LessonView:
     return LessonView(
-        contents=lesson_contents(lesson.name),
+        contents=lesson_contents(lesson.name, links(limits)) + BELOW,
         text=lesson_text(lesson),
         picture=pack(picture(lesson, RANK)),
         rank=gr.update(visible=lesson.picture == "qr", value=RANK),
-        guide=lesson_guide(limits, lesson),
+        guide=lesson_guide(lesson, links(limits)),
     )
 
 

@@ -188,7 +188,7 @@ def test_words_are_escaped_around_formulas():
     shown = replace(LESSONS["qr"], title="<img src=x>", do="<script>", see="<i>", ask="<img>", answer="<i>")
     for html in (
         learn_view.lesson_text(shown),
-        learn_view.lesson_guide(from_environment(), shown),
+        learn_view.lesson_guide(shown, learn_view.links(from_environment())),
         learn_view.guided_card(from_environment(), shown),
     ):
         assert not re.search("<img|<script|<i>", html)
