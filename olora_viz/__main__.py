@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for module in (lists, race, study, decide, claims, run, measure):
         module.add_verbs(verb)
-    serve.add_verbs(verb, _serve)
+    serve.add_verbs(verb, _serve, _write_site)
     return parser
 
 
@@ -84,6 +84,14 @@ def _serve(*arguments: Any, **options: Any) -> None:
     from olora_viz.web.page import serve
 
     serve(*arguments, **options)
+
+
+def _write_site(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """Write the pages as files, see `web.site.write.write_site`, likewise."""
+    use_writable_caches()
+    from olora_viz.web.site.write import write_site
+
+    return write_site(*arguments, **options)
 
 
 def _sentence(error: Exception) -> str:

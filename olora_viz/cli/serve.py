@@ -1,4 +1,4 @@
-"""The verbs ``serve`` and ``show``: the pages, and the pages opened on a run folder."""
+"""The verbs ``serve``, ``show`` and ``site``: the pages, the pages opened on a run folder, and pages as files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from olora_viz.cli.console import Verb, path, say
+from olora_viz.cli.console import Verb, path, progress_bar, say
+from olora_viz.machine.memory import bytes_words
+from olora_viz.machine.text import counted
 
 Serve = Callable[..., None]
 """Serves the pages until it is interrupted, see `web.page.serve`; calls its argument with their URL."""
 
 
-def add_verbs(verb: Verb, pages: Serve) -> None:
-    """Add the verbs; `pages` serves the pages, which the command line itself does not import."""
+def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) -> None:
+    """Add the verbs; `pages` serves the pages, `write` writes them: the command line itself imports neither."""
     parser = verb("serve", partial(serve, pages), "serve the page")
     host = "address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
     parser.add_argument("--host", metavar="H", help=host)
@@ -22,6 +25,20 @@ def add_verbs(verb: Verb, pages: Serve) -> None:
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public address")
     parser = verb("show", partial(show, pages), "open the page on a run")
     parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
+    parser = verb("site", partial(site, write), "write the lessons, recorded races and claims as static pages")
+    parser.add_argument("out", type=path, metavar="OUT", help="a new or empty folder, for any file host")
+    parser.add_argument(
+        "--run",
+        type=path,
+        nargs="+",
+        default=[],
+        dest="runs",
+        metavar="DIR",
+        help="folders of finished races of yours",
+    )
+    parser.add_argument(
+        "--study", type=path, nargs="+", default=[], dest="studies", metavar="DIR", help="folders of finished studies"
+    )
 
 
 def serve(pages: Serve, options: argparse.Namespace) -> int:
@@ -36,6 +53,20 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
 
     load_run(options.folder)  # what is no run is said before the page is loaded
     pages(partial(_ready, options), folder=options.folder)
+    return 0
+
+
+def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> int:
+    """Write the static pages, and print where they are and how large."""
+    with progress_bar() as progress:
+        written = write(options.out, options.runs, options.studies, progress=progress)
+    first = options.out / "index.html"
+    if options.json:
+        print(json.dumps({"out": str(options.out), **written}))
+        return 0
+    print(f"{counted(written['pages'], 'page')}, {bytes_words(written['bytes'])}: open {first}")
+    if not written["documentation"]:
+        say("without the documentation, which a clone of the project with mkdocs (its extra docs) builds")
     return 0
 
 

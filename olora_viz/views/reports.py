@@ -106,7 +106,7 @@ def report(record: RaceRecord) -> dict[str, Any]:
     if not record.steps:
         raise ValueError("nothing to report yet: the race has not completed a step")
     view = race_view(record, run=RUN)
-    figures = _figures(record, view)
+    figures = all_figures(record, view)
     places = [Markup('<div data-figure="{}"></div>').format(name) for name in figures]
     last = record.steps[-1]
     lead = (
@@ -116,11 +116,12 @@ def report(record: RaceRecord) -> dict[str, Any]:
     )
     title = f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     answers = view.answers if record.answers else ""
-    sections = [view.verdict, view.story, view.results, *places, answers, _setup(config, styles)]
+    sections = [view.verdict, view.story, view.results, *places, answers, setup_table(config, styles)]
     return page(title, sections, lead=lead, figures=figures)
 
 
-def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
+def all_figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
+    """Return every figure of a race, by name; all are of the race `RUN`."""
     figures = {"loss": view.loss, "accuracy": view.accuracy, "gradient": view.gradient}
     figures |= {f"measurement-{key}": figure for key, figure in view.measurements.items()}
     if gradients := gradients_view(record, run=RUN):
@@ -139,7 +140,8 @@ def _figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
     return figures
 
 
-def _setup(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
+def setup_table(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
+    """Return the set-up of a race and of every lane, as HTML."""
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",

@@ -216,7 +216,7 @@ def seeing(starts: Mapping[str, Truncation], permuted: bool) -> Markup:
                 "Its nearest direction to W's top {} is <b>{:.0f}°</b> away, its farthest {:.0f}°."
             ).format(olora.rank, near, far)
         sentences.append(direction)
-    foot = "OLoRA takes the first r columns of W, but their order is arbitrary: permute them."
+    foot = "OLoRA takes the first r columns of W, but their order is arbitrary: a permutation changes its start."
     if permuted:
         foot = (
             "The columns are permuted. The singular values of W and the start of pivoted QR do not change, since they "

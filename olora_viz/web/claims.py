@@ -158,7 +158,7 @@ def columns(bar: StudyBar) -> ClaimsView:
     """Lay out the list and the cards beside it, inside the row of the Race page."""
     known = recorded_claims()
     with gr.Column(elem_classes=f"intro {ONLY}", min_width=0):
-        element(_intro(known), elem_id="claims-intro")
+        element(intro(known), elem_id="claims-intro")
     with gr.Column(elem_classes=f"middle {ONLY}", min_width=0), gr.Column(elem_classes="card", elem_id="claims-list"):
         rows = tuple(
             element(value, elem_id=f"claim-{name}", script="fold.js")
@@ -170,14 +170,15 @@ def columns(bar: StudyBar) -> ClaimsView:
     return ClaimsView(held("claims"), bar.status, bar.start, bar.stop, rows)
 
 
-def _intro(known: RecordedClaims) -> Markup:
+def intro(known: RecordedClaims, *, live: bool = True) -> Markup:
+    """Return what the page shows; `live` offers to measure it here."""
     models = list(dict.fromkeys(finding.model for finding in known.findings))
-    where = f"Recorded on {and_(models)}; press" if models else "Press"
+    where = f"Recorded on {and_(models)}" if models else "Nothing is recorded yet"
+    press = Markup("; press <b>Test on my model</b> to repeat on your own model and data") if live else ""
     return Markup(
-        "<p><b>What the papers say, and what was measured.</b> Each line is a sentence of a paper, "
-        "the measurement that decides it, and a verdict with its numbers. {} <b>Test on my model"
-        "</b> to repeat on your own model and data.</p>"
-    ).format(where)
+        "<p><b>What the papers say, and what was measured.</b> Each line is a sentence of a paper, the measurement "
+        "that decides it, and a verdict with its numbers. {}{}.</p>"
+    ).format(where, press)
 
 
 def connect(

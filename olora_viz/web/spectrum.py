@@ -31,6 +31,10 @@ A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
 
 
+STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
+"""The starts that are compared at first."""
+
+
 def compared() -> list[str]:
     """Return the nested starts that depend on W alone and subtract a non-zero product from it."""
     return [
@@ -284,7 +288,7 @@ def _controls(limits: Limits) -> Controls:
     starts = in_card(
         gr.CheckboxGroup,
         [(label_of(name), name) for name in compared()],
-        value=["olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa"],
+        value=list(STARTS),
         label="Starts",
         elem_id="spectrum-starts",
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.background.record import READY
 from olora_viz.views.html import problem, status
@@ -132,18 +133,18 @@ def buttons(shown: RaceView) -> Buttons:
     )
 
 
+SCRUB = Markup(
+    '<div class="scrub"><button type="button" class="quiet replay" title="Replay" aria-label="Replay the race">▶'
+    '</button><span class="from">step 0</span><input type="range" min="0" max="0" value="0" '
+    'aria-label="Step, back through the race" disabled><span class="to"></span></div>'
+)
+"""The slider that goes back through a race, and the replay button, for ``scrubber.js``."""
+
+
 def build_scrubber(desk: Desk) -> list[Any]:
     """Make the slider below the charts; moving it triggers ``select`` with the step."""
     desk.parts["scrubber"] = element(
-        value={"steps": 0},
-        elem_id="scrubber",
-        html_template=(
-            '<div class="scrub"><button type="button" class="quiet replay" title="Replay" '
-            'aria-label="Replay the race">▶</button><span class="from">step 0</span>'
-            '<input type="range" min="0" max="0" value="0" aria-label="Step, back through the '
-            'race" disabled><span class="to"></span></div>'
-        ),
-        script="race/scrubber.js",
+        value={"steps": 0}, elem_id="scrubber", html_template=SCRUB, script="race/scrubber.js"
     )
     return [desk.parts["scrubber"]]
 

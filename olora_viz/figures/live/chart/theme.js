@@ -2,11 +2,12 @@
 
 /** @import { Colors } from "../types.d.ts" */
 
-/** The attributes by which Gradio, JupyterLab, VS Code, Colab and marimo mark themes, and class mode. */
+/** The attributes by which Gradio, JupyterLab, VS Code, Colab, marimo and mkdocs mark themes, and class mode. */
 const ATTRIBUTES = [
   "class",
   "data-class",
   "data-jp-theme-light",
+  "data-md-color-scheme",
   "data-theme",
   "theme",
   "data-vscode-theme-kind",
@@ -26,6 +27,8 @@ export function isDark(element) {
   if (code) return /dark|high-contrast$/.test(code);
   const marimo = document.body.dataset.theme;
   if (marimo) return marimo === "dark";
+  const mkdocs = document.body.dataset.mdColorScheme;
+  if (mkdocs) return mkdocs === "slate";
   const colab = document.documentElement.getAttribute("theme");
   if (colab) return colab === "dark";
   return matchMedia("(prefers-color-scheme: dark)").matches;
