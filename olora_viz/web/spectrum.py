@@ -281,7 +281,7 @@ def _controls(limits: Limits) -> Controls:
                 value="counterexample", label="Example", filterable=False,
             )  # fmt: skip
             text = gr.Textbox(
-                _as_text("counterexample"), lines=6, max_lines=12, elem_id="own-matrix",
+                as_text("counterexample"), lines=6, max_lines=12, elem_id="own-matrix",
                 label="Rows of numbers, yours or the example's",
             )  # fmt: skip
     rank = in_card(gr.Slider, 1, 64, value=8, step=1, label="Rank", elem_id="spectrum-rank")
@@ -373,7 +373,7 @@ def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerM
     async def show_text(request: gr.Request, source: Any, text: Any, rank: Any, starts: Any) -> tuple[Any, ...]:
         if source != A_MATRIX:
             return (gr.skip(),) * (len(order) + len(outputs))
-        if text in map(_as_text, EXAMPLES):
+        if text in map(as_text, EXAMPLES):
             rank = None
         return *in_its_own_order, *await show(request, source, None, None, text, rank, starts, 0)
 
@@ -389,7 +389,7 @@ def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerM
     by_source = [controls.of_model, layers.card, controls.own, *order, *outputs]
     source.input(show_source, [*chosen, starts], by_source, **AT_ONCE).then(*grid, **AT_ONCE)
     controls.example.input(
-        lambda name: _as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, text, **AT_ONCE
+        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, text, **AT_ONCE
     )
     text.change(show_text, [source, text, rank, starts], [*order, *outputs], **QUIET)
     controls.permute.click(show_permuted, [permutation, *chosen, rank, starts], [*order, *outputs], **AT_ONCE)
@@ -397,6 +397,7 @@ def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerM
     layers.figure.select(picked, None, layer, **AT_ONCE).then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
 
 
-def _as_text(name: str) -> str:
+def as_text(name: str) -> str:
+    """Return an example as the text of a pasted matrix."""
     rows = EXAMPLES[name][1]().tolist()
     return "\n".join(" ".join(f"{x:.4g}" for x in row) for row in rows)

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from support.environments import REQUIREMENTS, environment
 from support.served import inherited, serve
 
+import olora_viz as ov
+from olora_viz.__main__ import main
+from olora_viz.races import run as runs
 from olora_viz.web.jobs.queue import Jobs
 
 settings.register_profile("busy", deadline=None)  # no test depends on how fast a machine is
@@ -83,18 +86,46 @@ def browser(program: str | None, profile: Path) -> Iterator[Browser]:
         kept.close()
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Make a folder once for all workers, and return it."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / f"{name}.done").exists():
+            make(folder / name)
+            (folder / f"{name}.done").touch()
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def first_command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment such as the README's first command makes, one for all workers."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with (folder / "first.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "first.done").exists():
-            environment(folder / "first", sys.executable, *REQUIREMENTS)
-            (folder / "first.done").touch()
-    return folder / "first" / "bin" / "python"
+    made = once(tmp_path_factory, "first", lambda folder: environment(folder, sys.executable, *REQUIREMENTS))
+    return made / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def static_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The static pages as the command line writes them, with a race and a study of a user; once for all workers."""
+    return once(tmp_path_factory, "static", write_static_site) / "site"
+
+
+def write_static_site(folder: Path) -> None:
+    """Write the static pages into ``site`` of a folder, beside the run and the study that they show."""
+    folder.mkdir()
+    (folder / "mine.jsonl").write_text(
+        "".join(f'{{"prompt": "{n} doubled is", "answer": "{2 * n}"}}\n' for n in range(60)), encoding="utf-8"
+    )
+    small = {"batch_size": 4, "eval_size": 8, "test_size": 8}
+    lanes = (ov.Lane("lora"), ov.Lane("olora"))
+    config = ov.RaceConfig(task=str(folder / "mine.jsonl"), lanes=lanes, steps=4, eval_every=2, **small)
+    list(runs.start(config, folder / "run"))
+    study = ov.Study(inits=("lora", "olora"), lrs=(1e-3,), seeds=2, steps=2, **small)
+    list(ov.run_study(study, folder / "study"))
+    words = f"site {folder / 'site'} --run {folder / 'run'} --study {folder / 'study'}"
+    assert main(words.split()) == 0
 
 
 @pytest.fixture(scope="session")

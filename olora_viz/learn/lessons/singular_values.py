@@ -52,7 +52,7 @@ def lesson(race: RaceNumbers) -> Lesson:
             r"\sigma_i(Q_r R_r) = \sigma_i(Q_r Q_r^{\top} W) \;\le\; \sigma_i(W)",
             r"\Delta W = s\,(B A - B^0 A^0), \qquad \mathrm{rank}\,\Delta W \le 2r",
         ),
-        do="On the Spectrum page choose “my own matrix”: it contains the counterexample.",
+        do="On the Spectrum page choose the counterexample, under “my own matrix”.",
         see="OLoRA's point lies below the first singular value of W and above the second. The "
         "verdict on the right says bounded, and not a subset.",
         ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this order. Which "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
+from olora_viz.measures.curvature import CURVATURE
 from olora_viz.studies.sentences import times
 
 
@@ -42,7 +43,7 @@ def lesson(race: RaceNumbers) -> Lesson:
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"
             r"{v^{\top} v}, \qquad \eta < \frac{2}{\lambda_{\max}}",
         ),
-        do="On the Conditioning page, scroll to “During a race” and follow one start's two curves.",
+        do=f"Find the chart “{CURVATURE.title}”, and follow one start's two curves.",
         see="Which curves lie higher, whether they rise or fall, and whether the learning rate is "
         "above or below the bound.",
         ask=r"Multiply a loss by ten. What happens to its gradient, to $\lambda_{\max}$, to the "

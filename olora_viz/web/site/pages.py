@@ -1,0 +1,384 @@
+"""The static pages: each is HTML that reads without JavaScript, with the charts' numbers in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from markupsafe import Markup
+
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.live.bundle import pack
+from olora_viz.figures.plots import study_figures
+from olora_viz.learn.gallery import GALLERY, Recording
+from olora_viz.learn.gallery.claims import recorded_claims
+from olora_viz.learn.lessons import LESSONS, Lesson
+from olora_viz.learn.lessons.lesson import example_matrix
+from olora_viz.learn.pictures import picture
+from olora_viz.machine.text import counted, seconds
+from olora_viz.studies.claims import CLAIMS
+from olora_viz.studies.verdicts import Verdicts
+from olora_viz.views.claims import ShownFinding, how, row, wins
+from olora_viz.views.decision import verdict_rows
+from olora_viz.views.html import fold, status, table
+from olora_viz.views.layers import layer_words
+from olora_viz.views.race import race_view
+from olora_viz.views.reports import RUN, all_figures, setup_table
+from olora_viz.views.spectrum import Lab
+from olora_viz.web import learn
+from olora_viz.web.claims import intro
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.export import KINDS
+from olora_viz.web.race.controls import SCRUB
+from olora_viz.web.site.frames import Frame, differing, numbered, race_frames, texts_of
+from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, as_text, read_matrix, shown
+
+TITLE = "OLoRA playground"
+
+LIVE = Markup(
+    '<p class="hint">Recorded: computed earlier, and replayed here. To race live, on your own model and data, '
+    "install it: <code>pip install -r requirements.txt</code>, then <code>python app.py</code>.</p>"
+)
+
+RANKS = (1, 2, 4, 8, 16, 32)
+"""The ranks of the page Spectrum."""
+
+MODEL = "glassllm"
+"""Its model."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the site."""
+
+    path: str
+    """Below the site's root, with the ending html."""
+    title: str
+    kind: str
+    """The page of the playground that it is like: learn, race, claims or spectrum."""
+    body: Markup
+    figures: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Those that no slider changes, by the name of their place."""
+    frames: Sequence[Frame] = ()
+    """What its slider shows, see `olora_viz.web.site.frames`."""
+    files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Texts to download, by path."""
+
+    @property
+    def root(self) -> str:
+        """The way from it to the site's root."""
+        return "../" * self.path.count("/")
+
+
+def places(*names: str) -> Markup:
+    """Return a card for each figure, by name."""
+    return Markup("").join(_card(_figures([name])) for name in names)
+
+
+def _figures(names: Sequence[str]) -> Markup:
+    return Markup("").join(map(Markup('<div data-figure="{}"></div>').format, names))
+
+
+def numbers(figures: Mapping[str, Any], frames: Sequence[Frame] = ()) -> Markup:
+    """Return the element that holds what the charts of a page draw."""
+    packed = {name: pack(figure) for name, figure in figures.items()}
+    text = json.dumps({"figures": packed, "frames": list(frames)}, ensure_ascii=False, separators=(",", ":"))
+    inner = Markup(text.replace("<", "\\u003c"))  # noqa: S704
+    return Markup('<script type="application/json" class="olora-viz-numbers">{}</script>').format(inner)
+
+
+def _columns(*columns: tuple[str, object]) -> Markup:
+    """Return columns side by side, each with its classes."""
+    column = Markup('<div class="column {}">{}</div>')
+    return Markup("").join(column.format(kind, content) for kind, content in columns)
+
+
+def _card(content: object, id: str = "") -> Markup:
+    return Markup('<div class="card"{}>{}</div>').format(Markup(' id="{}"').format(id) if id else "", content)
+
+
+def lesson_pages() -> list[Page]:
+    """Return a page for every lesson."""
+    return [_lesson_page(lesson) for lesson in LESSONS.values()]
+
+
+def _links() -> learn.Links:
+    turn = Markup('<a href="{}.html" data-lesson="{}"{}>{}</a>')
+    opens = Markup('<a class="primary" href="{}">{}</a>')
+    return learn.Links(
+        lesson=lambda name, content, more: turn.format(name, name, Markup(more), content),  # noqa: S704
+        page=lambda lesson: opens.format(_about(lesson), WORDS[lesson.page]),
+        race=lambda lesson: Markup(""),
+    )
+
+
+WORDS = {"race": "Open the recorded race", "conditioning": "Open the recorded race", "spectrum": "Open a spectrum"}
+"""The label of the link to what a lesson is about, by its page."""
+
+
+def _about(lesson: Lesson) -> str:
+    """Return the address of what a lesson is about, from the lesson's own page."""
+    return "../spectrum/counterexample.html" if lesson.page == "spectrum" else f"../races/{lesson.recording}.html"
+
+
+def _lesson_page(lesson: Lesson) -> Page:
+    links, frames = _links(), []
+    slider: Markup | str = ""
+    if lesson.picture == "qr":
+        most = min(example_matrix().shape)
+        drawn = [(r, {"picture": numbered(pack(picture(lesson, r)))}) for r in range(1, most + 1)]
+        frames = differing([{"at": r, "figures": figures} for r, figures in drawn])
+        slider = rank_slider([r for r, _ in drawn], learn.RANK)
+    body = _columns(
+        ("side left", _card(learn.lesson_contents(lesson.name, links), "lesson-list")),
+        ("middle", _card(learn.lesson_text(lesson), "lesson-text") + Markup(
+            '<div class="card" id="lesson-figure"><div data-figure="picture"></div>{}</div>').format(slider)),
+        ("side right", _card(learn.lesson_guide(lesson, links), "lesson-guide")),
+        ("after", _card(learn.glossary(), "lesson-glossary")),
+    )  # fmt: skip
+    main = Markup('<div class="page" id="learn-page">{}</div>').format(body)
+    figures = {} if frames else {"picture": picture(lesson)}
+    return Page(f"learn/{lesson.name}.html", lesson.title, "learn", main, figures, frames)
+
+
+def rank_slider(ranks: Sequence[int], chosen: int) -> Markup:
+    """Return the slider over ranks; without JavaScript it is hidden."""
+    return Markup(
+        '<label class="ranks" hidden>Rank r <input type="range" min="0" max="{}" value="{}" data-ranks="{}">'
+        "<output>{}</output></label>"
+    ).format(len(ranks) - 1, list(ranks).index(chosen), ",".join(map(str, ranks)), chosen)
+
+
+def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
+    """Return the page of a finished race, without the controls of one that runs.
+
+    Args:
+        name: the last part of its address.
+        titles: of all races and studies, by path.
+    """
+    config, last, path = record.config, record.steps[-1], f"races/{name}.html"
+    view = race_view(record, run=RUN)
+    figures = all_figures(record, view)
+    if config.schedule == "constant" and not config.warmup:
+        del figures["measurement-lr"]  # the set-up says it
+    line = status(
+        "recorded", f"{config.model}, {config.task}", counted(len(record.styles), "lane"),
+        f"{last.step} steps in {seconds(last.seconds)}{f' on {record.device}' if record.device else ''}",
+    )  # fmt: skip
+    place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
+    pair = Markup('<div class="two charts">{}</div>').format(places("loss", "gradient"))
+    answers = _card(view.answers) if record.answers else ""
+    kinds = {title: [key for key in figures if key.startswith(start)] for title, start in FOLDED.items()}
+    folds = Markup("").join(_card(fold(title, _figures(keys))) for title, keys in kinds.items() if keys)
+    setup = _card(fold("Set-up", setup_table(config, record.styles)))
+    open_figures = [key for key in figures if key not in view.figures and not key.startswith(tuple(FOLDED.values()))]
+    scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
+    accuracy = _card(_figures(["accuracy"]), "accuracy-card")
+    middle = accuracy + scrubber + pair + places(*open_figures) + folds + setup
+    files = downloads(name, record)
+    take = Markup('<h2>Take it with you</h2><div class="exports">{}</div>').format(
+        Markup("").join(
+            Markup('<a class="quiet" href="{}" download title="{}">{}</a>').format(
+                Path(file).name, KINDS[kind].title, KINDS[kind].label
+            )
+            for kind, (file, _) in files.items()
+        )
+    )
+    words = Markup("").join([_card(place["results"]), _card(place["story"]), answers, _card(take)])
+    top = Markup('<h2 class="page-title">{}</h2>{}<div class="card" id="verdict-card">{}</div>').format(
+        title_of(record), line, place["verdict"]
+    )
+    columns = _columns(
+        ("side left", _card(contents(titles, path)) + _card(LIVE)), ("middle", middle), ("side right", words)
+    )
+    body = Markup('<div class="column top">{}</div><div class="page" id="race-page">{}</div>').format(top, columns)
+    still = {key: figure for key, figure in figures.items() if key not in view.figures}
+    return Page(path, title_of(record), "race", body, still, race_frames(record, RUN), dict(files.values()))
+
+
+TAKEN = ("csv", "code", "peft")
+"""The files of a race that its page offers, keys of `KINDS`."""
+
+
+def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
+    """Return the files of a race that can be made, by their kind: path and text."""
+    files = {}
+    for kind in TAKEN:
+        with suppress(ValueError):  # PEFT cannot train these lanes
+            files[kind] = f"races/{name}{KINDS[kind].ending}", str(KINDS[kind].make(record))
+    return files
+
+
+FOLDED = {"Gradients by layer": "depth", "Spectra of the adapters": "map-", "Measurements": "measurement-"}
+"""What a page of a race has folded: by their titles how the names of the figures begin."""
+
+
+def title_of(record: RaceRecord) -> str:
+    """Return the title of a race: a recording's own, else its model and task."""
+    return record.title if isinstance(record, Recording) else f"{record.config.model}, {record.config.task}"
+
+
+def contents(titles: Mapping[str, str], current: str) -> Markup:
+    """Return the list of the races and the studies, one of them the current page; titles and all by path."""
+    link = Markup('<li><a href="../{}"{}>{}</a></li>')
+    here = Markup(' aria-current="page"')
+    lines = Markup("").join(
+        link.format(path, here if path == current else "", title) for path, title in titles.items()
+    )
+    return Markup('<h2>Recorded races</h2><nav aria-label="Recorded races"><ul class="listed">{}</ul></nav>').format(
+        lines
+    )
+
+
+def claims_page() -> Page:
+    """Return the claims with what is recorded of each."""
+    known = recorded_claims()
+    rows = (row(claim, [ShownFinding.of(one) for one in known.of(claim.name)]) for claim in CLAIMS.values())
+    listed = Markup("").join(Markup("<div>{}</div>").format(each) for each in rows)
+    body = _columns(
+        ("intro claims-only", intro(known, live=False)),
+        ("middle claims-only", Markup('<div class="card" id="claims-list">{}</div>').format(listed)),
+        (
+            "side right claims-only",
+            _card(how()) + Markup('<div class="card" id="claims-wins">{}</div>').format(wins(known.cells)),
+        ),
+    )
+    return Page(
+        "claims.html", "What papers claim, and what was measured", "claims",
+        Markup('<div class="page" id="race-page">{}</div>').format(body),
+    )  # fmt: skip
+
+
+CHARTS = ("singular", "energy", "angles")
+CARDS = ("claim", "energies", "factors", "seeing")
+"""The charts and the cards of a page Spectrum, in the order of a `SpectrumView`."""
+
+
+def spectrum_pages(lab: Lab, limits: Limits) -> list[Page]:
+    """Return a page for every layer of the smallest model, and for every example matrix, at the usual ranks."""
+    layers = [("index", layer_words(layer), layer) for layer in lab.layers(MODEL)]
+    layers = [layers[0], *((layer, words, layer) for _, words, layer in layers[1:])]
+    matrices = [(example, label, "") for example, (label, _) in EXAMPLES.items()]
+    groups = {f"Layers of {MODEL}": layers, A_MATRIX: matrices}
+    return [
+        _spectrum_page(lab, limits, address, words, layer, _spectrum_contents(groups, address))
+        for group in groups.values()
+        for address, words, layer in group
+    ]
+
+
+def _spectrum_contents(groups: Mapping[str, Sequence[tuple[str, str, str]]], current: str) -> Markup:
+    link = Markup('<li><a href="{}.html"{}>{}</a></li>')
+    here = Markup(' aria-current="page"')
+    lists = (
+        _card(
+            Markup('<h2>{0}</h2><nav aria-label="{0}"><ol class="layers">{1}</ol></nav>').format(
+                title,
+                Markup("").join(
+                    link.format(address, here if address == current else "", w) for address, w, _ in group
+                ),
+            )
+        )
+        for title, group in groups.items()
+    )
+    return Markup("").join(lists)
+
+
+def _spectrum_page(lab: Lab, limits: Limits, address: str, words: str, layer: str, listed: Markup) -> Page:
+    """Return the page of a layer, or if there is none of the example matrix of this address."""
+    text = "" if layer else as_text(address)
+    most = min((lab.layers(MODEL)[layer] if layer else read_matrix(text)).shape)
+    source, frames = A_LAYER if layer else A_MATRIX, []
+    for r in (rank for rank in RANKS if rank <= most):
+        view = shown(lab, limits, source, MODEL, layer, text, r, list(STARTS), 0)
+        texts = dict(zip(CARDS, map(str, view[3:7]), strict=True))
+        frames.append({"at": r, "texts": texts, "figures": dict(zip(CHARTS, map(numbered, view[:3]), strict=True))})
+    suitable = 8 if layer else max(1, most // 4)
+    chosen = max((each for each in frames if each["at"] <= suitable), key=lambda each: each["at"])
+    slider = rank_slider([each["at"] for each in frames], chosen["at"])
+    cards = (
+        _card(Markup('<div id="{}">{}</div>').format(key, Markup(chosen["texts"][key])))  # noqa: S704
+        for key in CARDS
+    )
+    pair = Markup('<div class="two charts">{}</div>').format(places(*CHARTS[:2]))
+    columns = _columns(
+        ("side left", _card(slider) + listed), ("middle", pair + places(CHARTS[2])),
+        ("side right", Markup("").join(cards)),
+    )  # fmt: skip
+    title = f"Singular values of {words}{f', {MODEL}' if layer else ''}"
+    body = Markup('<h2 class="page-title">{}</h2><div class="page" id="spectrum-page">{}</div>').format(title, columns)
+    return Page(f"spectrum/{address}.html", title, "spectrum", body, {}, differing(frames))
+
+
+def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
+    """Return the page of a finished study: its verdicts, why some are undecided, and its charts; as `race_page`."""
+    path = f"studies/{name}.html"
+    study = known.study
+    head, *rows = verdict_rows(known)
+    figures = {f"chart-{i}": figure for i, figure in enumerate(study_figures(known))}
+    reasons = Markup("").join(
+        Markup('<p class="say"><b>{}</b>, {}, {}, r {}: {}, since {}.</p>').format(
+            each.init, each.cell.model, each.cell.task, each.cell.r, each.verdict, each.why
+        )
+        for each in known.each
+        if each.why
+    )
+    title = title_of_study(known)
+    verdicts = _card(Markup("<h2>Verdicts against {}</h2>").format(study.reference) + table(head, rows, scrolls=True))
+    middle = verdicts + (_card(reasons) if reasons else "") + places(*figures)
+    columns = _columns(("side left", _card(contents(titles, path))), ("middle wide", middle))
+    body = Markup('<h2 class="page-title">{}</h2><div class="page" id="race-page">{}</div>').format(title, columns)
+    return Page(path, title, "race", body, figures)
+
+
+def title_of_study(known: Verdicts) -> str:
+    """Return the title of a study: its tasks and models, by the last parts of their paths."""
+    tasks, models = (", ".join(Path(name).name for name in names) for names in (known.study.tasks, known.study.models))
+    return f"Study: {tasks} on {models}"
+
+
+def index_page(titles: Mapping[str, str]) -> Page:
+    """Return the first page: what this is, the lessons, the races and studies.
+
+    Args:
+        titles: of the races and studies, by path.
+    """
+    link = Markup('<a href="learn/{}.html" data-lesson="{}">{}</a>')
+    links = learn.Links(lambda name, content, more: link.format(name, name, content), lambda _: Markup(""),
+                        lambda _: Markup(""))  # fmt: skip
+    described = {f"races/{name}.html": race.sentence for name, race in GALLERY.items()}
+    item = Markup('<li><a href="{}">{}</a><p class="hint">{}</p></li>')
+    listed = Markup("").join(item.format(path, title, described.get(path, "")) for path, title in titles.items())
+    middle = _card(Markup("<p>{}</p>").format(WHAT), "introduction")
+    middle += _card(Markup('<h2>Recorded races</h2><ul class="listed">{}</ul>').format(listed)) + _card(LIVE)
+    columns = _columns(("side left", _card(learn.lesson_contents("", links), "lesson-list")), ("middle wide", middle))
+    main = Markup('<div class="page" id="learn-page">{}</div>').format(columns)
+    return Page("index.html", TITLE, "learn", main)
+
+
+WHAT = Markup(
+    "Ways to <b>start</b> a LoRA adapter, raced side by side on the same frozen model: lessons with recorded races to "
+    "scrub through, what papers claim with a measured verdict on each, and the singular values of W against those of "
+    "Q<sub>r</sub>R<sub>r</sub> in every layer of a small model."
+)
+
+
+def slug(text: str) -> str:
+    """Return a text as the last part of an address.
+
+    >>> slug("runs/My run 2")
+    'My-run-2'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(text).name).strip("-.") or "run"
+
+
+def without_paths(record: RaceRecord) -> RaceRecord:
+    """Return a race whose model and task are named by the last parts of their paths."""
+    config = record.config
+    return replace(record, config=replace(config, model=Path(config.model).name, task=Path(config.task).name))

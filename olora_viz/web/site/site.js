@@ -1,0 +1,108 @@
+// A page without a server: its charts, its slider, and what a lesson's reader has finished.
+//
+// The page holds the numbers of its charts, and `frames`: what its slider changes, see frames.py.
+
+/** @import { Packed } from "../../figures/live/types.d.ts" */
+/** @typedef {{ at: number, texts?: Record<string, string>, figures?: Record<string, any> }} Frame */
+
+import { mount } from "../../figures/live/figure.js";
+import { finish, mark } from "../progress.js";
+
+const own = /** @type {HTMLScriptElement} */ (document.currentScript);
+const plotly = new URL("plotly.min.js", own.src).href;
+
+/** @type {{ figures: Record<string, Packed>, frames: Frame[] }} */
+const given = { figures: {}, frames: [] };
+for (const { textContent } of document.querySelectorAll(".olora-viz-numbers")) {
+  const { figures, frames } = JSON.parse(textContent ?? "{}");
+  Object.assign(given.figures, figures);
+  given.frames.push(...frames);
+}
+
+const scrub = document.getElementById("scrubber");
+/** @type {Record<string, ReturnType<typeof mount>>} */
+const charts = {};
+for (const place of /** @type {NodeListOf<HTMLElement>} */ (
+  document.querySelectorAll("[data-figure]")
+)) {
+  const name = place.dataset.figure ?? "";
+  charts[name] = mount(place, { plotly, palette });
+  if (given.figures[name]) charts[name].draw(given.figures[name]);
+}
+
+/**
+ * Return an object with what another changes of it: "key+" appends to a text, null takes a value away.
+ *
+ * @param {any} below
+ * @param {any} above
+ * @returns {any}
+ */
+const over = (below, above) => {
+  if (!(below instanceof Object && above instanceof Object)) return above;
+  const now = { ...below };
+  for (const [key, value] of Object.entries(above)) {
+    if (key.endsWith("+")) now[key.slice(0, -1)] += value;
+    else if (value === null) delete now[key];
+    else now[key] = over(below[key], value);
+  }
+  return now;
+};
+
+/** Shows a position of the slider. @param {number} at */
+const show = (at) => {
+  const past = given.frames.filter((frame) => frame.at <= at);
+  const { texts = {}, figures = {} } = past.reduce(over, {});
+  for (const [id, html] of Object.entries(texts)) {
+    const place = document.getElementById(id);
+    if (place && place.innerHTML !== html) place.innerHTML = html;
+  }
+  for (const [name, { data, layout }] of Object.entries(figures))
+    charts[name]?.draw({ data: Object.values(data), layout });
+};
+
+const last = given.frames.at(-1)?.at ?? 0;
+if (scrub && last) {
+  show(last);
+  const props = { value: { run: "", steps: last, at: last, seconds: 0 } };
+  /** @type {() => void} */
+  let changed = () => {};
+  scrubber(
+    scrub,
+    props,
+    (_, call) => (changed = call),
+    (_, { value }) => {
+      const at = Math.min(value, last);
+      show(at);
+      props.value = { ...props.value, at };
+      queueMicrotask(() => changed());
+    },
+  );
+}
+
+for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".ranks"))) {
+  const slider = /** @type {HTMLInputElement} */ (label.querySelector("input"));
+  const ranks = (slider.dataset.ranks ?? "").split(",").map(Number);
+  const output = /** @type {HTMLOutputElement} */ (label.querySelector("output"));
+  label.hidden = false;
+  const turn = () => {
+    const rank = ranks[Number(slider.value)];
+    output.textContent = String(rank);
+    slider.setAttribute("aria-valuetext", `rank ${rank}`);
+    show(rank);
+  };
+  slider.addEventListener("input", turn);
+  turn();
+}
+
+// Whoever opens the answer of a lesson's check question has finished it. Toggles do not bubble.
+document.addEventListener(
+  "toggle",
+  (event) => {
+    const answer = /** @type {HTMLDetailsElement} */ (event.target);
+    if (!answer.open || !answer.dataset.finishes) return;
+    finish(answer.dataset.finishes);
+    mark();
+  },
+  true,
+);
+mark();

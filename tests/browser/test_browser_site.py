@@ -1,0 +1,167 @@
+"""The static pages in a real Chromium, opened from their folder without a server."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from olora_viz.figures.live.bundle import pack
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.learn.lessons import NAMES
+from olora_viz.views.race import race_view
+
+
+@pytest.fixture(scope="module")
+def site(browser: Browser, static_site: Path) -> Iterator[Page]:
+    """A reader's page, which asks nothing but the files of the folder, and on which nothing goes wrong."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    elsewhere, errors = [], []
+    page.on("request", lambda request: request.url.startswith("file:") or elsewhere.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.goto(f"{static_site.as_uri()}/index.html")
+    yield page
+    assert elsewhere == []
+    assert errors == []
+    context.close()
+
+
+def drawn(page: Page, name: str) -> list[list[float | None]]:
+    """Return the heights of the curves of a chart, once it is drawn."""
+    plot = f"[data-figure='{name}'] .js-plotly-plot"
+    page.locator(f"[data-figure='{name}']").scroll_into_view_if_needed()
+    page.wait_for_function(f'document.querySelector("{plot}")?.data?.length > 0')
+    return page.evaluate(f'document.querySelector("{plot}").data.map((t) => [...(t.y ?? [])])')
+
+
+def home(page: Page, static_site: Path) -> None:
+    page.goto(f"{static_site.as_uri()}/index.html")
+
+
+def test_three_lessons_are_read_to_their_end(site: Page, static_site: Path) -> None:
+    home(site, static_site)
+    expect(site.locator("#lesson-list .count")).to_have_text("0 of 8 done")
+    site.locator("#lesson-list [data-lesson]").first.click()
+    for k in range(3):
+        expect(site.locator(".lesson-title")).to_be_visible()
+        assert site.url.endswith(f"learn/{NAMES[k]}.html")
+        assert any(len(curve) > 0 for curve in drawn(site, "picture")) or NAMES[k] == "qr"
+        site.locator("#lesson-guide summary").click()
+        expect(site.locator("#lesson-guide .answer p")).to_be_visible()
+        expect(site.locator("#lesson-list .count")).to_have_text(f"{k + 1} of 8 done")
+        site.locator(".neighbours a").last.click()
+    home(site, static_site)
+    expect(site.locator("#lesson-list .count")).to_have_text("3 of 8 done")
+
+
+def test_a_term_has_its_entry_beside_it(site: Page, static_site: Path) -> None:
+    site.goto(f"{static_site.as_uri()}/learn/one-rate.html")
+    site.locator("#lesson-text .term").first.click()
+    expect(site.locator("#term-beside")).to_contain_text("seed")
+
+
+def test_the_picture_of_the_qr_follows_the_rank(site: Page, static_site: Path) -> None:
+    site.goto(f"{static_site.as_uri()}/learn/qr.html")
+    head = site.locator("[data-figure='picture'] h2")
+    expect(head).to_contain_text("rank-2")
+    site.locator(".ranks input").press("ArrowRight")
+    expect(head).to_contain_text("rank-3")
+    expect(site.locator(".ranks output")).to_have_text("3")
+
+
+@pytest.mark.parametrize("name", ["first", "what-the-qr-adds"])
+def test_a_race_is_scrubbed_to_what_the_server_would_show(site: Page, static_site: Path, name: str) -> None:
+    race = GALLERY[name]
+    site.goto(f"{static_site.as_uri()}/races/{name}.html")
+    slider = site.locator("#scrubber input")
+    expect(slider).to_be_enabled()
+    for step in (len(race.steps), 0, 7, 20):
+        slider.fill(str(step))
+        expect(site.locator("#scrubber .from")).to_have_text(f"step {step}")
+        view = race_view(race, upto=step, run="report")
+        expect(site.locator("#results")).to_have_text(view.results.striptags(), use_inner_text=False)
+        for key in ("accuracy", "gradient", "loss"):
+            figure = pack(view.figures[key])
+            wanted = [numbers(trace["y"]) for trace in figure["data"] if trace["y"]]
+            wait_for_curves(site, key, wanted)
+            wide = json.loads(figure["layout"]["yaxis"])["range"]
+            plot = f"[data-figure='{key}'] .js-plotly-plot"
+            assert site.evaluate(f'document.querySelector("{plot}").layout.yaxis.range') == pytest.approx(wide)
+
+
+def numbers(packed: str) -> list[float | None]:
+    """Return the numbers of a packed trace."""
+    return [float(number) if number else None for number in packed.split(",")]
+
+
+def wait_for_curves(page: Page, name: str, wanted: list[list[float | None]]) -> None:
+    """Wait until a chart has exactly these curves, beside empty ones."""
+    drawn(page, name)
+    page.wait_for_function(
+        f"""(wanted) => {{
+            const {{ data }} = document.querySelector("[data-figure='{name}'] .js-plotly-plot");
+            const curves = data.map((t) => [...(t.y ?? [])]).filter((y) => y.length);
+            return JSON.stringify(curves) === JSON.stringify(wanted);
+        }}""",
+        arg=wanted,
+    )
+
+
+def test_the_rank_of_a_spectrum_moves_charts_and_words(site: Page, static_site: Path) -> None:
+    site.goto(f"{static_site.as_uri()}/spectrum/index.html")
+    expect(site.locator("#energies")).to_contain_text("start, rank 8")
+    drawn(site, "singular")
+    site.locator(".ranks input").press("ArrowRight")
+    expect(site.locator("#energies")).to_contain_text("start, rank 16")
+    site.get_by_role("link", name="2 × 2 counterexample").click()
+    expect(site.locator("#claim")).to_contain_text("1.414, lies between W's 1.618 and 0.618")
+
+
+def test_a_claim_is_unfolded(site: Page, static_site: Path) -> None:
+    site.goto(f"{static_site.as_uri()}/claims.html")
+    site.locator(".claim summary").first.click()
+    expect(site.locator(".claim .told").first).to_be_visible()
+    expect(site.locator(".claim .told pre").first).to_contain_text("python -m olora_viz claims")
+
+
+PAGES = ("index", "learn/one-rate", "races/first", "races/run", "studies/study", "claims", "spectrum/index")
+
+
+def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(site: Page, static_site: Path) -> None:
+    found = []
+    for scheme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        site.emulate_media(color_scheme=scheme)
+        for name in PAGES:
+            site.goto(f"{static_site.as_uri()}/{name}.html")
+            if site.locator("[data-figure]").count():
+                site.wait_for_function("document.querySelector('.js-plotly-plot .main-svg')")
+            wrong = (
+                Axe()
+                .run(site, options={"resultTypes": ["violations"], "preload": False, **rules})
+                .response["violations"]
+            )
+            found += [f"{scheme} {name}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in wrong]
+    site.set_viewport_size({"width": 390, "height": 844})
+    for name in PAGES:
+        site.goto(f"{static_site.as_uri()}/{name}.html")
+        wide = site.evaluate("document.documentElement.scrollWidth - innerWidth")
+        found += [f"{name} is {wide} pixels too wide"] * (wide > 0)
+    site.set_viewport_size({"width": 1440, "height": 900})
+    assert not found, "\n".join(found)
+
+
+def test_without_javascript_words_and_tables_are_there(browser: Browser, static_site: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{static_site.as_uri()}/races/first.html")
+    expect(page.get_by_text("Charts and sliders need JavaScript")).to_be_visible()
+    expect(page.locator("#verdict-card")).to_contain_text("Each at its best rate")
+    expect(page.locator("#results table").first).to_be_visible()
+    expect(page.locator("#scrubber")).to_be_hidden()
+    page.goto(f"{static_site.as_uri()}/spectrum/index.html")
+    expect(page.locator("#claim")).to_contain_text("fails")
+    context.close()
