@@ -1,6 +1,6 @@
 """A walk through every verb of the command line to its end, by a Python with no package of tests.
 
-``python walk.py FOLDER`` in the folder that the package is imported from, or anywhere where it is
+``python walk.py FOLDER [--longer]`` in the folder that the package is imported from, or anywhere where it is
 installed. Prints a table: verb, seconds, exit code, and what was seen. Each verb runs in a fork
 of this process, which has loaded the libraries once.
 """
@@ -43,6 +43,9 @@ VERBS = (
 )  # fmt: skip
 """Command lines, and a file that is there afterwards or words that were printed."""
 
+LONGER = (("site pages --run run --study study", "pages/learn/qr.html"),)
+"""The same of what takes seconds, and is the same on every Python: walked with ``--longer``."""
+
 
 def walked(line: str, log: Path) -> tuple[float, int, str]:
     """Run a verb; return its seconds, exit code and output."""
@@ -74,7 +77,7 @@ def as_typed(command: Sequence[str]) -> tuple[float, int, str]:
     return time.monotonic() - began, done.returncode, done.stdout
 
 
-def walk(folder: Path) -> int:
+def walk(folder: Path, longer: bool) -> int:
     """Run all verbs in a folder; return how many failed."""
     package = Path(sys.modules["olora_viz"].__file__).parents[1]
     script = Path(sys.executable).with_name("olora-viz")
@@ -84,7 +87,7 @@ def walk(folder: Path) -> int:
     runs = [(" ".join(words[-3:]), "olora_viz ", as_typed(words)) for words in typed]
     os.chdir(folder)
     ov.load_model("glassllm")  # once for all forks
-    runs += [(line, seen, walked(line, folder / "log")) for line, seen in VERBS]
+    runs += [(line, seen, walked(line, folder / "log")) for line, seen in VERBS + LONGER * longer]
     failed = 0
     print(f"Python {sys.version.split()[0]}, the package in {package}")
     for line, expected, (seconds, code, out) in runs:
@@ -99,4 +102,4 @@ def walk(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, walk(Path(sys.argv[1]).resolve())))
+    sys.exit(min(1, walk(Path(sys.argv[1]).resolve(), "--longer" in sys.argv)))

@@ -38,12 +38,11 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS["3.11"], str(wheel))
 
 
-def walk(python: Path, inside: Path, folder: Path) -> str:
+def walk(python: Path, inside: Path, folder: Path, *more: str) -> str:
     """Walk through the verbs with a Python that starts in a folder; return the table."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(python), str(WALK), str(folder)], cwd=inside, env=variables, capture_output=True, text=True, check=False
-    )
+    command = [str(python), str(WALK), str(folder), *more]
+    done = subprocess.run(command, cwd=inside, env=variables, capture_output=True, text=True, check=False)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -56,7 +55,7 @@ def test_every_verb_ends_well_after_the_first_command(
     python = first_command
     if PYTHONS[version] != Path(sys.executable):
         python = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS)
-    table = walk(python, clone, tmp_path)
+    table = walk(python, clone, tmp_path, *["--longer"] * (python == first_command))
     assert table.startswith(f"Python {version}.")
     assert f"the package in {clone}\n" in table
     report = (tmp_path / "decision" / "report.html").read_text("utf-8")
