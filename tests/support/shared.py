@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,8 +124,8 @@ def write_static_site(folder: Path) -> None:
     list(runs.start(config, folder / "run"))
     study = ov.Study(inits=("lora", "olora"), lrs=(1e-3,), seeds=2, steps=2, **small)
     list(ov.run_study(study, folder / "study"))
-    words = f"site {folder / 'site'} --run {folder / 'run'} --study {folder / 'study'}"
-    assert main(words.split()) == 0
+    with chdir(folder):
+        assert main("site site --run run --study study".split()) == 0
 
 
 @pytest.fixture(scope="session")

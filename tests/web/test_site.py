@@ -95,9 +95,10 @@ def test_it_is_small_and_names_no_folder_of_this_machine(static_site: Path) -> N
         assert "mine.jsonl" in page.read_text("utf-8") or page.suffix == ".csv"
 
 
-def test_a_user_s_race_and_study_have_pages_of_their_own(static_site: Path) -> None:
+def test_a_user_s_race_and_study_have_pages_beside_the_documentation(static_site: Path) -> None:
     race = (static_site / "races" / "run.html").read_text("utf-8")
     assert "Ranking at step 4" in race
+    assert (static_site / "docs" / "RESULTS.html").is_file()
     study = (static_site / "studies" / "study.html").read_text("utf-8")
     assert "Verdicts against lora" in study
     assert 'href="races/run.html"' in (static_site / "index.html").read_text("utf-8")

@@ -192,14 +192,14 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     )
     words = Markup("").join([_card(place["results"]), _card(place["story"]), answers, _card(take)])
     top = Markup('<h2 class="page-title">{}</h2>{}<div class="card" id="verdict-card">{}</div>').format(
-        title_of(record), line, place["verdict"]
+        titles[path], line, place["verdict"]
     )
     columns = _columns(
         ("side left", _card(contents(titles, path)) + _card(LIVE)), ("middle", middle), ("side right", words)
     )
     body = Markup('<div class="column top">{}</div><div class="page" id="race-page">{}</div>').format(top, columns)
     still = {key: figure for key, figure in figures.items() if key not in view.figures}
-    return Page(path, title_of(record), "race", body, still, race_frames(record, RUN), dict(files.values()))
+    return Page(path, titles[path], "race", body, still, race_frames(record, RUN), dict(files.values()))
 
 
 TAKEN = ("csv", "code", "peft")
@@ -219,9 +219,10 @@ FOLDED = {"Gradients by layer": "depth", "Spectra of the adapters": "map-", "Mea
 """What a page of a race has folded: by their titles how the names of the figures begin."""
 
 
-def title_of(record: RaceRecord) -> str:
-    """Return the title of a race: a recording's own, else its model and task."""
-    return record.title if isinstance(record, Recording) else f"{record.config.model}, {record.config.task}"
+def title_of(record: RaceRecord, name: str) -> str:
+    """Return the title of a race: a recording's own, else its name, model and task."""
+    config = record.config
+    return record.title if isinstance(record, Recording) else f"{name}: {config.task} on {config.model}"
 
 
 def contents(titles: Mapping[str, str], current: str) -> Markup:
@@ -329,7 +330,7 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
         for each in known.each
         if each.why
     )
-    title = title_of_study(known)
+    title = titles[path]
     verdicts = _card(Markup("<h2>Verdicts against {}</h2>").format(study.reference) + table(head, rows, scrolls=True))
     middle = verdicts + (_card(reasons) if reasons else "") + places(*figures)
     columns = _columns(("side left", _card(contents(titles, path))), ("middle wide", middle))
@@ -337,10 +338,10 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
     return Page(path, title, "race", body, figures)
 
 
-def title_of_study(known: Verdicts) -> str:
-    """Return the title of a study: its tasks and models, by the last parts of their paths."""
+def title_of_study(known: Verdicts, name: str) -> str:
+    """Return the title of a study: its name, tasks and models, by the last parts of their paths."""
     tasks, models = (", ".join(Path(name).name for name in names) for names in (known.study.tasks, known.study.models))
-    return f"Study: {tasks} on {models}"
+    return f"{name}: {tasks} on {models}"
 
 
 def index_page(titles: Mapping[str, str]) -> Page:

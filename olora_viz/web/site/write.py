@@ -81,8 +81,8 @@ def write_site(
     with reporting(progress) as report:
         report(0.0, "drawing the races")
         raced = [*GALLERY.items(), *((name, pages.without_paths(race)) for name, race in own)]
-        titles = {f"races/{name}.html": pages.title_of(race) for name, race in raced}
-        titles |= {f"studies/{name}.html": pages.title_of_study(verdicts) for name, verdicts in known}
+        titles = {f"races/{name}.html": pages.title_of(race, name) for name, race in raced}
+        titles |= {f"studies/{name}.html": pages.title_of_study(verdicts, name) for name, verdicts in known}
         own_pages = [pages.race_page(name, race, titles) for name, race in raced]
         own_pages += [pages.study_page(name, verdicts, titles) for name, verdicts in known]
         report(0.3, "decomposing the layers")
@@ -194,7 +194,11 @@ def build_documentation(setup: Path, folder: Path) -> None:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    build(load_config(str(setup), site_dir=str(folder), extra={"assets": f"../{ASSETS}"}))
+    build(
+        load_config(
+            str(setup), site_dir=str(folder.resolve()), extra={"assets": f"../{ASSETS}", "homepage": "../index.html"}
+        )
+    )
     # Source maps are for the developers of its theme, and the search reads English alone.
     for unused in (*folder.rglob("*.map"), *folder.glob("assets/javascripts/lunr/**/*.js")):
         unused.unlink()
