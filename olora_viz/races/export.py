@@ -12,7 +12,16 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes import peft
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.peft import ReadBack, read_back, read_back_merged, write_merged, write_peft
-from olora_viz.machine.files import FORMAT, DiskFullError, free_disk, is_free, write_json, write_tensors, write_text
+from olora_viz.machine.files import (
+    FORMAT,
+    DiskFullError,
+    free_disk,
+    is_free,
+    read_json_object,
+    write_json,
+    write_tensors,
+    write_text,
+)
 from olora_viz.machine.text import compact, number
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig, setup_facts
@@ -78,7 +87,7 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
     else:
         write_peft(lanes, k, folder, form=form)
         check = read_back(lanes, k, folder)
-        write_text(folder / "README.md", model_card(race.config, k, summary))
+        write_text(folder / "README.md", model_card(race.config, k, summary, folder))
     return Exported(label, form, folder, results.get("adapter_step", race.updates), check)
 
 
@@ -136,7 +145,7 @@ def write_adapters(folder: Path, racing: Race) -> None:
             write_peft(lanes, k, adapter, form="lora")
             if not is_stopped:
                 read_back(lanes, k, adapter).write(adapter)
-            write_text(adapter / "README.md", model_card(racing.config, k, summary))
+            write_text(adapter / "README.md", model_card(racing.config, k, summary, adapter))
 
 
 def check_space(folder: Path, racing: Race) -> None:
@@ -151,10 +160,13 @@ def check_space(folder: Path, racing: Race) -> None:
         )
 
 
-def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
+def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Path) -> str:
     """Return the README of lane k's adapter, in Markdown with the hub's front matter.
 
     It names no folder of this machine: of a path it has the last part.
+
+    Args:
+        adapter: the folder with the adapter in PEFT's format.
     """
     lane, label = config.lanes[k], config.labels[k]
     model, task, results = model_name(config), task_name(config), summary["lanes"][label]
@@ -187,7 +199,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any]) -> str:
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
         f"{_caveats(config, lane, counts)}\n\n"
         f"{_PROMPTS * config.chat}"
-        f"## Set-up\n\n{_settings(config, lane, counts)}"
+        f"## Set-up\n\n{_settings(config, lane, counts, adapter)}"
     )
 
 
@@ -240,11 +252,14 @@ def _caveats(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
     )
 
 
-def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
+def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int], adapter: Path) -> str:
     facts = setup_facts(config)
+    written = read_json_object(adapter / "adapter_config.json")
+    rank, alpha = written["r"], compact(written["lora_alpha"])
+    of_file = "" if rank == lane.r else f"; in these files, which B⁰A⁰ or ΔW makes wider, {rank}, {alpha}"
     settings = {
         "learning rate": f"{compact(lane.lr)}, {facts['schedule']}, {facts['warm-up']} warm-up steps",
-        "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}",
+        "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}{of_file}",
         "target modules": ", ".join(lane.targets or ()) or facts["target modules"],
         "steps, prompts per step": f"{facts['steps']}, {facts['prompts per step']}",
         "weight decay, clipping": f"{compact(lane.weight_decay)}, "

@@ -108,6 +108,6 @@ def _readme(folder: Path, adapter: Path, config: dict[str, object]) -> str:
     if summary is not None:
         race = read_config(folder)
         if adapter.name in race.labels:
-            return model_card(race, race.labels.index(adapter.name), summary)
+            return model_card(race, race.labels.index(adapter.name), summary, adapter)
     own = adapter / README
     return own.read_text("utf-8") if own.is_file() else bare_card(config)

@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from support.races import small
 from support.verbs import run
 
+import olora_viz as ov
 from olora_viz.races import run as runs
 
 FILES = {"README.md", "adapter_config.json", "adapter_model.safetensors"}
@@ -130,3 +131,16 @@ def test_without_a_token_or_offline_nothing_is_sent(
         monkeypatch.delenv(name, raising=False)
     assert "there is no Hugging Face token on this machine" in run(*words).stderr
     assert "holds no adapter" in run("push", str(tmp_path), "--repo", "me/it").stderr
+
+
+def test_a_card_names_the_rank_of_its_file(tmp_path: Path) -> None:
+    starts = [name for name, start in ov.INITIALIZERS.items() if not start.needs]
+    config = ov.RaceConfig(lanes=tuple(ov.Lane(name, r=2) for name in starts), steps=1, batch_size=2, eval_size=4)
+    list(runs.start(config, tmp_path / "run"))
+    for name in starts:
+        adapter = tmp_path / "run" / "adapters" / name
+        rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
+        card = (adapter / "README.md").read_text("utf-8")
+        wider = "" if rank == 2 else f"; in these files, which B⁰A⁰ or ΔW makes wider, {rank}, "
+        assert f"rank, alpha: 2, 2{wider}" in card
+        assert rank in ((128,) if name == "full" else (2, 4)), name
