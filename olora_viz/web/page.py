@@ -304,7 +304,8 @@ def serve(
             server.should_exit = True
         sys.exit(0)
 
-    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGINT, signal.SIGTERM):  # at Ctrl-C Gradio would wait for open pages for seconds
+        signal.signal(number, end)
     _, local, public = demo.launch(
         server_name=f"[{host}]" if ":" in (host or "") else host,
         server_port=port,

@@ -142,6 +142,10 @@ class Streams:
                 spent = time.monotonic() - began
                 await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
                 await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
+        except RuntimeError as error:
+            if "shutdown" not in str(error):
+                raise
+            # The server ends: its threads take no more work, and the page sees that it does not answer.
         finally:
             if self._open.get(page) is stream:
                 del self._open[page]
