@@ -121,7 +121,7 @@ def unregister(name: str) -> None:
 
     Examples:
         >>> import olora_viz as ov
-        >>> mine = ov.Initializer("mine", "Mine", ov.lora, "Starts as plain LoRA.", "an example")
+        >>> mine = ov.Initializer("mine", "Mine", ov.lora, "Is plain LoRA.", "an example")
         >>> ov.register(mine)
         >>> ov.unregister("mine")
         >>> "mine" in ov.INITIALIZERS

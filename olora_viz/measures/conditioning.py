@@ -230,7 +230,7 @@ class Conditioning(Record):
         >>> measured = ov.conditioning(race.lanes, race.batch(1), steps=4, probes=0)
         >>> measured.hessian.lambda_max.shape, measured.kernel.condition.shape
         ((2,), (2,))
-        >>> bool(measured.loss[0] == measured.loss[1])  # both compute what the model does
+        >>> bool(measured.loss[0] == measured.loss[1])  # that of the model
         True
     """
 

@@ -275,9 +275,10 @@ class RaceConfig:
         Examples:
             >>> import olora_viz as ov
             >>> lane = ov.Lane("lora", seed=2)
-            >>> configs = [ov.RaceConfig(lanes=(lane,), seed=5, batches=b) for b in ("shared", "by-seed")]
-            >>> [config.order(lane) for config in configs]
-            [5, 7]
+            >>> shared = ov.RaceConfig(lanes=(lane,), seed=5, batches="shared")
+            >>> by_seed = ov.RaceConfig(lanes=(lane,), seed=5, batches="by-seed")
+            >>> shared.order(lane), by_seed.order(lane)
+            (5, 7)
         """
         return self.seed + (lane.seed if self.by_seed else 0)
 
@@ -307,8 +308,10 @@ class RaceConfig:
 
         Examples:
             >>> import olora_viz as ov
-            >>> ov.RaceConfig(lanes=(ov.Lane("lora", lr=1.0),), steps=4, warmup=2, schedule="linear").rates(4)
-            array([0.5])
+            >>> lanes = ov.Lane("lora", lr=1.0), ov.Lane("olora", lr=0.1)
+            >>> config = ov.RaceConfig(lanes=lanes, steps=4, warmup=2, schedule="linear")
+            >>> config.rates(4)
+            array([0.5 , 0.05])
         """
         peak = np.array([lane.lr for lane in self.lanes])
         if number <= self.warmup:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 from support.pages import DOCS, PAGES, ROOT, blocks_of, check_command, commands_of, run_page
 from support.verbs import objects, run
 
@@ -334,3 +335,16 @@ def test_doctests_are_shown_as_code(site: Path) -> None:
         assert "doctest:" not in text, page.name
         examples += len(re.findall(r">Examples:</span></p>\s*(?:<p>[^<]*</p>\s*)?<div class=\"highlight\">", text))
     assert examples >= len(SHOWN)
+
+
+@needs_mkdocs
+def test_what_is_copied_from_an_example_is_its_code(site: Path, entries: dict[str, Any], browser: Browser) -> None:
+    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as reader:
+        page = reader.new_page()
+        page.goto((site / "reference" / "claims.html").as_uri())
+        shown = page.locator(".highlight", has_text=">>> ").first
+        shown.hover()
+        shown.get_by_role("button").first.click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+    code = [example.source.strip() for example in examples_of(entries["CLAIMS"])]
+    assert [line for line in copied.splitlines() if line] == code
