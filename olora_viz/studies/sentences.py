@@ -356,8 +356,8 @@ def who_leads(
         >>> sentence = ov.who_leads(["OLoRA", "LoRA"], means, [ov.compare(olora, lora)])
         >>> print(sentence)  # doctest: +NORMALIZE_WHITESPACE
         OLoRA did better in this run than LoRA: held-out loss 0.44 against 0.50, a
-        difference of −0.06 nats, 95% interval −0.06 to −0.06 nats (64 held-out examples;
-        one seed).
+        difference of −0.06 nats, 95% interval −0.06 to −0.06 nats (64 held-out
+        examples; one seed).
     """
     if basis is None:
         examples = comparisons[0].examples if comparisons else 0

@@ -270,9 +270,9 @@ def describe_rates(
         >>> recording = ov.load_recording("fair-rates")
         >>> for sentence in ov.describe_rates(recording.config.lanes, recording.steps):
         ...     print(sentence)  # doctest: +NORMALIZE_WHITESPACE
-        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and LoRA
-        (1e-2): OLoRA (3e-3) 30%, PiSSA (3e-3) 29%, LoRA (1e-2) 25% of answers right (32
-        held-out examples, rates chosen on 32 others; 3 seeds).
+        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and
+        LoRA (1e-2): OLoRA (3e-3) 30%, PiSSA (3e-3) 29%, LoRA (1e-2) 25% of answers
+        right (32 held-out examples, rates chosen on 32 others; 3 seeds).
     """
     examples, sentences = latest_examples(steps), []
     if examples is not None:

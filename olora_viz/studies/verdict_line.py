@@ -62,9 +62,9 @@ class VerdictLine:
         >>> line.certainty, line.metric, line.leader or "no leader"
         ('open', 'accuracy', 'no leader')
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
-        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and LoRA
-        (1e-2): OLoRA 30%, PiSSA 29%, LoRA 25% of answers right. OLoRA against LoRA at one
-        rate: undecided from 3e-4 to 3e-2.
+        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and
+        LoRA (1e-2): OLoRA 30%, PiSSA 29%, LoRA 25% of answers right. OLoRA against LoRA
+        at one rate: undecided from 3e-4 to 3e-2.
     """
 
     sentences: tuple[Sentence, ...]
