@@ -7,21 +7,17 @@ from typing import Any
 
 import griffe
 
-EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).+)*", re.MULTILINE)
-"""A doctest at the margin of a docstring, to the next empty line."""
-
 SHARED = re.compile(r"^    (\w+)((?:, \w+)+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 """Arguments that share a text."""
 
 
 class Docstrings(griffe.Extension):
-    """Fences doctests, for to Markdown ``>>>`` quotes a quotation of a quotation, and gives each argument a text."""
+    """Gives each argument a text of its own."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of an object that was read."""
         if obj.docstring:
-            text = SHARED.sub(_apart, obj.docstring.value)
-            obj.docstring.value = EXAMPLE.sub(lambda example: f"```pycon\n{example[0]}\n```", text)
+            obj.docstring.value = SHARED.sub(_apart, obj.docstring.value)
 
 
 def _apart(shared: re.Match[str]) -> str:

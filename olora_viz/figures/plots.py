@@ -88,6 +88,12 @@ def plot_spectrum(
     Raises:
         ValueError: a name is unknown or matches several layers, the rank is too large for the weight, or the weight is
             not finite.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> figure = ov.plot_spectrum("glassllm", "layers.0.*.q_proj", inits=["olora", "pissa"])
+        >>> sorted({curve.name for curve in figure.data})
+        ['OLoRA', 'PiSSA', 'SVD, the optimum', 'W', 'allowed', 'band', 'random, expected']
     """
     names = chosen(what, ("singular", "energy", "angles"), theme)
     inits = [inits] if isinstance(inits, str) else list(inits)
@@ -129,6 +135,16 @@ def plot_conditioning(
 
     Raises:
         ValueError: a name is unknown, or a measurement lacks its config or the kernel.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, batch_size=2, eval_size=2)
+        >>> race = ov.race(config)
+        >>> measured = ov.conditioning(race.lanes, race.batch(1), steps=2, probes=0)
+        >>> figure = ov.plot_conditioning(measured, config, what="kernel")
+        >>> [curve.name for curve in figure.data]
+        ['LoRA', 'OLoRA']
     """
     names = chosen(what, ("comparison", "kernel"), theme)
     what = "a RaceConfig, a Race, or a result of conditioning"
@@ -212,6 +228,21 @@ def plot_race(
     Raises:
         ValueError: a name is unknown, there is no run or no step, the steps are not of one race in order, or have
             another number of lanes.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> race = ov.race(ov.RaceConfig(lanes=lanes, steps=2, eval_size=4))
+        >>> figure = ov.plot_race(race, what="loss")  # runs the race
+        >>> [curve.name for curve in figure.data if "held out" in curve.name]
+        ['LoRA, held out', 'OLoRA, held out']
+
+        Two races, overlaid:
+
+        >>> runs = {"short": race, "recorded": ov.load_recording("one-rate")}
+        >>> figure = ov.plot_race(runs, what="accuracy")
+        >>> figure.data[0].name, len(figure.data)
+        ('short: LoRA', 6)
     """
     first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
     if isinstance(steps, Mapping) or not (first is None or isinstance(first, Step)):
@@ -263,6 +294,12 @@ def plot_rates(
 
     Raises:
         ValueError: a name is unknown, or the steps have no config or another number of lanes.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> figure = ov.plot_rates(ov.load_recording("fair-rates"))
+        >>> figure.data[0].name, figure.data[0].x
+        ('LoRA', (0.0003, 0.001, 0.003, 0.01, 0.03))
     """
     (measure,) = chosen(measure, NAMES, theme)
     raced = Raced.of(steps, config)
@@ -297,6 +334,13 @@ def plot_gradients(
 
     Raises:
         ValueError: the measure is unknown, or the steps or this step have no gradients.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> recording = ov.load_recording("one-rate")
+        >>> figure = ov.plot_gradients(recording, measure="gradient_B", module="q_proj")
+        >>> sorted({curve.name for curve in figure.data})
+        ['LoRA', 'MiLoRA', 'OLoRA', 'PiSSA']
     """
     (measure,) = chosen(measure, GRADIENTS.parts, theme)
     raced = Raced.of(steps, config)
@@ -362,6 +406,16 @@ def plot_study(
 
     Raises:
         ValueError: a name is unknown, the cell is not the study's, or the folder holds no study.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> with TemporaryDirectory() as folder:
+        ...     ended = list(ov.run_study(study, f"{folder}/first"))
+        ...     figure = ov.plot_study(f"{folder}/first", what="rates")
+        >>> sorted({curve.name for curve in figure.data})
+        ['LoRA', 'OLoRA']
     """
     names = chosen(what, PICTURES, theme)
     expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
@@ -379,6 +433,13 @@ def plot_claim(name: str, finding: Finding, *, theme: str = "light") -> go.Figur
 
     Raises:
         ValueError: there is no such claim, or the finding has nothing to draw.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> recorded = ov.recorded_claims().of("subset")[0]
+        >>> figure = ov.plot_claim("subset", recorded.finding)
+        >>> {bar.name: bar.x for bar in figure.data}
+        {'subset': (0,), 'bounded': (84,)}
     """
     if name not in CLAIMS:
         raise ValueError(unknown("claim", name, CLAIMS))

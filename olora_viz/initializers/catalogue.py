@@ -21,7 +21,15 @@ _ENTRIES: list[Initializer] = [file.INITIALIZER for file in _FILES if hasattr(fi
 INITIALIZERS: Catalogue[Initializer] = Catalogue(
     "initialization", sorted(_ENTRIES, key=lambda entry: entry.place), ("name", "label", "summary", "needs", "source")
 )
-"""All initializations by name: first the built-in ones, then the registered ones."""
+"""All initializations by name: first the built-in ones, then the registered ones.
+
+Examples:
+    >>> import olora_viz as ov
+    >>> len(ov.INITIALIZERS), list(ov.INITIALIZERS)[:3]
+    (24, ['lora', 'gaussian', 'init_ab'])
+    >>> [name for name, start in ov.INITIALIZERS.items() if start.needs == "gradient"]
+    ['lora_ga', 'lora_one']
+"""
 
 
 def check_weight_start(init: str) -> None:
@@ -68,18 +76,18 @@ def register(entry: Initializer) -> None:
 
     Examples:
         >>> import torch
-        >>> from olora_viz.initializers import Start
+        >>> import olora_viz as ov
         >>> def first_rows(W, r):
-        ...     return Start(A=W[:r], B=torch.eye(len(W), r))
-        >>> register(
-        ...     Initializer(
+        ...     return ov.Start(A=W[:r], B=torch.eye(len(W), r))
+        >>> ov.register(
+        ...     ov.Initializer(
         ...         name="first_rows", label="First rows", start=first_rows,
         ...         summary="A is the first r rows of W.", source="an example",
         ...     )
         ... )
-        >>> INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
+        >>> ov.INITIALIZERS["first_rows"].start(torch.ones(3, 4), 2).B.shape
         torch.Size([3, 2])
-        >>> unregister("first_rows")
+        >>> ov.unregister("first_rows")
     """
     name, label = entry.name, entry.label
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
@@ -110,6 +118,14 @@ def unregister(name: str) -> None:
 
     Raises:
         ValueError: if the name is built in or not registered.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> mine = ov.Initializer("mine", "Mine", ov.lora, "Is plain LoRA.", "an example")
+        >>> ov.register(mine)
+        >>> ov.unregister("mine")
+        >>> "mine" in ov.INITIALIZERS
+        False
     """
     if name in BUILT_IN:
         raise ValueError(f"{name!r} is built in and cannot be removed")

@@ -40,8 +40,11 @@ def corda(
         Yang et al. 2024, arXiv 2406.05223; PEFT's `init_lora_weights="corda"`.
 
     Examples:
-        >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
-        >>> start = corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> spread = torch.diag(torch.tensor([0.0, 2.0]))
+        >>> seen = ov.Calibration(mean=torch.zeros(2), covariance=spread)
+        >>> start = ov.corda(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
         >>> (start.B @ start.A).round(decimals=4)  # the inputs do not excite the larger one
         tensor([[0., 0.],
                 [0., 4.]])

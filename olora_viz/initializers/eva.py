@@ -31,8 +31,10 @@ def eva(
 
     Examples:
         >>> import torch
-        >>> seen = Calibration(mean=torch.ones(2), covariance=torch.diag(torch.tensor([1.0, 4.0])))
-        >>> eva(torch.zeros(3, 2), r=1, calibration=seen).A
+        >>> import olora_viz as ov
+        >>> spread = torch.diag(torch.tensor([1.0, 4.0]))
+        >>> seen = ov.Calibration(mean=torch.ones(2), covariance=spread)
+        >>> ov.eva(torch.zeros(3, 2), r=1, calibration=seen).A
         tensor([[0., 1.]])
     """
     check_rank(W, r)

@@ -18,7 +18,9 @@ def full(
         Devlin et al. 2018, arXiv 1810.04805.
 
     Examples:
-        >>> start = full(torch.ones(3, 2), r=1)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.full(torch.ones(3, 2), r=1)
         >>> start.B.T, start.A
         (tensor([[1., 0., 0.]]), tensor([[0., 0.]]))
     """

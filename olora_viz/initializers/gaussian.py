@@ -14,6 +14,14 @@ def gaussian(
 
     References:
         Hu et al. 2021, arXiv 2106.09685, section 4.1; PEFT's `init_lora_weights="gaussian"`.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> start = ov.gaussian(torch.ones(6, 4), r=2, generator=generator)
+        >>> start.A.shape, start.B.count_nonzero().item()
+        (torch.Size([2, 4]), 0)
     """
     check_rank(W, r)
     W = precise(W)

@@ -23,7 +23,9 @@ def init_ab(
         Li et al. 2025, arXiv 2505.23194.
 
     Examples:
-        >>> start = init_ab(torch.zeros(4, 3), r=2)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.init_ab(torch.zeros(4, 3), r=2)
         >>> start.B.shape, bool((start.B.abs() <= 3**-0.5).all())
         (torch.Size([4, 2]), True)
     """

@@ -20,7 +20,9 @@ def lora(
         Hu et al. 2021, arXiv 2106.09685; He et al. 2015, arXiv 1502.01852 (Kaiming initialization).
 
     Examples:
-        >>> start = lora(torch.ones(4, 3), r=2)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.lora(torch.ones(4, 3), r=2)
         >>> start.A.shape, start.B.abs().max().item()
         (torch.Size([2, 3]), 0.0)
     """

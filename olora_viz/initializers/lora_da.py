@@ -53,13 +53,16 @@ def lora_da(
     Examples:
         Directions in which the inputs are large count less, since W has to move less there:
 
-    >>> data = Calibration(
-    ...     gradient=torch.diag(torch.tensor([4.0, 3.0])), mean=torch.zeros(2),
-    ...     covariance=torch.diag(torch.tensor([4.0, 1.0])), squares=torch.ones(2), examples=9,
-    ... )
-    >>> start = lora_da(torch.zeros(2, 2), r=1, calibration=data)
-    >>> (32 * start.A).round(decimals=3), (32 * start.B.T).round(decimals=3)
-    (tensor([[0., 1.]]), tensor([[ 0., -1.]]))
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> data = ov.Calibration(
+        ...     gradient=torch.diag(torch.tensor([4.0, 3.0])), mean=torch.zeros(2),
+        ...     covariance=torch.diag(torch.tensor([4.0, 1.0])), squares=torch.ones(2),
+        ...     examples=9,
+        ... )
+        >>> start = ov.lora_da(torch.zeros(2, 2), r=1, calibration=data)
+        >>> (32 * start.A).round(decimals=3), (32 * start.B.T).round(decimals=3)
+        (tensor([[0., 1.]]), tensor([[ 0., -1.]]))
     """
     check_rank(W, r)
     G, Z, y, N = fisher_of(W, calibration, "lora_da")

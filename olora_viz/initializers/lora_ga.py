@@ -50,8 +50,10 @@ def lora_ga(
 
     Examples:
         >>> import torch
+        >>> import olora_viz as ov
         >>> G = torch.diag(torch.tensor([9.0, 4.0]))
-        >>> start = lora_ga(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
+        >>> seen = ov.Calibration(gradient=G)
+        >>> start = ov.lora_ga(torch.zeros(2, 2), r=1, calibration=seen)
         >>> start.A, start.B.T / 2**0.25
         (tensor([[1., 0.]]), tensor([[0., 1.]]))
     """

@@ -36,8 +36,12 @@ def lora_null(
         Tang et al. 2025, arXiv 2503.02659; github.com/HungerPWAY/LoRA-Null.
 
     Examples:
-        >>> seen = Calibration(mean=torch.zeros(2), covariance=torch.diag(torch.tensor([0.0, 2.0])))
-        >>> start = lora_null(torch.diag(torch.tensor([9.0, 4.0])), r=1, calibration=seen)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> spread = torch.diag(torch.tensor([0.0, 2.0]))
+        >>> seen = ov.Calibration(mean=torch.zeros(2), covariance=spread)
+        >>> W = torch.diag(torch.tensor([9.0, 4.0]))
+        >>> start = ov.lora_null(W, r=1, calibration=seen)
         >>> start.B.T, start.A
         (tensor([[3., 0.]]), tensor([[3., 0.]]))
     """

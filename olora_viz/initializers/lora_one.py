@@ -38,8 +38,11 @@ def lora_one(
         Zhang, Liu, Chen 2025, arXiv 2502.01235; github.com/YuanheZ/LoRA-One.
 
     Examples:
+        >>> import torch
+        >>> import olora_viz as ov
         >>> G = torch.diag(torch.tensor([-8.0, 2.0]))
-        >>> start = lora_one(torch.zeros(2, 2), r=1, calibration=Calibration(gradient=G))
+        >>> seen = ov.Calibration(gradient=G)
+        >>> start = ov.lora_one(torch.zeros(2, 2), r=1, calibration=seen)
         >>> (128 * start.B @ start.A).round(decimals=4)
         tensor([[1., 0.],
                 [0., 0.]])

@@ -26,7 +26,9 @@ def mica(
         Rüdiger, Raschka 2026, arXiv 2604.01694; PEFT's `init_lora_weights="mica"`.
 
     Examples:
-        >>> start = mica(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.mica(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0., 1.]]), tensor([[0., 0.]]))
     """

@@ -31,7 +31,9 @@ def milora(
         Wang et al. 2024, arXiv 2406.09044.
 
     Examples:
-        >>> start = milora(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.milora(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0., 2.]]), tensor([[0., 2.]]))
     """

@@ -33,7 +33,8 @@ def olora(
 
     Examples:
         >>> import torch
-        >>> start = olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
+        >>> import olora_viz as ov
+        >>> start = ov.olora(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
     """

@@ -37,7 +37,9 @@ def olora_pivoted(
         Büyükakyüz 2024, arXiv 2406.01775; Businger and Golub 1965, Numerische Mathematik 7, 269–276.
 
     Examples:
-        >>> olora_pivoted(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 4.0]]), r=1).B.T
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> ov.olora_pivoted(torch.tensor([[1.0, 0.0, 3.0], [0.0, 0.0, 4.0]]), r=1).B.T
         tensor([[0.6000, 0.8000]])
     """
     check_rank(W, r)

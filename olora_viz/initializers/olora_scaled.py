@@ -31,8 +31,9 @@ def olora_scaled(
 
     Examples:
         >>> import torch
-        >>> start = olora_scaled(2 * torch.eye(3), r=1)
-        >>> start.B.T @ start.B + start.A @ start.A.T  # in = out: the two traces add up to r / 3
+        >>> import olora_viz as ov
+        >>> start = ov.olora_scaled(2 * torch.eye(3), r=1)
+        >>> start.B.T @ start.B + start.A @ start.A.T  # in = out: they add up to r / 3
         tensor([[0.3333]])
     """
     start = olora(W, r)

@@ -20,7 +20,8 @@ def olora_unsubtracted(
 
     Examples:
         >>> import torch
-        >>> start = olora_unsubtracted(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
+        >>> import olora_viz as ov
+        >>> start = ov.olora_unsubtracted(torch.tensor([[3.0, 5.0], [4.0, 0.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[0.6000, 0.8000]]), tensor([[5., 3.]]))
     """

@@ -36,6 +36,14 @@ def orthogonal(
 
     References:
         PEFT's `init_lora_weights="orthogonal"`, after datta0.github.io/posts/rethink-lora-init (no paper).
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> start = ov.orthogonal(torch.eye(6), r=2, generator=generator)
+        >>> bool(start.A.any()), bool(start.B.any()), bool((start.B @ start.A).abs().max() < 1e-6)
+        (True, True, True)
     """
     check_rank(W, r)
     if r % 2:

@@ -43,7 +43,8 @@ def pissa(
 
     Examples:
         >>> import torch
-        >>> start = pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
+        >>> import olora_viz as ov
+        >>> start = ov.pissa(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1, s=2.0)
         >>> start.B.T, start.A
         (tensor([[2., 0.]]), tensor([[2., 0.]]))
     """

@@ -19,6 +19,15 @@ def pissa_fast(
 
     References:
         Meng, Wang, Zhang 2024, arXiv 2404.02948; Musco and Musco 2015, arXiv 1504.05477.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> W = torch.diag(torch.tensor([9.0, 4.0, 1.0]))
+        >>> fast = ov.pissa_fast(W, r=1, generator=torch.Generator().manual_seed(0))
+        >>> exact = ov.pissa(W, r=1)
+        >>> torch.allclose(fast.B @ fast.A, exact.B @ exact.A, atol=1e-3)
+        True
     """
     return pissa(W, r, s=s, generator=generator, niter=NITER)
 

@@ -26,7 +26,8 @@ def pissa_flat(
 
     Examples:
         >>> import torch
-        >>> start = pissa_flat(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1)
+        >>> import olora_viz as ov
+        >>> start = ov.pissa_flat(torch.tensor([[8.0, 0.0], [0.0, 1.0]]), r=1)
         >>> start.B.T, start.A
         (tensor([[1., 0.]]), tensor([[1., 0.]]))
     """

@@ -24,6 +24,14 @@ def random_orthonormal(
 
     References:
         Mezzadri 2007, arXiv math-ph/0609050 (why the sign of R matters for the distribution).
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> start = ov.random_orthonormal(torch.eye(6), r=2, generator=generator)
+        >>> torch.allclose(start.B.T @ start.B, torch.eye(2), atol=1e-6)
+        True
     """
     check_rank(W, r)
     W = precise(W)

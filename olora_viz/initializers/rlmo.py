@@ -27,7 +27,8 @@ def rlmo(
 
     Examples:
         >>> import torch
-        >>> start = rlmo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> import olora_viz as ov
+        >>> start = ov.rlmo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
         >>> start.A, start.B.T
         (tensor([[0., 1.]]), tensor([[0., 0.]]))
     """

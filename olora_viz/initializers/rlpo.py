@@ -26,7 +26,8 @@ def rlpo(
 
     Examples:
         >>> import torch
-        >>> start = rlpo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
+        >>> import olora_viz as ov
+        >>> start = ov.rlpo(torch.tensor([[9.0, 0.0], [0.0, 4.0]]), r=1)
         >>> start.A, start.B.T
         (tensor([[1., 0.]]), tensor([[0., 0.]]))
     """

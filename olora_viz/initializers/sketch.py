@@ -28,6 +28,14 @@ def sketch(
 
     References:
         Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.1.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> W = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])  # of rank 1
+        >>> start = ov.sketch(W, r=1, generator=torch.Generator().manual_seed(0))
+        >>> torch.allclose(start.B @ start.A, W)
+        True
     """
     check_rank(W, r)
     W = precise(W)

@@ -17,7 +17,15 @@ Matrix = Float[Tensor, "out in"]
 
 @dataclass(frozen=True)
 class Start:
-    """The initial factors of an adapter, whose update is `s (B A − B⁰A⁰)`."""
+    """The initial factors of an adapter, whose update is `s (B A − B⁰A⁰)`.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> start = ov.olora(torch.tensor([[3.0, 1.0], [4.0, 8.0]]), r=1)
+        >>> start.A, start.B.T
+        (tensor([[5., 7.]]), tensor([[0.6000, 0.8000]]))
+    """
 
     A: Float[Tensor, "r in"]
     """A⁰, contiguous, in float32 or better, on the device of W."""
@@ -62,7 +70,16 @@ class StartFunction(Protocol):
 
 @dataclass(frozen=True)
 class Initializer:
-    """An entry of the catalogue: an initialization and its description."""
+    """An entry of the catalogue: an initialization and its description.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> entry = ov.INITIALIZERS["olora"]
+        >>> entry.label, entry.nested, entry.random, entry.needs
+        ('OLoRA', True, False, '')
+        >>> print(entry.summary)
+        B is an orthonormal basis of the first r columns of W; A is W in that basis.
+    """
 
     name: str
     """The key in the table and on the command line, `olora`."""
@@ -311,9 +328,12 @@ READS = {"gradient": ("gradient",), "inputs": ("inputs",), "fisher": ("gradient"
 class Calibration:
     """Statistics of one layer over some data, in float32 or better; unused fields are None.
 
-    >>> Calibration(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
-    tensor([[2., 1.],
-            [1., 2.]])
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> ov.Calibration(mean=torch.ones(2), covariance=torch.eye(2)).second_moment()
+        tensor([[2., 1.],
+                [1., 2.]])
     """
 
     gradient: Matrix | None = None

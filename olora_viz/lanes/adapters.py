@@ -44,6 +44,20 @@ class Lanes:
         frozen: (K, P), mask of the entries of theta that are not trained: the B of lanes whose initialization freezes
             it. None if there is no such lane.
         after_detach: called by `detach`, to undo other changes to the model.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("olora", r=4)], ["layers.0.*.q_proj"])
+        >>> (layer,) = lanes.layers
+        >>> factors = lanes.factors(layer, 0)
+        >>> factors.B.shape, factors.A.shape
+        (torch.Size([128, 4]), torch.Size([4, 128]))
+        >>> bool(lanes.delta(layer, 0).any())  # nothing has moved yet
+        False
+        >>> lanes.put(layer, 0, ov.Start(A=2 * factors.A, B=factors.B))
+        >>> bool(lanes.delta(layer, 0).any())
+        True
     """
 
     def __init__(self, plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> None:
@@ -239,6 +253,18 @@ def attach(
     Raises:
         ValueError: no lanes or too many, a rank above min(out, in) of a layer, a non-finite weight, a target that
             matches no layer, a layer that already has lanes, or an initialization without the calibration it needs.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora", r=4)])
+        >>> lanes
+        <Lanes on LlamaForCausalLM: lora, olora; 28 layers>
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> of_lora, of_olora = model(row.repeat(2, 1)).logits  # lane after lane
+        >>> bool((of_lora == of_olora).all())  # nothing has been trained yet
+        True
+        >>> model = lanes.detach()
     """
     expect(model, nn.Module, "a model, such as load_model('glassllm')[0]")
     expect(lanes, (list, tuple), "a list of Lane, such as [Lane('olora')]")

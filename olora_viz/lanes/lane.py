@@ -96,8 +96,13 @@ class Lane:
             ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or ``("layers.0.*",)``. None for those of the race. In
             a SPEC, ``targets=q_proj+v_proj``.
 
-    >>> Lane("olora", lr=3e-4, r=16, alpha=32).scale
-    2.0
+    Examples:
+        >>> import olora_viz as ov
+        >>> lane = ov.Lane("olora", lr=3e-4, r=16, alpha=32)
+        >>> lane.scale
+        2.0
+        >>> lane
+        Lane('olora', lr=0.0003, r=16, alpha=32)
     """
 
     init: str
@@ -398,10 +403,14 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
         ValueError: a key is unknown, given twice or without a value; a value cannot be read or breaks a rule of
             `Lane`; the lists make more than `MAX_LANES` lanes.
 
-    >>> [lane.lr for lane in parse_lanes("olora:lr=3e-4/1e-3,r=4")]
-    [0.0003, 0.001]
-    >>> parse_lanes("olora:lr=fair")[0].fair
-    True
+    Examples:
+        >>> import olora_viz as ov
+        >>> ov.parse_lanes("olora:lr=3e-4/1e-3,r=4")
+        [Lane('olora', lr=0.0003, r=4), Lane('olora', r=4)]
+        >>> ov.parse_lanes("olora:lr=fair")[0].fair
+        True
+        >>> len(ov.parse_lanes({"init": "lora", "lr": [1e-3, 3e-3], "seed": [0, 1, 2]}))
+        6
     """
     if isinstance(spec, str):
         choices, where = _choices_of_text(spec), repr(spec)

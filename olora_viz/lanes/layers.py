@@ -123,6 +123,14 @@ def target_layers(
 
     Raises:
         ValueError: a target matches no layer, or the model has none.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> list(ov.target_layers(model, ["layers.0.*.[qv]_proj"]))
+        ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.v_proj']
+        >>> len(ov.target_layers(model))
+        28
     """
     layers = adaptable_layers(model, bypassed)
     if targets is None:

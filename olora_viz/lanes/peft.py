@@ -58,6 +58,16 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
         ValueError: an unknown form; a lane that does not exist or is not finite; form ``olora`` of a lane with another
             initialization, on GPT-2's `Conv1D` layers, for which PEFT's OLoRA is wrong, or on experts, for which it
             has none.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> lanes = ov.attach(ov.load_model("glassllm")[0], [ov.Lane("olora")])
+        >>> with TemporaryDirectory() as folder:
+        ...     adapter = ov.write_peft(lanes, 0, folder)
+        ...     files = sorted(path.name for path in adapter.iterdir())
+        >>> files
+        ['adapter_config.json', 'adapter_model.safetensors']
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     if form not in FORMS:
@@ -141,6 +151,16 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
         ValueError: not an adapter; pickled weights; a layer that the model does not have or that has another shape; an
             initialization that changed the base and cannot be recomputed; NaN or infinity; tensors that no lane can
             hold, such as DoRA's or an embedding's.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> lanes = ov.attach(ov.load_model("glassllm")[0], [ov.Lane("olora", r=4)])
+        >>> with TemporaryDirectory() as folder:
+        ...     adapter = ov.write_peft(lanes, 0, folder, form="olora")
+        ...     lane = ov.read_peft(ov.load_model("glassllm")[0], adapter)
+        >>> lane
+        <Lanes on LlamaForCausalLM: olora; 28 layers>
     """
     adapter = read_adapter(folder)
     if adapter.config.get("use_dora"):
@@ -218,7 +238,19 @@ UNCHECKED = (
 
 @dataclass(frozen=True)
 class ReadBack:
-    """The result of loading an export again."""
+    """The result of loading an export again.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> lanes = ov.attach(ov.load_model("glassllm")[0], [ov.Lane("lora")])
+        >>> with TemporaryDirectory() as folder:
+        ...     result = ov.read_back(lanes, 0, ov.write_peft(lanes, 0, folder))
+        >>> result.problem, result.difference < 1e-4
+        ('', True)
+        >>> print(result.sentence)  # doctest: +ELLIPSIS
+        PEFT ... reads it back with the lane's logits, ...
+    """
 
     by: str
     """The library that loaded it, with its version."""
@@ -277,6 +309,15 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
         lanes: the lane, on a language model.
         k: see `lanes`.
         folder: written by `write_peft`.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> lanes = ov.attach(ov.load_model("glassllm")[0], [ov.Lane("lora")])
+        >>> with TemporaryDirectory() as folder:
+        ...     result = ov.read_back(lanes, 0, ov.write_peft(lanes, 0, folder))
+        >>> result.problem or "the same logits"
+        'the same logits'
     """
     folder = Path(folder)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"

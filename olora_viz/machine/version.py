@@ -6,7 +6,14 @@ import platform
 from importlib.metadata import version
 
 __version__ = "0.1.0"
-"""The version of this package."""
+"""The version of this package.
+
+Examples:
+    >>> from packaging.version import Version
+    >>> import olora_viz as ov
+    >>> Version(ov.__version__) >= Version("0.1")
+    True
+"""
 
 
 def versions(*packages: str) -> dict[str, str]:

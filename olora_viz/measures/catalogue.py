@@ -22,7 +22,16 @@ MEASURES: Catalogue[Measure] = Catalogue(
     ("key", "title", "unit", "scale"),
     "title",
 )
-"""All measurements by key, in the order of files and tables."""
+"""All measurements by key, in the order of files and tables.
+
+Examples:
+    >>> import olora_viz as ov
+    >>> list(ov.MEASURES)[:3]
+    ['loss', 'grad_norm', 'lr']
+    >>> measure = ov.MEASURES["curvature"]
+    >>> measure.title, measure.every  # the setting that says how often
+    ('Sharpness λₘₐₓ of this race', 'curvature_every')
+"""
 
 BUILT_IN = tuple(MEASURES)
 """Keys of the built-in measurements."""
@@ -53,29 +62,33 @@ def register_measure(measure: Measure) -> Measure:
 
     Examples:
         >>> import olora_viz as ov
-        >>> of = lambda race: race.lanes.theta.detach().norm(dim=1)
-        >>> size = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=of)
-        >>> _ = ov.register_measure(size)
-        >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("olora")), steps=1)
+        >>> def size(race):
+        ...     return race.lanes.theta.detach().norm(dim=1)
+        >>> norm = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=size)
+        >>> norm = ov.register_measure(norm)
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=1, eval_size=4)
         >>> next(ov.race(config)).measures["size"].shape
         (2,)
-        >>> _ = ov.unregister_measure("size")
+        >>> norm = ov.unregister_measure("size")
 
-        A custom metric on the race's held-out examples, the loss of the hardest one, is computed at
-        each evaluation of the race.
+        A custom metric on the race's held-out examples, the loss of the hardest one, is
+        computed at each evaluation of the race.
 
-    >>> def hardest(race):
-    ...     losses = race.data.evaluate(race.lanes.count).example_loss  # (K, examples)
-    ...     return losses.max(axis=1)
-    >>> metric = ov.Measure(
-    ...     key="hardest", title="Hardest example", unit="nats per deciding token", scale="log",
-    ...     compute=hardest, every="eval_every", at_last=True,
-    ... )
-    >>> _ = ov.register_measure(metric)
-    >>> steps = list(ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=3, eval_every=2)))
-    >>> [bool(step.measures["hardest"] >= step.eval_loss) for step in steps[1:]]
-    [True, True]
-    >>> _ = ov.unregister_measure("hardest")
+        >>> def hardest(race):
+        ...     losses = race.data.evaluate(race.lanes.count).example_loss  # (K, examples)
+        ...     return losses.max(axis=1)
+        >>> metric = ov.register_measure(
+        ...     ov.Measure(
+        ...         key="hardest", title="Hardest example", unit="nats per deciding token", scale="log",
+        ...         compute=hardest, every="eval_every", at_last=True,
+        ...     )
+        ... )
+        >>> config = ov.RaceConfig(lanes=lanes[:1], steps=3, eval_every=2, eval_size=4)
+        >>> steps = list(ov.race(config))
+        >>> [bool(step.measures["hardest"] >= step.eval_loss) for step in steps[1:]]
+        [True, True]
+        >>> metric = ov.unregister_measure("hardest")
     """
     key = measure.key
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
@@ -101,6 +114,15 @@ def unregister_measure(key: str) -> Measure:
 
     Raises:
         ValueError: the key is not registered, or is built in.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> def size(race):
+        ...     return race.lanes.theta.detach().norm(dim=1)
+        >>> norm = ov.Measure(key="size", title="Size", unit="‖θ‖", scale="log", compute=size)
+        >>> norm = ov.register_measure(norm)
+        >>> ov.unregister_measure("size").title, "size" in ov.MEASURES
+        ('Size', False)
     """
     registered = [name for name in MEASURES if name not in BUILT_IN]
     if key not in registered:

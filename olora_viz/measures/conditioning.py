@@ -127,7 +127,21 @@ BATCHES = 5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TangentKernel(Record):
-    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters."""
+    """Θ = J Jᵀ of K lanes, J the Jacobian of n outputs with respect to a lane's parameters.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora")])
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> rows = row.repeat(2, 1)  # lane after lane
+        >>> def outputs():
+        ...     logits = model(rows).logits[:, :-1]
+        ...     return logits.gather(2, rows[:, 1:, None])[..., 0]  # of the next tokens
+        >>> kernel = ov.tangent_kernel(lanes, outputs)
+        >>> kernel.eigenvalues.shape, bool((kernel.condition > 1).all())
+        ((2, 3), True)
+    """
 
     matrix: np.ndarray
     """(K, n, n) symmetric; NaN for a lane with non-finite gradients or no adapter on the layer."""
@@ -152,6 +166,18 @@ def tangent_kernel(
 
     References:
         Jacot, Gabriel, Hongler 2018, arXiv 1806.07572.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora")])
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> rows = row.repeat(2, 1)  # lane after lane
+        >>> def outputs():
+        ...     logits = model(rows).logits[:, :-1]
+        ...     return logits.gather(2, rows[:, 1:, None])[..., 0]  # of the next tokens
+        >>> ov.tangent_kernel(lanes, outputs).matrix.shape
+        (2, 3, 3)
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     f = outputs()
@@ -194,7 +220,19 @@ def _decomposed(kernel: np.ndarray, eps: float) -> TangentKernel:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Conditioning(Record):
-    """Gradient norm and curvature of K lanes' losses on one batch."""
+    """Gradient norm and curvature of K lanes' losses on one batch.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, batch_size=2, eval_size=2)
+        >>> race = ov.race(config)
+        >>> measured = ov.conditioning(race.lanes, race.batch(1), steps=4, probes=0)
+        >>> measured.hessian.lambda_max.shape, measured.kernel.condition.shape
+        ((2,), (2,))
+        >>> bool(measured.loss[0] == measured.loss[1])  # that of the model
+        True
+    """
 
     loss: np.ndarray = field(metadata=by_lane())
     """(K,) nats per supervised token."""
@@ -254,6 +292,16 @@ def conditioning(
 
     Raises:
         ValueError: the layer has no adapter, or there is not enough free memory.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, batch_size=2, eval_size=2)
+        >>> race = ov.race(config)
+        >>> measured = ov.conditioning(race.lanes, race.batch(1), steps=4, probes=0)
+        >>> of_lora, of_olora = measured.grad_norm
+        >>> bool(of_olora > of_lora)
+        True
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     largest = max((batch, *more_batches), key=lambda each: each.input_ids.numel())

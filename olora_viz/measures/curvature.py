@@ -115,6 +115,22 @@ class Curvature(Record):
     """Extreme eigenvalues and trace of K symmetric matrices over the lanes' parameters.
 
     All values of a lane are NaN if its loss or gradient is not finite, or if it has no adapter on the measured layer.
+
+    Examples:
+        >>> from torch.nn.functional import cross_entropy
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora")])
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> rows = row.repeat(2, 1)  # lane after lane
+        >>> def losses():
+        ...     logits = model(rows).logits[:, :-1]
+        ...     return cross_entropy(logits.mT, rows[:, 1:], reduction="none").mean(1)
+        >>> measured = ov.curvature(lanes, losses, steps=4, probes=0)
+        >>> measured.lambda_max.shape, measured.iterations.tolist()
+        ((2,), [4, 4])
+        >>> (measured.lambda_min < measured.lambda_max).tolist()
+        [True, True]
     """
 
     lambda_max: np.ndarray = field(metadata=by_lane())
@@ -288,6 +304,20 @@ def curvature(
 
     References:
         Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
+
+    Examples:
+        >>> from torch.nn.functional import cross_entropy
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora")])
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> rows = row.repeat(2, 1)  # lane after lane
+        >>> def losses():
+        ...     logits = model(rows).logits[:, :-1]
+        ...     return cross_entropy(logits.mT, rows[:, 1:], reduction="none").mean(1)
+        >>> of_lora, of_olora = ov.curvature(lanes, losses, steps=8, probes=0).lambda_max
+        >>> bool(of_olora > of_lora)
+        True
     """
     search = _Search(lanes, layer, steps, tolerance, probes, seed, progress)
     with search.reporting():
@@ -325,6 +355,19 @@ def gauss_newton(
 
     References:
         Schraudolph 2002, Neural Computation 14 (the products); Martens 2014, arXiv 1412.1193.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora")])
+        >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
+        >>> rows = row.repeat(2, 1)  # lane after lane
+        >>> def logits():
+        ...     return model(rows).logits[:, :-1]
+        >>> measured = ov.gauss_newton(lanes, logits, steps=8, probes=0)
+        >>> of_lora, of_olora = measured.lambda_max
+        >>> bool(of_olora > of_lora > 0)
+        True
     """
     search = _Search(lanes, layer, steps, tolerance, probes, seed, progress)
     with search.reporting():

@@ -28,6 +28,15 @@ class Gradients(Record):
     """Euclidean norms of K lanes in L layers, in one step; NaN for diverged lanes.
 
     The last axis of the factors' norms is 0 for A and 1 for B. They are NaN in the layers that a lane leaves out.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> gradients = ov.load_recording("one-rate").steps[0].gradients
+        >>> gradients.layers[0], gradients.gradient.shape  # lanes, layers, A and B
+        ('model.layers.0.self_attn.q_proj', (4, 28, 2))
+        >>> of_A, of_B = gradients.gradient[0, 0]  # of plain LoRA, whose B is zero at first
+        >>> float(of_A), bool(of_B > 0)
+        (0.0, True)
     """
 
     JSON_DIGITS = 4

@@ -60,7 +60,22 @@ class LayerUpdate:
 
 @dataclass(frozen=True)
 class LayerInspection(LayerUpdate):
-    """What an adapter does to one layer."""
+    """What an adapter does to one layer.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("olora", r=2),), steps=1, eval_size=4)
+        >>> race = ov.race(config)
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     layers = ov.inspect_adapter(model, ov.write_peft(race.lanes, 0, folder))
+        >>> layers[0].layer, layers[0].rank, layers[0].norm > 0
+        ('model.layers.0.self_attn.q_proj', 4, True)
+        >>> layers[0].intruders, layers[0].similarity.shape
+        (0, (10,))
+    """
 
     intruders: int
     """Number of leading singular vectors of W + ΔW that resemble none of W's."""
@@ -73,6 +88,22 @@ class LayerComparison:
     """What two adapters do to one layer, and how much they agree.
 
     All but the name is None or 0 where one of them leaves the layer out or its ΔW is zero.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.Lane("lora"), ov.Lane("pissa")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=1, eval_size=4)
+        >>> race = ov.race(config)
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     adapters = [ov.write_peft(race.lanes, k, f"{folder}/{k}") for k in range(2)]
+        ...     layers = ov.compare_adapters(model, *adapters)
+        >>> layers[0].layer, layers[0].first.rank, layers[0].second.rank
+        ('model.layers.0.self_attn.q_proj', 8, 16)
+        >>> 0 < layers[0].chance < layers[0].left_overlap < 1
+        True
     """
 
     layer: str
@@ -115,6 +146,18 @@ def inspect_adapter(
 
     Raises:
         ValueError: from `read_adapter` and `StoredAdapter.on`.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("olora", r=2),), steps=1, eval_size=4)
+        >>> race = ov.race(config)
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     layers = ov.inspect_adapter(model, ov.write_peft(race.lanes, 0, folder))
+        >>> len(layers), layers[0].layer, layers[0].intruders
+        (28, 'model.layers.0.self_attn.q_proj', 0)
     """
     adapter = _read_with_warning(folder)
     return inspected(model, adapter, top=top, threshold=threshold, progress=progress)
@@ -159,6 +202,20 @@ def compare_adapters(
 
     References:
         Hu et al. 2021, arXiv 2106.09685, section 7.2 (the overlap of subspaces).
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> lanes = ov.Lane("lora"), ov.Lane("pissa")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=1, eval_size=4)
+        >>> race = ov.race(config)
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     adapters = [ov.write_peft(race.lanes, k, f"{folder}/{k}") for k in range(2)]
+        ...     layers = ov.compare_adapters(model, *adapters)
+        >>> len(layers), all(-1 < layer.cosine < 1 for layer in layers)
+        (28, True)
     """
     both = _read_with_warning(folder), _read_with_warning(other)
     return compared(model, *both, progress=progress)

@@ -57,6 +57,16 @@ class Measure:
         at_first: whether to measure the first step too, unless the interval is 0.
         at_last: whether to measure the last step in any case.
         cost: what it costs, in a sentence.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> measure = ov.MEASURES["grad_norm"]
+        >>> measure.title, measure.unit, measure.shape
+        ('Gradient norm', '‖∇‖ before clipping', '(K,)')
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=1, eval_size=4)
+        >>> next(ov.race(config)).measures[measure.key].shape
+        (2,)
     """
 
     key: str

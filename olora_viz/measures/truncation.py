@@ -42,6 +42,15 @@ class Weight:
     Args:
         W: (out, in), finite.
         sigma: its singular values, descending, if already known.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> weight = ov.Weight(torch.diag(torch.tensor([3.0, 4.0])))
+        >>> weight.sigma.tolist()
+        [4.0, 3.0]
+        >>> round(ov.truncation(weight, 1, "olora").energy, 2)
+        0.36
     """
 
     def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
@@ -75,7 +84,17 @@ class Weight:
 
 @dataclass(frozen=True, repr=False)
 class Truncation:
-    """A rank-r start compared with its weight; everything is computed in float64."""
+    """A rank-r start compared with its weight; everything is computed in float64.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> compared = ov.truncation(torch.diag(torch.tensor([3.0, 4.0])), r=1)
+        >>> compared.sigma_W.round().tolist(), compared.sigma_BA.round().tolist()
+        ([4.0, 3.0], [3.0])
+        >>> round(compared.energy, 2), round(compared.energy_optimal, 2)
+        (0.36, 0.64)
+    """
 
     init: str
     rank: int
@@ -184,8 +203,10 @@ def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora",
         Büyükakyüz 2024, arXiv 2406.01775 (the claim).
 
     Examples:
-        >>> found = truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1)
-        >>> round(found.sigma_BA.item(), 3), found.bounded, found.subset
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> compared = ov.truncation(torch.tensor([[1.0, 1.0], [0.0, 1.0]]), r=1)
+        >>> round(compared.sigma_BA.item(), 3), compared.bounded, compared.subset
         (1.414, True, False)
     """
     if not isinstance(W, Weight):
@@ -274,6 +295,15 @@ def intruder_dimensions(
 
     References:
         Shuttleworth et al. 2024, arXiv 2410.21228.
+
+    Examples:
+        >>> import torch
+        >>> import olora_viz as ov
+        >>> W = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
+        >>> moved = ov.Start(A=torch.full((1, 3), 4.0), B=torch.ones(3, 1))
+        >>> intruders = ov.intruder_dimensions(W, moved, top=2, threshold=0.7)
+        >>> intruders.count, intruders.similarity.round(decimals=1).tolist()
+        (1, [0.6, 0.8])
     """
     W = W if isinstance(W, Weight) else Weight(W)
     U, sigma, _ = torch.linalg.svd(W.W + moved.B.double() @ moved.A.double(), full_matrices=False)
@@ -331,9 +361,11 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
     Raises:
         ValueError: no layer matches, and the message lists those that exist; or a weight is not finite.
 
-    >>> from olora_viz.models import load_model
-    >>> list(layers_like(load_model("glassllm")[0], "layers.0.self_attn.[qk]_proj"))
-    ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.k_proj']
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> list(ov.layers_like(model, "layers.0.self_attn.[qk]_proj"))
+        ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.k_proj']
     """
     layers = target_layers(model)
     matching = _matching(layers, pattern) or _matching(expert_layers(model), pattern)

@@ -26,7 +26,17 @@ from olora_viz.measures.spectra import (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class UpdateSpectra(Record):
-    """The adapters of K lanes in L layers, at one step; NaN where a lane leaves a layer out."""
+    """The adapters of K lanes in L layers, at one step; NaN where a lane leaves a layer out.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> recording = ov.load_recording("one-rate")
+        >>> spectra = recording.steps[-1].update_spectra
+        >>> spectra.norm.shape  # lanes, layers
+        (4, 28)
+        >>> dict(zip(recording.config.labels, spectra.norm[:, 0].round(1).tolist()))
+        {'lora': 1.8, 'olora': 1.5, 'pissa': 1.6, 'milora': 1.9}
+    """
 
     JSON_DIGITS = 4
 
@@ -66,6 +76,17 @@ def update_spectra(lanes: Lanes) -> UpdateSpectra:
 
     Raises:
         ValueError: `lanes` are not `Lanes`.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2, eval_size=4)
+        >>> race = ov.race(config)
+        >>> bool(ov.update_spectra(race.lanes).norm.any())  # nothing has moved yet
+        False
+        >>> steps = list(race)
+        >>> bool(ov.update_spectra(race.lanes).norm.all())
+        True
     """
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     K, L, plan = lanes.count, len(lanes.layers), lanes.plan

@@ -75,4 +75,12 @@ _CARDS = (
 MODELS: Catalogue[ModelCard] = Catalogue(
     "model", _CARDS, ("name", "parameters", "context", "offline", "license", "summary", "source")
 )
-"""The named models, the only ones that a visitor of the page can choose."""
+"""The named models, the only ones that a visitor of the page can choose.
+
+Examples:
+    >>> import olora_viz as ov
+    >>> ov.MODELS["glassllm"].parameters, ov.MODELS["glassllm"].license
+    (852608, 'MIT')
+    >>> [name for name, model in ov.MODELS.items() if model.offline]
+    ['glassllm', 'glassllm-pt', 'smollm2-135m']
+"""

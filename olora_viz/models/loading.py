@@ -214,6 +214,14 @@ def load_model(
 
     Raises:
         ValueError: if the name is unknown or the model is not available here.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> model.num_parameters(), model.training
+        (852608, False)
+        >>> model(**tokenizer("Alice was beginning", return_tensors="pt")).logits.shape
+        torch.Size([1, 4, 1024])
     """
     expect(name, str | os.PathLike, "the name of a model or the path of its folder")
     name = os.fspath(name)

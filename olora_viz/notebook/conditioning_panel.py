@@ -29,6 +29,7 @@ class ConditioningPanel(ConfiguredPanel):
         name: see `RacePanel`.
 
     Examples:
+        >>> from olora_viz.notebook import ConditioningPanel
         >>> panel = ConditioningPanel()
         >>> panel
         ConditioningPanel: ready

@@ -58,6 +58,7 @@ class DecidePanel(Panel):
         ValueError: an argument is unknown or invalid.
 
     Examples:
+        >>> from olora_viz.notebook import DecidePanel
         >>> panel = DecidePanel(task="sentiment", minutes=2)
         >>> panel
         DecidePanel: ready

@@ -77,9 +77,10 @@ class RacePanel(ConfiguredPanel):
         ValueError: a setting is unknown or invalid.
 
     Examples:
-        >>> from olora_viz import Lane, RaceConfig
-        >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=2, eval_every=0)
-        >>> panel = RacePanel(config)
+        >>> import olora_viz as ov
+        >>> from olora_viz.notebook import RacePanel
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> panel = RacePanel(ov.RaceConfig(lanes=lanes, steps=2, eval_size=4))
         >>> panel.start()
         >>> panel.result().labels
         ('lora', 'olora')

@@ -37,6 +37,7 @@ class SpectrumPanel(Panel):
         name: see `RacePanel`.
 
     Examples:
+        >>> from olora_viz.notebook import SpectrumPanel
         >>> panel = SpectrumPanel("glassllm", ["olora"], r=4)
         >>> panel.found["olora"].rank
         4

@@ -177,6 +177,15 @@ class RaceConfig:
             held-out loss, for answers, export and the test; else that of its last step.
         patience: evaluations without a lower held-out loss after which a lane stops training, with the status
             ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora"), ov.Lane("olora", lr=3e-3)
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2)
+        >>> config
+        RaceConfig(lanes=(Lane('lora'), Lane('olora'), Lane('olora', lr=0.003)), steps=2)
+        >>> config.labels
+        ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
     """
 
     model: str = "glassllm"
@@ -263,10 +272,13 @@ class RaceConfig:
     def order(self, lane: Lane) -> int:
         """Return the seed of the order in which a lane sees the examples.
 
-        >>> lanes = (Lane("lora"),)
-        >>> races = [RaceConfig(lanes=lanes, seed=5, batches=b) for b in BATCHES]
-        >>> [race.order(Lane("lora", seed=2)) for race in races]
-        [5, 5, 7]
+        Examples:
+            >>> import olora_viz as ov
+            >>> lane = ov.Lane("lora", seed=2)
+            >>> shared = ov.RaceConfig(lanes=(lane,), seed=5, batches="shared")
+            >>> by_seed = ov.RaceConfig(lanes=(lane,), seed=5, batches="by-seed")
+            >>> shared.order(lane), by_seed.order(lane)
+            (5, 7)
         """
         return self.seed + (lane.seed if self.by_seed else 0)
 
@@ -274,10 +286,12 @@ class RaceConfig:
     def by_seed(self) -> bool:
         """Whether lanes of different seeds train on different batches.
 
-        >>> RaceConfig(lanes=(Lane("olora"), Lane("olora", seed=1))).by_seed
-        True
-        >>> RaceConfig(lanes=(Lane("lora"), Lane("lora", seed=1))).by_seed
-        False
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.RaceConfig(lanes=(ov.Lane("olora"), ov.Lane("olora", seed=1))).by_seed
+            True
+            >>> ov.RaceConfig(lanes=(ov.Lane("lora"), ov.Lane("lora", seed=1))).by_seed
+            False
         """
         if self.batches != "auto":
             return self.batches == "by-seed"
@@ -292,8 +306,12 @@ class RaceConfig:
     def rates(self, number: int) -> np.ndarray:
         """Return each lane's learning rate (K,) at a step, 1 for the first: warm-up, then schedule.
 
-        >>> RaceConfig(lanes=(Lane("lora", lr=1.0),), steps=4, warmup=2, schedule="linear").rates(4)
-        array([0.5])
+        Examples:
+            >>> import olora_viz as ov
+            >>> lanes = ov.Lane("lora", lr=1.0), ov.Lane("olora", lr=0.1)
+            >>> config = ov.RaceConfig(lanes=lanes, steps=4, warmup=2, schedule="linear")
+            >>> config.rates(4)
+            array([0.5 , 0.05])
         """
         peak = np.array([lane.lr for lane in self.lanes])
         if number <= self.warmup:
@@ -316,9 +334,11 @@ class RaceConfig:
     def of_starts(self) -> RaceConfig:
         """Return the set-up with one lane per start, see `start_key`.
 
-        >>> len(RaceConfig(lanes=(Lane("lora"), Lane("lora", lr=1e-2), Lane("lora", r=4)))
-        ...     .of_starts().lanes)
-        2
+        Examples:
+            >>> import olora_viz as ov
+            >>> lanes = ov.Lane("lora"), ov.Lane("lora", lr=1e-2), ov.Lane("lora", r=4)
+            >>> ov.RaceConfig(lanes=lanes).of_starts().labels
+            ('lora@r=8', 'lora@r=4')
         """
         return replace(self, lanes=tuple(lanes[0] for lanes in self.starts()))
 

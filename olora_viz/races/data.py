@@ -370,10 +370,14 @@ def training_batches(
     Raises:
         ValueError: the length to which examples are cut is not known, or see `race`.
 
-    >>> from olora_viz.models import load_model
-    >>> config = RaceConfig(task="addition", batch_size=4, steps=2)
-    >>> [len(batch["labels"]) for batch in training_batches(config, load_model("glassllm")[1])]
-    [4, 4]
+    Examples:
+        >>> import olora_viz as ov
+        >>> config = ov.RaceConfig(lanes=(ov.Lane("lora"),), batch_size=4, steps=2)
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> for batch in ov.training_batches(config, tokenizer):
+        ...     print(batch["input_ids"].shape[0], round(model(**batch).loss.item(), 1))
+        4 5.6
+        4 5.3
     """
     from transformers import BatchEncoding
 

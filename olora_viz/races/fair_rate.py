@@ -30,7 +30,18 @@ REFERENCE = 1e-3
 
 @dataclass(frozen=True)
 class FairRate:
-    """The fair rate of one start, and the numbers behind it."""
+    """The fair rate of one start, and the numbers behind it.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora", lr=3e-3), ov.Lane("olora", fair=True)
+        >>> race = ov.race(ov.RaceConfig(lanes=lanes, batch_size=2, eval_size=2))
+        >>> (proposal,) = race.fair_rates
+        >>> proposal.init, proposal.reference, proposal.rate < proposal.reference
+        ('olora', 0.003, True)
+        >>> proposal.rate == race.config.lanes[1].lr
+        True
+    """
 
     init: str
     rate: float
@@ -76,7 +87,8 @@ def fair_rate(reference: float, reference_curvature: float, curvature: float) ->
         "Learning Rate Matters", 2026, arXiv 2602.04998 (the correlation).
 
     Examples:
-        >>> fair_rate(1e-3, reference_curvature=2.0, curvature=16.0)
+        >>> import olora_viz as ov
+        >>> ov.fair_rate(1e-3, reference_curvature=2.0, curvature=16.0)
         0.0005
     """
     for value in (reference_curvature, curvature):

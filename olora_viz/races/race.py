@@ -92,6 +92,15 @@ def race(
     Raises:
         ValueError: an unknown name, a rank above min(out, in), an example longer than the model's context, non-finite
             weights or held-out loss, and so on; the message names the value and the rule.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2, eval_size=4)
+        >>> for step in ov.race(config):
+        ...     print(step.step, dict(zip(config.labels, step.loss.round(1).tolist())))
+        1 {'lora': 5.5, 'olora': 5.5}
+        2 {'lora': 5.4, 'olora': 4.5}
     """
     return Race(config, model, tokenizer, progress, task)
 
@@ -114,6 +123,21 @@ class Race(Iterator[Step]):
         has_own_task: whether the task was passed to `race`.
         torn: whether a step was cut short, for instance by a second Ctrl-C. Parameters and clock may then be
             inconsistent, and only `restore` recovers the race.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2, eval_size=4)
+        >>> race = ov.race(config)
+        >>> step = next(race)
+        >>> race
+        <Race on glassllm, sentiment: 2 lanes, step 1 of 2, racing>
+        >>> others = list(race)  # goes on with step 2
+        >>> race.status, list(race.summary()["lanes"])
+        ('finished', ['lora', 'olora'])
+        >>> (answer,) = race.answers(1)
+        >>> answer.prompt, answer.expected, len(answer.lanes)
+        ('The song was delightful and good. She was', 'happy', 2)
     """
 
     def __init__(

@@ -201,6 +201,17 @@ def resume_run(
     Raises:
         ValueError: the folder holds no run or a damaged one, the task file has changed, or the number of steps cannot
             change.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> race = ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=3, eval_size=4))
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     race.save(folder)
+        ...     others = list(ov.resume_run(folder))
+        >>> [step.step for step in others]
+        [2, 3]
     """
     folder = Path(folder)
     config = planned = _read_unchanged(folder, task)
@@ -381,6 +392,22 @@ class SavedRun:
     """A run as saved in its folder; made by `load_run`.
 
     Tables and figures accept it instead of the steps of a race: ``steps_frame(run)``, ``plot_race(run)``.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> race = ov.race(ov.RaceConfig(lanes=lanes, steps=3, eval_size=4))
+        >>> step = next(race)
+        >>> with TemporaryDirectory() as folder:
+        ...     race.save(folder)
+        ...     run = ov.load_run(folder)
+        >>> run.labels, len(run.steps), run.config.steps
+        (('lora', 'olora'), 1, 3)
+        >>> ov.steps_frame(run)[["step", "lane"]]
+           step   lane
+        0     1   lora
+        1     1  olora
     """
 
     folder: Path
@@ -407,12 +434,13 @@ def load_run(folder: str | Path) -> SavedRun:
 
     Examples:
         >>> from tempfile import TemporaryDirectory
-        >>> from olora_viz.lanes.lane import Lane
-        >>> from olora_viz.races import run as runs
+        >>> import olora_viz as ov
+        >>> race = ov.race(ov.RaceConfig(lanes=(ov.Lane("lora"),), steps=2, eval_size=4))
+        >>> steps = list(race)
         >>> with TemporaryDirectory() as folder:
-        ...     _ = list(runs.start(RaceConfig(lanes=(Lane("lora"),), steps=2), folder))
-        ...     saved = load_run(folder)
-        >>> [step.step for step in saved.steps], saved.summary["status"]
+        ...     race.save(folder)
+        ...     run = ov.load_run(folder)
+        >>> [step.step for step in run.steps], run.summary["status"]
         ([1, 2], 'finished')
     """
     folder = Path(folder)

@@ -59,6 +59,17 @@ class Step(Record):
 
     `loss` and `grad_norm` are those of the step's batch before the update; everything else is measured after it. A
     diverged lane has NaN. Steps are compared bit for bit, without `seconds`.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> recording = ov.load_recording("one-rate")
+        >>> step = recording.steps[-1]
+        >>> step.step, step.status[0]
+        (120, 'racing')
+        >>> dict(zip(recording.config.labels, step.eval_loss.round(2).tolist()))
+        {'lora': 0.49, 'olora': 0.44, 'pissa': 0.44, 'milora': 0.49}
+        >>> sorted(step.measures)[:4]
+        ['eval_accuracy', 'eval_examples', 'eval_loss', 'grad_norm']
     """
 
     step: int

@@ -73,8 +73,9 @@ def compare_setups(runs: Sequence[Setup | Path] | Mapping[str, Setup | Path]) ->
         ValueError: there are fewer than two, or one has no set-up, such as steps alone.
 
     Examples:
-        >>> short, long = RaceConfig(steps=50), RaceConfig(steps=500, warmup=20)
-        >>> compare_setups({"short": short, "long": long})
+        >>> import olora_viz as ov
+        >>> short, long = ov.RaceConfig(steps=50), ov.RaceConfig(steps=500, warmup=20)
+        >>> ov.compare_setups({"short": short, "long": long})
                short long
         steps     50  500
         warmup     0   20
@@ -300,11 +301,16 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
             each registered measurement; ``lane`` is a category in the race's order.
 
     Examples:
-        >>> from olora_viz import Lane, RaceConfig, race
-        >>> config = RaceConfig(lanes=(Lane("lora"), Lane("olora")), steps=3)
-        >>> frame = steps_frame(list(race(config)), config)
-        >>> frame.pivot(index="step", columns="lane", values="loss").shape
-        (3, 2)
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2, eval_size=4)
+        >>> frame = ov.steps_frame(list(ov.race(config)), config)
+        >>> frame[["step", "lane", "loss"]].round(1)
+           step   lane  loss
+        0     1   lora   5.5
+        1     1  olora   5.5
+        2     2   lora   5.4
+        3     2  olora   4.5
     """
     raced = Raced.of(steps, config)
     return _frame(raced.labels, raced.steps)

@@ -43,7 +43,20 @@ COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done
 
 @dataclass(frozen=True)
 class Decision:
-    """What is known at some moment on the way."""
+    """What is known at some moment on the way.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> with TemporaryDirectory() as folder:
+        ...     deciding = ov.decide(f"{folder}/a", inits=["olora"], steps=2, eval_size=4)
+        ...     known = next(deciding)  # the plan; what follows trains
+        ...     deciding.close()
+        >>> known.lanes, known.taken, known.adapter
+        (0, None, None)
+        >>> print(known.sentence)
+        No race has ended yet: nothing is known.
+    """
 
     folder: Path
     plan: Plan
@@ -107,6 +120,16 @@ def decide(
 
     Raises:
         ValueError: an unknown name, an invalid value, or the folder is of another set-up.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> with TemporaryDirectory() as folder:
+        ...     deciding = ov.decide(f"{folder}/a", inits=["olora"], steps=2, eval_size=4)
+        ...     known = next(deciding)  # the plan; what follows trains
+        ...     deciding.close()
+        >>> known.plan.study.inits, known.stage
+        (('lora', 'olora'), 'coarse rates')
     """
     expect(out, (str, Path), "the folder of the decision")
     end = time.monotonic() + 60 * checked_minutes(minutes)

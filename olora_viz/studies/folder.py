@@ -361,6 +361,18 @@ def verdicts(folder: str | Path) -> Verdicts:
 
     Raises:
         ValueError: the folder holds no study.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> with TemporaryDirectory() as folder:
+        ...     ended = list(ov.run_study(study, f"{folder}/first"))
+        ...     decided = ov.verdicts(f"{folder}/first")
+        >>> [(each.init, each.verdict) for each in decided.each]
+        [('lora', 'level'), ('olora', 'undecided')]
+        >>> decided.each[1].why
+        'the best rate of olora and lora lies at the edge of the rates tried'
     """
     expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()

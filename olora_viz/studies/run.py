@@ -218,6 +218,16 @@ def run_study(
     Raises:
         ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
             The folder of a decision is gone on with by `decide`.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> with TemporaryDirectory() as folder:
+        ...     for ended in ov.run_study(study, f"{folder}/first"):
+        ...         print("lanes:", ended.lanes, "races left:", ended.left)
+        lanes: 1 races left: 1
+        lanes: 1 races left: 0
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     ledger = Ledger(Path(out), study)

@@ -347,10 +347,17 @@ def who_leads(
     Raises:
         ValueError: see `Statement`.
 
-    >>> one = Comparison(-0.06, -0.09, -0.03, 0.001, 0.05, shares=False, examples=64, seeds=1)
-    >>> print(who_leads(["OLoRA", "LoRA"], [0.44, 0.5], [one]))  # doctest: +NORMALIZE_WHITESPACE
-    OLoRA did better in this run than LoRA: held-out loss 0.44 against 0.50, a difference of −0.06
-    nats, 95% interval −0.09 to −0.03 nats (64 held-out examples; one seed).
+    Examples:
+        >>> import numpy as np
+        >>> import olora_viz as ov
+        >>> losses = np.linspace(0.2, 0.8, 64)  # of each held-out example
+        >>> lora, olora = ov.Scores(losses[None]), ov.Scores(losses[None] ** 1.2)
+        >>> means = [olora.loss.mean(), lora.loss.mean()]
+        >>> sentence = ov.who_leads(["OLoRA", "LoRA"], means, [ov.compare(olora, lora)])
+        >>> print(sentence)  # doctest: +NORMALIZE_WHITESPACE
+        OLoRA did better in this run than LoRA: held-out loss 0.44 against 0.50, a
+        difference of −0.06 nats, 95% interval −0.06 to −0.06 nats (64 held-out
+        examples; one seed).
     """
     if basis is None:
         examples = comparisons[0].examples if comparisons else 0

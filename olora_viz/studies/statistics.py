@@ -361,7 +361,17 @@ def first_at(target: float, at: Sequence[int], losses: Sequence[float]) -> float
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one contender: one row per seed, one column per held-out example."""
+    """The scores of one contender: one row per seed, one column per held-out example.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> tested = ov.load_recording("one-rate").tested.lanes.example_loss
+        >>> lora, olora = (ov.Scores(losses[None]) for losses in tested[:2])  # of one seed
+        >>> lora.loss.shape
+        (1, 64)
+        >>> ov.compare(olora, lora).in_these_runs
+        'ahead'
+    """
 
     loss: Float[np.ndarray, "k n"]
     """Losses in nats, finite."""
@@ -382,7 +392,21 @@ class Scores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference between two contenders, with its interval, p-value and verdict."""
+    """The difference between two contenders, with its interval, p-value and verdict.
+
+    Examples:
+        >>> import numpy as np
+        >>> import olora_viz as ov
+        >>> hardness = np.linspace(1.0, 2.0, 30)
+        >>> lora, olora = ov.Scores(hardness[None]), ov.Scores(hardness[None] - 0.5)  # 1 seed
+        >>> between = ov.compare(olora, lora)
+        >>> between.examples, between.seeds
+        (30, 1)
+        >>> between.in_these_runs, between.verdict
+        ('ahead', 'undecided')
+        >>> between.reversed.difference
+        0.5
+    """
 
     difference: float
     """Mean score of the first minus that of the second, nats or share."""
@@ -450,6 +474,16 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
 
     References:
         Bonett and Price 2012, J. Educ. Behav. Stat. 37 (two pseudo-examples for paired shares).
+
+    Examples:
+        >>> import numpy as np
+        >>> import olora_viz as ov
+        >>> hardness = np.linspace(1.0, 2.0, 30)
+        >>> lora = ov.Scores(np.stack([hardness, hardness + 0.1, hardness - 0.1]))  # 3 seeds
+        >>> olora = ov.Scores(lora.loss - [[0.5], [0.4], [0.6]])
+        >>> between = ov.compare(olora, lora)
+        >>> round(between.difference, 2), between.verdict
+        (-0.5, 'ahead')
     """
     ours, theirs = (scores.right if shares else scores.loss for scores in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:

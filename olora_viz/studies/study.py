@@ -69,6 +69,14 @@ class Study:
         alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> study = ov.Study(tasks=("addition", "number-words"), lrs=(1e-3, 3e-3), seeds=3)
+        >>> for cell in study.cells():
+        ...     print(cell.task, len(list(study.trials(cell, "olora", study.lrs, 3))))
+        addition 6
+        number-words 6
     """
 
     models: tuple[str, ...] = ("glassllm",)

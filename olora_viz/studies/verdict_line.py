@@ -54,7 +54,18 @@ SHOWN = 60
 
 @dataclass(frozen=True, repr=False)
 class VerdictLine:
-    """Who leads, by what and how sure; as a string, the whole of it."""
+    """Who leads, by what and how sure; as a string, the whole of it.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> line = ov.verdict(ov.load_recording("fair-rates"))
+        >>> line.certainty, line.metric, line.leader or "no leader"
+        ('open', 'accuracy', 'no leader')
+        >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
+        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and
+        LoRA (1e-2): OLoRA 30%, PiSSA 29%, LoRA 25% of answers right. OLoRA against LoRA
+        at one rate: undecided from 3e-4 to 3e-2.
+    """
 
     sentences: tuple[Sentence, ...]
     """Each start at its best rate; then what qualifies it, and the main two at shared rates."""
@@ -122,6 +133,13 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
 
     Raises:
         ValueError: the steps have no config, or see `plot_race`.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> line = ov.verdict(ov.load_recording("one-rate"))
+        >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
+        At one rate (1e-3) OLoRA cannot be told apart from PiSSA, LoRA and MiLoRA: OLoRA
+        20%, PiSSA 20%, LoRA 16%, MiLoRA 12% of answers right.
     """
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:

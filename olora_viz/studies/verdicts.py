@@ -322,7 +322,23 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a study decides, one entry per cell and method; see ``ov.verdicts(folder)``."""
+    """What a study decides, one entry per cell and method; see ``ov.verdicts(folder)``.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import olora_viz as ov
+        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> with TemporaryDirectory() as folder:
+        ...     ended = list(ov.run_study(study, f"{folder}/first"))
+        ...     decided = ov.verdicts(f"{folder}/first")
+        >>> decided.table()[["init", "best_lr", "verdict", "seeds"]]
+            init  best_lr    verdict  seeds
+        0   lora    0.001      level      1
+        1  olora    0.001  undecided      1
+        >>> (cell,) = study.cells()
+        >>> decided.grid(cell), decided.test_examples(cell)
+        ([0.001], 4)
+    """
 
     study: Study
     each: tuple[Verdict, ...]

@@ -21,7 +21,16 @@ __all__ = [
 TASKS: Catalogue[TaskCard] = Catalogue(
     "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
 )
-"""The tasks by name: those that are built in, then data sets of the hub."""
+"""The tasks by name: those that are built in, then data sets of the hub.
+
+Examples:
+    >>> import olora_viz as ov
+    >>> card = ov.TASKS["addition"]
+    >>> card.prompt, card.answer
+    ('3 + 4 =', ' 7')
+    >>> [name for name, card in ov.TASKS.items() if card.offline]
+    ['addition', 'number-words', 'sentiment', 'uppercase', 'roman', 'bigger', 'text']
+"""
 
 
 def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:
@@ -37,9 +46,13 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = 
     Raises:
         ValueError: if the name is unknown, the file is invalid, or the hub is unreachable.
 
-    >>> task = load_task("addition")
-    >>> len(task.train), len(task.held_out), len(task.test)
-    (422, 64, 64)
+    Examples:
+        >>> import olora_viz as ov
+        >>> task = ov.load_task("addition")
+        >>> len(task.train), len(task.held_out), len(task.test)
+        (422, 64, 64)
+        >>> task.train[0]
+        Example(prompt='54 + 5 =', answer=' 59', choices=(), line=0)
     """
     expect(name, str | os.PathLike, "the name of a task or the path of its file")
     name = os.fspath(name)

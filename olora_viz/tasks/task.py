@@ -19,8 +19,11 @@ class Example:
 
     The model reads `prompt + answer`, so the answer includes the space between the two.
 
-    >>> Example(" 3 + 4 =", " 7", choices=(" 7", " 8")).choices.index(" 7")
-    0
+    Examples:
+        >>> import olora_viz as ov
+        >>> example = ov.Example("3 + 4 =", " 7", choices=(" 7", " 8"))
+        >>> example.prompt + example.answer, example.choices.index(example.answer)
+        ('3 + 4 = 7', 0)
     """
 
     prompt: str
@@ -73,7 +76,17 @@ class Duplicates:
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """Training, held-out and test examples, without common prompts."""
+    """Training, held-out and test examples, without common prompts.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> doubled = [ov.Example(f"{one} doubled is", f" {2 * one}") for one in range(60)]
+        >>> train, held_out = tuple(doubled[:40]), tuple(doubled[40:])
+        >>> task = ov.Task("doubling", "Doubles a number.", train, held_out)
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> ov.race(ov.RaceConfig(lanes=lanes, steps=2), task=task)
+        <Race on glassllm, doubling: 2 lanes, step 0 of 2, racing>
+    """
 
     name: str
     summary: str

@@ -118,9 +118,10 @@ def watch(running: Race | Iterator[Any]) -> Iterator[Any]:
         ValueError: it is nothing of this.
 
     Examples:
-        >>> from olora_viz import Lane, RaceConfig, race
-        >>> config = RaceConfig(task="addition", lanes=(Lane("lora"), Lane("olora")), steps=2)
-        >>> for step in watch(race(config)):
+        >>> import olora_viz as ov
+        >>> lanes = ov.Lane("lora"), ov.Lane("olora")
+        >>> config = ov.RaceConfig(lanes=lanes, steps=2, eval_size=4)
+        >>> for step in ov.watch(ov.race(config)):
         ...     pass  # doctest: +ELLIPSIS
         step          lora         olora
            0 ...

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +55,7 @@ def commands_of(block: Block) -> list[list[str]]:
 
 
 def run_page(page: Path) -> tuple[str, dict[str, Any]]:
-    """Run the blocks of a page, in this folder; return what the commands print, and the names of the Python blocks."""
+    """Run the blocks of a page, in this folder; return what they print, and the names of the Python blocks."""
     out, names = "", {}
     Path("one-thread.toml").write_text("threads = 1\n", encoding="utf-8")  # decide has no option for it
     for language, title, code in blocks_of(page):
@@ -63,7 +65,9 @@ def run_page(page: Path) -> tuple[str, dict[str, Any]]:
             with open(title, "a", encoding="utf-8") as file:
                 file.write(code)
         elif language == "python":
-            exec(compile(code, f"a block of {page.name}", "exec"), names)
+            with redirect_stdout(StringIO()) as printed:
+                exec(compile(code, f"a block of {page.name}", "exec"), names)
+            out += printed.getvalue()
         elif language == "sh":
             out += "".join(map(_run, commands_of(Block(language, "", code))))
     return out, names

@@ -1,5 +1,8 @@
 """The documentation agrees with the code: its blocks run, its reference is complete, its links lead somewhere."""
 
+import ast
+import builtins
+import doctest
 import importlib
 import importlib.util
 import os
@@ -10,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 from support.pages import DOCS, PAGES, ROOT, blocks_of, check_command, commands_of, run_page
 from support.verbs import objects, run
 
@@ -130,6 +135,14 @@ def test_the_set_up_in_a_file_runs(folder: Path, follow: Follow) -> None:
     assert set(summary["lanes"]) == {"lora@lr=1e-3", "lora@lr=3e-3", "olora@lr=1e-3", "olora@lr=3e-3"}
 
 
+def test_a_panel_and_a_race_of_its_set_up_say_how_they_ended(follow: Follow) -> None:
+    printed, names = follow("start/notebook.md")
+    (line,) = printed.splitlines()
+    assert line.startswith("At one rate (1e-3) ")
+    assert repr(names["panel"]) == "RacePanel: finished, step 4 of 4"
+    assert len(names["panel"].steps) == 8
+
+
 def test_a_panel_takes_what_its_traits_are_set_to(follow: Follow) -> None:
     _, names = follow("guides/notebooks.md")
     assert (names["panel"].config.steps, names["spectra"][1].rank) == (20, 16)
@@ -142,10 +155,10 @@ def test_the_commands_about_conditioning_run(folder: Path, follow: Follow) -> No
 
 
 def test_the_example_of_an_own_initialization_and_measurement_runs(follow: Follow) -> None:
-    _, names = follow("guides/own.md")
-    steps = names["steps"]
-    largest = ov.steps_frame(steps, names["config"])["size"].max()
-    assert max(steps[-1].measures["size"]) == pytest.approx(largest)
+    printed, _ = follow("guides/own.md")
+    *by_lane, largest = map(float, re.findall(r"\d+\.\d+", printed))
+    assert len(by_lane) == 2
+    assert max(by_lane) == pytest.approx(largest)
 
 
 def test_every_file_of_a_run_a_study_and_a_decision_is_described(folder: Path, follow: Follow) -> None:
@@ -204,17 +217,86 @@ def test_the_seconds_of_a_race_on_zero_gpu_are_those_that_are_asked_for() -> Non
     assert [int(one) for one in re.findall(r"(\d+)\s+s\b", stated)] == asked
 
 
-def test_everything_public_is_in_the_reference() -> None:
-    named = {name: path for path in PAGES for name in re.findall(r"^::: olora_viz\.(\S+)$", path.read_text(), re.M)}
-    panels = {f"notebook.{name}" for name in importlib.import_module("olora_viz.notebook").__all__}
-    assert set(named) == {*ov.__all__, *panels}
+SHOWN = [name for path in PAGES for name in re.findall(r"^::: olora_viz\.(\S+)$", path.read_text("utf-8"), re.M)]
+"""What the reference shows, by its name in the package."""
+
+DOORS = {"olora_viz", "olora_viz.notebook"}
+
+
+def test_everything_public_is_in_the_reference_once() -> None:
+    panels = [f"notebook.{name}" for name in importlib.import_module("olora_viz.notebook").__all__]
+    assert sorted(SHOWN) == sorted([*ov.__all__, *panels])
+
+
+@pytest.fixture(scope="module")
+def entries() -> dict[str, Any]:
+    """What the reference shows, as it reads it."""
+    griffe = importlib.import_module("griffe")
+    package = griffe.load("olora_viz", search_paths=[str(ROOT)], docstring_parser="google")
+    return {name: package[name].final_target if package[name].is_alias else package[name] for name in SHOWN}
+
+
+def examples_of(entry: Any) -> list[doctest.Example]:
+    """Return the examples in the section of that name in a docstring."""
+    sections = entry.docstring.parse(trim_doctest_flags=False) if entry.docstring else []
+    texts = [text for section in sections if section.kind.value == "examples" for _, text in section.value]
+    return doctest.DocTestParser().get_examples("\n\n".join(texts))
 
 
 @needs_mkdocs
-def test_everything_public_has_a_docstring() -> None:
-    griffe = importlib.import_module("griffe")
-    package = griffe.load("olora_viz", search_paths=[str(ROOT)])
-    assert [name for name in ov.__all__ if not package[name].docstring] == []
+def test_everything_public_has_an_example(entries: dict[str, Any]) -> None:
+    assert [name for name, entry in entries.items() if not examples_of(entry)] == []
+
+
+@needs_mkdocs
+def test_every_example_runs(entries: dict[str, Any]) -> None:
+    for name, entry in entries.items():
+        examples = examples_of(entry)
+        assert not any(doctest.SKIP in example.options for example in examples), name
+        if entry.is_attribute:  # of which the language has no docstring: doctest does not see it
+            test = doctest.DocTest(examples, {}, name, None, None, None)
+            assert doctest.DocTestRunner().run(test).failed == 0, name
+        else:
+            module = importlib.import_module(entry.module.path)
+            (test,) = (test for test in doctest.DocTestFinder().find(module) if test.name == entry.path)
+            assert len(test.examples) == len(examples), name
+
+
+@needs_mkdocs
+def test_every_example_can_be_pasted(entries: dict[str, Any]) -> None:
+    for name, entry in entries.items():
+        code = "".join(example.source for example in examples_of(entry))
+        assert set(re.findall(r"\b(?:from|import) (olora_viz[\w.]*)", code)) <= DOORS, name
+        assert names_from_elsewhere(code) == set(), name
+
+
+def names_from_elsewhere(code: str) -> set[str]:
+    """Return the names that a code reads and never defines."""
+    own, used = set(dir(builtins)), set()
+    for node in ast.walk(ast.parse(code)):
+        match node:
+            case ast.Name(id=name, ctx=ast.Load()):
+                used.add(name)
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+                own.add(name)
+            case ast.alias(name=name, asname=short):
+                own.add(short or name)
+    return used - own
+
+
+@needs_mkdocs
+def test_everything_public_has_types(entries: dict[str, Any]) -> None:
+    for name, entry in entries.items():
+        methods = [each for each in entry.all_members.values() if is_shown_method(each)] if entry.is_class else []
+        for function in [entry] if entry.is_function else methods:
+            typed = {each.name for each in function.parameters if each.annotation is not None}
+            assert {each.name for each in function.parameters} - typed <= {"self", "cls"}, (name, function.name)
+            assert function.returns is not None, (name, function.name)
+
+
+def is_shown_method(member: Any) -> bool:
+    """Whether a class shows a member of its own as a method."""
+    return not member.is_alias and member.is_function and (member.name == "__init__" or member.name[0] != "_")
 
 
 @pytest.fixture(scope="module")
@@ -246,5 +328,23 @@ def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(site: 
 
 @needs_mkdocs
 def test_doctests_are_shown_as_code(site: Path) -> None:
+    examples = 0
     for page in (site / "reference").glob("*.html"):
-        assert "<blockquote>\n<blockquote>" not in page.read_text("utf-8"), page.name
+        text = page.read_text("utf-8")
+        assert "<blockquote>\n<blockquote>" not in text, page.name
+        assert "doctest:" not in text, page.name
+        examples += len(re.findall(r">Examples:</span></p>\s*(?:<p>[^<]*</p>\s*)?<div class=\"highlight\">", text))
+    assert examples >= len(SHOWN)
+
+
+@needs_mkdocs
+def test_what_is_copied_from_an_example_is_its_code(site: Path, entries: dict[str, Any], browser: Browser) -> None:
+    with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as reader:
+        page = reader.new_page()
+        page.goto((site / "reference" / "claims.html").as_uri())
+        shown = page.locator(".highlight", has_text=">>> ").first
+        shown.hover()
+        shown.get_by_role("button").first.click()
+        copied = page.evaluate("navigator.clipboard.readText()")
+    code = [example.source.strip() for example in examples_of(entries["CLAIMS"])]
+    assert [line for line in copied.splitlines() if line] == code

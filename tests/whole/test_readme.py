@@ -16,16 +16,15 @@ def test_the_readme_is_read_in_two_minutes():
     assert len(TEXT.splitlines()) <= 160
 
 
-def test_its_blocks_run_and_peft_loads_what_they_export(tmp_path, monkeypatch, capsys):
+def test_its_blocks_run_and_peft_loads_what_they_export(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = (f'{{"prompt": "{number} doubled is", "answer": "{2 * number}"}}\n' for number in range(LEAST_EXAMPLES))
     (tmp_path / "my.jsonl").write_text("".join(rows), encoding="utf-8")
     printed, names = run_page(README)
     assert "olora@lr=3e-3 written to my-adapter\n" in printed
     assert type(names["model"]).__name__.startswith("PeftModel")
-    out = capsys.readouterr().out
-    assert out.startswith("3 {'lora': ")
-    assert "base model:" in out
+    assert printed.startswith("3 {'lora': ")
+    assert "base model:" in printed
     assert (tmp_path / "decisions/mine/report.html").is_file()
 
 

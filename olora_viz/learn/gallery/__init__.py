@@ -108,6 +108,12 @@ def load_recording(name: str) -> Recording:
 
     Raises:
         ValueError: the name is unknown, or the file is damaged.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> recording = ov.load_recording("one-rate")
+        >>> recording.config.labels, len(recording.steps)
+        (('lora', 'olora', 'pissa', 'milora'), 120)
     """
     if name not in RECIPES:
         raise ValueError(unknown("recording", name, RECIPES))

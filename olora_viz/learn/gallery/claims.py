@@ -141,5 +141,13 @@ def read_claims(path: Path = PATH) -> RecordedClaims:
 
 @cache
 def recorded_claims() -> RecordedClaims:
-    """Return what the package brings, read once."""
+    """Return what the package brings, read once.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> for recorded in ov.recorded_claims().of("subset"):
+        ...     print(recorded.model, recorded.finding.verdict)
+        glassllm fails
+        glassllm-pt fails
+    """
     return read_claims()

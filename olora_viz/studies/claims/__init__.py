@@ -18,4 +18,12 @@ _ALL: list[Claim] = [file.CLAIM for file in _FILES if hasattr(file, "CLAIM")]
 CLAIMS: Catalogue[Claim] = Catalogue(
     "claim", sorted(_ALL, key=lambda claim: claim.number), ("name", "sentence", "source", "measured"), "sentence"
 )
-"""All claims by name, in their order."""
+"""All claims by name, in their order.
+
+Examples:
+    >>> import olora_viz as ov
+    >>> print(ov.CLAIMS["subset"].sentence)
+    The singular values of Q_rR_r are a subset of those of W.
+    >>> list(ov.CLAIMS)[:3]
+    ['subset', 'depth', 'landscape']
+"""

@@ -132,6 +132,15 @@ class ClaimEvidence:
     """A model and a task, and studies if some have run.
 
     What is measured raises ValueError where the model, the task or the device is unsuitable.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> evidence = ov.ClaimEvidence("glassllm", task="number-words")
+        >>> finding = ov.CLAIMS["subset"].judge(evidence)
+        >>> finding.verdict, finding.numbers["layers"], finding.numbers["subset"]
+        ('fails', 84, 0)
+        >>> ov.CLAIMS["convergence"].judge(evidence).verdict  # without a study
+        'not measured'
     """
 
     model: str = "glassllm"
