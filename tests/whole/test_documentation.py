@@ -185,9 +185,21 @@ def test_every_key_of_a_lane_is_in_the_reference() -> None:
             ov.parse_lanes(f"lora:{key}=,")
 
 
-def test_every_start_is_in_both_tables_of_starts() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", words_of("reference/starts.md"), re.MULTILINE)
-    assert rows == 2 * list(ov.INITIALIZERS)
+def test_every_start_is_in_both_tables_of_starts_with_what_the_catalogue_says() -> None:
+    text = words_of("reference/starts.md")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == 2 * list(ov.INITIALIZERS)
+    for (name, row), start in zip(rows, ov.INITIALIZERS.values(), strict=False):
+        cells = dict(zip(reference.START_COLUMNS[1:], row.split(" | "), strict=True))
+        untouched = start.zero_product or not start.keeps_function
+        assert cells["keeps the function"] == ("yes" if start.keeps_function else "no"), name
+        assert cells["on 4 bits"] == ("no" if start.dense else "yes" if untouched else "at 2r"), name
+        assert cells["on experts"] == ("if tokens reach each" if start.needs else "yes"), name
+        assert cells["rank as plain LoRA"] in (
+            ("min(out, in)",) if start.dense else ("r", "2r") if untouched else ("2r",)
+        )
+        passes = {"": "", "inputs": " + 8 forward"}.get(start.needs, " + 8 forward, 8 backward")
+        assert re.fullmatch(rf"[\d.]+ ms{re.escape(passes)}", cells["costs"]), name
 
 
 def test_every_limit_of_a_server_is_in_the_table_with_its_default() -> None:
