@@ -40,12 +40,12 @@ def served(folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(params=["folder", "server"])
-def address(request: pytest.FixtureRequest, site: Path) -> Iterator[str]:
+def address(request: pytest.FixtureRequest, documentation: Path) -> Iterator[str]:
     """Where the documentation is read from."""
     if request.param == "folder":
-        yield site.as_uri()
+        yield documentation.as_uri()
     else:
-        with served(site) as url:
+        with served(documentation) as url:
             yield url
 
 
@@ -101,19 +101,19 @@ def test_the_table_of_starts_is_filtered_by_boxes_and_words(reader: Page, addres
     assert shown(reader, 0).locator("td:first-child").all_inner_texts() == left != []
 
 
-def test_without_scripts_all_starts_are_shown(browser: Browser, site: Path) -> None:
+def test_without_scripts_all_starts_are_shown(browser: Browser, documentation: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{site.as_uri()}/reference/starts.html")
+    page.goto(f"{documentation.as_uri()}/reference/starts.html")
     expect(page.locator("form.filter")).to_be_hidden()
     expect(shown(page, 0)).to_have_count(len(INITIALIZERS))
     context.close()
 
 
-def test_on_a_phone_the_names_of_starts_stay_in_view(browser: Browser, site: Path) -> None:
+def test_on_a_phone_the_names_of_starts_stay_in_view(browser: Browser, documentation: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
-    page.goto(f"{site.as_uri()}/reference/starts.html")
+    page.goto(f"{documentation.as_uri()}/reference/starts.html")
     frame = page.locator(".md-typeset__scrollwrap").first
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     frame.evaluate("frame => frame.scrollTo(frame.scrollWidth, 0)")

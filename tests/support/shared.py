@@ -131,11 +131,11 @@ def write_static_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation as a site, one for all workers, which is built only if no link is broken."""
     if not find_spec("mkdocs"):
         pytest.skip("mkdocs is in the extra docs")
-    return once(tmp_path_factory, "site", _build_site)
+    return once(tmp_path_factory, "documentation", _build_site)
 
 
 def _build_site(place: Path) -> None:

@@ -309,22 +309,22 @@ def is_shown_method(member: Any) -> bool:
     return not member.is_alias and member.is_function and (member.name == "__init__" or member.name[0] != "_")
 
 
-def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(site: Path) -> None:
+def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(documentation: Path) -> None:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     assert settings["strict"] is True
     pages = [path.relative_to(DOCS).with_suffix(".html").as_posix() for path in PAGES]
     for name in pages:
-        text = (site / name).read_text("utf-8")
+        text = (documentation / name).read_text("utf-8")
         asked = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]+(?:src|href)=[\"']?(https?://[^\"' >]+)", text)
         assert not asked, name
         assert "generated:" not in text, name
     for index in ("search_index.json", "search_index.js"):  # for a server, and for pages opened from a folder
-        assert (site / "search" / index).is_file()
+        assert (documentation / "search" / index).is_file()
 
 
-def test_doctests_are_shown_as_code(site: Path) -> None:
+def test_doctests_are_shown_as_code(documentation: Path) -> None:
     examples = 0
-    for page in (site / "reference").glob("*.html"):
+    for page in (documentation / "reference").glob("*.html"):
         text = page.read_text("utf-8")
         assert "<blockquote>\n<blockquote>" not in text, page.name
         assert "doctest:" not in text, page.name
@@ -333,10 +333,10 @@ def test_doctests_are_shown_as_code(site: Path) -> None:
 
 
 @needs_mkdocs
-def test_what_is_copied_from_an_example_is_its_code(site: Path, entries: dict[str, Any], browser: Browser) -> None:
+def test_what_is_copied_from_an_example_is_its_code(documentation: Path, entries: dict[str, Any], browser: Browser) -> None:
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as reader:
         page = reader.new_page()
-        page.goto((site / "reference" / "claims.html").as_uri())
+        page.goto((documentation / "reference" / "claims.html").as_uri())
         shown = page.locator(".highlight", has_text=">>> ").first
         shown.hover()
         shown.get_by_role("button").first.click()
