@@ -39,13 +39,17 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(params=["folder", "server"])
-def address(request: pytest.FixtureRequest, documentation: Path) -> Iterator[str]:
-    """Where the documentation is read from."""
+@pytest.fixture(params=["folder", "server", "static pages"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the documentation is read from: by itself, or as a part of the static pages."""
+    if request.param == "static pages":
+        yield (request.getfixturevalue("static_site") / "docs").as_uri()
+        return
+    folder = request.getfixturevalue("documentation")
     if request.param == "folder":
-        yield documentation.as_uri()
+        yield folder.as_uri()
     else:
-        with served(documentation) as url:
+        with served(folder) as url:
             yield url
 
 
