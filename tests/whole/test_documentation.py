@@ -333,7 +333,9 @@ def test_doctests_are_shown_as_code(documentation: Path) -> None:
 
 
 @needs_mkdocs
-def test_what_is_copied_from_an_example_is_its_code(documentation: Path, entries: dict[str, Any], browser: Browser) -> None:
+def test_what_is_copied_from_an_example_is_its_code(
+    documentation: Path, entries: dict[str, Any], browser: Browser
+) -> None:
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as reader:
         page = reader.new_page()
         page.goto((documentation / "reference" / "claims.html").as_uri())
