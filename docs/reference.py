@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+import trials
+
 import olora_viz as ov
 from olora_viz.__main__ import _parser
 from olora_viz.machine.files import FORMAT
@@ -29,16 +31,54 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def starts() -> str:
-    """Write what every initialization of the catalogue needs and keeps, and how it starts."""
-    rows, texts = [], []
+    """Write what every initialization of the catalogue needs, costs and keeps, and where it works."""
+    rows = []
     for start in ov.INITIALIZERS.values():
+        trial = trials.on_layers(start)
         product = "zero" if start.zero_product else "subtracted" if start.keeps_function else "**kept**"
-        trained = "ΔW" if start.dense else "A" if start.frozen_B else "A and B"
-        random, nested = ("yes" if is_so else "no" for is_so in (start.random, start.nested))
-        rows.append((f"`{start.name}`", start.needs or "–", random, product, trained, nested))
-        texts.append((f"`{start.name}`", start.label, f"{start.summary} *{start.source}.*"))
-    titles = ("start", "needs", "random", "B⁰A⁰", "trains", "nested")
-    return f"{_table(titles, rows)}\n\n## How each starts\n\n{_table(('start', 'label', 'how'), texts)}"
+        trained = "ΔW" if start.dense else "A" if start.frozen_B else "A, B"
+        keeps, random, nested = (
+            "yes" if is_so else "no" for is_so in (trial.keeps_function, start.random, start.nested)
+        )
+        rows.append((
+            f"`{start.name}`", start.needs or "–", trials.cost_of(start), keeps, trials.on_four_bits(start),
+            trials.on_experts(start), trial.rank, random, product, trained, nested,
+        ))  # fmt: skip
+    return f"{_filter()}\n\n{_table(START_COLUMNS, rows)}"
+
+
+def start_texts() -> str:
+    """Write how every initialization of the catalogue starts."""
+    starts = ov.INITIALIZERS.values()
+    rows = [(f"`{start.name}`", start.label, f"{start.summary} *{start.source}.*") for start in starts]
+    return _table(("start", "label", "how"), rows)
+
+
+START_COLUMNS = (
+    "start", "needs", "costs", "keeps the function", "on 4 bits", "on experts", "rank as plain LoRA",
+    "random", "B⁰A⁰", "trains", "nested",
+)  # fmt: skip
+
+START_FILTERS = (
+    ("needs no data", "needs", "–"),
+    ("keeps the function at step 0", "keeps the function", "yes"),
+    ("works on 4 bits at its rank", "on 4 bits", "yes"),
+    ("works on all experts", "on experts", "yes"),
+    ("exports as plain LoRA of its rank", "rank as plain LoRA", "r"),
+)
+"""The boxes above the table of starts: what each asks for, and what then stands in which column."""
+
+
+def _filter() -> str:
+    """Write the boxes and the field by which `scripts/filter.js` filters the table of starts."""
+    boxes = "\n".join(
+        f'<label><input type="checkbox" data-column="{START_COLUMNS.index(column)}" value="{value}"> {label}</label>'
+        for label, column, value in START_FILTERS
+    )
+    return (
+        f'<form class="filter" aria-label="Filter the starts" hidden>\n{boxes}\n'
+        '<label>with the words <input type="search"></label>\n<output aria-live="polite"></output>\n</form>'
+    )
 
 
 def command_line() -> str:
@@ -170,6 +210,7 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 WRITERS: dict[str, Callable[[], str]] = {
     writer.__name__: writer
     for writer in (
-        starts, command_line, lane_keys, race_fields, study_fields, lane_columns, task_files, formats, limits,
+        starts, start_texts, command_line, lane_keys, race_fields, study_fields, lane_columns, task_files, formats,
+        limits,
     )
 }  # fmt: skip

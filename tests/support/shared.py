@@ -3,9 +3,11 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 from hypothesis import settings
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from support.environments import REQUIREMENTS, environment
-from support.served import inherited, serve
+from support.served import ROOT, inherited, serve
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -126,6 +128,21 @@ def write_static_site(folder: Path) -> None:
     list(ov.run_study(study, folder / "study"))
     with chdir(folder):
         assert main("site site --run run --study study".split()) == 0
+
+
+@pytest.fixture(scope="session")
+def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site, one for all workers, which is built only if no link is broken."""
+    if not find_spec("mkdocs"):
+        pytest.skip("mkdocs is in the extra docs")
+    return once(tmp_path_factory, "documentation", _build_site)
+
+
+def _build_site(place: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)]
+    quietly = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quietly, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,7 @@ import builtins
 import doctest
 import importlib
 import importlib.util
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -187,9 +185,21 @@ def test_every_key_of_a_lane_is_in_the_reference() -> None:
             ov.parse_lanes(f"lora:{key}=,")
 
 
-def test_every_start_is_in_both_tables_of_starts() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", words_of("reference/starts.md"), re.MULTILINE)
-    assert rows == 2 * list(ov.INITIALIZERS)
+def test_every_start_is_in_both_tables_of_starts_with_what_the_catalogue_says() -> None:
+    text = words_of("reference/starts.md")
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == 2 * list(ov.INITIALIZERS)
+    for (name, row), start in zip(rows, ov.INITIALIZERS.values(), strict=False):
+        cells = dict(zip(reference.START_COLUMNS[1:], row.split(" | "), strict=True))
+        untouched = start.zero_product or not start.keeps_function
+        assert cells["keeps the function"] == ("yes" if start.keeps_function else "no"), name
+        assert cells["on 4 bits"] == ("no" if start.dense else "yes" if untouched else "at 2r"), name
+        assert cells["on experts"] == ("if tokens reach each" if start.needs else "yes"), name
+        assert cells["rank as plain LoRA"] in (
+            ("min(out, in)",) if start.dense else ("r", "2r") if untouched else ("2r",)
+        )
+        passes = {"": "", "inputs": " + 8 forward"}.get(start.needs, " + 8 forward, 8 backward")
+        assert re.fullmatch(rf"[\d.]+ ms{re.escape(passes)}", cells["costs"]), name
 
 
 def test_every_limit_of_a_server_is_in_the_table_with_its_default() -> None:
@@ -299,37 +309,22 @@ def is_shown_method(member: Any) -> bool:
     return not member.is_alias and member.is_function and (member.name == "__init__" or member.name[0] != "_")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The documentation as a site, which is built only if no link is broken."""
-    place = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)]
-    done = subprocess.run(command, cwd=ROOT, env=_quietly(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return place
-
-
-def _quietly() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-
-
-@needs_mkdocs
-def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(site: Path) -> None:
+def test_the_site_has_every_page_of_its_navigation_and_asks_no_other_host(documentation: Path) -> None:
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     assert settings["strict"] is True
     pages = [path.relative_to(DOCS).with_suffix(".html").as_posix() for path in PAGES]
     for name in pages:
-        text = (site / name).read_text("utf-8")
+        text = (documentation / name).read_text("utf-8")
         asked = re.findall(r"<(?:script|link|img|iframe|source)\b[^>]+(?:src|href)=[\"']?(https?://[^\"' >]+)", text)
         assert not asked, name
         assert "generated:" not in text, name
-    assert (site / "search" / "search_index.json").is_file()
+    for index in ("search_index.json", "search_index.js"):  # for a server, and for pages opened from a folder
+        assert (documentation / "search" / index).is_file()
 
 
-@needs_mkdocs
-def test_doctests_are_shown_as_code(site: Path) -> None:
+def test_doctests_are_shown_as_code(documentation: Path) -> None:
     examples = 0
-    for page in (site / "reference").glob("*.html"):
+    for page in (documentation / "reference").glob("*.html"):
         text = page.read_text("utf-8")
         assert "<blockquote>\n<blockquote>" not in text, page.name
         assert "doctest:" not in text, page.name
@@ -338,10 +333,12 @@ def test_doctests_are_shown_as_code(site: Path) -> None:
 
 
 @needs_mkdocs
-def test_what_is_copied_from_an_example_is_its_code(site: Path, entries: dict[str, Any], browser: Browser) -> None:
+def test_what_is_copied_from_an_example_is_its_code(
+    documentation: Path, entries: dict[str, Any], browser: Browser
+) -> None:
     with browser.new_context(permissions=["clipboard-read", "clipboard-write"]) as reader:
         page = reader.new_page()
-        page.goto((site / "reference" / "claims.html").as_uri())
+        page.goto((documentation / "reference" / "claims.html").as_uri())
         shown = page.locator(".highlight", has_text=">>> ").first
         shown.hover()
         shown.get_by_role("button").first.click()

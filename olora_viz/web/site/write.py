@@ -194,11 +194,9 @@ def build_documentation(setup: Path, folder: Path) -> None:
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
-    build(
-        load_config(
-            str(setup), site_dir=str(folder.resolve()), extra={"assets": f"../{ASSETS}", "homepage": "../index.html"}
-        )
-    )
+    config = load_config(str(setup), site_dir=str(folder.resolve()))
+    config.extra.update(assets=f"../{ASSETS}", homepage="../index.html")
+    build(config)
     # Source maps are for the developers of its theme, and the search reads English alone.
     for unused in (*folder.rglob("*.map"), *folder.glob("assets/javascripts/lunr/**/*.js")):
         unused.unlink()
