@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -23,7 +25,6 @@ from olora_viz.studies.statistics import (
     Scores,
     adjusted,
     compare_all,
-    range_over_rates,
     rates_like,
     survives,
 )
@@ -115,10 +116,11 @@ class SeedGroup:
 def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     """Group lanes that differ only in their seed."""
     groups: dict[tuple[Lane, int], list[int]] = {}
+    copies: Counter[Lane] = Counter()
     for k, lane in enumerate(lanes):
         # A duplicate lane, including its seed, is not a repetition: it forms a group of its own.
-        copy = list(lanes[:k]).count(lane)
-        groups.setdefault((replace(lane, seed=0), copy), []).append(k)
+        groups.setdefault((replace(lane, seed=0) if lane.seed else lane, copies[lane]), []).append(k)
+        copies[lane] += 1
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
@@ -448,8 +450,7 @@ def results_by_example(lanes: Sequence[int], examples: Examples, *, by_loss: boo
     """
     rows = list(lanes)
     loss = examples.loss[rows][:, columns]
-    wrong = np.where(np.isfinite(loss), 1.0 - examples.right[rows][:, columns], math.nan)
-    return loss if by_loss else wrong
+    return loss if by_loss else np.where(np.isfinite(loss), 1.0 - examples.right[rows][:, columns], math.nan)
 
 
 def halves(examples: Examples) -> tuple[slice, slice]:
@@ -552,20 +553,23 @@ def _turns(
     def results(lanes: Sequence[int], columns: slice) -> Results:
         return results_by_example(lanes, examples, by_loss=at_best.by_loss, columns=columns)
 
-    as_good: list[dict[SeedGroup, Results]] = []
+    every: list[SeedGroup] = []
+    as_good: list[range] = []
     for best in at_best.contenders:
         tried = field.of(best.lane.init)
         places = rates_like([results(group.lanes, choose) for group in tried], tried.index(best))
-        as_good.append({tried[k]: results([tried[k].lanes[run] for run in at_best.runs], judge) for k in places})
+        as_good.append(range(len(every), len(every) + len(places)))
+        every += [tried[k] for k in places]
+    scores = np.array([results([group.lanes[run] for run in at_best.runs], judge) for group in every])
+    gaps = np.array([(of_group - scores).mean((1, 2)) for of_group in scores])
     turns = {}
     for (i, j), comparison in at_best.pairs.items():
         difference = comparison.difference if at_best.by_loss else -comparison.difference
         # Of both, what is not at its best rate.
         elsewhere = [
-            tuple(group for group in (first, second) if group not in at_best.contenders)
-            for first, ours in as_good[i].items()
-            for second, theirs in as_good[j].items()
-            if not survives(difference, range_over_rates([ours], [theirs]))
+            tuple(every[k] for k in (a, b) if every[k] not in at_best.contenders)
+            for a, b in itertools.product(as_good[i], as_good[j])
+            if not survives(difference, (gaps[a, b], gaps[a, b]))
         ]
         if difference and elsewhere:
             turns[i, j] = min(elsewhere, key=len)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,9 @@ LEVEL_WITHIN = 1.25
 
 PARTS = (np.arange(2000) + 0.5) / 2000
 """Midpoints of equal parts of a probability."""
+
+RUN_OF_PARTS = 50
+"""How many of them lie between two that are looked at first."""
 
 RESAMPLES = 10_000
 """Number of samples of a bootstrap."""
@@ -212,10 +216,25 @@ def power(shift: float, freedom: float, tests: int = 1) -> float:
         freedom: degrees of it; one less than the seeds.
         tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
+    return _mean_detected(shift, freedom, tests, PARTS)
+
+
+def has_power(shift: float, freedom: float, tests: int = 1) -> bool:
+    """Return whether the power is at least `POWER`, see `power`.
+
+    The chance to detect a mean grows with the parts, so that the first and the last parts of runs of them enclose the
+    power. Mostly these few decide, in a twentieth of the time.
+    """
+    lowest, highest = (_mean_detected(shift, freedom, tests, PARTS[at::RUN_OF_PARTS]) for at in (0, RUN_OF_PARTS - 1))
+    return lowest >= POWER or (highest >= POWER and power(shift, freedom, tests) >= POWER)
+
+
+def _mean_detected(shift: float, freedom: float, tests: int, parts: np.ndarray) -> float:
+    """Return the mean chance of a t-test to detect a true mean, over parts of the probability of its spread."""
     critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
     # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
     # NaN for few seeds and large shifts.
-    estimated = np.sqrt(special.chdtri(freedom, PARTS) / freedom)
+    estimated = np.sqrt(special.chdtri(freedom, parts) / freedom)
     detected = special.ndtr(shift - critical * estimated) + special.ndtr(-shift - critical * estimated)
     return float(detected.mean())
 
@@ -229,7 +248,7 @@ def smallest_difference(seeds: int, tests: int = 1) -> float:
     """
 
     def is_found(difference: float) -> bool:
-        return power(difference * math.sqrt(seeds), seeds - 1, tests) >= POWER
+        return has_power(difference * math.sqrt(seeds), seeds - 1, tests)
 
     if seeds < 2:
         return math.inf
@@ -265,7 +284,7 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
         freedom = variance**2 / sum(part**2 / many for part, many in each if part)
         error = math.sqrt(variance)
         half = error * special.stdtrit(freedom, 1 - ERROR / 2)
-        return bool(mean + half < margin) or power(mean / error, freedom, tests) >= POWER
+        return bool(mean + half < margin) or has_power(mean / error, freedom, tests)
 
     high = LEAST_SEEDS
     while not settled(high):
@@ -378,7 +397,7 @@ class Scores:
     right: Float[np.ndarray, "k n"] | None = None
     """Shares of right answers, from 0 to 1; None if the loss alone is compared."""
 
-    @property
+    @cached_property
     def runs(self) -> list[int]:
         """Rows of the independent runs: only the first of rows with identical losses."""
         return [

@@ -12,12 +12,14 @@ from scipy import stats
 from olora_viz.studies.statistics import (
     BETTER,
     LEVEL,
+    POWER,
     UNDECIDED,
     WORSE,
     Interval,
     bootstrap_over_cells,
     choose,
     expected_best,
+    has_power,
     holm,
     median_interval,
     performance_profile,
@@ -102,6 +104,20 @@ def test_a_rate_with_a_diverged_seed_is_not_chosen() -> None:
     runs = np.array([[3.0, 3.0], [1.0, math.nan], [2.0, 2.0]])
     assert choose(runs) == 2
     assert choose(runs[1:2]) is None
+
+
+@pytest.mark.parametrize("tests", [1, 7])
+def test_a_few_points_tell_whether_the_power_is_there_as_all_of_them_do(tests: int) -> None:
+    for freedom in (1, 1.7, 2, 4.3, 30, 1000):
+        shifts = [*np.linspace(0, 12, 40), 100.0]
+        exact = [power(shift, freedom, tests) >= POWER for shift in shifts]
+        assert [has_power(shift, freedom, tests) for shift in shifts] == exact
+        # Where the power is, to the last bit.
+        low, high = 0.0, 1000.0
+        while low < (low + high) / 2 < high:
+            middle = (low + high) / 2
+            low, high = (low, middle) if power(middle, freedom, tests) >= POWER else (middle, high)
+        assert (has_power(low, freedom, tests), has_power(high, freedom, tests)) == (False, True)
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 12])

@@ -21,7 +21,7 @@ from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, OPEN, VerdictLine, ve
 from olora_viz.views.race import race_view
 
 RATES = (1e-3, 3e-3, 1e-2)
-grid = partial(small, task="sentiment", steps=40, batch_size=16, eval_size=64)
+grid = partial(small, task="sentiment", steps=30, batch_size=8, eval_size=64)
 SEEDS = tuple(ov.Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(3))
 
 ORDERED = re.compile(r"\b(is ahead of|is behind|did better|did worse)\b")

@@ -6,7 +6,7 @@ Whether shapes fit depends on the shapes alone, so each combination of them is c
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache, partial, update_wrapper, wraps
 from types import FunctionType
@@ -19,7 +19,6 @@ from beartype import BeartypeConf, beartype
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 SHAPE = re.compile(r"\b(Bool|Float|Int)(64)?\[")
-PLAIN = {bool, int, float, str, type(None)}
 ARRAYS = (torch.Tensor, np.ndarray)
 with_shapes = jaxtyping.jaxtyped
 
@@ -87,15 +86,24 @@ def once(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..
 def shapes(value: Any) -> Any:
     """Return the types and shapes in a value, as far as an annotation looks into it."""
     kind = type(value)
-    if kind in PLAIN:
+    inside = looked_into(kind)
+    if inside is None:
         return kind
-    if isinstance(value, ARRAYS):
+    if inside is ARRAYS:
         return kind, value.dtype, tuple(value.shape)
-    if isinstance(value, (list, tuple)):
-        return kind, tuple(map(shapes, value))
-    if isinstance(value, Mapping):
+    if inside is Mapping:
         return kind, tuple(value), tuple(map(shapes, value.values()))
-    return kind
+    return kind, tuple(map(shapes, value))
+
+
+@cache
+def looked_into(kind: type) -> Any:
+    """Return what an annotation takes a type for: arrays, a mapping, a sequence; None if it has nothing inside."""
+    if issubclass(kind, ARRAYS):
+        return ARRAYS
+    if issubclass(kind, (list, tuple)):
+        return Sequence
+    return Mapping if issubclass(kind, Mapping) else None
 
 
 jaxtyping.jaxtyped = where_there_are_shapes
