@@ -224,8 +224,8 @@ def _filled(place: re.Match[str], names: Iterator[str], page: str) -> str:
     name, meta = next(names), chart.figure["layout"]["meta"]
     words = " ".join(filter(None, (f"{meta['unit']}.", meta["how"])))
     return Markup(
-        '<figure class="live-chart"><div data-figure="{}" style="--plot:{}px"><p><b>{}</b> {}</p>'
-        "<noscript><p>The chart is drawn by JavaScript.</p></noscript></div><figcaption>{}{}</figcaption></figure>{}"
+        '<figure class="live-chart"><div data-figure="{}" style="--plot:{}px"><div class="unscripted"><p>'
+        "<b>{}</b> {}</p><p>The chart is drawn by JavaScript.</p></div></div><figcaption>{}{}</figcaption></figure>{}"
     ).format(
         name, meta["height"], meta["title"], words, _legend(chart.figure), chart.source, numbers({name: chart.figure})
     )  # fmt: skip
