@@ -32,9 +32,7 @@ def reader(browser: Browser, static_site: Path) -> Iterator[Page]:
 def wait_for_color(page: Page, theme: str) -> None:
     """Wait until the first lane of the chart has its colour in a theme."""
     color = palette(theme)["lora"]
-    page.wait_for_function(
-        f'document.querySelector("{PLOT}").data.some((trace) => trace.line?.color === "{color}")',
-    )
+    page.wait_for_function(f'document.querySelector("{PLOT}").data.some((trace) => trace.line?.color === "{color}")')
 
 
 def test_a_chart_is_drawn_and_follows_the_theme(reader: Page) -> None:

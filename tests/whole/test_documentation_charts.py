@@ -15,12 +15,11 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
 from olora_viz.studies.statistics import LEVEL
 
-mkdocs = pytest.importorskip("mkdocs.commands.build", reason="mkdocs is in the extra docs")
+sys.path.insert(0, str(DOCS))
+charts = pytest.importorskip("charts", reason="mkdocs is in the extra docs")
+mkdocs = pytest.importorskip("mkdocs.commands.build")
 config = pytest.importorskip("mkdocs.config")
 exceptions = pytest.importorskip("mkdocs.exceptions")
-
-sys.path.insert(0, str(DOCS))
-import charts
 
 W = '"glassllm", "model.layers.0.self_attn.q_proj"'
 
