@@ -121,21 +121,21 @@ def report(record: RaceRecord) -> dict[str, Any]:
 
 
 def all_figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
-    """Return every figure of a race, by name; all are of the race `RUN`."""
+    """Return every figure of a race, by name; all are of the race that the view's are of."""
     figures = {"loss": view.loss, "accuracy": view.accuracy, "gradient": view.gradient}
     figures |= {f"measurement-{key}": figure for key, figure in view.measurements.items()}
-    if gradients := gradients_view(record, run=RUN):
+    if gradients := gradients_view(record, run=view.run):
         figures["depth"] = gradients.depth
     if view.news["curvature"]:
-        figures["sharpness"] = curvature_view(record, run=RUN).sharpness
+        figures["sharpness"] = curvature_view(record, run=view.run).sharpness
     for figure in figures.values():
-        figure["layout"]["meta"]["race"] = RUN
+        figure["layout"]["meta"]["race"] = view.run
     if view.news["spectra"]:
         for k in view.order[:MAPS]:
-            spectra = spectra_view(record, lane=record.styles[k].label, run=f"{RUN} {k}")
+            spectra = spectra_view(record, lane=record.styles[k].label, run=f"{view.run} {k}")
             assert spectra
             figures[f"map-{k}"] = spectra.map
-    if sweep := rates_view(record, run=RUN):
+    if sweep := rates_view(record, run=view.run):
         figures["rates"] = sweep.figure
     return figures
 

@@ -41,8 +41,13 @@ def record(name: str, recipe: Recipe) -> Recording:
         record = replace(RaceRecord.of(racing), steps=tuple(steps), tested=tested, answers=answers)
     finally:
         racing.lanes.detach()
-    origin = Origin(datetime.now(UTC).date().isoformat(), _device(racing.device), versions(*PACKAGES))
+    origin = origin_of(racing.device)
     return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, origin=origin)
+
+
+def origin_of(device: torch.device) -> Origin:
+    """Return where something is recorded that was computed here, on this device, today."""
+    return Origin(datetime.now(UTC).date().isoformat(), _device(device), versions(*PACKAGES))
 
 
 def main(names: list[str]) -> int:
