@@ -86,7 +86,8 @@ class RaceRecord:
         return cls(
             racing.config, lane_styles(racing.config.lanes), state=racing.status, device=device_words(racing),
             baseline=racing.baseline, text=racing.text, plain_text=racing.task.plain_text,
-            held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted, in_parts=racing.in_parts,
+            held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted,
+            in_parts=racing.in_parts,
         )  # fmt: skip
 
     @classmethod

@@ -36,6 +36,8 @@ HIGHEST = 1.5
 
 TITLE = "Learned and forgotten"
 
+AXIS = "forgotten: KL(base‖lane), nats per token"
+
 
 def forgotten_figure(
     styles: Sequence[LaneStyle],
@@ -59,7 +61,7 @@ def forgotten_figure(
         text: about the text to keep.
     """
     groups, K = groups_of(styles, seeds)
-    names = (f"held-out loss on the task, {loss_unit(plain_text)} (learned: to the right)", _drift_name(text))
+    names = f"held-out loss on the task, {loss_unit(plain_text)} (learned: to the right)", AXIS
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
         message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
@@ -88,11 +90,16 @@ def forgotten_figure(
     top = float(np.nanmax(drift, initial=0.0)) or 1.0
     x = log_axis(names[0], low, high)
     seeded = max(map(len, groups))
+    unit = (
+        f"forgotten of {text.name if text else 'the text to keep'}",
+        f"each path is a lane from step {at[0]} to step {at[-1]}{_every(at)}",
+        f"crosses: range of {seeded} seeds" if seeded > 1 else "",
+        "grey: the best trade-offs" if front else "",
+        f"without losses above {ceiling:.3g}" if off_scale.any() else "",
+    )
     drawn = layout(
         TITLE,
-        f"each path is a lane from step {at[0]} to step {at[-1]}{_every(at)}"
-        f"{f'; crosses: range of {seeded} seeds' if seeded > 1 else ''}{'; grey: the best trade-offs' if front else ''}"
-        f"{f'; without losses above {ceiling:.3g}' if off_scale.any() else ''}",
+        "; ".join(filter(None, unit)),
         x=x | {"range": x["range"][::-1]},
         y=axis(names[1], range=[-0.03 * top, 1.08 * top]),
         height=HEIGHT,
@@ -107,10 +114,6 @@ def forgotten_figure(
         ends=ends,
     )
     return {"data": front + data, "layout": drawn}
-
-
-def _drift_name(text: AboutText | None) -> str:
-    return f"forgotten: KL from the base model on {text.name if text else 'the text to keep'}, nats per token"
 
 
 def _every(at: Sequence[int]) -> str:
@@ -131,7 +134,7 @@ def _end(style: LaneStyle, loss: np.ndarray, drift: np.ndarray, words: str, is_o
     traces = []
     if len(loss) > 1:
         ends = [loss.min(), loss.max(), np.nan, x, x], [y, y, np.nan, drift.min(), drift.max()]
-        cross = line(style, np.array(ends[1]), 1.4, x=plain(np.array(ends[0])), hoverinfo="skip", meta="range")
+        cross = line(style, np.array(ends[1]), 1.4, x=plain(np.array(ends[0])), hoverinfo="skip")
         traces.append(cross | {"hovertemplate": None, "line": {"color": style.color, "width": 1.4}})
     place = plain(np.array([x])), plain(np.array([y]))
     hover = {"text": [words], "hovertemplate": "%{text}<extra></extra>"}

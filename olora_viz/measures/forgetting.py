@@ -48,7 +48,7 @@ class Forgotten(NamedTuple):
 
 
 @torch.no_grad()
-def base_predictions(model: nn.Module, batches: Sequence[Batch]) -> list[Float[Tensor, "n V"]]:
+def base_predictions(model: nn.Module, batches: Sequence[Batch]) -> list[Float[Tensor, "_ V"]]:
     """Return the log-probabilities of a model without lanes at the supervised positions of every batch.
 
     They are kept for a whole race: `PASSAGES` × `WIDTH` tokens × the vocabulary, in float32 2 MB for glassllm and 101
@@ -61,7 +61,7 @@ def base_predictions(model: nn.Module, batches: Sequence[Batch]) -> list[Float[T
 def forgotten(
     model: nn.Module,
     batches: Sequence[Batch],
-    base: Sequence[Float[Tensor, "n V"]],
+    base: Sequence[Float[Tensor, "_ V"]],
     K: int,
     report: Callable[[float], None] | None = None,
 ) -> Forgotten:
@@ -127,7 +127,8 @@ class AboutText:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        lanes = {"start_loss": list(self.start_loss), "start_drift": list(self.start_drift)}
+        return asdict(self) | lanes
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AboutText:

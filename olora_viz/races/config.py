@@ -249,7 +249,9 @@ class RaceConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if not isinstance(self.keep, str) or not self.keep:
-            raise ValueError(f"keep must be {AUTO}, {NONE}, the name of a task or the path of a file, not {self.keep!r}")
+            raise ValueError(
+                f"keep must be {AUTO}, {NONE}, the name of a task or the path of a file, not {self.keep!r}"
+            )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.warmup >= self.steps:
@@ -372,7 +374,8 @@ class RaceConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RaceConfig:
         """Read back what `to_json` wrote; without a text to keep if it was written before there were any."""
-        settings = {"keep": NONE} | _targets_read(values)
+        settings = _targets_read(values)
+        settings.setdefault("keep", NONE)
         settings["lanes"] = tuple(Lane(**_targets_read(lane)) for lane in values["lanes"])
         return cls(**settings)
 

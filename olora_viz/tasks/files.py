@@ -282,16 +282,15 @@ def read_examples(path: Path) -> list[Example]:
 
 def _read(path: Path) -> str:
     """Read a task file, or raise with the reason."""
-    if path.is_file() and path.suffix.lower() not in _READERS:
-        raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {_endings()}")
-    return read_text(path, f"a task is a file: {_endings()}")
+    return read_text(path, f"a task is a file: {_endings()}", _READERS)
 
 
-def read_text(path: Path, rule: str) -> str:
+def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
     """Read a file of UTF-8 text, with or without a byte order mark.
 
     Args:
         rule: what is wanted in place of a folder, for the message.
+        endings: those that the file may have; by default any.
 
     Raises:
         ValueError: it cannot be read, is too large, empty or no such text; the message has the reason.
@@ -303,6 +302,8 @@ def read_text(path: Path, rule: str) -> str:
             raise ValueError(f"there is no file {path}")
         if not path.is_file():
             raise ValueError(f"{path} is not a readable file")
+        if endings and path.suffix.lower() not in endings:
+            raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {', '.join(endings)}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path} is too large: {size:,} bytes, at most {MAX_BYTES:,} are read")

@@ -82,7 +82,7 @@ def text_to_keep(
     if keep == NONE:
         return None
     if keep == AUTO:
-        name, text = (LANGUAGES[1] if model in PORTUGUESE_MODELS else LANGUAGES[0])
+        name, text = LANGUAGES[1] if model in PORTUGUESE_MODELS else LANGUAGES[0]
         return _passages(name, text, tokenizer, context)
     path = Path(keep).expanduser()
     is_name = keep in TASKS or not (path.suffix or "/" in keep or path.exists())
