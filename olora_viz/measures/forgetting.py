@@ -133,8 +133,8 @@ class AboutText:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> AboutText:
         """Read back what `to_json` wrote; KeyError or TypeError for another form."""
-        starts = {name: tuple(map(float, values[name])) for name in ("start_loss", "start_drift")}
-        return cls(**{each.name: values[each.name] for each in fields(cls)} | starts)
+        known: dict[str, Any] = {each.name: values[each.name] for each in fields(cls)}
+        return cls(**known | {name: tuple(known[name]) for name in ("start_loss", "start_drift")})
 
 
 APART = 10
