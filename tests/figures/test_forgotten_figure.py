@@ -98,3 +98,12 @@ def test_a_loss_far_above_the_start_is_left_out_and_said_so():
 def test_before_anything_is_measured_there_is_a_message():
     figure = forgotten_figure(STYLES, [], start_loss=5.0, text=TEXT)
     assert figure["layout"]["meta"]["message"] == "Nothing is measured yet."
+
+
+def test_one_call_draws_a_race_and_its_run_folder(tmp_path):
+    race = ov.race(small(steps=3))
+    list(race)
+    race.save(tmp_path / "run")
+    drawn = [ov.plot_race(source, what="forgotten") for source in (race, tmp_path / "run")]
+    assert drawn[0].data == drawn[1].data
+    assert len(drawn[0].data) >= 4
