@@ -20,21 +20,12 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
-        LOSS,
-        GRAD_NORM,
-        LR,
-        EVAL_LOSS,
-        EVAL_ACCURACY,
-        EVAL_EXAMPLES,
-        TEXT_LOSS,
-        DRIFT,
-        UPDATE_SPECTRA,
-        CURVATURE,
-        GRADIENTS,
+        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
+        UPDATE_SPECTRA, CURVATURE, GRADIENTS,
     ),
     ("key", "title", "unit", "scale"),
     "title",
-)
+)  # fmt: skip
 """All measurements by key, in the order of files and tables.
 
 Examples:
