@@ -6,7 +6,8 @@ One race on prompts of about 70 tokens. Steps and looks are timed apart, so that
 between two races. A look at the spectra is what `spectra_every` makes of all lanes and layers. A look at the gradients
 is what `gradients_every` adds to a step: the hooks, the norms of what reaches the layers' inputs (on random numbers of
 the shapes that a backward pass brings), the norms of gradients, parameters and updates, and the copy of the
-parameters.
+parameters. A look at the text to keep is what the loss and the drift on it cost. With `--default`, the race is the
+default one of the command line, as long as it is, and the share is of its time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from race import write_task
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.measures.forgetting import APART
 from olora_viz.measures.gradients import GradientRecorder, lane_norms
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.config import RaceConfig
@@ -76,6 +78,36 @@ def look_at_gradients(running: Race, times: int = 3) -> float:
     return timed(style, times)
 
 
+def look_at_text(running: Race, times: int = 3) -> float:
+    """Return the seconds of a measurement of all lanes on the text to keep."""
+    running._trainer.forgotten(running.go_on)
+    return timed(lambda: running._trainer.forgotten(running.go_on), times)
+
+
+def default_race() -> dict[str, float | int | str]:
+    """Run the default race; return what the text to keep takes of it, timed within."""
+    config = RaceConfig()
+    began = time.perf_counter()
+    running = race(config)
+    look, times = running._trainer.forgotten, []
+
+    def watched(progress):
+        started = time.perf_counter()
+        result = look(progress)
+        synchronize()
+        times.append(time.perf_counter() - started)
+        return result
+
+    running._trainer.forgotten = watched
+    list(running)
+    seconds = time.perf_counter() - began
+    return {
+        "model": config.model, "lanes": len(config.lanes), "steps": config.steps, "seconds": seconds,
+        "threads": torch.get_num_threads(), "looks": len(times), "text_seconds": sum(times),
+        "share": sum(times) / seconds,
+    }  # fmt: skip
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -85,8 +117,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps between looks at spectra")
     parser.add_argument("--gradients-every", type=int, default=1, help="steps between two looks")
     parser.add_argument("--shots", type=int, default=7, help="solved examples in a prompt, as far as they fit")
+    parser.add_argument("--default", action="store_true", help="only the text to keep, in the default race")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.default:
+        row = default_race()
+        words = (
+            f"the default race of {row['lanes']} lanes on {row['threads']} threads: {row['seconds']:.1f} s, of which "
+            f"{row['looks']} looks at the text to keep {row['text_seconds']:.2f} s, {row['share']:.1%}"
+        )
+        print(json.dumps(row) if options.json else words)
+        return
     inits = ("olora", "lora", "gaussian", "random_orthonormal")
     with tempfile.TemporaryDirectory() as folder:
         task, _ = write_task(Path(folder), options.model, options.shots)
@@ -105,6 +146,7 @@ def main() -> None:
         update_spectra(running.lanes)
         looked = timed(lambda: update_spectra(running.lanes), 3)
         style = look_at_gradients(running)
+        read = look_at_text(running)
     row = {
         "model": options.model,
         "lanes": options.lanes,
@@ -118,6 +160,9 @@ def main() -> None:
         "gradients_seconds": style,
         "gradients_every": options.gradients_every,
         "gradients_share": style / (options.gradients_every * step + style),
+        "text_seconds": read,
+        "text_every": APART,
+        "text_share": read / (APART * step + read),
     }
     if options.json:
         print(json.dumps(row))
@@ -126,7 +171,8 @@ def main() -> None:
         f"{options.model}, {options.lanes} lanes of rank {options.rank}, {row['layers']} layers: "
         f"a step {step:.2f} s; spectra {looked:.3f} s, every {options.every} steps "
         f"{row['share']:.1%} of the race; a look at the gradients {style:.3f} s, every "
-        f"{options.gradients_every} steps {row['gradients_share']:.1%}"
+        f"{options.gradients_every} steps {row['gradients_share']:.1%}; the text to keep {read:.3f} s, every {APART} "
+        f"steps {row['text_share']:.1%}"
     )
 
 

@@ -12,6 +12,7 @@ from olora_viz.measures.conditioning import BATCHES, Conditioning, LossSlice, co
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import FINISHED
+from olora_viz.tasks.keep import NONE
 
 
 @dataclass(eq=False)
@@ -60,8 +61,8 @@ class Slicing(BackgroundWork):
 
 def start_config(config: RaceConfig) -> RaceConfig:
     """Return the set-up of a measurement: a lane for each start of a race."""
-    # The held-out examples say nothing about the start.
-    return replace(config.of_starts(), eval_size=1)
+    # Neither the held-out examples nor the text to keep say anything about the start.
+    return replace(config.of_starts(), eval_size=1, keep=NONE)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.memory import Memory
+from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race, Tested
@@ -58,6 +59,8 @@ class RaceRecord:
     """Whether it was computed earlier and comes with the package."""
     baseline: Evaluation | None = None
     """Held-out results of the base model; None while unknown."""
+    text: AboutText | None = None
+    """About its text to keep; None while unknown, or without one."""
     plain_text: bool = False
     """Whether every token is supervised instead of an answer."""
     held_out: HeldOut | None = None
@@ -82,8 +85,9 @@ class RaceRecord:
         """Return what is known of a race in memory, without its steps and their answers."""
         return cls(
             racing.config, lane_styles(racing.config.lanes), state=racing.status, device=device_words(racing),
-            baseline=racing.baseline, plain_text=racing.task.plain_text, held_out=racing.data.about_held_out,
-            left_out=racing.data.left_out, adapted=racing.adapted, in_parts=racing.in_parts,
+            baseline=racing.baseline, text=racing.text, plain_text=racing.task.plain_text,
+            held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted,
+            in_parts=racing.in_parts,
         )  # fmt: skip
 
     @classmethod
@@ -99,7 +103,7 @@ class RaceRecord:
         if not summary:
             return record
         ended = summary["status"] in (FINISHED, DIVERGED)
-        base, held_out = summary["base"], summary.get("held_out")
+        base, held_out, text = summary["base"], summary.get("held_out"), summary.get("text")
         return replace(
             record,
             state=summary["status"] if ended else PAUSED,
@@ -110,6 +114,7 @@ class RaceRecord:
             in_parts=str(summary.get("in_parts", "")),
             baseline=Evaluation.of_totals(*(np.array([base[name]], dtype=float) for name in ("loss", "accuracy"))),
             held_out=held_out and HeldOut(**held_out),
+            text=text and AboutText.from_json(text),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -120,6 +125,7 @@ class RaceRecord:
             "config": self.config.to_json(),
             "steps": len(self.steps),
             "baseline": base and base.to_json(),
+            "text": self.text and self.text.to_json(),
             "held_out": held_out and asdict(held_out),
             "tested": tested and [each.to_json() for each in tested],
             "answers": [asdict(answer) for answer in self.answers],
@@ -139,6 +145,7 @@ class RaceRecord:
             lane_styles(config.lanes),
             complete=values["complete"] is True,
             baseline=base and Evaluation.from_json(base),
+            text=AboutText.from_json(values["text"]) if values.get("text") else None,
             held_out=held_out and HeldOut(**held_out),
             tested=tested and Tested(*map(Evaluation.from_json, tested)),
             answers=tuple(map(Answer.from_json, values["answers"])),
@@ -187,6 +194,7 @@ def news(record: RaceRecord) -> dict[str, int]:
         "spectra": measured["update_spectra"],
         "gradients": measured["gradients"],
         "curvature": measured["curvature"],
+        "drift": measured["drift"],
         "rates": 1 + measured["eval_loss"] + int(steps[-1].out.sum()) if swept else 0,
     }
 

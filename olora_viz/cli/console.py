@@ -164,6 +164,11 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--seed": {"type": int, "help": "seed of the order of the examples"},
     "--split-seed": {"type": int, "help": "seed of the split into training, held-out and test examples"},
     "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
+    "--keep": {
+        "metavar": "FILE",
+        "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
+        "measured on it; auto is a text of the package, none measures nothing",
+    },
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
@@ -288,7 +293,8 @@ def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
     """Return the race of a measuring verb, with the lanes of `COMPARED` by default."""
     from olora_viz.lanes.lane import Lane
     from olora_viz.races.config import RaceConfig
+    from olora_viz.tasks.keep import NONE
 
-    settings = given(options) | fixed
+    settings = given(options) | {"keep": NONE} | fixed
     settings.setdefault("lanes", tuple(map(Lane, COMPARED)))
     return RaceConfig(**settings)

@@ -46,7 +46,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
     add_shared(
         parser, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
-        "--truncate", "--chat", "--seed", "--split-seed", "--test", "--device", "--dtype",
+        "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--device", "--dtype",
     )  # fmt: skip
     accumulated = "accumulate the gradient of a step over N parts of its batch, to save memory"
     parser.add_argument("--accumulate", type=int, metavar="N", help=accumulated)
@@ -90,7 +90,9 @@ def run_race(options: argparse.Namespace) -> int:
     data = race.data
     say(data.about_held_out.parts)
     say_unused_template(data.unused_template)
-    for words in (*data.too_long, *(fair.sentence for fair in race.fair_rates), race.adapted, race.in_parts):
+    to_keep = race.text.sentence if race.text else ""
+    fair_rates = (fair.sentence for fair in race.fair_rates)
+    for words in (*data.too_long, *fair_rates, race.adapted, race.in_parts, to_keep):
         if words:
             say(words)
     saves = f", then saving it in {str(folder)!r}" if folder else ""
@@ -190,14 +192,17 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     from olora_viz.studies.contest import ACCURACY, LOSS, Metric
 
     lanes, base = summary["lanes"].items(), summary["base"]
-    tested = base.get("test_loss") is not None
+    tested, keeps = base.get("test_loss") is not None, base.get("text_loss") is not None
 
     def results(values: dict[str, Any], held_out: str = "") -> list[str]:
         parts = (held_out, "test_") if tested else (held_out,)
         forms = (("loss", ".4f"), ("accuracy", ".1%"))
-        return [number(values[f"{part}{name}"], form) for part in parts for name, form in forms]
+        columns = [number(values[f"{part}{name}"], form) for part in parts for name, form in forms]
+        drift = 0.0 if values is base else values.get("final_drift")
+        return columns + [number(values.get(f"{held_out}text_loss"), ".4f"), number(drift, ".4f")] * keeps
 
     head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
+    head += ["text loss", "drift"] * keeps
     rows = [[*head, "first gradient norm"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
         at = lane["diverged_at"] or lane.get("stopped_at")

@@ -10,6 +10,7 @@ from typing import cast
 import plotly.graph_objects as go
 from torch import Tensor, nn
 
+from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
@@ -194,7 +195,7 @@ def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
 
 _OF_RACE: dict[str, Callable[..., Figure]] = {
     "loss": loss_figure, "gradient": gradient_figure, "accuracy": accuracy_figure,
-    "sharpness": sharpness_figure, "stability": stability_figure,
+    "sharpness": sharpness_figure, "stability": stability_figure, "forgotten": forgotten_figure,
 }  # fmt: skip
 
 
@@ -222,7 +223,7 @@ def plot_race(
         config: the config of the steps, for the lanes' names and colours; a `Race` also provides the loss before the
             first step. Without it, lanes are labelled by number.
         what: ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race with
-            ``curvature_every``), or several.
+            ``curvature_every``), ``forgotten`` (of one race), or several.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -259,6 +260,7 @@ def plot_race(
         known = {
             "loss": {"start_loss": raced.start_loss, "plain_text": raced.plain_text},
             "accuracy": {"start_accuracy": raced.start_accuracy, "plain_text": raced.plain_text},
+            "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
         }
         styles = styles_of(raced)
         figures = [_OF_RACE[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]

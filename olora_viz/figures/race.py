@@ -263,7 +263,8 @@ FIRST_WORDS = "Press Race: curves appear here as the lanes train."
 
 def without_figure(steps: Sequence[Step]) -> list[str]:
     """Return the keys of the measurements of one number per lane that have no figure of their own."""
-    measured = set().union(*(step.measures for step in steps)) - {"loss", "grad_norm", "eval_loss", "eval_accuracy"}
+    shown = {"loss", "grad_norm", "eval_loss", "eval_accuracy", "text_loss", "drift"}
+    measured = set().union(*(step.measures for step in steps)) - shown
     return [key for key, measure in list(MEASURES.items()) if key in measured and not measure.record]
 
 
@@ -292,7 +293,7 @@ def loss_figure(
     every = stride(K, numbers, total)
     of_lanes = smoothed(loss, smoothing)
     smooth = seed_means(of_lanes, groups)
-    at, held = _evaluations(steps, "eval_loss", _starts(styles, groups, start_loss))
+    at, held = _evaluations(steps, "eval_loss", results_at_start(styles, groups, start_loss))
     held = seed_means(held, groups)
     place = {"x0": steps[0].step if steps else 1, "dx": every}
     data: list[dict[str, Any]] = []
@@ -364,7 +365,7 @@ def accuracy_figure(
     """
     groups, _ = groups_of(styles, seeds)
     what = "right tokens" if plain_text else "right answers"
-    at, of_lanes = _evaluations(steps, "eval_accuracy", _starts(styles, groups, start_accuracy))
+    at, of_lanes = _evaluations(steps, "eval_accuracy", results_at_start(styles, groups, start_accuracy))
     share = seed_means(of_lanes, groups)
     data = group_bands(styles, of_lanes, groups, x=at) + [
         line(style, share[:, k], 2.4, marks=6, x=at, hovertemplate="%{y:.0%}") for k, style in enumerate(styles)
@@ -401,7 +402,7 @@ def accuracy_figure(
     return {"data": data + crosses, "layout": drawn}
 
 
-def _starts(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None) -> np.ndarray:
+def results_at_start(styles: Sequence[LaneStyle], groups: Sequence[Sequence[int]], base: float | None) -> np.ndarray:
     """Return the lanes' results at step 0, (K,), see `held_out_at_start`."""
     of_lanes = {k: s.init for s, group in zip(styles, groups, strict=True) for k in group}
     return held_out_at_start([of_lanes[k] for k in sorted(of_lanes)], base)

@@ -11,6 +11,7 @@ import torch
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.text import Catalogue, unknown
 from olora_viz.measures.curvature import CURVATURE
+from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
 from olora_viz.measures.training import EVAL_ACCURACY, EVAL_EXAMPLES, EVAL_LOSS, GRAD_NORM, LOSS, LR
@@ -18,10 +19,13 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 
 MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
-    (LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, UPDATE_SPECTRA, CURVATURE, GRADIENTS),
+    (
+        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
+        UPDATE_SPECTRA, CURVATURE, GRADIENTS,
+    ),
     ("key", "title", "unit", "scale"),
     "title",
-)
+)  # fmt: skip
 """All measurements by key, in the order of files and tables.
 
 Examples:

@@ -56,6 +56,8 @@ class Measure:
             measure every step.
         at_first: whether to measure the first step too, unless the interval is 0.
         at_last: whether to measure the last step in any case.
+        apart: minimum steps between two measurements: an interval below it counts by its first multiple from there on.
+        of_text: whether it is of the race's text to keep, and not made without one.
         cost: what it costs, in a sentence.
 
     Examples:
@@ -82,6 +84,8 @@ class Measure:
     every: str | None = None
     at_first: bool = False
     at_last: bool = False
+    apart: int = 1
+    of_text: bool = False
     cost: str = ""
 
     def to_json(self, value: Any, labels: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
+from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import (
@@ -35,10 +36,11 @@ from olora_viz.tasks import (
     load_task,
     losses,
 )
-from olora_viz.tasks.batches import Size, packed_size
+from olora_viz.tasks.batches import Size, packed, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
 from olora_viz.tasks.files import Own, own_task, read_examples, sha256_of
+from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.task import deduplicated
 
 if TYPE_CHECKING:
@@ -121,6 +123,7 @@ CONTENTS = {
     "task_sha256": "task file {0.task!r}",
     "test_sha256": "test file {0.test!r}",
     "own_task_sha256": "task of your own, {0.task!r},",
+    "keep_sha256": "text to keep, {0.keep!r},",
 }
 """The inputs, by the keys of ``config.json`` that hold their SHA-256."""
 
@@ -131,6 +134,7 @@ def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:
         "task_sha256": _content(config.task) if own is None else None,
         "test_sha256": _content(config.test),
         "own_task_sha256": sha256_of(own) if own else None,
+        "keep_sha256": None if config.keep in (AUTO, NONE) else _content(config.keep),
     }
 
 
@@ -183,6 +187,8 @@ class RaceData:
             see `RaceConfig.max_length`.
         chat: the chat template that formats prompts and answers; None for plain text.
         longest: maximum tokens of an example.
+        text: the text to keep; None if the race has none.
+        text_rows: how many rows of it are read at once.
 
     Raises:
         ValueError: an example exceeds the model's context, no example is left, or the model's chat template is missing
@@ -200,7 +206,7 @@ class RaceData:
     ) -> None:
         self.task = task
         self._config, self._model, self._tokenizer, self.cache = config, model, tokenizer, cache
-        self._device, self.judged_rows = next(model.parameters()).device, config.rows
+        self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.rows, 1
         self._pad_id: Any = tokenizer.pad_token_id or 0
         self._context = losses.context_of(model) or sys.maxsize
         self.longest = config.max_length or self._context
@@ -221,6 +227,10 @@ class RaceData:
         )  # fmt: skip
         answers = () if task.plain_text else (*self._train, *self.held_out)
         self._boilerplate = shared_tokens(answers)
+        self.text = text_to_keep(
+            config.keep, config.model, tokenizer, context=self._context, train=task.train,
+            split_seed=config.split_seed, chat=self.chat,
+        )  # fmt: skip
         judged = (*self.held_out, *self.test)
         self.branching = cache.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
 
@@ -266,6 +276,23 @@ class RaceData:
         key = (self.judged(test), self.judged_rows, self.task.plain_text, self._boilerplate, self.branching)
         return self.cache.get(key, lambda: self.evaluate(test=test, report=report)).repeated(1)
 
+    def forgotten(self, K: int = 1, *, report: Callable[[float], None] | None = None) -> Forgotten:
+        """Measure the K active lanes on the text to keep; see `keep_base_predictions`, which comes first."""
+        batches, base = self._base_predictions
+        return forgotten(self._model, batches, base, K, report)
+
+    def keep_base_predictions(self) -> None:
+        """Compute what the model without lanes predicts on the text to keep, unless an earlier race has done so."""
+        assert self.text is not None
+        encoded = sorted(self.text.encoded, key=lambda each: len(each.ids))
+
+        def predictions() -> tuple[list[Batch], list[Tensor]]:
+            parts = packed(encoded, self.text_rows)
+            batches = [losses.to_device(collate(part, self._pad_id), self._device) for part in parts]
+            return batches, base_predictions(self._model, batches)
+
+        self._base_predictions = self.cache.get(("text to keep", self.text, self.text_rows), predictions)
+
     def judged(self, test: bool = False) -> Sequence[Encoded]:
         """Return the held-out examples, or those of the test."""
         return self.test if test else self.held_out
@@ -298,6 +325,10 @@ class RaceData:
         """Return a size that no pass of `evaluate` exceeds if it reads so many rows at once."""
         return packed_size((*self.held_out, *self.test), rows, branching=self.branching)
 
+    def text_with(self, rows: int) -> Size:
+        """Return a size that no pass of `forgotten` exceeds if it reads so many rows at once."""
+        return packed_size(self.text.encoded if self.text else (), rows)
+
     def trained_with(self, rows: int) -> Size:
         """Return a size that no pass of a step exceeds if it reads so many rows at once."""
         lengths = [len(e.ids) - 1 for e in self._train]
@@ -305,10 +336,10 @@ class RaceData:
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
-    def in_parts(self, config: RaceConfig, judged_rows: int | None = None) -> RaceData:
+    def in_parts(self, config: RaceConfig, judged_rows: int | None = None, text_rows: int = 1) -> RaceData:
         """Return the same data for a set-up of another ``accumulate``, and other rows of an evaluation's pass."""
         other = copy.copy(self)
-        other._config, other.judged_rows = config, judged_rows or config.rows
+        other._config, other.judged_rows, other.text_rows = config, judged_rows or config.rows, text_rows
         other.__dict__.pop("judged_size", None)
         return other
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own
 from olora_viz.lanes.layers import worded
@@ -21,6 +23,7 @@ from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.text import expect, finite_or_none, folded, nats, percent, table
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
+from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, task_of
@@ -59,6 +62,9 @@ LONGEST_ANSWER = 40
 
 GRADIENT = "gradient"
 """Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
+
+FORGOTTEN = "forgotten"
+"""Among the tensors of a snapshot: the latest results on the text to keep."""
 
 SHORTER = "shorter_"
 """How the names of the state begin from which a race of more steps goes on: that before the last evaluation, if this
@@ -115,6 +121,8 @@ class Race(Iterator[Step]):
         in_parts: in how many parts a batch is computed to fit into memory, in words; empty for one.
         baseline: held-out loss and accuracy of the base model, which every lane whose start keeps the model's function
             has at step 0.
+        text: about the text to keep, with the results on it at step 0; None without one.
+        forgotten: the latest results of the lanes on it.
         state: the clock and the state of every lane.
         trained: loss and gradients of the latest step, read by measurements; unset before the first.
         history: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
@@ -191,6 +199,7 @@ class Race(Iterator[Step]):
             results = self.baseline.repeated(self._lanes.count)
             if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
                 results = self._trainer.evaluate(self.go_on)
+            self.text, self.forgotten = self._at_start()
         except BaseException:
             self._lanes.detach()
             raise
@@ -271,6 +280,8 @@ class Race(Iterator[Step]):
         state, config = self.state, self.config
         if config.is_due("eval_loss", number):
             state.evaluated(number, self._trainer.evaluate(self.go_on), config.patience)
+        if config.is_due("drift", number):
+            self.forgotten = self._trainer.forgotten(self.go_on).without(state.out)
         self.trained = updated.without(state.out)
         state.done = number
         due = {key: measure for key, measure in MEASURES.items() if config.is_due(key, number)}
@@ -437,6 +448,11 @@ class Race(Iterator[Step]):
             base |= figures_of_test(tested.base if tested else None, 0)
             for k, values in enumerate(lanes.values()):
                 values |= figures_of_test(tested.lanes if tested else None, k)
+        if self.text and self.forgotten:
+            base["text_loss"] = self.text.loss
+            for k, values in enumerate(lanes.values()):
+                for name, of_lanes in self.forgotten._asdict().items():
+                    values[f"final_{name}"] = finite_or_none(of_lanes[k])
         return {
             "status": self.status,
             "model": config.model,
@@ -457,6 +473,7 @@ class Race(Iterator[Step]):
             "held_out_left_out": data.held_out_left_out,
             "held_out": asdict(about),
             "test_left_out": data.test_left_out,
+            "text": self.text and self.text.to_json(),
             "base": base,
             "lanes": lanes,
         }
@@ -480,6 +497,21 @@ class Race(Iterator[Step]):
         """Evaluate the base model on the held-out or the test examples."""
         with self._lanes.off():
             return self.data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
+
+    def _at_start(self) -> tuple[AboutText | None, Forgotten | None]:
+        """Measure base model and lanes on the text to keep before the first step; None without a text."""
+        text, lanes = self.data.text, self._lanes
+        if text is None:
+            return None, None
+        with lanes.off():
+            self.data.keep_base_predictions()
+            base = self.data.forgotten()
+        loss = float(base.text_loss[0])
+        keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
+        measured = base if keeps.all() else self._trainer.forgotten(self.go_on)
+        start = Forgotten.at_start(loss, measured, keeps)
+        about = AboutText(text.name, text.tokens, text.bytes, loss, *(tuple(values.tolist()) for values in start))
+        return about, start
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.
@@ -508,6 +540,8 @@ class Race(Iterator[Step]):
             tensors |= self._updated.to_tensors()
             if (gradient := self._lanes.theta.grad) is not None:
                 tensors[GRADIENT] = gradient.cpu().clone()
+        if self.forgotten is not None:
+            tensors[FORGOTTEN] = torch.tensor(np.stack(self.forgotten))
         if self._shorter is not None:
             before = self._shorter.to_tensors()
             tensors |= {SHORTER + name: tensor for name, tensor in before.items()}
@@ -537,6 +571,8 @@ class Race(Iterator[Step]):
             self._shorter = RaceState.from_tensors(shorter)
         self._updated = Trained.from_tensors(snapshot, self._lanes.layers)
         self._trainer.restore(snapshot, self.state, self.updates)
+        if FORGOTTEN in snapshot:
+            self.forgotten = Forgotten(*snapshot[FORGOTTEN].numpy().copy())
         if GRADIENT in snapshot:
             theta = self._lanes.theta
             theta.grad = snapshot[GRADIENT].to(theta.device)

@@ -366,13 +366,14 @@ def _mend(folder: Path, config: RaceConfig) -> int:
         os.truncate(path, whole)
     *others, last = lines or [b"{}"]
     values = json.loads(last)
-    if "eval_loss" in values and not config.is_due("eval_loss", number):
-        for key in [key for key in values if key in MEASURES and MEASURES[key].at_last]:
-            if not config.is_due(key, number):
-                del values[key]
-        values.pop("stopped_early", None)
-        if others and (early := json.loads(others[-1]).get("stopped_early")):
-            values["stopped_early"] = early
+    at_last = [key for key in values if key in MEASURES and MEASURES[key].at_last]
+    if early_end := [key for key in at_last if not config.is_due(key, number)]:
+        for key in early_end:
+            del values[key]
+        if "eval_loss" in early_end:
+            values.pop("stopped_early", None)
+            if others and (early := json.loads(others[-1]).get("stopped_early")):
+                values["stopped_early"] = early
         write_text(path, b"".join(others).decode("utf-8") + json.dumps(values, allow_nan=False) + "\n")
     return number
 

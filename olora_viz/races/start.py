@@ -76,6 +76,15 @@ def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int
     return max(config.rows, more)
 
 
+def text_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
+    """Return how many rows of the text to keep are read at once: as many as take no more memory than a step, or 1."""
+    if data.text is None:
+        return 1
+    most = needed(data, footprint, config.rows)
+    fits = _most(lambda rows: footprint.evaluation.bytes(data.text_with(rows)) <= most, len(data.text.encoded))
+    return max(1, fits)
+
+
 def needed(data: RaceData, footprint: Footprint, rows: int) -> float:
     """Return the bytes of one lane's largest pass, if a pass reads so many prompts."""
     return max(footprint.training.bytes(data.trained_with(rows)), footprint.evaluation.bytes(data.judged_with(rows)))
@@ -164,5 +173,5 @@ def attach_lanes(
         rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.cache.get)
-    data = data.in_parts(config, judged_rows(config, data, footprint))
+    data = data.in_parts(config, judged_rows(config, data, footprint), text_rows(config, data, footprint))
     return config, data, footprint, lanes, rates

@@ -136,6 +136,16 @@ class Step(Record):
         return self.measures.get("eval_examples")
 
     @property
+    def text_loss(self) -> np.ndarray | None:
+        """(K,) loss on the text to keep, nats per token; None if not measured."""
+        return self.measures.get("text_loss")
+
+    @property
+    def drift(self) -> np.ndarray | None:
+        """(K,) KL(base‖lane) on the text to keep, nats per token; None if not measured."""
+        return self.measures.get("drift")
+
+    @property
     def update_spectra(self) -> UpdateSpectra | None:
         """Spectra of ΔW in every lane and layer; None if not measured."""
         return self.measures.get("update_spectra")

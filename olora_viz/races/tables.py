@@ -15,6 +15,7 @@ import numpy as np
 from olora_viz.lanes.lane import Lane, write_lane
 from olora_viz.machine.text import described, expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race, Tested, figures_of_test
@@ -117,6 +118,10 @@ class RecordedRace(Protocol):
         """Held-out results of the base model; None while unknown."""
 
     @property
+    def text(self) -> AboutText | None:
+        """About its text to keep; None while unknown, or without one."""
+
+    @property
     def plain_text(self) -> bool:
         """Whether every token is supervised instead of an answer."""
 
@@ -157,6 +162,8 @@ class Raced:
     """About the held-out examples; None if it is unknown."""
     ended: bool = False
     """Whether no step comes after these."""
+    text: AboutText | None = None
+    """About the text to keep; None if it is unknown, or without one."""
 
     @classmethod
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
@@ -199,7 +206,7 @@ class Raced:
         return replace(
             known, start_loss=float(base.loss[0]), start_accuracy=float(base.accuracy[0]),
             plain_text=config.task.plain_text, held_out=config.data.about_held_out,
-            ended=config.status != RACING,
+            ended=config.status != RACING, text=config.text,
         )  # fmt: skip
 
     @classmethod
@@ -213,6 +220,7 @@ class Raced:
             start_loss=base.get("loss"), start_accuracy=base.get("accuracy"),
             plain_text=summary.get("plain_text", plain),
             held_out=HeldOut(**held_out) if held_out else None, ended=run.summary is not None,
+            text=AboutText.from_json(text) if (text := summary.get("text")) else None,
         )  # fmt: skip
 
     @classmethod
@@ -222,7 +230,7 @@ class Raced:
             cls._known(tuple(race.steps), race.config),
             start_loss=float(base.loss[0]) if base else None,
             start_accuracy=float(base.accuracy[0]) if base else None,
-            plain_text=race.plain_text, held_out=race.held_out, ended=race.complete,
+            plain_text=race.plain_text, held_out=race.held_out, ended=race.complete, text=race.text,
         )  # fmt: skip
 
     @classmethod
@@ -297,8 +305,9 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
     Returns:
         pandas.DataFrame
             With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the step was not
-            evaluated), lambda_max (NaN where the curvature was not measured), status, seconds and tokens, and one for
-            each registered measurement; ``lane`` is a category in the race's order.
+            evaluated), text_loss, drift (NaN where forgetting was not measured), lambda_max (NaN where the curvature
+            was not measured), status, seconds and tokens, and one for each registered measurement; ``lane`` is a
+            category in the race's order.
 
     Examples:
         >>> import olora_viz as ov

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from olora_viz.lanes.memory import Footprint, pass_groups
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import finite_or_none
+from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Examples, Trained
 from olora_viz.races.config import RaceConfig
@@ -26,6 +28,8 @@ from olora_viz.races.data import RaceData
 from olora_viz.races.step import Step, statuses, stopped_at, why_out
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.evaluation import Evaluation
+
+R = TypeVar("R")
 
 
 @dataclass
@@ -405,19 +409,28 @@ class Trainer:
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""
-        each = self._footprint.evaluation.bytes(self._data.judged_size)
         what = "test" if test else "held-out"
         words = f"evaluating {len(self._data.judged(test))} {what} examples"
+        run = partial(self._data.evaluate, test=test)
+        return Evaluation.joined(self._by_group(run, self._data.judged_size, progress, words))
+
+    def forgotten(self, progress: Progress) -> Forgotten:
+        """Measure all lanes on the text to keep."""
+        size = self._data.text_with(self._data.text_rows)
+        return Forgotten.joined(self._by_group(self._data.forgotten, size, progress, "reading the text to keep"))
+
+    def _by_group(self, run: Callable[..., R], size: Size, progress: Progress, words: str) -> list[R]:
+        """Return what `run` returns for each group of lanes whose passes of a size fit into memory."""
         parts = []
-        for rows in pass_groups(self._lanes.plan, each):
+        for rows in pass_groups(self._lanes.plan, self._footprint.evaluation.bytes(size)):
             count = rows.stop - rows.start
 
             def report(part: float, first: int = rows.start, count: int = count) -> None:
                 progress((first + part * count) / self._lanes.count, words)
 
             with self._lanes.some(rows):
-                parts.append(self._data.evaluate(count, test=test, report=report))
-        return Evaluation.joined(parts)
+                parts.append(run(count, report=report))
+        return parts
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""

@@ -20,6 +20,7 @@ from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.statistics import choose
+from olora_viz.tasks.keep import NONE
 
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
 """The settings that may grow when a study is continued; its runs have fixed all others."""
@@ -66,6 +67,7 @@ class Study:
         steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size: of each race, see
             `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the test examples.
         schedule, warmup, device, dtype, truncate, chat: likewise.
+        keep: likewise, but ``none`` by default.
         alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.
@@ -105,6 +107,7 @@ class Study:
     threads: int | None = None
     truncate: bool = False
     chat: bool = False
+    keep: str = NONE
 
     def __post_init__(self) -> None:
         """Check every value; lists are sorted only where their order does not matter."""

@@ -126,7 +126,7 @@ def encode(
         raise ValueError(f"max_length {limit} is not between 2 and the model's context, {context}")
     if not examples:
         raise ValueError("no examples to encode")
-    front, eos = () if chat else _front(tokenizer), tokenizer.eos_token_id
+    front, eos = () if chat else front_of(tokenizer), tokenizer.eos_token_id
     end = (eos,) if ends and not chat and isinstance(eos, int) else ()
     texts = [text_of(example, chat, choices=choices) for example in examples]
     tokens = _tokens(texts, tokenizer, front, chat)
@@ -210,7 +210,7 @@ def encode_prompt(
         limit: the first tokens of a longer prompt are removed, as by `encode`, if enough are left.
     """
     text = text_of(Example(prompt, " "), chat)
-    front = () if chat else _front(tokenizer)
+    front = () if chat else front_of(tokenizer)
     read = tokenizer(text.prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids = front + tuple(read["input_ids"])
     whole = _Sequence(ids, len(ids), read["offset_mapping"])
@@ -219,7 +219,7 @@ def encode_prompt(
     return Encoded(whole.ids, len(whole.ids), prompt=text.words(whole.cut_to) if chat else "")
 
 
-def _front(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def front_of(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Return the tokens that the tokenizer prepends to every text: its BOS token, or none."""
     bos = tokenizer.bos_token_id
     given, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))

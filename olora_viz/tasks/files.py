@@ -281,16 +281,29 @@ def read_examples(path: Path) -> list[Example]:
 
 
 def _read(path: Path) -> str:
-    """Read a file, or raise with the reason."""
+    """Read a task file, or raise with the reason."""
+    return read_text(path, f"a task is a file: {_endings()}", _READERS)
+
+
+def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
+    """Read a file of UTF-8 text, with or without a byte order mark.
+
+    Args:
+        rule: what is wanted in place of a folder, for the message.
+        endings: those that the file may have; by default any.
+
+    Raises:
+        ValueError: it cannot be read, is too large, empty or no such text; the message has the reason.
+    """
     try:
         if path.is_dir():
-            raise ValueError(f"{path} is a folder; a task is a file: {_endings()}")
+            raise ValueError(f"{path} is a folder; {rule}")
         if not path.exists():
             raise ValueError(f"there is no file {path}")
         if not path.is_file():
             raise ValueError(f"{path} is not a readable file")
-        if path.suffix.lower() not in _READERS:
-            raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {_endings()}")
+        if endings and path.suffix.lower() not in endings:
+            raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {', '.join(endings)}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path} is too large: {size:,} bytes, at most {MAX_BYTES:,} are read")
@@ -374,6 +387,9 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 _READERS = {".json": _json_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
+
+TASK_ENDINGS = tuple(_READERS)
+"""The endings of task files."""
 
 
 def _endings() -> str:

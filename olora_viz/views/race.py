@@ -23,6 +23,7 @@ from olora_viz.background.record import (
     news,
     start_of,
 )
+from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
@@ -116,6 +117,12 @@ class RaceView:
         """Held-out accuracy."""
         race, (_, start) = self.race, start_of(self.race)
         return self.drawn(accuracy_figure, start_accuracy=start, plain_text=race.plain_text, held_out=race.held_out)
+
+    @cached_property
+    def forgotten(self) -> Figure:
+        """What the lanes learned against what they forgot."""
+        race = self.race
+        return self.drawn(forgotten_figure, start_loss=start_of(race)[0], text=race.text, plain_text=race.plain_text)
 
     @cached_property
     def measurements(self) -> dict[str, Figure]:

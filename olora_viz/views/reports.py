@@ -123,6 +123,8 @@ def report(record: RaceRecord) -> dict[str, Any]:
 def all_figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
     """Return every figure of a race, by name; all are of the race that the view's are of."""
     figures = {"loss": view.loss, "accuracy": view.accuracy, "gradient": view.gradient}
+    if view.news["drift"]:
+        figures["forgotten"] = view.forgotten
     figures |= {f"measurement-{key}": figure for key, figure in view.measurements.items()}
     if gradients := gradients_view(record, run=view.run):
         figures["depth"] = gradients.depth

@@ -80,3 +80,22 @@ test("labels of hidden lanes are struck out, those outside of a zoom are not sho
   assert.equal((b.yshift ?? 0) - (a.yshift ?? 0), 14);
   assert.equal(other.visible, undefined);
 });
+
+test("labels on an axis that runs backwards stay", () => {
+  const [inside, outside] = [
+    { ...label("end a", 0.5), x: 1 },
+    { ...label("end b", 0.5), x: 4 },
+  ];
+  const layout = {
+    xaxis: { range: [2, 0] },
+    yaxis: { range: [0, 1] },
+    margin: { l: 0, r: 0, t: 0, b: 0 },
+    uirevision: "",
+    annotations: [inside, outside],
+  };
+  placeLabels(layout, { scale: 1, height: 100, narrow: false, hidden: new Set() });
+  assert.deepEqual(
+    layout.annotations.map((each) => /** @type {{ visible?: boolean }} */ (each).visible),
+    [true, false],
+  );
+});

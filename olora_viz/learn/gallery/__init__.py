@@ -16,6 +16,7 @@ from olora_viz.learn.gallery.recording import PREFIX, Recording, read
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import RaceConfig
+from olora_viz.tasks.keep import NONE
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,9 @@ _RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 def _on_cpu(lanes: Iterable[Lane], **settings: Any) -> RaceConfig:
     """Return the set-up of a race on a CPU, so that anyone can repeat it; the smallest model unless one is named."""
-    config = RaceConfig(model="glassllm", task="number-words", eval_every=10, device="cpu", dtype="float32")
+    config = RaceConfig(
+        model="glassllm", task="number-words", eval_every=10, device="cpu", dtype="float32", keep=NONE
+    )  # fmt: skip
     return replace(config, lanes=tuple(lanes), **settings)
 
 
@@ -46,7 +49,7 @@ RECIPES: dict[str, Recipe] = {
         sentence="A tiny language model of 0.85 million parameters learns to tell whether somebody was happy or sad "
         "about something. Plain LoRA and OLoRA at two learning rates each, and PiSSA at one, from three seeds each. "
         "Compare each start at its best rate; then see what one shared rate alone would have shown.",
-        config=replace(RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30),
+        config=replace(RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30, keep=NONE),
     ),
     "smollm2": Recipe(
         title="SmolLM2 learns to add in words",

@@ -16,6 +16,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Tested
@@ -101,6 +102,7 @@ def write(recording: Recording, path: Path) -> None:
         "tested": tested and {"base": _figures(tested.base, BASELINE), "lanes": _figures(tested.lanes, TESTED)},
         "held_out": held_out and asdict(held_out), "plain_text": recording.plain_text,
         "left_out": recording.left_out, "adapted": recording.adapted,
+        **({"text": rounded_all(text.to_json(), DIGITS)} if (text := recording.text) else {}),
         "answers": [asdict(answer) for answer in recording.answers],
         "layers": list(measured[0].layers) if measured else [],  # the same at every measurement
     }  # fmt: skip
@@ -183,6 +185,7 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     record = RaceRecord(
         config, lane_styles(config.lanes), steps=steps, answers=answers, baseline=_totals(values["baseline"], 1),
         held_out=None if held_out is None else HeldOut(**held_out), tested=_tested(values.get("tested"), K),
+        text=AboutText.from_json(values["text"]) if "text" in values else None,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),
         plain_text=_typed(values["plain_text"], bool, "plain_text"),
         left_out=_typed(values["left_out"], int, "left_out"),

@@ -33,6 +33,7 @@ from olora_viz.studies.run import Watch
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.tasks.keep import NONE
 
 OURS, REFERENCE, FULL = "olora", "lora", "full"
 """The start that the claims are about, the one that it is compared with, and full fine-tuning."""
@@ -258,7 +259,7 @@ class ClaimEvidence:
             model=self.model, task=self.task, lanes=tuple(lanes), steps=steps, eval_every=0,
             eval_size=1, batch_size=self.batch_size, batches="by-seed", device=self.device,
             max_length=self.max_length, truncate=self.truncate, chat=self.chat,
-            gradients_every=gradients_every,
+            gradients_every=gradients_every, keep=NONE,
         )  # fmt: skip
         return Race(config, progress=self.progress, cache=self.cache)
 

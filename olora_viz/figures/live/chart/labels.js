@@ -88,5 +88,5 @@ function mean({ total, count }) {
  * @param {number[] | undefined} range
  */
 function inside(x, range) {
-  return !range || (x >= range[0] && x <= range[1]);
+  return !range || (x >= Math.min(...range) && x <= Math.max(...range));
 }

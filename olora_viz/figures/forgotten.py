@@ -1,0 +1,158 @@
+"""What lanes learned against what they forgot, as a figure; a pure function, see `figures.layout`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from olora_viz.figures.layout import (
+    CurveEnd,
+    Figure,
+    axis,
+    crosses,
+    layout,
+    line,
+    log_axis,
+    log_range,
+    nothing_yet,
+    points,
+)
+from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
+from olora_viz.figures.theme import LaneStyle
+from olora_viz.machine.text import plain
+from olora_viz.measures.forgetting import AboutText
+from olora_viz.measures.training import loss_unit
+from olora_viz.races.step import Step
+
+HEIGHT = 330
+"""Height of the plot area in pixels."""
+
+HIGHEST = 1.5
+"""The loss axis ends at this multiple of the loss before the race; points above are not drawn."""
+
+TITLE = "Learned and forgotten"
+
+AXIS = "forgotten: KL(base‖lane), nats per token"
+
+
+def forgotten_figure(
+    styles: Sequence[LaneStyle],
+    steps: Sequence[Step],
+    *,
+    total: int | None = None,
+    start_loss: float | None = None,
+    text: AboutText | None = None,
+    plain_text: bool = False,
+    run: str = "",
+    seeds: Sequence[Sequence[int]] | None = None,
+) -> Figure:
+    """Draw every lane's path: its drift on the text to keep against its held-out loss, from step to step.
+
+    The axis of the loss is logarithmic and reversed, so that a lane moves to the right as it learns, and up as it
+    forgets. Lanes that differ only in their seed are one path, their mean, with a cross at its end: their range.
+
+    Args:
+        styles, steps, total, run, seeds: see `measure_figure`.
+        start_loss: held-out loss of the base model, nats.
+        text: about the text to keep.
+    """
+    groups, K = groups_of(styles, seeds)
+    names = f"held-out loss on the task, {loss_unit(plain_text)} (learned: to the right)", AXIS
+    having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
+    if not having:
+        message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
+        return nothing_yet(TITLE, "held-out loss and drift", names, message, HEIGHT)
+    at, loss, drift = [step.step for step in having], column(having, "eval_loss", K), column(having, "drift", K)
+    if start_loss is not None:
+        # A lane whose start does not keep the model's function has no known loss there.
+        at, loss = [0, *at], np.vstack([results_at_start(styles, groups, start_loss), loss])
+        drift = np.vstack([np.zeros(K) if text is None else np.array(text.start_drift), drift])
+    ceiling = HIGHEST * float(np.nanmax(loss[:1], initial=0.0)) if start_loss is not None else math.inf
+    off_scale = loss > ceiling
+    loss, drift = (np.where(off_scale, np.nan, values) for values in (loss, drift))
+    learned, moved = seed_means(loss, groups), seed_means(drift, groups)
+    data, ends = [], []
+    for k, (style, group, left) in enumerate(zip(styles, groups, seeds_left(steps, groups), strict=True)):
+        shown = np.flatnonzero(np.isfinite(learned[:, k]) & np.isfinite(moved[:, k]))
+        if not shown.size:
+            continue
+        last, x, y = shown[-1], learned[:, k], moved[:, k]
+        hover = _hover(style.label, at, x, y)
+        data.append(line(style, y, 2.0, marks=5, x=plain(x), **hover))
+        data += _end(style, loss[last, list(group)], drift[last, list(group)], hover["text"][last], any(left))
+        ends.append(CurveEnd.of(style, round(math.log10(x[last]), 4), float(y[last]), ": out" if any(left) else ""))
+    front = _front(learned, moved)
+    low, high = log_range([loss])
+    top = float(np.nanmax(drift, initial=0.0)) or 1.0
+    x = log_axis(names[0], low, high)
+    seeded = max(map(len, groups))
+    unit = (
+        f"forgotten of {text.name if text else 'the text to keep'}",
+        f"each path is a lane from step {at[0]} to step {at[-1]}{_every(at)}",
+        f"crosses: range of {seeded} seeds" if seeded > 1 else "",
+        "grey: the best trade-offs" if front else "",
+        f"without losses above {ceiling:.3g}" if off_scale.any() else "",
+    )
+    drawn = layout(
+        TITLE,
+        "; ".join(filter(None, unit)),
+        x=x | {"range": x["range"][::-1]},
+        y=axis(names[1], range=[-0.03 * top, 1.08 * top]),
+        height=HEIGHT,
+        badge="log x",
+        how=(
+            "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
+            "as it learns and up as it forgets. Compare lanes at equal learning, one above the other: the lower one "
+            "forgot less for it. No lane learned more and forgot less than one on the grey line."
+        ),
+        revision=run or "forgotten",
+        closest=True,
+        ends=ends,
+    )
+    return {"data": front + data, "layout": drawn}
+
+
+def _every(at: Sequence[int]) -> str:
+    """Say how far apart the points are, if they are even; the last may be nearer."""
+    apart = {after - before for before, after in list(pairwise(at))[:-1] or list(pairwise(at))}
+    return f", a point every {apart.pop()} steps" if len(apart) == 1 else ""
+
+
+def _hover(name: str, at: Sequence[int], loss: np.ndarray, drift: np.ndarray) -> dict[str, Any]:
+    words = [f"{name} at step {n}: loss {x:.3g}, drift {y:.3g}" for n, x, y in zip(at, loss, drift, strict=True)]
+    return {"text": words, "hovertemplate": "%{text}<extra></extra>"}
+
+
+def _end(style: LaneStyle, loss: np.ndarray, drift: np.ndarray, words: str, is_out: bool) -> list[dict[str, Any]]:
+    """Return the mark at the end of a path, and the ranges of its seeds as a cross."""
+    x, y = float(loss.mean()), float(drift.mean())
+    common = {"name": style.label, "legendgroup": style.label}
+    traces = []
+    if len(loss) > 1:
+        ends = [loss.min(), loss.max(), np.nan, x, x], [y, y, np.nan, drift.min(), drift.max()]
+        cross = line(style, np.array(ends[1]), 1.4, x=plain(np.array(ends[0])), hoverinfo="skip")
+        traces.append(cross | {"hovertemplate": None, "line": {"color": style.color, "width": 1.4}})
+    place = plain(np.array([x])), plain(np.array([y]))
+    hover = {"text": [words], "hovertemplate": "%{text}<extra></extra>"}
+    if is_out:
+        return [*traces, crosses(style, *place, name=f"{style.label}, out", **hover)]
+    edge = {"width": 2, "color": style.color}
+    return [*traces, points(*place, style.color, 11, symbol=style.symbol, edge=edge, **common, **hover)]
+
+
+def _front(learned: np.ndarray, moved: np.ndarray) -> list[dict[str, Any]]:
+    """Return the line through the best trade-offs among the ends of all paths: none beats one of them in both."""
+    at_end = [(float(x[-1]), float(y[-1])) for x, y in zip(learned.T, moved.T, strict=True)]
+    best: list[tuple[float, float]] = []
+    for x, y in sorted(end for end in at_end if all(map(math.isfinite, end))):
+        if not best or y < best[-1][1]:
+            best.append((x, y))
+    if len(best) < 2:
+        return []
+    x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
+    look = {"line": {"color": "@mute", "width": 6}, "opacity": 0.3, "hoverinfo": "skip", "name": "best trade-offs"}
+    return [{"type": "scatter", "mode": "lines", "x": x, "y": y, **look}]

@@ -1,0 +1,109 @@
+"""The chart *Learned and forgotten*: paths of lanes, the ranges of their seeds, and the best trade-offs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.races import raced, small
+from support.steps import a_step
+
+import olora_viz as ov
+from olora_viz.background.record import RaceRecord
+from olora_viz.figures.forgotten import forgotten_figure
+from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.theme import lane_styles
+from olora_viz.measures.forgetting import AboutText
+from olora_viz.views.race import race_view
+from olora_viz.views.reports import report
+
+LANES = tuple(ov.Lane(init, lr=3e-3, r=2, seed=seed) for init in ("lora", "olora_unsubtracted") for seed in range(2))
+CONFIG = small(LANES, steps=20, eval_every=10)
+
+
+def known(config=CONFIG):
+    """Return the view of a finished race."""
+    race, steps = raced(config)
+    return race_view(replace(RaceRecord.of(race), steps=tuple(steps))), race, steps
+
+
+def paths(figure):
+    return {trace["name"]: trace for trace in figure["data"] if trace.get("mode") == "lines+markers"}
+
+
+def test_a_path_goes_from_the_base_model_through_what_was_measured():
+    view, race, steps = known()
+    figure = view.forgotten
+    drawn = paths(figure)
+    lora, unsubtracted = drawn["LoRA"], drawn["OLoRA, unsubtracted"]
+    for trace, lanes in ((lora, [0, 1]), (unsubtracted, [2, 3])):
+        expected = [step.drift[lanes].mean() for step in steps if step.drift is not None]
+        np.testing.assert_allclose(trace["y"][1:], expected, rtol=1e-3)
+        expected = [step.eval_loss[lanes].mean() for step in steps if step.drift is not None]
+        np.testing.assert_allclose(trace["x"][1:], expected, rtol=1e-3)
+    assert lora["y"][0] == 0
+    assert lora["x"][0] == pytest.approx(float(race.baseline.loss[0]), rel=1e-3)
+    # Its held-out loss at step 0 is not recorded, its drift there is not zero.
+    assert unsubtracted["x"][0] is None
+    assert unsubtracted["y"][0] == pytest.approx(np.mean(race.text.start_drift[2:]), rel=1e-3)
+    layout = figure["layout"]
+    low, high = layout["xaxis"]["range"][::-1]
+    assert low < high  # learned: to the right
+    assert "KL(base‖lane)" in layout["yaxis"]["title"]["text"]
+    assert "plain English" in layout["meta"]["unit"]
+    assert "crosses: range of 2 seeds" in layout["meta"]["unit"]
+    to_plotly(figure, "dark")
+
+
+def test_a_report_has_the_chart_and_the_measurements_do_not_repeat_it():
+    view, race, steps = known()
+    assert view.measurements.keys() == {"lr"}
+    assert "forgotten" in report(replace(RaceRecord.of(race), steps=tuple(steps)))["figures"]
+    view, race, steps = known(replace(CONFIG, keep="none"))
+    assert view.forgotten["data"] == []
+    assert view.forgotten["layout"]["meta"]["message"] == "This race has no text to keep."
+    assert "forgotten" not in report(replace(RaceRecord.of(race), steps=tuple(steps)))["figures"]
+
+
+INITS = ("lora", "olora", "pissa", "milora")
+STYLES = lane_styles([ov.Lane(init) for init in INITS])
+TEXT = AboutText("plain English", 512, 1621, 3.9, (3.9,) * 4, (0.0,) * 4)
+
+
+def stepped(loss, drift):
+    """Return the steps of a race of four lanes with these results at the end."""
+    of = [a_step(n, [1.0] * 4) for n in range(1, 10)]
+    return [*of, a_step(10, [1.0] * 4, eval_loss=np.array(loss), drift=np.array(drift))]
+
+
+def front(figure):
+    traces = [trace for trace in figure["data"] if trace["name"] == "best trade-offs"]
+    return [(x, y) for trace in traces for x, y in zip(trace["x"], trace["y"], strict=True)]
+
+
+def test_the_grey_line_goes_through_the_ends_that_none_beats_in_both():
+    steps = stepped([1.0, 0.5, 0.6, 0.4], [0.1, 0.4, 0.5, 0.9])
+    assert front(forgotten_figure(STYLES, steps, start_loss=5.0, text=TEXT)) == [(0.4, 0.9), (0.5, 0.4), (1.0, 0.1)]
+    alone = stepped([1.0, 0.5, 0.6, 0.4], [0.5, 0.4, 0.5, 0.1])
+    figure = forgotten_figure(STYLES, alone, start_loss=5.0, text=TEXT)
+    assert front(figure) == []
+    assert "grey" not in figure["layout"]["meta"]["unit"]
+
+
+def test_a_loss_far_above_the_start_is_left_out_and_said_so():
+    figure = forgotten_figure(STYLES, stepped([1.0, 0.5, 80.0, 0.4], [0.1, 0.4, 9.0, 0.9]), start_loss=5.0, text=TEXT)
+    assert "without losses above 7.5" in figure["layout"]["meta"]["unit"]
+    assert max(figure["layout"]["yaxis"]["range"]) < 2
+
+
+def test_before_anything_is_measured_there_is_a_message():
+    figure = forgotten_figure(STYLES, [], start_loss=5.0, text=TEXT)
+    assert figure["layout"]["meta"]["message"] == "Nothing is measured yet."
+
+
+def test_one_call_draws_a_race_and_its_run_folder(tmp_path):
+    race = ov.race(small(steps=3))
+    list(race)
+    race.save(tmp_path / "run")
+    drawn = [ov.plot_race(source, what="forgotten") for source in (race, tmp_path / "run")]
+    assert drawn[0].data == drawn[1].data
+    assert len(drawn[0].data) >= 4
