@@ -27,6 +27,7 @@ from olora_viz.measures.gradients import GradientRecorder, lane_norms
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
+from olora_viz.tasks.keep import AUTO
 
 
 def timed(call, times: int) -> float:
@@ -86,7 +87,7 @@ def look_at_text(running: Race, times: int = 3) -> float:
 
 def default_race() -> dict[str, float | int | str]:
     """Run the default race; return what the text to keep takes of it, timed within."""
-    config = RaceConfig()
+    config = RaceConfig(keep=AUTO)
     began = time.perf_counter()
     running = race(config)
     look, times = running._trainer.forgotten, []
@@ -132,6 +133,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         task, _ = write_task(Path(folder), options.model, options.shots)
         config = RaceConfig(
+            keep=AUTO,
             model=options.model,
             task=str(task),
             lanes=tuple(Lane(inits[k % 4], lr=1e-4, r=options.rank, seed=k) for k in range(options.lanes)),

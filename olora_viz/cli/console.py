@@ -167,7 +167,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--keep": {
         "metavar": "FILE",
         "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
-        "measured on it; auto is a text of the package, none measures nothing",
+        "measured on it; auto is a text of the package; default: none",
     },
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},

@@ -179,8 +179,8 @@ class RaceConfig:
             held-out loss, for answers, export and the test; else that of its last step.
         keep: what should not be lost: the path of a text file, of which up to 8 passages of 64 tokens are measured, or
             of a task file or the name of a task, of which the answers of up to 64 examples are. ``auto`` is a text of
-            the package in the model's language, ``none`` measures nothing. Of a text file the first 200,000 characters
-            are read.
+            the package in the model's language; ``none``, the default, measures nothing. Of a text file the first
+            200,000 characters are read.
         patience: evaluations without a lower held-out loss after which a lane stops training, with the status
             ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
 
@@ -220,7 +220,7 @@ class RaceConfig:
     patience: int = 0
     truncate: bool = False
     chat: bool = False
-    keep: str = AUTO
+    keep: str = NONE
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""

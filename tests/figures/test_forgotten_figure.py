@@ -17,7 +17,7 @@ from olora_viz.views.race import race_view
 from olora_viz.views.reports import report
 
 LANES = tuple(ov.Lane(init, lr=3e-3, r=2, seed=seed) for init in ("lora", "olora_unsubtracted") for seed in range(2))
-CONFIG = small(LANES, steps=20, eval_every=10)
+CONFIG = small(LANES, steps=20, eval_every=10, keep="auto")
 
 
 def known(config=CONFIG):
@@ -101,7 +101,7 @@ def test_before_anything_is_measured_there_is_a_message():
 
 
 def test_one_call_draws_a_race_and_its_run_folder(tmp_path):
-    race = ov.race(small(steps=3))
+    race = ov.race(small(steps=3, keep="auto"))
     list(race)
     race.save(tmp_path / "run")
     drawn = [ov.plot_race(source, what="forgotten") for source in (race, tmp_path / "run")]

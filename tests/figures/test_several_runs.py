@@ -77,7 +77,7 @@ def test_only_what_differs_is_said():
 CHANGES = {
     "model": "smollm2-135m", "task": "addition", "lanes": (ov.Lane("lora"),), "max_length": 99,
     "device": "cpu", "dtype": "float64", "schedule": "linear", "targets": ("q_proj",),
-    "batches": "by-seed", "test": "test.jsonl", "keep_best": True, "truncate": True, "chat": True, "keep": "none",
+    "batches": "by-seed", "test": "test.jsonl", "keep_best": True, "truncate": True, "chat": True, "keep": "auto",
 }  # fmt: skip
 """Another value for each setting that is no number."""
 

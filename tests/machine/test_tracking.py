@@ -149,7 +149,7 @@ def test_the_lanes_of_a_race_are_runs_that_a_resumed_race_continues(tracker: str
             numbers = {
                 key: float(values[k])
                 for key, values in step.measures.items()
-                if key in ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy", "text_loss", "drift")
+                if key in ("loss", "grad_norm", "lr", "eval_loss", "eval_accuracy")
             }
             if step.step == 4:
                 results = summary["lanes"][label]

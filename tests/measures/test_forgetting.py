@@ -22,7 +22,7 @@ STARTS = tuple(
     for k, init in enumerate(("lora", "olora", "pissa", "milora", "olora_unsubtracted"))
 )
 LANES = (*STARTS, ov.Lane("full", lr=1e-4))
-CONFIG = small(LANES, steps=12, eval_every=4)
+CONFIG = small(LANES, steps=12, eval_every=4, keep=AUTO)
 
 
 def by_transformers(race: ov.Race, k: int) -> tuple[float, float]:
@@ -60,7 +60,7 @@ def by_text_alone(race: ov.Race) -> float:
 
 @pytest.mark.parametrize("init", [name for name, entry in INITIALIZERS.items() if entry.keeps_function])
 def test_a_start_that_keeps_the_function_has_no_drift_bit_for_bit(init):
-    race = ov.race(small((ov.Lane(init, r=4, alpha=6), ov.Lane(init, r=2))))
+    race = ov.race(small((ov.Lane(init, r=4, alpha=6), ov.Lane(init, r=2)), keep=AUTO))
     measured = race._trainer.forgotten(race.go_on)
     race.lanes.detach()
     assert measured.drift.tolist() == [0.0, 0.0]
@@ -70,7 +70,7 @@ def test_a_start_that_keeps_the_function_has_no_drift_bit_for_bit(init):
 
 
 def test_a_start_that_does_not_keep_it_has_a_drift_at_step_0():
-    race = ov.race(small((ov.Lane("olora", r=4), ov.Lane("olora_unsubtracted", r=4))))
+    race = ov.race(small((ov.Lane("olora", r=4), ov.Lane("olora_unsubtracted", r=4)), keep=AUTO))
     loss, drift = by_transformers(race, 1)
     assert drift > 0.01
     assert race.text.start_drift == (0.0, pytest.approx(drift, abs=1e-5))
@@ -79,9 +79,9 @@ def test_a_start_that_does_not_keep_it_has_a_drift_at_step_0():
 
 
 def test_lanes_together_measure_what_each_does_alone():
-    _, together = raced(small(STARTS, steps=3))
+    _, together = raced(small(STARTS, steps=3, keep=AUTO))
     for k, lane in enumerate(STARTS):
-        _, alone = raced(small((lane,), steps=3))
+        _, alone = raced(small((lane,), steps=3, keep=AUTO))
         assert together[-1].text_loss[k] == pytest.approx(alone[-1].text_loss[0], abs=1e-5)
         assert together[-1].drift[k] == pytest.approx(alone[-1].drift[0], abs=1e-5)
 
@@ -100,7 +100,7 @@ def test_the_training_is_bitwise_the_same_with_and_without_a_text():
 
 @pytest.mark.parametrize(("every", "due"), [(4, [12, 24, 25]), (5, [10, 20, 25]), (12, [12, 24, 25]), (0, [25])])
 def test_it_is_measured_at_evaluations_ten_steps_or_more_apart_and_at_the_end(every, due):
-    config = RaceConfig(steps=25, eval_every=every)
+    config = RaceConfig(steps=25, eval_every=every, keep=AUTO)
     for key in ("text_loss", "drift"):
         assert [step for step in range(1, 26) if config.is_due(key, step)] == due
         assert not any(replace(config, keep=NONE).is_due(key, step) for step in range(1, 26))
@@ -117,7 +117,7 @@ def test_a_resumed_race_repeats_it_bitwise():
 
 
 def test_a_diverged_lane_has_none():
-    _, steps = raced(small((ov.Lane("lora", r=2), ov.Lane("olora", r=2, lr=1e30)), steps=3))
+    _, steps = raced(small((ov.Lane("lora", r=2), ov.Lane("olora", r=2, lr=1e30)), steps=3, keep=AUTO))
     assert np.isfinite(steps[-1].drift).tolist() == [True, False]
     assert np.isfinite(steps[-1].text_loss).tolist() == [True, False]
 
@@ -157,13 +157,13 @@ def test_a_run_of_before_opens_and_goes_on_without_it(tmp_path):
 
 def test_a_run_that_goes_on_forgets_what_was_measured_only_because_it_ended(tmp_path):
     folder = tmp_path / "run"
-    list(runs.start(small(steps=5, eval_every=5), folder))
+    list(runs.start(small(steps=5, eval_every=5, keep=AUTO), folder))
     assert runs.read_steps(folder)[-1].drift is not None
     list(runs.resume_run(folder, steps=12))
     steps = runs.read_steps(folder)
     assert [step.step for step in steps if step.drift is not None] == [10, 12]
     assert [step.step for step in steps if step.eval_loss is not None] == [5, 10, 12]
-    _, whole = raced(small(steps=12, eval_every=5))
+    _, whole = raced(small(steps=12, eval_every=5, keep=AUTO))
     assert list(steps) == whole
 
 
@@ -189,9 +189,9 @@ def test_the_command_line_names_a_text_and_prints_both_numbers(tmp_path, capsys)
     step, summary = map(json.loads, capsys.readouterr().out.splitlines())
     assert step["drift"].keys() == step["text_loss"].keys() == {"lora"}
     assert summary["summary"]["text"]["name"] == "addition"
-    assert main([*few, "--keep", "none"]) == 0
-    assert "drift" not in capsys.readouterr().out
     assert main(list(few)) == 0
+    assert "drift" not in capsys.readouterr().out
+    assert main([*few, "--keep", "auto"]) == 0
     shown = capsys.readouterr()
     assert "text loss  drift" in shown.out
     assert "To keep: plain English, 512 tokens; the base model has 3.88 nats per token" in shown.err
