@@ -386,6 +386,10 @@ def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "targets": tuple(targets)} if isinstance(targets, list) else dict(values)
 
 
+KEPT = (NONE, AUTO)
+"""The texts to keep that a page offers."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings, with the names that they have in links and, where it has them, in `RaceConfig`.
@@ -409,6 +413,8 @@ class Settings:
     """None for lanes that never stop early."""
     truncate: bool = False
     chat: bool = False
+    keep: str = NONE
+    """`NONE` or `AUTO`: a page reads no other text."""
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -417,8 +423,10 @@ class Settings:
         Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``.
 
         Raises:
-            ValueError: the lanes differ in them, or the schedule is a function.
+            ValueError: the lanes differ in them, the schedule is a function, or the text to keep is the user's own.
         """
+        if config.keep not in KEPT:
+            raise ValueError(f"a page offers {NONE} or {AUTO} as the text to keep, not {config.keep!r}")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -431,7 +439,7 @@ class Settings:
             config.schedule, config.warmup, weight_decay, clip, config.targets,
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
-            config.keep_best, config.patience or None, config.truncate, config.chat,
+            config.keep_best, config.patience or None, config.truncate, config.chat, config.keep,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:

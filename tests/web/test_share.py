@@ -254,3 +254,16 @@ def test_an_address_of_any_other_kind_asks_for_nothing(address: object) -> None:
     link, own, *_ = read_address(LIMITS, address)
     assert link == share.Link()
     assert not own
+
+
+def test_a_link_asks_for_the_text_of_the_package_and_for_no_file() -> None:
+    limits = Limits()
+    setup = SetUp.from_query(limits, "steps=20&lane=olora&keep=auto")
+    assert setup is not None
+    assert setup.to_config(limits).keep == "auto"
+    assert "keep=auto" in setup.to_query()
+    for other in ("/etc/passwd", "addition", ""):
+        with pytest.raises(ValueError, match="text to keep"):
+            SetUp.from_query(limits, f"steps=20&keep={other}")
+    with pytest.raises(ValueError, match=r"a page offers none or auto as the text to keep, not 'notes\.txt'"):
+        SetUp.of(RaceConfig(keep="notes.txt"))

@@ -17,7 +17,7 @@ from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, read_seeds
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
-from olora_viz.races.config import BATCHES, SCHEDULES, RaceConfig, Settings, automatic_interval
+from olora_viz.races.config import BATCHES, KEPT, SCHEDULES, RaceConfig, Settings, automatic_interval
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TOKEN, OwnFiles
@@ -189,6 +189,7 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
         targets=wrong.check(_targets, values["targets"], instead=None),
         eval_every=checked("eval_every", whole, "steps between evaluations", least, steps, optional=True),
         batches=checked("batches", _one_of, "batches", BATCHES),
+        keep=checked("keep", _one_of, "text to keep", KEPT),
         eval_size=checked("eval_size", whole, "held-out examples", 1, MOST_HELD_OUT),
         patience=checked("patience", whole, "evaluations without improvement", 1, MOST_EVALUATIONS, optional=True),
         **{name: checked(name, _switch, name) for name in ("keep_best", "truncate", "chat")},

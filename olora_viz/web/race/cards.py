@@ -208,6 +208,7 @@ CARDS = (
     # The end is needed for a card that was out of view at the last measurement.
     in_tab("gradients", "name", "gradients", "complete", build=build_gradients),
     in_tab("spectra", "name", "spectra", build=build_spectra),
+    chart("forgotten", "forgotten", "drift", tab="forgotten", only_with="drift"),
     in_tab("rates", "name", "rates", "complete", build=build_rates),
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
@@ -239,6 +240,10 @@ TABS = {
     "rates": Tab(
         "Rates", "Loss against learning rate, a curve for each start",
         "Race a start at several learning rates to see its curve of rates.",
+    ),
+    "forgotten": Tab(
+        "Forgotten", "What the lanes learned against what they forgot",
+        "Choose a text to keep under More settings, and race, to see what the lanes forget.",
     ),
     "more": Tab(
         "Measurements", "Everything else with one number per lane and step",

@@ -162,6 +162,12 @@ INPUTS = (
         "Evaluations without a lower held-out loss after which a lane stops; the others go on", empty="off",
     ),
     SettingInput(
+        "keep", "Text to keep",
+        "A plain text that the race does not train on: how much of it the lanes forget is measured beside what they "
+        "learn",
+        {"none": "none", "auto": "plain text"},
+    ),
+    SettingInput(
         "chat", "Prompts",
         "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
         "its end-of-turn token",
