@@ -154,7 +154,9 @@ class Visitor:
 
     def __init__(self, url: str, visit: str, config: dict[str, Any] | None = None) -> None:
         self.visit = visit
-        self.client = httpx.Client(base_url=url, trust_env=False, timeout=60)
+        # The server may end an idle connection just when the next request is sent on it.
+        fresh = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(base_url=url, trust_env=False, timeout=60, limits=fresh)
         weakref.finalize(self, self.client.close)
         self.config = config or self.client.get("/config").json()
         self.functions = {fn["api_name"]: fn for fn in self.config["dependencies"]}

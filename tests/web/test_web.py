@@ -34,7 +34,8 @@ from olora_viz.web.race.settings import marks
 @contextmanager
 def visited(demo: gr.Blocks) -> Iterator[httpx.Client]:
     """Serve pages in this process, and yield a visitor's client."""
-    with launched(demo) as url, httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+    fresh = httpx.Limits(max_keepalive_connections=0)  # an idle connection may be ended when it is used again
+    with launched(demo) as url, httpx.Client(base_url=url, trust_env=False, timeout=30, limits=fresh) as client:
         yield client
 
 
