@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Hashable
@@ -25,7 +26,7 @@ from olora_viz.views.runs import model_words
 from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, element, in_card, moved, picked
+from olora_viz.web.parts.card import AT_ONCE, QUIET, element, in_card, moved, picked
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -44,6 +45,43 @@ def compared() -> list[str]:
     ]
 
 
+class Choices(NamedTuple):
+    """The matrix and how it is shown: the values of the page's controls, or these controls."""
+
+    source: Any = None
+    model: Any = None
+    layer: Any = None
+    text: Any = None
+    rank: Any = None
+    starts: Any = None
+    permutation: Any = None
+
+
+def settled(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> Choices:
+    """Return what to show when the controls say `asked` and the charts show `drawn`.
+
+    Another model opens at its first layer, another source or example at a rank that suits it, and every matrix in its
+    own order.
+
+    Raises:
+        ValueError: a value breaks a rule of the page.
+    """
+    _, layer, weight = _matrix(lab, limits, asked, drawn)
+    another = asked.source != drawn.source or (asked.source == A_MATRIX and asked.text != drawn.text)
+    example = asked.source == A_MATRIX and asked.text in map(as_text, EXAMPLES)
+    suitable = 8 if asked.source == A_LAYER else min(weight.W.shape) // 4
+    rank = suitable if asked.source != drawn.source or (another and example) else whole(asked.rank)
+    return Choices(
+        source=asked.source,
+        model=asked.model,
+        layer=layer,
+        text=asked.text,
+        rank=max(1, min(rank, MOST_RANK, len(weight.sigma))),
+        starts=_known(asked.starts),
+        permutation=0 if another else whole(asked.permutation),
+    )
+
+
 class SpectrumView(NamedTuple):
     """What the page's outputs show, in their order, or their components."""
 
@@ -54,77 +92,112 @@ class SpectrumView(NamedTuple):
     table: Any = gr.skip()
     factors: Any = gr.skip()
     seeing: Any = gr.skip()
+    of_model: Any = gr.skip()
+    of_map: Any = gr.skip()
+    own: Any = gr.skip()
+    layer: Any = gr.skip()
     rank: Any = gr.skip()
+    permutation: Any = gr.skip()
+    restore: Any = gr.skip()
+    drawn: Any = gr.skip()
 
 
-def shown(
-    lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any, rank: Any, starts: Any, permutation: Any
-) -> SpectrumView:
-    """Return what the outputs show of the chosen matrix, at a rank that suits it if `rank` is None.
+def shown(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> SpectrumView:
+    """Return what the outputs show; nothing new if the charts show what the controls say already.
 
     Raises:
         ValueError: a value breaks a rule of the page.
     """
-    key, weight = _matrix(lab, limits, source, model, layer, text)
-    number, known = whole(permutation), _known(starts)
-    most = min(MOST_RANK, len(weight.sigma))
-    suitable = 8 if source == A_LAYER else min(weight.W.shape) // 4
-    r = max(1, min(suitable if rank is None else whole(rank), most))
-    own_key, own = key, weight
+    chosen = settled(lab, limits, asked, drawn)
+    if chosen == drawn:
+        return SpectrumView()
+    own_key, _, own = _matrix(lab, limits, chosen, chosen)
+    key, weight, number, r = own_key, own, chosen.permutation, chosen.rank
     if number:
         key, weight = (key, number), lab.permuted(key, weight, number)
-    truncations = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *known])}
-    chosen = [truncations[init] for init in truncations if init in known] or [truncations["olora"]]
+    truncations = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *chosen.starts])}
+    compared = [truncations[init] for init in truncations if init in chosen.starts] or [truncations["olora"]]
     run = repr(hash(own_key))
     ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-    inits = [truncation.init for truncation in chosen if truncation.init != "pissa"]
+    inits = [truncation.init for truncation in compared if truncation.init != "pissa"]
     curves = {init: lab.curve(key, weight, init)[: len(ranks)] for init in inits}
     energy = energy_figure(ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run)
     unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
+    of_model, most = chosen.source == A_LAYER, min(MOST_RANK, len(weight.sigma))
     return SpectrumView(
-        singular=pack(singular_values_figure(chosen, run=run)),
+        singular=pack(singular_values_figure(compared, run=run)),
         energy=pack(energy),
-        angles=pack(angles_figure(chosen, run=run)),
+        angles=pack(angles_figure(compared, run=run)),
         verdict=verdict(truncations["olora"]),
         table=energy_table(list(truncations.values()), unpermuted),
         factors=factors(list(truncations.values())),
         seeing=with_terms(seeing(truncations, bool(number))),
+        **_visible(chosen),
+        layer=_layer_choices(lab, chosen) if of_model and chosen.model != drawn.model else gr.skip(),
         # Gradio has no slider of a single value.
         rank=gr.update(
-            maximum=max(2, most), label=f"Rank, at most {most}", interactive=most > 1, **moved(r, shown=rank)
+            maximum=max(2, most), label=f"Rank, at most {most}", interactive=most > 1, **moved(r, shown=asked.rank)
         ),
+        permutation=gr.update(**moved(number, shown=asked.permutation)),
+        restore=gr.update(interactive=number > 0),
+        drawn=written(chosen),
     )
 
 
-def layer_map(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, rank: Any, starts: Any) -> Any:
-    """Return the map of the energy that a start captures in every layer."""
-    init = next((name for name in _known(starts) if name != "pissa"), "olora")
-    if source != A_LAYER or model not in limits.models:
+def refused(sentence: str, asked: Choices, drawn: Choices) -> SpectrumView:
+    """Return a sentence in the place of the verdict; whatever is chosen next is drawn, be it what the charts show."""
+    changed = drawn._replace(source=asked.source, rank=None)
+    return SpectrumView(verdict=problem(sentence), drawn=written(changed), **_visible(asked))
+
+
+def _visible(chosen: Choices) -> dict[str, Any]:
+    """Return which controls and cards a source of matrices has."""
+    of_model, own = (gr.update(visible=chosen.source == source) for source in (A_LAYER, A_MATRIX))
+    return {"of_model": of_model, "of_map": of_model, "own": own}
+
+
+def written(chosen: Choices) -> str:
+    """Return the choices as the text that the page keeps of what its charts show."""
+    return json.dumps(chosen)
+
+
+def read(text: Any) -> Choices:
+    """Return the choices of such a text; those of an empty page if it is none.
+
+    >>> read(written(Choices(rank=8))).rank, read("nonsense")
+    (8, Choices(source=None, model=None, layer=None, text=None, rank=None, starts=None, permutation=None))
+    """
+    try:
+        return Choices(*json.loads(text))
+    except (TypeError, ValueError):
+        return Choices()
+
+
+def _layer_choices(lab: Lab, chosen: Choices) -> dict[str, Any]:
+    """Return the update of the layers that a model offers."""
+    return gr.update(choices=[(layer_words(name), name) for name in lab.layers(chosen.model)], value=chosen.layer)
+
+
+def layer_map(lab: Lab, limits: Limits, drawn: Choices) -> Any:
+    """Return the map of the energy that a start captures in every layer of the model that the charts show."""
+    if drawn.source != A_LAYER or drawn.rank is None or drawn.model not in limits.models:
         return gr.skip()
-    names = lab.layers(model)
-    r = max(1, min(whole(rank), max(min(W.shape) for W in names.values())))
-    shares = lab.energy_map(model, r, init)
-    return pack(layer_grid(shares, r, init, chosen=str(layer), run=model))
+    init = next((name for name in _known(drawn.starts) if name != "pissa"), "olora")
+    r = max(1, min(whole(drawn.rank), max(min(W.shape) for W in lab.layers(drawn.model).values())))
+    shares = lab.energy_map(drawn.model, r, init)
+    return pack(layer_grid(shares, r, init, chosen=str(drawn.layer), run=drawn.model))
 
 
-def layer_names(lab: Lab, limits: Limits, model: Any) -> Any:
-    """Return the choices of a model's layers."""
-    if model not in limits.models:
-        return gr.skip()
-    names = list(lab.layers(model))
-    return gr.update(choices=[(layer_words(name), name) for name in names], value=names[0])
-
-
-def _matrix(lab: Lab, limits: Limits, source: Any, model: Any, layer: Any, text: Any) -> tuple[Hashable, Weight]:
-    """Return the chosen matrix, under its own key."""
-    if source == A_MATRIX:
-        W = read_matrix(str(text))
+def _matrix(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> tuple[Hashable, str | None, Weight]:
+    """Return the key of the chosen matrix, the name of its layer and itself."""
+    if asked.source == A_MATRIX:
+        W = read_matrix(str(asked.text))
         key = ("own", tuple(map(tuple, W.tolist())))
-        return key, lab.decomposed(key, W)
-    if model not in limits.models:
-        raise ValueError(unknown("model", str(model)[:80], limits.models))
-    name = str(layer)
-    return (model, name), lab.weight(model, name)
+        return key, asked.layer, lab.decomposed(key, W)
+    if asked.model not in limits.models:
+        raise ValueError(unknown("model", str(asked.model)[:80], limits.models))
+    name = str(asked.layer) if asked.model == drawn.model else next(iter(lab.layers(asked.model)))
+    return (asked.model, name), name, lab.weight(asked.model, name)
 
 
 def _known(starts: Any) -> list[str]:
@@ -224,45 +297,43 @@ _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read
 
 
 class Controls(NamedTuple):
-    """What a visitor sets on this page."""
+    """What a visitor sets on this page, beside its choices."""
 
-    source: gr.Radio
     of_model: gr.Column
-    model: gr.Dropdown
-    layer: gr.Dropdown
     own: gr.Column
     example: gr.Dropdown
-    text: gr.Textbox
-    rank: gr.Slider
-    starts: gr.CheckboxGroup
     permute: gr.Button
     restore: gr.Button
-    permutation: gr.Number
-    """It lives in the page, which the server may forget."""
-
-
-class LayerMap(NamedTuple):
-    """The map of a model's layers."""
-
-    card: gr.Column
-    figure: gr.HTML
 
 
 def build(demo: gr.Blocks, limits: Limits) -> None:
     """Lay the page out in `demo`."""
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
-            controls = _controls(limits)
+            controls, choices = _controls(limits)
         with gr.Column(elem_classes="middle", min_width=0):
-            layers, charts = _charts()
+            of_map, map_figure, charts = _charts()
         with gr.Column(elem_classes="side right", scale=0, min_width=0):
             words = _words()
-    _connect(demo, limits, controls, layers, SpectrumView(*charts, *words, controls.rank))
+    drawn = gr.Textbox("", visible="hidden", show_label=False)  # the page has it, which the server may forget
+    outputs = SpectrumView(
+        *charts,
+        *words,
+        controls.of_model,
+        of_map,
+        controls.own,
+        choices.layer,
+        choices.rank,
+        choices.permutation,
+        controls.restore,
+        drawn,
+    )
+    _connect(demo, limits, controls, choices, map_figure, outputs)
 
 
-def _controls(limits: Limits) -> Controls:
+def _controls(limits: Limits) -> tuple[Controls, Choices]:
     """Make the controls of the left column."""
-    permutation = gr.Number(0, visible=False)
+    permutation = gr.Number(0, visible="hidden", show_label=False)
     with gr.Column(elem_classes="card"):
         element("<h2>Matrix</h2>")
         source = gr.Radio(
@@ -300,20 +371,21 @@ def _controls(limits: Limits) -> Controls:
             f'<p class="hint">The {term("singular value", "singular values")} of W do not '
             "change. OLoRA's start does, since it takes the first columns.</p>"
         )
-    return Controls(source, of_model, model, layer, own, example, text, rank, starts, permute, restore, permutation)
+    choices = Choices(source, model, layer, text, rank, starts, permutation)
+    return Controls(of_model, own, example, permute, restore), choices
 
 
-def _charts() -> tuple[LayerMap, tuple[gr.HTML, gr.HTML, gr.HTML]]:
-    """Make the charts of the middle column: the map, and those of a `SpectrumView`, in its order."""
+def _charts() -> tuple[gr.Column, gr.HTML, tuple[gr.HTML, gr.HTML, gr.HTML]]:
+    """Make the charts of the middle column: the map in its card, and those of a `SpectrumView`, in its order."""
     with gr.Row(elem_classes="two charts"):
         with gr.Column(elem_classes="card", min_width=0):
             singular = live_figure(elem_id="spectrum-figure")
         with gr.Column(elem_classes="card", min_width=0):
             energy = live_figure(elem_id="energy-figure")
-    with gr.Column(elem_classes="card") as map_card:
-        layers = live_figure(elem_id="layer-map", picks=True)
+    with gr.Column(elem_classes="card") as of_map:
+        map_figure = live_figure(elem_id="layer-map", picks=True)
     angles = in_card(live_figure, elem_id="angles-figure")
-    return LayerMap(map_card, layers), (singular, energy, angles)
+    return of_map, map_figure, (singular, energy, angles)
 
 
 def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
@@ -325,76 +397,42 @@ def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
     return verdict, table, factors, seeing
 
 
-def _connect(demo: gr.Blocks, limits: Limits, controls: Controls, layers: LayerMap, outputs: SpectrumView) -> None:
-    """Draw the charts when the page is opened, and after every change of a control."""
+def _connect(
+    demo: gr.Blocks, limits: Limits, controls: Controls, choices: Choices, map_figure: gr.HTML, outputs: SpectrumView
+) -> None:
+    """Draw the charts when the page is opened, and after every change of a control.
+
+    One event draws them all, one request at a time, and the last one sees the controls as they are then: were there
+    several, an answer to an earlier choice could come after that to a later one.
+    """
     lab, pool = Lab(), Pool(few("spectra"))
-    source, model, layer, text = controls.source, controls.model, controls.layer, controls.text
-    rank, starts, permutation = controls.rank, controls.starts, controls.permutation
 
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
+        asked, drawn = Choices(*values[:-1]), read(values[-1])
         try:
-            return await pool.run(visitor_of(request), shown, lab, limits, *values)
+            return await pool.run(visitor_of(request), shown, lab, limits, asked, drawn)
         except ValueError as error:
-            return SpectrumView(verdict=problem(str(error)))
+            return refused(str(error), asked, drawn)
 
-    async def show_map(request: gr.Request, *values: Any) -> Any:
-        return await in_turn(request, layer_map, *values)
-
-    async def names_of(request: gr.Request, model: Any) -> Any:
-        return await in_turn(request, layer_names, model)
-
-    async def in_turn(request: gr.Request, compute: Callable[..., Any], *values: Any) -> Any:
-        """Compute, or leave as it is what too many ask for; `show`, which follows, says so."""
+    async def show_map(request: gr.Request, text: Any) -> Any:
         try:
-            return await pool.run(visitor_of(request), compute, lab, limits, *values)
-        except ValueError:
+            return await pool.run(visitor_of(request), layer_map, lab, limits, read(text))
+        except ValueError:  # too many ask
             return gr.skip()
 
-    slow: dict[str, Any] = {**PRIVATE, "show_progress": "minimal", "show_progress_on": outputs.verdict}
-    charts = (show, [source, model, layer, text, rank, starts, permutation], list(outputs))
-    grid = (show_map, [source, model, layer, rank, starts], layers.figure)
-
-    opened = demo.load(names_of, model, layer, js=_AFTER_THE_FIRST_SCREEN, **AT_ONCE)
-    opened.then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
-    model.input(names_of, model, layer, **slow).then(*charts, **slow).then(*grid, **slow)
-    layer.input(*charts, **slow).then(*grid, **AT_ONCE)
-    rank.input(*charts, **QUIET)
-    rank.input(*grid, **QUIET)
-    starts.input(*charts, **QUIET).then(*grid, **AT_ONCE)
-
-    # What a control changes beside the charts comes with them, in one answer: an event between two of them would
-    # see one matrix at the rank of the other.
-    async def show_source(request: gr.Request, source: Any, *values: Any) -> tuple[Any, ...]:
-        of_model = source == A_LAYER
-        visible, hidden = gr.update(visible=of_model), gr.update(visible=not of_model)
-        view = await show(request, source, *values[:3], None, values[3], 0)
-        return visible, visible, hidden, *in_its_own_order, *view
-
-    async def show_text(request: gr.Request, source: Any, text: Any, rank: Any, starts: Any) -> tuple[Any, ...]:
-        if source != A_MATRIX:
-            return (gr.skip(),) * (len(order) + len(outputs))
-        if text in map(as_text, EXAMPLES):
-            rank = None
-        return *in_its_own_order, *await show(request, source, None, None, text, rank, starts, 0)
-
-    async def show_permuted(request: gr.Request, number: Any, *values: Any) -> tuple[Any, ...]:
-        number = whole(number) + 1
-        return number, gr.update(interactive=True), *await show(request, *values, number)
-
-    async def show_restored(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        return *in_its_own_order, *await show(request, *values, 0)
-
-    in_its_own_order, order = (0, gr.update(interactive=False)), [permutation, controls.restore]
-    chosen = [source, model, layer, text]
-    by_source = [controls.of_model, layers.card, controls.own, *order, *outputs]
-    source.input(show_source, [*chosen, starts], by_source, **AT_ONCE).then(*grid, **AT_ONCE)
+    changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
+    changes += [choices.rank.input, choices.starts.input, choices.permutation.change]
+    gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
+    outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
+    choices.model.input(js="() => '<p>Reading the weights of the model …</p>'", outputs=outputs.verdict, **QUIET)
     controls.example.input(
-        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, text, **AT_ONCE
+        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
     )
-    text.change(show_text, [source, text, rank, starts], [*order, *outputs], **QUIET)
-    controls.permute.click(show_permuted, [permutation, *chosen, rank, starts], [*order, *outputs], **AT_ONCE)
-    controls.restore.click(show_restored, [*chosen, rank, starts], [*order, *outputs], **AT_ONCE)
-    layers.figure.select(picked, None, layer, **AT_ONCE).then(*charts, **AT_ONCE).then(*grid, **AT_ONCE)
+    controls.permute.click(
+        js="(number) => number + 1", inputs=choices.permutation, outputs=choices.permutation, **AT_ONCE
+    )
+    controls.restore.click(js="() => 0", outputs=choices.permutation, **AT_ONCE)
+    map_figure.select(picked, None, choices.layer, **AT_ONCE)
 
 
 def as_text(name: str) -> str:

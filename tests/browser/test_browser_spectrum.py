@@ -67,6 +67,24 @@ def test_permuting_the_columns_changes_olora_alone(lab: Page) -> None:
     wait_until(lab, f"d.find((t) => t.name === 'OLoRA').y[0] === {before['OLoRA'][0]}")
 
 
+def test_the_last_choice_is_shown_even_if_choices_come_faster_than_answers(lab: Page) -> None:
+    own, olora = traces(lab)["OLoRA"], "d.find((t) => t.name === 'OLoRA').y"
+    rank = lab.locator("#spectrum-rank input[type=range]")
+    rank.focus()
+    for _ in range(8):
+        lab.keyboard.press("ArrowRight")
+    lab.locator("#permute-button").click()
+    rank.focus()
+    for _ in range(8):
+        lab.keyboard.press("ArrowLeft")
+    wait_until(lab, f"{olora}.length === {len(own)} && {olora}[0] !== {own[0]}")
+    expect(lab.locator("#spectrum-energies")).to_contain_text("OLoRA, W's own order")
+    expect(lab.locator("#spectrum-story")).to_contain_text("The columns are permuted")
+    expect(rank).to_have_value(str(len(own)))
+    lab.get_by_role("button", name="W's own order").click()
+    wait_until(lab, f"{olora}[0] === {own[0]}")
+
+
 def test_a_click_on_the_map_chooses_the_layer(lab: Page) -> None:
     map_ = lab.locator("#layer-map .js-plotly-plot")
     map_.scroll_into_view_if_needed()

@@ -205,10 +205,11 @@ def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Backgroun
         for _ in visitor.heard({visitor.follow(ended.id): "follow"}):
             pass
         sent = dict(visitor.shown)
-        for name in ("show_1", "show_2", "show_3", "track"):
-            fn = visitor.functions.get(name)
-            if fn:
-                sent[name] = visitor.call(name, [ended.id, *visitor.payload(fn)[1:]])
+        drawing = [fn for fn in visitor.functions.values() if visitor.parts(fn)[0:1] == ["held-run"]]
+        cards = [fn for fn in drawing if fn["api_name"].startswith("show") and fn["inputs"][1:]]
+        assert len(cards) == 3
+        for fn in cards:
+            sent[fn["api_name"]] = visitor.call(fn["api_name"], [ended.id, *visitor.payload(fn)[1:]])
         gone = visitor.ask("adapter", [ended.id, 99])
         found = visitor.ask("adapter", [ended.id, 0])
     assert ended.name in sent["loss-figure"]["layout"]["uirevision"]

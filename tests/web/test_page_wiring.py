@@ -52,6 +52,21 @@ def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytes
     assert own.drawn(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
 
 
+def test_what_a_reader_chooses_in_a_card_is_drawn_by_one_event_whose_last_request_sees_all_of_it() -> None:
+    """Were there two, an answer to an earlier choice could come after that to a later one."""
+    demo = page.build(LIMITS)
+    drawn: dict[str, list[str]] = {}
+    for fn in demo.fns.values():
+        names = {part.elem_id for part in fn.outputs} - {None}
+        if fn.fn and fn.trigger_mode == "always_last" and "held-run" not in names:
+            for name in names:
+                drawn.setdefault(str(name), []).append(str(fn.api_name))
+    menus = {"spectrum-layer", "run-spectra-layer", "run-gradients-layer"}  # which a click on a map sets, too
+    of_race = {part.elem_id for part in next(fn for fn in demo.fns.values() if fn.api_name == "follow").outputs}
+    assert {"spectrum-figure", "depth-figure", "spectra-map", "rates-figure", "layer-map"} < drawn.keys()
+    assert {name: events for name, events in drawn.items() if len(events) > 1 and name not in menus | of_race} == {}
+
+
 def test_a_card_has_news_when_what_it_needs_has_changed_and_at_first() -> None:
     board = board_of(CARDS)
     whole, back = race_view(RECORDED), race_view(RECORDED, upto=3)

@@ -10,6 +10,7 @@ from support.wired import CSV
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.spectrum import A_LAYER, Choices, SpectrumView
 
 LIMITS = Limits(models=("glassllm",))
 SPECTRUM = ["matrix-source", "spectrum-model", "spectrum-layer", "own-matrix", "spectrum-rank"]
@@ -31,13 +32,18 @@ def test_a_page_whose_copy_was_dropped_still_has_the_choices_that_came_later(add
         other.call("pause", [None])  # a later page drops the earlier one's copy
         return one.call(name, data, event)
 
-    (layers,) = called("names_of", ["glassllm"])
-    layer = layers["choices"][3][1]
-    show = next(name for name, fn in one.functions.items() if one.parts(fn)[:5] == SPECTRUM)
-    *_, seeing, rank = called(show, ["a model's layer", "glassllm", layer, "", 70, ["olora"], 0])
-    assert "problem" not in seeing
-    assert (rank["maximum"] >= 70, "value" in rank) == (True, False)  # the slider stays
-    *_, rank = called(show, ["a model's layer", "glassllm", layer, "", 999, ["olora"], 0])
+    def spectrum(**asked: Any) -> dict[str, Any]:
+        first = Choices(source=A_LAYER, model="glassllm", text="", rank=8, starts=["olora"], permutation=0)
+        answer = called(show, [*first._replace(**asked), drawn[-1]])
+        drawn.append(answer[-1])
+        return SpectrumView(*answer)._asdict()
+
+    show, drawn = next(name for name, fn in one.functions.items() if one.parts(fn)[:5] == SPECTRUM), [""]
+    layer = spectrum()["layer"]["choices"][3][1]
+    view = spectrum(layer=layer, rank=70)
+    assert "problem" not in view["seeing"]
+    assert (view["rank"]["maximum"] >= 70, "value" in view["rank"]) == (True, False)  # the slider stays
+    rank = spectrum(layer=layer, rank=999)["rank"]
     assert rank["value"] == rank["maximum"]
     (brought, _) = called("brought", [], {"index": 0, "value": {"name": "mine.csv", "text": CSV}})
     token = brought["value"]

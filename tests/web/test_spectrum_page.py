@@ -2,6 +2,7 @@
 
 import re
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,22 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA, update_spectra
 from olora_viz.models import load_model
 from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.spectrum import Lab, ResultCache
-from olora_viz.web.spectrum import EXAMPLES, compared, read_matrix
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.spectrum import (
+    A_LAYER,
+    A_MATRIX,
+    EXAMPLES,
+    Choices,
+    SpectrumView,
+    as_text,
+    compared,
+    read,
+    read_matrix,
+    refused,
+    settled,
+    shown,
+)
+from olora_viz.web.spectrum import layer_map as map_of_layers
 
 LAYER = "model.layers.2.mlp.down_proj"
 
@@ -79,6 +95,65 @@ def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
     zero = lab.decomposed("zero", torch.zeros(3, 3))
     with pytest.raises(ValueError, match="the matrix is zero"):
         lab.truncation("zero", zero, 1, "olora")
+
+
+# Choices ---------------------------------------------------------------------------------------
+
+OPENED = Choices(A_LAYER, "glassllm", None, as_text("counterexample"), 8, ["olora", "pissa"], 0)
+"""What the controls say when the page is opened."""
+
+
+@pytest.fixture(scope="module")
+def first(lab) -> Choices:
+    """What the charts show when the page is opened."""
+    return settled(lab, Limits(), OPENED, Choices())
+
+
+def test_charts_that_show_what_the_controls_say_are_not_drawn_again(lab, first):
+    assert first == OPENED._replace(layer=next(iter(lab.layers("glassllm"))))
+    view = shown(lab, Limits(), OPENED, Choices())
+    assert read(view.drawn) == first
+    assert shown(lab, Limits(), first, read(view.drawn)) == SpectrumView()
+    later = shown(lab, Limits(), first._replace(rank=9), first)
+    assert later.drawn != view.drawn
+    # A reader may have moved on meanwhile: the answer sets no control to the value that it came from.
+    assert "value" not in later.rank
+    assert "value" not in later.permutation
+
+
+def test_a_rank_and_an_order_stay_with_a_model_s_layers_and_are_chosen_anew_for_another_matrix(lab, first):
+    before = first._replace(rank=40, permutation=3)
+    of_layer = settled(lab, Limits(), before._replace(layer=LAYER), before)
+    assert of_layer == before._replace(layer=LAYER)
+    mine = settled(lab, Limits(), before._replace(source=A_MATRIX), before)
+    assert (mine.rank, mine.permutation, mine.layer) == (1, 0, first.layer)
+    typed = settled(lab, Limits(), mine._replace(text="3 0 0\n0 2 0\n0 0 1", rank=2, permutation=5), mine)
+    assert (typed.rank, typed.permutation) == (2, 0)  # an own text keeps the rank
+    assert settled(lab, Limits(), typed._replace(permutation=6), typed).permutation == 6
+    example = settled(lab, Limits(), typed._replace(text=as_text("gaussian"), permutation=6), typed)
+    assert (example.rank, example.permutation) == (6, 0)
+    back = settled(lab, Limits(), example._replace(source=A_LAYER), example)
+    assert (back.rank, back.permutation, back.layer) == (8, 0, first.layer)
+
+
+def test_after_a_refusal_the_matrix_of_before_is_drawn_again_and_its_controls_stay_in_reach(lab, first):
+    nonsense = first._replace(source=A_MATRIX, text="1 x")
+    with pytest.raises(ValueError, match="row 1 of the matrix holds 'x'"):
+        shown(lab, Limits(), nonsense, first)
+    view = refused("row 1 …", nonsense, first)
+    assert view.own["visible"]
+    assert not view.of_model["visible"]
+    assert shown(lab, Limits(), first, read(view.drawn)).verdict == shown(lab, Limits(), first, Choices()).verdict
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[1]", '["a", {}, [], "x", 7]', "[[], [[]], 1e999, -3]"])
+def test_what_a_page_sends_as_its_charts_is_no_more_than_a_text(lab, first, text):
+    drawn = read(text)
+    assert settled(lab, Limits(), first, drawn)._replace(layer=first.layer) == first
+    for rank in (0, -1, 1e999, "x", [], 10**9):
+        forged = drawn._replace(source=A_LAYER, model="glassllm", rank=rank)
+        assert map_of_layers(lab, Limits(), forged) != gr.skip()
+    assert map_of_layers(lab, Limits(), drawn._replace(source=A_LAYER, model="/etc/passwd", rank=8)) == gr.skip()
 
 
 # Matrices that a visitor brings ----------------------------------------------------------------

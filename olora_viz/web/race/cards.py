@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.race import ask, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
@@ -55,47 +56,44 @@ def build_gradients(desk: Desk) -> list[Any]:
         of_B = live_figure(elem_id="layer-b-figure")
     seen = gr.Textbox("", visible=False)
     in_view = gr.Checkbox(True, visible=False)
-    # The race that the card shows and its latest step, if the slider follows the race. They live in the page, as the
-    # slider does, so that an event never sees one of them without the other.
-    shown, newest = gr.Textbox("", visible=False), gr.Number(0, visible=False)
+    # What the card shows beside its step. It lives in the page, as the slider does, so that an event never sees one of
+    # them without the other.
+    shown = gr.Textbox("", visible=False)
 
     def show(*values: Any) -> tuple[Any, ...]:
         return _gradients(jobs, *values) or (gr.skip(),) * len(outputs)
 
-    def slide(name: Any, measure: Any, layer: Any, step: Any) -> Any:
-        record = jobs.shown(name)
-        if record is None or not isinstance(step, int | float):
-            return gr.skip()
-        figure = depth_view(record, measure, layer, step)
-        return gr.skip() if figure is None else pack(figure)
-
-    inputs = [run, lane, measure, layer, step, shown, newest, in_view]
-    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown, newest]
-    for event in (seen.change, head.select, lane.input, measure.input, layer.input):
-        event(show, inputs, outputs, js=_IN_VIEW, **QUIET)
-    step.input(slide, [run, measure, layer, step], depth, **QUIET)
-    over_steps.select(picked, None, layer, **QUIET).then(show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    inputs = [run, lane, measure, layer, step, shown, in_view]
+    outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown]
+    changes = [seen.change, head.select, lane.input, measure.input, layer.change, step.input]
+    gr.on(changes, show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    over_steps.select(picked, None, layer, **AT_ONCE)
     return [seen]
 
 
 def _gradients(
-    jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, newest: Any, in_view: Any
+    jobs: Jobs, name: Any, lane: Any, measure: Any, layer: Any, step: Any, shown: Any, in_view: Any
 ) -> tuple[Any, ...] | None:
     """Return what the card's outputs show of a run and of what is chosen; None if nothing is to be drawn.
 
     Args:
-        shown, newest: the race that the card shows, and the latest step that its slider knows.
+        shown: the text of what the card shows beside its step: the race, the latest step that the slider knows, and
+            what is chosen.
         in_view: whether a reader sees the card.
     """
     record = jobs.shown(name)
     numbers, _ = measured_gradients(record) if record else ((), ())
     if record is None or not numbers:
         return None
+    race, newest = _shown(shown)
     # Out of view only the first and the last measurement are drawn.
-    if shown == record.name and not in_view and (not record.complete or newest == numbers[-1]):
+    if race == record.name and not in_view and (not record.complete or newest == numbers[-1]):
         return None
-    numeric = isinstance(step, int | float) and isinstance(newest, int | float)
-    follows = shown != record.name or not numeric or step >= newest
+    numeric = isinstance(step, int | float)
+    stays = numeric and shown == json.dumps([record.name, numbers[-1], lane, measure, layer])
+    if stays and (depth := depth_view(record, measure, layer, step)):
+        return gr.skip(), gr.skip(), gr.skip(), pack(depth), *(gr.skip(),) * 4
+    follows = race != record.name or not numeric or step >= newest
     # A choice that does not exist in this run is replaced by the first one.
     view = gradients_view(record, lane=lane, measure=measure, layer=layer, step=None if follows else step)
     assert view is not None
@@ -103,14 +101,24 @@ def _gradients(
     every, value = record.config.gradients_every, moved(view.step, shown=step)
     slider = gr.update(minimum=first, maximum=max(last, first + 1), step=every, **value)
     figures = pack(view.map), pack(view.depth), slider, pack(view.of_A), pack(view.of_B)
-    return *_menus(view.choices), *figures, record.name, last
+    chosen = view.choices.label, measure, view.choices.layer
+    return *_menus(view.choices, lane, layer), *figures, json.dumps([record.name, last, *chosen])
 
 
-def _menus(choices: LayerChoices) -> tuple[Any, Any]:
-    """Return the updates of a card's menus: its lanes, and its layers."""
+def _shown(text: Any) -> tuple[Any, float]:
+    """Return the race and the latest step that a text names; none and 0 if it names none."""
+    try:
+        race, newest, *_ = json.loads(text)
+        return race, float(newest)
+    except (TypeError, ValueError):
+        return None, 0.0
+
+
+def _menus(choices: LayerChoices, lane: Any, layer: Any) -> tuple[Any, Any]:
+    """Return the updates of a card's menus, its lanes and its layers, which show `lane` and `layer`."""
     return (
-        gr.update(choices=list(choices.labels), value=choices.label),
-        gr.update(choices=list(choices.layers), value=choices.layer),
+        gr.update(choices=list(choices.labels), **moved(choices.label, shown=lane)),
+        gr.update(choices=list(choices.layers), **moved(choices.layer, shown=layer)),
     )
 
 
@@ -130,8 +138,7 @@ def build_rates(desk: Desk) -> list[Any]:
         view = rates_view(record, measure) if record else None
         return (pack(view.figure), view.words) if view else (gr.skip(), gr.skip())
 
-    for event in (seen.change, measure.input):
-        event(show, [run, measure], [figure, words], **QUIET)
+    gr.on([seen.change, measure.input], show, [run, measure], [figure, words], **QUIET)
     return [seen]
 
 
@@ -160,13 +167,11 @@ def build_spectra(desk: Desk) -> list[Any]:
         view = spectra_view(record, lane=lane, measure=measure, layer=layer) if record else None
         if view is None:
             return (gr.skip(),) * 4
-        return *_menus(view.choices), pack(view.map), pack(view.growth)
+        return *_menus(view.choices, lane, layer), pack(view.map), pack(view.growth)
 
     inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
-    seen.change(show, inputs, outputs, **QUIET)
-    for chosen in (lane, measure, layer):
-        chosen.input(show, inputs, outputs, **QUIET)
-    over_layers.select(picked, None, layer, **QUIET).then(show, inputs, outputs, **QUIET)
+    gr.on([seen.change, lane.input, measure.input, layer.change], show, inputs, outputs, **QUIET)
+    over_layers.select(picked, None, layer, **AT_ONCE)
     return [seen]
 
 

@@ -37,7 +37,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.export import KINDS
 from olora_viz.web.race.controls import SCRUB
 from olora_viz.web.site.frames import Frame, differing, numbered, race_frames, texts_of
-from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, as_text, read_matrix, shown
+from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, Choices, as_text, read_matrix, shown
 
 TITLE = "OLoRA playground"
 
@@ -297,14 +297,15 @@ def _spectrum_page(lab: Lab, limits: Limits, address: str, words: str, layer: st
     most = min((lab.layers(MODEL)[layer] if layer else read_matrix(text)).shape)
     source, frames = A_LAYER if layer else A_MATRIX, []
     for r in (rank for rank in RANKS if rank <= most):
-        view = shown(lab, limits, source, MODEL, layer, text, r, list(STARTS), 0)
+        chosen = Choices(source, MODEL, layer, text, r, list(STARTS), 0)
+        view = shown(lab, limits, chosen, drawn=chosen._replace(rank=None))
         texts = dict(zip(CARDS, map(str, view[3:7]), strict=True))
         frames.append({"at": r, "texts": texts, "figures": dict(zip(CHARTS, map(numbered, view[:3]), strict=True))})
     suitable = 8 if layer else max(1, most // 4)
-    chosen = max((each for each in frames if each["at"] <= suitable), key=lambda each: each["at"])
-    slider = rank_slider([each["at"] for each in frames], chosen["at"])
+    first = max((each for each in frames if each["at"] <= suitable), key=lambda each: each["at"])
+    slider = rank_slider([each["at"] for each in frames], first["at"])
     cards = (
-        _card(Markup('<div id="{}">{}</div>').format(key, Markup(chosen["texts"][key])))  # noqa: S704
+        _card(Markup('<div id="{}">{}</div>').format(key, Markup(first["texts"][key])))  # noqa: S704
         for key in CARDS
     )
     pair = Markup('<div class="two charts">{}</div>').format(places(*CHARTS[:2]))
