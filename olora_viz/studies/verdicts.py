@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -272,6 +273,8 @@ class Verdict:
     """Number of validation examples, on which the rates are chosen."""
     test_examples: int
     """Number of test examples, on which the methods are compared."""
+    forgotten: Forgetting | None = None
+    """What it forgets of the text to keep; None if the study has none."""
 
     @property
     def interval(self) -> Interval:
@@ -316,7 +319,7 @@ class Verdict:
             "steps_to_reference": reached and finite_or_none(reached.median),
             "steps_interval": reached and [finite_or_none(end) for end in reached[1:3]],
             "seeds": self.seeds, "valid_examples": self.valid_examples,
-            "test_examples": self.test_examples,
+            "test_examples": self.test_examples, **(self.forgotten.to_json() if self.forgotten else {}),
         }  # fmt: skip
 
 
@@ -425,8 +428,10 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             p_values[init] = min(1.0, LOOKS * p_values[init])
     at_shared = _at_shared(study, runs, shared_lr, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
+    at_best = {init: of_method.trials(cell) for init, of_method in runs.items()}
+    forgotten = forgetting(study, cell, rows, at_best, shared_lr)
     for init, ours in runs.items():
-        trials = ours.trials(cell)
+        trials = at_best[init]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
             cell=cell, init=init, best_lr=ours.chosen.lr if ours.chosen else None,
@@ -436,7 +441,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             difference=gaps[init], p_value=p_values[init], margin=margin,
             verdict=LEVEL if gaps[init].seeds else UNDECIDED, why="",
             shared_lr=shared_lr, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
-            valid_examples=sizes["valid"], test_examples=sizes["test"],
+            valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(init),
         )  # fmt: skip
         if ours is not reference:
             word, why = _explained(each, ours, reference, len(study.inits) - 1)
