@@ -151,14 +151,14 @@ class EqualLearning:
     def outside(self) -> str:
         """Why there is no ratio, in words; empty if there is one."""
         if not self.targets:
-            return "the reference has no best rate, or not every rate has run"
-        seeds = counted(len(self.targets), "seed")
-        for whose, drifts in (("", self.drifts), ("the reference ", self.reference_drifts)):
+            return "the reference has no best rate, or no seed has run at every rate"
+        loss, seeds = f"{nats(self.target)} nats", counted(len(self.targets), "seed")
+        for who, drifts in (("it", self.drifts), ("the reference", self.reference_drifts)):
             never, below = sum(x == math.inf for x in drifts), sum(x == 0 for x in drifts)
             if never:
-                return f"{whose}does not reach {nats(self.target)} nats with {never} of {seeds}"
+                return f"{who} does not reach {loss} with {never} of {seeds}"
             if below:
-                return f"{whose}has reached {nats(self.target)} nats at its lowest rate with {below} of {seeds}"
+                return f"{who} has reached {loss} at its lowest rate with {below} of {seeds}"
         return ""
 
 

@@ -39,6 +39,7 @@ from olora_viz.studies.contest import (
     SeedGroup,
     group_places,
     is_guessing,
+    latest_drift,
     latest_examples,
     metric_of,
     seed_groups,
@@ -162,7 +163,8 @@ class RaceView:
 
     @cached_property
     def _verdict(self) -> VerdictLine | None:
-        return verdict_line(self.race.config.lanes, latest_examples(self._judged), **self._known)
+        lanes, judged = self.race.config.lanes, self._judged
+        return verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
 
     @property
     def _ended(self) -> bool:

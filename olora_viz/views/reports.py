@@ -23,6 +23,7 @@ from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
+from olora_viz.tasks.keep import NONE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.html import table
@@ -187,7 +188,8 @@ def write_report(known: Decision, task: str = "") -> Path:
 
 def report_html(known: Decision, task: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
-    charts = plot_study(known.verdicts, what=("rates", "differences"))
+    forgotten = ["forgotten"] * (known.plan.study.keep != NONE)
+    charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), drawn, decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task), _repeat(known, task)]

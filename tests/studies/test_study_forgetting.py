@@ -84,9 +84,9 @@ def test_outside_the_rates_it_says_so_and_gives_no_number() -> None:
     rows = planted(loss, by_law)
     never, below = (equal_learning(STUDY, CELL, init, rows) for init in ("olora", "pissa"))
     assert never.drifts[:2] == (math.inf, math.inf)
-    assert never.outside == "does not reach 1.08 nats with 2 of 5 seeds"
+    assert never.outside == "it does not reach 1.08 nats with 2 of 5 seeds"
     assert below.drifts == (0.0,) * 5
-    assert below.outside == "has reached 1.08 nats at its lowest rate with 5 of 5 seeds"
+    assert below.outside == "it has reached 1.08 nats at its lowest rate with 5 of 5 seeds"
     for each in (never, below):
         assert math.isnan(each.drift)
         assert math.isnan(each.ratio.value)
