@@ -85,7 +85,7 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
     parser.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
         parser, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
-        "--split-seed", "--test", "--keep", "--device", "--dtype",
+        "--split-seed", "--test", "--keep", "--forget", "--device", "--dtype",
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
-from olora_viz.studies.study import Cell, rates_tried, seeds_of, values_at, values_of
+from olora_viz.studies.study import Cell, losses_of, rates_tried, seeds_of, values_at, values_of
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.tasks.keep import NONE
 
@@ -181,7 +181,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     study, rows = verdicts.study, verdicts.rows
     title, of = f"{TITLE}, by rate: {name_of(cell)}", examples(verdicts, cell, "test")
     names = "test loss, nats (learned: to the right)", AXIS
-    valid, test, drift = (values_of(rows, name) for name in ("valid_loss", "test_loss", "drift"))
+    valid, (test, drift) = losses_of(study, rows), (values_of(rows, name) for name in ("test_loss", "drift"))
     styles, data, ends, every = method_styles(study.inits), [], [], []
     base = next((float(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell), math.inf)
     for verdict in verdicts.of(cell):
@@ -217,8 +217,8 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     equal = next((each.forgotten.at_equal.target for each in verdicts.of(cell) if each.forgotten), math.nan)
     shapes = [upright(equal, dash="dot")] if low <= math.log10(equal or math.nan) <= high else []
     unit = (
-        f"means of {counted(study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by validation "
-        "loss; lines: each method's best trade-offs"
+        f"means of {counted(study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
+        "validation; lines: each method's best trade-offs"
     )
     where = f"dotted: {label_of(study.reference)}'s lowest loss, within the margin of level" if shapes else ""
     drawn = layout(

@@ -21,7 +21,7 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.step import Step
-from olora_viz.studies.study import Cell, Study, Trial, needed, values_of
+from olora_viz.studies.study import Cell, Study, Trial, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -286,8 +286,8 @@ class Ledger:
         return self._trials
 
     def losses(self) -> dict[Trial, float]:
-        """Return the validation loss of each finished trial; NaN if it has diverged."""
-        return values_of(self.trials(), "valid_loss")
+        """Return the losses of all finished trials by which rates are chosen, see `losses_of`."""
+        return losses_of(self.study, self.trials())
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""

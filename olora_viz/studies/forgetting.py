@@ -42,6 +42,11 @@ class Ratio(NamedTuple):
         return self.seeds >= LEAST_SEEDS and not (self.is_level or self.low <= 1 <= self.high)
 
     @property
+    def reversed(self) -> Ratio:
+        """The ratio of the other to this one."""
+        return Ratio(1 / self.value, 1 / self.high, 1 / self.low if self.low else math.inf, self.p_value, self.seeds)
+
+    @property
     def clause(self) -> str:
         """What a verdict says of it last: empty where it is not decided, as with fewer seeds than `LEAST_SEEDS`."""
         if self.is_level:

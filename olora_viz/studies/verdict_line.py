@@ -148,7 +148,7 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
         raise ValueError("steps do not say what raced: call verdict(steps, config)")
-    steps = with_best_results(raced.config, raced.steps)
+    steps = with_best_results(raced.config, raced.steps, raced.text, raced.start_loss)
     return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
         guessing=is_guessing(raced.lanes, steps, raced.held_out), drift=latest_drift(steps),

@@ -14,6 +14,7 @@ from olora_viz.machine.text import clock, compact, counted, duration, finite_or_
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
+from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import and_, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
@@ -39,6 +40,8 @@ BEFORE = {
 def headline(known: Decision) -> Markup:
     """Return the recommendation, how sure it is, and on what it rests."""
     taken = known.taken
+    if taken is None and (words := nothing_fits(known.verdicts)):
+        return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words)
     if taken is None:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
@@ -281,17 +284,18 @@ def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
     if known is None or verdict.init == verdicts.study.reference or base is None or base.forgotten is None:
         return ""
     if not known.at_best.seeds:
-        return f"{label_of(verdict.init)} has no drift to compare with {reference}'s."
+        return f"{label_of(verdict.init)} has no drift to compare with {reference}'s"
     equal, ratio = known.at_equal, known.at_best
     word = "not decided, " * (not ratio.clause)
-    at_best = f"{reference}'s drift of {nats(base.forgotten.drift)} nats"
     words = (
-        f"{label_of(verdict.init)} forgets {ratio_words(ratio)} times {at_best}, each at its best rate "
-        f"({word}{counted(ratio.seeds, 'seed')})"
+        f"each at its best rate, {label_of(verdict.init)}'s drift is {ratio_words(ratio)} times {reference}'s "
+        f"{nats(base.forgotten.drift)} nats ({word}{counted(ratio.seeds, 'seed')})"
     )
     if equal.outside:
-        return f"{words}; at equal learning it is not known: {equal.outside}."
-    return f"{words}; at equal learning, {nats(equal.target)} nats of test loss, {ratio_words(equal.ratio)} times."
+        return f"{words}; at equal learning it is not known: {equal.outside}"
+    return (
+        f"{words}; at equal learning, {nats(equal.target)} nats of test loss, it is {ratio_words(equal.ratio)} times"
+    )
 
 
 def steps_words(reached: MedianInterval | None) -> str:

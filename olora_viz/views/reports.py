@@ -228,6 +228,10 @@ def _repeat(known: Decision, task: str) -> Markup:
         words += ["--r", ",".join(map(str, study.ranks))]
     if study.max_length is not None:
         words += ["--max-length", str(study.max_length)]
+    if study.keep != NONE:
+        words += ["--keep", study.keep]
+    if study.forget is not None:
+        words += ["--forget", f"{study.forget:g}"]
     words += [f"--{name}" for name in ("truncate", "chat") if getattr(study, name)]
     return Markup(
         "<h2>Do it again</h2><p>Decide anew, with a plan for the machine at hand:</p>"
