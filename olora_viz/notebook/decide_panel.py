@@ -52,7 +52,8 @@ class DecidePanel(Panel):
         inits: names of the starts that are compared with plain LoRA.
         r: rank of every adapter.
         name: see `RacePanel`.
-        settings: other arguments of `decide`, such as ``steps`` or ``lrs``.
+        settings: other arguments of `decide`, such as ``steps``, ``lrs``, or ``keep`` and ``forget``: a text, and by
+            how many nats per token the loss on it may rise.
 
     Raises:
         ValueError: an argument is unknown or invalid.
@@ -177,7 +178,8 @@ class DecidePanel(Panel):
     def _config(self) -> RaceConfig:
         methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
         lanes = tuple(Lane(init, r=self.rank) for init in methods)
-        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes)
+        given = {name: self._settings[name] for name in ("keep", "forget") if name in self._settings}
+        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **given)
 
     def _goes_on(self) -> bool:
         """Return whether the next start goes on with the decision that is shown."""

@@ -14,18 +14,7 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.machine.memory import DEVICES, DTYPES
-from olora_viz.machine.text import (
-    brief,
-    call,
-    changed,
-    check_whole,
-    compact,
-    exact,
-    folded,
-    positive_number,
-    table,
-    unknown,
-)
+from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, positive_number, table, unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks.keep import AUTO, NONE
 
@@ -268,9 +257,9 @@ class RaceConfig:
             )
         if self.forget is not None:
             object.__setattr__(self, "forget", positive_number("forget, in nats,", self.forget, zero=True))
-            if self.keep == NONE:
+            if not self.keeps_text:
                 raise ValueError(
-                    f"forget {compact(self.forget)} limits what may be lost of a text to keep: set keep to a file, "
+                    f"forget {self.forget:g} limits what may be lost of a text to keep: set keep to a file, "
                     f"the name of a task or {AUTO}"
                 )
         if self.accumulate > self.batch_size:
@@ -295,6 +284,11 @@ class RaceConfig:
     def follows_best(self) -> bool:
         """Whether the race follows when each lane was best."""
         return self.keep_best or self.patience > 0
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the race measures what its lanes forget."""
+        return self.keep != NONE
 
     @property
     def rows(self) -> int:
@@ -357,7 +351,7 @@ class RaceConfig:
             steps: the number of steps, if it is another one.
         """
         measure = MEASURES[key]
-        if measure.of_text and self.keep == NONE:
+        if measure.of_text and not self.keeps_text:
             return False
         last = self.steps if steps is None else steps
         if measure.every is None or (measure.at_last and number == last):
@@ -450,7 +444,7 @@ class Settings:
         if config.keep not in KEPT:
             raise ValueError(f"a page offers {NONE} or {AUTO} as the text to keep, not {config.keep!r}")
         if config.forget is not None:
-            raise ValueError(f"a page has no limit on what lanes forget, as this race, {compact(config.forget)} nats")
+            raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -534,7 +528,7 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
     if config.keep != NONE:
         facts["text to keep"] = "of the package" if config.keep == AUTO else Path(config.keep).name
     if config.forget is not None:
-        facts["limit"] = f"a loss on the text to keep up to {compact(config.forget)} nats higher"
+        facts["limit"] = f"a loss on the text to keep up to {config.forget:g} nats higher"
     if config.keep_best:
         facts["adapters"] = "of each lane's lowest held-out loss"
     if config.patience:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
+from olora_viz.machine.text import compact, counted, finite_or_none, nats, percent, signed
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
@@ -25,16 +25,7 @@ from olora_viz.studies.statistics import (
     t_interval,
 )
 from olora_viz.studies.study import Cell, Trial, beats_untrained, lost, values_of
-from olora_viz.studies.verdicts import (
-    Difference,
-    Verdict,
-    Verdicts,
-    difference,
-    order,
-    runs_of,
-    untrained,
-    verdicts_of,
-)
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
 
 
 class RunnerUp(NamedTuple):
@@ -164,7 +155,7 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         why += f" {_beside(taken, runner_up)}"
     limit = verdicts.study.forget
     if limit is not None:
-        headline = f"Within {compact(limit)} nats of forgetting, {headline[0].lower()}{headline[1:]}"
+        headline = f"Within {limit:g} nats of forgetting, {headline[0].lower()}{headline[1:]}"
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
         why += f" It forgets {nats(taken.forgotten.lost)} nats of the text to keep."
@@ -174,20 +165,27 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
 def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
     """Say what the limit on forgetting costs: the test loss of what would be taken without it, and what that forgets.
 
-    Without a limit rates are chosen, and methods judged, by the same rules.
+    Rates beyond the limit race with the seeds of the first pass alone, so that it is compared on these.
     """
-    risen = taken.forgotten.lost if taken.forgotten else math.nan
-    free = recommend(verdicts_of(replace(verdicts.study, forget=None), verdicts.rows))
-    other = free.method if free else taken
-    if free is None or other.forgotten is None or (other.cell, other.init, other.best_lr) == (
-        taken.cell, taken.init, taken.best_lr
-    ):  # fmt: skip
-        return f"It forgets {nats(risen)} nats; without the limit it would be the same."
-    gain = taken.test_loss - other.test_loss
+    study, rows, cell = verdicts.study, verdicts.rows, taken.cell
+    every = {
+        (init, runs.lr): runs
+        for init in study.inits
+        for runs in runs_of(study, cell, init, rows).rates
+        if len(runs.valid) >= study.first_seeds
+    }
+    seeds = slice(study.first_seeds)
+    means = {where: float(runs.valid[seeds].mean()) for where, runs in every.items()}
+    init, lr = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
+    ours, theirs = every[taken.init, taken.best_lr or 0.0], every[init, lr]
+    forgets = f"It forgets {nats(taken.forgotten.lost if taken.forgotten else math.nan)} nats"
+    if theirs.allowed:
+        return f"{forgets}; without the limit it would be no other."
+    gain = float(ours.test[seeds].mean() - theirs.test[seeds].mean())
+    risen = float(np.mean([lost(rows[trial]) for trial in study.trials(cell, init, [lr], study.first_seeds)]))
     how = f"{nats(abs(gain))} nats {'better' if gain > 0 else 'worse'} on the test"
-    name = f"{label_of(other.init)} at {compact(other.best_lr or 0)}"
-    rest = f"without the limit {name} would be {how} and forget {nats(other.forgotten.lost)}"
-    return f"It forgets {nats(risen)} nats; {rest}."
+    name, basis = f"{label_of(init)} at {compact(lr)}", counted(study.first_seeds, "seed")
+    return f"{forgets}; without the limit {name} would be {how} and forget {nats(risen)} ({basis})."
 
 
 def nothing_fits(verdicts: Verdicts) -> str:
@@ -200,7 +198,7 @@ def nothing_fits(verdicts: Verdicts) -> str:
         return ""
     init, lr = min(most, key=lambda where: most[where])
     return (
-        f"Nothing that was tried stays within {compact(limit)} nats of forgetting: the nearest, {label_of(init)} at "
+        f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {label_of(init)} at "
         f"{compact(lr)}, forgets {nats(most[init, lr])}. Allow more, try lower rates or train for fewer steps."
     )
 

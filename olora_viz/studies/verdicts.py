@@ -486,7 +486,7 @@ def _explained(
     if not gap.seeds and limit is not None:
         without = [runs.init for runs in (ours, theirs) if runs.chosen is None]
         whose = f"{' and '.join(without)} forgets" if len(without) < 2 else f"{' and '.join(without)} forget"
-        return UNDECIDED, f"{whose} more than {compact(limit)} nats, or diverged, at every rate tried"
+        return UNDECIDED, f"{whose} more than {limit:g} nats, or diverged, at every rate tried"
     if not gap.seeds:
         return UNDECIDED, "at every rate a run of it or of the reference has diverged"
     outside = [runs.init for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
