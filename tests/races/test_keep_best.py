@@ -141,7 +141,10 @@ def test_other_values_are_refused(wrong: dict, sentence: str) -> None:
         config(lanes=LANES, **wrong)
 
 
-LIMITED = config(lanes=LANES, steps=12, eval_every=2, keep_best=True, keep="auto")
+FORGETS = (*LANES[:2], Lane("olora", lr=1e-2, r=2))
+"""The last one forgets more with every evaluation, and learns more with most."""
+
+LIMITED = config(lanes=FORGETS, steps=12, eval_every=2, keep_best=True, keep="auto")
 """Measured with every evaluation, so that the text loss of each lane's best one is known."""
 
 
@@ -175,7 +178,7 @@ def test_what_is_forgotten_is_that_of_the_adapter_that_is_kept(of_text: tuple[Ra
 
 def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_text: tuple[Race, list[Step]]) -> None:
     base, losses, text = limits(of_text)
-    limit = float(np.sort(text[:, 0] - base)[3])  # lane 0 has four evaluations within it
+    limit = float(np.sort(text[:, 2] - base)[2])  # the last lane has three evaluations within it
     running, at = race(replace(LIMITED, forget=limit)), {}
     steps = []
     for step in running:
@@ -184,10 +187,9 @@ def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_
     assert steps == of_text[1]  # the training and all measurements are as without it
     start_loss = float(running.baseline.loss[0])
     within = np.where(text - base <= limit, losses, np.inf)
-    expected = [
-        2 * (1 + int(k)) if low < start_loss else 0 for k, low in zip(within.argmin(0), within.min(0), strict=True)
-    ]
+    expected = np.where(within.min(0) < start_loss, 2 * (1 + within.argmin(0)), 0).tolist()
     assert expected[1] == 0  # at a rate of 0.1 nothing stays within it
+    assert 0 < expected[2] < 2 * (1 + losses.argmin(0)[2])
     origins = adapter_origins(running.config, steps, running.text, start_loss)
     lanes = list(running.summary()["lanes"].values())
     assert [origin.step for origin in origins] == expected
