@@ -19,9 +19,10 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import DECISION, SETUP, Ledger
+from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
-from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
+from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.studies.study import Losses, Study, Trial, finalists
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
 from olora_viz.studies.forgetting import Forgetting, forgetting
+from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -33,7 +34,6 @@ from olora_viz.studies.statistics import (
     paired_interval,
     range_over_rates,
     rates_like,
-    seeds_to_settle,
     survives,
     t_interval,
     verdict,
