@@ -204,9 +204,12 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         for lr, (at, moved) in means.items():
             is_chosen, beaten = lr == verdict.best_lr, (at, moved) not in best
             edge = {"width": 2, "color": style.color}
-            place, size = (plain(np.array([value])) for value in (at, moved)), 12 if is_chosen else 7
             symbol = f"{style.symbol}-open" if is_chosen or beaten else style.symbol
-            data.append(points(*place, style.color, size, symbol=symbol, edge=edge, text=[words[lr]], **hover))
+            mark = points(
+                plain(np.array([at])), plain(np.array([moved])), style.color, 12 if is_chosen else 7,
+                symbol=symbol, edge=edge, text=[words[lr]],
+            )  # fmt: skip
+            data.append(mark | hover)
         ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
     if not data:
         message = "This study has no text to keep." if study.keep == NONE else "No run of this study has ended yet."

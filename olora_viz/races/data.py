@@ -298,7 +298,7 @@ class RaceData:
         """The memory of the base model's predictions on the text to keep, which a race holds; 0 without one."""
         if self.text is None:
             return 0
-        weight = self._model.get_input_embeddings().weight  # pyrefly: ignore[not-callable]
+        weight: Any = self._model.get_input_embeddings().weight
         return self.text.tokens * len(weight) * torch.promote_types(weight.dtype, torch.float32).itemsize
 
     def judged(self, test: bool = False) -> Sequence[Encoded]:

@@ -21,7 +21,7 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.step import Step
-from olora_viz.studies.study import Cell, Study, Trial, losses_of, needed
+from olora_viz.studies.study import Cell, Losses, Study, Trial, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ class Ledger:
             self._trials = {trial_of(row): row for row in _records(rows)}
         return self._trials
 
-    def losses(self) -> dict[Trial, float]:
+    def losses(self) -> Losses:
         """Return the losses of all finished trials by which rates are chosen, see `losses_of`."""
         return losses_of(self.study, self.trials())
 
