@@ -92,6 +92,8 @@ class DecidePanel(Panel):
                 arguments = ("folder", "minutes", "model", "task", "inits", "r", "name")
                 raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
         self._settings = settings
+        self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
+        RaceConfig(**self._of_text)  # which checks them
         self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._drawn: Any = ()
         super().__init__(name)
@@ -178,8 +180,7 @@ class DecidePanel(Panel):
     def _config(self) -> RaceConfig:
         methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
         lanes = tuple(Lane(init, r=self.rank) for init in methods)
-        given = {name: self._settings[name] for name in ("keep", "forget") if name in self._settings}
-        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **given)
+        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **self._of_text)
 
     def _goes_on(self) -> bool:
         """Return whether the next start goes on with the decision that is shown."""

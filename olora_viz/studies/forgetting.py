@@ -251,8 +251,9 @@ def forgetting(
         trials: of each method at its best rate, by seed.
         shared_lr: a rate that all share; None if there is none.
     """
-    base = next((number_or_nan(row.get("base_text_loss")) for trial, row in rows.items() if trial.cell == cell), None)
-    if study.keep == NONE or base is None:
+    of_cell = (row for trial, row in rows.items() if trial.cell == cell)
+    base = next((number_or_nan(row.get("base_text_loss")) for row in of_cell), math.nan)
+    if study.keep == NONE or not math.isfinite(base):
         return {}
     at_best = {init: column(rows, of_method, "drift") for init, of_method in trials.items()}
     shared = {

@@ -123,6 +123,17 @@ def _against(verdict: Verdict, reference: str) -> object:
     return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
 
 
+def forgotten(known: Decision) -> Markup:
+    """Return what each method forgets against the reference; empty if that was not measured."""
+    each = [words for verdict in known.verdicts.each if (words := forgetting_words(known.verdicts, verdict))]
+    if not each:
+        return Markup("")
+    lines = Markup("").join(Markup("<p>{}.</p>").format(f"{words[0].upper()}{words[1:]}") for words in each)
+    return Markup(
+        '<h2>What is forgotten <span class="hint">drift on the text to keep, intervals: 95%</span></h2>{}'
+    ).format(lines)
+
+
 def plan(known: Decision) -> Markup:
     """Return the plan in words, and how far it has come."""
     reached = len(STAGES) if known.stage == DONE else STAGES.index(known.stage)

@@ -1,5 +1,6 @@
 """A decision in a panel: stopped with what is known, gone on with, and its adapter."""
 
+import math
 from pathlib import Path
 from typing import Any
 

@@ -12,6 +12,7 @@ from olora_viz.studies.forgetting import drift_at, equal_learning, ratio_of
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdict, verdicts_of
 from olora_viz.tasks.keep import AUTO
+from olora_viz.views.decision import forgetting_words, verdict_rows
 
 STUDY = Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=5, keep=AUTO)
 (CELL,) = STUDY.cells()
@@ -111,6 +112,26 @@ def test_two_seeds_and_a_ratio_across_1_say_nothing() -> None:
 
 def verdicts_on(rows: dict[Trial, dict[str, Any]], study: Study = STUDY) -> dict[str, Verdict]:
     return {one.init: one for one in verdicts_of(study, rows).each}
+
+
+def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
+    rows = planted(lambda init, lr, seed: loss_at(lr) + 0.1 * seed - 2.0 * (init == "pissa"), by_law)
+    found = verdicts_of(STUDY, rows)
+    head, lora, olora, *_ = verdict_rows(found)
+    columns = {name: (lora[i], olora[i]) for i, name in enumerate(head)}
+    assert columns["text loss"] == ("4.480", "5.440")
+    assert columns["drift"] == ("0.960", "2.880")
+    assert columns["of reference's drift (95% over seeds)"] == ("reference", "3 (3 to 3)")
+    assert columns["at equal learning"] == ("reference", "3 (3 to 3)")
+    words = [forgetting_words(found, verdict) for verdict in found.each]
+    assert words[0] == ""
+    assert words[1] == (
+        "each at its best rate, OLoRA's drift is 3 (3 to 3) times LoRA's 0.96 nats (5 seeds); at equal learning, 1.28 "
+        "nats of test loss, it is 3 (3 to 3) times"
+    )
+    assert words[2].endswith(
+        "at equal learning it is not known: it has reached 1.28 nats at its lowest rate with 5 of 5 seeds"
+    )
 
 
 def test_a_study_without_a_text_to_keep_has_none() -> None:
