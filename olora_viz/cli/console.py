@@ -169,6 +169,11 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
         "measured on it; auto is a text of the package; default: none",
     },
+    "--forget": {
+        "type": float,
+        "metavar": "NATS",
+        "help": "by how much the loss per token on what --keep names may rise; default: without a limit",
+    },
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},

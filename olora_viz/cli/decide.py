@@ -29,6 +29,7 @@ def add_verbs(verb: Verb) -> None:
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
     from olora_viz.studies import decide as deciding
+    from olora_viz.studies.recommendation import nothing_fits
     from olora_viz.views.reports import write_report
 
     keep_freed()
@@ -66,7 +67,8 @@ def decide(options: argparse.Namespace) -> int:
     else:
         print(known.sentence)
     if known.taken is None:
-        say(f"give it more than {known.plan.minutes:g} minutes, or fewer methods")
+        if not nothing_fits(known.verdicts):
+            say(f"give it more than {known.plan.minutes:g} minutes, or fewer methods")
         return 1
     report = write_report(known)
     say(f"{report} has the table, the curves and the answers")

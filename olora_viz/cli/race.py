@@ -46,7 +46,8 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
     add_shared(
         parser, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
-        "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--device", "--dtype",
+        "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
+        "--device", "--dtype",
     )  # fmt: skip
     accumulated = "accumulate the gradient of a step over N parts of its batch, to save memory"
     parser.add_argument("--accumulate", type=int, metavar="N", help=accumulated)

@@ -85,7 +85,7 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
     parser.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
         parser, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
-        "--split-seed", "--test", "--keep", "--device", "--dtype",
+        "--split-seed", "--test", "--keep", "--forget", "--device", "--dtype",
     )  # fmt: skip
 
 
@@ -235,13 +235,15 @@ def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
         for verdict in verdicts.each:
             print_json(verdict.to_json())
         return
-    from olora_viz.views.decision import verdict_rows
+    from olora_viz.views.decision import forgetting_words, verdict_rows
 
     print_table(verdict_rows(verdicts))
     for verdict in verdicts.each:
+        cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
         if verdict.why:
-            cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
             print(f"{cell}: {verdict.init} is {verdict.verdict}, since {verdict.why}")
+        if words := forgetting_words(verdicts, verdict):
+            print(f"{cell}: {words}")
 
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:

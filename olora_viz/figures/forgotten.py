@@ -1,4 +1,4 @@
-"""What lanes learned against what they forgot, as a figure; a pure function, see `figures.layout`."""
+"""What lanes, or the methods of a study, learned against what they forgot; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,19 @@ from olora_viz.figures.layout import (
     log_range,
     nothing_yet,
     points,
+    upright,
 )
 from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
+from olora_viz.figures.studies import examples, method_styles, name_of
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import plain
+from olora_viz.initializers import label_of
+from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
+from olora_viz.studies.study import Cell, losses_of, rates_tried, seeds_of, values_at, values_of
+from olora_viz.studies.verdicts import Verdicts
+from olora_viz.tasks.keep import NONE
 
 HEIGHT = 330
 """Height of the plot area in pixels."""
@@ -145,14 +151,92 @@ def _end(style: LaneStyle, loss: np.ndarray, drift: np.ndarray, words: str, is_o
 
 
 def _front(learned: np.ndarray, moved: np.ndarray) -> list[dict[str, Any]]:
-    """Return the line through the best trade-offs among the ends of all paths: none beats one of them in both."""
-    at_end = [(float(x[-1]), float(y[-1])) for x, y in zip(learned.T, moved.T, strict=True)]
-    best: list[tuple[float, float]] = []
-    for x, y in sorted(end for end in at_end if all(map(math.isfinite, end))):
-        if not best or y < best[-1][1]:
-            best.append((x, y))
+    """Return the line through the best trade-offs among the ends of all paths."""
+    best = trade_offs(list(zip(learned[-1].tolist(), moved[-1].tolist(), strict=True)))
     if len(best) < 2:
         return []
     x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
     look = {"line": {"color": "@mute", "width": 6}, "opacity": 0.3, "hoverinfo": "skip", "name": "best trade-offs"}
     return [{"type": "scatter", "mode": "lines", "x": x, "y": y, **look}]
+
+
+def trade_offs(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the places of loss and drift of which none beats another in both, the lowest loss first.
+
+    >>> trade_offs([(0.5, 1.0), (0.9, 0.2), (0.6, 1.5), (math.nan, 0.1)])
+    [(0.5, 1.0), (0.9, 0.2)]
+    """
+    best: list[tuple[float, float]] = []
+    for x, y in sorted(place for place in places if all(map(math.isfinite, place))):
+        if not best or y < best[-1][1]:
+            best.append((x, y))
+    return best
+
+
+def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw the trade-offs of each method of a study over its rates: mean drift against mean test loss.
+
+    The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
+    """
+    study, rows = verdicts.study, verdicts.rows
+    title, of = f"{TITLE}, by rate: {name_of(cell)}", examples(verdicts, cell, "test")
+    names = "test loss, nats (learned: to the right)", AXIS
+    valid, (test, drift) = losses_of(study, rows), (values_of(rows, name) for name in ("test_loss", "drift"))
+    styles, data, ends, every = method_styles(study.inits), [], [], []
+    base = next((float(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell), math.inf)
+    for verdict in verdicts.of(cell):
+        style, rates, means = styles[verdict.init], rates_tried(study, cell, verdict.init, valid), {}
+        for lr in rates:
+            seeds = seeds_of(study, cell, verdict.init, lr, valid)
+            if seeds:
+                loss, moved = (
+                    float(values_at(study, cell, verdict.init, [lr], values, seeds).mean()) for values in (test, drift)
+                )
+                means |= {lr: (loss, moved)} if loss <= HIGHEST * base and moved > 0 else {}
+        if not means:
+            continue
+        best = trade_offs(list(means.values()))
+        every += means.values()
+        words = {lr: f"{style.label} at {compact(lr)}: loss {x:.3g}, drift {y:.3g}" for lr, (x, y) in means.items()}
+        hover = {"hovertemplate": "%{text}<extra></extra>", "name": style.label, "legendgroup": style.label}
+        x, y = (plain(np.array(values)) for values in zip(*best, strict=True))
+        data.append(line(style, np.array(y), 2.2, x=x, hoverinfo="skip") | {"hovertemplate": None})
+        for lr, (at, moved) in means.items():
+            is_chosen, beaten = lr == verdict.best_lr, (at, moved) not in best
+            edge = {"width": 2, "color": style.color}
+            symbol = f"{style.symbol}-open" if is_chosen or beaten else style.symbol
+            mark = points(
+                plain(np.array([at])), plain(np.array([moved])), style.color, 12 if is_chosen else 7,
+                symbol=symbol, edge=edge, text=[words[lr]],
+            )  # fmt: skip
+            data.append(mark | hover)
+        ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
+    if not data:
+        message = "This study has no text to keep." if study.keep == NONE else "No run of this study has ended yet."
+        return nothing_yet(title, "test loss and drift", names, message, HEIGHT)
+    low, high = log_range([np.array([loss for loss, _ in every])])
+    bottom, top = log_range([np.array([moved for _, moved in every])])
+    x = log_axis(names[0], low, high)
+    equal = next((each.forgotten.at_equal.target for each in verdicts.of(cell) if each.forgotten), math.nan)
+    shapes = [upright(equal, dash="dot")] if low <= math.log10(equal or math.nan) <= high else []
+    unit = (
+        f"means of {counted(study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
+        "validation; lines: each method's best trade-offs"
+    )
+    where = f"dotted: {label_of(study.reference)}'s lowest loss, within the margin of level" if shapes else ""
+    drawn = layout(
+        title,
+        "; ".join(filter(None, (unit, where))),
+        x=x | {"range": x["range"][::-1]},
+        y=log_axis(names[1], bottom, top),
+        height=HEIGHT,
+        how=(
+            "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
+            "it forgets less for the same loss; on the dotted line methods are compared at equal learning."
+        ),
+        revision="front",
+        closest=True,
+        ends=ends,
+        shapes=shapes,
+    )
+    return {"data": data, "layout": drawn}

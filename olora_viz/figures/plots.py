@@ -10,7 +10,7 @@ from typing import cast
 import plotly.graph_objects as go
 from torch import Tensor, nn
 
-from olora_viz.figures.forgotten import forgotten_figure
+from olora_viz.figures.forgotten import forgotten_figure, front_figure
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
@@ -46,6 +46,7 @@ from olora_viz.studies.folder import verdicts
 from olora_viz.studies.story import rate_curves
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.tasks.keep import NONE
 
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
 """The starts that `plot_spectrum` compares by default."""
@@ -383,7 +384,7 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
-OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure}
+OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure, "forgotten": front_figure}
 PICTURES = (*OF_STUDY, *OF_CELL)
 
 
@@ -401,9 +402,10 @@ def plot_study(
         what: ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their intervals),
             ``profile`` (how often each method is within a factor of the fastest to the reference's loss), ``rates``
             (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
-            seeds that reached the reference's loss by step), or several of them; by default all. Beside others, the
-            profile of a single cell is left out.
-        cell: one of ``study.cells()``; the last three have one chart for each cell, by default all.
+            seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
+            or several of them; by default all. Beside others, the profile of a single cell is left out, and what is
+            forgotten in a study without a text to keep.
+        cell: one of ``study.cells()``; the last four have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -464,6 +466,8 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
+        if name == "forgotten" and known.study.keep == NONE and len(what) > 1:
+            continue
         if name in OF_STUDY:
             drawn.append(OF_STUDY[name](known))
         else:

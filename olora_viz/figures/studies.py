@@ -34,7 +34,7 @@ from olora_viz.studies.contest import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, grid_of, rates_tried, values_at
+from olora_viz.studies.study import Cell, Study, grid_of, losses_of, rates_tried, values_at
 from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
 
 BUDGET = (
@@ -72,7 +72,7 @@ FARTHEST = 16.0
 def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     """Draw the test loss against the learning rate, and mark the rates that validation chose."""
     study = verdicts.study
-    valid, test = values_of(verdicts.rows, "valid_loss"), values_of(verdicts.rows, "test_loss")
+    valid, test = losses_of(study, verdicts.rows), values_of(verdicts.rows, "test_loss")
     most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
     curves = []
     for init in study.inits:

@@ -140,30 +140,27 @@ class AboutText:
 APART = 10
 """Minimum steps between two measurements, except that at the end: a multiple of the interval of evaluations."""
 
-TEXT_LOSS = Measure(
-    key="text_loss",
+
+def _measure(key: str, **more: Any) -> Measure:
+    """Return the entry of one of the numbers of `Forgotten`, which are measured together."""
+    compute = attrgetter(f"forgotten.{key}")
+    return Measure(key=key, compute=compute, every="eval_every", apart=APART, of_text=True, at_last=True, **more)
+
+
+TEXT_LOSS = _measure(
+    "text_loss",
     title="Loss on the text to keep",
     unit="nats per token",
     symbol="loss, nats",
     scale="log",
-    compute=attrgetter("forgotten.text_loss"),
-    every="eval_every",
-    apart=APART,
-    of_text=True,
-    at_last=True,
     cost=f"A forward pass over {PASSAGES} × {WIDTH} tokens for each lane, {APART} steps or more apart.",
 )
 
-DRIFT = Measure(
-    key="drift",
+DRIFT = _measure(
+    "drift",
     title="Drift from the base model",
     unit="KL(base‖lane) on the text to keep, nats per token",
     symbol="KL, nats",
     scale="linear",
-    compute=attrgetter("forgotten.drift"),
-    every="eval_every",
-    apart=APART,
-    of_text=True,
-    at_last=True,
     cost="Comes with the loss on the text to keep.",
 )

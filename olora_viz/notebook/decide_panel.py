@@ -52,7 +52,8 @@ class DecidePanel(Panel):
         inits: names of the starts that are compared with plain LoRA.
         r: rank of every adapter.
         name: see `RacePanel`.
-        settings: other arguments of `decide`, such as ``steps`` or ``lrs``.
+        settings: other arguments of `decide`, such as ``steps``, ``lrs``, or ``keep`` and ``forget``: a text, and by
+            how many nats per token the loss on it may rise.
 
     Raises:
         ValueError: an argument is unknown or invalid.
@@ -91,6 +92,8 @@ class DecidePanel(Panel):
                 arguments = ("folder", "minutes", "model", "task", "inits", "r", "name")
                 raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
         self._settings = settings
+        self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
+        RaceConfig(**self._of_text)  # which checks them
         self._job: BackgroundDecision | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
         self._drawn: Any = ()
         super().__init__(name)
@@ -177,7 +180,7 @@ class DecidePanel(Panel):
     def _config(self) -> RaceConfig:
         methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
         lanes = tuple(Lane(init, r=self.rank) for init in methods)
-        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes)
+        return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **self._of_text)
 
     def _goes_on(self) -> bool:
         """Return whether the next start goes on with the decision that is shown."""

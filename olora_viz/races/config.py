@@ -14,7 +14,7 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.machine.memory import DEVICES, DTYPES
-from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, table, unknown
+from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, positive_number, table, unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks.keep import AUTO, NONE
 
@@ -183,6 +183,8 @@ class RaceConfig:
             200,000 characters are read.
         patience: evaluations without a lower held-out loss after which a lane stops training, with the status
             ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
+        forget: by how many nats per token the loss on the text to keep may rise: for `keep_best` and `patience` only
+            evaluations within this limit count, and the start, which has forgotten nothing. None for any number.
 
     Examples:
         >>> import olora_viz as ov
@@ -221,6 +223,7 @@ class RaceConfig:
     truncate: bool = False
     chat: bool = False
     keep: str = NONE
+    forget: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -252,6 +255,13 @@ class RaceConfig:
             raise ValueError(
                 f"keep must be {AUTO}, {NONE}, the name of a task or the path of a file, not {self.keep!r}"
             )
+        if self.forget is not None:
+            object.__setattr__(self, "forget", positive_number("forget, in nats,", self.forget, zero=True))
+            if not self.keeps_text:
+                raise ValueError(
+                    f"forget {self.forget:g} limits what may be lost of a text to keep: set keep to a file, "
+                    f"the name of a task or {AUTO}"
+                )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
         if self.warmup >= self.steps:
@@ -274,6 +284,11 @@ class RaceConfig:
     def follows_best(self) -> bool:
         """Whether the race follows when each lane was best."""
         return self.keep_best or self.patience > 0
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the race measures what its lanes forget."""
+        return self.keep != NONE
 
     @property
     def rows(self) -> int:
@@ -336,13 +351,14 @@ class RaceConfig:
             steps: the number of steps, if it is another one.
         """
         measure = MEASURES[key]
-        if measure.of_text and self.keep == NONE:
+        if measure.of_text and not self.keeps_text:
             return False
         last = self.steps if steps is None else steps
         if measure.every is None or (measure.at_last and number == last):
             return True
         every: int = getattr(self, measure.every)
-        every *= math.ceil(measure.apart / max(1, every))
+        # Where the best evaluation counts, each says what it has forgotten.
+        every *= 1 if self.follows_best else math.ceil(measure.apart / max(1, every))
         return every > 0 and (number % every == 0 or (measure.at_first and number == 1))
 
     def of_starts(self) -> RaceConfig:
@@ -427,6 +443,8 @@ class Settings:
         """
         if config.keep not in KEPT:
             raise ValueError(f"a page offers {NONE} or {AUTO} as the text to keep, not {config.keep!r}")
+        if config.forget is not None:
+            raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -509,6 +527,8 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
     }
     if config.keep != NONE:
         facts["text to keep"] = "of the package" if config.keep == AUTO else Path(config.keep).name
+    if config.forget is not None:
+        facts["limit"] = f"a loss on the text to keep up to {config.forget:g} nats higher"
     if config.keep_best:
         facts["adapters"] = "of each lane's lowest held-out loss"
     if config.patience:

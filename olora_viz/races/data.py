@@ -293,6 +293,14 @@ class RaceData:
 
         self._base_predictions = self.cache.get(("text to keep", self.text, self.text_rows), predictions)
 
+    @property
+    def predictions_bytes(self) -> int:
+        """The memory of the base model's predictions on the text to keep, which a race holds; 0 without one."""
+        if self.text is None:
+            return 0
+        weight: Any = self._model.get_input_embeddings().weight
+        return self.text.tokens * len(weight) * torch.promote_types(weight.dtype, torch.float32).itemsize
+
     def judged(self, test: bool = False) -> Sequence[Encoded]:
         """Return the held-out examples, or those of the test."""
         return self.test if test else self.held_out

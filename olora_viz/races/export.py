@@ -197,6 +197,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Pat
         f"{task!r} in a race of {len(config.lanes)} lanes by olora_viz.\n\n"
         f"{_from_step(config, results, summary['steps'])}\n\n"
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
+        f"{_forgot(config, summary, results)}"
         f"{_caveats(config, lane, counts)}\n\n"
         f"{_PROMPTS * config.chat}"
         f"## Set-up\n\n{_settings(config, lane, counts, adapter)}"
@@ -242,6 +243,20 @@ def _from_step(config: RaceConfig, results: dict[str, Any], done: int) -> str:
     best = ", the evaluation with the lowest held-out loss" if is_best else ""
     early = f"; the lane stopped early at step {stopped_at}" if stopped_at else ""
     return f"The adapter is that of step {at} of {config.steps}{best}{early}."
+
+
+def _forgot(config: RaceConfig, summary: dict[str, Any], results: dict[str, Any]) -> str:
+    """Say how much the adapter forgot, and of which text; empty if that was not measured."""
+    text, loss, drift = summary.get("text"), results.get("final_text_loss"), results.get("final_drift")
+    if not text or loss is None or drift is None:
+        return ""
+    limit = "" if config.forget is None else f" The limit was {config.forget:g} nats."
+    base = text["loss"]
+    return (
+        f"On {text['name']}, {text['tokens']:,} tokens that it was not trained on, its loss is {loss:.4f} nats per "
+        f"token where the base model's is {base:.4f}: it forgot {loss - base:.4f}. KL(base‖adapter) is {drift:.4f} "
+        f"nats per token there.{limit}\n\n"
+    )
 
 
 def _caveats(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:

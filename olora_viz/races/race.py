@@ -203,7 +203,9 @@ class Race(Iterator[Step]):
         except BaseException:
             self._lanes.detach()
             raise
-        self.state = RaceState.at_start(results, follows_best=config.follows_best)
+        self.state = RaceState.at_start(
+            results, follows_best=config.follows_best, forgotten=self.forgotten, limited=config.forget is not None
+        )
         self._updated: Trained | None = None  # of a step whose evaluation is still to be made
         self._shorter: RaceState | None = None
         self._tested: Tested | None = None
@@ -278,16 +280,24 @@ class Race(Iterator[Step]):
     def _evaluated(self, number: int, updated: Trained) -> dict[str, Any]:
         """Evaluate and measure the lanes after the update of a step."""
         state, config = self.state, self.config
-        if config.is_due("eval_loss", number):
-            state.evaluated(number, self._trainer.evaluate(self.go_on), config.patience)
-        if config.is_due("drift", number):
-            self.forgotten = self._trainer.forgotten(self.go_on).without(state.out)
+        evaluation = self._trainer.evaluate(self.go_on) if config.is_due("eval_loss", number) else None
+        forgotten = self._trainer.forgotten(self.go_on) if config.is_due("drift", number) else None
+        if evaluation is not None:
+            state.evaluated(number, evaluation, config.patience, forgotten, self._most_text_loss)
+        if forgotten is not None:
+            self.forgotten = forgotten.without(state.out)
         self.trained = updated.without(state.out)
         state.done = number
         due = {key: measure for key, measure in MEASURES.items() if config.is_due(key, number)}
         measures = {key: measured(measure, self) for key, measure in due.items()}
         self.tested()
         return measures
+
+    @property
+    def _most_text_loss(self) -> float:
+        """The highest loss on the text to keep with which an evaluation counts as a lane's best."""
+        limit = self.config.forget
+        return math.inf if limit is None or self.text is None else self.text.loss + limit
 
     def _complete(self, updated: RaceState) -> None:
         """Record that a step is complete, which had the state `updated` before its evaluation."""
@@ -432,7 +442,8 @@ class Race(Iterator[Step]):
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values.
 
-        ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains. If the race has test
+        ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains, ``final_text_loss`` and
+        ``final_drift`` those on the text to keep, with ``keep_best`` of the adapter that is kept. If the race has test
         examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None before.
         """
         config, data, about = self.config, self.data, self.data.about_held_out
@@ -442,7 +453,8 @@ class Race(Iterator[Step]):
             values["parameters"] = count
             if config.follows_best or self.updates > self.done:
                 best = values["best_step"] if config.keep_best else None
-                values["adapter_step"] = best or values.get("stopped_at") or self.updates
+                last = values.get("stopped_at") or self.updates
+                values["adapter_step"] = last if best is None else best
         if data.test:
             tested = self.tested()
             base |= figures_of_test(tested.base if tested else None, 0)
@@ -450,8 +462,13 @@ class Race(Iterator[Step]):
                 values |= figures_of_test(tested.lanes if tested else None, k)
         if self.text and self.forgotten:
             base["text_loss"] = self.text.loss
+            best = self.state.best if config.keep_best and self.status != RACING else None
+            shown = self.forgotten
+            if best is not None and best.forgotten is not None:  # of the adapters that are exported
+                pairs = zip(best.forgotten, shown, strict=True)
+                shown = Forgotten(*(np.where(np.isfinite(best.loss), at_best, last) for at_best, last in pairs))
             for k, values in enumerate(lanes.values()):
-                for name, of_lanes in self.forgotten._asdict().items():
+                for name, of_lanes in shown._asdict().items():
                     values[f"final_{name}"] = finite_or_none(of_lanes[k])
         return {
             "status": self.status,

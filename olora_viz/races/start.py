@@ -42,7 +42,7 @@ def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: t
 def check_free(
     config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device, besides: int = 0
 ) -> None:
-    """Check that a pass of one lane fits into what is free.
+    """Check that a pass of one lane fits into what is free beside other data, in bytes.
 
     Raises:
         ValueError: it does not; the message has the numbers, and what would fit.
@@ -159,7 +159,7 @@ def attach_lanes(
     if not resumed:
         config = in_parts(config, data, footprint, plan.device)
         data = data.in_parts(config)
-    check_free(config, data, footprint, plan.device, calibration_bytes(plan))
+    check_free(config, data, footprint, plan.device, calibration_bytes(plan) + data.predictions_bytes)
     fair = [lane for lane in plan.lanes if lane.fair]
     if fair or config.curvature_every:
         check_tracking(plan, data.batch(1, config.seed).size)

@@ -20,7 +20,7 @@ from olora_viz.lanes.memory import Footprint, pass_groups
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import finite_or_none
-from olora_viz.measures.forgetting import Forgotten
+from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Examples, Trained
 from olora_viz.races.config import RaceConfig
@@ -30,6 +30,10 @@ from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.evaluation import Evaluation
 
 R = TypeVar("R")
+
+
+BEST_TEXT = "best_text"
+"""Among the tensors of a checkpoint: the results on the text to keep when each lane was best."""
 
 
 @dataclass
@@ -44,20 +48,34 @@ class BestSoFar:
     """(K,) evaluations since then."""
     stopped_at: np.ndarray
     """(K,) the step at which a lane stopped early, 0 if it has not."""
+    forgotten: Forgotten | None = None
+    """The results on the text to keep at that of `step`; None without a text."""
 
     @classmethod
-    def at_start(cls, K: int) -> BestSoFar:
-        """Return the state before the first evaluation."""
-        return cls(np.full(K, np.inf), *np.zeros((3, K), dtype=np.int64))
+    def at_start(cls, K: int, forgotten: Forgotten | None, start_loss: np.ndarray | None) -> BestSoFar:
+        """Return the state before the first evaluation.
 
-    def evaluated(self, number: int, loss: np.ndarray, out: np.ndarray, patience: int) -> None:
+        Args:
+            forgotten: the results on the text to keep.
+            start_loss: (K,) of the lanes, if the start counts as an evaluation.
+        """
+        loss = np.full(K, np.inf) if start_loss is None else start_loss.copy()
+        return cls(loss, *np.zeros((3, K), dtype=np.int64), forgotten=forgotten)
+
+    def evaluated(
+        self, number: int, loss: np.ndarray, out: np.ndarray, patience: int, forgotten: Forgotten | None = None
+    ) -> None:
         """Record the evaluation of a step.
 
         Args:
+            loss: infinite where the step does not count.
             patience: evaluations without a lower loss after which a lane stops; 0 for never.
         """
         racing = ~out & (self.stopped_at == 0)
         better = racing & (loss < self.loss)
+        if self.forgotten is not None and forgotten is not None:
+            pairs = zip(forgotten, self.forgotten, strict=True)
+            self.forgotten = Forgotten(*(np.where(better, now, before) for now, before in pairs))
         self.loss = np.where(better, loss, self.loss)
         self.step = np.where(better, number, self.step)
         self.waited = np.where(better, 0, self.waited + racing)
@@ -66,22 +84,26 @@ class BestSoFar:
 
     def of_lane(self, k: int) -> dict[str, Any]:
         """Return what is known of lane k as plain values."""
-        known = bool(self.step[k])
+        known = bool(np.isfinite(self.loss[k]))
         return {
             "best_loss": float(self.loss[k]) if known else None,
             "best_step": int(self.step[k]) if known else None,
             "stopped_at": int(self.stopped_at[k]) or None,
         }
 
-    def to_tensor(self) -> Tensor:
-        """Return it as (4, K)."""
-        return torch.tensor(np.stack([self.loss, self.step, self.waited, self.stopped_at]))
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return it as (4, K), and the results on the text to keep as (2, K)."""
+        clock = {"best": torch.tensor(np.stack([self.loss, self.step, self.waited, self.stopped_at]))}
+        return clock if self.forgotten is None else clock | {BEST_TEXT: torch.tensor(np.stack(self.forgotten))}
 
     @classmethod
-    def from_tensor(cls, tensor: Tensor) -> BestSoFar:
-        """Read back what `to_tensor` returned."""
-        loss, *counts = tensor.numpy().copy()
-        return cls(loss, *(each.astype(np.int64) for each in counts))
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> BestSoFar | None:
+        """Read back what `to_tensors` returned; None if it is not among the tensors."""
+        if "best" not in tensors:
+            return None
+        loss, *counts = tensors["best"].numpy().copy()
+        forgotten = Forgotten(*tensors[BEST_TEXT].numpy().copy()) if BEST_TEXT in tensors else None
+        return cls(loss, *(each.astype(np.int64) for each in counts), forgotten=forgotten)
 
 
 OF_LANES = ("diverged_at", "last_loss", "first_grad_norm", "last_grad_norm")
@@ -110,8 +132,21 @@ class RaceState:
     """When each lane was best; None if the race does not follow it."""
 
     @classmethod
-    def at_start(cls, evaluation: Evaluation, *, follows_best: bool = False) -> RaceState:
-        """Return the state before the first step, from the lanes' held-out results."""
+    def at_start(
+        cls,
+        evaluation: Evaluation,
+        *,
+        follows_best: bool = False,
+        forgotten: Forgotten | None = None,
+        limited: bool = False,
+    ) -> RaceState:
+        """Return the state before the first step, from the lanes' held-out results.
+
+        Args:
+            follows_best: whether the race follows when each lane is best.
+            forgotten: the lanes' results on the text to keep.
+            limited: whether they may forget only so much, so that the start counts as an evaluation.
+        """
         K = len(evaluation.loss)
         return cls(
             diverged_at=np.zeros(K, dtype=np.int64),
@@ -119,7 +154,7 @@ class RaceState:
             first_grad_norm=np.full(K, np.nan),
             last_grad_norm=np.full(K, np.nan),
             last_eval=evaluation,
-            best=BestSoFar.at_start(K) if follows_best else None,
+            best=BestSoFar.at_start(K, forgotten, evaluation.loss if limited else None) if follows_best else None,
         )
 
     def copy(self) -> RaceState:
@@ -160,13 +195,26 @@ class RaceState:
         self.last_loss = np.where(self.out, self.last_loss, loss)
         self.last_grad_norm = np.where(self.out, self.last_grad_norm, norm)
 
-    def evaluated(self, number: int, evaluation: Evaluation, patience: int = 0) -> None:
-        """Record a step's held-out results; a lane diverges if its loss is not finite."""
+    def evaluated(
+        self,
+        number: int,
+        evaluation: Evaluation,
+        patience: int = 0,
+        forgotten: Forgotten | None = None,
+        most: float = np.inf,
+    ) -> None:
+        """Record a step's held-out results; a lane diverges if its loss is not finite.
+
+        Args:
+            forgotten: its results on the text to keep.
+            most: the highest loss there with which the evaluation counts as a lane's best.
+        """
         self.lose(~np.isfinite(evaluation.loss), number)
         evaluation.lose(self.out)
         self.last_eval, self.last_eval_step = evaluation, number
         if self.best is not None:
-            self.best.evaluated(number, evaluation.loss, self.out, patience)
+            within = True if forgotten is None else forgotten.text_loss <= most
+            self.best.evaluated(number, np.where(within, evaluation.loss, np.inf), self.out, patience, forgotten)
 
     def of_lanes(self, labels: Sequence[str], status: str) -> dict[str, dict[str, Any]]:
         """Return each lane's results as plain values; diverged lanes have no final results."""
@@ -194,7 +242,7 @@ class RaceState:
             **{name: torch.tensor(getattr(self, name)) for name in OF_LANES},
             "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
             "clock": torch.tensor(clock, dtype=torch.float64),
-            **({} if self.best is None else {"best": self.best.to_tensor()}),
+            **({} if self.best is None else self.best.to_tensors()),
         }
 
     @classmethod
@@ -208,7 +256,7 @@ class RaceState:
             done=int(done),
             seconds=seconds,
             tokens=int(tokens),
-            best=BestSoFar.from_tensor(tensors["best"]) if "best" in tensors else None,
+            best=BestSoFar.from_tensors(tensors),
         )
 
 
@@ -224,7 +272,7 @@ class BestAdapters:
     """
 
     def __init__(self, theta: Tensor) -> None:
-        self._theta, self._best = theta.detach(), torch.zeros_like(theta.detach())
+        self._theta, self._best = theta.detach(), theta.detach().clone()
         self._shown: Tensor | None = None
 
     def keep(self, lanes: np.ndarray) -> None:
@@ -279,35 +327,63 @@ class AdapterOrigin(NamedTuple):
         return {"adapter_step": self.step, "adapter_loss": self.loss, "stopped_at": self.stopped_at or None}
 
 
-def adapter_origins(config: RaceConfig, steps: Sequence[Step]) -> list[AdapterOrigin]:
+def adapter_origins(
+    config: RaceConfig, steps: Sequence[Step], text: AboutText | None = None, start_loss: float | None = None
+) -> list[AdapterOrigin]:
     """Return where the adapters of a race's lanes are from, by the steps it has made.
 
-    With ``keep_best`` that is the first of its lowest held-out losses, otherwise its last step.
+    With ``keep_best`` that is the first of its lowest held-out losses, otherwise its last step. If the lanes may
+    forget only so much, evaluations with more do not count, and the start does, as step 0.
+
+    Args:
+        text: about the text to keep; without it the limit is unknown, and the last step is taken.
+        start_loss: held-out loss of the base model, nats; None while unknown.
     """
-    evaluated = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
+    evaluated = [step for step in steps if step.eval_loss is not None]
+    most = np.inf if config.forget is None else np.nan if text is None else text.loss + config.forget
     origins = []
     for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
-        losses = {number: float(loss[k]) for number, loss in evaluated}
-        finite = {number: loss for number, loss in losses.items() if np.isfinite(loss)}
+        at_start = {0: np.inf if start_loss is None else start_loss} if config.forget is not None and text else {}
+        losses = at_start | {
+            step.step: float(step.eval_loss[k])
+            for step in evaluated
+            if step.eval_loss is not None and (most == np.inf or _text_loss(step, k) <= most)
+        }
+        finite = {number: loss for number, loss in losses.items() if np.isfinite(loss) or not number}
         last = stopped or (steps[-1].step if steps else 0)
         at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
-        origins.append(AdapterOrigin(at, finite.get(at), stopped))
+        loss = finite.get(at, np.nan)
+        origins.append(AdapterOrigin(at, loss if np.isfinite(loss) else None, stopped))
     return origins
 
 
-def with_best_results(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Step]:
+def _text_loss(step: Step, k: int) -> float:
+    return np.nan if step.text_loss is None else float(step.text_loss[k])
+
+
+OF_BEST = ("eval_loss", "eval_accuracy", "text_loss", "drift")
+"""What `with_best_results` replaces beside the results by example."""
+
+
+def with_best_results(
+    config: RaceConfig, steps: Sequence[Step], text: AboutText | None = None, start_loss: float | None = None
+) -> Sequence[Step]:
     """Return the steps, the last evaluation with the results of the adapters that are kept.
 
     With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which flatters them; a
     diverged lane has none. Otherwise the steps are as they were.
+
+    Args:
+        text, start_loss: see `adapter_origins`. A lane of which the start is kept has no results by example.
     """
     evaluated = {step.step: step for step in steps if step.eval_loss is not None}
     if not config.keep_best or not evaluated:
         return steps
     last = evaluated[max(evaluated)]
-    origins = zip(adapter_origins(config, steps), steps[-1].out, strict=True)
-    best = [last if out else evaluated.get(origin.step, last) for origin, out in origins]
-    keys = {"eval_loss", "eval_accuracy"} & set(last.measures)
+    start = _start_of(last, text, start_loss)
+    origins = zip(adapter_origins(config, steps, text, start_loss), steps[-1].out, strict=True)
+    best = [last if out else evaluated.get(origin.step, last if origin.step else start) for origin, out in origins]
+    keys = set(OF_BEST) & set(last.measures)
     chosen = {key: np.stack([step.measures[key][k] for k, step in enumerate(best)]) for key in keys}
     measures = {**last.measures, **chosen}
     examples = [step.eval_examples for step in best]
@@ -316,6 +392,20 @@ def with_best_results(config: RaceConfig, steps: Sequence[Step]) -> Sequence[Ste
             *(np.stack([getattr(e, each.name)[k] for k, e in enumerate(examples)]) for each in fields(Examples))
         )
     return [replace(step, measures=measures) if step is last else step for step in steps]
+
+
+def _start_of(like: Step, text: AboutText | None, start_loss: float | None) -> Step:
+    """Return what is known of the lanes before the first step, in the form of a later one."""
+    unknown = np.full(len(like.loss), np.nan)
+    measures: dict[str, Any] = dict.fromkeys(OF_BEST, unknown)
+    if start_loss is not None:
+        measures["eval_loss"] = np.full(len(unknown), start_loss)
+    if text is not None:
+        measures |= {"text_loss": np.array(text.start_loss), "drift": np.array(text.start_drift)}
+    if (examples := like.eval_examples) is not None:
+        shapes = (getattr(examples, each.name).shape for each in fields(Examples))
+        measures["eval_examples"] = Examples(*(np.full(shape, np.nan) for shape in shapes))
+    return replace(like, measures=measures)
 
 
 def backward(
@@ -444,7 +534,7 @@ class Trainer:
             number: the step of the latest update: a lane that is best there stays as it is.
         """
         if self._best is not None and state.best is not None:
-            self._best.show((state.best.step > 0) & (state.best.step < number))
+            self._best.show(np.isfinite(state.best.loss) & (state.best.step < number))
 
     def hide_best(self) -> None:
         """Give the lanes the adapters of the latest update again."""

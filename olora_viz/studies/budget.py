@@ -21,7 +21,8 @@ from olora_viz.machine.text import about, duration, number, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
-from olora_viz.studies.statistics import LEAST_EXAMPLES, POWER, smallest_difference
+from olora_viz.studies.power import POWER, smallest_difference
+from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.studies.study import Study, Trial, most_trials, races
 
 TIMED_STEPS = 4
@@ -214,7 +215,7 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
         largest_pass(plan, footprint.training.bytes(data.trained_with(rows))),
         largest_pass(plan, footprint.evaluation.bytes(data.judged_size)),
     )
-    return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + largest
+    return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + data.predictions_bytes + largest
 
 
 def _set_up(config: RaceConfig, progress: Progress | None, cache: ModelCache) -> tuple[Race, float]:

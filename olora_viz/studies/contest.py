@@ -396,6 +396,11 @@ def latest_examples(steps: Sequence[Step]) -> Examples | None:
     return next((s.eval_examples for s in reversed(steps) if s.eval_examples is not None), None)
 
 
+def latest_drift(steps: Sequence[Step]) -> np.ndarray | None:
+    """Return the newest drifts of the lanes (K,); None if there are none."""
+    return next((s.drift for s in reversed(steps) if s.drift is not None), None)
+
+
 def contest(
     contenders: Sequence[SeedGroup],
     names: Sequence[str],

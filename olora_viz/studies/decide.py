@@ -19,9 +19,10 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import DECISION, SETUP, Ledger
-from olora_viz.studies.recommendation import Recommendation, recommend
+from olora_viz.studies.power import seeds_to_settle
+from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
-from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED, seeds_to_settle
+from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.studies.study import Losses, Study, Trial, finalists
 from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
 
@@ -76,8 +77,10 @@ class Decision:
 
     @property
     def sentence(self) -> str:
-        """The recommendation, or that there is none."""
-        return self.taken.sentence if self.taken else "No race has ended yet: nothing is known."
+        """The recommendation, or why there is none."""
+        if self.taken:
+            return self.taken.sentence
+        return nothing_fits(self.verdicts) or "No race has ended yet: nothing is known."
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

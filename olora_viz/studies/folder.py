@@ -21,7 +21,7 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.step import Step
-from olora_viz.studies.study import Cell, Study, Trial, needed, values_of
+from olora_viz.studies.study import Cell, Losses, Study, Trial, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -41,11 +41,15 @@ COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
-    "first_grad_norm", "tokens", "seconds", "run", "evaluated", "valid_losses",
+    "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
+    "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
 their numbers; `guess` is the answer without the prompt that is right most often. Losses are those of the deciding
-tokens, see `Evaluation.compared_loss`."""
+tokens, see `Evaluation.compared_loss`; `OF_TEXT` are on the text to keep."""
+
+OF_TEXT = ("base_text_loss", "text_loss", "drift")
+"""The columns that are NaN without a text to keep."""
 
 BY_EXAMPLE = (
     "valid_loss_by_example", "valid_right_by_example", "run_loss_by_example", "base_valid_loss_by_example",
@@ -83,7 +87,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     """
     import pandas as pd
 
-    config, data, base = racing.config, racing.data, racing.baseline
+    config, data, base, text = racing.config, racing.data, racing.baseline, racing.text
     tested, valid = racing.tested(), racing.state.last_eval
     evaluated = [step for step in steps if step.eval_loss is not None]
     curves = np.array([_compared(step) for step in evaluated])
@@ -108,6 +112,9 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "guess": data.about_held_out.test_guess_words,
                 "valid_examples": base.example_loss.shape[1],
                 "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
+                "base_text_loss": text and text.loss,
+                "text_loss": racing.forgotten and racing.forgotten.text_loss[k],
+                "drift": racing.forgotten and racing.forgotten.drift[k],
                 "first_grad_norm": state["first_grad_norm"],
                 "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
                 "seconds": racing.state.seconds / len(lanes),
@@ -122,7 +129,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
             }
         )  # fmt: skip
     table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE])
-    numbers = [name for name in COLUMNS if name.endswith(("loss", "accuracy")) or name == "alpha"]
+    numbers = [name for name in COLUMNS if name.endswith(("loss", "accuracy")) or name in ("alpha", "drift")]
     write_parquet(table.astype(dict.fromkeys(numbers, float)), part_of(run))
     (run / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(run / "adapters", ignore_errors=True)
@@ -259,6 +266,7 @@ class Ledger:
             rows = pd.read_parquet(path)
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
+            rows = rows.assign(**dict.fromkeys(set(OF_TEXT).difference(rows), math.nan))
             for row in _records(rows):
                 trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
@@ -277,9 +285,9 @@ class Ledger:
             self._trials = {trial_of(row): row for row in _records(rows)}
         return self._trials
 
-    def losses(self) -> dict[Trial, float]:
-        """Return the validation loss of each finished trial; NaN if it has diverged."""
-        return values_of(self.trials(), "valid_loss")
+    def losses(self) -> Losses:
+        """Return the losses of all finished trials by which rates are chosen, see `losses_of`."""
+        return losses_of(self.study, self.trials())
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, finite_or_none, nats, percent, signed
+from olora_viz.machine.text import compact, counted, finite_or_none, nats, percent, signed
+from olora_viz.races.step import DIVERGED
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,
@@ -23,7 +24,7 @@ from olora_viz.studies.statistics import (
     interval_of_share,
     t_interval,
 )
-from olora_viz.studies.study import Cell, Trial, beats_untrained, values_of
+from olora_viz.studies.study import Cell, Trial, beats_untrained, lost, values_of
 from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
 
 
@@ -64,6 +65,8 @@ class Recommendation:
     where answers are not scored."""
     runner_up: RunnerUp | None = None
     """None if nothing else has finished with every seed."""
+    limit: float | None = None
+    """By how many nats the loss on the text to keep may rise; None for any number."""
 
     @property
     def sentence(self) -> str:
@@ -77,7 +80,8 @@ class Recommendation:
         return {
             "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
             "verdict": self.verdict, "beats_guessing": self.beats_guessing, "seeds": method.seeds,
-            "valid_examples": method.valid_examples, "test_examples": method.test_examples,
+            "valid_examples": method.valid_examples, "test_examples": method.test_examples, "forget": self.limit,
+            **{name: plain[name] for name in ("text_loss_rise", "drift") if name in plain},
             "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,
         }  # fmt: skip
 
@@ -149,7 +153,54 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         )
     if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
-    return Recommendation(taken, headline, why, verdict, beats, runner_up)
+    limit = verdicts.study.forget
+    if limit is not None:
+        headline = f"Within {limit:g} nats of forgetting, {headline[0].lower()}{headline[1:]}"
+        why += f" {_given_up(verdicts, taken)}"
+    elif taken.forgotten:
+        why += f" It forgets {nats(taken.forgotten.lost)} nats of the text to keep."
+    return Recommendation(taken, headline, why, verdict, beats, runner_up, limit)
+
+
+def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
+    """Say what the limit on forgetting costs: the test loss of what would be taken without it, and what that forgets.
+
+    Rates beyond the limit race with the seeds of the first pass alone, so that it is compared on these.
+    """
+    study, rows, cell = verdicts.study, verdicts.rows, taken.cell
+    every = {
+        (init, runs.lr): runs
+        for init in study.inits
+        for runs in runs_of(study, cell, init, rows).rates
+        if len(runs.valid) >= study.first_seeds
+    }
+    seeds = slice(study.first_seeds)
+    means = {where: float(runs.valid[seeds].mean()) for where, runs in every.items()}
+    init, lr = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
+    ours, theirs = every[taken.init, taken.best_lr or 0.0], every[init, lr]
+    forgets = f"It forgets {nats(taken.forgotten.lost if taken.forgotten else math.nan)} nats"
+    if theirs.allowed:
+        return f"{forgets}; without the limit it would be no other."
+    gain = float(ours.test[seeds].mean() - theirs.test[seeds].mean())
+    risen = float(np.mean([lost(rows[trial]) for trial in study.trials(cell, init, [lr], study.first_seeds)]))
+    how = f"{nats(abs(gain))} nats {'better' if gain > 0 else 'worse'} on the test"
+    name, basis = f"{label_of(init)} at {compact(lr)}", counted(study.first_seeds, "seed")
+    return f"{forgets}; without the limit {name} would be {how} and forget {nats(risen)} ({basis})."
+
+
+def nothing_fits(verdicts: Verdicts) -> str:
+    """Say that every rate tried forgets more than the study allows, and which is nearest; empty if that is not so."""
+    limit, risen = verdicts.study.forget, {}
+    for trial, row in verdicts.rows.items():
+        risen.setdefault((trial.init, trial.lr), []).append(lost(row) if row["status"] != DIVERGED else math.nan)
+    most = {where: max(values) for where, values in risen.items() if all(map(math.isfinite, values))}
+    if limit is None or not most or min(most.values()) <= limit:
+        return ""
+    init, lr = min(most, key=lambda where: most[where])
+    return (
+        f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {label_of(init)} at "
+        f"{compact(lr)}, forgets {nats(most[init, lr])}. Allow more, try lower rates or train for fewer steps."
+    )
 
 
 def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, str]:
@@ -159,18 +210,22 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
     others = [method for method in verdicts.of(taken.cell) if method.init not in (taken.init, name)]
     if taken.verdict == BETTER and taken.init != name:
         gap = _comparison(taken, taken.difference, taken.p_value, taken.verdict)
-        against = _standing(taken, [reference], [gap], "Each at its best rate,")
+        forgets = taken.forgotten.at_best.clause if taken.forgotten else ""
+        against = _standing(taken, [reference], [gap], "Each at its best rate,", forgets)
         rivals = _rivals(verdicts, taken, [method for method in others if method.verdict == BETTER])
         return f"Take {where}.", f"{against}{_over_rates(taken)}{rivals}", BETTER
     if taken.init != name:
-        lost = "has diverged at every rate" if reference.best_lr is None else "may be guessing"
-        return f"Take {where}, for now.", f"{label_of(name)} {lost}. {_loss(verdicts, taken)}", UNDECIDED
+        failed = "has diverged" if verdicts.study.forget is None else "has diverged, or forgets too much,"
+        fails = f"{failed} at every rate" if reference.best_lr is None else "may be guessing"
+        return f"Take {where}, for now.", f"{label_of(name)} {fails}. {_loss(verdicts, taken)}", UNDECIDED
     if taken.seeds < LEAST_SEEDS:
         why = f"{_loss(verdicts, taken)} A verdict needs {LEAST_SEEDS} seeds."
         return f"Nothing is decided yet: take plain {where}, for now.", why, UNDECIDED
     known = [method for method in others if method.seeds >= LEAST_SEEDS]
     gaps = [_comparison(method, method.difference, method.p_value, method.verdict).reversed for method in known]
-    why = _standing(taken, known, gaps, "Each at its best rate,") if known else _loss(verdicts, taken)
+    only = known[0].forgotten if len(known) == 1 else None
+    forgets = only.at_best.reversed.clause if only else ""
+    why = _standing(taken, known, gaps, "Each at its best rate,", forgets) if known else _loss(verdicts, taken)
     undecided = [method for method in others if method.verdict == UNDECIDED]
     why += "".join(f" {label_of(method.init)} is undecided: {method.why}." for method in undecided)
     return f"Take plain {where}.", why, UNDECIDED if undecided else LEVEL
@@ -204,7 +259,7 @@ def _runner_up(verdicts: Verdicts, taken: Verdict) -> RunnerUp | None:
         for runs in runs_of(verdicts.study, taken.cell, init, verdicts.rows).rates:
             loss, seeds = float(runs.valid.mean()), len(runs.valid)
             is_taken = (init, runs.lr) == (taken.init, taken.best_lr)
-            if not is_taken and seeds >= len(taken.valid_losses) and loss < lowest:
+            if not is_taken and runs.allowed and seeds >= len(taken.valid_losses) and loss < lowest:
                 right = float(np.mean([accuracy[Trial(taken.cell, init, runs.lr, seed)] for seed in range(seeds)]))
                 best, lowest = RunnerUp(init, runs.lr, loss, float(runs.test.mean()), right), loss
     return best
@@ -232,12 +287,15 @@ def _rivals(verdicts: Verdicts, taken: Verdict, better: Sequence[Verdict]) -> st
     return f" {against}{' Of those that are level, take the one you know.' * same}"
 
 
-def _standing(method: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str) -> str:
-    """Say how a method stands to others by its test loss."""
+def _standing(
+    method: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str, forgets: str = ""
+) -> str:
+    """Say how a method stands to others by its test loss; last what it forgets, if that is decided."""
     each = [method, *others]
     basis = _basis(method, min(gap.seeds for gap in gaps))
     names, losses = [label_of(verdict.init) for verdict in each], [verdict.test_loss for verdict in each]
-    return str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
+    sentence = str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
+    return f"{sentence.removesuffix('.')}, and {forgets}." if forgets else sentence
 
 
 def _basis(method: Verdict, seeds: int) -> Basis:

@@ -25,7 +25,7 @@ from olora_viz.tasks.keep import NONE
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
 """The settings that may grow when a study is continued; its runs have fixed all others."""
 
-JUDGED = ("reference", "margin")
+JUDGED = ("reference", "margin", "forget")
 """The settings that affect only the verdicts."""
 
 RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
@@ -68,6 +68,8 @@ class Study:
             `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the test examples.
         schedule, warmup, device, dtype, truncate, chat: likewise.
         keep: likewise, but ``none`` by default.
+        forget: by how many nats per token the loss on the text to keep may rise: a rate is chosen only if no seed
+            exceeds it there. None for any number.
         alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.
@@ -108,6 +110,7 @@ class Study:
     truncate: bool = False
     chat: bool = False
     keep: str = NONE
+    forget: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value; lists are sorted only where their order does not matter."""
@@ -254,7 +257,7 @@ MOST_IN_TIME = 2
 """The same where time is limited: more seeds at the rates known are then worth more than rates ever farther away."""
 
 Losses = Mapping[Trial, float]
-"""The validation loss of each finished trial; NaN if it has diverged."""
+"""The validation loss of each finished trial; NaN if it has diverged, infinite if it forgets too much."""
 
 Row = Mapping[str, Any]
 """The results of a finished trial by name: the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
@@ -275,6 +278,19 @@ def values_of(rows: Rows, name: str) -> dict[Trial, float]:
 
 def _value(row: Row, name: str) -> float:
     return math.nan if row["status"] == DIVERGED else number_or_nan(row[name])
+
+
+def losses_of(study: Study, rows: Rows) -> Losses:
+    """Return the losses by which rates are chosen, see `Losses`."""
+    losses = values_of(rows, "valid_loss")
+    if study.forget is None:
+        return losses
+    return {trial: loss + (math.inf if lost(rows[trial]) > study.forget else 0.0) for trial, loss in losses.items()}
+
+
+def lost(row: Row) -> float:
+    """Return by how many nats per token a run's loss on the text to keep has risen; NaN if it is unknown."""
+    return number_or_nan(row.get("text_loss")) - number_or_nan(row.get("base_text_loss"))
 
 
 def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
@@ -484,9 +500,13 @@ def _gain(rows: Rows, trials: Iterable[Trial]) -> tuple[float, float]:
 
 
 def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:
+    """Return the best rate of the grid; if all forget too much, the lowest, since lower ones forget less."""
     grid = grid_of(study, cell, losses)
-    at = choose(values_at(study, cell, init, grid, losses, study.first_seeds))
-    return None if at is None else grid[at]
+    values = values_at(study, cell, init, grid, losses, study.first_seeds)
+    at, over = choose(values), np.flatnonzero(values.mean(1) == math.inf)
+    if at is None:
+        return grid[over[0]] if over.size else None
+    return grid[at]
 
 
 def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.training import Examples
@@ -21,9 +23,11 @@ from olora_viz.studies.contest import (
     contests_of,
     fields_of,
     is_guessing,
+    latest_drift,
     latest_examples,
     metric_of,
 )
+from olora_viz.studies.forgetting import ratio_of
 from olora_viz.studies.sentences import (
     KINDS,
     Basis,
@@ -144,10 +148,10 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
         raise ValueError("steps do not say what raced: call verdict(steps, config)")
-    steps = with_best_results(raced.config, raced.steps)
+    steps = with_best_results(raced.config, raced.steps, raced.text, raced.start_loss)
     return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
-        guessing=is_guessing(raced.lanes, steps, raced.held_out),
+        guessing=is_guessing(raced.lanes, steps, raced.held_out), drift=latest_drift(steps),
     )  # fmt: skip
 
 
@@ -158,6 +162,7 @@ def verdict_line(
     plain_text: bool = False,
     ended: bool = False,
     guessing: bool = False,
+    drift: np.ndarray | None = None,
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
@@ -165,6 +170,8 @@ def verdict_line(
 
     Args:
         plain_text, ended: see `metric_of`.
+        drift: of the lanes (K,), see `olora_viz.measures.forgetting`; None where it was not measured. It gives the
+            first sentence a last clause, once the race has ended, and never decides who leads.
         guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
     """
     if examples is None:
@@ -175,17 +182,19 @@ def verdict_line(
     if len(fields) > 1:
         line = _over_settings(contests, fields[0].roles, lanes, metric)
     else:
-        line = _of_contest(contests[0], metric) if contests and len(contests[0].names) > 1 else None
+        moved = drift if ended else None
+        line = _of_contest(contests[0], metric, moved) if contests and len(contests[0].names) > 1 else None
     if line is None or not guessing:
         return line
     words = () if metric.why else (Sentence("", "No lane does better than guessing."),)
     return replace(line, sentences=(*line.sentences, *words), certainty=_at_most_open(line.certainty))
 
 
-def _of_contest(contest: Contest, metric: Metric) -> VerdictLine:
+def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
     """Return the verdict of a contest; starts that are out of the race are named."""
     first = leading(contest)
-    sentences = [Sentence(f"{first.lead}:", f"{first.scores}."), *turned(contest), *few(contest)]
+    forgets = "" if drift is None else _forgets(contest, drift)
+    sentences = [Sentence(f"{first.lead}:", f"{first.scores}{forgets}."), *turned(contest), *few(contest)]
     incomplete = {*contest.narrower, *contest.at_end(LARGEST), *contest.at_end(LOWEST)}
     # Those that trail and may do better at rates not tried.
     doubtful = [
@@ -207,6 +216,18 @@ def _of_contest(contest: Contest, metric: Metric) -> VerdictLine:
         tuple(sentences), _at_most_open(certainty) if doubtful else certainty, first.basis, metric.name, leader,
         higher=bool(contest.at_end(LARGEST)),
     )  # fmt: skip
+
+
+def _forgets(contest: Contest, drift: np.ndarray) -> str:
+    """Return the clause on what the first contender forgets against its main rival; empty if that is not decided."""
+    others = [start for start in (contest.field.roles if contest.field else ())[::-1] if contest.places.get(start)]
+    other = contest.places[others[0]] if others else 1
+    ours, theirs = ([float(drift[contest.contenders[i].lanes[run]]) for run in contest.runs] for i in (0, other))
+    clause = ratio_of(ours, theirs).clause
+    if not clause or len(contest.names) == 2:
+        return f", and {clause}" * bool(clause)
+    first, second = (contest.names[i].partition(" (")[0] for i in (0, other))
+    return f", and {first} {clause} as {second}"
 
 
 def _certainty(kinds: Collection[str], basis: Basis) -> str:

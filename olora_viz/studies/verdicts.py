@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.studies.forgetting import Forgetting, forgetting
+from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -32,7 +34,6 @@ from olora_viz.studies.statistics import (
     paired_interval,
     range_over_rates,
     rates_like,
-    seeds_to_settle,
     survives,
     t_interval,
     verdict,
@@ -40,6 +41,7 @@ from olora_viz.studies.statistics import (
 from olora_viz.studies.study import (
     Cell,
     Chosen,
+    Losses,
     Row,
     Rows,
     Study,
@@ -47,6 +49,7 @@ from olora_viz.studies.study import (
     best,
     grid_of,
     losses_by_example,
+    losses_of,
     number_or_nan,
     rates_tried,
     seeds_of,
@@ -65,6 +68,8 @@ class RateRuns:
     lr: float
     valid: Float[np.ndarray, "k n"]
     test: Float[np.ndarray, "k m"]
+    allowed: bool = True
+    """Whether no seed forgets more than the study allows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +78,7 @@ class MethodRuns:
 
     init: str
     chosen: Chosen | None
-    """Its best rate by the mean validation loss; None if each has a diverged or missing run."""
+    """Its best rate by the mean validation loss; None if each has a diverged or missing run, or forgets too much."""
     rates: tuple[RateRuns, ...]
     """With at least one seed; the lowest rate first."""
 
@@ -98,7 +103,7 @@ class MethodRuns:
         if self.at_best is None:
             return ()
         places = rates_like([runs.valid for runs in self.rates], self.rates.index(self.at_best))
-        return tuple(self.rates[i] for i in places)
+        return tuple(self.rates[i] for i in places if self.rates[i].allowed)
 
     @cached_property
     def chosen_without(self) -> Float[np.ndarray, "k m"]:
@@ -106,7 +111,8 @@ class MethodRuns:
         seeds = self.chosen.seeds if self.chosen else 0
         if seeds < 2:
             return np.empty((0, 0))
-        whole = [runs for runs in self.rates if len(runs.valid) >= seeds and np.isfinite(runs.valid).all()]
+        allowed = [runs for runs in self.rates if runs.allowed and len(runs.valid) >= seeds]
+        whole = [runs for runs in allowed if np.isfinite(runs.valid).all()]
         others = ([k for k in range(seeds) if k != seed] for seed in range(seeds))
         chosen = (min(whole, key=lambda runs, ks=ks: runs.valid[ks].mean()) for ks in others)
         return np.array([runs.test[seed] for seed, runs in enumerate(chosen)])
@@ -138,15 +144,14 @@ class Difference:
 
 def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
     """Return the runs of a method in a cell."""
-    losses = values_of({trial: row for trial, row in rows.items() if trial.cell == cell}, "valid_loss")
+    losses = losses_of(study, {trial: row for trial, row in rows.items() if trial.cell == cell})
     rates = []
     for lr in rates_tried(study, cell, init, losses):
-        seeds = range(seeds_of(study, cell, init, lr, losses))
-        of_rate = [rows[Trial(cell, init, lr, seed)] for seed in seeds]
+        trials = [Trial(cell, init, lr, seed) for seed in range(seeds_of(study, cell, init, lr, losses))]
+        of_rate = [rows[trial] for trial in trials]
         if of_rate:
-            rates.append(
-                RateRuns(lr, losses_by_example(of_rate, "valid_loss"), losses_by_example(of_rate, "test_loss"))
-            )
+            valid, test = (losses_by_example(of_rate, f"{part}_loss") for part in ("valid", "test"))
+            rates.append(RateRuns(lr, valid, test, not any(losses[trial] == math.inf for trial in trials)))
     return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
 
 
@@ -272,6 +277,8 @@ class Verdict:
     """Number of validation examples, on which the rates are chosen."""
     test_examples: int
     """Number of test examples, on which the methods are compared."""
+    forgotten: Forgetting | None = None
+    """What it forgets of the text to keep; None if the study has none."""
 
     @property
     def interval(self) -> Interval:
@@ -316,7 +323,7 @@ class Verdict:
             "steps_to_reference": reached and finite_or_none(reached.median),
             "steps_interval": reached and [finite_or_none(end) for end in reached[1:3]],
             "seeds": self.seeds, "valid_examples": self.valid_examples,
-            "test_examples": self.test_examples,
+            "test_examples": self.test_examples, **(self.forgotten.to_json() if self.forgotten else {}),
         }  # fmt: skip
 
 
@@ -412,7 +419,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
     runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
-    reference, shared_lr = runs[study.reference], _shared(study, cell, valid)
+    reference, shared_lr = runs[study.reference], _shared(study, cell, losses_of(study, rows))
     # The margin is a share of what the reference gains on the base model.
     margin = study.margin * (of_cell[0]["base_test_loss"] - reference.test_loss) if of_cell else math.nan
     gaps = {
@@ -425,8 +432,10 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             p_values[init] = min(1.0, LOOKS * p_values[init])
     at_shared = _at_shared(study, runs, shared_lr, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
+    at_best = {init: of_method.trials(cell) for init, of_method in runs.items()}
+    forgotten = forgetting(study, cell, rows, at_best, shared_lr)
     for init, ours in runs.items():
-        trials = ours.trials(cell)
+        trials = at_best[init]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
             cell=cell, init=init, best_lr=ours.chosen.lr if ours.chosen else None,
@@ -436,10 +445,10 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             difference=gaps[init], p_value=p_values[init], margin=margin,
             verdict=LEVEL if gaps[init].seeds else UNDECIDED, why="",
             shared_lr=shared_lr, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
-            valid_examples=sizes["valid"], test_examples=sizes["test"],
+            valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(init),
         )  # fmt: skip
         if ours is not reference:
-            word, why = _explained(each, ours, reference, len(study.inits) - 1)
+            word, why = _explained(each, ours, reference, len(study.inits) - 1, study.forget)
             each = replace(each, verdict=word, why=why)
         yield each
 
@@ -463,14 +472,21 @@ def _at_shared(
     return words | {study.reference: LEVEL if gaps[study.reference].seeds else UNDECIDED}
 
 
-def _explained(of_method: Verdict, ours: MethodRuns, theirs: MethodRuns, tests: int) -> tuple[str, str]:
+def _explained(
+    of_method: Verdict, ours: MethodRuns, theirs: MethodRuns, tests: int, limit: float | None
+) -> tuple[str, str]:
     """Return the verdict, undecided where a best rate is not known, and the reason.
 
     Args:
         of_method: with all that the verdict rests on.
         tests: the number of comparisons that share the error rate.
+        limit: on what may be forgotten, nats.
     """
     gap, p_value, test_examples = of_method.difference, of_method.p_value, of_method.test_examples
+    if not gap.seeds and limit is not None:
+        without = [runs.init for runs in (ours, theirs) if runs.chosen is None]
+        whose = f"{' and '.join(without)} forgets" if len(without) < 2 else f"{' and '.join(without)} forget"
+        return UNDECIDED, f"{whose} more than {limit:g} nats, or diverged, at every rate tried"
     if not gap.seeds:
         return UNDECIDED, "at every rate a run of it or of the reference has diverged"
     outside = [runs.init for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
@@ -495,7 +511,7 @@ def _explained(of_method: Verdict, ours: MethodRuns, theirs: MethodRuns, tests: 
     return word, "more seeds would not help; more test examples may"
 
 
-def _shared(study: Study, cell: Cell, valid: Mapping[Trial, float]) -> float | None:
+def _shared(study: Study, cell: Cell, valid: Losses) -> float | None:
     """Return the rate of the grid with the lowest mean validation loss over all methods.
 
     A method that diverges at every rate is ignored.

@@ -9,10 +9,12 @@ from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.studies import differences_figure, method_styles, rates_figure
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, number, percent, signed
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
+from olora_viz.studies.forgetting import Ratio
+from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import and_, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
@@ -38,6 +40,8 @@ BEFORE = {
 def headline(known: Decision) -> Markup:
     """Return the recommendation, how sure it is, and on what it rests."""
     taken = known.taken
+    if taken is None and (words := nothing_fits(known.verdicts)):
+        return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words)
     if taken is None:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
@@ -117,6 +121,17 @@ def _against(verdict: Verdict, reference: str) -> object:
     words = Markup("{}<small>{}</small>").format(verdict.verdict, f"{low} to {high}" if verdict.seeds > 1 else mean)
     over_what = f"test loss minus the reference's, 95% over {over(verdict.difference.gap)}" if verdict.seeds else ""
     return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
+
+
+def forgotten(known: Decision) -> Markup:
+    """Return what each method forgets against the reference; empty if that was not measured."""
+    each = [words for verdict in known.verdicts.each if (words := forgetting_words(known.verdicts, verdict))]
+    if not each:
+        return Markup("")
+    lines = Markup("").join(Markup("<p>{}.</p>").format(f"{words[0].upper()}{words[1:]}") for words in each)
+    return Markup(
+        '<h2>What is forgotten <span class="hint">drift on the text to keep, intervals: 95%</span></h2>{}'
+    ).format(lines)
 
 
 def plan(known: Decision) -> Markup:
@@ -205,11 +220,14 @@ def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
     head = [
         "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference",
         f"95% over {interval_over(verdicts)}", "range over rates", "p (Holm)", "verdict", "at one rate",
-        f"median steps to reference ({'range of seeds' if few else '95% over seeds'})", "seeds",
+        f"median steps to reference ({'range of seeds' if few else '95% over seeds'})",
     ]  # fmt: skip
+    measured = any(verdict.forgotten for verdict in verdicts.each)
+    head += ["text loss", "drift", "of reference's drift (95% over seeds)", "at equal learning"] * measured
+    head.append("seeds")
     rows = [head]
     for cell in verdicts.study.cells():
-        rows += [_row(verdict, verdicts.study.reference) for verdict in verdicts.of(cell)]
+        rows += [_row(verdict, verdicts.study.reference, measured) for verdict in verdicts.of(cell)]
         base = untrained(verdicts, cell)
         if base is None:
             continue
@@ -229,7 +247,7 @@ def interval_over(verdicts: Verdicts) -> str:
     return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
 
 
-def _row(verdict: Verdict, reference: str) -> list[str]:
+def _row(verdict: Verdict, reference: str, measured: bool) -> list[str]:
     shown = verdict.init != reference
     low, high = verdict.interval.low, verdict.interval.high
     from_, to = verdict.difference.over_rates
@@ -242,8 +260,53 @@ def _row(verdict: Verdict, reference: str) -> list[str]:
         f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
         number(verdict.p_value, ".3f") if shown else "",
         verdict.verdict if shown else "", verdict.verdict_shared_rate if shown else "",
-        steps_words(verdict.steps_to_reference), str(verdict.seeds),
+        steps_words(verdict.steps_to_reference), *(_forgotten(verdict, shown) if measured else ()), str(verdict.seeds),
     ]  # fmt: skip
+
+
+def _forgotten(verdict: Verdict, shown: bool) -> list[str]:
+    """Return the cells on what a method forgets."""
+    known = verdict.forgotten
+    if known is None:
+        return [""] * 4
+    ratios = [ratio_words(known.at_best), ratio_words(known.at_equal.ratio)] if shown else ["reference", "reference"]
+    return [number(known.text_loss, ".3f"), number(known.drift, ".3f"), *ratios]
+
+
+def ratio_words(ratio: Ratio) -> str:
+    """Return a ratio of drifts with its interval; empty if it is not known.
+
+    >>> ratio_words(Ratio(1.7, 1.4, 2.1, 0.001, 5))
+    '1.7 (1.4 to 2.1)'
+    """
+    if not ratio.seeds:
+        return ""
+    ends = f" ({number(ratio.low, '.2g')} to {number(ratio.high, '.2g')})" if ratio.seeds > 1 else ""
+    return f"{number(ratio.value, '.2g')}{ends}"
+
+
+def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
+    """Say how much a method forgets against the reference, at best rates and at equal learning.
+
+    Empty for the reference, and where it is not known.
+    """
+    known, reference = verdict.forgotten, label_of(verdicts.study.reference)
+    base = next((each for each in verdicts.of(verdict.cell) if each.init == verdicts.study.reference), None)
+    if known is None or verdict.init == verdicts.study.reference or base is None or base.forgotten is None:
+        return ""
+    if not known.at_best.seeds:
+        return f"{label_of(verdict.init)} has no drift to compare with {reference}'s"
+    equal, ratio = known.at_equal, known.at_best
+    word = "not decided, " * (not ratio.clause)
+    words = (
+        f"each at its best rate, {label_of(verdict.init)}'s drift is {ratio_words(ratio)} times {reference}'s "
+        f"{nats(base.forgotten.drift)} nats ({word}{counted(ratio.seeds, 'seed')})"
+    )
+    if equal.outside:
+        return f"{words}; at equal learning it is not known: {equal.outside}"
+    return (
+        f"{words}; at equal learning, {nats(equal.target)} nats of test loss, it is {ratio_words(equal.ratio)} times"
+    )
 
 
 def steps_words(reached: MedianInterval | None) -> str:

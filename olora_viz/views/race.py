@@ -39,6 +39,7 @@ from olora_viz.studies.contest import (
     SeedGroup,
     group_places,
     is_guessing,
+    latest_drift,
     latest_examples,
     metric_of,
     seed_groups,
@@ -158,11 +159,16 @@ class RaceView:
     @cached_property
     def _judged(self) -> Sequence[Step]:
         """The steps, with the results that ranking and verdict speak of."""
-        return with_best_results(self.race.config, self.race.steps)
+        return self._with_best(self.race.steps)
+
+    def _with_best(self, steps: Sequence[Step]) -> Sequence[Step]:
+        race, base = self.race, self.race.baseline
+        return with_best_results(race.config, steps, race.text, None if base is None else float(base.loss[0]))
 
     @cached_property
     def _verdict(self) -> VerdictLine | None:
-        return verdict_line(self.race.config.lanes, latest_examples(self._judged), **self._known)
+        lanes, judged = self.race.config.lanes, self._judged
+        return verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
 
     @property
     def _ended(self) -> bool:
@@ -220,7 +226,7 @@ class RaceView:
 
     def _order_at(self, step: int | None) -> list[int]:
         """Return the groups, the best one first after a step; None is the latest one."""
-        by_loss, steps = self.metric.by_loss, with_best_results(self.race.config, self.steps[:step])
+        by_loss, steps = self.metric.by_loss, self._with_best(self.steps[:step])
         rows = standings(steps, len(self.styles), by_loss=by_loss)
         return [place.lane for place in group_places(rows, self._groups, by_loss=by_loss)]
 

@@ -23,6 +23,7 @@ from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
+from olora_viz.tasks.keep import NONE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.html import table
@@ -187,9 +188,11 @@ def write_report(known: Decision, task: str = "") -> Path:
 
 def report_html(known: Decision, task: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
-    charts = plot_study(known.verdicts, what=("rates", "differences"))
+    forgotten = ["forgotten"] * (known.plan.study.keep != NONE)
+    charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
-    sections = [decision.headline(known), decision.starts(known), drawn, decision.answers(known), decision.plan(known)]
+    sections = [decision.headline(known), decision.starts(known), decision.forgotten(known), drawn]
+    sections += [decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task), _repeat(known, task)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
@@ -226,6 +229,10 @@ def _repeat(known: Decision, task: str) -> Markup:
         words += ["--r", ",".join(map(str, study.ranks))]
     if study.max_length is not None:
         words += ["--max-length", str(study.max_length)]
+    if study.keep != NONE:
+        words += ["--keep", study.keep]
+    if study.forget is not None:
+        words += ["--forget", f"{study.forget:g}"]
     words += [f"--{name}" for name in ("truncate", "chat") if getattr(study, name)]
     return Markup(
         "<h2>Do it again</h2><p>Decide anew, with a plan for the machine at hand:</p>"

@@ -24,7 +24,7 @@ from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
+from olora_viz.web.parts.background import OF_DECISIONS, PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -48,7 +48,7 @@ class Deciding(BackgroundDecision):
         return {
             "plan": self.known.plan if self.known else None, "inits": [lane.init for lane in config.lanes],
             "ranks": (config.lanes[0].r,), "threads": torch.get_num_threads(),
-            **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat")},
+            **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat", "keep", "forget")},
         }  # fmt: skip
 
 
@@ -56,9 +56,10 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     """Put a decision into the queue, see `put_study`.
 
     Args:
-        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings.
+        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings and the limit on
+            what may be forgotten.
     """
-    model, task, minutes, inits, rank, *settings = asked
+    model, task, minutes, inits, rank, settings, forget, *_ = (*asked, None, None)
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
     methods = [REFERENCE, *(init for init in inits if init != REFERENCE)]
@@ -66,7 +67,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
         raise ValueError("choose a start to compare with plain LoRA")
     return put_study(
         jobs, limits, files, Deciding, minutes_within(limits), model=model, task=task, minutes=minutes,
-        inits=methods, rank=rank, settings=settings[0] if settings else None, owner=owner,
+        inits=methods, rank=rank, settings=settings, taken=OF_DECISIONS, forget=forget, owner=owner,
     )  # fmt: skip
 
 
@@ -136,6 +137,7 @@ class DecideChoices(NamedTuple):
     minutes: gr.Dropdown
     inits: gr.CheckboxGroup
     rank: gr.Slider
+    forget: gr.Number
 
 
 def choices(limits: Limits) -> DecideChoices:
@@ -158,7 +160,11 @@ def choices(limits: Limits) -> DecideChoices:
         more = len(decision.offered()) - len(METHODS) + 1
         element(f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>')
         rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
-    return DecideChoices(minutes, inits, rank)
+        forget = gr.Number(
+            None, label="May forget at most (nats per token of the text to keep; empty: any)", minimum=0, step=0.05,
+            elem_id="decide-forget",
+        )  # fmt: skip
+    return DecideChoices(minutes, inits, rank, forget)
 
 
 def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
@@ -196,7 +202,8 @@ def connect(
         setup: the controls of the model and the task, and that of the settings.
     """
     *model_and_task, settings = setup
-    start = StartButton(page.decide, [*model_and_task, *chosen, settings], partial(put, jobs, limits))
+    *others, forget = chosen
+    start = StartButton(page.decide, [*model_and_task, *others, settings, forget], partial(put, jobs, limits))
     PageWork({page.key: Deciding}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 
 

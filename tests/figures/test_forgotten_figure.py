@@ -1,18 +1,24 @@
 """The chart *Learned and forgotten*: paths of lanes, the ranges of their seeds, and the best trade-offs."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.races import raced, small
+from support.simulated_studies import row_of
 from support.steps import a_step
 
 import olora_viz as ov
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import to_plotly
+from olora_viz.figures.plots import study_figures
 from olora_viz.figures.theme import lane_styles
 from olora_viz.measures.forgetting import AboutText
+from olora_viz.studies.study import Study
+from olora_viz.studies.verdicts import Verdicts, verdicts_of
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import report
 
@@ -107,3 +113,40 @@ def test_one_call_draws_a_race_and_its_run_folder(tmp_path):
     drawn = [ov.plot_race(source, what="forgotten") for source in (race, tmp_path / "run")]
     assert drawn[0].data == drawn[1].data
     assert len(drawn[0].data) >= 4
+
+
+def study_with(drift: Callable[[str, float], float], keep: str = "auto") -> Verdicts:
+    """Return a study whose losses are lowest at 3e-3, with these drifts by method and rate."""
+    study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3, 9e-3), seeds=3, keep=keep)
+    rows = {}
+    for init in study.inits:
+        for trial in study.trials(study.cells()[0], init, study.lrs):
+            losses = 1.0 + abs(math.log(trial.lr / 3e-3)) + np.linspace(-0.1, 0.1, 30)
+            moved = drift(init, trial.lr)
+            rows[trial] = row_of(losses, losses, base_text_loss=4.0, text_loss=4.0 + moved, drift=moved)
+    return verdicts_of(study, rows)
+
+
+def test_a_study_s_front_has_every_rate_and_joins_those_that_none_of_its_method_beats() -> None:
+    found = study_with(lambda init, lr: 100 * lr * (2 if init == "olora" else 1))
+    (figure,) = study_figures(found, ["forgotten"])
+    lines = {t["name"]: list(zip(t["x"], t["y"], strict=True)) for t in figure["data"] if t["mode"] == "lines"}
+    marks = [t for t in figure["data"] if t["mode"] == "markers"]
+    assert len(marks) == 6
+    low = 1.0 + math.log(3)
+    for name, factor in (("LoRA", 1), ("OLoRA", 2)):
+        # At 9e-3 it learns as much as at 1e-3, and forgets more.
+        assert np.array(lines[name]) == pytest.approx(np.array([(1.0, 0.3 * factor), (low, 0.1 * factor)]), rel=1e-3)
+    chosen = [t for t in marks if t["marker"]["size"] == 12]
+    words = [f"{name} at 3e-3: loss 1, drift {drift}" for name, drift in (("LoRA", 0.3), ("OLoRA", 0.6))]
+    assert [t["text"] for t in chosen] == [[word] for word in words]
+    target = figure["layout"]["shapes"][0]["x0"]
+    assert target == pytest.approx(1.0 + 0.02 * 4.0)
+    assert figure["layout"]["xaxis"]["range"][0] > figure["layout"]["xaxis"]["range"][1]
+
+
+def test_a_study_without_a_text_has_no_front_and_says_so() -> None:
+    found = study_with(lambda init, lr: math.nan, keep="none")
+    (figure,) = study_figures(found, ["forgotten"])
+    assert figure["layout"]["meta"]["message"] == "This study has no text to keep."
+    assert all("forgotten" not in figure["layout"]["meta"]["title"] for figure in study_figures(found))

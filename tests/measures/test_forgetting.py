@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import peft
 import pytest
 import torch
 from support.races import raced, resumed, small
@@ -12,9 +13,14 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.background.record import RaceRecord
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.memory import Footprint
+from olora_viz.machine import memory
 from olora_viz.measures.measure import same
+from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig, setup_facts
+from olora_viz.races.export import export_lane
+from olora_viz.races.start import needed
 from olora_viz.tasks.keep import AUTO, NONE
 
 STARTS = tuple(
@@ -49,6 +55,50 @@ def test_loss_and_drift_are_those_of_the_merged_models_logits():
         assert steps[-1].drift[k] == pytest.approx(drift, abs=1e-5)
         assert drift > 1e-4
     assert race.text.loss == pytest.approx(by_text_alone(race), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "lane",
+    [
+        ov.Lane("lora", lr=3e-3, r=4, alpha=3, rslora=True, seed=1),
+        ov.Lane("olora", lr=3e-3, r=4, alpha=3, rslora=True),
+        ov.Lane("pissa", lr=3e-3, r=4, alpha=3),
+    ],
+    ids=["rslora", "rslora from olora", "pissa"],
+)
+def test_loss_and_drift_are_those_of_pefts_merged_model(lane, tmp_path):
+    race = ov.race(small((lane, ov.Lane("lora", r=2)), steps=12, keep=AUTO))
+    steps = list(race)
+    export_lane(race, 0, tmp_path / "adapter")
+    base, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
+    other, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
+    loaded = peft.PeftModel.from_pretrained(other, tmp_path / "adapter")
+    assert loaded.peft_config["default"].use_rslora == (lane.rslora and lane.init == "lora")
+    merged = loaded.merge_and_unload()
+    nll, kl = [], []
+    for passage in race.data.text.encoded:
+        ids = torch.tensor([passage.ids])
+        with torch.no_grad():
+            theirs, before = (m(input_ids=ids).logits[0, :-1].double().log_softmax(-1) for m in (merged, base))
+        at = torch.arange(passage.supervised_from - 1, len(passage.ids) - 1)
+        nll += (-theirs[at, ids[0, at + 1]]).tolist()
+        kl += (before.exp() * (before - theirs)).sum(1)[at].tolist()
+    assert steps[-1].text_loss[0] == pytest.approx(np.mean(nll), abs=1e-5)
+    assert steps[-1].drift[0] == pytest.approx(np.mean(kl), abs=1e-5)
+    assert np.mean(kl) > 1e-3
+
+
+def test_the_memory_check_counts_the_predictions_of_the_base_model(monkeypatch):
+    race = ov.race(small(keep=AUTO))
+    _, predictions = race.data._base_predictions
+    assert race.data.predictions_bytes == sum(each.numel() * each.element_size() for each in predictions)
+    assert ov.race(small(keep=NONE)).data.predictions_bytes == 0
+    footprint = Footprint.of(race.lanes.plan, branching=race.data.branching)
+    pass_bytes = needed(race.data, footprint, race.config.rows)
+    monkeypatch.setattr(memory, "available_memory", lambda _: int(pass_bytes) + race.data.predictions_bytes // 2)
+    ov.race(small(keep=NONE))
+    with pytest.raises(ValueError, match=r"needs .* of memory, but only .* are free"):
+        ov.race(small(keep=AUTO))
 
 
 def by_text_alone(race: ov.Race) -> float:

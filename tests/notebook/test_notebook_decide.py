@@ -1,5 +1,6 @@
 """A decision in a panel: stopped with what is known, gone on with, and its adapter."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,12 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
         panel.result()
     assert "did you mean &#39;addition&#39;" in text(panel)
     assert 'class="status failed"' not in text(panel)
+
+
+def test_a_limit_needs_a_text_and_reaches_the_decision() -> None:
+    panel = DecidePanel(keep="auto", forget=0.25)
+    assert panel._checked().forget == 0.25
+    with pytest.raises(ValueError, match=r"forget 0.1 limits what may be lost of a text to keep"):
+        DecidePanel(keep="none", forget=0.1)
+    with pytest.raises(ValueError, match="forget, in nats, must be a number of at least 0, not nan"):
+        DecidePanel(keep="auto", forget=math.nan)

@@ -14,7 +14,7 @@ from support.races import small as config
 from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
-from olora_viz.races.race import race
+from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.races.trainer import adapter_origins, with_best_results
@@ -139,3 +139,84 @@ def test_the_readme_of_an_adapter_says_where_its_numbers_are_of_an_earlier_step(
 def test_other_values_are_refused(wrong: dict, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         config(lanes=LANES, **wrong)
+
+
+FORGETS = (*LANES[:2], Lane("olora", lr=1e-2, r=2))
+"""The last one forgets more with every evaluation, and learns more with most."""
+
+LIMITED = config(lanes=FORGETS, steps=12, eval_every=2, keep_best=True, keep="auto")
+"""Measured with every evaluation, so that the text loss of each lane's best one is known."""
+
+
+@pytest.fixture(scope="module")
+def of_text() -> tuple[Race, list[Step]]:
+    running = race(LIMITED)
+    return running, list(running)
+
+
+def limits(of_text: tuple[Race, list[Step]]) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return the base model's loss on the text, and the held-out and the text losses of the evaluations."""
+    running, steps = of_text
+    evaluated = [step for step in steps if step.eval_loss is not None]
+    assert running.text is not None
+    return running.text.loss, *(np.array([getattr(e, key) for e in evaluated]) for key in ("eval_loss", "text_loss"))
+
+
+def test_what_is_forgotten_is_that_of_the_adapter_that_is_kept(of_text: tuple[Race, list[Step]]) -> None:
+    running, steps = of_text
+    _, losses, text = limits(of_text)
+    best = losses.argmin(0)
+    assert best[1] < 5
+    lanes = list(running.summary()["lanes"].values())
+    assert [lane["final_text_loss"] for lane in lanes] == [text[at, k] for k, at in enumerate(best)]
+    measured = running._trainer.forgotten(running.go_on) if running.lanes else None
+    assert measured is not None
+    assert [lane["final_drift"] for lane in lanes] == pytest.approx(measured.drift, abs=1e-6)
+    judged = with_best_results(running.config, steps, running.text, float(running.baseline.loss[0]))
+    assert judged[-1].drift == pytest.approx(measured.drift, abs=1e-6)
+
+
+def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_text: tuple[Race, list[Step]]) -> None:
+    base, losses, text = limits(of_text)
+    limit = float(np.sort(text[:, 2] - base)[2])  # the last lane has three evaluations within it
+    running, at = race(replace(LIMITED, forget=limit)), {}
+    steps = []
+    for step in running:
+        steps.append(step)
+        at[step.step] = running.snapshot()["theta"]
+    assert steps == of_text[1]  # the training and all measurements are as without it
+    start_loss = float(running.baseline.loss[0])
+    within = np.where(text - base <= limit, losses, np.inf)
+    expected = np.where(within.min(0) < start_loss, 2 * (1 + within.argmin(0)), 0).tolist()
+    assert expected[1] == 0  # at a rate of 0.1 nothing stays within it
+    assert 0 < expected[2] < 2 * (1 + losses.argmin(0)[2])
+    origins = adapter_origins(running.config, steps, running.text, start_loss)
+    lanes = list(running.summary()["lanes"].values())
+    assert [origin.step for origin in origins] == expected
+    assert [lane["best_step"] for lane in lanes] == [lane["adapter_step"] for lane in lanes] == expected
+    fresh = race(replace(LIMITED, forget=limit))
+    for k, step in enumerate(expected):
+        theta = at[step][k] if step else fresh.lanes.theta[k]
+        assert torch.equal(running.lanes.theta[k], theta)
+    assert lanes[1]["final_drift"] == 0.0
+    assert lanes[1]["final_text_loss"] == base
+    judged = with_best_results(running.config, steps, running.text, start_loss)
+    assert judged[-1].eval_loss[1] == pytest.approx(start_loss)
+    assert np.isnan(judged[-1].eval_examples.loss[1]).all()
+
+
+def test_an_early_stop_waits_for_a_lower_loss_within_the_limit_and_a_resumed_race_repeats_it() -> None:
+    limited = replace(LIMITED, patience=2, forget=0.0)
+    running = race(limited)
+    steps = list(running)
+    lanes = list(running.summary()["lanes"].values())
+    assert lanes[1]["stopped_at"] == 4  # two evaluations after the start, which stays its best
+    assert lanes[1]["best_step"] == 0
+    first, second = race(limited), race(limited)
+    for _ in range(3):
+        next(first)
+    second.restore(first.snapshot())
+    assert list(second) == steps[3:]
+    assert torch.equal(second.lanes.theta, running.lanes.theta)
+    again = second.summary()["lanes"]
+    assert again == running.summary()["lanes"]

@@ -9,23 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from olora_viz.studies.power import POWER, has_power, power, seeds_to_settle, smallest_difference
 from olora_viz.studies.statistics import (
     BETTER,
     LEVEL,
-    POWER,
     UNDECIDED,
     WORSE,
     Interval,
     bootstrap_over_cells,
     choose,
     expected_best,
-    has_power,
     holm,
     median_interval,
     performance_profile,
-    power,
-    seeds_to_settle,
-    smallest_difference,
     t_interval,
     verdict,
 )

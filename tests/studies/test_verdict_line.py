@@ -1,7 +1,9 @@
 """The verdict in a line says no more than the story, and names a next step that may settle it."""
 
 import itertools
+import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,3 +163,36 @@ def test_every_preset_has_a_verdict_on_its_own_question(preset) -> None:
     level = {init: 0.5 - 0.1 * (init == "olora") for init in inits}
     found = verdict_of(lanes, level)
     assert "OLoRA" in str(found.sentences[0])
+
+
+def with_drift(inits: tuple[str, ...], moved: dict[str, list[float]], level: dict[str, float], **how: Any) -> str:
+    """Return the verdict's line of lanes with these drifts by start and seed."""
+    lanes = lanes_of(inits, 3)
+    drift = np.array([moved[lane.init][lane.seed] for lane in lanes])
+    examples = latest_examples(race_of(lanes, level))
+    return str(verdict_line(lanes, examples, **{"plain_text": True, "ended": True, "drift": drift} | how))
+
+
+SAME_DRIFT = [1.0, 1.1, 0.9]
+
+
+def test_a_decided_drift_is_the_last_clause_of_the_first_sentence_and_decides_nothing_else() -> None:
+    drift, level = {"lora": SAME_DRIFT, "olora": [1.7, 1.9, 1.5]}, {"olora": 0.3, "lora": 0.5}
+    line, without = (with_drift(("lora", "olora"), drift, level, **how) for how in ({}, {"drift": None}))
+    first, _, rest = without.partition(" nats.")
+    assert line == f"{first} nats, and forgets 1.7 times as much.{rest}"
+    assert with_drift(("lora", "olora"), drift, level, ended=False) == without
+    several = with_drift(("lora", "olora", "pissa"), drift | {"pissa": SAME_DRIFT}, level | {"pissa": 0.4})
+    assert " nats, and OLoRA forgets 1.7 times as much as LoRA." in several
+    behind = with_drift(("lora", "olora"), drift, {"olora": 0.5, "lora": 0.3})
+    assert ", and forgets 0.59 times as much." in behind
+
+
+@pytest.mark.parametrize(
+    ("drift", "clause"),
+    [(SAME_DRIFT, ", and forgets as much."), ([1.5, 0.8, 3.0], ""), ([math.nan, 3.0, 3.0], ""), ([0.0, 0.0, 0.0], "")],
+)
+def test_a_level_drift_is_said_and_an_open_one_is_not(drift: list[float], clause: str) -> None:
+    line = with_drift(("lora", "olora"), {"lora": SAME_DRIFT, "olora": drift}, {"olora": 0.4, "lora": 0.4})
+    assert ("forgets" in line) == bool(clause)
+    assert clause in line

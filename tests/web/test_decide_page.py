@@ -112,13 +112,25 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
         (4, 0, "rank must be a whole number from 1"),
         (4, "nan", "rank must be a whole number from 1"),
         (5, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
+        (6, -1, "what may be forgotten, in nats, must be a number of at least 0, not -1"),
+        (6, "much", "what may be forgotten, in nats, must be a number of at least 0, not 'much'"),
+        (6, 0.1, "a limit on what may be forgotten needs a text to keep: choose one under More settings"),
     ],
 )
 def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value: Any, sentence: str) -> None:
-    asked: list[Any] = [*ASKED, {}]
+    asked: list[Any] = [*ASKED, {"keep": "none"}, None]
     asked[at] = value
     with pytest.raises(ValueError, match=sentence):
         put(jobs, LIMITS, files(), asked)
+
+
+def test_a_limit_and_its_text_reach_the_decision(jobs: Jobs) -> None:
+    work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, 0.25])
+    jobs.stop(work)
+    assert {name: work.arguments()[name] for name in ("keep", "forget")} == {"keep": "auto", "forget": 0.25}
+    free = put(jobs, LIMITS, files(), [*ASKED, {"keep": "none"}, ""])
+    jobs.stop(free)
+    assert {name: free.arguments()[name] for name in ("keep", "forget")} == {"keep": "none", "forget": None}
 
 
 def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -> None:

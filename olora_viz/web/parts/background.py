@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -19,6 +19,8 @@ from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.record import READY, WAITING
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
+from olora_viz.machine.text import is_empty, positive_number
+from olora_viz.tasks.keep import NONE
 from olora_viz.views.html import problem, status
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
@@ -129,19 +131,24 @@ class PageWork(Generic[W]):
 OF_EXAMPLES = ("chat", "truncate")
 """The settings of a race that decisions and claims have as well: how examples are read."""
 
+OF_DECISIONS = (*OF_EXAMPLES, "keep")
+"""Those of decisions: also the text of which may be lost only so much."""
+
 S = TypeVar("S", bound=BackgroundStudy)
 
 
 def put_study(
     jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
-    minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None, owner: Visitor,
+    minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None,
+    taken: Sequence[str] = OF_EXAMPLES, forget: Any = None, owner: Visitor,
 ) -> S:  # fmt: skip
     """Put a study into the queue, with a lane for each start, at no rate yet.
 
     Args:
         offered: the time limits that the server offers.
         model, task, minutes, inits, rank, batch: as a page sent them.
-        settings: as a page sent them; those of the examples count.
+        settings: as a page sent them; those that are `taken` count.
+        forget: as a page sent it: the limit on what may be forgotten, empty for none.
         owner: who asks for it.
 
     Raises:
@@ -153,8 +160,13 @@ def put_study(
     config = checked_config(
         limits, model=model, task=task, steps=1, batch=batch, files=files,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in inits],
-        settings={name: sent[name] for name in OF_EXAMPLES if name in sent},
+        settings={"keep": NONE} | {name: sent[name] for name in taken if name in sent},
     )  # fmt: skip
+    if not is_empty(forget):
+        limit = positive_number("what may be forgotten, in nats,", forget, zero=True)
+        if not config.keeps_text:
+            raise ValueError("a limit on what may be forgotten needs a text to keep: choose one under More settings")
+        config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
     return jobs.put(kind(name, config, folder, styles, minutes=float(minutes)), owner)

@@ -23,7 +23,7 @@ from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sa
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
-from olora_viz.web.parts.background import OF_EXAMPLES
+from olora_viz.web.parts.background import OF_DECISIONS, OF_EXAMPLES
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
 from olora_viz.web.race import presets
@@ -225,7 +225,8 @@ def _input(setting: SettingInput) -> Markup:
         control = Markup('<input name="{}" placeholder="{}" autocomplete="off" spellcheck="false">').format(
             setting.name, setting.empty
         )
-    kind = "of-examples" if setting.name in OF_EXAMPLES else "of-races"
+    kinds = {name: "of-decisions" for name in OF_DECISIONS} | dict.fromkeys(OF_EXAMPLES, "of-examples")
+    kind = kinds.get(setting.name, "of-races")
     return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
         kind, setting.title, setting.label, control
     )

@@ -1,0 +1,287 @@
+"""What the methods of a study forget: at their best rates, at one rate, and at equal learning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from olora_viz.machine.text import counted, finite_or_none, nats
+from olora_viz.races.step import DIVERGED
+from olora_viz.studies.sentences import times
+from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
+from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of, number_or_nan, rates_tried, values_of
+from olora_viz.tasks.keep import NONE
+
+
+class Ratio(NamedTuple):
+    """How many times as much one forgets as another: a ratio of drifts, its 95% interval and p-value of a ratio of 1.
+
+    >>> Ratio(1.7, 1.4, 2.1, 0.001, 5).clause, Ratio(1.7, 0.9, 3.2, 0.08, 5).clause
+    ('forgets 1.7 times as much', '')
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    seeds: int
+    """The number of pairs."""
+
+    @property
+    def is_level(self) -> bool:
+        """Whether the interval lies within a factor of `LEVEL_WITHIN`, whether or not it contains 1."""
+        return self.seeds >= LEAST_SEEDS and self.low > 1 / LEVEL_WITHIN and self.high < LEVEL_WITHIN
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the interval excludes 1, and is not level."""
+        return self.seeds >= LEAST_SEEDS and not (self.is_level or self.low <= 1 <= self.high)
+
+    @property
+    def reversed(self) -> Ratio:
+        """The ratio of the other to this one."""
+        return Ratio(1 / self.value, 1 / self.high, 1 / self.low if self.low else math.inf, self.p_value, self.seeds)
+
+    @property
+    def clause(self) -> str:
+        """What a verdict says of it last: empty where it is not decided, as with fewer seeds than `LEAST_SEEDS`."""
+        if self.is_level:
+            return "forgets as much"
+        return f"forgets {times(self.value)} as much" if self.is_apart else ""
+
+
+UNKNOWN_RATIO = Ratio(math.nan, 0.0, math.inf, 1.0, 0)
+"""The ratio where nothing is known."""
+
+
+def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Return the ratio of drifts, by Student's t over the logarithms, paired by seed.
+
+    Args:
+        ours, theirs: of the same seeds. A pair counts if both are positive and finite: a lane that has diverged, or
+            that has not moved, has no logarithm.
+
+    >>> [round(x, 3) for x in ratio_of([2.0, 4.4, 3.6], [1.0, 2.0, 2.0])]
+    [1.993, 1.553, 2.558, 0.007, 3]
+    """
+    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
+    if not pairs:
+        return UNKNOWN_RATIO
+    mean, low, high, p_value = t_interval(np.array([math.log(a / b) for a, b in pairs]))
+    return Ratio(math.exp(mean), math.exp(low), _exp(high), p_value, len(pairs))
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def drift_at(target: float, lrs: Sequence[float], losses: Sequence[float], drifts: Sequence[float]) -> float:
+    """Return the drift with which a method reaches a loss first, going up its learning rates.
+
+    Loss and log drift are interpolated over the log rate by monotone cubics (Fritsch and Carlson 1980): between two
+    rates neither leaves the range of its values there. Rates from the first one on that has diverged do not count.
+
+    Args:
+        lrs: the lowest first.
+        losses, drifts: one each; NaN where a run has diverged.
+
+    Returns:
+        0 if the loss at the lowest rate is lower than the target: it is reached with less drift than was measured.
+        Infinite if no rate reaches it. Nothing is extrapolated.
+
+    >>> round(drift_at(1.0, [1e-3, 1e-2], [1.5, 0.5], [0.1, 10.0]), 6)
+    1.0
+    >>> drift_at(2.0, [1e-3, 1e-2], [1.5, 0.5], [0.1, 10.0]), drift_at(0.1, [1e-3, 1e-2], [1.5, 0.5], [0.1, 10.0])
+    (0.0, inf)
+    """
+    from scipy.interpolate import PchipInterpolator
+    from scipy.optimize import brentq
+
+    known = [math.isfinite(loss) and 0 < drift < math.inf for loss, drift in zip(losses, drifts, strict=True)]
+    count = known.index(False) if False in known else len(known)
+    reached = next((i for i in range(count) if losses[i] <= target), None)
+    if not count or reached is None:
+        return math.inf
+    if losses[reached] == target:
+        return float(drifts[reached])
+    if reached == 0:
+        return 0.0
+    at = np.log(lrs[:count])
+    loss, log_drift = (PchipInterpolator(at, values) for values in (losses[:count], np.log(drifts[:count])))
+    crossing = brentq(lambda x: float(loss(x)) - target, at[reached - 1], at[reached])
+    return math.exp(float(log_drift(crossing)))
+
+
+@dataclass(frozen=True)
+class EqualLearning:
+    """The drift that a method needs to learn as much as the reference does at its best rate, by seed."""
+
+    cell: Cell
+    init: str
+    targets: tuple[float, ...]
+    """The test loss to reach, nats: the reference's, at its best rate and with the same seed, plus the margin of the
+    study, within which it counts as level. At its very lowest loss a curve is flat, so that two equal methods would
+    reach each other's by luck alone, and at any drift."""
+    drifts: tuple[float, ...]
+    """What it needs, see `drift_at`: 0 for less than at its lowest rate, infinite if it never gets there."""
+    reference_drifts: tuple[float, ...]
+    """What the reference needs itself."""
+
+    @property
+    def ratio(self) -> Ratio:
+        """Its drift over the reference's; unknown if one of them is outside the rates tried with any seed.
+
+        To leave out such seeds would keep the lucky ones.
+        """
+        if not self.targets or not all(0 < x < math.inf for x in (*self.drifts, *self.reference_drifts)):
+            return UNKNOWN_RATIO
+        return ratio_of(self.drifts, self.reference_drifts)
+
+    @property
+    def target(self) -> float:
+        """The mean loss to reach; NaN if there is none."""
+        return float(np.mean(self.targets)) if self.targets else math.nan
+
+    @property
+    def drift(self) -> float:
+        """The geometric mean of what it needs; NaN outside the rates tried."""
+        inside = [x for x in self.drifts if 0 < x < math.inf]
+        return math.exp(float(np.mean(np.log(inside)))) if inside and len(inside) == len(self.drifts) else math.nan
+
+    @property
+    def outside(self) -> str:
+        """Why there is no ratio, in words; empty if there is one."""
+        if not self.targets:
+            return "the reference has no best rate, or no seed has run at every rate"
+        loss, seeds = f"{nats(self.target)} nats", counted(len(self.targets), "seed")
+        for who, drifts in (("it", self.drifts), ("the reference", self.reference_drifts)):
+            never, below = sum(x == math.inf for x in drifts), sum(x == 0 for x in drifts)
+            if never:
+                return f"{who} does not reach {loss} with {never} of {seeds}"
+            if below:
+                return f"{who} has reached {loss} at its lowest rate with {below} of {seeds}"
+        return ""
+
+
+def equal_learning(study: Study, cell: Cell, init: str, rows: Rows) -> EqualLearning:
+    """Return the drift that a method needs to learn as much as the study's reference.
+
+    Args:
+        rows: of all finished trials; the seeds count that have run at every rate of the grid with both.
+    """
+    study = replace(study, inits=tuple(dict.fromkeys((*study.inits, init))))
+    losses = values_of({trial: row for trial, row in rows.items() if trial.cell == cell}, "valid_loss")
+    chosen = best(study, cell, study.reference, losses)
+    nothing = EqualLearning(cell, init, (), (), ())
+    if chosen is None:
+        return nothing
+    at_best = column(rows, study.trials(cell, study.reference, [chosen.lr]), "test_loss")
+    base = next(number_or_nan(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell)
+    margin = study.margin * max(0.0, base - float(np.mean(at_best)))
+    grid = grid_of(study, cell, losses)
+    seeds = [
+        seed
+        for seed in range(study.seeds)
+        if all(Trial(cell, name, lr, seed) in rows for name in (init, study.reference) for lr in grid)
+    ]
+    targets = tuple(at_best[seed] + margin for seed in seeds)
+
+    def needed_by(method: str) -> tuple[float, ...]:
+        drifts = []
+        for seed, target in zip(seeds, targets, strict=True):
+            trials = [Trial(cell, method, lr, seed) for lr in rates_tried(study, cell, method, losses)]
+            trials = [trial for trial in trials if trial in rows]
+            of_seed = (column(rows, trials, name) for name in ("test_loss", "drift"))
+            drifts.append(drift_at(target, [trial.lr for trial in trials], *of_seed))
+        return tuple(drifts)
+
+    if not all(map(math.isfinite, targets)):
+        return nothing
+    return EqualLearning(cell, init, targets, needed_by(init), needed_by(study.reference))
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What a method forgets of a study's text to keep, against the reference."""
+
+    base_text_loss: float
+    """Loss of the base model on the text, nats per token."""
+    text_loss: float
+    """Mean loss over the seeds at the method's best rate; NaN if it has none, as `drift`."""
+    drift: float
+    """Mean KL(base‖lane) there, nats per token."""
+    at_best: Ratio
+    """Of the drifts, each method at its best rate."""
+    at_shared: Ratio
+    """Of the drifts at the rate that is best over all methods."""
+    at_equal: EqualLearning
+
+    @property
+    def lost(self) -> float:
+        """By how much the loss on the text has risen, nats per token."""
+        return self.text_loss - self.base_text_loss
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that are not finite become null."""
+        equal = self.at_equal
+        ratios = {
+            "drift_ratio": self.at_best, "drift_ratio_shared_rate": self.at_shared, "drift_ratio_equal": equal.ratio,
+        }  # fmt: skip
+        values: dict[str, Any] = {
+            "text_loss": finite_or_none(self.text_loss), "text_loss_rise": finite_or_none(self.lost),
+            "drift": finite_or_none(self.drift), "equal_test_loss": finite_or_none(equal.target),
+            "drift_equal": finite_or_none(equal.drift), "why_no_equal": equal.outside,
+        }  # fmt: skip
+        for name, ratio in ratios.items():
+            values[name] = finite_or_none(ratio.value)
+            values[f"{name}_interval"] = [finite_or_none(ratio.low), finite_or_none(ratio.high)]
+        return values
+
+
+def forgetting(
+    study: Study, cell: Cell, rows: Rows, trials: Mapping[str, Sequence[Trial]], shared_lr: float | None
+) -> dict[str, Forgetting]:
+    """Return what each method of a cell forgets; nothing if the study has no text to keep, or before its first run.
+
+    Args:
+        trials: of each method at its best rate, by seed.
+        shared_lr: a rate that all share; None if there is none.
+    """
+    of_cell = (row for trial, row in rows.items() if trial.cell == cell)
+    base = next((number_or_nan(row.get("base_text_loss")) for row in of_cell), math.nan)
+    if study.keep == NONE or not math.isfinite(base):
+        return {}
+    at_best = {init: column(rows, of_method, "drift") for init, of_method in trials.items()}
+    shared = {
+        init: column(rows, study.trials(cell, init, [] if shared_lr is None else [shared_lr]), "drift")
+        for init in trials
+    }
+    known = {}
+    for init, of_method in trials.items():
+        text_loss = column(rows, of_method, "text_loss")
+        known[init] = Forgetting(
+            base, float(np.mean(text_loss)) if text_loss else math.nan,
+            float(np.mean(at_best[init])) if of_method else math.nan,
+            _paired(at_best[init], at_best[study.reference]), _paired(shared[init], shared[study.reference]),
+            equal_learning(study, cell, init, rows),
+        )  # fmt: skip
+    return known
+
+
+def column(rows: Rows, trials: Iterable[Trial], name: str) -> list[float]:
+    """Return one column of some trials; NaN where a run diverged or there is no value."""
+    return [_number(rows, trial, name) for trial in trials]
+
+
+def _number(rows: Rows, trial: Trial, name: str) -> float:
+    row: Row = rows.get(trial, {})
+    return math.nan if row.get("status", DIVERGED) == DIVERGED else number_or_nan(row.get(name))
+
+
+def _paired(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Return the ratio over the seeds that both have."""
+    return ratio_of(*zip(*zip(ours, theirs, strict=False), strict=True)) if ours and theirs else UNKNOWN_RATIO

@@ -1,0 +1,113 @@
+"""How many seeds a comparison needs: the power of a t-test, and the smallest difference that it finds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+from olora_viz.studies.statistics import ERROR, LEAST_SEEDS
+
+POWER = 0.8
+"""The power at which numbers of seeds and smallest differences are stated."""
+
+MOST_SEEDS = 10_000
+"""If more seeds than this are needed, a comparison counts as one that seeds cannot settle."""
+
+PARTS = (np.arange(2000) + 0.5) / 2000
+"""Midpoints of equal parts of a probability."""
+
+RUN_OF_PARTS = 50
+"""How many of them lie between two that are looked at first."""
+
+
+def power(shift: float, freedom: float, tests: int = 1) -> float:
+    """Return the power of a t-test: its chance to detect a true mean.
+
+    Args:
+        shift: the mean in standard errors.
+        freedom: degrees of it; one less than the seeds.
+        tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
+    """
+    return _mean_detected(shift, freedom, tests, PARTS)
+
+
+def has_power(shift: float, freedom: float, tests: int = 1) -> bool:
+    """Return whether the power is at least `POWER`, see `power`.
+
+    The chance to detect a mean grows with the parts, so that the first and the last parts of runs of them enclose the
+    power. Mostly these few decide, in a twentieth of the time.
+    """
+    lowest, highest = (_mean_detected(shift, freedom, tests, PARTS[at::RUN_OF_PARTS]) for at in (0, RUN_OF_PARTS - 1))
+    return lowest >= POWER or (highest >= POWER and power(shift, freedom, tests) >= POWER)
+
+
+def _mean_detected(shift: float, freedom: float, tests: int, parts: np.ndarray) -> float:
+    """Return the mean chance of a t-test to detect a true mean, over parts of the probability of its spread."""
+    critical = special.stdtrit(freedom, 1 - ERROR / (2 * tests))
+    # Over the distribution of the estimated spread, in equal parts; SciPy's noncentral t returns
+    # NaN for few seeds and large shifts.
+    estimated = np.sqrt(special.chdtri(freedom, parts) / freedom)
+    detected = special.ndtr(shift - critical * estimated) + special.ndtr(-shift - critical * estimated)
+    return float(detected.mean())
+
+
+def smallest_difference(seeds: int, tests: int = 1) -> float:
+    """Return the smallest true difference that is detected with a power of `POWER`, in standard deviations.
+
+    Args:
+        seeds: number of paired differences; with a single one the result is infinite.
+        tests: see `power`.
+    """
+
+    def is_found(difference: float) -> bool:
+        return has_power(difference * math.sqrt(seeds), seeds - 1, tests)
+
+    if seeds < 2:
+        return math.inf
+    low, high = 0.0, 1.0
+    while not is_found(high):
+        high *= 2
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(middle) else (middle, high)
+    return high
+
+
+def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1) -> int | None:
+    """Return how many seeds would settle a comparison, if the differences so far are typical.
+
+    It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected interval lies
+    inside the margin. None if `MOST_SEEDS` would not be enough: what the examples leave open, no number of seeds
+    settles.
+
+    Args:
+        differences: paired, of at least two seeds.
+        margin, tests: see `verdict` and `power`.
+    """
+    n = differences.shape[1]
+    mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
+    of_examples = float(differences.mean(0).var(ddof=1)) / n if n > 1 else 0.0
+    if not of_seeds + of_examples:
+        return LEAST_SEEDS
+
+    def settled(seeds: int) -> bool:
+        each = (of_seeds / seeds, seeds - 1), (of_examples, n - 1)
+        variance = sum(part for part, _ in each)
+        freedom = variance**2 / sum(part**2 / many for part, many in each if part)
+        error = math.sqrt(variance)
+        half = error * special.stdtrit(freedom, 1 - ERROR / 2)
+        return bool(mean + half < margin) or has_power(mean / error, freedom, tests)
+
+    high = LEAST_SEEDS
+    while not settled(high):
+        if high >= MOST_SEEDS:
+            return None
+        high = min(2 * high, MOST_SEEDS)
+    low = max(LEAST_SEEDS, high // 2)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if settled(middle) else (middle + 1, high)
+    return high
