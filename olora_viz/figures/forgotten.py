@@ -42,7 +42,7 @@ HIGHEST = 1.5
 
 TITLE = "Learned and forgotten"
 
-AXIS = "forgotten: KL(base‖lane), nats per token"
+AXIS = "drift, nats per token"
 
 
 def forgotten_figure(
@@ -67,7 +67,7 @@ def forgotten_figure(
         text: about the text to keep.
     """
     groups, K = groups_of(styles, seeds)
-    names = f"held-out loss on the task, {loss_unit(plain_text)} (learned: to the right)", AXIS
+    names = f"held-out loss, {loss_unit(plain_text)}", AXIS  # as short as a phone is narrow
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
         message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
@@ -112,8 +112,9 @@ def forgotten_figure(
         badge="log x",
         how=(
             "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
-            "as it learns and up as it forgets. Compare lanes at equal learning, one above the other: the lower one "
-            "forgot less for it. No lane learned more and forgot less than one on the grey line."
+            "as it learns and up as it forgets: its drift is KL(base‖lane) on the text to keep. Compare lanes at "
+            "equal learning, one above the other: the lower one forgot less for it. No lane learned more and forgot "
+            "less than one on the grey line."
         ),
         revision=run or "forgotten",
         closest=True,
