@@ -117,7 +117,15 @@ def report(record: RaceRecord) -> dict[str, Any]:
     )
     title = f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     answers = view.answers if record.answers else ""
-    sections = [view.verdict, view.story, view.results, *places, answers, setup_table(config, styles)]
+    sections = [
+        view.verdict,
+        view.story,
+        view.results,
+        *places,
+        view.forgotten_table,
+        answers,
+        setup_table(config, styles),
+    ]
     return page(title, sections, lead=lead, figures=figures)
 
 

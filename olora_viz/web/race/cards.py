@@ -214,6 +214,7 @@ CARDS = (
     in_tab("gradients", "name", "gradients", "complete", build=build_gradients),
     in_tab("spectra", "name", "spectra", build=build_spectra),
     chart("forgotten", "forgotten", "drift", tab="forgotten", only_with="drift"),
+    words("forgotten-table", "forgotten_table", "forgotten-table", tab="forgotten", only_with="forgotten_table"),
     in_tab("rates", "name", "rates", "complete", build=build_rates),
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
