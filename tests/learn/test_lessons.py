@@ -127,6 +127,20 @@ def test_the_numbers_are_those_of_the_recorded_files():
     k = race.config.labels.index("olora@lr=1e-3")
     assert f"{style.lambda_max[k]:.2g}" in words(LESSONS["curvature"])
 
+    race = load_recording("what-it-cost")
+    lanes = race.config.lanes
+    for init in ("lora", "olora"):
+        loss, drift = {}, {}
+        for lr in {lane.lr for lane in lanes}:
+            seeds = [k for k, lane in enumerate(lanes) if (lane.init, lane.lr) == (init, lr)]
+            loss[lr], drift[lr] = (
+                float(values[seeds].mean()) for values in (race.steps[-1].eval_loss, race.steps[-1].drift)
+            )
+            assert f"{loss[lr]:.2f}" in words(LESSONS["cost"])
+            assert f"{drift[lr]:.2f}" in words(LESSONS["cost"])
+        # What the lesson says of both: the rate that learned more forgot more.
+        assert min(loss, key=loss.get) == max(drift, key=drift.get)
+
     for value in ((1 + math.sqrt(5)) / 2, (math.sqrt(5) - 1) / 2, math.sqrt(2)):
         assert f"{value:.3f}" in words(LESSONS["singular-values"])
 
