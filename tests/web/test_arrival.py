@@ -118,7 +118,7 @@ def test_a_visitor_s_text_to_keep_survives_a_reload_a_restart_and_a_new_tab(jobs
         assert page.setup.to_query() == address["query"]
     reader = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": readers_key(job.id)}, "a reader")
     assert reader.words.count("text to keep of this run is its owner&#39;s own file") == 1
-    assert reader.setup is None
+    assert reader.setup == SETUP.keeping("auto")
     pressed = SetUp.from_controls(LIMITS, tab.setup.to_controls(), FILES)
     assert pressed == tab.setup
 
