@@ -187,8 +187,8 @@ NAMES = tuple(field.name for field in fields(SetUp))
 IN_QUERY = (*(name for name in NAMES if name not in ("lanes", "settings")), *SETTINGS)
 """Names of a set-up in a link beside ``lane``; each may occur once."""
 
-TASK, SETTINGS_AT = NAMES.index("task"), NAMES.index("settings")
-"""The places of the task and of the more settings among the controls."""
+TASK = NAMES.index("task")
+"""The place of the task among the controls."""
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
