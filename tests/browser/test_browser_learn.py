@@ -17,7 +17,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page = same_page
     page.get_by_role("link", name="Learn", exact=True).click()
     expect(page.locator("#race-button")).to_be_hidden()
-    expect(page.locator("#lesson-list li")).to_have_count(8)
+    expect(page.locator("#lesson-list li")).to_have_count(len(NAMES))
     title = page.locator("#lesson-text .lesson-title")
     expect(title).to_have_text("What an adapter is")
     box = page.locator("#lesson-text .formula math").first.bounding_box()
