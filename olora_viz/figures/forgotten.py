@@ -32,7 +32,6 @@ from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
 from olora_viz.studies.study import Cell, losses_of, rates_tried, seeds_of, values_at, values_of
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.tasks.keep import NONE
 
 HEIGHT = 330
 """Height of the plot area in pixels."""
@@ -213,7 +212,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
             data.append(mark | hover)
         ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
     if not data:
-        message = "This study has no text to keep." if study.keep == NONE else "No run of this study has ended yet."
+        message = "No run of this study has ended yet." if study.keeps_text else "This study has no text to keep."
         return nothing_yet(title, "test loss and drift", names, message, HEIGHT)
     low, high = log_range([np.array([loss for loss, _ in every])])
     bottom, top = log_range([np.array([moved for _, moved in every])])
