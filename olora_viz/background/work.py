@@ -12,9 +12,10 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
@@ -60,8 +61,9 @@ class BackgroundWork:
     # What a server sets; in a notebook nothing is limited, and nothing private.
     name: str = ""
     """See `RaceRecord.name`; by default its id."""
-    own_file: Path | None = None
-    """The file of its examples, if `config`, which anybody may see, has only the file's name."""
+    own_files: Mapping[str, Path] = field(default_factory=dict)
+    """The files of its examples and its text to keep by their fields of `config`, which anybody may see, and which
+    has only their names."""
     seen: float = field(default_factory=time.monotonic)
     """Time of a page's last request for it, by the monotonic clock."""
     grace: float = math.inf
@@ -88,7 +90,8 @@ class BackgroundWork:
     @property
     def raced(self) -> RaceConfig:
         """The set-up to compute with."""
-        return replace(self.config, task=str(self.own_file)) if self.own_file else self.config
+        paths: dict[str, Any] = {field: str(path) for field, path in self.own_files.items()}
+        return replace(self.config, **paths)
 
     @property
     def ended(self) -> bool:

@@ -167,7 +167,8 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--keep": {
         "metavar": "FILE",
         "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
-        "measured on it; auto is a text of the package; default: none",
+        "measured on it; auto is a text of the package, if it has one for the model; none measures nothing; default: "
+        "auto, in a study none",
     },
     "--forget": {
         "type": float,

@@ -32,7 +32,6 @@ from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
 from olora_viz.studies.study import Cell, losses_of, rates_tried, seeds_of, values_at, values_of
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.tasks.keep import NONE
 
 HEIGHT = 330
 """Height of the plot area in pixels."""
@@ -42,7 +41,7 @@ HIGHEST = 1.5
 
 TITLE = "Learned and forgotten"
 
-AXIS = "forgotten: KL(base‖lane), nats per token"
+AXIS = "drift, nats per token"
 
 
 def forgotten_figure(
@@ -67,7 +66,7 @@ def forgotten_figure(
         text: about the text to keep.
     """
     groups, K = groups_of(styles, seeds)
-    names = f"held-out loss on the task, {loss_unit(plain_text)} (learned: to the right)", AXIS
+    names = f"held-out loss, {loss_unit(plain_text)}", AXIS  # as short as a phone is narrow
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
         message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
@@ -112,8 +111,9 @@ def forgotten_figure(
         badge="log x",
         how=(
             "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
-            "as it learns and up as it forgets. Compare lanes at equal learning, one above the other: the lower one "
-            "forgot less for it. No lane learned more and forgot less than one on the grey line."
+            "as it learns and up as it forgets: its drift is KL(base‖lane) on the text to keep. Compare lanes at "
+            "equal learning, one above the other: the lower one forgot less for it. No lane learned more and forgot "
+            "less than one on the grey line."
         ),
         revision=run or "forgotten",
         closest=True,
@@ -212,7 +212,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
             data.append(mark | hover)
         ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
     if not data:
-        message = "This study has no text to keep." if study.keep == NONE else "No run of this study has ended yet."
+        message = "No run of this study has ended yet." if study.keeps_text else "This study has no text to keep."
         return nothing_yet(title, "test loss and drift", names, message, HEIGHT)
     low, high = log_range([np.array([loss for loss, _ in every])])
     bottom, top = log_range([np.array([moved for _, moved in every])])

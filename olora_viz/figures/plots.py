@@ -46,7 +46,6 @@ from olora_viz.studies.folder import verdicts
 from olora_viz.studies.story import rate_curves
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.tasks.keep import NONE
 
 WEIGHT_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa", "milora")
 """The starts that `plot_spectrum` compares by default."""
@@ -466,7 +465,7 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
-        if name == "forgotten" and known.study.keep == NONE and len(what) > 1:
+        if name == "forgotten" and not known.study.keeps_text and len(what) > 1:
             continue
         if name in OF_STUDY:
             drawn.append(OF_STUDY[name](known))

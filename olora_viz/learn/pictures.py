@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.figures import race as figures
+from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure, layout
 from olora_viz.figures.rates import rate_figure
 from olora_viz.figures.spectrum import singular_values_figure
 from olora_viz.figures.start import sharpness_figure
+from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import Lesson, singular_values
@@ -19,6 +22,7 @@ from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.machine.text import percent
 from olora_viz.measures.truncation import truncation
 from olora_viz.races.step import held_out_count
+from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.story import rate_curves
 
 HEIGHT = 230
@@ -43,6 +47,12 @@ def picture(lesson: Lesson, r: int = 2) -> Figure:
         figure = rate_figure(
             rate_curves(lanes, steps), start_loss=start, examples=held_out_count(steps), run=lesson.name
         )
+    elif lesson.picture == "forgotten":
+        groups = seed_groups(lanes)
+        figure = forgotten_figure(
+            lane_styles([replace(group.lane, seed=0) for group in groups]), steps, total=total, start_loss=start,
+            text=race.text, run=lesson.name, seeds=[group.lanes for group in groups],
+        )  # fmt: skip
     elif lesson.picture == "curvature":
         figure = sharpness_figure(styles, steps, total=total, run=lesson.name)
     else:

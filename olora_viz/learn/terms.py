@@ -64,6 +64,8 @@ GLOSSARY = (
     Term("claim", "A statement of a paper, together with the measurement that decides it."),
     Term("diverged", "A lane whose loss or gradient is no longer finite, or whose gradient is exactly zero for two "
          "steps while its loss is above the base model's. It stops; the other lanes continue."),
+    Term("drift", "How far a lane's predictions are from the base model's on a text to keep: their Kullback-Leibler "
+         "divergence, in nats per token. Zero before the first step."),
     Term("effective rank", "The number of directions a matrix effectively uses: the exponential of "
          "the entropy of its normalized singular values.", "Roy and Vetterli 2007"),
     Term("energy", r"The sum of the squared singular values, $\|W\|_F^2$. The energy of a start is "
@@ -100,13 +102,14 @@ GLOSSARY = (
          "largest comes first."),
     Term("study", "Many races that answer one question: several rates, seeds, tasks, models or ranks."),
     Term("target modules", "The layers that get adapters. Default: all linear layers inside the transformer blocks."),
+    Term("text to keep", "A text that a race does not train on, and whose loss and drift show what the lanes forget."),
 )  # fmt: skip
 
 
 MARKED = (
-    "alpha", "diverged", "effective rank", "energy", "fair rate", "gradient norm", "held-out loss",
+    "alpha", "diverged", "drift", "effective rank", "energy", "fair rate", "gradient norm", "held-out loss",
     "Hessian eigenvalue", "nat", "principal angle", "rank", "scaling", "seed", "singular value",
-    "target modules",
+    "target modules", "text to keep",
 )  # fmt: skip
 """The terms that `with_terms` looks for: those whose meaning a reader cannot guess."""
 

@@ -15,7 +15,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.notebook.sections import SECTIONS, remember
-from olora_viz.notebook.setup import Node, StepTrait, bar, box, button, card, charts, controls, html, set_up
+from olora_viz.notebook.setup import KEEP, Node, StepTrait, bar, box, button, card, charts, controls, html, set_up
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import same_and_fair
 from olora_viz.races.race import Race
@@ -68,7 +68,7 @@ class RacePanel(ConfiguredPanel):
     and `config` may be observed and linked; only `config` may be set.
 
     Args:
-        config: the initial set-up; None for that of the page, with spectra and gradients measured.
+        config: the initial set-up; None for that of the page, with spectra, gradients and what is forgotten measured.
         name: panels with the same name replace each other, wherever they were created; by default the cell identifies
             the panel.
         settings: fields of `RaceConfig` that replace those of `config`, as in ``RacePanel(steps=20)``.
@@ -192,7 +192,7 @@ class RacePanel(ConfiguredPanel):
         steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
         fair = button("fair", "Same and fair rates", FAIR, "quiet")
         verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
-        return box(buttons, verdict, box(controls(fair), middle, kind="body"))
+        return box(buttons, verdict, box(controls(fair, data=[KEEP]), middle, kind="body"))
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {

@@ -389,6 +389,17 @@ class CurvatureSection(Section):
         return {}, (curvature.sharpness, curvature.stability)
 
 
+class ForgottenSection(Section):
+    """What the lanes learned against what they forgot."""
+
+    NEWS, TITLE = "drift", "Forgotten: what the lanes learned against what they forgot"
+    TEXTS = ("table",)
+
+    def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
+        """Draw every lane's path, and its numbers."""
+        return {"table": view.forgotten_table}, (view.forgotten,)
+
+
 class MeasurementsSection(Section):
     """Every other measurement of one number per lane."""
 
@@ -400,6 +411,6 @@ class MeasurementsSection(Section):
 
 
 SECTIONS: tuple[Callable[[], Section], ...] = (
-    ExportSection, RatesSection, MeasurementsSection, SpectraSection, GradientsSection,
+    ExportSection, ForgottenSection, RatesSection, MeasurementsSection, SpectraSection, GradientsSection,
     CurvatureSection, EarlierRunsSection, TakeAwaySection,
 )  # fmt: skip

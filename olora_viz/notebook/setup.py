@@ -13,7 +13,7 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
 from olora_viz.machine.text import described, unknown
 from olora_viz.models import MODELS
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.tasks import TASKS
 
 Node = dict[str, Any]
@@ -217,6 +217,9 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
 WORDS: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}
 """The fields with free text, and known names: the path of a model's folder or of a task file works as well."""
 
+OF_RACE = {**WORDS, "keep": (*KEPT, *TASKS)}
+"""Those of a race."""
+
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
 
@@ -229,7 +232,7 @@ class PanelSetUp:
     def show(self, config: RaceConfig) -> None:
         """Show another set-up."""
         self._config = config
-        self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*WORDS, *COUNTS)}
+        self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*OF_RACE, *COUNTS)}
         self._typed["lanes"] = rows_of(config.lanes)
 
     def set(self, name: str, value: Any) -> bool:
@@ -243,7 +246,7 @@ class PanelSetUp:
     def config(self) -> RaceConfig:
         """The set-up of the controls; ValueError if a value breaks a rule."""
         typed = self._typed
-        given: dict[str, Any] = {name: str(typed[name]).strip() for name in WORDS}
+        given: dict[str, Any] = {name: str(typed[name]).strip() for name in OF_RACE}
         given |= {name: _whole(typed[name]) for name in COUNTS}
         return replace(self._config, **given, lanes=tuple(lane for row in typed["lanes"] for lane in lanes_of(row)))
 
@@ -251,19 +254,23 @@ class PanelSetUp:
     def values(self) -> dict[str, Any]:
         """What the controls show."""
         shown = {name: {"value": value} for name, value in self._typed.items()}
-        for name, known in WORDS.items():
+        for name, known in OF_RACE.items():
             shown[name]["options"] = named_options(known)
         return shown
 
 
-def controls(*more: Node) -> Node:
-    """Return the controls of a set-up, with more parts below the lanes."""
+KEEP = control("field", "keep", "Text to keep", "auto, none, the path of a text or task file, or the name of a task")
+
+
+def controls(*more: Node, data: Sequence[Node] = ()) -> Node:
+    """Return the controls of a set-up, with more parts below the lanes, and of what the race reads."""
     counts = [control("field", name, label) for name, label in COUNTS.items()]
     return box(
         card(
             control("field", "model", "Model", "a name, or the path of a folder"),
             control("field", "task", "Task", "a name, or the path of a task file"),
             box(*counts, kind="three"),
+            *data,
         ),
         card(html("lanes-title"), lanes("lanes"), *more, html("lanes-hint")),
         kind="side",

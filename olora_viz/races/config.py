@@ -16,7 +16,7 @@ from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.machine.memory import DEVICES, DTYPES
 from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, positive_number, table, unknown
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.tasks.keep import AUTO, NONE
+from olora_viz.tasks.keep import AUTO, NONE, has_text
 
 Schedule = str | Callable[[int, int], float]
 """A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
@@ -178,9 +178,9 @@ class RaceConfig:
         keep_best: whether a lane's adapter, once the race has ended, is that of the evaluation with its lowest
             held-out loss, for answers, export and the test; else that of its last step.
         keep: what should not be lost: the path of a text file, of which up to 8 passages of 64 tokens are measured, or
-            of a task file or the name of a task, of which the answers of up to 64 examples are. ``auto`` is a text of
-            the package in the model's language; ``none``, the default, measures nothing. Of a text file the first
-            200,000 characters are read.
+            of a task file or the name of a task, of which the answers of up to 64 examples are. ``auto`` is a text
+            of the package, for glassllm and SmolLM2, and for other models nothing; ``none`` measures nothing. Of a
+            text file the first 200,000 characters are read.
         patience: evaluations without a lower held-out loss after which a lane stops training, with the status
             ``stopped early``; 0 for never. The other lanes go on, bitwise as without it.
         forget: by how many nats per token the loss on the text to keep may rise: for `keep_best` and `patience` only
@@ -222,7 +222,7 @@ class RaceConfig:
     patience: int = 0
     truncate: bool = False
     chat: bool = False
-    keep: str = NONE
+    keep: str = AUTO
     forget: float | None = None
 
     def __post_init__(self) -> None:
@@ -288,7 +288,7 @@ class RaceConfig:
     @property
     def keeps_text(self) -> bool:
         """Whether the race measures what its lanes forget."""
-        return self.keep != NONE
+        return has_text(self.keep, self.model)
 
     @property
     def rows(self) -> int:
@@ -403,7 +403,7 @@ def _targets_read(values: dict[str, Any]) -> dict[str, Any]:
 
 
 KEPT = (NONE, AUTO)
-"""The texts to keep that a page offers."""
+"""The texts to keep that a page offers beside a visitor's own."""
 
 
 @dataclass(frozen=True)
@@ -429,8 +429,8 @@ class Settings:
     """None for lanes that never stop early."""
     truncate: bool = False
     chat: bool = False
-    keep: str = NONE
-    """`NONE` or `AUTO`: a page reads no other text."""
+    keep: str = AUTO
+    """`NONE`, `AUTO`, or what stands for a visitor's own text: a page reads no other one."""
 
     @classmethod
     def of(cls, config: RaceConfig) -> Settings:
@@ -439,10 +439,8 @@ class Settings:
         Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``.
 
         Raises:
-            ValueError: the lanes differ in them, the schedule is a function, or the text to keep is the user's own.
+            ValueError: the lanes differ in them, the schedule is a function, or there is a limit on what is forgotten.
         """
-        if config.keep not in KEPT:
-            raise ValueError(f"a page offers {NONE} or {AUTO} as the text to keep, not {config.keep!r}")
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
         if not isinstance(config.schedule, str):
@@ -525,7 +523,7 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         "batches": config.batches,
         "target modules": ", ".join(config.targets or ("all linear layers",)),
     }
-    if config.keep != NONE:
+    if config.keeps_text:
         facts["text to keep"] = "of the package" if config.keep == AUTO else Path(config.keep).name
     if config.forget is not None:
         facts["limit"] = f"a loss on the text to keep up to {config.forget:g} nats higher"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.resources import files
 from typing import Any
 
@@ -11,6 +11,7 @@ from olora_viz.lanes.layers import names_experts
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.config import plain as plain_schedule
+from olora_viz.tasks.keep import NONE
 
 PEFT_STARTS: dict[str, Any] = {"lora": True} | {
     name: name for name in ("gaussian", "olora", "pissa", "orthogonal", "mica")
@@ -63,7 +64,7 @@ def peft_script(config: RaceConfig) -> str:
     dtype = by_device if config.dtype == "auto" else f"torch.{config.dtype}"
     last = "# Every lane trains to the last step here, and keeps that adapter.\n"
     settings = (
-        f"{last * config.follows_best}{_config(config)}\n"
+        f"{last * config.follows_best}{_config(replace(config, keep=NONE))}\n"
         "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
         "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"

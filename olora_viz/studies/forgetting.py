@@ -14,7 +14,6 @@ from olora_viz.races.step import DIVERGED
 from olora_viz.studies.sentences import times
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of, number_or_nan, rates_tried, values_of
-from olora_viz.tasks.keep import NONE
 
 
 class Ratio(NamedTuple):
@@ -253,7 +252,7 @@ def forgetting(
     """
     of_cell = (row for trial, row in rows.items() if trial.cell == cell)
     base = next((number_or_nan(row.get("base_text_loss")) for row in of_cell), math.nan)
-    if study.keep == NONE or not math.isfinite(base):
+    if not study.keeps_text or not math.isfinite(base):
         return {}
     at_best = {init: column(rows, of_method, "drift") for init, of_method in trials.items()}
     shared = {

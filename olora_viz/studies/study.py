@@ -20,7 +20,7 @@ from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.statistics import choose
-from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.keep import NONE, has_text
 
 GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
 """The settings that may grow when a study is continued; its runs have fixed all others."""
@@ -151,6 +151,11 @@ class Study:
     def cells(self) -> list[Cell]:
         """Return where the methods are compared."""
         return list(itertools.starmap(Cell, itertools.product(self.models, self.tasks, self.ranks)))
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether what is forgotten is measured, of one model at least."""
+        return any(has_text(self.keep, model) for model in self.models)
 
     @property
     def first_seeds(self) -> int:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 AUTO, NONE = "auto", "none"
-"""The text that comes with the package, and no text: the values that are neither a task nor a file."""
+"""The text that comes with the package, if it has one for the model, and no text: the values that are neither a task
+nor a file."""
 
 PASSAGES, WIDTH = 8, 64
 """The passages of a text that are measured, evenly spread over it, and the tokens of each."""
@@ -65,25 +66,25 @@ def text_to_keep(
 
     Args:
         keep: `AUTO`, `NONE`, the name of a task, or the path of a file: a task file by its ending, else plain text.
-        model: its name decides the language of the text that comes with the package.
+        model: its name decides which text of the package is taken.
         context: maximum tokens of the model.
-        train: the examples that a race trains on.
+        train: the examples that a race trains on; none if they are unknown.
         split_seed: of a named task, whose held-out examples are the first that are taken.
         chat: the template that formats the prompts of a task.
 
     Returns:
         TextToKeep | None
-            Up to `PASSAGES` passages of `WIDTH` tokens, or up to `MOST_EXAMPLES` examples; None for `NONE`.
+            Up to `PASSAGES` passages of `WIDTH` tokens, or up to `MOST_EXAMPLES` examples; None for `NONE`, and for
+            `AUTO` if the package has no text for the model.
 
     Raises:
         ValueError: an unknown name, an invalid file, a text that is shorter than `LEAST` tokens, or one with all
             training examples.
     """
-    if keep == NONE:
+    if not has_text(keep, model):
         return None
     if keep == AUTO:
-        name, text = LANGUAGES[1] if model in PORTUGUESE_MODELS else LANGUAGES[0]
-        return _passages(name, text, tokenizer, context)
+        return _passages(*OF_PACKAGE[model], tokenizer, context)
     path = Path(keep).expanduser()
     is_name = keep in TASKS or not (path.suffix or "/" in keep or path.exists())
     if is_name and keep not in TASKS:
@@ -96,13 +97,13 @@ def text_to_keep(
             keep if task else path.name, examples, tokenizer, context, chat,
             plain_text=bool(task and task.plain_text), ends=task is None or task.ends,
         )  # fmt: skip
-        has_all = all(_normalized(example) in texts for example in train)
+        has_all = bool(train) and all(_normalized(example) in texts for example in train)
         length = sum(len(each.ids) for each in read.encoded)
     else:
         text = read_text(path, "a text to keep is a file")[:LONGEST]
         read = _passages(path.name, text, tokenizer, context)
         words = " ".join(text.split())
-        has_all = all(_normalized(example) in words for example in train)
+        has_all = bool(train) and all(_normalized(example) in words for example in train)
         length = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
     if length < LEAST:
         raise ValueError(f"the text to keep, {keep!r}, has {length} tokens: at least {LEAST} are needed")
@@ -151,9 +152,6 @@ def bits_per_byte(nats: float, tokens: int, size: int) -> float:
     """
     return nats * tokens / size / math.log(2)
 
-
-PORTUGUESE_MODELS = ("glassllm-pt",)
-"""The models whose text to keep is Portuguese."""
 
 ENGLISH = """\
 One morning the little girl sat by the window and looked at the garden. It had been raining all night, and the grass
@@ -221,5 +219,13 @@ vou até lá, e digo em voz baixa: Pode entrar. Ninguem entra, é verdade; mas v
 leve, e durmo até de manhã.
 """
 
-LANGUAGES = (("plain English", ENGLISH), ("plain Portuguese", PORTUGUESE))
-"""The texts that come with the package, with their names."""
+OF_PACKAGE = {
+    **dict.fromkeys(("glassllm", "smollm2-135m", "smollm2-360m"), ("plain English", ENGLISH)),
+    "glassllm-pt": ("plain Portuguese", PORTUGUESE),
+}
+"""The texts that come with the package, with their names, by model."""
+
+
+def has_text(keep: str, model: str) -> bool:
+    """Whether something is measured: neither is it `NONE`, nor `AUTO` for a model without a text in the package."""
+    return keep != NONE and (keep != AUTO or model in OF_PACKAGE)

@@ -50,7 +50,7 @@ from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
-from olora_viz.views.results import results_of, story_before, verdict_html, without_verdict
+from olora_viz.views.results import forgotten_table, results_of, story_before, verdict_html, without_verdict
 
 FOR_READERS = frozenset({"start", "step"})
 """The commands beside a race of another owner: each starts a race of the reader's own."""
@@ -124,6 +124,11 @@ class RaceView:
         """What the lanes learned against what they forgot."""
         race = self.race
         return self.drawn(forgotten_figure, start_loss=start_of(race)[0], text=race.text, plain_text=race.plain_text)
+
+    @cached_property
+    def forgotten_table(self) -> Markup:
+        """The numbers of `forgotten` at its last measurement."""
+        return forgotten_table(self.race, self._group_styles, self._places, self._groups)
 
     @cached_property
     def measurements(self) -> dict[str, Figure]:

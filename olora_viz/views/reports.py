@@ -117,7 +117,15 @@ def report(record: RaceRecord) -> dict[str, Any]:
     )
     title = f"{config.model}, {config.task}: {len(styles)} {'lane' if len(styles) == 1 else 'lanes'}"
     answers = view.answers if record.answers else ""
-    sections = [view.verdict, view.story, view.results, *places, answers, setup_table(config, styles)]
+    sections = [
+        view.verdict,
+        view.story,
+        view.results,
+        *places,
+        view.forgotten_table,
+        answers,
+        setup_table(config, styles),
+    ]
     return page(title, sections, lead=lead, figures=figures)
 
 
@@ -188,7 +196,7 @@ def write_report(known: Decision, task: str = "") -> Path:
 
 def report_html(known: Decision, task: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
-    forgotten = ["forgotten"] * (known.plan.study.keep != NONE)
+    forgotten = ["forgotten"] * known.plan.study.keeps_text
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known), drawn]

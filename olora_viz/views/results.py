@@ -233,6 +233,43 @@ def results(
     return heading + _ranking(styles, places, places, intervals(groups, examples, text), beside, text)
 
 
+def forgotten_table(
+    race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Place], groups: Sequence[SeedGroup]
+) -> Markup:
+    """Return the table of what the lanes learned and forgot at the last measurement, the best lane first.
+
+    It is empty without a measurement; see `results_of` for the parameters.
+    """
+    measured = next((step for step in reversed(race.steps) if step.drift is not None), None)
+    text = race.text
+    if measured is None or text is None:
+        return Markup("")
+    rows = []
+    for place in places:
+        lanes = list(groups[place.lane].lanes)
+        task, loss, drift = (
+            math.nan if values is None else float(np.mean(values[lanes]))
+            for values in (measured.eval_loss, measured.text_loss, measured.drift)
+        )
+        cells = nats(task), nats(loss), nats(text.bits_per_byte(loss)), nats(drift)
+        rows.append((fragments.lane(styles[place.lane]), *cells))
+    head = (
+        "lane", TableCell("task", f"held-out {loss_unit(race.plain_text)}"), TableCell("text", "nats per token"),
+        TableCell("bits/byte", "of the text: compares models of different tokenizers"),
+        TableCell("drift", "KL(base‖lane) on the text, nats per token"),
+    )  # fmt: skip
+    base = [("base model", nats(start_of(race)[0]), nats(text.loss), nats(text.bits_per_byte(text.loss)), nats(0.0))]
+    seeds = max(len(groups[place.lane].lanes) for place in places)
+    means = f", means over {seeds} seeds" if seeds > 1 else ""
+    heading = Markup(
+        '<h2>Learned and forgotten in numbers <span class="hint">at step {}{}; the text to keep: {}, {:,} '
+    )
+    heading += Markup("tokens</span></h2>")
+    return heading.format(measured.step, means, text.name, text.tokens) + table(
+        head, rows, kind="standing", base=base, scrolls=True
+    )
+
+
 def _untrained(
     base: tuple[float | None, float | None], guess: tuple[str, float | None] | None
 ) -> list[tuple[object, ...]]:

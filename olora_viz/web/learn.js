@@ -3,7 +3,7 @@
 // Gradio runs this with `element`, `props`, `trigger` and `watch`. The address keeps the lesson's
 // name, so that a reload, or a copied link, comes back to it.
 import { write } from "./parts/address.js";
-import { finish, mark } from "./progress.js";
+import { mark, watchAnswers } from "./progress.js";
 
 /**
  * @param {string | undefined} name of a lesson; nothing: none
@@ -64,17 +64,7 @@ element.addEventListener("click", (event) => {
   }
 });
 
-// Whoever opens the answer of a lesson's check question has finished it. Toggles do not bubble.
-element.addEventListener(
-  "toggle",
-  (event) => {
-    const answer = /** @type {HTMLDetailsElement} */ (event.target);
-    if (!answer.open || !answer.dataset.finishes) return;
-    finish(answer.dataset.finishes);
-    mark();
-  },
-  true,
-);
+watchAnswers(element);
 watch("value", mark);
 window.addEventListener("storage", mark); // of another tab
 mark();

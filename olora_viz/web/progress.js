@@ -17,7 +17,7 @@ const finished = () => {
 };
 
 /** @param {string} name of a lesson */
-export function finish(name) {
+function finish(name) {
   const names = [...new Set([...finished(), name])];
   root.dataset.finished = names.join(" ");
   try {
@@ -25,6 +25,21 @@ export function finish(name) {
   } catch {
     // denied, or full
   }
+}
+
+/**
+ * Lets whoever opens the answer of a lesson's check question have finished it.
+ *
+ * @param {EventTarget} place of the answers
+ */
+export function watchAnswers(place) {
+  const opened = (/** @type {Event} */ event) => {
+    const answer = /** @type {HTMLDetailsElement} */ (event.target);
+    if (!answer.open || !answer.dataset.finishes) return;
+    finish(answer.dataset.finishes);
+    mark();
+  };
+  place.addEventListener("toggle", opened, true); // toggles do not bubble
 }
 
 /** Marks the finished lessons of the list, and counts them. */

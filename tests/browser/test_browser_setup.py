@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,8 @@ FIRST = SetUp.first(LIMITS)
 ROWS = [{"prompt": f"{n} and {n + 1} make", "answer": f" {2 * n + 1}"} for n in range(40)]
 FILE = {"name": "mine.jsonl", "mimeType": "application/json", "buffer": "\n".join(map(json.dumps, ROWS)).encode()}
 OWN = "your file (40 examples)"
+STORY = "On day {} the old king walked to the sea and counted white birds. "
+TEXT = {"name": "mine.txt", "mimeType": "text/plain", "buffer": "".join(map(STORY.format, range(30))).encode()}
 
 SHOWN = """() => {
   const value = (id) => document.querySelector(`#setup-${id} input`).value;
@@ -220,7 +223,7 @@ def test_a_random_walk_never_loses_or_swaps_the_set_up(visitor: Page, server: tu
     assert Walk.jobs[0]._jobs
 
 
-def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after_a_reload(
+def test_files_that_are_refused_leave_the_ones_before_them_in_the_set_up_and_after_a_reload(
     visitor: Page, server: tuple[str, list[Jobs]]
 ) -> None:
     page = visitor
@@ -238,8 +241,16 @@ def test_a_file_that_is_refused_leaves_the_one_before_it_in_the_set_up_and_after
         expect(said.locator(".problem")).to_be_visible()
         expect(chosen).to_have_value(OWN)
         expect(tokens).to_have_text("0 and 1 make 1<eos>")
+    keep = page.locator("#more-settings select[name=keep]")
+    for text, expected in ((TEXT, "Chosen as the text to keep"), (TEXT | {"buffer": b"Hello."}, "at least 200")):
+        page.locator("#setup-text input").set_input_files([text])
+        expect(page.locator("#setup-text .said")).to_contain_text(expected)
+        expect(keep).to_have_value(re.compile("file:"))
+    page.wait_for_url("**keep=your-file*")
     page.reload()
     expect(chosen).to_have_value(OWN)
+    expect(keep).to_have_value(re.compile("file:"))
+    expect(keep.locator("option:checked")).to_have_text("your file")
     expect(tokens.locator("mark")).to_have_text([" ", "1", "<eos>"])
     page.locator("#setup-model input").click()
     page.get_by_role("option", name="glassllm-pt").click()

@@ -108,7 +108,7 @@ def test_a_signal_in_the_evaluation_of_a_step_is_answered_at_once_and_the_step_i
         done = run(
             "race", "--json", "--run", str(folder), "--lane", "olora:r=4,lr=1e-3",
             "--lane", "lora:r=4", "--steps", "5", "--batch-size", "4", "--eval-every", "1",
-            "--eval-size", "8", "--test-size", "4", "--task", "number-words",
+            "--eval-size", "8", "--test-size", "4", "--task", "number-words", "--keep", "none",
         )  # fmt: skip
     assert done.returncode == 130, done.stderr
     told = objects(done.stdout)

@@ -1,6 +1,7 @@
 """The chart *Learned and forgotten*: paths of lanes, the ranges of their seeds, and the best trade-offs."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from support.simulated_studies import row_of
 from support.steps import a_step
 
 import olora_viz as ov
-from olora_viz.background.record import RaceRecord
+from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.plots import study_figures
@@ -54,10 +55,23 @@ def test_a_path_goes_from_the_base_model_through_what_was_measured():
     layout = figure["layout"]
     low, high = layout["xaxis"]["range"][::-1]
     assert low < high  # learned: to the right
-    assert "KL(base‖lane)" in layout["yaxis"]["title"]["text"]
+    assert layout["yaxis"]["title"]["text"] == "drift, nats per token"
+    assert "KL(base‖lane)" in layout["meta"]["how"]
     assert "plain English" in layout["meta"]["unit"]
     assert "crosses: range of 2 seeds" in layout["meta"]["unit"]
     to_plotly(figure, "dark")
+
+
+def test_the_table_has_the_numbers_at_the_ends_of_the_paths():
+    view, race, steps = known()
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in view.forgotten_table.split("<tr")[2:]]
+    end, shown = steps[-1], {re.sub("<[^>]+>", "", name): cells for name, *cells in rows}
+    for label, lanes in (("LoRA", [0, 1]), ("OLoRA, unsubtracted", [2, 3])):
+        means = [values[lanes].mean() for values in (end.eval_loss, end.text_loss, end.drift)]
+        bits = race.text.bits_per_byte(means[1])
+        assert shown[label] == [f"{value:.2f}" for value in (means[0], means[1], bits, means[2])]
+    assert shown["base model"][1] == f"{race.text.loss:.2f}"
+    assert race_view(ready_race(CONFIG)).forgotten_table == ""
 
 
 def test_a_report_has_the_chart_and_the_measurements_do_not_repeat_it():

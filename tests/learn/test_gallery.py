@@ -73,6 +73,20 @@ def test_what_is_read_back_is_what_was_raced_to_the_digits_kept(small, written):
                     assert value == its
 
 
+def test_the_two_best_lanes_of_the_race_about_forgetting_are_level_on_the_task_and_apart_on_the_text():
+    race = load_recording("what-it-cost")
+    view = race_view(race)
+    assert race.text.name == "plain English"
+    ends = {}
+    for k, lane in enumerate(race.config.lanes):
+        ends.setdefault((lane.init, lane.lr), []).append((race.steps[-1].eval_loss[k], race.steps[-1].drift[k]))
+    first, second = sorted(ends.values(), key=lambda of_seeds: np.mean([loss for loss, _ in of_seeds]))[:2]
+    losses, drifts = (np.array([[seed[i] for seed in lane] for lane in (first, second)]) for i in (0, 1))
+    assert abs(np.diff(losses.mean(1))[0]) < losses.std(1, ddof=1).max()
+    assert drifts.max(1).min() < drifts.min(1).max()  # no seed of the one is among those of the other
+    assert "cannot be told apart" in view.verdict
+
+
 def test_its_test_and_its_coverage_are_read_back(small, written):
     found = read(written)
     assert found.adapted == small.adapted

@@ -52,8 +52,8 @@ def said(node: ast.AST) -> list[str]:
     return [text for child in ast.iter_child_nodes(node) for text in said(child)]
 
 
-def test_there_are_six_to_eight_lessons_each_in_a_file_of_its_own():
-    assert 6 <= len(LESSONS) <= 8
+def test_there_are_six_to_nine_lessons_each_in_a_file_of_its_own():
+    assert 6 <= len(LESSONS) <= 9
     assert list(LESSONS) == list(NAMES) == [lesson.name for lesson in LESSONS.values()]
     assert len([f for f in FILES if f.name not in ("lesson.py", "__init__.py")]) == len(LESSONS)
 
@@ -126,6 +126,20 @@ def test_the_numbers_are_those_of_the_recorded_files():
     style = next(step.curvature for step in race.steps if step.curvature is not None)
     k = race.config.labels.index("olora@lr=1e-3")
     assert f"{style.lambda_max[k]:.2g}" in words(LESSONS["curvature"])
+
+    race = load_recording("what-it-cost")
+    lanes = race.config.lanes
+    for init in ("lora", "olora"):
+        loss, drift = {}, {}
+        for lr in {lane.lr for lane in lanes}:
+            seeds = [k for k, lane in enumerate(lanes) if (lane.init, lane.lr) == (init, lr)]
+            loss[lr], drift[lr] = (
+                float(values[seeds].mean()) for values in (race.steps[-1].eval_loss, race.steps[-1].drift)
+            )
+            assert f"{loss[lr]:.2f}" in words(LESSONS["cost"])
+            assert f"{drift[lr]:.2f}" in words(LESSONS["cost"])
+        # What the lesson says of both: the rate that learned more forgot more.
+        assert min(loss, key=loss.get) == max(drift, key=drift.get)
 
     for value in ((1 + math.sqrt(5)) / 2, (math.sqrt(5) - 1) / 2, math.sqrt(2)):
         assert f"{value:.3f}" in words(LESSONS["singular-values"])

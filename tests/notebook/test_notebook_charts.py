@@ -181,6 +181,24 @@ def test_lanes_of_several_seeds_are_one_curve_with_a_band_and_answer_in_the_end(
     assert shown(panel, "answers").count("base model") == 4
 
 
+def test_what_is_forgotten_is_a_section_with_a_chart_and_a_table() -> None:
+    panel = RacePanel(CONFIG, keep="addition")
+    panel.start()
+    panel.result()
+    assert shown(panel, "keep")["value"] == "addition"
+    send(panel, open=["drift", True])
+    assert figure(panel, "drift.0")["layout"]["meta"]["title"] == "Learned and forgotten"
+    assert "the text to keep: addition" in shown(panel, "drift.table")
+    choose(panel, "keep", "none")
+    panel.start()
+    panel.result()
+    assert shown(panel, "drift")["hidden"]
+    choose(panel, "keep", "nothing-like-it")
+    panel.start()
+    with pytest.raises(ValueError, match="unknown text to keep 'nothing-like-it'"):
+        panel.result()
+
+
 def test_folded_parts_are_drawn_when_they_are_opened_and_only_where_there_is_something() -> None:
     looks = {"spectra_every": 2, "gradients_every": 2}
     rates = tuple(ov.Lane("olora", r=2, lr=lr) for lr in (1e-4, 1e-3, 1e-2))

@@ -96,7 +96,7 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
     verb = (
         "race", "--json", "--run", str(folder), "--lane", "lora:r=2", "--lane", "olora:r=4,lr=1e-3",
         "--steps", "12", "--batch-size", "4", "--eval-every", "5", "--eval-size", "8",
-        "--test-size", "4", "--task", "number-words",
+        "--test-size", "4", "--task", "number-words", "--keep", "none",
     )  # fmt: skip
     with forked(*verb, temporary=tmp_path / "tmp") as (process, out):
         lines = [out.readline() for _ in range(reported + 1)]

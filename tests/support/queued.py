@@ -10,7 +10,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import W
 
 LANES = [{"init": "lora", "r": 4, "alpha": "", "lr": "1e-3", "seed": 0}]
-ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES}
+ASKED = {"model": "glassllm", "task": "addition", "steps": 5, "batch": 4, "lanes": LANES, "settings": {"keep": "none"}}
 
 
 FEW = {"eval_size": 4, "test_size": 4}

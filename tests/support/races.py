@@ -21,14 +21,14 @@ FOUR = (
 
 
 def small(lanes: tuple[Lane, ...] = PAIR, **changes) -> RaceConfig:
-    """Return the set-up of a race of a second, evaluated and tested after its last step only.
+    """Return the set-up of a race of a second, evaluated and tested after its last step only; it keeps no text.
 
     Args:
         lanes: fields of ``RaceConfig``.
         changes: see `lanes`.
     """
     task, counts = "number-words", {"steps": 4, "batch_size": 4, "eval_size": 4, "test_size": 4}
-    values = {"task": task, **counts, "eval_every": 0}
+    values = {"task": task, **counts, "eval_every": 0, "keep": "none"}
     return RaceConfig(lanes=lanes, **{**values, **changes})
 
 

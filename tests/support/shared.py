@@ -157,7 +157,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, first_command: Path) -> It
         yield server.url
 
 
-SET_UP = "?steps=100&batch=4&eval_size=8"
+SET_UP = "?steps=100&batch=4&eval_size=8&keep=none"
 """Five lanes of one seed, and few examples: the page's own first set-up has fifteen lanes and more of everything, and
 most of the processor's time of a test would go into its race."""
 

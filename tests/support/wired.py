@@ -15,7 +15,7 @@ from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.events import Commands
 
 LIMITS = Limits()
-SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),))
+SETUP = replace(SetUp.first(LIMITS), task="addition", steps=20, batch=4, lanes=(Lane("lora", r=2),)).keeping("none")
 CSV = "prompt,answer\n" + "".join(f"{n} and {n + 1} make, {2 * n + 1}\n" for n in range(30))
 LONG = replace(SETUP, steps=2000)
 BLANK = race_view(ready_race(SETUP.to_config(LIMITS)))

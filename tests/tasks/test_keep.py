@@ -7,6 +7,7 @@ import pytest
 from support.tiny import FAMILIES, tiny
 
 from olora_viz.models import load_model
+from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.tasks import keep as texts
 from olora_viz.tasks import load_task
 from olora_viz.tasks.keep import AUTO, ENGLISH, MOST_EXAMPLES, NONE, PORTUGUESE, WIDTH, text_to_keep
@@ -43,8 +44,14 @@ def test_passages_do_not_overlap_and_reach_from_the_first_to_the_last_token():
     assert all(after - before >= WIDTH for before, after in pairwise(places))
 
 
-def test_none_is_no_text():
+def test_none_is_no_text_and_neither_is_that_of_the_package_for_a_model_without_one():
     assert read(NONE) is None
+    model, tokenizer = load_model("glassllm")
+    other = text_to_keep(AUTO, "my/glassllm", tokenizer, context=context_of(model), train=())
+    assert other is None
+    config = RaceConfig(model="my/glassllm", keep=AUTO)
+    assert not any(config.is_due("drift", number) for number in range(1, config.steps + 1))
+    assert "text to keep" not in setup_facts(config)
 
 
 def test_of_a_task_the_answers_are_kept_and_of_a_plain_one_every_token():
@@ -106,5 +113,5 @@ def test_a_text_that_is_trained_on_is_refused(tmp_path):
 def test_every_family_of_models_reads_the_text_of_the_package(family):
     model, (_, tokenizer) = tiny(family), load_model("glassllm")
     context = context_of(model) or 10**9
-    kept = text_to_keep(AUTO, family, tokenizer, context=context, train=())
+    kept = text_to_keep(AUTO, "glassllm", tokenizer, context=context, train=())
     assert all(len(passage.ids) - 1 <= context for passage in kept.encoded)

@@ -7,7 +7,7 @@ import pytest
 from support.wired import CSV, LIMITS, LONG, SETUP
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.guard.visitor_files import TEXT, VisitorFiles
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp
@@ -15,6 +15,7 @@ from olora_viz.web.race.arrival import FIRST, arrive
 from olora_viz.web.race.presets import PRESETS, filled
 
 FILES = VisitorFiles(LIMITS)
+STORY = " ".join(f"On day {n} the old king walked to the sea and counted {n} white birds." for n in range(30))
 
 
 def start(jobs: Jobs, setup: SetUp) -> BackgroundRace:
@@ -93,6 +94,33 @@ def test_a_visitor_s_own_file_survives_a_reload_a_restart_and_a_new_tab(jobs: Jo
     assert tab.run == job.id
     assert tab.brought.path.read_text("utf-8") == CSV
     assert tab.setup.task == tab.brought.token
+
+
+def test_a_visitor_s_text_to_keep_survives_a_reload_a_restart_and_a_new_tab(jobs: Jobs) -> None:
+    sent = {"name": "mine.txt", "text": STORY}
+    mine = SETUP.keeping(YOUR_FILE)
+    address = {"query": mine.to_query(), "own": True}
+    assert "keep=your-file" in address["query"]
+    without = arrive(LIMITS, jobs, FILES, None, [], address)
+    assert "choose it again under “Your own text to keep…”" in without.words
+    assert without.setup == SETUP.keeping("auto")
+    found = arrive(LIMITS, jobs, FILES, None, [], address | {"text": sent})
+    assert "choose it again" not in found.words
+    token = found.setup.settings.keep
+    assert found.setup == SETUP.keeping(token)
+    assert FILES.find(token, TEXT).read_text("utf-8") == STORY
+    job = jobs.start(found.setup.to_config(LIMITS, FILES))
+    rows = [{"id": job.id, "name": "mine", "pinned": False, "overlaid": False}]
+    tab = arrive(LIMITS, jobs, FILES, None, rows, {"query": ""}, "another page")
+    assert tab.run == job.id
+    assert FILES.find(tab.setup.settings.keep, TEXT).read_text("utf-8") == STORY
+    for page in (tab, found):  # links say only that there is one
+        assert page.setup.to_query() == address["query"]
+    reader = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "run": readers_key(job.id)}, "a reader")
+    assert reader.words.count("text to keep of this run is its owner&#39;s own file") == 1
+    assert reader.setup == SETUP.keeping("auto")
+    pressed = SetUp.from_controls(LIMITS, tab.setup.to_controls(), FILES)
+    assert pressed == tab.setup
 
 
 def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own(jobs: Jobs) -> None:

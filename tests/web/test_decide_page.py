@@ -167,5 +167,5 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     assert work.known is not None, work.note
     assert "training examples" in str(view(work, 0, last=True).plan)
     for part in view(work, 0, last=True):
-        assert str(work.own_file) not in str(part)
+        assert str(work.own_files["task"]) not in str(part)
         assert "/" + str(jobs.folder).strip("/") not in str(part)

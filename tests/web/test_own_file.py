@@ -2,8 +2,10 @@
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,16 @@ from olora_viz.views.race import race_view
 from olora_viz.web.conditioning import measure
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import VisitorFiles
+from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.export import KINDS, adapter_zip, export
+from olora_viz.web.parts.export import KINDS, adapter_zip, everything_zip, export
 from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.race.settings import check_text
 
 LANES = [{"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 ROWS = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
-TEXT = "\n".join(json.dumps(row) for row in ROWS)
+EXAMPLES = "\n".join(json.dumps(row) for row in ROWS)
 LIMITS = Limits(max_upload_kib=4, max_examples=20, max_characters=50, keep_files=2)
 
 
@@ -36,27 +40,41 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
     made.close()
 
 
-def asked(files: VisitorFiles | None, task: object, steps: int = 2):
-    config = checked_config(Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, files=files)
+ALL = "\n".join(json.dumps({"prompt": f"{a} and one and two and three make", "answer": f"{a + 6}"}) for a in range(20))
+"""Examples of more than 200 tokens."""
+
+STORY = " ".join(f"On day {n} the old king walked to the sea and counted {n} white birds." for n in range(30))
+
+
+def asked(files: VisitorFiles | None, task: object, steps: int = 2, keep: str = "none"):
+    config = checked_config(
+        Limits(), model="glassllm", task=task, steps=steps, batch=4, lanes=LANES, settings={"keep": keep}, files=files
+    )
     return replace(config, **FEW)
+
+
+def bring_text(files: VisitorFiles, name: object, text: object, task: str = "addition", visit: str = "one"):
+    """Bring a text to keep, as the page does."""
+    check = partial(check_text, Limits(), files, visit, "glassllm", task, 0)
+    return files.bring(visit, name, text, kind=TEXT, check=check)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("x.jsonl", TEXT.replace('"answer"', '"answr"', 1), "line 1 of your file"),
-        ("x.jsonl", TEXT + "\n{", "line 13 of your file is invalid JSON"),
+        ("x.jsonl", EXAMPLES.replace('"answer"', '"answr"', 1), "line 1 of your file"),
+        ("x.jsonl", EXAMPLES + "\n{", "line 13 of your file is invalid JSON"),
         ("x.json", "[" * 100_000, "your file has 100,000 bytes, more than 4 KiB"),
         ("x.json", "[" * 4000, "line 1 of your file"),
         ("x.csv", "prompt,answer\na,b,c", "line 2 of your file has 3 cells"),
         ("x.csv", "", "your file is empty"),
         ("x.csv", "prompt,answer\na,b", "your file has too few examples, 1"),
-        ("x.pt", TEXT, "your file must end in .json, .jsonl, .csv, not in '.pt'"),
-        ("../../etc/passwd", TEXT, "your file must end in"),
-        ("jsonl", TEXT, "your file must end in .json, .jsonl, .csv, not in ''"),
+        ("x.pt", EXAMPLES, "your file must end in .json, .jsonl, .csv, not in '.pt'"),
+        ("../../etc/passwd", EXAMPLES, "your file must end in"),
+        ("jsonl", EXAMPLES, "your file must end in .json, .jsonl, .csv, not in ''"),
         ("x.jsonl", "\ud800", "your file is not UTF-8 text"),
         ("x.jsonl", None, "a file must be sent"),
-        (["x.jsonl"], TEXT, "a file must be sent"),
+        (["x.jsonl"], EXAMPLES, "a file must be sent"),
         ("x.csv", "prompt,answer\n" + "a,b\n" * 21, "the same prompt on every line"),
         ("x.csv", "prompt,answer\n" + "".join(f"a{k},b\n" for k in range(21)), "21 examples, more than 20"),
         ("x.csv", f"prompt,answer\na,b\nc,{'d' * 51}", "characters, more than 50"),
@@ -72,8 +90,84 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence_without_a_path(
     assert list(files._folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("x.txt", "", "your text to keep is empty"),
+        ("x.txt", " \n", "your text to keep is empty"),
+        ("x.txt", "A very short story.", "tokens: at least 200 are needed"),
+        ("x.csv", "prompt,answer\na,b\nc,d", "tokens: at least 200 are needed"),
+        ("x.csv", "prompt,answer\na,b,c", "line 2 of your text to keep has 3 cells"),
+        ("x.pdf", STORY, "your text to keep must end in .txt, .md, .json, .jsonl, .csv, not in '.pdf'"),
+        ("x.txt", "\ud800", "your text to keep is not UTF-8 text"),
+        ("x.txt", STORY * 3, "your text to keep has"),
+        ("x.txt", None, "a file must be sent"),
+        ("x.jsonl", ALL, "your text to keep has all training examples: name a text that is not trained on"),
+    ],
+)
+def test_a_text_to_keep_that_cannot_be_used_is_refused_in_one_sentence_without_a_path(
+    files: VisitorFiles, name: object, text: object, sentence: str
+) -> None:
+    token = files.bring("one", "mine.jsonl", ALL).token
+    before = sorted(files._folder.iterdir())
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        bring_text(files, name, text, token)
+    assert "\n" not in str(caught.value)
+    assert str(files._folder) not in str(caught.value)
+    assert sorted(files._folder.iterdir()) == before
+
+
+def test_a_page_has_examples_and_a_text_to_keep_and_neither_passes_for_the_other(files: VisitorFiles) -> None:
+    examples, first = files.bring("one", "a.jsonl", EXAMPLES), bring_text(files, "a.txt", STORY)
+    text = bring_text(files, "b.md", STORY)
+    assert files.find(first.token, TEXT) is None
+    page = FilesOfPage(files, "one")
+    config = asked(page, examples.token, keep=text.token)
+    assert (config.task, config.keep) == (str(examples.path), str(text.path))
+    assert text.path.name == "your-text.md"
+    for task, keep in ((text.token, "none"), ("addition", examples.token)):
+        with pytest.raises(ValueError, match="is no longer on this server"):
+            asked(page, task, keep=keep)
+    with pytest.raises(ValueError, match="your text to keep is no longer on this server: choose it again"):
+        asked(FilesOfPage(files, "another"), "addition", keep=text.token)
+    with pytest.raises(ValueError, match="unknown text to keep '/etc/passwd'"):
+        asked(page, "addition", keep="/etc/passwd")
+    files.forget("one")
+    assert list(files._folder.iterdir()) == []
+
+
+def test_a_race_measures_the_visitor_s_text_and_shows_nobody_a_word_of_it(files: VisitorFiles, jobs: Jobs) -> None:
+    text = bring_text(files, "diary.txt", STORY)
+    job = jobs.start(asked(files, "addition", keep=text.token))
+    files.forget("one")  # the race has a copy of its own
+    wait(job)
+    assert (job.state, job.note, job.config.keep) == ("finished", "", "your-text.txt")
+    assert job.steps[-1].drift is not None
+    about = job.record().text
+    assert about
+    assert about.name == "your-text.txt"
+    shown = [json.dumps(export(jobs, [key, kind])) for kind in KINDS for key in (job.id, readers_key(job.id))]
+    link = SetUp.of(job.config).to_query()
+    shown += [str(race_view(job.record())), link, str(job.config)]
+    for written in shown:
+        for secret in (text.token.removeprefix("file:"), str(jobs.folder), str(files._folder), "old king", "diary"):
+            assert secret not in written
+    assert "keep=your-file" in link
+    assert "keep='your-text.txt'" in (code := export(jobs, [job.id, "code"])["text"])
+    assert "Save your own text to keep as your-text.txt" in code.splitlines()[0]
+    assert "your-text" not in export(jobs, [job.id, "peft"])["text"]
+    with zipfile.ZipFile(everything_zip(job)) as files_of_run:
+        for name in files_of_run.namelist():
+            assert str(jobs.folder).encode() not in files_of_run.read(name), name
+    copy = job.own_files["keep"]
+    assert copy.read_text("utf-8") == STORY
+    wait(jobs.start(asked(None, "addition")))
+    wait(jobs.start(asked(None, "addition")))
+    assert not copy.exists()
+
+
 def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFiles) -> None:
-    found = files.bring("one", "../../mine<script>.jsonl", TEXT)
+    found = files.bring("one", "../../mine<script>.jsonl", EXAMPLES)
     assert found.path.is_relative_to(files._folder)
     assert found.path.name == "your-file.jsonl"
     assert asked(files, found.token).task == str(found.path)
@@ -91,16 +185,16 @@ def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFi
 
 
 def test_a_visit_has_one_file_and_a_server_the_newest_ones(files: VisitorFiles) -> None:
-    first, second = (files.bring("one", "a.jsonl", TEXT) for _ in range(2))
+    first, second = (files.bring("one", "a.jsonl", EXAMPLES) for _ in range(2))
     assert files.find(first.token) is None
     for visit in ("two", "three"):
-        files.bring(visit, "a.jsonl", TEXT)
+        files.bring(visit, "a.jsonl", EXAMPLES)
     assert files.find(second.token) is None
     assert len(list(files._folder.iterdir())) == LIMITS.keep_files
 
 
 def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(files: VisitorFiles, jobs: Jobs) -> None:
-    found = files.bring("one", "mine.jsonl", TEXT)
+    found = files.bring("one", "mine.jsonl", EXAMPLES)
     config = asked(files, found.token)
     job = jobs.start(config)
     files.forget("one")  # the race has a copy of its own
@@ -120,9 +214,9 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(fi
         text = export(jobs, [job.id, kind])["text"]
         assert "Save your own examples as your-file.jsonl" in text.splitlines()[0]
         compile(text, kind, "exec")
-    copy = job.own_file
+    copy = job.own_files["task"]
     assert copy
-    assert copy.read_text("utf-8") == TEXT
+    assert copy.read_text("utf-8") == EXAMPLES
     wait(jobs.start(asked(None, "addition")))
     wait(jobs.start(asked(None, "addition")))
     assert not copy.exists()
@@ -131,7 +225,7 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(fi
 def test_a_file_that_was_removed_is_a_sentence_and_a_measurement_has_a_copy_too(
     files: VisitorFiles, jobs: Jobs
 ) -> None:
-    config = asked(files, files.bring("one", "mine.jsonl", TEXT).token)
+    config = asked(files, files.bring("one", "mine.jsonl", EXAMPLES).token)
     work = measure(jobs, config)
     files.forget("one")
     wait(work)

@@ -114,21 +114,24 @@ def test_a_race_that_has_ended_comes_back_with_all_that_its_page_shows(
     assert "url" in taken
 
 
-def test_a_race_that_waited_with_a_visitor_s_own_file_is_paused_and_still_has_it(
+def test_a_race_that_waited_with_a_visitor_s_own_files_is_paused_and_still_has_them(
     before: Jobs, tmp_path: Path, again: Callable[..., Jobs]
 ) -> None:
     file = tmp_path / "your-file.jsonl"
     rows = [{"prompt": f"{a} and one is", "answer": f"{a + 1}"} for a in range(12)]
     file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    text = tmp_path / "your-text.txt"
+    text.write_text("The old king walked to the sea and counted white birds. " * 30, "utf-8")
     first = before.start(config(steps=2000))
-    waiting = before.start(config(task=str(file), steps=2))
+    waiting = before.start(config(task=str(file), keep=str(text), steps=2))
     jobs = again()
     for job in (first, waiting):
         before.stop(job)
     file.unlink()
+    text.unlink()
     job = found(jobs, waiting)
     assert (job.state, job.note, job.steps) == ("paused", RESTARTED, [])
-    assert job.config.task == file.name
+    assert (job.config.task, job.config.keep) == (file.name, text.name)
     jobs.resume(job)
     assert job.wait(60)
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)

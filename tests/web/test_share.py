@@ -258,12 +258,16 @@ def test_an_address_of_any_other_kind_asks_for_nothing(address: object) -> None:
 
 def test_a_link_asks_for_the_text_of_the_package_and_for_no_file() -> None:
     limits = Limits()
-    setup = SetUp.from_query(limits, "steps=20&lane=olora&keep=auto")
-    assert setup is not None
-    assert setup.to_config(limits).keep == "auto"
-    assert "keep=auto" in setup.to_query()
+    for query, keep in (("keep=auto", "auto"), ("lane=olora", "auto"), ("keep=none", "none")):
+        setup = SetUp.from_query(limits, f"steps=20&lane=olora&{query}")
+        assert setup is not None
+        assert setup.to_config(limits).keep == keep
+        assert ("keep=none" in setup.to_query()) == (keep == "none")
+        assert "keep=auto" not in setup.to_query()
     for other in ("/etc/passwd", "addition", ""):
         with pytest.raises(ValueError, match="text to keep"):
             SetUp.from_query(limits, f"steps=20&keep={other}")
-    with pytest.raises(ValueError, match=r"a page offers none or auto as the text to keep, not 'notes\.txt'"):
-        SetUp.of(RaceConfig(keep="notes.txt"))
+    of_a_run = SetUp.of(RaceConfig(keep="notes.txt"))
+    assert "keep=your-file" in of_a_run.to_query()
+    with pytest.raises(ValueError, match=r"unknown text to keep 'notes\.txt'"):
+        of_a_run.to_config(limits)

@@ -16,7 +16,7 @@ from olora_viz.learn.gallery.recording import PREFIX, Recording, read
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import RaceConfig
-from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.keep import AUTO, NONE
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,16 @@ RECIPES: dict[str, Recipe] = {
         config=_on_cpu(
             (Lane(init, lr=3e-3) for init in ("lora", "olora", "olora_pivoted", "sketch", "random_orthonormal")),
             steps=120, spectra_every=40, gradients_every=40,
+        ),
+    ),
+    "what-it-cost": Recipe(
+        title="Learned and forgotten",
+        sentence="Plain LoRA and OLoRA at two learning rates, from three seeds each. While they learn to count, it is "
+        "measured how far they move from the base model on a plain English text that has nothing to do with the task. "
+        "Which lanes are level on the task, and what did each pay for it?",
+        config=_on_cpu(
+            (Lane(init, lr=lr, seed=s) for init in ("lora", "olora") for lr in (3e-3, 1e-2) for s in range(3)),
+            steps=60, keep=AUTO,
         ),
     ),
 }  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.lessons import adapter, columns, export, fair_rates, one_rate, qr, singular_values, slopes
+from olora_viz.learn.lessons import adapter, columns, cost, export, fair_rates, one_rate, qr, singular_values, slopes
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
@@ -17,6 +17,7 @@ WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
     "columns": (columns.lesson, "what-the-qr-adds"),
     "one-rate": (one_rate.lesson, "one-rate"),
     "fair-rates": (fair_rates.lesson, "fair-rates"),
+    "cost": (cost.lesson, "what-it-cost"),
     "curvature": (slopes.lesson, "curvature"),
     "singular-values": (singular_values.lesson, "one-rate"),
     "export": (export.lesson, "one-rate"),

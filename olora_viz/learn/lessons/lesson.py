@@ -18,7 +18,7 @@ from olora_viz.studies.sentences import Basis, at_shared_rates, statement_of
 from olora_viz.studies.story import Point, describe_rates, rate_curves
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
-Picture = Literal["loss", "rates", "curvature", "spectrum", "qr"]
+Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,14 @@ class RaceNumbers:
     def accuracy(self, init: str) -> float:
         """Return the final held-out accuracy, mean over the lanes of an initialization."""
         return float(np.mean(self._final("eval_accuracy")[self.lanes(init)]))
+
+    def drift(self, init: str, lr: float) -> float:
+        """Return the final drift of an initialization on the text to keep, mean over its seeds; nats per token."""
+        return float(np.mean(self._final("drift")[self.lanes(init, lr)]))
+
+    def text_loss(self, init: str, lr: float) -> float:
+        """Return the final loss of an initialization on the text to keep, mean over its seeds; nats per token."""
+        return float(np.mean(self._final("text_loss")[self.lanes(init, lr)]))
 
     @property
     def basis(self) -> Basis:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,9 @@ from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
 from olora_viz.races.config import BATCHES, KEPT, SCHEDULES, RaceConfig, Settings, automatic_interval
 from olora_viz.tasks import TASKS
+from olora_viz.tasks.keep import NONE
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import TOKEN, OwnFiles
+from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, TOKEN, FileKind, OwnFiles
 
 MOST_EVALUATIONS = 200
 """Maximum number of evaluations on the held-out examples in a race."""
@@ -68,17 +69,18 @@ def checked_config(
     """
     wrong = Problems()
     model = wrong.check(_one_of, "model", model, limits.models, instead=limits.models[0])
-    path = wrong.check(_task, task, files, instead=RaceConfig().task)
+    path = wrong.check(_named_or_own, "task", task, TASKS, files, EXAMPLES, instead=RaceConfig().task)
     steps = wrong.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
     batch = wrong.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
     seed = wrong.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
     curvature = wrong.check(whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0)
     lanes = wrong.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
     more = checked_settings(steps, settings, wrong)
+    keep = wrong.check(_named_or_own, "text to keep", more.keep, KEPT, files, TEXT, instead=NONE)
     wrong.report()
     lanes = tuple(replace(lane, **more.of_lane()) for lane in lanes)
     config = RaceConfig(
-        **more.of_race(steps),
+        **more.of_race(steps) | {"keep": keep},
         model=model,
         task=path,
         lanes=lanes,
@@ -170,7 +172,8 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
     """Validate the settings that a page or a link sent; keep what is wrong in `wrong`.
 
     Args:
-        asked: text or numbers by name; a name that is left out has its default.
+        asked: text or numbers by name; a name that is left out has its default. The token of a visitor's own text to
+            keep stays as it is.
     """
     plain = Settings()
     values = plain.values() | (asked if isinstance(asked, dict) else {})
@@ -189,7 +192,7 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
         targets=wrong.check(_targets, values["targets"], instead=None),
         eval_every=checked("eval_every", whole, "steps between evaluations", least, steps, optional=True),
         batches=checked("batches", _one_of, "batches", BATCHES),
-        keep=checked("keep", _one_of, "text to keep", KEPT),
+        keep=values["keep"] if is_token(values["keep"]) else checked("keep", _one_of, "text to keep", KEPT),
         eval_size=checked("eval_size", whole, "held-out examples", 1, MOST_HELD_OUT),
         patience=checked("patience", whole, "evaluations without improvement", 1, MOST_EVALUATIONS, optional=True),
         **{name: checked(name, _switch, name) for name in ("keep_best", "truncate", "chat")},
@@ -239,13 +242,18 @@ def tokens_at_most(config: RaceConfig) -> int:
     return examples * longest_example(config.model)
 
 
-def _task(name: Any, files: OwnFiles | None) -> str:
-    """Return the name of a task, or the path of a visitor's own file."""
-    if isinstance(name, str) and name in TASKS:
+def _named_or_own(what: str, name: Any, names: Collection[str], files: OwnFiles | None, kind: FileKind) -> str:
+    """Return a name from a list, or the path of a visitor's own file."""
+    if isinstance(name, str) and name in names:
         return name
-    own = files.find(name) if files else None
-    if own is None and isinstance(name, str) and name.startswith(TOKEN):
-        raise ValueError("your file is no longer on this server: choose it again")
+    own = files.find(name, kind) if files else None
+    if own is None and is_token(name):
+        raise ValueError(f"{kind.words} is no longer on this server: choose it again")
     if own is None:
-        raise ValueError(unknown("task", word(name), TASKS))
+        raise ValueError(unknown(what, word(name), names))
     return str(own)
+
+
+def is_token(name: object) -> bool:
+    """Whether a value stands for a visitor's own file."""
+    return isinstance(name, str) and name.startswith(TOKEN)

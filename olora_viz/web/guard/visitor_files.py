@@ -6,6 +6,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -67,13 +68,32 @@ def route() -> Route:
     return Route("/download/{ticket}", DOWNLOADS.answer)
 
 
-FORMATS = (".json", ".jsonl", ".csv")
-
 TOKEN = "file:"
-"""Prefix of a file's token, which is the name of its task in the set-up."""
+"""Prefix of a file's token, which stands for its task, or its text to keep, in the set-up."""
 
 SHOWN = "your-file"
-"""The stored name of every such file: the visitor's own name could be shown to others."""
+"""The stored name of every task file: the visitor's own name could be shown to others."""
+
+
+class FileKind(NamedTuple):
+    """What a visitor's own file is for: a page has one of each."""
+
+    field: str
+    """The field of `RaceConfig` that it sets."""
+    words: str
+    """What a sentence calls it."""
+    stored: str
+    """The stored name of every such file."""
+    endings: tuple[str, ...]
+
+
+EXAMPLES = FileKind("task", "your file", SHOWN, (".json", ".jsonl", ".csv"))
+"""The examples that a race trains on."""
+
+TEXT = FileKind("keep", "your text to keep", "your-text", (".txt", ".md", *EXAMPLES.endings))
+"""What should not be lost: a text, or other examples."""
+
+KINDS = {kind.field: kind for kind in (EXAMPLES, TEXT)}
 
 
 class Brought(NamedTuple):
@@ -82,7 +102,9 @@ class Brought(NamedTuple):
     token: str
     visit: str
     path: Path
-    task: Task
+    kind: FileKind
+    task: Task | None
+    """Its examples; None for a text to keep."""
     owner: Visitor = NOBODY
     seen: float = 0.0
     """When it was brought."""
@@ -92,8 +114,8 @@ class Brought(NamedTuple):
 class OwnFiles(Protocol):
     """A lookup of visitors' files by token."""
 
-    def find(self, token: object) -> Path | None:
-        """Return the file of a token; None if it does not exist (any more)."""
+    def find(self, token: object, kind: FileKind = EXAMPLES) -> Path | None:
+        """Return the file of a token; None if there is none of this kind (any more)."""
         ...
 
 
@@ -103,14 +125,14 @@ class FilesOfPage(NamedTuple):
     files: VisitorFiles
     visit: str | None
 
-    def find(self, token: object) -> Path | None:
-        """Return the file of a token; None if this page has none (any more)."""
+    def find(self, token: object, kind: FileKind = EXAMPLES) -> Path | None:
+        """Return the file of a token; None if this page has none of this kind (any more)."""
         brought = self.files.brought_by(self.visit or "", token)
-        return brought.path if brought else None
+        return brought.path if brought and brought.kind is kind else None
 
 
 class VisitorFiles:
-    """The files of the open pages: one per page, removed when the page is closed."""
+    """The files of the open pages: one of each kind per page, removed when the page is closed."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -119,7 +141,10 @@ class VisitorFiles:
         self._brought: dict[str, Brought] = {}
         self._lock = threading.Lock()
 
-    def bring(self, visit: str | None, name: Any, text: Any, owner: Visitor = NOBODY) -> Brought:
+    def bring(
+        self, visit: str | None, name: Any, text: Any, owner: Visitor = NOBODY, *, kind: FileKind = EXAMPLES,
+        check: Callable[[Path], object] = lambda _: None,
+    ) -> Brought:  # fmt: skip
         """Check and keep a file.
 
         Args:
@@ -127,38 +152,42 @@ class VisitorFiles:
             name: of the visitor's file; only its extension counts.
             text: the file's content.
             owner: who brings it; if too many are kept, the visitor with the most loses the oldest.
+            check: raises ValueError if the file does not suit the page's set-up.
 
         Raises:
             ValueError: one sentence with the line and the rule.
         """
-        limits = self._limits
+        limits, words = self._limits, kind.words
         if not isinstance(name, str) or not isinstance(text, str):
             raise ValueError("a file must be sent as its name and its text")
         ending = f".{name.lower().rpartition('.')[2][:10]}" if "." in name else ""
-        if ending not in FORMATS:
-            raise ValueError(f"your file must end in {', '.join(FORMATS)}, not in {ending!r}")
+        if ending not in kind.endings:
+            raise ValueError(f"{words} must end in {', '.join(kind.endings)}, not in {ending!r}")
         try:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise ValueError("your file is not UTF-8 text") from error
+            raise ValueError(f"{words} is not UTF-8 text") from error
         if len(data) > limits.max_upload_kib * 1024:
-            raise ValueError(f"your file has {len(data):,} bytes, more than {limits.max_upload_kib} KiB")
+            raise ValueError(f"{words} has {len(data):,} bytes, more than {limits.max_upload_kib} KiB")
         key = secrets.token_urlsafe(16)
-        path = self._folder / key / f"{SHOWN}{ending}"
+        path = self._folder / key / f"{kind.stored}{ending}"
         try:
             path.parent.mkdir()
             path.write_bytes(data)
-            task = load_task(path)
-            _check(task, limits)
+            task = load_task(path) if kind is EXAMPLES else None
+            if task:
+                _check(task, limits)
+            check(path)
         except BaseException as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             if isinstance(error, ValueError):
-                raise ValueError(str(error).replace(str(path), "your file")) from None
+                sentence = str(error).replace(f"the text to keep, {str(path)!r},", words)
+                raise ValueError(sentence.replace(str(path), words)) from None
             if isinstance(error, OSError):
                 raise ValueError("the server's disk is full: try again later") from None
             raise
-        brought = Brought(f"{TOKEN}{key}", visit or "", path, task, owner, time.monotonic())
-        self.forget(visit)
+        brought = Brought(f"{TOKEN}{key}", visit or "", path, kind, task, owner, time.monotonic())
+        self.forget(visit, kind)
         with self._lock:
             self._brought[brought.token] = brought
             gone = too_many(self._brought.values(), limits.keep_files)
@@ -166,20 +195,21 @@ class VisitorFiles:
             self._drop(dropped.token)
         return brought
 
-    def find(self, token: object) -> Path | None:
-        """Return the file of a token; None if it does not exist (any more)."""
+    def find(self, token: object, kind: FileKind = EXAMPLES) -> Path | None:
+        """Return the file of a token; None if there is none of this kind (any more)."""
         brought = self._brought.get(token) if isinstance(token, str) else None
-        return brought.path if brought else None
+        return brought.path if brought and brought.kind is kind else None
 
     def brought_by(self, visit: str, token: object) -> Brought | None:
         """Return what is known of the file of a token if that page has sent it; None otherwise."""
         brought = self._brought.get(token) if isinstance(token, str) else None
         return brought if brought and brought.visit == visit else None
 
-    def forget(self, visit: str | None) -> None:
-        """Remove the file of a closed page; races that have started keep their own copies."""
-        for token in [t for t, b in list(self._brought.items()) if b.visit == (visit or "")]:
-            self._drop(token)
+    def forget(self, visit: str | None, *kinds: FileKind) -> None:
+        """Remove the files of a closed page, or those of some kinds; races that have started keep their own copies."""
+        for token, brought in list(self._brought.items()):
+            if brought.visit == (visit or "") and (not kinds or brought.kind in kinds):
+                self._drop(token)
 
     def _drop(self, token: str) -> None:
         with self._lock:

@@ -20,16 +20,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.text import finite_or_none
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.races.run import CHECKPOINT, load_run
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import NOBODY, Visitor
+from olora_viz.web.guard.visitor_files import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +103,9 @@ class Job:
             work.before_news = self._keep_state
         else:
             work.config = here(work.config)
-        if work.config.task not in TASKS:
-            work.own_file = Path(work.config.task)
-            work.config = replace(work.config, task=work.own_file.name)
+        work.own_files = {name: Path(getattr(work.config, name)) for name in own_fields(work.config)}
+        names: dict[str, Any] = {name: path.name for name, path in work.own_files.items()}
+        work.config = replace(work.config, **names)
 
     @property
     def folder(self) -> Path:
@@ -123,8 +125,8 @@ class Job:
 
     def without_paths(self, sentence: str) -> str:
         """Remove the paths of the server from a sentence."""
-        own = self.work.own_file
-        sentence = sentence.replace(str(own), own.name) if own else sentence
+        for own in self.work.own_files.values():
+            sentence = sentence.replace(str(own), own.name)
         return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
 
     def was_seen(self) -> None:
@@ -135,22 +137,24 @@ class Job:
             with suppress(OSError):
                 os.utime(record_of(self.folder))
 
-    def keep_own_file(self) -> None:
-        """Copy the visitor's own file, which may be gone before its turn comes.
+    def keep_own_files(self) -> None:
+        """Copy the visitor's own files, which may be gone before its turn comes.
 
         Raises:
-            ValueError: the file is gone, or the disk is full.
+            ValueError: a file is gone, or the disk is full.
         """
-        if own := self.work.own_file:
-            copy = own_folder(self.folder) / own.name
+        copies = {}
+        for name, own in self.work.own_files.items():
+            copy = copies[name] = own_folder(self.folder) / own.name
             try:
-                copy.parent.mkdir(parents=True)
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(own, copy)
             except OSError as error:
                 if is_disk_full(error):
                     raise ValueError(DISK_FULL) from None
-                raise ValueError("your file is no longer available: its page was closed; choose it again") from None
-            self.work.own_file = copy
+                words = KINDS[name].words
+                raise ValueError(f"{words} is no longer available: its page was closed; choose it again") from None
+        self.work.own_files = copies
 
     def keep(self) -> None:
         """Write the record of a race, to show it after a restart; on a full disk the older one is kept."""
@@ -193,8 +197,14 @@ def requests_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.wish")
 
 
+def own_fields(config: RaceConfig) -> tuple[str, ...]:
+    """Return the fields that name a file: of the task, and of the text to keep."""
+    named = {"task": TASKS, "keep": (*KEPT, *TASKS)}
+    return tuple(name for name, names in named.items() if getattr(config, name) not in names)
+
+
 def own_folder(folder: Path) -> Path:
-    """Return the folder of the copy of a visitor's own file, next to the run's folder."""
+    """Return the folder of the copies of a visitor's own files, next to the run's folder."""
     return folder.with_name(f"{folder.name.removesuffix(OF_STUDY)}.task")
 
 
@@ -294,9 +304,11 @@ def _read(folder: Path, kind: type[BackgroundRace], key: str, zips: Path | None 
             raise ValueError(f"{str(folder)!r} has {len(record.steps)} of its {steps_made} steps")
     elif (folder / CHECKPOINT).exists():
         check_tensors(folder / CHECKPOINT)
-    if file.exists() and record.config.task not in TASKS:
-        own = str(own_folder(folder) / record.config.task)
-        record = replace(record, config=replace(record.config, task=own))
+    if file.exists():
+        own: dict[str, Any] = {
+            name: str(own_folder(folder) / getattr(record.config, name)) for name in own_fields(record.config)
+        }
+        record = replace(record, config=replace(record.config, **own))
     ended_well = record.complete or run is None or run.summary is not None
     race = kind(
         key, record.config, folder, record.styles, record.state, record.note,

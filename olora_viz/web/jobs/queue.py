@@ -95,10 +95,13 @@ class Access(NamedTuple):
         if isinstance(self.run, RaceRecord):
             return self.run
         now = self.run.record()
-        if self.owned or self.run.own_file is None:
+        if self.owned or not self.run.own_files:
             return now
+        note = "" if now.state == FAILED else now.note
+        if "task" not in self.run.own_files:
+            return replace(now, note=note)
         held_out = now.held_out and now.held_out.without_quotes()
-        return replace(now, answers=(), held_out=held_out, note="" if now.state == FAILED else now.note)
+        return replace(now, answers=(), held_out=held_out, note=note)
 
     @property
     def readers_key(self) -> str:
@@ -211,7 +214,7 @@ class Jobs:
         job = Job(work, owner)
         with self._wake:
             self._make_room(owner)
-            job.keep_own_file()
+            job.keep_own_files()
             self._limit(job)
             self._list(job)
             job.keep()

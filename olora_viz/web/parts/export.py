@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import figures_of_test
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.tables import race_json, steps_csv
-from olora_viz.tasks import TASKS
 from olora_viz.views.reports import report
 from olora_viz.web.guard.limits import visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS
+from olora_viz.web.jobs.job import own_fields
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import element, showing, stored
@@ -79,7 +79,7 @@ def _json(shown: RaceRecord) -> str:
 
 def code(shown: RaceRecord) -> str:
     """Return the script that repeats a run."""
-    return _own_file(shown.config) + olora_viz_script(shown.config)
+    return _own_files(shown.config, own_fields(shown.config)) + olora_viz_script(shown.config)
 
 
 def peft_code(shown: RaceRecord) -> str:
@@ -89,14 +89,14 @@ def peft_code(shown: RaceRecord) -> str:
         ValueError: see `peft_script`.
     """
     config = found_rates(shown.config, list(shown.steps))
-    return _own_file(config) + peft_script(config)
+    return _own_files(config, set(own_fields(config)) - {"keep"}) + peft_script(config)
 
 
-def _own_file(config: RaceConfig) -> str:
-    """Return a comment on a visitor's own file, which a script does not contain."""
-    if config.task in TASKS:
-        return ""
-    return f"# Save your own examples as {config.task} in the folder where you run this script.\n"
+def _own_files(config: RaceConfig, fields: Iterable[str]) -> str:
+    """Return comments on a visitor's own files, which a script does not contain."""
+    words = {"task": "examples", "keep": "text to keep"}
+    line = "# Save your own {} as {} in the folder where you run this script.\n"
+    return "".join(line.format(words[name], getattr(config, name)) for name in fields)
 
 
 class ExportFormat(NamedTuple):
@@ -271,17 +271,17 @@ def _contents(job: BackgroundRace) -> dict[str, Path | str]:
     }
     with suppress(ValueError):  # PEFT cannot train these lanes
         contents["repeat-peft.py"] = peft_code(record)
-    if job.own_file is not None:
-        contents[job.own_file.name] = job.own_file
+    contents |= {own.name: own for own in job.own_files.values()}
     contents |= {str(path.relative_to(folder)): path for path in sorted((folder / "adapters").rglob("*"))}
     return {path: content for path, content in contents.items() if isinstance(content, str) or content.is_file()}
 
 
 def _named(job: BackgroundRace, path: Path) -> str:
-    """Return a JSON file of a run folder with the task's name in place of a path of the server."""
+    """Return a JSON file of a run folder with the names of own files in place of paths of the server."""
     if not path.is_file():
         return "{}\n"
-    values: dict[str, Any] = read_json_object(path) | {"task": job.config.task}
+    values: dict[str, Any] = read_json_object(path)
+    values |= {name: getattr(job.config, name) for name in job.own_files if name in values}
     return json.dumps(values, indent=1) + "\n"
 
 

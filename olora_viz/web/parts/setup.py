@@ -11,14 +11,14 @@ import gradio as gr
 
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes, write_seeds
 from olora_viz.machine.text import Problems, exact
-from olora_viz.races.config import SETTINGS, RaceConfig, Settings
+from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings
 from olora_viz.tasks import TASKS
-from olora_viz.web.guard.config import OwnFiles, checked_config
+from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import SHOWN, TOKEN
+from olora_viz.web.guard.visitor_files import SHOWN
 
 YOUR_FILE = SHOWN
-"""The task of a link whose set-up has a visitor's own file: no link carries the file itself."""
+"""The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""
 
 OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
 """Fields of a lane that the page's table has."""
@@ -100,13 +100,14 @@ class SetUp:
         """
         sent = dict(zip(NAMES, values, strict=True))
         config = checked_config(limits, **sent, files=files)
-        return replace(cls.of_page(config), task=sent["task"])
+        setup = replace(cls.of_page(config), task=sent["task"])
+        return setup if config.keep in KEPT else setup.keeping(sent["settings"]["keep"])
 
     @classmethod
     def from_query(cls, limits: Limits, query: str) -> SetUp | None:
         """Read a link, with defaults from `of_links`; return None if it contains no set-up.
 
-        Where the link's task is a visitor's own file, the set-up's task is `YOUR_FILE`.
+        Where the link's task, or its text to keep, is a visitor's own file, the set-up's is `YOUR_FILE`.
 
         Raises:
             ValueError: values break rules of the page; the message has a sentence for each.
@@ -120,7 +121,9 @@ class SetUp:
         default, wrong = cls.of_links(limits), Problems()
         parsed = [wrong.check(lambda spec: [*map(_plain, parse_lanes(spec))], spec, instead=[]) for spec in specs]
         lanes = [lane for group in parsed for lane in group] or default.lanes
-        own = plain.get("task") == YOUR_FILE
+        own, own_text = plain.get("task") == YOUR_FILE, settings.get("keep") == YOUR_FILE
+        if own_text:
+            del settings["keep"]
         values: dict[str, Any] = default.values() | plain | {"lanes": rows_of(lanes), "settings": settings}
         if own:
             values["task"] = default.task
@@ -128,7 +131,12 @@ class SetUp:
         wrong.report()
         assert config is not None
         setup = cls.of_page(config)
-        return replace(setup, task=YOUR_FILE) if own else setup
+        setup = replace(setup, task=YOUR_FILE) if own else setup
+        return setup.keeping(YOUR_FILE) if own_text else setup
+
+    def keeping(self, keep: str) -> SetUp:
+        """Return the set-up with another text to keep."""
+        return replace(self, settings=replace(self.settings, keep=keep))
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
@@ -136,7 +144,7 @@ class SetUp:
         return plain | {"lanes": rows_of(self.lanes), "settings": self.settings.values()}
 
     def to_query(self) -> str:
-        """Write a link's query; of a visitor's own file it says only that there is one.
+        """Write a link's query; of a visitor's own files it says only that there are some.
 
         >>> SetUp.of(RaceConfig(lanes=(Lane("olora", lr=3e-3),), steps=50)).to_query()
         'model=glassllm&task=sentiment&steps=50&batch=16&seed=0&lane=olora:lr=3e-3,r=8'
@@ -149,7 +157,7 @@ class SetUp:
             ("seed", str(self.seed)),
             *(("lane", spec) for spec in write_lanes(self.lanes)),
             *([("curvature", str(self.curvature))] if self.curvature else []),
-            *self.settings.changed().items(),
+            *(self if self.settings.keep in KEPT else self.keeping(YOUR_FILE)).settings.changed().items(),
         ]
         return urlencode(pairs, safe=":,=", quote_via=quote)
 
@@ -166,10 +174,12 @@ class SetUp:
 
         Args:
             keep: names of fields whose controls stay as they are. The task also stays if it was a visitor's own file,
-                which only uploading it selects.
+                which only uploading it selects. Such a text to keep becomes the default.
         """
-        stay = {*keep, *([] if self.task in TASKS or self.task.startswith(TOKEN) else ["task"])}
-        return tuple(gr.skip() if name in stay else value for name, value in self.values().items())
+        stay = {*keep, *([] if self.task in TASKS or is_token(self.task) else ["task"])}
+        is_known = self.settings.keep in KEPT or is_token(self.settings.keep)
+        values = (self if is_known else self.keeping(PLAIN.keep)).values()
+        return tuple(gr.skip() if name in stay else value for name, value in values.items())
 
 
 NAMES = tuple(field.name for field in fields(SetUp))

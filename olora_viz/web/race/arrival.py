@@ -10,12 +10,14 @@ from urllib.parse import parse_qsl
 
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.machine.text import unknown
+from olora_viz.races.config import KEPT
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.guard.visitor_files import Brought, VisitorFiles
+from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
+from olora_viz.web.jobs.job import own_fields
 from olora_viz.web.jobs.queue import Access, Jobs
-from olora_viz.web.parts.setup import IN_QUERY, SetUp, of_recording, possible
+from olora_viz.web.parts.setup import IN_QUERY, PLAIN, SetUp, of_recording, possible
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
@@ -28,7 +30,7 @@ PARTS = {
     "steps": "#setup-steps",
     "batch": "#setup-batch",
     "seed": "#setup-seed",
-    "settings": "#more-settings",
+    "settings": "#more-settings, #setup-text",
     "lanes": "#lanes-card",
     "sweep": ".sweep",
     "presets": "#presets",
@@ -138,7 +140,14 @@ WITHOUT_FILE = (
     "The task of this set-up is a visitor's own file, which is in no link: choose it again under “Your own examples…”."
 )
 
+WITHOUT_TEXT = (
+    "The text to keep of this set-up is a visitor's own file, which is in no link: choose it again under “Your own "
+    "text to keep…”."
+)
+
 OTHERS_FILE = "The task of this run is its owner's own file, which is in no link; the set-up here has another task."
+
+OTHERS_TEXT = "The text to keep of this run is its owner's own file, which is in no link; the set-up here has another."
 
 READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Passes the key of this tab, and the request in the address, to the event `load`."""
@@ -159,7 +168,7 @@ class Arrival(NamedTuple):
     words: str
     """Notes on the parts of the link that were ignored, and on what is gone, as HTML."""
     brought: Brought | None = None
-    """The visitor's own file, again on the server."""
+    """The visitor's own examples, again on the server."""
     starts: bool = False
     """Whether the page starts the race of the set-up, after a countdown."""
 
@@ -202,12 +211,18 @@ def arrive(
         run = None
     if run is not None and setup is None and run.race is not None:
         setup = setup_of(limits, run)
-    brought = _brought(files, page, owner, run if link.setup is None else None, address.get("file"))
+    source = run if link.setup is None else None
+    brought = _brought(files, page, owner, source, address.get("file"), EXAMPLES)
     if setup is not None and setup.task not in TASKS:
         if brought is not None:
             setup = replace(setup, task=brought.token)
-        elif not _on_anothers_file(run):
+        elif not _on_anothers_file(run, "task"):
             words += remark(WITHOUT_FILE)
+    if setup is not None and setup.settings.keep not in KEPT:
+        text = _brought(files, page, owner, source, address.get("text"), TEXT)
+        setup = setup.keeping(PLAIN.keep if text is None else text.token)
+        if text is None and not _on_anothers_file(run, "keep"):
+            words += remark(WITHOUT_TEXT)
     starts = link.start and run is None
     if setup and starts:
         try:
@@ -221,8 +236,9 @@ def arrive(
     # A recorded race comes with its set-up, so that Race repeats what is seen.
     if link.setup is None and run and run.record.recorded:
         setup = setup_of(limits, run)
-    if _on_anothers_file(run):
-        words += remark(OTHERS_FILE)
+    for name, remarked in (("task", OTHERS_FILE), ("keep", OTHERS_TEXT)):
+        if _on_anothers_file(run, name):
+            words += remark(remarked)
     if refused:
         shown = "its default set-up"
         if run is not None and not run.record.recorded:
@@ -231,9 +247,9 @@ def arrive(
     return Arrival(key if run else None, setup, words, brought, starts)
 
 
-def _on_anothers_file(run: Access | None) -> bool:
-    """Return whether a run is somebody else's, on their own file, which no set-up here can name."""
-    return run is not None and not run.owned and run.record.config.task not in TASKS
+def _on_anothers_file(run: Access | None, name: str) -> bool:
+    """Return whether a run is somebody else's, and a field of it their own file, which no set-up here can name."""
+    return run is not None and not run.owned and name in own_fields(run.record.config)
 
 
 def _linked(jobs: Jobs, wanted: Any, keys: Sequence[Any]) -> str | None:
@@ -253,14 +269,16 @@ def _linked(jobs: Jobs, wanted: Any, keys: Sequence[Any]) -> str | None:
     return next((key for key in keys if jobs.get(key) is run.race), run.readers_key)
 
 
-def _brought(files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any) -> Brought | None:
+def _brought(
+    files: VisitorFiles, page: str | None, owner: Visitor, run: Access | None, sent: Any, kind: FileKind
+) -> Brought | None:
     """Take the visitor's own file from the own run that is shown, else as the browser sent it."""
-    copy = run.race.own_file if run and run.owned and run.race else None
+    copy = run.race.own_files.get(kind.field) if run and run.owned and run.race else None
     try:
         if copy is not None:
-            return files.bring(page, copy.name, copy.read_text("utf-8"), owner)
+            return files.bring(page, copy.name, copy.read_text("utf-8"), owner, kind=kind)
         if isinstance(sent, dict):
-            return files.bring(page, sent.get("name"), sent.get("text"), owner)
+            return files.bring(page, sent.get("name"), sent.get("text"), owner, kind=kind)
     except (OSError, ValueError):  # it was removed, or does not fit into the limits any more
         return None
     return None

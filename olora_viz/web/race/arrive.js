@@ -1,7 +1,7 @@
 // Fills the inputs of the event `load`: the first is the key of this tab's run ("" if it showed none,
 // null in a new tab); the second the runs of this browser; the third has the query of the address,
 // whether this tab wrote it, the key of the run that it asks for, the runs that other tabs show, and
-// the visitor's own file, which the tab keeps.
+// the visitor's own files, which the tab keeps: examples and a text to keep.
 /** @param {any[]} values of the event's inputs */
 async (...values) => {
   const { hash, pathname, search } = window.location;
@@ -23,8 +23,10 @@ async (...values) => {
   } catch {
     values[1] = [];
   }
-  const file = JSON.parse(sessionStorage.getItem("olora-viz-file") ?? "null");
+  const [file, text] = ["olora-viz-file", "olora-viz-text"].map((key) =>
+    JSON.parse(sessionStorage.getItem(key) ?? "null"),
+  );
   const run = new URLSearchParams(search).get("run");
-  values[2] = { query: own ? rest : query, own, run, elsewhere, file };
+  values[2] = { query: own ? rest : query, own, run, elsewhere, file, text };
   return values;
 };

@@ -2,7 +2,7 @@
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value and props.plain are the
 // settings and their defaults, as text by name.
-/** @type {NodeListOf<HTMLInputElement>} */
+/** @type {NodeListOf<HTMLInputElement | HTMLSelectElement>} */
 const inputs = element.querySelectorAll("[name]");
 const said = /** @type {HTMLElement} */ (element.querySelector(".changed"));
 const problem = /** @type {HTMLElement} */ (element.querySelector(".problem"));
@@ -31,6 +31,14 @@ const look = async () => {
 const show = () => {
   for (const input of inputs) {
     const text = props.value[input.name];
+    // What stands for a visitor's own file is no choice that every page has.
+    const own = input instanceof HTMLSelectElement && text.startsWith("file:");
+    if (own && ![...input.options].some(({ value }) => value === text)) {
+      [...input.options]
+        .filter(({ value }) => value.startsWith("file:"))
+        .forEach((old) => old.remove());
+      input.add(new Option("your file", text));
+    }
     if (input !== document.activeElement || input.value.trim() !== text) input.value = text;
   }
   count();

@@ -1,8 +1,8 @@
 // Reads a visitor's file and sends it as text: the server accepts no uploads.
 //
-// Gradio runs this with `element`, `props`, `trigger` and `watch`. The tab keeps the file, so that a
-// reload or a restart of the server finds it again, see arrive.js.
-const KEPT = "olora-viz-file";
+// Gradio runs this with `element`, `props`, `trigger` and `watch`. The tab keeps the file under the key
+// props.storage, so that a reload or a restart of the server finds it again, see arrive.js;
+// props.words is what a sentence calls it.
 
 /**
  * @param {string} sentence
@@ -23,9 +23,9 @@ const refuse = (sentence) => {
 /** @param {string} own */
 const keep = (own) => {
   try {
-    sessionStorage.setItem(KEPT, own);
+    sessionStorage.setItem(props.storage, own);
   } catch {
-    sessionStorage.removeItem(KEPT);
+    sessionStorage.removeItem(props.storage);
     const loss = "This browser does not keep your file: after a reload, choose it again.";
     element.querySelector(".said").append(line(loss, "hint"));
   }
@@ -46,7 +46,7 @@ element.addEventListener("change", async (event) => {
   if (!file) return;
   try {
     if (file.size > props.most_kib * 1024) {
-      refuse(`your file has ${file.size} bytes, more than ${props.most_kib} KiB`);
+      refuse(`${props.words} has ${file.size} bytes, more than ${props.most_kib} KiB`);
       return;
     }
     const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -56,7 +56,7 @@ element.addEventListener("change", async (event) => {
     props.value = ""; // the same answer again is news too
     trigger("select", { index: 0, value: own });
   } catch {
-    refuse("your file is not UTF-8 text");
+    refuse(`${props.words} is not UTF-8 text`);
   } finally {
     input.value = ""; // the same file again, after a correction, is news too
   }

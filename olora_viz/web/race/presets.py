@@ -12,9 +12,8 @@ import gradio as gr
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.views.html import problem
 from olora_viz.views.results import STEPS, NextStep
-from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import TOKEN
 from olora_viz.web.parts.card import AT_ONCE, Desk, element, small_button
 from olora_viz.web.parts.setup import TASK, SetUp
 
@@ -107,7 +106,7 @@ def filled(limits: Limits, preset: Preset, task: Any) -> tuple[Any, ...]:
     """
     model = MODEL if MODEL in limits.models else limits.models[0]
     setup = SetUp(model, preset.task, preset.steps, preset.batch, 0, tuple(preset.lanes))
-    own = ["task"] if isinstance(task, str) and task.startswith(TOKEN) else []
+    own = ["task"] if is_token(task) else []
     return setup.to_controls(keep=("seed", "curvature", *own))
 
 

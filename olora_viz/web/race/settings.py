@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,15 +15,17 @@ from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import Problems
+from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, Settings
-from olora_viz.tasks import TASKS
-from olora_viz.tasks.files import FILE_FORMATS
+from olora_viz.tasks import TASKS, load_task
+from olora_viz.tasks.files import FILE_FORMATS, read_text
+from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
 from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sample
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
-from olora_viz.web.guard.visitor_files import FORMATS, Brought, VisitorFiles
+from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.parts.background import OF_DECISIONS, OF_EXAMPLES
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
@@ -33,23 +36,42 @@ CHOICES = [(name.replace("-", " "), name) for name in TASKS]
 
 
 def bring(limits: Limits) -> gr.HTML:
-    """Make the button; choosing a file triggers ``select`` with its name and text."""
+    """Make the button for examples, with their formats."""
     entry = Markup("<dt>{} <code>{}</code></dt><dd><pre>{}</pre></dd>")
     formats = Markup(
         '<details class="formats"><summary>Formats</summary><dl>{}</dl><p class="hint">Any of them as JSON or JSON '
         "lines, all but chats as CSV, with optional <code>choices</code>. At most {:,} KiB and {:,} examples.</p>"
         "</details>"
     ).format(Markup("").join(entry.format(*each) for each in FILE_FORMATS), limits.max_upload_kib, limits.max_examples)
+    return _own_file(limits, EXAMPLES, "setup-file", "Your own examples…", storage="olora-viz-file", more=formats)
+
+
+def bring_text(limits: Limits) -> gr.HTML:
+    """Make the button for a text to keep."""
+    return _own_file(limits, TEXT, "setup-text", "Your own text to keep…", storage="olora-viz-text")
+
+
+def _own_file(
+    limits: Limits, kind: FileKind, elem_id: str, label: str, *, storage: str, more: str = ""
+) -> gr.HTML:  # fmt: skip
+    """Make a button; choosing a file triggers ``select`` with its name and text.
+
+    Args:
+        storage: the key under which the tab keeps the file, see arrive.js.
+        more: shown below the button.
+    """
     return element(
         "",
-        elem_id="setup-file",
+        elem_id=elem_id,
         html_template=(
-            '<button type="button" class="own-file">Your own examples…</button>'
-            f'<input type="file" accept="{",".join(FORMATS)}" hidden>{formats}'
+            f'<button type="button" class="own-file">{label}</button>'
+            f'<input type="file" accept="{",".join(kind.endings)}" hidden>{more}'
             '<div class="said" role="status">${value}</div>'
         ),
         script="race/own_file.js",
         most_kib=limits.max_upload_kib,
+        storage=storage,
+        words=kind.words,
     )
 
 
@@ -58,6 +80,7 @@ def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
 
     The file's own name is not shown: the page may be projected.
     """
+    assert own.task is not None
     choices = [*CHOICES, (f"your file ({len(own.task.examples):,} examples)", own.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
         len(own.task.held_out), len(own.task.test)
@@ -79,7 +102,7 @@ def sample(
     if isinstance(task, str) and task in TASKS:
         return task_sample(TASKS[task])
     own = files.brought_by(page or "", task)
-    if own is None or not isinstance(model, str) or model not in limits.models:
+    if own is None or own.task is None or not isinstance(model, str) or model not in limits.models:
         return Markup("")
     values = settings if isinstance(settings, dict) else {}
     chat, truncate = (values.get(key) == "1" for key in ("chat", "truncate"))
@@ -87,6 +110,29 @@ def sample(
         own.task.examples, tokenizer_here(model), model=model, longest=longest_example(model), chat=chat,
         truncate=truncate,
     )  # fmt: skip
+
+
+def check_text(
+    limits: Limits, files: VisitorFiles, page: str | None, model: Any, task: Any, seed: Any, path: Path
+) -> None:
+    """Check a page's text to keep for its set-up: the race will check it again, for its own.
+
+    Args:
+        model, task, seed: what the page's controls sent.
+        path: of the text.
+
+    Raises:
+        ValueError: it is empty, too short for the model, or has all examples that the task trains on.
+    """
+    tokenizer = tokenizer_here(model) if isinstance(model, str) and model in limits.models else None
+    if tokenizer is None:
+        read_text(path, "a text to keep is a file")
+        return
+    own = files.brought_by(page or "", task)
+    train = own.task.train if own and own.task else ()
+    if isinstance(task, str) and task in TASKS and TASKS[task].offline:
+        train = load_task(task, seed if isinstance(seed, int) else 0).train
+    text_to_keep(str(path), model, tokenizer, context=MODELS[model].context, train=train)
 
 
 def lane_table(limits: Limits, lanes: Sequence[Lane], *, elem_id: str) -> gr.HTML:
@@ -163,8 +209,7 @@ INPUTS = (
     ),
     SettingInput(
         "keep", "Text to keep",
-        "A plain text that the race does not train on: how much of it the lanes forget is measured beside what they "
-        "learn",
+        "A text that the race does not train on: how much of it the lanes forget is measured beside what they learn",
         {"none": "none", "auto": "plain text"},
     ),
     SettingInput(
@@ -241,6 +286,7 @@ class SetUpCards(NamedTuple):
     """The control of its more settings, after the curvature's."""
     sample: gr.HTML
     own: gr.HTML
+    own_text: gr.HTML
     presets: Sequence[gr.Button]
 
 
@@ -262,32 +308,45 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
                 for name, words in (("steps", "Steps"), ("batch", "Prompts per step"), ("seed", "Seed"))
             ]
         settings = more_settings(first.settings)
+        own_text = bring_text(limits)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
         element("<h2>Lanes</h2>")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
-    return SetUpCards((model, task, *numbers, lanes), settings, sample, own, presets.build(limits))
+    return SetUpCards((model, task, *numbers, lanes), settings, sample, own, own_text, presets.build(limits))
 
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the cards to all controls of the set-up; a file becomes a task that only its page can choose."""
-    model, task = cards.controls[:2]
+    """Connect the cards to all controls of the set-up; a file becomes a task, or a text to keep, of its page alone."""
+    model, task, _, _, seed = cards.controls[:5]
+
+    def bring_in(request: gr.Request, event: gr.SelectData, **more: Any) -> Brought:
+        sent = event.value if isinstance(event.value, dict) else {}
+        return files.bring(request.session_hash, sent.get("name"), sent.get("text"), visitor_of(request), **more)
 
     def brought(request: gr.Request, event: gr.SelectData) -> tuple[Any, str]:
         try:
-            sent = event.value
-            if not isinstance(sent, dict):
-                raise ValueError("a file must be sent as its name and its text")
-            return offered(files.bring(request.session_hash, sent.get("name"), sent.get("text"), visitor_of(request)))
+            return offered(bring_in(request, event))
         except ValueError as error:
             return gr.skip(), problem(str(error))
+
+    def text_brought(request: gr.Request, event: gr.SelectData, settings: Any, *asked: Any) -> tuple[Any, str]:
+        try:
+            check = partial(check_text, desk.limits, files, request.session_hash, *asked)
+            own = bring_in(request, event, kind=TEXT, check=check)
+        except ValueError as error:
+            return gr.skip(), problem(str(error))
+        values = settings if isinstance(settings, dict) else Settings().values()
+        return values | {"keep": own.token}, Markup('<p class="hint">Chosen as the text to keep.</p>')
 
     def sampled(request: gr.Request, *asked: Any) -> Markup:
         return sample(desk.limits, files, request.session_hash, *asked)
 
     cards.own.select(brought, None, [task, cards.own], **AT_ONCE)
+    text = [cards.settings, cards.own_text]
+    cards.own_text.select(text_brought, [cards.settings, model, task, seed], text, **AT_ONCE)
     presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
     gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)

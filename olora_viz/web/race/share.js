@@ -24,7 +24,7 @@ copies(element, () => {
   write(query());
   return {
     link: window.location.href,
-    note: props.value.includes("task=your-file") ? ", without your file" : "",
+    note: /=your-file(&|$)/.test(props.value) ? ", without your file" : "",
   };
 });
 

@@ -180,7 +180,8 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     open_figures = [key for key in figures if key not in view.figures and not key.startswith(tuple(FOLDED.values()))]
     scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
     accuracy = _card(_figures(["accuracy"]), "accuracy-card")
-    middle = accuracy + scrubber + pair + places(*open_figures) + folds + setup
+    numbers_kept = _card(view.forgotten_table) if view.forgotten_table else ""
+    middle = accuracy + scrubber + pair + places(*open_figures) + numbers_kept + folds + setup
     files = downloads(name, record)
     take = Markup('<h2>Take it with you</h2><div class="exports">{}</div>').format(
         Markup("").join(

@@ -6,7 +6,7 @@
 /** @typedef {{ at: number, texts?: Record<string, string>, figures?: Record<string, any> }} Frame */
 
 import { mount } from "../../figures/live/figure.js";
-import { finish, mark } from "../progress.js";
+import { mark, watchAnswers } from "../progress.js";
 
 const own = /** @type {HTMLScriptElement} */ (document.currentScript);
 const plotly = new URL("plotly.min.js", own.src).href;
@@ -94,15 +94,5 @@ for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelect
   turn();
 }
 
-// Whoever opens the answer of a lesson's check question has finished it. Toggles do not bubble.
-document.addEventListener(
-  "toggle",
-  (event) => {
-    const answer = /** @type {HTMLDetailsElement} */ (event.target);
-    if (!answer.open || !answer.dataset.finishes) return;
-    finish(answer.dataset.finishes);
-    mark();
-  },
-  true,
-);
+watchAnswers(document);
 mark();
