@@ -191,7 +191,7 @@ def report_html(known: Decision, task: str) -> str:
     forgotten = ["forgotten"] * (known.plan.study.keep != NONE)
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
-    sections = [decision.headline(known), decision.starts(known), decision.forgotten(known), drawn]
+    sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task), _repeat(known, task)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"

@@ -12,7 +12,7 @@ from olora_viz.studies.forgetting import drift_at, equal_learning, ratio_of
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdict, verdicts_of
 from olora_viz.tasks.keep import AUTO
-from olora_viz.views.decision import forgetting_words, verdict_rows
+from olora_viz.views.decision import forgetting_words, forgotten, verdict_rows
 
 STUDY = Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=5, keep=AUTO)
 (CELL,) = STUDY.cells()
@@ -129,6 +129,7 @@ def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
         "each at its best rate, OLoRA's drift is 3 (3 to 3) times LoRA's 0.96 nats (5 seeds); at equal learning, 1.28 "
         "nats of test loss, it is 3 (3 to 3) times"
     )
+    assert f"<p>glassllm, number-words, rank 8: {words[1]}.</p>".replace("'", "&#39;") in forgotten(found)
     assert words[2].endswith(
         "at equal learning it is not known: it has reached 1.28 nats at its lowest rate with 5 of 5 seeds"
     )
