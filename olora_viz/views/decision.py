@@ -302,7 +302,8 @@ def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
     if not known.at_best.seeds:
         return f"{label_of(verdict.init)} has no drift to compare with {reference}'s"
     equal, ratio = known.at_equal, known.at_best
-    word = "not decided, " * (not ratio.clause)
+    turns = ": it turns at rates as good" * (not ratio.survives)
+    word = "" if ratio.clause else f"not decided{turns}, "
     words = (
         f"each at its best rate, {label_of(verdict.init)}'s drift is {ratio_words(ratio)} times {reference}'s "
         f"{nats(base.forgotten.drift)} nats ({word}{counted(ratio.seeds, 'seed')})"
