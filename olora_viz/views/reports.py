@@ -207,7 +207,7 @@ def _decision_setup(known: Decision, task: str) -> Markup:
         {
             **{name: facts[name] for name in ("model", "task", "steps", "prompts per step")},
             "rank": ", ".join(map(str, study.ranks)),
-            **{name: facts[name] for name in ("prompts", "long examples") if name in facts},
+            **{name: facts[name] for name in ("text to keep", "limit", "prompts", "long examples") if name in facts},
             "held-out examples": tested.get("valid_examples", "–"),
             "test examples": tested.get("test_examples", "–"),
             "level": f"within {study.margin:.0%} of the reference's loss reduction",
