@@ -260,7 +260,7 @@ class RaceConfig:
             if not self.keeps_text:
                 raise ValueError(
                     f"forget {self.forget:g} limits what may be lost of a text to keep: set keep to a file, "
-                    f"the name of a task or {AUTO}"
+                    f"the name of a task or, for models that the package has a text for, {AUTO}"
                 )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")

@@ -349,6 +349,8 @@ class Contest:
     turns: dict[tuple[int, int], tuple[SeedGroup, ...]]
     """Where a difference between two contenders has the other sign: at rates that the held-out results cannot tell
     from the best ones, of one of the two or of both."""
+    as_good: tuple[tuple[SeedGroup, ...], ...] = ()
+    """Each contender at all rates that the results cannot tell from its best one; none if none were chosen."""
     field: Field | None = None
     """Whose starts are compared, each at its best rate; None for any other contest."""
     shared: tuple[Contest, ...] = ()
@@ -530,7 +532,20 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool) -> Contest |
     )  # fmt: skip
     if each is None or len(each.names) < 2:
         return None
-    return replace(each, field=field, turns=_turns(field, each, examples, choose, judge) if field.has_rates else {})
+    if not field.has_rates:
+        return replace(each, field=field)
+    as_good = tuple(_as_good(field, best, examples, choose, by_loss) for best in each.contenders)
+    each = replace(each, field=field, as_good=as_good)
+    return replace(each, turns=_turns(each, examples, judge))
+
+
+def _as_good(
+    field: Field, best: SeedGroup, examples: Examples, columns: slice, by_loss: bool
+) -> tuple[SeedGroup, ...]:
+    """Return a start at all rates that the results cannot tell from its best one, itself included."""
+    tried = field.of(best.lane.init)
+    results = [results_by_example(group.lanes, examples, by_loss=by_loss, columns=columns) for group in tried]
+    return tuple(tried[k] for k in rates_like(results, tried.index(best)))
 
 
 def _best_rates(field: Field, examples: Examples, columns: slice, by_loss: bool) -> list[SeedGroup]:
@@ -550,22 +565,15 @@ def _best_rates(field: Field, examples: Examples, columns: slice, by_loss: bool)
     return best
 
 
-def _turns(
-    field: Field, at_best: Contest, examples: Examples, choose: slice, judge: slice
-) -> dict[tuple[int, int], tuple[SeedGroup, ...]]:
+def _turns(at_best: Contest, examples: Examples, judge: slice) -> dict[tuple[int, int], tuple[SeedGroup, ...]]:
     """Return which differences have the other sign at rates as good, and at which of them."""
-
-    def results(lanes: Sequence[int], columns: slice) -> Results:
-        return results_by_example(lanes, examples, by_loss=at_best.by_loss, columns=columns)
-
     every: list[SeedGroup] = []
     as_good: list[range] = []
-    for best in at_best.contenders:
-        tried = field.of(best.lane.init)
-        places = rates_like([results(group.lanes, choose) for group in tried], tried.index(best))
-        as_good.append(range(len(every), len(every) + len(places)))
-        every += [tried[k] for k in places]
-    scores = np.array([results([group.lanes[run] for run in at_best.runs], judge) for group in every])
+    for groups in at_best.as_good:
+        as_good.append(range(len(every), len(every) + len(groups)))
+        every += groups
+    by_loss, lanes = at_best.by_loss, [[group.lanes[run] for run in at_best.runs] for group in every]
+    scores = np.array([results_by_example(each, examples, by_loss=by_loss, columns=judge) for each in lanes])
     gaps = np.array([(of_group - scores).mean((1, 2)) for of_group in scores])
     turns = {}
     for (i, j), comparison in at_best.pairs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,8 @@ class Ratio(NamedTuple):
     p_value: float
     seeds: int
     """The number of pairs."""
+    survives: bool = True
+    """Whether it lies on the same side of 1 at all rates that the results cannot tell from the best ones."""
 
     @property
     def is_level(self) -> bool:
@@ -37,13 +40,14 @@ class Ratio(NamedTuple):
 
     @property
     def is_apart(self) -> bool:
-        """Whether the interval excludes 1, and is not level."""
-        return self.seeds >= LEAST_SEEDS and not (self.is_level or self.low <= 1 <= self.high)
+        """Whether the interval excludes 1, is not level, and survives the choice of the rates."""
+        return self.seeds >= LEAST_SEEDS and self.survives and not (self.is_level or self.low <= 1 <= self.high)
 
     @property
     def reversed(self) -> Ratio:
         """The ratio of the other to this one."""
-        return Ratio(1 / self.value, 1 / self.high, 1 / self.low if self.low else math.inf, self.p_value, self.seeds)
+        low, high = 1 / self.high, 1 / self.low if self.low else math.inf
+        return Ratio(1 / self.value, low, high, self.p_value, self.seeds, self.survives)
 
     @property
     def clause(self) -> str:
@@ -57,21 +61,38 @@ UNKNOWN_RATIO = Ratio(math.nan, 0.0, math.inf, 1.0, 0)
 """The ratio where nothing is known."""
 
 
-def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+Drifts = Sequence[float]
+"""The drift of every seed of a method at a rate."""
+
+
+def ratio_of(
+    ours: Drifts, theirs: Drifts, like_ours: Sequence[Drifts] = (), like_theirs: Sequence[Drifts] = ()
+) -> Ratio:
     """Return the ratio of drifts, by Student's t over the logarithms, paired by seed.
 
     Args:
-        ours, theirs: of the same seeds. A pair counts if both are positive and finite: a lane that has diverged, or
-            that has not moved, has no logarithm.
+        ours, theirs: of the same seeds, as far as both have them. A pair counts if both are positive and finite: a
+            lane that has diverged, or that has not moved, has no logarithm.
+        like_ours, like_theirs: the same at all rates that may as well have been chosen: near its best rate a loss is
+            flat, and the drift is not.
 
-    >>> [round(x, 3) for x in ratio_of([2.0, 4.4, 3.6], [1.0, 2.0, 2.0])]
+    >>> [round(x, 3) for x in ratio_of([2.0, 4.4, 3.6], [1.0, 2.0, 2.0])[:5]]
     [1.993, 1.553, 2.558, 0.007, 3]
+    >>> ratio_of([2.0, 4.4, 3.6], [1.0, 2.0, 2.0], like_theirs=[[3.0, 5.0, 4.0]]).survives
+    False
     """
-    pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if 0 < a < math.inf and 0 < b < math.inf]
-    if not pairs:
+    logs = _log_ratios(ours, theirs)
+    if not logs.size:
         return UNKNOWN_RATIO
-    mean, low, high, p_value = t_interval(np.array([math.log(a / b) for a, b in pairs]))
-    return Ratio(math.exp(mean), math.exp(low), _exp(high), p_value, len(pairs))
+    mean, low, high, p_value = t_interval(logs)
+    others = (_log_ratios(*pair) for pair in itertools.product([ours, *like_ours], [theirs, *like_theirs]))
+    survives = all((other.mean() > 0) == (mean > 0) for other in others if other.size)
+    return Ratio(math.exp(mean), math.exp(low), _exp(high), p_value, len(logs), survives)
+
+
+def _log_ratios(ours: Drifts, theirs: Drifts) -> np.ndarray:
+    pairs = ((a, b) for a, b in zip(ours, theirs, strict=False) if 0 < a < math.inf and 0 < b < math.inf)
+    return np.array([math.log(a / b) for a, b in pairs])
 
 
 def _exp(x: float) -> float:
@@ -232,8 +253,9 @@ class Forgetting:
         }  # fmt: skip
         values: dict[str, Any] = {
             "text_loss": finite_or_none(self.text_loss), "text_loss_rise": finite_or_none(self.lost),
-            "drift": finite_or_none(self.drift), "equal_test_loss": finite_or_none(equal.target),
-            "drift_equal": finite_or_none(equal.drift), "why_no_equal": equal.outside,
+            "drift": finite_or_none(self.drift), "drift_ratio_survives": self.at_best.survives,
+            "drift_equal": finite_or_none(equal.drift), "equal_test_loss": finite_or_none(equal.target),
+            "why_no_equal": equal.outside,
         }  # fmt: skip
         for name, ratio in ratios.items():
             values[name] = finite_or_none(ratio.value)
@@ -242,12 +264,18 @@ class Forgetting:
 
 
 def forgetting(
-    study: Study, cell: Cell, rows: Rows, trials: Mapping[str, Sequence[Trial]], shared_lr: float | None
+    study: Study,
+    cell: Cell,
+    rows: Rows,
+    trials: Mapping[str, Sequence[Trial]],
+    rates_like: Mapping[str, Sequence[float]],
+    shared_lr: float | None,
 ) -> dict[str, Forgetting]:
     """Return what each method of a cell forgets; nothing if the study has no text to keep, or before its first run.
 
     Args:
         trials: of each method at its best rate, by seed.
+        rates_like: the rates of each method that the results cannot tell from its best one.
         shared_lr: a rate that all share; None if there is none.
     """
     of_cell = (row for trial, row in rows.items() if trial.cell == cell)
@@ -255,6 +283,10 @@ def forgetting(
     if not study.keeps_text or not math.isfinite(base):
         return {}
     at_best = {init: column(rows, of_method, "drift") for init, of_method in trials.items()}
+    like = {
+        init: [column(rows, [replace(trial, lr=lr) for trial in of_method], "drift") for lr in rates_like[init]]
+        for init, of_method in trials.items()
+    }
     shared = {
         init: column(rows, study.trials(cell, init, [] if shared_lr is None else [shared_lr]), "drift")
         for init in trials
@@ -265,7 +297,8 @@ def forgetting(
         known[init] = Forgetting(
             base, float(np.mean(text_loss)) if text_loss else math.nan,
             float(np.mean(at_best[init])) if of_method else math.nan,
-            _paired(at_best[init], at_best[study.reference]), _paired(shared[init], shared[study.reference]),
+            ratio_of(at_best[init], at_best[study.reference], like[init], like[study.reference]),
+            ratio_of(shared[init], shared[study.reference]),
             equal_learning(study, cell, init, rows),
         )  # fmt: skip
     return known
@@ -279,8 +312,3 @@ def column(rows: Rows, trials: Iterable[Trial], name: str) -> list[float]:
 def _number(rows: Rows, trial: Trial, name: str) -> float:
     row: Row = rows.get(trial, {})
     return math.nan if row.get("status", DIVERGED) == DIVERGED else number_or_nan(row.get(name))
-
-
-def _paired(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Return the ratio over the seeds that both have."""
-    return ratio_of(*zip(*zip(ours, theirs, strict=False), strict=True)) if ours and theirs else UNKNOWN_RATIO

@@ -132,7 +132,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell) -> Verdict | None:
 
 
 def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
-    where = f"{label_of(taken.init)} at {compact(taken.best_lr or 0)}, rank {taken.cell.r}"
+    where = f"{_named(taken)}, rank {taken.cell.r}"
     headline, why, verdict = _reason(verdicts, taken, where)
     beats, base = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell)
     if beats is False and base is not None:
@@ -158,8 +158,12 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         headline = f"Within {limit:g} nats of forgetting, {headline[0].lower()}{headline[1:]}"
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
-        why += f" It forgets {nats(taken.forgotten.lost)} nats of the text to keep."
+        why += f" {_named(taken)} forgets {nats(taken.forgotten.lost)} nats of the text to keep."
     return Recommendation(taken, headline, why, verdict, beats, runner_up, limit)
+
+
+def _named(method: Verdict) -> str:
+    return f"{label_of(method.init)} at {compact(method.best_lr or 0)}"
 
 
 def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
@@ -178,7 +182,7 @@ def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
     means = {where: float(runs.valid[seeds].mean()) for where, runs in every.items()}
     init, lr = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
     ours, theirs = every[taken.init, taken.best_lr or 0.0], every[init, lr]
-    forgets = f"It forgets {nats(taken.forgotten.lost if taken.forgotten else math.nan)} nats"
+    forgets = f"{_named(taken)} forgets {nats(taken.forgotten.lost if taken.forgotten else math.nan)} nats"
     if theirs.allowed:
         return f"{forgets}; without the limit it would be no other."
     gain = float(ours.test[seeds].mean() - theirs.test[seeds].mean())
@@ -273,8 +277,7 @@ def _beside(taken: Verdict, other: RunnerUp) -> str:
         + f" and is right in {percent(each.test_accuracy)}" * math.isfinite(each.test_accuracy)
         for each in (taken, other)
     )
-    name = f"{label_of(taken.init)} at {compact(taken.best_lr or 0)}"
-    return f"On the test {name} has {ours}; {other.name}, which {what} held-out loss, has {theirs}."
+    return f"On the test {_named(taken)} has {ours}; {other.name}, which {what} held-out loss, has {theirs}."
 
 
 def _rivals(verdicts: Verdicts, taken: Verdict, better: Sequence[Verdict]) -> str:

@@ -39,7 +39,9 @@ TABLES = "study"
 OF_LANE = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
 """The columns of a lane's row that describe its run."""
 
-RESULTS = ("valid_loss", "valid_accuracy", "test_loss", "test_accuracy", "first_grad_norm", "tokens")
+RESULTS = (
+    "valid_loss", "valid_accuracy", "test_loss", "test_accuracy", "text_loss", "drift", "first_grad_norm", "tokens",
+)  # fmt: skip
 """The columns of a lane's row that are reported with its last step."""
 
 

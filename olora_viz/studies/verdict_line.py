@@ -20,6 +20,7 @@ from olora_viz.studies.contest import (
     LOWEST,
     Contest,
     Metric,
+    SeedGroup,
     contests_of,
     fields_of,
     is_guessing,
@@ -222,8 +223,13 @@ def _forgets(contest: Contest, drift: np.ndarray) -> str:
     """Return the clause on what the first contender forgets against its main rival; empty if that is not decided."""
     others = [start for start in (contest.field.roles if contest.field else ())[::-1] if contest.places.get(start)]
     other = contest.places[others[0]] if others else 1
-    ours, theirs = ([float(drift[contest.contenders[i].lanes[run]]) for run in contest.runs] for i in (0, other))
-    clause = ratio_of(ours, theirs).clause
+
+    def drifts(group: SeedGroup) -> list[float]:
+        return [float(drift[group.lanes[run]]) for run in contest.runs]
+
+    ours, theirs = (drifts(contest.contenders[i]) for i in (0, other))
+    like = ([drifts(group) for group in contest.as_good[i]] if contest.as_good else [] for i in (0, other))
+    clause = ratio_of(ours, theirs, *like).clause
     if not clause or len(contest.names) == 2:
         return f", and {clause}" * bool(clause)
     first, second = (contest.names[i].partition(" (")[0] for i in (0, other))

@@ -433,7 +433,8 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     at_shared = _at_shared(study, runs, shared_lr, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
     at_best = {init: of_method.trials(cell) for init, of_method in runs.items()}
-    forgotten = forgetting(study, cell, rows, at_best, shared_lr)
+    like_best = {init: [of_rate.lr for of_rate in of_method.like_best] for init, of_method in runs.items()}
+    forgotten = forgetting(study, cell, rows, at_best, like_best, shared_lr)
     for init, ours in runs.items():
         trials = at_best[init]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))

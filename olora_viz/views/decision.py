@@ -8,7 +8,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.studies import differences_figure, method_styles, rates_figure
+from olora_viz.figures.studies import differences_figure, method_styles, name_of, rates_figure, varying
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, number, percent, signed
 from olora_viz.studies.budget import METHODS
@@ -123,12 +123,17 @@ def _against(verdict: Verdict, reference: str) -> object:
     return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
 
 
-def forgotten(known: Decision) -> Markup:
-    """Return what each method forgets against the reference; empty if that was not measured."""
-    each = [words for verdict in known.verdicts.each if (words := forgetting_words(known.verdicts, verdict))]
+def forgotten(verdicts: Verdicts) -> Markup:
+    """Return what each method forgets against the reference, by cell; empty if that was not measured."""
+    names, _ = varying(verdicts.study.cells())
+    each = [
+        f"{name_of(verdict.cell, names)}: {words}."
+        for verdict in verdicts.each
+        if (words := forgetting_words(verdicts, verdict))
+    ]
     if not each:
         return Markup("")
-    lines = Markup("").join(Markup("<p>{}.</p>").format(f"{words[0].upper()}{words[1:]}") for words in each)
+    lines = Markup("").join(map(Markup("<p>{}</p>").format, each))
     return Markup(
         '<h2>What is forgotten <span class="hint">drift on the text to keep, intervals: 95%</span></h2>{}'
     ).format(lines)
@@ -297,7 +302,8 @@ def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
     if not known.at_best.seeds:
         return f"{label_of(verdict.init)} has no drift to compare with {reference}'s"
     equal, ratio = known.at_equal, known.at_best
-    word = "not decided, " * (not ratio.clause)
+    turns = ": it turns at rates as good" * (not ratio.survives)
+    word = "" if ratio.clause else f"not decided{turns}, "
     words = (
         f"each at its best rate, {label_of(verdict.init)}'s drift is {ratio_words(ratio)} times {reference}'s "
         f"{nats(base.forgotten.drift)} nats ({word}{counted(ratio.seeds, 'seed')})"

@@ -199,7 +199,7 @@ def report_html(known: Decision, task: str) -> str:
     forgotten = ["forgotten"] * known.plan.study.keeps_text
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
-    sections = [decision.headline(known), decision.starts(known), decision.forgotten(known), drawn]
+    sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task), _repeat(known, task)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
@@ -215,7 +215,7 @@ def _decision_setup(known: Decision, task: str) -> Markup:
         {
             **{name: facts[name] for name in ("model", "task", "steps", "prompts per step")},
             "rank": ", ".join(map(str, study.ranks)),
-            **{name: facts[name] for name in ("prompts", "long examples") if name in facts},
+            **{name: facts[name] for name in ("text to keep", "limit", "prompts", "long examples") if name in facts},
             "held-out examples": tested.get("valid_examples", "–"),
             "test examples": tested.get("test_examples", "–"),
             "level": f"within {study.margin:.0%} of the reference's loss reduction",

@@ -274,7 +274,8 @@ def test_a_diverged_lane_has_no_numbers_after_its_last() -> None:
     row = {
         "base_valid_loss": 4.0, "base_test_loss": 4.1, "evaluated": [2, 4], "steps": 4,
         "valid_losses": [5.0, math.nan], "valid_loss": math.nan, "valid_accuracy": math.nan,
-        "test_loss": None, "test_accuracy": None, "first_grad_norm": 0.5, "tokens": 100,
+        "test_loss": None, "test_accuracy": None, "text_loss": math.nan, "drift": None,
+        "first_grad_norm": 0.5, "tokens": 100,
     }  # fmt: skip
     assert measured(row) == {
         0: {"valid_loss": 4.0, "test_loss": 4.1},

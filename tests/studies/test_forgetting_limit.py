@@ -69,17 +69,20 @@ def test_the_sentence_says_what_was_given_up() -> None:
     taken = recommend(finished(0.11))
     assert taken is not None
     assert taken.headline == "Within 0.11 nats of forgetting, take OLoRA at 1.41e-3, rank 8."
-    assert " It forgets 0.11 nats; without the limit OLoRA at 2e-3 would be 0.12 nats better" in taken.sentence
+    assert (
+        " OLoRA at 1.41e-3 forgets 0.11 nats; without the limit OLoRA at 2e-3 would be 0.12 nats better"
+        in taken.sentence
+    )
     assert taken.sentence.endswith(" on the test and forget 0.15 (1 seed).")
     values = taken.to_json()
     assert values["forget"] == 0.11
     assert values["text_loss_rise"] == pytest.approx(0.107, abs=0.001)
     wide = recommend(finished(9.0))
     assert wide is not None
-    assert wide.sentence.endswith(" It forgets 0.15 nats; without the limit it would be no other.")
+    assert wide.sentence.endswith(" OLoRA at 2e-3 forgets 0.15 nats; without the limit it would be no other.")
     free = recommend(finished(None))
     assert free is not None
-    assert free.sentence.endswith(" It forgets 0.15 nats of the text to keep.")
+    assert free.sentence.endswith(" OLoRA at 2e-3 forgets 0.15 nats of the text to keep.")
     assert ", and forgets 1.5 times as much." in free.sentence
 
 

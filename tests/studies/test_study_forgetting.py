@@ -12,7 +12,7 @@ from olora_viz.studies.forgetting import drift_at, equal_learning, ratio_of
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdict, verdicts_of
 from olora_viz.tasks.keep import AUTO
-from olora_viz.views.decision import forgetting_words, verdict_rows
+from olora_viz.views.decision import forgetting_words, forgotten, verdict_rows
 
 STUDY = Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=5, keep=AUTO)
 (CELL,) = STUDY.cells()
@@ -102,6 +102,26 @@ def test_a_rate_that_diverged_and_those_above_it_are_not_interpolated() -> None:
     assert drift_at(1.5, lrs, [], []) == math.inf
 
 
+def test_a_ratio_that_turns_at_rates_as_good_is_not_decided() -> None:
+    """Both learn as much at 2e-3 as at 4e-3, where they forget five times as much: the choice decides the order."""
+
+    def loss(init: str, lr: float, seed: int) -> float:
+        chosen = {"lora": 2e-3, "olora": 4e-3, "pissa": 2e-3}[init]
+        return 1.0 + (lr in (1e-3, 8e-3)) + (0.001 + 0.02 * (seed - 2)) * (lr != chosen)
+
+    def drift(init: str, lr: float, seed: int) -> float:
+        return {1e-3: 0.1, 2e-3: 0.2, 4e-3: 1.0, 8e-3: 5.0}[lr] * (1 + 0.01 * seed)
+
+    found = verdicts_on(planted(loss, drift))["olora"]
+    assert found.forgotten is not None
+    ratio = found.forgotten.at_best
+    assert found.rates_like == (2e-3, 4e-3)
+    assert (round(ratio.value, 2), ratio.survives, ratio.clause) == (5.0, False, "")
+    assert ratio.low > 1
+    words = forgetting_words(verdicts_of(STUDY, planted(loss, drift)), found)
+    assert "(not decided: it turns at rates as good, 5 seeds)" in words
+
+
 def test_two_seeds_and_a_ratio_across_1_say_nothing() -> None:
     assert ratio_of([2.0, 2.1], [1.0, 1.0]).clause == ""
     assert ratio_of([2.0, 0.5, 1.1], [1.0, 1.0, 1.0]).clause == ""
@@ -129,6 +149,7 @@ def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
         "each at its best rate, OLoRA's drift is 3 (3 to 3) times LoRA's 0.96 nats (5 seeds); at equal learning, 1.28 "
         "nats of test loss, it is 3 (3 to 3) times"
     )
+    assert f"<p>glassllm, number-words, rank 8: {words[1]}.</p>".replace("'", "&#39;") in forgotten(found)
     assert words[2].endswith(
         "at equal learning it is not known: it has reached 1.28 nats at its lowest rate with 5 of 5 seeds"
     )

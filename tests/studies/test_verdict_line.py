@@ -188,6 +188,23 @@ def test_a_decided_drift_is_the_last_clause_of_the_first_sentence_and_decides_no
     assert ", and forgets 0.59 times as much." in behind
 
 
+def test_a_drift_that_turns_at_rates_as_good_is_not_said() -> None:
+    lanes = lanes_of(("lora", "olora"), 3, (1e-3, 3e-3))
+    examples = latest_examples(race_of(lanes, {"olora": 0.3, "lora": 0.5}))
+    best = {
+        name: float(name.partition("(")[2].rstrip(")"))
+        for name in re.findall(r"\w+ \([^)]+\)", str(verdict_line(lanes, examples, plain_text=True, ended=True)))
+    }
+    rates = {name.partition(" ")[0].lower(): rate for name, rate in best.items()}
+    # At its best rate OLoRA forgets four times as much as LoRA at its own, and at the other one a quarter.
+    moved = {"lora": (1.0, 1.0), "olora": (4.0, 0.25)}
+    for same, said in (((4.0, 4.0), True), (moved["olora"], False)):
+        of_start = moved | {"olora": same}
+        drift = [of_start[lane.init][lane.lr != rates[lane.init]] * (1 + 0.01 * lane.seed) for lane in lanes]
+        line = verdict_line(lanes, examples, plain_text=True, ended=True, drift=np.array(drift))
+        assert (", and forgets 4 times as much." in str(line)) == said
+
+
 @pytest.mark.parametrize(
     ("drift", "clause"),
     [(SAME_DRIFT, ", and forgets as much."), ([1.5, 0.8, 3.0], ""), ([math.nan, 3.0, 3.0], ""), ([0.0, 0.0, 0.0], "")],

@@ -25,7 +25,7 @@ from olora_viz.machine.text import counted, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
-from olora_viz.views.decision import verdict_rows
+from olora_viz.views.decision import forgotten, verdict_rows
 from olora_viz.views.html import fold, status, table
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import race_view
@@ -334,7 +334,8 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
     )
     title = titles[path]
     verdicts = _card(Markup("<h2>Verdicts against {}</h2>").format(study.reference) + table(head, rows, scrolls=True))
-    middle = verdicts + (_card(reasons) if reasons else "") + places(*figures)
+    cards = Markup("").join(_card(words) for words in (reasons, forgotten(known)) if words)
+    middle = verdicts + cards + places(*figures)
     columns = _columns(("side left", _card(contents(titles, path))), ("middle wide", middle))
     body = Markup('<h2 class="page-title">{}</h2><div class="page" id="race-page">{}</div>').format(title, columns)
     return Page(path, title, "race", body, figures)
