@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -120,7 +121,8 @@ def _write_site(*arguments: Any, **options: Any) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f" {error.filename!r}" if error.filename else ""
+        target = error.filename2 if error.errno == errno.ENOSPC else None  # a copy names what it copies first
+        where = f" {(target or error.filename)!r}" if error.filename else ""
         return f"{error.strerror}{where}"
     return " ".join(str(error).split())
 
