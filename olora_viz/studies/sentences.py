@@ -416,7 +416,7 @@ def _agreeing(first: float, second: float, difference: float, shares: bool) -> t
     """Return how many decimals to write two scores with, and their difference as it is to be written.
 
     A reader who subtracts finds it: not 20% against 16% and 5 points, but 20.3% against 15.6% and 4.7 points. One
-    decimal more is enough, and what it leaves is the rounding of the scores: 33.3% against 66.7% differ by 33.4 points.
+    decimal more is enough, and what it leaves is the rounding of the scores: 33.3% and 66.7% differ by 33.4 points.
     Scores and a difference that rest on other examples or seeds are written as they are.
     """
     usual, unit = (0, 100) if shares else (2, 1)

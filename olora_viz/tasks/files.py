@@ -369,7 +369,8 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
             if header is None and any(cells):
                 header = [cell.strip() for cell in cells]
                 if len(header) == 1 and (other := re.search("[;\t]", header[0])):
-                    raise ValueError(f"line {line} of {path} has no comma: separate its cells by commas, not {other[0]!r}")
+                    rule = f"separate its cells by commas, not {other[0]!r}"
+                    raise ValueError(f"line {line} of {path} has no comma: {rule}")
                 if len(set(header)) < len(header):
                     raise ValueError(f"line {line} of {path}: two columns have the same name")
                 if fields_of(header, f"line {line} of {path}") is CHAT:

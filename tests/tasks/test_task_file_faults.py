@@ -27,7 +27,7 @@ FAULTS = {
     "an ending that nobody knows": ("a.txt", "a", "a.txt ends in '.txt', not in one of .json, "),
     "no ending": ("a", "a", "a has no ending: a task file has one of .json, "),
     "UTF-16": ("a.jsonl", PAIR.encode("utf-16").decode("latin-1"), "a.jsonl is not UTF-8 text: if it is UTF-16, "),
-    "a spreadsheet's semicolons": ("a.csv", "prompt;answer\na;b", "has no comma: separate its cells by commas, not ';'"),
+    "a spreadsheet's semicolons": ("a.csv", "prompt;answer\na;b", "has no comma: .* by commas, not ';'"),
     "tabs": ("a.csv", "prompt\tanswer\na\tb", "has no comma: separate its cells by commas, not "),
     "JSON cut off": ("a.jsonl", PAIR + '\n{"prompt": "a",', "line 2 of .* is invalid JSON: "),
     "JSON without a quote": ("a.json", '[\n{"prompt: 1}\n]', "line 2 of .* is invalid JSON: "),
