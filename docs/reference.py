@@ -89,7 +89,7 @@ def command_line() -> str:
         texts = verb._get_formatter()
         rows = [
             (_written(action), texts._expand_help(action) if action.help else "")
-            for action in verb._actions
+            for action in verb.whole()._actions
             if not isinstance(action, argparse._HelpAction)
         ]
         sections.append(f"## {name}\n\n{_sentence(verb.description or '')}\n\n{_table(('argument', 'what'), rows)}")

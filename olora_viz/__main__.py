@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -13,10 +14,11 @@ from typing import Any, NoReturn
 
 from olora_viz.cli import claims, decide, lists, measure, race, run, serve, study
 from olora_viz.cli.console import BAD_INPUT, FAILED, INTERRUPTED, out_of_memory, unexpected
-from olora_viz.machine.files import use_writable_caches
 from olora_viz.machine.version import __version__
 
-# At its end Python would look through all objects of all libraries for cycles: over a second.
+# Python looks for cycles among all objects of all libraries while they are loaded, a fifth of the time to the first
+# step of a race, and again at its end: over a second.
+gc.set_threshold(10_000)
 atexit.register(gc.freeze)
 
 SCRIPT = "olora-viz"
@@ -24,7 +26,19 @@ SCRIPT = "olora-viz"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose error message is one sentence."""
+    """A parser whose error message is one sentence, and whose options may be added when they are needed."""
+
+    add_options: Callable[[argparse.ArgumentParser], None] | None = None
+
+    def whole(self) -> _Parser:
+        """Return it with all its options."""
+        add, self.add_options = self.add_options, None
+        if add:
+            add(self)
+        return self
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return super(_Parser, self.whole()).parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"error: {message}\n")
@@ -32,8 +46,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit code: 0, 1 if it fails, 2 for bad input, 130 if interrupted."""
-    options = _parser().parse_args(arguments)
+    options = argparse.Namespace()
     try:
+        options = _parser().parse_args(arguments)
         return options.run(options)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,9 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"olora_viz {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_Parser)
 
-    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str) -> _Parser:
+    def verb(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+        add_options: Callable[[argparse.ArgumentParser], None] | None = None,
+    ) -> _Parser:
         added = verbs.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
+        added.add_options = add_options
         added.add_argument("--json", action="store_true", help="JSON only, one object per line")
         return added
 
@@ -80,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve(*arguments: Any, **options: Any) -> None:
     """Serve the pages, see `web.page.serve`: only the verbs that show them load them."""
+    from olora_viz.machine.files import use_writable_caches
+
     use_writable_caches()  # before anything of the hub's, which reads HF_HOME, is loaded
     from olora_viz.web.page import serve
 
@@ -88,6 +111,8 @@ def _serve(*arguments: Any, **options: Any) -> None:
 
 def _write_site(*arguments: Any, **options: Any) -> dict[str, Any]:
     """Write the pages as files, see `web.site.write.write_site`, likewise."""
+    from olora_viz.machine.files import use_writable_caches
+
     use_writable_caches()
     from olora_viz.web.site.write import write_site
 
@@ -96,7 +121,8 @@ def _write_site(*arguments: Any, **options: Any) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f" {error.filename!r}" if error.filename else ""
+        target = error.filename2 if error.errno == errno.ENOSPC else None  # a copy names what it copies first
+        where = f" {(target or error.filename)!r}" if error.filename else ""
         return f"{error.strerror}{where}"
     return " ".join(str(error).split())
 

@@ -213,7 +213,10 @@ class BackgroundRace(BackgroundWork):
             if self.steps:
                 self.learn(answers=final_answers(racing))
             self._reply_last(racing)
-            self.become(self.state, self.reason())
+            ends = [self.reason()]
+            if racing.updates > racing.done:
+                ends.append(f"in the evaluation of step {racing.updates}: answers and adapters are of that step")
+            self.become(self.state, "; ".join(filter(None, ends)))
         except BaseException:
             self._takes_prompts = False
             self._detach()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, add_shared, path, print_json, progress_bar, save_charts, say
-from olora_viz.machine.text import clock, unknown
+from olora_viz.machine.text import check_whole, clock, unknown
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
@@ -64,6 +64,7 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     from olora_viz.studies.claims.evidence import ClaimEvidence
     from olora_viz.studies.folder import verdicts
 
+    check_whole("rank", options.rank, 1)
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
     studies = [verdicts(folder) for folder in options.study or ()]

@@ -36,7 +36,8 @@ SAVES_MEMORY = {
 """What to lower where memory is short, by the attribute of the option."""
 
 Verb = Callable[..., argparse.ArgumentParser]
-"""Adds a verb with its name, the function that runs it and one line of help; returns its parser."""
+"""Adds a verb with its name, the function that runs it and one line of help; returns its parser. If the options need
+torch, a function adds them when the verb is used."""
 
 
 IN_TERMINAL, IN_LOG = 0.2, 10.0

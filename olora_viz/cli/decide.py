@@ -9,7 +9,6 @@ from typing import Any
 
 from olora_viz.cli.console import Verb, add_file, add_shared, path, print_json, progress_bar, say, say_unused_templates
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
-from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.process import StoppedEarlyError, on_interruption
 from olora_viz.machine.text import clock
 
@@ -28,6 +27,7 @@ def add_verbs(verb: Verb) -> None:
 
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
+    from olora_viz.machine.memory import keep_freed
     from olora_viz.studies import decide as deciding
     from olora_viz.studies.recommendation import nothing_fits
     from olora_viz.views.reports import write_report

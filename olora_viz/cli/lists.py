@@ -5,22 +5,37 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from olora_viz.cli.console import Verb, print_table
-from olora_viz.initializers import INITIALIZERS
-from olora_viz.models import MODELS
-from olora_viz.tasks import TASKS
 
 
 def add_verbs(verb: Verb) -> None:
-    """Add the three verbs, each with its catalogue and what is shown of an entry."""
-    models = ("name", "parameters", "context", "offline", "license", "summary")
-    tasks, starts = ("name", "offline", "prompt", "answer", "summary"), ("name", "label", "source", "summary")
-    verb("models", partial(_list, MODELS, models), "list the named models")
-    verb("tasks", partial(_list, TASKS, tasks), "list the named tasks")
-    verb("initializers", partial(_list, INITIALIZERS, starts), "list the initializations of an adapter")
+    """Add the three verbs."""
+    verb("models", models, "list the named models")
+    verb("tasks", tasks, "list the named tasks")
+    verb("initializers", initializers, "list the initializations of an adapter")
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the models."""
+    from olora_viz.models import MODELS
+
+    return _list(MODELS, ("name", "parameters", "context", "offline", "license", "summary"), options)
+
+
+def tasks(options: argparse.Namespace) -> int:
+    """List the tasks."""
+    from olora_viz.tasks import TASKS
+
+    return _list(TASKS, ("name", "offline", "prompt", "answer", "summary"), options)
+
+
+def initializers(options: argparse.Namespace) -> int:
+    """List the initializations."""
+    from olora_viz.initializers import INITIALIZERS
+
+    return _list(INITIALIZERS, ("name", "label", "source", "summary"), options)
 
 
 def _list(catalogue: Mapping[str, Any], columns: tuple[str, ...], options: argparse.Namespace) -> int:

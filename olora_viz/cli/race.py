@@ -26,7 +26,6 @@ from olora_viz.cli.console import (
     say_unused_template,
     tracker_of,
 )
-from olora_viz.machine.memory import keep_freed
 from olora_viz.machine.process import Progress, StoppedEarlyError, on_interruption
 from olora_viz.machine.text import listed, number, seconds
 
@@ -38,9 +37,12 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
+    verb("race", run_race, "train lanes side by side on the same batches", _add_options)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     from olora_viz.races.config import BATCHES_WORDS
 
-    parser = verb("race", run_race, "train lanes side by side on the same batches")
     add_file(parser, "the fields of RaceConfig, its lanes as SPECs or tables")
     resumed = "resume the run in this folder, with --steps to another number of steps"
     parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
@@ -75,6 +77,7 @@ def run_race(options: argparse.Namespace) -> int:
     """Race, in a run folder or without one: a line for each step, and a summary."""
     from olora_viz.initializers import RankError
     from olora_viz.lanes.layers import no_gradient
+    from olora_viz.machine.memory import keep_freed
     from olora_viz.races import run as runs
     from olora_viz.races.step import STOPPED
     from olora_viz.studies.contest import LOSS

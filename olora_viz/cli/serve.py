@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from olora_viz.cli.console import Verb, path, progress_bar, say
-from olora_viz.machine.memory import bytes_words
 from olora_viz.machine.text import counted
 
 Serve = Callable[..., None]
@@ -58,6 +57,8 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
 
 def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> int:
     """Write the static pages, and print where they are and how large."""
+    from olora_viz.machine.memory import bytes_words
+
     with progress_bar() as progress:
         written = write(options.out, options.runs, options.studies, progress=progress)
     first = options.out / "index.html"

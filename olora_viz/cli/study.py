@@ -19,7 +19,6 @@ from olora_viz.cli.console import (
     say_unused_templates,
     tracker_of,
 )
-from olora_viz.machine.memory import bytes_words, keep_freed
 from olora_viz.machine.process import on_interruption
 from olora_viz.machine.text import seconds
 
@@ -91,6 +90,7 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
 
 def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
+    from olora_viz.machine.memory import keep_freed
     from olora_viz.studies.folder import Ledger
     from olora_viz.studies.run import StudyTracker, check_places, run_ledger
 
@@ -178,6 +178,7 @@ def _listed(name: str, text: str) -> tuple[Any, ...]:
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
+    from olora_viz.machine.memory import bytes_words
     from olora_viz.studies.budget import estimate, smallest_found
     from olora_viz.studies.statistics import LEAST_SEEDS
     from olora_viz.studies.study import most_trials

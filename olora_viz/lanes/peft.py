@@ -231,8 +231,8 @@ MERGED = "export it with --form merged"
 DIVERGED = "the lane diverged: its own logits are not finite, and no form of its adapter is usable"
 
 UNCHECKED = (
-    "not checked with PEFT, which is not installed and does not run adapters of every model: "
-    "install it and export again"
+    "not checked with PEFT, which runs adapters of most models: it is not installed; "
+    "to check, pip install peft and export again"
 )
 
 

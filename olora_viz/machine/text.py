@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 from markupsafe import Markup
-from torch import Tensor
 
 
 def expect(value: object, kinds: type | UnionType | tuple[type, ...], what: str) -> None:
@@ -422,7 +421,7 @@ def brief(value: object) -> str:
     >>> brief(np.array([0.123456, np.nan])), brief(np.zeros((3, 4))), brief(np.arange(9.0))
     ('[0.1235, nan]', '(3, 4) numbers', '[0, 1, 2, …, 8]')
     """
-    if isinstance(value, Tensor):
+    if hasattr(value, "detach"):  # a tensor: torch is not loaded to ask, since `--help` does without it
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,9 +156,8 @@ def check_space(folder: Path, racing: Race) -> None:
     need = 2 * checkpoint + 2 * matrix + 2**20
     free = free_disk(folder)
     if free < need:
-        raise DiskFullError(
-            f"the run needs {need / 2**20:.0f} MiB on disk, and {str(folder)!r} has {free / 2**20:.0f} MiB free", need
-        )
+        needs, has = math.ceil(need / 2**20), free // 2**20  # never the same number
+        raise DiskFullError(f"the run needs {needs} MiB on disk, and {str(folder)!r} has {has} MiB free", need)
 
 
 def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Path) -> str:

@@ -64,7 +64,7 @@ class Recommendation:
     """Whether it is right more often than a guess on other test examples and seeds too, by its 95% interval; None
     where answers are not scored."""
     runner_up: RunnerUp | None = None
-    """None if nothing else has finished with every seed."""
+    """None if nothing else has finished with every seed; its validation loss may be below that of what is taken."""
     limit: float | None = None
     """By how many nats the loss on the text to keep may rise; None for any number."""
 
@@ -271,7 +271,7 @@ def _runner_up(verdicts: Verdicts, taken: Verdict) -> RunnerUp | None:
 
 def _beside(taken: Verdict, other: RunnerUp) -> str:
     """Put the test results of what is taken beside those of the runner-up."""
-    what = "has the lowest" if other.valid_loss < taken.valid_loss else "is the runner-up by"
+    what = "has a lower" if other.valid_loss < taken.valid_loss else "is the runner-up by"
     ours, theirs = (
         f"{nats(each.test_loss)} nats"
         + f" and is right in {percent(each.test_accuracy)}" * math.isfinite(each.test_accuracy)

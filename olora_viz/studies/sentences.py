@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, nats, percent, rounded, signed
+from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.statistics import (
@@ -318,13 +318,15 @@ class Statement:
 
     def _pair(self) -> str:
         """Return both values and their difference with its interval."""
-        (pair,), (first, second) = self.comparisons, self.written
-        scores = f"{self.score} {first} against {second}".lstrip()
+        (pair,), (first, second) = self.comparisons, self.values
+        of_scores, gap = _agreeing(first, second, pair.difference, pair.shares)
+        form = f".{of_scores}{'%' if pair.shares else 'f'}"
+        scores = f"{self.score} {number(first, form)} against {number(second, form)}".lstrip()
         if not math.isfinite(pair.low):
             return f"{scores}, a difference without an interval"
         low, high = sorted((pair.low, pair.high))
-        decimals = _decimals(low, high, pair.shares)
-        difference, bare, end = (_bare(value, pair.shares, decimals) for value in (pair.difference, low, high))
+        decimals = max(of_scores, _decimals(low, high, pair.shares))
+        difference, bare, end = (_bare(value, pair.shares, decimals) for value in (gap, low, high))
         unit = "points" if self.shares else "nats"
         return f"{scores}, a difference of {difference} {unit}, 95% interval {bare} to {end} {unit}"
 
@@ -408,6 +410,23 @@ def _decimals(low: float, high: float, shares: bool) -> int:
     while decimals < MOST_DECIMALS and not round(nearest, decimals):
         decimals += 1
     return decimals
+
+
+def _agreeing(first: float, second: float, difference: float, shares: bool) -> tuple[int, float]:
+    """Return how many decimals to write two scores with, and their difference as it is to be written.
+
+    A reader who subtracts finds it: not 20% against 16% and 5 points, but 20.3% against 15.6% and 4.7 points. One
+    decimal more is enough, and what it leaves is the rounding of the scores: 33.3% and 66.7% differ by 33.4 points.
+    Scores and a difference that rest on other examples or seeds are written as they are.
+    """
+    usual, unit = (0, 100) if shares else (2, 1)
+    a, b, gap = unit * first, unit * second, unit * difference
+    for decimals in (usual, usual + 1):
+        subtracted = round(a, decimals) - round(b, decimals)
+        if round(abs(subtracted), decimals) == round(abs(gap), decimals):
+            return decimals, difference
+    is_theirs = abs(a - b - gap) < 1e-6
+    return (usual + 1, subtracted / unit) if is_theirs else (usual, difference)
 
 
 def _bare(value: float, shares: bool, decimals: int | None = None) -> str:

@@ -303,13 +303,16 @@ def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
         if not path.is_file():
             raise ValueError(f"{path} is not a readable file")
         if endings and path.suffix.lower() not in endings:
-            raise ValueError(f"{path} ends in {path.suffix!r}, not in one of {', '.join(endings)}")
+            ending = f"ends in {path.suffix!r}, not in" if path.suffix else "has no ending: a task file has"
+            raise ValueError(f"{path} {ending} one of {', '.join(endings)}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path} is too large: {size:,} bytes, at most {MAX_BYTES:,} are read")
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    if b"\0" in data[:100]:
+        raise ValueError(f"{path} is not UTF-8 text: if it is UTF-16, as some programs write it, save it as UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -365,6 +368,9 @@ def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         for cells in reader:
             if header is None and any(cells):
                 header = [cell.strip() for cell in cells]
+                if len(header) == 1 and (other := re.search("[;\t]", header[0])):
+                    rule = f"separate its cells by commas, not {other[0]!r}"
+                    raise ValueError(f"line {line} of {path} has no comma: {rule}")
                 if len(set(header)) < len(header):
                     raise ValueError(f"line {line} of {path}: two columns have the same name")
                 if fields_of(header, f"line {line} of {path}") is CHAT:

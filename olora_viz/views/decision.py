@@ -21,8 +21,8 @@ from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.views.html import TableCell, lane, table
 
-TAKEN, RUNNER_UP = "taken", "runner-up"
-"""What is said of a row of the table."""
+TAKEN, RUNNER_UP, LOWER = "taken", "runner-up", "lower held-out loss"
+"""What is said of a row of the table; the last of one that is not taken although its held-out loss is lower."""
 
 STAGES = (COARSE, SEEDS, FINAL)
 
@@ -70,7 +70,8 @@ def starts(known: Decision) -> Markup:
     other = taken.runner_up if taken else None
     roles: dict[tuple[int, str, float | None], str] = {}  # of a rank, a method and a rate
     if taken:
-        roles = {(taken.method.cell.r, other.init, other.lr): RUNNER_UP} if other else {}
+        role = LOWER if other and other.valid_loss < taken.method.valid_loss else RUNNER_UP
+        roles = {(taken.method.cell.r, other.init, other.lr): role} if other else {}
         roles[taken.method.cell.r, taken.method.init, taken.method.best_lr] = TAKEN
     rows = [
         (
@@ -80,9 +81,10 @@ def starts(known: Decision) -> Markup:
         )
         for verdict in known.verdicts.each
     ]  # fmt: skip
-    if taken and other and RUNNER_UP in roles.values():  # at another rate of a method
+    if taken and other and (role := roles.get((taken.method.cell.r, other.init, other.lr))):
+        # At another rate of a method.
         rows.append((
-            other.valid_loss, other.init, taken.method.cell.r, other.lr, RUNNER_UP,
+            other.valid_loss, other.init, taken.method.cell.r, other.lr, role,
             other.test_loss, other.test_accuracy, "",
         ))  # fmt: skip
     rows.sort(key=lambda row: (finite_or_none(row[0]) is None, row[0]))

@@ -184,7 +184,7 @@ def answers(
         order: of the groups, the best one first.
         after: when they were given, in words, if they do not name the step.
     """
-    kind = "all-asked" + (" long" if plain_text else "") + (" many" if len(groups) > FEW else "")
+    kind = "all-asked" + " many" * (len(groups) > FEW)
     block = Markup('<div class="asked"><p><span class="prompt">{}</span> {} <b>{}</b></p>{}</div>')
     sign, blocks = "continues:" if plain_text else "→", []
     for answer in asked:

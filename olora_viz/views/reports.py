@@ -49,7 +49,7 @@ border:2px solid var(--lane);margin-right:6px}.mark.solid{background:var(--lane)
 .all-asked{display:grid;grid-template-columns:repeat(auto-fit,minmax(290px,1fr));gap:14px 30px;
 margin-top:8px}.asked{font-size:13px}.asked .prompt{color:var(--mute)}
 .asked ul{list-style:none;margin:5px 0 0;padding:0}
-.asked li{display:grid;grid-template-columns:minmax(0,1fr) auto;gap:2px 10px;
+.asked li{display:flex;flex-wrap:wrap;justify-content:space-between;gap:2px 10px;
 padding:4px 0;border-top:1px solid var(--line)}
 .asked .who{display:flex;flex-wrap:wrap;gap:1px 12px}.asked .said{overflow-wrap:anywhere}
 """

@@ -179,7 +179,9 @@ def test_a_pause_in_an_evaluation_waits_for_one_block_and_changes_no_bit(at_once
 def test_a_stop_in_an_evaluation_waits_for_one_block_and_keeps_the_adapters(at_once, on_disk: bool, tmp_path) -> None:
     job, said = commanded(BackgroundRace.stop, tmp_path / "run" if on_disk else None)
     assert job.wait(60)
-    assert (job.state, job.note, len(job.steps)) == ("stopped", "", 2)
+    words = "in the evaluation of step 3: answers and adapters are of that step"
+    assert (job.state, job.note, len(job.steps)) == ("stopped", words, 2)
+    assert words in race_view(job.record()).status
     assert sum(EVALUATING in words for words in said) <= 3, said
     assert len(job.record().answers) == 4
     assert {answer.step for answer in job.record().answers} == {3}

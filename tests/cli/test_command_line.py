@@ -37,6 +37,25 @@ def test_the_lists_list_everything_as_a_table_and_as_json(verb, names):
     assert lines.stderr == ""
 
 
+def test_help_and_version_of_the_command_line_load_no_torch():
+    words = [["--help"], ["--version"], ["show", "--help"], ["decide", "--help"], ["study", "--help"]]
+    for each in words:
+        code = f"import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); sys.argv[1:] = {each!r}"
+        ran = f"{code}; import runpy; runpy.run_module('olora_viz', run_name='__main__')"
+        done = subprocess.run([sys.executable, "-c", ran], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("\nFalse\n"), each
+
+
+def test_ctrl_c_while_the_libraries_of_a_verb_load_is_one_word(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("olora_viz.cli.race.add_intervals", interrupted)
+    done = run("race", "--steps", "1")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_race_with_json_prints_json_only_one_step_a_line_and_the_summary_last():
     spec = "olora:lr=3e-4/1e-3,r=4"
     done = run(*RACE, "--json", "--lane", spec, "--lane", "lora:label=plain")

@@ -83,7 +83,7 @@ def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(con
     found = read_back(lanes, 0, tmp_path / "a")
     assert (found.by, found.problem) == (reading.OURS, "")
     assert found.sentence.startswith("olora_viz reads it back with the lane's logits, ")
-    assert "; not checked with PEFT, which is not installed" in found.sentence
+    assert "; not checked with PEFT, which runs adapters of most models: it is not installed;" in found.sentence
     write_merged(lanes, 0, tiny_tokenizer(pad_token="<pad>"), tmp_path / "merged")
     assert read_back_merged(lanes, 0, tmp_path / "merged").warning == ""
 

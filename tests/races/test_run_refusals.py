@@ -126,7 +126,10 @@ def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(saving.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(ValueError, match=r"the run needs \d+ MiB on disk, .* has 0 MiB free"):
+    with pytest.raises(saving.DiskFullError, match=r"the run needs \d+ MiB on disk, .* has 0 MiB free") as refused:
+        runs.start(CONFIG, tmp_path / "run")
+    usage.free = refused.value.needed - 1
+    with pytest.raises(ValueError, match=r"the run needs (\d+) MiB on disk, .* has (?!\1)\d+ MiB free"):
         runs.start(CONFIG, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

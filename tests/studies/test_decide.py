@@ -137,6 +137,7 @@ def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() 
     open_ = found(noisy)
     assert (open_.method.init, open_.verdict) == ("lora", "undecided")
     assert "OLoRA is undecided: about" in open_.why
+    assert "OLoRA at 2e-3, which has a lower held-out loss, has" in open_.why
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said()
     early = found(losses_with(olora=0.5), seeds=2)
     assert (early.method.init, early.verdict) == ("lora", "undecided")
     assert early.headline.startswith("Nothing is decided yet: take plain LoRA")
-    assert "OLoRA at 2e-3, which has the lowest held-out loss, has 0." in early.why
+    assert "OLoRA at 2e-3, which has a lower held-out loss, has 0." in early.why
 
     def loss(init: str, lr: float, seed: int) -> float:
         return math.nan if init == "lora" else losses_with()(init, lr, seed)
@@ -412,13 +413,17 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
     assert runner_up is not None
     for part in (
         ", taken</small>",
-        ", runner-up</small>",
         f"{runner_up.test_loss:.2f}",
         f"rates chosen on {taken.method.valid_examples} held-out examples",
         f"judged on {taken.method.test_examples} test examples",
         "intervals: 95% over",
     ):
         assert part in shown
+    roles = ("lower held-out loss", "runner-up")
+    for role, more in zip(roles, (-0.1, 0.1), strict=True):
+        other = runner_up._replace(valid_loss=taken.method.valid_loss + more)
+        shown = decision.starts(replace(whole[-1], taken=replace(taken, runner_up=other)))
+        assert [name for name in roles if f", {name}</small>" in shown] == [role]
     report = (out / "report.html").read_text()
     for part in ("All starts at their best", "Before and after", "python -m olora_viz decide"):
         assert part in report

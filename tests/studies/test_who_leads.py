@@ -1,6 +1,7 @@
 """The sentence that says who leads, on results of which it is known who leads."""
 
 import re
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -84,6 +85,23 @@ def test_the_numbers_are_those_given(first: float, second: float, half: float, p
     assert said == pytest.approx([first, second, one.difference, one.low, one.high], abs=0.0051)
     if LEADS.search(str(who_leads(["A", "B"], [first, second], [one]))):
         assert said[3] * said[4] > 0 or min(abs(one.low), abs(one.high)) < 1e-6
+
+
+PAIR = re.compile(r"([\d.]+)%? against ([\d.]+)%?, a difference of (−?[\d.]+)")
+
+
+@pytest.mark.parametrize("count", [3, 7, 60, 64, 192])
+@pytest.mark.parametrize("shares", [True, False])
+def test_the_difference_is_that_of_the_two_numbers_beside_it(count: int, shares: bool) -> None:
+    rng = np.random.default_rng(count)
+    for first, second in (rng.integers(0, count + 1, (200, 2)) / count).tolist():
+        gap, half = first - second, rng.uniform(0.0, 0.5)
+        one = Comparison(gap, gap - half, gap + half, 0.5, 0.1, shares, 40, 1)
+        text = str(who_leads(["A", "B"], [first, second], [one], Basis(1, 40), score="score"))
+        ((a, b, difference),) = PAIR.findall(text)
+        places = len(a.partition(".")[2])
+        subtracted = Decimal(a) - Decimal(b)
+        assert round(Decimal(difference.replace("−", "-")), places) == subtracted, text
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5])

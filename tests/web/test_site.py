@@ -57,6 +57,18 @@ def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
     assert len(steps) <= 2 * frames.MOST + 2
 
 
+@pytest.mark.parametrize("name", GALLERY)
+def test_where_a_page_has_no_menus_of_lanes_and_layers_it_says_what_it_shows(name: str) -> None:
+    race = GALLERY[name]
+    body = pages.race_page(name, race, {f"races/{name}.html": race.title}).body
+    measured = {
+        "Gradients by layer": any(step.gradients is not None for step in race.steps),
+        "Spectra of the adapters": any(step.update_spectra is not None for step in race.steps),
+    }
+    shown = [title for title, is_measured in measured.items() if is_measured]
+    assert re.findall(rf"<summary>([^<]*)</summary><p class=.hint.>[^<]* {re.escape(pages.CHOOSE)}", body) == shown
+
+
 class Links(HTMLParser):
     """The addresses and the ids of a page."""
 

@@ -172,7 +172,7 @@ def test_every_argument_of_the_command_line_is_in_the_reference() -> None:
     verbs = next(action for action in _parser()._actions if action.choices)
     for name, verb in verbs.choices.items():
         section = text.partition(f"## {name}\n")[2].partition("\n## ")[0]
-        options = {option for action in verb._actions for option in action.option_strings} - {"-h", "--help"}
+        options = {option for action in verb.whole()._actions for option in action.option_strings} - {"-h", "--help"}
         assert options <= set(re.findall(r"--[\w-]+", section)), name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -249,8 +250,8 @@ def everything_zip(job: BackgroundRace) -> Path:
     free = free_disk(job.run_folder) / 2**20
     if free < size + REPORT_MIB:
         raise ValueError(
-            f"everything takes {size + REPORT_MIB:.0f} MiB, and the server's disk has {free:.0f} MiB free: download "
-            "single adapters instead"
+            f"everything takes {math.ceil(size + REPORT_MIB)} MiB, and the server's disk has {int(free)} MiB free: "
+            "download single adapters instead"
         )
     beside.mkdir(exist_ok=True)
     write_archive(target, {f"{name}/{path}": content for path, content in _contents(job).items()})

@@ -29,7 +29,7 @@ from olora_viz.views.decision import forgotten, verdict_rows
 from olora_viz.views.html import fold, status, table
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import race_view
-from olora_viz.views.reports import RUN, all_figures, setup_table
+from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
 from olora_viz.views.spectrum import Lab
 from olora_viz.web import learn
 from olora_viz.web.claims import intro
@@ -174,10 +174,14 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
     pair = Markup('<div class="two charts">{}</div>').format(places("loss", "gradient"))
     answers = _card(view.answers) if record.answers else ""
-    kinds = {title: [key for key in figures if key.startswith(start)] for title, start in FOLDED.items()}
-    folds = Markup("").join(_card(fold(title, _figures(keys))) for title, keys in kinds.items() if keys)
+    folds = Markup("")
+    for title, (start, fixed) in FOLDED.items():
+        if keys := [key for key in figures if key.startswith(start)]:
+            hint = Markup('<p class="hint">{} {}</p>').format(fixed, CHOOSE) if fixed else ""
+            folds += _card(fold(title, hint + _figures(keys)))
     setup = _card(fold("Set-up", setup_table(config, record.styles)))
-    open_figures = [key for key in figures if key not in view.figures and not key.startswith(tuple(FOLDED.values()))]
+    folded = tuple(start for start, _ in FOLDED.values())
+    open_figures = [key for key in figures if key not in view.figures and not key.startswith(folded)]
     scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
     accuracy = _card(_figures(["accuracy"]), "accuracy-card")
     numbers_kept = _card(view.forgotten_table) if view.forgotten_table else ""
@@ -216,8 +220,16 @@ def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
     return files
 
 
-FOLDED = {"Gradients by layer": "depth", "Spectra of the adapters": "map-", "Measurements": "measurement-"}
-"""What a page of a race has folded: by their titles how the names of the figures begin."""
+CHOOSE = "In the playground you choose the lane, the layer and what is shown."
+"""What is said where a page without a server has no such menus."""
+
+FOLDED = {
+    "Gradients by layer": ("depth", "One kind of layer, after the last measured step."),
+    "Spectra of the adapters": ("map-", f"The best {MAPS} lanes, one measure."),
+    "Measurements": ("measurement-", ""),
+}
+"""What a page of a race has folded: by their titles how the names of the figures begin, and which choice of the
+playground they show."""
 
 
 def title_of(record: RaceRecord, name: str) -> str:
