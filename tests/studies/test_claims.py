@@ -56,7 +56,7 @@ def gaining(gain: float) -> Loss:
 
 def test_the_files_of_the_folder_are_the_catalogue() -> None:
     files = {path.stem for path in Path(claims.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "claim", "evidence", "judging"}
+    helpers = {"__init__", "claim", "evidence", "forgetting"}
     assert len(CLAIMS) == len(files - helpers)
     assert [its.number for its in CLAIMS.values()] == sorted({i.number for i in CLAIMS.values()})
     for name, its in CLAIMS.items():
@@ -188,7 +188,7 @@ def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pyt
     "name",
     [
         "regularizes", "convergence", "result", "smaller", "rate-by-rank", "rate-by-length",
-        "rate-against-full", "larger-batches",
+        "rate-against-full", "larger-batches", "forgets-no-more",
     ],
 )  # fmt: skip
 def test_without_a_study_of_both_a_claim_on_training_says_what_it_needs(name: str) -> None:

@@ -33,7 +33,7 @@ from olora_viz.studies.run import Watch
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.keep import AUTO, NONE
 
 OURS, REFERENCE, FULL = "olora", "lora", "full"
 """The start that the claims are about, the one that it is compared with, and full fine-tuning."""
@@ -275,6 +275,8 @@ def study_within(
 ) -> Iterator[Decision]:
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
+    All claims about training share it, those about forgetting as well: its lanes are measured on a text of the package.
+
     Args:
         evidence: its model, task, how it reads examples, rank and device are the study's.
         plan, watch, settings: see `decide`.
@@ -284,6 +286,7 @@ def study_within(
     """
     if evidence.max_length is not None:
         settings["max_length"] = evidence.max_length
+    settings.setdefault("keep", AUTO)
     decision = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
