@@ -82,6 +82,7 @@ def alike_in_basis() -> Finding:
 
 LOSSES = r"Level means within [\d.]+( to [\d.]+)? nats, 2% of \w+'s loss reduction\."
 RATIO = r"Level means within 25%\."
+OF_DRIFT = r"Level means within 25% of LoRA's drift\."
 
 LEVEL = {
     "depth": (alike_in_depth, RATIO),
@@ -108,8 +109,8 @@ LEVEL = {
         lambda: forgets_no_more.judge(planted(OF_TWO, {})),
         r"No more means that the whole interval lies below 1\.25 times\.",
     ),
-    "minor-starts": (lambda: minor_starts.judge(planted(OF_MINOR, {})), RATIO),
-    "learns-less": (lambda: learns_less.judge(planted(OF_FULL, {})), LOSSES + r".* Level means within 25% of drift\."),
+    "minor-starts": (lambda: minor_starts.judge(planted(OF_MINOR, {})), OF_DRIFT),
+    "learns-less": (lambda: learns_less.judge(planted(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
 }
 """Findings that rest on an interval inside a margin, and how each names it."""
 

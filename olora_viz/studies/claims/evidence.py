@@ -275,7 +275,7 @@ def study_within(
 ) -> Iterator[Decision]:
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
-    All claims about training share it, those about forgetting as well: its lanes are measured on a text of the package.
+    All claims about training share it, and those about forgetting: its lanes are measured on a text of the package.
 
     Args:
         evidence: its model, task, how it reads examples, rank and device are the study's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.studies.claims.claim import FAILS, HOLDS, OLORA, Claim, Finding, on_study
 from olora_viz.studies.claims.evidence import OURS
-from olora_viz.studies.claims.forgetting import WAYS, Compared, compared, finding_of, without_drift
+from olora_viz.studies.claims.forgetting import Compared, compared, finding_of, without_drift
 from olora_viz.studies.statistics import LEVEL_WITHIN, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdicts
 
@@ -13,14 +13,10 @@ def judge(verdicts: Verdicts) -> Finding:
     """Judge that the drift is no larger at one rate, at best rates and at equal learning, in every cell."""
     if lacking := without_drift(verdicts):
         return lacking
-    drifts = compared(verdicts, [OURS])
     return finding_of(
-        verdicts,
-        drifts,
-        {way: [no_more(each) for each in drifts if each.way == way] for way in WAYS},
-        "That OLoRA forgets no more",
-        margin=f"No more means that the whole interval lies below {LEVEL_WITHIN:g} times.",
-    )
+        verdicts, compared(verdicts, [OURS]), "That OLoRA forgets no more", no_more,
+        last=f"No more means that the whole interval lies below {LEVEL_WITHIN:g} times.",
+    )  # fmt: skip
 
 
 def no_more(each: Compared) -> str:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
+    NOT_MEASURED,
     RATIO,
+    WITHIN,
     Bar,
     Finding,
     counted,
     ends,
+    level_means,
     not_measured,
     over_cells,
     over_of,
@@ -22,10 +26,10 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.forgetting import column
+from olora_viz.studies.forgetting import EqualLearning, column
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
-from olora_viz.studies.study import Cell, Chosen
+from olora_viz.studies.study import Cell, Chosen, Study
 from olora_viz.studies.verdicts import (
     LOOKS,
     Difference,
@@ -58,13 +62,8 @@ class Compared:
     """Of the logarithms of the drifts, the reference's subtracted: by seed."""
     p_value: float
     """Adjusted over the methods (Holm), and over `LOOKS` if there were more seeds than planned."""
-    outside: str = ""
-    """Why nothing is decided, where a method lies outside the rates tried; in words."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether too little is known to decide anything."""
-        return bool(self.outside) or self.logs.seeds < LEAST_SEEDS or not math.isfinite(self.logs.interval.mean)
+    why: str = ""
+    """Why nothing can be decided, in words; empty if something can."""
 
     @property
     def verdict(self) -> str:
@@ -73,7 +72,7 @@ class Compared:
         Drift grows a little faster than the rate, so that the margin of level, that of all positive numbers, is less
         than half a step between rates. An order counts only if it survives the choice of the rates.
         """
-        if self.is_open:
+        if self.why:
             return UNDECIDED
         word = verdict(self.logs.interval, self.p_value, RATIO, self.logs.seeds)
         return UNDECIDED if word in (BETTER, WORSE) and self.logs.turned_at else word
@@ -85,7 +84,7 @@ class Compared:
         As an order, it has to survive the choice of the rates, unless both are level.
         """
         interval, most = self.logs.interval, self.logs.over_rates[1]
-        return not self.is_open and interval.high < RATIO and (interval.low > -RATIO or most < RATIO)
+        return not self.why and interval.high < RATIO and (interval.low > -RATIO or most < RATIO)
 
 
 def compared(verdicts: Verdicts, inits: Sequence[str]) -> list[Compared]:
@@ -115,9 +114,18 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
         p_values = holm([logs.interval.p_value for logs in by_init.values()])
         for (init, logs), p_value in zip(by_init.items(), p_values, strict=True):
             looks = LOOKS if logs.seeds > study.seeds else 1
-            edge = _edge(runs[init], theirs) if way == BEST_RATES else ""
-            outside = _named(equal[init].outside, init) if way == EQUAL_LEARNING else edge
-            yield Compared(cell, init, way, logs, min(1.0, looks * p_value), outside)
+            why = _outside(way, equal[init], runs[init], theirs)
+            if not why and (logs.seeds < LEAST_SEEDS or not math.isfinite(logs.interval.mean)):
+                why = f"{logs.seeds} of at least {LEAST_SEEDS} seeds {way}"
+            yield Compared(cell, init, way, logs, min(1.0, looks * p_value), why)
+
+
+def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRuns) -> str:
+    """Say that a method lies outside the rates tried; empty if it does not."""
+    if way == EQUAL_LEARNING and equal.outside:
+        return f"{label_of(ours.init)} {equal.outside}"
+    at_edge = [label_of(runs.init) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
+    return f"the best rate of {and_(at_edge)} lies at the edge" if way == BEST_RATES and at_edge else ""
 
 
 def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
@@ -138,15 +146,6 @@ def _given(logs: Sequence[float] | np.ndarray) -> Difference:
     return Difference(gap, interval_of(gap), (mean, mean), None)
 
 
-def _edge(ours: MethodRuns, theirs: MethodRuns) -> str:
-    names = [label_of(runs.init) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
-    return f"the best rate of {and_(names)} lies at the edge of the rates tried" if names else ""
-
-
-def _named(why: str, init: str) -> str:
-    return f"{label_of(init)}: {why}" if why else ""
-
-
 def without_drift(verdicts: Verdicts) -> Finding | None:
     """Return that a claim was not measured, if the study has no text to keep."""
     if any(each.forgotten for each in verdicts.each):
@@ -156,52 +155,57 @@ def without_drift(verdicts: Verdicts) -> Finding | None:
 
 def finding_of(
     verdicts: Verdicts,
-    compared_drifts: Sequence[Compared],
-    parts: Mapping[str, Sequence[str]],
+    drifts: Sequence[Compared],
     proposition: str,
+    judge: Callable[[Compared], str],
+    ways: Sequence[str] = WAYS,
     *,
     first: str = "",
-    more_parts: Iterable[str] = (),
+    last: str = "",
+    more_parts: Sequence[str] = (),
     numbers: Mapping[str, float | Interval] | None = None,
-    margin: str,
 ) -> Finding:
     """Return the finding on a claim about what methods forget.
 
+    Where a study runs its rates with fewer seeds than decide anything, equal learning is not measured.
+
     Args:
-        compared_drifts: of all methods, cells and ways.
-        parts: the verdicts on the claim in each way that decides, over methods and cells.
-        proposition: what was judged, a clause.
-        first: sentences before it.
+        drifts: the comparisons of all methods in every cell and way.
+        proposition: what is judged, a clause.
+        judge: gives the verdict on the claim from a comparison.
+        ways: those that decide; the others stand beside them.
+        first, last: further sentences.
         more_parts: further verdicts on the claim.
         numbers: further ones.
-        margin: a sentence that names the margin.
     """
-    study, inits = verdicts.study, list(dict.fromkeys(each.init for each in compared_drifts))
-    reference, ratios, over = label_of(study.reference), {}, ""
-    sentences = [first] if first else []
-    for init in inits:
+    study, reference = verdicts.study, label_of(verdicts.study.reference)
+    ratios, sentences, over = {}, [first], ""
+    for init in dict.fromkeys(each.init for each in drifts):
         of_ways = []
         for way in WAYS:
-            known = [each for each in compared_drifts if (each.init, each.way) == (init, way) and each.logs.seeds > 1]
+            known = [each.logs for each in drifts if (each.init, each.way) == (init, way) and each.logs.seeds > 1]
             if not known:
                 continue
-            gaps = [each.logs.gap[:, 0] for each in known]
-            ratio = ratio_of(known[0].logs.interval if len(known) == 1 else over_cells(gaps))
-            ratios[init, way], over = ratio, over or over_of(gaps)
-            of_ways.append(f"{ratio.mean:.3g} {way} ({ends(ratio, over_of(gaps), '.3g')})")
+            gaps = [logs.gap[:, 0] for logs in known]
+            over_all = over_of(gaps)
+            ratio = ratio_of(known[0].interval if len(known) == 1 else over_cells(gaps))
+            ratios[init, way], over = ratio, over or over_all
+            of_ways.append(f"{ratio.mean:.3g} {way} ({ends(ratio, over_all, '.3g')})")
         if of_ways:
             sentences.append(f"The drift of {label_of(init)}, as a multiple of {reference}'s, is {and_(of_ways)}.")
-    judged = "; ".join(f"{way} {counted(words, 'comparison')}" for way, words in parts.items() if words)
-    sentences.append(f"{proposition}: {judged}.")
-    outside = dict.fromkeys(
-        f"{each.outside}{f', {place}' if (place := where(study, each.cell)) else ''}"
-        for each in compared_drifts
-        if each.outside
-    )
-    sentences += [f"Outside the rates tried: {'; '.join(outside)}."] if outside else []
+    few = study.first_seeds < LEAST_SEEDS
+    parts = {
+        way: [NOT_MEASURED if few and way == EQUAL_LEARNING else judge(each) for each in drifts if each.way == way]
+        for way in ways
+    }
+    judged = "; ".join(f"{way} {counted(words, 'comparison')}" for way, words in parts.items())
+    every = [*chain(*parts.values())]
+    sentences += [f"{proposition}: {judged}.", level_means(every, f"{WITHIN} of {reference}'s drift").strip(), last]
+    reasons = dict.fromkeys(_place(study, each) for each in drifts if each.why)
+    sentences += [f"Not decided: {'; '.join(reasons)}."] if reasons else []
     return Finding(
-        verdict=together([*more_parts, *(word for words in parts.values() for word in words)]),
-        words=" ".join(filter(None, [*sentences, margin])),
+        verdict=together([*more_parts, *every]),
+        words=" ".join(filter(None, sentences)),
         numbers={
             "cells": len(study.cells()),
             **(numbers or {}),
@@ -209,11 +213,15 @@ def finding_of(
         },
         seeds=study.seeds,
         bars=tuple(
-            Bar.of(f"{label_of(init)}, {way.removeprefix('at ')}", ratios[init, way])
-            for way in WAYS
-            for init in inits
-            if (init, way) in ratios
+            Bar.of(f"{label_of(init)}, {way.removeprefix('at ')}", ratio)
+            for (init, way), ratio in sorted(ratios.items(), key=lambda entry: WAYS.index(entry[0][1]))
         ),
         unit=f"times {reference}'s drift",
         over=over,
     )
+
+
+def _place(study: Study, each: Compared) -> str:
+    """Return why nothing is decided, and in which cell."""
+    place = where(study, each.cell)
+    return f"{each.why} ({place})" if place else each.why

@@ -7,13 +7,11 @@ from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
     LEVEL,
-    WITHIN,
     Claim,
     Finding,
     OnStudy,
     counted,
     ends,
-    level_means,
     level_within,
     over_cells,
     over_of,
@@ -36,23 +34,21 @@ def judge(verdicts: Verdicts) -> Finding:
         return lacking
     of_full = [each for each in verdicts.each if each.init == FULL]
     learned = [LEARNS_LESS[each.verdict] for each in of_full]
-    drifts = compared(verdicts, [FULL])
-    forgot = [FORGETS_LESS[each.verdict] for each in drifts if each.way == BEST_RATES]
     gaps = [each.difference.gap for each in of_full if each.seeds > 1]
     mean = of_full[0].interval if len(of_full) == len(gaps) == 1 else over_cells(gaps) if gaps else None
     loss = f"its test loss minus LoRA's is {mean.mean:+.3g} nats ({ends(mean, over_of(gaps))}); " if mean else ""
     return finding_of(
         verdicts,
-        drifts,
-        {BEST_RATES: forgot},
+        compared(verdicts, [FULL]),
         "That LoRA forgets less",
+        lambda each: FORGETS_LESS[each.verdict],
+        [BEST_RATES],
         first=(
             f"{label_of(FULL)} beside LoRA, each at its best rate: {loss}that LoRA learns less: {counted(learned)}."
             f"{level_within(verdicts.study, learned, [each.margin for each in of_full])}"
         ),
         more_parts=learned,
         numbers={"difference": mean} if mean else None,
-        margin=level_means(forgot, f"{WITHIN} of drift").strip(),
     )
 
 

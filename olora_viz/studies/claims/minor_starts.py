@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, level_means, not_measured
+from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, not_measured
 from olora_viz.studies.claims.evidence import REFERENCE
-from olora_viz.studies.claims.forgetting import WAYS, compared, finding_of, without_drift
+from olora_viz.studies.claims.forgetting import compared, finding_of, without_drift
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.verdicts import Verdicts
 
@@ -24,16 +24,11 @@ def judge(verdicts: Verdicts) -> Finding:
         )
     if lacking := without_drift(verdicts):
         return lacking
-    drifts = compared(verdicts, inits)
-    parts = {way: [OF_VERDICT[each.verdict] for each in drifts if each.way == way] for way in WAYS}
-    every = [word for words in parts.values() for word in words]
+    forget = f"forget{'s' * (len(inits) == 1)} less"
     return finding_of(
-        verdicts,
-        drifts,
-        parts,
-        f"That {and_([label_of(init) for init in inits])} forget{'s' * (len(inits) == 1)} less",
-        margin=level_means(every, WITHIN).strip(),
-    )
+        verdicts, compared(verdicts, inits), f"That {and_([label_of(init) for init in inits])} {forget}",
+        lambda each: OF_VERDICT[each.verdict],
+    )  # fmt: skip
 
 
 CLAIM = Claim(
