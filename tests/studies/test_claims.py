@@ -223,6 +223,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
         (["--only", "subsett"], "unknown claim 'subsett'"),
         (["--study", "nowhere"], "'nowhere' is not the folder of a study"),
         (["--study", "x", "--minutes", "1"], "--minutes runs a study: leave it out with --study"),
+        (["--keep", "auto"], "--keep is of the study that --minutes runs: leave it out without --minutes"),
         (["--only", "depth", "--rank", "0"], "rank must be a whole number from 1"),
         (["--only", "result", "--png", "x.png"], "no claim was measured"),
     ],

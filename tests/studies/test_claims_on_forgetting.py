@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from test_claims import Loss, mean, study
 from test_verdicts import bowl
 
 from olora_viz.studies.claims import CLAIMS, forgets_no_more, learns_less, minor_starts
-from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding
-from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, command_of_claim
+from olora_viz.studies.claims.evidence import ClaimEvidence, study_within
 from olora_viz.studies.claims.forgetting import BEST_RATES, EQUAL_LEARNING, ONE_RATE, WAYS, compared
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
@@ -181,6 +182,20 @@ def test_a_study_without_a_text_to_keep_or_without_the_methods_says_what_is_lack
         assert finding.verdict == NOT_MEASURED
         return finding.words
 
-    assert "--keep auto" in words(study(lambda trial: 1.0 + bowl(trial.lr, BEST), replace(base, keep="none")))
+    assert "--keep FILE" in words(study(lambda trial: 1.0 + bowl(trial.lr, BEST), replace(base, keep="none")))
     assert "against lora" in words(planted(replace(base, inits=("lora", "pissa")), {}))
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
+
+
+def test_a_study_that_is_run_for_claims_measures_what_is_forgotten_of_the_text_to_keep(tmp_path: Path) -> None:
+    settings = {"lrs": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 4, "threads": 1}
+    evidence = ClaimEvidence("glassllm", "number-words", rank=2, keep="sentiment")
+    *_, ended = study_within(0.5, tmp_path / "study", evidence, **settings)
+    assert ended.verdicts.study.keep == "sentiment"
+    assert all(each.forgotten and each.forgotten.drift > 0 for each in ended.verdicts.each)
+    judged = forgets_no_more.judge(ended.verdicts)
+    assert judged.verdict == "undecided"
+    assert "Not decided: " in judged.words
+    command = command_of_claim(CLAIMS["forgets-no-more"], evidence, minutes=0.5)
+    assert "--minutes 0.5" in command
+    assert "--keep sentiment" in command

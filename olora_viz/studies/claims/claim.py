@@ -491,6 +491,7 @@ def command_of_claim(
         "rank": evidence.rank,
         "batch-size": evidence.batch_size,
         "max-length": evidence.max_length,
+        "keep": None if evidence.keep == ClaimEvidence.keep else evidence.keep,
         "device": None if evidence.device == ClaimEvidence.device else evidence.device,
     }
     for option, value in options.items():

@@ -156,6 +156,8 @@ class ClaimEvidence:
     max_length: int | None = None
     truncate: bool = False
     chat: bool = False
+    keep: str = AUTO
+    """Of a study that is run for the claims: the text on which forgetting is measured, see `RaceConfig`."""
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
     cache: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
@@ -275,10 +277,10 @@ def study_within(
 ) -> Iterator[Decision]:
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
-    All claims about training share it, and those about forgetting: its lanes are measured on a text of the package.
+    All claims about training share it, and those about forgetting: its lanes are measured on a text to keep.
 
     Args:
-        evidence: its model, task, how it reads examples, rank and device are the study's.
+        evidence: its model, task, how it reads examples, text to keep, rank and device are the study's.
         plan, watch, settings: see `decide`.
 
     Raises:
@@ -286,11 +288,10 @@ def study_within(
     """
     if evidence.max_length is not None:
         settings["max_length"] = evidence.max_length
-    settings.setdefault("keep", AUTO)
     decision = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
-        truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
+        truncate=evidence.truncate, chat=evidence.chat, keep=evidence.keep, evaluations=EVALUATIONS, watch=watch,
         **settings,
     )  # fmt: skip
     with closing(decision):
