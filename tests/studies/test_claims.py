@@ -70,6 +70,7 @@ def test_a_conjunction_of_verdicts() -> None:
     assert together(["holds", "level"]) == MIXED
     assert together(["fails", "fails", NOT_MEASURED]) == "fails"
     assert together(["holds", "fails", "undecided"]) == MIXED
+    assert together([together(["holds", "fails"]), "undecided"]) == MIXED
     assert together([NOT_MEASURED]) == NOT_MEASURED
 
 

@@ -74,8 +74,7 @@ def test_olora_forgets_no_more_if_the_whole_interval_of_the_ratio_lies_below_the
         assert ratio(finding, "olora", way) == pytest.approx(times, rel=0.1)
         assert f"{way} {verdict} in 1 of 1 comparison" in finding.words
     assert "lies below 1.25 times" in finding.words
-    assert "The drift of OLoRA, as a multiple of LoRA's, is " in finding.words
-    assert " at one rate (95% over 4 seeds: " in finding.words
+    assert "Drift as a multiple of LoRA's (95% over 4 seeds): OLoRA " in finding.words
     assert [bar.label for bar in finding.bars] == ["OLoRA, one rate", "OLoRA, best rates", "OLoRA, equal learning"]
     assert finding.over == "4 seeds"
 
@@ -170,7 +169,7 @@ def test_cells_are_judged_one_by_one() -> None:
     finding = forgets_no_more.judge(found)
     assert finding.verdict == MIXED
     assert f"{ONE_RATE} holds in 1 of 2 comparisons, fails in 1" in finding.words
-    assert "95% over 2 cells and their seeds: " in finding.words
+    assert "(95% over 2 cells and their seeds): " in finding.words
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def together(parts: Sequence[str]) -> str:
     if not measured:
         return NOT_MEASURED
     decided = set(measured) - {UNDECIDED}
-    if len(decided) > 1:
+    if len(decided) > 1 or MIXED in decided:
         return MIXED
     return UNDECIDED if UNDECIDED in measured else decided.pop()
 

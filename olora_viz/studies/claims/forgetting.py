@@ -17,7 +17,6 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Finding,
     counted,
-    ends,
     level_means,
     not_measured,
     over_cells,
@@ -179,20 +178,22 @@ def finding_of(
         numbers: further ones.
     """
     study, reference = verdicts.study, label_of(verdicts.study.reference)
-    ratios, sentences, over = {}, [first], ""
+    ratios: dict[tuple[str, str], Interval] = {}
+    by_init, over = [], ""
     for init in dict.fromkeys(each.init for each in drifts):
         of_ways = []
         for way in WAYS:
             known = [each.logs for each in drifts if (each.init, each.way) == (init, way) and each.logs.seeds > 1]
-            if not known:
-                continue
-            gaps = [logs.gap[:, 0] for logs in known]
-            over_all = over_of(gaps)
-            ratio = ratio_of(known[0].interval if len(known) == 1 else over_cells(gaps))
-            ratios[init, way], over = ratio, over or over_all
-            of_ways.append(f"{ratio.mean:.3g} {way} ({ends(ratio, over_all, '.3g')})")
-        if of_ways:
-            sentences.append(f"The drift of {label_of(init)}, as a multiple of {reference}'s, is {and_(of_ways)}.")
+            if known:
+                gaps = [logs.gap[:, 0] for logs in known]
+                ratio = ratio_of(known[0].interval if len(known) == 1 else over_cells(gaps))
+                over_these, ratios[init, way] = over_of(gaps), ratio
+                over = over or over_these
+                others = f", {over_these}" if over_these != over else ""
+                of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
+        by_init += [f"{label_of(init)} {', '.join(of_ways)}"] if of_ways else []
+    told = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    sentences = [first, told]
     few = study.first_seeds < LEAST_SEEDS
     parts = {
         way: [NOT_MEASURED if few and way == EQUAL_LEARNING else judge(each) for each in drifts if each.way == way]
