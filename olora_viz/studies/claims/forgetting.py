@@ -122,7 +122,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
 def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRuns) -> str:
     """Say that a method lies outside the rates tried; empty if it does not."""
     if way == EQUAL_LEARNING and equal.outside:
-        return f"{label_of(ours.init)} {equal.outside}"
+        return f"{label_of(ours.init)}: {equal.outside}"
     at_edge = [label_of(runs.init) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
     return f"the best rate of {and_(at_edge)} lies at the edge" if way == BEST_RATES and at_edge else ""
 
