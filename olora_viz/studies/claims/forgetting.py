@@ -147,7 +147,7 @@ def _given(logs: Sequence[float] | np.ndarray) -> Difference:
 
 def without_drift(verdicts: Verdicts) -> Finding | None:
     """Return that a claim was not measured, if the study has no text to keep."""
-    if any(each.forgotten and math.isfinite(each.forgotten.base_text_loss) for each in verdicts.each):
+    if any(each.forgotten for each in verdicts.each):
         return None
     return not_measured("the study has no text to keep, on which forgetting is measured: run one with --keep FILE")
 
