@@ -1,21 +1,27 @@
 """Print the tables of RESULTS.md, from the folders of finished studies.
 
-    python docs/tables.py [--by-rate] DIR [DIR …]
+    python docs/tables.py [--by-rate | --forgetting] DIR [DIR …]
 
 For each method but the reference, one line a cell: its best rate and the reference's, the difference in test loss with
-its 95% interval, and the verdicts; or the differences at each rate.
+its 95% interval, and the verdicts; or the differences at each rate. With `--forgetting`, what each method forgets of
+the text to keep, and how often it is less or more than the reference does.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, number
+from olora_viz.studies.claims.claim import over_cells, ratio_of
+from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
 from olora_viz.studies.folder import verdicts
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of, runs_of
 
@@ -67,6 +73,71 @@ def by_rate(found: Verdicts) -> list[list[str]]:
     return made
 
 
+FORGETTING = ("model", "task", "rank", "method", "best rate", "test loss", "text loss", "drift", *WAYS, "seeds")
+
+TOLD = {BETTER: "less", LEVEL: "level", WORSE: "more", UNDECIDED: "undecided"}
+"""A verdict on a drift."""
+
+
+def forgetting(found: Verdicts) -> list[list[str]]:
+    """Return what each method forgets at its best rate, and the ratio of its drift to the reference's in each way.
+
+    One line a method and cell. A star marks a ratio that is decided: less or more.
+    """
+    drifts = drifts_of([found])
+    ratios = {(each.cell, each.init, each.way): each for each in drifts}
+    made = []
+    for each in found.each:
+        rows = [found.rows[trial] for trial in each.trials]
+        of_ways = (_ratio(ratios.get((each.cell, each.init, way))) for way in WAYS)
+        drift = np.exp(np.log([row["drift"] for row in rows]).mean())
+        text_loss = np.mean([row["text_loss"] for row in rows])
+        made.append(
+            [
+                *_names(each.cell, each.init), "" if each.best_lr is None else compact(each.best_lr),
+                number(each.test_loss, ".3f"), f"{text_loss:.2f}", f"{drift:.2f}", *of_ways, str(len(rows)),
+            ]
+        )  # fmt: skip
+    return made
+
+
+def drifts_of(studies: Sequence[Verdicts]) -> list[Compared]:
+    """Return the comparisons of all methods of studies with their references."""
+    return [
+        each
+        for found in studies
+        for each in compared(found, [init for init in found.study.inits if init != found.study.reference])
+    ]
+
+
+def over_studies(studies: Sequence[Verdicts]) -> list[list[str]]:
+    """Return the mean ratio of each method over the cells of all studies in each way, and the verdicts."""
+    drifts, made = drifts_of(studies), []
+    for init in dict.fromkeys(each.init for each in drifts):
+        line = [label_of(init)]
+        for way in WAYS:
+            of_way = [each for each in drifts if (each.init, each.way) == (init, way)]
+            gaps = [each.logs.gap[:, 0] for each in of_way if each.logs.seeds > 1]
+            counts = Counter(each.verdict for each in of_way)
+            words = ", ".join(f"{TOLD[word]} in {counts[word]}" for word in TOLD if counts[word])
+            mean = f"{_interval(ratio_of(over_cells(gaps)))} in {len(gaps)}: " if gaps else ""
+            line.append(f"{mean}{words}")
+        made.append(line)
+    return made
+
+
+def _ratio(each: Compared | None) -> str:
+    if each is None:
+        return ""
+    if each.logs.seeds < 2:
+        return "outside"
+    return _interval(ratio_of(each.logs.interval)) + "*" * (each.verdict in (BETTER, WORSE))
+
+
+def _interval(ratio: Interval) -> str:
+    return f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
 def _names(cell: Cell, init: str) -> list[str]:
     return [Path(cell.model).name, Path(cell.task).stem, str(cell.r), label_of(init)]
 
@@ -85,10 +156,16 @@ def markdown(heads: tuple[str, ...], lines: list[list[str]]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--by-rate", action="store_true")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--by-rate", action="store_true")
+    shown.add_argument("--forgetting", action="store_true")
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR")
     options = parser.parse_args()
     studies = [verdicts(folder) for folder in options.studies]
-    made = by_rate if options.by_rate else lines_of
-    heads = (*HEADS[:4], *map(compact, studies[0].study.lrs)) if options.by_rate else HEADS
+    made, heads = lines_of, HEADS
+    if options.by_rate:
+        made, heads = by_rate, (*HEADS[:4], *map(compact, studies[0].study.lrs))
+    elif options.forgetting:
+        made, heads = forgetting, FORGETTING
+        print(markdown(("method", *WAYS), over_studies(studies)), end="\n\n")
     print(markdown(heads, [line for found in studies for line in made(found)]))

@@ -28,7 +28,9 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
     parser.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
-    add_shared(parser, "--batch-size", "--max-length", "--truncate", "--chat", "--device", "--png", batch_size=8)
+    add_shared(
+        parser, "--batch-size", "--max-length", "--truncate", "--chat", "--keep", "--device", "--png", batch_size=8
+    )
 
 
 def claims(options: argparse.Namespace) -> int:
@@ -67,6 +69,8 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     check_whole("rank", options.rank, 1)
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
+    if options.keep and not options.minutes:
+        raise ValueError("--keep is of the study that --minutes runs: leave it out without --minutes")
     studies = [verdicts(folder) for folder in options.study or ()]
     study = studies[0] if studies else None
     model = options.model or (study.study.models[0] if study else ClaimEvidence.model)
@@ -74,6 +78,7 @@ def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress)
     evidence = ClaimEvidence(
         model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
         device=options.device or ClaimEvidence.device, progress=progress, others=tuple(studies[1:]),
+        keep=options.keep or ClaimEvidence.keep,
         **_reading(options, study, model, task),
     )  # fmt: skip
     if options.minutes:

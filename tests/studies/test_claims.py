@@ -56,7 +56,7 @@ def gaining(gain: float) -> Loss:
 
 def test_the_files_of_the_folder_are_the_catalogue() -> None:
     files = {path.stem for path in Path(claims.__file__).parent.glob("*.py")}
-    helpers = {"__init__", "claim", "evidence", "judging"}
+    helpers = {"__init__", "claim", "evidence", "forgetting"}
     assert len(CLAIMS) == len(files - helpers)
     assert [its.number for its in CLAIMS.values()] == sorted({i.number for i in CLAIMS.values()})
     for name, its in CLAIMS.items():
@@ -70,6 +70,7 @@ def test_a_conjunction_of_verdicts() -> None:
     assert together(["holds", "level"]) == MIXED
     assert together(["fails", "fails", NOT_MEASURED]) == "fails"
     assert together(["holds", "fails", "undecided"]) == MIXED
+    assert together([together(["holds", "fails"]), "undecided"]) == MIXED
     assert together([NOT_MEASURED]) == NOT_MEASURED
 
 
@@ -188,7 +189,7 @@ def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pyt
     "name",
     [
         "regularizes", "convergence", "result", "smaller", "rate-by-rank", "rate-by-length",
-        "rate-against-full", "larger-batches",
+        "rate-against-full", "larger-batches", "forgets-no-more",
     ],
 )  # fmt: skip
 def test_without_a_study_of_both_a_claim_on_training_says_what_it_needs(name: str) -> None:
@@ -223,6 +224,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
         (["--only", "subsett"], "unknown claim 'subsett'"),
         (["--study", "nowhere"], "'nowhere' is not the folder of a study"),
         (["--study", "x", "--minutes", "1"], "--minutes runs a study: leave it out with --study"),
+        (["--keep", "auto"], "--keep is of the study that --minutes runs: leave it out without --minutes"),
         (["--only", "depth", "--rank", "0"], "rank must be a whole number from 1"),
         (["--only", "result", "--png", "x.png"], "no claim was measured"),
     ],

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from test_claims import LAYERS, STUDY, gaining, study
+from test_claims_on_forgetting import OF_FULL, OF_MINOR, OF_TWO, planted
 from test_claims_on_full import STUDY as ON_FULL
 from test_claims_on_full import best_at, costing
 from test_cost import costs
@@ -21,8 +22,11 @@ from olora_viz.studies.claims import (
     convergence,
     cost,
     depth,
+    forgets_no_more,
     landscape,
     larger_batches,
+    learns_less,
+    minor_starts,
     rate_against_full,
     rate_by_length,
     rate_by_rank,
@@ -78,6 +82,7 @@ def alike_in_basis() -> Finding:
 
 LOSSES = r"Level means within [\d.]+( to [\d.]+)? nats, 2% of \w+'s loss reduction\."
 RATIO = r"Level means within 25%\."
+OF_DRIFT = r"Level means within 25% of LoRA's drift\."
 
 LEVEL = {
     "depth": (alike_in_depth, RATIO),
@@ -100,6 +105,12 @@ LEVEL = {
     "larger-batches": (lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES),
     "level-at-best": (lambda: level_at_best_judged(0.0), rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}"),
     "ablation": (alike_in_basis, LOSSES),
+    "forgets-no-more": (
+        lambda: forgets_no_more.judge(planted(OF_TWO, {})),
+        r"No more means that the whole interval lies below 1\.25 times\.",
+    ),
+    "minor-starts": (lambda: minor_starts.judge(planted(OF_MINOR, {})), OF_DRIFT),
+    "learns-less": (lambda: learns_less.judge(planted(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
 }
 """Findings that rest on an interval inside a margin, and how each names it."""
 

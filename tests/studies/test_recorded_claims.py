@@ -27,7 +27,7 @@ from olora_viz.learn.gallery.claims import (
 )
 from olora_viz.learn.gallery.recording import MAX_BYTES
 from olora_viz.studies import claims as claims_of_papers
-from olora_viz.studies import sentences
+from olora_viz.studies import forgetting, sentences
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -124,8 +124,8 @@ def texts_of(path: Path) -> set[str]:
 @pytest.mark.parametrize("claim", sorted({one.claim for one in recorded_claims().findings}))
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
-    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "claim"))
-    names = *own, sentences.__file__
+    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "claim", "forgetting"))
+    names = *own, sentences.__file__, forgetting.__file__
     said = {*VERDICTS, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
     for one in recorded_claims().of(claim):
         left = one.finding.words

@@ -240,7 +240,7 @@ def together(parts: Sequence[str]) -> str:
     if not measured:
         return NOT_MEASURED
     decided = set(measured) - {UNDECIDED}
-    if len(decided) > 1:
+    if len(decided) > 1 or MIXED in decided:
         return MIXED
     return UNDECIDED if UNDECIDED in measured else decided.pop()
 
@@ -491,6 +491,7 @@ def command_of_claim(
         "rank": evidence.rank,
         "batch-size": evidence.batch_size,
         "max-length": evidence.max_length,
+        "keep": None if evidence.keep == ClaimEvidence.keep else evidence.keep,
         "device": None if evidence.device == ClaimEvidence.device else evidence.device,
     }
     for option, value in options.items():

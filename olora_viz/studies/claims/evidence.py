@@ -33,7 +33,7 @@ from olora_viz.studies.run import Watch
 from olora_viz.studies.statistics import LEAST_SEEDS
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdicts
-from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.keep import AUTO, NONE
 
 OURS, REFERENCE, FULL = "olora", "lora", "full"
 """The start that the claims are about, the one that it is compared with, and full fine-tuning."""
@@ -156,6 +156,8 @@ class ClaimEvidence:
     max_length: int | None = None
     truncate: bool = False
     chat: bool = False
+    keep: str = AUTO
+    """Of a study that is run for the claims: the text on which forgetting is measured, see `RaceConfig`."""
     device: str = "auto"
     progress: Progress | None = field(default=None, compare=False)
     cache: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
@@ -275,8 +277,10 @@ def study_within(
 ) -> Iterator[Decision]:
     """Run a study of LoRA and OLoRA, as a decision plans it; yield the plan, then after every race.
 
+    All claims about training share it, and those about forgetting: its lanes are measured on a text to keep.
+
     Args:
-        evidence: its model, task, how it reads examples, rank and device are the study's.
+        evidence: its model, task, how it reads examples, text to keep, rank and device are the study's.
         plan, watch, settings: see `decide`.
 
     Raises:
@@ -287,7 +291,7 @@ def study_within(
     decision = decide(
         folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
         ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
-        truncate=evidence.truncate, chat=evidence.chat, evaluations=EVALUATIONS, watch=watch,
+        truncate=evidence.truncate, chat=evidence.chat, keep=evidence.keep, evaluations=EVALUATIONS, watch=watch,
         **settings,
     )  # fmt: skip
     with closing(decision):

@@ -1,0 +1,66 @@
+"""Claim: LoRA learns less and forgets less than full fine-tuning."""
+
+from __future__ import annotations
+
+from olora_viz.initializers import label_of
+from olora_viz.studies.claims.claim import (
+    FAILS,
+    HOLDS,
+    LEVEL,
+    Claim,
+    Finding,
+    OnStudy,
+    counted,
+    ends,
+    level_within,
+    over_cells,
+    over_of,
+)
+from olora_viz.studies.claims.evidence import FULL
+from olora_viz.studies.claims.forgetting import BEST_RATES, compared, finding_of, without_drift
+from olora_viz.studies.statistics import BETTER, UNDECIDED, WORSE
+from olora_viz.studies.verdicts import Verdicts
+
+LEARNS_LESS = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
+"""The verdict on the claim that LoRA learns less from that on full fine-tuning's loss against LoRA's."""
+
+FORGETS_LESS = {WORSE: HOLDS, BETTER: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
+"""The verdict on the claim that LoRA forgets less from that on full fine-tuning's drift against LoRA's."""
+
+
+def judge(verdicts: Verdicts) -> Finding:
+    """Judge both parts in every cell, with each method at its best rate."""
+    if lacking := without_drift(verdicts):
+        return lacking
+    of_full = [each for each in verdicts.each if each.init == FULL]
+    learned = [LEARNS_LESS[each.verdict] for each in of_full]
+    gaps = [each.difference.gap for each in of_full if each.seeds > 1]
+    mean = of_full[0].interval if len(of_full) == len(gaps) == 1 else over_cells(gaps) if gaps else None
+    loss = f"its test loss minus LoRA's is {mean.mean:+.3g} nats ({ends(mean, over_of(gaps))}); " if mean else ""
+    return finding_of(
+        verdicts,
+        compared(verdicts, [FULL]),
+        "That LoRA forgets less",
+        lambda each: FORGETS_LESS[each.verdict],
+        [BEST_RATES],
+        first=(
+            f"{label_of(FULL)} beside LoRA, each at its best rate: {loss}that LoRA learns less: {counted(learned)}."
+            f"{level_within(verdicts.study, learned, [each.margin for each in of_full])}"
+        ),
+        more_parts=learned,
+        numbers={"difference": mean} if mean else None,
+    )
+
+
+CLAIM = Claim(
+    number=17,
+    name="learns-less",
+    sentence="LoRA learns less and forgets less than full fine-tuning.",
+    source="LoRA Learns Less and Forgets Less (Biderman et al. 2024, arXiv 2405.09673)",
+    measured=(
+        "With each at its best rate, in a study with full fine-tuning of the same layers: paired differences in test "
+        "loss, and the ratio of both methods' drift, KL(base‖lane) on a text to keep, by seed. The ratios at one rate "
+        "and at equal learning stand beside it."
+    ),
+    judge=OnStudy(lambda _, verdicts: judge(verdicts), inits=(FULL,)),
+)
