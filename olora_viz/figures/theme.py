@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, differing, display_names, setting
@@ -159,6 +160,7 @@ def contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+@cache  # every chart of a page asks for the palette
 def readable(color: str, background: str, ink: str) -> str:
     """Mix a colour with ink, no more than needed, until its text is readable, see `READABLE`."""
     mixes = (_mix(color, ink, share / 100) for share in range(0, 101, 2))

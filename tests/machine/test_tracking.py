@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support.races import small
 from support.tracked import READERS, Kept, in_tensorboard
 from support.verbs import RACE
 from torch.utils.tensorboard import SummaryWriter
 
 from olora_viz.__main__ import main
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact
 from olora_viz.machine.trackers import TRACKERS, Tracker
 from olora_viz.races import run as runs
@@ -127,7 +129,8 @@ def check_tables(tracker: str, kept: Kept, lanes: pd.DataFrame, verdicts: list[d
 @pytest.mark.parametrize("tracker", TRACKERS)
 def test_the_lanes_of_a_race_are_runs_that_a_resumed_race_continues(tracker: str, tmp_path: Path) -> None:
     folder = tmp_path / f"race-{tracker}"
-    config = RaceConfig(steps=4, batch_size=4, eval_every=2, eval_size=8, test_size=8)
+    lanes = tuple(Lane(init, lr=lr, r=2) for init in ("lora", "olora") for lr in (1e-3, 3e-3))
+    config = small(lanes, eval_every=2)
     run = runs.start(config, folder, adapters=False)
     tracked = RaceTracker(Tracker(tracker, folder, print), config)
     steps = iter(run)
@@ -182,7 +185,8 @@ def test_a_tracker_that_fails_is_said_once_and_loses_no_result(
         assert main([*STUDY, str(out), "--track", "tensorboard"]) == 0
         assert capsys.readouterr().err.count("No space left on device") == 1
         calls.clear()
-        assert main([*RACE, "--run", str(race), "--track", "tensorboard"]) == 0
+        lanes = ("--lane", "lora", "--lane", "olora")
+        assert main([*RACE, *lanes, "--run", str(race), "--track", "tensorboard"]) == 0
         assert capsys.readouterr().err.count("No space left on device") == 1
     assert set(pd.read_parquet(out / "lanes.parquet")["status"]) == {"finished"}
     assert len(runs.read_steps(race)) == 4

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ from scipy import stats
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.training import Examples
-from olora_viz.studies.verdict_line import verdict_line
+from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 
 STARTS = ("lora", "olora", "pissa", "milora", "sketch", "orthogonal")
 RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-SEEDS, EXAMPLES, TRIALS = 3, 64, 300
+SEEDS, EXAMPLES = 3, 64
+FIRST_RACES, RACES = 100, 340
+"""Races that are simulated at first, and in all if more than 5% of these have an order."""
 ORDER = re.compile(r"\b(ahead|behind)\b")
 
 
@@ -40,31 +43,44 @@ def examples_of(rng: np.random.Generator, starts: int, curve: str, gap: float = 
     return Examples(loss, right, unknown, unknown)
 
 
+def check_seldom_ordered(verdict: Callable[[], VerdictLine | None]) -> None:
+    """Check that the orders of simulated races may come from a true rate of 5%.
+
+    Were one race in five ordered, as with seeds alone, this would fail nearly always; were one in ten, in 65 of 100
+    runs. With 300 races and no first look, that would be in 60.
+    """
+    wrong = 0
+    for number in range(1, RACES + 1):
+        found = verdict()
+        assert found is not None
+        wrong += bool(ORDER.search(str(found)))
+        if number == FIRST_RACES and wrong <= 0.05 * number:
+            return
+    assert stats.binomtest(wrong, RACES, 0.05, alternative="greater").pvalue > 0.001, wrong
+
+
 @pytest.mark.parametrize("plain_text", [False, True], ids=["accuracy", "loss"])
 @pytest.mark.parametrize("curve", ["flat", "steep", "cliff"])
 @pytest.mark.parametrize("starts", [2, 3, 6])
 def test_equal_starts_are_ordered_in_at_most_five_of_a_hundred_races(
     starts: int, curve: str, plain_text: bool
 ) -> None:
-    rng, lanes, wrong = np.random.default_rng(starts), lanes_of(starts), 0
-    for _ in range(TRIALS):
-        examples = examples_of(rng, starts, curve)
-        found = verdict_line(lanes, examples, plain_text=plain_text, ended=True)
-        assert found is not None
-        wrong += bool(ORDER.search(str(found)))
-    # Were one race in five ordered, as with seeds alone, this would fail nearly always.
-    assert stats.binomtest(wrong, TRIALS, 0.05, alternative="greater").pvalue > 0.001, wrong
+    rng, lanes = np.random.default_rng(starts), lanes_of(starts)
+    check_seldom_ordered(
+        lambda: verdict_line(lanes, examples_of(rng, starts, curve), plain_text=plain_text, ended=True)
+    )
 
 
 @pytest.mark.parametrize("level", [7.0, -7.0], ids=["ceiling", "floor"])
 def test_equal_starts_at_a_ceiling_or_floor_are_not_ordered_by_the_loss_either(level: float) -> None:
-    rng, lanes, wrong = np.random.default_rng(0), lanes_of(3), 0
-    for _ in range(TRIALS):
+    rng, lanes = np.random.default_rng(0), lanes_of(3)
+
+    def verdict() -> VerdictLine | None:
         found = verdict_line(lanes, examples_of(rng, 3, "steep", level=level), ended=True)
-        assert found is not None
-        assert found.metric == "loss"
-        wrong += bool(ORDER.search(str(found)))
-    assert stats.binomtest(wrong, TRIALS, 0.05, alternative="greater").pvalue > 0.001, wrong
+        assert found is None or found.metric == "loss"
+        return found
+
+    check_seldom_ordered(verdict)
 
 
 @pytest.mark.parametrize("plain_text", [False, True], ids=["accuracy", "loss"])

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.11", "3.12", "3.13")
 """The versions of Python that the package is for."""
 
+SPACES = (ROOT / "README.md").read_text(encoding="utf-8").split('python_version: "')[1].partition('"')[0]
+"""The version that a Space has."""
+
 LIKE_PIP = {
     "find-links": "UV_FIND_LINKS", "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX", "constraint": "UV_CONSTRAINT",
@@ -70,6 +73,23 @@ def share_compiled(folder: Path) -> None:
                 place.hardlink_to(compiled)
             except OSError:  # it is there, or on another disk
                 shutil.copy(compiled, place)
+
+
+def walk(python: Path, inside: Path, folder: Path, *length: str, **variables: str) -> str:
+    """Walk through the verbs with a Python that starts in a folder; return the table.
+
+    Args:
+        folder: what the verbs write comes into it; it is the user's home.
+        length: an option of `walk.py`.
+        variables: more of the environment.
+    """
+    script = ROOT / "tests" / "support" / "walk.py"
+    home = {"PATH": os.environ["PATH"], "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    command = [str(python), str(script), str(folder), *length]
+    done = subprocess.run(command, cwd=inside, env=home | variables, capture_output=True, text=True, check=False)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def install(python: Path, *arguments: str) -> None:

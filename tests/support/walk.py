@@ -1,7 +1,7 @@
 """A walk through every verb of the command line to its end, by a Python with no package of tests.
 
-``python walk.py FOLDER [--longer]`` in the folder that the package is imported from, or anywhere where it is
-installed. Prints a table: verb, seconds, exit code, and what was seen. Each verb runs in a fork
+``python walk.py FOLDER [--longer | --shorter]`` in the folder that the package is imported from, or
+anywhere where it is installed. Prints a table: verb, seconds, exit code, and what was seen. Each verb runs in a fork
 of this process, which has loaded the libraries once.
 """
 
@@ -19,29 +19,35 @@ from olora_viz.__main__ import main
 
 SMALL = "--batch-size 4 --eval-size 8 --test-size 8 --task sentiment"
 
-VERBS = (
+PART = (
     ("models", "glassllm"),
-    ("tasks", "sentiment"),
-    ("initializers", "olora"),
     (f"race {SMALL} --lane lora --lane olora:lr=1e-3,r=4 --steps 4 --run run", "run/summary.json"),
     ("export run --lane olora --out adapter", "adapter/adapter_model.safetensors"),
+    (f"study {SMALL} --init lora,olora --lr 1e-3/3e-3 --seeds 2 --steps 2 --out study --yes",
+     "study/verdicts.json"),
+    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 0.3 "
+     "--out decision", "decision/report.html"),
+    ("spectrum --layer layers.1.*.q_proj --rank 4 --png spectrum.png", "spectrum.png"),
+)  # fmt: skip
+"""Command lines, and a file that is there afterwards or words that were printed; of each library that is loaded,
+and of processes and files, something: the walk with ``--shorter``."""
+
+VERBS = (
+    *PART,
+    ("tasks", "sentiment"),
+    ("initializers", "olora"),
     ("export run --lane olora --form olora --out small", "small/adapter_config.json"),
     ("export run --lane olora --form merged --out merged", "merged/model.safetensors"),
     ("push run --lane olora --repo me/mine --dry-run", "adapter_model.safetensors"),
     ("inspect adapter --html inspected.html", "inspected.html"),
-    (f"study {SMALL} --init lora,olora --lr 1e-3/3e-3 --seeds 2 --steps 2 --out study --yes",
-     "study/verdicts.json"),
     ("study study --html study.html --png study.png", "study.html"),
-    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 0.3 "
-     "--out decision", "decision/report.html"),
     ("inspect decision/adapter", "effective rank"),
     ("claims --only subset ablation", "subset"),
     ("claims --only subset --study study", "subset"),
-    ("spectrum --layer layers.1.*.q_proj --rank 4 --png spectrum.png", "spectrum.png"),
     ("gradients --batch-size 2 --task sentiment --png gradients.png", "gradients.png"),
     ("curvature --batch-size 2 --batches 2 --task sentiment --png curvature.png", "curvature.png"),
 )  # fmt: skip
-"""Command lines, and a file that is there afterwards or words that were printed."""
+"""All verbs, after which those come that need what the first have written."""
 
 LONGER = (("site pages --run run --study study", "pages/learn/qr.html"),)
 """The same of what takes seconds, and is the same on every Python: walked with ``--longer``."""
@@ -77,8 +83,8 @@ def as_typed(command: Sequence[str]) -> tuple[float, int, str]:
     return time.monotonic() - began, done.returncode, done.stdout
 
 
-def walk(folder: Path, longer: bool) -> int:
-    """Run all verbs in a folder; return how many failed."""
+def walk(folder: Path, verbs: Sequence[tuple[str, str]]) -> int:
+    """Run verbs in a folder; return how many failed."""
     package = Path(sys.modules["olora_viz"].__file__).parents[1]
     script = Path(sys.executable).with_name("olora-viz")
     typed = [[sys.executable, "-m", "olora_viz", "--version"]]
@@ -87,7 +93,7 @@ def walk(folder: Path, longer: bool) -> int:
     runs = [(" ".join(words[-3:]), "olora_viz ", as_typed(words)) for words in typed]
     os.chdir(folder)
     ov.load_model("glassllm")  # once for all forks
-    runs += [(line, seen, walked(line, folder / "log")) for line, seen in VERBS + LONGER * longer]
+    runs += [(line, seen, walked(line, folder / "log")) for line, seen in verbs]
     failed = 0
     print(f"Python {sys.version.split()[0]}, the package in {package}")
     for line, expected, (seconds, code, out) in runs:
@@ -102,4 +108,5 @@ def walk(folder: Path, longer: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, walk(Path(sys.argv[1]).resolve(), "--longer" in sys.argv)))
+    LENGTHS = {"--longer": VERBS + LONGER, "--shorter": PART}
+    sys.exit(min(1, walk(Path(sys.argv[1]).resolve(), LENGTHS.get(sys.argv[-1], VERBS))))

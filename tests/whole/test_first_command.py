@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 from support import environments
-from support.environments import REQUIREMENTS, ROOT, VERSIONS, checkout, environment, pythons
+from support.environments import REQUIREMENTS, ROOT, SPACES, VERSIONS, checkout, environment, pythons, walk
 from support.served import Visitor, end, free_port
 
 import olora_viz as ov
 
-WALK = ROOT / "tests" / "support" / "walk.py"
 PYTHONS = pythons()
+HERE = Path(sys.executable)
+NEWEST = list(PYTHONS)[-1]
+"""The version whose environment has the wheel, so that with that of `first_command` two walk through every verb."""
+FIRST = [v for v, python in PYTHONS.items() if python == HERE or v not in (NEWEST, SPACES)]
+"""The versions whose environments are made here as by the first command; see also `test_space_container`."""
 
 
 @pytest.fixture(scope="module")
@@ -35,38 +39,35 @@ def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel."""
-    return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS["3.11"], str(wheel))
+    return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS[NEWEST], str(wheel))
 
 
-def walk(python: Path, inside: Path, folder: Path, *more: str) -> str:
-    """Walk through the verbs with a Python that starts in a folder; return the table."""
-    variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [str(python), str(WALK), str(folder), *more]
-    done = subprocess.run(command, cwd=inside, env=variables, capture_output=True, text=True, check=False)
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize("version", PYTHONS)
+@pytest.mark.parametrize("version", FIRST)
 def test_every_verb_ends_well_after_the_first_command(
     version: str, clone: Path, first_command: Path, tmp_path: Path
 ) -> None:
-    python = first_command
-    if PYTHONS[version] != Path(sys.executable):
-        python = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS)
-    table = walk(python, clone, tmp_path, *["--longer"] * (python == first_command))
-    assert table.startswith(f"Python {version}.")
+    """On another Python, whose libraries have to be compiled first, it is one verb of each kind."""
+    python, length = first_command, "--longer"
+    if PYTHONS[version] != HERE:
+        python, length = environment(tmp_path / "venv", PYTHONS[version], *REQUIREMENTS), "--shorter"
+    table = walk(python, clone, tmp_path, length)
     assert f"the package in {clone}\n" in table
-    report = (tmp_path / "decision" / "report.html").read_text("utf-8")
-    assert f"Python {version}." in report
-    assert f"olora_viz {ov.__version__}" in report
+    check_version(version, table, tmp_path)
 
 
 def test_every_verb_ends_well_in_a_project_that_installs_the_wheel(installed: Path, tmp_path: Path) -> None:
     table = walk(installed, tmp_path, tmp_path)
     assert "site-packages" in table.splitlines()[0]
     assert "bin/olora-viz --version" in table
+    check_version(NEWEST, table, tmp_path)
+
+
+def check_version(version: str, table: str, folder: Path) -> None:
+    """Check that the walk, and the report that it wrote, name the versions that it is about."""
+    assert table.startswith(f"Python {version}.")
+    report = (folder / "decision" / "report.html").read_text("utf-8")
+    assert f"Python {version}." in report
+    assert f"olora_viz {ov.__version__}" in report
 
 
 def test_a_wheel_has_all_that_the_package_has(clone: Path, wheel: Path) -> None:

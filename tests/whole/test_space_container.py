@@ -22,7 +22,7 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from support.environments import REQUIREMENTS, checkout, environment, pythons
+from support.environments import REQUIREMENTS, SPACES, checkout, environment, pythons, walk
 from support.proxies import served
 from support.served import ROOT, Visitor, end, free_port, wait_for
 
@@ -67,10 +67,9 @@ def can_isolate() -> bool:
 
 def install(folder: Path) -> Path:
     """Make the environment that Spaces make; return its Python."""
-    wanted = FRONT["python_version"]
-    python = pythons().get(wanted)
+    python = pythons().get(SPACES)
     if python is None:
-        warnings.warn(f"no Python {wanted} on this machine: {sys.version} is tested", stacklevel=2)
+        warnings.warn(f"no Python {SPACES} on this machine: {sys.version} is tested", stacklevel=2)
     gradio = f"gradio[oauth,mcp]=={FRONT['sdk_version']}"
     return environment(folder, python or sys.executable, *REQUIREMENTS, gradio, "spaces")
 
@@ -86,6 +85,11 @@ class Space:
     @property
     def code(self) -> Path:
         return self.folder / "app"
+
+    @property
+    def compiled(self) -> Path:
+        """Where Python keeps what it has compiled."""
+        return self.folder / "compiled"
 
     def files(self) -> dict[Path, int]:
         """Return when each of the files next to the code has changed."""
@@ -105,7 +109,7 @@ class Space:
         home.mkdir()
         environment = {
             "PATH": f"{self.python.parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(home),
-            "PYTHONUNBUFFERED": "1", "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"),
+            "PYTHONUNBUFFERED": "1", "PYTHONPYCACHEPREFIX": str(self.compiled),
             "SYSTEM": "spaces", "SPACE_ID": "somebody/olora", "SPACE_AUTHOR_NAME": "somebody",
             "SPACE_REPO_NAME": "olora", "SPACE_TITLE": FRONT["title"],
             "SPACE_HOST": "somebody-olora.hf.space", "CPU_CORES": str(CORES), "MEMORY": "16Gi",
@@ -125,7 +129,7 @@ class Space:
                 cwd=self.code, env=os.environ | self.places(), stdout=out, stderr=out,
             )  # fmt: skip
         if self.isolated:
-            for folder in (home, self.folder / "compiled"):
+            for folder in (home, self.compiled):
                 os.chown(folder, USER, USER)
         running = Running(process, f"http://127.0.0.1:{port}", self.isolated, home, log)
         try:
@@ -195,7 +199,7 @@ def space() -> Iterator[Space]:
             "user and listens on 127.0.0.1 and a free port",
             stacklevel=1,
         )
-    (folder / "compiled").mkdir()
+    made.compiled.mkdir()
     (folder / "stage").mkdir()
     checkout(made.code)
     for path in made.files():
@@ -232,6 +236,12 @@ def test_the_container_answers_races_hands_out_adapters_and_ends_when_told(space
     assert (running.home / ".cache" / "olora_viz").is_dir(), "where it writes"
     assert f"{space.code}/" not in running.said, running.said  # no traceback of ours
     assert space.files() == before
+
+
+def test_verbs_of_every_kind_end_well_in_the_environment_of_the_space(space: Space, tmp_path: Path) -> None:
+    """The other versions of Python walk in `test_first_command`; here all is compiled that the app has loaded."""
+    table = walk(space.python, space.code, tmp_path, "--shorter", PYTHONPYCACHEPREFIX=str(space.compiled))
+    assert f"the package in {space.code}\n" in table
 
 
 def test_on_zero_gpu_a_refusal_is_a_sentence_and_the_race_is_raced_on_the_cpu(space: Space) -> None:
