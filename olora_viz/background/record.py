@@ -15,12 +15,12 @@ from olora_viz.machine.memory import Memory
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.race import Race, Tested
+from olora_viz.races.race import Race
 from olora_viz.races.run import SavedRun
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.studies.story import is_sweep
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
 """States of a race in the background, in addition to those of `races.step`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -32,28 +32,11 @@ from olora_viz.races.start import attach_lanes, parts_words
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
-from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.evaluation import Evaluation, Tested
 from olora_viz.tasks.files import Own
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-class Tested(NamedTuple):
-    """The results on the test examples."""
-
-    base: Evaluation
-    """Of the base model."""
-    lanes: Evaluation
-    """Of the K lanes at the end of the race; NaN for one that has diverged."""
-
-
-def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
-    """Return lane k's results on the test examples; None before the test."""
-    return {
-        "test_loss": finite_or_none(evaluation.loss[k]) if evaluation else None,
-        "test_accuracy": finite_or_none(evaluation.accuracy[k]) if evaluation else None,
-    }
 
 
 LONGEST_ANSWER = 40

@@ -18,12 +18,12 @@ from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.race import Race, Tested, figures_of_test
+from olora_viz.races.race import Race
 from olora_viz.races.run import SavedRun, load_run
 from olora_viz.races.step import RACING, Step, out_at, statuses, stopped_at, whys_out
 from olora_viz.races.trainer import adapter_origins
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested, figures_of_test
 
 if TYPE_CHECKING:
     import pandas as pd

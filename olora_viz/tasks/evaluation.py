@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.machine.text import counted, nulls
+from olora_viz.machine.text import counted, finite_or_none, nulls
 from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded, Encoding
 from olora_viz.tasks.losses import before_blocks, supervised_logits, to_device, token_losses
@@ -345,3 +345,20 @@ def best_guess(train: Sequence[Example], examples: Sequence[Example]) -> tuple[f
         guesses.append((chance, AT_RANDOM))
     guess = max(guesses, key=lambda guess: guess[0])
     return guess if guess[0] else (None, "")
+
+
+class Tested(NamedTuple):
+    """The results on the test examples."""
+
+    base: Evaluation
+    """Of the base model."""
+    lanes: Evaluation
+    """Of the K lanes at the end of the race; NaN for one that has diverged."""
+
+
+def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
+    """Return lane k's results on the test examples; None before the test."""
+    return {
+        "test_loss": finite_or_none(evaluation.loss[k]) if evaluation else None,
+        "test_accuracy": finite_or_none(evaluation.accuracy[k]) if evaluation else None,
+    }

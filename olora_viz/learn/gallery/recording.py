@@ -19,9 +19,8 @@ from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.race import Tested
 from olora_viz.races.step import DIVERGED, FINISHED, Step, statuses
-from olora_viz.tasks.evaluation import Evaluation, HeldOut
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
 
 PREFIX = "recorded:"
 """Prefix of the ids of recorded races."""

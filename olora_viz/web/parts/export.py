@@ -20,9 +20,9 @@ from olora_viz.machine.files import folder_size, free_disk, read_json_object, wr
 from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.race import figures_of_test
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.tables import race_json, steps_csv
+from olora_viz.tasks.evaluation import figures_of_test
 from olora_viz.views.reports import report
 from olora_viz.web.guard.limits import visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS
