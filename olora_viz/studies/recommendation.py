@@ -158,12 +158,17 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         headline = f"Within {limit:g} nats of forgetting, {headline[0].lower()}{headline[1:]}"
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
-        why += f" {_named(taken)} forgets {nats(taken.forgotten.lost)} nats of the text to keep."
+        why += f" {_named(taken)} {_forgets(taken.forgotten.lost)} of the text to keep."
     return Recommendation(taken, headline, why, verdict, beats, runner_up, limit)
 
 
 def _named(method: Verdict) -> str:
     return f"{label_of(method.init)} at {compact(method.best_lr or 0)}"
+
+
+def _forgets(loss: float) -> str:
+    """Say by how much the loss on the text to keep has risen, in nats; by nothing, if it has fallen."""
+    return f"forgets {nats(loss)} nats" if nats(max(0.0, loss)) != nats(0.0) else "forgets nothing"
 
 
 def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
@@ -182,7 +187,7 @@ def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
     means = {where: float(runs.valid[seeds].mean()) for where, runs in every.items()}
     init, lr = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
     ours, theirs = every[taken.init, taken.best_lr or 0.0], every[init, lr]
-    forgets = f"{_named(taken)} forgets {nats(taken.forgotten.lost if taken.forgotten else math.nan)} nats"
+    forgets = f"{_named(taken)} {_forgets(taken.forgotten.lost if taken.forgotten else math.nan)}"
     if theirs.allowed:
         return f"{forgets}; without the limit it would be no other."
     gain = float(ours.test[seeds].mean() - theirs.test[seeds].mean())
