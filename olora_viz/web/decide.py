@@ -137,7 +137,7 @@ class DecideChoices(NamedTuple):
     minutes: gr.Dropdown
     inits: gr.CheckboxGroup
     rank: gr.Slider
-    forget: gr.Number
+    forget: gr.Textbox
 
 
 def choices(limits: Limits) -> DecideChoices:
@@ -160,8 +160,8 @@ def choices(limits: Limits) -> DecideChoices:
         more = len(decision.offered()) - len(METHODS) + 1
         element(f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>')
         rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
-        forget = gr.Number(
-            None, label="May forget at most (nats per token of the text to keep; empty: any)", minimum=0, step=0.05,
+        forget = gr.Textbox(  # an empty field of numbers would send 0
+            label="May forget at most (nats per token of the text to keep)", placeholder="any", max_lines=1,
             elem_id="decide-forget",
         )  # fmt: skip
     return DecideChoices(minutes, inits, rank, forget)
