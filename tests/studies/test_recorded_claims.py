@@ -118,7 +118,7 @@ def texts_of(path: Path) -> set[str]:
     """The texts in a module, those between the values of f-strings among them."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     texts = (node.value for node in nodes if isinstance(node, ast.Constant))
-    return {text for text in texts if isinstance(text, str) and len(text) > 2}
+    return {text for text in texts if isinstance(text, str) and len(text) > 1}
 
 
 @pytest.mark.parametrize("claim", sorted({one.claim for one in recorded_claims().findings}))
