@@ -137,7 +137,7 @@ class DecideChoices(NamedTuple):
     minutes: gr.Dropdown
     inits: gr.CheckboxGroup
     rank: gr.Slider
-    forget: gr.Number
+    forget: gr.Textbox
 
 
 def choices(limits: Limits) -> DecideChoices:
@@ -160,8 +160,9 @@ def choices(limits: Limits) -> DecideChoices:
         more = len(decision.offered()) - len(METHODS) + 1
         element(f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>')
         rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
-        forget = gr.Number(
-            None, label="May forget at most (nats per token of the text to keep; empty: any)", minimum=0, step=0.05,
+        # A field of Gradio's numbers shows and sends 0 where it is empty, which is the strictest limit.
+        forget = gr.Textbox(
+            "", label="May forget at most, in nats per token of the text to keep", placeholder="any", max_lines=1,
             elem_id="decide-forget",
         )  # fmt: skip
     return DecideChoices(minutes, inits, rank, forget)

@@ -126,7 +126,7 @@ def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value
 
 
 def test_a_limit_and_its_text_reach_the_decision(jobs: Jobs) -> None:
-    work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, 0.25])
+    work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, "0.25"])
     jobs.stop(work)
     assert {name: work.arguments()[name] for name in ("keep", "forget")} == {"keep": "auto", "forget": 0.25}
     free = put(jobs, LIMITS, files(), [*ASKED, {"keep": "none"}, ""])
