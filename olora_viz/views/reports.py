@@ -187,21 +187,25 @@ small{{display:block;color:var(--mute)}}
 """
 
 
-def write_report(known: Decision, task: str = "") -> Path:
-    """Write ``report.html`` into the folder of a decision; return its path. `task` is its name in the report."""
-    path = known.folder / "report.html"
-    write_text(path, report_html(known, task or known.plan.study.tasks[0]))
+def write_report(known: Decision, task: str = "", keep: str = "") -> Path:
+    """Write ``report.html`` into the folder of a decision; return its path.
+
+    Args:
+        task, keep: the names in the report of the task and of the text to keep; by default those of the study.
+    """
+    path, study = known.folder / "report.html", known.plan.study
+    write_text(path, report_html(known, task or study.tasks[0], keep or study.keep))
     return path
 
 
-def report_html(known: Decision, task: str) -> str:
+def report_html(known: Decision, task: str, keep: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
     forgotten = ["forgotten"] * known.plan.study.keeps_text
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.answers(known), decision.plan(known)]
-    sections += [_decision_setup(known, task), _repeat(known, task)]
+    sections += [_decision_setup(known, task), _repeat(known, task, keep)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 
@@ -226,7 +230,7 @@ def _decision_setup(known: Decision, task: str) -> Markup:
     )
 
 
-def _repeat(known: Decision, task: str) -> Markup:
+def _repeat(known: Decision, task: str, keep: str) -> Markup:
     """Return the command that decides again, and plans anew on its own machine."""
     study = known.plan.study
     words = ["python", "-m", "olora_viz", "decide", "--model", study.models[0], "--task", task]
@@ -238,7 +242,7 @@ def _repeat(known: Decision, task: str) -> Markup:
     if study.max_length is not None:
         words += ["--max-length", str(study.max_length)]
     if study.keep != NONE:
-        words += ["--keep", study.keep]
+        words += ["--keep", keep]
     if study.forget is not None:
         words += ["--forget", f"{study.forget:g}"]
     words += [f"--{name}" for name in ("truncate", "chat") if getattr(study, name)]

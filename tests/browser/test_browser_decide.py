@@ -21,6 +21,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
         expect(page.locator(hidden)).to_be_hidden()
     page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
+    expect(page.get_by_label("May forget at most")).to_have_value("")  # a limit of 0 is the strictest one
     choose_minutes(page, "1 minute")
     limit = page.locator("#decide-forget").get_by_role("textbox")
     limit.fill("-1")

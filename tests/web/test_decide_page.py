@@ -16,9 +16,10 @@ from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study
+from olora_viz.views import reports
 from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import DOWNLOADS, FilesOfPage, VisitorFiles
+from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 
 STUDY = Study(
@@ -125,7 +126,7 @@ def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value
 
 
 def test_a_limit_and_its_text_reach_the_decision(jobs: Jobs) -> None:
-    work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, 0.25])
+    work = put(jobs, LIMITS, files(), [*ASKED, {"keep": "auto"}, "0.25"])
     jobs.stop(work)
     assert {name: work.arguments()[name] for name in ("keep", "forget")} == {"keep": "auto", "forget": 0.25}
     free = put(jobs, LIMITS, files(), [*ASKED, {"keep": "none"}, ""])
@@ -159,13 +160,18 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(90)]
     brought = VisitorFiles(LIMITS)
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
-    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 1, ["olora"], 2])
+    keep = brought.bring("a page", "diary.txt", "The old king walked to the sea. " * 60, kind=TEXT).token
+    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 1, ["olora"], 2, {"keep": keep}])
+    assert work.arguments()["keep"] == str(work.own_files["keep"])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)
     jobs.stop(work)
     assert work.wait(60)
     assert work.known is not None, work.note
     assert "training examples" in str(view(work, 0, last=True).plan)
-    for part in view(work, 0, last=True):
+    assert work.known.plan.study.keep == str(work.own_files["keep"])
+    repeated = reports._repeat(work.known, work.config.task, work.config.keep)
+    assert "--keep your-text.txt" in repeated
+    for part in (*view(work, 0, last=True), repeated):
         assert str(work.own_files["task"]) not in str(part)
         assert "/" + str(jobs.folder).strip("/") not in str(part)
