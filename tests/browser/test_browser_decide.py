@@ -10,18 +10,11 @@ from support.shared import SET_UP
 import olora_viz as ov
 
 
-def choose_minutes(page: Page, words: str) -> None:
-    """Choose a time limit, of which a decision uses most."""
-    page.locator("#decide-minutes input").click()
-    page.get_by_role("option", name=words).click()
-
-
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
     page.get_by_role("link", name="Decide", exact=True).click()
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
         expect(page.locator(hidden)).to_be_hidden()
     page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
-    choose_minutes(page, "1 minute")
     page.click("#decide-button")
     plan, starts = page.locator("#decide-plan"), page.locator("#decide-starts")
     expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)", timeout=120_000)
@@ -40,7 +33,8 @@ def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: Bro
     page = context.new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
-    choose_minutes(page, "30 seconds")
+    page.locator("#decide-minutes input").click()
+    page.get_by_role("option", name="1 minute").click()
     for other in ("PiSSA", "MiLoRA"):
         page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
     page.click("#decide-button")
