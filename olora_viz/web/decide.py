@@ -27,7 +27,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import OF_DECISIONS, PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
-MINUTES = (0.5, 1, 2, 5, 10, 20)
+MINUTES = (1, 2, 5, 10, 20)
 """The time limits that a page offers, as far as the server's own allows them."""
 
 MOST_METHODS = 8
@@ -71,7 +71,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     )  # fmt: skip
 
 
-def minutes_within(limits: Limits) -> list[float]:
+def minutes_within(limits: Limits) -> list[int]:
     """Return the time limits that a server offers, at least the shortest one."""
     return [minutes for minutes in MINUTES if 60 * minutes <= limits.max_seconds] or [MINUTES[0]]
 

@@ -10,19 +10,12 @@ from support.shared import SET_UP
 import olora_viz as ov
 
 
-def choose_minutes(page: Page, words: str) -> None:
-    """Choose a time limit, of which a decision uses most."""
-    page.locator("#decide-minutes input").click()
-    page.get_by_role("option", name=words).click()
-
-
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
     page.get_by_role("link", name="Decide", exact=True).click()
     for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
         expect(page.locator(hidden)).to_be_hidden()
     page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
     expect(page.get_by_label("May forget at most")).to_have_value("")  # a limit of 0 is the strictest one
-    choose_minutes(page, "1 minute")
     limit = page.locator("#decide-forget").get_by_role("textbox")
     limit.fill("-1")
     page.click("#decide-button")
@@ -46,7 +39,8 @@ def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: Bro
     page = context.new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
-    choose_minutes(page, "30 seconds")
+    page.locator("#decide-minutes input").click()
+    page.get_by_role("option", name="1 minute").click()
     for other in ("PiSSA", "MiLoRA"):
         page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
     page.click("#decide-button")

@@ -102,7 +102,7 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
     [
         (0, "/etc", "unknown model"),
         (1, "/etc/passwd", "unknown task"),
-        (2, 1e9, "minutes must be one of 0.5, 1, 2, 5, 10, 20, not"),
+        (2, 1e9, "minutes must be one of 1, 2, 5, 10, 20, not"),
         (2, None, "minutes must be one of"),
         (2, [1], "minutes must be one of"),
         (3, [], "choose 1 to 8 starts"),
@@ -143,8 +143,8 @@ def test_a_decision_has_the_settings_of_its_examples_and_no_others(jobs: Jobs) -
 
 
 def test_the_minutes_stay_within_the_server_s_limit() -> None:
-    assert minutes_within(Limits(max_seconds=400)) == [0.5, 1, 2, 5]
-    assert minutes_within(Limits(max_seconds=20)) == [0.5]
+    assert minutes_within(Limits(max_seconds=400)) == [1, 2, 5]
+    assert minutes_within(Limits(max_seconds=20)) == [1]
 
 
 def test_a_decision_that_nobody_follows_ends_and_says_so(jobs: Jobs) -> None:

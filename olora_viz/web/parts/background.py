@@ -138,7 +138,7 @@ S = TypeVar("S", bound=BackgroundStudy)
 
 
 def put_study(
-    jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[float], *, model: Any, task: Any,
+    jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
     minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None,
     taken: Sequence[str] = OF_EXAMPLES, forget: Any = None, owner: Visitor,
 ) -> S:  # fmt: skip
