@@ -244,7 +244,9 @@ def _legend(figure: Figure) -> Markup:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Link what draws the charts, on pages that have one."""
+    """Link what draws the charts, on pages that have one, and leave out the indentation, a seventh of a page."""
+    parts = re.split(r"(<pre.*?</pre>)", output, flags=re.DOTALL)
+    output = "".join(part if i % 2 else re.sub(r"\n\s+", "\n", part) for i, part in enumerate(parts))
     if "data-figure=" not in output:
         return output
     root = "../" * page.url.count("/")
