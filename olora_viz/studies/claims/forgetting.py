@@ -68,8 +68,8 @@ class Compared:
     def verdict(self) -> str:
         """``better`` if it forgets less, ``worse``, ``level`` or ``undecided``.
 
-        Drift grows about as the rate does, or faster, so that half a step between rates does more to it than the margin
-        of level, which is that of all positive numbers. An order counts only if it survives the choice of the rates.
+        Drift grows about as the rate does, or faster, so that half a step between rates does more to it than the
+        margin of level, which is that of all positive numbers. An order has to survive the choice of the rates.
         """
         if self.why:
             return UNDECIDED
