@@ -17,8 +17,8 @@ def traces(page: Page, name: str, kind: str) -> list[list[float]]:
 
 
 def race(page: Page, steps: int) -> None:
-    page.get_by_label("Steps").fill(str(steps))
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill(str(steps))
+    page.get_by_label("Steps", exact=True).press("Tab")
     page.click("#race-button")
     expect(page.locator("#status")).to_contain_text(f"{steps} / {steps}", timeout=120_000)
     page.wait_for_function(f"{plot('loss-figure')}?.data?.[0]?.y?.length === {steps}")

@@ -76,8 +76,8 @@ def lab(same_page: Page) -> Page:
     remove.nth(3).click()
     expect(remove).to_have_count(3)
     page.get_by_label("Prompts per step").fill("4")
-    page.get_by_label("Steps").fill("10")
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill("10")
+    page.get_by_label("Steps", exact=True).press("Tab")
     return page
 
 

@@ -21,8 +21,8 @@ STEPS = 4
 def raced(same_page: Page) -> Page:
     """The page of a race that has ended."""
     page = same_page
-    page.get_by_label("Steps").fill(str(STEPS))
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill(str(STEPS))
+    page.get_by_label("Steps", exact=True).press("Tab")
     page.click("#race-button")
     expect(page.locator("#status .state")).to_have_text("finished", timeout=60_000)
     expect(page.locator("#adapters button").first).to_be_visible()

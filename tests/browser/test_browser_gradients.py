@@ -13,8 +13,8 @@ def figure(name: str) -> str:
 def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: Page) -> None:
     card = page.locator("#run-gradients")
     tab(page, "Gradients")
-    page.get_by_label("Steps").fill("10")
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill("10")
+    page.get_by_label("Steps", exact=True).press("Tab")
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)
     # The page's charts have the end wherever it stands, so that none of them shows an earlier step.

@@ -16,8 +16,8 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     fold.evaluate("it => { it.open = true }")
     fold.get_by_label("Held-out examples").fill("8")
     page.get_by_label("Prompts per step").fill("4")
-    page.get_by_label("Steps").fill("4")
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill("4")
+    page.get_by_label("Steps", exact=True).press("Tab")
     for lane in (1, 2, 3):
         page.get_by_label(f"seeds, such as 0-2, lane {lane}").fill("0")
     expect(page.locator("#seeds-button")).to_be_hidden()

@@ -147,7 +147,7 @@ def test_a_race_shows_the_spectra_of_its_adapters(same_page: Page) -> None:
     page = same_page
     page.locator("#navigation a[href='#race']").click()
     tab(page, "Spectra")
-    page.get_by_label("Steps").fill("10")
+    page.get_by_label("Steps", exact=True).fill("10")
     page.locator("#race-button").click()
     expect(page.locator("#status")).to_contain_text("finished", timeout=120_000)
     page.locator("#spectra-map").scroll_into_view_if_needed()

@@ -30,7 +30,7 @@ def test_a_page_that_gradio_forgot_does_not_stop_the_events_of_others(jobs: Jobs
         slots, queue.active_jobs = queue.active_jobs, [[]]  # so that events wait
         pages = [Visitor(url, f"page {n}") for n in range(4)]
         for one in pages:
-            one.join("names_of", ["glassllm"])
+            one.join("go_on_2", [None])
         queue.active_jobs = slots
         last = Visitor(url, "the last")
         next(last.heard({last.follow("recorded:one-rate"): "follow"}))

@@ -155,16 +155,18 @@ def showing(name: str, *shown: str, **more: Any) -> Card:
     return Card(name, shown, draw=lambda view: [getattr(view, key) for key in shown], **more)
 
 
-def chart(name: str, shown: str, *needs: str, **more: Any) -> Card:
-    """Make a card of one chart: a figure of the `RaceView`."""
-    return Card(
-        name,
-        ("name", "state", "step", *needs),
+def chart(name: str, shown: str, *needs: str, below: str = "", **more: Any) -> Card:
+    """Make a card of one chart: a figure of the `RaceView`; and `below` it HTML, another field."""
+
+    def build(_: Desk) -> list[Any]:
         # Drawn once the stream says of which race: an empty chart would only delay that.
-        lambda _: [live_figure(elem_id=f"{shown}-figure")],
-        lambda view: [pack(getattr(view, shown))],
-        **more,
-    )
+        figure = live_figure(elem_id=f"{shown}-figure")
+        return [figure, element("", elem_id=below.replace("_", "-"))] if below else [figure]
+
+    def draw(view: RaceView) -> list[Any]:
+        return [pack(getattr(view, shown)), *([getattr(view, below)] if below else [])]
+
+    return Card(name, ("name", "state", "step", *needs), build, draw, **more)
 
 
 def charts(name: str, title: str, *needs: str, **more: Any) -> Card:

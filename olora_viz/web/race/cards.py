@@ -175,15 +175,6 @@ def build_spectra(desk: Desk) -> list[Any]:
     return [seen]
 
 
-FORGOTTEN = Card(
-    "forgotten",
-    ("name", "state", "step", "drift"),
-    lambda _: [live_figure(elem_id="forgotten-figure"), element("", elem_id="forgotten-table")],
-    lambda view: [pack(view.forgotten), view.forgotten_table],
-    only_with="drift",
-    tab="forgotten",
-)
-
 WHAT = (
     "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> Train several "
     "starts side by side on one small model: see which learns faster, and whether it is luck.</p>"
@@ -222,7 +213,7 @@ CARDS = (
     # The end is needed for a card that was out of view at the last measurement.
     in_tab("gradients", "name", "gradients", "complete", build=build_gradients),
     in_tab("spectra", "name", "spectra", build=build_spectra),
-    FORGOTTEN,
+    chart("forgotten", "forgotten", "drift", below="forgotten_table", tab="forgotten", only_with="drift"),
     in_tab("rates", "name", "rates", "complete", build=build_rates),
     charts("measurements", '<h2>Measurements <span class="hint">one number per lane and step</span></h2>', tab="more"),
     shelf.COMPARISON,
