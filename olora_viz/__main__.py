@@ -19,7 +19,14 @@ from olora_viz.machine.version import __version__
 # Python looks for cycles among all objects of all libraries while they are loaded, a fifth of the time to the first
 # step of a race, and again at its end: over a second.
 gc.set_threshold(10_000)
-atexit.register(gc.freeze)
+
+
+@atexit.register
+def _look_for_no_cycles() -> None:
+    """Spare the search at the end, unless Triton is loaded, whose bindings print what is not collected as leaks."""
+    if "triton" not in sys.modules:
+        gc.freeze()
+
 
 SCRIPT = "olora-viz"
 """The command that an installation of the package brings, for ``python -m olora_viz``."""
