@@ -428,8 +428,7 @@ def last_figures(
             adapter is from, ``adapter_text_loss`` and ``adapter_drift`` what it forgot.
         text, start_loss: see `adapter_origins`.
     """
-    follows = config is not None and config.follows_best
-    origins = adapter_origins(config, steps, text, start_loss) if follows else ()
+    origins = adapter_origins(config, steps, text, start_loss) if config and config.follows_best else ()
     last = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     diverged_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     early = np.array(stopped_at(steps, len(labels)), dtype=bool)
