@@ -46,7 +46,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
 @pytest.fixture
 def visitor(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """The page of a server on which a decision may end before a minute is over."""
-    monkeypatch.setattr(decide, "MINUTES", (0.25, 1))
+    monkeypatch.setattr(decide, "MINUTES", (0.5, 1))
     with launched(web.build()) as url:
         page = browser.contexts[0].new_page()
         page.set_default_timeout(60_000)
@@ -59,7 +59,7 @@ def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(visitor: Pag
     page = visitor
     page.get_by_role("link", name="Decide", exact=True).click()
     page.locator("#decide-minutes input").click()
-    page.get_by_role("option", name="15 seconds").click()
+    page.get_by_role("option", name="30 seconds").click()
     for other in ("PiSSA", "MiLoRA"):
         page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
     page.click("#decide-button")
