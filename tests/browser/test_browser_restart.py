@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Error, Page, Route, expect
 from support.opened import tab
 from support.served import free_port, inherited, serve
 
-STEPS = 150
+STEPS = 300
 """Of which some are left when the server is killed, however late that is."""
 
 SETUP = "?task=addition&batch=4&steps={}&lane=lora:lr=1e-3,r=2"
