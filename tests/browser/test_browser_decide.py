@@ -1,21 +1,13 @@
 """The page Decide in a real Chromium."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
-import pytest
-from playwright.sync_api import Browser, Page, expect
-from support.served import launched
-from support.shared import forget
+from playwright.sync_api import BrowserContext, Page, expect
+from support.shared import SET_UP
 
 import olora_viz as ov
-from olora_viz.web import decide
-from olora_viz.web import page as web
-
-SET_UP = "?steps=20&batch=4&eval_size=8&keep=none"
-"""Races of which some end in less than a minute, however busy a machine is."""
 
 
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
@@ -43,23 +35,12 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
 
 
-@pytest.fixture
-def visitor(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """The page of a server on which a decision may end before a minute is over."""
-    monkeypatch.setattr(decide, "MINUTES", (0.5, 1))
-    with launched(web.build()) as url:
-        page = browser.contexts[0].new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{url}/{SET_UP}")
-        yield page
-        forget(page, url)
-
-
-def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(visitor: Page) -> None:
-    page = visitor
+def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
     page.locator("#decide-minutes input").click()
-    page.get_by_role("option", name="30 seconds").click()
+    page.get_by_role("option", name="1 minute").click()
     for other in ("PiSSA", "MiLoRA"):
         page.locator("#decide-inits").get_by_label(other, exact=True).uncheck()
     page.click("#decide-button")
