@@ -14,7 +14,8 @@ import torch
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
+from olora_viz.lanes.groups import largest_pass
+from olora_viz.lanes.memory import Footprint, adapter_bytes
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, duration, number, percent

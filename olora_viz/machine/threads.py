@@ -1,0 +1,175 @@
+"""Calls side by side, each on a thread of one core, and hooks that belong to a thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from olora_viz.machine.process import StoppedEarlyError
+
+T = TypeVar("T")
+
+Tell = Callable[[float], None]
+"""Called within a call with the part that is done, from 0 to 1; what it raises ends the call."""
+
+EVERY = 0.05
+"""Seconds between two reports of calls that run side by side."""
+
+
+def in_order(calls: Sequence[Callable[[Tell], T]], report: Callable[[Sequence[float]], None] | None = None) -> list[T]:
+    """Return the results of some calls, one after the other, each computed by all threads of this one.
+
+    Args:
+        report: called with the parts that are done, one per call; what it raises ends the calls.
+
+    >>> in_order([lambda tell: 1, lambda tell: 2])
+    [1, 2]
+    """
+    parts = [0.0] * len(calls)
+
+    def tell(i: int, part: float) -> None:
+        parts[i] = part
+        if report is not None:
+            report(parts)
+
+    results = []
+    for i, call in enumerate(calls):
+        results.append(call(partial(tell, i)))
+        parts[i] = 1.0
+    return results
+
+
+def side_by_side(
+    calls: Sequence[Callable[[Tell], T]], report: Callable[[Sequence[float]], None] | None = None
+) -> list[T]:
+    """Return the results of some calls, each computed by one core, as many at once as this thread has of torch's.
+
+    A call computes bitwise the same whatever their number: where torch has one thread, they run in this one, in order.
+
+    Args:
+        report: see `in_order`; it is called in this thread. What it raises, and Ctrl-C, ends the calls that report,
+            and comes out once all have ended. So does the first error of a call.
+
+    >>> side_by_side([lambda tell: torch.get_num_threads()] * 2)
+    [1, 1]
+    """
+    if torch.get_num_threads() == 1:
+        return in_order(calls, report)
+    parts, results, errors = [0.0] * len(calls), dict[int, T](), dict[int, BaseException]()
+    together = min(len(calls), torch.get_num_threads())
+    waiting, over = iter(range(len(calls))), list[None]()
+    halted, ended = threading.Event(), threading.Event()
+
+    def tell(i: int, part: float) -> None:
+        parts[i] = part
+        if halted.is_set():
+            raise StoppedEarlyError
+
+    def work() -> None:
+        for i in waiting:
+            try:
+                if not halted.is_set():
+                    results[i], parts[i] = calls[i](partial(tell, i)), 1.0
+            except BaseException as error:
+                errors[i] = error
+                halted.set()
+        over.append(None)
+        if len(over) == together:
+            ended.set()
+
+    _cores.run(work, together)
+    try:
+        while not ended.wait(EVERY):
+            if report is not None and not halted.is_set():
+                report(parts)
+    finally:
+        halted.set()
+        ended.wait()
+    if errors:
+        error = errors[min(errors, key=lambda i: (isinstance(errors[i], StoppedEarlyError), i))]
+        errors.clear()
+        try:
+            raise error
+        finally:
+            del error  # whose traceback has this frame
+    return [results[i] for i in range(len(calls))]
+
+
+class _Cores:
+    """Threads that compute on one core each: as many as were needed at once, kept for later calls."""
+
+    def __init__(self) -> None:
+        self._lock, self._tasks = threading.Lock(), SimpleQueue[tuple[Callable[[], None], int]]()
+        self._count = 0
+
+    def run(self, task: Callable[[], None], times: int) -> None:
+        """Begin to run a task on several threads."""
+        with self._lock:
+            if self._count < times:
+                self._grow(times)
+        self._tasks.put((task, times))
+
+    def _grow(self, count: int) -> None:
+        begun = SimpleQueue[None]()
+        while self._count < count:
+            threading.Thread(target=self._serve, args=(begun,), name="olora_viz core", daemon=True).start()
+            self._count += 1
+            begun.get()
+        # Torch remembers the latest number for all threads to come, so it is told that of this thread again.
+        torch.set_num_threads(torch.get_num_threads())
+
+    def _serve(self, begun: SimpleQueue[None]) -> None:
+        torch.set_num_threads(1)  # of this thread alone
+        begun.put(None)
+        while True:
+            task, times = self._tasks.get()
+            if times > 1:
+                self._tasks.put((task, times - 1))
+            task()
+            del task  # and what it holds
+
+
+_cores = _Cores()
+
+
+def _forget() -> None:
+    global _cores
+    _cores = _Cores()  # a fork has none of the threads
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+_registering = threading.Lock()
+
+
+@contextmanager
+def before_forward(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Generator[None]:
+    """Call hooks before the forward of some modules within a block, and in this thread alone.
+
+    Other threads may run the same modules meanwhile.
+
+    Args:
+        hooks: modules, and what to call with each and its inputs; see torch's ``register_forward_pre_hook``.
+    """
+    mine = threading.get_ident()
+
+    def called(hook: Callable[..., Any], *given: Any) -> Any:
+        return hook(*given) if threading.get_ident() == mine else None
+
+    with _registering:  # torch counts its hooks, and two threads could get the same number
+        handles = [module.register_forward_pre_hook(partial(called, hook)) for module, hook in hooks]
+    try:
+        yield
+    finally:
+        with _registering:
+            for handle in handles:
+                handle.remove()
