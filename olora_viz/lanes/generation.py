@@ -185,9 +185,12 @@ def _continued(
         return answered(rows.stop - rows.start, tell)
 
     words, all_asked = "generating answers", 1 + lanes.count
-    base = on_a_core(lanes.plan, of_base, lambda part: progress(part / all_asked, words))
     bytes_each = cost.bytes(Size(together, longest, together))
-    groups = by_group(lanes, bytes_each, of_lanes, lambda part: progress((1 + part * lanes.count) / all_asked, words))
+    with quiet():  # here as well, since the threads of groups would restore each other's settings
+        base = on_a_core(lanes.plan, of_base, lambda part: progress(part / all_asked, words))
+        groups = by_group(
+            lanes, bytes_each, of_lanes, lambda part: progress((1 + part * lanes.count) / all_asked, words)
+        )
     return base, [answers for group in groups for answers in group]
 
 

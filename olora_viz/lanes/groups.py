@@ -25,16 +25,19 @@ for the caches to hold, many read the weights less often. Measured on glassllm, 
 longer than four of 15, and on SmolLM2, the other way round.
 """
 
-SIDE_BY_SIDE, WORTH = 4, 2**25
-"""Groups of the lanes of a small model, for as many cores, and the least memory of a group in bytes: every pass also
-takes a time of its own, of about one lane's.
+SIDE_BY_SIDE = {8: 2**30, 4: 3 * 2**27, 2: 2**27}
+"""Groups of the lanes of a small model, by the least memory in bytes that a step of all lanes takes: every pass also
+takes a time of its own, of about half a lane on glassllm, and threads wait for each other to call the next operation.
 """
 
 
 def is_small(plan: AdapterPlan) -> bool:
     """Whether the caches hold a model, so that groups of its lanes lose nothing side by side, on a core each."""
-    weights = sum(weight.nbytes for weight in plan.model.parameters())
-    return plan.device.type == "cpu" and BY_WEIGHTS * weights <= CACHED
+    return plan.device.type == "cpu" and BY_WEIGHTS * _weights(plan) <= CACHED
+
+
+def _weights(plan: AdapterPlan) -> int:
+    return sum(weight.nbytes for weight in plan.model.parameters())
 
 
 def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[slice]:
@@ -57,28 +60,32 @@ def lane_groups(K: int, bytes_each: float, most: float, least: int = 1) -> list[
     return [slice(a, b) for a, b in pairwise(borders)]
 
 
-def pass_groups(plan: AdapterPlan, bytes_each: float) -> list[slice]:
-    """Split the lanes of a race into groups that pass through the model together.
+def pass_groups(plan: AdapterPlan, bytes_each: float, least: int = 1) -> list[slice]:
+    """Split the lanes of a race into groups that pass through the model together; see `lane_groups`."""
+    most = ACTIVATIONS[plan.device.type]
+    if plan.device.type == "cpu":
+        most = min(most, max(CACHED, BY_WEIGHTS * _weights(plan)))
+    return lane_groups(len(plan.lanes), bytes_each, most, least)
 
-    Those of a small model are one, two or at least four, whatever the number of cores, so that results are the same
-    on all machines.
+
+def groups_of(plan: AdapterPlan, bytes_each: float) -> int:
+    """Return the least number of groups of a race, which is one unless the model is small.
+
+    It is the same whatever the number of cores, so that results are the same on all machines.
+
+    Args:
+        bytes_each: of one lane in a step.
     """
-    K = len(plan.lanes)
-    if plan.device.type != "cpu":
-        return lane_groups(K, bytes_each, ACTIVATIONS[plan.device.type])
-    if is_small(plan):
-        count = SIDE_BY_SIDE
-        while count > 1 and count * WORTH > K * bytes_each:
-            count //= 2
-        return lane_groups(K, bytes_each, CACHED, count)
-    weights = sum(weight.nbytes for weight in plan.model.parameters())
-    return lane_groups(K, bytes_each, min(ACTIVATIONS["cpu"], max(CACHED, BY_WEIGHTS * weights)))
+    if not is_small(plan):
+        return 1
+    counts = (count for count, worth in SIDE_BY_SIDE.items() if len(plan.lanes) * bytes_each >= worth)
+    return next(counts, 1)
 
 
-def largest_pass(plan: AdapterPlan, bytes_each: float) -> float:
-    """Return the memory of a pass of the largest of `pass_groups`, or of those of a small model that run at once."""
-    sizes = sorted((group.stop - group.start for group in pass_groups(plan, bytes_each)), reverse=True)
-    return bytes_each * sum(sizes[: SIDE_BY_SIDE if is_small(plan) else 1])
+def largest_pass(plan: AdapterPlan, bytes_each: float, least: int = 1) -> float:
+    """Return the memory of a pass of the largest of `pass_groups`, or of those that run side by side."""
+    groups = pass_groups(plan, bytes_each, least)
+    return bytes_each * (len(plan.lanes) if least > 1 else max(group.stop - group.start for group in groups))
 
 
 def on_a_core(plan: AdapterPlan, call: Callable[[Tell], R], report: Tell | None = None) -> R:
@@ -92,7 +99,12 @@ def on_a_core(plan: AdapterPlan, call: Callable[[Tell], R], report: Tell | None 
 
 
 def by_group(
-    lanes: Lanes, bytes_each: float, run: Callable[[slice, Tensor, Tell], R], report: Tell | None = None
+    lanes: Lanes,
+    bytes_each: float,
+    run: Callable[[slice, Tensor, Tell], R],
+    report: Tell | None = None,
+    *,
+    least: int = 1,
 ) -> list[R]:
     """Return what `run` returns for each of the `pass_groups`, of a small model side by side.
 
@@ -100,7 +112,7 @@ def by_group(
         run: called with the rows of a group, which are the active lanes, and their parameters, see `Lanes.apart`.
         report: called with the part that is done, as the groups tell it; what it raises ends all of them.
     """
-    groups = pass_groups(lanes.plan, bytes_each)
+    groups = pass_groups(lanes.plan, bytes_each, least)
 
     def call(rows: slice, tell: Tell) -> R:
         with lanes.apart(rows) as theta:
@@ -108,7 +120,8 @@ def by_group(
 
     def weighed(parts: Sequence[float]) -> None:
         if report is not None:
-            report(sum(part * (rows.stop - rows.start) for part, rows in zip(parts, groups, strict=True)) / lanes.count)
+            sizes = [rows.stop - rows.start for rows in groups]
+            report(sum(part * size for part, size in zip(parts, sizes, strict=True)) / lanes.count)
 
     return _run(lanes.plan, [partial(call, rows) for rows in groups], weighed)
 

@@ -127,7 +127,8 @@ class _Cores:
         torch.set_num_threads(torch.get_num_threads())
 
     def _serve(self, begun: SimpleQueue[None]) -> None:
-        torch.set_num_threads(1)  # of this thread alone
+        torch.get_num_threads()  # A thread takes the number of all when it first asks, and may then have its own.
+        torch.set_num_threads(1)
         begun.put(None)
         while True:
             task, times = self._tasks.get()

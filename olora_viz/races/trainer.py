@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.groups import by_group, on_a_core
+from olora_viz.lanes.groups import by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
@@ -417,6 +417,7 @@ def backward(
     orders: Sequence[int],
     footprint: Footprint,
     recorder: GradientRecorder | None = None,
+    groups: int = 1,
 ) -> Float[Tensor, " K"]:
     """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses.
 
@@ -426,6 +427,7 @@ def backward(
     Args:
         orders: the seed of each lane's order of examples.
         footprint: memory of a lane's tokens, which determines the groups of lanes.
+        groups: their least number.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
@@ -451,7 +453,7 @@ def backward(
         return total
 
     lanes.theta.grad = None
-    losses = torch.cat(by_group(lanes, each, run))
+    losses = torch.cat(by_group(lanes, each, run, least=groups))
     if lanes.theta.grad is None:
         lanes.theta.grad = gradient
     return losses
@@ -481,6 +483,7 @@ class Trainer:
         self._base_loss = float(baseline.loss[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
+        self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.rows)))
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
@@ -491,7 +494,7 @@ class Trainer:
         config, lanes = self._config, self._lanes
         orders = [config.order(lane) for lane in config.lanes]
         recorder = self._recorder if config.is_due("gradients", number) else None
-        losses = backward(lanes, self._data, number, orders, self._footprint, recorder)
+        losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
         return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
@@ -530,7 +533,7 @@ class Trainer:
             return run(rows.stop - rows.start, report=tell)
 
         bytes_each = self._footprint.evaluation.bytes(size)
-        return by_group(self._lanes, bytes_each, evaluated, lambda part: progress(part, words))
+        return by_group(self._lanes, bytes_each, evaluated, lambda part: progress(part, words), least=self._groups)
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""
