@@ -19,7 +19,6 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import table
-from olora_viz.machine.threads import Tell
 from olora_viz.models.folder import quiet
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat
@@ -168,7 +167,7 @@ def _continued(
 
     parts = [prompts[i : i + together] for i in range(0, len(prompts), together)]
 
-    def answered(K: int, tell: Tell) -> list[list[list[int]]]:
+    def answered(K: int, tell: Callable[[float], None]) -> list[list[list[int]]]:
         answers: list[list[list[int]]] = [[] for _ in range(K)]
         for part in parts:
             with before_blocks(lanes.model, lambda: tell(len(answers[0]) / len(prompts))):
@@ -177,19 +176,20 @@ def _continued(
                 answers[k] += each[k]
         return answers
 
-    def of_base(tell: Tell) -> list[list[int]]:
-        with lanes.apart(None):
-            return answered(1, tell)[0]
-
-    def of_lanes(rows: slice, _: Tensor, tell: Tell) -> list[list[list[int]]]:
-        return answered(rows.stop - rows.start, tell)
-
     words, all_asked = "generating answers", 1 + lanes.count
+
+    def of_base(tell: Progress) -> list[list[int]]:
+        with lanes.apart(None):
+            return answered(1, lambda part: tell(part / all_asked, words))[0]
+
+    def of_lanes(rows: slice, _: Tensor, tell: Progress) -> list[list[list[int]]]:
+        return answered(rows.stop - rows.start, lambda part: tell(part, words))
+
     bytes_each = cost.bytes(Size(together, longest, together))
     with quiet():  # here as well, since the threads of groups would restore each other's settings
-        base = on_a_core(lanes.plan, of_base, lambda part: progress(part / all_asked, words))
+        base = on_a_core(lanes.plan, of_base, progress)
         groups = by_group(
-            lanes, bytes_each, of_lanes, lambda part: progress((1 + part * lanes.count) / all_asked, words)
+            lanes, bytes_each, of_lanes, lambda part, _: progress((1 + part * lanes.count) / all_asked, words)
         )
     return base, [answers for group in groups for answers in group]
 

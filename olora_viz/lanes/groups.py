@@ -12,7 +12,8 @@ from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.plan import AdapterPlan
-from olora_viz.machine.threads import Tell, in_order, side_by_side
+from olora_viz.machine.process import Progress
+from olora_viz.machine.threads import Call, Report, in_order, side_by_side
 
 R = TypeVar("R")
 
@@ -88,45 +89,40 @@ def largest_pass(plan: AdapterPlan, bytes_each: float, least: int = 1) -> float:
     return bytes_each * (len(plan.lanes) if least > 1 else max(group.stop - group.start for group in groups))
 
 
-def on_a_core(plan: AdapterPlan, call: Callable[[Tell], R], report: Tell | None = None) -> R:
-    """Return the result of a call that uses the model: if this is small, as computed by one core.
-
-    Args:
-        report: called with the part that is done, as the call tells it; what it raises ends the call.
-    """
-    (result,) = _run(plan, [call], report and (lambda parts: report(parts[0])))
+def on_a_core(plan: AdapterPlan, call: Call[R], progress: Progress | None = None) -> R:
+    """Return the result of a call that reports its progress: on a small model, as computed by one core."""
+    (result,) = _run(plan, [call], progress and (lambda parts, words: progress(parts[0], words)))
     return result
 
 
 def by_group(
     lanes: Lanes,
     bytes_each: float,
-    run: Callable[[slice, Tensor, Tell], R],
-    report: Tell | None = None,
+    run: Callable[[slice, Tensor, Progress], R],
+    progress: Progress | None = None,
     *,
     least: int = 1,
 ) -> list[R]:
     """Return what `run` returns for each of the `pass_groups`, of a small model side by side.
 
     Args:
-        run: called with the rows of a group, which are the active lanes, and their parameters, see `Lanes.apart`.
-        report: called with the part that is done, as the groups tell it; what it raises ends all of them.
+        run: called with the rows of a group, which are the active lanes, their parameters (see `Lanes.apart`), and
+            what to report the progress of the group to.
+        least: number of groups.
     """
     groups = pass_groups(lanes.plan, bytes_each, least)
 
-    def call(rows: slice, tell: Tell) -> R:
+    def call(rows: slice, tell: Progress) -> R:
         with lanes.apart(rows) as theta:
             return run(rows, theta, tell)
 
-    def weighed(parts: Sequence[float]) -> None:
-        if report is not None:
+    def report(parts: Sequence[float], words: str) -> None:
+        if progress is not None:
             sizes = [rows.stop - rows.start for rows in groups]
-            report(sum(part * size for part, size in zip(parts, sizes, strict=True)) / lanes.count)
+            progress(sum(part * size for part, size in zip(parts, sizes, strict=True)) / lanes.count, words)
 
-    return _run(lanes.plan, [partial(call, rows) for rows in groups], weighed)
+    return _run(lanes.plan, [partial(call, rows) for rows in groups], report)
 
 
-def _run(
-    plan: AdapterPlan, calls: Sequence[Callable[[Tell], R]], report: Callable[[Sequence[float]], None] | None
-) -> list[R]:
+def _run(plan: AdapterPlan, calls: Sequence[Call[R]], report: Report | None) -> list[R]:
     return side_by_side(calls, report) if is_small(plan) else in_order(calls, report)

@@ -13,32 +13,32 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.machine.process import Progress, StoppedEarlyError
 
 T = TypeVar("T")
 
-Tell = Callable[[float], None]
-"""Called within a call with the part that is done, from 0 to 1; what it raises ends the call."""
+Call = Callable[[Progress], T]
+"""Work that reports its progress; what the report raises ends it."""
+
+Report = Callable[[Sequence[float], str], None]
+"""Called with the fractions that are done, one per call, and a short description of the latest work."""
 
 EVERY = 0.05
 """Seconds between two reports of calls that run side by side."""
 
 
-def in_order(calls: Sequence[Callable[[Tell], T]], report: Callable[[Sequence[float]], None] | None = None) -> list[T]:
-    """Return the results of some calls, one after the other, each computed by all threads of this one.
-
-    Args:
-        report: called with the parts that are done, one per call; what it raises ends the calls.
+def in_order(calls: Sequence[Call[T]], report: Report | None = None) -> list[T]:
+    """Return the results of some calls, one after the other, each computed by all threads that this one has of torch's.
 
     >>> in_order([lambda tell: 1, lambda tell: 2])
     [1, 2]
     """
     parts = [0.0] * len(calls)
 
-    def tell(i: int, part: float) -> None:
+    def tell(i: int, part: float, words: str) -> None:
         parts[i] = part
         if report is not None:
-            report(parts)
+            report(parts, words)
 
     results = []
     for i, call in enumerate(calls):
@@ -47,16 +47,14 @@ def in_order(calls: Sequence[Callable[[Tell], T]], report: Callable[[Sequence[fl
     return results
 
 
-def side_by_side(
-    calls: Sequence[Callable[[Tell], T]], report: Callable[[Sequence[float]], None] | None = None
-) -> list[T]:
+def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list[T]:
     """Return the results of some calls, each computed by one core, as many at once as this thread has of torch's.
 
-    A call computes bitwise the same whatever their number: where torch has one thread, they run in this one, in order.
+    A call computes bitwise the same whatever their number: if this thread has one, they run in it, one after the other.
 
     Args:
-        report: see `in_order`; it is called in this thread. What it raises, and Ctrl-C, ends the calls that report,
-            and comes out once all have ended. So does the first error of a call.
+        report: is called in this thread. What it raises, and Ctrl-C, ends the calls that report, and comes out once
+            all have ended; so does the first error of a call.
 
     >>> side_by_side([lambda tell: torch.get_num_threads()] * 2)
     [1, 1]
@@ -67,9 +65,11 @@ def side_by_side(
     together = min(len(calls), torch.get_num_threads())
     waiting, over = iter(range(len(calls))), list[None]()
     halted, ended = threading.Event(), threading.Event()
+    latest: list[str] = []
 
-    def tell(i: int, part: float) -> None:
+    def tell(i: int, part: float, words: str) -> None:
         parts[i] = part
+        latest[:] = [words]
         if halted.is_set():
             raise StoppedEarlyError
 
@@ -88,8 +88,8 @@ def side_by_side(
     _cores.run(work, together)
     try:
         while not ended.wait(EVERY):
-            if report is not None and not halted.is_set():
-                report(parts)
+            if report is not None and latest and not halted.is_set():
+                report(parts, latest[0])
     finally:
         halted.set()
         ended.wait()

@@ -23,7 +23,6 @@ from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.text import expect, finite_or_none, folded, nats, percent, table
-from olora_viz.machine.threads import Tell
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.measures.training import Trained
@@ -499,11 +498,11 @@ class Race(Iterator[Step]):
         """Evaluate the base model on the held-out or the test examples."""
         lanes = self._lanes
 
-        def evaluate(tell: Tell) -> Evaluation:
+        def evaluate(tell: Progress) -> Evaluation:
             with lanes.apart(None):
-                return self.data.evaluate_base(test=test, report=tell)
+                return self.data.evaluate_base(test=test, report=lambda part: tell(part, "evaluating the base model"))
 
-        return on_a_core(lanes.plan, evaluate, lambda part: progress(part, "evaluating the base model"))
+        return on_a_core(lanes.plan, evaluate, progress)
 
     def _at_start(self) -> tuple[AboutText | None, Forgotten | None]:
         """Measure base model and lanes on the text to keep before the first step; None without a text."""
@@ -511,7 +510,7 @@ class Race(Iterator[Step]):
         if text is None:
             return None, None
 
-        def measure(_: Tell) -> Forgotten:
+        def measure(_: Progress) -> Forgotten:
             with lanes.apart(None):
                 self.data.keep_base_predictions()
                 return self.data.forgotten()

@@ -21,7 +21,6 @@ from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import finite_or_none
-from olora_viz.machine.threads import Tell
 from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Examples, Trained
@@ -435,7 +434,7 @@ def backward(
     each = footprint.training.bytes(Size.covering(part.size for part in every))
     gradient = torch.empty_like(lanes.theta)
 
-    def run(rows: slice, theta: Tensor, _: Tell) -> Tensor:
+    def run(rows: slice, theta: Tensor, _: Progress) -> Tensor:
         total = theta.new_zeros(rows.stop - rows.start)
         for i in range(len(every) // len(parts)):
             batches = [parts[order][i] for order in orders[rows]]
@@ -529,11 +528,11 @@ class Trainer:
     def _by_group(self, run: Callable[..., R], size: Size, progress: Progress, words: str) -> list[R]:
         """Return what `run` returns for each group of lanes whose passes of a size fit into memory."""
 
-        def evaluated(rows: slice, _: Tensor, tell: Tell) -> R:
-            return run(rows.stop - rows.start, report=tell)
+        def evaluated(rows: slice, _: Tensor, tell: Progress) -> R:
+            return run(rows.stop - rows.start, report=lambda part: tell(part, words))
 
         bytes_each = self._footprint.evaluation.bytes(size)
-        return by_group(self._lanes, bytes_each, evaluated, lambda part: progress(part, words), least=self._groups)
+        return by_group(self._lanes, bytes_each, evaluated, progress, least=self._groups)
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""
