@@ -8,11 +8,12 @@ from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.plan import AdapterPlan
-from olora_viz.machine.process import Progress
+from olora_viz.machine.process import Progress, warn_of_spinning
 from olora_viz.machine.threads import Call, Report, in_order, side_by_side
 
 R = TypeVar("R")
@@ -91,7 +92,12 @@ def largest_pass(plan: AdapterPlan, bytes_each: float, least: int = 1) -> float:
 
 def on_a_core(plan: AdapterPlan, call: Call[R], progress: Progress | None = None) -> R:
     """Return the result of a call that reports its progress: on a small model, as computed by one core."""
-    (result,) = _run(plan, [call], progress and (lambda parts, words: progress(parts[0], words)))
+
+    def report(parts: Sequence[float], words: str) -> None:
+        if progress is not None:
+            progress(parts[0], words)
+
+    (result,) = _run(plan, [call], report)
     return result
 
 
@@ -125,4 +131,8 @@ def by_group(
 
 
 def _run(plan: AdapterPlan, calls: Sequence[Call[R]], report: Report | None) -> list[R]:
-    return side_by_side(calls, report) if is_small(plan) else in_order(calls, report)
+    if is_small(plan):
+        return side_by_side(calls, report)
+    if plan.device.type == "cpu" and torch.get_num_threads() > 1:
+        warn_of_spinning()
+    return in_order(calls, report)

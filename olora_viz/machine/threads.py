@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from olora_viz.machine.process import Progress, StoppedEarlyError
+from olora_viz.machine.process import Progress, StoppedEarlyError, cores
 
 T = TypeVar("T")
 
@@ -23,12 +24,15 @@ Call = Callable[[Progress], T]
 Report = Callable[[Sequence[float], str], None]
 """Called with the fractions that are done, one per call, and a short description of the latest work."""
 
+NICE = 5
+"""The priority of a server's computations, from -20, the highest, to 19: beside others a third of their share."""
+
 EVERY = 0.05
 """Seconds between two reports of calls that run side by side."""
 
 
 def in_order(calls: Sequence[Call[T]], report: Report | None = None) -> list[T]:
-    """Return the results of some calls, one after the other, each computed by all threads that this one has of torch's.
+    """Return the results of some calls, one after the other, each on all threads that torch has here.
 
     >>> in_order([lambda tell: 1, lambda tell: 2])
     [1, 2]
@@ -48,9 +52,9 @@ def in_order(calls: Sequence[Call[T]], report: Report | None = None) -> list[T]:
 
 
 def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list[T]:
-    """Return the results of some calls, each computed by one core, as many at once as this thread has of torch's.
+    """Return the results of some calls, each computed by one core, as many at once as torch has threads here.
 
-    A call computes bitwise the same whatever their number: if this thread has one, they run in it, one after the other.
+    Whatever that number, a call computes bitwise the same; if it is one, the calls run in this thread.
 
     Args:
         report: is called in this thread. What it raises, and Ctrl-C, ends the calls that report, and comes out once
@@ -148,6 +152,21 @@ def _forget() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+
+
+def make_way() -> None:
+    """Let this thread, and those that it starts, compute on all cores what others leave: a server answers meanwhile.
+
+    Where threads have no priority of their own, as they have on Linux, one core is left to others. Nothing changes if
+    ``OMP_NUM_THREADS`` says how many threads compute.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    else:
+        torch.set_num_threads(max(1, cores() - 1))
+
 
 _registering = threading.Lock()
 

@@ -174,7 +174,8 @@ def attach_lanes(
     rates: list[FairRate] = []
     if fair:
         reference = reference_among(plan.lanes)
-        rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
+        first = data.batch(1, config.seed)
+        rates = on_a_core(plan, lambda tell: proposals(plan, fair, reference, first, calibration, tell), progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     raced = plan.with_lanes(config.lanes)
     lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get), progress)

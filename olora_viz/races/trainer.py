@@ -447,7 +447,7 @@ def backward(
                 loss = data.losses(batches) * share
                 loss.sum().backward()
             total += loss.detach()
-        if theta is not lanes.theta:
+        if theta is not lanes.theta and theta.grad is not None:
             gradient[rows] = theta.grad
         return total
 
