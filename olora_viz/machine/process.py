@@ -46,7 +46,8 @@ def warn_of_spinning() -> None:
         _came_first.clear()
         warnings.warn(
             "torch was imported before olora_viz, so its threads spin while they wait for each other, and a race "
-            "beside busy processes can take many times as long: import olora_viz first, or set OMP_WAIT_POLICY=PASSIVE",
+            "beside busy processes can take many times as long: import olora_viz first, or set "
+            "OMP_WAIT_POLICY=PASSIVE",
             stacklevel=2,
         )
 
