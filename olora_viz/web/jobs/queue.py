@@ -20,8 +20,9 @@ from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
-from olora_viz.machine.memory import give_back, leave_a_core
+from olora_viz.machine.memory import give_back
 from olora_viz.machine.text import duration
+from olora_viz.machine.threads import make_way
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
@@ -388,7 +389,7 @@ class Jobs:
     # The thread of the races ---------------------------------------------------------------------
 
     def _work(self, first: Callable[[], object]) -> None:
-        leave_a_core()
+        make_way()
         _reported(first)
         while True:
             with self._wake:
