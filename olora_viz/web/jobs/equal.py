@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.catalogue import BUILT_IN
 from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import cores

@@ -313,7 +313,8 @@ class Jobs:
     def before(self, work: BackgroundWork) -> int:
         """Count the jobs ahead of this work."""
         with self._wake:
-            job = self._jobs.get(work.source.id if _follows(work) else work.id)
+            computing = (work.source or work) if isinstance(work, SharedRace) else work
+            job = self._jobs.get(computing.id)
             return self._line.before(job) if job else 0
 
     def close(self) -> None:

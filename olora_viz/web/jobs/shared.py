@@ -17,32 +17,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import FAILED, PAUSED, RaceRecord
+from olora_viz.background.race import BackgroundRace, OwnPrompt
+from olora_viz.background.record import AT_ONCE, FAILED, PAUSED, SPEEDS, Copied, RaceRecord
 from olora_viz.machine.files import is_free
+from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.races.race import Race
 from olora_viz.races.run import copy_run
-from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED
-
-AT_ONCE = math.inf
-"""The speed of whoever follows a race that computes."""
-
-SPEEDS = (1.0, 4.0, AT_ONCE)
-"""How many times as fast as they were computed steps are shown."""
-
-
-class Copied(NamedTuple):
-    """What a page says of a race whose steps are those of another."""
-
-    began: float
-    """When they were computed, in seconds since 1970."""
-    live: bool
-    """Whether they still are."""
-    speed: float
-    """See `SPEEDS`."""
-    behind: bool
-    """Whether there are more of them than it shows."""
+from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 
 
 @dataclass(eq=False)
@@ -96,7 +79,7 @@ class SharedRace(BackgroundRace):
         if source.complete:
             copy_run(source.run_folder, self.run_folder)
         self.pausing.clear()
-        self.source, self.copied, self.goal = source, True, goal
+        self.source, self.copied, self.goal, self.name = source, True, goal, source.name
         self.speed = SPEEDS[0] if source.complete else AT_ONCE
         source.followers.append(self)
         self._go_from_here()
@@ -283,6 +266,31 @@ class SharedRace(BackgroundRace):
             self._go_from_here()
             self.become(RACING)
             self.catch_up()
+
+    def ask(self, prompt: str) -> bool:
+        """Have all lanes answer a prompt: its own, or those of its source, after the step that it shows."""
+        source = self.source
+        if source is None:
+            return super().ask(prompt)
+        with source.changed:
+            if not source._takes_prompts or self.pausing.is_set() or len(self.steps) < len(source.steps):
+                return False
+            self.own_prompt = OwnPrompt(prompt)
+        self.wake()
+        return True
+
+    def _ask(self, racing: Race, step: Step) -> None:
+        super()._ask(racing, step)
+        for other in list(self.followers):
+            if (own := other.own_prompt) and own.waits:
+                with suppress(StoppedEarlyError):
+                    other._reply(racing, own)
+
+    def _reply_last(self, racing: Race) -> None:
+        super()._reply_last(racing)
+        for other in list(self.followers):
+            if (own := other.own_prompt) and self.steps:
+                other._reply(racing, own)
 
     def loaded(self, record: RaceRecord) -> None:
         """Note when its steps are begun to be computed."""

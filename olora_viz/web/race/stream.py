@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 
@@ -57,14 +60,39 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
+_views: WeakKeyDictionary[BackgroundRace, RaceView] = WeakKeyDictionary()
+"""The latest view of a race, by the race that computes: equal races are drawn once for all pages."""
+
+
 def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
-    if shown.race and shown.owned:
-        view = replace(view, own_prompt=shown.race.own_prompt, refused=shown.race.refused)
+    race = shown.race
+    if isinstance(race, SharedRace):
+        latest = _views.get(race.source or race)
+        if latest is not None and is_alike(view, latest):
+            view = replace(view, common=latest.common)
+        else:
+            _views[race.source or race] = view
+    if race and shown.owned:
+        copied = race.steps_of if isinstance(race, SharedRace) else None
+        view = replace(view, own_prompt=race.own_prompt, refused=race.refused, copied=copied)
     return replace(view, readers_key=shown.readers_key)
+
+
+def is_alike(view: RaceView, other: RaceView) -> bool:
+    """Whether two views of equal races show the same but for what one page has of its own."""
+    mine, its = view.race, other.race
+    same = mine.steps == its.steps and mine.answers == its.answers and mine.note == its.note
+    return (
+        same
+        and mine.tested is its.tested
+        and all(
+            getattr(view, name) == getattr(other, name) for name in ("run", "state", "complete", "status", "owned")
+        )
+    )
 
 
 @dataclass(eq=False)
