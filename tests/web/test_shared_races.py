@@ -40,7 +40,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedRace]:
     """A race that nobody shared, from its beginning to its end."""
     with closing(Jobs(folder=tmp_path_factory.mktemp("alone"))) as jobs:
         race = jobs.start(LONG)
-        assert race.wait(60)
+        assert race.wait(120)
         yield race
 
 
@@ -66,7 +66,7 @@ def press(jobs: Jobs, name: str, config: RaceConfig = LONG, **more) -> SharedRac
 
 def seen(jobs: Jobs, race: SharedRace, until: Callable[[SharedRace], object]) -> SharedRace:
     """Look at a race as its page does, until something holds."""
-    wait_until(lambda: jobs.get(race.id) is race and until(race))
+    wait_until(lambda: jobs.get(race.id) is race and until(race), 120)
     return race
 
 

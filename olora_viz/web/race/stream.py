@@ -25,6 +25,9 @@ from olora_viz.web.parts.setup import of_recording
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
 
+UPDATES = 40.0
+"""Most updates a second of all open pages together: where there are more than eight, each has fewer."""
+
 FIRST_PACE = 0.05
 """The same before the first step, seconds."""
 
@@ -168,7 +171,8 @@ class Streams:
                     return
                 assert job is not None
                 spent = time.monotonic() - began
-                await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
+                pace = max(PACE, len(self._open) / UPDATES)
+                await asyncio.sleep(max(pace - spent, spent / SHARE) if job.steps else FIRST_PACE)
                 await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         except RuntimeError as error:
             if "shutdown" not in str(error):
