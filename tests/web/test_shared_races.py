@@ -26,6 +26,7 @@ from olora_viz.web.jobs.job import RESTARTED, record_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.race.ask import ask
+from olora_viz.web.race.stream import view_of
 
 STEPS = 30
 LONG = asked(steps=STEPS)
@@ -118,6 +119,10 @@ def test_whoever_presses_while_an_equal_race_computes_sees_the_same_at_once(
     assert second.source is third.source is None
     for race in (first, second, third):
         check_same(race, alone)
+    views = [view_of(access) for race in (first, second, third) if (access := jobs.opened(race.id))]
+    assert all(view.common is views[0].common for view in views), "it is drawn once"
+    assert len({view.readers_key for view in views}) == 3
+    assert [view.copied is None for view in views] == [True, False, False]
     shares = sum(folder_size(race.folder, shared=True) for race in (first, second, third))
     assert shares < 1.5 * folder_size(first.folder)
 

@@ -54,7 +54,7 @@ class SharedRace(BackgroundRace):
     @property
     def can_be_followed(self) -> bool:
         """Whether an equal race can do without computing what this one has, or will have."""
-        if self.source is not None or self.stopping.is_set() or self.last < math.inf:
+        if self.source is not None or self.stopping.is_set() or self.last < math.inf or self.state == FAILED:
             return False
         there = (self.run_folder / "config.json").is_file()
         return (self.state in (FINISHED, DIVERGED) and there) if self.complete else self.state != PAUSED or there
@@ -63,10 +63,10 @@ class SharedRace(BackgroundRace):
     def steps_of(self) -> Copied | None:
         """Where its steps are from; None for its own."""
         source = self.source
-        if not self.copied:
+        if not (self.copied and self.began):
             return None
         behind = source is not None and len(self.steps) < len(source.steps)
-        return Copied(self.began or time.time(), source is not None and not source.complete, self.speed, behind)
+        return Copied(self.began, source is not None and not source.complete, self.speed, behind)
 
     # What it follows ------------------------------------------------------------------------------
 

@@ -9,9 +9,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
@@ -63,8 +61,14 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
-_views: WeakKeyDictionary[BackgroundRace, RaceView] = WeakKeyDictionary()
-"""The latest view of a race, by the race that computes: equal races are drawn once for all pages."""
+_views: dict[str, RaceView] = {}
+"""The latest views, at most `MOST_VIEWS`, by the names of their races, which equal ones have in common: they are drawn
+once for all pages."""
+
+MOST_VIEWS = 16
+
+ALIKE = ("run", "state", "complete", "status", "owned")
+"""Fields of a view that say, beside what is known of the race, whether it shows the same as another."""
 
 
 def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView:
@@ -73,12 +77,13 @@ def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
     race = shown.race
-    if isinstance(race, SharedRace):
-        latest = _views.get(race.source or race)
-        if latest is not None and is_alike(view, latest):
-            view = replace(view, common=latest.common)
-        else:
-            _views[race.source or race] = view
+    latest = _views.get(run.name) if race else None
+    if latest is not None and is_alike(view, latest):
+        view = replace(view, common=latest.common)
+    elif race:
+        _views[run.name] = view
+        for name in list(_views)[:-MOST_VIEWS]:
+            _views.pop(name, None)
     if race and shown.owned:
         copied = race.steps_of if isinstance(race, SharedRace) else None
         view = replace(view, own_prompt=race.own_prompt, refused=race.refused, copied=copied)
@@ -88,14 +93,9 @@ def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView
 def is_alike(view: RaceView, other: RaceView) -> bool:
     """Whether two views of equal races show the same but for what one page has of its own."""
     mine, its = view.race, other.race
-    same = mine.steps == its.steps and mine.answers == its.answers and mine.note == its.note
-    return (
-        same
-        and mine.tested is its.tested
-        and all(
-            getattr(view, name) == getattr(other, name) for name in ("run", "state", "complete", "status", "owned")
-        )
-    )
+    if mine.steps != its.steps or mine.answers != its.answers or mine.tested is not its.tested:
+        return False
+    return mine.note == its.note and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
 
 
 @dataclass(eq=False)
