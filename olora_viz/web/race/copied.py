@@ -32,8 +32,8 @@ def build(desk: Desk) -> Sequence[Any]:
         value={},
         elem_id="copied",
         html_template=Markup(
-            '<p class="hint" title="{}"></p><span class="speeds" role="group" aria-label="Speed">{}</span>'
-            '<button type="button" class="quiet" data-anew>Race anew</button>'
+            '<div class="copied"><p class="hint" title="{}"></p><span class="speeds" role="group" aria-label="Speed">'
+            '{}</span><button type="button" class="quiet" data-anew>Race anew</button></div>'
         ).format(TITLE, speeds),
         script="race/copied.js",
     )
