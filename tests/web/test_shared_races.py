@@ -285,14 +285,17 @@ def test_a_diverged_race_has_diverged_for_all(jobs: Jobs) -> None:
         assert race.steps == first.steps
 
 
-def test_a_race_that_nobody_looks_at_any_more_pauses(tmp_path: Path) -> None:
-    with closing(Jobs(Limits(grace_seconds=1), folder=tmp_path)) as jobs:
-        first, second = press(jobs, "a", asked(steps=400)), press(jobs, "b", asked(steps=400))
-        until = time.monotonic() + 1.5
-        seen(jobs, second, lambda race: time.monotonic() > until)
-        assert first.state == "racing"
-        wait_until(lambda: first.state == "paused")
-        assert "no page watched it" in first.note
+def test_a_race_that_nobody_looks_at_any_more_pauses(jobs: Jobs) -> None:
+    first, second = press(jobs, "a", asked(steps=400)), press(jobs, "b", asked(steps=400))
+    seen(jobs, second, lambda race: race.steps)
+    first.seen -= 1000
+    assert jobs.get(second.id) is second
+    assert not first.is_unwatched(), "the other page watches it"
+    jobs.pause(second)
+    first.seen -= 1000
+    assert jobs.get(second.id) is second
+    wait_until(lambda: first.state == "paused")
+    assert "no page watched it" in first.note
 
 
 def test_after_a_restart_every_visitor_s_race_is_there_and_goes_on(tmp_path: Path, alone: SharedRace) -> None:

@@ -232,10 +232,11 @@ class SharedRace(BackgroundRace):
     # As other races ---------------------------------------------------------------------------------
 
     def see(self) -> None:
-        """Note that a page asks for it, and so for its source."""
+        """Note that a page asks for it, and so for a source that computes for it."""
+        source = self.source
+        if source is not None and not source.complete and not self.pausing.is_set():
+            source.see()
         super().see()
-        if self.source is not None and not self.pausing.is_set():
-            self.source.see()
         self.catch_up()
 
     def newer(self, cursor: int, timeout: float | None = None) -> int:
