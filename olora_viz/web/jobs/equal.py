@@ -34,7 +34,7 @@ def race_key(config: RaceConfig) -> str:
     Nobody shares a visitor's own file, nor what is still to be downloaded, of which nobody knows the version.
 
     >>> from olora_viz.races.config import RaceConfig
-    >>> race_key(RaceConfig()) == race_key(RaceConfig(device="cpu")) != race_key(RaceConfig(steps=61))
+    >>> race_key(RaceConfig(device="cpu")) == race_key(RaceConfig(device="cpu", dtype="float32"))
     True
     >>> race_key(RaceConfig(task="mine.jsonl"))
     ''
