@@ -9,10 +9,9 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.record import READY
-from olora_viz.views.html import problem, status
+from olora_viz.views.html import duration_words, problem, status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, small_button
 from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
@@ -178,16 +177,32 @@ def share_button(setup: SetUp) -> gr.HTML:
     )
 
 
-def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Update the link whenever the set-up changes and is valid."""
+def make_estimate() -> gr.HTML:
+    """Make the words beside Race that say how long the race will take."""
+    return element("", elem_id="estimate")
 
-    def written(*values: Any) -> Any:
+
+def estimate(desk: Desk, setup: SetUp, files: OwnFiles) -> Markup:
+    """Return how long the race of a set-up may take on this server; empty while unknown, or if it cannot race."""
+    try:
+        config = setup.to_config(desk.limits, files)
+    except ValueError:
+        return Markup("")
+    return duration_words(desk.jobs.speeds.forecast(config), desk.limits.max_seconds)
+
+
+def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
+    """Update the link and the estimate whenever the set-up changes and is valid."""
+
+    def written(*values: Any) -> tuple[Any, Any]:
         try:
-            return SetUp.from_controls(limits, values, files).to_query()
+            setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
-            return gr.skip()
+            return gr.skip(), ""
+        return setup.to_query(), estimate(desk, setup, files)
 
-    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
+    outputs = [link, desk.parts["estimate"]]
+    gr.on([control.change for control in controls], written, list(controls), outputs, **QUIET)
 
 
 def show_run_button() -> gr.HTML:

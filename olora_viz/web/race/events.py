@@ -23,7 +23,7 @@ from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import READ, arrive
-from olora_viz.web.race.controls import COUNTDOWN, Buttons
+from olora_viz.web.race.controls import COUNTDOWN, Buttons, estimate
 from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
@@ -177,7 +177,9 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         if arrival.brought is not None:
             values[TASK], sizes = offered(arrival.brought, arrival.setup)
         mine = checked(desk.jobs, visit)
-        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, COUNTDOWN if arrival.starts else None]
+        time = estimate(desk, arrival.setup or SetUp.first(desk.limits), files)
+        bar = [time, COUNTDOWN if arrival.starts else None]
+        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, *bar]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -198,6 +200,12 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
-    outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
+    outputs = [
+        desk.run,
+        desk.again,
+        visit,
+        *controls,
+        *(desk.parts[name] for name in ("note", "own", "estimate", "countdown")),
+    ]
     demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
     demo.unload(leave)
