@@ -50,6 +50,9 @@ SAMPLE = 64
 SMALLER = 0.8
 """A model of 1/n of the weights takes 1/n to this power of the time: small products are less efficient."""
 
+EARLY = 10
+"""Steps after which a race's own speed says as much of its end as those before it do."""
+
 TIMED = 3
 """Steps that are timed at the start of a server; the first warms up."""
 
@@ -219,11 +222,14 @@ class Speeds:
             return min(TURN, 60 * work.minutes_left)
         if not isinstance(work, BackgroundRace):
             return whole and whole * (1 - work.part)
-        until = min(work.goal, work.config.steps)
-        if not work.steps:
-            return whole and whole * until / work.config.steps
-        last = work.steps[-1]
-        return max(0.0, last.seconds / last.step * (until - last.step))
+        steps, done = work.config.steps, len(work.steps)
+        seen = work.steps[-1].seconds * steps / done if done else None
+        known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
+        if not known:
+            return None
+        total = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+        share = max(0.0, min(work.goal, steps) - done) / steps
+        return max(0.0, min(total * share, work.left, work.deadline - time.monotonic()))
 
     def reading(self, config: RaceConfig) -> Reading:
         """Return what a race reads of its task, without the network: an earlier race told, or a sample of it does."""

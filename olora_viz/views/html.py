@@ -98,7 +98,7 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
         return Markup("")
     words = f"{'about' if forecast.sure else 'perhaps'} {rough(forecast.seconds)}"
     if forecast.seconds > most:
-        return Markup("{}, but it is stopped after {}: fewer lanes or steps?").format(words, duration(most))
+        return Markup("{}, stopped after {}: fewer lanes or steps?").format(words, duration(most))
     return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG))
 
 
