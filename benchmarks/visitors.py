@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=every, choices=every, help="beside the race alone")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, serve(Path(home), inherited() | UNSET) as server:
+    with tempfile.TemporaryDirectory() as home, serve(Path(home), inherited() | UNSET, seconds=600) as server:
         rows = rows_of(server, options)
     if options.json:
         for row in rows:

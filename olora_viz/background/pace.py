@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from olora_viz.background.decision import TURN, BackgroundStudy
@@ -53,7 +54,7 @@ SMALLER = 0.8
 EARLY = 10
 """Steps after which a race's own speed says as much of its end as those before it do."""
 
-TIMED = 3
+TIMED = 4
 """Steps that are timed at the start of a server; the first warms up."""
 
 
@@ -184,13 +185,15 @@ class Speeds:
                 steps.append(next(racing))
         finally:
             racing.lanes.detach()
-        first, last = steps[0], steps[-1]
-        self.learn_race(config, steps, setup + last.seconds)
-        if last is not first:
-            reading = self.reading(config)
-            work = trained(config, reading, last.step) - trained(config, reading, first.step)
-            speed = Speed(setup, (last.seconds - first.seconds) / work)
-            self._speeds[BackgroundRace, config.model] = speed
+        self.learn_race(config, steps, setup + steps[-1].seconds)
+        reading = self.reading(config)
+        tokens = [
+            (later.seconds - step.seconds)
+            / (trained(config, reading, later.step) - trained(config, reading, step.step))
+            for step, later in pairwise(steps)
+        ]
+        if tokens:  # the fastest step is the one that the start of the server has delayed least
+            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens))
 
     def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
         """Say how long work takes; None while nothing was timed.

@@ -197,8 +197,8 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
-    keep_current(desk, controls, bar.share, files)
-    events.connect(demo, desk, board, controls, files)
+    stream = events.connect(demo, desk, board, controls, files)
+    keep_current(desk, controls, bar.share, files, stream)
     return desk, controls
 
 

@@ -182,27 +182,24 @@ def make_estimate() -> gr.HTML:
     return element("", elem_id="estimate")
 
 
-def estimate(desk: Desk, setup: SetUp, files: OwnFiles) -> Markup:
-    """Return how long the race of a set-up may take on this server; empty while unknown, or if it cannot race."""
-    try:
-        config = setup.to_config(desk.limits, files)
-    except ValueError:
-        return Markup("")
-    return duration_words(desk.jobs.speeds.forecast(config), desk.limits.max_seconds)
+def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
+    """Update the link and the estimate whenever the set-up changes and is valid, and once the page follows no race.
 
-
-def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Update the link and the estimate whenever the set-up changes and is valid."""
+    Args:
+        stream: the event by which it follows one.
+    """
 
     def written(*values: Any) -> tuple[Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
             return gr.skip(), ""
-        return setup.to_query(), estimate(desk, setup, files)
+        forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
+        return setup.to_query(), duration_words(forecast, desk.limits.max_seconds)
 
     outputs = [link, desk.parts["estimate"]]
     gr.on([control.change for control in controls], written, list(controls), outputs, **QUIET)
+    stream.then(written, list(controls), outputs, **QUIET)
 
 
 def show_run_button() -> gr.HTML:

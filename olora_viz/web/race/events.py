@@ -23,7 +23,7 @@ from olora_viz.web.jobs.queue import Access, Jobs
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import READ, arrive
-from olora_viz.web.race.controls import COUNTDOWN, Buttons, estimate
+from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
@@ -121,8 +121,8 @@ def _problem(error: ValueError) -> Pressed:
     return Pressed(status=status(FAILED, str(error)), results=problem(str(error)))
 
 
-def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the page to its cards and to the controls of its set-up."""
+def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> Any:
+    """Connect the page to its cards and to the controls of its set-up; return the event of its stream."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
@@ -177,9 +177,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         if arrival.brought is not None:
             values[TASK], sizes = offered(arrival.brought, arrival.setup)
         mine = checked(desk.jobs, visit)
-        time = estimate(desk, arrival.setup or SetUp.first(desk.limits), files)
-        bar = [time, COUNTDOWN if arrival.starts else None]
-        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, *bar]
+        return [arrival.run or "", again(), mine, *values, arrival.words, sizes, COUNTDOWN if arrival.starts else None]
 
     def leave(request: gr.Request) -> None:
         streams.end(request.session_hash or "")
@@ -196,16 +194,11 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     buttons.stop.click(stop, desk.run, None, **QUIET)
     buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)
     scrubber.select(show, desk.run, board.outputs, **QUIET)
-    desk.again.select(
+    stream = desk.again.select(
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
-    outputs = [
-        desk.run,
-        desk.again,
-        visit,
-        *controls,
-        *(desk.parts[name] for name in ("note", "own", "estimate", "countdown")),
-    ]
+    outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
     demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
     demo.unload(leave)
+    return stream
