@@ -411,6 +411,7 @@ class Jobs:
     def _work(self, first: Callable[[], object]) -> None:
         leave_a_core()
         _reported(first)
+        give_back()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._line.waiting or self._closed)

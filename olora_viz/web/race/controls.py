@@ -12,7 +12,7 @@ from olora_viz.background.record import READY
 from olora_viz.views.html import duration_words, problem, status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, small_button
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, element, showing, small_button
 from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
@@ -197,9 +197,12 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
         forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
         return setup.to_query(), duration_words(forecast, desk.limits.max_seconds)
 
-    outputs = [link, desk.parts["estimate"]]
-    gr.on([control.change for control in controls], written, list(controls), outputs, **QUIET)
-    stream.then(written, list(controls), outputs, **QUIET)
+    def foretold(*values: Any) -> Any:
+        return written(*values)[1]
+
+    values, outputs = list(controls), [link, desk.parts["estimate"]]
+    gr.on([control.change for control in controls], written, values, outputs, **QUIET)
+    stream.then(foretold, values, desk.parts["estimate"], **AT_ONCE)
 
 
 def show_run_button() -> gr.HTML:
