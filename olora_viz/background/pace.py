@@ -173,7 +173,7 @@ class Speeds:
 
         Args:
             cache: keeps what the next race on its model and task needs as well.
-            hurry: whether somebody waits, so that one step must do.
+            hurry: whether to end at once, since somebody waits.
         """
         Race(config, cache=cache).lanes.detach()  # loads the model
         began = time.perf_counter()
@@ -181,10 +181,12 @@ class Speeds:
         setup = time.perf_counter() - began
         steps: list[Step] = []
         try:
-            while len(steps) < min(TIMED, config.steps) and not (steps and hurry()):
+            while len(steps) < min(TIMED, config.steps) and not hurry():
                 steps.append(next(racing))
         finally:
             racing.lanes.detach()
+        if not steps:
+            return
         self.learn_race(config, steps, setup + steps[-1].seconds)
         reading = self.reading(config)
         tokens = [

@@ -232,7 +232,9 @@ class Jobs:
         A race that is asked for meanwhile would have to load the same.
         """
         with self._wake:
-            self._call_worker(lambda: self.speeds.time(config, self._models, lambda: bool(self._line.waiting)))
+            self._call_worker(
+                lambda: self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
+            )
 
     def pause(self, race: BackgroundRace) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
