@@ -72,6 +72,8 @@ class BackgroundWork:
     """Seconds that it may still compute."""
     deadline: float = math.inf
     """The end of its time, by the monotonic clock, while it computes."""
+    spent: float = 0.0
+    """Seconds that it has computed, in all its turns."""
     overtime: str = ""
     """Why it ends at its deadline."""
     yields: Callable[[], bool] = lambda: False
@@ -192,7 +194,8 @@ class BackgroundWork:
         Raises:
             Exception: an unexpected error, after it was reported.
         """
-        paused, self.deadline = None, time.monotonic() + self.left
+        paused, began = None, time.monotonic()
+        self.deadline = began + self.left
         try:
             paused = self.run()
         except StoppedEarlyError:
@@ -206,6 +209,7 @@ class BackgroundWork:
             raise
         finally:
             self.left, self.deadline = self.deadline - time.monotonic(), math.inf
+            self.spent += time.monotonic() - began
             if not paused and not self.complete:
                 self._change(complete=True)
 

@@ -221,6 +221,17 @@ def about(value: float) -> str:
     return f"{value:.0f} s" if value < 90 else f"{value / 60:.0f} min"
 
 
+def rough(value: float) -> str:
+    """Format an estimate in words, no finer than it is: to 5 seconds, from 90 s on to a minute, later in hours.
+
+    >>> rough(1.0), rough(23.4), rough(200.0), rough(20_000.0)
+    ('5 s', '25 s', '3 minutes', '5.6 hours')
+    """
+    if value < 90:
+        return f"{max(5, 5 * round(value / 5))} s"
+    return f"{round(value / 60)} minutes" if value < 90 * 60 else f"{rounded(value / 3600, 2):g} hours"
+
+
 def duration(value: float) -> str:
     """Format a time limit in seconds as words.
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from olora_viz.background.pace import Forecast, Wait
+from olora_viz.background.record import WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
+from olora_viz.machine.text import duration, rough
 from olora_viz.studies.contest import SeedGroup
 from olora_viz.studies.sentences import Sentence
 
@@ -56,6 +59,47 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
         # A screen reader announces a change of the state, but not every step of the counter.
         '<span class="state" role="status">{state}</span>{gap}{words}</div>'
     ).format(state=state, width=width, gap=" " if words else "", words=words)
+
+
+def waiting(wait: Wait) -> Markup:
+    """Return the status of work that waits."""
+    return status(WAITING, before_words(wait) if wait.places else "next in line")
+
+
+def before_words(wait: Wait) -> str:
+    """Say how much is before work that waits, and how long that takes.
+
+    Examples:
+        >>> before_words(Wait(2, 170.0)), before_words(Wait(1, None, all_races=False))
+        ('2 races before yours: about 3 minutes', '1 other before yours')
+    """
+    what = ("race" if wait.all_races else "other") + "s" * (wait.places > 1)
+    time = "" if wait.seconds is None else f": about {rough(wait.seconds)}"
+    return f"{wait.places} {what} before yours{time}"
+
+
+LONG = 300.0
+"""Seconds from which a race is long enough to suggest a smaller one."""
+
+
+def duration_words(forecast: Forecast | None, most: float) -> Markup:
+    """Return how long a race may take; empty while nothing is known.
+
+    Args:
+        most: the seconds after which it is stopped.
+
+    Examples:
+        >>> duration_words(Forecast(24.0), most=1800)
+        Markup('about 25 s')
+        >>> duration_words(Forecast(1234.0, sure=False), most=1800)
+        Markup('perhaps 21 minutes on this machine: fewer lanes or steps?')
+    """
+    if forecast is None:
+        return Markup("")
+    words = f"{'about' if forecast.sure else 'perhaps'} {rough(forecast.seconds)}"
+    if forecast.seconds > most:
+        return Markup("{}, stopped after {}: fewer lanes or steps?").format(words, duration(most))
+    return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG))
 
 
 def sentences(sentences: Sequence[Sentence], foot: str = "") -> Markup:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from markupsafe import Markup
 
+from olora_viz.background.pace import NEXT, Wait
 from olora_viz.background.race import OwnPrompt
 from olora_viz.background.record import (
     ENDED,
@@ -338,7 +339,7 @@ def race_view(
     record: RaceRecord,
     *,
     upto: int | None = None,
-    before: int = 0,
+    before: Wait = NEXT,
     link: str = "",
     run: str | None = None,
     owned: bool = True,
@@ -350,7 +351,7 @@ def race_view(
     Args:
         record: a `ready_race` for a race that has not started.
         upto: the last step to show; None shows all of them.
-        before: races ahead of this one in the queue.
+        before: what is ahead of it in the queue.
         link: query of the page that sets up the same race, offered with a recorded one.
         run: the race's name in its figures: zoom and hidden lanes are kept while it stays the same, and charts of one
             name show the same step. By default the record's name.
@@ -429,18 +430,17 @@ WINDOW = 20
 """Steps over which the speed is measured."""
 
 
-def status(record: RaceRecord, done: int, before: int = 0) -> Markup:
+def status(record: RaceRecord, done: int, before: Wait = NEXT) -> Markup:
     """Return the line at the step `done`: the state in a word, the progress, the speed and the device.
 
     Args:
-        before: races ahead of this one in the queue.
+        before: what is ahead of it in the queue.
     """
     config, state = record.config, record.state
     if state in (READY, FAILED):
         return fragments.status(state, *([record.note] if record.note else []))
     if state == WAITING:
-        races = "1 race" if before == 1 else f"{before} races"
-        return fragments.status(WAITING, f"{races} before yours" if before else "next in line")
+        return fragments.waiting(before)
     if state == LOADING:
         return fragments.status(LOADING, record.note)
     parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]

@@ -12,6 +12,7 @@ import torch
 from markupsafe import Markup
 
 from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.pace import Wait
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
@@ -203,8 +204,8 @@ def connect(
     work.connect(demo, jobs, files, [start], page.stop)
 
 
-def view(work: Judging, ahead: int, last: bool) -> ClaimsView:
-    """Show what was measured on a visitor's model, with `ahead` jobs before it; the page's last update is `last`."""
+def view(work: Judging, ahead: Wait, last: bool) -> ClaimsView:
+    """Show what was measured on a visitor's model, with what is `ahead` of it; the page's last update is `last`."""
     return ClaimsView(
         key=work.id,
         status=_status(work, ahead),
@@ -241,7 +242,7 @@ def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
     return ShownFinding(work.findings[claim.name], where, setup_words(claim, evidence), command)
 
 
-def _status(work: Judging, ahead: int) -> Markup:
+def _status(work: Judging, ahead: Wait) -> Markup:
     facts = []
     if work.known is not None and not work.ended:
         facts.append(f"{clock(work.known.seconds)} of {duration(60 * work.minutes)}")

@@ -10,6 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
+from olora_viz.background.pace import Wait
 from olora_viz.background.record import FAILED, READY, WAITING
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import gradient_figure, loss_figure
@@ -31,7 +32,7 @@ from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, reso
 from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
 from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, tell
-from olora_viz.views.html import problem, sentences, status
+from olora_viz.views.html import problem, sentences, status, waiting
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
@@ -168,8 +169,8 @@ class ConditioningView(NamedTuple):
     stop: Any = gr.skip()
 
 
-def view(work: Measurement | Slicing, ahead: int, last: bool) -> ConditioningView:
-    """Show a measurement or a slice, with `ahead` jobs before it; the page's last update is `last`."""
+def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningView:
+    """Show a measurement or a slice, with what is `ahead` of it; the page's last update is `last`."""
     shown = ConditioningView(
         status=_status(work, ahead), measure=gr.update(interactive=last), stop=gr.update(interactive=not work.ended)
     )
@@ -204,11 +205,11 @@ def view(work: Measurement | Slicing, ahead: int, last: bool) -> ConditioningVie
     )
 
 
-def _status(work: Measurement | Slicing, ahead: int) -> Markup:
+def _status(work: Measurement | Slicing, ahead: Wait) -> Markup:
     if work.state == FAILED:
         return problem(work.note)
     if work.state == WAITING:
-        return status(WAITING, f"{ahead} before yours")
+        return waiting(ahead)
     words = work.note
     if work.state == FINISHED and isinstance(work, Slicing):
         words = " and ".join(work.styles[k].label for k in work.chosen) + " on one scale"

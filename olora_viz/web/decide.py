@@ -11,6 +11,7 @@ import gradio as gr
 import torch
 
 from olora_viz.background.decision import BackgroundDecision
+from olora_viz.background.pace import Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -207,8 +208,8 @@ def connect(
     PageWork({page.key: Deciding}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 
 
-def view(work: Deciding, ahead: int, last: bool) -> DecideView:
-    """Show a decision, with `ahead` jobs before it; the page's last update is `last`."""
+def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
+    """Show a decision, with what is `ahead` of it; the page's last update is `last`."""
     known, drawn = work.known, work.drawn
     if known is not drawn[0]:
         drawn = work.drawn = (known, _drawn(known) if known else {})

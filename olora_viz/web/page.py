@@ -42,6 +42,7 @@ from olora_viz.web.race.controls import (
     help_button,
     keep_current,
     make_buttons,
+    make_estimate,
     make_line,
     pulse,
     share_button,
@@ -114,6 +115,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             navigation = element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
             bar = TopBar(
                 status=make_line(),
+                estimate=make_estimate(),
                 buttons=make_buttons(),
                 decide=study_bar("decide", "▶ Decide"),
                 claims=study_bar("claims", "▶ Test on my model"),
@@ -146,6 +148,7 @@ class TopBar(NamedTuple):
     """The components of the pages that share a set-up in the top bar."""
 
     status: gr.HTML
+    estimate: gr.HTML
     buttons: Buttons
     decide: StudyBar
     claims: StudyBar
@@ -169,7 +172,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     board.add(READERS, [bar.show, element("", elem_id="whose")])
     desk.parts |= {
         "status": bar.status, "buttons": bar.buttons, "note": element("", elem_id="link-note"),
-        "countdown": countdown(), "address": gr.JSON(visible=False),
+        "estimate": bar.estimate, "countdown": countdown(), "address": gr.JSON(visible=False),
     }  # fmt: skip
     _lay_out(board, desk, "top")
     with gr.Row(elem_classes="page", elem_id="race-page"):
@@ -194,8 +197,8 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
-    keep_current(limits, controls, bar.share, files)
-    events.connect(demo, desk, board, controls, files)
+    stream = events.connect(demo, desk, board, controls, files)
+    keep_current(desk, controls, bar.share, files, stream)
     return desk, controls
 
 

@@ -98,7 +98,11 @@ def serve(
     seconds: float = 120,
     port: int | None = None,
 ) -> Iterator[Server]:
-    """Start ``app.py`` with folders of its own below `folder`, and end it."""
+    """Start ``app.py`` with folders of its own below `folder`, and end it.
+
+    Args:
+        environment: its variables; one that is empty is unset, also of those that are set here.
+    """
     port = port or free_port()
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     log = folder / "log"
@@ -107,10 +111,9 @@ def serve(
         "GRADIO_ANALYTICS_ENABLED": "False", "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"),
         "OLORA_VIZ_RUNS": str(folder / "runs"),
     }  # fmt: skip
+    variables = {name: value for name, value in (its | dict(environment)).items() if value}
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            [str(python), "app.py"], cwd=root, env=its | dict(environment), stdout=out, stderr=out
-        )
+        process = subprocess.Popen([str(python), "app.py"], cwd=root, env=variables, stdout=out, stderr=out)
     url = f"http://127.0.0.1:{port}"
     server = Server(url, process, log, folder / "tmp", folder / "runs")
     try:

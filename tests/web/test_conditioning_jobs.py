@@ -59,7 +59,7 @@ def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> 
     wait_until(lambda: first.steps)
     waiting = measure(jobs, asked())
     later = jobs.start(asked(steps=1))
-    assert (waiting.state, jobs.before(waiting), jobs.before(later)) == ("waiting", 1, 2)
+    assert (waiting.state, jobs.before(waiting).places, jobs.before(later).places) == ("waiting", 1, 2)
     assert re.search(r"\b1\b", words(view(waiting, 1, last=False).status))
     with pytest.raises(ValueError, match="already waiting"):
         measure(jobs, asked())

@@ -51,7 +51,7 @@ def put(line: Line[Work], owner: Visitor, name: str = "", away: float = 0.0) -> 
 def served(line: Line[Work]) -> Iterator[str]:
     """Serve all that waits, one after the other, and compare with what was foretold."""
     while line.waiting:
-        foretold = min(line.waiting, key=line.before)
+        foretold = min(line.waiting, key=lambda work: len(line.ahead(work)))
         called = line.call()
         line.done()
         assert called is foretold
@@ -108,7 +108,7 @@ def test_ten_races_of_one_visitor_do_not_delay_another_s_first() -> None:
     for name in ("b0", "b1"):
         put(queue, page("b"), name)
     put(queue, page("c"), "c0")
-    assert [queue.before(one) for one in queue.waiting if one.name in ("b0", "c0")] == [1, 2]
+    assert [len(queue.ahead(one)) for one in queue.waiting if one.name in ("b0", "c0")] == [1, 2]
     queue.done()
     order = list(served(queue))
     assert order[:2] == ["b0", "c0"]

@@ -101,7 +101,7 @@ def test_a_race_that_waits_pauses_at_once_and_keeps_nobody_waiting(jobs: Jobs) -
     first = jobs.start(asked(2000))
     wait_until(lambda: len(first.steps) > 0)
     second = jobs.start(asked(1))
-    assert jobs.before(second) == 1
+    assert jobs.before(second).places == 1
     jobs.pause(second)
     assert second.state == "paused"
     jobs.pause(first)

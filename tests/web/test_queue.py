@@ -115,21 +115,45 @@ def test_one_race_trains_at_a_time_and_the_others_wait_their_turn(jobs: Jobs) ->
     wait_until(lambda: first.steps)
     second, third = jobs.start(asked(steps=400)), jobs.start(asked(steps=400))
     assert (second.state, third.state) == ("waiting", "waiting")
-    assert (jobs.before(second), jobs.before(third)) == (1, 2)
-    assert "waiting" in race_view(third.record(), before=2).status
-    assert "2 races before yours" in race_view(third.record(), before=2).status
+    before = jobs.before(third)
+    assert (jobs.before(second).places, before.places) == (1, 2)
+    assert before.seconds is None, "no race has ended here"
+    assert "waiting" in race_view(third.record(), before=before).status
+    assert "2 races before yours" in race_view(third.record(), before=before).status
     with pytest.raises(ValueError, match="2 races are already waiting"):
         jobs.start(asked())
     jobs.stop(second)
     assert not first.ended
     assert (second.state, second.complete, second.steps) == ("stopped", True, [])
     assert "stopped" in race_view(second.record()).status
-    assert jobs.before(third) == 1
+    assert jobs.before(third).places == 1
     fourth = jobs.start(asked(steps=1))
     for job in (first, third):
         jobs.stop(job)
     assert wait(fourth).state == "finished"
     assert (first.state, third.state) == ("stopped", "stopped")
+
+
+def test_one_who_waits_reads_the_time_of_all_that_is_before_once_a_race_has_ended_here(jobs: Jobs) -> None:
+    assert jobs.speeds.forecast(asked()) is None
+    wait(jobs.start(asked(steps=2)))
+    first = jobs.start(asked(steps=400))
+    wait_until(lambda: first.steps)
+    second, third = jobs.start(asked(steps=100)), jobs.start(asked(steps=1))
+    (of_second, least), (of_third, more) = jobs.before(second)[:2], jobs.before(third)[:2]
+    assert (of_second, of_third) == (1, 2)
+    assert least
+    assert more
+    own = jobs.speeds.forecast(second.config)
+    assert own
+    assert least < more <= least + own.seconds
+    shown = race_view(third.record(), before=jobs.before(third))
+    assert re.search(r"2 races before yours: about [\d.]+ (s|minutes|hours)", shown.status)
+    assert "Training" not in str(shown.verdict)
+    jobs.pause(first)
+    wait_until(lambda: jobs.before(third).places == 1)
+    for job in (first, second, third):
+        jobs.stop(job)
 
 
 def test_a_race_that_takes_too_long_is_stopped_and_its_page_says_why(

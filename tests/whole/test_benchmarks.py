@@ -21,6 +21,7 @@ SMALL = {
     "study.py": "--inits 2 --lr 1e-3 --seeds 1 --steps 2 --workers 1 --threads 1",
     "threads.py": "--threads 1 --busy 0 --steps 1 --repeats 1 --waiting default",
     "ui.py": "--visits 1 --steps 2 --moves 1",
+    "visitors.py": "--visitors 2 --steps 2 --within 0 --only link",
 }
 """How each is tried. The prompts and ranks are the defaults: glassllm reads 128 tokens, its narrowest layers have 64
 rows, and both have to fit."""

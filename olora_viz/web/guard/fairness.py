@@ -249,11 +249,11 @@ class Line(Generic[Waiting]):
         self._round += 1 / max(1, len({work.owner.share for work in there}))
         self.running = None
 
-    def before(self, work: Waiting) -> int:
-        """Count what runs before work that waits."""
+    def ahead(self, work: Waiting) -> list[Waiting]:
+        """Return what runs before work that waits, in turn."""
         order = in_turn(self.waiting, self._is_watched)
-        ahead = order.index(work) if work in order else 0
-        return ahead + bool(self.running and self.running is not work and not self.running.complete)
+        runs = [one for one in [self.running] if one is not None and one is not work and not one.complete]
+        return runs + (order[: order.index(work)] if work in order else [])
 
     def yields(self, work: Waiting) -> bool:
         """Whether work that nobody watches delays work that somebody watches."""

@@ -90,6 +90,8 @@ class Job:
     owner: Visitor = NOBODY
     turn: tuple[float, float] = (0.0, 0.0)
     """See `fairness.Waits`."""
+    seconds: float | None = None
+    """How long all of it may take, see `Speeds.forecast`; None if unknown."""
     forgettable: bool = True
     """Whether the server may drop it, with its folder, for newer ones."""
     on_disk: tuple[str, bool] | None = None

@@ -11,9 +11,11 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
+from olora_viz.background.pace import Speeds, Wait
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord
 from olora_viz.background.work import LAST_STEP, BackgroundWork
@@ -25,7 +27,6 @@ from olora_viz.machine.text import duration
 from olora_viz.machine.threads import make_way
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
-from olora_viz.races.race import Race
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
@@ -132,6 +133,7 @@ class Jobs:
         self._jobs: dict[str, Job] = {}
         self._for_readers: dict[str, Job] = {}
         self._models = ModelCache()
+        self.speeds = Speeds()
         self._wake = threading.Condition()
         self._worker: threading.Thread | None = None
         self._closed = False
@@ -208,6 +210,7 @@ class Jobs:
         """
         race = self._new_race(config, goal)
         job = Job(race, owner)
+        self._foresee(job)
         with self._wake:
             source = self._source_of(race)
             if source is None:
@@ -245,18 +248,22 @@ class Jobs:
 
     def put(self, work: W, owner: Visitor = NOBODY) -> W:
         """Put work into the queue, as `start` does."""
+        job = Job(work, owner)
+        self._foresee(job)
         with self._wake:
-            self._enqueue(Job(work, owner))
+            self._enqueue(job)
         self._forget()
         return work
 
     def prepare(self, config: RaceConfig) -> None:
-        """Set up a race and forget it, so that the first one on its model and task starts at once.
+        """Set up a race, time its first steps and forget it: the first one on its model and task starts at once.
 
         A race that is asked for meanwhile would have to load the same.
         """
         with self._wake:
-            self._call_worker(lambda: Race(config, cache=self._models).lanes.detach())
+            self._call_worker(
+                lambda: self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
+            )
 
     def pause(self, race: BackgroundRace) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
@@ -311,12 +318,15 @@ class Jobs:
             elif work.state == PAUSED:
                 self._end(job)
 
-    def before(self, work: BackgroundWork) -> int:
-        """Count the jobs ahead of this work."""
+    def before(self, work: BackgroundWork) -> Wait:
+        """Return the jobs ahead of this work, and how long they may take."""
         with self._wake:
             computing = (work.source or work) if isinstance(work, SharedRace) else work
             job = self._jobs.get(computing.id)
-            return self._line.before(job) if job else 0
+            ahead = self._line.ahead(job) if job else []
+            left = [self.speeds.left(each.work, each.seconds) for each in ahead]
+        seconds = None if None in left else sum(filter(None, left))
+        return Wait(len(ahead), seconds, all(isinstance(each.work, BackgroundRace) for each in ahead))
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""
@@ -429,6 +439,21 @@ class Jobs:
         else:
             job.work.end(STOPPED)
 
+    # How long it takes; a task may have to be read, for which nobody waits with the lock ----------
+
+    def _learn(self, work: BackgroundWork) -> None:
+        """Learn from work how fast this machine is, for what waits as well."""
+        self.speeds.learn(work)
+        with self._wake:
+            waiting = list(self._line.waiting)
+        for job in waiting:
+            self._foresee(job)
+
+    def _foresee(self, job: Job) -> None:
+        """Note how long work may take, as far as that is known by now."""
+        forecast = self.speeds.forecast(job.work.raced, type(job.work))
+        job.seconds = forecast.seconds if forecast else None
+
     # What is dropped; the disk is read and cleared without the lock, for which every page asks ----
 
     def _forget(self) -> None:
@@ -478,6 +503,7 @@ class Jobs:
     def _work(self, first: Callable[[], object]) -> None:
         make_way()
         _reported(first)
+        give_back()
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._line.waiting or self._closed)
@@ -489,6 +515,7 @@ class Jobs:
                 return
             self._clear_disk()
             _reported(job.work.compute)
+            _reported(partial(self._learn, job.work))
             self._clear_disk(but=job)
             give_back()
             with self._wake:

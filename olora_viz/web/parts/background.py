@@ -16,12 +16,13 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.pace import Wait
 from olora_viz.background.record import READY, WAITING
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.text import is_empty, positive_number
 from olora_viz.tasks.keep import NONE
-from olora_viz.views.html import problem, status
+from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -32,8 +33,8 @@ from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
 W = TypeVar("W", bound=BackgroundWork)
 
 
-async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -> AsyncIterator[tuple[W, int, bool]]:
-    """Yield a job, the number of jobs ahead of it and whether it is complete, at every change.
+async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -> AsyncIterator[tuple[W, Wait, bool]]:
+    """Yield a job, what is ahead of it and whether it is complete, at every change.
 
     It ends when the job is complete or gone.
 
@@ -43,7 +44,7 @@ async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -
     """
     before: object = None
     while (work := find()) is not None:
-        complete, ahead = work.complete, jobs.before(work)
+        complete, ahead = work.complete, jobs.before(work).shown
         now = (work.version, complete, ahead)
         if now != before:
             before = now
@@ -73,8 +74,8 @@ class PageWork(Generic[W]):
     """The components that an update fills."""
     status: Any
     """The one of them that says why work was not started."""
-    view: Callable[[W, int, bool], Sequence[Any]]
-    """Returns the values of the outputs, given the work, the number of jobs ahead of it, and whether this is the last
+    view: Callable[[W, Wait, bool], Sequence[Any]]
+    """Returns the values of the outputs, given the work, what is ahead of it, and whether this is the last
     update. Those that a page has already are not sent again."""
     pace: float = 0.5
     """Minimum seconds between two updates."""
@@ -187,13 +188,13 @@ def study_bar(page: str, label: str) -> StudyBar:
     )
 
 
-def study_status(work: BackgroundStudy, ahead: int, *facts: str) -> Markup:
+def study_status(work: BackgroundStudy, ahead: Wait, *facts: str) -> Markup:
     """Return the status of a study.
 
     Args:
-        ahead: number of jobs ahead of it.
+        ahead: what is ahead of it.
         facts: shown once it has begun, after its note.
     """
     if work.state == WAITING:
-        return status(WAITING, f"{ahead} before you" if ahead else "starting")
+        return waiting(ahead)
     return status(work.state, *filter(None, [work.note]), *facts)

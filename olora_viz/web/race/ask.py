@@ -13,7 +13,7 @@ from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.background.work import BackgroundWork
 from olora_viz.races.run import restored
 from olora_viz.races.step import FINISHED
-from olora_viz.views.html import problem, remark
+from olora_viz.views.html import before_words, problem, remark
 from olora_viz.web.guard.limits import NOBODY, Limits, Rate, Visitor, visitor_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
@@ -128,8 +128,8 @@ def connect(desk: Desk) -> None:
         if work is None:
             return
         async for job, ahead, _ in changes(jobs, lambda: work):
-            progress = f"{ahead} before it in the queue" if ahead else job.note or job.state
-            yield remark(f"Asking them: {progress} …")
+            progress = before_words(ahead) if ahead.places else job.note or job.state
+            yield remark(f"Asking them … {progress}")
         if work.state != FINISHED and work.race is not None:
             work.race.own_prompt = None
             yield problem(work.note or "the lanes were not asked: try again")

@@ -141,8 +141,8 @@ def _problem(error: ValueError) -> Pressed:
     return Pressed(status=status(FAILED, str(error)), results=problem(str(error)))
 
 
-def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> None:
-    """Connect the page to its cards and to the controls of its set-up."""
+def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> Any:
+    """Connect the page to its cards and to the controls of its set-up; return the event of its stream."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
@@ -225,10 +225,11 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     buttons.stop.click(stop, desk.run, None, **QUIET)
     buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)
     scrubber.select(show, desk.run, board.outputs, **QUIET)
-    desk.again.select(
+    stream = desk.again.select(
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
     outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
     demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
     demo.unload(leave)
+    return stream

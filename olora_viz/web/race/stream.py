@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from olora_viz.background.pace import NEXT, Wait
 from olora_viz.background.record import LOADING, WAITING
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
@@ -71,7 +72,7 @@ ALIKE = ("run", "state", "complete", "status", "owned")
 """Fields of a view that say, beside what is known of the race, whether it shows the same as another."""
 
 
-def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView:
+def view_of(shown: Access, upto: int | None = None, before: Wait = NEXT) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
@@ -148,7 +149,7 @@ class Streams:
                     return
                 job, began = run.race, time.monotonic()
                 version = job.version if job else 0
-                before = self._jobs.before(job) if job and job.state == WAITING else 0
+                before = self._jobs.before(job).shown if job and job.state == WAITING else NEXT
                 row, complete = self._board.nothing(), run.record.complete
                 loads = job is not None and job.state == LOADING and not job.steps
                 settling = loads and began - stream.seen < SETTLING

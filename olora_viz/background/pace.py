@@ -1,0 +1,273 @@
+"""How long a race takes on this machine, told from the speed of those before it.
+
+A study times the very races that it plans, see `olora_viz.studies.budget`. A visitor changes the set-up key by key, so
+a page counts what a race reads instead, in tokens, and scales the seconds of the latest race of its model by them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from olora_viz.background.decision import TURN, BackgroundStudy
+from olora_viz.background.measurement import BackgroundMeasurement, Slicing
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.work import BackgroundWork
+from olora_viz.measures.curvature import TRACKED
+from olora_viz.models import MODELS
+from olora_viz.models.loading import tokenizer_here
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache
+from olora_viz.races.race import Race
+from olora_viz.races.step import FINISHED, Step
+from olora_viz.tasks import TASKS, load_task
+
+A_STEP, A_LANE = 60.0, 20.0
+"""What a step takes beside its tokens, once and for each lane, as so many tokens: calls of operations, and updates.
+Measured on glassllm; of larger models it is less."""
+
+FORWARD = 0.42
+"""What reading a token takes, relative to training on it; measured on glassllm."""
+
+TEXT = 512
+"""Tokens of a text to keep that are read at a time: at most 8 passages of 64."""
+
+MEASURED, SLICED, ASKED = 100, 80, 5
+"""About the steps that measuring starts takes, slicing the loss around two of them, and answering a prompt."""
+
+LONGEST = 512
+"""The most tokens of an example that nothing is known of."""
+
+CHARACTERS = 2.0
+"""Characters of a token where there is no tokenizer to ask: few, so that the estimate is rather too long."""
+
+SAMPLE = 64
+"""Examples whose tokens are counted."""
+
+SMALLER = 0.8
+"""A model of 1/n of the weights takes 1/n to this power of the time: small products are less efficient."""
+
+EARLY = 10
+"""Steps after which a race's own speed says as much of its end as those before it do."""
+
+TIMED = 4
+"""Steps that are timed at the start of a server; the first warms up."""
+
+
+class Reading(NamedTuple):
+    """What is read of a task."""
+
+    tokens: float
+    """Of an example, the mean."""
+    held_out: int = 0
+    """Number of held-out examples, at most as many as are asked for."""
+    test: int = 0
+
+
+class Speed(NamedTuple):
+    """How fast the latest work of a kind was on a model."""
+
+    beside: float
+    """Seconds beside the steps: set-up, answers, files."""
+    token: float
+    """Seconds of a token that a lane trains on."""
+
+
+class Forecast(NamedTuple):
+    """How long something may take."""
+
+    seconds: float
+    sure: bool = True
+    """Whether work on the same model was timed."""
+
+
+class Wait(NamedTuple):
+    """What is before work that waits."""
+
+    places: int = 0
+    seconds: float | None = 0.0
+    """None if unknown."""
+    all_races: bool = True
+    """Whether all that is before it are races."""
+
+    @property
+    def shown(self) -> Wait:
+        """The same, no finer than it is shown: of two that are equal, no page needs another one."""
+        if self.seconds is None:
+            return self
+        unit = 5 if self.seconds < 90 else 60
+        return self._replace(seconds=float(unit * round(self.seconds / unit)))
+
+
+NEXT = Wait()
+"""Nothing is before it."""
+
+
+def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:
+    """Return what the first steps of a race take, by default all, as a number of tokens that a lane trains on.
+
+    Examples:
+        >>> one = RaceConfig(steps=10)
+        >>> round(trained(one, Reading(15, 64, 64), 4) / trained(one, Reading(15, 64, 64), 2), 3)
+        2.0
+    """
+    lanes, steps = len(config.lanes), config.steps if steps is None else steps
+    evaluations, texts, curvatures = (
+        sum(config.is_due(key, number) for number in range(1, steps + 1))
+        for key in ("eval_loss", "drift", "curvature")
+    )
+    step = A_STEP + lanes * (A_LANE + config.batch_size * reading.tokens)
+    read = evaluations * reading.held_out + (reading.test if steps == config.steps else 0)
+    return step * (steps + TRACKED * curvatures) + FORWARD * lanes * (read * reading.tokens + TEXT * texts)
+
+
+def relative(model: str, timed: str) -> float:
+    """Return how much longer than on another model, which was timed, a token takes at most.
+
+    Examples:
+        >>> relative("smollm2-135m", "glassllm") > 100 > 1 / relative("glassllm", "smollm2-135m") > 50
+        True
+    """
+    ratio = MODELS[model].parameters / MODELS[timed].parameters
+    return max(ratio, ratio**SMALLER)
+
+
+class Speeds:
+    """The latest speeds of a server, by kind of work and model; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._speeds: dict[tuple[type[BackgroundWork], str], Speed] = {}
+        self._tokens: dict[tuple[str, str, bool, bool], float] = {}
+
+    def learn(self, work: BackgroundWork) -> None:
+        """Take over the speed of work that has reached its end here."""
+        config = work.config
+        if work.state != FINISHED or not work.spent or config.model not in MODELS or config.device != "auto":
+            return
+        if isinstance(work, BackgroundRace):
+            self.learn_race(work.raced, work.steps, work.spent)
+        elif not isinstance(work, BackgroundStudy):
+            self._speeds[type(work), config.model] = Speed(0.0, work.spent / self._work(type(work), config))
+
+    def learn_race(self, config: RaceConfig, steps: Sequence[Step], spent: float) -> None:
+        """Take over the speed of a race.
+
+        Args:
+            spent: seconds that it took in all.
+        """
+        last = steps[-1]
+        if not 0 < last.seconds <= spent:
+            return  # it was computed elsewhere
+        tokens = last.tokens / last.step / config.batch_size
+        if config.task in TASKS:
+            self._tokens[_read_as(config)] = tokens
+        work = trained(config, self.reading(config)._replace(tokens=tokens), last.step)
+        self._speeds[BackgroundRace, config.model] = Speed(spent - last.seconds, last.seconds / work)
+
+    def time(self, config: RaceConfig, cache: ModelCache, hurry: Callable[[], bool] = lambda: False) -> None:
+        """Time the first steps of a race, and forget it.
+
+        Args:
+            cache: keeps what the next race on its model and task needs as well.
+            hurry: whether to end at once, since somebody waits.
+        """
+        Race(config, cache=cache).lanes.detach()  # loads the model
+        began = time.perf_counter()
+        racing = Race(config, cache=cache)
+        setup = time.perf_counter() - began
+        steps: list[Step] = []
+        try:
+            while len(steps) < min(TIMED, config.steps) and not hurry():
+                steps.append(next(racing))
+        finally:
+            racing.lanes.detach()
+        if not steps:
+            return
+        self.learn_race(config, steps, setup + steps[-1].seconds)
+        reading = self.reading(config)
+        tokens = [
+            (later.seconds - step.seconds)
+            / (trained(config, reading, later.step) - trained(config, reading, step.step))
+            for step, later in pairwise(steps)
+        ]
+        if tokens:  # the fastest step is the one that the start of the server has delayed least
+            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens))
+
+    def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
+        """Say how long work takes; None while nothing was timed.
+
+        Where nothing was timed on its model, the estimate is the longest of those from other models.
+        """
+        if config.model not in MODELS:
+            return None
+        work = self._work(kind, config)
+        own = self._speeds.get((kind, config.model))
+        if own is None and kind is not BackgroundRace:  # a step takes as long as in a race
+            own = self._speeds.get((BackgroundRace, config.model))
+        if own is not None:
+            return Forecast(own.beside + own.token * work)
+        others = [
+            (speed.beside + speed.token * work) * relative(config.model, model)
+            for (timed, model), speed in self._speeds.items()
+            if timed is BackgroundRace
+        ]
+        return Forecast(max(others), sure=False) if others else None
+
+    def left(self, work: BackgroundWork, whole: float | None) -> float | None:
+        """Return the seconds after which work lets the next one begin; None if unknown.
+
+        Args:
+            whole: its forecast.
+        """
+        if isinstance(work, BackgroundStudy):  # it lets others take their turn
+            return min(TURN, 60 * work.minutes_left)
+        if not isinstance(work, BackgroundRace):
+            return whole and whole * (1 - work.part)
+        steps, done = work.config.steps, len(work.steps)
+        seen = work.steps[-1].seconds * steps / done if done else None
+        known = [(value, weight) for value, weight in ((whole, EARLY), (seen, done)) if value is not None]
+        if not known:
+            return None
+        total = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+        share = max(0.0, min(work.goal, steps) - done) / steps
+        return max(0.0, min(total * share, work.left, work.deadline - time.monotonic()))
+
+    def reading(self, config: RaceConfig) -> Reading:
+        """Return what a race reads of its task, without the network: an earlier race told, or a sample of it does."""
+        sample = _sample(config.task, config.model, config.split_seed)
+        tokens = min(self._tokens.get(_read_as(config), sample.tokens), config.max_length or math.inf)
+        return Reading(tokens, min(config.eval_size, sample.held_out), min(config.test_size, sample.test))
+
+    def _work(self, kind: type[BackgroundWork], config: RaceConfig) -> float:
+        """Return what work takes, as a number of tokens that a lane trains on."""
+        reading = self.reading(config)
+        if issubclass(kind, BackgroundRace):
+            return trained(config, reading)
+        steps = SLICED if issubclass(kind, Slicing) else MEASURED if issubclass(kind, BackgroundMeasurement) else ASKED
+        return steps * (A_STEP + len(config.lanes) * (A_LANE + config.batch_size * reading.tokens))
+
+
+def _read_as(config: RaceConfig) -> tuple[str, str, bool, bool]:
+    """Return what the tokens of an example depend on."""
+    return config.model, config.task, config.chat, config.truncate
+
+
+@lru_cache(maxsize=64)
+def _sample(task: str, model: str, split_seed: int) -> Reading:
+    """Count the examples of a task and the tokens of some; of a task from the hub, the most there may be."""
+    most = Reading(min(LONGEST, MODELS[model].context), RaceConfig.test_size, RaceConfig.test_size)
+    card = TASKS.get(task)
+    if card is not None and not card.offline:
+        return most
+    try:
+        examples = load_task(task, split_seed)
+    except ValueError:  # the race will say what is wrong with it
+        return most
+    tokenizer = tokenizer_here(model)
+    texts = [example.prompt + example.answer for example in examples.train[:SAMPLE]]
+    counts = [len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS for text in texts]
+    return Reading(sum(counts) / max(1, len(counts)), len(examples.held_out), len(examples.test))
