@@ -28,6 +28,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.jobs.cluster import KINDS, Cluster
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
 
 log = logging.getLogger(__name__)
@@ -116,12 +117,18 @@ class Jobs:
         limits: on how much is kept, how many wait, and how long one computes.
         folder: for the run folders, where those of an earlier server are found; by default the one of `RunsFolder`.
         races: how races are computed.
+        cluster: the machines that compute in place of this process, several jobs at once.
     """
 
     def __init__(
-        self, limits: Limits | None = None, folder: Path | None = None, races: type[BackgroundRace] = BackgroundRace
+        self,
+        limits: Limits | None = None,
+        folder: Path | None = None,
+        races: type[BackgroundRace] = BackgroundRace,
+        cluster: Cluster | None = None,
     ) -> None:
         self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
+        self._cluster = cluster
         self.folder = self._runs_folder.path
         self.pages = Pages()
         places = Places(self._limits.max_waiting, self._limits.page_waiting, self._limits.address_waiting)
@@ -130,7 +137,7 @@ class Jobs:
         self._for_readers: dict[str, Job] = {}
         self._models = ModelCache()
         self._wake = threading.Condition()
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
         self._closed = False
         self._in_memory: Job | None = None
         """The job that computed last: if it is paused, its race may still be in memory."""
@@ -228,6 +235,9 @@ class Jobs:
 
         A race that is asked for meanwhile would have to load the same.
         """
+        if self._cluster:
+            self._cluster.prepare(config)
+            return
         with self._wake:
             self._call_worker(lambda: Race(config, cache=self._models).lanes.detach())
 
@@ -286,9 +296,9 @@ class Jobs:
             self._line.waiting.clear()
             for job in self._jobs.values():
                 job.work.make_way(RESTARTED)
-            self._wake.notify()
-        if self._worker is not None:
-            self._worker.join(timeout=LAST_STEP)
+            self._wake.notify_all()
+        for worker in self._workers:
+            worker.join(timeout=LAST_STEP)
         self._runs_folder.give_back()
 
     # The line; its methods are called with the lock held -----------------------------------------
@@ -296,6 +306,8 @@ class Jobs:
     def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
         work = job.work
+        if isinstance(work, KINDS) and self._cluster:
+            work.elsewhere = self._cluster.compute
         if isinstance(work, BackgroundRace):
             work.yields, work.models = lambda: self._line.yields(job), self._models
         else:
@@ -321,11 +333,13 @@ class Jobs:
             other.work.leave()
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
-        """Start the thread of the races, or wake it if it runs."""
-        if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(target=self._work, args=(first,), name="races", daemon=True)
-            self._worker.start()
-        self._wake.notify()
+        """Start a thread of the races if more may run at once, and wake those that wait."""
+        self._line.workers = max(1, self._cluster.places) if self._cluster else 1
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        if len(self._workers) < self._line.workers:
+            self._workers.append(threading.Thread(target=self._work, args=(first,), name="races", daemon=True))
+            self._workers[-1].start()
+        self._wake.notify_all()
 
     def _return(self, job: Job) -> None:
         """Let a paused race wait again."""
@@ -392,8 +406,8 @@ class Jobs:
         _reported(first)
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._line.waiting or self._closed)
-                job = self._line.call() if self._line.waiting else None
+                self._wake.wait_for(lambda: self._line.is_due() or self._closed)
+                job = self._line.call() if self._line.is_due() else None
                 last, self._in_memory = self._in_memory, job
             if last is not None and last is not job:
                 _reported(last.work.release)
@@ -404,11 +418,12 @@ class Jobs:
             self._clear_disk(but=job)
             give_back()
             with self._wake:
-                self._line.done()
+                self._line.done(job)
+                if not self._closed:
+                    self._call_worker()  # a cluster may have grown
                 work, waits = job.work, job in self._line.waiting  # for a request that arrived while it paused
                 if waits or work.complete or self._closed:
                     continue
-                halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
                 halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
                 if work.state == WAITING:  # it lets others take their turn
                     self._line.join(job)
