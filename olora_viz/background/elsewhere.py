@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +90,7 @@ class News:
     """Set in the last news of a turn."""
 
     def __bool__(self) -> bool:
+        """Whether anything has changed."""
         return bool(self.files or self.values or self.tails or self.results or self.ended)
 
 
@@ -124,13 +125,13 @@ def folder_of(work: BackgroundWork) -> Path:
 
 def wish_for(work: BackgroundWork) -> Wish:
     """Return what a server wishes of work at this moment."""
-    over, race = work.is_over(), work if isinstance(work, BackgroundRace) else None
-    if race is None:
-        return Wish(stop=over, why=work.why, yields=work.yields())
-    own = race.own_prompt
-    return Wish(
-        over, race.why, race.wants_pause(), race.goal, race.yields(), own.prompt if own and own.waits else None
-    )
+    over = work.is_over()
+    wish = Wish(stop=over, why=work.why, yields=work.yields())
+    if not isinstance(work, BackgroundRace):
+        return wish
+    own = work.own_prompt
+    prompt = own.prompt if own and own.waits else None
+    return replace(wish, pause=work.wants_pause(), goal=work.goal, last=work.last, prompt=prompt)
 
 
 # In the other process --------------------------------------------------------------------------
@@ -260,7 +261,8 @@ def _follow(work: BackgroundWork, wish: Wish) -> None:
             work.pause()
         else:
             work.resume(wish.goal)
-        if wish.prompt is not None:
+        work.last, own = wish.last, work.own_prompt
+        if wish.prompt is not None and not (own and own.waits and own.prompt == wish.prompt):
             work.ask(wish.prompt)
     if wish.stop:
         work.stop(wish.why)

@@ -24,6 +24,8 @@ class Wish:
     pause: bool = False
     goal: float = math.inf
     """The step after which a race pauses."""
+    last: float = math.inf
+    """The step after which it stops."""
     yields: bool = False
     """Whether to make way for others."""
     prompt: str | None = None
