@@ -1,7 +1,9 @@
 """On a Ray cluster races are bitwise those of this process, several at once, also where a machine is lost."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from support.machines import lose_a_machine, ray_alone, two_machines
 from support.races import small
 from support.waiting import wait_until
 
+from olora_viz.__main__ import main
 from olora_viz.background.race import BackgroundRace
 from olora_viz.races import run as runs
 from olora_viz.web.jobs.cluster import Cluster
@@ -18,9 +21,15 @@ from olora_viz.web.jobs.queue import Jobs
 CONFIG = small(task="addition", steps=150, eval_every=50, eval_size=8)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[ModuleType]:
+    with ray_alone() as ray:
+        yield ray
+
+
 @pytest.fixture(scope="module")
-def machines() -> Iterator[Any]:
-    with ray_alone() as ray, two_machines(ray) as made:
+def machines(ray: ModuleType) -> Iterator[Any]:
+    with two_machines(ray) as made:
         yield made
 
 
@@ -49,6 +58,26 @@ def check_same(race: BackgroundRace, here: Path) -> None:
     assert race.steps == runs.read_steps(race.run_folder) == runs.read_steps(here)
     for file in here.glob("adapters/*/*.safetensors"):
         assert (race.run_folder / file.relative_to(here)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [("127.0.0.1:1", "no Ray cluster to join at '127.0.0.1:1'"), ("auto", "need Ray, which is not installed: pip")],
+)
+def test_without_its_cluster_the_server_does_not_start(
+    address: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if address == "auto":
+        monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("OLORA_VIZ_RAY", address)
+    assert main(["serve"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert sentence in error
+
+
+def test_a_race_that_no_machine_has_the_cores_for_is_a_sentence(machines: Any) -> None:
+    with pytest.raises(ValueError, match="a race takes 64 cores, and no machine of the Ray cluster at"):
+        Cluster(machines.address, threads=64)
 
 
 def test_a_lost_machine_costs_no_step_and_the_page_says_so(jobs: Jobs, machines: Any, here: Path) -> None:

@@ -37,6 +37,7 @@ from olora_viz.background.wishes import Wishes
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import read_tensors
 from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.machine.text import counted
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.export import CHECKPOINT
 from olora_viz.studies.on_ray import RETRIES, connect
@@ -78,9 +79,8 @@ class Cluster:
         """How many jobs compute at once, as many as the machines have cores for by now."""
         if not self.places:
             self.leave()
-            raise ValueError(
-                f"a race takes {threads} cores, and no machine of the Ray cluster at {address!r} has them"
-            )
+            cores = counted(threads, "core")
+            raise ValueError(f"a race takes {cores}, and no machine of the Ray cluster at {address!r} has as many")
         self._box = box.options(max_concurrency=10_000).remote()
         self._task = self._ray.remote(num_cpus=threads, max_retries=0, num_returns="streaming")(compute_there)
         threading.Thread(target=self._keep_counting, name="cluster", daemon=True).start()
