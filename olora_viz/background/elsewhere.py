@@ -7,61 +7,39 @@ kill: from it the work goes on in a third process, bitwise the same.
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import pickle
 import shutil
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
+from olora_viz.background.travel import FilePart, FolderNews, packed, travelling, unpacked, write_parts
 from olora_viz.background.wishes import Heard, Wish
 from olora_viz.background.work import BackgroundWork
-from olora_viz.machine.files import PREFIX, clear_dead, lock_folder, write_bytes, write_json
+from olora_viz.machine.files import PREFIX, clear_dead, lock_folder, write_bytes
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 
-OURS = frozenset({
-    "why", "complete", "error", "stopping", "listen", "version", "changed", "_heard", "own_files", "seen", "grace",
-    "left", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths", "disk_full", "racing",
-    "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips", "clear_disk", "_steps_left",
-    "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt", "write_report", "drawn",
-})  # fmt: skip
-"""Attributes of work that each process has for itself: commands, limits, listeners, clocks and what is in memory. All
-others say what it is and what it has found, and travel."""
-
 AT_REST = (PAUSED, WAITING)
 """States in which work may go on anywhere: they are entered once it has left the other process."""
 
 QUIET = 0.5
 """Seconds after which the files are looked at although nothing was reported, such as for a checkpoint."""
-
-
-class FilePart(NamedTuple):
-    """What has changed in a file."""
-
-    name: str
-    """Its path in the folder of the work."""
-    start: int
-    """The first byte that differs; the file ends with `data`."""
-    data: bytes | None
-    """None if it is gone."""
 
 
 @dataclass(frozen=True)
@@ -341,100 +319,3 @@ def read_steps(race: BackgroundRace) -> None:
     """Take over steps that are on disk and were not reported: the process that made them was lost in between."""
     if (race.run_folder / "config.json").exists():
         race.steps += runs.read_steps(race.run_folder)[len(race.steps) :]
-
-
-# What travels --------------------------------------------------------------------------------
-
-
-def travelling(work: BackgroundWork) -> dict[str, Any]:
-    """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work) if each.name not in OURS}
-
-
-def packed(value: Any, folder: Path) -> bytes:
-    """Return a value as bytes, in which paths below a folder are relative to it."""
-    file = io.BytesIO()
-    _Pickler(file, folder).dump(value)
-    return file.getvalue()
-
-
-def unpacked(data: bytes, folder: Path) -> Any:
-    """Return the value that `packed` took, whose paths are below another folder."""
-    return _Unpickler(io.BytesIO(data), folder).load()
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, folder: Path) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._folder = folder
-
-    def persistent_id(self, value: Any) -> str | None:
-        below = isinstance(value, Path) and value.is_relative_to(self._folder)
-        return str(value.relative_to(self._folder)) if below else None
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, BackgroundWork):
-            return _made, (type(value), travelling(value))
-        return NotImplemented
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, folder: Path) -> None:
-        super().__init__(file)
-        self._folder = folder
-
-    def persistent_load(self, name: str) -> Path:
-        return self._folder / name
-
-
-def _made(kind: type[BackgroundWork], values: dict[str, Any]) -> BackgroundWork:
-    return kind(**values)
-
-
-class FolderNews:
-    """Finds what has changed in the files of a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._known = folder, dict[str, os.stat_result]()
-
-    def parts(self) -> list[FilePart]:
-        """Return what has changed since the last call; lines come last, so that no other file is ahead of them."""
-        found, parts = dict[str, os.stat_result](), list[FilePart]()
-        for path in sorted(self._files(), key=lambda path: (path.suffix == ".jsonl", path)):
-            name = path.relative_to(self._folder).as_posix()
-            before = self._known.get(name)
-            with suppress(FileNotFoundError), path.open("rb") as file:
-                now = os.fstat(file.fileno())
-                is_same = before is not None and now.st_ino == before.st_ino
-                if not (is_same and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
-                    grows = is_same and path.suffix == ".jsonl" and now.st_size >= before.st_size
-                    start = before.st_size if grows else 0
-                    file.seek(start)
-                    parts.append(FilePart(name, start, file.read(now.st_size - start)))
-                found[name] = now
-        parts += [FilePart(name, 0, None) for name in self._known if name not in found]
-        self._known = found
-        return parts
-
-    def _files(self) -> Iterator[Path]:
-        for home, folders, names in os.walk(self._folder):
-            folders[:] = [name for name in folders if not name.endswith(".partial")]
-            yield from (Path(home) / name for name in names if not name.endswith((".partial", ".lock")))
-
-
-def write_parts(folder: Path, parts: Iterable[FilePart], own_files: Mapping[str, Path]) -> None:
-    """Write what has changed; the set-up of a run names the visitor's own files where they are here."""
-    for name, start, data in parts:
-        path = folder / name
-        if data is None:
-            path.unlink(missing_ok=True)
-        elif start:
-            with path.open("r+b") as file:
-                file.seek(start)
-                file.truncate()
-                file.write(data)
-        elif name == "config.json" and own_files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, json.loads(data) | {key: str(own) for key, own in own_files.items()})
-        else:
-            write_bytes(path, data)
