@@ -85,23 +85,29 @@ class FolderNews:
     """Finds what has changed in the files of a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._known = folder, dict[str, os.stat_result]()
+        self._folder, self._known = folder, dict[str, tuple[os.stat_result, int]]()
+        """Of each file its state, and the bytes of it that were taken."""
 
     def parts(self) -> list[FilePart]:
-        """Return what has changed since the last call; lines come last, so that no other file is ahead of them."""
-        found, parts = dict[str, os.stat_result](), list[FilePart]()
+        """Return what has changed since the last call.
+
+        Files of lines come last, so that no other is ahead of them; of these whole lines are taken, which stay.
+        """
+        found, parts = dict[str, tuple[os.stat_result, int]](), list[FilePart]()
         for path in sorted(self._files(), key=lambda path: (path.suffix == ".jsonl", path)):
-            name = path.relative_to(self._folder).as_posix()
-            before = self._known.get(name)
+            name, is_lines = path.relative_to(self._folder).as_posix(), path.suffix == ".jsonl"
             with suppress(FileNotFoundError), path.open("rb") as file:
                 now = os.fstat(file.fileno())
-                is_same = before is not None and now.st_ino == before.st_ino
+                before, taken = self._known.get(name, (now, -1))
+                is_same = taken >= 0 and now.st_ino == before.st_ino
                 if not (is_same and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
-                    grows = is_same and path.suffix == ".jsonl" and now.st_size >= before.st_size
-                    start = before.st_size if grows else 0
+                    start = taken if is_same and is_lines and now.st_size >= taken else 0
                     file.seek(start)
-                    parts.append(FilePart(name, start, file.read(now.st_size - start)))
-                found[name] = now
+                    data = file.read(now.st_size - start)
+                    data = data[: data.rfind(b"\n") + 1] if is_lines else data
+                    parts.append(FilePart(name, start, data))
+                    taken = start + len(data)
+                found[name] = now, taken
         parts += [FilePart(name, 0, None) for name in self._known if name not in found]
         self._known = found
         return parts

@@ -106,7 +106,8 @@ class Cluster:
     def prepare(self, config: RaceConfig) -> None:
         """Let as many workers as there are places load a set-up, so that the first races start at once."""
         load = self._ray.remote(num_cpus=self._threads)(prepare_there)
-        self._prepared = [load.remote(config) for _ in range(self.places)]
+        for _ in range(self.places):
+            load.remote(config)
 
     def compute(self, work: BackgroundWork) -> bool | None:
         """Compute a job there, in place of `BackgroundWork.run`; where its worker is lost, go on elsewhere.
@@ -117,14 +118,14 @@ class Cluster:
         """
         lost, note = 0, ""
         while True:
-            before = work.version, _size(work)
+            before = _size(work)
             try:
                 return self._take_turn(work, note)
-            except self._errors.RayTaskError:
-                raise
+            except self._errors.RayTaskError as error:
+                raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except self._errors.RayError as error:
                 log.warning("the worker of %s was lost: %s", work.name, type(error).__name__)
-                lost = 1 if _size(work) > before[1] else lost + 1
+                lost = 1 if _size(work) > before else lost + 1
                 if lost > RETRIES:
                     raise ValueError(f"its worker was lost {lost} times in a row: try again") from None
                 note = f"its worker was lost: it goes on elsewhere from {_place_of(work)}"
@@ -148,10 +149,8 @@ class Cluster:
             raise ValueError(ended.problem)
         if ended.stopped:
             raise StoppedEarlyError
-        if isinstance(work, BackgroundRace):
-            work.cut_off = False
-            if ended.paused:
-                work.become(PAUSED, work.why_paused)
+        if ended.paused and isinstance(work, BackgroundRace):
+            work.become(PAUSED, work.why_paused)
         elif ended.paused and isinstance(work, BackgroundStudy):
             work.wait_for_others()
         return ended.paused
@@ -170,14 +169,11 @@ class Cluster:
             ready, _ = self._ray.wait([news], timeout=PACE)
             if not ready:
                 continue
-            data = self._ray.get(next(news))
-            if not begun and isinstance(work, BackgroundRace):
-                work.cut_off = bool(work.steps)
-            begun = True
-            if ended := take(work, data, note):
+            ended, begun = take(work, self._ray.get(next(news)), note), True
+            if isinstance(work, BackgroundRace):  # a turn that ends well ends with a checkpoint
+                work.cut_off = bool(work.steps) and (ended is None or ended.stopped or bool(ended.problem))
+            if ended is not None:
                 return ended
-            if isinstance(work, BackgroundRace) and work.steps:
-                work.cut_off = True  # until the turn ends with a checkpoint
 
 
 def _place_of(work: BackgroundWork) -> str:
