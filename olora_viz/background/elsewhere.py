@@ -1,4 +1,4 @@
-"""Work that another process computes: it goes there as bytes, and what it finds comes back in news.
+"""Work that another process computes: it goes there as plain values, and what it finds comes back in news.
 
 The other process may be on another machine, which sees no file of this one: files travel as bytes as well. It works in
 a temporary folder of its own, and hands back what changes there, so that the work's own folder is always as after a
@@ -25,7 +25,7 @@ import torch
 from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
-from olora_viz.background.travel import FilePart, FolderNews, packed, travelling, unpacked, write_parts
+from olora_viz.background.travel import FilePart, FolderNews, Packed, moved, travelling, write_parts
 from olora_viz.background.wishes import Heard, Wish
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import PREFIX, clear_dead, lock_folder, write_bytes
@@ -58,6 +58,8 @@ class Ended:
 class News:
     """What has changed since the last news."""
 
+    folder: Path
+    """The one of the work in the other process."""
     files: list[FilePart]
     values: dict[str, Any] = field(default_factory=dict)
     tails: dict[str, list[Any]] = field(default_factory=dict)
@@ -77,7 +79,8 @@ class Parcel:
     """Work with all that it needs in another process."""
 
     name: str
-    work: bytes
+    folder: Path
+    work: Packed
     own_files: Mapping[str, tuple[str, bytes]]
     """Names and contents of the visitor's own files."""
     files: list[FilePart]
@@ -92,7 +95,7 @@ class Parcel:
         folder = folder_of(work)
         own = {name: (path.name, path.read_bytes()) for name, path in work.own_files.items()}
         files = FolderNews(folder).parts()
-        return cls(work.name, packed(work, folder), own, files, threads, wish)
+        return cls(work.name, folder, Packed.of(work), own, files, threads, wish)
 
 
 def folder_of(work: BackgroundWork) -> Path:
@@ -115,7 +118,7 @@ def wish_for(work: BackgroundWork) -> Wish:
 # In the other process --------------------------------------------------------------------------
 
 
-def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[bytes]:
+def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[News]:
     """Compute work until its end or a pause; yield its news, see `take`.
 
     Args:
@@ -127,7 +130,7 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[byt
             own_files[name] = home / "own" / name / own
             write_bytes(own_files[name], data)
         write_parts(folder, parcel.files, own_files)
-        work = unpacked(parcel.work, folder)
+        work = parcel.work.unpacked(parcel.folder, folder)
         work.own_files, work.without_paths = own_files, partial(_by_names, own_files)
         if isinstance(work, BackgroundRace):
             work.models = _models
@@ -141,9 +144,9 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[byt
             while not ends:
                 version = work.newer(version, QUIET)
                 if not ends and (news := reporter.news()):
-                    yield packed(news, folder)
+                    yield news
             computing.join()
-            yield packed(reporter.news(ends[0]), folder)
+            yield reporter.news(ends[0])
         finally:
             work.stop()
             computing.join()
@@ -154,7 +157,7 @@ def prepare_there(config: RaceConfig) -> None:
     Race(config, cache=_models).lanes.detach()
 
 
-def compute_there(parcel: Parcel, box: Any, turn: str) -> Iterator[bytes]:
+def compute_there(parcel: Parcel, box: Any, turn: str) -> Iterator[News]:
     """Compute work in a worker of a cluster.
 
     Args:
@@ -250,7 +253,7 @@ class _Reporter:
     """Finds what has changed in work and its folder."""
 
     def __init__(self, work: BackgroundWork, folder: Path) -> None:
-        self._work, self._files = work, FolderNews(folder)
+        self._work, self._folder, self._files = work, folder, FolderNews(folder)
         self._files.parts()
         self._sent = {name: _kept(value) for name, value in travelling(work).items()}
 
@@ -271,7 +274,7 @@ class _Reporter:
             elif value is not before:
                 values[name] = value
             self._sent[name] = now
-        return News(self._files.parts(), values, tails, results, ended)
+        return News(self._folder, self._files.parts(), values, tails, results, ended)
 
 
 def _kept(value: Any) -> Any:
@@ -284,15 +287,15 @@ def _kept(value: Any) -> Any:
 # In the process that serves ----------------------------------------------------------------------
 
 
-def take(work: BackgroundWork, data: bytes, before_note: str = "") -> Ended | None:
+def take(work: BackgroundWork, news: News, before_note: str = "") -> Ended | None:
     """Take over news; return how the turn ended, None if it goes on.
 
     Args:
         before_note: what is said before the note, until the work has ended.
     """
-    news: News = unpacked(data, folder_of(work))
-    write_parts(folder_of(work), news.files, work.own_files)
-    values = dict(news.values)
+    folder = folder_of(work)
+    write_parts(folder, news.files, work.own_files)
+    values = {name: moved(value, news.folder, folder) for name, value in news.values.items()}
     if values.get("state") in AT_REST:
         del values["state"]
         values.pop("note", None)

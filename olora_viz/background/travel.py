@@ -1,14 +1,12 @@
-"""How work, its paths and its files travel to another process, perhaps on another machine, and back: as bytes."""
+"""How work, its paths and its files travel to another process, perhaps on another machine, and back."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,44 +39,36 @@ def travelling(work: BackgroundWork) -> dict[str, Any]:
     return {each.name: getattr(work, each.name) for each in fields(work) if each.name not in OURS}
 
 
-def packed(value: Any, folder: Path) -> bytes:
-    """Return a value as bytes, in which paths below a folder are relative to it."""
-    file = io.BytesIO()
-    _Pickler(file, folder).dump(value)
-    return file.getvalue()
+@dataclass(frozen=True)
+class Packed:
+    """Work as its kind and plain values."""
+
+    kind: type[BackgroundWork]
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, work: BackgroundWork) -> Packed:
+        """Pack work, with the work that it is about."""
+        values = travelling(work)
+        inner = {name: cls.of(value) for name, value in values.items() if isinstance(value, BackgroundWork)}
+        return cls(type(work), values | inner)
+
+    def unpacked(self, before: Path, now: Path) -> BackgroundWork:
+        """Make the work, whose folder was another one before."""
+        values = {name: moved(value, before, now) for name, value in self.values.items()}
+        inner = {name: value.unpacked(before, now) for name, value in values.items() if isinstance(value, Packed)}
+        return self.kind(**values | inner)
 
 
-def unpacked(data: bytes, folder: Path) -> Any:
-    """Return the value that `packed` took, whose paths are below another folder."""
-    return _Unpickler(io.BytesIO(data), folder).load()
-
-
-class _Pickler(pickle.Pickler):
-    def __init__(self, file: io.BytesIO, folder: Path) -> None:
-        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
-        self._folder = folder
-
-    def persistent_id(self, value: Any) -> str | None:
-        below = isinstance(value, Path) and value.is_relative_to(self._folder)
-        return str(value.relative_to(self._folder)) if below else None
-
-    def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, BackgroundWork):
-            return _made, (type(value), travelling(value))
-        return NotImplemented
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, folder: Path) -> None:
-        super().__init__(file)
-        self._folder = folder
-
-    def persistent_load(self, name: str) -> Path:
-        return self._folder / name
-
-
-def _made(kind: type[BackgroundWork], values: dict[str, Any]) -> BackgroundWork:
-    return kind(**values)
+def moved(value: Any, before: Path, now: Path) -> Any:
+    """Return a value whose paths below one folder, also in its fields, are below another one."""
+    if isinstance(value, Path) and value.is_relative_to(before):
+        return now / value.relative_to(before)
+    if not is_dataclass(value) or isinstance(value, type | Packed):
+        return value
+    own = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
+    others = {name: new for name, old in own.items() if (new := moved(old, before, now)) is not old}
+    return replace(value, **others) if others else value
 
 
 class FolderNews:

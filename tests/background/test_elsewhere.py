@@ -1,4 +1,4 @@
-"""Work that goes to another folder as bytes finds what it would have found here."""
+"""Work that goes to another folder as plain values finds what it would have found here."""
 
 import pickle
 import tempfile
@@ -18,7 +18,7 @@ from olora_viz.background.elsewhere import Parcel, compute, take, wish_for
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import ANSWERS, BackgroundRace, final_answers
 from olora_viz.background.record import PAUSED, WAITING
-from olora_viz.background.travel import packed, unpacked
+from olora_viz.background.travel import Packed
 from olora_viz.background.wishes import Heard
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
@@ -29,14 +29,14 @@ CONFIG = small(steps=8, eval_every=4, eval_size=8)
 
 
 def send(work: BackgroundWork) -> bool | None:
-    """Compute a turn from bytes, in a folder that is gone afterwards."""
+    """Compute a turn from what was sent, in a folder that is gone afterwards."""
     parcel = pickle.loads(pickle.dumps(Parcel.of(work, 1, wish_for(work))))
 
     def hear(number: int) -> Heard:
         time.sleep(0.005)
         return Heard(number + 1, wish_for(work))
 
-    (ended,) = filter(None, [take(work, news) for news in compute(parcel, hear)])
+    (ended,) = filter(None, [take(work, pickle.loads(pickle.dumps(news))) for news in compute(parcel, hear)])
     assert not list(Path(tempfile.gettempdir()).glob(f"olora-viz-{work.name}"))
     if ended.problem:
         raise ValueError(ended.problem)
@@ -123,7 +123,7 @@ def test_a_measurement_is_that_of_this_process_and_what_is_cut_takes_it_along(fo
     here, there = (work.result for work in found)
     np.testing.assert_array_equal(here.hessian.lambda_max, there.hessian.lambda_max)
     cut = Slicing(folder.name, config, folder, found[1].styles, source=found[1], chosen=(0,))
-    made = unpacked(packed(cut, folder), folder)
+    made = pickle.loads(pickle.dumps(Packed.of(cut))).unpacked(folder, folder)
     np.testing.assert_array_equal(made.source.result.grad_norm, here.grad_norm)
 
 

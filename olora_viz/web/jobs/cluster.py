@@ -1,6 +1,6 @@
 """Races, measurements and studies of visitors on the machines of a Ray cluster; this process only serves.
 
-A job is a task: it goes to a worker as bytes, and its steps, checkpoints and files come back, see
+A job is a task: it goes to a worker as plain values, and its steps, checkpoints and files come back, see
 `olora_viz.background.elsewhere`. Wishes reach the worker through a box. A worker may be lost at any time, with its
 machine: the job then goes on elsewhere from what has come back.
 """
