@@ -53,14 +53,22 @@ class BackgroundStudy(BackgroundWork):
     def learn(self, decisions: Iterable[Decision]) -> None:
         """Run a study to its end, or until others take their turn; its stages are states."""
         for known in decisions:
-            self.known, self._learnt = known, time.monotonic()
+            self.know(known)
             self.become(known.stage)
+
+    def know(self, known: Decision) -> None:
+        """Take over what is known by now."""
+        self.known, self._learnt = known, time.monotonic()
+
+    def is_over(self) -> bool:
+        """Whether the end was requested, the time is up, or nobody follows it any more."""
+        if self.is_unwatched():
+            self.stop("nobody follows it any more")
+        return super().is_over()
 
     def goes_on(self, _: Step) -> bool:
         """Return after a step of its races whether to go on."""
         self.note = ""
-        if self.is_unwatched():
-            self.stop("nobody follows it any more")
         self.wake()
         return not self.gives_way() and not self.is_over()
 

@@ -78,6 +78,8 @@ class BackgroundWork:
     """Why it ends at its deadline."""
     yields: Callable[[], bool] = lambda: False
     """Whether to make way for others, who then compute first."""
+    elsewhere: Callable[[BackgroundWork], bool | None] | None = None
+    """Computes it in another process, in place of `run`."""
     before_news: Callable[[], None] = lambda: None
     """Called after every change, before anybody hears of it."""
     without_paths: Callable[[str], str] = str
@@ -197,7 +199,7 @@ class BackgroundWork:
         paused, began = None, time.monotonic()
         self.deadline = began + self.left
         try:
-            paused = self.run()
+            paused = self.elsewhere(self) if self.elsewhere else self.run()
         except StoppedEarlyError:
             self.end(STOPPED, self.why)
         except ValueError as error:

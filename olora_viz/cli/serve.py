@@ -18,6 +18,7 @@ Serve = Callable[..., None]
 def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) -> None:
     """Add the verbs; `pages` serves the pages, `write` writes them: the command line itself imports neither."""
     parser = verb("serve", partial(serve, pages), "serve the page")
+    parser.epilog = "With OLORA_VIZ_RAY=HOST:PORT what visitors start is computed on that Ray cluster."
     host = "address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
     parser.add_argument("--host", metavar="H", help=host)
     parser.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")

@@ -32,6 +32,12 @@ def write_text(path: Path, text: str) -> None:
     _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically, and its folder if there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, lambda partial: partial.write_bytes(data))
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON file atomically; NaN raises, since JSON has no NaN."""
     write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")

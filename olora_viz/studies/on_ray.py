@@ -33,14 +33,11 @@ class RayPool(Executor):
     """
 
     def __init__(self, address: str, threads: int, gpus: int = 0) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise ValueError("races on a cluster need Ray, which is not installed: pip install ray") from None
+        ray = _import_ray()
         self._ray, self._refs = ray, set[Any]()
         self._connected = not ray.is_initialized()
         if self._connected:
-            _connect(address)
+            connect(address)
         try:
             self._check_cores(address, threads)
         except ValueError:
@@ -86,14 +83,22 @@ class RayPool(Executor):
             )
 
 
-def _connect(address: str) -> None:
-    """Join a cluster.
+def _import_ray() -> Any:
+    """Return Ray; a ValueError says that it is not installed."""
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("races on a cluster need Ray, which is not installed: pip install ray") from None
+    return ray
+
+
+def connect(address: str) -> Any:
+    """Join a cluster, and return Ray, by which it is spoken to.
 
     Raises:
-        ValueError: there is none, or it is of another version.
+        ValueError: Ray is not installed, there is no cluster, or it is of another version.
     """
-    import ray
-
+    ray = _import_ray()
     lacks = f"there is no Ray cluster to join at {address!r}: "
     if address == "local":
         raise ValueError(f"{lacks}give the HOST:PORT of one that runs, or auto")
@@ -104,6 +109,7 @@ def _connect(address: str) -> None:
     except (ConnectionError, ImportError, OSError, RuntimeError, ValueError) as error:
         why = str(error).strip().splitlines()[0].rstrip(".:")
         raise ValueError(f"{lacks}{why}") from None
+    return ray
 
 
 def _check_answers(address: str, lacks: str) -> None:

@@ -444,7 +444,7 @@ def status(record: RaceRecord, done: int, before: Wait = NEXT) -> Markup:
     if state == LOADING:
         return fragments.status(LOADING, record.note)
     parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
-    note = [record.note] if record.note else []
+    note = [Markup('<span class="note">{}</span>').format(record.note)] if record.note else []
     if record.recorded:  # its speed was measured on another machine
         state = "recorded"
         parts.append(f"{config.model}, {config.task}")

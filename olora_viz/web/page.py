@@ -25,6 +25,7 @@ from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
+from olora_viz.web.jobs.cluster import of_environment
 from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import StudyBar, study_bar
@@ -93,7 +94,7 @@ def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
     zero_gpu = on_zero_gpu()
-    jobs = Jobs(limits, races=ZeroGpuRace) if zero_gpu else Jobs(limits)
+    jobs = Jobs(limits, races=ZeroGpuRace) if zero_gpu else Jobs(limits, cluster=of_environment())
     first = SetUp.first(limits).to_config(limits)
     if zero_gpu:
         warm_up()

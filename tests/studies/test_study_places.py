@@ -3,7 +3,6 @@
 import json
 import socket
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.machines import lose_a_machine, ray_alone, two_machines
 
 from olora_viz.__main__ import main
 from olora_viz.studies.folder import has_ended
@@ -53,36 +53,14 @@ def check_same(out: Path, here: Path) -> None:
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[ModuleType]:
-    """Ray, whose processes listen to no other machine and ask none."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home,
-    ):
-        patch.setenv("RAY_TMPDIR", home)  # short, as the names of sockets must be
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # the address is 127.0.0.1
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("OMP_NUM_THREADS", "2")  # the set-up says one
-        import ray
-
+    with ray_alone() as ray:
         yield ray
 
 
 @pytest.fixture
 def cluster(ray: ModuleType) -> Iterator[Any]:
-    """Two machines with a core each, which are processes of this one."""
-    from ray.cluster_utils import Cluster
-
-    common = {"num_cpus": 1, "include_dashboard": False}
-    # A machine that is gone refuses each check at once; one that is only busy keeps its place.
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 8}
-    made = Cluster(initialize_head=True, head_node_args={**common, "_system_config": quick})
-    try:
-        made.add_node(**common)
+    with two_machines(ray) as made:
         yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
 
 
 def racing(out: Path) -> list[Path]:
@@ -99,8 +77,7 @@ def test_a_cluster_that_loses_a_machine_fills_the_same_table(cluster: Any, here:
         while len(racing(out)) < 2 and not any(out.glob("runs/*.parquet")):
             if ended.wait(0.002):
                 return
-        (machine,) = cluster.worker_nodes
-        cluster.remove_node(machine, allow_graceful=False)
+        lose_a_machine(cluster)
         lost.set()
 
     killer = threading.Thread(target=lose)

@@ -53,7 +53,7 @@ def served(line: Line[Work]) -> Iterator[str]:
     while line.waiting:
         foretold = min(line.waiting, key=lambda work: len(line.ahead(work)))
         called = line.call()
-        line.done()
+        line.done(called)
         assert called is foretold
         yield called.name
 
@@ -104,12 +104,13 @@ def test_ten_races_of_one_visitor_do_not_delay_another_s_first() -> None:
     queue = line(per_page=99)
     for k in range(10):
         put(queue, page("a"), f"a{k}")
-    assert queue.call().name == "a0"
+    first = queue.call()
+    assert first.name == "a0"
     for name in ("b0", "b1"):
         put(queue, page("b"), name)
     put(queue, page("c"), "c0")
     assert [len(queue.ahead(one)) for one in queue.waiting if one.name in ("b0", "c0")] == [1, 2]
-    queue.done()
+    queue.done(first)
     order = list(served(queue))
     assert order[:2] == ["b0", "c0"]
     assert order[2:5] in (["a1", "b1", "a2"], ["b1", "a1", "a2"])
@@ -127,14 +128,29 @@ def test_an_office_has_one_turn_a_round_and_its_pages_share_it() -> None:
     assert order.index("two0") < order.index("one1")
 
 
+def test_with_several_workers_as_many_are_next_and_what_runs_is_not_called_twice() -> None:
+    queue = line()
+    queue.workers = 2
+    for name in ("a", "b", "c", "d"):
+        put(queue, page(name), name)
+    assert [queue.before(one) for one in queue.waiting] == [0, 0, 1, 2]
+    first, second = queue.call(), queue.call()
+    assert [queue.before(one) for one in queue.waiting] == [1, 2]
+    queue.join(first, first=True)  # it is asked for again before it has come to rest
+    assert queue.call().name == "c"
+    queue.done(second)
+    queue.done(first)
+    assert queue.call() is first
+
+
 def test_who_came_first_is_not_overtaken_by_ever_new_visitors() -> None:
     queue = line()
     put(queue, page("first"), "r0")
     put(queue, page("first"), "r1")
     for k in range(8):
-        queue.call()
+        called = queue.call()
         put(queue, page(f"new{k}"), f"new{k}")
-        queue.done()
+        queue.done(called)
         if not any(one.name == "r1" for one in queue.waiting):
             return
     pytest.fail("the second race of a visitor waits for ever")

@@ -59,7 +59,7 @@ def test_single_steps_and_pauses_change_no_bit_of_a_race(jobs: Jobs, whole: Back
     wait_until(lambda: len(job.steps) > 4)
     jobs.pause(job)
     reached = len(rest(job).steps)
-    wait_until(lambda: jobs._line.running is None)
+    wait_until(lambda: not jobs._line.running)
     assert len(job.steps) == reached < 20
     assert not job.complete
     jobs.resume(job)

@@ -206,14 +206,18 @@ class Pages:
 
 
 class Line(Generic[Waiting]):
-    """The work that waits for one worker, and the work that runs there.
+    """The work that waits for a worker, and the work that runs there.
 
     Its owner holds a lock around all calls but `yields`.
+
+    Attributes:
+        workers: how many run at once.
     """
 
     def __init__(self, places: Places, pages: Pages) -> None:
         self.waiting: list[Waiting] = []
-        self.running: Waiting | None = None
+        self.running: list[Waiting] = []
+        self.workers = 1
         self._places, self._pages, self._round = places, pages, 0.0
 
     def let_in(self, owner: Visitor) -> list[Waiting]:
@@ -225,7 +229,7 @@ class Line(Generic[Waiting]):
 
     def join(self, work: Waiting, *, first: bool = False) -> None:
         """Let work wait for its turn, or put it at the front of the line."""
-        there = [*self.waiting, *([self.running] if self.running else [])]
+        there = [*self.waiting, *self.running]
         work.turn = (0.0, 0.0) if first else round_of(work.owner, there, self._round)
         self.waiting.insert(0 if first else len(self.waiting), work)
 
@@ -236,23 +240,28 @@ class Line(Generic[Waiting]):
             self.waiting.remove(work)
         return waits
 
+    def is_due(self) -> bool:
+        """Whether something waits; what joins again before it has come to rest is not due yet."""
+        return any(work not in self.running for work in self.waiting)
+
     def call(self) -> Waiting:
-        """Take the next one; it runs until `done`."""
-        work = in_turn(self.waiting, self._is_watched)[0]
+        """Take the next one that `is_due`; it runs until `done`."""
+        work = next(work for work in in_turn(self.waiting, self._is_watched) if work not in self.running)
         self.waiting.remove(work)
-        self.running, self._round = work, max(self._round, work.turn[0])
+        self.running.append(work)
+        self._round = max(self._round, work.turn[0])
         return work
 
-    def done(self) -> None:
+    def done(self, work: Waiting) -> None:
         """Note that what ran has come to rest; a round lasts for one turn of each visitor."""
-        there = [*self.waiting, *([self.running] if self.running else [])]
-        self._round += 1 / max(1, len({work.owner.share for work in there}))
-        self.running = None
+        there = [*self.waiting, *self.running]
+        self._round += 1 / max(1, len({each.owner.share for each in there}))
+        self.running.remove(work)
 
     def ahead(self, work: Waiting) -> list[Waiting]:
         """Return what runs before work that waits, in turn."""
         order = in_turn(self.waiting, self._is_watched)
-        runs = [one for one in [self.running] if one is not None and one is not work and not one.complete]
+        runs = [each for each in self.running if each is not work and not each.complete]
         return runs + (order[: order.index(work)] if work in order else [])
 
     def yields(self, work: Waiting) -> bool:

@@ -71,7 +71,7 @@ class Pool:
                 except BaseException as error:
                     computation.result.set_exception(error)
             with self._wake:
-                self._line.done()
+                self._line.done(computation)
 
 
 def few(what: str) -> Places:

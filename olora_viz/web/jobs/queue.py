@@ -30,6 +30,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.jobs.cluster import KINDS, Cluster
 from olora_viz.web.jobs.equal import race_key
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source
@@ -120,12 +121,18 @@ class Jobs:
         limits: on how much is kept, how many wait, and how long one computes.
         folder: for the run folders, where those of an earlier server are found; by default the one of `RunsFolder`.
         races: how races are computed.
+        cluster: the machines that compute in place of this process, several jobs at once.
     """
 
     def __init__(
-        self, limits: Limits | None = None, folder: Path | None = None, races: type[SharedRace] = SharedRace
+        self,
+        limits: Limits | None = None,
+        folder: Path | None = None,
+        races: type[SharedRace] = SharedRace,
+        cluster: Cluster | None = None,
     ) -> None:
         self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
+        self._cluster = cluster
         self.folder = self._runs_folder.path
         self.pages = Pages()
         places = Places(self._limits.max_waiting, self._limits.page_waiting, self._limits.address_waiting)
@@ -135,7 +142,7 @@ class Jobs:
         self._models = ModelCache()
         self.speeds = Speeds()
         self._wake = threading.Condition()
-        self._worker: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
         self._closed = False
         self._in_memory: Job | None = None
         """The job that computed last: if it is paused, its race may still be in memory."""
@@ -260,6 +267,9 @@ class Jobs:
 
         A race that is asked for meanwhile would have to load the same.
         """
+        if self._cluster:
+            self._cluster.prepare(config)
+            return
         with self._wake:
             self._call_worker(
                 lambda: self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
@@ -324,9 +334,10 @@ class Jobs:
             computing = (work.source or work) if isinstance(work, SharedRace) else work
             job = self._jobs.get(computing.id)
             ahead = self._line.ahead(job) if job else []
-            left = [self.speeds.left(each.work, each.seconds) for each in ahead]
-        seconds = None if None in left else sum(filter(None, left))
-        return Wait(len(ahead), seconds, all(isinstance(each.work, BackgroundRace) for each in ahead))
+            left, at_once = [self.speeds.left(each.work, each.seconds) for each in ahead], self._line.workers
+        seconds = None if None in left else sum(filter(None, left)) / at_once
+        all_races = all(isinstance(each.work, BackgroundRace) for each in ahead)
+        return Wait(max(0, len(ahead) - at_once + 1), seconds, all_races)
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""
@@ -335,9 +346,9 @@ class Jobs:
             self._line.waiting.clear()
             for job in self._jobs.values():
                 job.work.make_way(RESTARTED)
-            self._wake.notify()
-        if self._worker is not None:
-            self._worker.join(timeout=LAST_STEP)
+            self._wake.notify_all()
+        for worker in self._workers:
+            worker.join(timeout=LAST_STEP)
         self._runs_folder.give_back()
 
     # The line; its methods are called with the lock held -----------------------------------------
@@ -355,6 +366,8 @@ class Jobs:
     def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
         work = job.work
+        if isinstance(work, KINDS) and self._cluster:
+            work.elsewhere = self._cluster.compute
         if isinstance(work, SharedRace):
             work.yields, work.models = lambda: self._line.yields(job), self._models
             work.take_over = self._take_over
@@ -381,11 +394,13 @@ class Jobs:
             other.work.leave()
 
     def _call_worker(self, first: Callable[[], object] = lambda: None) -> None:
-        """Start the thread of the races, or wake it if it runs."""
-        if self._worker is None or not self._worker.is_alive():
-            self._worker = threading.Thread(target=self._work, args=(first,), name="races", daemon=True)
-            self._worker.start()
-        self._wake.notify()
+        """Start a thread of the races if more may run at once, and wake those that wait."""
+        self._line.workers = max(1, self._cluster.places) if self._cluster else 1
+        self._workers = [worker for worker in self._workers if worker.is_alive()]
+        if len(self._workers) < self._line.workers:
+            self._workers.append(threading.Thread(target=self._work, args=(first,), name="races", daemon=True))
+            self._workers[-1].start()
+        self._wake.notify_all()
 
     def _source_of(self, race: SharedRace) -> SharedRace | None:
         """Return what a race can follow."""
@@ -411,8 +426,8 @@ class Jobs:
             source, job = race.source, self._jobs.get(race.id)
             if source is None or job is None or self._closed or not (source.complete or source.state == PAUSED):
                 return
-            running = self._line.running
-            if running is not None and running.work is source and not (source.complete or source.wants_pause()):
+            runs = any(other.work is source for other in self._line.running)
+            if runs and not (source.complete or source.wants_pause()):
                 return  # it lets others take their turn
             try:
                 race.compute_instead()
@@ -506,8 +521,8 @@ class Jobs:
         give_back()
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._line.waiting or self._closed)
-                job = self._line.call() if self._line.waiting else None
+                self._wake.wait_for(lambda: self._line.is_due() or self._closed)
+                job = self._line.call() if self._line.is_due() else None
                 last, self._in_memory = self._in_memory, job
             if last is not None and last is not job:
                 _reported(last.work.release)
@@ -519,11 +534,12 @@ class Jobs:
             self._clear_disk(but=job)
             give_back()
             with self._wake:
-                self._line.done()
+                self._line.done(job)
+                if not self._closed:
+                    self._call_worker()  # a cluster may have grown
                 work, waits = job.work, job in self._line.waiting  # for a request that arrived while it paused
                 if waits or work.complete or self._closed:
                     continue
-                halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
                 halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
                 if work.state == WAITING:  # it lets others take their turn
                     self._line.join(job)

@@ -1,0 +1,324 @@
+"""Work that another process computes: it goes there as plain values, and what it finds comes back in news.
+
+The other process may be on another machine, which sees no file of this one: files travel as bytes as well. It works in
+a temporary folder of its own, and hands back what changes there, so that the work's own folder is always as after a
+kill: from it the work goes on in a third process, bitwise the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
+from olora_viz.background.travel import FilePart, FolderNews, Packed, moved, travelling, write_parts
+from olora_viz.background.wishes import Heard, Wish
+from olora_viz.background.work import BackgroundWork
+from olora_viz.machine.files import PREFIX, clear_dead, lock_folder, write_bytes
+from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache
+from olora_viz.races.race import Race
+
+AT_REST = (PAUSED, WAITING)
+"""States in which work may go on anywhere: they are entered once it has left the other process."""
+
+QUIET = 0.5
+"""Seconds after which the files are looked at although nothing was reported, such as for a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a turn ended."""
+
+    paused: bool = False
+    stopped: bool = False
+    problem: str = ""
+    """Why it failed, in one sentence."""
+    trace: str = ""
+    """Where, if that was not expected."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What has changed since the last news."""
+
+    folder: Path
+    """The one of the work in the other process."""
+    files: list[FilePart]
+    values: dict[str, Any] = field(default_factory=dict)
+    tails: dict[str, list[Any]] = field(default_factory=dict)
+    """What lists have more."""
+    results: dict[str, Any] = field(default_factory=dict)
+    """The fields of `BackgroundRace.results` that differ."""
+    ended: Ended | None = None
+    """Set in the last news of a turn."""
+
+    def __bool__(self) -> bool:
+        """Whether anything has changed."""
+        return bool(self.files or self.values or self.tails or self.results or self.ended)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Work with all that it needs in another process."""
+
+    name: str
+    folder: Path
+    work: Packed
+    own_files: Mapping[str, tuple[str, bytes]]
+    """Names and contents of the visitor's own files."""
+    files: list[FilePart]
+    """Those of the work's folder."""
+    threads: int
+    """With which it computes: results depend on it."""
+    wish: Wish
+
+    @classmethod
+    def of(cls, work: BackgroundWork, threads: int, wish: Wish) -> Parcel:
+        """Pack work at rest."""
+        folder = folder_of(work)
+        own = {name: (path.name, path.read_bytes()) for name, path in work.own_files.items()}
+        files = FolderNews(folder).parts()
+        return cls(work.name, folder, Packed.of(work), own, files, threads, wish)
+
+
+def folder_of(work: BackgroundWork) -> Path:
+    """Return the folder of work that has one."""
+    assert work.folder is not None
+    return work.folder
+
+
+def wish_for(work: BackgroundWork) -> Wish:
+    """Return what a server wishes of work at this moment."""
+    over = work.is_over()
+    wish = Wish(stop=over, why=work.why, yields=work.yields())
+    if not isinstance(work, BackgroundRace):
+        return wish
+    own = work.own_prompt
+    prompt = own.prompt if own and own.waits else None
+    return replace(wish, pause=work.wants_pause(), goal=work.goal, last=work.last, prompt=prompt)
+
+
+# In the other process --------------------------------------------------------------------------
+
+
+def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[News]:
+    """Compute work until its end or a pause; yield its news, see `take`.
+
+    Args:
+        hear: waits for a wish after the one of a number, and returns it, or None if there is none for now.
+    """
+    with _home(parcel.name) as home:
+        folder, own_files = home / "work", {}
+        for name, (own, data) in parcel.own_files.items():
+            own_files[name] = home / "own" / name / own
+            write_bytes(own_files[name], data)
+        write_parts(folder, parcel.files, own_files)
+        work = parcel.work.unpacked(parcel.folder, folder)
+        work.own_files, work.without_paths = own_files, partial(_by_names, own_files)
+        if isinstance(work, BackgroundRace):
+            work.models = _models
+        reporter, ends = _Reporter(work, folder), list[Ended]()
+        _follow(work, parcel.wish)
+        computing = threading.Thread(target=_run, args=(work, parcel.threads, ends), daemon=True)
+        threading.Thread(target=_listen, args=(work, hear, ends), daemon=True).start()
+        computing.start()
+        try:
+            version = 0
+            while not ends:
+                version = work.newer(version, QUIET)
+                if not ends and (news := reporter.news()):
+                    yield news
+            computing.join()
+            yield reporter.news(ends[0])
+        finally:
+            work.stop()
+            computing.join()
+
+
+def prepare_there(config: RaceConfig) -> None:
+    """Set up a race and forget it, so that the next one in this process starts at once."""
+    Race(config, cache=_models).lanes.detach()
+
+
+def compute_there(parcel: Parcel, box: Any, turn: str) -> Iterator[News]:
+    """Compute work in a worker of a cluster.
+
+    Args:
+        box: the handle of `Wishes`.
+        turn: which one to follow.
+    """
+
+    def hear(number: int) -> Heard | None:
+        try:
+            return box.newer.remote(turn, number).future().result()
+        except Exception:  # the box was lost with its process, and there will be another one
+            time.sleep(QUIET)
+            return None
+
+    yield from compute(parcel, hear)
+
+
+_models = ModelCache()
+"""The model of the latest race in this process."""
+
+
+@contextmanager
+def _home(name: str) -> Generator[Path]:
+    """Make the temporary folder of a turn: the same at every turn, since a study's files name it.
+
+    It waits for a process that still has it, which is about to end.
+    """
+    clear_dead(Path(tempfile.gettempdir()))
+    home = Path(tempfile.gettempdir()) / f"{PREFIX}{name}"
+    while True:
+        home.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock = lock_folder(home)
+            break
+        except BlockingIOError:
+            time.sleep(QUIET)
+    try:
+        shutil.rmtree(home / "work", ignore_errors=True)
+        yield home
+    finally:
+        os.close(lock)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _by_names(own_files: Mapping[str, Path], sentence: str) -> str:
+    """Call the visitor's own files by their names."""
+    for own in own_files.values():
+        sentence = sentence.replace(str(own), own.name)
+    return sentence
+
+
+def _run(work: BackgroundWork, threads: int, ends: list[Ended]) -> None:
+    """Compute in a thread, of which a fixed number belong to each product."""
+    torch.set_num_threads(threads)
+    try:
+        end = Ended(paused=bool(work.run()))
+        work.release()  # what is only for a quick resume
+    except StoppedEarlyError:
+        end = Ended(stopped=True)
+    except ValueError as error:
+        end = Ended(problem=work.sentence_on(error))
+    except Exception as error:
+        end = Ended(problem=work.sentence_on(error), trace=traceback.format_exc())
+    ends.append(end)
+    work.wake()
+
+
+def _listen(work: BackgroundWork, hear: Callable[[int], Heard | None], ends: list[Ended]) -> None:
+    """Follow the server's wishes until the end."""
+    number = 0
+    while not ends:
+        heard = hear(number)
+        if heard is not None:
+            number = heard.number
+            _follow(work, heard.wish)
+
+
+def _follow(work: BackgroundWork, wish: Wish) -> None:
+    work.yields = lambda: wish.yields
+    if isinstance(work, BackgroundRace):
+        if wish.pause:
+            work.pause()
+        else:
+            work.resume(wish.goal)
+        work.last, own = wish.last, work.own_prompt
+        if wish.prompt is not None and not (own and own.waits and own.prompt == wish.prompt):
+            work.ask(wish.prompt)
+    if wish.stop:
+        work.stop(wish.why)
+
+
+class _Reporter:
+    """Finds what has changed in work and its folder."""
+
+    def __init__(self, work: BackgroundWork, folder: Path) -> None:
+        self._work, self._folder, self._files = work, folder, FolderNews(folder)
+        self._files.parts()
+        self._sent = {name: _kept(value) for name, value in travelling(work).items()}
+
+    def news(self, ended: Ended | None = None) -> News:
+        """Return what is new: its files last, which then have what the rest speaks of."""
+        values, tails, results = dict[str, Any](), dict[str, list[Any]](), dict[str, Any]()
+        for name, value in travelling(self._work).items():
+            before, now = self._sent[name], _kept(value)
+            if isinstance(value, list):
+                if now > before:
+                    tails[name] = value[before:now]
+            elif isinstance(value, dict):
+                if now.keys() != before.keys() or any(now[key] is not before[key] for key in now):
+                    values[name] = now
+            elif isinstance(value, RaceRecord) and isinstance(before, RaceRecord):
+                pairs = {each.name: getattr(value, each.name) for each in fields(value)}
+                results |= {key: new for key, new in pairs.items() if new is not getattr(before, key)}
+            elif value is not before:
+                values[name] = value
+            self._sent[name] = now
+        return News(self._folder, self._files.parts(), values, tails, results, ended)
+
+
+def _kept(value: Any) -> Any:
+    """Return what a later value is compared with: of a list, which only grows, the length."""
+    if isinstance(value, list):
+        return len(value)
+    return dict(value) if isinstance(value, dict) else value
+
+
+# In the process that serves ----------------------------------------------------------------------
+
+
+def take(work: BackgroundWork, news: News, before_note: str = "") -> Ended | None:
+    """Take over news; return how the turn ended, None if it goes on.
+
+    Args:
+        before_note: what is said before the note, until the work has ended.
+    """
+    folder = folder_of(work)
+    write_parts(folder, news.files, work.own_files)
+    values = {name: moved(value, news.folder, folder) for name, value in news.values.items()}
+    if values.get("state") in AT_REST:
+        del values["state"]
+        values.pop("note", None)
+    if before_note and "note" in values and values.get("state", work.state) not in ENDED:
+        values["note"] = "; ".join(filter(None, [before_note, values["note"]]))
+    with work.changed:
+        for name, tail in news.tails.items():
+            getattr(work, name).extend(tail)
+        own, asked = values.pop("own_prompt", None), getattr(work, "own_prompt", None)
+        if own is not None and asked is not None and own.prompt == asked.prompt:
+            values["own_prompt"] = own
+        for name, value in values.items():
+            setattr(work, name, value)
+        if news.results and isinstance(work, BackgroundRace):
+            work.learn(**news.results)
+        if "known" in values and isinstance(work, BackgroundStudy):
+            work.know(values["known"])
+    if news:
+        work.wake()
+    return news.ended
+
+
+def read_steps(race: BackgroundRace) -> None:
+    """Take over steps that are on disk and were not reported: the process that made them was lost in between."""
+    if (race.run_folder / "config.json").exists():
+        race.steps += runs.read_steps(race.run_folder)[len(race.steps) :]
