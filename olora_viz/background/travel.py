@@ -55,9 +55,11 @@ class Packed:
 
     def unpacked(self, before: Path, now: Path) -> BackgroundWork:
         """Make the work, whose folder was another one before."""
-        values = {name: moved(value, before, now) for name, value in self.values.items()}
-        inner = {name: value.unpacked(before, now) for name, value in values.items() if isinstance(value, Packed)}
-        return self.kind(**values | inner)
+        values: dict[str, Any] = {name: moved(value, before, now) for name, value in self.values.items()}
+        for name, value in values.items():
+            if isinstance(value, Packed):
+                values[name] = value.unpacked(before, now)
+        return self.kind(**values)
 
 
 def moved(value: Any, before: Path, now: Path) -> Any:
