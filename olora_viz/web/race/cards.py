@@ -20,7 +20,7 @@ from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
-from olora_viz.web.race import ask, presets, shelf
+from olora_viz.web.race import ask, copied, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 
@@ -205,6 +205,7 @@ def introduce(_: Desk) -> list[Any]:
 CARDS = (
     Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction"),
     REFUSED,
+    copied.CARD,
     showing("verdict", "verdict", build=build_verdict, column="top"),
     chart("accuracy", "accuracy"),
     SCRUBBER,
