@@ -32,7 +32,6 @@ from olora_viz.tasks.evaluation import Evaluation
 
 R = TypeVar("R")
 
-
 BEST_TEXT = "best_text"
 """Among the tensors of a checkpoint: the results on the text to keep when each lane was best."""
 
@@ -443,16 +442,15 @@ def backward(
     gradient = torch.empty_like(lanes.theta)
 
     def run(rows: slice, theta: Tensor, _: Progress) -> Tensor:
-        total = theta.new_zeros(rows.stop - rows.start)
+        total = theta.new_zeros(len(orders[rows]))
         for i in range(len(every) // len(parts)):
             batches = [parts[order][i] for order in orders[rows]]
-            sizes = [batch.size for batch in batches]
-            share = total.new_tensor([n.supervised / tokens[o] for n, o in zip(sizes, orders[rows], strict=True)])
-            shapes = [(size.rows, size.width) for size in sizes]
+            shapes = [(batch.size.rows, batch.size.width) for batch in batches]
+            share = [each.size.supervised / tokens[o] for each, o in zip(batches, orders[rows], strict=True)]
             wholes = [_whole(parts[order], i) for order in orders[rows]]
             dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
-                loss = data.losses(batches) * share
+                loss = data.losses(batches) * total.new_tensor(share)
                 loss.sum().backward()
             total += loss.detach()
         if theta is not lanes.theta and theta.grad is not None:
@@ -523,15 +521,14 @@ class Trainer:
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""
-        what = "test" if test else "held-out"
-        words = f"evaluating {len(self._data.judged(test))} {what} examples"
+        words = f"evaluating {len(self._data.judged(test))} {'test' if test else 'held-out'} examples"
         run = partial(self._data.evaluate, test=test)
         return Evaluation.joined(self._by_group(run, self._data.judged_size, progress, words))
 
     def forgotten(self, progress: Progress) -> Forgotten:
         """Measure all lanes on the text to keep."""
-        size = self._data.text_with(self._data.text_rows)
-        return Forgotten.joined(self._by_group(self._data.forgotten, size, progress, "reading the text to keep"))
+        data, words = self._data, "reading the text to keep"
+        return Forgotten.joined(self._by_group(data.forgotten, data.text_with(data.text_rows), progress, words))
 
     def _by_group(self, run: Callable[..., R], size: Size, progress: Progress, words: str) -> list[R]:
         """Return what `run` returns for each group of lanes whose passes of a size fit into memory."""
@@ -539,8 +536,8 @@ class Trainer:
         def evaluated(rows: slice, _: Tensor, tell: Progress) -> R:
             return run(rows.stop - rows.start, report=lambda part: tell(part, words))
 
-        bytes_each = self._footprint.evaluation.bytes(size)
-        return by_group(self._lanes, bytes_each, evaluated, progress, least=self._groups)
+        each = self._footprint.evaluation.bytes(size)
+        return by_group(self._lanes, each, evaluated, progress, least=self._groups)
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""
