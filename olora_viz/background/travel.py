@@ -15,8 +15,8 @@ from olora_viz.machine.files import write_bytes, write_json
 
 OURS = frozenset({
     "why", "complete", "error", "stopping", "listen", "version", "changed", "_heard", "own_files", "seen", "grace",
-    "left", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths", "disk_full", "racing",
-    "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips", "clear_disk", "_steps_left",
+    "left", "spent", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths", "disk_full",
+    "racing", "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips", "clear_disk", "_steps_left",
     "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt", "write_report", "drawn",
 })  # fmt: skip
 """Attributes of work that each process has for itself: commands, limits, listeners, clocks and what is in memory. All
@@ -36,7 +36,7 @@ class FilePart(NamedTuple):
 
 def travelling(work: BackgroundWork) -> dict[str, Any]:
     """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work) if each.name not in OURS}
+    return {each.name: getattr(work, each.name) for each in fields(work.there) if each.name not in OURS}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Packed:
         """Pack work, with the work that it is about."""
         values = travelling(work)
         inner = {name: cls.of(value) for name, value in values.items() if isinstance(value, BackgroundWork)}
-        return cls(type(work), values | inner)
+        return cls(work.there, values | inner)
 
     def unpacked(self, before: Path, now: Path) -> BackgroundWork:
         """Make the work, whose folder was another one before."""

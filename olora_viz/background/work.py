@@ -98,6 +98,11 @@ class BackgroundWork:
         return replace(self.config, **paths)
 
     @property
+    def there(self) -> type[BackgroundWork]:
+        """The kind of work that it is in another process, see `elsewhere`."""
+        return type(self)
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will be measured; the lanes of a race may still be answering."""
         return self.state in ENDED

@@ -274,7 +274,8 @@ class SharedRace(BackgroundRace):
         if source is None:
             return super().ask(prompt)
         with source.changed:
-            if not source._takes_prompts or self.pausing.is_set() or len(self.steps) < len(source.steps):
+            behind = self.pausing.is_set() or len(self.steps) < len(source.steps)
+            if behind or source.elsewhere or not source._takes_prompts:
                 return False
             self.own_prompt = OwnPrompt(prompt)
         self.wake()
@@ -293,10 +294,15 @@ class SharedRace(BackgroundRace):
             if (own := other.own_prompt) and self.steps:
                 other._reply(racing, own)
 
-    def loaded(self, record: RaceRecord) -> None:
-        """Note when its steps are begun to be computed."""
+    @property
+    def there(self) -> type[BackgroundRace]:
+        """Another process knows nothing of equal races."""
+        return BackgroundRace
+
+    def compute(self) -> None:
+        """Compute, and note when its steps are begun to be computed."""
         self.began = self.began or time.time()
-        super().loaded(record)
+        super().compute()
 
     def _change(self, **values: object) -> None:
         super()._change(**values)
