@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 from support.queued import asked, lane, wait
 
-from olora_viz.background.race import BackgroundRace
 from olora_viz.machine.files import DiskFullError, folder_size
 from olora_viz.views.race import race_view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import DISK_FULL
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.export import adapter_zip
 
 MIB = 2**20
@@ -70,12 +70,12 @@ def test_a_race_without_room_fails_with_a_sentence_that_names_no_path_and_no_id(
 
 
 @pytest.fixture
-def failing(tmp_path: Path) -> Iterator[Callable[[Exception], BackgroundRace]]:
+def failing(tmp_path: Path) -> Iterator[Callable[[Exception], SharedRace]]:
     """Return a function that races until an error."""
     made: list[Jobs] = []
 
-    def with_error(error: Exception) -> BackgroundRace:
-        class Failing(BackgroundRace):
+    def with_error(error: Exception) -> SharedRace:
+        class Failing(SharedRace):
             def run(self) -> bool:
                 raise error
 
@@ -96,7 +96,7 @@ def failing(tmp_path: Path) -> Iterator[Callable[[Exception], BackgroundRace]]:
     ],
 )
 def test_a_disk_that_fills_during_a_race_is_said_to_be_full(
-    failing: Callable[[Exception], BackgroundRace], error: Exception, monkeypatch: pytest.MonkeyPatch
+    failing: Callable[[Exception], SharedRace], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     assert failing(error).note == DISK_FULL
@@ -110,7 +110,7 @@ def test_a_disk_that_fills_during_a_race_is_said_to_be_full(
     ],
 )
 def test_no_sentence_on_a_page_has_a_path_of_the_server(
-    failing: Callable[[Exception], BackgroundRace], said: str, shown: str
+    failing: Callable[[Exception], SharedRace], said: str, shown: str
 ) -> None:
     assert failing(ValueError(said)).note == shown
 
