@@ -40,13 +40,13 @@ from olora_viz.web.race.controls import (
     class_button,
     countdown,
     help_button,
-    keep_current,
     make_buttons,
     make_line,
     pulse,
     share_button,
     show_run_button,
 )  # fmt: skip
+from olora_viz.web.race.pending import keep_current
 from olora_viz.web.race.stream import MOST
 
 NAME = "OLoRA playground"
@@ -194,7 +194,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
-    keep_current(limits, controls, bar.share, files)
+    keep_current(desk, controls, bar.share, files)
     events.connect(demo, desk, board, controls, files)
     return desk, controls
 

@@ -101,7 +101,7 @@ class Access(NamedTuple):
         if "task" not in self.run.own_files:
             return replace(now, note=note)
         held_out = now.held_out and now.held_out.without_quotes()
-        return replace(now, answers=(), held_out=held_out, note=note)
+        return replace(now, answers=(), early_answers=(), held_out=held_out, note=note)
 
     @property
     def readers_key(self) -> str:

@@ -193,6 +193,7 @@ def build_verdict(desk: Desk) -> list[Any]:
                 'rate to take for your own data">Decide for my data</a>',
                 elem_id="decide-link",
             )
+    desk.parts["pending"] = element("", elem_id="pending")
     return [line]
 
 

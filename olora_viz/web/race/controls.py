@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -11,9 +10,7 @@ from markupsafe import Markup
 from olora_viz.background.record import READY
 from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.card import QUIET, Card, Desk, element, showing, small_button
+from olora_viz.web.parts.card import Card, Desk, element, showing, small_button
 from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
@@ -176,18 +173,6 @@ def share_button(setup: SetUp) -> gr.HTML:
         script="race/share.js",
         names=[*IN_QUERY, "lane", "run"],
     )
-
-
-def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Update the link whenever the set-up changes and is valid."""
-
-    def written(*values: Any) -> Any:
-        try:
-            return SetUp.from_controls(limits, values, files).to_query()
-        except ValueError:
-            return gr.skip()
-
-    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
 
 
 def show_run_button() -> gr.HTML:
