@@ -332,9 +332,10 @@ def loss_figure(
         y=unlabelled_until(at or steps, log_axis(MEASURES["loss"].symbol, low, high)),
         height=height,
         how=(
-            "Lower is better. The axis is logarithmic, so equal distances are equal factors. Dots that rise while "
-            "their line falls mean overfitting. A smoothed line averages past steps, so it comes late: about 1.5 "
-            "steps at 0.6, 6 at 0.85 and 19 at 0.95."
+            "Lower is better: one nat less multiplies the probability of the right token by e. The axis is "
+            "logarithmic, so equal distances are equal factors. Dots that rise while their line falls mean "
+            "overfitting. A smoothed line averages past steps, so it comes late: about 1.5 steps at 0.6, 6 at 0.85 "
+            "and 19 at 0.95."
         ),
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",
@@ -401,8 +402,9 @@ def accuracy_figure(
         y=unlabelled_until(at or steps, axis(what, range=list(bounds), tickformat=".0%", nticks=6)),
         height=height,
         how=(
-            "Higher is better. A curve is the mean over its seeds, its band the range from the lowest to the highest "
-            "one: where bands overlap, single seeds could have shown either order."
+            "Higher is better. Held-out examples are those that no lane trains on. A curve is the mean over its "
+            "seeds, its band the range from the lowest to the highest one: where bands overlap, single seeds could "
+            "have shown either order."
         ),
         message="" if at or steps else FIRST_WORDS,
         revision=run or "race",

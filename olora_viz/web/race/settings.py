@@ -14,6 +14,7 @@ from markupsafe import Markup
 from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.learn.terms import term
 from olora_viz.machine.text import Problems
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
@@ -324,7 +325,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         settings = more_settings(first.settings)
         own_text = bring_text(limits)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
-        element("<h2>Lanes</h2>")
+        element(f"<h2>{term('lane', 'Lanes')}</h2>")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
