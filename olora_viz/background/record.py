@@ -171,7 +171,7 @@ class RaceRecord:
     def answered(self, answer: Answer) -> tuple[Answer, ...]:
         """Return `early_answers` with one more."""
         every = (*self.early_answers, answer)
-        return every if len(every) <= MOST_EARLY else every[1::2]
+        return every if len(every) <= MOST_EARLY else every[::2]
 
     def at_found_rates(self) -> RaceRecord:
         """Return it with the fair rates that it found: what is told of a lane is told of its rate."""
