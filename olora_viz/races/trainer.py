@@ -321,10 +321,15 @@ class AdapterOrigin(NamedTuple):
     """Its held-out loss at that step; None if it was not evaluated there."""
     stopped_at: int
     """The step at which the lane stopped early; 0 if it has not."""
+    text_loss: float | None
+    """Its loss on the text to keep at that step, nats per token; None if that was not measured there."""
+    drift: float | None
+    """Its drift there, nats per token; None like `text_loss`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {"adapter_step": self.step, "adapter_loss": self.loss, "stopped_at": self.stopped_at or None}
+        of_adapter = {f"adapter_{name}": getattr(self, name) for name in ("step", "loss", "text_loss", "drift")}
+        return of_adapter | {"stopped_at": self.stopped_at or None}
 
 
 def adapter_origins(
@@ -340,6 +345,9 @@ def adapter_origins(
         start_loss: held-out loss of the base model, nats; None while unknown.
     """
     evaluated = [step for step in steps if step.eval_loss is not None]
+    forgotten = {step.step: (step.text_loss, step.drift) for step in steps}
+    if text is not None:
+        forgotten[0] = np.array(text.start_loss), np.array(text.start_drift)
     most = np.inf if config.forget is None else np.nan if text is None else text.loss + config.forget
     origins = []
     for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
@@ -352,8 +360,8 @@ def adapter_origins(
         finite = {number: loss for number, loss in losses.items() if np.isfinite(loss) or not number}
         last = stopped or (steps[-1].step if steps else 0)
         at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
-        loss = finite.get(at, np.nan)
-        origins.append(AdapterOrigin(at, loss if np.isfinite(loss) else None, stopped))
+        of_text = (None if values is None else finite_or_none(values[k]) for values in forgotten.get(at, (None, None)))
+        origins.append(AdapterOrigin(at, finite_or_none(finite.get(at, np.nan)), stopped, *of_text))
     return origins
 
 

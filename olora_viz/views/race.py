@@ -167,8 +167,7 @@ class RaceView:
         return self._with_best(self.race.steps)
 
     def _with_best(self, steps: Sequence[Step]) -> Sequence[Step]:
-        race, base = self.race, self.race.baseline
-        return with_best_results(race.config, steps, race.text, None if base is None else float(base.loss[0]))
+        return with_best_results(self.race.config, steps, self.race.text, start_of(self.race)[0])
 
     @cached_property
     def _verdict(self) -> VerdictLine | None:
