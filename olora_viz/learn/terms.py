@@ -152,7 +152,7 @@ def with_terms(html: Markup) -> Markup:
     >>> with_terms(Markup("<p><a>Rank</a> 2, of ranks and rank</p>")).count("<button")
     1
     """
-    html = _CERTAINTY.sub(lambda match: match[1] + str(term("certainty", match[2])), html)
+    text = _CERTAINTY.sub(lambda match: match[1] + str(term("certainty", match[2])), html)
     seen: set[str] = set()
 
     def marked(match: re.Match[str]) -> str:
@@ -162,6 +162,6 @@ def with_terms(html: Markup) -> Markup:
         seen.add(word)
         return str(term(word, match[0]))
 
-    parts = (part[0] for part in _PARTS.finditer(html))
+    parts = (part[0] for part in _PARTS.finditer(text))
     marked_parts = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)
     return Markup("").join(map(Markup, marked_parts))

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,13 +179,14 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
     held_out = values.get("held_out")
-    answers = {name: tuple(map(Answer.from_json, values.get(name, ()))) for name in ANSWERED}
-    for answer in chain(*answers.values()):
+    answers, early = (tuple(map(Answer.from_json, values.get(name, ()))) for name in ANSWERED)
+    for answer in answers + early:
         texts = [answer.prompt, answer.expected, answer.base, *answer.lanes]
         if len(answer.lanes) != K or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"an answer must hold strings of {K} lanes, not {texts!r}")
     record = RaceRecord(
-        config, lane_styles(config.lanes), steps=steps, **answers, baseline=_totals(values["baseline"], 1),
+        config, lane_styles(config.lanes), steps=steps, answers=answers, early_answers=early,
+        baseline=_totals(values["baseline"], 1),
         held_out=None if held_out is None else HeldOut(**held_out), tested=_tested(values.get("tested"), K),
         text=AboutText.from_json(values["text"]) if "text" in values else None,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),

@@ -262,10 +262,10 @@ def problem_of(steps: Any, values: Any) -> str:
     return ""
 
 
-def counts_problem(limits: Limits, *counts: Any) -> Markup:
+def counts_problem(limits: Limits, steps: Any, batch: Any, seed: Any) -> Markup:
     """Return what is wrong with steps, prompts per step and seed; empty if nothing is."""
     wrong = Problems()
-    checked_counts(limits, *counts, wrong)
+    checked_counts(limits, steps, batch, seed, wrong)
     try:
         wrong.report()
     except ValueError as error:
