@@ -112,9 +112,9 @@ class BackgroundDecision(BackgroundStudy):
             return self.wait_for_others()
         if self.write_report is not None and self.known is not None and self.known.taken is not None:
             self.report = self.write_report(self.known)
+        has_adapter = self.known is not None and self.known.adapter is not None
         if self.stopping.is_set():
-            self.become(STOPPED, self.why)
+            self.become(STOPPED, self.why or ("" if has_adapter else "without an adapter, which is trained last"))
         else:
-            has_adapter = self.known is not None and self.known.adapter is not None
             self.become(FINISHED, self.why if has_adapter else "no time was left for the adapter")
         return False

@@ -115,7 +115,8 @@ class BackgroundRace(BackgroundWork):
 
         Earlier answers stay until there are others.
         """
-        self.results = replace(record, answers=self.results.answers if self.results else ())
+        before = self.results or record
+        self.results = replace(record, answers=before.answers, early_answers=before.early_answers)
 
     def learn(self, **values: Any) -> None:
         """Take over results by name."""
@@ -249,8 +250,9 @@ class BackgroundRace(BackgroundWork):
         elif step.eval_loss is not None and self._answer_seconds <= SHARE * step.seconds:
             self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
-                if not racing.task.plain_text:
-                    self.learn(answers=tuple(racing.answers(1)))
+                if not racing.task.plain_text and self.results:
+                    (answer,) = racing.answers(1)
+                    self.learn(answers=(answer,), early_answers=self.results.answered(answer))
                 if own is not None:
                     self._reply(racing, own)
             self._may_pause = False

@@ -29,6 +29,9 @@ READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused
 ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 """States in which no further step is made."""
 
+MOST_EARLY = 60
+"""Of more answers during a race, every second one is kept."""
+
 PLAIN = ("state", "note", "device", "plain_text", "left_out", "adapted", "in_parts")
 """The fields of a `RaceRecord` that its JSON has as they are."""
 
@@ -98,6 +101,8 @@ class RaceRecord:
     """The results on the test examples; None before the end, or without such examples."""
     answers: tuple[Answer, ...] = ()
     """The answers of the base model and the lanes after the race."""
+    early_answers: tuple[Answer, ...] = ()
+    """Those to one prompt after evaluations before its end, at most `MOST_EARLY`; none of a plain text."""
     steps: tuple[Step, ...] = field(default=(), repr=False)
     """Its steps so far."""
 
@@ -149,7 +154,7 @@ class RaceRecord:
             "text": self.text and self.text.to_json(),
             "held_out": held_out and asdict(held_out),
             "tested": tested and [each.to_json() for each in tested],
-            "answers": [asdict(answer) for answer in self.answers],
+            **{name: [asdict(answer) for answer in getattr(self, name)] for name in ("answers", "early_answers")},
         }
 
     @classmethod
@@ -170,9 +175,24 @@ class RaceRecord:
             held_out=held_out and HeldOut(**held_out),
             tested=tested and Tested(*map(Evaluation.from_json, tested)),
             answers=tuple(map(Answer.from_json, values["answers"])),
+            early_answers=tuple(map(Answer.from_json, values.get("early_answers", ()))),
             steps=tuple(steps),
             **{name: values[name] for name in PLAIN},
         )
+
+    def answers_at(self, step: int) -> tuple[Answer, ...]:
+        """Return the latest answers by the end of a step: those of its evaluation, or of the last one before.
+
+        Those after the race count for every step, if there are no earlier ones.
+        """
+        if step >= len(self.steps) or not self.early_answers:
+            return self.answers
+        return tuple(answer for answer in self.early_answers if (answer.step or 0) <= step)[-1:]
+
+    def answered(self, answer: Answer) -> tuple[Answer, ...]:
+        """Return `early_answers` with one more."""
+        every = (*self.early_answers, answer)
+        return every if len(every) <= MOST_EARLY else every[::2]
 
     def at_found_rates(self) -> RaceRecord:
         """Return it with the fair rates that it found: what is told of a lane is told of its rate."""

@@ -86,6 +86,15 @@ def ask(
     ]
 
 
+def covering(encoded: Sequence[Encoded], count: int) -> list[Encoded]:
+    """Return `count` examples that have as many different right answers as they can, the first one first."""
+    firsts: dict[tuple[int, ...], Encoded] = {}
+    for each in encoded:
+        firsts.setdefault(each.ids[each.supervised_from :], each)
+    others = (each for each in encoded if firsts[each.ids[each.supervised_from :]] is not each)
+    return [*firsts.values(), *others][:count]
+
+
 def ask_own(
     lanes: Lanes,
     tokenizer: PreTrainedTokenizerBase,

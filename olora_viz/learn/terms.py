@@ -61,6 +61,9 @@ GLOSSARY = (
          INITIALIZERS["lora"].source),
     Term("alpha", r"The scaling hyperparameter: the adapter's product is multiplied by $\alpha / r$."),
     Term("base model", "The pretrained language model that the adapters modify. It is frozen: no race changes it."),
+    Term("certainty", "How sure a verdict is. Clear: from three seeds or more, and beyond 95% intervals that allow "
+         "for the number of comparisons. Level: any difference is too small to matter. Open: it may be chance. One "
+         "run: a single seed, which cannot tell."),
     Term("claim", "A statement of a paper, together with the measurement that decides it."),
     Term("diverged", "A lane whose loss or gradient is no longer finite, or whose gradient is exactly zero for two "
          "steps while its loss is above the base model's. It stops; the other lanes continue."),
@@ -119,6 +122,9 @@ _FOUND = re.compile(rf"\b({_WORDS})(s?)\b", re.IGNORECASE)
 _PARTS = re.compile(r"<(math|a|button|summary|h2|code)\b.*?</\1>|<[^>]+>|[^<]+", re.DOTALL)
 """The parts of HTML: an element in which no term is looked for, a tag, or text."""
 
+_CERTAINTY = re.compile(r'(<span class="certainty [^>]*>)(clear|level|open|one run)\b')
+"""How sure a verdict is, in its line."""
+
 
 def slug(word: str) -> str:
     """Return a term's name in ids.
@@ -146,6 +152,7 @@ def with_terms(html: Markup) -> Markup:
     >>> with_terms(Markup("<p><a>Rank</a> 2, of ranks and rank</p>")).count("<button")
     1
     """
+    text = _CERTAINTY.sub(lambda match: match[1] + str(term("certainty", match[2])), html)
     seen: set[str] = set()
 
     def marked(match: re.Match[str]) -> str:
@@ -155,6 +162,6 @@ def with_terms(html: Markup) -> Markup:
         seen.add(word)
         return str(term(word, match[0]))
 
-    parts = (part[0] for part in _PARTS.finditer(html))
+    parts = (part[0] for part in _PARTS.finditer(text))
     marked_parts = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)
     return Markup("").join(map(Markup, marked_parts))

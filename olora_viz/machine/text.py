@@ -75,15 +75,19 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
-    """Return the exponential moving average over the steps, s ← w s + (1 − w) v, lane by lane.
+    """Return the exponential moving average over the steps, Σ wⁿ⁻ⁱ vᵢ / Σ wⁿ⁻ⁱ, lane by lane.
+
+    The weights of the steps so far add up to one, so the first step counts no more than its age.
 
     Args:
         values: (N, K); after a NaN, the rest of the lane is NaN.
-        weight: w, the share of the past, in [0, 1).
+        weight: w, the weight of a step against the next one, in [0, 1).
     """
     out = np.array(values, dtype=float)
+    weights = 1.0
     for n in range(1, len(out)):
-        out[n] = weight * out[n - 1] + (1 - weight) * out[n]
+        weights = weight * weights + 1
+        out[n] = out[n - 1] + (out[n] - out[n - 1]) / weights
     return out
 
 

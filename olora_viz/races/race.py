@@ -16,7 +16,7 @@ from torch import Tensor
 
 from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.generation import Answer, Answers, ask, ask_own
+from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
 from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
@@ -388,8 +388,11 @@ class Race(Iterator[Step]):
         return worded(plan.coverage, plan.coverages, self.without_gradient)
 
     def answers(self, count: int) -> Answers:
-        """Return greedy answers of the base model and every lane to `count` held-out prompts."""
-        held_out, plain_text = self.data.held_out[:count], self.task.plain_text
+        """Return greedy answers of the base model and every lane to `count` held-out prompts.
+
+        They have as many different right answers as there are among the held-out examples.
+        """
+        held_out, plain_text = covering(self.data.held_out, count), self.task.plain_text
         with closing(EvalMode(self.model)):
             answers = ask(
                 self.lanes, self.tokenizer, held_out, self.afterwards, plain_text=plain_text, chat=self.data.chat

@@ -285,6 +285,15 @@ def _read(path: Path) -> str:
     return read_text(path, f"a task is a file: {_endings()}", _READERS)
 
 
+def advice(ending: str) -> str:
+    """Return how to save a document of this ending so that it can be read; empty for any other.
+
+    >>> advice(".XLSX"), advice(".txt")
+    (': save it as CSV', '')
+    """
+    return ": save it as CSV" if ending.lower() in (".xlsx", ".xls", ".ods", ".numbers", ".pdf", ".docx") else ""
+
+
 def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
     """Read a file of UTF-8 text, with or without a byte order mark.
 
@@ -304,7 +313,7 @@ def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
             raise ValueError(f"{path} is not a readable file")
         if endings and path.suffix.lower() not in endings:
             ending = f"ends in {path.suffix!r}, not in" if path.suffix else "has no ending: a task file has"
-            raise ValueError(f"{path} {ending} one of {', '.join(endings)}")
+            raise ValueError(f"{path} {ending} one of {', '.join(endings)}{advice(path.suffix)}")
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path} is too large: {size:,} bytes, at most {MAX_BYTES:,} are read")

@@ -361,7 +361,8 @@ def race_view(
     steps = now.steps[:upto]
     # With `patience` a race may end before its last step.
     at_end = len(steps) == (len(now.steps) if now.config.patience else now.config.steps)
-    race = replace(now, steps=steps, tested=now.tested if at_end else None)
+    answers = now.answers_at(len(steps))
+    race = replace(now, steps=steps, answers=answers, tested=now.tested if at_end else None)
     return RaceView(
         name=now.name,
         state=now.state,

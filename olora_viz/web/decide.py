@@ -16,7 +16,7 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
-from olora_viz.studies.budget import METHODS
+from olora_viz.studies.budget import BATCHES, METHODS
 from olora_viz.studies.decide import Decision
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
@@ -130,6 +130,8 @@ class DecideView(NamedTuple):
     plan: Any = gr.skip()
     decide: Any = gr.skip()
     stop: Any = gr.skip()
+    minutes: Any = gr.skip()
+    """The time limit, which a reload would otherwise set back."""
 
 
 class DecideChoices(NamedTuple):
@@ -151,6 +153,10 @@ def choices(limits: Limits) -> DecideChoices:
             value=max(length for length in within if length <= 2), filterable=False,
             elem_id="decide-minutes",
         )  # fmt: skip
+        element(
+            '<p class="hint">Steps and prompts per step follow from it: a step takes '
+            f"{BATCHES[0]} prompts, or {BATCHES[-1]} where that leaves at least half of the steps.</p>"
+        )
     with gr.Column(elem_classes=f"card {ONLY}"):
         element("<h2>3 · Which starts to compare</h2>")
         inits = gr.CheckboxGroup(
@@ -205,6 +211,7 @@ def connect(
     *model_and_task, settings = setup
     *others, forget = chosen
     start = StartButton(page.decide, [*model_and_task, *others, settings, forget], partial(put, jobs, limits))
+    page = page._replace(minutes=chosen.minutes)
     PageWork({page.key: Deciding}, page, page.status, view).connect(demo, jobs, files, [start], page.stop)
 
 
@@ -218,6 +225,7 @@ def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
         status=study_status(work, ahead, *(decision.progress(known) if known else ())),
         decide=gr.update(interactive=last),
         stop=gr.update(interactive=not work.ended),
+        minutes=int(work.minutes),
         take={"ready": last and bool(known and known.taken), "adapter": last and bool(known and known.adapter)},
         **drawn[1],
     )

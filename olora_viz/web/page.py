@@ -41,7 +41,6 @@ from olora_viz.web.race.controls import (
     class_button,
     countdown,
     help_button,
-    keep_current,
     make_buttons,
     make_estimate,
     make_line,
@@ -49,6 +48,7 @@ from olora_viz.web.race.controls import (
     share_button,
     show_run_button,
 )  # fmt: skip
+from olora_viz.web.race.pending import keep_current
 from olora_viz.web.race.stream import MOST
 
 NAME = "OLoRA playground"

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from support.races import small, steps_of
 
 import olora_viz as ov
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import RaceRecord, ready_race
+from olora_viz.background.record import MOST_EARLY, RaceRecord, ready_race
 from olora_viz.background.work import BackgroundWork
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine import process as progress
@@ -47,6 +48,27 @@ def test_it_is_a_record_and_makes_the_steps_of_the_race() -> None:
     assert (job.state, job.note, job.complete) == ("finished", "", True)
     assert len(job.record().answers) == 4
     assert job.racing is not None
+    first = job.record().early_answers[0]  # later ones may be left out for their time
+    assert (first.step, first.prompt) == (3, job.record().answers[0].prompt)
+    for step, when in ((2, ""), (4, "at step 3"), (6, "at step 6")):
+        shown = race_view(job.record(), upto=step).answers
+        assert (first.prompt in shown) == bool(when)
+        assert f">{when}<" in shown
+
+
+def test_of_many_early_answers_every_second_one_is_kept_and_the_last_one_before_a_step_is_shown() -> None:
+    record = GALLERY["first"]
+    assert [answer.step for answer in record.early_answers] == list(range(5, 61, 5))
+    assert [record.answers_at(step)[0].step for step in (5, 9, 10, 59)] == [5, 5, 10, 55]
+    assert record.answers_at(4) == ()
+    assert record.answers_at(60) == record.answers
+    assert replace(record, early_answers=()).answers_at(4) == record.answers
+    for step in range(65, 1000, 5):
+        record = replace(record, early_answers=record.answered(replace(record.early_answers[0], step=step)))
+        kept = [answer.step for answer in record.early_answers]
+        assert len(kept) <= MOST_EARLY
+        assert kept == sorted(kept)
+        assert kept[-1] == step
 
 
 @pytest.mark.parametrize("name", GALLERY)

@@ -37,7 +37,7 @@ def wait_for_color(page: Page, theme: str) -> None:
 
 def test_a_chart_is_drawn_and_follows_the_theme(reader: Page) -> None:
     wait_for_color(reader, "light")
-    expect(reader.get_by_role("combobox", name="smoothing")).to_have_value("0.85")
+    expect(reader.get_by_role("combobox", name="smoothing")).to_have_value("0.6")
     for switch, theme in (("Dark colours", "dark"), ("Light colours", "light")):
         reader.get_by_title(switch).click()
         wait_for_color(reader, theme)

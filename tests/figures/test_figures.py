@@ -69,7 +69,7 @@ def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None
         raw, line = (trace(figure, style.label, meta=kind) for kind in ("raw", "smooth"))
         marks = trace(figure, f"{style.label}, held out")
         np.testing.assert_allclose(raw["y"], loss[:, k], rtol=5e-4)
-        np.testing.assert_allclose(line["y"], smoothed(loss, 0.85)[:, k], rtol=5e-4)
+        np.testing.assert_allclose(line["y"], smoothed(loss, figures.SHORT_SMOOTHING)[:, k], rtol=5e-4)
         assert marks["x"] == [0, 10, 20, 30, 40]
         assert marks["y"][0] == 6.0
         np.testing.assert_allclose(marks["y"][1:], 1.1 * loss[9::10, k], rtol=5e-4)
@@ -79,11 +79,17 @@ def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None
 
 def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
     values = np.random.default_rng(0).random((30, 4))
-    expected = values[0].copy()
-    for row in values[1:]:
-        expected = 0.7 * expected + 0.3 * row
-    np.testing.assert_allclose(smoothed(values, 0.7)[-1], expected)
+    for n in range(1, 31):
+        weights = 0.7 ** np.arange(n)[::-1]
+        np.testing.assert_allclose(smoothed(values, 0.7)[n - 1], np.average(values[:n], axis=0, weights=weights))
     np.testing.assert_array_equal(smoothed(values[:, :1], 0.7), smoothed(values, 0.7)[:, :1])
+
+
+@pytest.mark.parametrize("total", [60, figures.SHORT - 1, figures.SHORT, 2000])
+def test_a_falling_loss_is_drawn_late_by_a_small_part_of_the_axis(total: int) -> None:
+    steps = [a_step(n, [total + 1.0 - n]) for n in range(1, total + 1)]
+    curve = trace(figures.loss_figure(LOOKS[:1], steps, total=total), meta="smooth")["y"]
+    assert 0 < curve[-1] - steps[-1].loss[0] <= 0.03 * total
 
 
 def test_numbers_keep_four_digits_and_what_is_not_finite_becomes_none() -> None:

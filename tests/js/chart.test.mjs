@@ -68,22 +68,22 @@ test("an axis made linear shows the same values, from zero", () => {
 test("an average of equal values is that value, and of weight zero the values themselves", () => {
   assert.deepEqual(smoothed([3, 3, 3], 0.9), [3, 3, 3]);
   assert.deepEqual(smoothed([1, 2, 4], 0), [1, 2, 4]);
-  assert.deepEqual(smoothed([1, 2], 0.5), [1, 1.5]);
+  assert.deepEqual(smoothed([1, 2.5], 0.5), [1, 2]); // weights 1/3 and 2/3
   assert.deepEqual(smoothed([1, null, 4], 0.5), [1, null, null]);
 });
 
 test("curves are averaged lane by lane, and their labels and crosses follow", () => {
-  const raw = { meta: "raw", legendgroup: "a", y: [1, 10] };
+  const raw = { meta: "raw", legendgroup: "a", y: [1, 11] };
   const smooth = { meta: "smooth", legendgroup: "a", y: [0, 0] };
   const out = { meta: "out", legendgroup: "a", y: [0] };
   const other = { meta: "smooth", legendgroup: "b", y: [5, 5] };
   const data = [raw, smooth, out, other];
   const made = { ...layout(), annotations: [{ name: "end a", text: "a", x: 1, y: 9, font: {} }] };
   average(data, made, [{ dx: 2 }, {}, {}, {}], 0.5); // points are two steps apart
-  assert.deepEqual(smooth.y, [1, 0.25 + 0.75 * 10]);
-  assert.deepEqual(out.y, [7.75]);
+  assert.deepEqual(smooth.y, [1, 9]); // weights 1/5 and 4/5
+  assert.deepEqual(out.y, [9]);
   assert.deepEqual(other.y, [5, 5]);
-  assert.equal(made.annotations[0].y, Math.log10(7.75));
+  assert.equal(made.annotations[0].y, Math.log10(9));
 });
 
 test("tokens become colours at every depth, in a copy", () => {

@@ -11,9 +11,10 @@ from support.races import FOUR, raced, small
 from support.tiny import CONTEXT, tiny, tokens
 
 from olora_viz.lanes import generation
-from olora_viz.lanes.generation import answer_text, greedy
+from olora_viz.lanes.generation import answer_text, covering, greedy
 from olora_viz.machine.memory import LIMIT
 from olora_viz.races.race import race
+from olora_viz.tasks.encoding import Encoded
 
 config = partial(small, lanes=FOUR, steps=8, eval_every=4, eval_size=16)
 
@@ -31,7 +32,7 @@ def test_answers_are_whole_words_and_right_where_accuracy_says_so():
     running = race(config(task="number-words", lanes=FOUR[:2], steps=30))
     *_, last = running
     asked = running.answers(16)
-    prompts = [e.ids[: e.supervised_from] for e in running.data.held_out[:16]]
+    prompts = [e.ids[: e.supervised_from] for e in covering(running.data.held_out, 16)]
     for k, lane in enumerate(greedy(running.model, prompts, 20, 2, 0)):
         for answer, ids in zip(asked, lane, strict=True):
             text, all_that_follows = answer.lanes[k], running.tokenizer.decode(ids).strip()
@@ -146,3 +147,12 @@ def test_an_answer_ends_where_the_context_does_and_other_prompts_go_on(family):
         for n, token in enumerate(added):
             ids = torch.tensor([prompt + added[:n]])
             assert int(model(input_ids=ids).logits[0, -1].argmax()) == token
+
+
+def test_the_prompts_cover_as_many_right_answers_as_they_can_and_the_first_stays_first():
+    examples = [Encoded((1, prompt, answer), 2) for prompt, answer in enumerate([7, 7, 8, 7, 9, 8])]
+    for count in range(8):
+        chosen = covering(examples, count)
+        assert chosen[:1] == examples[: min(count, 1)]
+        assert len(set(chosen)) == len(chosen) == min(count, len(examples))
+        assert len({each.ids[-1] for each in chosen}) == min(count, 3)

@@ -137,10 +137,9 @@ def test_a_race_says_what_it_cut_and_its_split_stays(rows):
     assert cuts[0] in view.results
     assert "as longer than 14 tokens without the prompt: 1 training example." in view.results
     longest = max(racing.data.held_out, key=lambda e: len(e.ids))
-    place = racing.data.held_out.index(longest)
-    answers = racing.answers(place + 1)
+    answers = racing.answers(len(racing.data.held_out))
     read = racing.tokenizer.decode(longest.ids[: longest.supervised_from], skip_special_tokens=True)
-    assert answers[place].prompt == read
+    assert read in {answer.prompt for answer in answers}
     (own,) = racing.answer(f"cup {'and tea ' * 60}1")
     assert own.prompt.endswith("and tea 1")
     assert not own.prompt.startswith("cup")

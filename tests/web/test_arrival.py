@@ -34,6 +34,8 @@ def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs)
     assert arrive(LIMITS, jobs, FILES, None, mine, {"query": ""}).run == job.id
     elsewhere = {"query": "", "elsewhere": [job.id]}
     assert arrive(LIMITS, jobs, FILES, None, mine, elsewhere).run == FIRST
+    older = [{"id": start(jobs, SETUP).id, "name": "older"}]
+    assert arrive(LIMITS, jobs, FILES, None, mine + older, elsewhere).run == FIRST
     # After Reset, and where the server has forgotten it, the first screen is not empty.
     for gone in ("", "forgotten", 7):
         assert arrive(LIMITS, jobs, FILES, gone, [], {"query": ""}).run == FIRST

@@ -61,6 +61,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert ended.state == FINISHED, ended.note
     shown = view(ended, 0, last=True)
     assert shown.take == {"ready": True, "adapter": True}
+    assert shown.minutes == ended.minutes
     for part in (shown.headline, shown.starts, shown.answers, shown.plan):
         assert ended.id not in str(part)
         assert str(jobs.folder) not in str(part)

@@ -157,7 +157,7 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
     for secret in (token.removeprefix("file:"), str(server.temporary)):
         assert not any(secret in file for file in handed_out)
     # Nobody else can race on it, were its token known.
-    nothing, _, _, said = other.call("race", setup)
+    nothing, _, said = other.call("race", setup)
     assert not isinstance(nothing, str)
     assert "your file is no longer on this server" in said
 

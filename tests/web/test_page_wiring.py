@@ -141,7 +141,7 @@ def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(jobs: Jobs, command
     other = commands.press("resume", job.id, SETUP.to_controls())
     assert other.run not in (None, job.id)
     refused = commands.press("resume", None, replace(SETUP, steps=0).to_controls())
-    assert "steps must be" in refused.results
+    assert "steps must be" in refused.status
     assert refused.run == gr.skip()
 
 

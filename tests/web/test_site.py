@@ -41,7 +41,8 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str) -> None:
     for step, frame in zip(range(len(race.steps) + 1), frames.race_frames(race, "run"), strict=True):
         shown = over(shown, frame)
         view = race_view(race, upto=step, run="run")
-        texts = {"verdict": view.verdict, "story": with_terms(view.story), "results": view.results}
+        texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
+        texts |= {name: getattr(view, name) for name in ("results", "answers")}
         figures = {key: frames.numbered(pack(figure)) for key, figure in view.figures.items()}
         assert shown == {"at": step, "texts": {key: str(text) for key, text in texts.items()}, "figures": figures}
 

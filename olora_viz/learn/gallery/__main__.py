@@ -31,14 +31,17 @@ ANSWERS = 4
 def record(name: str, recipe: Recipe) -> Recording:
     """Run the race of a recipe and record it."""
     racing = race(recipe.config)
-    steps = []
+    steps, early = [], []
     try:
         for step in racing:
             print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
             steps.append(_thinned(step, recipe.every_block))
+            if step.eval_loss is not None and not racing.task.plain_text:
+                early += racing.answers(1)
         print(file=sys.stderr)
         tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
-        record = replace(RaceRecord.of(racing), steps=tuple(steps), tested=tested, answers=answers)
+        found = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
+        record = replace(RaceRecord.of(racing), **found)
     finally:
         racing.lanes.detach()
     origin = origin_of(racing.device)

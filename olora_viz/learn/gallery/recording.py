@@ -31,6 +31,9 @@ RECORDED = tuple(key for key in BUILT_IN if key != "lr")
 BASELINE = ("loss", "accuracy")
 """What is recorded of the base model."""
 
+ANSWERED = ("answers", "early_answers")
+"""The answers of the lanes that are recorded, if there are any."""
+
 BY_EXAMPLE = ("example_loss", "example_right")
 TESTED = (*BASELINE, *BY_EXAMPLE)
 """What is recorded of the lanes on the test examples."""
@@ -102,7 +105,7 @@ def write(recording: Recording, path: Path) -> None:
         "held_out": held_out and asdict(held_out), "plain_text": recording.plain_text,
         "left_out": recording.left_out, "adapted": recording.adapted,
         **({"text": rounded_all(text.to_json(), DIGITS)} if (text := recording.text) else {}),
-        "answers": [asdict(answer) for answer in recording.answers],
+        **{name: [asdict(each) for each in answers] for name in ANSWERED if (answers := getattr(recording, name))},
         "layers": list(measured[0].layers) if measured else [],  # the same at every measurement
     }  # fmt: skip
     lines = [f"{json.dumps(key)}: {one_line(value)}" for key, value in head.items()]
@@ -176,13 +179,14 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
     held_out = values.get("held_out")
-    answers = tuple(map(Answer.from_json, values["answers"]))
-    for answer in answers:
+    answers, early = (tuple(map(Answer.from_json, values.get(name, ()))) for name in ANSWERED)
+    for answer in answers + early:
         texts = [answer.prompt, answer.expected, answer.base, *answer.lanes]
         if len(answer.lanes) != K or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"an answer must hold strings of {K} lanes, not {texts!r}")
     record = RaceRecord(
-        config, lane_styles(config.lanes), steps=steps, answers=answers, baseline=_totals(values["baseline"], 1),
+        config, lane_styles(config.lanes), steps=steps, answers=answers, early_answers=early,
+        baseline=_totals(values["baseline"], 1),
         held_out=None if held_out is None else HeldOut(**held_out), tested=_tested(values.get("tested"), K),
         text=AboutText.from_json(values["text"]) if "text" in values else None,
         adapted=_typed(values.get("adapted", ""), str, "adapted"),

@@ -70,9 +70,7 @@ def checked_config(
     wrong = Problems()
     model = wrong.check(_one_of, "model", model, limits.models, instead=limits.models[0])
     path = wrong.check(_named_or_own, "task", task, TASKS, files, EXAMPLES, instead=RaceConfig().task)
-    steps = wrong.check(whole, "steps", steps, 1, limits.max_steps, instead=1)
-    batch = wrong.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1)
-    seed = wrong.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0)
+    steps, batch, seed = checked_counts(limits, steps, batch, seed, wrong)
     curvature = wrong.check(whole, "steps between curvature measurements", curvature, 0, limits.max_steps, instead=0)
     lanes = wrong.check(_lanes, limits, lanes, instead=RaceConfig().lanes)
     more = checked_settings(steps, settings, wrong)
@@ -101,6 +99,15 @@ def checked_config(
             f"most {limits.max_tokens:,} per race: reduce one of them"
         )
     return config
+
+
+def checked_counts(limits: Limits, steps: Any, batch: Any, seed: Any, wrong: Problems) -> tuple[int, int, int]:
+    """Validate the numbers of a set-up; keep what is wrong in `wrong`."""
+    return (
+        wrong.check(whole, "steps", steps, 1, limits.max_steps, instead=1),
+        wrong.check(whole, "prompts per step", batch, 1, limits.max_batch, instead=1),
+        wrong.check(whole, "seed of the race", seed, 0, MOST_WHOLE, instead=0),
+    )
 
 
 def checked_lanes(limits: Limits, row: Any) -> list[Lane]:

@@ -264,6 +264,10 @@ class Line(Generic[Waiting]):
         runs = [each for each in self.running if each is not work and not each.complete]
         return runs + (order[: order.index(work)] if work in order else [])
 
+    def before(self, work: Waiting) -> int:
+        """Count what must end before work that waits can begin."""
+        return max(0, len(self.ahead(work)) - self.workers + 1)
+
     def yields(self, work: Waiting) -> bool:
         """Whether work that nobody watches delays work that somebody watches."""
         others = list(self.waiting)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from olora_viz.machine.files import temporary_folder
 from olora_viz.tasks import Task, load_task
+from olora_viz.tasks.files import advice
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 
@@ -162,7 +163,7 @@ class VisitorFiles:
             raise ValueError("a file must be sent as its name and its text")
         ending = f".{name.lower().rpartition('.')[2][:10]}" if "." in name else ""
         if ending not in kind.endings:
-            raise ValueError(f"{words} must end in {', '.join(kind.endings)}, not in {ending!r}")
+            raise ValueError(f"{words} must end in {', '.join(kind.endings)}, not in {ending!r}{advice(ending)}")
         try:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -106,7 +106,7 @@ class Access(NamedTuple):
         if "task" not in self.run.own_files:
             return replace(now, note=note)
         held_out = now.held_out and now.held_out.without_quotes()
-        return replace(now, answers=(), held_out=held_out, note=note)
+        return replace(now, answers=(), early_answers=(), held_out=held_out, note=note)
 
     @property
     def readers_key(self) -> str:
@@ -334,10 +334,10 @@ class Jobs:
             computing = (work.source or work) if isinstance(work, SharedRace) else work
             job = self._jobs.get(computing.id)
             ahead = self._line.ahead(job) if job else []
-            left, at_once = [self.speeds.left(each.work, each.seconds) for each in ahead], self._line.workers
-        seconds = None if None in left else sum(filter(None, left)) / at_once
-        all_races = all(isinstance(each.work, BackgroundRace) for each in ahead)
-        return Wait(max(0, len(ahead) - at_once + 1), seconds, all_races)
+            left = [self.speeds.left(each.work, each.seconds) for each in ahead]
+            places = self._line.before(job) if job else 0
+        seconds = None if None in left else sum(filter(None, left)) / self._line.workers
+        return Wait(places, seconds, all(isinstance(each.work, BackgroundRace) for each in ahead))
 
     def close(self) -> None:
         """Pause all races as they are, for the next server on the folder, and give it back."""

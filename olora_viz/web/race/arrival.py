@@ -180,8 +180,8 @@ def arrive(
     """Show the run of the address, else of this tab, else the latest one of this browser.
 
     A set-up in a link takes precedence over the run of the tab, and a run in a link, ``?run=KEY``, over both;
-    reloading the page's own address keeps run and set-up. A run that another tab shows stays there. Without any run
-    the page shows a recorded race.
+    reloading the page's own address keeps run and set-up. A run that another tab shows stays there, and an older one
+    is not shown in its place. Without any run the page shows a recorded race.
 
     Args:
         run_id: key of the run that this tab shows; None in a new tab.
@@ -197,13 +197,15 @@ def arrive(
     linked = _linked(jobs, wanted, (run_id, *mine))
     if linked is not None:
         run_id, link = linked, Link()
-    elif wanted:
-        words += problem(NOT_HERE)
-    words += _gone(jobs, run_id, len(visit) - len(mine) if isinstance(visit, list) else 0)
+    words += (
+        problem(NOT_HERE)
+        if wanted and linked is None
+        else _gone(jobs, run_id, len(visit) - len(mine) if isinstance(visit, list) else 0)
+    )
     key = run_id
     if run_id is None:
         elsewhere = address.get("elsewhere")
-        key = next((each for each in mine if not (isinstance(elsewhere, list) and each in elsewhere)), None)
+        key = next((each for each in mine[:1] if not (isinstance(elsewhere, list) and each in elsewhere)), None)
     run = jobs.opened(key)
     setup = link.setup
     new = setup is not None and not own

@@ -11,14 +11,14 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.figures.live.serving import live_figure, pack
-from olora_viz.learn.terms import term
+from olora_viz.learn.terms import term, with_terms
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.race import ask, copied, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
@@ -193,6 +193,7 @@ def build_verdict(desk: Desk) -> list[Any]:
                 'rate to take for your own data">Decide for my data</a>',
                 elem_id="decide-link",
             )
+    desk.parts["pending"] = element("", elem_id="pending")
     return [line]
 
 
@@ -206,7 +207,7 @@ CARDS = (
     Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction"),
     REFUSED,
     copied.CARD,
-    showing("verdict", "verdict", build=build_verdict, column="top"),
+    Card("verdict", ("verdict",), build_verdict, lambda view: [with_terms(view.verdict)], column="top"),
     chart("accuracy", "accuracy"),
     SCRUBBER,
     chart("loss", "loss", tab="loss"),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.record import READY
-from olora_viz.views.html import duration_words, problem, status
+from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
-from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, element, showing, small_button
+from olora_viz.web.parts.card import Card, Desk, element, showing, small_button
 from olora_viz.web.parts.setup import IN_QUERY, SetUp
 
 OUTAGE = "The server does not answer. You see its last update; the page continues as soon as the server answers again."
@@ -180,29 +178,6 @@ def share_button(setup: SetUp) -> gr.HTML:
 def make_estimate() -> gr.HTML:
     """Make the words beside Race that say how long the race will take."""
     return element("", elem_id="estimate")
-
-
-def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
-    """Update the link and the estimate whenever the set-up changes and is valid, and once the page follows no race.
-
-    Args:
-        stream: the event by which it follows one.
-    """
-
-    def written(*values: Any) -> tuple[Any, Any]:
-        try:
-            setup = SetUp.from_controls(desk.limits, values, files)
-        except ValueError:
-            return gr.skip(), ""
-        forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
-        return setup.to_query(), duration_words(forecast, desk.limits.max_seconds)
-
-    def foretold(*values: Any) -> Any:
-        return written(*values)[1]
-
-    values, outputs = list(controls), [link, desk.parts["estimate"]]
-    gr.on([control.change for control in controls], written, values, outputs, **QUIET)
-    stream.then(foretold, values, desk.parts["estimate"], **AT_ONCE)
 
 
 def show_run_button() -> gr.HTML:

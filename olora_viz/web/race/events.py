@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
+from markupsafe import Markup
 
 from olora_viz.background.record import FAILED, PAUSED, ready_race
-from olora_viz.views.html import problem, status
+from olora_viz.views.html import status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
@@ -37,7 +38,6 @@ class Pressed(NamedTuple):
     run: Any = gr.skip()
     again: Any = gr.skip()
     status: Any = gr.skip()
-    results: Any = gr.skip()
 
 
 class Commands:
@@ -138,7 +138,7 @@ def _earlier(step: Any, steps: int) -> int | None:
 
 
 def _problem(error: ValueError) -> Pressed:
-    return Pressed(status=status(FAILED, str(error)), results=problem(str(error)))
+    return Pressed(status=status(FAILED, Markup('<span role="alert">{}</span>').format(error)))
 
 
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> Any:
@@ -215,7 +215,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         files.forget(request.session_hash)
 
     buttons: Buttons = desk.parts["buttons"]
-    pressed = [desk.run, desk.again, desk.parts["status"], desk.parts["results"]]
+    pressed = [desk.run, desk.again, desk.parts["status"]]
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)

@@ -56,7 +56,7 @@ element.addEventListener("change", async (event) => {
     props.value = ""; // the same answer again is news too
     trigger("select", { index: 0, value: own });
   } catch {
-    refuse(`${props.words} is not UTF-8 text`);
+    refuse(`${props.words} is not UTF-8 text: save a table as CSV, a document as plain text`);
   } finally {
     input.value = ""; // the same file again, after a correction, is news too
   }

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.learn.terms import term
 from olora_viz.machine.text import Problems
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
@@ -23,7 +24,7 @@ from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
 from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sample
-from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
+from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.parts.background import OF_STUDIES
@@ -261,6 +262,17 @@ def problem_of(steps: Any, values: Any) -> str:
     return ""
 
 
+def counts_problem(limits: Limits, steps: Any, batch: Any, seed: Any) -> Markup:
+    """Return what is wrong with steps, prompts per step and seed; empty if nothing is."""
+    wrong = Problems()
+    checked_counts(limits, steps, batch, seed, wrong)
+    try:
+        wrong.report()
+    except ValueError as error:
+        return problem(f"{error}.")
+    return Markup("")
+
+
 def _input(setting: SettingInput) -> Markup:
     if setting.choices:
         option = Markup('<option value="{}">{}</option>')
@@ -284,6 +296,8 @@ class SetUpCards(NamedTuple):
     settings: gr.HTML
     """The control of its more settings, after the curvature's."""
     sample: gr.HTML
+    wrong_counts: gr.HTML
+    """What is wrong with the numbers above it."""
     own: gr.HTML
     own_text: gr.HTML
     presets: Sequence[gr.Button]
@@ -306,15 +320,17 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
                 gr.Number(getattr(first, name), label=words, min_width=0, elem_id=f"setup-{name}")
                 for name, words in (("steps", "Steps"), ("batch", "Prompts per step"), ("seed", "Seed"))
             ]
+        wrong_counts = element("", elem_id="wrong-counts")
         settings = more_settings(first.settings)
         own_text = bring_text(limits)
     with gr.Column(elem_classes="card", elem_id="lanes-card"):
-        element("<h2>Lanes</h2>")
+        element(f"<h2>{term('lane', 'Lanes')}</h2>")
         lanes = lane_table(limits, first.lanes, elem_id="lanes")
         element(
             '<p class="hint">A row is raced from each of its seeds. Lanes with the same seed see the same batches.</p>'
         )
-    return SetUpCards((model, task, *numbers, lanes), settings, sample, own, own_text, presets.build(limits))
+    fields = model, task, *numbers, lanes
+    return SetUpCards(fields, settings, sample, wrong_counts, own, own_text, presets.build(limits))
 
 
 def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: VisitorFiles) -> None:
@@ -349,3 +365,5 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
     presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
     gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)
+    counts = list(cards.controls[2:5])
+    gr.on([each.change for each in counts], partial(counts_problem, desk.limits), counts, cards.wrong_counts, **QUIET)

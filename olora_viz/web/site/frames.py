@@ -19,7 +19,8 @@ MOST = 120
 
 def texts_of(view: RaceView) -> dict[str, Markup]:
     """Return the cards of a race that change with the step, by the id of their place."""
-    return {"verdict": view.verdict, "story": with_terms(view.story), "results": view.results}
+    texts = {"verdict": with_terms(view.verdict), "story": with_terms(view.story), "results": view.results}
+    return texts | ({"answers": view.answers} if view.race.answers or view.race.early_answers else {})
 
 
 Frame = dict[str, Any]

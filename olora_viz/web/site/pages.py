@@ -173,7 +173,7 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     )  # fmt: skip
     place = {key: Markup('<div id="{}">{}</div>').format(key, text) for key, text in texts_of(view).items()}
     pair = Markup('<div class="two charts">{}</div>').format(places("loss", "gradient"))
-    answers = _card(view.answers) if record.answers else ""
+    answers = _card(place["answers"]) if "answers" in place else ""
     folds = Markup("")
     for title, (start, fixed) in FOLDED.items():
         if keys := [key for key in figures if key.startswith(start)]:

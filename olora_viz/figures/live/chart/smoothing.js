@@ -30,16 +30,19 @@ export function average(data, layout, given, weight) {
 }
 
 /**
- * Return the exponential moving average of some values; null from a gap on.
+ * Return the exponential moving average of some values, as `smoothed` in olora_viz/machine/text.py
+ * does; null from a gap on.
  *
  * @param {Numbers} values
- * @param {number} past weight of the past
+ * @param {number} past weight of a value against the next one
  * @returns {Numbers}
  */
 export function smoothed(values, past) {
   let mean = values[0];
+  let weights = 0;
   return values.map((v) => {
-    mean = v === null || mean === null ? null : past * mean + (1 - past) * v;
+    weights = past * weights + 1;
+    mean = v === null || mean === null ? null : mean + (v - mean) / weights;
     return mean;
   });
 }

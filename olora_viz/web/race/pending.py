@@ -1,0 +1,108 @@
+"""What follows a change of the set-up: its link, how long it takes, and what of it is not yet raced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
+from olora_viz.tasks import TASKS
+from olora_viz.views.html import duration_words, remark
+from olora_viz.web.guard.config import OwnFiles
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
+from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.race.arrival import setup_of
+from olora_viz.web.race.settings import INPUTS
+
+MOST = 3
+"""More lanes or settings than these are counted, not named."""
+
+
+def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
+    """Whenever the set-up changes, update its link, say how long it takes, and what of it is not yet raced.
+
+    Args:
+        stream: the event by which the page follows a race; after it the race's own time is known.
+    """
+
+    def written(run: Any, *values: Any) -> tuple[Any, Any, Any]:
+        try:
+            setup = SetUp.from_controls(desk.limits, values, files)
+        except ValueError:
+            return gr.skip(), "", ""
+        shown = desk.jobs.opened(run)
+        raced = setup_of(desk.limits, shown) if shown else None
+        forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
+        estimate = duration_words(forecast, desk.limits.max_seconds)
+        return setup.to_query(), pending(raced, setup) if raced else "", estimate
+
+    def foretold(run: Any, *values: Any) -> Any:
+        return written(run, *values)[2]
+
+    inputs, estimate = [desk.run, *controls], desk.parts["estimate"]
+    changes = [control.change for control in inputs]
+    gr.on(changes, written, inputs, [link, desk.parts["pending"], estimate], **QUIET)
+    stream.then(foretold, inputs, estimate, **AT_ONCE)
+
+
+def pending(raced: SetUp, now: SetUp) -> Markup:
+    """Say whose results are shown and what is not yet raced; empty if the set-ups are the same."""
+    pairs = [pair for pair in (*_facts(raced, now), _lanes(raced.lanes, now.lanes)) if pair]
+    pairs += _settings(raced, now)
+    if not pairs:
+        return Markup("")
+    of_results, of_now = (", ".join(filter(None, words)) for words in zip(*pairs, strict=True))
+    those = f"These are the results {'of ' + of_results if of_results else 'without these lanes'}"
+    return remark(f"{those}; not yet raced: {of_now or 'the lanes that are left'}.")
+
+
+def _facts(raced: SetUp, now: SetUp) -> list[tuple[str, str]]:
+    """Return the plain fields that differ, in words."""
+    words = {
+        "model": "{}", "task": "{}", "steps": "{} steps", "batch": "{} prompts per step", "seed": "seed {}",
+        "curvature": "curvature every {} steps",
+    }  # fmt: skip
+    pairs = []
+    for name, text in words.items():
+        values = getattr(raced, name), getattr(now, name)
+        if name == "task":
+            values = tuple(each if each in TASKS else "your file" for each in values)
+        if values[0] != values[1]:
+            first, second = (text.format(each) if each or name != "curvature" else "no curvature" for each in values)
+            pairs.append((first, second))
+    return pairs
+
+
+def _lanes(raced: Sequence[Lane], now: Sequence[Lane]) -> tuple[str, str] | None:
+    """Return the rows of lanes that only one of the set-ups has, in words; None if there are none."""
+    both = [
+        {replace(group[0], seed=0): write_seeds([lane.seed for lane in group]) for group in runs_of_seeds(lanes)}
+        for lanes in (raced, now)
+    ]
+    every = list(dict.fromkeys(lane for rows in both for lane in rows))
+    names = dict(zip(every, display_names(every), strict=True))
+    words = []
+    for rows, others in (both, reversed(both)):
+        only = [
+            names[lane] + f" from seeds {seeds}" * (lane in others)
+            for lane, seeds in rows.items()
+            if others.get(lane) != seeds
+        ]
+        words.append(", ".join(only) if len(only) <= MOST else f"{len(only)} other lanes")
+    return (words[0], words[1]) if any(words) else None
+
+
+def _settings(raced: SetUp, now: SetUp) -> list[tuple[str, str]]:
+    """Return the settings that differ, in words."""
+    before, after = raced.settings.values(), now.settings.values()
+    pairs = []
+    for each in INPUTS:
+        values = before[each.name], after[each.name]
+        if values[0] != values[1]:
+            first, second = (each.choices.get(text, text) or each.empty for text in values)
+            pairs.append((f"{each.label.lower()}: {first}", f"{each.label.lower()}: {second}"))
+    return pairs if len(pairs) <= MOST else [("other settings", f"{len(pairs)} settings")]

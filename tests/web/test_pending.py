@@ -1,0 +1,36 @@
+"""What of a set-up is not yet raced, beside the results of another one."""
+
+from dataclasses import replace
+
+import pytest
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.races.config import Settings
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.race.pending import pending
+
+RACED = SetUp.first(Limits())
+
+
+def test_of_the_same_set_up_nothing_is_said() -> None:
+    assert pending(RACED, replace(RACED)) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "raced", "now"),
+    [
+        ({"steps": 100}, "of 60 steps", "100 steps"),
+        ({"task": "roman", "seed": 3}, "of sentiment, seed 0", "roman, seed 3"),
+        ({"task": "file:token"}, "of sentiment", "your file"),
+        ({"curvature": 10}, "of no curvature", "curvature every 10 steps"),
+        ({"lanes": (*RACED.lanes, Lane("milora", lr=1e-3))}, "without these lanes", "MiLoRA 1e-3"),
+        ({"lanes": RACED.lanes[3:]}, "of LoRA 1e-3", "the lanes that are left"),
+        ({"lanes": RACED.lanes[:-1]}, "of PiSSA 1e-3 from seeds 0-2", "PiSSA 1e-3 from seeds 0/1"),
+        ({"lanes": (Lane("eva", lr=1e-3),)}, "of 5 other lanes", "EVA 1e-3"),
+        ({"settings": Settings(clip=1.0)}, "of gradient clipping: off", "gradient clipping: 1"),
+    ],
+)
+def test_each_difference_is_named_on_both_sides(change: dict, raced: str, now: str) -> None:
+    words = pending(RACED, replace(RACED, **change)).striptags()
+    assert words == f"These are the results {raced}; not yet raced: {now}."
