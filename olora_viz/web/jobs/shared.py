@@ -254,6 +254,13 @@ class SharedRace(BackgroundRace):
                     continue
             return super().newer(cursor, None if timeout is None else max(0.0, until - time.monotonic()))
 
+    def _wait(self, until: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait, and catch up meanwhile."""
+        end = time.monotonic() + (math.inf if timeout is None else timeout)
+        while self.source is not None and not until() and time.monotonic() < end:
+            self.newer(self.version, min(end - time.monotonic(), 1.0))
+        return super()._wait(until, None if timeout is None else max(0.0, end - time.monotonic()))
+
     def pause(self, why: str = "") -> None:
         """Pause what it shows, at once, or what it computes."""
         super().pause(why)
