@@ -30,7 +30,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race import ask, cards, events, presets, settings
+from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css
 from olora_viz.web.race.controls import (
     CONTROLS,
@@ -57,7 +57,7 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "learn.css", HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -115,6 +115,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             bar = TopBar(
                 status=make_line(),
                 buttons=make_buttons(),
+                bet=bet.button(),
                 decide=study_bar("decide", "▶ Decide"),
                 claims=study_bar("claims", "▶ Test on my model"),
                 share=share_button(SetUp.first(limits)),
@@ -147,6 +148,7 @@ class TopBar(NamedTuple):
 
     status: gr.HTML
     buttons: Buttons
+    bet: gr.HTML
     decide: StudyBar
     claims: StudyBar
     share: gr.HTML
@@ -172,6 +174,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
         "countdown": countdown(), "address": gr.JSON(visible=False),
     }  # fmt: skip
     _lay_out(board, desk, "top")
+    _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             setup = settings.build(desk, first)
@@ -194,7 +197,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
-    keep_current(limits, controls, bar.share, files)
+    keep_current(limits, controls, bar.share, desk.parts["bet"], files)
     events.connect(demo, desk, board, controls, files)
     return desk, controls
 

@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.record import READY
+from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import problem, status
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import OwnFiles
@@ -178,16 +179,17 @@ def share_button(setup: SetUp) -> gr.HTML:
     )
 
 
-def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, files: OwnFiles) -> None:
-    """Update the link whenever the set-up changes and is valid."""
+def keep_current(limits: Limits, controls: Sequence[Any], link: gr.HTML, bet: gr.HTML, files: OwnFiles) -> None:
+    """Update the link, and what can be bet on, whenever the set-up changes and is valid."""
 
-    def written(*values: Any) -> Any:
+    def written(*values: Any) -> tuple[Any, Any]:
         try:
-            return SetUp.from_controls(limits, values, files).to_query()
+            setup = SetUp.from_controls(limits, values, files)
         except ValueError:
-            return gr.skip()
+            return gr.skip(), gr.skip()
+        return setup.to_query(), ask(question_of(setup.lanes, setup.steps))
 
-    gr.on([control.change for control in controls], written, list(controls), link, **QUIET)
+    gr.on([control.change for control in controls], written, list(controls), [link, bet], **QUIET)
 
 
 def show_run_button() -> gr.HTML:
