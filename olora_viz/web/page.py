@@ -20,7 +20,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
-from olora_viz.web import claims, conditioning, decide, learn, spectrum
+from olora_viz.web import claims, conditioning, decide, guide, learn, spectrum
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -57,7 +57,7 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "guide.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -123,8 +123,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             )
             class_button()
             help_button()
-        lesson_card = learn.card()
-        desk, controls = _set_up_pages(demo, bar, jobs, limits)
+        desk, controls, lesson_card = _set_up_pages(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
         learn.build(demo, lesson_card, desk, controls)
         # The tooltips of the buttons, and of the starts that boxes offer.
@@ -155,13 +154,13 @@ class TopBar(NamedTuple):
     show: gr.HTML
 
 
-def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any]]:
+def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any], gr.HTML]:
     """Lay Race, Decide, Claims and Conditioning out in one row, connected to the controls of one set-up.
 
     Their columns and cards have a class of the page that shows them, as ``race-only``.
 
     Returns:
-        The desk of the page Race, and the controls.
+        The desk of the page Race, the controls, and the place of a lesson's guide.
     """
     first, files = SetUp.first(limits), VisitorFiles(limits)
     blank = race_view(ready_race(first.to_config(limits)))
@@ -174,6 +173,8 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
         "countdown": countdown(), "address": gr.JSON(visible=False),
     }  # fmt: skip
     _lay_out(board, desk, "top")
+    guide.build()
+    lesson_card = learn.card()
     _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
@@ -199,7 +200,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
     keep_current(limits, controls, bar.share, desk.parts["bet"], files)
     events.connect(demo, desk, board, controls, files)
-    return desk, controls
+    return desk, controls, lesson_card
 
 
 def _lay_out(board: Board, desk: Desk, column: str) -> None:

@@ -17,6 +17,7 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
+from olora_viz.web.guide import offer
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
@@ -175,7 +176,7 @@ def build_spectra(desk: Desk) -> list[Any]:
     return [seen]
 
 
-WHAT = (
+WHAT = Markup(
     "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> Train several "
     "starts side by side on one small model: see which learns faster, and whether it is luck.</p>"
 )
@@ -198,7 +199,7 @@ def build_verdict(desk: Desk) -> list[Any]:
 
 def introduce(_: Desk) -> list[Any]:
     """Make the sentence, which no update changes."""
-    element(WHAT, elem_id="introduction")
+    element(WHAT + offer(), elem_id="introduction")
     return []
 
 
