@@ -99,7 +99,7 @@ FIRST = Guide(
             "The end alone does not tell who learned faster.",
             "Drag the step back to the first half of the race.",
             Wait("step", "a step of the first half", low=0.05, high=0.5),
-            "Here the curves are apart: the verdict and the ranking now speak of this step.",
+            "The verdict and the ranking now speak of this step: who is ahead may change on the way.",
             where="scrubber-card",
         ),
         GuideStep(

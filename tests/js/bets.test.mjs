@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choiceOf, follow, place, read } from "../../olora_viz/web/race/bets.js";
+import { ask, choiceOf, follow, place, read } from "../../olora_viz/web/race/bets.js";
 
 const none = read(null);
 const KEY = "lora,olora 1e-3 60";
@@ -25,7 +25,11 @@ test("a bet before a race goes to the first race with its question, and to no ot
   const begun = follow(bets, race("a", "open"));
   assert.equal(choiceOf(begun, "a"), "olora");
   assert.equal(choiceOf(follow(begun, race("b", "open")), "b"), "", "it is spent");
-  assert.equal(choiceOf(follow(bets, race("a", "going")), "a"), "olora", "also where the page comes late");
+  assert.equal(
+    choiceOf(follow(bets, race("a", "going")), "a"),
+    "olora",
+    "also where the page comes late",
+  );
 });
 
 test("an open race is bet on itself, and the last answer counts", () => {
@@ -40,4 +44,12 @@ test("old bets are forgotten, the newest never", () => {
   assert.ok(bets.runs.length < 200);
   assert.equal(choiceOf(bets, "199"), "lora");
   assert.equal(choiceOf(bets, "0"), "");
+});
+
+test("a bet on the next race follows the set-up while its answer is one", () => {
+  const bets = place(none, null, KEY, "olora");
+  assert.equal(ask(bets, KEY, ["olora"]), bets);
+  assert.deepEqual(ask(bets, "other", ["lora", "olora"]).next, { key: "other", choice: "olora" });
+  assert.equal(ask(bets, "other", ["lora", "pissa"]).next, null);
+  assert.equal(ask(none, "other", []), none);
 });

@@ -3,7 +3,7 @@
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
 // that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
 // document's `data-bet` says whether a bet is placed, `data-bet-on` names the lane in the charts.
-import { choiceOf, follow, place, read } from "./bets.js";
+import { ask as asked, choiceOf, follow, place, read } from "./bets.js";
 
 const KEY = "olora-viz-bets";
 const root = document.documentElement;
@@ -11,9 +11,11 @@ let kept = ""; // where nothing can be stored
 let wanted = false; // the reader has pressed Bet
 let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
 
+/** The bet on the next race is this tab's, those on races are the browser's. */
 const load = () => {
   try {
-    return read(localStorage.getItem(KEY) ?? kept);
+    const { next } = read(sessionStorage.getItem(KEY) ?? kept);
+    return { ...read(localStorage.getItem(KEY) ?? kept), next };
   } catch {
     return read(kept); // denied
   }
@@ -23,7 +25,8 @@ const load = () => {
 const save = (bets) => {
   kept = JSON.stringify(bets);
   try {
-    localStorage.setItem(KEY, kept);
+    sessionStorage.setItem(KEY, kept);
+    localStorage.setItem(KEY, JSON.stringify({ ...bets, next: null }));
   } catch {
     // denied, or full
   }
@@ -69,7 +72,7 @@ const show = () => {
     chip.setAttribute("aria-pressed", `${chip.dataset.choice === (open ? choice : coming)}`);
   for (const line of all(part, "p[data-choice]"))
     line.toggleAttribute("hidden", line.dataset.choice !== choice);
-  element.toggleAttribute("hidden", open || !asks || shown?.state === "going");
+  element.toggleAttribute("hidden", open || !(asks || coming) || shown?.state === "going");
   part?.toggleAttribute("hidden", !choice && !(open && asks));
   const seen = !element.hidden || (part && !part.hidden);
   const placed = shown && shown.state !== "ended" ? choice : coming;
@@ -108,4 +111,9 @@ const observed = () => {
 };
 observed();
 new MutationObserver(show).observe(root, { attributeFilter: ["data-bet-asked"] });
-watch("value", show);
+watch("value", () => {
+  const { key = "" } = element.querySelector(".bet")?.dataset ?? {};
+  const choices = all(element, "[data-choice]").map(({ dataset }) => dataset.choice ?? "");
+  save(asked(load(), key, choices));
+  show();
+});

@@ -60,6 +60,20 @@ export function follow(bets, shown) {
 }
 
 /**
+ * Return the bets after the set-up has changed: that on the next race stays, if its answer is still one.
+ *
+ * @param {Bets} bets
+ * @param {string} key of the question now
+ * @param {string[]} choices
+ * @returns {Bets}
+ */
+export function ask(bets, key, choices) {
+  const { next } = bets;
+  if (!next || next.key === key) return bets;
+  return { ...bets, next: choices.includes(next.choice) ? { ...next, key } : null };
+}
+
+/**
  * @param {[string, string][]} runs
  * @param {string} run
  * @param {string} choice
