@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["pressed", "value", "step", "ended", "bet"]
-"""What can be waited for: a press; the value of a control; a step of the race in view; its end; a bet."""
+Kind = Literal["pressed", "value", "hidden", "step", "ended", "bet"]
+"""What can be waited for: a press; the value of a control; a lane hidden or shown; a step of the race in view; its
+end; a bet."""
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
-from olora_viz.web import claims, conditioning, decide, guide, learn, spectrum
+from olora_viz.web import claims, conditioning, decide, learn, spectrum
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
 from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
@@ -57,7 +58,7 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "guide.css", HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "parts" / "guide.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 

@@ -12,7 +12,7 @@ import {
   placeIn,
   read,
   turn,
-} from "../../olora_viz/web/guide_state.js";
+} from "../../olora_viz/web/parts/guide_state.js";
 
 /** @param {string} kind @param {number} [low] @param {number} [high] */
 const wait = (kind, low = 0, high = 1) => ({ kind, words: "", of: "", low, high });

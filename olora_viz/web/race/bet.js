@@ -61,13 +61,10 @@ const show = () => {
   const coming = bets.next?.key === ask?.dataset.key ? (bets.next?.choice ?? "") : "";
   const asks = wanted || root.dataset.betAsked !== undefined;
   if (part && shown?.state === "ended") past = { run: shown.run, html: part.innerHTML };
-  else if (
-    part &&
-    shown?.state === "going" &&
-    past.run === shown.run &&
-    part.innerHTML !== past.html
-  )
+  else if (part && shown?.state === "going" && past.run === shown.run && !part.dataset.past) {
+    part.dataset.past = "shown"; // once: this calls `show` again
     part.innerHTML = past.html;
+  }
   for (const chip of all(ask, "[data-choice]"))
     chip.setAttribute("aria-pressed", `${chip.dataset.choice === (open ? choice : coming)}`);
   for (const line of all(part, "p[data-choice]"))

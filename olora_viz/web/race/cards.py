@@ -17,10 +17,10 @@ from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
-from olora_viz.web.guide import offer
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
+from olora_viz.web.parts.guide import offer
 from olora_viz.web.race import ask, bet, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 

@@ -3,7 +3,7 @@
 //
 // Gradio runs this with `element`.
 import { load, play, playing, save } from "./guide.js";
-import { whenThere } from "./parts/when_there.js";
+import { whenThere } from "./when_there.js";
 
 const section = /** @type {HTMLElement} */ (element.querySelector(".guide"));
 const name = section.dataset.guide ?? "";

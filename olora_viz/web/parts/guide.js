@@ -170,11 +170,13 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (said) part(".waits").textContent = "";
   };
 
-  const forward = () => {
-    if (place.at === steps.length - 1) return stop(true);
-    place = turn(place, 1, steps.length);
-    return show();
+  /** @param {number} by */
+  const turned = (by) => {
+    place = turn(place, by, steps.length);
+    show();
   };
+
+  const forward = () => (place.at === steps.length - 1 ? stop(true) : turned(1));
 
   const look = () => {
     if (!section.isConnected) return stop(false);
@@ -202,33 +204,32 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     setTimeout(look); // after what the press does
   };
 
+  /** A lane was hidden in a chart, see hidden_lanes.js. */
+  const hide = () => {
+    if (waits[place.at]?.kind !== "hidden") return;
+    pressed = true;
+    look();
+  };
+
   /** @param {boolean} closed by the reader */
   function stop(closed) {
     clearInterval(timer);
-    document.removeEventListener("click", press, true);
-    document.removeEventListener(BEGUN, another);
+    alive.abort();
     framed?.removeAttribute("data-framed");
     for (const mark of ["data-veil", "data-bet-asked", "data-rewinds"]) root.removeAttribute(mark);
     section.hidden = true;
-    if (!closed) return;
-    remember("");
-    left();
+    if (closed) remember("");
   }
 
-  /** @param {Event} event */
-  function another(event) {
-    if (/** @type {CustomEvent} */ (event).detail !== name) stop(false);
-  }
-
-  back.addEventListener("click", () => {
-    place = turn(place, -1, steps.length);
-    show();
-  });
-  on.addEventListener("click", forward);
-  close.addEventListener("click", () => stop(true));
-  document.dispatchEvent(new CustomEvent(BEGUN, { detail: name }));
-  document.addEventListener(BEGUN, another);
-  document.addEventListener("click", press, true);
+  document.dispatchEvent(new Event(BEGUN));
+  const alive = new AbortController();
+  const { signal } = alive;
+  back.addEventListener("click", () => turned(-1), { signal });
+  on.addEventListener("click", forward, { signal });
+  close.addEventListener("click", () => (stop(true), left()), { signal });
+  document.addEventListener(BEGUN, () => stop(false), { signal });
+  document.addEventListener("click", press, { signal, capture: true });
+  document.addEventListener("olora-viz-hide", hide, { signal });
   const timer = window.setInterval(look, PACE);
   show();
   return { stop };

@@ -27,18 +27,20 @@ def offer() -> Markup:
     ).format(FIRST.name, FIRST.title)
 
 
-def strip(guide: Guide, more: Markup | str = "", page: str = "") -> Markup:
+def strip(guide: Guide, more: Markup | str = "", page: str = "", place: str = "") -> Markup:
     """Return a guide with all its steps, of which its script shows one.
 
     Args:
         more: links below the steps.
         page: the page on which a lesson's guide begins.
+        place: what stands before the title.
     """
     steps = Markup("").join(_step(step) for step in guide.steps)
+    before = Markup('<span class="hint">{}</span><br>').format(place) if place else ""
     ways = Markup('<p class="ways">{}</p>').format(more) if more else ""
     return Markup(
         '<section class="guide" data-guide="{}" data-page="{}" aria-label="{}" hidden>'
-        '<p class="place"><b>{}</b> <span class="at"></span></p>'
+        '<p class="place">{}<b>{}</b> <span class="at"></span></p>'
         '<div class="steps" aria-live="polite">{}</div>{}'
         '<div class="turns"><span class="waits"></span>'
         '<button type="button" class="quiet" data-back aria-label="Back" title="Back">‹</button>'
@@ -46,7 +48,7 @@ def strip(guide: Guide, more: Markup | str = "", page: str = "") -> Markup:
         '<button type="button" class="quiet" data-close aria-label="Leave the guide" title="Leave the guide">×'
         "</button></div></section>"
     ).format(
-        guide.name, page, guide.title, guide.title, steps, ways,
+        guide.name, page, guide.title, before, guide.title, steps, ways,
     )  # fmt: skip
 
 
@@ -74,4 +76,4 @@ def _words(text: str) -> Markup:
 
 def build() -> gr.HTML:
     """Make the first guide's strip."""
-    return element(strip(FIRST), elem_id="guide", script="first_guide.js")
+    return element(strip(FIRST), elem_id="guide", script="parts/first_guide.js")

@@ -7,7 +7,7 @@
  * What is seen of the page.
  *
  * @typedef {object} Seen
- * @property {boolean} pressed since the step began
+ * @property {boolean} pressed what was to be pressed, or a lane hidden, since the step began
  * @property {number} value of the control; NaN if there is none
  * @property {number} step of the race in view
  * @property {number} steps of the race so far; 0 without a race
@@ -100,7 +100,7 @@ export function allDone({ done }, waits) {
  */
 export function isMet({ kind, low, high }, seen) {
   const within = (/** @type {number} */ x) => x >= low && x <= high;
-  if (kind === "pressed") return seen.pressed;
+  if (kind === "pressed" || kind === "hidden") return seen.pressed;
   if (kind === "value") return within(seen.value);
   if (kind === "step") return seen.steps > 0 && within(seen.step / seen.steps);
   if (kind === "ended") return seen.ended;
