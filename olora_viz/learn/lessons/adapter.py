@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.guide import Wait
+from olora_viz.learn.guides.guide import Wait
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS

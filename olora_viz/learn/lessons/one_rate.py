@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guide import Wait
+from olora_viz.learn.guides.guide import Wait
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, percent
 from olora_viz.studies.sentences import times
