@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,26 @@ ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 
 PLAIN = ("state", "note", "device", "plain_text", "left_out", "adapted", "in_parts")
 """The fields of a `RaceRecord` that its JSON has as they are."""
+
+AT_ONCE = math.inf
+"""The speed of whoever follows a race that computes."""
+
+SPEEDS = (1.0, 4.0, AT_ONCE)
+"""How many times as fast as they were computed the steps of an equal race are shown."""
+
+
+class Copied(NamedTuple):
+    """What a page says of a race whose steps an equal one computes."""
+
+    began: float
+    """When that began, in seconds since 1970."""
+    live: bool
+    """Whether it goes on."""
+    speed: float
+    """See `SPEEDS`."""
+    behind: bool
+    """Whether there are more steps than are shown."""
+
 
 COMMANDS = ("start", "pause", "resume", "step", "stop")
 """The commands: start a race, and control a running one."""

@@ -100,6 +100,10 @@ class BackgroundWork:
 
     # Readers ------------------------------------------------------------------------------------
 
+    def see(self) -> None:
+        """Note that a page asks for it."""
+        self.seen = time.monotonic()
+
     def newer(self, cursor: int, timeout: float | None = None) -> int:
         """Wait until there is something newer than `cursor`, 0 at first; return the latest cursor.
 

@@ -68,12 +68,8 @@ class Lanes:
         self.theta = self.start.clone().requires_grad_()
         self.start[plan.unsubtracted] = 0.0
         self.scale = self.start.new_tensor([lane.scale for lane in self.lanes])
-        self.frozen = frozen = frozen_mask(plan, self.theta)
-        if frozen is not None:
-            # On theta itself, so that no norm, optimizer or second derivative sees a gradient of
-            # frozen entries. Not a product, since zero times NaN is NaN.
-            self.theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
-        self._passes = Passes(plan, self.theta, self.start)
+        self.frozen = frozen_mask(plan, self.theta)
+        self._passes = Passes(plan, self.theta, self.start, self.frozen)
         self.after_detach: Callable[[], None] = lambda: None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)
@@ -132,11 +128,11 @@ class Lanes:
             layer: return its A (k, r, in) and B (k, out, r); ``None``: the active rows (k, P) of theta.
         """
         if layer is None:
-            return (self._passes.now,)
+            return (self._passes.current.now,)
         self.shapes(layer)
-        if not self._passes.views:
+        if not self._passes.current.views:
             raise ValueError("no forward pass yet")
-        return self._passes.views[layer]
+        return self._passes.current.views[layer]
 
     def shapes(self, layer: str) -> tuple[tuple[int, int], tuple[int, int]]:
         """Return the shapes of a layer's A and B in theta, with the largest rank."""
@@ -147,7 +143,7 @@ class Lanes:
 
         Padding and frozen parameters are not trained.
         """
-        rows = self._passes.rows
+        rows = self._passes.current.rows
         assert rows is not None
         mask = self._layout.real(rows, layer).to(self.theta.device)
         if self.frozen is None:
@@ -203,6 +199,14 @@ class Lanes:
         The model then takes that many times the batch.
         """
         return self._passes.running(rows, dropout)
+
+    def apart(self, rows: slice | None) -> AbstractContextManager[Tensor]:
+        """Run a slice of the lanes, or none, in this thread, whatever lanes other threads run.
+
+        The context is their rows of theta (k, P), a leaf that gets the gradient of backward passes: `theta` itself for
+        all lanes, and for fewer a view. Contexts within it are this thread's too.
+        """
+        return self._passes.apart(rows)
 
     def only(self, k: int) -> AbstractContextManager[None]:
         """Run lane k alone, on plain batches."""

@@ -13,7 +13,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.memory import PassCost, known_cost, pass_groups
+from olora_viz.lanes.groups import by_group, on_a_core
+from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.machine.process import Progress
@@ -164,28 +165,33 @@ def _continued(
     while together > 1 and cost.bytes(Size(together, longest, together)) > limit:
         together = math.ceil(together / 2)
 
-    def answered(K: int) -> list[list[list[int]]]:
-        parts = [
-            greedy(lanes.model, prompts[i : i + together], count, K, pad_id) for i in range(0, len(prompts), together)
-        ]
-        nonlocal asked
-        asked += K
-        return [[ids for part in parts for ids in part[k]] for k in range(K)]
+    parts = [prompts[i : i + together] for i in range(0, len(prompts), together)]
 
-    asked = 0  # the base model and the lanes that have answered
+    def answered(K: int, tell: Callable[[float], None]) -> list[list[list[int]]]:
+        answers: list[list[list[int]]] = [[] for _ in range(K)]
+        for part in parts:
+            with before_blocks(lanes.model, lambda: tell(len(answers[0]) / len(prompts))):
+                each = greedy(lanes.model, part, count, K, pad_id)
+            for k in range(K):
+                answers[k] += each[k]
+        return answers
 
-    def tell() -> None:
-        progress(asked / (1 + lanes.count), "generating answers")
+    words, all_asked = "generating answers", 1 + lanes.count
 
-    with before_blocks(lanes.model, tell):
-        with lanes.off():
-            base = answered(1)[0]
-        each: list[list[list[int]]] = []
-        bytes_each = cost.bytes(Size(together, longest, together))
-        for rows in pass_groups(lanes.plan, bytes_each):
-            with lanes.some(rows):
-                each += answered(rows.stop - rows.start)
-    return base, each
+    def of_base(tell: Progress) -> list[list[int]]:
+        with lanes.apart(None):
+            return answered(1, lambda part: tell(part / all_asked, words))[0]
+
+    def of_lanes(rows: slice, _: Tensor, tell: Progress) -> list[list[list[int]]]:
+        return answered(rows.stop - rows.start, lambda part: tell(part, words))
+
+    bytes_each = cost.bytes(Size(together, longest, together))
+    with quiet():  # here as well, since the threads of groups would restore each other's settings
+        base = on_a_core(lanes.plan, of_base, progress)
+        groups = by_group(
+            lanes, bytes_each, of_lanes, lambda part, _: progress((1 + part * lanes.count) / all_asked, words)
+        )
+    return base, [answers for group in groups for answers in group]
 
 
 def answer_cost(plan: AdapterPlan, lanes: Lanes | None = None) -> PassCost:

@@ -1,13 +1,11 @@
-"""The memory of lanes in a pass, and the groups of lanes that fit."""
+"""The memory of lanes in a pass, and of their adapters."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -196,51 +194,9 @@ def _aligned(traces: list[np.ndarray]) -> np.ndarray:
     return np.stack([[part.max() for part in np.array_split(trace, WINDOWS)] for trace in traces])
 
 
-ACTIVATIONS = {"cpu": 3 * 2**30, "cuda": 24 * 2**30}
-"""Maximum memory of a pass of several lanes in bytes, by device."""
-
-CACHED, BY_WEIGHTS = 2**28, 6
-"""Memory of a pass on a CPU, in bytes and as a multiple of the model's weights, the larger one: few lanes leave less
-for the caches to hold, many read the weights less often. Measured on glassllm, where passes of 60 lanes take a fifth
-longer than four of 15, and on SmolLM2, the other way round.
-"""
-
 COPIES = 7
 """Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update (if that is
 measured), and a temporary one."""
-
-
-def lane_groups(K: int, bytes_each: float, most: float) -> list[slice]:
-    """Split K lanes into groups, as few and as even as memory allows.
-
-    The lanes share no parameters, so one pass per group gives the same result as one pass for all. The groups depend
-    on the set-up only, never on the free memory, so that a race is reproducible.
-
-    Args:
-        bytes_each: of one lane in a pass, see `Footprint`.
-        most: bytes of one group; one lane may exceed them.
-
-    >>> lane_groups(10, bytes_each=512 * 2**20, most=3 * 2**30)
-    [slice(0, 5, None), slice(5, 10, None)]
-    """
-    together = max(1, int(most // max(bytes_each, 1.0)))
-    count = math.ceil(K / together)
-    borders = [math.ceil(i * K / count) for i in range(count + 1)]
-    return [slice(a, b) for a, b in pairwise(borders)]
-
-
-def pass_groups(plan: AdapterPlan, bytes_each: float) -> list[slice]:
-    """Split the lanes of a race into groups that pass through the model together."""
-    most = ACTIVATIONS[plan.device.type]
-    if plan.device.type == "cpu":
-        weights = sum(weight.nbytes for weight in plan.model.parameters())
-        most = min(most, max(CACHED, BY_WEIGHTS * weights))
-    return lane_groups(len(plan.lanes), bytes_each, most)
-
-
-def largest_pass(plan: AdapterPlan, bytes_each: float) -> float:
-    """Return the memory of a pass of the largest of `pass_groups`."""
-    return bytes_each * max(group.stop - group.start for group in pass_groups(plan, bytes_each))
 
 
 def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:

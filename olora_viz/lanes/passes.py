@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
@@ -40,31 +42,52 @@ class EvalMode:
             module.training = True
 
 
+@dataclass
+class Pass:
+    """Which lanes the model runs, and their parameters in the last forward pass."""
+
+    rows: slice | None
+    """The active lanes; None for the base model alone."""
+    now: Tensor
+    """(k, P), the rows of theta in the last forward pass, in its graph."""
+    dropout: Dropout | None = None
+    views: dict[str, Factors] = field(default_factory=dict)
+    """A and B of every layer in the last forward pass, views of `now`."""
+    start_views: dict[str, Factors] = field(default_factory=dict)
+    """The same of the subtracted start."""
+    leaf: tuple[slice, Tensor] | None = None
+    """Some lanes, and (k, P) to use as their rows of theta."""
+
+
 class Passes:
     """Makes the layers of a plan add the adapters of the active lanes, from `begin` to `end`.
 
     Args:
         plan: the layers, and where theta holds their A and B.
         theta, start: (K, P), of `Lanes`.
-
-    Attributes:
-        rows: the active lanes; None for the base model alone.
-        now: (k, P), the rows of theta in the last forward pass, in its graph.
-        views: A and B of every layer in the last forward pass, views of `now`.
+        frozen: (K, P), mask of entries without a gradient; None if there are none.
     """
 
-    def __init__(self, plan: AdapterPlan, theta: Float[Tensor, "K P"], start: Float[Tensor, "K P"]) -> None:
-        self._plan, self._theta, self._start = plan, theta, start
+    def __init__(
+        self,
+        plan: AdapterPlan,
+        theta: Float[Tensor, "K P"],
+        start: Float[Tensor, "K P"],
+        frozen: Bool[Tensor, "K P"] | None = None,
+    ) -> None:
+        self._plan, self._theta, self._start, self._frozen = plan, theta, start, frozen
         self._scale = start.new_tensor([lane.scale for lane in plan.lanes])
         # If every B⁰ or its A⁰ is zero, there is nothing to subtract, and half the thin products suffice.
         views = plan.layout.split(start).values()
         self._from_zero = not any((A.flatten(1).any(1) & B.flatten(1).any(1)).any() for A, B in views)
-        self.rows: slice | None = slice(0, len(theta))
-        self.now = theta
-        self.views: dict[str, Factors] = {}
-        self._start_views: dict[str, Factors] = {}
-        self._dropout: Dropout | None = None
+        self._shared, self._apart = Pass(slice(0, len(theta)), theta), threading.local()
         self._restore: list[Callable[[], None]] = []
+        self._keep_frozen(theta, slice(None))
+
+    @property
+    def current(self) -> Pass:
+        """The pass of this thread, if it runs lanes `apart`; otherwise that of all other threads."""
+        return getattr(self._apart, "current", self._shared)
 
     @property
     def begun(self) -> bool:
@@ -86,56 +109,86 @@ class Passes:
         """Restore the forward of every layer."""
         for restore in self._restore:
             restore()
-        self._restore, self.views, self._start_views = [], {}, {}
+        self._restore, self._shared.views, self._shared.start_views = [], {}, {}
 
     @contextmanager
     def running(self, rows: slice | None, dropout: Dropout | None = None) -> Generator[None]:
         """Activate other lanes, or none."""
-        before = self.rows, self._dropout
-        self.rows, self._dropout = rows, dropout
+        now = self.current
+        before = now.rows, now.dropout
+        now.rows, now.dropout = rows, dropout
         try:
             yield
         finally:
-            self.rows, self._dropout = before
+            now.rows, now.dropout = before
+
+    @contextmanager
+    def apart(self, rows: slice | None) -> Generator[Tensor]:
+        """Activate lanes, or none, in this thread, whatever runs in others; see `Lanes.apart`."""
+        before, leaf = getattr(self._apart, "current", None), self._theta
+        if rows is not None and rows != slice(0, len(self._theta)):
+            leaf = self._theta.detach()[rows].requires_grad_()
+            self._keep_frozen(leaf, rows)
+        self._apart.current = Pass(rows, leaf, leaf=None if rows is None else (rows, leaf))
+        try:
+            yield leaf
+        finally:
+            if before is None:
+                del self._apart.current
+            else:
+                self._apart.current = before
 
     def split(self, *_: object) -> None:
         """Split theta into every A and B, before the model's first layer with adapters."""
-        if self.rows is None:
+        now = self.current
+        if now.rows is None:
             return
-        self.now = self._chosen(self._theta)
-        self.views = self._plan.layout.split(self.now)
-        self._start_views = self._plan.layout.split(self._chosen(self._start))
+        now.now = now.leaf[1] if now.leaf and now.leaf[0] == now.rows else self._chosen(self._theta, now.rows)
+        now.views = self._plan.layout.split(now.now)
+        now.start_views = self._plan.layout.split(self._chosen(self._start, now.rows))
 
-    def _chosen(self, theta: Tensor) -> Tensor:
+    def _keep_frozen(self, theta: Tensor, rows: slice) -> None:
+        """Let the frozen entries of some rows of theta have no gradient.
+
+        On the leaf itself, so that no norm, optimizer or second derivative sees one. Not a product, since zero times
+        NaN is NaN.
+        """
+        if self._frozen is not None:
+            frozen = self._frozen[rows]
+            theta.register_hook(lambda gradient: gradient.masked_fill(frozen, 0.0))
+
+    @staticmethod
+    def _chosen(theta: Tensor, rows: slice) -> Tensor:
         """Return the active rows; if all are active, without a second gradient (K, P)."""
-        assert self.rows is not None
-        return theta if self.rows == slice(0, len(theta)) else theta[self.rows]
+        return theta if rows == slice(0, len(theta)) else theta[rows]
 
     def _layer(self, name: str, original: Callable[[Tensor], Tensor], X: Tensor) -> Tensor:
         """Replace the forward of a layer with adapters."""
-        if self.rows is None:
+        now = self.current
+        if now.rows is None:
             return original(X)
-        K = self.rows.stop - self.rows.start
+        K = now.rows.stop - now.rows.start
         if X.shape[0] % K:
             raise ValueError(f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}")
-        start = None if self._from_zero else self._start_views[name]
-        s = self._scale[self.rows, None, None]
-        layer, (A, B) = self._plan.layers[name], self.views[name]
+        start = None if self._from_zero else now.start_views[name]
+        s = self._scale[now.rows, None, None]
+        layer, (A, B) = self._plan.layers[name], now.views[name]
         rank, rows_of_A = B.shape[2], A.shape[1]
         low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
         if start is not None:
             start = start[0][:, :rank], start[1]
         Y = LaneLinear.apply(X, weight_of(layer), layer.bias, low, B, start, s)
-        ranks = self._plan.ranks[name][self.rows]
-        if dense := [k for k, rank in enumerate(ranks) if rank and self.rows.start + k in self._plan.dense]:
+        ranks = self._plan.ranks[name][now.rows]
+        if dense := [k for k, rank in enumerate(ranks) if rank and now.rows.start + k in self._plan.dense]:
             Y = add_dense(Y, X, A, dense)
-        return self._dropout.add(name, Y, X, low, B, s, ranks) if self._dropout else Y
+        return now.dropout.add(name, Y, X, low, B, s, ranks) if now.dropout else Y
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """Replace the forward of a module of experts by one that calls the layers above."""
-        if self.rows is None:
+        rows = self.current.rows
+        if rows is None:
             return original(*given)
-        return experts.forward(self.rows.stop - self.rows.start, *given)
+        return experts.forward(rows.stop - rows.start, *given)
 
 
 TOKENS = 8

@@ -82,6 +82,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
 
 
+def read_tensor(path: Path, name: str) -> Tensor:
+    """Read one tensor of a safetensors file."""
+    with _naming_faults(path), safe_open(path, framework="pt") as file:
+        return file.get_tensor(name)
+
+
 def check_tensors(path: Path) -> None:
     """Check that a safetensors file is whole, by its header alone; see `read_tensors`."""
     with _naming_faults(path), safe_open(path, framework="pt"):
@@ -142,13 +148,18 @@ def free_folder(folder: Path) -> Path:
     return next(numbered for number in count(2) if is_free(numbered := folder.with_name(f"{folder.name}-{number}")))
 
 
-def folder_size(folder: Path) -> int:
-    """Return the total size of the files below a folder, in bytes; 0 if it does not exist."""
+def folder_size(folder: Path, *, shared: bool = False) -> int:
+    """Return the total size of the files below a folder, in bytes; 0 if it does not exist.
+
+    Args:
+        shared: whether a file with several names, see `link_or_copy`, counts in equal shares at each.
+    """
     size = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):  # it is being deleted, or moved
-                size += (Path(parent) / name).stat().st_size
+                status = (Path(parent) / name).stat()
+                size += status.st_size // (max(1, status.st_nlink) if shared else 1)
     return size
 
 
@@ -164,6 +175,15 @@ def locked(path: Path) -> Generator[None]:
             with suppress(OSError):  # the file system has none
                 fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def link_or_copy(file: Path, to: Path) -> None:
+    """Give a file another name, or copy it where the file system has no hard links; folders are made."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, to)
+    except OSError:
+        shutil.copy2(file, to)
 
 
 @contextmanager

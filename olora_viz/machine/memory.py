@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from olora_viz.machine.process import cores
 from olora_viz.machine.text import unknown
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
@@ -55,12 +54,6 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     if name not in DTYPES:
         raise ValueError(unknown("dtype", name, ("auto", *DTYPES)))
     return DTYPES[name]
-
-
-def leave_a_core() -> None:
-    """Leave one core to a server and the browser, unless ``OMP_NUM_THREADS`` says otherwise."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, cores() - 1))
 
 
 class Meter(TorchDispatchMode):

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,6 +32,24 @@ def wait_asleep() -> None:
     """
     if not any(name in os.environ for name in CHOSEN_BY_THE_USER):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        if "torch" in sys.modules:
+            _came_first.append("torch")
+
+
+_came_first: list[str] = []
+"""What had chosen how its threads wait before it could be told; emptied by the warning."""
+
+
+def warn_of_spinning() -> None:
+    """Warn, once, if torch was loaded before it could be told how its threads wait."""
+    if _came_first:
+        _came_first.clear()
+        warnings.warn(
+            "torch was imported before olora_viz, so its threads spin while they wait for each other, and a race "
+            "beside busy processes can take many times as long: import olora_viz first, or set "
+            "OMP_WAIT_POLICY=PASSIVE",
+            stacklevel=2,
+        )
 
 
 def cores() -> int:

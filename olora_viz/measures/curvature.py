@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.lanes.memory import PassCost, known_cost, lane_groups
+from olora_viz.lanes.groups import lane_groups
+from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words, check_memory

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.threads import before_forward
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 
 QUANTITIES = ("gradient", "parameter", "update")
@@ -94,15 +95,9 @@ class GradientRecorder:
                 X.register_hook(partial(note, shared[id(X)][1]))
             shared[id(X)][1].append(i)
 
-        hooks = [
-            layer.register_forward_pre_hook(partial(watch, i))
-            for i, layer in enumerate(self._lanes.plan.layers.values())
-        ]
-        try:
+        layers = self._lanes.plan.layers.values()
+        with before_forward((layer, partial(watch, i)) for i, layer in enumerate(layers)):
             yield
-        finally:
-            for hook in hooks:
-                hook.remove()
         self._inputs.append((rows, norms))
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from torch import Tensor
 from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own
+from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
@@ -495,17 +496,26 @@ class Race(Iterator[Step]):
 
     def _of_base(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate the base model on the held-out or the test examples."""
-        with self._lanes.off():
-            return self.data.evaluate_base(test=test, report=lambda part: progress(part, "evaluating the base model"))
+        lanes = self._lanes
+
+        def evaluate(tell: Progress) -> Evaluation:
+            with lanes.apart(None):
+                return self.data.evaluate_base(test=test, report=lambda part: tell(part, "evaluating the base model"))
+
+        return on_a_core(lanes.plan, evaluate, progress)
 
     def _at_start(self) -> tuple[AboutText | None, Forgotten | None]:
         """Measure base model and lanes on the text to keep before the first step; None without a text."""
         text, lanes = self.data.text, self._lanes
         if text is None:
             return None, None
-        with lanes.off():
-            self.data.keep_base_predictions()
-            base = self.data.forgotten()
+
+        def measure(_: Progress) -> Forgotten:
+            with lanes.apart(None):
+                self.data.keep_base_predictions()
+                return self.data.forgotten()
+
+        base = on_a_core(lanes.plan, measure)
         loss = float(base.text_loss[0])
         keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
         measured = base if keeps.all() else self._trainer.forgotten(self.go_on)

@@ -17,9 +17,12 @@ from torch import Tensor
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import (
     FormatError,
+    atomic_folder,
     check_format,
     is_free,
+    link_or_copy,
     read_json_object,
+    read_tensor,
     read_tensors,
     write_json,
     write_tensors,
@@ -231,6 +234,33 @@ def resume_run(
     if state is not None and _leads_on(state, config, recorded):
         racing.restore(state)
     return Run(folder, racing, recorded, adapters)
+
+
+def copy_run(folder: str | Path, to: str | Path, steps: int | None = None) -> None:
+    """Copy a run, or its beginning, from which `resume_run` goes on bitwise.
+
+    What is only ever replaced as a whole is one file with two names, where the file system has such. The run may be
+    in progress.
+
+    Args:
+        to: replaced as a whole; it may be the folder itself.
+        steps: the number of steps of the copy, which then has no results; None for all, with results and adapters.
+
+    Raises:
+        OSError: the folder is gone, or the copy cannot be written.
+    """
+    folder, to = Path(folder), Path(to)
+    lines = _whole_lines(folder / "steps.jsonl")[:steps]
+    files = [folder / CHECKPOINT]
+    if steps is None:
+        files += [folder / "summary.json", *sorted((folder / "adapters").rglob("*"))]
+    with atomic_folder(to) as copy:
+        for file in (folder / "config.json", *filter(Path.is_file, files)):
+            link_or_copy(file, copy / file.relative_to(folder))
+        checkpoint = copy / CHECKPOINT
+        if checkpoint.exists() and int(read_tensor(checkpoint, "clock")[0]) > len(lines):
+            checkpoint.unlink()
+        (copy / "steps.jsonl").write_bytes(b"".join(lines))
 
 
 def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:

@@ -10,6 +10,7 @@ from torch import nn
 
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather
+from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine import memory
@@ -166,12 +167,17 @@ def attach_lanes(
     calibration = None
     if plan.needs:
         batches = [data.parts(i + 1, config.seed) for i in range(BATCHES)]
-        calibration = gather(model, plan.calibrated, batches, plan.needs, data.about_held_out.train, progress)
+        examples = data.about_held_out.train
+        calibration = on_a_core(
+            plan, lambda tell: gather(model, plan.calibrated, batches, plan.needs, examples, tell), progress
+        )
     rates: list[FairRate] = []
     if fair:
         reference = reference_among(plan.lanes)
-        rates = proposals(plan, fair, reference, data.batch(1, config.seed), calibration, progress)
+        first = data.batch(1, config.seed)
+        rates = on_a_core(plan, lambda tell: proposals(plan, fair, reference, first, calibration, tell), progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
-    lanes = attach_planned(plan.with_lanes(config.lanes), progress, calibration, data.cache.get)
+    raced = plan.with_lanes(config.lanes)
+    lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get), progress)
     data = data.in_parts(config, judged_rows(config, data, footprint), text_rows(config, data, footprint))
     return config, data, footprint, lanes, rates

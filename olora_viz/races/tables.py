@@ -325,15 +325,26 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
     return _frame(raced.labels, raced.steps)
 
 
-def steps_csv(labels: Sequence[str], steps: Sequence[Step], config: RaceConfig | None = None) -> str:
+def steps_csv(
+    labels: Sequence[str],
+    steps: Sequence[Step],
+    config: RaceConfig | None = None,
+    text: AboutText | None = None,
+    start_loss: float | None = None,
+) -> str:
     """Return `steps_frame` as CSV; a cell without a finite value is empty.
 
     Args:
-        config: of the race; if it follows the best evaluations, a column says which step each lane's adapter is from.
+        config: of the race; if it follows the best evaluations, a column says which step each lane's adapter is from,
+            and with a text to keep two say what that adapter forgot.
+        text, start_loss: see `adapter_origins`.
     """
     frame = _frame(labels, steps)
     if config is not None and config.follows_best:
-        frame["adapter_step"] = [origin.step for origin in adapter_origins(config, steps)] * len(steps)
+        names = ("step", "text_loss", "drift") if config.keeps_text else ("step",)
+        origins = adapter_origins(config, steps, text, start_loss) * len(steps)
+        for name in names:
+            frame[f"adapter_{name}"] = [getattr(origin, name) for origin in origins]
     frame["lane"] = [safe(label) for label in frame["lane"]]
     frame["seconds"] = frame["seconds"].round(4)
     finite = frame.replace([math.inf, -math.inf], math.nan).rename(columns=safe)
@@ -380,16 +391,19 @@ def race_json(
     summary: Mapping[str, Any] | None = None,
     tested: Tested | None = None,
     status: str = RACING,
+    text: AboutText | None = None,
+    start_loss: float | None = None,
 ) -> str:
     """Return a race as one JSON object.
 
     Args:
         config, steps: as in a run's ``config.json`` and ``steps.jsonl``.
+        text, start_loss: see `adapter_origins`.
         summary: further plain values; each lane's final results are added automatically.
         tested: the results on the test examples, which are added to these.
     """
     labels = config.labels
-    lanes = last_figures(labels, steps, tested, config, status)
+    lanes = last_figures(labels, steps, tested, config, status, text, start_loss)
     values = {
         "summary": {**(summary or {}), "lanes": lanes},
         "config": config.to_json(),
@@ -404,14 +418,17 @@ def last_figures(
     tested: Tested | None = None,
     config: RaceConfig | None = None,
     status: str = RACING,
+    text: AboutText | None = None,
+    start_loss: float | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return each lane's final results: held-out, on the test, and the step of divergence.
 
     Args:
         config: of the race; if it follows the best evaluations, ``adapter_step`` and ``adapter_loss`` say where each
-            adapter is from.
+            adapter is from, ``adapter_text_loss`` and ``adapter_drift`` what it forgot.
+        text, start_loss: see `adapter_origins`.
     """
-    origins = adapter_origins(config, steps) if config is not None and config.follows_best else ()
+    origins = adapter_origins(config, steps, text, start_loss) if config and config.follows_best else ()
     last = next((step for step in reversed(steps) if step.eval_loss is not None), None)
     diverged_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     early = np.array(stopped_at(steps, len(labels)), dtype=bool)

@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.groups import by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
-from olora_viz.lanes.memory import Footprint, pass_groups
+from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import finite_or_none
@@ -321,10 +322,15 @@ class AdapterOrigin(NamedTuple):
     """Its held-out loss at that step; None if it was not evaluated there."""
     stopped_at: int
     """The step at which the lane stopped early; 0 if it has not."""
+    text_loss: float | None
+    """Its loss on the text to keep at that step, nats per token; None if that was not measured there."""
+    drift: float | None
+    """Its drift there, nats per token; None like `text_loss`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
-        return {"adapter_step": self.step, "adapter_loss": self.loss, "stopped_at": self.stopped_at or None}
+        of_adapter = {f"adapter_{name}": getattr(self, name) for name in ("step", "loss", "text_loss", "drift")}
+        return of_adapter | {"stopped_at": self.stopped_at or None}
 
 
 def adapter_origins(
@@ -340,6 +346,9 @@ def adapter_origins(
         start_loss: held-out loss of the base model, nats; None while unknown.
     """
     evaluated = [step for step in steps if step.eval_loss is not None]
+    forgotten = {step.step: (step.text_loss, step.drift) for step in steps}
+    if text is not None:
+        forgotten[0] = np.array(text.start_loss), np.array(text.start_drift)
     most = np.inf if config.forget is None else np.nan if text is None else text.loss + config.forget
     origins = []
     for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
@@ -352,8 +361,8 @@ def adapter_origins(
         finite = {number: loss for number, loss in losses.items() if np.isfinite(loss) or not number}
         last = stopped or (steps[-1].step if steps else 0)
         at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
-        loss = finite.get(at, np.nan)
-        origins.append(AdapterOrigin(at, loss if np.isfinite(loss) else None, stopped))
+        of_text = (None if values is None else finite_or_none(values[k]) for values in forgotten.get(at, (None, None)))
+        origins.append(AdapterOrigin(at, finite_or_none(finite.get(at, np.nan)), stopped, *of_text))
     return origins
 
 
@@ -415,6 +424,7 @@ def backward(
     orders: Sequence[int],
     footprint: Footprint,
     recorder: GradientRecorder | None = None,
+    groups: int = 1,
 ) -> Float[Tensor, " K"]:
     """Put the gradient of every lane's loss into ``lanes.theta.grad``, and return the losses.
 
@@ -424,15 +434,16 @@ def backward(
     Args:
         orders: the seed of each lane's order of examples.
         footprint: memory of a lane's tokens, which determines the groups of lanes.
+        groups: their least number.
     """
     parts = {order: data.parts(number, order) for order in dict.fromkeys(orders)}
     tokens = {order: sum(part.size.supervised for part in of_order) for order, of_order in parts.items()}
     every = [part for of_order in parts.values() for part in of_order]
     each = footprint.training.bytes(Size.covering(part.size for part in every))
-    lanes.theta.grad = None
-    losses = []
-    for rows in pass_groups(lanes.plan, each):
-        total = lanes.theta.new_zeros(rows.stop - rows.start)
+    gradient = torch.empty_like(lanes.theta)
+
+    def run(rows: slice, theta: Tensor, _: Progress) -> Tensor:
+        total = theta.new_zeros(rows.stop - rows.start)
         for i in range(len(every) // len(parts)):
             batches = [parts[order][i] for order in orders[rows]]
             sizes = [batch.size for batch in batches]
@@ -444,8 +455,15 @@ def backward(
                 loss = data.losses(batches) * share
                 loss.sum().backward()
             total += loss.detach()
-        losses.append(total)
-    return torch.cat(losses)
+        if theta is not lanes.theta and theta.grad is not None:
+            gradient[rows] = theta.grad
+        return total
+
+    lanes.theta.grad = None
+    losses = torch.cat(by_group(lanes, each, run, least=groups))
+    if lanes.theta.grad is None:
+        lanes.theta.grad = gradient
+    return losses
 
 
 def _whole(parts: Sequence[Batch], i: int) -> tuple[int, int, int]:
@@ -472,6 +490,7 @@ class Trainer:
         self._base_loss = float(baseline.loss[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
+        self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.rows)))
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
@@ -482,7 +501,14 @@ class Trainer:
         config, lanes = self._config, self._lanes
         orders = [config.order(lane) for lane in config.lanes]
         recorder = self._recorder if config.is_due("gradients", number) else None
-        losses = backward(lanes, self._data, number, orders, self._footprint, recorder)
+        losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
+        read = {order: self._data.tokens(number, order) for order in set(orders)}
+        state.tokens += round(sum(read[order] for order in orders) / len(orders))
+        return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
+
+    def _move(self, number: int, state: RaceState, losses: Tensor, recorder: GradientRecorder | None) -> Trained:
+        """Update the lanes by the gradients of a step."""
+        config, lanes = self._config, self._lanes
         assert lanes.theta.grad is not None
         if self.without_gradient is None:
             self.without_gradient = without_gradient(lanes)
@@ -493,8 +519,6 @@ class Trainer:
             recorder.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.resting)
         state.lose(overflown, number)
-        read = {order: self._data.tokens(number, order) for order in set(orders)}
-        state.tokens += round(sum(read[order] for order in orders) / len(orders))
         return Trained(loss, norm, recorder.after_update() if recorder else None)
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
@@ -511,16 +535,12 @@ class Trainer:
 
     def _by_group(self, run: Callable[..., R], size: Size, progress: Progress, words: str) -> list[R]:
         """Return what `run` returns for each group of lanes whose passes of a size fit into memory."""
-        parts = []
-        for rows in pass_groups(self._lanes.plan, self._footprint.evaluation.bytes(size)):
-            count = rows.stop - rows.start
 
-            def report(part: float, first: int = rows.start, count: int = count) -> None:
-                progress((first + part * count) / self._lanes.count, words)
+        def evaluated(rows: slice, _: Tensor, tell: Progress) -> R:
+            return run(rows.stop - rows.start, report=lambda part: tell(part, words))
 
-            with self._lanes.some(rows):
-                parts.append(run(count, report=report))
-        return parts
+        bytes_each = self._footprint.evaluation.bytes(size)
+        return by_group(self._lanes, bytes_each, evaluated, progress, least=self._groups)
 
     def keep_best(self, state: RaceState, number: int) -> None:
         """Keep the adapters of the lanes that the evaluation of a step found best so far."""

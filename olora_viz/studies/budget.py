@@ -13,8 +13,9 @@ import torch
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.calibration import calibration_bytes
+from olora_viz.lanes.groups import groups_of, largest_pass
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.lanes.memory import Footprint, adapter_bytes, largest_pass
+from olora_viz.lanes.memory import Footprint, adapter_bytes
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, duration, number, percent
@@ -211,10 +212,10 @@ def _bytes(racing: Race, config: RaceConfig) -> float:
     data, rows = racing.data, racing.config.rows
     footprint = Footprint.of(plan, branching=data.branching)
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
-    largest = max(
-        largest_pass(plan, footprint.training.bytes(data.trained_with(rows))),
-        largest_pass(plan, footprint.evaluation.bytes(data.judged_size)),
-    )
+    of_step = footprint.training.bytes(data.trained_with(rows))
+    groups = groups_of(plan, of_step)
+    passes = (of_step, footprint.evaluation.bytes(data.judged_size))
+    largest = max(largest_pass(plan, bytes_each, groups) for bytes_each in passes)
     return LIBRARIES + weights + adapter_bytes(plan) + calibration_bytes(plan) + data.predictions_bytes + largest
 
 

@@ -212,6 +212,16 @@ def nothing_fits(verdicts: Verdicts) -> str:
     )
 
 
+def _near_guessing(verdicts: Verdicts, method: Verdict) -> str:
+    """Return how a method compares with guessing, which it does not clearly beat."""
+    base = untrained(verdicts, method.cell)
+    assert base is not None
+    assert base.guess is not None
+    guess = f"{base.guess_words}: {percent(base.guess)}"
+    right = f"is right in {percent(method.test_accuracy)}"
+    return f"{right}, which on other seeds and examples may be no better than guessing ({guess})"
+
+
 def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, str]:
     """Return what to take, why, and the verdict."""
     name = verdicts.study.reference
@@ -225,7 +235,7 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
         return f"Take {where}.", f"{against}{_over_rates(taken)}{rivals}", BETTER
     if taken.init != name:
         failed = "has diverged" if verdicts.study.forget is None else "has diverged, or forgets too much,"
-        fails = f"{failed} at every rate" if reference.best_lr is None else "may be guessing"
+        fails = f"{failed} at every rate" if reference.best_lr is None else _near_guessing(verdicts, reference)
         return f"Take {where}, for now.", f"{label_of(name)} {fails}. {_loss(verdicts, taken)}", UNDECIDED
     if taken.seeds < LEAST_SEEDS:
         why = f"{_loss(verdicts, taken)} A verdict needs {LEAST_SEEDS} seeds."

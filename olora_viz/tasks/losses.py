@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from olora_viz.machine.threads import before_forward
 from olora_viz.tasks.batches import Batch, collate_examples, rows_of
 from olora_viz.tasks.encoding import Encoded
 
@@ -29,11 +30,8 @@ def context_of(model: nn.Module) -> int | None:
 def head_at(model: nn.Module, index: Tensor) -> Generator[None]:
     """Make the model compute logits only at the given positions of (rows · tokens)."""
     head = model.get_output_embeddings()  # pyrefly: ignore[not-callable]
-    hook = head.register_forward_pre_hook(lambda _, given: (given[0].flatten(0, -2)[index],))
-    try:
+    with before_forward([(head, lambda _, given: (given[0].flatten(0, -2)[index],))]):
         yield
-    finally:
-        hook.remove()
 
 
 def supervised_logits(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, "K n V"]:
@@ -58,12 +56,8 @@ def before_blocks(model: nn.Module, call: Callable[[], None]) -> Generator[None]
         call()
 
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    hooks = [block.register_forward_pre_hook(before) for blocks in lists for block in blocks]
-    try:
+    with before_forward((block, before) for blocks in lists for block in blocks):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _branches(model: nn.Module, batch: Batch, K: int) -> dict[str, Tensor]:

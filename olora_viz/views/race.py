@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 from markupsafe import Markup
 
@@ -18,6 +18,7 @@ from olora_viz.background.record import (
     PAUSED,
     READY,
     WAITING,
+    Copied,
     RaceRecord,
     commands,
     news,
@@ -57,6 +58,25 @@ FOR_READERS = frozenset({"start", "step"})
 """The commands beside a race of another owner: each starts a race of the reader's own."""
 
 
+V = TypeVar("V")
+
+
+class drawn_once(Generic[V]):  # noqa: N801 - it is used as a `cached_property` is
+    """What a view computes on first use, once for all views that have their `RaceView.common` in common."""
+
+    def __init__(self, draw: Callable[[Any], V]) -> None:
+        self._draw, self.__doc__ = draw, draw.__doc__
+
+    def __get__(self, view: RaceView | None, _: object = None) -> V:
+        """Return the value of a view."""
+        if view is None:  # of the class
+            return cast("V", self)
+        name = self._draw.__name__
+        if name not in view.common:
+            view.common[name] = self._draw(view)
+        return view.common[name]
+
+
 @dataclass(frozen=True)
 class RaceView:
     """A race at one moment, or at one of its steps: values, figures and HTML, no widget.
@@ -94,54 +114,58 @@ class RaceView:
     """Whether it obeys the commands of whoever looks at it."""
     readers_key: str = ""
     """What opens it in a link to show it to others; empty if nothing does."""
+    copied: Copied | None = None
+    """Whose steps they are, if an equal race computes them."""
     refused: str = ""
     """Why no GPU was lent to its owner's race; empty otherwise."""
     own_prompt: OwnPrompt | None = None
     """A prompt of its owner's own, which readers do not see."""
+    common: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was computed on first use, by name: other pages that show the same race at the same step have the same."""
 
     @property
     def figures(self) -> dict[str, Figure]:
         """The three charts of every race, by name."""
         return {"loss": self.loss, "gradient": self.gradient, "accuracy": self.accuracy}
 
-    @cached_property
+    @drawn_once
     def loss(self) -> Figure:
         """Training and held-out loss."""
         return self.drawn(loss_figure, start_loss=start_of(self.race)[0], plain_text=self.race.plain_text)
 
-    @cached_property
+    @drawn_once
     def gradient(self) -> Figure:
         """Norm of the gradient."""
         return self.drawn(gradient_figure)
 
-    @cached_property
+    @drawn_once
     def accuracy(self) -> Figure:
         """Held-out accuracy."""
         race, (_, start) = self.race, start_of(self.race)
         return self.drawn(accuracy_figure, start_accuracy=start, plain_text=race.plain_text, held_out=race.held_out)
 
-    @cached_property
+    @drawn_once
     def forgotten(self) -> Figure:
         """What the lanes learned against what they forgot."""
         race = self.race
         return self.drawn(forgotten_figure, start_loss=start_of(race)[0], text=race.text, plain_text=race.plain_text)
 
-    @cached_property
+    @drawn_once
     def forgotten_table(self) -> Markup:
         """The numbers of `forgotten` at its last measurement."""
         return forgotten_table(self.race, self._group_styles, self._places, self._groups)
 
-    @cached_property
+    @drawn_once
     def measurements(self) -> dict[str, Figure]:
         """Charts of the other measurements of one number per lane, by key."""
         return {key: self.drawn(partial(measure_figure, MEASURES[key])) for key in without_figure(self.race.steps)}
 
-    @cached_property
+    @drawn_once
     def order(self) -> tuple[int, ...]:
         """The lanes, the best one first."""
         return tuple(row.lane for row in self._rows)
 
-    @cached_property
+    @drawn_once
     def story(self) -> Markup:
         """Sentences on the results."""
         config = self.race.config
@@ -149,7 +173,7 @@ class RaceView:
         story = fragments.sentences(self._sentences, foot) if self._sentences else Markup("")
         return self.introduction + story or story_before()
 
-    @cached_property
+    @drawn_once
     def verdict(self) -> Markup:
         """Who leads, by what, and how sure that is, in a line."""
         if self._verdict is None:
@@ -185,16 +209,15 @@ class RaceView:
         ended = compared and bets.scores(question, compared, self.metric.why)
         return bets.bets(self.name, bets.ENDED, question, labels, ended)
 
-    @cached_property
+    @drawn_once
     def _judged(self) -> Sequence[Step]:
         """The steps, with the results that ranking and verdict speak of."""
         return self._with_best(self.race.steps)
 
     def _with_best(self, steps: Sequence[Step]) -> Sequence[Step]:
-        race, base = self.race, self.race.baseline
-        return with_best_results(race.config, steps, race.text, None if base is None else float(base.loss[0]))
+        return with_best_results(self.race.config, steps, self.race.text, start_of(self.race)[0])
 
-    @cached_property
+    @drawn_once
     def _verdict(self) -> VerdictLine | None:
         lanes, judged = self.race.config.lanes, self._judged
         return verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
@@ -205,18 +228,18 @@ class RaceView:
         last = self.step == self.steps_done and self.complete
         return bool(self.step) and (last or self.step >= self.race.config.steps)
 
-    @cached_property
+    @drawn_once
     def _known(self) -> dict[str, bool]:
         """What the comparison of the lanes needs to know beside the results."""
         guessing = is_guessing(self.race.config.lanes, self._judged, self.race.held_out)
         return {"plain_text": self.race.plain_text, "ended": self._ended, "guessing": guessing}
 
-    @cached_property
+    @drawn_once
     def metric(self) -> Metric:
         """What the lanes are compared and ordered by."""
         return metric_of(self.race.config.lanes, latest_examples(self._judged), **self._known)
 
-    @cached_property
+    @drawn_once
     def results(self) -> Markup:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
@@ -241,17 +264,22 @@ class RaceView:
 
     @cached_property
     def answers(self) -> Markup:
-        """The answers of the base model and the lanes to the same prompts."""
-        race, own = self.race, self.own_prompt
-        styles, groups = self._group_styles, self._groups
+        """The answers of the base model and the lanes to the same prompts, and to one of the owner's own."""
+        own = self.own_prompt
+        if not own:
+            return self._answers
+        order = self._order_at(own.answer.step if own.answer else None)
+        return self._answers + _own_answers(self._group_styles, self._groups, order, own)
+
+    @drawn_once
+    def _answers(self) -> Markup:
+        race, styles, groups = self.race, self._group_styles, self._groups
         shown = fragments.answers_before(() if race.plain_text else styles)
         if race.answers:
             when = BY_BEST_ADAPTERS if race.config.keep_best else f"at step {self.steps_done}"
             order = self._order_at(race.answers[0].step)
             shown = fragments.answers(styles, groups, order, race.answers, race.plain_text, when)
-        if not own:
-            return shown
-        return shown + _own_answers(styles, groups, self._order_at(own.answer.step if own.answer else None), own)
+        return shown
 
     def _order_at(self, step: int | None) -> list[int]:
         """Return the groups, the best one first after a step; None is the latest one."""
@@ -263,9 +291,10 @@ class RaceView:
     def can_be_asked(self) -> bool:
         """Whether its lanes can answer a prompt of whoever looks at it."""
         going = self.state not in (WAITING, LOADING, FAILED)
-        return self.owned and not self.recorded and going and self.steps_done > 0
+        behind = self.copied is not None and self.copied.behind
+        return self.owned and not self.recorded and going and self.steps_done > 0 and not behind
 
-    @cached_property
+    @drawn_once
     def text(self) -> str:
         """Standings and story as plain text."""
         lines = []
@@ -279,23 +308,23 @@ class RaceView:
             lines.append(f"{self._group_styles[place.lane].label}: {words}")
         return "\n".join([*lines, " ".join(map(str, self._sentences))])
 
-    @cached_property
+    @drawn_once
     def _rows(self) -> list[Place]:
         return standings(self._judged, len(self.styles), by_loss=self.metric.by_loss)
 
-    @cached_property
+    @drawn_once
     def _groups(self) -> tuple[SeedGroup, ...]:
         return tuple(seed_groups(self.race.config.lanes))
 
-    @cached_property
+    @drawn_once
     def _group_styles(self) -> tuple[LaneStyle, ...]:
         return group_styles(self._groups, self.styles)
 
-    @cached_property
+    @drawn_once
     def _places(self) -> list[Place]:
         return group_places(self._rows, self._groups, by_loss=self.metric.by_loss)
 
-    @cached_property
+    @drawn_once
     def _sentences(self) -> list[Sentence]:
         race, names = self.race, [style.label for style in self.race.styles]
         if not race.steps:

@@ -196,8 +196,7 @@ def best_adapters(race: RaceRecord) -> Markup:
     """Return the folded table of where the adapters are from, if the race follows the best ones."""
     if not race.config.follows_best or not race.steps:
         return Markup("")
-    base = race.baseline
-    adapters = adapter_origins(race.config, race.steps, race.text, None if base is None else float(base.loss[0]))
+    adapters = adapter_origins(race.config, race.steps, race.text, start_of(race)[0])
     early = sum(adapter.stopped_at > 0 for adapter in adapters)
     stopped = Markup(' <span class="hint">stopped early</span>')
     what = "best evaluation of each lane" if race.config.keep_best else "last step of each lane"

@@ -47,12 +47,12 @@ class Judging(BackgroundStudy):
         return [claim for claim in CLAIMS.values() if self.minutes or not claim.needs_study]
 
     def evidence(self) -> ClaimEvidence:
-        """Return what claims are judged on, without a study; a visitor's own file is there by its path."""
+        """Return what claims are judged on, without a study; a visitor's own files are there by their paths."""
         config = self.raced
         return ClaimEvidence(
             model=config.model, task=config.task, rank=config.lanes[0].r,
             batch_size=config.batch_size, max_length=config.max_length, truncate=config.truncate,
-            chat=config.chat, device=config.device, progress=self.progress,
+            chat=config.chat, keep=config.keep, device=config.device, progress=self.progress,
         )  # fmt: skip
 
     def run(self) -> bool:
@@ -229,12 +229,12 @@ def _rows(known: RecordedClaims, work: Judging | None = None) -> tuple[Markup, .
 
 
 def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
-    """Return what was measured here; a visitor's own file is shown by its name."""
+    """Return what was measured here; a visitor's own files are shown by their names."""
     if claim.name not in work.findings:
         return None
-    model, task = work.config.model, work.config.task
+    model, task, keep = work.config.model, work.config.task, work.config.keep
     study = work.known.verdicts if work.known and claim.needs_study else None
-    evidence = replace(work.evidence(), task=task, study=study)
+    evidence = replace(work.evidence(), task=task, keep=keep, study=study)
     minutes = work.minutes if claim.needs_study else None
     where = model if claim.of_weights else f"{model}, {task}"
     command = command_of_claim(claim, evidence, minutes=minutes)

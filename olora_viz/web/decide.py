@@ -24,7 +24,7 @@ from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.background import OF_DECISIONS, PageWork, StartButton, StudyBar, put_study, study_status
+from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
 MINUTES = (1, 2, 5, 10, 20)
@@ -67,7 +67,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
         raise ValueError("choose a start to compare with plain LoRA")
     return put_study(
         jobs, limits, files, Deciding, minutes_within(limits), model=model, task=task, minutes=minutes,
-        inits=methods, rank=rank, settings=settings, taken=OF_DECISIONS, forget=forget, owner=owner,
+        inits=methods, rank=rank, settings=settings, forget=forget, owner=owner,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> No
     state(page, "ready")
     # As many steps as last while the page is reloaded, and while a busy page takes a press.
     page.get_by_label("Prompts per step").fill("16")
-    set_steps(page, 90)
+    set_steps(page, 50)
     page.click("#step-button")
     state(page, "paused")
     expect(page.locator("#status b")).to_have_text("1")
@@ -109,19 +109,19 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> No
     page.reload()
     state(page, "paused")
     assert done(page) == reached
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("90")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("50")
     page.click("#pause-button")
     state(page, "racing")
     page.reload()
     expect(page.locator("#status .state")).to_have_text(re.compile("racing|finished"))
     state(page, "finished")
-    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 90")
+    page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 50")
     expect(page.locator("#results tbody")).to_have_count(2)  # held out, and the test
     expect(page.locator("#results tbody tr")).to_have_count(6 + 6)
 
     page.click("#reset-button")
     state(page, "ready")
-    expect(page.get_by_label("Steps", exact=True)).to_have_value("90")
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("50")
     expect(page.locator("#results")).not_to_contain_text("Ranking at")
 
 

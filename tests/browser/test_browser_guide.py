@@ -3,7 +3,9 @@
 from playwright.sync_api import BrowserContext, expect
 
 
-def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(context: BrowserContext, address: str) -> None:
+def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
+    context: BrowserContext, address: str
+) -> None:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

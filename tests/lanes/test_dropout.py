@@ -9,7 +9,7 @@ import torch
 from support.races import resumed, small, steps_of
 from support.tiny import tiny, tokens
 
-from olora_viz.lanes import memory as chunks
+from olora_viz.lanes import groups as chunks
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout

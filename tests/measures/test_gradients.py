@@ -11,7 +11,7 @@ from support.races import small, steps_of
 from support.steps import measuring, without
 from support.tiny import FAMILIES, tiny, tokens
 
-from olora_viz.lanes import memory as lane_groups
+from olora_viz.lanes import groups as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import weight_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.races import small as config
 
-from olora_viz.background.record import ready_race
+from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
@@ -19,6 +19,7 @@ from olora_viz.races.step import Step
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.races.trainer import adapter_origins, with_best_results
 from olora_viz.views.race import race_view
+from olora_viz.web.parts.export import KINDS
 
 LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("olora", lr=3e-3, r=2))
 """The second one is soon at its best."""
@@ -176,14 +177,25 @@ def test_what_is_forgotten_is_that_of_the_adapter_that_is_kept(of_text: tuple[Ra
     assert judged[-1].drift == pytest.approx(measured.drift, abs=1e-6)
 
 
-def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_text: tuple[Race, list[Step]]) -> None:
-    base, losses, text = limits(of_text)
-    limit = float(np.sort(text[:, 2] - base)[2])  # the last lane has three evaluations within it
-    running, at = race(replace(LIMITED, forget=limit)), {}
+@pytest.fixture(scope="module")
+def within_limit(of_text: tuple[Race, list[Step]]) -> tuple[Race, list[Step], dict[int, torch.Tensor]]:
+    """Race with a limit within which the last lane has three evaluations; return `theta` after each step as well."""
+    base, _, text = limits(of_text)
+    running, at = race(replace(LIMITED, forget=float(np.sort(text[:, 2] - base)[2]))), {}
     steps = []
     for step in running:
         steps.append(step)
         at[step.step] = running.snapshot()["theta"]
+    return running, steps, at
+
+
+def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(
+    of_text: tuple[Race, list[Step]], within_limit: tuple[Race, list[Step], dict[int, torch.Tensor]]
+) -> None:
+    base, losses, text = limits(of_text)
+    running, steps, at = within_limit
+    limit = running.config.forget
+    assert limit is not None
     assert steps == of_text[1]  # the training and all measurements are as without it
     start_loss = float(running.baseline.loss[0])
     within = np.where(text - base <= limit, losses, np.inf)
@@ -194,7 +206,7 @@ def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_
     lanes = list(running.summary()["lanes"].values())
     assert [origin.step for origin in origins] == expected
     assert [lane["best_step"] for lane in lanes] == [lane["adapter_step"] for lane in lanes] == expected
-    fresh = race(replace(LIMITED, forget=limit))
+    fresh = race(running.config)
     for k, step in enumerate(expected):
         theta = at[step][k] if step else fresh.lanes.theta[k]
         assert torch.equal(running.lanes.theta[k], theta)
@@ -203,6 +215,25 @@ def test_the_best_step_is_the_lowest_loss_among_evaluations_within_the_limit(of_
     judged = with_best_results(running.config, steps, running.text, start_loss)
     assert judged[-1].eval_loss[1] == pytest.approx(start_loss)
     assert np.isnan(judged[-1].eval_examples.loss[1]).all()
+
+
+def test_an_export_says_which_adapter_is_kept_and_what_that_one_forgot(
+    within_limit: tuple[Race, list[Step], dict[int, torch.Tensor]],
+) -> None:
+    running, steps, _ = within_limit
+    record = replace(RaceRecord.of(running), steps=tuple(steps), state="finished")
+    table = list(csv.DictReader(io.StringIO(str(KINDS["csv"].make(record)), newline="")))
+    told = json.loads(str(KINDS["json"].make(record)))["summary"]
+    summary = running.summary()
+    assert told["base"]["text_loss"] == summary["base"]["text_loss"]
+    names = {"adapter_step": "best_step", "adapter_text_loss": "final_text_loss", "adapter_drift": "final_drift"}
+    for label, lane in summary["lanes"].items():
+        expected = {name: lane[of_summary] for name, of_summary in names.items()}
+        assert {name: told["lanes"][label][name] for name in names} == expected
+        rows = [{name: float(row[name]) for name in names} for row in table if row["lane"] == label]
+        assert rows == [expected] * len(steps)
+    free = KINDS["csv"].make(replace(record, config=replace(running.config, forget=None)))
+    assert free != KINDS["csv"].make(record)
 
 
 def test_an_early_stop_waits_for_a_lower_loss_within_the_limit_and_a_resumed_race_repeats_it() -> None:

@@ -11,7 +11,7 @@ from support.races import FOUR, raced, resumed, small, steps_of
 from support.steps import without
 from transformers import BloomConfig, BloomForCausalLM
 
-from olora_viz.lanes import memory as lane_groups
+from olora_viz.lanes import groups as lane_groups
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine import memory

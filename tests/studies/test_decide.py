@@ -96,7 +96,10 @@ def found(
     while todo := needed(study, losses):
         losses |= {one: loss(one.init, one.lr, one.seed) for one in todo}
     assert complete_seeds(study, losses) == seeds
-    rows = {trial: row(x) | columns for trial, x in losses.items()}
+    rows = {
+        trial: row(x) | {name: one(trial) if callable(one) else one for name, one in columns.items()}
+        for trial, x in losses.items()
+    }
     taken = recommend(verdicts_of(study, rows))
     assert taken is not None
     return taken
@@ -159,6 +162,18 @@ def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
     assert ("always “no” is right in 62%." in taken.sentence) == (beats is False)
     words = f"No method {'is clearly' if right > 0.62 else 'does'} better than guessing here"
     assert (words in taken.headline) == (beats is False)
+
+
+def test_a_reference_that_is_passed_over_as_it_may_be_guessing_is_compared_with_a_guess() -> None:
+    def right(trial: Trial) -> float:
+        return 0.9 if trial.init == "olora" or trial.seed else 0.4
+
+    scored = {"test_accuracy": right, "test_examples": 64, "guess": "always “no”", "guess_test_accuracy": 0.5}
+    taken = found(losses_with(), METHODS[:2], **scored)
+    assert (taken.method.init, taken.verdict) == ("olora", "undecided")
+    assert taken.why.startswith(
+        "LoRA is right in 78%, which on other seeds and examples may be no better than guessing (always “no”: 50%)."
+    )
 
 
 def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_alone_has_more() -> None:

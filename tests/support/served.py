@@ -238,7 +238,7 @@ class Visitor:
 
     def race(self, *, steps: int, lanes: list[dict[str, Any]], seed: int = 0) -> str:
         """Press Race; return the race's id, or the sentence why there is none."""
-        setup = ["glassllm", "addition", steps, 4, seed, lanes, 0, {"eval_size": 8}]
+        setup = ["glassllm", "addition", steps, 4, seed, lanes, 0, {"eval_size": 8, "keep": "none"}]
         job, _, status, _ = self.call("race", [None, *setup])
         return job if isinstance(job, str) else status
 

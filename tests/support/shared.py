@@ -35,7 +35,7 @@ PLOT = "#loss-figure .js-plotly-plot"
 
 @pytest.fixture(autouse=True, scope="module")
 def threads() -> Iterator[None]:
-    """Let new threads compute as this one does: the page's worker asks for a core less than all."""
+    """Let new threads compute as this one does, whatever a test has asked for."""
     yield
     torch.set_num_threads(torch.get_num_threads())
 

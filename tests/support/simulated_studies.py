@@ -82,7 +82,7 @@ class World:
 
 def row_of(valid: np.ndarray, test: np.ndarray, base: float = 5.0, **more: Any) -> dict[str, Any]:
     """Return the row of a run with these losses by example; one with NaN has diverged."""
-    diverged = not np.isfinite([*valid, *test]).all()
+    diverged = not (np.isfinite(valid).all() and np.isfinite(test).all())
     loss = float(np.mean(valid))
     return {
         "status": "diverged" if diverged else "finished",

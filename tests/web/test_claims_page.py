@@ -21,7 +21,7 @@ from olora_viz.web import claims as work_module
 from olora_viz.web import page
 from olora_viz.web.claims import ClaimsView, Judging, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 
 LIMITS = Limits()
@@ -143,10 +143,12 @@ def test_what_cannot_be_measured_is_a_sentence_in_its_row(
     assert {work.findings[name].verdict for name in others} == {HOLDS}
 
 
-def test_a_study_comes_after_the_start_and_a_stop_in_it_keeps_what_was_found(
+def test_a_study_comes_after_the_start_with_an_own_text_to_keep_and_a_stop_in_it_keeps_what_was_found(
     jobs: Jobs, quick: list[ClaimEvidence]
 ) -> None:
-    work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1])
+    brought = VisitorFiles(LIMITS)
+    keep = brought.bring("a page", "diary.txt", "The old king walked to the sea. " * 60, kind=TEXT).token
+    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", "sentiment", 1, {"keep": keep}])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)
     assert list(work.findings) == AT_START
@@ -155,6 +157,12 @@ def test_a_study_comes_after_the_start_and_a_stop_in_it_keeps_what_was_found(
     assert work.state == STOPPED, work.note
     about_training = {one.verdict for name, one in work.findings.items() if name not in AT_START}
     assert about_training <= {NOT_MEASURED, "undecided"}
+    assert work.known is not None
+    assert work.known.plan.study.keep == str(work.own_files["keep"])
+    work.findings |= dict.fromkeys(CLAIMS, FINDING)
+    rows = dict(zip(CLAIMS, shown(work).rows, strict=True))
+    assert [name for name in CLAIMS if "--keep your-text.txt" not in rows[name]] == AT_START
+    assert str(work.own_files["keep"].parent) not in "".join(rows.values())
 
 
 def test_a_test_that_nobody_follows_ends_and_says_so(jobs: Jobs, quick: list[ClaimEvidence]) -> None:

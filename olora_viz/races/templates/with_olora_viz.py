@@ -1,7 +1,7 @@
 """Repeats a race with olora_viz.
 
-On the same machine with the same number of threads (OMP_NUM_THREADS), the losses are bitwise identical; elsewhere they
-agree up to rounding.
+On the same machine with the same number of threads (OMP_NUM_THREADS; for a small model any number), the losses are
+bitwise identical; elsewhere they agree up to rounding.
 """
 
 import olora_viz as ov

@@ -481,7 +481,7 @@ def command_of_claim(
 
     Args:
         studies: the folders of those that were judged.
-        minutes: the time limit of the study that was run for it.
+        minutes: the time limit of the study that was run for it, whose text to keep is named.
     """
     words = ["python", "-m", "olora_viz", "claims", "--only", claim.name]
     words += ["--model", evidence.model, "--task", evidence.task]
@@ -491,7 +491,7 @@ def command_of_claim(
         "rank": evidence.rank,
         "batch-size": evidence.batch_size,
         "max-length": evidence.max_length,
-        "keep": None if evidence.keep == ClaimEvidence.keep else evidence.keep,
+        "keep": evidence.keep if minutes and evidence.keep != ClaimEvidence.keep else None,
         "device": None if evidence.device == ClaimEvidence.device else evidence.device,
     }
     for option, value in options.items():

@@ -25,7 +25,7 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from olora_viz.background.race import BackgroundRace, final_answers
+from olora_viz.background.race import final_answers
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
 from olora_viz.machine.files import write_text
 from olora_viz.machine.process import StoppedEarlyError
@@ -37,6 +37,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import RACING, Step
 from olora_viz.web.jobs.job import on_zero_gpu, requests_of
+from olora_viz.web.jobs.shared import SharedRace
 
 LEAST_SECONDS, MOST_SECONDS = 15, 30
 """Requested seconds of a time slice: short ones start sooner; a long race takes several. Only a single step that needs
@@ -238,7 +239,7 @@ REFUSALS = {
 
 
 @dataclass(eq=False)
-class ZeroGpuRace(BackgroundRace):
+class ZeroGpuRace(SharedRace):
     """A race whose steps are made elsewhere, turn by turn: it is never in this process's memory.
 
     A race on the CPU is raced in this process, as any other.
@@ -300,7 +301,7 @@ class ZeroGpuRace(BackgroundRace):
         return self.config.device == "cpu"
 
     def _request(self) -> None:
-        if self.on_cpu:
+        if self.on_cpu or self.source is not None:
             return
         halts = self.stopping.is_set() or self.pauses()
         what = STOP if self.stopping.is_set() else PAUSE

@@ -28,10 +28,11 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import KEPT, RaceConfig
-from olora_viz.races.run import CHECKPOINT, load_run
+from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import KINDS
+from olora_viz.web.jobs.shared import SharedRace
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,8 @@ class Job:
 
     def was_seen(self) -> None:
         """Record that a page asks for it; of a race also in the file time of the record."""
-        seen = self.work.seen = time.monotonic()
+        self.work.see()
+        seen = self.work.seen
         if self.on_disk is not None and seen - self._touched > SEEN_SECONDS:
             self._touched = seen
             with suppress(OSError):
@@ -159,12 +161,12 @@ class Job:
     def keep(self) -> None:
         """Write the record of a race, to show it after a restart; on a full disk the older one is kept."""
         race = self.work
-        if isinstance(race, BackgroundRace):
+        if isinstance(race, SharedRace):
             with race.changed, suppress(OSError):
                 self.on_disk, self._touched = (race.state, race.complete), -math.inf
                 left = min(race.left, race.deadline - time.monotonic())
                 values = {"left": finite_or_none(left), "owner": list(self.owner)}
-                write_json(record_of(self.folder), race.record().to_json() | values)
+                write_json(record_of(self.folder), race.kept_record().to_json() | race.to_json() | values)
 
     def _keep_state(self) -> None:
         if self.on_disk is not None and self.on_disk != (self.work.state, self.work.complete):
@@ -231,7 +233,7 @@ DAMAGED = (AttributeError, IndexError, KeyError, TypeError, ValueError, OSError)
 """The exceptions that a damaged file raises."""
 
 
-def shelved(home: Path, kind: type[BackgroundRace]) -> Iterator[Job]:
+def shelved(home: Path, kind: type[SharedRace]) -> Iterator[Job]:
     """Find the races of a runs folder: ended, or paused.
 
     Unreadable runs are set aside, and the log says why.
@@ -266,7 +268,7 @@ def opened(folder: Path, home: Path) -> Job:
     """
     folder, key = folder.absolute(), new_key()
     try:
-        job = _read(folder, BackgroundRace, key, zips=zips_of(home / key))
+        job = _read(folder, SharedRace, key, zips=zips_of(home / key))
     except DAMAGED as error:
         if isinstance(error, ValueError | OSError):
             raise
@@ -275,17 +277,20 @@ def opened(folder: Path, home: Path) -> Job:
     return job
 
 
-def _read(folder: Path, kind: type[BackgroundRace], key: str, zips: Path | None = None) -> Job:
+def _read(folder: Path, kind: type[SharedRace], key: str, zips: Path | None = None) -> Job:
     """Return the race of a folder and of the files next to it.
 
     Raises:
         ValueError: they cannot be read.
         and the others of `DAMAGED`: likewise.
     """
-    file, left, owner = record_of(folder), math.inf, NOBODY
+    file, left, owner, values = record_of(folder), math.inf, NOBODY, {}
     if file.exists():
-        run = None if is_free(folder) else load_run(folder)
         values = read_json_object(file)
+        followed = folder.with_name(str(values.get("follows") or folder.name))
+        if is_free(folder) and (followed / "config.json").is_file():
+            copy_run(followed, folder, RaceConfig.from_json(values["config"]).steps)
+        run = None if is_free(folder) else load_run(folder)
         record, steps_made = RaceRecord.from_json(values, run.steps if run else ()), int(values["steps"])
         if record.complete and record.state not in ENDED:
             raise ValueError(f"{str(file)!r} has a race that ended as {record.state!r}")
@@ -316,6 +321,7 @@ def _read(folder: Path, kind: type[BackgroundRace], key: str, zips: Path | None 
         cut_off=bool(record.steps) and not ended_well,
         why_paused=record.note if record.state == PAUSED else "", left=left, zips=zips,
     )  # fmt: skip
+    race.from_json(values)
     return Job(race, owner)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord
@@ -20,15 +20,18 @@ from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
-from olora_viz.machine.memory import give_back, leave_a_core
+from olora_viz.machine.memory import give_back
 from olora_viz.machine.text import duration
+from olora_viz.machine.threads import make_way
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
+from olora_viz.web.jobs.equal import race_key
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
+from olora_viz.web.jobs.shared import SharedRace, find_source
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +122,7 @@ class Jobs:
     """
 
     def __init__(
-        self, limits: Limits | None = None, folder: Path | None = None, races: type[BackgroundRace] = BackgroundRace
+        self, limits: Limits | None = None, folder: Path | None = None, races: type[SharedRace] = SharedRace
     ) -> None:
         self._limits, self._runs_folder, self._races = limits or Limits(), RunsFolder(folder), races
         self.folder = self._runs_folder.path
@@ -195,7 +198,38 @@ class Jobs:
         Raises:
             ValueError: too many races wait already.
         """
-        return self.add(self._races, config, lane_styles(config.lanes), owner, goal=goal)
+        return self.put(self._new_race(config, goal), owner)
+
+    def race(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
+        """Put a race into the queue as `start` does, or follow an equal one that is there, see `SharedRace`.
+
+        Raises:
+            ValueError: too many races wait already.
+        """
+        race = self._new_race(config, goal)
+        job = Job(race, owner)
+        with self._wake:
+            source = self._source_of(race)
+            if source is None:
+                self._enqueue(job)
+            else:
+                self._limit(job)
+                self._list(job)
+        if source is not None:
+            try:
+                race.follow(source, goal)
+            except OSError:  # its folder was dropped meanwhile
+                with self._wake:
+                    self._enqueue(job)
+            else:
+                race.see()
+                job.keep()
+        self._forget()
+        return race
+
+    def _new_race(self, config: RaceConfig, goal: float) -> SharedRace:
+        key, styles = new_key(), lane_styles(config.lanes)
+        return self._races(key, config, self.folder / key, styles, goal=goal, key=race_key(config))
 
     def add(
         self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
@@ -211,15 +245,8 @@ class Jobs:
 
     def put(self, work: W, owner: Visitor = NOBODY) -> W:
         """Put work into the queue, as `start` does."""
-        job = Job(work, owner)
         with self._wake:
-            self._make_room(owner)
-            job.keep_own_files()
-            self._limit(job)
-            self._list(job)
-            job.keep()
-            self._line.join(job)
-            self._call_worker()
+            self._enqueue(Job(work, owner))
         self._forget()
         return work
 
@@ -250,19 +277,30 @@ class Jobs:
             if race.ended:
                 return
             job = self._jobs[race.id]
-            if race.state == PAUSED:
+            if self._follow_again(job, goal):
+                return
+            if race.state == PAUSED and not _follows(race):
                 self._make_room(job.owner)
             race.resume(goal)
             if race.state == PAUSED:
                 self._return(job)
 
-    def stop(self, work: BackgroundWork) -> None:
-        """End waiting work immediately, and running work soon, see `BackgroundRace.stop`."""
+    def stop(self, work: BackgroundWork, *, catch_up: bool = True) -> None:
+        """End waiting work immediately, and running work soon, see `BackgroundRace.stop`.
+
+        Args:
+            catch_up: whether a race whose steps were computed elsewhere repeats them, to have its adapters.
+        """
         with self._wake:
             job = self._jobs.get(work.id)
+            if job is not None and isinstance(work, SharedRace):
+                try:
+                    work.stop_here()
+                except OSError as error:
+                    work.end(FAILED, work.sentence_on(error))
             if job is None or work.complete:
                 return
-            if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED:
+            if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED and catch_up:
                 work.last = len(work.steps) + 1  # it catches up, and writes its adapters
                 work.resume()
                 self._return(job)
@@ -276,7 +314,8 @@ class Jobs:
     def before(self, work: BackgroundWork) -> int:
         """Count the jobs ahead of this work."""
         with self._wake:
-            job = self._jobs.get(work.id)
+            computing = (work.source or work) if isinstance(work, SharedRace) else work
+            job = self._jobs.get(computing.id)
             return self._line.before(job) if job else 0
 
     def close(self) -> None:
@@ -293,11 +332,22 @@ class Jobs:
 
     # The line; its methods are called with the lock held -----------------------------------------
 
+    def _enqueue(self, job: Job) -> None:
+        """Let new work wait for its turn."""
+        self._make_room(job.owner)
+        job.keep_own_files()
+        self._limit(job)
+        self._list(job)
+        job.keep()
+        self._line.join(job)
+        self._call_worker()
+
     def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
         work = job.work
-        if isinstance(work, BackgroundRace):
+        if isinstance(work, SharedRace):
             work.yields, work.models = lambda: self._line.yields(job), self._models
+            work.take_over = self._take_over
         else:
             work.yields = lambda: bool(self._line.waiting)
         self._jobs[work.id] = self._for_readers[readers_key(work.id)] = job
@@ -327,6 +377,42 @@ class Jobs:
             self._worker.start()
         self._wake.notify()
 
+    def _source_of(self, race: SharedRace) -> SharedRace | None:
+        """Return what a race can follow."""
+        return find_source(race, (job.work for job in self._jobs.values() if isinstance(job.work, SharedRace)))
+
+    def _follow_again(self, job: Job, goal: float) -> bool:
+        """Let a paused race follow the one that went on without it, if there is one; return whether it does."""
+        race = job.work
+        if not isinstance(race, SharedRace) or race.state != PAUSED or race.source or job is self._in_memory:
+            return False
+        source = self._source_of(race)
+        if source is None or source.state == PAUSED:
+            return False
+        try:
+            race.follow(source, goal)
+        except OSError:
+            return False
+        return True
+
+    def _take_over(self, race: SharedRace) -> None:
+        """Let a race compute itself what its source does not go on to compute."""
+        with self._wake:
+            source, job = race.source, self._jobs.get(race.id)
+            if source is None or job is None or self._closed or not (source.complete or source.state == PAUSED):
+                return
+            running = self._line.running
+            if running is not None and running.work is source and not (source.complete or source.wants_pause()):
+                return  # it lets others take their turn
+            try:
+                race.compute_instead()
+            except OSError as error:
+                race.end(FAILED, race.sentence_on(error))
+                return
+            race.become(WAITING)
+            self._line.join(job, first=True)
+            self._call_worker()
+
     def _return(self, job: Job) -> None:
         """Let a paused race wait again."""
         job.work.seen = time.monotonic()
@@ -352,12 +438,12 @@ class Jobs:
         """
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable]
-        at_rest = [job for job in ours if job.complete or job.work.state == PAUSED]
+        at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or _follows(job.work)]
         for kind in {type(job.work) for job in at_rest}:
             alike = [job for job in at_rest if type(job.work) is kind]
             gone = too_many(alike, self._limits.keep_races, is_open=self._is_shown)
             left = [job for job in alike if job not in gone]
-            sizes = {job: folder_size(job.folder) for job in left}
+            sizes = {job: folder_size(job.folder, shared=True) for job in left}
             gone += too_many(left, self._limits.keep_mib * 2**20, sizes, self._is_shown)
             for job in gone:
                 self._drop(job)
@@ -378,17 +464,19 @@ class Jobs:
     def _drop(self, job: Job) -> None:
         """Remove work at rest with its files, unless it has resumed or still has to end."""
         with self._wake:
-            if job.work.state == PAUSED and not job.complete:
+            if (job.work.state == PAUSED or _follows(job.work)) and not job.complete:
                 self._end(job)
             if not job.complete or self._jobs.pop(job.work.id, None) is None:
                 return
             del self._for_readers[readers_key(job.work.id)]
+        if isinstance(job.work, SharedRace):
+            job.work.leave_files()
         job.remove()
 
     # The thread of the races ---------------------------------------------------------------------
 
     def _work(self, first: Callable[[], object]) -> None:
-        leave_a_core()
+        make_way()
         _reported(first)
         while True:
             with self._wake:
@@ -415,6 +503,11 @@ class Jobs:
                 elif work.state == PAUSED and not halted:
                     work.become(WAITING)  # it yielded to others
                     self._line.waiting.insert(0, job)
+
+
+def _follows(work: BackgroundWork) -> TypeGuard[SharedRace]:
+    """Whether it shows what an equal race computes."""
+    return isinstance(work, SharedRace) and work.source is not None
 
 
 def _reported(call: Callable[[], object]) -> None:

@@ -128,11 +128,8 @@ class PageWork(Generic[W]):
         demo.load(go_on, keys, outputs, js=read, **options)
 
 
-OF_EXAMPLES = ("chat", "truncate")
-"""The settings of a race that decisions and claims have as well: how examples are read."""
-
-OF_DECISIONS = (*OF_EXAMPLES, "keep")
-"""Those of decisions: also the text of which may be lost only so much."""
+OF_STUDIES = ("chat", "truncate", "keep")
+"""The settings of a race that studies have as well: how examples are read, and what should not be lost."""
 
 S = TypeVar("S", bound=BackgroundStudy)
 
@@ -140,14 +137,14 @@ S = TypeVar("S", bound=BackgroundStudy)
 def put_study(
     jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
     minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None,
-    taken: Sequence[str] = OF_EXAMPLES, forget: Any = None, owner: Visitor,
+    forget: Any = None, owner: Visitor,
 ) -> S:  # fmt: skip
     """Put a study into the queue, with a lane for each start, at no rate yet.
 
     Args:
         offered: the time limits that the server offers.
         model, task, minutes, inits, rank, batch: as a page sent them.
-        settings: as a page sent them; those that are `taken` count.
+        settings: as a page sent them; those `OF_STUDIES` count.
         forget: as a page sent it: the limit on what may be forgotten, empty for none.
         owner: who asks for it.
 
@@ -160,7 +157,7 @@ def put_study(
     config = checked_config(
         limits, model=model, task=task, steps=1, batch=batch, files=files,
         lanes=[{"init": init, "r": rank, "lr": 1e-3, "seed": 0} for init in inits],
-        settings={"keep": NONE} | {name: sent[name] for name in taken if name in sent},
+        settings={"keep": NONE} | {name: sent[name] for name in OF_STUDIES if name in sent},
     )  # fmt: skip
     if not is_empty(forget):
         limit = positive_number("what may be forgotten, in nats,", forget, zero=True)

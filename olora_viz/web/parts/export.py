@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import RaceRecord, status_of_lanes
+from olora_viz.background.record import RaceRecord, start_of, status_of_lanes
 from olora_viz.figures.live.serving import charts, script, standing_alone
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import folder_size, free_disk, read_json_object, write_archive, write_zip
@@ -62,7 +62,7 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
 
 def csv(shown: RaceRecord) -> str:
     """Return a run's steps as a table."""
-    return steps_csv(shown.config.labels, list(shown.steps), shown.config)
+    return steps_csv(shown.config.labels, list(shown.steps), shown.config, shown.text, start_of(shown)[0])
 
 
 def _json(shown: RaceRecord) -> str:
@@ -70,12 +70,15 @@ def _json(shown: RaceRecord) -> str:
     figures = base and {
         "loss": finite_or_none(base.loss[0]), "accuracy": finite_or_none(base.accuracy[0]),
         **(figures_of_test(tested.base, 0) if tested else {}),
+        **({"text_loss": shown.text.loss} if shown.text else {}),
     }  # fmt: skip
     summary = {
         "state": shown.state, "recorded": shown.recorded, "device": shown.device, "base": figures,
         "left_out": shown.left_out,
     }  # fmt: skip
-    return race_json(shown.config, list(shown.steps), summary, tested, status_of_lanes(shown))
+    return race_json(
+        shown.config, list(shown.steps), summary, tested, status_of_lanes(shown), shown.text, start_of(shown)[0]
+    )
 
 
 def code(shown: RaceRecord) -> str:

@@ -16,6 +16,7 @@ from olora_viz.races.step import FINISHED
 from olora_viz.views.html import problem, remark
 from olora_viz.web.guard.limits import NOBODY, Limits, Rate, Visitor, visitor_of
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.background import changes
 from olora_viz.web.parts.card import PRIVATE, QUIET, Card, Desk, element, showing, words
 from olora_viz.web.race.stream import view_of
@@ -77,6 +78,8 @@ def ask(jobs: Jobs, limits: Limits, rate: Rate, run: Any, prompt: Any, owner: Vi
     rate.count(owner, "prompts")
     if job.ask(prompt):
         return None
+    if isinstance(job, SharedRace) and job.source is not None:
+        raise ValueError("these steps are those of an equal race, whose lanes can be asked at its end: or race anew")
     if job.state not in (*ENDED, PAUSED):
         raise ValueError("the lanes can be asked once the race has paused or ended")
     before, job.own_prompt = job.own_prompt, OwnPrompt(prompt)

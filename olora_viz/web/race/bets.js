@@ -3,7 +3,8 @@
 const MOST = 50; // races
 
 /** @typedef {{ run: string, key: string, state: string }} Shown the race on the page; key: its question */
-/** @typedef {{ next: { key: string, choice: string } | null, runs: [string, string][] }} Bets */
+/** @typedef {{ key: string, choice: string, seen: string }} Next seen: the race that was shown when it was placed */
+/** @typedef {{ next: Next | null, runs: [string, string][] }} Bets */
 
 /**
  * Return the bets that a text holds; none if it is not one of ours.
@@ -41,12 +42,12 @@ export function choiceOf({ runs }, run) {
  * @returns {Bets}
  */
 export function place(bets, shown, key, choice) {
-  if (shown?.state !== "open") return { ...bets, next: { key, choice } };
+  if (shown?.state !== "open") return { ...bets, next: { key, choice, seen: shown?.run ?? "" } };
   return { ...bets, runs: put(bets.runs, shown.run, choice) };
 }
 
 /**
- * Return the bets after a race is seen: one that has begun, with its question, takes the bet on the next race.
+ * Return the bets after a race is seen: another one, with its question, takes the bet on the next race.
  *
  * @param {Bets} bets
  * @param {Shown | null} shown
@@ -54,8 +55,9 @@ export function place(bets, shown, key, choice) {
  */
 export function follow(bets, shown) {
   const { next, runs } = bets;
-  const begun = shown && shown.state !== "ended" && !choiceOf(bets, shown.run);
-  if (!next || !begun || next.key !== shown.key) return bets;
+  // An equal race that others have raced has ended when it is first seen.
+  const another = shown && shown.run !== next?.seen && !choiceOf(bets, shown.run);
+  if (!next || !another || next.key !== shown.key) return bets;
   return { next: null, runs: put(runs, shown.run, next.choice) };
 }
 

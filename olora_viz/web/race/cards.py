@@ -21,7 +21,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, showing, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.parts.guide import offer
-from olora_viz.web.race import ask, bet, presets, shelf
+from olora_viz.web.race import ask, bet, copied, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 
@@ -206,6 +206,7 @@ def introduce(_: Desk) -> list[Any]:
 CARDS = (
     Card("introduction", (), introduce, lambda view: [], column="top", frame=False, elem_id="introduction"),
     REFUSED,
+    copied.CARD,
     showing("verdict", "verdict", build=build_verdict, column="top"),
     bet.CARD,
     chart("accuracy", "accuracy"),

@@ -20,10 +20,12 @@ from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import READ, arrive
 from olora_viz.web.race.controls import COUNTDOWN, Buttons
+from olora_viz.web.race.copied import asked_speed
 from olora_viz.web.race.settings import offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
@@ -60,7 +62,7 @@ class Commands:
                 return Pressed()
             values = dict(zip(NAMES, controls, strict=True))
             config = checked_config(self._limits, **values, files=FilesOfPage(self._files, page))
-            return Pressed(self._jobs.start(config, 1 if what == "step" else math.inf, owner).id, again())
+            return Pressed(self._jobs.race(config, 1 if what == "step" else math.inf, owner).id, again())
         except ValueError as error:
             return _problem(error)
 
@@ -75,8 +77,26 @@ class Commands:
             raise ValueError("only a race that waits for a GPU is raced on the CPU instead")
         return self._jobs.start(replace(job.raced, device="cpu"), owner=owner).id
 
+    def start_anew(self, run: Any, owner: Visitor = NOBODY) -> str:
+        """Queue the race of a run, by its owner's key, whose steps an equal one has computed; return its key.
+
+        Raises:
+            ValueError: there is no such run, or no place in the queue.
+        """
+        job = self._jobs.get(run)
+        if not isinstance(job, SharedRace) or not job.copied:
+            raise ValueError("this race is no longer available: press Race to run the set-up again")
+        self._jobs.stop(job, catch_up=False)
+        return self._jobs.start(job.raced, owner=owner).id
+
+    def show_at(self, run: Any, speed: float) -> None:
+        """Show a run, by its owner's key, at another speed than its steps were computed at."""
+        job = self._jobs.get(run)
+        if isinstance(job, SharedRace):
+            job.show_at(speed)
+
     def do(self, run: Any, what: str) -> bool:
-        """Pause, step, resume or stop a run, by its owner's key; return whether there is one that has not ended.
+        """Pause, step, resume, stop or reset a run, by its owner's key; return whether there is one that goes on.
 
         Raises:
             ValueError: the queue is full.
@@ -84,8 +104,8 @@ class Commands:
         job = self._jobs.get(run)
         if job is None or job.ended:
             return False
-        if what == "stop":
-            self._jobs.stop(job)
+        if what in ("stop", "reset"):
+            self._jobs.stop(job, catch_up=what == "stop")
         elif what == "pause" and job.state != PAUSED:
             self._jobs.pause(job)
         else:  # the pause button resumes a paused run
@@ -146,8 +166,18 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
             return _problem(error)
 
     def reset(run: Any) -> tuple[Any, Any]:
-        commands.do(run, "stop")
+        commands.do(run, "reset")
         return "", again()
+
+    def of_copied(request: gr.Request, run: Any, event: gr.SelectData) -> Pressed:
+        speed = asked_speed(event.value)
+        if speed is not None:
+            commands.show_at(run, speed)
+            return Pressed()
+        try:
+            return Pressed(commands.start_anew(run, visitor_of(request)), again())
+        except ValueError as error:
+            return _problem(error)
 
     def show(request: gr.Request, run: Any, event: gr.SelectData) -> list[Any]:
         """Show an earlier step, or follow the run from its latest one."""
@@ -189,6 +219,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
+    desk.parts["copied"].select(of_copied, desk.run, pressed, **once)
     desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **QUIET)
     buttons.stop.click(stop, desk.run, None, **QUIET)

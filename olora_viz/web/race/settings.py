@@ -26,7 +26,7 @@ from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sa
 from olora_viz.web.guard.config import checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
-from olora_viz.web.parts.background import OF_DECISIONS, OF_EXAMPLES
+from olora_viz.web.parts.background import OF_STUDIES
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
 from olora_viz.web.parts.setup import SetUp, rows_of
 from olora_viz.web.race import presets
@@ -209,7 +209,7 @@ INPUTS = (
     ),
     SettingInput(
         "keep", "Text to keep",
-        "A text that the race does not train on: how much of it the lanes forget is measured beside what they learn",
+        "A text that is not trained on: how much of it the lanes forget is measured beside what they learn",
         {"none": "none", "auto": "plain text"},
     ),
     SettingInput(
@@ -270,8 +270,7 @@ def _input(setting: SettingInput) -> Markup:
         control = Markup('<input name="{}" placeholder="{}" autocomplete="off" spellcheck="false">').format(
             setting.name, setting.empty
         )
-    kinds = {name: "of-decisions" for name in OF_DECISIONS} | dict.fromkeys(OF_EXAMPLES, "of-examples")
-    kind = kinds.get(setting.name, "of-races")
+    kind = "of-studies" if setting.name in OF_STUDIES else "of-races"
     return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
         kind, setting.title, setting.label, control
     )

@@ -16,11 +16,15 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
+
+UPDATES = 40.0
+"""Most updates a second of all open pages together: where there are more than eight, each has fewer."""
 
 FIRST_PACE = 0.05
 """The same before the first step, seconds."""
@@ -57,14 +61,41 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
+_views: dict[str, RaceView] = {}
+"""The latest views, at most `MOST_VIEWS`, by the names of their races, which equal ones have in common: they are drawn
+once for all pages."""
+
+MOST_VIEWS = 16
+
+ALIKE = ("run", "state", "complete", "status", "owned")
+"""Fields of a view that say, beside what is known of the race, whether it shows the same as another."""
+
+
 def view_of(shown: Access, upto: int | None = None, before: int = 0) -> RaceView:
     """Show a run up to a step, or all of it; a recorded run has a link to its set-up."""
     run = shown.record
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
-    if shown.race and shown.owned:
-        view = replace(view, own_prompt=shown.race.own_prompt, refused=shown.race.refused)
+    race = shown.race
+    latest = _views.get(run.name) if race else None
+    if latest is not None and is_alike(view, latest):
+        view = replace(view, common=latest.common)
+    elif race:
+        _views[run.name] = view
+        for name in list(_views)[:-MOST_VIEWS]:
+            _views.pop(name, None)
+    if race and shown.owned:
+        copied = race.steps_of if isinstance(race, SharedRace) else None
+        view = replace(view, own_prompt=race.own_prompt, refused=race.refused, copied=copied)
     return replace(view, readers_key=shown.readers_key)
+
+
+def is_alike(view: RaceView, other: RaceView) -> bool:
+    """Whether two views of equal races show the same but for what one page has of its own."""
+    mine, its = view.race, other.race
+    if mine.steps != its.steps or mine.answers != its.answers or mine.tested is not its.tested:
+        return False
+    return mine.note == its.note and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
 
 
 @dataclass(eq=False)
@@ -140,7 +171,8 @@ class Streams:
                     return
                 assert job is not None
                 spent = time.monotonic() - began
-                await asyncio.sleep(max(PACE - spent, spent / SHARE) if job.steps else FIRST_PACE)
+                pace = max(PACE, len(self._open) / UPDATES)
+                await asyncio.sleep(max(pace - spent, spent / SHARE) if job.steps else FIRST_PACE)
                 await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         except RuntimeError as error:
             if "shutdown" not in str(error):

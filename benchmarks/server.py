@@ -1,0 +1,118 @@
+"""What a server answers while the default race of its page computes: seconds of the race, and of requests.
+
+The server is a process of its own, without a browser. A visitor starts the race and follows it, and meanwhile another
+one asks at random moments for the state of a race that is not there; each answer runs Python on the server.
+
+    python benchmarks/server.py [--visits 3] [--root CHECKOUT ...] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+
+from support.served import Server, Visitor, end, free_port, inherited, wait_for  # noqa: E402
+
+APART, REST = 0.05, 5.0
+"""Mean seconds between two requests, and seconds without a race."""
+
+
+LANES = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
+VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+
+
+def race(server: Server, number: int) -> None:
+    """Press Race on a new page, and follow the race to its end."""
+    owner = Visitor(server.url, f"owner {number}")
+    job, *_ = owner.call("race", owner.payload(owner.functions["race"]))
+    for _ in owner.heard({owner.follow(job): "follow"}):
+        pass
+
+
+def ask(server: Server, number: int, goes_on: Callable[[], bool]) -> list[float]:
+    """Return the seconds of requests, as long as something goes on."""
+    other, pause, took = Visitor(server.url, f"other {number}"), random.Random(number), list[float]()
+    while goes_on():
+        time.sleep(pause.expovariate(1 / APART))
+        began = time.perf_counter()
+        other.ask("taken", ["none", "json"])
+        took.append(time.perf_counter() - began)
+    return took
+
+
+@contextmanager
+def served(root: Path) -> Iterator[Server]:
+    """Start the server of a checkout, with as many threads as it chooses."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        runs, log = Path(folder) / "runs", Path(folder) / "log"
+        own = {"GRADIO_SERVER_PORT": str(port), "OLORA_VIZ_RUNS": str(runs), "PYTHONPATH": str(root)}
+        kept = {name: value for name, value in inherited().items() if name not in VARIABLES}
+        with log.open("wb") as out:
+            process = subprocess.Popen([sys.executable, "app.py"], cwd=root, env=kept | own, stdout=out, stderr=out)
+        server = Server(f"http://127.0.0.1:{port}", process, log, Path(folder), runs)
+        try:
+            wait_for(server.url, process, 120, log)
+            yield server
+        finally:
+            end(process)
+
+
+def measure(root: Path, visits: int) -> dict[str, Any]:
+    """Return the seconds of each race, and the milliseconds of requests at rest and beside the races."""
+    with served(root) as server, ThreadPoolExecutor(1) as pool:
+        warm = Visitor(server.url, "first")
+        warm.finished(warm.race(steps=1, lanes=LANES))  # the first race loads the model
+        until = time.monotonic() + REST
+        rest = ask(server, 0, lambda: time.monotonic() < until)
+        beside, seconds = list[float](), list[float]()
+        for number in range(1, visits + 1):
+            began = time.perf_counter()
+            racing = pool.submit(race, server, number)
+            beside += ask(server, number, lambda racing=racing: not racing.done())
+            racing.result()
+            seconds.append(time.perf_counter() - began)
+    return {
+        "root": root.name, "race_s": sorted(seconds), "requests": len(beside),
+        **{f"{name}_ms": [round(1000 * q, 1) for q in (statistics.median(took), quantile(took, 99), max(took))]
+           for name, took in (("rest", rest), ("beside", beside))},
+    }  # fmt: skip
+
+
+def quantile(values: list[float], percent: int) -> float:
+    """Return a percentile."""
+    return statistics.quantiles(values, n=100)[percent - 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help="checkouts to compare, in turn")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    for root in options.root:
+        row = measure(root.resolve(), options.visits)
+        if options.json:
+            print(json.dumps(row), flush=True)
+            continue
+        races = ", ".join(f"{seconds:.1f}" for seconds in row["race_s"])
+        print(f"{row['root']}: races {races} s; a request in ms: median, 99th percentile, longest", flush=True)
+        print(f"  at rest {row['rest_ms']}, beside a race {row['beside_ms']} of {row['requests']}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
