@@ -63,7 +63,9 @@ export const revealed = (id) => {
 const slider = () =>
   /** @type {HTMLInputElement | null} */ (document.querySelector("#scrubber input"));
 const state = () => document.querySelector("#status .status")?.classList;
+/** Whether the race has ended, and its last results are there. */
 const isOver = () =>
+  !(/** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"))?.disabled) &&
   ["finished", "stopped", "diverged", "recorded"].some((word) => state()?.contains(word));
 
 /**
