@@ -5,17 +5,18 @@ import { play, playing } from "./parts/guide.js";
 import { listen, remember } from "./lessons.js";
 import { finish } from "./progress.js";
 
-let opened = false; // whether this page has shown a lesson
+let asked = ""; // the lesson that the reader has opened
 
-/** A link to a lesson shows the page that the lesson is about, unless it names one itself. */
+/** A link to a lesson plays it on the page that it is about; one that names another page, as Learn, is to be read. */
 const begin = () => {
   const section = /** @type {HTMLElement | null} */ (element.querySelector(".guide"));
   if (!section) return;
-  const { guide = "", page } = section.dataset;
-  if (page && !window.location.hash) window.location.hash = page;
-  const finished = () => finish(guide);
-  play(section, { resumes: !opened && playing() === guide, finished, left: () => remember("") });
-  opened = true;
+  const { guide = "", page = "" } = section.dataset;
+  const here = window.location.hash.slice(1);
+  const resumes = asked !== guide && playing() === guide;
+  if (asked !== guide && here && (here !== page || (page === "learn" && !resumes))) return;
+  if (!here) window.location.hash = page;
+  play(section, { resumes, finished: () => finish(guide), left: () => remember("") });
 };
 
 // Opened once more, a lesson has the same value.
@@ -23,7 +24,9 @@ document.addEventListener("click", ({ target }) => {
   const { open } =
     /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest?.("[data-open]"))
       ?.dataset ?? {};
-  if (open && open === element.querySelector(".guide")?.dataset.guide) begin();
+  if (!open) return;
+  asked = open;
+  if (open === element.querySelector(".guide")?.dataset.guide) begin();
 });
 
 listen();

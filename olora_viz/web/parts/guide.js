@@ -130,8 +130,11 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     root.toggleAttribute("data-bet-asked", waits[place.at]?.kind === "bet");
   };
 
+  /** Shows a recorded race from step 0; any other one begins there. */
   const rewind = () => {
     const at = slider();
+    if (seen().bet || ["racing", "finished"].some((word) => state()?.contains(word)))
+      rewinds = false;
     if (!rewinds || !at || at.disabled || !isOver()) return;
     rewinds = false;
     at.value = "0";
