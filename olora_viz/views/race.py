@@ -206,7 +206,7 @@ class RaceView:
         compared = None
         if examples is not None and self.state not in (STOPPED, FAILED):
             compared = bets.contest_at(question, lanes, examples, by_loss=self.metric.by_loss)
-        ended = compared and bets.scores(question, compared, self.metric.why)
+        ended = None if compared is None else bets.scores(question, compared, self.metric.why)
         return bets.bets(self.name, bets.ENDED, question, labels, ended)
 
     @drawn_once

@@ -90,6 +90,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   let pressed = false;
   let said = false; // the step was done, and its answer is shown
   let rewinds = false;
+  let clears = false; // an ended race, also one that the page shows later
   let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
   /** @type {Element | null} */
   let framed = null;
@@ -154,7 +155,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     part(".at").textContent = `${place.at + 1} of ${steps.length}`;
     part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
     if (page && root.dataset.page !== page) window.location.hash = page;
-    if (opens === "clear" && isOver()) document.getElementById("reset-button")?.click();
+    clears = opens === "clear";
     rewinds = opens === "rewind";
     root.toggleAttribute("data-rewinds", rewinds);
     veil();
@@ -187,6 +188,10 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (!section.isConnected) return stop(false);
     over = isOver() ? over + 1 : PATIENCE;
     rewind();
+    if (clears && !seen().bet && isOver()) {
+      clears = false;
+      document.getElementById("reset-button")?.click();
+    }
     root.toggleAttribute("data-rewinds", rewinds);
     frame(); // what Gradio has added since
     const wait = waits[place.at];

@@ -108,9 +108,10 @@ const observed = () => {
 };
 observed();
 new MutationObserver(show).observe(root, { attributeFilter: ["data-bet-asked"] });
-watch("value", () => {
-  const { key = "" } = element.querySelector(".bet")?.dataset ?? {};
+// The set-up has another question: `watch` would be called before it is there.
+new MutationObserver(() => {
+  const { key } = element.querySelector(".bet")?.dataset ?? {};
   const choices = all(element, "[data-choice]").map(({ dataset }) => dataset.choice ?? "");
-  save(asked(load(), key, choices));
+  if (key) save(asked(load(), key, choices));
   show();
-});
+}).observe(element, { childList: true, subtree: true });
