@@ -179,6 +179,8 @@ def bets(
     question: Question,
     labels: Mapping[str, str],
     ended: Mapping[str, tuple[str, Sentence]] | None = None,
+    *,
+    recorded: bool = False,
 ) -> Markup:
     """Return what a page needs for the bets on a race: the question while it is open, and how each bet ended.
 
@@ -186,12 +188,13 @@ def bets(
         run: the race's name.
         labels: the names in the charts of the lanes to bet on, by start.
         ended: see `scores`; None where bets are not scored, as of a race that was stopped.
+        recorded: whether it was computed before: a bet on the next race is never one on it.
     """
     content = ask(question) if state == OPEN else scored(ended) if state == ENDED else _placed(question)
     names = json.dumps(labels, ensure_ascii=False)
-    return Markup('<div class="bet-run" data-run="{}" data-key="{}" data-state="{}" data-labels="{}">{}</div>').format(
-        run, question.key, state, names, content
-    )
+    return Markup(
+        '<div class="bet-run" data-run="{}" data-key="{}" data-state="{}" data-labels="{}"{}>{}</div>'
+    ).format(run, question.key, state, names, Markup(" data-recorded") if recorded else "", content)
 
 
 def _placed(question: Question) -> Markup:

@@ -202,12 +202,12 @@ class RaceView:
         examples = latest_examples(self._judged)
         if not end:
             is_open = examples is None and (self.recorded or not self.complete)
-            return bets.bets(self.name, bets.OPEN if is_open else bets.GOING, question, labels)
+            return bets.bets(self.name, bets.OPEN if is_open else bets.GOING, question, labels, recorded=self.recorded)
         compared = None
         if examples is not None and self.state not in (STOPPED, FAILED):
             compared = bets.contest_at(question, lanes, examples, by_loss=self.metric.by_loss)
         ended = None if compared is None else bets.scores(question, compared, self.metric.why)
-        return bets.bets(self.name, bets.ENDED, question, labels, ended)
+        return bets.bets(self.name, bets.ENDED, question, labels, ended, recorded=self.recorded)
 
     @drawn_once
     def _judged(self) -> Sequence[Step]:

@@ -22,6 +22,7 @@ test("a bet before a race goes to the first race with its question, and to no ot
   assert.equal(choiceOf(bets, "old"), "");
   for (const other of [null, race("old", "ended"), race("b", "open", "lora,olora 3e-3 60")])
     assert.equal(follow(bets, other), bets);
+  assert.equal(follow(bets, { ...race("first", "ended"), recorded: true }), bets);
   const begun = follow(bets, race("a", "open"));
   assert.equal(choiceOf(begun, "a"), "olora");
   assert.equal(choiceOf(follow(begun, race("b", "open")), "b"), "", "it is spent");

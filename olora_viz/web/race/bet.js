@@ -37,8 +37,8 @@ const scoreOf = () =>
 
 /** @param {HTMLElement | null} part @returns {import("./bets.js").Shown | null} */
 const shownIn = (part) => {
-  const { run = "", key = "", state = "" } = part?.dataset ?? {};
-  return part && { run, key, state };
+  const { run = "", key = "", state = "", recorded } = part?.dataset ?? {};
+  return part && { run, key, state, recorded: recorded !== undefined };
 };
 
 /** @param {Element | null | undefined} part @param {string} selector */
@@ -103,7 +103,8 @@ document.addEventListener("click", (event) => {
 const observed = () => {
   const score = document.getElementById("bet-score");
   if (!score) return setTimeout(observed, 100); // Gradio adds it later
-  new MutationObserver(show).observe(score, { childList: true, subtree: true });
+  const attributeFilter = ["data-run", "data-state"]; // what differs is all that Gradio changes
+  new MutationObserver(show).observe(score, { childList: true, subtree: true, attributeFilter });
   return show();
 };
 observed();
@@ -114,4 +115,4 @@ new MutationObserver(() => {
   const choices = all(element, "[data-choice]").map(({ dataset }) => dataset.choice ?? "");
   if (key) save(asked(load(), key, choices));
   show();
-}).observe(element, { childList: true, subtree: true });
+}).observe(element, { childList: true, subtree: true, attributeFilter: ["data-key"] });

@@ -2,7 +2,7 @@
 
 const MOST = 50; // races
 
-/** @typedef {{ run: string, key: string, state: string }} Shown the race on the page; key: its question */
+/** @typedef {{ run: string, key: string, state: string, recorded?: boolean }} Shown the race on the page; key: its question */
 /** @typedef {{ key: string, choice: string, seen: string }} Next seen: the race that was shown when it was placed */
 /** @typedef {{ next: Next | null, runs: [string, string][] }} Bets */
 
@@ -56,7 +56,8 @@ export function place(bets, shown, key, choice) {
 export function follow(bets, shown) {
   const { next, runs } = bets;
   // An equal race that others have raced has ended when it is first seen.
-  const another = shown && shown.run !== next?.seen && !choiceOf(bets, shown.run);
+  const another =
+    shown && !shown.recorded && shown.run !== next?.seen && !choiceOf(bets, shown.run);
   if (!next || !another || next.key !== shown.key) return bets;
   return { next: null, runs: put(runs, shown.run, next.choice) };
 }
