@@ -39,10 +39,8 @@ from olora_viz.tasks.files import Own
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-
 LONGEST_ANSWER = 40
 """Tokens of an answer to a prompt of the user's own."""
-
 
 GRADIENT = "gradient"
 """Among the tensors of a snapshot: the gradient of a step whose evaluation was stopped."""
