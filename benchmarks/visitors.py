@@ -115,7 +115,7 @@ class Class:
         run, *controls = visitor.payload(visitor.functions["race"])
         controls[NAMES.index("steps")], controls[NAMES.index("seed")] = self._steps, seed
         pressed = time.perf_counter()
-        key, _, status, _ = visitor.call("race", [run, *controls])
+        key, _, status = visitor.call("race", [run, *controls])
         assert isinstance(key, str), status
         return key, pressed
 
