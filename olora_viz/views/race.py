@@ -32,7 +32,7 @@ from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import RACING, Step
+from olora_viz.races.step import RACING, STOPPED, Step
 from olora_viz.races.trainer import with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import (
@@ -50,6 +50,7 @@ from olora_viz.studies.contest import (
 from olora_viz.studies.sentences import Sentence, batches_vary, caveat, departure
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS
+from olora_viz.views import bet as bets
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
 from olora_viz.views.results import forgotten_table, results_of, story_before, verdict_html, without_verdict
@@ -185,6 +186,29 @@ class RaceView:
         """The next step that the verdict of a finished race suggests; may be empty."""
         done = self.complete and self.step == self.steps_done
         return self._verdict.next_step if done and self._verdict else ""
+
+    @cached_property
+    def bet(self) -> Markup:
+        """What can be bet on the race, or how each bet on it ended; empty before it starts."""
+        config, lanes, end = self.race.config, self.race.config.lanes, self.complete and self.step == self.steps_done
+        question = bets.question_of(lanes, config.steps)
+        if question is None or self.state == READY:
+            return Markup("")
+        names = {
+            lane: style.label
+            for style, group in zip(self._group_styles, self._groups, strict=True)
+            for lane in group.lanes
+        }
+        labels = {start: names[lane] for start, lane in zip(question.starts, question.lanes, strict=True)}
+        examples = latest_examples(self._judged)
+        if not end:
+            is_open = examples is None and (self.recorded or not self.complete)
+            return bets.bets(self.name, bets.OPEN if is_open else bets.GOING, question, labels, recorded=self.recorded)
+        compared = None
+        if examples is not None and self.state not in (STOPPED, FAILED):
+            compared = bets.contest_at(question, lanes, examples, by_loss=self.metric.by_loss)
+        ended = None if compared is None else bets.scores(question, compared, self.metric.why)
+        return bets.bets(self.name, bets.ENDED, question, labels, ended, recorded=self.recorded)
 
     @drawn_once
     def _judged(self) -> Sequence[Step]:

@@ -1,4 +1,4 @@
-"""The page Learn: lessons, their guided card, and notes for teachers."""
+"""The page Learn: lessons, their guides, and notes for teachers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from olora_viz.machine.text import about
 from olora_viz.views.html import problem
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card
+from olora_viz.web.parts.guide import strip
 from olora_viz.web.parts.setup import possible
 
 PAGE_WORDS = {
     "race": "Open the recorded race",
+    "learn": "Do it step by step",
     "conditioning": "Open the Conditioning page",
     "spectrum": "Open the Spectrum page",
 }
@@ -94,7 +96,7 @@ def lesson_text(lesson: Lesson) -> Markup:
 
 def lesson_guide(lesson: Lesson, links: Links) -> Markup:
     """Return what to do, what to see, and where, and the question that checks the idea."""
-    opens = links.page(lesson) if lesson.page != "learn" else ""
+    opens = links.page(lesson)
     return Markup(
         '<h3>One thing to do</h3><p class="say">{}</p>'
         '<h3>One thing to see</h3><p class="say">{}</p>'
@@ -106,43 +108,33 @@ def lesson_guide(lesson: Lesson, links: Links) -> Markup:
 
 
 def check(lesson: Lesson) -> Markup:
-    """Return the check question of a lesson; whoever opens its answer has finished the lesson."""
+    """Return the check question of a lesson, with its answer."""
     return Markup('<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>').format(
         sentence(lesson.ask), answer(lesson, finishes=True)
     )
 
 
 def answer(lesson: Lesson, finishes: bool = False) -> Markup:
-    """Return the answer to the check question, folded; opening it may finish the lesson."""
-    mark = Markup(' data-finishes="{}"').format(lesson.name) if finishes else ""
-    return Markup('<details class="answer"{}><summary>Show the answer</summary><p>{}</p></details>').format(
-        mark, sentence(lesson.answer)
+    """Return the answer to the check question, folded; whoever had it may say so, and has finished the lesson."""
+    had = Markup('<button type="button" class="quiet" data-finishes="{}" aria-pressed="false">I had that</button>')
+    mark = had.format(lesson.name) if finishes else ""
+    return Markup('<details class="answer"><summary>Show the answer</summary><p>{}</p>{}</details>').format(
+        sentence(lesson.answer), mark
     )
 
 
 def guided_card(limits: Limits, lesson: Lesson) -> Markup:
-    """Return the guided card, shown on the page that a lesson is about."""
+    """Return the guide of a lesson, which plays on the page that the lesson is about."""
     after = beside(lesson.name)[1]
+    reads = Markup(
+        '<a href="#learn" data-lesson="{0}">Read it</a><a href="#learn" data-lesson="{0}" data-question>Check '
+        "yourself</a>"
+    ).format(lesson.name)
     raced = _raced(limits, lesson)
     within = Markup("<span>{}</span>").format(raced) if raced else ""
     onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
-    show = Markup('<button type="button" class="as-link" data-show="{}">Show me where ↓</button>')
-    return Markup(
-        '<section class="guided" data-page="{page}" data-where="{where}" aria-label="Lesson">'
-        '<div><p class="hint">{place}</p><h2>{title}</h2>'
-        '<p class="ways"><a href="#learn" data-lesson="{name}">Read it</a>'
-        "{raced}{onward}</p></div>"
-        "<div><h3>One thing to do</h3><p>{do} {show}</p></div>"
-        '<div><h3>One thing to see</h3><p>{see} '
-        '<a class="as-link" href="#learn" data-lesson="{name}" data-question>'
-        "Check yourself</a></p></div>"
-        '<button type="button" class="close" data-close aria-label="Close the lesson">×</button>'
-        "</section>"
-    ).format(
-        name=lesson.name, page=lesson.page, place=_place(lesson), title=lesson.title, raced=within,
-        where=lesson.where, onward=onward.format(after.name, after.page, after.title) if after else "",
-        do=sentence(lesson.do), show=show.format(lesson.where) if lesson.where else "", see=sentence(lesson.see),
-    )  # fmt: skip
+    ways = reads + within + (onward.format(after.name, after.page, after.title) if after else "")
+    return strip(lesson.guide, ways, page=lesson.page, place=_place(lesson))
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
@@ -242,8 +234,8 @@ class LessonView(NamedTuple):
 
 
 def card() -> gr.HTML:
-    """Make the place of the guided card, above all pages; it is empty without a lesson."""
-    return _pressed("lesson-card", "")
+    """Make the place of a lesson's guide, above all pages; it is empty without a lesson."""
+    return element("", elem_id="lesson-card", script="lesson_card.js")
 
 
 def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -> None:

@@ -28,10 +28,11 @@ from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
 from olora_viz.web.jobs.cluster import of_environment
 from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race import ask, cards, events, presets, settings
+from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css
 from olora_viz.web.race.controls import (
     CONTROLS,
@@ -59,7 +60,8 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "learn.css", HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "parts" / "guide.css",
+    HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -118,6 +120,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
                 status=make_line(),
                 estimate=make_estimate(),
                 buttons=make_buttons(),
+                bet=bet.button(),
                 decide=study_bar("decide", "▶ Decide"),
                 claims=study_bar("claims", "▶ Test on my model"),
                 share=share_button(SetUp.first(limits)),
@@ -125,8 +128,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             )
             class_button()
             help_button()
-        lesson_card = learn.card()
-        desk, controls = _set_up_pages(demo, bar, jobs, limits)
+        desk, controls, lesson_card = _set_up_pages(demo, bar, jobs, limits)
         spectrum.build(demo, limits)
         learn.build(demo, lesson_card, desk, controls)
         # The tooltips of the buttons, and of the starts that boxes offer.
@@ -151,19 +153,20 @@ class TopBar(NamedTuple):
     status: gr.HTML
     estimate: gr.HTML
     buttons: Buttons
+    bet: gr.HTML
     decide: StudyBar
     claims: StudyBar
     share: gr.HTML
     show: gr.HTML
 
 
-def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any]]:
+def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any], gr.HTML]:
     """Lay Race, Decide, Claims and Conditioning out in one row, connected to the controls of one set-up.
 
     Their columns and cards have a class of the page that shows them, as ``race-only``.
 
     Returns:
-        The desk of the page Race, and the controls.
+        The desk of the page Race, the controls, and the place of a lesson's guide.
     """
     first, files = SetUp.first(limits), VisitorFiles(limits)
     blank = race_view(ready_race(first.to_config(limits)))
@@ -176,6 +179,9 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
         "estimate": bar.estimate, "countdown": countdown(), "address": gr.JSON(visible=False),
     }  # fmt: skip
     _lay_out(board, desk, "top")
+    guide.build()
+    lesson_card = learn.card()
+    _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
             setup = settings.build(desk, first)
@@ -200,7 +206,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     claims.connect(claims_page, minutes, demo, jobs, limits, examples, files)
     stream = events.connect(demo, desk, board, controls, files)
     keep_current(desk, controls, bar.share, files, stream)
-    return desk, controls
+    return desk, controls, lesson_card
 
 
 def _lay_out(board: Board, desk: Desk, column: str) -> None:

@@ -1,4 +1,4 @@
-// Which lessons this browser's visitor has finished: those whose check answer was opened.
+// Which lessons this browser's visitor has finished: those done step by step, or answered right.
 //
 // The list is kept in the browser. Where it cannot be stored, it lasts as long as the page.
 const KEY = "olora-viz-finished";
@@ -16,8 +16,8 @@ const finished = () => {
   return [...new Set([...(Array.isArray(stored) ? stored : []), ...here])].filter(Boolean);
 };
 
-/** @param {string} name of a lesson */
-function finish(name) {
+/** Adds a lesson to those that are finished. @param {string} name */
+export function finish(name) {
   const names = [...new Set([...finished(), name])];
   root.dataset.finished = names.join(" ");
   try {
@@ -25,21 +25,19 @@ function finish(name) {
   } catch {
     // denied, or full
   }
+  mark();
 }
 
 /**
- * Lets whoever opens the answer of a lesson's check question have finished it.
+ * Lets whoever had the answer to a lesson's check question have finished it; to open it is not enough.
  *
  * @param {EventTarget} place of the answers
  */
 export function watchAnswers(place) {
-  const opened = (/** @type {Event} */ event) => {
-    const answer = /** @type {HTMLDetailsElement} */ (event.target);
-    if (!answer.open || !answer.dataset.finishes) return;
-    finish(answer.dataset.finishes);
-    mark();
-  };
-  place.addEventListener("toggle", opened, true); // toggles do not bubble
+  place.addEventListener("click", ({ target }) => {
+    const button = /** @type {Element} */ (target).closest?.("button[data-finishes]");
+    if (button) finish(/** @type {HTMLElement} */ (button).dataset.finishes ?? "");
+  });
 }
 
 /** Marks the finished lessons of the list, and counts them. */
@@ -53,6 +51,11 @@ export function mark() {
     lesson.querySelector(".number")?.toggleAttribute("hidden", is);
     done += Number(is);
   }
+  for (const button of document.querySelectorAll("button[data-finishes]"))
+    button.setAttribute(
+      "aria-pressed",
+      `${names.includes(/** @type {HTMLElement} */ (button).dataset.finishes ?? "")}`,
+    );
   const count = document.querySelector("#lesson-list .count");
   if (count) count.textContent = `${done} of ${lessons.length} done`;
 }

@@ -40,8 +40,15 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page.locator("#lesson-list").get_by_text("The race at one learning rate").click()
     expect(title).to_have_text("The race at one learning rate")
     page.get_by_role("button", name="Open the recorded race").click()
-    guided = page.locator("#lesson-card .guided")
-    expect(guided).to_contain_text("One thing to do")
+    guided = page.locator("#lesson-card .guide")
+    expect(guided).to_contain_text("Place your bet")
+    expect(page.locator("#verdict")).to_be_hidden()
+    page.locator("#bet-score .chip").first.click()
+    expect(guided).to_contain_text("drag the step to the end")
+    page.locator("#scrubber input").press("End")
+    expect(guided).to_contain_text("how your bet ended")
+    expect(page.locator("#bet-score .scored:visible")).to_contain_text("Your bet, LoRA")
+    expect(page.locator("#verdict")).to_be_visible()
     expect(page.locator("#story")).to_contain_text("One learning rate for all")
     expect(page.locator("#status .state")).to_have_text("recorded")
     expect(page.locator("#lanes tbody tr")).to_have_count(4)
@@ -51,16 +58,18 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     for lesson in LESSONS.values():
         if lesson.where:
             assert page.locator(f"#{lesson.where}").count() == 1, lesson.name
-    guided.get_by_role("button", name="Show me where").click()
+    guided.get_by_role("button", name="next ›").click()
     expect(page.locator("#gradient-figure")).to_be_in_viewport()
     expect(guided).to_be_in_viewport()
 
-    guided.get_by_role("button", name="Next").click()
-    expect(guided).to_contain_text("The race at fair rates")
+    guided.get_by_role("button", name="Next:").click()
+    expect(guided.locator(".place")).to_contain_text("The race at fair rates")
+    for _ in range(2):
+        guided.locator("[data-on]").click()  # skip, or next where the step was done
     expect(page.locator("#story")).to_contain_text("Three initializations at five rates")
     expect(page.locator("#rates-figure")).to_be_visible()
-    page.get_by_label("Close the lesson").click()
-    expect(guided).to_have_count(0)
+    guided.get_by_label("Leave the guide").click()
+    expect(guided).to_be_hidden()
     assert "lesson=" not in page.url
 
 
@@ -92,7 +101,7 @@ def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_ab
     expect(page.locator("#lesson-card")).to_contain_text("Export it and use it")
     expect(page.locator("#take-card")).to_be_visible()
     expect(page.locator("#setup-card")).to_be_hidden()
-    page.get_by_role("link", name="Check yourself").click()
+    page.locator("#lesson-card").get_by_role("link", name="Check yourself").click()
     expect(page.locator("#lesson-guide .check")).to_be_in_viewport()
     expect(page.locator("#to-teachers")).to_be_hidden()
 
@@ -116,7 +125,7 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(context: Browse
 
     page.goto(f"{address}/?lesson=curvatures")
     expect(page.locator("#link-note")).to_contain_text("did you mean 'curvature'?")
-    expect(page.locator("#lesson-card .guided")).to_have_count(0)
+    expect(page.locator("#lesson-card .guide")).to_have_count(0)
     assert elsewhere == []
 
 
@@ -124,7 +133,9 @@ def asked(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
-def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(context: BrowserContext, address: str) -> None:
+def test_a_lesson_is_done_when_its_answer_was_had_not_opened_and_stays_so(
+    context: BrowserContext, address: str
+) -> None:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -134,6 +145,8 @@ def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(context: Brows
     expect(count).to_have_text(f"0 of {len(NAMES)} done")
     page.locator("#lesson-guide .check summary").click()
     expect(page.locator("#lesson-guide .check details p")).to_be_visible()
+    expect(count).to_have_text(f"0 of {len(NAMES)} done")
+    page.get_by_role("button", name="I had that").click()
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
     done = page.locator("#lesson-list .done:visible")
     expect(page.locator("#lesson-list [data-lesson=qr] .done")).to_be_visible()
@@ -148,6 +161,7 @@ def test_a_lesson_is_done_when_its_answer_was_opened_and_stays_so(context: Brows
     page.evaluate("localStorage.setItem('olora-viz-finished', '{')")
     page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full'); }; 0")
     page.locator("#lesson-guide .check summary").click()
+    page.get_by_role("button", name="I had that").click()
     expect(page.locator("#lesson-list [data-lesson=columns] .done")).to_be_visible()
     assert errors == []
 
@@ -174,7 +188,7 @@ def test_hidden_parts_stay_hidden_and_a_link_that_starts_a_race_goes_on_starting
             page.get_by_role("link", name="Read it").click()
             expect(page.locator("#lesson-text .lesson-title")).to_be_visible()
             assert asked(page)["start"] == ["1"]
-    page.locator("#lesson-card").get_by_role("button", name="Next").click()
+    page.locator("#lesson-card").get_by_role("button", name="Next:").click()
     expect(page.locator("#lesson-card")).to_contain_text("The race at fair rates")
     assert asked(page)["hide"] == ["presets,story"]
     assert "start" not in asked(page), "this lesson shows its recorded race"

@@ -11,6 +11,7 @@
 
 /** @import { Menu, Packed, Palette, PlotlyApi, Value } from "./types.d.ts" */
 
+import { readersBet } from "./chart/bet.js";
 import { enlarge, sizes } from "./chart/enlarge.js";
 import { fit } from "./chart/fit.js";
 import { hiddenLanes } from "./chart/hidden_lanes.js";
@@ -54,6 +55,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   const redraw = pace.atOnce;
   const zoom = readersZoom(redraw);
   const lanes = hiddenLanes(redraw);
+  const bet = readersBet(redraw);
   const pointer = stepPointer(plot, parts.pointer, () => {
     if (!value) return null;
     const drawn = isAlive && isDrawn ? Plotly : null;
@@ -118,7 +120,15 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     const hidden = lanes.hidden();
     const { scale, tall } = sizes(plot);
     enlarge(data, painted, scale);
-    const chosen = { width, scale, touch: isTouch(), linear, held: zoom.held(), hidden };
+    const chosen = {
+      width,
+      scale,
+      touch: isTouch(),
+      linear,
+      held: zoom.held(),
+      hidden,
+      bet: bet.lane(),
+    };
     const { layout, named } = fit(painted, { ...meta, height: meta.height * tall }, chosen);
     offerLanes(parts.lanes, named, hidden, turn);
     layout.uirevision = zoom.key();
@@ -158,7 +168,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
 
   function destroy() {
     isAlive = false;
-    for (const part of [sight, lanes, pointer]) part.stop();
+    for (const part of [sight, lanes, bet, pointer]) part.stop();
     resized.disconnect();
     endTheme();
     saving?.destroy();

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import PREFIX, Recording, load_recording
+from olora_viz.learn.guides.guide import Guide, GuideStep, Wait
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -49,6 +50,8 @@ class Lesson:
     """Id of the element to use or observe there."""
     picture: Picture = "loss"
     """The picture next to the text, see `olora_viz.learn.pictures`."""
+    waits: Wait | None = None
+    """How it is seen that the thing to do was done; None if only a look can do it."""
 
     @property
     def race(self) -> str | None:
@@ -59,6 +62,40 @@ class Lesson:
     def config(self) -> RaceConfig | None:
         """The set-up to run the race again."""
         return load_recording(self.recording).config if self.recording else None
+
+    @property
+    def guide(self) -> Guide:
+        """Its steps on the page: first a bet on the race, if there is one; what to do and see; the question."""
+        where, page = self.where or "lesson-rank", self.page
+        bet = BET if self.recording and page == "race" else ()
+        do = GuideStep("", self.do, self.waits, self.see if self.waits else "", where=where, page=page)
+        if self.waits is None:
+            do = replace(do, says=self.see)
+        return Guide(self.name, self.title, (*bet, do, replace(CHECK, says=self.idea, page="" if bet else page)))
+
+
+BET = (
+    GuideStep(
+        "A recorded race is about to begin: nobody has learned anything yet.",
+        "Place your bet on who is ahead in the end.",
+        Wait("bet", "a bet"),
+        where="bet-card",
+        hides=True,
+        opens="rewind",
+    ),
+    GuideStep(
+        "Now see it learn, step by step.",
+        "Press ▶ below the chart, or drag the step to the end.",
+        Wait("step", "the last step", low=1.0),
+        "This is how your bet ended; the verdict says who leads in all of the race, and how sure that is.",
+        where="scrubber-card",
+        hides=True,
+    ),
+)
+"""The first steps of a lesson on a recorded race."""
+
+CHECK = GuideStep("", "Read why, and check yourself.", Wait("pressed", "Check yourself", of="[data-question]"))
+"""The last step of every lesson."""
 
 
 def example_matrix() -> Float[Tensor, "out in"]:

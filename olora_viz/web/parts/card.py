@@ -116,7 +116,7 @@ class Card:
     only_with: str = ""
     """One of its needs: while that is 0 or empty, the card is hidden and not drawn."""
     column: str = "middle"
-    """top, middle, right or after."""
+    """top, below (the guide), middle, right or after."""
     tab: str = ""
     """The tab that it belongs to, see `cards.TABS`; empty for none."""
     frame: bool = True

@@ -47,7 +47,7 @@ PARTS = {
 LONGEST = 8192
 """The longest query, in characters: 64 lanes fit."""
 
-ONCE = (*IN_QUERY, "start", "hide", "lesson", "class")
+ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class")
 """All names that may occur only once."""
 
 

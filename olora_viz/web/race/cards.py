@@ -20,7 +20,8 @@ from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Card, Desk, chart, charts, element, moved, picked, words
 from olora_viz.web.parts.export import TAKE
-from olora_viz.web.race import ask, copied, presets, shelf
+from olora_viz.web.parts.guide import offer
+from olora_viz.web.race import ask, bet, copied, presets, shelf
 from olora_viz.web.race.controls import REFUSED, SCRUBBER
 
 
@@ -175,7 +176,7 @@ def build_spectra(desk: Desk) -> list[Any]:
     return [seen]
 
 
-WHAT = (
+WHAT = Markup(
     "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> Train several "
     "starts side by side on one small model: see which learns faster, and whether it is luck.</p>"
 )
@@ -199,7 +200,7 @@ def build_verdict(desk: Desk) -> list[Any]:
 
 def introduce(_: Desk) -> list[Any]:
     """Make the sentence, which no update changes."""
-    element(WHAT, elem_id="introduction")
+    element(WHAT + offer(), elem_id="introduction")
     return []
 
 
@@ -208,6 +209,7 @@ CARDS = (
     REFUSED,
     copied.CARD,
     Card("verdict", ("verdict",), build_verdict, lambda view: [with_terms(view.verdict)], column="top"),
+    bet.CARD,
     chart("accuracy", "accuracy"),
     SCRUBBER,
     chart("loss", "loss", tab="loss"),

@@ -1,4 +1,4 @@
-"""What follows a change of the set-up: its link, how long it takes, and what of it is not yet raced."""
+"""What follows a change of the set-up: its link, its bet, how long it takes, and what of it is not yet raced."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
 from olora_viz.tasks import TASKS
+from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, remark
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
@@ -23,29 +24,30 @@ MOST = 3
 
 
 def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
-    """Whenever the set-up changes, update its link, say how long it takes, and what of it is not yet raced.
+    """Whenever the set-up changes, update its link and its bet, say how long it takes and what is not raced.
 
     Args:
         stream: the event by which the page follows a race; after it the race's own time is known.
     """
 
-    def written(run: Any, *values: Any) -> tuple[Any, Any, Any]:
+    def written(run: Any, *values: Any) -> tuple[Any, Any, Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
-            return gr.skip(), "", ""
+            return gr.skip(), gr.skip(), "", ""
         shown = desk.jobs.opened(run)
         raced = setup_of(desk.limits, shown) if shown else None
         forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
         estimate = duration_words(forecast, desk.limits.max_seconds)
-        return setup.to_query(), pending(raced, setup) if raced else "", estimate
+        bet = ask(question_of(setup.lanes, setup.steps))
+        return setup.to_query(), bet, pending(raced, setup) if raced else "", estimate
 
     def foretold(run: Any, *values: Any) -> Any:
-        return written(run, *values)[2]
+        return written(run, *values)[-1]
 
     inputs, estimate = [desk.run, *controls], desk.parts["estimate"]
     changes = [control.change for control in inputs]
-    gr.on(changes, written, inputs, [link, desk.parts["pending"], estimate], **QUIET)
+    gr.on(changes, written, inputs, [link, desk.parts["bet"], desk.parts["pending"], estimate], **QUIET)
     stream.then(foretold, inputs, estimate, **AT_ONCE)
 
 

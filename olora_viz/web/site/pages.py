@@ -113,7 +113,7 @@ def _links() -> learn.Links:
     opens = Markup('<a class="primary" href="{}">{}</a>')
     return learn.Links(
         lesson=lambda name, content, more: turn.format(name, name, Markup(more), content),  # noqa: S704
-        page=lambda lesson: opens.format(_about(lesson), WORDS[lesson.page]),
+        page=lambda lesson: opens.format(_about(lesson), WORDS[lesson.page]) if lesson.page in WORDS else Markup(""),
         race=lambda lesson: Markup(""),
     )
 

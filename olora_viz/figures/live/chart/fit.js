@@ -20,9 +20,10 @@ const NARROW = 420; // pixels
  * @param {boolean} how.linear whether the vertical axis is made linear
  * @param {Held} how.held
  * @param {Set<string>} how.hidden lanes
+ * @param {string} [how.bet] the lane that the reader has bet on
  * @returns {{ layout: Fitted, named: string[] }} and the lanes that a click on a label hides
  */
-export function fit(layout, meta, { width, scale, touch, linear, held, hidden }) {
+export function fit(layout, meta, { width, scale, touch, linear, held, hidden, bet }) {
   const narrow = width < NARROW;
   layout.margin = { ...layout.margin };
   if (narrow) layout.margin.l -= 12;
@@ -36,6 +37,6 @@ export function fit(layout, meta, { width, scale, touch, linear, held, hidden })
   }
   if (linear && fitted.yaxis.type === "log") straighten(fitted);
   zoomTo(fitted, held);
-  const named = placeLabels(fitted, { height: meta.height, scale, narrow, hidden });
+  const named = placeLabels(fitted, { height: meta.height, scale, narrow, hidden, bet });
   return { layout: fitted, named };
 }

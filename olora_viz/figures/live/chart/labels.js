@@ -14,15 +14,15 @@ export function laneOf(label) {
 }
 
 /**
- * Keep the labels of a layout apart, strike out those of hidden lanes, and drop those of curves
- * that end outside the visible range.
+ * Keep the labels of a layout apart, strike out those of hidden lanes, mark the one that was bet on,
+ * and drop those of curves that end outside the visible range.
  *
  * @param {Layout} layout changed in place
- * @param {{ height: number, scale: number, narrow: boolean, hidden: Set<string> }} how height of the
+ * @param {{ height: number, scale: number, narrow: boolean, hidden: Set<string>, bet?: string }} how height of the
  *   plot area, and scale of the text
  * @returns {string[]} the lanes that a click on a label hides or shows
  */
-export function placeLabels(layout, { height, scale, narrow, hidden }) {
+export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
   const named = [];
   const [low, high] = layout.yaxis.range ?? [0, 1];
   const pixels = height / (high - low);
@@ -38,6 +38,7 @@ export function placeLabels(layout, { height, scale, narrow, hidden }) {
       if (label.captureevents) named.push(lane);
       label.visible = shown.includes(label) && inside(label.x, layout.xaxis.range);
       if (narrow) label.font.size = 11;
+      if (bet && lane === bet) label.text = `◆ ${label.text}`;
       if (hidden.has(lane)) {
         label.opacity = 0.45;
         label.text = `<s>${label.text}</s>`;

@@ -1,0 +1,1 @@
+"""Guides that drive the page, step by step."""

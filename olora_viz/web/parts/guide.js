@@ -1,0 +1,246 @@
+// Plays a guide: shows one step, opens its page and tab, frames what it speaks of, and goes on when
+// that was done, however it was done.
+//
+// The steps are in the page, see guide.py; the place is kept in the browser, and the tab that plays.
+
+import { START, allDone, did, isMet, linked, placeIn, read, turn } from "./guide_state.js";
+
+/** @import { Kept, Wait } from "./guide_state.js" */
+
+const KEY = "olora-viz-guide";
+const BEGUN = "olora-viz-guide"; // the event: another guide of this page stops
+const PACE = 250; // ms between two looks at the page
+const PATIENCE = 3000 / PACE;
+const root = document.documentElement;
+
+/** @returns {Kept} */
+export const load = () => {
+  try {
+    return read(localStorage.getItem(KEY));
+  } catch {
+    return read(null); // denied
+  }
+};
+
+/** @param {Kept} kept */
+export const save = (kept) => {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(kept));
+  } catch {
+    // denied, or full
+  }
+};
+
+/** The guide that this tab plays; a reload goes on with it. */
+export const playing = () => {
+  try {
+    return sessionStorage.getItem(KEY) ?? "";
+  } catch {
+    return "";
+  }
+};
+
+/** @param {string} name */
+const remember = (name) => {
+  try {
+    sessionStorage.setItem(KEY, name);
+  } catch {
+    // denied
+  }
+};
+
+/** Opens the tab of a part of the page. @param {string} id */
+export const revealed = (id) => {
+  const part = document.getElementById(id);
+  const tabs = /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll("[data-tab-name]")
+  );
+  for (const { dataset } of tabs)
+    if (part?.closest(`.tab-${dataset.tabName}`)) root.dataset.tab = dataset.tabName;
+  return part;
+};
+
+const slider = () =>
+  /** @type {HTMLInputElement | null} */ (document.querySelector("#scrubber input"));
+const state = () => document.querySelector("#status .status")?.classList;
+/** Whether the race has ended, and its last results are there. */
+const isOver = () =>
+  !(/** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"))?.disabled) &&
+  ["finished", "stopped", "diverged", "recorded"].some((word) => state()?.contains(word));
+
+/**
+ * Play the guide of a section.
+ *
+ * @param {HTMLElement} section
+ * @param {object} how
+ * @param {boolean} [how.resumes] whether it goes on where it was left
+ * @param {() => void} [how.finished] called when all was done and nothing skipped
+ * @param {() => void} [how.left] called when it is closed
+ */
+export function play(section, { resumes = false, finished = () => {}, left = () => {} }) {
+  const name = section.dataset.guide ?? "";
+  const steps = /** @type {HTMLElement[]} */ ([...section.querySelectorAll(".step")]);
+  /** @type {(Wait | null)[]} */
+  const waits = steps.map(({ dataset }) => JSON.parse(dataset.waits || "null"));
+  const part = (/** @type {string} */ one) =>
+    /** @type {HTMLElement} */ (section.querySelector(one));
+  const [back, on, close] = ["[data-back]", "[data-on]", "[data-close]"].map(part);
+  let place = resumes ? placeIn(load(), name, steps.length) : START;
+  if (!resumes) place = { ...place, at: linked(window.location.search, steps.length) ?? 0 };
+  let pressed = false;
+  let said = false; // the step was done, and its answer is shown
+  let rewinds = false;
+  let clears = false; // an ended race, also one that the page shows later
+  let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
+  /** @type {Element | null} */
+  let framed = null;
+
+  const keep = () => {
+    const kept = load();
+    save({ ...kept, places: { ...kept.places, [name]: place } });
+    remember(name);
+  };
+
+  const seen = () => {
+    const control = /** @type {HTMLInputElement | null} */ (
+      waits[place.at]?.of ? document.querySelector(waits[place.at]?.of ?? "") : null
+    );
+    const at = slider();
+    return {
+      pressed,
+      value: control?.value ? Number(control.value) : NaN,
+      step: Number(at?.value ?? 0),
+      steps: at?.disabled ? 0 : Number(at?.max ?? 0),
+      ended: over > PATIENCE,
+      bet: root.dataset.bet === "placed",
+    };
+  };
+
+  const frame = () => {
+    const where = document.getElementById(steps[place.at].dataset.where ?? "");
+    if (where === framed) return;
+    framed?.removeAttribute("data-framed");
+    where?.setAttribute("data-framed", "");
+    framed = where;
+  };
+
+  /** What is hidden until the step is done, and whether it asks for a bet. */
+  const veil = () => {
+    const { hides } = steps[place.at].dataset;
+    root.toggleAttribute("data-veil", hides !== undefined && !said);
+    root.toggleAttribute("data-bet-asked", waits[place.at]?.kind === "bet");
+  };
+
+  /** Shows a recorded race from step 0; any other one begins there. */
+  const rewind = () => {
+    const at = slider();
+    if (seen().bet || ["racing", "finished"].some((word) => state()?.contains(word)))
+      rewinds = false;
+    if (!rewinds || !at || at.disabled || !isOver()) return;
+    rewinds = false;
+    at.value = "0";
+    at.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  const show = () => {
+    const { where = "", page = "", opens } = steps[place.at].dataset;
+    const wait = waits[place.at];
+    said = false;
+    pressed = false;
+    over = 0;
+    steps.forEach((step, i) => step.toggleAttribute("hidden", i !== place.at));
+    write();
+    section.hidden = false;
+    back.toggleAttribute("disabled", place.at === 0);
+    part(".at").textContent = `${place.at + 1} of ${steps.length}`;
+    part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
+    if (page && root.dataset.page !== page) window.location.hash = page;
+    clears = opens === "clear";
+    rewinds = opens === "rewind";
+    root.toggleAttribute("data-rewinds", rewinds);
+    veil();
+    const shown = revealed(where);
+    frame();
+    if (shown) requestAnimationFrame(() => shown.scrollIntoView({ block: "nearest" }));
+    keep();
+  };
+
+  /** The words of the step, or what is said when it was done. */
+  const write = () => {
+    const step = steps[place.at];
+    step.querySelector(".now")?.toggleAttribute("hidden", said);
+    step.querySelector(".then")?.toggleAttribute("hidden", !said);
+    const isLast = place.at === steps.length - 1;
+    on.textContent = !said && waits[place.at] ? "skip" : isLast ? "done" : "next ›";
+    on.classList.toggle("primary", said || !waits[place.at]);
+    if (said) part(".waits").textContent = "";
+  };
+
+  /** @param {number} by */
+  const turned = (by) => {
+    place = turn(place, by, steps.length);
+    show();
+  };
+
+  const forward = () => (place.at === steps.length - 1 ? stop(true) : turned(1));
+
+  const look = () => {
+    if (!section.isConnected) return stop(false);
+    over = isOver() ? over + 1 : PATIENCE;
+    rewind();
+    if (clears && !seen().bet && isOver()) {
+      clears = false;
+      document.getElementById("reset-button")?.click();
+    }
+    root.toggleAttribute("data-rewinds", rewinds);
+    frame(); // what Gradio has added since
+    const wait = waits[place.at];
+    if (said || rewinds || !wait || !isMet(wait, seen())) return undefined;
+    place = did(place);
+    keep();
+    if (allDone(place, waits)) finished();
+    if (!steps[place.at].querySelector(".then")) return forward();
+    said = true;
+    write();
+    return veil();
+  };
+
+  /** @param {Event} event */
+  const press = (event) => {
+    const target = /** @type {Element} */ (event.target);
+    const wait = waits[place.at];
+    if (wait?.kind !== "pressed" || !target.closest?.(wait.of)) return;
+    pressed = true;
+    setTimeout(look); // after what the press does
+  };
+
+  /** A lane was hidden in a chart, see hidden_lanes.js. */
+  const hide = () => {
+    if (waits[place.at]?.kind !== "hidden") return;
+    pressed = true;
+    look();
+  };
+
+  /** @param {boolean} closed by the reader */
+  function stop(closed) {
+    clearInterval(timer);
+    alive.abort();
+    framed?.removeAttribute("data-framed");
+    for (const mark of ["data-veil", "data-bet-asked", "data-rewinds"]) root.removeAttribute(mark);
+    section.hidden = true;
+    if (closed) remember("");
+  }
+
+  document.dispatchEvent(new Event(BEGUN));
+  const alive = new AbortController();
+  const { signal } = alive;
+  back.addEventListener("click", () => turned(-1), { signal });
+  on.addEventListener("click", forward, { signal });
+  close.addEventListener("click", () => (stop(true), left()), { signal });
+  document.addEventListener(BEGUN, () => stop(false), { signal });
+  document.addEventListener("click", press, { signal, capture: true });
+  document.addEventListener("olora-viz-hide", hide, { signal });
+  const timer = window.setInterval(look, PACE);
+  show();
+  return { stop };
+}

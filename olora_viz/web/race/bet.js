@@ -1,0 +1,118 @@
+// The card of the bet: shows the question, keeps the answer in the browser, and shows how it ended.
+//
+// Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
+// that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
+// document's `data-bet` says whether a bet is placed, `data-bet-on` names the lane in the charts.
+import { ask as asked, choiceOf, follow, place, read } from "./bets.js";
+
+const KEY = "olora-viz-bets";
+const root = document.documentElement;
+let kept = ""; // where nothing can be stored
+let wanted = false; // the reader has pressed Bet
+let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
+
+/** The bet on the next race is this tab's, those on races are the browser's. */
+const load = () => {
+  try {
+    const { next } = read(sessionStorage.getItem(KEY) ?? kept);
+    return { ...read(localStorage.getItem(KEY) ?? kept), next };
+  } catch {
+    return read(kept); // denied
+  }
+};
+
+/** @param {import("./bets.js").Bets} bets */
+const save = (bets) => {
+  kept = JSON.stringify(bets);
+  try {
+    sessionStorage.setItem(KEY, kept);
+    localStorage.setItem(KEY, JSON.stringify({ ...bets, next: null }));
+  } catch {
+    // denied, or full
+  }
+};
+
+const scoreOf = () =>
+  /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
+
+/** @param {HTMLElement | null} part @returns {import("./bets.js").Shown | null} */
+const shownIn = (part) => {
+  const { run = "", key = "", state = "", recorded } = part?.dataset ?? {};
+  return part && { run, key, state, recorded: recorded !== undefined };
+};
+
+/** @param {Element | null | undefined} part @param {string} selector */
+const all = (part, selector) => [
+  .../** @type {NodeListOf<HTMLElement>} */ (part?.querySelectorAll(selector) ?? []),
+];
+
+const show = () => {
+  const part = scoreOf();
+  const shown = shownIn(part);
+  const before = load();
+  const bets = follow(before, shown);
+  if (bets !== before) {
+    save(bets);
+    wanted = false;
+  }
+  const open = shown?.state === "open";
+  const choice = shown ? choiceOf(bets, shown.run) : "";
+  const ask = (open ? part : element)?.querySelector(".bet");
+  const coming = bets.next?.key === ask?.dataset.key ? (bets.next?.choice ?? "") : "";
+  const asks = wanted || root.dataset.betAsked !== undefined;
+  if (part && shown?.state === "ended") past = { run: shown.run, html: part.innerHTML };
+  else if (part && shown?.state === "going" && past.run === shown.run && !part.dataset.past) {
+    part.dataset.past = "shown"; // once: this calls `show` again
+    part.innerHTML = past.html;
+  }
+  for (const chip of all(ask, "[data-choice]"))
+    chip.setAttribute("aria-pressed", `${chip.dataset.choice === (open ? choice : coming)}`);
+  for (const line of all(part, "p[data-choice]"))
+    line.toggleAttribute("hidden", line.dataset.choice !== choice);
+  element.toggleAttribute("hidden", open || !(asks || coming) || shown?.state === "going");
+  part?.toggleAttribute("hidden", !choice && !(open && asks));
+  const seen = !element.hidden || (part && !part.hidden);
+  const placed = shown && shown.state !== "ended" ? choice : coming;
+  root.dataset.bet = placed ? "placed" : seen ? "asked" : "";
+  if (seen) root.dataset.betSeen = "";
+  else delete root.dataset.betSeen;
+  document.getElementById("bet-button")?.setAttribute("aria-expanded", `${seen}`);
+  const label = choice ? (JSON.parse(part?.dataset.labels ?? "{}")[choice] ?? "") : "";
+  if ((root.dataset.betOn ?? "") === label) return;
+  root.dataset.betOn = label;
+  document.dispatchEvent(new Event("olora-viz-bet"));
+};
+
+document.addEventListener("click", (event) => {
+  const target = /** @type {Element} */ (event.target);
+  const chip = /** @type {HTMLElement | null} */ (
+    target.closest?.("#bet-card [data-choice]:is(button)")
+  );
+  if (chip) {
+    const shown = shownIn(scoreOf());
+    const { key = "" } = /** @type {HTMLElement} */ (chip.closest(".bet")).dataset;
+    save(place(load(), shown, key, chip.dataset.choice ?? ""));
+    show();
+  } else if (target.closest?.("#bet-button")) {
+    wanted = !wanted;
+    show();
+    document.getElementById("bet-card")?.scrollIntoView({ block: "nearest" });
+  }
+});
+
+const observed = () => {
+  const score = document.getElementById("bet-score");
+  if (!score) return setTimeout(observed, 100); // Gradio adds it later
+  const attributeFilter = ["data-run", "data-state"]; // what differs is all that Gradio changes
+  new MutationObserver(show).observe(score, { childList: true, subtree: true, attributeFilter });
+  return show();
+};
+observed();
+new MutationObserver(show).observe(root, { attributeFilter: ["data-bet-asked"] });
+// The set-up has another question: `watch` would be called before it is there.
+new MutationObserver(() => {
+  const { key } = element.querySelector(".bet")?.dataset ?? {};
+  const choices = all(element, "[data-choice]").map(({ dataset }) => dataset.choice ?? "");
+  if (key) save(asked(load(), key, choices));
+  show();
+}).observe(element, { childList: true, subtree: true, attributeFilter: ["data-key"] });
