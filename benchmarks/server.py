@@ -3,7 +3,7 @@
 The server is a process of its own, without a browser. A visitor starts the race and follows it, and meanwhile another
 one asks at random moments for the state of a race that is not there; each answer runs Python on the server.
 
-    python benchmarks/server.py [--visits 3] [--root CHECKOUT ...] [--json]
+    python benchmarks/server.py [--visits 3] [--steps 60] [--root CHECKOUT ...] [--json]
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ sys.path.append(str(ROOT / "tests"))
 
 from support.served import Server, Visitor, end, free_port, inherited, wait_for  # noqa: E402
 
-APART, REST = 0.05, 5.0
+from olora_viz.web.parts.setup import NAMES  # noqa: E402
+
+APART, REST = 0.05, 2.0
 """Mean seconds between two requests, and seconds without a race."""
 
 
@@ -35,10 +37,12 @@ LANES = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
-def race(server: Server, number: int) -> None:
-    """Press Race on a new page, and follow the race to its end."""
+def race(server: Server, number: int, steps: int) -> None:
+    """Press Race on a new page, on a set-up that was not raced before, and follow the race to its end."""
     owner = Visitor(server.url, f"owner {number}")
-    job, *_ = owner.call("race", owner.payload(owner.functions["race"]))
+    run, *controls = owner.payload(owner.functions["race"])
+    controls[NAMES.index("steps")], controls[NAMES.index("seed")] = steps, number
+    job, *_ = owner.call("race", [run, *controls])
     for _ in owner.heard({owner.follow(job): "follow"}):
         pass
 
@@ -72,7 +76,7 @@ def served(root: Path) -> Iterator[Server]:
             end(process)
 
 
-def measure(root: Path, visits: int) -> dict[str, Any]:
+def measure(root: Path, visits: int, steps: int) -> dict[str, Any]:
     """Return the seconds of each race, and the milliseconds of requests at rest and beside the races."""
     with served(root) as server, ThreadPoolExecutor(1) as pool:
         warm = Visitor(server.url, "first")
@@ -82,7 +86,7 @@ def measure(root: Path, visits: int) -> dict[str, Any]:
         beside, seconds = list[float](), list[float]()
         for number in range(1, visits + 1):
             began = time.perf_counter()
-            racing = pool.submit(race, server, number)
+            racing = pool.submit(race, server, number, steps)
             beside += ask(server, number, lambda racing=racing: not racing.done())
             racing.result()
             seconds.append(time.perf_counter() - began)
@@ -101,11 +105,12 @@ def quantile(values: list[float], percent: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--visits", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--root", type=Path, nargs="+", default=[ROOT], help="checkouts to compare, in turn")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     for root in options.root:
-        row = measure(root.resolve(), options.visits)
+        row = measure(root.resolve(), options.visits, options.steps)
         if options.json:
             print(json.dumps(row), flush=True)
             continue

@@ -50,11 +50,11 @@ def test_charts_show_one_step_together_and_keep_the_scale_and_the_smoothing(same
     expect(scale).to_have_text("log")
     scale.click()
     expect(scale).to_have_text("linear")
-    page.locator("#loss-figure select").select_option("0.6")
+    page.locator("#loss-figure select").select_option("0.85")
     race(page, 10)
     assert page.evaluate(f"{plot('loss-figure')}._fullLayout.yaxis.type") == "linear"
     raw = np.array(traces(page, "loss-figure", "raw")).T
-    wanted = smoothed(raw, 0.6)
+    wanted = smoothed(raw, 0.85)
     np.testing.assert_allclose(traces(page, "loss-figure", "smooth"), wanted.T, rtol=1e-9)
     # A lane's name stands where its curve ends, on either scale.
     ends = f"{plot('loss-figure')}.layout.annotations.map((a) => a.y)"

@@ -90,7 +90,7 @@ def test_forty_pages_of_one_client_leave_places_and_the_next_turn_to_others(serv
     for number in range(40):
         client.visit = f"many {number}"
         client.call("opened", client.payload(client.functions["opened"]))
-        said.append(client.race(steps=200, lanes=LANES))
+        said.append(client.race(steps=200, lanes=LANES, seed=number))  # equal races would be one
     refused = [words for words in said if "from your network are already waiting" in words]
     assert f"{limits.address_waiting} races from your network" in refused[-1]
     assert len(refused) >= 40 - limits.address_waiting - 10
@@ -112,6 +112,6 @@ def test_a_full_queue_answers_with_a_sentence_and_twenty_fit(server: Server) -> 
         visitor.visit = f"many {number}"
         visitor.client.headers["x-forwarded-for"] = f"198.51.100.{number}"
         visitor.call("opened", visitor.payload(visitor.functions["opened"]))
-        said.append(visitor.race(steps=2000, lanes=LANES))
+        said.append(visitor.race(steps=2000, lanes=LANES, seed=number))
     assert f"{room} races are already waiting, the maximum on this server" in said[-1]
     assert len([words for words in said if "races wait" in words]) <= 2

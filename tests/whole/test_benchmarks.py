@@ -15,6 +15,7 @@ SMALL = {
     "fair_rate.py": "--tasks addition --seeds 1 --inits lora olora --rates 1e-3 1e-2 --steps 2",
     "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1",
+    "server.py": "--visits 1 --steps 2",
     "spectra.py": "--model glassllm",
     "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
