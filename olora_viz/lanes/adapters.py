@@ -266,7 +266,7 @@ def attach(
         <Lanes on LlamaForCausalLM: lora, olora; 28 layers>
         >>> row = tokenizer("Alice was beginning", return_tensors="pt").input_ids
         >>> of_lora, of_olora = model(row.repeat(2, 1)).logits  # lane after lane
-        >>> bool((of_lora == of_olora).all())  # nothing has been trained yet
+        >>> bool((of_lora - of_olora).abs().max() < 1e-5)  # nothing has been trained yet
         True
         >>> model = lanes.detach()
     """

@@ -38,6 +38,8 @@ def test_two_tabs_find_their_runs_after_the_server_was_killed(browser: Browser, 
         ended.route("**/run/predict*", lambda route: late.append(route), times=1)
         ended.goto(server.url + SETUP.format(3))
         ended.click("#race-button")
+        while not late:
+            ended.wait_for_timeout(50)
         late.pop().continue_()
         state(ended, "finished")
         going.goto(server.url + SETUP.format(STEPS))

@@ -7,7 +7,7 @@ import pytest
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.guides.guide import FIRST, Guide, Wait
+from olora_viz.learn.guides.guide import FIRST, Awaited, Guide
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import question_of
 from olora_viz.web import page
@@ -103,4 +103,4 @@ def test_a_link_names_a_guide_and_a_step_and_nothing_of_it_is_unknown() -> None:
 )
 def test_a_wait_that_cannot_come_true_is_refused(wrong: dict, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
-        Wait(words="", **wrong)
+        Awaited(words="", **wrong)

@@ -88,7 +88,7 @@ def test_a_lost_machine_costs_no_step_and_the_page_says_so(jobs: Jobs, machines:
         assert len(race.steps) == 3
         race.listen = lambda race=race, heard=heard: heard.append(race.record().note)
         jobs.resume(race)
-    wait_until(lambda: all(len(race.steps) > 5 for race in races))
+    wait_until(lambda: all(len(race.steps) > 5 for race in races), 240)
     lose_a_machine(machines)
     for race in races:
         check_same(race, here)

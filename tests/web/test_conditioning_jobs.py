@@ -60,7 +60,7 @@ def test_races_and_measurements_wait_for_each_other_in_one_queue(jobs: Jobs) -> 
     waiting = measure(jobs, asked())
     later = jobs.start(asked(steps=1))
     assert (waiting.state, jobs.before(waiting).places, jobs.before(later).places) == ("waiting", 1, 2)
-    assert re.search(r"\b1\b", words(view(waiting, 1, last=False).status))
+    assert re.search(r"\b1\b", words(view(waiting, jobs.before(waiting), last=False).status))
     with pytest.raises(ValueError, match="already waiting"):
         measure(jobs, asked())
     jobs.stop(waiting)

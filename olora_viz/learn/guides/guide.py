@@ -11,7 +11,7 @@ end; a bet."""
 
 
 @dataclass(frozen=True)
-class Wait:
+class Awaited:
     """What a step waits for, however it is done: by mouse, touch, keyboard or shortcut."""
 
     kind: Kind
@@ -37,7 +37,7 @@ class GuideStep:
 
     says: str
     do: str
-    waits: Wait | None = None
+    waits: Awaited | None = None
     """None where there is only something to read."""
     then: str = ""
     """What is said when it was done; empty goes on at once."""
@@ -68,7 +68,7 @@ FIRST = Guide(
             "Each curve is a small adapter that learns to tell happy from sad; {olora}, {lora} and {pissa} are ways "
             "to start it.",
             "Drag the step below the chart to the far left.",
-            Wait("step", "step 0", high=0.0),
+            Awaited("step", "step 0", high=0.0),
             "At step 0 all curves stand at one point: no start changes what the model says before it is trained.",
             where="scrubber-card",
             opens="",
@@ -76,7 +76,7 @@ FIRST = Guide(
         GuideStep(
             "All of them get the same sentences in the same order: only the start differs, and the learning rate.",
             "Place your bet.",
-            Wait("bet", "a bet"),
+            Awaited("bet", "a bet"),
             where="bet-card",
             hides=True,
             opens="clear",
@@ -84,14 +84,14 @@ FIRST = Guide(
         GuideStep(
             "The race is computed now, on one small model that all of them share.",
             "Press Race.",
-            Wait("pressed", "Race", of="#race-button"),
+            Awaited("pressed", "Race", of="#race-button"),
             where="race-button",
             hides=True,
         ),
         GuideStep(
             "The dotted line is what guessing gets; whoever is above it has learned something.",
             "Watch the curves until the race has ended.",
-            Wait("ended", "the end of the race"),
+            Awaited("ended", "the end of the race"),
             "That is how your bet ended, and a diamond marks its curve.",
             where="accuracy-card",
             hides=True,
@@ -99,14 +99,14 @@ FIRST = Guide(
         GuideStep(
             "The end alone does not tell who learned faster.",
             "Drag the step back to the first half of the race.",
-            Wait("step", "a step of the first half", low=0.05, high=0.5),
+            Awaited("step", "a step of the first half", low=0.05, high=0.5),
             "The verdict and the ranking now speak of this step: who is ahead may change on the way.",
             where="scrubber-card",
         ),
         GuideStep(
             "The verdict compares each start at its best rate, and says how sure it is: what is “open” may be luck.",
             "Open Learn for the lessons, or Decide to find a start for your own data.",
-            Wait("pressed", "Learn or Decide", of="a[href='#learn'], a[href='#decide']"),
+            Awaited("pressed", "Learn or Decide", of="a[href='#learn'], a[href='#decide']"),
             where="verdict-card",
         ),
     ),

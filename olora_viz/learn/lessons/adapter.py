@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
@@ -52,5 +52,5 @@ def lesson(race: RaceNumbers) -> Lesson:
         f"“{label_of('olora_unsubtracted')}” lets you see it in a race.",
         recording=race.recording.name,
         where="scrubber",
-        waits=Wait("step", "the first step", high=0.0),
+        waits=Awaited("step", "the first step", high=0.0),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact
 
@@ -43,5 +43,5 @@ def lesson(race: RaceNumbers) -> Lesson:
         "$B^0$. If the first columns were special, the controls would lose to OLoRA.",
         recording=race.recording.name,
         where="loss-figure",
-        waits=Wait("hidden", "a hidden lane"),
+        waits=Awaited("hidden", "a hidden lane"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 
@@ -42,5 +42,5 @@ def lesson(race: RaceNumbers) -> Lesson:
         "needs twice the columns and rows: those of $B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",
         recording=race.recording.name,
         where="take",
-        waits=Wait("pressed", "Code (peft)", of="#take [data-kind=peft]"),
+        waits=Awaited("pressed", "Code (peft)", of="#take [data-kind=peft]"),
     )

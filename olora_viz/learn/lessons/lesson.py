@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import PREFIX, Recording, load_recording
-from olora_viz.learn.guides.guide import Guide, GuideStep, Wait
+from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -50,7 +50,7 @@ class Lesson:
     """Id of the element to use or observe there."""
     picture: Picture = "loss"
     """The picture next to the text, see `olora_viz.learn.pictures`."""
-    waits: Wait | None = None
+    waits: Awaited | None = None
     """How it is seen that the thing to do was done; None if only a look can do it."""
 
     @property
@@ -78,7 +78,7 @@ BET = (
     GuideStep(
         "A recorded race is about to begin: nobody has learned anything yet.",
         "Place your bet on who is ahead in the end.",
-        Wait("bet", "a bet"),
+        Awaited("bet", "a bet"),
         where="bet-card",
         hides=True,
         opens="rewind",
@@ -86,7 +86,7 @@ BET = (
     GuideStep(
         "Now see it learn, step by step.",
         "Press ▶ below the chart, or drag the step to the end.",
-        Wait("step", "the last step", low=1.0),
+        Awaited("step", "the last step", low=1.0),
         "This is how your bet ended; the verdict says who leads in all of the race, and how sure that is.",
         where="scrubber-card",
         hides=True,
@@ -94,7 +94,7 @@ BET = (
 )
 """The first steps of a lesson on a recorded race."""
 
-CHECK = GuideStep("", "Read why, and check yourself.", Wait("pressed", "Check yourself", of="[data-question]"))
+CHECK = GuideStep("", "Read why, and check yourself.", Awaited("pressed", "Check yourself", of="[data-question]"))
 """The last step of every lesson."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 from olora_viz.machine.text import compact, percent
 from olora_viz.studies.sentences import times
@@ -46,5 +46,5 @@ def lesson(race: RaceNumbers) -> Lesson:
         "at the one rate would not settle it. They only measure the same mixture more precisely.",
         recording=race.recording.name,
         where="gradient-figure",
-        waits=Wait("pressed", "Loss", of="[data-tab-name=loss]"),
+        waits=Awaited("pressed", "Loss", of="[data-tab-name=loss]"),
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, example_matrix
 from olora_viz.machine.text import compact, percent
 
@@ -60,7 +60,7 @@ def lesson() -> Lesson:
         f"− {along} · {q} = {_vector(rest[:, 1])}, which is orthogonal to $Q_r$.",
         page="learn",
         picture="qr",
-        waits=Wait("value", "a higher rank", of="#lesson-rank input[type=range]", low=3, high=9),
+        waits=Awaited("value", "a higher rank", of="#lesson-rank input[type=range]", low=3, high=9),
     )
 
 

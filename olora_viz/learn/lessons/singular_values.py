@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.guides.guide import Wait
+from olora_viz.learn.guides.guide import Awaited
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
@@ -66,7 +66,7 @@ def lesson(race: RaceNumbers) -> Lesson:
         page="spectrum",
         picture="spectrum",
         where="matrix-source",
-        waits=Wait("pressed", "my own matrix", of="#matrix-source label:last-of-type"),
+        waits=Awaited("pressed", "my own matrix", of="#matrix-source label:last-of-type"),
     )
 
 
