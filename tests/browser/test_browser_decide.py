@@ -11,8 +11,11 @@ import olora_viz as ov
 
 
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
+    # There may be no estimate yet.
+    page.evaluate("document.querySelector('#estimate .html-container').innerHTML = '<div>words</div>'")
+    expect(page.locator("#estimate")).to_be_visible()
     page.get_by_role("link", name="Decide", exact=True).click()
-    for hidden in ("#lanes", "#race-button", "#loss-figure", "#presets"):
+    for hidden in ("#lanes", "#race-button", "#estimate", "#loss-figure", "#presets"):
         expect(page.locator(hidden)).to_be_hidden()
     page.locator("#decide-inits").get_by_label("MiLoRA").uncheck()
     expect(page.get_by_label("May forget at most")).to_have_value("")  # a limit of 0 is the strictest one
