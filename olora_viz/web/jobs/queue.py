@@ -201,7 +201,7 @@ class Jobs:
     # Commands ------------------------------------------------------------------------------------
 
     def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
-        """Put a race into the queue.
+        """Put a race into the queue that has nothing in common with others, see `race`.
 
         Args:
             goal: the step after which it pauses.
@@ -213,12 +213,12 @@ class Jobs:
         return self.put(self._new_race(config, goal), owner)
 
     def race(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
-        """Put a race into the queue as `start` does, or follow an equal one that is there, see `SharedRace`.
+        """Put a race into the queue that equal ones may follow, or follow one that is there, see `SharedRace`.
 
         Raises:
             ValueError: too many races wait already.
         """
-        race = self._new_race(config, goal)
+        race = self._new_race(config, goal, race_key(config))
         self._put(Job(race, owner), lambda: self._source_of(race), lambda source: race.follow(source, goal))
         return race
 
@@ -234,9 +234,9 @@ class Jobs:
         self._put(Job(study, owner), lambda: self._equal(study, owner), study.follow)
         return study
 
-    def _new_race(self, config: RaceConfig, goal: float) -> SharedRace:
+    def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> SharedRace:
         key, styles = new_key(), lane_styles(config.lanes)
-        return self._races(key, config, self.folder / key, styles, goal=goal, key=race_key(config))
+        return self._races(key, config, self.folder / key, styles, goal=goal, key=shared)
 
     def add(
         self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
