@@ -7,11 +7,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio import themes
+from gradio.block_function import BlockFunction
+from gradio.state_holder import SessionState
 
 from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
@@ -92,6 +95,34 @@ BUTTONS = {
 """A line on each button of the pages, by its id."""
 
 
+class Pages(gr.Blocks):
+    """Gradio's blocks, in which an output that keeps its value costs nothing.
+
+    Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
+    event has up to forty outputs of which few have news.
+    """
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
+    ) -> list[Any]:
+        """Return what is sent for the values that a function returned."""
+        outputs = block_fn.outputs
+        if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
+            return await super().postprocess_data(block_fn, predictions, state)
+        sent: list[Any] = [gr.skip() for _ in outputs]
+        news = [
+            place for place, value in enumerate(predictions) if not (isinstance(value, dict) and value == sent[place])
+        ]
+        if news:
+            some = copy(block_fn)
+            some.outputs = [outputs[place] for place in news]
+            values = [predictions[place] for place in news]
+            new = await super().postprocess_data(some, values if len(news) > 1 else values[0], state)
+            for place, value in zip(news, new, strict=True):
+                sent[place] = value
+        return sent
+
+
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
@@ -110,7 +141,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
     jobs = jobs or jobs_of(limits)
-    with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
+    with Pages(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             element(f"<h1>{NAME}</h1>")
             # All pages are laid out at once, and one is shown.
