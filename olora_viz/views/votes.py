@@ -74,7 +74,7 @@ def histogram(ballot: Ballot, counts: Mapping[str, int]) -> Markup:
     """Return the question, a bar for each answer, and the same in words."""
     most = max([1, *counts.values()])
     bar = Markup(
-        '<li><span class="option">{}</span><span class="bar"><span style="width:{:.0f}%{}"></span></span>'
+        '<li><span class="option">{}</span><span class="share"><span style="width:{:.0f}%{}"></span></span>'
         '<b class="count">{}</b></li>'
     )
     bars = Markup("").join(

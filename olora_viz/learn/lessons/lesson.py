@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ class Lesson:
     @property
     def choices(self) -> dict[str, str]:
         """The answers to choose from by their letters, in an order that does not tell the right one."""
-        return dict(zip("ABCDEF", sorted(self.options), strict=False))
+        shuffled = sorted(self.options, key=lambda words: crc32(words.encode()))
+        return dict(zip("ABCDEF", shuffled, strict=False))
 
     @property
     def right(self) -> str:

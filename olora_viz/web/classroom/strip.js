@@ -3,7 +3,7 @@
 // Gradio runs this with `element`. A page with class=NAME in its address is in the class. In class mode
 // it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
 // voted on its question.
-import { className, forOthers } from "./address.js";
+import { className, forOthers, projects } from "./address.js";
 
 const KEY = "olora-viz-class";
 const PROJECTED = 1000; // ms between two looks of a projector
@@ -25,6 +25,7 @@ let mine = { name, member: "", voted: [] };
 let shown = { of: "", version: "" };
 let opens = ""; // what the short address opens
 let over = false; // the class has ended
+let refused = false; // it could not be opened
 let isTeacher = false;
 
 const load = () => {
@@ -76,7 +77,7 @@ const draw = (of, { version, html }) => {
 };
 
 /**
- * Send a message; return the answer, null if there is none.
+ * Send a message; return the answer, null if it has no content or is a refusal, undefined without one.
  *
  * @param {string} path
  * @param {object} [message]
@@ -87,7 +88,11 @@ const ask = async (path, message) => {
       here + path,
       message && { method: "POST", body: JSON.stringify(message) },
     );
-    if (answer.status === 204) return null;
+    if (answer.status === 204) {
+      if (over) say();
+      over = false;
+      return null;
+    }
     const content = await answer.json();
     over = answer.status === 404;
     if (over) mine.voted = [];
@@ -101,7 +106,7 @@ const ask = async (path, message) => {
     say();
     return content;
   } catch {
-    return null; // the page says that the server does not answer
+    return undefined; // the page says that the server does not answer
   }
 };
 
@@ -115,7 +120,10 @@ const open = async () => {
   const page = root.dataset.page ?? "";
   if (opens === `${link}#${page}`) return;
   opens = `${link}#${page}`;
-  isTeacher = (await send({ do: "open", link, page }))?.teacher === true;
+  const answer = await send({ do: "open", link, page });
+  if (answer === undefined) opens = "";
+  refused = answer === null;
+  isTeacher = answer?.teacher === true;
   part("[data-end]").hidden = !isTeacher;
 };
 
@@ -131,17 +139,18 @@ const vote = async (of, choice) => {
 
 /** @param {boolean} [asks] whether the server is asked for what is new */
 const look = async (asks = true) => {
-  const projects = root.dataset.class !== undefined;
+  const projecting = projects(window.location.search);
   const of = question() ?? "";
-  const sees = of !== "" && (projects || mine.voted.includes(of));
-  strip.hidden = projects && !["race", "learn"].includes(root.dataset.page ?? "");
-  part(".member").hidden = projects;
+  const sees = of !== "" && (projecting || mine.voted.includes(of));
+  strip.hidden = projecting && !["race", "learn"].includes(root.dataset.page ?? "");
+  part(".member").hidden = projecting;
   tally.hidden = !sees || shown.of !== of;
-  join.hidden = !projects;
-  if (!asks || document.hidden || (over && projects)) return;
-  if (projects) {
+  join.hidden = !projecting;
+  if (!asks || document.hidden || (over && projecting)) return;
+  if (projecting) {
     if (!code.src) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
     await open();
+    if (refused) return;
   }
   const since = shown.of === of ? shown.version : "";
   const query = new URLSearchParams({ of: sees ? of : "", since });
@@ -161,7 +170,7 @@ if (name) {
   part("[data-end]").hidden = true;
   const repeat = async () => {
     await look();
-    setTimeout(repeat, root.dataset.class === undefined ? OWN : PROJECTED);
+    setTimeout(repeat, projects(window.location.search) ? PROJECTED : OWN);
   };
   repeat();
   document.addEventListener(
