@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Part(NamedTuple):
+class ClassPart(NamedTuple):
     """A part of a plan."""
 
     minutes: int
@@ -16,13 +16,13 @@ class Part(NamedTuple):
     """Name of the lesson that the class opens: at its beginning, before the result is shown."""
 
 
-class Plan(NamedTuple):
+class ClassPlan(NamedTuple):
     """What a class does, part by part."""
 
     title: str
     goal: str
     """What the class can do afterwards."""
-    parts: tuple[Part, ...]
+    parts: tuple[ClassPart, ...]
 
     @property
     def minutes(self) -> int:
@@ -30,21 +30,21 @@ class Plan(NamedTuple):
         return sum(part.minutes for part in self.parts)
 
 
-JOIN = Part(
+JOIN = ClassPart(
     4,
     "Join",
     "Before the class: open a class under “For teachers” on the page Learn, and project that page. Everyone scans the "
     "code or types the address. Say in one sentence what is compared: several ways to start a LoRA adapter, on one "
     "frozen model.",
 )
-ADAPTER = Part(
+ADAPTER = ClassPart(
     7,
     "What an adapter is",
     "Everyone drags the slider to step 0, where all curves meet. Then the question: why there? Look at the histogram "
     "together, and let two who chose differently explain, before anyone opens the answer.",
     "adapter",
 )
-BET = Part(
+BET = ClassPart(
     11,
     "A bet on one learning rate",
     "Everyone bets; the histogram grows as the bets come in. Two who bet differently give their reasons, two minutes "
@@ -52,21 +52,21 @@ BET = Part(
     "how sure is the verdict?",
     "one-rate",
 )
-REFUTE = Part(
+REFUTE = ClassPart(
     6,
     "What would refute it?",
     "“So this start is better.” Everyone answers the question of the lesson on the page Learn. The wrong answers of "
     "the histogram are the interesting ones: more seeds at one rate measure the same mixture more precisely.",
     "one-rate",
 )
-FAIR = Part(
+FAIR = ClassPart(
     12,
     "Fair rates",
     "The same starts at several rates. Everyone bets again: did the gap of the first race change any minds? Under "
     "Rates, compare the minima of the curves, then the left edge. Which of the two gaps would you print in a paper?",
     "fair-rates",
 )
-CLOSE = Part(
+CLOSE = ClassPart(
     5,
     "Close",
     "Everyone writes the last line of the worksheet: one claim about starts that they would believe now, and the "
@@ -74,12 +74,12 @@ CLOSE = Part(
 )
 
 PLANS = (
-    Plan(
+    ClassPlan(
         "45 minutes: is one start better?",
         "Say why a comparison at one learning rate does not show which start is better, and what to measure instead.",
         (JOIN, ADAPTER, BET, REFUTE, FAIR, CLOSE),
     ),
-    Plan(
+    ClassPlan(
         "90 minutes: a claim, its controls and its cost",
         "The same; and name the control that tests an explanation, and what a gain cost elsewhere.",
         (
@@ -88,14 +88,14 @@ PLANS = (
             BET,
             REFUTE,
             FAIR,
-            Part(
+            ClassPart(
                 14,
                 "A race of your own",
                 "In pairs: change one thing in the set-up (the rate, the rank, the task), write down what you expect, "
                 "bet, and press Race. Pairs with the same set-up follow one race, which the server computes once. Two "
                 "pairs report: what was expected, what came, how sure the verdict is.",
             ),
-            Part(
+            ClassPart(
                 13,
                 "Controls",
                 "OLoRA takes the first columns of W. Is that why it learns? Everyone bets on the race with the "
@@ -103,14 +103,14 @@ PLANS = (
                 "matrix when the columns change places?",
                 "columns",
             ),
-            Part(
+            ClassPart(
                 13,
                 "What did it cost?",
                 "Everyone bets, then looks under Forgotten: two ends of which one is above the other paid differently "
                 "for the same. Ask for a use of the model in which the one that forgot more is the better choice.",
                 "cost",
             ),
-            Part(
+            ClassPart(
                 5,
                 "On your own data",
                 "Show the page Decide, and what it needs: the data, a time limit, and a metric. What would the class "

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from olora_viz.figures.theme import css_variables
-from olora_viz.learn.class_plans import BETTED, LAST, LESSONS_ON_PAPER, PLANS, Part, Plan
+from olora_viz.learn.class_plans import BETTED, LAST, LESSONS_ON_PAPER, PLANS, ClassPart, ClassPlan
 from olora_viz.learn.lessons import Lesson, find
 from olora_viz.learn.terms import sentence
 from olora_viz.web.classroom.votes import checked_name
@@ -42,7 +42,7 @@ def handout(link: Link) -> Markup:
     ).format(listed, Markup("").join(whole.format(*part) for part in parts))
 
 
-def _plan(plan: Plan, link: Link) -> Markup:
+def _plan(plan: ClassPlan, link: Link) -> Markup:
     begins = 0
     rows = []
     row = Markup("<tr><td>{} to {}</td><td><h3>{}</h3><p>{}</p>{}</td></tr>")
@@ -55,7 +55,7 @@ def _plan(plan: Plan, link: Link) -> Markup:
     ).format(plan.goal, Markup("").join(rows))
 
 
-def _opens(part: Part, link: Link) -> Markup:
+def _opens(part: ClassPart, link: Link) -> Markup:
     if not part.lesson:
         return Markup("")
     lesson = find(part.lesson)

@@ -56,7 +56,7 @@ def lesson() -> Lesson:
         "at rank one, and what is the rest of each column?",
         options=(
             f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); the second column alone has a rest.",
-            f"$Q_r$ = {first}, $R_r$ = (1, 0); the rest of the second column is all of it.",
+            f"$Q_r$ is the first column, {first}; the rest of the second column is all of it.",
             f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); no column has a rest, since $Q R$ is exact.",
         ),
         answer=f"$Q_r$ is the first column divided by its length, {length}: {q}. $R_r$ is "
