@@ -13,7 +13,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.learn.terms import sentence
-from olora_viz.machine.text import counted, unknown
+from olora_viz.machine.text import unknown
 from olora_viz.views.bet import NOBODY, NOBODY_WORDS, Question
 from olora_viz.views.html import lane, unbroken
 
@@ -84,7 +84,7 @@ def histogram(ballot: Ballot, counts: Mapping[str, int]) -> Markup:
         )
         for name, words in ballot.options.items()
     )  # fmt: skip
-    votes = counted(sum(counts.values()), "answer" if ballot.once else "bet")
-    return Markup('<p class="question">{}</p><ol class="bars">{}</ol><p class="said"><b>{}</b> {}</p>').format(
-        ballot.question, bars, f"{votes}:", tally_words(ballot, counts)
+    total = Markup(" <b>{} in all.</b>").format(sum(counts.values())) if counts else ""
+    return Markup('<p class="question">{}</p><ol class="bars">{}</ol><p class="said">{}{}</p>').format(
+        ballot.question, bars, tally_words(ballot, counts), total
     )
