@@ -215,8 +215,8 @@ def plan() -> Markup:
         for lesson in LESSONS.values()
     )  # fmt: skip
     return Markup(
-        '<details><summary><h2>For teachers <span class="hint">a class that votes, plans to print, and what each lesson '
-        "teaches, with its check question and a link for the class</span></h2></summary>"
+        '<details><summary><h2>For teachers <span class="hint">a class that votes, plans to print, and what each '
+        "lesson teaches, with its check question and a link for the class</span></h2></summary>"
         '<p class="for-class"><label>Name of the class '
         '<input maxlength="24" autocomplete="off" spellcheck="false"></label>'
         '<button type="button" class="quiet" data-open-class>Open the class on this screen</button>'
