@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,9 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
-from olora_viz.web import claims, conditioning, decide, learn, spectrum
+from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
+from olora_viz.web.classroom import strip
+from olora_viz.web.classroom.routes import routes
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -36,7 +39,7 @@ from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
-from olora_viz.web.race.arrival import hiding_css
+from olora_viz.web.race.arrival import hiding_css, read
 from olora_viz.web.race.controls import (
     CONTROLS,
     LINE,
@@ -63,8 +66,8 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "parts" / "guide.css",
-    HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
+    WEB / "parts" / "guide.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -211,6 +214,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     }  # fmt: skip
     _lay_out(board, desk, "top")
     guide.build()
+    strip.build()
     lesson_card = learn.card()
     _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):
@@ -268,7 +272,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
-        "app_kwargs": application_options(),
+        "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),
     }
 
 
