@@ -29,14 +29,16 @@ export function finish(name) {
 }
 
 /**
- * Lets whoever had the answer to a lesson's check question have finished it; to open it is not enough.
+ * Lets whoever chooses the right answer to a lesson's check question have finished it.
  *
  * @param {EventTarget} place of the answers
  */
 export function watchAnswers(place) {
   place.addEventListener("click", ({ target }) => {
-    const button = /** @type {Element} */ (target).closest?.("button[data-finishes]");
-    if (button) finish(/** @type {HTMLElement} */ (button).dataset.finishes ?? "");
+    const answer = /** @type {HTMLElement | null} */ (
+      /** @type {Element} */ (target).closest?.(".choice[data-finishes] summary")?.parentElement
+    );
+    if (answer) finish(answer.dataset.finishes ?? "");
   });
 }
 
@@ -51,11 +53,6 @@ export function mark() {
     lesson.querySelector(".number")?.toggleAttribute("hidden", is);
     done += Number(is);
   }
-  for (const button of document.querySelectorAll("button[data-finishes]"))
-    button.setAttribute(
-      "aria-pressed",
-      `${names.includes(/** @type {HTMLElement} */ (button).dataset.finishes ?? "")}`,
-    );
   const count = document.querySelector("#lesson-list .count");
   if (count) count.textContent = `${done} of ${lessons.length} done`;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import PREFIX, Recording, load_recording
-from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep
+from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep, bet_on
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -20,6 +20,14 @@ from olora_viz.studies.story import Point, describe_rates, rate_curves
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
 Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr"]
+
+
+class Choice(NamedTuple):
+    """An answer to choose."""
+
+    text: str
+    why: str = ""
+    """Why it is wrong; empty of the right one, which the lesson's answer explains."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class Lesson:
     see: str
     ask: str
     """A question that checks whether the idea has been understood."""
+    choices: tuple[Choice, ...]
+    """Three answers, one of them right."""
     answer: str
     recording: str | None = None
     page: Page = "race"
@@ -52,6 +62,10 @@ class Lesson:
     """The picture next to the text, see `olora_viz.learn.pictures`."""
     waits: Awaited | None = None
     """How it is seen that the thing to do was done; None if only a look can do it."""
+    outcome: tuple[int, ...] = ()
+    """The paragraphs, from 0, that tell how its race ended: they are hidden until the bet is placed."""
+    by_hand: GuideStep | None = None
+    """What is to be done with what the reader changes by hand, see `olora_viz.learn.hands`."""
 
     @property
     def race(self) -> str | None:
@@ -65,24 +79,19 @@ class Lesson:
 
     @property
     def guide(self) -> Guide:
-        """Its steps on the page: first a bet on the race, if there is one; what to do and see; the question."""
+        """Its steps: a bet on the race, if there is one; what to do and see, also by hand; the question."""
         where, page = self.where or "lesson-rank", self.page
         bet = BET if self.recording and page == "race" else ()
         do = GuideStep("", self.do, self.waits, self.see if self.waits else "", where=where, page=page)
         if self.waits is None:
             do = replace(do, says=self.see)
-        return Guide(self.name, self.title, (*bet, do, replace(CHECK, says=self.idea, page="" if bet else page)))
+        check = replace(CHECK, says=self.idea, page="" if bet else page)
+        hand = () if self.by_hand is None else (replace(self.by_hand, where="lesson-hand", page="learn"),)
+        return Guide(self.name, self.title, (*bet, do, *hand, check))
 
 
 BET = (
-    GuideStep(
-        "A recorded race is about to begin: nobody has learned anything yet.",
-        "Place your bet on who is ahead in the end.",
-        Awaited("bet", "a bet"),
-        where="bet-card",
-        hides=True,
-        opens="rewind",
-    ),
+    bet_on("A recorded race is about to begin: nobody has learned anything yet.", opens="rewind"),
     GuideStep(
         "Now see it learn, step by step.",
         "Press ▶ below the chart, or drag the step to the end.",
@@ -90,6 +99,7 @@ BET = (
         "This is how your bet ended; the verdict says who leads in all of the race, and how sure that is.",
         where="scrubber-card",
         hides=True,
+        opens="rewind",
     ),
 )
 """The first steps of a lesson on a recorded race."""
