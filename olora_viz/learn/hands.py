@@ -45,9 +45,10 @@ def _alpha(lesson: Lesson) -> Hand:
     config = race.recording.config
     (r,) = {lane.r for lane in config.lanes}
     norms = {label_of(init): race.first_gradient(init) for init in ("lora", "olora")}
-    smaller = [_with(config, [replace(lane, alpha=s * r) if lane.init == "olora" else lane for lane in config.lanes])
-               for s in SHARES]  # fmt: skip
-    return Hand("alpha", {"rank": r, "shares": SHARES, "norms": norms}, tuple(smaller))
+    lora, olora = (config.lanes[race.lanes(init)[0]] for init in ("lora", "olora"))
+    smaller = ([replace(olora, alpha=s * r)] * (s < 1) for s in SHARES)
+    races = tuple(_with(config, [lora, olora, *shrunk]) for shrunk in smaller)
+    return Hand("alpha", {"rank": r, "shares": SHARES, "norms": norms}, races)
 
 
 MORE_SEEDS, STEPS = 6, 60

@@ -159,12 +159,17 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     return strip(lesson.guide, ways, page=lesson.page, place=_place(lesson))
 
 
-def live(limits: Limits, lesson: Lesson, config: RaceConfig | None = None) -> str:
-    """Return the link that runs a lesson's race live, or another one; empty if this server does not allow it."""
-    config = config or lesson.config
-    setup = possible(limits, config, recorded=True) if config else None
+def live(limits: Limits, lesson: Lesson) -> str:
+    """Return the link that runs a lesson's race live; empty if this server does not allow it."""
+    query = starting(limits, lesson.config) if lesson.config else ""
     page = "conditioning" if lesson.page == "conditioning" else "race"
-    return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
+    return f"{query}&lesson={lesson.name}#{page}" if query else ""
+
+
+def starting(limits: Limits, config: RaceConfig) -> str:
+    """Return the query of the link that starts a race; empty if this server does not allow it."""
+    setup = possible(limits, config, recorded=True)
+    return f"?{setup.to_query()}&start=1" if setup else ""
 
 
 def by_hand(limits: Limits, lesson: Lesson) -> dict[str, Any] | None:
@@ -172,7 +177,7 @@ def by_hand(limits: Limits, lesson: Lesson) -> dict[str, Any] | None:
     what = hand(lesson)
     if what is None:
         return None
-    return {"kind": what.kind, **what.given, "live": [live(limits, lesson, race) for race in what.races]}
+    return {"kind": what.kind, **what.given, "live": [starting(limits, race) for race in what.races]}
 
 
 def glossary() -> Markup:

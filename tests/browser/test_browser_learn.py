@@ -59,7 +59,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     expect(page.locator("#lesson-text .outcome").first).to_be_hidden()
     expect(page.locator("#lesson-figure")).to_be_hidden()
     hand.locator("input").press("End")
-    expect(hand.get_by_role("link")).to_have_text("Race it live with α = 0.5")
+    expect(hand.get_by_role("link")).to_contain_text("Race it live with α = 0.5")
     page.get_by_role("button", name="Open the recorded race").click()
     guided = page.locator("#lesson-card .guide")
     expect(guided).to_contain_text("Place your bet")

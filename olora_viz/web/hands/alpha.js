@@ -17,7 +17,7 @@ export function alpha(place, { rank, shares, norms, live }) {
     <label class="row"><span class="name"></span><input type="range" min="0" max="${shares.length - 1}" value="0" step="1">
       <output></output></label>
     <div class="bars">${[other, name].map(() => `<span></span><span class="bar"><i></i></span><span class="norm"></span>`).join("")}</div>
-    <p role="status"></p><p class="row"><a hidden></a><span class="hint"></span></p></section>`;
+    <p role="status"></p><p class="row"><a target="_blank" hidden></a></p></section>`;
   const all = (/** @type {string} */ one) =>
     /** @type {HTMLElement[]} */ ([...place.querySelectorAll(one)]);
   const slider = /** @type {HTMLInputElement} */ (place.querySelector("input"));
@@ -44,7 +44,9 @@ export function alpha(place, { rank, shares, norms, live }) {
       "exactly as s does: before the first step s does not change the model.";
     link.hidden = !live[at];
     link.href = live[at];
-    link.textContent = `Race it live with α = ${own}`;
+    link.textContent = at
+      ? `Race it live with α = ${own}, beside α = ${rank} and ${other}`
+      : "Race the two live";
   };
   slider.addEventListener("input", show);
   show();

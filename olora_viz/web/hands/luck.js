@@ -21,7 +21,7 @@ export function luck(place, { names: [first, second], pairs, live }) {
     <svg viewBox="0 -8 ${WIDTH} ${HEIGHT + 36}" role="img"></svg>
     <p class="found" role="status"></p>
     <p class="row"><button type="button" data-shuffle>Exchange at random</button>
-      <button type="button" data-every>Show all arrangements</button><a>Race it live with more seeds</a></p></section>`;
+      <button type="button" data-every>Show all arrangements</button><a target="_blank">Race it live with more seeds</a></p></section>`;
   const part = (/** @type {string} */ one) => /** @type {HTMLElement} */ (place.querySelector(one));
   const select = /** @type {HTMLSelectElement} */ (part("select"));
   const svg = part("svg");
