@@ -7,15 +7,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio import themes
-from gradio.block_function import BlockFunction
-from gradio.state_holder import SessionState
 
 from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
@@ -36,7 +33,7 @@ from olora_viz.web.jobs.job import on_zero_gpu
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
-from olora_viz.web.parts.card import Board, Desk, element, held
+from olora_viz.web.parts.card import Board, Desk, PageBlocks, element, held
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css, read
@@ -96,34 +93,6 @@ BUTTONS = {
     "fair-button": "Set up every start at plain LoRA's rate, and at its own fair one",
 }
 """A line on each button of the pages, by its id."""
-
-
-class PageBlocks(gr.Blocks):
-    """Gradio's blocks, in which an output that keeps its value costs nothing.
-
-    Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
-    event has up to forty outputs of which few have news.
-    """
-
-    async def postprocess_data(
-        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
-    ) -> list[Any]:
-        """Return what is sent for the values that a function returned."""
-        outputs = block_fn.outputs
-        if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
-            return await super().postprocess_data(block_fn, predictions, state)
-        sent: list[Any] = [gr.skip() for _ in outputs]
-        news = [
-            place for place, value in enumerate(predictions) if not (isinstance(value, dict) and value == sent[place])
-        ]
-        if news:
-            some = copy(block_fn)
-            some.outputs = [outputs[place] for place in news]
-            values = [predictions[place] for place in news]
-            new = await super().postprocess_data(some, values if len(news) > 1 else values[0], state)
-            for place, value in zip(news, new, strict=True):
-                sent[place] = value
-        return sent
 
 
 def jobs_of(limits: Limits) -> Jobs:

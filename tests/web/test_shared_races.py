@@ -21,10 +21,9 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.trainer import Trainer
 from olora_viz.web.guard.limits import Limits, Rate, Visitor
-from olora_viz.web.jobs.equal import race_key
 from olora_viz.web.jobs.job import RESTARTED, record_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.jobs.shared import SharedRace
+from olora_viz.web.jobs.shared import SharedRace, race_key
 from olora_viz.web.race.ask import ask
 from olora_viz.web.race.stream import view_of
 

@@ -16,9 +16,9 @@ from olora_viz.web.claims import Judging
 from olora_viz.web.decide import Deciding, take_home, view
 from olora_viz.web.guard.limits import Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS
-from olora_viz.web.jobs.equal import study_key
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared import study_key
 
 STUDY = Study(
     tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,

@@ -27,12 +27,11 @@ from olora_viz.background.record import ENDED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.text import finite_or_none
-from olora_viz.races.config import KEPT, RaceConfig
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
-from olora_viz.tasks import TASKS
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import KINDS
-from olora_viz.web.jobs.shared import SharedRace
+from olora_viz.web.jobs.shared import SharedRace, own_fields
 
 log = logging.getLogger(__name__)
 
@@ -199,12 +198,6 @@ def record_of(folder: Path) -> Path:
 def requests_of(folder: Path) -> Path:
     """Return the file by which a race in another process is paused or stopped, next to the run's folder."""
     return folder.with_name(f"{folder.name}.wish")
-
-
-def own_fields(config: RaceConfig) -> tuple[str, ...]:
-    """Return the fields that name a file: of the task, and of the text to keep."""
-    named = {"task": TASKS, "keep": (*KEPT, *TASKS)}
-    return tuple(name for name, names in named.items() if getattr(config, name) not in names)
 
 
 def own_folder(folder: Path) -> Path:

@@ -31,9 +31,8 @@ from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.cluster import KINDS, Cluster
-from olora_viz.web.jobs.equal import race_key
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
-from olora_viz.web.jobs.shared import SharedRace, find_source
+from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
 from olora_viz.web.jobs.shared_study import SharedStudy, find_equal
 
 log = logging.getLogger(__name__)

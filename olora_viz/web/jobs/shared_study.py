@@ -26,7 +26,7 @@ class SharedStudy(BackgroundStudy):
     """A study of the server, which computes or follows an equal one."""
 
     key: str = ""
-    """See `equal.study_key`."""
+    """See `olora_viz.web.jobs.shared.study_key`."""
     page: str = ""
     """Whose it is, see `Visitor.page`."""
     began: float = 0.0

@@ -25,9 +25,9 @@ from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.equal import study_key
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared import study_key
 from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
 

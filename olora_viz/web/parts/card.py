@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gradio as gr
+from gradio.block_function import BlockFunction
+from gradio.state_holder import SessionState
 
 from olora_viz.figures.live.bundle import bundle, is_packed, pack, pack_all
 from olora_viz.figures.live.serving import live_figure, live_figures
@@ -253,6 +256,34 @@ class Board:
     def facts(self, view: RaceView) -> dict[str, Any]:
         """Return the cursor of a page that shows this view."""
         return {need: fact(view, need) for card in self.cards for need in card.needs}
+
+
+class PageBlocks(gr.Blocks):
+    """Gradio's blocks, in which an output that keeps its value costs nothing.
+
+    Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
+    event has up to forty outputs of which few have news.
+    """
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
+    ) -> list[Any]:
+        """Return what is sent for the values that a function returned."""
+        outputs = block_fn.outputs
+        if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
+            return await super().postprocess_data(block_fn, predictions, state)
+        sent: list[Any] = [gr.skip() for _ in outputs]
+        news = [
+            place for place, value in enumerate(predictions) if not (isinstance(value, dict) and value == sent[place])
+        ]
+        if news:
+            some = copy(block_fn)
+            some.outputs = [outputs[place] for place in news]
+            values = [predictions[place] for place in news]
+            new = await super().postprocess_data(some, values if len(news) > 1 else values[0], state)
+            for place, value in zip(news, new, strict=True):
+                sent[place] = value
+        return sent
 
 
 def again() -> dict[str, str]:
