@@ -272,10 +272,13 @@ def test_bad_values_get_a_sentence_and_no_traceback(same_page: Page) -> None:
     expect(page.locator("#results")).not_to_contain_text(sentence)  # what was raced stays
     rank.fill("200")
     expect(page.locator("#lanes .problem")).to_be_hidden()
+    expect(page.locator("#status")).not_to_contain_text("failed")
     page.click("#race-button")
     line = re.compile(r"^\s*failed rank 200 exceeds min\(out, in\) = \d+ of '[\w.]+'\s*$")
     expect(page.locator("#status")).to_have_text(line)
     expect(page.locator("#race-button")).to_be_enabled()
+    rank.fill("4")
+    expect(page.locator("#status")).not_to_contain_text("failed")
 
 
 def test_lanes_can_be_added_edited_and_removed_by_keyboard(same_page: Page) -> None:
