@@ -316,6 +316,12 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     expect(page.locator("#status .state")).to_have_text("recorded")
     assert page.evaluate("document.documentElement.scrollHeight") < 3000
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
+    tops = [box["y"] for tab in page.get_by_role("tab").all() if (box := tab.bounding_box())]
+    assert (len(tops), len(set(tops))) == (8, 2)
+    page.get_by_role("tab", name="In words").click()
+    expect(page.locator("#story")).to_be_visible()
+    page.get_by_role("tab", name="Loss").click()
+    page.evaluate("window.scrollTo(0, 0)")
     # Without a verdict, as right after Race, the chart is where it was.
     page.evaluate("""() => {
         const verdict = document.querySelector('#verdict .verdict');
