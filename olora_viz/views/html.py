@@ -61,12 +61,9 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
     ).format(state=state, width=width, gap=" " if words else "", words=words)
 
 
-_ALERT = '<span role="alert">'
-
-
 def refusal(why: str) -> Markup:
     """Return the top bar's line when what was asked is refused: nothing else has changed."""
-    return status(FAILED, Markup(_ALERT + "{}</span>").format(why))
+    return status(FAILED, Markup('<span role="alert">{}</span>').format(why))
 
 
 def is_refusal(line: object) -> bool:
@@ -75,7 +72,7 @@ def is_refusal(line: object) -> bool:
     >>> is_refusal(refusal("steps must be 1 or more, not 0")), is_refusal(status(FAILED, "no memory"))
     (True, False)
     """
-    return isinstance(line, str) and _ALERT in line
+    return isinstance(line, str) and 'role="alert"' in line
 
 
 def waiting(wait: Wait) -> Markup:
