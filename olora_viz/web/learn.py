@@ -90,7 +90,7 @@ def lesson_text(lesson: Lesson) -> Markup:
     formulas = [Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad")) for latex in lesson.formulas]
     shown = [first, *map(display.format, formulas), *rest]
     return Markup('<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
-        _place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
+        place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
     )
 
 
@@ -109,7 +109,7 @@ def lesson_guide(lesson: Lesson, links: Links) -> Markup:
 
 def check(lesson: Lesson) -> Markup:
     """Return the check question of a lesson, with its answer."""
-    return Markup('<section class="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>').format(
+    return Markup('<section class="check" id="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>').format(
         sentence(lesson.ask), answer(lesson, finishes=True)
     )
 
@@ -134,7 +134,7 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     within = Markup("<span>{}</span>").format(raced) if raced else ""
     onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
     ways = reads + within + (onward.format(after.name, after.page, after.title) if after else "")
-    return strip(lesson.guide, ways, page=lesson.page, place=_place(lesson))
+    return strip(lesson.guide, ways, page=lesson.page, place=place(lesson))
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
@@ -174,7 +174,8 @@ def _neighbours(lesson: Lesson, links: Links) -> Markup:
     )
 
 
-def _place(lesson: Lesson) -> str:
+def place(lesson: Lesson) -> str:
+    """Return where a lesson stands among all, in words."""
     return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
 
 

@@ -240,6 +240,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   document.addEventListener(BEGUN, () => stop(false), { signal });
   document.addEventListener("click", press, { signal, capture: true });
   document.addEventListener("olora-viz-hide", hide, { signal });
+  window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
   const timer = window.setInterval(look, PACE);
   show();
   return { stop };
