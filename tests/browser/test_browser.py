@@ -110,7 +110,9 @@ def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_ke
     expect(how).to_be_hidden()
     page.locator("#gradient-figure").get_by_title("How to read this chart").click()
     expect(how).to_be_visible()
-    page.get_by_role("tab", name="Gradients").press("ArrowLeft")
+    page.get_by_role("tab", name="Gradients").press("End")
+    expect(page.get_by_role("tab", name="Earlier runs")).to_be_focused()
+    page.get_by_role("tab", name="Earlier runs").press("ArrowRight")
     expect(page.locator("#loss-figure")).to_be_visible()
 
 
