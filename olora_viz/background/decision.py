@@ -41,6 +41,11 @@ class BackgroundStudy(BackgroundWork):
         return replace(self.known, seconds=self.known.seconds + time.monotonic() - self._learnt)
 
     @property
+    def without(self) -> str:
+        """What it lacks if it ends now; empty for nothing."""
+        return ""
+
+    @property
     def minutes_left(self) -> float:
         """The minutes that earlier turns have left of the limit, a few seconds at least."""
         spent = self.known.seconds / 60 if self.known else 0.0
@@ -112,9 +117,14 @@ class BackgroundDecision(BackgroundStudy):
             return self.wait_for_others()
         if self.write_report is not None and self.known is not None and self.known.taken is not None:
             self.report = self.write_report(self.known)
-        has_adapter = self.known is not None and self.known.adapter is not None
         if self.stopping.is_set():
-            self.become(STOPPED, self.why or ("" if has_adapter else "without an adapter, which is trained last"))
+            self.become(STOPPED, self.why or self.without)
         else:
-            self.become(FINISHED, self.why if has_adapter else "no time was left for the adapter")
+            self.become(FINISHED, "no time was left for the adapter" if self.without else self.why)
         return False
+
+    @property
+    def without(self) -> str:
+        """What it lacks if it ends now: the adapter, which is trained last."""
+        has_adapter = self.known is not None and self.known.adapter is not None
+        return "" if has_adapter else "without an adapter, which is trained last"

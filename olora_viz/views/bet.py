@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from markupsafe import Markup
 
 from olora_viz.figures.theme import lane_styles
-from olora_viz.initializers import label_of
+from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact
+from olora_viz.machine.text import compact, unknown
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Contest, SeedGroup, contest, contests_of, fields_of
 from olora_viz.studies.sentences import Sentence, and_, statement_of
@@ -42,6 +44,33 @@ class Question:
     def key(self) -> str:
         """What tells it from other questions: a bet holds for the race that asks the same."""
         return f"{','.join(self.starts)} {compact(self.rate)} {self.steps}"
+
+    @classmethod
+    def of_key(cls, key: str) -> Self:
+        """Return the question with a key, without the lanes of a race.
+
+        Raises:
+            ValueError: no race asks it.
+
+        >>> Question.of_key("lora,olora 1e-3 60").starts
+        ('lora', 'olora')
+        """
+        parts = re.fullmatch(r"([a-z0-9_,]+) ([0-9.e+-]+) ([1-9][0-9]{0,6})", key)
+        if parts is None:
+            raise ValueError(f"a bet names starts, a rate and steps, as 'lora,olora 1e-3 60', not {key[:60]!r}")
+        starts = tuple(parts[1].split(","))
+        for start in starts:
+            if start not in INITIALIZERS:
+                raise ValueError(unknown("initialization", start[:40], INITIALIZERS))
+        if len(set(starts)) != len(starts) or len(starts) < 2:
+            raise ValueError(f"a bet is on two or more different starts, not on {parts[1][:60]!r}")
+        try:
+            question = cls((), starts, float(parts[2]), int(parts[3]))
+        except ValueError:
+            question = None
+        if question is None or question.key != key:
+            raise ValueError(f"a bet is on a rate written as 1e-3, not as {parts[2][:20]!r}")
+        return question
 
     @property
     def words(self) -> str:

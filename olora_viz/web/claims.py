@@ -11,7 +11,6 @@ import gradio as gr
 import torch
 from markupsafe import Markup
 
-from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.pace import Wait
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import clock, duration
@@ -24,6 +23,7 @@ from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
 
@@ -32,7 +32,7 @@ MINUTES = (0, 1, 2, 5, 10, 20)
 
 
 @dataclass(eq=False)
-class Judging(BackgroundStudy):
+class Judging(SharedStudy):
     """The claims on the model and task of a set-up: those at the start, then those on a study.
 
     No minutes are no study, which leaves the claims about training out.
@@ -41,6 +41,8 @@ class Judging(BackgroundStudy):
     findings: dict[str, Finding] = field(default_factory=dict)
     measured_now: str = ""
     """The claim that is measured now; empty for none."""
+
+    FINDINGS = (*SharedStudy.FINDINGS, "findings", "measured_now")
 
     @property
     def wanted(self) -> list[Claim]:

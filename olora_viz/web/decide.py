@@ -25,6 +25,7 @@ from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
@@ -37,11 +38,13 @@ REFERENCE = Study.reference
 
 
 @dataclass(eq=False)
-class Deciding(BackgroundDecision):
+class Deciding(SharedStudy, BackgroundDecision):
     """A decision on the model and task of a set-up."""
 
     drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False)
     """What pages last drew, and how: they draw what is known once for all."""
+
+    FINDINGS = (*SharedStudy.FINDINGS, "drawn")
 
     def arguments(self) -> dict[str, Any]:
         """Return the methods, the rank and the settings of the examples."""

@@ -16,6 +16,7 @@ from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
 from olora_viz.machine.text import about
 from olora_viz.views.html import problem
+from olora_viz.web.classroom.votes import HOURS
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card
 from olora_viz.web.parts.guide import strip
@@ -76,7 +77,7 @@ def lesson_contents(chosen: str, links: Links) -> Markup:
 BELOW = Markup(
     '<p class="hint"><a href="#glossary" data-glossary>Glossary</a>: all terms, below every '
     'lesson.</p><p class="hint" id="to-teachers"><a href="#teachers" data-teachers>For teachers'
-    "</a>: a plan with links for a class.</p>"
+    "</a>: plans with links, a worksheet, and a class that votes.</p>"
 )
 """What stands below the list of lessons."""
 
@@ -108,18 +109,25 @@ def lesson_guide(lesson: Lesson, links: Links) -> Markup:
 
 
 def check(lesson: Lesson) -> Markup:
-    """Return the check question of a lesson, with its answer."""
-    return Markup('<section class="check" id="check"><h3>Check yourself</h3><p class="say">{}</p>{}</section>').format(
-        sentence(lesson.ask), answer(lesson, finishes=True)
+    """Return the check question of a lesson with answers to choose from; who presses the right one has finished it."""
+    option = Markup(
+        '<button type="button" data-choice="{0}" aria-pressed="false"{1}><b>{0}</b> <span>{2}</span></button>'
     )
+    finishes = Markup(' data-finishes="{}"').format(lesson.name)
+    options = Markup("").join(
+        option.format(letter, finishes if letter == lesson.right else "", sentence(words))
+        for letter, words in lesson.choices.items()
+    )
+    return Markup(
+        '<section class="check" id="check" data-check="{}"><h3>Check yourself</h3><p class="say">{}</p>'
+        '<div class="options" role="group" aria-label="Answers">{}</div><p class="said" role="status"></p>{}</section>'
+    ).format(lesson.name, sentence(lesson.ask), options, answer(lesson))
 
 
-def answer(lesson: Lesson, finishes: bool = False) -> Markup:
-    """Return the answer to the check question, folded; whoever had it may say so, and has finished the lesson."""
-    had = Markup('<button type="button" class="quiet" data-finishes="{}" aria-pressed="false">I had that</button>')
-    mark = had.format(lesson.name) if finishes else ""
-    return Markup('<details class="answer"><summary>Show the answer</summary><p>{}</p>{}</details>').format(
-        sentence(lesson.answer), mark
+def answer(lesson: Lesson) -> Markup:
+    """Return the right answer to the check question and why, folded."""
+    return Markup('<details class="answer"><summary>Show the answer</summary><p><b>{}.</b> {}</p></details>').format(
+        lesson.right, sentence(lesson.answer)
     )
 
 
@@ -208,14 +216,22 @@ def plan() -> Markup:
         for lesson in LESSONS.values()
     )  # fmt: skip
     return Markup(
-        '<details><summary><h2>For teachers <span class="hint">what each lesson teaches, how long it takes, its check '
-        "question, and a link for the class</span></h2></summary>"
+        '<details><summary><h2>For teachers <span class="hint">a class that votes, plans to print, and what each '
+        "lesson teaches, with its check question and a link for the class</span></h2></summary>"
+        '<p class="for-class"><label>Name of the class '
+        '<input maxlength="24" autocomplete="off" spellcheck="false"></label>'
+        '<button type="button" class="quiet" data-open-class>Open the class on this screen</button>'
+        '<a href="./for-a-class" target="_blank">Plans of 45 and 90 minutes, and a worksheet, to print</a></p>'
+        "<p>A class gathers the bets and answers of everyone with its link, without names, and shows how many chose "
+        "what, with a code to join on the projector. It is kept in memory, ends after {} hours or when you end it, "
+        "and nothing of it is left.</p>"
         "<p>A link for the class opens the page and the recorded race of its lesson. The names after "
         "<code>hide=</code> are the parts of the page that it hides; add or remove some, and they stay hidden on "
         "every page. With <code>start=1</code> a link with a set-up starts its race when it is opened, but not again "
-        "when the page is reloaded. <code>class=1</code> makes text and lines larger, for a projector.</p>"
+        "when the page is reloaded. <code>class=1</code> makes text and lines larger, for a projector; "
+        "<code>class=NAME</code> is a link into the class.</p>"
         '<ol class="plan">{}</ol></details>'
-    ).format(entries)
+    ).format(HOURS, entries)
 
 
 ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'

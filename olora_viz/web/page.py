@@ -7,11 +7,15 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio import themes
+from gradio.block_function import BlockFunction
+from gradio.state_holder import SessionState
 
 from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
@@ -20,7 +24,9 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
-from olora_viz.web import claims, conditioning, decide, learn, spectrum
+from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
+from olora_viz.web.classroom import strip
+from olora_viz.web.classroom.routes import routes
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -33,7 +39,7 @@ from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, element, held
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
-from olora_viz.web.race.arrival import hiding_css
+from olora_viz.web.race.arrival import hiding_css, read
 from olora_viz.web.race.controls import (
     CONTROLS,
     LINE,
@@ -60,8 +66,8 @@ WEB = Path(__file__).parent
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
-    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "learn.css", WEB / "parts" / "guide.css",
-    HERE / "lane_table.css",
+    WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
+    WEB / "parts" / "guide.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -92,6 +98,34 @@ BUTTONS = {
 """A line on each button of the pages, by its id."""
 
 
+class Pages(gr.Blocks):
+    """Gradio's blocks, in which an output that keeps its value costs nothing.
+
+    Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
+    event has up to forty outputs of which few have news.
+    """
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: Any, state: SessionState | None
+    ) -> list[Any]:
+        """Return what is sent for the values that a function returned."""
+        outputs = block_fn.outputs
+        if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
+            return await super().postprocess_data(block_fn, predictions, state)
+        sent: list[Any] = [gr.skip() for _ in outputs]
+        news = [
+            place for place, value in enumerate(predictions) if not (isinstance(value, dict) and value == sent[place])
+        ]
+        if news:
+            some = copy(block_fn)
+            some.outputs = [outputs[place] for place in news]
+            values = [predictions[place] for place in news]
+            new = await super().postprocess_data(some, values if len(news) > 1 else values[0], state)
+            for place, value in zip(news, new, strict=True):
+                sent[place] = value
+        return sent
+
+
 def jobs_of(limits: Limits) -> Jobs:
     """Return the races of a server, with those of an earlier one; they are paused at its end."""
     share_arenas()
@@ -110,7 +144,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
     jobs = jobs or jobs_of(limits)
-    with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
+    with Pages(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             element(f"<h1>{NAME}</h1>")
             # All pages are laid out at once, and one is shown.
@@ -180,6 +214,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     }  # fmt: skip
     _lay_out(board, desk, "top")
     guide.build()
+    strip.build()
     lesson_card = learn.card()
     _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):
@@ -237,7 +272,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
-        "app_kwargs": application_options(),
+        "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),
     }
 
 

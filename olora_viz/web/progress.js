@@ -29,14 +29,26 @@ export function finish(name) {
 }
 
 /**
- * Lets whoever had the answer to a lesson's check question have finished it; to open it is not enough.
+ * Says whether an answer to a lesson's check question is right; whoever chooses the right one has finished the lesson.
  *
  * @param {EventTarget} place of the answers
  */
 export function watchAnswers(place) {
   place.addEventListener("click", ({ target }) => {
-    const button = /** @type {Element} */ (target).closest?.("button[data-finishes]");
-    if (button) finish(/** @type {HTMLElement} */ (button).dataset.finishes ?? "");
+    const button = /** @type {HTMLElement | null | undefined} */ (
+      /** @type {Element} */ (target).closest?.(".check [data-choice]")
+    );
+    const check = button?.closest(".check");
+    if (!button || !check) return;
+    for (const each of check.querySelectorAll("[data-choice]"))
+      each.setAttribute("aria-pressed", `${each === button}`);
+    const { finishes = "" } = button.dataset;
+    const said = check.querySelector(".said");
+    if (said) said.textContent = finishes ? "Right." : "Not this one.";
+    check.toggleAttribute("data-right", finishes !== "");
+    if (!finishes) return;
+    check.querySelector("details")?.setAttribute("open", "");
+    finish(finishes);
   });
 }
 
@@ -51,11 +63,6 @@ export function mark() {
     lesson.querySelector(".number")?.toggleAttribute("hidden", is);
     done += Number(is);
   }
-  for (const button of document.querySelectorAll("button[data-finishes]"))
-    button.setAttribute(
-      "aria-pressed",
-      `${names.includes(/** @type {HTMLElement} */ (button).dataset.finishes ?? "")}`,
-    );
   const count = document.querySelector("#lesson-list .count");
   if (count) count.textContent = `${done} of ${lessons.length} done`;
 }

@@ -1,12 +1,30 @@
-// Copies the links for a class, and opens the plan where the address names it.
+// Copies the links for a class, opens a class, and opens the plan where the address names it.
 //
 // Gradio runs this with `element`.
+import { className } from "./classroom/address.js";
+import { forget } from "./parts/address.js";
 import { copies } from "./parts/copy_button.js";
+
+const { origin, pathname, search } = window.location;
+const within = className(search);
+const suffix = within && `class=${within}`;
 
 for (const line of element.querySelectorAll(".class-link")) {
   const { link = "" } = /** @type {HTMLElement} */ (line).dataset;
-  copies(line, () => ({ link: window.location.origin + window.location.pathname + link }));
+  copies(line, () => ({ link: `${origin}${pathname}${link}${suffix && `&${suffix}`}` }));
 }
+
+const input = element.querySelector("input");
+const sheets = /** @type {HTMLAnchorElement} */ (element.querySelector(".for-class a"));
+if (suffix) sheets.href += `?${suffix}`;
+input.value = within || `class-${crypto.getRandomValues(new Uint16Array(1))[0]}`;
+element.querySelector("[data-open-class]").addEventListener("click", () => {
+  const query = new URLSearchParams(window.location.search);
+  query.set("class", input.value.trim().toLowerCase());
+  query.set("projector", "1");
+  forget();
+  window.location.assign(`${pathname}?${query.toString().replaceAll("%2C", ",")}#race`);
+});
 
 const open = () => {
   if (window.location.hash !== "#teachers") return;

@@ -133,25 +133,46 @@ def asked(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
-def test_a_lesson_is_done_when_its_answer_was_had_not_opened_and_stays_so(
+def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_its_class_sees_the_first_answers(
     context: BrowserContext, address: str
 ) -> None:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"{address}/?lesson=qr#learn")
+    projector = context.new_page()  # the class follows, without being told more than the letters
+    projector.goto(f"{address}/?lesson=qr&class=of-learners&projector=1#learn")
+    votes = projector.locator("#class-strip .tally")
+    expect(votes).to_contain_text("Nobody yet.")
+    expect(projector.locator("#class-strip .short")).to_have_text(f"{address.partition('//')[2]}/c/of-learners")
+    assert projector.locator("#class-strip img").evaluate("(code) => code.decode().then(() => code.naturalWidth > 99)")
+
+    page.goto(f"{address}/?lesson=qr&class=of-learners#learn")
     count = page.locator("#lesson-list .count")
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("QR in pictures")
     expect(count).to_have_text(f"0 of {len(NAMES)} done")
     page.locator("#lesson-guide .check summary").click()
     expect(page.locator("#lesson-guide .check details p")).to_be_visible()
     expect(count).to_have_text(f"0 of {len(NAMES)} done")
-    page.get_by_role("button", name="I had that").click()
+    expect(page.locator("#class-strip .tally")).to_be_hidden()
+    check, right = page.locator("#lesson-guide .check"), LESSONS["qr"].right
+    check.locator("button:not([data-finishes])").first.click()
+    expect(check.locator(".said")).to_have_text("Not this one.")
+    wrong = check.locator("[aria-pressed=true]").get_attribute("data-choice")
+    for screen in (votes, page.locator("#class-strip .tally")):
+        expect(screen).to_contain_text(f"1 chose {wrong}.")
+    expect(count).to_have_text(f"0 of {len(NAMES)} done")
+    check.locator(f"[data-choice={right}]").click()
+    expect(check.locator(".said")).to_have_text("Right.")
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
+    projector.get_by_role("button", name="End the class").click()
+    expect(projector.locator("#class-strip .problem")).to_contain_text("has ended")
+    projector.close()
     done = page.locator("#lesson-list .done:visible")
     expect(page.locator("#lesson-list [data-lesson=qr] .done")).to_be_visible()
     page.locator("#lesson-guide .neighbours button").last.click()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
+    expect(check.locator("[aria-pressed=true]")).to_have_count(0)
+    expect(check.locator(".said")).to_be_empty()
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
     page.reload()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
@@ -160,8 +181,7 @@ def test_a_lesson_is_done_when_its_answer_was_had_not_opened_and_stays_so(
     # A browser that stores nothing, or something else, counts for as long as the page lasts.
     page.evaluate("localStorage.setItem('olora-viz-finished', '{')")
     page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full'); }; 0")
-    page.locator("#lesson-guide .check summary").click()
-    page.get_by_role("button", name="I had that").click()
+    page.locator("#lesson-guide .check [data-finishes]").click()
     expect(page.locator("#lesson-list [data-lesson=columns] .done")).to_be_visible()
     assert errors == []
 

@@ -35,8 +35,20 @@ def test_a_lesson_asks_and_its_answer_is_folded(lesson: Lesson) -> None:
     before, folded = html.split("<details")
     assert view.sentence(lesson.ask) in before
     assert view.sentence(lesson.answer) in folded
-    assert f'data-finishes="{lesson.name}"' in folded
+    assert len(set(lesson.options)) == 3
+    assert lesson.choices[lesson.right] == lesson.options[0]
+    pressed = re.findall(r'data-choice="(\w)"[^>]*data-finishes="([\w-]+)"', before)
+    assert pressed == [(lesson.right, lesson.name)], "only the right answer finishes the lesson"
     assert " open" not in folded.split(">")[0]
+
+
+def test_the_right_answer_is_not_told_by_its_place_and_has_the_numbers_of_its_reasons() -> None:
+    assert len({lesson.right for lesson in LESSONS.values()}) == 3
+    for name in ("qr", "singular-values"):
+        lesson = LESSONS[name]
+        of_right = [part for part in numbers(lesson.options[0]) if part]
+        assert set(of_right) <= set(numbers(lesson.answer))
+        assert len({tuple(numbers(option)) for option in lesson.options}) > 1
 
 
 def test_what_the_qr_answer_calculates_by_hand() -> None:

@@ -1,9 +1,11 @@
 """How the page is wired: cards have news, and commands check who asks."""
 
+import asyncio
 from dataclasses import replace
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from support.waiting import wait_until
 from support.wired import LIMITS, LONG, RECORDED, SETUP, board_of, start
 
@@ -50,6 +52,21 @@ def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytes
     assert "lengths" in {part.elem_id for part in follow.outputs}
     assert "lengths-card" in {block.elem_id for block in demo.blocks.values()}
     assert own.drawn(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
+
+
+def test_an_output_that_keeps_its_value_is_not_made_anew_and_news_are_sent_as_gradio_does() -> None:
+    demo = page.build(LIMITS)
+    (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
+    row: list[object] = [gr.skip() for _ in follow.outputs]
+    row[0], row[3], row[5] = {"going": True}, "<p>new</p>", gr.update(visible=False)
+    ours, plain = SessionState(demo), SessionState(demo)
+    sent = asyncio.run(demo.postprocess_data(follow, row, ours))
+    usual = asyncio.run(gr.Blocks.postprocess_data(demo, follow, row, plain))
+    assert [sent[place] for place in (0, 3, 5)] == [usual[place] for place in (0, 3, 5)]
+    assert [value for place, value in enumerate(sent) if place not in (0, 3, 5)] == [gr.skip()] * (len(row) - 3)
+    others = [part for value, part in zip(row, follow.outputs, strict=True) if value == gr.skip()]
+    assert all(ours[part._id] is part for part in others)
+    assert not any(plain[part._id] is part for part in others), "else Gradio does so itself, and `Pages` is to go"
 
 
 def test_what_a_reader_chooses_in_a_card_is_drawn_by_one_event_whose_last_request_sees_all_of_it() -> None:

@@ -46,6 +46,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "because their adapters start and learn differently.",
         ask="OLoRA's two matrices are not zero at the start, yet its curve begins at the same "
         "point as plain LoRA's. Why? Where would it begin if $B^0 A^0$ were not subtracted?",
+        options=(
+            "Its initial product is subtracted; without that it would begin at another loss.",
+            "One of its two matrices is zero; it would begin at the same point.",
+            "Its matrices are too small to matter; it would begin at almost the same point.",
+        ),
         answer="Before training $B A$ equals $B^0 A^0$, so the difference is zero for every initialization. Without "
         "the subtraction OLoRA would begin with the weight $W + s B^0 A^0$, which is another function, so its curve "
         "would begin at another loss. Plain LoRA's would begin where it does now: its $B^0$ is zero. The control "

@@ -37,6 +37,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "of W, the random basis uses none.",
         ask="Permute the columns of $W$. Which of these starts keep their $B^0$: OLoRA, pivoted "
         "QR, the sketch, the random basis? What does that tell you about the race?",
+        options=(
+            "Pivoted QR and the random basis.",
+            "OLoRA and pivoted QR: both take columns of $W$.",
+            "The sketch and the random basis: both are random.",
+        ),
         answer="Pivoted QR and the random basis. Pivoted QR finds the same columns wherever they "
         "stand, and the random basis does not look at $W$. OLoRA takes the columns that now come "
         "first, and the sketch gives its random weights to other columns, so both get another "

@@ -56,6 +56,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "above the other, the lower one paid less for the same.",
         ask=f"At {compact(high)} OLoRA drifted {times(apart)} as far as LoRA. A colleague concludes that OLoRA "
         "forgets more than LoRA. What would you compare instead of the drifts at one rate?",
+        options=(
+            "The drifts at the rates where both end with the same held-out loss.",
+            "The drifts at this rate, over more seeds.",
+            "The drifts at a rate at which neither has learned anything yet.",
+        ),
         answer="The drifts at equal learning. At one rate a start with larger factors takes larger steps, so it may "
         "simply have gone further on the same way. Race both at several rates, find for each start the rate at which "
         "it ends with the same held-out loss, and compare the drifts there: on the chart, one above the other. Only a "

@@ -37,6 +37,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "starts that PEFT lacks. The adapter is a zip file for peft.PeftModel.from_pretrained.",
         ask=f"Which lane of this race needs an adapter of rank {r} only, not {2 * r}? Why do the "
         "others need twice the rank?",
+        options=(
+            "Plain LoRA's: its $B^0$ is zero, so nothing is subtracted.",
+            "OLoRA's: its $B^0$ is orthonormal, so it can be divided out.",
+            "PiSSA's: it starts from the largest singular values, so the rest can be left out.",
+        ),
         answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that training changed. "
         "The others start with a product that is not zero. To represent the difference of two products, the file "
         "needs twice the columns and rows: those of $B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",

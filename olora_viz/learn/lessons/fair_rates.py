@@ -49,6 +49,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         see="The marked minimum of each curve. Compare the gap between the minima with the gap at the left edge.",
         ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "
         "May it be compared with the others there?",
+        options=(
+            "Not yet: its best rate may be higher than all that were tried.",
+            "Yes: every start could choose from the same rates.",
+            "Yes, if it leads there with every seed.",
+        ),
         answer="Not yet. Its curve is still falling where the rates end, so its best rate may be higher and its best "
         "loss lower. Add higher rates, for every start, until each curve rises on both sides of its minimum. "
         "Otherwise the list of rates decides the comparison, as a single rate does.",

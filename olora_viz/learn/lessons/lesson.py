@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -43,7 +44,10 @@ class Lesson:
     see: str
     ask: str
     """A question that checks whether the idea has been understood."""
+    options: tuple[str, ...]
+    """Answers to choose from, the right one first."""
     answer: str
+    """The right answer, and why."""
     recording: str | None = None
     page: Page = "race"
     where: str = ""
@@ -52,6 +56,17 @@ class Lesson:
     """The picture next to the text, see `olora_viz.learn.pictures`."""
     waits: Awaited | None = None
     """How it is seen that the thing to do was done; None if only a look can do it."""
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The answers to choose from by their letters, in an order that does not tell the right one."""
+        shuffled = sorted(self.options, key=lambda words: crc32(words.encode()))
+        return dict(zip("ABCDEF", shuffled, strict=False))
+
+    @property
+    def right(self) -> str:
+        """The letter of the right one."""
+        return next(letter for letter, words in self.choices.items() if words == self.options[0])
 
     @property
     def race(self) -> str | None:

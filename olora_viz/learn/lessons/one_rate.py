@@ -41,6 +41,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         see="Which lanes start with a large gradient, and whether these end with a low loss.",
         ask="At one learning rate, start X ends with a clearly lower loss than start Y. A colleague concludes that X "
         "is the better initialization. What would you measure, and which result would refute the conclusion?",
+        options=(
+            "Both at lower and higher rates. It is refuted if the best of Y is as low as the best of X.",
+            "Both with more seeds at this rate. It is refuted if Y wins with one of them.",
+            "Both on more held-out examples at this rate. It is refuted if X's loss rises.",
+        ),
         answer="Race both at lower and higher rates too, and compare each at its own best rate. If Y's best is as low "
         "as X's, or lower, the conclusion is refuted: the first rate happened to suit X. More seeds or more examples "
         "at the one rate would not settle it. They only measure the same mixture more precisely.",

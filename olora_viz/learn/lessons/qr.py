@@ -54,6 +54,11 @@ def lesson() -> Lesson:
         "is now exact. The other columns lose only their component in the new direction.",
         ask=f"By hand: the columns of a matrix are {first} and {second}. What are $Q_r$ and $R_r$ "
         "at rank one, and what is the rest of each column?",
+        options=(
+            f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); the second column alone has a rest.",
+            f"$Q_r$ is the first column, {first}; the rest of the second column is all of it.",
+            f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); no column has a rest, since $Q R$ is exact.",
+        ),
         answer=f"$Q_r$ is the first column divided by its length, {length}: {q}. $R_r$ is "
         f"({length}, {along}): the length of the first column, and how far the second reaches in "
         f"that direction. The rest of the first column is zero. The rest of the second is {second} "

@@ -27,7 +27,7 @@ def lesson(race: RaceNumbers) -> Lesson:
     orthogonal = olora(torch.diag(torch.tensor(LENGTHS, dtype=torch.float64)), rank)
     values = torch.linalg.svdvals(orthogonal.B @ orthogonal.A)[:rank].tolist()
     first, every = [round(value) for value in values], sorted(LENGTHS, reverse=True)
-    (left,) = set(every) - set(first)
+    (left,), largest = set(every) - set(first), every[:rank]
     r = race.recording.config.lanes[race.lanes("olora")[0]].r
     mine, plain = (race.of_spectra("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
@@ -58,6 +58,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "verdict on the right says bounded, and not a subset.",
         ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this order. Which "
         f"singular values does $Q_r R_r$ have at rank {rank}? Does the paper's sentence hold for this matrix?",
+        options=(
+            f"{_listed(first)}. The sentence holds for this matrix.",
+            f"{_listed(largest)}, the {rank} largest. The sentence holds for this matrix.",
+            f"{_listed(first)}. The sentence does not hold, since {left} is left out.",
+        ),
         answer=f"{_listed(first)}, the lengths of the first {rank} columns: lengths of orthogonal "
         f"columns are singular values. $W$ has {_listed(every)}, so here the sentence holds. But "
         "the columns of a trained weight are not orthogonal. And even here OLoRA does not keep "

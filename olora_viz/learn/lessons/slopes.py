@@ -48,6 +48,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         "above or below the bound.",
         ask=r"Multiply a loss by ten. What happens to its gradient, to $\lambda_{\max}$, to the "
         r"bound $2/\lambda_{\max}$ of gradient descent, and to the steps of AdamW?",
+        options=(
+            r"Gradient and $\lambda_{\max}$ times ten, the bound a tenth, AdamW's steps the same.",
+            r"Gradient and $\lambda_{\max}$ times ten, the bound a tenth, AdamW's steps times ten.",
+            r"Gradient times ten, $\lambda_{\max}$ and the bound the same, AdamW's steps a tenth.",
+        ),
         answer=r"The gradient and $\lambda_{\max}$ become ten times as large, the bound a tenth. "
         r"AdamW's steps stay the same, apart from its tiny $\epsilon$: it divides the mean of past "
         "gradients by their magnitude, so the factor cancels. A rule that sets AdamW's rate from "

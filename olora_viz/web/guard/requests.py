@@ -16,6 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olora_viz.figures.live.serving import PLOTLY, installed, script
@@ -25,12 +26,12 @@ MOST_BYTES = 8 * 2**20
 """The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
 
 
-def application_options() -> dict[str, Any]:
-    """Return the arguments of the web application: its middleware, its errors, and the downloads."""
+def application_options(*routes: Route) -> dict[str, Any]:
+    """Return the arguments of the web application: its middleware, its errors, the downloads and further routes."""
     return {
         "middleware": [Middleware(UnderAPath), Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
-        "routes": [route()],
+        "routes": [route(), *routes],
     }
 
 

@@ -1,4 +1,4 @@
-"""What makes two races of this server equal: the same steps, bit for bit."""
+"""What makes two races of this server equal, the same steps bit for bit, and two studies: the same question."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ def race_key(config: RaceConfig) -> str:
     dtype = str(resolve_dtype(config.dtype, device))
     values = config.to_json() | {"device": device, "dtype": dtype, "files": [model, task]} | machine(device)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def study_key(kind: str, config: RaceConfig, minutes: float) -> str:
+    """Return what studies of a kind on one set-up in the same minutes have in common; "" if they share nothing.
+
+    >>> study_key("decision", RaceConfig(task="mine.jsonl"), 2)
+    ''
+    """
+    key = race_key(config)
+    return key and f"{kind} {minutes:g} {key}"
 
 
 def machine(device: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -34,10 +34,13 @@ from olora_viz.web.jobs.cluster import KINDS, Cluster
 from olora_viz.web.jobs.equal import race_key
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source
+from olora_viz.web.jobs.shared_study import SharedStudy, find_equal
 
 log = logging.getLogger(__name__)
 
 W = TypeVar("W", bound=BackgroundWork)
+S = TypeVar("S", bound=SharedStudy)
+F = TypeVar("F", SharedRace, SharedStudy)
 
 
 class RunsFolder:
@@ -198,7 +201,7 @@ class Jobs:
     # Commands ------------------------------------------------------------------------------------
 
     def start(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
-        """Put a race into the queue.
+        """Put a race into the queue that has nothing in common with others, see `race`.
 
         Args:
             goal: the step after which it pauses.
@@ -210,36 +213,30 @@ class Jobs:
         return self.put(self._new_race(config, goal), owner)
 
     def race(self, config: RaceConfig, goal: float = math.inf, owner: Visitor = NOBODY) -> BackgroundRace:
-        """Put a race into the queue as `start` does, or follow an equal one that is there, see `SharedRace`.
+        """Put a race into the queue that equal ones may follow, or follow one that is there, see `SharedRace`.
 
         Raises:
             ValueError: too many races wait already.
         """
-        race = self._new_race(config, goal)
-        job = Job(race, owner)
-        self._foresee(job)
-        with self._wake:
-            source = self._source_of(race)
-            if source is None:
-                self._enqueue(job)
-            else:
-                self._limit(job)
-                self._list(job)
-        if source is not None:
-            try:
-                race.follow(source, goal)
-            except OSError:  # its folder was dropped meanwhile
-                with self._wake:
-                    self._enqueue(job)
-            else:
-                race.see()
-                job.keep()
-        self._forget()
+        race = self._new_race(config, goal, race_key(config))
+        self._put(Job(race, owner), lambda: self._source_of(race), lambda source: race.follow(source, goal))
         return race
 
-    def _new_race(self, config: RaceConfig, goal: float) -> SharedRace:
+    def study(self, study: S, owner: Visitor = NOBODY) -> S:
+        """Put a study into the queue, or follow an equal one that is there, see `SharedStudy`.
+
+        A page that already shows the end of an equal one asks for another.
+
+        Raises:
+            ValueError: too many jobs wait already.
+        """
+
+        self._put(Job(study, owner), lambda: self._equal(study, owner), study.follow)
+        return study
+
+    def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> SharedRace:
         key, styles = new_key(), lane_styles(config.lanes)
-        return self._races(key, config, self.folder / key, styles, goal=goal, key=race_key(config))
+        return self._races(key, config, self.folder / key, styles, goal=goal, key=shared)
 
     def add(
         self, kind: type[W], config: RaceConfig, styles: tuple[LaneStyle, ...], owner: Visitor = NOBODY, **more: Any
@@ -255,12 +252,31 @@ class Jobs:
 
     def put(self, work: W, owner: Visitor = NOBODY) -> W:
         """Put work into the queue, as `start` does."""
-        job = Job(work, owner)
+        self._put(Job(work, owner))
+        return work
+
+    def _put(
+        self, job: Job, find: Callable[[], F | None] = lambda: None, follow: Callable[[F], None] = lambda _: None
+    ) -> None:
+        """Let work follow what is found, with the lock held; else put it into the queue."""
         self._foresee(job)
         with self._wake:
-            self._enqueue(job)
+            source = find()
+            if source is None:
+                self._enqueue(job)
+            else:
+                self._limit(job)
+                self._list(job)
+        if source is not None:
+            try:
+                follow(source)
+            except OSError:  # its folder was dropped meanwhile
+                with self._wake:
+                    self._enqueue(job)
+            else:
+                job.work.see()
+                job.keep()
         self._forget()
-        return work
 
     def prepare(self, config: RaceConfig) -> None:
         """Set up a race, time its first steps and forget it: the first one on its model and task starts at once.
@@ -310,7 +326,7 @@ class Jobs:
         """
         with self._wake:
             job = self._jobs.get(work.id)
-            if job is not None and isinstance(work, SharedRace):
+            if job is not None and isinstance(work, SharedRace | SharedStudy):
                 try:
                     work.stop_here()
                 except OSError as error:
@@ -331,7 +347,7 @@ class Jobs:
     def before(self, work: BackgroundWork) -> Wait:
         """Return the jobs ahead of this work, and how long they may take."""
         with self._wake:
-            computing = (work.source or work) if isinstance(work, SharedRace) else work
+            computing = (work.source or work) if isinstance(work, SharedRace | SharedStudy) else work
             job = self._jobs.get(computing.id)
             ahead = self._line.ahead(job) if job else []
             left = [self.speeds.left(each.work, each.seconds) for each in ahead]
@@ -370,9 +386,10 @@ class Jobs:
             work.elsewhere = self._cluster.compute
         if isinstance(work, SharedRace):
             work.yields, work.models = lambda: self._line.yields(job), self._models
-            work.take_over = self._take_over
         else:
             work.yields = lambda: bool(self._line.waiting)
+        if isinstance(work, SharedRace | SharedStudy):
+            work.take_over = self._take_over
         self._jobs[work.id] = self._for_readers[readers_key(work.id)] = job
 
     def _limit(self, job: Job) -> None:
@@ -406,6 +423,17 @@ class Jobs:
         """Return what a race can follow."""
         return find_source(race, (job.work for job in self._jobs.values() if isinstance(job.work, SharedRace)))
 
+    def _equal(self, study: SharedStudy, owner: Visitor = NOBODY) -> SharedStudy | None:
+        """Return what a study can follow; None as well where its page shows the end of an equal one already."""
+        alike = {
+            job.work: job
+            for job in self._jobs.values()
+            if isinstance(job.work, SharedStudy) and study.key and job.work.key == study.key
+        }
+        if any(job.complete and job.owner.page == owner.page != "" for job in alike.values()):
+            return None
+        return find_equal(study, alike)
+
     def _follow_again(self, job: Job, goal: float) -> bool:
         """Let a paused race follow the one that went on without it, if there is one; return whether it does."""
         race = job.work
@@ -420,21 +448,24 @@ class Jobs:
             return False
         return True
 
-    def _take_over(self, race: SharedRace) -> None:
-        """Let a race compute itself what its source does not go on to compute."""
+    def _take_over(self, work: SharedRace | SharedStudy) -> None:
+        """Let work compute itself what its source does not go on to compute."""
         with self._wake:
-            source, job = race.source, self._jobs.get(race.id)
+            source, job = work.source, self._jobs.get(work.id)
             if source is None or job is None or self._closed or not (source.complete or source.state == PAUSED):
                 return
             runs = any(other.work is source for other in self._line.running)
-            if runs and not (source.complete or source.wants_pause()):
+            if runs and isinstance(source, SharedRace) and not (source.complete or source.wants_pause()):
                 return  # it lets others take their turn
             try:
-                race.compute_instead()
+                if isinstance(work, SharedStudy) and (other := self._equal(work)):
+                    work.follow(other)
+                    return
+                work.compute_instead()
             except OSError as error:
-                race.end(FAILED, race.sentence_on(error))
+                work.end(FAILED, work.sentence_on(error))
                 return
-            race.become(WAITING)
+            work.become(WAITING)
             self._line.join(job, first=True)
             self._call_worker()
 
@@ -501,6 +532,13 @@ class Jobs:
     def _is_shown(self, job: Job) -> bool:
         return self.pages.show(job.work.id)
 
+    def _followers(self, study: SharedStudy) -> list[SharedStudy]:
+        return [
+            other
+            for job in self._jobs.values()
+            if isinstance(other := job.work, SharedStudy) and other.source is study
+        ]
+
     def _drop(self, job: Job) -> None:
         """Remove work at rest with its files, unless it has resumed or still has to end."""
         with self._wake:
@@ -511,6 +549,10 @@ class Jobs:
             del self._for_readers[readers_key(job.work.id)]
         if isinstance(job.work, SharedRace):
             job.work.leave_files()
+        elif isinstance(job.work, SharedStudy):
+            for other in list(self._jobs.values()):
+                if isinstance(other.work, SharedStudy) and other.work.source is job.work:
+                    other.work.catch_up()
         job.remove()
 
     # The thread of the races ---------------------------------------------------------------------
@@ -548,9 +590,9 @@ class Jobs:
                     self._line.waiting.insert(0, job)
 
 
-def _follows(work: BackgroundWork) -> TypeGuard[SharedRace]:
-    """Whether it shows what an equal race computes."""
-    return isinstance(work, SharedRace) and work.source is not None
+def _follows(work: BackgroundWork) -> TypeGuard[SharedRace | SharedStudy]:
+    """Whether it shows what equal work computes."""
+    return isinstance(work, SharedRace | SharedStudy) and work.source is not None
 
 
 def _reported(call: Callable[[], object]) -> None:

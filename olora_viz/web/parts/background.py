@@ -15,19 +15,20 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.pace import Wait
 from olora_viz.background.record import READY, WAITING
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.text import is_empty, positive_number
+from olora_viz.machine.text import about, is_empty, positive_number
 from olora_viz.tasks.keep import NONE
 from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.equal import study_key
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
 
 W = TypeVar("W", bound=BackgroundWork)
@@ -132,7 +133,7 @@ class PageWork(Generic[W]):
 OF_STUDIES = ("chat", "truncate", "keep")
 """The settings of a race that studies have as well: how examples are read, and what should not be lost."""
 
-S = TypeVar("S", bound=BackgroundStudy)
+S = TypeVar("S", bound=SharedStudy)
 
 
 def put_study(
@@ -167,7 +168,8 @@ def put_study(
         config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
-    return jobs.put(kind(name, config, folder, styles, minutes=float(minutes)), owner)
+    key = study_key(kind.__name__, config, minutes)
+    return jobs.study(kind(name, config, folder, styles, minutes=float(minutes), key=key), owner)
 
 
 class StudyBar(NamedTuple):
@@ -188,8 +190,8 @@ def study_bar(page: str, label: str) -> StudyBar:
     )
 
 
-def study_status(work: BackgroundStudy, ahead: Wait, *facts: str) -> Markup:
-    """Return the status of a study.
+def study_status(work: SharedStudy, ahead: Wait, *facts: str) -> Markup:
+    """Return the status of a study, and whose it is.
 
     Args:
         ahead: what is ahead of it.
@@ -197,4 +199,6 @@ def study_status(work: BackgroundStudy, ahead: Wait, *facts: str) -> Markup:
     """
     if work.state == WAITING:
         return waiting(ahead)
+    if work.asked:
+        facts += (f"another page began it {about(max(1.0, work.asked - work.began))} before you asked",)
     return status(work.state, *filter(None, [work.note]), *facts)

@@ -127,7 +127,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   /** What is hidden until the step is done, and whether it asks for a bet. */
   const veil = () => {
     const { hides } = steps[place.at].dataset;
-    root.toggleAttribute("data-veil", hides !== undefined && !said);
+    const veiled = hides !== undefined && !said;
+    root.toggleAttribute("data-veil", veiled);
+    root.toggleAttribute("data-veil-answers", veiled && !!state()?.contains("recorded")); // `:has` of the page is dear
     root.toggleAttribute("data-bet-asked", waits[place.at]?.kind === "bet");
   };
 
@@ -194,6 +196,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     }
     root.toggleAttribute("data-rewinds", rewinds);
     frame(); // what Gradio has added since
+    veil();
     const wait = waits[place.at];
     if (said || rewinds || !wait || !isMet(wait, seen())) return undefined;
     place = did(place);
@@ -226,7 +229,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     clearInterval(timer);
     alive.abort();
     framed?.removeAttribute("data-framed");
-    for (const mark of ["data-veil", "data-bet-asked", "data-rewinds"]) root.removeAttribute(mark);
+    for (const mark of ["data-veil", "data-veil-answers", "data-bet-asked", "data-rewinds"])
+      root.removeAttribute(mark);
     section.hidden = true;
     if (closed) remember("");
   }

@@ -13,6 +13,7 @@ from olora_viz.machine.text import unknown
 from olora_viz.races.config import KEPT
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem, remark
+from olora_viz.web.classroom.votes import checked_name
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.jobs.job import own_fields
@@ -47,7 +48,7 @@ PARTS = {
 LONGEST = 8192
 """The longest query, in characters: 64 lanes fit."""
 
-ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class")
+ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class", "projector")
 """All names that may occur only once."""
 
 
@@ -86,9 +87,11 @@ def read(limits: Limits, text: Any) -> Link:
     if lesson and lesson not in NAMES:
         notes.append(unknown("lesson", lesson[:40], NAMES))
         lesson = None
-    for switch in ("start", "class"):
+    for switch in ("start", "projector"):
         if values.get(switch, "0") not in ("0", "1"):
             raise ValueError(f"{switch} must be 0 or 1, not {values[switch][:40]!r}")
+    if values.get("class", "0") not in ("0", "1"):
+        checked_name(values["class"])
     setup = SetUp.from_query(limits, text)
     if setup is None and "start" in values:
         setup = SetUp.first(limits)

@@ -1,4 +1,5 @@
 // Class mode: larger text and lines and fewer cards, for a projector. The address keeps it.
+import { projected, projects } from "../classroom/address.js";
 import { write } from "../parts/address.js";
 
 const root = document.documentElement;
@@ -14,14 +15,6 @@ const set = (on) => {
 button.addEventListener("click", () => {
   const on = !root.dataset.class;
   set(on);
-  const query = new URLSearchParams(window.location.search);
-  if (on) query.set("class", "1");
-  else query.delete("class");
-  const text = query
-    .toString()
-    .replaceAll("%2C", ",")
-    .replaceAll("%3A", ":")
-    .replaceAll("%3D", "=");
-  write(text);
+  write(projected(window.location.search, on));
 });
-set(new URLSearchParams(window.location.search).get("class") === "1");
+set(projects(window.location.search));

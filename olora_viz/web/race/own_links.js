@@ -1,8 +1,8 @@
-// The page's links to itself, "?…": they keep hide= and class=, and one with start=1 starts its race
+// The page's links to itself, "?…": they keep hide=, class= and projector=, and one with start=1 starts its race
 // each time that it is followed.
 import { forget } from "../parts/address.js";
 
-const KEPT = ["hide", "class"];
+const KEPT = ["hide", "class", "projector"];
 
 /** Gives a link the address's parameters that it does not name itself. @param {Event} event */
 const keep = (event) => {

@@ -3,6 +3,7 @@
 // Gradio runs this with `element`, `props` and `watch`; props.value is the query that the server
 // wrote for the set-up, whose parameters props.names lists. hide=, lesson=, start= and all other
 // parameters of the address are kept.
+import { forOthers } from "../classroom/address.js";
 import { write } from "../parts/address.js";
 import { copies } from "../parts/copy_button.js";
 import { watchLinks } from "./own_links.js";
@@ -22,8 +23,9 @@ const follow = () => {
 
 copies(element, () => {
   write(query());
+  const { hash, origin, pathname } = window.location;
   return {
-    link: window.location.href,
+    link: `${origin}${pathname}?${forOthers(window.location.search)}${hash}`,
     note: /=your-file(&|$)/.test(props.value) ? ", without your file" : "",
   };
 });

@@ -2,6 +2,7 @@
 //
 // Gradio runs this with `element`, `props` and `watch`; props.value is the key of its readers, "" without
 // a run that can be shown.
+import { className } from "../classroom/address.js";
 import { copies } from "../parts/copy_button.js";
 
 const button = element.querySelector("button");
@@ -13,6 +14,7 @@ copies(element, () => {
   const query = new URLSearchParams({ run: props.value });
   const hide = new URLSearchParams(search).get("hide"); // whoever watches sees the same parts
   if (hide) query.set("hide", hide);
+  if (className(search)) query.set("class", className(search));
   return { link: `${origin}${pathname}?${query.toString().replaceAll("%2C", ",")}` };
 });
 watch("value", show);

@@ -32,7 +32,7 @@ from olora_viz.views.layers import layer_words
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
 from olora_viz.views.spectrum import Lab
-from olora_viz.web import learn
+from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.export import KINDS
@@ -180,6 +180,15 @@ def _lesson_page(lesson: Lesson) -> Page:
     main = Markup('<div class="page" id="learn-page">{}</div>').format(body)
     figures = {} if frames else {"picture": picture(lesson)}
     return Page(f"learn/{lesson.name}.html", lesson.title, "learn", main, figures, frames)
+
+
+HANDOUT = "learn/for-a-class.html"
+
+
+def handout_page() -> Page:
+    """Return the plans for a class and the worksheet."""
+    title = Markup('<h2 class="page-title">{}</h2>').format(handout.TITLE)
+    return Page(HANDOUT, handout.TITLE, "learn", title + handout.handout(lambda lesson: f"{lesson.name}.html"))
 
 
 def rank_slider(ranks: Sequence[int], chosen: int) -> Markup:
@@ -411,7 +420,9 @@ def index_page(titles: Mapping[str, str]) -> Page:
     listed = Markup("").join(item.format(path, title, described.get(path, "")) for path, title in titles.items())
     middle = _card(Markup("<p>{}</p>").format(WHAT), "introduction")
     middle += _card(Markup('<h2>Recorded races</h2><ul class="listed">{}</ul>').format(listed)) + _card(LIVE)
-    columns = _columns(("side left", _card(learn.lesson_contents("", links), "lesson-list")), ("middle wide", middle))
+    lessons = learn.lesson_contents("", links)
+    lessons += Markup('<p class="hint"><a class="quiet" href="{}">{}</a></p>').format(HANDOUT, handout.TITLE)
+    columns = _columns(("side left", _card(lessons, "lesson-list")), ("middle wide", middle))
     main = Markup('<div class="page" id="learn-page">{}</div>').format(columns)
     return Page("index.html", TITLE, "learn", main)
 

@@ -22,6 +22,7 @@ from olora_viz.races.run import load_run
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.spectrum import Lab
+from olora_viz.web import handout
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.site import pages
 from olora_viz.web.site.pages import Page
@@ -31,7 +32,7 @@ ROOT = WEB.parents[1]
 
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "bet.css", WEB / "learn.css",
-    WEB / "parts" / "guide.css", Path(__file__).parent / "site.css",
+    WEB / "parts" / "guide.css", handout.STYLE, Path(__file__).parent / "site.css",
 )  # fmt: skip
 """The style sheets, in their order: those of the page, and what stands without it."""
 
@@ -91,7 +92,8 @@ def write_site(
         report(0.3, "decomposing the layers")
         spectra = pages.spectrum_pages(Lab(), Limits())
         docs = documentation()
-        every = [pages.index_page(titles), *pages.lesson_pages(), *own_pages, pages.claims_page(), *spectra]
+        lessons = [*pages.lesson_pages(), pages.handout_page()]
+        every = [pages.index_page(titles), *lessons, *own_pages, pages.claims_page(), *spectra]
         with atomic_folder(folder) as partial:
             write_assets(partial / ASSETS)
             for page in every:

@@ -1,0 +1,38 @@
+// What an address says of a class. No page is needed here.
+
+/** Whether an address asks for class mode: class=1, or projector=1 beside a class's name. @param {string} search */
+export const projects = (search) => {
+  const query = new URLSearchParams(search);
+  return query.get("class") === "1" || query.get("projector") === "1";
+};
+
+/** Return the name of the class of an address; empty without one. @param {string} search */
+export const className = (search) => {
+  const name = new URLSearchParams(search).get("class") ?? "";
+  return /^[01]?$/.test(name) ? "" : name.toLowerCase();
+};
+
+/**
+ * Return the query in class mode, or without it; a class stays.
+ *
+ * @param {string} search
+ * @param {boolean} on
+ */
+export const projected = (search, on) => {
+  const query = new URLSearchParams(search);
+  query.delete("projector");
+  if (query.get("class") === "1") query.delete("class");
+  if (on) query.set(className(search) ? "projector" : "class", "1");
+  return readable(query);
+};
+
+/** Return the query for others: in the class, and not on a projector. @param {string} search */
+export const forOthers = (search) => {
+  const query = new URLSearchParams(search);
+  query.delete("projector");
+  return readable(query);
+};
+
+/** @param {URLSearchParams} query */
+const readable = (query) =>
+  query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":").replaceAll("%3D", "=");

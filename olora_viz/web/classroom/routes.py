@@ -1,0 +1,148 @@
+"""The addresses of classes: votes and their histograms, the short address, and its QR code.
+
+They are plain requests beside Gradio's. A page asks once a second or less often, and gets an empty answer while there
+is nothing new.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import segno
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from olora_viz.views.votes import ballot_of, histogram
+from olora_viz.web.classroom.votes import Classrooms, NotOpenError, Tally, checked_name
+from olora_viz.web.guard.limits import Rate, visitor_of
+
+MOST_BYTES = 8192
+"""The longest message of a page."""
+
+PER_ADDRESS = 1200
+"""Messages of one address a minute; a class shares one."""
+
+LONGEST_ADDRESS = 300
+"""Characters of the short address in a QR code."""
+
+OWN = ("class", "projector", "run")
+"""Parameters of the teacher's own page, which a class's link does not have."""
+
+
+def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
+    """Return the routes of the classes of a server.
+
+    Args:
+        check: raises ValueError for a query that a page cannot open.
+        pages: the names of the pages.
+    """
+    rooms = Classrooms()
+    rate = Rate(per_page=PER_ADDRESS, per_address=PER_ADDRESS)
+
+    async def send(request: Request) -> Response:
+        """Open a class, vote in it, or end it."""
+        name = request.path_params["name"]
+        try:
+            visitor = visitor_of(request)
+            rate.count(visitor, "messages to classes")
+            sent = await _read(request)
+            member, what = sent.get("member"), sent.get("do")
+            if what == "open":
+                link = _link(sent.get("link"), sent.get("page"), check, pages)
+                return JSONResponse({"teacher": rooms.open(name, member, link, visitor.address)})
+            if what == "vote":
+                of = sent.get("of")
+                return _shown(str(of), rooms.vote(name, member, of, sent.get("choice")))
+            if what == "end":
+                rooms.end(name, member)
+                return JSONResponse({})
+            raise ValueError(f"a message to a class is open, vote or end, not {str(what)[:40]!r}")
+        except ValueError as error:
+            return _problem(error)
+
+    async def show(request: Request) -> Response:
+        """Show how a class voted, if a page does not know it yet."""
+        of, since = request.query_params.get("of", ""), request.query_params.get("since", "")
+        try:
+            tally = rooms.tally(request.path_params["name"], of)
+            known = str(tally.version) == since or not of
+            return Response(status_code=204) if known else _shown(of, tally)
+        except ValueError as error:
+            return _problem(error)
+
+    async def join(request: Request) -> Response:
+        """Lead from the short address to what the class opens."""
+        try:
+            name = checked_name(request.path_params["name"])
+            query, _, page = rooms.link(name).partition("#")
+            more = f"&{query}" if query else ""
+            return RedirectResponse(f"../?class={name}{more}{f'#{page}' if page else ''}", 307)
+        except ValueError as error:
+            return PlainTextResponse(f"{str(error)[0].upper()}{str(error)[1:]}.", 404)
+
+    async def code(request: Request) -> Response:
+        """Draw the QR code of an address."""
+        at = request.query_params.get("at", "")
+        if not (at.startswith(("http://", "https://")) and at.isascii() and at.isprintable() and " " not in at):
+            return PlainTextResponse(f"a QR code is of an address of this page, not of {at[:60]!r}", 400)
+        if len(at) > LONGEST_ADDRESS:
+            return PlainTextResponse(f"an address in a QR code has at most {LONGEST_ADDRESS} characters", 400)
+        return Response(qr_code(at), media_type="image/svg+xml")
+
+    return [
+        Route("/class/{name}", send, methods=["POST"]),
+        Route("/class/{name}", show, methods=["GET"]),
+        Route("/c/{name}", join),
+        Route("/qr", code),
+    ]
+
+
+@lru_cache(maxsize=64)
+def qr_code(address: str) -> bytes:
+    """Return an SVG of the QR code of an address: black on white in both themes, with its quiet zone."""
+    out = BytesIO()
+    segno.make_qr(address, error="m").save(out, kind="svg", omitsize=True, border=4, dark="#000", light="#fff")
+    return out.getvalue()
+
+
+def _shown(of: str, tally: Tally) -> Response:
+    return JSONResponse({"version": tally.version, "html": histogram(ballot_of(of), tally.counts)})
+
+
+def _problem(error: ValueError) -> Response:
+    return JSONResponse({"problem": str(error)}, 404 if isinstance(error, NotOpenError) else 400)
+
+
+async def _read(request: Request) -> dict[str, Any]:
+    """Return what a page sent; ValueError if it is too long or no object of JSON."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise ValueError(f"a message to a class has at most {MOST_BYTES:,} bytes")
+    try:
+        sent = json.loads(body)
+    except (ValueError, RecursionError):
+        sent = None
+    if not isinstance(sent, dict):
+        raise ValueError("a message to a class is an object in JSON")
+    return sent
+
+
+def _link(query: Any, page: Any, check: Callable[[str], Any], pages: tuple[str, ...]) -> str:
+    """Return what a class's address opens: the teacher's set-up or lesson, and the page.
+
+    Raises:
+        ValueError: a page could not open it.
+    """
+    text = query.removeprefix("?") if isinstance(query, str) else ""
+    kept = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
+    link = urlencode([pair for pair in kept if not pair[0].startswith("__")], safe=",:=/")
+    check(link)
+    return f"{link}#{page}" if page in pages else link

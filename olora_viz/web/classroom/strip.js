@@ -1,0 +1,202 @@
+// The strip of a class: sends the bets and answers of this page, and shows how the class voted.
+//
+// Gradio runs this with `element`. A page with class=NAME in its address is in the class. In class mode
+// it opens the class, and shows the code and every histogram; else a histogram is shown to whoever has
+// voted on its question.
+import { className, forOthers, projects } from "./address.js";
+
+const KEY = "olora-viz-class";
+const PROJECTED = 1000; // ms between two looks of a projector
+const OWN = 5000; // of any other page
+const root = document.documentElement;
+const strip = /** @type {HTMLElement} */ (element.querySelector("#class-strip"));
+const part = (/** @type {string} */ one) => /** @type {HTMLElement} */ (strip.querySelector(one));
+const [tally, join, problem] = [".tally", ".join", ".problem"].map(part);
+const code = /** @type {HTMLImageElement} */ (strip.querySelector("img"));
+const name = className(window.location.search);
+const { origin, pathname } = window.location;
+const here = `${origin}${pathname}`;
+const short = `${here}c/${name}`;
+
+/** @typedef {{ name: string, member: string, voted: string[] }} Mine the class, this browser's number in it, its votes */
+
+/** @type {Mine} */
+let mine = { name, member: "", voted: [] };
+let shown = { of: "", version: "" };
+let opens = ""; // what the short address opens
+let over = false; // the class has ended
+let refused = false; // it could not be opened
+let isTeacher = false;
+
+const load = () => {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEY) ?? "null");
+    if (kept?.name === name && typeof kept.member === "string" && Array.isArray(kept.voted))
+      mine = kept;
+  } catch {
+    // denied, or not ours
+  }
+  if (mine.member) return;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  mine.member = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+};
+
+const keep = () => {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(mine));
+  } catch {
+    // denied, or full
+  }
+};
+
+/** @param {string} [sentence] */
+const say = (sentence = "") => {
+  const words = sentence && `${sentence[0].toUpperCase()}${sentence.slice(1)}.`;
+  if (problem.textContent !== words) problem.textContent = words;
+  problem.hidden = !words;
+};
+
+/** The question that the page asks now: of its bet, or of its lesson. */
+const question = () => {
+  if (root.dataset.page === "learn")
+    return /** @type {HTMLElement | null} */ (document.querySelector("#lesson-guide [data-check]"))
+      ?.dataset.check;
+  if (root.dataset.page !== "race") return undefined;
+  const asked = /** @type {HTMLElement | null} */ (document.querySelector("#bet-ask .bet"));
+  const run = /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
+  return (run && asked?.closest("[hidden]") ? run : (asked ?? run))?.dataset.key;
+};
+
+/**
+ * @param {string} of the question
+ * @param {{ version: number, html: string }} votes
+ */
+const draw = (of, { version, html }) => {
+  shown = { of, version: `${version}` };
+  tally.innerHTML = html;
+};
+
+/**
+ * Send a message; return the answer, null if it has no content or is a refusal, undefined without one.
+ *
+ * @param {string} path
+ * @param {object} [message]
+ */
+const ask = async (path, message) => {
+  try {
+    const answer = await fetch(
+      here + path,
+      message && { method: "POST", body: JSON.stringify(message) },
+    );
+    if (answer.status === 204) {
+      if (over) say();
+      over = false;
+      return null;
+    }
+    const content = await answer.json();
+    over = answer.status === 404;
+    if (over) mine.voted = [];
+    if (over && isTeacher)
+      content.problem =
+        "this class has ended, and its votes are gone: reload the page to open it again";
+    if (content.problem) {
+      say(content.problem);
+      return null;
+    }
+    say();
+    return content;
+  } catch {
+    return undefined; // the page says that the server does not answer
+  }
+};
+
+/** @param {object} message */
+const send = (message) =>
+  ask(`class/${encodeURIComponent(name)}`, { member: mine.member, ...message });
+
+/** Opens the class, or tells it what its short address opens now. */
+const open = async () => {
+  const link = forOthers(window.location.search);
+  const page = root.dataset.page ?? "";
+  if (opens === `${link}#${page}`) return;
+  opens = `${link}#${page}`;
+  const answer = await send({ do: "open", link, page });
+  if (answer === undefined) opens = "";
+  refused = answer === null;
+  isTeacher = answer?.teacher === true;
+  part("[data-end]").hidden = !isTeacher;
+};
+
+/** @param {string} of @param {string} choice */
+const vote = async (of, choice) => {
+  const votes = await send({ do: "vote", of, choice });
+  if (!votes) return;
+  mine.voted = [...mine.voted.filter((one) => one !== of), of];
+  keep();
+  draw(of, votes);
+  look(false);
+};
+
+/** @param {boolean} [asks] whether the server is asked for what is new */
+const look = async (asks = true) => {
+  const projecting = projects(window.location.search);
+  const of = question() ?? "";
+  const sees = of !== "" && (projecting || mine.voted.includes(of));
+  strip.hidden = projecting && !["race", "learn"].includes(root.dataset.page ?? "");
+  part(".member").hidden = projecting;
+  tally.hidden = !sees || shown.of !== of;
+  join.hidden = !projecting;
+  if (!asks || document.hidden || (over && projecting)) return;
+  if (projecting) {
+    if (!code.src) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
+    await open();
+    if (refused) return;
+  }
+  const since = shown.of === of ? shown.version : "";
+  const query = new URLSearchParams({ of: sees ? of : "", since });
+  const votes = await ask(`class/${encodeURIComponent(name)}?${query}`);
+  if (votes && of === question()) {
+    draw(of, votes);
+    look(false);
+  }
+};
+
+if (name) {
+  load();
+  keep();
+  for (const place of strip.querySelectorAll(".class-name")) place.textContent = name;
+  part(".short").textContent = short.replace(/^https?:\/\//, "");
+  part(".local").hidden = !/^(localhost|127\.|\[::1\])/.test(window.location.hostname);
+  part("[data-end]").hidden = true;
+  const repeat = async () => {
+    await look();
+    setTimeout(repeat, projects(window.location.search) ? PROJECTED : OWN);
+  };
+  repeat();
+  document.addEventListener(
+    "click",
+    ({ target }) => {
+      const button = /** @type {Element} */ (target).closest?.("button");
+      const of =
+        /** @type {HTMLElement | null} */ (button?.closest("#bet-card .bet"))?.dataset.key ??
+        /** @type {HTMLElement | null} */ (button?.closest("#lesson-guide [data-check]"))?.dataset
+          .check;
+      const choice = button?.dataset.choice;
+      if (of && choice) vote(of, choice);
+    },
+    true,
+  );
+  new MutationObserver(() => look()).observe(root, {
+    attributeFilter: ["data-class", "data-page"],
+  });
+  const fold = part("[data-fold]");
+  fold.addEventListener("click", () => {
+    const folded = strip.toggleAttribute("data-folded");
+    fold.textContent = folded ? "Larger" : "Smaller";
+    fold.setAttribute("aria-expanded", `${!folded}`);
+  });
+  part("[data-end]").addEventListener("click", async () => {
+    await send({ do: "end" });
+    if (problem.hidden) await look();
+  });
+}

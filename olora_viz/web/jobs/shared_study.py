@@ -1,0 +1,152 @@
+"""Equal studies are one: a decision, or a test of claims, that shows what an equal one of another page comes to.
+
+A plan follows from a timing, so two decisions on one set-up would hardly race the same lanes: the later one is not
+computed, but shows the earlier one. Where that one is stopped by its owner, the first page that still looks goes on
+with it from a copy of its folder, and the others follow that page's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.record import FAILED
+from olora_viz.background.travel import moved
+from olora_viz.machine.files import link_or_copy
+from olora_viz.races.step import FINISHED, STOPPED
+
+
+@dataclass(eq=False)
+class SharedStudy(BackgroundStudy):
+    """A study of the server, which computes or follows an equal one."""
+
+    key: str = ""
+    """See `equal.study_key`."""
+    began: float = 0.0
+    """When it began to be computed, in seconds since 1970; 0 before."""
+    asked: float = 0.0
+    """When a page asked for it, in seconds since 1970, if it was there already; else 0."""
+    source: SharedStudy | None = None
+    """The study that it follows."""
+    take_over: Callable[[SharedStudy], None] = lambda _: None
+    """Called where the source does not go on: finds another one, or lets this one compute."""
+    _shown: int = -1
+    """The source's version that it shows."""
+
+    FINDINGS: ClassVar[tuple[str, ...]] = ("known", "_learnt", "part")
+    """What it takes over from its source."""
+
+    @property
+    def can_be_followed(self) -> bool:
+        """Whether an equal study can do without computing what this one has, or will have."""
+        if self.source is not None or self.stopping.is_set() or self.state == FAILED:
+            return False
+        return not self.complete or (self.state == FINISHED and self.folder.is_dir())
+
+    def follow(self, source: SharedStudy) -> None:
+        """Show what an equal study comes to."""
+        self.source, self.asked, self._shown = source, self.asked or time.time(), -1
+        self.catch_up()
+
+    def see(self) -> None:
+        """Note that a page asks for it, and so for the source that computes for it."""
+        source = self.source
+        if source is not None and not source.complete:
+            source.see()
+        super().see()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take over what the source has come to."""
+        with self.changed:
+            source = self.source
+            if source is None or source.version == self._shown:
+                return
+            self._shown, ended = source.version, source.complete  # read first: what follows is at least as new
+            self.began = source.began
+            for name in self.FINDINGS:
+                setattr(self, name, getattr(source, name))
+            if not ended:
+                self._change(state=source.state, note=source.note)
+                return
+            if source.state in (FINISHED, FAILED) or source.why == source.overtime != "":
+                self._end_with(source)
+                return
+        self.take_over(self)
+
+    def _end_with(self, source: SharedStudy) -> None:
+        try:
+            self.keep_files()
+        except OSError as error:
+            self.end(FAILED, self.sentence_on(error))
+            return
+        self.source = None
+        self._change(state=source.state, note=source.note, complete=True)
+
+    def keep_files(self) -> None:
+        """Have the source's files in a folder of its own; what is only ever replaced as a whole has two names.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        source = self.source
+        if source is None:
+            return
+        for file in sorted(source.folder.rglob("*")):
+            to = self.folder / file.relative_to(source.folder)
+            if file.is_file() and not file.name.endswith((".partial", ".lock")):
+                with suppress(FileNotFoundError):  # it was replaced meanwhile
+                    if file.suffix == ".jsonl":
+                        to.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(file, to)
+                    else:
+                        link_or_copy(file, to)
+        self.known = moved(self.known, source.folder, self.folder)
+
+    def compute_instead(self) -> None:
+        """Become a study that computes, from what its source knew on.
+
+        Raises:
+            OSError: its files cannot be written.
+        """
+        source = self.source
+        assert source is not None
+        with self.changed:
+            self.keep_files()
+            self.source, self.asked = None, 0.0
+            self.left = min(self.left, source.left)
+
+    def stop_here(self) -> None:
+        """Follow nobody, and end with what is known.
+
+        Raises:
+            OSError: its files cannot be written.
+        """
+        if self.source is not None:
+            self.keep_files()
+            self.source = None
+            self.end(STOPPED, self.without)
+
+    def compute(self) -> None:
+        """Compute, and note when that began."""
+        self.began = self.began or time.time()
+        super().compute()
+
+    def end(self, state: str, note: str = "") -> None:
+        """Follow nobody, and enter the final state."""
+        self.source = None
+        super().end(state, note)
+
+
+S = TypeVar("S", bound=SharedStudy)
+
+
+def find_equal(study: S, others: Iterable[S]) -> S | None:
+    """Return what a study follows of the equal ones: one that is being computed, else one that has ended."""
+    alike = [other for other in others if study.key and other.key == study.key and other is not study]
+    return min((other for other in alike if other.can_be_followed), key=lambda other: other.complete, default=None)

@@ -1,0 +1,201 @@
+"""Classes: what a class of 25 bets and answers is counted, never mixed, limited, and gone at its end."""
+
+import random
+from collections import Counter
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.lanes.lane import Lane
+from olora_viz.learn.lessons import LESSONS
+from olora_viz.views.bet import Question, question_of
+from olora_viz.views.votes import ballot_of
+from olora_viz.web.classroom import votes as rules
+from olora_viz.web.classroom.routes import MOST_BYTES, routes
+from olora_viz.web.classroom.votes import Classrooms, NotOpenError
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.race.arrival import read
+
+BET = "lora,olora 1e-3 60"
+TEACHER = "t" * 32
+
+
+def member(n: int) -> str:
+    return f"{n:032d}"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def opened(*names: str) -> Classrooms:
+    rooms = Classrooms(Clock())
+    for name in names:
+        assert rooms.open(name, TEACHER)
+    return rooms
+
+
+def test_the_last_bets_and_the_first_answers_of_25_are_counted_and_two_classes_never_mix() -> None:
+    rng, rooms = random.Random(0), opened("ours", "theirs")
+    last: dict[tuple[str, int], str] = {}
+    first: dict[tuple[str, int], str] = {}
+    for _ in range(150):
+        name, n = rng.choice(["ours", "Theirs"]), rng.randrange(25)
+        bet, answer = rng.choice(list(ballot_of(BET).options)), rng.choice("ABC")
+        assert rooms.vote(name, member(n), BET, bet) == rooms.tally(name, BET)
+        rooms.vote(name, member(n), "qr", answer)
+        last[name.lower(), n] = bet
+        first.setdefault((name.lower(), n), answer)
+    for name in ("ours", "theirs"):
+        for question, counted in ((BET, last), ("qr", first)):
+            assert rooms.tally(name, question).counts == Counter(v for (room, _), v in counted.items() if room == name)
+
+
+def test_a_version_changes_exactly_when_a_count_does() -> None:
+    rooms, seen = opened("ours"), []
+    for choice in ("olora", "olora", "lora", "nobody", "nobody"):
+        seen.append(rooms.vote("ours", member(0), BET, choice))
+    counts, versions = zip(*seen, strict=True)
+    assert [a == b for a, b in pairwise(counts)] == [a == b for a, b in pairwise(versions)]
+
+
+@pytest.mark.parametrize("rate", [1e-3, 2.5e-4, 0.5, 0.0012345])
+def test_every_question_that_a_race_asks_can_be_voted_on(rate: float) -> None:
+    asked = question_of([Lane(init, lr=rate) for init in INITIALIZERS if not INITIALIZERS[init].needs], 60)
+    assert asked is not None
+    assert Question.of_key(asked.key).key == asked.key
+    assert set(asked.starts) < set(ballot_of(asked.key).options)
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ({"name": "1"}, "name of 3 to 24"),
+        ({"name": "a" * 25}, "name of 3 to 24"),
+        ({"name": "ours<b>"}, "name of 3 to 24"),
+        ({"name": None}, "name of 3 to 24"),
+        ({"name": "others"}, "no class 'others' is open"),
+        ({"member": "me"}, "random number of 16 to 40"),
+        ({"member": ["x"] * 20}, "random number of 16 to 40"),
+        ({"of": "one-rates"}, "unknown lesson 'one-rates'; did you mean 'one-rate'"),
+        ({"of": None}, "unknown lesson 'None'"),
+        ({"of": "lora,olorra 1e-3 60"}, "unknown initialization 'olorra'"),
+        ({"of": "lora,lora 1e-3 60"}, "two or more different starts"),
+        ({"of": "lora,olora 0.001 60"}, "a rate written as 1e-3"),
+        ({"of": "lora,olora e 60"}, "a rate written as 1e-3"),
+        ({"of": "lora,olora 1e-3 0"}, "a bet names starts, a rate and steps"),
+        ({"of": "lora,olora 1e-3 60\n"}, "a bet names starts, a rate and steps"),
+        ({"choice": "pissa"}, "unknown answer 'pissa'"),
+        ({"choice": {"olora": 1}}, "unknown answer"),
+        ({"of": "qr", "choice": "D"}, "unknown answer 'D'; choose from A, B, C"),
+    ],
+)
+def test_what_is_no_vote_is_refused_in_a_sentence_and_changes_nothing(sent: dict, sentence: str) -> None:
+    rooms = opened("ours")
+    vote = {"name": "ours", "member": member(0), "of": BET, "choice": "olora"} | sent
+    with pytest.raises(ValueError, match=sentence):
+        rooms.vote(**vote)
+    assert rooms.tally("ours", BET).counts == {}
+
+
+def test_a_class_belongs_to_the_browser_that_opened_it_and_is_gone_at_its_end() -> None:
+    clock = Clock()
+    rooms = Classrooms(clock)
+    assert rooms.open("ours", TEACHER, "lesson=qr#learn")
+    assert not rooms.open("ours", member(0), "lesson=cost#learn")
+    assert rooms.link("ours") == "lesson=qr#learn"
+    rooms.vote("ours", member(0), BET, "olora")
+    with pytest.raises(ValueError, match="by the browser that has opened it"):
+        rooms.end("ours", member(0))
+    rooms.end("ours", TEACHER)
+    for reopened in (False, True):
+        with pytest.raises(NotOpenError, match="no class 'ours' is open here"):
+            rooms.vote("ours", member(0), BET, "olora")
+        assert rooms.open("ours", TEACHER)
+        assert rooms.tally("ours", BET).counts == {}
+        clock.now += rules.HOURS * 3600 * (not reopened)
+
+
+def test_classes_members_and_questions_have_limits_and_a_new_question_takes_the_place_of_the_least_voted() -> None:
+    rooms = Classrooms(Clock())
+    for n in range(rules.MOST_CLASSES):
+        rooms.open(f"class-{n}", TEACHER, address=f"{n // rules.ADDRESS_CLASSES}")
+    with pytest.raises(ValueError, match=f"{rules.ADDRESS_CLASSES} classes are the most of one address"):
+        rooms.open("one-more", TEACHER, address="0")
+    with pytest.raises(ValueError, match=f"{rules.MOST_CLASSES} classes are the most at once"):
+        rooms.open("one-more", TEACHER, address="another")
+    with pytest.raises(ValueError, match="at most 2,000 characters"):
+        rooms.open("class-0", TEACHER, "x" * 2001)
+    for n in range(rules.MOST_MEMBERS):
+        rooms.vote("class-0", member(n), BET, "olora")
+    with pytest.raises(ValueError, match=f"at most {rules.MOST_MEMBERS} members"):
+        rooms.vote("class-0", member(rules.MOST_MEMBERS), BET, "olora")
+    for steps in range(100, 100 + 2 * rules.MOST_QUESTIONS):
+        rooms.vote("class-0", member(0), f"lora,olora 1e-3 {steps}", "olora")
+    assert rooms.tally("class-0", BET).counts == {"olora": rules.MOST_MEMBERS}
+    assert rooms.tally("class-0", f"lora,olora 1e-3 {steps}").counts == {"olora": 1}
+    assert rooms.tally("class-0", "lora,olora 1e-3 100").counts == {}
+
+
+@pytest.fixture(scope="module")
+def client() -> TestClient:
+    pages = ("race", "learn")
+    return TestClient(Starlette(routes=routes(partial(read, Limits()), pages)), follow_redirects=False)
+
+
+def test_25_clients_bet_over_http_and_only_what_is_new_is_sent(client: TestClient) -> None:
+    opens = {"do": "open", "member": TEACHER, "link": "?task=addition&class=ours&projector=1&lane=olora:lr=1e-3,r=4"}
+    assert client.post("/class/ours", json=opens | {"page": "race"}).json() == {"teacher": True}
+    for n in range(25):
+        choice = "olora" if n < 14 else "lora"
+        answer = client.post("/class/ours", json={"do": "vote", "member": member(n), "of": BET, "choice": choice})
+        assert answer.status_code == 200
+    shown = client.get("/class/ours", params={"of": BET, "since": ""}).json()
+    assert "14 bet on OLoRA, 11 on LoRA." in shown["html"]
+    again = client.get("/class/ours", params={"of": BET, "since": shown["version"]})
+    assert (again.status_code, again.content) == (204, b"")
+    assert client.get("/class/ours").status_code == 204
+    asked = client.get("/class/ours", params={"of": "cost", "since": ""}).json()
+    assert "Nobody yet." in asked["html"]
+    joined = client.get("/c/OURS")
+    assert joined.status_code == 307
+    assert joined.headers["location"] == "../?class=ours&task=addition&lane=olora:lr=1e-3,r=4#race"
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"x" * (MOST_BYTES + 1), "at most 8,192 bytes"),
+        (b"[" * MOST_BYTES, "an object in JSON"),
+        (b"[]", "an object in JSON"),
+        (b"\xff", "an object in JSON"),
+        (b'{"do": "delete"}', "open, vote or end, not 'delete'"),
+        (b'{"do": "open", "member": "%b", "link": "steps=-3"}' % TEACHER.encode(), "steps"),
+        (b'{"do": "end", "member": 3}', "by the browser that has opened it"),
+    ],
+)
+def test_what_no_page_sends_gets_a_sentence(client: TestClient, body: bytes, sentence: str) -> None:
+    client.post("/class/ours", json={"do": "open", "member": TEACHER, "link": "", "page": "nowhere"})
+    answer = client.post("/class/ours", content=body)
+    assert answer.status_code == 400
+    assert sentence in answer.json()["problem"]
+
+
+def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
+    assert client.get("/class/others").status_code == client.get("/c/others").status_code == 404
+    assert client.get("/c/others").text.startswith("No class 'others' is open here")
+    for at in ("", "javascript:alert(1)", "http://a b", "http://x/\n", "http://" + "x" * 300):
+        assert client.get("/qr", params={"at": at}).status_code == 400
+    assert client.get("/qr", params={"at": "http://a/c/ours"}).headers["content-type"] == "image/svg+xml"
+
+
+def test_a_question_of_every_lesson_can_be_answered() -> None:
+    for name, lesson in LESSONS.items():
+        assert list(ballot_of(name).options) == list(lesson.choices)

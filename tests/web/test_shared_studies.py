@@ -1,0 +1,144 @@
+"""Equal studies are one: who asks second follows the first, and loses nothing when the first one's page goes away."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from zipfile import ZipFile
+
+import pytest
+from support.waiting import wait_until
+
+from olora_viz.figures.theme import lane_styles
+from olora_viz.races.step import FINISHED, STOPPED
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.decide import decide
+from olora_viz.studies.study import Study
+from olora_viz.web.claims import Judging
+from olora_viz.web.decide import Deciding, take_home, view
+from olora_viz.web.guard.limits import Visitor
+from olora_viz.web.guard.visitor_files import DOWNLOADS
+from olora_viz.web.jobs.equal import study_key
+from olora_viz.web.jobs.job import new_key, study_folder
+from olora_viz.web.jobs.queue import Jobs
+
+STUDY = Study(
+    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
+    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
+)  # fmt: skip
+PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=9)
+CONFIG = STUDY.config(one for init in STUDY.inits for one in STUDY.trials(STUDY.cells()[0], init, [1e-3], 1))
+
+
+@pytest.fixture
+def jobs(tmp_path) -> Iterator[Jobs]:
+    made = Jobs(folder=tmp_path)
+    yield made
+    made.close()
+
+
+def asked(jobs: Jobs, page: str, minutes: float = 60) -> Deciding:
+    """Let a page ask for the decision, with the plan that a timing would give."""
+    name = new_key()
+    folder = study_folder(jobs.folder / name)
+    known = replace(next(decide(jobs.folder / f"plan of {page}", plan=PLAN)), folder=folder)
+    work = Deciding(
+        name, CONFIG, folder, lane_styles(CONFIG.lanes), minutes=minutes, known=known,
+        key=study_key("decision", CONFIG, minutes),
+    )  # fmt: skip
+    return jobs.study(work, Visitor(page))
+
+
+def end(work: Deciding) -> Deciding:
+    """Look at a decision, as a page does, until its end."""
+    wait_until(lambda: work.see() or work.complete, 60)
+    return work
+
+
+def some_lanes(work: Deciding, count: int = 1) -> None:
+    wait_until(lambda: work.see() or (work.known is not None and work.known.lanes >= count), 60)
+
+
+def taken(jobs: Jobs, work: Deciding) -> bytes:
+    """Take the adapter home, and return its weights."""
+    path = DOWNLOADS.find(take_home(jobs, work.id, "adapter")["url"].rpartition("/")[2])
+    assert path is not None
+    return ZipFile(path).read("adapter/adapter_model.safetensors")
+
+
+def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -> None:
+    first, second = asked(jobs, "a"), asked(jobs, "b")
+    assert second.source is first
+    some_lanes(second)
+    assert second.known is first.known or second.known.lanes <= first.known.lanes
+    assert not second.folder.exists(), "nothing is computed for it"
+    end(second)
+    assert (second.state, second.source) == (first.state, None) == (FINISHED, None), second.note
+    assert second.known.sentence == first.known.sentence
+    assert second.known.adapter.is_relative_to(second.folder)
+    late = asked(jobs, "c")
+    assert late.complete, "of one that has ended, the end"
+    before = taken(jobs, first)
+    jobs._drop(jobs._jobs[first.id])
+    assert not first.folder.exists()
+    assert taken(jobs, second) == taken(jobs, late) == before
+    assert view(late, 0, last=True).headline == view(second, 0, last=True).headline
+    for work in (second, late):
+        report = DOWNLOADS.find(take_home(jobs, work.id, "report")["url"].rpartition("/")[2])
+        assert report is not None
+        assert "Before and after" in report.read_text()
+        assert "another page began it" in str(view(work, 0, last=True).status)
+    again = asked(jobs, "b")
+    assert again.source is None, "a page that shows the end and asks again gets another"
+    assert not again.complete
+    jobs.stop(again)
+
+
+def test_what_its_owner_stops_goes_on_for_those_who_follow(jobs: Jobs) -> None:
+    first, second, third = asked(jobs, "a"), asked(jobs, "b"), asked(jobs, "c")
+    some_lanes(third, 3)
+    jobs.stop(first)
+    end(first)
+    assert first.state == STOPPED
+    before = first.known.lanes
+    third.see()
+    second.see()
+    assert second.source is third, "one of them computes, and the other one follows it"
+    assert third.known.lanes >= before
+    end(second)
+    assert (second.state, third.state) == (FINISHED, FINISHED), second.note
+    assert taken(jobs, second) == taken(jobs, third)
+    assert "another page" not in str(view(third, 0, last=True).status)
+
+
+def test_who_stops_following_keeps_what_is_known_and_the_first_one_goes_on(jobs: Jobs) -> None:
+    first, second = asked(jobs, "a"), asked(jobs, "b")
+    some_lanes(second, 3)
+    jobs.stop(second)
+    assert (second.state, second.note, second.complete) == (STOPPED, "without an adapter, which is trained last", True)
+    known = second.known
+    assert known.folder == second.folder
+    assert "url" in take_home(jobs, second.id, "report")
+    assert end(first).state == FINISHED
+    assert second.known is known
+
+
+def test_others_ask_for_other_things(jobs: Jobs) -> None:
+    keys = {
+        study_key(kind, config, minutes)
+        for kind in ("Deciding", "Judging")
+        for config in (CONFIG, replace(CONFIG, forget=0.1, keep="auto"), replace(CONFIG, chat=True))
+        for minutes in (1, 2)
+    }
+    assert len(keys) == 12
+    assert study_key("Deciding", replace(CONFIG, task="mine.jsonl"), 1) == ""
+    first = asked(jobs, "a", minutes=60)
+    assert asked(jobs, "b", minutes=30).source is None
+    own = [replace_key(jobs, page, key="") for page in "cd"]
+    assert [work.source for work in own] == [None, None], "nobody shares a visitor's own file"
+    for work in (first, *own):
+        jobs.stop(work)
+
+
+def replace_key(jobs: Jobs, page: str, key: str) -> Judging:
+    name = new_key()
+    folder = study_folder(jobs.folder / name)
+    return jobs.study(Judging(name, CONFIG, folder, lane_styles(CONFIG.lanes), key=key), Visitor(page))
