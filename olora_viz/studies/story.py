@@ -193,7 +193,9 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     return tuple(curves)
 
 
-def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None) -> tuple[Reach, ...]:
+def steps_to_reach(
+    lanes: Sequence[Lane], steps: Sequence[Step], start_loss: float | None = None, rate: float | None = None
+) -> tuple[Reach, ...]:
     """Return when every start reached plain LoRA's final held-out loss at LoRA's best rate.
 
     Each seed is compared with LoRA's run of the same seed, and left out if there is none; so is a start without a
@@ -203,6 +205,7 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
     Args:
         lanes, steps: of the race so far.
         start_loss: held-out loss of the base model, nats; None while unknown.
+        rate: the only one that counts, of LoRA and of all starts; None for the best ones.
 
     Examples:
         >>> import olora_viz as ov
@@ -213,7 +216,8 @@ def steps_to_reach(lanes: Sequence[Lane], steps: Sequence[Step], start_loss: flo
         OLoRA 0.01 92 to never, range of 3 seeds
         PiSSA 0.003 64 to never, range of 3 seeds
     """
-    curves = rate_curves(lanes, steps)
+    every = rate_curves(lanes, steps)
+    curves = [replace(c, points=tuple(p for p in c.points if rate in (None, p.lr))) for c in every]
     at = [step.step for step in steps if step.eval_loss is not None]
     losses = _held_out(steps, len(lanes))
     if start_loss is not None and steps and steps[0].step == 1:

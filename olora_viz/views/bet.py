@@ -14,13 +14,16 @@ from markupsafe import Markup
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, unknown
+from olora_viz.machine.text import compact, nats, unknown
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Contest, SeedGroup, contest, contests_of, fields_of
 from olora_viz.studies.sentences import Sentence, and_, statement_of
 from olora_viz.studies.statistics import AHEAD, BEHIND, adjusted
+from olora_viz.studies.story import Reach
 from olora_viz.studies.verdict_line import MOST_FIELDS
 from olora_viz.views.html import lane, unbroken
+
+LORA, OLORA = "lora", "olora"
 
 NOBODY = "nobody"
 """The bet that no difference is more than luck."""
@@ -39,6 +42,12 @@ class Question:
     starts: tuple[str, ...]
     rate: float
     steps: int
+
+    @property
+    def chaser(self) -> str:
+        """The start of which is asked when it is where plain LoRA ends: OLoRA, or the first; empty without LoRA."""
+        others = sorted((start for start in self.starts if start != LORA), key=lambda start: start != OLORA)
+        return others[0] if LORA in self.starts else ""
 
     @property
     def key(self) -> str:
@@ -194,8 +203,21 @@ def ask(question: Question | None) -> Markup:
     nobody = chip.format(NOBODY, NOBODY_WORDS)
     return Markup(
         '<div class="bet" data-key="{}"><p><b>Your bet:</b> {}</p><div class="chips" role="group" '
-        'aria-label="Your bet">{}{}</div></div>'
-    ).format(question.key, unbroken(question.words), chips, nobody)
+        'aria-label="Your bet">{}{}</div>{}<p class="hint" data-coming hidden>It is on the next race that asks this, '
+        "and scored at its end: press Race.</p></div>"
+    ).format(question.key, unbroken(question.words), chips, nobody, _ask_when(question))
+
+
+def _ask_when(question: Question) -> Markup:
+    """Return the question when one start is where another ends, to be answered on the axis of steps."""
+    if not question.chaser:
+        return Markup("")
+    return Markup(
+        '<label class="when"><span>And after how many steps is {} where {} ends?</span><input type="range" min="1" '
+        'max="{}" value="{}" data-when="{}"><output>drag</output></label>'
+    ).format(
+        label_of(question.chaser), label_of(LORA), question.steps + 1, question.steps + 1, question.steps
+    )  # fmt: skip
 
 
 OPEN, GOING, ENDED = "open", "going", "ended"
@@ -208,6 +230,7 @@ def bets(
     question: Question,
     labels: Mapping[str, str],
     ended: Mapping[str, tuple[str, Sentence]] | None = None,
+    reach: Reach | None = None,
     *,
     recorded: bool = False,
 ) -> Markup:
@@ -217,9 +240,12 @@ def bets(
         run: the race's name.
         labels: the names in the charts of the lanes to bet on, by start.
         ended: see `scores`; None where bets are not scored, as of a race that was stopped.
+        reach: when the chaser was where LoRA ended; None where that is not asked, or not known.
         recorded: whether it was computed before: a bet on the next race is never one on it.
     """
     content = ask(question) if state == OPEN else scored(ended) if state == ENDED else _placed(question)
+    if reach and ended is not None:
+        content += met(question, reach)
     names = json.dumps(labels, ensure_ascii=False)
     return Markup(
         '<div class="bet-run" data-run="{}" data-key="{}" data-state="{}" data-labels="{}"{}>{}</div>'
@@ -232,6 +258,22 @@ def _placed(question: Question) -> Markup:
         line.format(choice, NOBODY_WORDS if choice == NOBODY else label_of(choice), question.steps)
         for choice in (*question.starts, NOBODY)
     )
+
+
+def met(question: Question, reach: Reach) -> Markup:
+    """Return when the chaser was where LoRA ended; a page adds how far from it the reader's bet was."""
+    chaser, rival = label_of(question.chaser), label_of(LORA)
+    spread = f" ({reach.spread})" if reach.spread else ""
+    if reach.steps is None:
+        words, step = (
+            f"{chaser} never got to where {rival} ended, {nats(reach.target)} nats{spread}.",
+            question.steps + 1,
+        )
+    else:
+        words = f"{chaser} was where {rival} ended, {nats(reach.target)} nats, after {reach.steps:.0f} steps{spread}."
+        step = round(reach.steps)
+    line = Markup('<p hidden class="met" data-met="{}" data-steps="{}"><b></b> {}</p>')
+    return line.format(step, question.steps, unbroken(words))
 
 
 def scored(ended: Mapping[str, tuple[str, Sentence]] | None) -> Markup:

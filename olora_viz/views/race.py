@@ -28,7 +28,7 @@ from olora_viz.background.record import (
 from olora_viz.figures.forgotten import forgotten_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
-from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import about, seconds
 from olora_viz.measures.catalogue import MEASURES
@@ -53,7 +53,14 @@ from olora_viz.tasks import TASKS
 from olora_viz.views import bet as bets
 from olora_viz.views import html as fragments
 from olora_viz.views.html import remark
-from olora_viz.views.results import forgotten_table, results_of, story_before, verdict_html, without_verdict
+from olora_viz.views.results import (
+    forgotten_table,
+    group_styles,
+    results_of,
+    story_before,
+    verdict_html,
+    without_verdict,
+)
 
 FOR_READERS = frozenset({"start", "step"})
 """The commands beside a race of another owner: each starts a race of the reader's own."""
@@ -208,7 +215,10 @@ class RaceView:
         if examples is not None and self.state not in (STOPPED, FAILED):
             compared = bets.contest_at(question, lanes, examples, by_loss=self.metric.by_loss)
         ended = None if compared is None else bets.scores(question, compared, self.metric.why)
-        return bets.bets(self.name, bets.ENDED, question, labels, ended, recorded=self.recorded)
+        start, _ = start_of(self.race)
+        reached = story.steps_to_reach(lanes, self._judged, start, question.rate)
+        reach = next((each for each in reached if each.curve.lane.init == question.chaser), None)
+        return bets.bets(self.name, bets.ENDED, question, labels, ended, reach, recorded=self.recorded)
 
     @drawn_once
     def _judged(self) -> Sequence[Step]:
@@ -350,13 +360,6 @@ class RaceView:
             # Hiding a band hides its lanes in the other charts.
             figure["layout"]["meta"]["members"] = members
         return figure
-
-
-def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
-    """Return the style of every group of lanes: its lane's if no seed is repeated, otherwise a new one."""
-    if len(groups) == len(styles):
-        return tuple(styles)
-    return lane_styles([replace(group.lane, seed=0) for group in groups])
 
 
 def race_view(

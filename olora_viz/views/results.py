@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
@@ -13,9 +13,9 @@ from markupsafe import Markup
 from olora_viz.background.record import FAILED, LOADING, PAUSED, READY, WAITING, RaceRecord, start_of
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
-from olora_viz.figures.theme import LaneStyle
+from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.machine.text import counted, nats, percent
+from olora_viz.machine.text import compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
@@ -34,6 +34,7 @@ from olora_viz.studies.sentences import Sentence, and_, departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
     MEASURES,
+    RateCurve,
     Reach,
     describe_rates,
     describe_reach,
@@ -69,12 +70,48 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     curves = rate_curves(lanes, steps, named)
     text, examples = record.plain_text, held_out_count(steps)
     drawn = rate_figure(curves, named, start_loss=start, plain_text=text, examples=examples, run=f"{run} {named}")
-    drawn["layout"]["meta"]["race"] = f"{run} rates"  # its curves are starts, not lanes
+    meta = drawn["layout"]["meta"]
+    meta["race"] = f"{run} rates"  # its curves are starts, not lanes
+    meta["recall"] = {"race": run, "curves": recalled(curves, lanes, record.styles)}
     reached = steps_to_reach(lanes, steps, start)
     ended, guessing = record.complete or len(steps) >= record.config.steps, is_guessing(lanes, steps, record.held_out)
     sentences = describe_rates(lanes, steps, plain_text=text, ended=ended, guessing=guessing)
     words = fragments.paragraphs(sentences) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
+
+
+def recalled(curves: Sequence[RateCurve], lanes: Sequence[Lane], styles: Sequence[LaneStyle]) -> list[dict[str, Any]]:
+    """Return the runs behind the points of curves, for the handle on their axis.
+
+    Args:
+        lanes: all of the race, as their `styles`.
+
+    Returns:
+        Of each curve its label, best rate and rates; of each rate its loss in words, and the names of its lanes in
+        charts: their own, and that of their seeds' group.
+    """
+    groups = seed_groups(lanes)
+    names = {k: [styles[k].label] for k in range(len(lanes))}
+    for group, style in zip(groups, group_styles(groups, styles), strict=True):
+        for k in group.lanes:
+            names[k].append(style.label)
+    return [
+        {
+            "label": curve.label,
+            "best": (curve.optimum or curve.points[0]).lr,
+            "rates": [point.lr for point in curve.points],
+            "words": [f"{nats(point.mean)} at {compact(point.lr)}" for point in curve.points],
+            "lanes": [sorted({name for k in point.lanes for name in names[k]}) for point in curve.points],
+        }
+        for curve in curves
+    ]
+
+
+def group_styles(groups: Sequence[SeedGroup], styles: Sequence[LaneStyle]) -> tuple[LaneStyle, ...]:
+    """Return the style of every group of lanes: its lane's if no seed is repeated, otherwise a new one."""
+    if len(groups) == len(styles):
+        return tuple(styles)
+    return lane_styles([replace(group.lane, seed=0) for group in groups])
 
 
 def reach(reached: Sequence[Reach], styles: Mapping[str, LaneStyle]) -> Markup:

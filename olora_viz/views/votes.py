@@ -44,7 +44,7 @@ def ballot_of(of: str) -> Ballot:
     if of in NAMES:
         lesson = find(of)
         lettered = {
-            letter: Markup("<b>{}</b> {}").format(letter, sentence(words)) for letter, words in lesson.choices.items()
+            letter: Markup("<b>{}</b> {}").format(letter, sentence(words)) for letter, words in lesson.lettered.items()
         }
         return Ballot(sentence(lesson.ask), lettered, {letter: letter for letter in lettered}, "chose", once=True)
     if "," not in of:

@@ -76,7 +76,7 @@ def _worksheet() -> Markup:
         each.format(
             lesson.title, bet, sentence(lesson.ask),
             Markup('<ul class="options">{}</ul>').format(
-                Markup("").join(option.format(letter, sentence(words)) for letter, words in lesson.choices.items())
+                Markup("").join(option.format(letter, sentence(words)) for letter, words in lesson.lettered.items())
             ),
             Markup('<span class="blank line"></span>'),
         )

@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.gallery import GALLERY
+from olora_viz.learn.hands import hand
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
 from olora_viz.machine.text import about
+from olora_viz.races.config import RaceConfig
 from olora_viz.views.html import problem
 from olora_viz.web.classroom.votes import HOURS
 from olora_viz.web.guard.limits import Limits
@@ -84,15 +86,26 @@ BELOW = Markup(
 
 def lesson_text(lesson: Lesson) -> Markup:
     """Return the text of a lesson."""
-    paragraph = Markup("<p>{}</p>")
+    paragraph, told = Markup("<p>{}</p>"), Markup('<p class="outcome">{}</p>')
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
-    first, *rest = (paragraph.format(sentence(text)) for text in lesson.paragraphs)
+    kinds = [told if i in lesson.outcome else paragraph for i in range(len(lesson.paragraphs))]
+    first, *rest = (kind.format(sentence(text)) for kind, text in zip(kinds, lesson.paragraphs, strict=True))
+    if lesson.outcome:
+        rest.insert(lesson.outcome[0] - 1, UNTOLD)
     # In parts, at its wide spaces: a narrow page breaks lines there.
     formulas = [Markup("").join(formula(part.strip()) for part in latex.split(r"\qquad")) for latex in lesson.formulas]
     shown = [first, *map(display.format, formulas), *rest]
-    return Markup('<article><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
-        place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
+    race = Markup(' data-race="{}"').format(lesson.recording) if lesson.outcome else ""
+    return Markup('<article{}><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
+        race, place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
     )
+
+
+UNTOLD = Markup(
+    '<p class="untold">How the race ended is told here after your bet. <button type="button" class="as-link" '
+    "data-tell>Show it anyway</button></p>"
+)
+"""What stands in a lesson's text for what it tells of its race; told.js shows one of the two."""
 
 
 def lesson_guide(lesson: Lesson, links: Links) -> Markup:
@@ -109,25 +122,29 @@ def lesson_guide(lesson: Lesson, links: Links) -> Markup:
 
 
 def check(lesson: Lesson) -> Markup:
-    """Return the check question of a lesson with answers to choose from; who presses the right one has finished it."""
-    option = Markup(
-        '<button type="button" data-choice="{0}" aria-pressed="false"{1}><b>{0}</b> <span>{2}</span></button>'
+    """Return the check question of a lesson: answers to choose from, each with what is right or wrong in it.
+
+    Whoever chooses the right one has finished the lesson.
+    """
+    each = Markup(
+        '<details class="choice" data-choice="{0}"{1}><summary>{0}. {2}</summary><p><b>{3}</b> {4}</p></details>'
     )
     finishes = Markup(' data-finishes="{}"').format(lesson.name)
-    options = Markup("").join(
-        option.format(letter, finishes if letter == lesson.right else "", sentence(words))
-        for letter, words in lesson.choices.items()
+    answers = Markup("").join(
+        each.format(letter, "", sentence(choice.text), "Not this one.", sentence(choice.why))
+        if choice.why
+        else each.format(letter, finishes, sentence(choice.text), "Right.", sentence(lesson.answer))
+        for letter, choice in zip(lesson.lettered, lesson.choices, strict=True)
     )
     return Markup(
-        '<section class="check" id="check" data-check="{}"><h3>Check yourself</h3><p class="say">{}</p>'
-        '<div class="options" role="group" aria-label="Answers">{}</div><p class="said" role="status"></p>{}</section>'
-    ).format(lesson.name, sentence(lesson.ask), options, answer(lesson))
+        '<section class="check" id="check" data-check="{}"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
+    ).format(lesson.name, sentence(lesson.ask), answers)
 
 
 def answer(lesson: Lesson) -> Markup:
-    """Return the right answer to the check question and why, folded."""
-    return Markup('<details class="answer"><summary>Show the answer</summary><p><b>{}.</b> {}</p></details>').format(
-        lesson.right, sentence(lesson.answer)
+    """Return the answer to the check question, folded."""
+    return Markup('<details class="answer"><summary>Show the answer</summary><p>{}</p></details>').format(
+        sentence(lesson.answer)
     )
 
 
@@ -147,9 +164,23 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
 
 def live(limits: Limits, lesson: Lesson) -> str:
     """Return the link that runs a lesson's race live; empty if this server does not allow it."""
-    setup = possible(limits, lesson.config, recorded=True) if lesson.config else None
+    query = starting(limits, lesson.config) if lesson.config else ""
     page = "conditioning" if lesson.page == "conditioning" else "race"
-    return f"?{setup.to_query()}&start=1&lesson={lesson.name}#{page}" if setup else ""
+    return f"{query}&lesson={lesson.name}#{page}" if query else ""
+
+
+def starting(limits: Limits, config: RaceConfig) -> str:
+    """Return the query of the link that starts a race; empty if this server does not allow it."""
+    setup = possible(limits, config, recorded=True)
+    return f"?{setup.to_query()}&start=1" if setup else ""
+
+
+def by_hand(limits: Limits, lesson: Lesson) -> dict[str, Any] | None:
+    """Return what the script of a lesson's hand is given, with links to race it live; None if the lesson has none."""
+    what = hand(lesson)
+    if what is None:
+        return None
+    return {"kind": what.kind, **what.given, "live": [starting(limits, race) for race in what.races]}
 
 
 def glossary() -> Markup:
@@ -169,8 +200,14 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
     if not link or not lesson.recording:
         return Markup("")
     race = GALLERY[lesson.recording]
-    words = Markup('<a class="{}" href="{}">Race it live</a> <span class="hint">(when recorded, on a {}: {})</span>')
-    return words.format(kind, link, race.device, about(race.steps[-1].seconds))
+    took = race.steps[-1].seconds
+    enough = "the recording is enough; " if took > LONG else ""
+    words = Markup('<a class="{}" href="{}">Race it live</a> <span class="hint">({}when recorded, on a {}: {})</span>')
+    return words.format(kind, link, enough, race.device, about(took))
+
+
+LONG = 80.0
+"""Seconds on one core: a race that takes longer is not needed for its lesson, which plays the recording."""
 
 
 def _neighbours(lesson: Lesson, links: Links) -> Markup:
@@ -247,6 +284,7 @@ class LessonView(NamedTuple):
     text: Any = gr.skip()
     picture: Any = gr.skip()
     rank: Any = gr.skip()
+    hand: Any = gr.skip()
     guide: Any = gr.skip()
 
 
@@ -298,13 +336,17 @@ def _components(limits: Limits) -> LessonView:
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name, links(limits)) + BELOW)
         with gr.Column(elem_classes="middle", min_width=0):
-            text = in_card(element, lesson_text(first), elem_id="lesson-text")
+            text = in_card(element, lesson_text(first), elem_id="lesson-text", script="told.js")
             with gr.Column(elem_classes="card"):
                 drawn = live_figure(picture(first), elem_id="lesson-figure")
                 rank = gr.Slider(
                     1, min(example_matrix().shape), value=RANK, step=1, label="Rank r",
                     elem_id="lesson-rank", visible=False,
                 )  # fmt: skip
+            changed = in_card(
+                element, by_hand(limits, first), elem_id="lesson-hand", script="hands/hand.js",
+                html_template='<div class="hand"></div>',
+            )  # fmt: skip
         with gr.Column(elem_classes="side right", scale=0, min_width=0), gr.Column(elem_classes="card"):
             guide = _pressed("lesson-guide", lesson_guide(first, links(limits)))
         with gr.Column(elem_classes="after", min_width=0):
@@ -312,7 +354,7 @@ def _components(limits: Limits) -> LessonView:
                 element(glossary(), script="terms.js")
             with gr.Column(elem_classes="card", elem_id="lesson-teachers", min_width=0):
                 element(plan(), script="teachers.js")
-    return LessonView(contents, text, drawn, rank, guide)
+    return LessonView(contents, text, drawn, rank, changed, guide)
 
 
 def _read(limits: Limits, lesson: Lesson) -> LessonView:
@@ -321,6 +363,7 @@ def _read(limits: Limits, lesson: Lesson) -> LessonView:
         text=lesson_text(lesson),
         picture=pack(picture(lesson, RANK)),
         rank=gr.update(visible=lesson.picture == "qr", value=RANK),
+        hand=gr.update(value=by_hand(limits, lesson)),
         guide=lesson_guide(lesson, links(limits)),
     )
 

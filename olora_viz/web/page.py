@@ -67,7 +67,7 @@ WEB = Path(__file__).parent
 STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
     WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
-    WEB / "parts" / "guide.css", HERE / "lane_table.css",
+    WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
@@ -98,7 +98,7 @@ BUTTONS = {
 """A line on each button of the pages, by its id."""
 
 
-class Pages(gr.Blocks):
+class PageBlocks(gr.Blocks):
     """Gradio's blocks, in which an output that keeps its value costs nothing.
 
     Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
@@ -144,7 +144,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
     jobs = jobs or jobs_of(limits)
-    with Pages(title=NAME, analytics_enabled=False, fill_width=True) as demo:
+    with PageBlocks(title=NAME, analytics_enabled=False, fill_width=True) as demo:
         with gr.Row(elem_id="top-bar"):
             element(f"<h1>{NAME}</h1>")
             # All pages are laid out at once, and one is shown.

@@ -29,26 +29,16 @@ export function finish(name) {
 }
 
 /**
- * Says whether an answer to a lesson's check question is right; whoever chooses the right one has finished the lesson.
+ * Lets whoever chooses the right answer to a lesson's check question have finished it.
  *
  * @param {EventTarget} place of the answers
  */
 export function watchAnswers(place) {
   place.addEventListener("click", ({ target }) => {
-    const button = /** @type {HTMLElement | null | undefined} */ (
-      /** @type {Element} */ (target).closest?.(".check [data-choice]")
+    const answer = /** @type {HTMLElement | null} */ (
+      /** @type {Element} */ (target).closest?.(".choice[data-finishes] summary")?.parentElement
     );
-    const check = button?.closest(".check");
-    if (!button || !check) return;
-    for (const each of check.querySelectorAll("[data-choice]"))
-      each.setAttribute("aria-pressed", `${each === button}`);
-    const { finishes = "" } = button.dataset;
-    const said = check.querySelector(".said");
-    if (said) said.textContent = finishes ? "Right." : "Not this one.";
-    check.toggleAttribute("data-right", finishes !== "");
-    if (!finishes) return;
-    check.querySelector("details")?.setAttribute("open", "");
-    finish(finishes);
+    if (answer) finish(answer.dataset.finishes ?? "");
   });
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.opened import on_the_server
+from support.opened import on_the_server, press
 from support.steps import a_step
 
 from olora_viz.figures import race as figures
@@ -73,7 +73,7 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page
     assert page.locator(PLOT).count() == 1
 
     reached = points(page)
-    page.click("#stop-button")
+    press(page, "#stop-button")
     expect(page.locator("#status .state")).to_have_text("stopped")
     expect(page.locator("#adapters button").first).to_be_visible()
     status = page.locator("#status").inner_text()
@@ -127,7 +127,7 @@ def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapter
     expect(page.locator("#answers .asked")).to_have_count(1)  # while they train
     # The chart may still show the recorded race: the line above it is sooner.
     page.wait_for_function("Number(document.querySelector('#status b')?.innerText) > 10")
-    page.click("#stop-button")
+    press(page, "#stop-button")
     expect(page.locator("#status .state")).to_have_text("stopped")
     reached = int(page.locator("#status b").inner_text())
     expect(page.locator("#answers .asked")).to_have_count(4)

@@ -3,7 +3,7 @@
 import re
 
 from playwright.sync_api import Page, Route, expect
-from support.opened import on_the_server, tab
+from support.opened import on_the_server, press, tab
 from support.shared import PLOT
 
 
@@ -74,12 +74,12 @@ def test_two_visitors_see_their_own_runs_and_the_second_waits_its_turn(page: Pag
     other.click("#race-button")
     state(other, "waiting")
     expect(other.locator("#status")).to_contain_text("1 race before yours")
-    page.click("#pause-button")
+    press(page, "#pause-button")
     state(page, "paused")
     state(other, "finished")
     for visitor in (page, other):
         expect(visitor.locator("#shelf li")).to_have_count(1)
-    page.click("#stop-button")
+    press(page, "#stop-button")
     state(page, "stopped")
 
 
@@ -99,7 +99,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> No
     page.click("#race-button")
     state(page, "racing")
     page.wait_for_function("Number(document.querySelector('#status b')?.innerText) > 5")
-    page.click("#pause-button")
+    press(page, "#pause-button")
     state(page, "paused")
     reached = done(page)
     run = on_the_server(page, address)
@@ -110,7 +110,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> No
     state(page, "paused")
     assert done(page) == reached
     expect(page.get_by_label("Steps", exact=True)).to_have_value("50")
-    page.click("#pause-button")
+    press(page, "#pause-button")
     state(page, "racing")
     page.reload()
     expect(page.locator("#status .state")).to_have_text(re.compile("racing|finished"))

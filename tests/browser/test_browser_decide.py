@@ -5,6 +5,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from playwright.sync_api import BrowserContext, Page, expect
+from support.opened import press
 from support.shared import SET_UP
 
 import olora_viz as ov
@@ -29,7 +30,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)", timeout=120_000)
     expect(starts).to_contain_text("undecided", timeout=120_000)
     expect(page.locator("#decide-headline")).to_contain_text("for now", timeout=120_000)
-    page.click("#decide-stop-button")
+    press(page, "#decide-stop-button")
     expect(page.locator("#decide-status")).to_contain_text("stopped")
     expect(page.locator("#decide-headline")).to_contain_text("for now")
     expect(page.locator("#decide-take button").nth(0)).to_be_disabled()

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from support.opened import press
 from support.proxies import embedding, proxy
 from support.served import launched
 from support.shared import FLAGS, PLOT, chromium, visiting
@@ -74,7 +75,7 @@ def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> Non
         visitor.wait_for_selector(PLOT)
         visitor.click("#race-button")
         expect(visitor.locator("#status .state")).to_have_text("racing")
-        visitor.click("#pause-button")
+        press(visitor, "#pause-button")
         expect(visitor.locator("#status .state")).to_have_text("paused")
         expect(visitor.locator("#pulse p")).to_be_hidden()
     expect(visitor.locator("#pulse")).to_contain_text("The server does not answer")

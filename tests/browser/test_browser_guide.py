@@ -31,11 +31,17 @@ def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
     expect(page.locator("#bet-ask")).to_contain_text("after 4 steps")  # the bet stays
     expect(page.locator("#bet-ask [aria-pressed=true]")).to_have_text("OLoRA")
 
+    page.locator("#bet-ask [data-when]").press("Home")
+    expect(page.locator("#bet-ask output")).to_have_text("step 1")
+    expect(page.locator("#bet-ask [data-coming]")).to_be_visible()
+
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Space")
     expect(guide).to_contain_text("Watch the curves")
     expect(guide).to_contain_text("how your bet ended", timeout=120_000)
-    expect(page.locator("#bet-score .scored:visible")).to_contain_text("Your bet, OLoRA")
+    expect(page.locator("#bet-score .scored:visible")).to_contain_text(["Your bet, OLoRA", "Your bet, step 1: "])
+    line = "document.querySelector('#accuracy-figure .js-plotly-plot').layout.shapes?.at(-1)?.x0"
+    page.wait_for_function(f"{line} === 1")
     expect(page.locator("#verdict")).to_be_visible()
     expect(page.locator("#accuracy-figure .annotation-text", has_text="◆ OLoRA 1e-3")).to_be_visible()
     guide.get_by_role("button", name="next").click()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
+from support.opened import press
 
 SET_UP = "?task=addition&batch=64&steps={}&lane=lora:lr=1e-3,r=2"
 HELD = "sessionStorage.getItem('olora-viz-run')"
@@ -39,7 +40,7 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(brows
     link = owner.evaluate("navigator.clipboard.readText()")
     assert re.fullmatch(re.escape(address) + r"/\?run=[\w-]{22}", link)
 
-    owner.click("#pause-button")  # as long as the reader's page loads
+    press(owner, "#pause-button")  # as long as the reader's page loads
     expect(owner.locator("#status .state")).to_have_text("paused")
     reader = opened(browser, link)
     status = reader.locator("#status")
@@ -54,7 +55,7 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(brows
     reader.wait_for_function(f"Number(document.querySelector('#status b').innerText) > {made}")
     assert reader.evaluate(HELD) == link[-22:]
     assert "run=" not in reader.url
-    owner.click("#stop-button")
+    press(owner, "#stop-button")
     expect(status.locator(".state")).to_have_text("stopped", timeout=60_000)
     expect(reader.locator("#take .hint")).to_contain_text("for the run's owner alone")
 
@@ -87,6 +88,6 @@ def test_a_run_is_shown_to_others_and_its_owner_s_key_stays_in_the_browser(brows
     expect(status.locator(".state")).to_have_text("racing")
     expect(reader.locator("#whose")).not_to_contain_text("somebody's run")
     assert reader.evaluate(HELD) not in (key, link[-22:])
-    reader.click("#stop-button")
+    press(reader, "#stop-button")
     for page in (owner, reader):
         page.context.close()

@@ -2,8 +2,14 @@
 
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+import pytest
+import torch
 from playwright.sync_api import BrowserContext, Page, expect
+from scipy import stats
 
+from olora_viz.initializers.olora import olora
+from olora_viz.learn.hands import hand as by_hand
 from olora_viz.learn.lessons import LESSONS, NAMES
 from olora_viz.web import learn as teachers
 from olora_viz.web.race import arrival as share
@@ -36,9 +42,24 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page.locator("#lesson-rank input[type=range]").focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function(f"{blank} === 3")
+    hand = page.locator("#lesson-hand")
+    hand.get_by_role("slider").first.press("ArrowLeft")  # the first column is (2.5, 4) now
+    for columns in ([[2.5, 4], [5, 0]], [[5, 0], [2.5, 4]]):
+        W = torch.tensor(columns, dtype=torch.float64).T
+        start = olora(W, 2)
+        shown = [float(x.replace("−", "-")) for x in hand.locator("mn").all_text_contents()]
+        factors = torch.cat([W.flatten(), start.B.flatten(), start.A.flatten()])
+        assert shown == pytest.approx(factors.tolist(), abs=0.006)
+        hand.get_by_role("button", name="Flip the columns").click()
+    expect(hand).not_to_contain_text("OLoRA starts elsewhere")  # flipped twice
 
     page.locator("#lesson-list").get_by_text("The race at one learning rate").click()
     expect(title).to_have_text("The race at one learning rate")
+    expect(page.locator("#lesson-text .untold")).to_be_visible()
+    expect(page.locator("#lesson-text .outcome").first).to_be_hidden()
+    expect(page.locator("#lesson-figure")).to_be_hidden()
+    hand.locator("input").press("End")
+    expect(hand.get_by_role("link")).to_contain_text("Race it live with α = 0.5")
     page.get_by_role("button", name="Open the recorded race").click()
     guided = page.locator("#lesson-card .guide")
     expect(guided).to_contain_text("Place your bet")
@@ -67,7 +88,25 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     for _ in range(2):
         guided.locator("[data-on]").click()  # skip, or next where the step was done
     expect(page.locator("#story")).to_contain_text("Three initializations at five rates")
-    expect(page.locator("#rates-figure")).to_be_visible()
+    shown = (
+        f"{figure('accuracy-figure')}?._fullData?.filter((t) => t.visible === true && /e-/.test(t.legendgroup))"
+        ".map((t) => t.legendgroup.split(' ')[1]) ?? []"
+    )
+    page.wait_for_function(f"new Set({shown}).size === 5")
+    page.locator("#rates-figure input").press("Home")
+    page.wait_for_function(f"[...new Set({shown})].join() === '3e-4'")
+    expect(guided).to_contain_text("All charts show the runs at the chosen rates alone")
+    page.get_by_role("button", name="All rates").click()
+    page.wait_for_function(f"new Set({shown}).size === 5")
+
+    # Luck, by SciPy's exact permutation test; the bet was skipped, and the guide shows its step all the same.
+    guided.locator("[data-on]").click()
+    for pairs in by_hand(LESSONS["fair-rates"]).given["pairs"]:
+        hand.get_by_role("combobox").select_option(pairs["rate"])
+        hand.get_by_role("button", name="Show all").click()
+        test = stats.permutation_test((pairs["differences"],), np.mean, permutation_type="samples")
+        expect(hand).to_contain_text(f"In {round(8 * test.pvalue)} of 8 arrangements")
+    expect(guided).to_contain_text("More seeds make both surer")
     guided.get_by_label("Leave the guide").click()
     expect(guided).to_be_hidden()
     assert "lesson=" not in page.url
@@ -150,19 +189,17 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     count = page.locator("#lesson-list .count")
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("QR in pictures")
     expect(count).to_have_text(f"0 of {len(NAMES)} done")
-    page.locator("#lesson-guide .check summary").click()
-    expect(page.locator("#lesson-guide .check details p")).to_be_visible()
-    expect(count).to_have_text(f"0 of {len(NAMES)} done")
+    wrong, right = (
+        page.locator(f"#lesson-guide .choice{which}") for which in (":not([data-finishes])", "[data-finishes]")
+    )
     expect(page.locator("#class-strip .tally")).to_be_hidden()
-    check, right = page.locator("#lesson-guide .check"), LESSONS["qr"].right
-    check.locator("button:not([data-finishes])").first.click()
-    expect(check.locator(".said")).to_have_text("Not this one.")
-    wrong = check.locator("[aria-pressed=true]").get_attribute("data-choice")
-    for screen in (votes, page.locator("#class-strip .tally")):
-        expect(screen).to_contain_text(f"1 chose {wrong}.")
+    wrong.first.locator("summary").click()
+    expect(wrong.first.locator("p")).to_contain_text("Not this one.")
     expect(count).to_have_text(f"0 of {len(NAMES)} done")
-    check.locator(f"[data-choice={right}]").click()
-    expect(check.locator(".said")).to_have_text("Right.")
+    for screen in (votes, page.locator("#class-strip .tally")):
+        expect(screen).to_contain_text(f"1 chose {wrong.first.get_attribute('data-choice')}.")
+    right.locator("summary").click()
+    expect(right.locator("p")).to_contain_text("Right.")
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
     projector.get_by_role("button", name="End the class").click()
     expect(projector.locator("#class-strip .problem")).to_contain_text("has ended")
@@ -171,8 +208,7 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     expect(page.locator("#lesson-list [data-lesson=qr] .done")).to_be_visible()
     page.locator("#lesson-guide .neighbours button").last.click()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
-    expect(check.locator("[aria-pressed=true]")).to_have_count(0)
-    expect(check.locator(".said")).to_be_empty()
+    expect(page.locator("#lesson-guide .choice[open]")).to_have_count(0)
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
     page.reload()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
@@ -181,7 +217,10 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     # A browser that stores nothing, or something else, counts for as long as the page lasts.
     page.evaluate("localStorage.setItem('olora-viz-finished', '{')")
     page.evaluate("Storage.prototype.setItem = () => { throw new DOMException('full'); }; 0")
-    page.locator("#lesson-guide .check [data-finishes]").click()
+    expect(page.locator("#lesson-text .outcome").first).to_be_hidden()
+    page.get_by_role("button", name="Show it anyway").click()
+    expect(page.locator("#lesson-text .outcome").first).to_be_visible()
+    right.locator("summary").click()
     expect(page.locator("#lesson-list [data-lesson=columns] .done")).to_be_visible()
     assert errors == []
 

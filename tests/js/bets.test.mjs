@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ask, choiceOf, follow, place, read } from "../../olora_viz/web/race/bets.js";
+import { scoreOf } from "../../olora_viz/web/race/when.js";
 
 const none = read(null);
 const KEY = "lora,olora 1e-3 60";
@@ -54,4 +55,20 @@ test("a bet on the next race follows the set-up while its answer is one", () => 
   assert.deepEqual(ask(bets, "other", ["lora", "olora"]).next, { ...bets.next, key: "other" });
   assert.equal(ask(bets, "other", ["lora", "pissa"]).next, null);
   assert.equal(ask(none, "other", []), none);
+});
+
+test("a dragged bet is right near the step, and never is right only where it never happened", () => {
+  for (const [bet, met, words] of /** @type {const} */ ([
+    [30, 30, "step 30: right"],
+    [33, 30, "step 33: right"],
+    [34, 30, "step 34: 4 steps too late"],
+    [1, 30, "step 1: 29 steps too early"],
+    [61, 61, "never: right"],
+    [61, 60, "never: wrong"],
+    [60, 61, "step 60: wrong"],
+  ])) {
+    const score = scoreOf(bet, met, 60);
+    assert.equal(score.words, `Your bet, ${words}.`);
+    assert.equal(score.kind, words.endsWith("right") ? "right" : "wrong");
+  }
 });

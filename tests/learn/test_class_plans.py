@@ -22,4 +22,4 @@ def test_the_handout_has_the_links_the_questions_and_once_their_answers() -> Non
         lesson = LESSONS[name]
         assert f'href="./{learn.class_link(lesson)}&class=ours"'.replace("&", "&amp;") in html
         assert html.count(sentence(lesson.ask)) == html.count(sentence(lesson.answer)) == 1
-        assert all(sentence(words) in html for words in lesson.options)
+        assert all(sentence(words) in html for words in lesson.lettered.values())

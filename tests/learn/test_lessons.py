@@ -36,7 +36,8 @@ FILES = [file for file in sorted(FOLDER.glob("*.py")) if "lesson(" in file.read_
 
 
 def words(lesson: Lesson) -> str:
-    return " ".join([*lesson.paragraphs, lesson.idea, lesson.do, lesson.see, lesson.ask, lesson.answer])
+    choices = [text for choice in lesson.choices for text in choice]
+    return " ".join([*lesson.paragraphs, lesson.idea, lesson.do, lesson.see, lesson.ask, *choices, lesson.answer])
 
 
 def said(node: ast.AST) -> list[str]:
@@ -103,6 +104,8 @@ def test_another_race_makes_other_sentences(name):
     other = write(RaceNumbers(replace(race, steps=tuple(steps))))
     changed = [a != b for a, b in zip(other.paragraphs, LESSONS[name].paragraphs, strict=True)]
     assert any(changed) or name == "singular-values"  # that one reads no loss, but the spectra
+    if any(step.waits and step.waits.kind == "bet" for step in other.guide.steps):
+        assert {i for i, changes in enumerate(changed) if changes} <= {*other.outcome}, "told before the bet"
 
 
 def test_the_numbers_are_those_of_the_recorded_files():
@@ -191,7 +194,7 @@ def test_its_formulas_are_mathml(lesson):
         assert root.tag.endswith("math")
         assert "merror" not in math_ml
         assert "\\" not in "".join(root.itertext())
-    checks = (lesson.idea, lesson.ask, lesson.answer)
+    checks = (lesson.idea, lesson.ask, *(text for choice in lesson.choices for text in choice), lesson.answer)
     for text in (*lesson.paragraphs, lesson.do, lesson.see, *checks):
         assert text.count("$") % 2 == 0
         assert "$" not in plain(text)

@@ -27,39 +27,41 @@ def basis(name: str, W: Tensor, r: int) -> Tensor:
 
 
 @EVERY
-def test_a_lesson_asks_and_its_answer_is_folded(lesson: Lesson) -> None:
+def test_a_lesson_asks_and_one_of_three_answers_is_right_and_the_others_say_why_they_are_not(lesson: Lesson) -> None:
     assert "?" in lesson.ask
     assert lesson.answer.endswith(".")
     assert lesson.idea.endswith(".")
-    html = view.check(lesson)
-    before, folded = html.split("<details")
+    before, *answers = view.check(lesson).split("<details")
     assert view.sentence(lesson.ask) in before
-    assert view.sentence(lesson.answer) in folded
-    assert len(set(lesson.options)) == 3
-    assert lesson.choices[lesson.right] == lesson.options[0]
-    pressed = re.findall(r'data-choice="(\w)"[^>]*data-finishes="([\w-]+)"', before)
-    assert pressed == [(lesson.right, lesson.name)], "only the right answer finishes the lesson"
-    assert " open" not in folded.split(">")[0]
+    assert len(answers) == len(lesson.choices) == len({choice.text for choice in lesson.choices}) == 3
+    for choice, html in zip(lesson.choices, answers, strict=True):
+        assert choice.text.endswith(".")
+        head, _, folded = html.partition("</summary>")
+        assert view.sentence(choice.text) in head
+        assert " open" not in head.split(">")[0]
+        assert (f'data-finishes="{lesson.name}"' in head) == (not choice.why)
+        assert view.sentence(choice.why or lesson.answer) in folded
+    assert sum(not choice.why for choice in lesson.choices) == 1
 
 
-def test_the_right_answer_is_not_told_by_its_place_and_has_the_numbers_of_its_reasons() -> None:
-    assert len({lesson.right for lesson in LESSONS.values()}) == 3
-    for name in ("qr", "singular-values"):
-        lesson = LESSONS[name]
-        of_right = [part for part in numbers(lesson.options[0]) if part]
-        assert set(of_right) <= set(numbers(lesson.answer))
-        assert len({tuple(numbers(option)) for option in lesson.options}) > 1
+def test_the_right_answer_stands_everywhere_and_is_not_told_by_its_length() -> None:
+    right = [[choice.why for choice in lesson.choices].index("") for lesson in LESSONS.values()]
+    assert max(map(right.count, range(3))) <= len(right) // 2
+    longest = [max(lesson.choices, key=lambda choice: len(choice.text)).why == "" for lesson in LESSONS.values()]
+    assert sum(longest) <= len(longest) // 2
 
 
 def test_what_the_qr_answer_calculates_by_hand() -> None:
     W = qr.BY_HAND
     q = W[:, 0] / W[:, 0].norm()
     R = q @ W
+    (right,) = (choice.text for choice in LESSONS["qr"].choices if not choice.why)
     rest = W[:, 1] - R[1] * q
     answer = LESSONS["qr"].answer
     assert numbers(LESSONS["qr"].ask) == W.T.flatten().tolist()
     for vector in (q, R, rest):
-        assert [round(float(x), 6) for x in vector] in [numbers(said) for said in re.findall(r"\([^()]*\)", answer)]
+        for text in (answer, right):
+            assert [round(float(x), 6) for x in vector] in [numbers(said) for said in re.findall(r"\([^()]*\)", text)]
     assert abs(float(rest @ q)) < 1e-12
 
 
@@ -84,6 +86,8 @@ def test_columns_at_right_angles_lose_what_comes_last() -> None:
     lesson = LESSONS["singular-values"]
     assert numbers(lesson.ask) == [*lengths, r]
     assert numbers(lesson.answer)[:r] == [round(float(value)) for value in kept]
+    (right,) = (choice.text for choice in lesson.choices if not choice.why)
+    assert numbers(right) == numbers(lesson.answer)[:r]
     left = (set(lengths) - set(lengths[:r])).pop()
     assert f"{left} is left out" in lesson.answer
     assert left > min(lengths[:r]), "the lost one must be among the largest"

@@ -121,6 +121,30 @@ def test_a_page_has_the_question_before_the_first_results_and_how_bets_end_after
         assert not any(sentence in re.sub("<[^>]*>", "", race_view(race, upto=upto).bet) for sentence in said)
 
 
+@EVERY
+def test_the_dragged_bet_is_met_where_the_curve_of_each_seed_first_is_where_lora_s_ends(name: str) -> None:
+    race = GALLERY[name]
+    question = question_of(race.config.lanes, race.config.steps)
+    assert question
+    at = np.array([0, *(step.step for step in race.steps if step.eval_loss is not None)])
+    held_out = [step.eval_loss for step in race.steps if step.eval_loss is not None]
+    losses = np.vstack([np.full(len(race.config.lanes), race.baseline.loss[0]), *held_out])
+    every = np.linspace(0, at[-1], 1000 * at[-1] + 1)
+    reached = []
+    for k, lane in enumerate(race.config.lanes):
+        if (lane.init, lane.lr) != (question.chaser, question.rate):
+            continue
+        rivals = [(other.init, other.lr, other.seed) for other in race.config.lanes]
+        target = losses[-1, rivals.index(("lora", question.rate, lane.seed))]
+        there = np.interp(every, at, losses[:, k]) <= target
+        reached.append(every[there.argmax()] if there.any() else np.inf)
+    median = float(np.median(reached))
+    wanted = median if np.isfinite(median) else race.config.steps + 1
+    (met,) = re.findall(r'data-met="(\d+)"', race_view(race).bet)
+    assert int(met) == pytest.approx(wanted, abs=0.502)
+    assert "data-met" not in race_view(race, upto=race.config.steps - 1).bet
+
+
 def _ended(name: str):
     race = GALLERY[name]
     view, question = race_view(race), question_of(race.config.lanes, race.config.steps)

@@ -171,6 +171,21 @@ def test_every_chart_of_held_out_results_says_on_how_many_examples_it_rests(name
         assert f"{count} " in figure["layout"]["meta"]["unit"]
 
 
+@pytest.mark.parametrize("name", ["first", "fair-rates"])
+def test_the_handle_on_the_rates_names_every_curve_of_the_charts_once(name):
+    record = GALLERY[name]
+    view, rates = race_view(record), rates_view(record)
+    assert rates
+    recall = rates.figure["layout"]["meta"]["recall"]
+    assert recall["race"] == view.accuracy["layout"]["uirevision"]
+    named = [lanes for curve in recall["curves"] for lanes in curve["lanes"]]
+    every = {label for lanes in named for label in lanes}
+    assert sum(map(len, named)) == len(every), "a lane is raced at one rate"
+    for figure in (view.accuracy, view.loss, view.gradient):
+        assert {trace["legendgroup"] for trace in figure["data"] if "legendgroup" in trace} <= every
+    assert {style.label for style in record.styles} <= every
+
+
 def test_where_one_start_is_left_the_verdict_says_that_the_others_are_out() -> None:
     lanes = tuple(Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(2))
     config = RaceConfig(lanes=lanes, steps=20, eval_every=1)

@@ -198,4 +198,4 @@ def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
 
 def test_a_question_of_every_lesson_can_be_answered() -> None:
     for name, lesson in LESSONS.items():
-        assert list(ballot_of(name).options) == list(lesson.choices)
+        assert list(ballot_of(name).options) == list(lesson.lettered)

@@ -66,7 +66,7 @@ def test_an_output_that_keeps_its_value_is_not_made_anew_and_news_are_sent_as_gr
     assert [value for place, value in enumerate(sent) if place not in (0, 3, 5)] == [gr.skip()] * (len(row) - 3)
     others = [part for value, part in zip(row, follow.outputs, strict=True) if value == gr.skip()]
     assert all(ours[part._id] is part for part in others)
-    assert not any(plain[part._id] is part for part in others), "else Gradio does so itself, and `Pages` is to go"
+    assert not any(plain[part._id] is part for part in others), "else Gradio does so itself, and `PageBlocks` is to go"
 
 
 def test_what_a_reader_chooses_in_a_card_is_drawn_by_one_event_whose_last_request_sees_all_of_it() -> None:

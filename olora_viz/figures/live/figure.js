@@ -11,7 +11,7 @@
 
 /** @import { Menu, Packed, Palette, PlotlyApi, Value } from "./types.d.ts" */
 
-import { readersBet } from "./chart/bet.js";
+import { markStep, readersBet } from "./chart/bet.js";
 import { enlarge, sizes } from "./chart/enlarge.js";
 import { fit } from "./chart/fit.js";
 import { hiddenLanes } from "./chart/hidden_lanes.js";
@@ -19,6 +19,7 @@ import { cellName, config, isTouch, listen } from "./chart/interaction.js";
 import { offerLanes } from "./chart/lane_buttons.js";
 import { loadPlotly } from "./chart/load_plotly.js";
 import { paced } from "./chart/pace.js";
+import { rateHandle } from "./chart/rate_handle.js";
 import { watchSight } from "./chart/sight.js";
 import { skeleton, write } from "./chart/skeleton.js";
 import { average } from "./chart/smoothing.js";
@@ -56,6 +57,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   const zoom = readersZoom(redraw);
   const lanes = hiddenLanes(redraw);
   const bet = readersBet(redraw);
+  const handle = rateHandle(parts.frame, parts.recall);
   const pointer = stepPointer(plot, parts.pointer, () => {
     if (!value) return null;
     const drawn = isAlive && isDrawn ? Plotly : null;
@@ -131,11 +133,13 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     };
     const { layout, named } = fit(painted, { ...meta, height: meta.height * tall }, chosen);
     offerLanes(parts.lanes, named, hidden, turn);
+    if (meta.x === "step") markStep(layout, bet.step());
     layout.uirevision = zoom.key();
     Plotly.react(plot, data, layout, config(Plotly, showAll));
     if (!isDrawn) listenToReader();
     isDrawn = true;
     pointer.redraw();
+    handle.draw(meta, layout);
   }
 
   function listenToReader() {

@@ -74,6 +74,13 @@ export interface Meta {
   smoothing?: number;
   /** Lanes that a lane on the chart is made of. */
   members?: Record<string, string[]>;
+  /** The runs behind a curve of rates. */
+  recall?: Recall;
+}
+/** What the handle on the axis of rates shows in the charts of a race. */
+export interface Recall {
+  race: string;
+  curves: { label: string; best: number; rates: number[]; words: string[]; lanes: string[][] }[];
 }
 
 export interface Axis {
@@ -109,6 +116,8 @@ export interface Layout {
   width?: number;
   height?: number;
   dragmode?: string | false;
+  font?: { color?: string };
+  shapes?: object[];
   [key: string]: unknown;
 }
 /** A layout that was fitted into its element. */

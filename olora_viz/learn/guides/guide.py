@@ -60,6 +60,12 @@ class Guide:
     steps: tuple[GuideStep, ...]
 
 
+def bet_on(says: str, opens: Literal["clear", "rewind"]) -> GuideStep:
+    """Return the step that asks for a bet, of which the next steps hide the result as well."""
+    do, waits = "Place your bet on who is ahead in the end.", Awaited("bet", "a bet")
+    return GuideStep(says, do, waits, where="bet-card", hides=True, opens=opens)
+
+
 FIRST = Guide(
     "first",
     "Two minutes: what is this?",
@@ -73,12 +79,8 @@ FIRST = Guide(
             where="scrubber-card",
             opens="",
         ),
-        GuideStep(
+        bet_on(
             "All of them get the same sentences in the same order: only the start differs, and the learning rate.",
-            "Place your bet.",
-            Awaited("bet", "a bet"),
-            where="bet-card",
-            hides=True,
             opens="clear",
         ),
         GuideStep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
 
@@ -46,10 +46,16 @@ def lesson(race: RaceNumbers) -> Lesson:
         "because their adapters start and learn differently.",
         ask="OLoRA's two matrices are not zero at the start, yet its curve begins at the same "
         "point as plain LoRA's. Why? Where would it begin if $B^0 A^0$ were not subtracted?",
-        options=(
-            "Its initial product is subtracted; without that it would begin at another loss.",
-            "One of its two matrices is zero; it would begin at the same point.",
-            "Its matrices are too small to matter; it would begin at almost the same point.",
+        choices=(
+            Choice(
+                "Its product is too small to be seen in the loss, with or without the subtraction.",
+                "$B^0 A^0$ holds whole columns of $W$. Without the subtraction the loss would be another one at once.",
+            ),
+            Choice("Its initial product is subtracted. Without that, its curve would begin at another loss."),
+            Choice(
+                "The model's own weights make up for it, so that the subtraction is not needed.",
+                "The weights of the model never change. What makes up for $B^0 A^0$ is the subtraction alone.",
+            ),
         ),
         answer="Before training $B A$ equals $B^0 A^0$, so the difference is zero for every initialization. Without "
         "the subtraction OLoRA would begin with the weight $W + s B^0 A^0$, which is another function, so its curve "
@@ -57,5 +63,6 @@ def lesson(race: RaceNumbers) -> Lesson:
         f"“{label_of('olora_unsubtracted')}” lets you see it in a race.",
         recording=race.recording.name,
         where="scrubber",
+        outcome=(2, 3),
         waits=Awaited("step", "the first step", high=0.0),
     )

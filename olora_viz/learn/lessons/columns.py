@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import compact
 
 
@@ -37,10 +37,18 @@ def lesson(race: RaceNumbers) -> Lesson:
         "of W, the random basis uses none.",
         ask="Permute the columns of $W$. Which of these starts keep their $B^0$: OLoRA, pivoted "
         "QR, the sketch, the random basis? What does that tell you about the race?",
-        options=(
-            "Pivoted QR and the random basis.",
-            "OLoRA and pivoted QR: both take columns of $W$.",
-            "The sketch and the random basis: both are random.",
+        choices=(
+            Choice("Pivoted QR and the random basis."),
+            Choice(
+                "OLoRA and pivoted QR: both are a QR of the same columns.",
+                "OLoRA takes the columns that come first, and after the permutation others do. Pivoted QR finds its "
+                "columns wherever they stand.",
+            ),
+            Choice(
+                "The sketch and the random basis: chance does not know the order.",
+                "The sketch gives each place a random weight, and now other columns stand there. Only the random "
+                "basis does not look at $W$.",
+            ),
         ),
         answer="Pivoted QR and the random basis. Pivoted QR finds the same columns wherever they "
         "stand, and the random basis does not look at $W$. OLoRA takes the columns that now come "
@@ -48,5 +56,6 @@ def lesson(race: RaceNumbers) -> Lesson:
         "$B^0$. If the first columns were special, the controls would lose to OLoRA.",
         recording=race.recording.name,
         where="loss-figure",
+        outcome=(2, 3, 4),
         waits=Awaited("hidden", "a hidden lane"),
     )

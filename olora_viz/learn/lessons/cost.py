@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.guides.guide import Awaited
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.studies.sentences import times
 
@@ -50,16 +51,22 @@ def lesson(race: RaceNumbers) -> Lesson:
             "lane within this limit. Along each path, fewer steps forget less and learn less.",
         ),
         formulas=(r"\mathrm{drift} = \frac{1}{T} \sum_{t=1}^{T} \mathrm{KL}(p_t \,\|\, q_t)",),
-        do="Under Forgotten, follow each path from the left to its end. Then find two ends of which one is above the "
-        "other.",
-        see="Whether a path climbs faster near its end, where the last bit of the task is learned. Of two ends, one "
-        "above the other, the lower one paid less for the same.",
+        do="Watch the paths under Forgotten, and drag the step below the first chart back to the first half, then to "
+        "the end again.",
+        see="Each step learns, and forgets: whether a path climbs faster near its end, where the last bit of the task "
+        "is learned. Of two ends, one above the other, the lower one paid less for the same.",
         ask=f"At {compact(high)} OLoRA drifted {times(apart)} as far as LoRA. A colleague concludes that OLoRA "
         "forgets more than LoRA. What would you compare instead of the drifts at one rate?",
-        options=(
-            "The drifts at the rates where both end with the same held-out loss.",
-            "The drifts at this rate, over more seeds.",
-            "The drifts at a rate at which neither has learned anything yet.",
+        choices=(
+            Choice(
+                "The drifts at the best rate of each.",
+                "There one may have learned more than the other, and whoever learns more usually drifts further.",
+            ),
+            Choice(
+                "The drifts at a lower rate, the same for both.",
+                "At any one rate the start with larger factors takes larger steps, and goes further on the same way.",
+            ),
+            Choice("The drifts at rates at which both have learned the same."),
         ),
         answer="The drifts at equal learning. At one rate a start with larger factors takes larger steps, so it may "
         "simply have gone further on the same way. Race both at several rates, find for each start the rate at which "
@@ -68,4 +75,6 @@ def lesson(race: RaceNumbers) -> Lesson:
         recording=race.recording.name,
         picture="forgotten",
         where="forgotten-figure",
+        waits=Awaited("step", "a step of the first half", low=0.01, high=0.5),
+        outcome=(1, 2),
     )

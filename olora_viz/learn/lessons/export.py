@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 
 
 def lesson(race: RaceNumbers) -> Lesson:
@@ -37,15 +37,23 @@ def lesson(race: RaceNumbers) -> Lesson:
         "starts that PEFT lacks. The adapter is a zip file for peft.PeftModel.from_pretrained.",
         ask=f"Which lane of this race needs an adapter of rank {r} only, not {2 * r}? Why do the "
         "others need twice the rank?",
-        options=(
-            "Plain LoRA's: its $B^0$ is zero, so nothing is subtracted.",
-            "OLoRA's: its $B^0$ is orthonormal, so it can be divided out.",
-            "PiSSA's: it starts from the largest singular values, so the rest can be left out.",
+        choices=(
+            Choice(
+                "OLoRA's: its columns are orthonormal, so half of them do.",
+                "Orthonormal columns are as many as others. What takes twice the rank is the product that is "
+                "subtracted.",
+            ),
+            Choice("Plain LoRA's: nothing is subtracted."),
+            Choice(
+                "None: the file of every lane holds both products.",
+                "Where $B^0$ is zero, the second product is zero too, and need not be stored.",
+            ),
         ),
         answer="Plain LoRA's. Its $B^0$ is zero, so nothing is subtracted, and $s B A$ is all that training changed. "
         "The others start with a product that is not zero. To represent the difference of two products, the file "
         "needs twice the columns and rows: those of $B - B^0$ and $B^0$, and those of $A$ and $A - A^0$.",
         recording=race.recording.name,
         where="take",
+        outcome=(3,),
         waits=Awaited("pressed", "Code (peft)", of="#take [data-kind=peft]"),
     )

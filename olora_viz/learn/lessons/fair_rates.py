@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from olora_viz.initializers import label_of
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
-from olora_viz.machine.text import compact, nats
+from olora_viz.learn.guides.guide import Awaited, GuideStep
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
+from olora_viz.machine.text import compact, nats, percent
 from olora_viz.studies.story import steps_to_reach
+
+NEAR = 0.1
+"""Of a rate: tenfold is 1."""
 
 
 def lesson(race: RaceNumbers) -> Lesson:
@@ -45,14 +51,21 @@ def lesson(race: RaceNumbers) -> Lesson:
             r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \qquad "
             r"\text{instead of} \qquad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
-        do="Under Rates, find the chart of held-out loss against the learning rate.",
-        see="The marked minimum of each curve. Compare the gap between the minima with the gap at the left edge.",
+        do="Under Rates, drag the handle on the chart's axis to the lowest rate, then press “Each at its best”.",
+        see="All charts show the runs at the chosen rates alone. Compare the gap at the lowest rate with the gap "
+        "between the minima of the curves.",
         ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "
         "May it be compared with the others there?",
-        options=(
-            "Not yet: its best rate may be higher than all that were tried.",
-            "Yes: every start could choose from the same rates.",
-            "Yes, if it leads there with every seed.",
+        choices=(
+            Choice(
+                "Yes: all starts were tried at the same rates, which is fair.",
+                "The same list may end too early for one of them. Its best rate may lie beyond.",
+            ),
+            Choice("Not yet: first add higher rates, for every start."),
+            Choice(
+                "Yes, if the others are taken at this rate too.",
+                "Then the rate decides again who is ahead, as in the lesson before.",
+            ),
         ),
         answer="Not yet. Its curve is still falling where the rates end, so its best rate may be higher and its best "
         "loss lower. Add higher rates, for every start, until each curve rises on both sides of its minimum. "
@@ -60,4 +73,19 @@ def lesson(race: RaceNumbers) -> Lesson:
         recording=race.recording.name,
         picture="rates",
         where="rates-figure",
+        waits=Awaited(
+            "value",
+            "the lowest rate",
+            of="#rates-figure input[type=range]",
+            low=math.log10(low) - NEAR,
+            high=math.log10(low) + NEAR,
+        ),
+        outcome=(1, 2, 3),
+        by_hand=GuideStep(
+            "If chance alone decided, the two names of a seed could as well be exchanged.",
+            "Choose a rate, and exchange names until you know whether its gap was luck.",
+            Awaited("pressed", "an exchange", of="#lesson-hand :is([data-every], [data-shuffle], .seeds button)"),
+            f"With {seeds} seeds chance alone comes as far in {percent(2 / 2**seeds)} of all races, even where all "
+            "seeds agree. The verdict of a race also looks at every held-out example. More seeds make both surer.",
+        ),
     )

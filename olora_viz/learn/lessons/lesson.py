@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
-from zlib import crc32
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import PREFIX, Recording, load_recording
-from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep
+from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep, bet_on
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -21,6 +20,14 @@ from olora_viz.studies.story import Point, describe_rates, rate_curves
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
 Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr"]
+
+
+class Choice(NamedTuple):
+    """An answer to choose."""
+
+    text: str
+    why: str = ""
+    """Why it is wrong; empty of the right one, which the lesson's answer explains."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,8 @@ class Lesson:
     see: str
     ask: str
     """A question that checks whether the idea has been understood."""
-    options: tuple[str, ...]
-    """Answers to choose from, the right one first."""
+    choices: tuple[Choice, ...]
+    """Three answers, one of them right."""
     answer: str
     """The right answer, and why."""
     recording: str | None = None
@@ -56,17 +63,20 @@ class Lesson:
     """The picture next to the text, see `olora_viz.learn.pictures`."""
     waits: Awaited | None = None
     """How it is seen that the thing to do was done; None if only a look can do it."""
+    outcome: tuple[int, ...] = ()
+    """The paragraphs, from 0, that tell how its race ended: they are hidden until the bet is placed."""
+    by_hand: GuideStep | None = None
+    """What is to be done with what the reader changes by hand, see `olora_viz.learn.hands`."""
 
     @property
-    def choices(self) -> dict[str, str]:
-        """The answers to choose from by their letters, in an order that does not tell the right one."""
-        shuffled = sorted(self.options, key=lambda words: crc32(words.encode()))
-        return dict(zip("ABCDEF", shuffled, strict=False))
+    def lettered(self) -> dict[str, str]:
+        """The answers to choose from by their letters."""
+        return {letter: choice.text for letter, choice in zip("ABC", self.choices, strict=True)}
 
     @property
     def right(self) -> str:
         """The letter of the right one."""
-        return next(letter for letter, words in self.choices.items() if words == self.options[0])
+        return next(letter for letter, choice in zip("ABC", self.choices, strict=True) if not choice.why)
 
     @property
     def race(self) -> str | None:
@@ -80,24 +90,19 @@ class Lesson:
 
     @property
     def guide(self) -> Guide:
-        """Its steps on the page: first a bet on the race, if there is one; what to do and see; the question."""
+        """Its steps: a bet on the race, if there is one; what to do and see, also by hand; the question."""
         where, page = self.where or "lesson-rank", self.page
         bet = BET if self.recording and page == "race" else ()
         do = GuideStep("", self.do, self.waits, self.see if self.waits else "", where=where, page=page)
         if self.waits is None:
             do = replace(do, says=self.see)
-        return Guide(self.name, self.title, (*bet, do, replace(CHECK, says=self.idea, page="" if bet else page)))
+        check = replace(CHECK, says=self.idea, page="" if bet else page)
+        hand = () if self.by_hand is None else (replace(self.by_hand, where="lesson-hand", page="learn"),)
+        return Guide(self.name, self.title, (*bet, do, *hand, check))
 
 
 BET = (
-    GuideStep(
-        "A recorded race is about to begin: nobody has learned anything yet.",
-        "Place your bet on who is ahead in the end.",
-        Awaited("bet", "a bet"),
-        where="bet-card",
-        hides=True,
-        opens="rewind",
-    ),
+    bet_on("A recorded race is about to begin: nobody has learned anything yet.", opens="rewind"),
     GuideStep(
         "Now see it learn, step by step.",
         "Press ▶ below the chart, or drag the step to the end.",
@@ -105,6 +110,7 @@ BET = (
         "This is how your bet ended; the verdict says who leads in all of the race, and how sure that is.",
         where="scrubber-card",
         hides=True,
+        opens="rewind",
     ),
 )
 """The first steps of a lesson on a recorded race."""

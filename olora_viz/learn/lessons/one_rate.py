@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.guides.guide import Awaited, GuideStep
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import compact, percent
 from olora_viz.studies.sentences import times
 
@@ -41,15 +41,30 @@ def lesson(race: RaceNumbers) -> Lesson:
         see="Which lanes start with a large gradient, and whether these end with a low loss.",
         ask="At one learning rate, start X ends with a clearly lower loss than start Y. A colleague concludes that X "
         "is the better initialization. What would you measure, and which result would refute the conclusion?",
-        options=(
-            "Both at lower and higher rates. It is refuted if the best of Y is as low as the best of X.",
-            "Both with more seeds at this rate. It is refuted if Y wins with one of them.",
-            "Both on more held-out examples at this rate. It is refuted if X's loss rises.",
+        choices=(
+            Choice(
+                "The same race with more seeds. If the gap is not there with them, the conclusion is refuted.",
+                "That asks whether the gap is luck. If it is not, this rate may still just suit X better.",
+            ),
+            Choice(
+                "The same race for longer. If Y catches up, the conclusion is refuted.",
+                "If Y does not, nothing is known: the rate may suit X better. Only other rates tell the two causes "
+                "apart.",
+            ),
+            Choice("Both at other rates too. If Y's best is as low as X's, the conclusion is refuted."),
         ),
         answer="Race both at lower and higher rates too, and compare each at its own best rate. If Y's best is as low "
         "as X's, or lower, the conclusion is refuted: the first rate happened to suit X. More seeds or more examples "
         "at the one rate would not settle it. They only measure the same mixture more precisely.",
         recording=race.recording.name,
         where="gradient-figure",
+        outcome=(1, 2, 3),
+        by_hand=GuideStep(
+            "The scaling $s$ makes a start steeper or flatter, as its factors do.",
+            "Shrink α until the first gradients are alike, then race it live.",
+            Awaited("value", "a smaller α", of="#lesson-hand input[type=range]", low=2, high=9),
+            "With AdamW the steps of $A$ and $B$ stay as they are, but they move $W$ by $s$ times as much: a smaller "
+            "α is much like a smaller learning rate.",
+        ),
         waits=Awaited("pressed", "Loss", of="[data-tab-name=loss]"),
     )

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, example_matrix
+from olora_viz.learn.guides.guide import Awaited, GuideStep
+from olora_viz.learn.lessons.lesson import Choice, Lesson, example_matrix
 from olora_viz.machine.text import compact, percent
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -30,6 +30,7 @@ def lesson() -> Lesson:
     hand = olora(BY_HAND, 1)
     rest = BY_HAND - hand.B @ hand.A
     first, second = (_vector(column) for column in BY_HAND.T)
+    share = compact(round(float(hand.A[0, 1] / hand.A[0, 0]), 6))
     q, length, along = (_vector(hand.B[:, 0]), compact(float(hand.A[0, 0])), compact(float(hand.A[0, 1])))
     return Lesson(
         name="qr",
@@ -54,10 +55,17 @@ def lesson() -> Lesson:
         "is now exact. The other columns lose only their component in the new direction.",
         ask=f"By hand: the columns of a matrix are {first} and {second}. What are $Q_r$ and $R_r$ "
         "at rank one, and what is the rest of each column?",
-        options=(
-            f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); the second column alone has a rest.",
-            f"$Q_r$ is the first column, {first}; the rest of the second column is all of it.",
-            f"$Q_r$ = {q}, $R_r$ = ({length}, {along}); no column has a rest, since $Q R$ is exact.",
+        choices=(
+            Choice(
+                f"$Q_r$ is {first} and $R_r$ is ({compact(1.0)}, {share}); the rests are zero and "
+                f"{_vector(rest[:, 1])}.",
+                f"The columns of $Q$ have length one. Divide by the length, {length}, which then stands in $R$.",
+            ),
+            Choice(
+                f"$Q_r$ is {q} and $R_r$ is ({length}, {along}); the rests are zero and {second}, the whole column.",
+                "A column is left whole only if it is orthogonal to $Q_r$. Of this one, the part along $Q_r$ is kept.",
+            ),
+            Choice(f"$Q_r$ is {q} and $R_r$ is ({length}, {along}); the rests are zero and {_vector(rest[:, 1])}."),
         ),
         answer=f"$Q_r$ is the first column divided by its length, {length}: {q}. $R_r$ is "
         f"({length}, {along}): the length of the first column, and how far the second reaches in "
@@ -66,6 +74,13 @@ def lesson() -> Lesson:
         page="learn",
         picture="qr",
         waits=Awaited("value", "a higher rank", of="#lesson-rank input[type=range]", low=3, high=9),
+        by_hand=GuideStep(
+            "Below are two columns in the plane, and the QR of their matrix.",
+            "Drag the tip of an arrow, or move it with the arrow keys. Then press “Flip the columns”.",
+            Awaited("pressed", "Flip the columns", of="#lesson-hand [data-flip]"),
+            "The same columns in another order: OLoRA starts elsewhere, although the model is the same. The signs are "
+            "those of the start: the diagonal of R is never negative.",
+        ),
     )
 
 

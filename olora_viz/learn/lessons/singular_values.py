@@ -8,7 +8,7 @@ import torch
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 
@@ -27,7 +27,7 @@ def lesson(race: RaceNumbers) -> Lesson:
     orthogonal = olora(torch.diag(torch.tensor(LENGTHS, dtype=torch.float64)), rank)
     values = torch.linalg.svdvals(orthogonal.B @ orthogonal.A)[:rank].tolist()
     first, every = [round(value) for value in values], sorted(LENGTHS, reverse=True)
-    (left,), largest = set(every) - set(first), every[:rank]
+    (left,) = set(every) - set(first)
     r = race.recording.config.lanes[race.lanes("olora")[0]].r
     mine, plain = (race.of_spectra("effective_rank", init) for init in ("olora", "lora"))
     return Lesson(
@@ -58,10 +58,17 @@ def lesson(race: RaceNumbers) -> Lesson:
         "verdict on the right says bounded, and not a subset.",
         ask=f"The columns of a matrix are orthogonal, with the lengths {_listed(LENGTHS)} in this order. Which "
         f"singular values does $Q_r R_r$ have at rank {rank}? Does the paper's sentence hold for this matrix?",
-        options=(
-            f"{_listed(first)}. The sentence holds for this matrix.",
-            f"{_listed(largest)}, the {rank} largest. The sentence holds for this matrix.",
-            f"{_listed(first)}. The sentence does not hold, since {left} is left out.",
+        choices=(
+            Choice(
+                f"{_listed(every[:rank])}, the largest ones. The sentence holds here.",
+                "OLoRA does not look for the largest: it takes the columns that come first.",
+            ),
+            Choice(f"{_listed(first)}, of the first columns. The sentence holds here."),
+            Choice(
+                "Others than those of $W$. The sentence does not hold here either.",
+                "In general, yes. But columns that are orthogonal lose nothing by the projection on the first of "
+                "them, and their lengths are singular values.",
+            ),
         ),
         answer=f"{_listed(first)}, the lengths of the first {rank} columns: lengths of orthogonal "
         f"columns are singular values. $W$ has {_listed(every)}, so here the sentence holds. But "

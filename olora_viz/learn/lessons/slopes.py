@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.learn.guides.guide import Awaited
+from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats
 from olora_viz.measures.curvature import CURVATURE
 from olora_viz.studies.sentences import times
@@ -43,15 +44,24 @@ def lesson(race: RaceNumbers) -> Lesson:
             r"H = \nabla^2 L(\theta), \qquad \lambda_{\max} = \max_{v}\frac{v^{\top} H v}"
             r"{v^{\top} v}, \qquad \eta < \frac{2}{\lambda_{\max}}",
         ),
-        do=f"Find the chart “{CURVATURE.title}”, and follow one start's two curves.",
+        do=f"In the chart “{CURVATURE.title}” hide all but one start's two curves: click the names at the ends of the "
+        "others.",
         see="Which curves lie higher, whether they rise or fall, and whether the learning rate is "
         "above or below the bound.",
         ask=r"Multiply a loss by ten. What happens to its gradient, to $\lambda_{\max}$, to the "
         r"bound $2/\lambda_{\max}$ of gradient descent, and to the steps of AdamW?",
-        options=(
-            r"Gradient and $\lambda_{\max}$ times ten, the bound a tenth, AdamW's steps the same.",
-            r"Gradient and $\lambda_{\max}$ times ten, the bound a tenth, AdamW's steps times ten.",
-            r"Gradient times ten, $\lambda_{\max}$ and the bound the same, AdamW's steps a tenth.",
+        choices=(
+            Choice(r"The gradient and $\lambda_{\max}$ become ten times as large, the bound a tenth. The steps stay."),
+            Choice(
+                r"The gradient and $\lambda_{\max}$ become ten times as large, the bound a tenth, the steps ten times "
+                "as large.",
+                "Those of gradient descent would be. AdamW divides by the magnitude of past gradients, and the factor "
+                "cancels.",
+            ),
+            Choice(
+                "All four become ten times as large.",
+                r"The bound is $2/\lambda_{\max}$: where the loss is more curved, it is lower.",
+            ),
         ),
         answer=r"The gradient and $\lambda_{\max}$ become ten times as large, the bound a tenth. "
         r"AdamW's steps stay the same, apart from its tiny $\epsilon$: it divides the mean of past "
@@ -61,4 +71,5 @@ def lesson(race: RaceNumbers) -> Lesson:
         page="conditioning",
         picture="curvature",
         where="sharpness-figure",
+        waits=Awaited("hidden", "a hidden lane"),
     )

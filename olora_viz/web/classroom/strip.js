@@ -176,12 +176,16 @@ if (name) {
   document.addEventListener(
     "click",
     ({ target }) => {
-      const button = /** @type {Element} */ (target).closest?.("button");
+      const button = /** @type {HTMLElement | null | undefined} */ (
+        /** @type {Element} */ (target).closest?.("button, .choice summary")
+      );
       const of =
         /** @type {HTMLElement | null} */ (button?.closest("#bet-card .bet"))?.dataset.key ??
         /** @type {HTMLElement | null} */ (button?.closest("#lesson-guide [data-check]"))?.dataset
           .check;
-      const choice = button?.dataset.choice;
+      const choice = /** @type {HTMLElement | null | undefined} */ (
+        button?.closest(".choice") ?? button
+      )?.dataset.choice;
       if (of && choice) vote(of, choice);
     },
     true,

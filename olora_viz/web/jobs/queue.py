@@ -231,7 +231,8 @@ class Jobs:
             ValueError: too many jobs wait already.
         """
 
-        self._put(Job(study, owner), lambda: self._equal(study, owner), study.follow)
+        study.page = owner.page
+        self._put(Job(study, owner), lambda: find_equal(study, self._studies()), study.follow)
         return study
 
     def _new_race(self, config: RaceConfig, goal: float, shared: str = "") -> SharedRace:
@@ -423,16 +424,8 @@ class Jobs:
         """Return what a race can follow."""
         return find_source(race, (job.work for job in self._jobs.values() if isinstance(job.work, SharedRace)))
 
-    def _equal(self, study: SharedStudy, owner: Visitor = NOBODY) -> SharedStudy | None:
-        """Return what a study can follow; None as well where its page shows the end of an equal one already."""
-        alike = {
-            job.work: job
-            for job in self._jobs.values()
-            if isinstance(job.work, SharedStudy) and study.key and job.work.key == study.key
-        }
-        if any(job.complete and job.owner.page == owner.page != "" for job in alike.values()):
-            return None
-        return find_equal(study, alike)
+    def _studies(self) -> list[SharedStudy]:
+        return [job.work for job in self._jobs.values() if isinstance(job.work, SharedStudy)]
 
     def _follow_again(self, job: Job, goal: float) -> bool:
         """Let a paused race follow the one that went on without it, if there is one; return whether it does."""
@@ -458,7 +451,7 @@ class Jobs:
             if runs and isinstance(source, SharedRace) and not (source.complete or source.wants_pause()):
                 return  # it lets others take their turn
             try:
-                if isinstance(work, SharedStudy) and (other := self._equal(work)):
+                if isinstance(work, SharedStudy) and (other := find_equal(work, self._studies())):
                     work.follow(other)
                     return
                 work.compute_instead()
@@ -549,10 +542,9 @@ class Jobs:
             del self._for_readers[readers_key(job.work.id)]
         if isinstance(job.work, SharedRace):
             job.work.leave_files()
-        elif isinstance(job.work, SharedStudy):
-            for other in list(self._jobs.values()):
-                if isinstance(other.work, SharedStudy) and other.work.source is job.work:
-                    other.work.catch_up()
+        for study in self._studies():
+            if study.source is job.work:
+                study.catch_up()
         job.remove()
 
     # The thread of the races ---------------------------------------------------------------------

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.record import FAILED
@@ -27,6 +27,8 @@ class SharedStudy(BackgroundStudy):
 
     key: str = ""
     """See `equal.study_key`."""
+    page: str = ""
+    """Whose it is, see `Visitor.page`."""
     began: float = 0.0
     """When it began to be computed, in seconds since 1970; 0 before."""
     asked: float = 0.0
@@ -143,10 +145,12 @@ class SharedStudy(BackgroundStudy):
         super().end(state, note)
 
 
-S = TypeVar("S", bound=SharedStudy)
+def find_equal(study: SharedStudy, others: Iterable[SharedStudy]) -> SharedStudy | None:
+    """Return what a study follows of the equal ones: one that is being computed, else one that has ended.
 
-
-def find_equal(study: S, others: Iterable[S]) -> S | None:
-    """Return what a study follows of the equal ones: one that is being computed, else one that has ended."""
+    There is none for a page that shows the end of an equal one already: it asks for another.
+    """
     alike = [other for other in others if study.key and other.key == study.key and other is not study]
+    if any(other.complete and other.page == study.page != "" for other in alike):
+        return None
     return min((other for other in alike if other.can_be_followed), key=lambda other: other.complete, default=None)

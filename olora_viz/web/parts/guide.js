@@ -90,6 +90,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   let pressed = false;
   let said = false; // the step was done, and its answer is shown
   let rewinds = false;
+  let rewound = 0; // for how many looks it has stood at step 0
   let clears = false; // an ended race, also one that the page shows later
   let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
   /** @type {Element | null} */
@@ -139,13 +140,15 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (seen().bet || ["racing", "finished"].some((word) => state()?.contains(word)))
       rewinds = false;
     if (!rewinds || !at || at.disabled || !isOver()) return;
-    rewinds = false;
+    rewound = Number(at.value) ? 0 : rewound + 1; // the race of the lesson may come later, at its end
+    rewinds = rewound < PATIENCE;
+    if (rewound) return;
     at.value = "0";
     at.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
   const show = () => {
-    const { where = "", page = "", opens } = steps[place.at].dataset;
+    const { where = "", page = "", opens, hides } = steps[place.at].dataset;
     const wait = waits[place.at];
     said = false;
     pressed = false;
@@ -157,8 +160,10 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     part(".at").textContent = `${place.at + 1} of ${steps.length}`;
     part(".waits").textContent = wait ? `waiting: ${wait.words}` : "";
     if (page && root.dataset.page !== page) window.location.hash = page;
-    clears = opens === "clear";
-    rewinds = opens === "rewind";
+    const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
+    clears = opens === "clear" || (waited && clears);
+    rewinds = opens === "rewind" || (waited && rewinds);
+    rewound = 0;
     root.toggleAttribute("data-rewinds", rewinds);
     veil();
     const shown = revealed(where);
@@ -190,15 +195,17 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (!section.isConnected) return stop(false);
     over = isOver() ? over + 1 : PATIENCE;
     rewind();
-    if (clears && !seen().bet && isOver()) {
+    if (seen().bet || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
+      clears = false;
+    if (clears && isOver()) {
       clears = false;
       document.getElementById("reset-button")?.click();
     }
-    root.toggleAttribute("data-rewinds", rewinds);
+    root.toggleAttribute("data-rewinds", rewinds && !rewound);
     frame(); // what Gradio has added since
     veil();
     const wait = waits[place.at];
-    if (said || rewinds || !wait || !isMet(wait, seen())) return undefined;
+    if (said || (rewinds && !rewound) || !wait || !isMet(wait, seen())) return undefined;
     place = did(place);
     keep();
     if (allDone(place, waits)) finished();
@@ -215,6 +222,11 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (wait?.kind !== "pressed" || !target.closest?.(wait.of)) return;
     pressed = true;
     setTimeout(look); // after what the press does
+  };
+
+  /** Whoever moves the step has the last word. @param {Event} event */
+  const moved = ({ isTrusted, target }) => {
+    if (isTrusted && /** @type {Element} */ (target).closest?.("#scrubber")) rewinds = false;
   };
 
   /** A lane was hidden in a chart, see hidden_lanes.js. */
@@ -243,6 +255,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   close.addEventListener("click", () => (stop(true), left()), { signal });
   document.addEventListener(BEGUN, () => stop(false), { signal });
   document.addEventListener("click", press, { signal, capture: true });
+  for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
   window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
   const timer = window.setInterval(look, PACE);

@@ -3,34 +3,14 @@
 // Gradio runs this with `element`, the question of the set-up. The server writes the bets on the race
 // that is shown into #bet-score: its question while it is open, later a sentence for each answer. The
 // document's `data-bet` says whether a bet is placed, `data-bet-on` names the lane in the charts.
-import { ask as asked, choiceOf, follow, place, read } from "./bets.js";
+import { store } from "./bet_store.js";
+import { ask as asked, choiceOf, follow, place } from "./bets.js";
+import { drags } from "./when.js";
 
-const KEY = "olora-viz-bets";
+const { load, save } = store("olora-viz-bets");
 const root = document.documentElement;
-let kept = ""; // where nothing can be stored
 let wanted = false; // the reader has pressed Bet
 let past = { run: "", html: "" }; // how the bets on the shown race ended, also for an earlier step
-
-/** The bet on the next race is this tab's, those on races are the browser's. */
-const load = () => {
-  try {
-    const { next } = read(sessionStorage.getItem(KEY) ?? kept);
-    return { ...read(localStorage.getItem(KEY) ?? kept), next };
-  } catch {
-    return read(kept); // denied
-  }
-};
-
-/** @param {import("./bets.js").Bets} bets */
-const save = (bets) => {
-  kept = JSON.stringify(bets);
-  try {
-    sessionStorage.setItem(KEY, kept);
-    localStorage.setItem(KEY, JSON.stringify({ ...bets, next: null }));
-  } catch {
-    // denied, or full
-  }
-};
 
 const scoreOf = () =>
   /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"));
@@ -45,6 +25,8 @@ const shownIn = (part) => {
 const all = (part, selector) => [
   .../** @type {NodeListOf<HTMLElement>} */ (part?.querySelectorAll(selector) ?? []),
 ];
+
+const when = drags(() => shownIn(scoreOf()));
 
 const show = () => {
   const part = scoreOf();
@@ -69,7 +51,10 @@ const show = () => {
     chip.setAttribute("aria-pressed", `${chip.dataset.choice === (open ? choice : coming)}`);
   for (const line of all(part, "p[data-choice]"))
     line.toggleAttribute("hidden", line.dataset.choice !== choice);
-  element.toggleAttribute("hidden", open || !(asks || coming) || shown?.state === "going");
+  ask?.querySelector("[data-coming]")?.toggleAttribute("hidden", open || !coming);
+  const going = shown?.state === "going" && !wanted;
+  when.show(shown, ask, part);
+  element.toggleAttribute("hidden", open || !(asks || coming) || going);
   part?.toggleAttribute("hidden", !choice && !(open && asks));
   const seen = !element.hidden || (part && !part.hidden);
   const placed = shown && shown.state !== "ended" ? choice : coming;

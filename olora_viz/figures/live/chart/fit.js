@@ -30,8 +30,8 @@ export function fit(layout, meta, { width, scale, touch, linear, held, hidden, b
   const { t, b } = layout.margin;
   const fitted = Object.assign(layout, { width, height: meta.height + t + b });
   fitted.dragmode = touch ? false : "zoom"; // a finger's drag must scroll the page
+  if (meta.x === "step" || meta.recall) fitted.margin.autoexpand = false; // lines over the plot rely on it
   if (meta.x === "step") {
-    fitted.margin.autoexpand = false; // the pointer's line relies on the margins
     fitted.xaxis.showspikes = false; // the pointer's line is the same in all charts
     fitted.xaxis.unifiedhovertitle = { text: "step %{x}" };
   }

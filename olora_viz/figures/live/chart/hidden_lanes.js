@@ -15,6 +15,22 @@ const EVENT = "olora-viz-hide";
 const chosenIn = new Map();
 
 /**
+ * Hide lanes in all charts of a race, or show them again.
+ *
+ * @param {string} race
+ * @param {string[]} lanes
+ * @param {boolean} away
+ */
+export function hide(race, lanes, away) {
+  const choices = chosenIn.get(race) ?? new Map();
+  chosenIn.set(race, choices);
+  for (const lane of lanes) {
+    choices.set(lane, away ? "legendonly" : true);
+    document.dispatchEvent(new CustomEvent(EVENT, { detail: { race, lane, away } }));
+  }
+}
+
+/**
  * Keep track of what the reader hid in a chart.
  *
  * @param {() => void} changed called when the chart has to be redrawn
@@ -53,14 +69,7 @@ export function hiddenLanes(changed) {
    * @param {string[]} [members]
    */
   function turn(lane, members = []) {
-    if (race === null) return;
-    const away = !hidden().has(lane);
-    const choices = chosenIn.get(race) ?? new Map();
-    chosenIn.set(race, choices);
-    for (const name of [lane, ...members]) {
-      choices.set(name, away ? "legendonly" : true);
-      document.dispatchEvent(new CustomEvent(EVENT, { detail: { race, lane: name, away } }));
-    }
+    if (race !== null) hide(race, [lane, ...members], !hidden().has(lane));
   }
 
   /**

@@ -49,8 +49,9 @@ export function skeleton(element) {
   pointer.hidden = true;
   const message = append(frame, "p", "figure-message");
   const lanes = append(frame, "div", "figure-lanes");
+  const recall = append(element, "p", "figure-recall");
   const texts = { title, unit, badge, how, message };
-  return { head, ...texts, scale, smoothing, weight, ask, pointer, plot, lanes };
+  return { head, ...texts, scale, smoothing, weight, ask, pointer, frame, plot, lanes, recall };
 }
 
 /**

@@ -1,0 +1,32 @@
+// Hides how a lesson's race ended until the reader has bet on it, or wants to see it anyway.
+//
+// Gradio runs this with `element`, the text of the lesson.
+import { choiceOf, read } from "./race/bets.js";
+
+/** @type {Set<string>} */
+const told = new Set(); // races
+
+const bets = () => {
+  try {
+    return read(localStorage.getItem("olora-viz-bets"));
+  } catch {
+    return read(null); // denied
+  }
+};
+
+const veil = () => {
+  const article = /** @type {HTMLElement | null} */ (element.querySelector("article"));
+  const { race = "" } = article?.dataset ?? {};
+  const hidden = race !== "" && !told.has(race) && !choiceOf(bets(), race);
+  article?.classList.toggle("veiled", hidden);
+};
+
+element.addEventListener("click", ({ target }) => {
+  if (!(/** @type {Element} */ (target).closest("[data-tell]"))) return;
+  told.add(element.querySelector("article")?.dataset.race ?? "");
+  veil();
+});
+const attributeFilter = ["class", "data-race"]; // what differs is all that Gradio changes
+new MutationObserver(veil).observe(element, { childList: true, subtree: true, attributeFilter });
+window.addEventListener("hashchange", veil); // back from the race
+veil();
