@@ -33,19 +33,20 @@ def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") 
     ]
     top = 1.06 * float(max(first.sigma_W[0], *(start.sigma_BA[0] for start in truncations)))
     reach = min(m, max(2 * r, 12))
-    ends = [CurveEnd("W", "W", "@ink", reach, float(first.sigma_W[reach - 1]))]
+    edge = reach + 0.5  # where W's curve leaves the chart: no name is on it
+    ends = [CurveEnd("W", "W", "@ink", edge, float(first.sigma_W[reach - 1]))]
     leaders = []
     for start in truncations:
         name, color, last = label_of(start.init), f"@{start.init}", float(start.sigma_BA[-1])
         data.append(_curve(name, index, start.sigma_BA, color, 1.6, marks=4.5))
-        ends.append(CurveEnd(name, name, f"{color}-text", reach, last))
+        ends.append(CurveEnd(name, name, f"{color}-text", edge, last))
         if r < reach:  # a faint line from the last value to the name, which is beside the chart
             faint = {"layer": "below", "opacity": 0.5, "line": {"color": color, "width": 1, "dash": "dot"}}
-            leaders.append({"type": "line", "x0": r, "x1": reach, "y0": last, "y1": last, **faint})
+            leaders.append({"type": "line", "x0": r, "x1": edge, "y0": last, "y1": last, **faint})
     drawn = layout(
         "Singular values",
         "index by index; the band is the range for a projection of W",
-        x=axis("index i", range=[0.5, reach + 0.5], **_whole(reach)),
+        x=axis("index i", range=[0.5, edge], **_whole(reach)),
         y=axis("σᵢ", range=[0, top]),
         height=HEIGHT,
         how=(
@@ -55,7 +56,7 @@ def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") 
         revision=run or "spectrum",
         shapes=leaders,
         ends=ends,
-        margin=_room(ends, reach + 0.5),
+        margin=_room(ends, edge),
     )
     return {"data": data, "layout": drawn}
 

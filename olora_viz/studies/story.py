@@ -420,7 +420,8 @@ def tell(
         sentences = [*scope, *sentences, *_first_gradients(fields[0], steps[0])]
     if guessing and held_out:
         rest = f"{held_out.guess_words} is right in {percent(held_out.guess or 0.0)}."
-        sentences.append(Sentence("No lane does better than guessing:", rest))
+        when = "No lane does" if ended else "So far no lane does"
+        sentences.append(Sentence(f"{when} better than guessing:", rest))
     return sentences + departures(rows, names)
 
 

@@ -187,8 +187,15 @@ def verdict_line(
         line = _of_contest(contests[0], metric, moved) if contests and len(contests[0].names) > 1 else None
     if line is None or not guessing:
         return line
-    words = () if metric.why else (Sentence("", "No lane does better than guessing."),)
-    return replace(line, sentences=(*line.sentences, *words), certainty=_at_most_open(line.certainty))
+    sentences = line.sentences if metric.why else _while_guessing(line.sentences)
+    return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty))
+
+
+def _while_guessing(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
+    """Say within the first sentence that no lane does better than guessing: by itself, it would gainsay a leader."""
+    first, *more = sentences
+    lead = f"{first.lead[:-1]}, while no lane does better than guessing{first.lead[-1]}"
+    return (replace(first, lead=lead), *more)
 
 
 def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> VerdictLine:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from olora_viz.background.pace import Forecast, Wait
-from olora_viz.background.record import WAITING
+from olora_viz.background.record import FAILED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.text import duration, rough
@@ -59,6 +59,20 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
         # A screen reader announces a change of the state, but not every step of the counter.
         '<span class="state" role="status">{state}</span>{gap}{words}</div>'
     ).format(state=state, width=width, gap=" " if words else "", words=words)
+
+
+def refusal(why: str) -> Markup:
+    """Return the top bar's line when what was asked is refused: nothing else has changed."""
+    return status(FAILED, Markup('<span role="alert">{}</span>').format(why))
+
+
+def is_refusal(line: object) -> bool:
+    """Whether a top bar's line says that something was refused.
+
+    >>> is_refusal(refusal("steps must be 1 or more, not 0")), is_refusal(status(FAILED, "no memory"))
+    (True, False)
+    """
+    return isinstance(line, str) and 'role="alert"' in line
 
 
 def waiting(wait: Wait) -> Markup:

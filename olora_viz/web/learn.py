@@ -97,7 +97,7 @@ def lesson_text(lesson: Lesson) -> Markup:
     shown = [first, *map(display.format, formulas), *rest]
     race = Markup(' data-race="{}"').format(lesson.recording) if lesson.outcome else ""
     return Markup('<article{}><p class="hint">{} · {} minutes</p><h2 class="lesson-title">{}</h2>{}</article>').format(
-        race, _place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
+        race, place(lesson), lesson.minutes, lesson.title, with_terms(Markup("").join(shown))
     )
 
 
@@ -137,7 +137,7 @@ def check(lesson: Lesson) -> Markup:
         for letter, choice in zip(lesson.lettered, lesson.choices, strict=True)
     )
     return Markup(
-        '<section class="check" data-check="{}"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
+        '<section class="check" id="check" data-check="{}"><h3>Check yourself</h3><p class="say">{}</p>{}</section>'
     ).format(lesson.name, sentence(lesson.ask), answers)
 
 
@@ -159,7 +159,7 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     within = Markup("<span>{}</span>").format(raced) if raced else ""
     onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
     ways = reads + within + (onward.format(after.name, after.page, after.title) if after else "")
-    return strip(lesson.guide, ways, page=lesson.page, place=_place(lesson))
+    return strip(lesson.guide, ways, page=lesson.page, place=place(lesson))
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
@@ -219,7 +219,8 @@ def _neighbours(lesson: Lesson, links: Links) -> Markup:
     )
 
 
-def _place(lesson: Lesson) -> str:
+def place(lesson: Lesson) -> str:
+    """Return where a lesson stands among all, in words."""
     return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
 
 

@@ -122,12 +122,12 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             bar = TopBar(
                 status=make_line(),
                 estimate=make_estimate(),
+                show=show_run_button(),
                 buttons=make_buttons(),
                 bet=bet.button(),
                 decide=study_bar("decide", "▶ Decide"),
                 claims=study_bar("claims", "▶ Test on my model"),
                 share=share_button(SetUp.first(limits)),
-                show=show_run_button(),
             )
             class_button()
             help_button()
@@ -155,12 +155,12 @@ class TopBar(NamedTuple):
 
     status: gr.HTML
     estimate: gr.HTML
+    show: gr.HTML
     buttons: Buttons
     bet: gr.HTML
     decide: StudyBar
     claims: StudyBar
     share: gr.HTML
-    show: gr.HTML
 
 
 def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> tuple[Desk, list[Any], gr.HTML]:

@@ -110,7 +110,9 @@ def test_the_first_screen_has_set_up_verdict_accuracy_and_ranking_and_tabs_by_ke
     expect(how).to_be_hidden()
     page.locator("#gradient-figure").get_by_title("How to read this chart").click()
     expect(how).to_be_visible()
-    page.get_by_role("tab", name="Gradients").press("ArrowLeft")
+    page.get_by_role("tab", name="Gradients").press("End")
+    expect(page.get_by_role("tab", name="Earlier runs")).to_be_focused()
+    page.get_by_role("tab", name="Earlier runs").press("ArrowRight")
     expect(page.locator("#loss-figure")).to_be_visible()
 
 
@@ -272,10 +274,13 @@ def test_bad_values_get_a_sentence_and_no_traceback(same_page: Page) -> None:
     expect(page.locator("#results")).not_to_contain_text(sentence)  # what was raced stays
     rank.fill("200")
     expect(page.locator("#lanes .problem")).to_be_hidden()
+    expect(page.locator("#status")).not_to_contain_text("failed")
     page.click("#race-button")
     line = re.compile(r"^\s*failed rank 200 exceeds min\(out, in\) = \d+ of '[\w.]+'\s*$")
     expect(page.locator("#status")).to_have_text(line)
     expect(page.locator("#race-button")).to_be_enabled()
+    rank.fill("4")
+    expect(page.locator("#status")).not_to_contain_text("failed")
 
 
 def test_lanes_can_be_added_edited_and_removed_by_keyboard(same_page: Page) -> None:
@@ -313,6 +318,12 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     expect(page.locator("#status .state")).to_have_text("recorded")
     assert page.evaluate("document.documentElement.scrollHeight") < 3000
     expect(page.locator("body")).not_to_contain_text("on the left")  # the set-up is below
+    tops = [box["y"] for tab in page.get_by_role("tab").all() if (box := tab.bounding_box())]
+    assert (len(tops), len(set(tops))) == (8, 2)
+    page.get_by_role("tab", name="In words").click()
+    expect(page.locator("#story")).to_be_visible()
+    page.get_by_role("tab", name="Loss").click()
+    page.evaluate("window.scrollTo(0, 0)")
     # Without a verdict, as right after Race, the chart is where it was.
     page.evaluate("""() => {
         const verdict = document.querySelector('#verdict .verdict');

@@ -181,6 +181,9 @@ def test_keys_race_and_open_the_help_but_not_while_somebody_types(context: Brows
     expect(help_).to_be_hidden()
     assert status.inner_text() == before
 
+    page.get_by_label("Model").first.focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Task").first).to_be_focused()  # not the list below the model
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("Control+Space")
     page.keyboard.press("Space")

@@ -74,6 +74,30 @@ def test_the_picture_of_the_qr_follows_the_rank(site: Page, static_site: Path) -
     expect(site.locator(".ranks output")).to_have_text("3")
 
 
+def test_a_lesson_s_guide_asks_for_a_bet_on_the_recorded_race_and_leads_to_its_question(
+    site: Page, static_site: Path
+) -> None:
+    site.goto(f"{static_site.as_uri()}/learn/columns.html")
+    site.get_by_role("link", name="Open the recorded race").click()
+    guide = site.locator("#lesson-card .guide:visible")
+    at = guide.locator(".at")
+    expect(at).to_have_text("1 of 4")
+    expect(site.locator("#verdict")).to_be_hidden()
+    site.locator("#bet-card .chip", has_text="Sketch").click()
+    expect(at).to_have_text("2 of 4")
+    site.locator("#scrubber input").press("End")
+    expect(site.locator("#bet-score .scored:visible")).to_contain_text("Your bet, Sketch")
+    expect(site.locator("#verdict")).to_be_visible()
+    guide.get_by_role("button", name="next").click()
+    drawn(site, "loss")
+    site.locator("#loss-figure .figure-lanes button").first.press("Enter")
+    expect(guide.locator(".then:visible")).to_contain_text("Where the curves of the controls lie")
+    guide.get_by_role("button", name="next").click()
+    guide.get_by_role("link", name="Check yourself").click()
+    assert site.url.endswith("learn/columns.html#check")
+    expect(site.locator("[data-lesson=columns] .done").first).to_be_visible()
+
+
 @pytest.mark.parametrize("name", ["first", "what-the-qr-adds"])
 def test_a_race_is_scrubbed_to_what_the_server_would_show(site: Page, static_site: Path, name: str) -> None:
     race = GALLERY[name]

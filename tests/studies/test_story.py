@@ -231,10 +231,11 @@ def test_that_no_lane_does_better_than_guessing_is_said() -> None:
     steps = [judged(a_step(1, loss.mean(1)), loss, right)]
     about = HeldOut(40, 0.5, "always “true”", 80, 80)
 
-    def told(held_out: HeldOut) -> str:
-        said = story.tell(lanes, ("LoRA", "OLoRA"), steps, held_out=held_out)
+    def told(held_out: HeldOut, *, ended: bool = False) -> str:
+        said = story.tell(lanes, ("LoRA", "OLoRA"), steps, held_out=held_out, ended=ended)
         return " ".join(map(str, said))
 
-    assert "No lane does better than guessing: always “true” is right in 50%." in told(about)
+    assert "So far no lane does better than guessing: always “true” is right in 50%." in told(about)
+    assert "No lane does better than guessing: always “true” is right in 50%." in told(about, ended=True)
     assert "guessing" not in told(replace(about, guess=0.3))
     assert "guessing" not in told(replace(about, guess=None))

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,13 +143,17 @@ def test_a_start_that_is_out_is_named() -> None:
     assert str(found.sentences[-1]) == "OLoRA is out of the race."
 
 
-def test_nothing_is_clear_where_no_lane_does_better_than_guessing() -> None:
+def test_nothing_is_clear_where_no_lane_does_better_than_guessing_and_who_leads_is_said_with_it() -> None:
     lanes = lanes_of(("lora", "olora"), 3)
-    examples = latest_examples(race_of(lanes, {"olora": 0.3, "lora": 0.5}))
-    found = verdict_line(lanes, examples, plain_text=True, guessing=True)
-    assert found is not None
-    assert found.certainty != CLEAR
-    assert str(found.sentences[-1]) == "No lane does better than guessing."
+    ranks = [replace(lane, r=r) for lane in lanes for r in (4, 8)]
+    for field in (lanes, ranks):
+        examples = latest_examples(race_of(field, {"olora": 0.3, "lora": 0.5}))
+        found = verdict_line(field, examples, plain_text=True, guessing=True)
+        assert found is not None
+        assert found.certainty != CLEAR
+        (first, *others) = found.sentences
+        assert re.search("^(At one rate .*)?OLoRA .*, while no lane does better than guessing[:.]$", first.lead)
+        assert "guessing" not in " ".join(map(str, others))
 
 
 def test_nothing_is_said_before_the_first_evaluation() -> None:

@@ -43,6 +43,7 @@ def test_at_every_step_a_page_shows_what_the_server_would(name: str) -> None:
         view = race_view(race, upto=step, run="run")
         texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
         texts |= {name: getattr(view, name) for name in ("results", "answers")}
+        texts |= {"bet-score": view.bet} if view.bet else {}
         figures = {key: frames.numbered(pack(figure)) for key, figure in view.figures.items()}
         assert shown == {"at": step, "texts": {key: str(text) for key, text in texts.items()}, "figures": figures}
 

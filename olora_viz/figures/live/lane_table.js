@@ -121,15 +121,19 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
         ariaLabel: `${words}, lane ${i + 1}`,
         className: key,
       });
-      if (isList(lane[key])) input.title = lane[key];
       if (key === "alpha") {
         const placeholder = isList(lane.r) ? "r" : lane.r;
         Object.assign(input, { placeholder, title: "empty: the rank" });
       }
-      input.addEventListener("input", () => edit(i, key, input.value.trim()));
+      const its = cell(input);
+      list(its, lane[key]);
+      input.addEventListener("input", () => {
+        list(its, input.value);
+        edit(i, key, input.value.trim());
+      });
       input.addEventListener("change", () => spread(i, key));
       input.addEventListener("focus", () => input.select());
-      row.append(cell(input));
+      row.append(its);
     }
     const remove = node("button", {
       type: "button",
@@ -222,9 +226,15 @@ function node(tag, properties = {}) {
   return Object.assign(document.createElement(tag), properties);
 }
 
-/** Whether a cell has a list such as 4/8/16, of which it may show only a part. @param {any} cell */
+/** Whether a cell has a list such as 4/8/16. @param {any} cell */
 function isList(cell) {
   return String(cell ?? "").includes("/");
+}
+
+/** Lets a cell with a list show it below its field, in lines that break after a slash. @param {HTMLElement} cell @param {any} value */
+function list(cell, value) {
+  if (isList(value)) cell.dataset.list = value.replaceAll("/", "/\u200b");
+  else delete cell.dataset.list;
 }
 
 /** @param {Node} child */

@@ -257,6 +257,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   document.addEventListener("click", press, { signal, capture: true });
   for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
+  window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
   const timer = window.setInterval(look, PACE);
   show();
   return { stop };

@@ -290,5 +290,6 @@ def tabs_css() -> str:
         rules.append(f"@media print {{ {drawn} {{ display: flex !important; }} }}")
         rules.append(f":is({closed}, {filled}) [data-of={name}] {{ display: none; }}")
         hidden = "".join(f'[data-hide~="{card.name}"]' for card in framed if card.tab == name)
-        rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
+        if hidden:
+            rules.append(f"{hidden} [data-tab-name={name}] {{ display: none; }}")
     return "\n".join(rules)

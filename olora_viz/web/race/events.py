@@ -12,10 +12,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import gradio as gr
-from markupsafe import Markup
 
-from olora_viz.background.record import FAILED, PAUSED, ready_race
-from olora_viz.views.html import status
+from olora_viz.background.record import PAUSED, ready_race
+from olora_viz.views.html import refusal
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
@@ -138,7 +137,7 @@ def _earlier(step: Any, steps: int) -> int | None:
 
 
 def _problem(error: ValueError) -> Pressed:
-    return Pressed(status=status(FAILED, Markup('<span role="alert">{}</span>').format(error)))
+    return Pressed(status=refusal(str(error)))
 
 
 def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], files: VisitorFiles) -> Any:

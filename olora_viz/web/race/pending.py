@@ -9,15 +9,17 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from olora_viz.background.record import FAILED, READY
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
-from olora_viz.views.html import duration_words, remark
+from olora_viz.views.html import duration_words, is_refusal, remark, status
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.arrival import setup_of
 from olora_viz.web.race.settings import INPUTS
+from olora_viz.web.race.stream import view_of
 
 MOST = 3
 """More lanes or settings than these are counted, not named."""
@@ -26,28 +28,37 @@ MOST = 3
 def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnFiles, stream: Any) -> None:
     """Whenever the set-up changes, update its link and its bet, say how long it takes and what is not raced.
 
+    What was refused, or failed before its first step, is no longer said once the set-up is another, valid one.
+
     Args:
         stream: the event by which the page follows a race; after it the race's own time is known.
     """
 
-    def written(run: Any, *values: Any) -> tuple[Any, Any, Any, Any]:
+    def written(run: Any, line: Any, *values: Any) -> tuple[Any, Any, Any, Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
-            return gr.skip(), gr.skip(), "", ""
+            return gr.skip(), gr.skip(), gr.skip(), "", ""
         shown = desk.jobs.opened(run)
         raced = setup_of(desk.limits, shown) if shown else None
         forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
         estimate = duration_words(forecast, desk.limits.max_seconds)
         bet = ask(question_of(setup.lanes, setup.steps))
-        return setup.to_query(), bet, pending(raced, setup) if raced else "", estimate
+        left = pending(raced, setup) if raced else Markup("")
+        never_began = shown is not None and shown.record.state == FAILED and not shown.record.steps
+        if is_refusal(line) or never_began:
+            line = status(READY) if shown is None or (never_began and left) else view_of(shown).status
+        else:
+            line = gr.skip()
+        return setup.to_query(), bet, line, left, estimate
 
-    def foretold(run: Any, *values: Any) -> Any:
-        return written(run, *values)[-1]
+    def foretold(*asked: Any) -> Any:
+        return written(*asked)[-1]
 
-    inputs, estimate = [desk.run, *controls], desk.parts["estimate"]
-    changes = [control.change for control in inputs]
-    gr.on(changes, written, inputs, [link, desk.parts["bet"], desk.parts["pending"], estimate], **QUIET)
+    line, estimate = desk.parts["status"], desk.parts["estimate"]
+    inputs = [desk.run, line, *controls]
+    changes = [control.change for control in (desk.run, *controls)]
+    gr.on(changes, written, inputs, [link, desk.parts["bet"], line, desk.parts["pending"], estimate], **QUIET)
     stream.then(foretold, inputs, estimate, **AT_ONCE)
 
 

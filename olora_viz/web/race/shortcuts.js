@@ -29,3 +29,16 @@ document.addEventListener("keydown", (event) => {
     help.showModal();
   }
 });
+
+// The list of a field is no stop of its own: it closes when the focus leaves the field, and takes it along.
+document.addEventListener(
+  "keydown",
+  ({ key }) => {
+    if (key !== "Tab") return;
+    const lists = /** @type {NodeListOf<HTMLElement>} */ (
+      document.querySelectorAll("[role=listbox]")
+    );
+    for (const list of lists) list.tabIndex = -1;
+  },
+  true,
+);

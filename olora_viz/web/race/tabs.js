@@ -21,11 +21,11 @@ element.addEventListener("click", (event) => {
 });
 element.addEventListener("keydown", (event) => {
   const { key } = /** @type {KeyboardEvent} */ (event);
-  const by = { ArrowRight: 1, ArrowLeft: -1 }[key];
-  if (!by) return;
   const shown = tabs.filter((tab) => tab.offsetParent);
   const at = shown.findIndex((tab) => tab.getAttribute("aria-selected") === "true");
-  const next = shown[(at + by + shown.length) % shown.length];
+  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[key];
+  if (to === undefined) return;
+  const next = shown[(to + shown.length) % shown.length];
   event.preventDefault();
   open(next);
   next.focus();

@@ -20,6 +20,7 @@ MOST = 120
 def texts_of(view: RaceView) -> dict[str, Markup]:
     """Return the cards of a race that change with the step, by the id of their place."""
     texts = {"verdict": with_terms(view.verdict), "story": with_terms(view.story), "results": view.results}
+    texts |= {"bet-score": view.bet} if view.bet else {}
     return texts | ({"answers": view.answers} if view.race.answers or view.race.early_answers else {})
 
 

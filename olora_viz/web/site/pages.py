@@ -18,6 +18,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
 from olora_viz.learn.gallery import GALLERY, Recording
 from olora_viz.learn.gallery.claims import recorded_claims
+from olora_viz.learn.guides.guide import Guide
 from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture
@@ -35,6 +36,7 @@ from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.export import KINDS
+from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
 from olora_viz.web.site.frames import Frame, differing, numbered, race_frames, texts_of
 from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, Choices, as_text, read_matrix, shown
@@ -82,7 +84,7 @@ def places(*names: str) -> Markup:
 
 
 def _figures(names: Sequence[str]) -> Markup:
-    return Markup("").join(map(Markup('<div data-figure="{}"></div>').format, names))
+    return Markup("").join(map(Markup('<div id="{0}-figure" data-figure="{0}"></div>').format, names))
 
 
 def numbers(figures: Mapping[str, Any], frames: Sequence[Frame] = ()) -> Markup:
@@ -123,8 +125,41 @@ WORDS = {"race": "Open the recorded race", "conditioning": "Open the recorded ra
 
 
 def _about(lesson: Lesson) -> str:
-    """Return the address of what a lesson is about, from the lesson's own page."""
-    return "../spectrum/counterexample.html" if lesson.page == "spectrum" else f"../races/{lesson.recording}.html"
+    """Return the address of what a lesson is about, from its own page; its guide, if it has one, plays there."""
+    if lesson.page == "spectrum":
+        return "../spectrum/counterexample.html"
+    return f"../races/{lesson.recording}.html{f'?lesson={lesson.name}' * bool(guide(lesson))}"
+
+
+DONE_HERE = ("step", "bet", "hidden")
+"""What a guide can wait for on a page of a race."""
+
+
+def guide(lesson: Lesson) -> Guide | None:
+    """Return a lesson's guide for the page of its race, where all charts are open and nothing else can be pressed.
+
+    None if what there is to do cannot be done there.
+    """
+    *steps, check = (replace(step, page="") for step in lesson.guide.steps)
+    if lesson.page != "race" or not steps[-1].where.endswith(("-figure", "scrubber")):
+        return None
+    do, waits = steps[-1], steps[-1].waits
+    if waits and waits.kind not in DONE_HERE:
+        steps[-1] = replace(do, says=do.then, waits=None, then="")
+    return replace(lesson.guide, steps=(*steps, check))
+
+
+def _guides(recording: str) -> Markup:
+    """Return the guides of the lessons on a recorded race, of which the address names the one that plays."""
+    ways = Markup(
+        '<a href="../learn/{0}.html">Read it</a><a href="../learn/{0}.html#check" data-question>Check yourself</a>'
+    )
+    strips = (
+        strip(steps, ways.format(name), place=learn.place(lesson))
+        for name, lesson in LESSONS.items()
+        if lesson.recording == recording and (steps := guide(lesson))
+    )
+    return Markup('<div id="lesson-card">{}</div>').format(Markup("").join(strips))
 
 
 def _lesson_page(lesson: Lesson) -> Page:
@@ -205,13 +240,16 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
         )
     )
     words = Markup("").join([_card(place["results"]), _card(place["story"]), answers, _card(take)])
-    top = Markup('<h2 class="page-title">{}</h2>{}<div class="card" id="verdict-card">{}</div>').format(
-        titles[path], line, place["verdict"]
-    )
+    top = Markup(
+        '<h2 class="page-title">{}</h2><div id="status">{}</div><div class="card" id="verdict-card">{}</div>'
+    ).format(titles[path], line, place["verdict"])
     columns = _columns(
         ("side left", _card(contents(titles, path)) + _card(LIVE)), ("middle", middle), ("side right", words)
     )
-    body = Markup('<div class="column top">{}</div><div class="page" id="race-page">{}</div>').format(top, columns)
+    bet = _card(Markup('<div id="bet-ask" hidden></div>') + place["bet-score"], "bet-card") if view.bet else ""
+    body = Markup(
+        '<div class="column top">{}</div>{}<div class="column below">{}</div><div class="page" id="race-page">{}</div>'
+    ).format(top, _guides(name), bet, columns)
     still = {key: figure for key, figure in figures.items() if key not in view.figures}
     return Page(path, titles[path], "race", body, still, race_frames(record, RUN), dict(files.values()))
 

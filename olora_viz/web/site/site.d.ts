@@ -8,3 +8,5 @@ declare const scrubber: (
   watch: (name: string, changed: () => void) => void,
   trigger: (event: string, data: { index: number; value: any }) => void,
 ) => void;
+/** `race/bet.js` with its card's place. */
+declare const bets: (element: HTMLElement) => void;

@@ -1,4 +1,5 @@
-// A page without a server: its charts, its slider, and what a lesson's reader has finished.
+// A page without a server: its charts, its slider, the guide of a lesson on its race, and what a lesson's
+// reader has finished.
 //
 // The page holds the numbers of its charts, and `frames`: what its slider changes, see frames.py.
 
@@ -6,7 +7,8 @@
 /** @typedef {{ at: number, texts?: Record<string, string>, figures?: Record<string, any> }} Frame */
 
 import { mount } from "../../figures/live/figure.js";
-import { mark, watchAnswers } from "../progress.js";
+import { play, playing } from "../parts/guide.js";
+import { finish, mark, watchAnswers } from "../progress.js";
 
 const own = /** @type {HTMLScriptElement} */ (document.currentScript);
 const plotly = new URL("plotly.min.js", own.src).href;
@@ -93,6 +95,15 @@ for (const label of /** @type {NodeListOf<HTMLElement>} */ (document.querySelect
   slider.addEventListener("input", turn);
   turn();
 }
+
+const ask = document.getElementById("bet-ask");
+if (ask) bets(ask);
+const lesson = new URLSearchParams(window.location.search).get("lesson") ?? playing();
+/** @type {NodeListOf<HTMLElement>} */
+const guides = document.querySelectorAll("#lesson-card .guide");
+for (const guide of guides)
+  if (guide.dataset.guide === lesson)
+    play(guide, { resumes: playing() === lesson, finished: () => finish(lesson) });
 
 watchAnswers(document);
 mark();

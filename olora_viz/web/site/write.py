@@ -31,7 +31,8 @@ WEB = Path(__file__).parents[1]
 ROOT = WEB.parents[1]
 
 STYLES = (
-    HERE / "fragments.css", WEB / "style.css", WEB / "learn.css", handout.STYLE, Path(__file__).parent / "site.css",
+    HERE / "fragments.css", WEB / "style.css", WEB / "race" / "bet.css", WEB / "learn.css",
+    WEB / "parts" / "guide.css", handout.STYLE, Path(__file__).parent / "site.css",
 )  # fmt: skip
 """The style sheets, in their order: those of the page, and what stands without it."""
 
@@ -172,12 +173,13 @@ def write_assets(folder: Path, *, dark: str = ".dark") -> None:
 def script() -> str:
     """Return the script of all pages, a classic one: browsers load no modules from a folder."""
     palette = json.dumps({name: theme.palette(name) for name in theme.THEMES})
-    scrub = bundle(WEB / "race" / "scrubber.js")
+    scrub, bet = (bundle(WEB / "race" / f"{name}.js") for name in ("scrubber", "bet"))
     inner = bundle(Path(__file__).parent / "site.js")
     terms = bundle(WEB / "terms.js")
     return (
         f"(() => {{\nconst palette = {palette};\n"
-        f"const scrubber = (element, props, watch, trigger) => {{\n{scrub}}};\n{inner}{{\n{terms}}}\n}})();\n"
+        f"const scrubber = (element, props, watch, trigger) => {{\n{scrub}}};\n"
+        f"const bets = (element) => {{\n{bet}}};\n{inner}{{\n{terms}}}\n}})();\n"
     )
 
 
