@@ -18,7 +18,7 @@ OURS = frozenset({
     "grace", "left", "spent", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths",
     "disk_full", "racing", "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips",
     "clear_disk", "_steps_left", "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt",
-    "write_report", "drawn", "key", "page", "began", "asked", "source", "take_over", "_shown",
+    "write_report", "drawn", "key",
 })  # fmt: skip
 """Attributes of work that each process has for itself: commands, limits, listeners, clocks and what is in memory. All
 others say what it is and what it has found, and travel."""

@@ -43,8 +43,8 @@ def test_points_arrive_and_a_zoom_and_a_hidden_lane_survive_until_stop(same_page
     page = same_page
     # Steps that last: of shorter ones too many would lie between a press of Stop and its effect.
     for name, value in (("Steps", "500"), ("Prompts per step", "16")):
-        page.get_by_label(name).fill(value)
-        page.get_by_label(name).press("Tab")
+        page.get_by_label(name, exact=True).fill(value)
+        page.get_by_label(name, exact=True).press("Tab")
     page.click("#race-button")
     wait_for_points(page, 3)
     expect(page.locator("#status")).to_contain_text("racing")

@@ -279,7 +279,7 @@ def test_a_chart_is_saved_from_the_menu_at_its_head(notebook: Notebook) -> None:
 def test_a_slider_moves_a_chart(notebook: Notebook) -> None:
     lengths = "plot => plot.data.map(trace => trace.y.length)"
     assert min(notebook.plot(2).evaluate(lengths)) == 4
-    notebook.cell(2).locator("input[type=range]").focus()
+    notebook.cell(2).locator("input[type=range]:visible").focus()
     notebook.page.keyboard.press("ArrowRight")
     notebook.page.wait_for_function(
         "plot => Math.min(...plot.data.map(trace => trace.y.length)) === 5", arg=notebook.plot(2).element_handle()

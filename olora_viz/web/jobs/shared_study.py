@@ -27,21 +27,23 @@ class SharedStudy(BackgroundStudy):
 
     key: str = ""
     """See `olora_viz.web.jobs.shared.study_key`."""
-    page: str = ""
-    """Whose it is, see `Visitor.page`."""
-    began: float = 0.0
-    """When it began to be computed, in seconds since 1970; 0 before."""
-    asked: float = 0.0
-    """When a page asked for it, in seconds since 1970, if it was there already; else 0."""
-    source: SharedStudy | None = None
-    """The study that it follows."""
-    take_over: Callable[[SharedStudy], None] = lambda _: None
-    """Called where the source does not go on: finds another one, or lets this one compute."""
-    _shown: int = -1
-    """The source's version that it shows."""
-
     FINDINGS: ClassVar[tuple[str, ...]] = ("known", "_learnt", "part")
     """What it takes over from its source."""
+
+    def __post_init__(self) -> None:
+        """Follow nobody yet; all this is of the server alone, and does not travel with the study."""
+        super().__post_init__()
+        self.page = ""
+        """Whose it is, see `Visitor.page`."""
+        self.began = 0.0
+        """When it began to be computed, in seconds since 1970; 0 before."""
+        self.asked = 0.0
+        """When a page asked for it, in seconds since 1970, if it was there already; else 0."""
+        self.source: SharedStudy | None = None
+        """The study that it follows."""
+        self.take_over: Callable[[SharedStudy], None] = lambda _: None
+        """Called where the source does not go on: finds another one, or lets this one compute."""
+        self._shown = -1
 
     @property
     def can_be_followed(self) -> bool:

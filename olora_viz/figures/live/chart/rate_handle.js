@@ -38,7 +38,7 @@ export function ratesOf(curves) {
  * @param {HTMLElement} below gets the words and the buttons
  */
 export function rateHandle(frame, below) {
-  const line = append(frame, "div", "figure-pointer");
+  const line = append(frame, "div", "figure-rate-line");
   const range = append(frame, "input", "figure-rate");
   range.type = "range";
   range.step = "any";
