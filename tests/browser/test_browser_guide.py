@@ -39,7 +39,9 @@ def test_a_newcomer_is_led_through_a_race_and_a_bet_and_a_reload_goes_on(
     page.keyboard.press("Space")
     expect(guide).to_contain_text("Watch the curves")
     expect(guide).to_contain_text("how your bet ended", timeout=120_000)
-    expect(page.locator("#bet-score .scored:visible")).to_contain_text(["Your bet, OLoRA", "Your bet, step 1: "])
+    expect(page.locator("#bet-score .scored:visible")).to_contain_text(
+        ["Your bet, OLoRA", "Your bet, step 1: "], timeout=120_000
+    )  # once the lanes have answered, too
     line = "document.querySelector('#accuracy-figure .js-plotly-plot').layout.shapes?.at(-1)?.x0"
     page.wait_for_function(f"{line} === 1")
     expect(page.locator("#verdict")).to_be_visible()
