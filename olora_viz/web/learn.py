@@ -86,9 +86,9 @@ BELOW = Markup(
 
 def lesson_text(lesson: Lesson) -> Markup:
     """Return the text of a lesson."""
-    paragraph, told = Markup("<p>{}</p>"), Markup('<p class="outcome">{}</p>')
+    paragraph, outcome = Markup("<p>{}</p>"), Markup('<p class="outcome">{}</p>')
     display = Markup('<div class="formula" tabindex="0" role="group" aria-label="formula">{}</div>')
-    kinds = [told if i in lesson.outcome else paragraph for i in range(len(lesson.paragraphs))]
+    kinds = [outcome if i in lesson.outcome else paragraph for i in range(len(lesson.paragraphs))]
     first, *rest = (kind.format(sentence(text)) for kind, text in zip(kinds, lesson.paragraphs, strict=True))
     if lesson.outcome:
         rest.insert(lesson.outcome[0] - 1, UNTOLD)
@@ -105,7 +105,7 @@ UNTOLD = Markup(
     '<p class="untold">How the race ended is told here after your bet. <button type="button" class="as-link" '
     "data-tell>Show it anyway</button></p>"
 )
-"""What stands in a lesson's text for what it tells of its race; told.js shows one of the two."""
+"""What stands in a lesson's text for what it tells of its race; outcome.js shows one of the two."""
 
 
 def lesson_guide(lesson: Lesson, links: Links) -> Markup:
@@ -336,7 +336,7 @@ def _components(limits: Limits) -> LessonView:
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name, links(limits)) + BELOW)
         with gr.Column(elem_classes="middle", min_width=0):
-            text = in_card(element, lesson_text(first), elem_id="lesson-text", script="told.js")
+            text = in_card(element, lesson_text(first), elem_id="lesson-text", script="outcome.js")
             with gr.Column(elem_classes="card"):
                 drawn = live_figure(picture(first), elem_id="lesson-figure")
                 rank = gr.Slider(

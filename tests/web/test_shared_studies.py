@@ -85,6 +85,13 @@ def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -
         report = DOWNLOADS.find(take_home(jobs, work.id, "report")["url"].rpartition("/")[2])
         assert report is not None
         assert "Before and after" in report.read_text()
+        zipped = ZipFile(work.folder / "adapter.zip")
+        taken_home = [
+            report.read_bytes(),
+            *map(zipped.read, zipped.namelist()),
+            str(view(work, 0, last=True)).encode(),
+        ]
+        assert not any(first.id.encode() in each for each in taken_home), "the first one's key is its owner's"
         assert "another page began it" in str(view(work, 0, last=True).status)
     again = asked(jobs, "b")
     assert again.source is None, "a page that shows the end and asks again gets another"

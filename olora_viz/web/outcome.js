@@ -1,29 +1,23 @@
 // Hides how a lesson's race ended until the reader has bet on it, or wants to see it anyway.
 //
 // Gradio runs this with `element`, the text of the lesson.
-import { choiceOf, read } from "./race/bets.js";
+import { store } from "./race/bet_store.js";
+import { choiceOf } from "./race/bets.js";
 
 /** @type {Set<string>} */
-const told = new Set(); // races
-
-const bets = () => {
-  try {
-    return read(localStorage.getItem("olora-viz-bets"));
-  } catch {
-    return read(null); // denied
-  }
-};
+const revealed = new Set(); // races
+const { load } = store("olora-viz-bets");
 
 const veil = () => {
   const article = /** @type {HTMLElement | null} */ (element.querySelector("article"));
   const { race = "" } = article?.dataset ?? {};
-  const hidden = race !== "" && !told.has(race) && !choiceOf(bets(), race);
+  const hidden = race !== "" && !revealed.has(race) && !choiceOf(load(), race);
   article?.classList.toggle("veiled", hidden);
 };
 
 element.addEventListener("click", ({ target }) => {
   if (!(/** @type {Element} */ (target).closest("[data-tell]"))) return;
-  told.add(element.querySelector("article")?.dataset.race ?? "");
+  revealed.add(element.querySelector("article")?.dataset.race ?? "");
   veil();
 });
 const attributeFilter = ["class", "data-race"]; // what differs is all that Gradio changes
