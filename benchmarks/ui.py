@@ -35,9 +35,10 @@ COUNT = """() => {
   window.point = 0;
   const curves = () => (document.querySelector('#accuracy-figure .js-plotly-plot')?.data ?? [])
     .filter((trace) => trace.mode === 'lines+markers');
+  const points = () => Math.max(0, ...curves().map((trace) => trace.y?.length ?? 0));
+  const recorded = points();
   const look = () => {
-    const points = curves().map((trace) => trace.y?.length ?? 0);
-    if (Math.max(0, ...points) === 1) window.point = performance.now();
+    if (points() > 0 && points() < recorded) window.point = performance.now();
     else requestAnimationFrame(look);
   };
   look();

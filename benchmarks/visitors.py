@@ -169,12 +169,12 @@ def seen_for(seen: Sequence[Seen]) -> float:
     return max(one.done for one in seen) - min(one.pressed for one in seen)
 
 
-def in_browser(url: str, steps: int, seed: int, told: dict[str, float]) -> Seen:
-    """Race as a visitor with a browser; keep the updates a second."""
+def in_browser(url: str, steps: int, seed: int, loaded: threading.Event, told: dict[str, float]) -> Seen:
+    """Race as a visitor with a browser, once its page is loaded; keep the updates a second."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(1_800_000)
+        page.set_default_timeout(300_000)
         page.goto(url)
         page.wait_for_selector("#loss-figure .js-plotly-plot")
         for name, value in (("steps", steps), ("seed", seed)):
@@ -182,6 +182,7 @@ def in_browser(url: str, steps: int, seed: int, told: dict[str, float]) -> Seen:
             page.press(f"#setup-{name} input", "Tab")
         page.wait_for_timeout(500)
         page.evaluate(COUNT)
+        loaded.set()
         pressed, clock = time.perf_counter(), page.evaluate("performance.now()")
         page.click("#race-button")
         page.wait_for_function("document.querySelector('#status .state')?.innerText === 'finished'")
@@ -218,10 +219,15 @@ def rows_of(server: Server, options: argparse.Namespace) -> list[dict[str, Any]]
         rows.append(measured(server, "setups", alone, lambda: link(range(20, 20 + SETUPS))))
     if "browser" in options.only:
         told: dict[str, float] = {}
+        loaded = threading.Event()
+
+        def other(later: float) -> Seen:
+            loaded.wait(120)
+            return school.visit(40, later)
 
         def with_browser() -> list[Seen]:
-            others = [lambda later=later: school.visit(40, later) for later in after[1:]]
-            return at_once([lambda: in_browser(server.url, options.steps, 40, told), *others])
+            others = [lambda later=later: other(later) for later in after[1:]]
+            return at_once([lambda: in_browser(server.url, options.steps, 40, loaded, told), *others])
 
         rows.append(measured(server, "browser", alone, with_browser) | told)
     if "follow" in options.only:

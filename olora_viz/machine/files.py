@@ -164,7 +164,7 @@ def folder_size(folder: Path, *, shared: bool = False) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):  # it is being deleted, or moved
-                status = (Path(parent) / name).stat()
+                status = os.stat(f"{parent}/{name}")
                 size += status.st_size // (max(1, status.st_nlink) if shared else 1)
     return size
 

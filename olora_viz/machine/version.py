@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 __version__ = "0.1.0"
@@ -22,5 +23,10 @@ def versions(*packages: str) -> dict[str, str]:
     >>> list(versions("torch"))
     ['Python', 'olora_viz', 'torch']
     """
-    others = {name: version(name) for name in packages}
+    others = {name: _version(name) for name in packages}
     return {"Python": platform.python_version(), "olora_viz": __version__} | others
+
+
+@cache
+def _version(package: str) -> str:
+    return version(package)

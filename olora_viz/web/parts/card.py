@@ -227,18 +227,26 @@ class Board:
                 components = card.build(desk)
             self.add(card, [frame, *components] if card.only_with else components)
 
-    def row(self, view: RaceView, news: Callable[[Card], bool] = lambda _: True) -> list[Any]:
-        """Return the values of all outputs; cards without news keep theirs."""
+    def row(
+        self, view: RaceView, news: Callable[[Card], bool] = lambda _: True, before: Mapping[str, Any] | None = None
+    ) -> list[Any]:
+        """Return the values of all outputs; cards without news keep theirs.
+
+        Args:
+            before: the facts that the page shows; a column that stays is left alone, since Gradio would make it anew.
+        """
         values = self.nothing()
         for card, slot in zip(self.cards, self._slots, strict=True):
             if not news(card):
                 continue
             if not card.only_with:
                 values[slot] = card.drawn(view)
-            elif fact(view, card.only_with):
-                values[slot] = [gr.update(elem_classes=card.classes()), *card.drawn(view)]
-            else:
-                values[slot.start] = gr.update(elem_classes=card.classes(away=True))
+                continue
+            there, was = fact(view, card.only_with), (before or {}).get(card.only_with)
+            if was is None or bool(was) != bool(there):
+                values[slot.start] = gr.update(elem_classes=card.classes(away=not there))
+            if there:
+                values[slot.start + 1 : slot.stop] = card.drawn(view)
         return values
 
     def nothing(self) -> list[Any]:

@@ -184,7 +184,9 @@ class Streams:
                 del self._open[page]
 
     def _row(self, view: RaceView, cursor: dict[str, Any], settling: bool) -> list[Any]:
-        return self._board.row(view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR))
+        return self._board.row(
+            view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR), cursor
+        )
 
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
         """Yield the values for a page without a run: the view of the race that its set-up would start."""
