@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -98,6 +99,9 @@ MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cros
 INCH = 100.0
 """Pixels of a figure's layout per inch; PNGs have twice as many pixels."""
 
+ROW, LETTER, SMALL = 15, 5.6, 7.0
+"""Of the words below figures: the height of a row and the width of a letter in pixels, and the size of the font."""
+
 LINE = 100
 """Characters of the line below a title that fit at its full size into a chart of 780 pixels."""
 
@@ -113,14 +117,19 @@ def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = 
 
 
 def png_bytes(
-    figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860, sharpness: float = 2.0
+    figures: Sequence[Figure], *, below: str = "", theme_name: str = "light", width: int = 860, sharpness: float = 2.0
 ) -> bytes:
-    """Return figures as one PNG, one below the other, with `sharpness` pixels per pixel of the layout."""
+    """Return figures as one PNG, one below the other, with `sharpness` pixels per pixel of the layout.
+
+    Args:
+        below: words below the figures, wrapped to the width.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
     sizes = [(each["layout"]["margin"], each["layout"]["meta"]["height"]) for each in figures]
-    total = sum(height + 64 + max(40, margin["b"]) for margin, height in sizes)
+    words = [part for line in below.splitlines() for part in textwrap.wrap(line, int(width / LETTER))]
+    total = sum(height + 64 + max(40, margin["b"]) for margin, height in sizes) + ROW * len(words)
     tokens = [part.split("'")[0] for part in repr(figures).split("'@")[1:]]
     inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
     colors = theme.palette(theme_name, inits)
@@ -132,6 +141,9 @@ def png_bytes(
         top, bottom = 1 - above / total, 1 - (above + height) / total
         _draw(canvas.add_axes((left, bottom, right - left, top - bottom)), paint(figure, colors), colors)
         above += height + 64 + max(40, margin["b"])
+    for i, row in enumerate(reversed(words)):
+        bottom = (ROW * i + 8) / total
+        canvas.text(12 / width, bottom, row, fontsize=SMALL, color=colors["mute"], parse_math=False)
     file = BytesIO()
     canvas.savefig(file, format="png")
     return file.getvalue()

@@ -15,6 +15,7 @@ from olora_viz.notebook.setup import Node, bar, box, button, card, charts, contr
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import conditioning as words
 from olora_viz.views import html as fragments
+from olora_viz.views.runs import setup_words
 
 FOOT = "Measured on the first batch, one seed of the data: other batches differ."
 
@@ -116,6 +117,9 @@ class ConditioningPanel(ConfiguredPanel):
             return fragments.status(self._phase[0])
         part = "" if job.complete else f"{percent(job.part)} "
         return fragments.status(job.state, f"{part}{job.note}")
+
+    def _origin(self) -> str:
+        return setup_words(self._job.config if self._job else self._first)
 
     def _words(self) -> str:
         return f"ConditioningPanel: {self._phase[0]}"

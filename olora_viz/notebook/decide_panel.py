@@ -272,6 +272,18 @@ class DecidePanel(Panel):
         parts = [*([job.note] if job.note else []), *(decision.progress(now) if now else ())]
         return fragments.status(job.state, *parts)
 
+    def _origin(self) -> str:
+        known = self.known
+        if known is None:
+            return ""
+        study = known.plan.study
+        facts = {
+            "model": self.model, "task": self.task, "starts": ", ".join(study.inits), "rank": self.rank,
+            "steps": study.steps, "learning rates": ", ".join(f"{rate:g}" for rate in study.lrs),
+            "seeds": study.seeds, "minutes": f"{self.minutes:g}",
+        }  # fmt: skip
+        return "; ".join(f"{name} {value}" for name, value in facts.items())
+
     def _words(self) -> str:
         job = self._job
         if job is None or job.known is None:

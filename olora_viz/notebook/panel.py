@@ -27,6 +27,7 @@ from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, 
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
 from olora_viz.machine.text import unknown
+from olora_viz.machine.version import versions
 from olora_viz.notebook.setup import TEXTS, ConfigTrait, Node, PanelSetUp, lanes_or_problems
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.runs import Mark, lane_marks
@@ -224,6 +225,10 @@ class Panel(anywidget.AnyWidget):
         """Return the panel's state in one line."""
         raise NotImplementedError
 
+    def _origin(self) -> str:
+        """Return the set-up of what is shown, in lines from which a reader of the saved notebook can repeat it."""
+        return ""
+
     # Messages ----------------------------------------------------------------------------------
 
     def _tell(self, values: Mapping[str, Any], figures: Mapping[str, Figure] | None = None) -> None:
@@ -302,8 +307,9 @@ class Panel(anywidget.AnyWidget):
         if self._soon:
             self._soon.cancel()
         self._last_shown = figures, text
-        picture = png_bytes(figures, theme_name=self._theme, width=780, sharpness=1.5)
-        self._still = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": text}
+        origin = "\n".join(filter(None, [self._origin(), ", ".join(map(" ".join, versions("torch").items()))]))
+        picture = png_bytes(figures, below=origin, theme_name=self._theme, width=780, sharpness=1.5)
+        self._still = {"image/png": base64.b64encode(picture).decode("ascii"), "text/plain": f"{text}\n{origin}"}
         if get_ipython() is not None:
             publish_display_data(self._still, transient={"display_id": self._still_id}, update=True)
 

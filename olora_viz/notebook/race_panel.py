@@ -24,6 +24,7 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.results import STEPS, NextStep
+from olora_viz.views.runs import setup_words, unraced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +192,7 @@ class RacePanel(ConfiguredPanel):
         )
         steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
         fair = button("fair", "Same and fair rates", FAIR, "quiet")
-        verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
+        verdict = card(html("verdict", "grow"), *steps, html("unraced"), kind="verdict-card")
         return box(buttons, verdict, box(controls(fair, data=[KEEP]), middle, kind="body"))
 
     def _act(self, button: str) -> None:
@@ -229,8 +230,8 @@ class RacePanel(ConfiguredPanel):
             self._begin()
 
     def _next(self, step: NextStep) -> None:
-        """Race the lanes that a finished race's verdict suggests."""
-        config = self._setup.config
+        """Race the set-up of the race that is shown, with the lanes that its verdict suggests."""
+        config = self._record.config
         self.config = replace(config, lanes=step.change(config.lanes, MAX_LANES))
         self._begin()
 
@@ -272,6 +273,7 @@ class RacePanel(ConfiguredPanel):
         view = race_view(record)
         figures = figures_of(view)
         values = values_of(view) | {"status": self._line(view)} | self._of_setup()
+        values["unraced"] = self._unraced()
         if record.complete:
             remember(record)
         for section in self._sections.values():
@@ -293,6 +295,16 @@ class RacePanel(ConfiguredPanel):
         if job is not None and isinstance(job.error, ValueError) and not job.steps:
             return fragments.problem(job.note)
         return view.status
+
+    def _unraced(self) -> str:
+        """Say in what the controls differ from what is shown; what is wrong in them is said when they are used."""
+        try:
+            return unraced(self._job.config, self._setup.config) if self._job else ""
+        except ValueError:
+            return ""
+
+    def _origin(self) -> str:
+        return setup_words(self._record.config)
 
     def _words(self) -> str:
         done = len(self._record.steps)

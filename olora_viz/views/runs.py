@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import Lane, write_lanes
 from olora_viz.machine.text import nats
 from olora_viz.models import MODELS
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.tables import differing
 from olora_viz.studies.contest import standings
 from olora_viz.tasks import Example, TaskCard
@@ -74,6 +74,21 @@ def run_words(run: RaceRecord) -> str:
     ends = dict.fromkeys(nats(end(losses)) for end in (min, max)) if losses else ()
     loss = f"held-out loss {' to '.join(ends)}" if losses else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
+
+
+def setup_words(config: RaceConfig) -> str:
+    """Return the set-up of a race in two lines: its settings, and its lanes as on the command line."""
+    facts = ", ".join(f"{name} {value}" for name, value in setup_facts(config).items())
+    return f"{facts}\nlanes {'; '.join(write_lanes(config.lanes))}"
+
+
+def unraced(raced: RaceConfig, now: RaceConfig) -> Markup:
+    """Say in which settings a set-up differs from that of the results shown; empty if in none."""
+    parts = [
+        "other lanes" if name == "lanes" else f"{name} {value} (these results: {before})"
+        for name, (before, value) in differing([raced, now])
+    ]
+    return remark(f"Not yet raced: {', '.join(parts)}.") if parts else Markup("")
 
 
 def differences(setups: Sequence[tuple[str, RaceConfig]]) -> Markup:

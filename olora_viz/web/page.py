@@ -203,7 +203,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     board.add(conditioning.CURVED, [conditioning_columns.curved])
     controls = [*setup.controls, conditioning_columns.every, setup.settings]
     settings.connect(desk, setup, controls, files)
-    presets.connect_next_steps(limits, desk.parts["next"], controls, files)
+    presets.connect_next_steps(desk, controls, files)
     conditioning.connect(conditioning_columns, demo, jobs, limits, controls, desk.run, files)
     examples = [*setup.controls[:2], setup.settings]
     decide.connect(decide_page, choices, demo, jobs, limits, examples, files)

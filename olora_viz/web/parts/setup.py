@@ -16,6 +16,7 @@ from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import SHOWN
+from olora_viz.web.jobs.queue import Access
 
 YOUR_FILE = SHOWN
 """The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""
@@ -217,6 +218,16 @@ def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> S
     except ValueError:
         return None
     return setup
+
+
+def setup_of(limits: Limits, run: Access) -> SetUp | None:
+    """Return the set-up of a run, or None if the controls cannot show it.
+
+    That of a recorded run, or of one that the owner opened, is shown only if this server may race it.
+    """
+    if run.race and run.forgettable:
+        return SetUp.of_page(run.race.config)
+    return possible(limits, run.record.config, recorded=run.record.recorded)
 
 
 def of_recording(config: RaceConfig) -> SetUp:

@@ -18,7 +18,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.jobs.job import own_fields
 from olora_viz.web.jobs.queue import Access, Jobs
-from olora_viz.web.parts.setup import IN_QUERY, PLAIN, SetUp, of_recording, possible
+from olora_viz.web.parts.setup import IN_QUERY, PLAIN, SetUp, of_recording, setup_of
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
@@ -298,13 +298,3 @@ def _gone(jobs: Jobs, run_id: Any, lost: int) -> str:
         runs = "One run of this visit is" if lost == 1 else f"{lost} runs of this visit are"
         return remark(f"{runs} no longer on the server: it keeps the latest ones.")
     return ""
-
-
-def setup_of(limits: Limits, run: Access) -> SetUp | None:
-    """Return the set-up of a run, or None if the controls cannot show it.
-
-    That of a recorded run, or of one that the owner opened, is shown only if this server may race it.
-    """
-    if run.race and run.forgettable:
-        return SetUp.of_page(run.race.config)
-    return possible(limits, run.record.config, recorded=run.record.recorded)

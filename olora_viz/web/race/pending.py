@@ -16,8 +16,7 @@ from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
-from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race.arrival import setup_of
+from olora_viz.web.parts.setup import SetUp, setup_of
 from olora_viz.web.race.settings import INPUTS
 from olora_viz.web.race.stream import view_of
 

@@ -15,7 +15,7 @@ from olora_viz.views.results import STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import AT_ONCE, Desk, element, small_button
-from olora_viz.web.parts.setup import TASK, SetUp
+from olora_viz.web.parts.setup import TASK, SetUp, setup_of
 
 MODEL = "glassllm"
 """The presets' model; a server that does not offer it uses its first one."""
@@ -154,18 +154,22 @@ def build_next_steps(desk: Desk) -> None:
     )
 
 
-def connect_next_steps(limits: Limits, parts: NextSteps, controls: Sequence[Any], files: OwnFiles) -> None:
-    """Make every button fill in the set-up's controls and press Race."""
+def connect_next_steps(desk: Desk, controls: Sequence[Any], files: OwnFiles) -> None:
+    """Make every button fill in the set-up of the race that is shown, with other lanes, and press Race."""
+    limits, parts = desk.limits, desk.parts["next"]
 
-    def fill(step: NextStep, *values: Any) -> tuple[Any, ...]:
+    def fill(step: NextStep, run: Any, *values: Any) -> tuple[Any, ...]:
         try:
-            setup = SetUp.from_controls(limits, values, files)
+            shown = desk.jobs.opened(run)
+            setup = (setup_of(limits, shown) if shown else None) or SetUp.from_controls(limits, values, files)
             setup = replace(setup, lanes=step.change(setup.lanes, limits.max_lanes))
         except ValueError as error:
             return (*(gr.skip() for _ in controls), problem(str(error)), False)
         return (*setup.to_controls(), "", True)
 
     for step, button in zip(STEPS, parts.buttons, strict=True):
-        filled_in = button.click(partial(fill, step), list(controls), [*controls, parts.note, parts.go], **AT_ONCE)
+        filled_in = button.click(
+            partial(fill, step), [desk.run, *controls], [*controls, parts.note, parts.go], **AT_ONCE
+        )
         press = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
         filled_in.then(None, parts.go, None, js=press, queue=False, show_progress="hidden")
