@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,6 +72,8 @@ class BackgroundRace(BackgroundWork):
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
     racing: Race | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of `race` in place of a named model or task, of a race without a folder."""
     models: ModelCache | None = None
     """The models that races before it in the same thread have loaded; used with a folder."""
     goal: float = math.inf
@@ -332,7 +334,7 @@ class BackgroundRace(BackgroundWork):
         self.become(LOADING)
         self.progress(0.0, f"loading {self.config.model}")
         if self.folder is None:
-            racing = self._steps_left = race(self.raced, progress=self.progress)
+            racing = self._steps_left = race(self.raced, progress=self.progress, **self.own)
         else:
             try:
                 self._run = self._open_run(self.folder)

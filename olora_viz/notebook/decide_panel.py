@@ -34,6 +34,9 @@ DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
 MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
 
+RANKS = (2, 4, 8, 16, 32, 64)
+"""The ranks that are offered."""
+
 OWN = ("models", "tasks", "inits", "ranks")
 """Settings of a study that traits of the panel set."""
 
@@ -42,15 +45,15 @@ class DecidePanel(Panel):
     """Decide within some minutes which start and learning rate to take, and get the adapter.
 
     It can be stopped at any time, with the best answer so far; after that it goes on in the same folder, for as many
-    minutes again. Its trait `state` may be observed, and `model`, `task`, `minutes`, `starts`, `rank` and `folder` may
-    also be set and linked.
+    minutes again. Its trait `state` may be observed, and `model`, `task`, `minutes`, `starts`, `ranks` and `folder`
+    may also be set and linked.
 
     Args:
         folder: for the study, the adapter and the report: new, or of an earlier decision; None for a new one in
             ``decisions/``.
         minutes, model, task: see `decide`.
         inits: names of the starts that are compared with plain LoRA.
-        r: rank of every adapter.
+        ranks: of the adapters; every start races at each of them.
         name: see `RacePanel`.
         settings: other arguments of `decide`, such as ``steps``, ``lrs``, or ``keep`` and ``forget``: a text, and by
             how many nats per token the loss on it may rise.
@@ -70,7 +73,7 @@ class DecidePanel(Panel):
     minutes = traitlets.Float(2.0).tag(sync=True)
     starts = traitlets.Tuple().tag(sync=True)
     """Names of the starts that are compared with plain LoRA."""
-    rank = traitlets.Int(8).tag(sync=True)
+    ranks = traitlets.Tuple((8,)).tag(sync=True)
     folder = traitlets.Unicode().tag(sync=True)
     """Empty for a new one in ``decisions/``."""
 
@@ -82,14 +85,14 @@ class DecidePanel(Panel):
         model: str = Study.models[0],
         task: str = Study.tasks[0],
         inits: Sequence[str] = METHODS,
-        r: int = 8,
+        ranks: Sequence[int] = (8,),
         name: str | None = None,
         **settings: Any,
     ) -> None:
         known = {each.name for each in fields(Study)} - {*OWN} | {"plan", "evaluations"}
         for setting in settings:
             if setting not in known:
-                arguments = ("folder", "minutes", "model", "task", "inits", "r", "name")
+                arguments = ("folder", "minutes", "model", "task", "inits", "ranks", "name")
                 raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
         self._settings = settings
         self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
@@ -98,9 +101,9 @@ class DecidePanel(Panel):
         self._drawn: Any = ()
         super().__init__(name)
         with self.hold_trait_notifications():
-            self.minutes, self.rank, self.starts = minutes, r, tuple(inits)
+            self.minutes, self.ranks, self.starts = minutes, tuple(ranks), tuple(inits)
             self.model, self.task, self.folder = model, task, str(folder or "")
-        self.observe(self._changed, ["model", "task", "minutes", "starts", "rank", "folder"])
+        self.observe(self._changed, ["model", "task", "minutes", "starts", "ranks", "folder"])
         self._show()
 
     # For use in cells ------------------------------------------------------------------------
@@ -114,7 +117,7 @@ class DecidePanel(Panel):
         if self.is_busy:
             raise ValueError("this panel is already deciding: stop it first")
         config = self._checked()
-        settings = {**self._settings, "inits": self.starts, "ranks": (self.rank,)}
+        settings = {**self._settings, "inits": self.starts, "ranks": self.ranks}
         self._problem = ""
         self._job = BackgroundDecision(
             secrets.token_hex(4), config, Path(self._place_of_it()).expanduser(),
@@ -154,9 +157,15 @@ class DecidePanel(Panel):
     def _check_minutes(self, proposal: Any) -> float:
         return setup.checked(checked_minutes, proposal["value"])
 
-    @traitlets.validate("rank")
-    def _check_rank(self, proposal: Any) -> int:
-        return setup.checked(lambda rank: Lane("lora", r=rank).r, proposal["value"])
+    @traitlets.validate("ranks")
+    def _check_ranks(self, proposal: Any) -> tuple[int, ...]:
+        def check(values: Sequence[Any]) -> tuple[int, ...]:
+            if not values:
+                raise ValueError("choose at least one rank")
+            ranks = (int(value) if isinstance(value, str) and value.isdecimal() else value for value in values)
+            return tuple(sorted({Lane("lora", r=rank).r for rank in ranks}))
+
+        return setup.checked(check, proposal["value"])
 
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
@@ -169,17 +178,18 @@ class DecidePanel(Panel):
         for name in ("model", "task"):
             if not getattr(config, name):
                 raise ValueError(f"the {name} is empty: give a name or a path")
-        if len(config.lanes) < 2:
+        methods = tuple(dict.fromkeys(lane.init for lane in config.lanes))
+        if len(methods) < 2:
             raise ValueError("choose a start to compare with plain LoRA")
-        plan, methods = self._settings.get("plan"), tuple(lane.init for lane in config.lanes)
-        asked = ((config.model,), (config.task,), methods, (self.rank,))
+        plan = self._settings.get("plan")
+        asked = ((config.model,), (config.task,), methods, self.ranks)
         if plan is not None and asked != tuple(getattr(plan.study, name) for name in OWN):
-            raise ValueError("the plan is for another model or task, other starts or another rank")
+            raise ValueError("the plan is for another model or task, other starts or ranks")
         return config
 
     def _config(self) -> RaceConfig:
         methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
-        lanes = tuple(Lane(init, r=self.rank) for init in methods)
+        lanes = tuple(Lane(init, r=rank) for rank in self.ranks for init in methods)
         return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **self._of_text)
 
     def _goes_on(self) -> bool:
@@ -209,7 +219,7 @@ class DecidePanel(Panel):
             card(
                 control("field", "model", "Model", "a name, or the path of a folder"),
                 control("field", "task", "Task", "a name, or the path of a task file"),
-                control("range", "minutes", "Minutes"), control("range", "rank", "Rank"),
+                control("range", "minutes", "Minutes"), control("checks", "ranks", "Ranks"),
                 control("field", "folder", "Folder", "new, or of an earlier decision"),
             ),
             card(control("checks", "starts", "Compared with plain LoRA")),
@@ -252,7 +262,10 @@ class DecidePanel(Panel):
             },
             **{name: [name] for name in ("rates", "differences")},
             "minutes": {"value": self.minutes, "options": [[f"{limit:g}", limit] for limit in minutes]},
-            "rank": {"value": self.rank, "min": 1, "max": max(64, self.rank)},
+            "ranks": {
+                "value": [str(rank) for rank in self.ranks],
+                "options": setup.named_options(map(str, sorted({*RANKS, *self.ranks}))),
+            },
             "starts": {"value": list(self.starts), "options": setup.start_options(decision.offered())},
             "folder": {"value": self._place_of_it()},
             "decide": {"disabled": self.is_busy, "label": CONTINUE if self._goes_on() else DECIDE},
@@ -278,7 +291,8 @@ class DecidePanel(Panel):
             return ""
         study = known.plan.study
         facts = {
-            "model": self.model, "task": self.task, "starts": ", ".join(study.inits), "rank": self.rank,
+            "model": self.model, "task": self.task, "starts": ", ".join(study.inits),
+            "ranks": ", ".join(map(str, self.ranks)),
             "steps": study.steps, "learning rates": ", ".join(f"{rate:g}" for rate in study.lrs),
             "seeds": study.seeds, "minutes": f"{self.minutes:g}",
         }  # fmt: skip

@@ -15,12 +15,27 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.notebook.sections import SECTIONS, remember
-from olora_viz.notebook.setup import KEEP, Node, StepTrait, bar, box, button, card, charts, controls, html, set_up
+from olora_viz.notebook.setup import (
+    KEEP,
+    Node,
+    StepTrait,
+    bar,
+    box,
+    button,
+    card,
+    charts,
+    controls,
+    html,
+    more_settings,
+    set_up,
+)
 from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import task_of
 from olora_viz.races.fair_rate import same_and_fair
-from olora_viz.races.race import Race
+from olora_viz.races.race import Race, check_pair
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
+from olora_viz.tasks.files import Own
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.results import STEPS, NextStep
@@ -28,6 +43,7 @@ from olora_viz.views.runs import setup_words, unraced
 
 if TYPE_CHECKING:
     import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 RACE, CONTINUE = "▶ Race", "▶ Continue"
@@ -70,12 +86,14 @@ class RacePanel(ConfiguredPanel):
 
     Args:
         config: the initial set-up; None for that of the page, with spectra, gradients and what is forgotten measured.
+        model, tokenizer, task: raced in place of the set-up's, as in `ov.race`; checked here. The controls name them,
+            and another name there loads another one.
         name: panels with the same name replace each other, wherever they were created; by default the cell identifies
             the panel.
         settings: fields of `RaceConfig` that replace those of `config`, as in ``RacePanel(steps=20)``.
 
     Raises:
-        ValueError: a setting is unknown or invalid.
+        ValueError: a setting is unknown or invalid, a model has no tokenizer, or a task no examples.
 
     Examples:
         >>> import olora_viz as ov
@@ -92,10 +110,31 @@ class RacePanel(ConfiguredPanel):
     step = StepTrait()
     """The number of steps so far; ``panel.step()`` runs one more and pauses."""
 
-    def __init__(self, config: RaceConfig | None = None, *, name: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        config: RaceConfig | None = None,
+        *,
+        model: PreTrainedModel | str | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        task: Own | str | None = None,
+        name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        named = {"model": model, "task": task}
+        settings |= {key: value for key, value in named.items() if isinstance(value, str)}
         config = set_up(config, settings)
+        self._own: dict[str, tuple[str, dict[str, Any]]] = {}
+        """What is raced in place of a named model or task, with its name in the controls."""
+        check_pair(None if isinstance(model, str) else model, tokenizer)
+        if model is not None and not isinstance(model, str):
+            self._own["model"] = type(model).__name__, {"model": model, "tokenizer": tokenizer}
+        if task is not None and not isinstance(task, str):
+            own = task_of(config, task)
+            self._own["task"] = own.name, {"task": own}
+        names: dict[str, Any] = {key: shown for key, (shown, _) in self._own.items()}
+        config = replace(config, **names)
         self._job: BackgroundRace | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
-        self._remark = ""
+        self._remark, self._more_open = "", False
         self._ready = ready_race(config)
         self._sections = {section.NEWS: section for section in (make() for make in SECTIONS)}
         super().__init__(config, name)
@@ -192,8 +231,10 @@ class RacePanel(ConfiguredPanel):
         )
         steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
         fair = button("fair", "Same and fair rates", FAIR, "quiet")
-        verdict = card(html("verdict", "grow"), *steps, html("unraced"), kind="verdict-card")
-        return box(buttons, verdict, box(controls(fair, data=[KEEP]), middle, kind="body"))
+        verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
+        return box(
+            buttons, verdict, html("unraced"), box(controls(fair, data=[KEEP, more_settings()]), middle, kind="body")
+        )
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
@@ -215,6 +256,8 @@ class RacePanel(ConfiguredPanel):
             super()._set(name, value)
 
     def _open(self, section: str, is_open: bool) -> None:
+        if section == "more":
+            self._more_open = is_open
         if section in self._sections:
             self._sections[section].is_open = is_open
 
@@ -253,9 +296,15 @@ class RacePanel(ConfiguredPanel):
             config = self._setup.config
             before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles
-            job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._follow)
+            own: dict[str, Any] = {}
+            for key, (shown, given) in self._own.items():
+                if getattr(config, key) == shown:
+                    own |= given
+            job = BackgroundRace(name, config, None, styles, goal=goal, listen=self._follow, own=own)
             self._job = job
             if before:
+                if before.racing and before.own.keys() & own.keys() & {"model"}:
+                    before.racing.lanes.detach()  # the next one is on the same model
                 before.racing = None  # its model need not stay in memory with the next one
         self._keep_config(config)
         job.start()
@@ -264,8 +313,11 @@ class RacePanel(ConfiguredPanel):
         """Show what is new, before the first step also every note."""
         if not self._record.steps:
             self._show()
-        else:
-            super()._follow()
+            return
+        with self._drawing:  # whoever observes `step` hears of each; the charts follow at their own pace
+            self._shown_traits = {**self._shown_traits, "step": len(self._record.steps)}
+        self._set_traits()
+        super()._follow()
 
     def _draw(self) -> None:
         record = self._record
@@ -273,7 +325,7 @@ class RacePanel(ConfiguredPanel):
         view = race_view(record)
         figures = figures_of(view)
         values = values_of(view) | {"status": self._line(view)} | self._of_setup()
-        values["unraced"] = self._unraced()
+        values |= {"unraced": self._unraced(), "more": {"open": self._more_open}}
         if record.complete:
             remember(record)
         for section in self._sections.values():

@@ -18,10 +18,11 @@ from olora_viz.machine.files import free_folder
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.notebook.setup import Node, box, button, charts, code, control, html, named_options, section
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.export import MERGED, export_lane
 from olora_viz.races.script import olora_viz_script
 from olora_viz.studies.story import MEASURES
-from olora_viz.views.html import problem
+from olora_viz.views.html import problem, remark
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView
 from olora_viz.views.results import WORDS, rates_view
@@ -45,6 +46,8 @@ class Section:
     MENUS: ClassVar[Mapping[str, str]] = {}
     TEXTS: ClassVar[Sequence[str]] = ()
     """The names of the texts below its charts."""
+    SETTING: ClassVar[str] = ""
+    """The field of `RaceConfig` that fills it; a section with one is always there."""
 
     def __init__(self) -> None:
         self.is_open = False
@@ -54,7 +57,8 @@ class Section:
 
     def tree(self) -> Node:
         """Return its parts."""
-        return section(self.NEWS, self.TITLE, *self.controls(), charts(self.part("charts")), *self.after())
+        empty = [html(self.part("empty"))] * bool(self.SETTING)
+        return section(self.NEWS, self.TITLE, *empty, *self.controls(), charts(self.part("charts")), *self.after())
 
     def part(self, name: str) -> str:
         """Return the name of one of its parts in the whole panel."""
@@ -95,7 +99,9 @@ class Section:
     def show(self, record: RaceRecord, view: RaceView) -> tuple[dict[str, Any], dict[str, Figure]]:
         """Return the values and charts of its parts; of a closed section only that it is closed."""
         news = self.news(record, view)
-        values: dict[str, Any] = {self.NEWS: {"hidden": not news, "open": self.is_open}}
+        values: dict[str, Any] = {self.NEWS: {"hidden": not (news or self.SETTING), "open": self.is_open}}
+        if self.SETTING:
+            values[self.part("empty")] = "" if news else self._empty(record.config)
         now = (record.name, news, dict(self.wishes))
         if not news or not self.is_open or now == self._drawn:
             return values, {}
@@ -104,6 +110,13 @@ class Section:
         charts = {self.part(str(i)): figure for i, figure in enumerate(figures)}
         values |= {self.part(name): value for name, value in parts.items()}
         return values | {self.part("charts"): list(charts)}, charts
+
+    def _empty(self, config: RaceConfig) -> Markup:
+        """Say when there will be something to show, or what to set."""
+        every = getattr(config, self.SETTING)
+        if every:
+            return remark(f"Measured while it races, {'at each step' if every == 1 else f'every {every} steps'}.")
+        return remark(f"Not measured: RacePanel({self.SETTING}=5), or the same in a RaceConfig, does every 5 steps.")
 
 
 MOST = 12
@@ -323,6 +336,7 @@ class SpectraSection(LayerSection):
     """How training changes the adapters."""
 
     NEWS, TITLE = "spectra", "Spectra: how training changes the adapters"
+    SETTING = "spectra_every"
     PARTS = UPDATE_SPECTRA.parts
     WISHES: ClassVar = {"lane": None, "measure": "norm", "layer": None}
 
@@ -337,6 +351,7 @@ class GradientsSection(LayerSection):
     """The gradient at each layer, and the change in one step."""
 
     NEWS, TITLE = "gradients", "Gradients: norms of gradients and updates by layer"
+    SETTING = "gradients_every"
     PARTS = GRADIENTS.parts
     WISHES: ClassVar = {"lane": None, "measure": "input", "layer": None, "step": None}
 
@@ -382,6 +397,7 @@ class CurvatureSection(Section):
     """The curvature of the loss during training."""
 
     NEWS, TITLE = "curvature", "Curvature: sharpness, and the rates below 2/λ"
+    SETTING = "curvature_every"
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
         """Draw the largest eigenvalue, and the limit that it sets."""

@@ -13,8 +13,9 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
 from olora_viz.machine.text import described, unknown
 from olora_viz.models import MODELS
-from olora_viz.races.config import KEPT, RaceConfig
+from olora_viz.races.config import KEPT, RaceConfig, automatic_interval
 from olora_viz.tasks import TASKS
+from olora_viz.views.runs import INPUTS
 
 Node = dict[str, Any]
 
@@ -222,6 +223,16 @@ OF_RACE = {**WORDS, "keep": (*KEPT, *TASKS)}
 
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
+MORE = tuple(each for each in INPUTS if each.name not in {"weight_decay", "clip", "keep"})
+"""More settings, as on the page; weight decay and clipping are those of a lane, and the text to keep has its field."""
+
+
+def more_settings() -> Node:
+    """Return the section of more settings."""
+    return section("more", "More settings", *(
+        control("select" if each.choices else "field", each.name, each.label, each.title) for each in MORE
+    ))  # fmt: skip
+
 
 class PanelSetUp:
     """What the controls show, and the set-up that it means; other settings stay as they are."""
@@ -234,6 +245,8 @@ class PanelSetUp:
         self._config = config
         self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*OF_RACE, *COUNTS)}
         self._typed["lanes"] = rows_of(config.lanes)
+        self._more = {each.name: _as_typed(getattr(config, each.name)) for each in MORE}
+        self._typed |= self._more
 
     def set(self, name: str, value: Any) -> bool:
         """Take what was typed in a control; return whether there is one of this name."""
@@ -248,6 +261,9 @@ class PanelSetUp:
         typed = self._typed
         given: dict[str, Any] = {name: str(typed[name]).strip() for name in OF_RACE}
         given |= {name: _whole(typed[name]) for name in COUNTS}
+        given |= {name: _as_meant(name, typed[name]) for name, before in self._more.items() if typed[name] != before}
+        if given.get("eval_every", 0) is None:
+            given["eval_every"] = automatic_interval(given["steps"]) if isinstance(given["steps"], int) else 1
         return replace(self._config, **given, lanes=tuple(lane for row in typed["lanes"] for lane in lanes_of(row)))
 
     @property
@@ -256,6 +272,8 @@ class PanelSetUp:
         shown = {name: {"value": value} for name, value in self._typed.items()}
         for name, known in OF_RACE.items():
             shown[name]["options"] = named_options(known)
+        for each in MORE:
+            shown[each.name]["options"] = [[words, value] for value, words in each.choices.items()]
         return shown
 
 
@@ -300,6 +318,27 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
         if name not in known:
             raise ValueError(unknown("setting", name, known))
     return replace(config, **settings)
+
+
+def _as_typed(value: Any) -> str:
+    """Return a setting as text, as it is typed; a schedule that is a function is named."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    return ", ".join(value) if isinstance(value, tuple) else getattr(value, "__name__", str(value))
+
+
+def _as_meant(name: str, typed: Any) -> Any:
+    """Return a setting that was typed; what the set-up does not take, it refuses."""
+    text = str(typed).strip()
+    if name == "targets":
+        return tuple(part for part in re.split(r"[\s,]+", text) if part) or None
+    if name in ("keep_best", "chat", "truncate"):
+        return text == "1"
+    if not text:
+        return None if name == "eval_every" else 0
+    return text if name in ("schedule", "batches") else _whole(text)
 
 
 def _whole(typed: Any) -> Any:

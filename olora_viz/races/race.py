@@ -93,6 +93,18 @@ def race(
     return Race(config, model, tokenizer, progress, task)
 
 
+def check_pair(model: object, tokenizer: object) -> None:
+    """Check that a race has a model of its own with its tokenizer, or neither.
+
+    >>> check_pair("a model", None)
+    Traceback (most recent call last):
+    ValueError: the race has a model but no tokenizer: pass both or neither
+    """
+    if (model is None) != (tokenizer is None):
+        passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
+        raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
+
+
 class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
@@ -147,9 +159,7 @@ class Race(Iterator[Step]):
         if self.has_own_task:
             config = replace(config, task=self.task.name)
         self.config = config
-        if (model is None) != (tokenizer is None):
-            passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
-            raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
+        check_pair(model, tokenizer)
         name = config.model if model is None else type(model).__name__
         cache = cache or ModelCache()
         if model is None or tokenizer is None:

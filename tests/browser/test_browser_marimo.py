@@ -19,11 +19,16 @@ def _():
     return RacePanel, SpectrumPanel, mo, ov
 
 @app.cell
-def _(RacePanel, ov):
+def _(RacePanel, mo, ov):
     lanes = (ov.Lane("lora", r=2), ov.Lane("olora", r=2))
-    panel = RacePanel(ov.RaceConfig(lanes=lanes, steps=6, batch_size=4, eval_size=4))
+    panel = mo.ui.anywidget(RacePanel(ov.RaceConfig(lanes=lanes, steps=6, batch_size=4, eval_size=4)))
     panel
     return (panel,)
+
+@app.cell
+def _(mo, panel):
+    mo.md(f"the state is {panel.value['state']}")
+    return
 
 @app.cell
 def _(SpectrumPanel, mo):
@@ -59,6 +64,7 @@ def test_a_panel_races_to_the_end_and_a_cell_follows_a_trait(browser: Browser, t
         page.goto(url)
         page.get_by_role("button", name="Race").click()
         expect(page.locator(".status").first).to_contain_text("finished", timeout=60_000)
+        expect(page.get_by_text("the state is finished")).to_be_visible()
         loss = page.locator('[data-chart="loss"] .js-plotly-plot')
         drawn = "plot => plot.data?.[0]?.y.length === 6"
         page.wait_for_function(drawn, arg=loss.element_handle())  # after the words

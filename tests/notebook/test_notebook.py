@@ -18,6 +18,7 @@ from traitlets.config import Config
 
 import olora_viz as ov
 from olora_viz.background.work import _running
+from olora_viz.models import load_model
 from olora_viz.notebook import ConditioningPanel, RacePanel
 from olora_viz.races.trainer import adapter_origins
 
@@ -42,6 +43,8 @@ def test_a_race_in_a_panel_makes_the_steps_of_the_race() -> None:
     assert f"base model</th>{cells}" in shown(panel, "results")
     assert "What you are seeing" in shown(panel, "story")
     assert "OLoRA" in shown(panel, "verdict")
+    assert not shown(panel, "spectra")["hidden"], "a section that a setting fills is always there"
+    assert "Not measured: RacePanel(spectra_every=5)" in shown(panel, "spectra.empty")
 
 
 def test_pause_step_and_go_on_make_the_steps_of_a_race_that_ran_through() -> None:
@@ -147,13 +150,51 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
 
 def test_a_button_races_the_next_step_of_the_verdict() -> None:
     panel = RacePanel(CONFIG)
+    steps: list[int] = []
+    panel.observe(lambda change: steps.append(change["new"]), "step")
     panel.start()
     panel.result()
+    wait_until(lambda: panel.state == "finished")
+    assert steps == list(range(1, CONFIG.steps + 1)), "each is heard of"
+    assert shown(panel, "unraced") == ""
     assert [shown(panel, f"next.{name}")["hidden"] for name in ("seeds", "rates")] == [False, True]
+    for name, value in {"steps": "7", "warmup": "1", "targets": "q_proj v_proj", "keep_best": "1"}.items():
+        choose(panel, name, value)
+    words = f"Not yet raced: steps 7 (these results: {CONFIG.steps}), warmup 1 (these results: 0), targets"
+    assert words in shown(panel, "unraced")
+    changed = panel._setup.config
+    assert (changed.targets, changed.keep_best, changed.batch_size) == (("q_proj", "v_proj"), True, CONFIG.batch_size)
     press(panel, "next.seeds")
     assert panel.result().labels == panel.config.labels
+    assert panel.config == replace(CONFIG, lanes=panel.config.lanes), "the set-up of the results is repeated"
+    assert shown(panel, "unraced") == ""
     assert [lane.seed for lane in panel.config.lanes] == 2 * [0, 1, 2, 3, 4]
     assert [row["seed"] for row in shown(panel, "lanes")["value"]] == ["0-4", "0-4"]
+
+
+def test_a_panel_races_a_network_and_rows_of_ones_own_again_and_again() -> None:
+    model, tokenizer = load_model("glassllm")
+    rows = [{"prompt": f"{a} and one make", "answer": str(a + 1)} for a in range(2, 60)]
+    for wrong, rule in (
+        ({"model": model}, "has a model but no tokenizer"), ({"task": rows[:1]}, "too few rows"),
+        ({"task": [3]}, "row 1 is not a mapping"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=rule):
+            RacePanel(CONFIG, **wrong)
+    panel = RacePanel(CONFIG, model=model, tokenizer=tokenizer, task=rows)
+    for _ in range(2):
+        panel.start()
+        lanes = panel.result()
+        assert lanes.model is model
+        assert panel.race is not None
+        assert panel.race.task.name == panel.config.task == "rows"
+    choose(panel, "task", "addition")
+    panel.start()
+    panel.result()
+    assert panel.race.task.name == "addition", "another name is another task"
+    text = panel._still["text/plain"] if panel._still else ""
+    assert f"task addition, steps {CONFIG.steps}" in text
+    assert "olora_viz 0." in text
 
 
 def test_a_button_sets_same_and_fair_rates() -> None:

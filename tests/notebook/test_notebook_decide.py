@@ -21,7 +21,7 @@ PLAN = Plan(STUDY, minutes=5, seconds=10, final=1, most=2)
 
 def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    panel = DecidePanel(plan=PLAN, inits=["olora"], r=2, minutes=5)
+    panel = DecidePanel(plan=PLAN, inits=["olora"], ranks=[2], minutes=5)
     seen: list[str] = []
     panel.observe(lambda change: seen.append(change["new"]), "state")
     assert shown(panel, "folder")["value"] == "decisions/glassllm-number-words"
@@ -47,6 +47,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path
     assert "with the adapter" in shown(panel, "answers")
     assert panel._still is not None
     assert known.sentence in panel._still["text/plain"]
+    assert "starts lora, olora; ranks 2; steps 2; learning rates 0.001; seeds 2" in panel._still["text/plain"]
     assert shown(panel, "decide")["label"] == "▶ Decide"
     assert shown(panel, "folder")["value"] == "decisions/glassllm-number-words-2"
     assert [s for s in seen if s in ("planning", "stopped")] == ["planning", "stopped", "planning"]
@@ -58,7 +59,8 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
     wrong: dict[str, Any]
     for wrong, rule in (
         ({"minutez": 3}, "did you mean 'minutes'"), ({"minutes": 0}, "a number from 0.1 to 10000"),
-        ({"inits": ["olra"]}, "did you mean 'olora'"), ({"r": 0}, "rank must be"),
+        ({"inits": ["olra"]}, "did you mean 'olora'"), ({"ranks": [0]}, "rank must be"),
+        ({"ranks": []}, "at least one rank"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
             DecidePanel(**wrong)
@@ -77,6 +79,9 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
     panel.set_state({"task": "adition", "starts": []})
     press(panel, "decide")
     assert "choose a start to compare with plain LoRA" in text(panel)
+    panel.set_state({"ranks": ["16", "8"]})  # as a browser does
+    assert panel.ranks == (8, 16)
+    assert len(panel._config().lanes) == 2
     panel.starts = ("olora", "lora")
     assert panel.starts == ("olora",)
     press(panel, "decide")

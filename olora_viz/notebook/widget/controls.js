@@ -58,6 +58,7 @@ export function field({ name = "", label = "", title = "", type = "text" }, pane
  */
 export function select({ name = "", label = "", title = "" }, panel) {
   const frame = labelled(label, title);
+  frame.hidden = true; // until there is something to choose
   const made = append(frame, "select");
   made.addEventListener("change", () => panel.set(name, made.value));
   let known = "";
@@ -69,6 +70,7 @@ export function select({ name = "", label = "", title = "" }, panel) {
       if (now !== known)
         made.replaceChildren(...options.map(([words, one]) => new Option(words, one)));
       known = now;
+      frame.hidden = !options.length;
       made.value = value;
     },
   };
@@ -83,6 +85,7 @@ export function select({ name = "", label = "", title = "" }, panel) {
  */
 export function range({ name = "", label = "", title = "" }, panel) {
   const frame = labelled(label, title);
+  frame.hidden = true;
   const input = append(frame, "input");
   input.type = "range";
   const number = append(frame, "output");
@@ -99,6 +102,7 @@ export function range({ name = "", label = "", title = "" }, panel) {
     node: frame,
     /** @param {State} state */
     show({ value, options, min = 0, max = 0 }) {
+      frame.hidden = false;
       values = options?.map(([, one]) => one) ?? null;
       input.min = `${values ? 0 : min}`;
       input.max = `${values ? values.length - 1 : max}`;

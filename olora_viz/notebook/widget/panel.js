@@ -132,12 +132,20 @@ function render({ model, el }) {
     }
   }
 
+  // marimo runs the cells that read a trait again when a page has set one, not when the kernel has.
+  function reread() {
+    model.set("seen", model.get("state"));
+    model.save_changes();
+  }
+
+  model.on("change:state", reread);
   model.on("msg:custom", take);
   model.on("comm_live_update", probe);
   model.send({ want: "panel" });
   const endTheme = watchTheme(paint);
   requestAnimationFrame(hideStill);
   return () => {
+    model.off("change:state", reread);
     model.off("msg:custom", take);
     model.off("comm_live_update", probe);
     clearTimeout(lost);

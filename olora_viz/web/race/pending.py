@@ -14,10 +14,10 @@ from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
+from olora_viz.views.runs import INPUTS
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
 from olora_viz.web.parts.setup import SetUp, setup_of
-from olora_viz.web.race.settings import INPUTS
 from olora_viz.web.race.stream import view_of
 
 MOST = 3

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -18,12 +17,12 @@ from olora_viz.learn.terms import term
 from olora_viz.machine.text import Problems
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
-from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, Settings
+from olora_viz.races.config import Settings
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
-from olora_viz.views.runs import Mark, lane_marks, model_words, preview, task_sample
+from olora_viz.views.runs import INPUTS, Mark, SettingInput, lane_marks, model_words, preview, task_sample
 from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
@@ -164,68 +163,6 @@ def marks(limits: Limits, rows: Any) -> list[Mark]:
     rows = rows[: limits.max_lanes] if isinstance(rows, list) else []
     wrong = problems(limits, rows)
     return lane_marks([why or checked_lanes(limits, row) for row, why in zip(rows, wrong, strict=True)])
-
-
-class SettingInput(NamedTuple):
-    """One input."""
-
-    name: str
-    label: str
-    title: str
-    choices: Mapping[str, str] = MappingProxyType({})
-    """The only values, with their words; none for an input of text."""
-    empty: str = ""
-    """What an empty input means."""
-
-
-INPUTS = (
-    SettingInput(
-        "schedule", "Schedule", "How the learning rates change after the warm-up", {name: name for name in SCHEDULES}
-    ),
-    SettingInput("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
-    SettingInput("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
-    SettingInput(
-        "clip", "Gradient clipping", "The largest norm of a lane's gradient: a longer one is shortened to it",
-        empty="off",
-    ),
-    SettingInput(
-        "eval_every", "Evaluate every", "Steps between two evaluations on the held-out examples", empty="automatic"
-    ),
-    SettingInput("eval_size", "Held-out examples", "The most that an evaluation takes"),
-    SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
-    SettingInput(
-        "targets", "Target modules",
-        "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
-        empty="all linear layers",
-    ),
-    SettingInput(
-        "keep_best", "Adapter from",
-        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of "
-        "its lowest held-out loss",
-        {"0": "the last step", "1": "the best step"},
-    ),
-    SettingInput(
-        "patience", "Early stop after",
-        "Evaluations without a lower held-out loss after which a lane stops; the others go on", empty="off",
-    ),
-    SettingInput(
-        "keep", "Text to keep",
-        "A text that is not trained on: how much of it the lanes forget is measured beside what they learn",
-        {"none": "none", "auto": "plain text"},
-    ),
-    SettingInput(
-        "chat", "Prompts",
-        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
-        "its end-of-turn token",
-        {"0": "plain text", "1": "chat template"},
-    ),
-    SettingInput(
-        "truncate", "Long examples",
-        "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
-        {"0": "left out", "1": "cut at the left"},
-    ),
-)  # fmt: skip
-"""The inputs in their order, two in a row."""
 
 
 def more_settings(settings: Settings) -> gr.HTML:
