@@ -95,7 +95,7 @@ DASHES = {
     "longdash": (0, (7, 2)), "longdashdot": (0, (7, 1.6, 1, 1.6)),
 }  # fmt: skip
 MARKS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "cross": "P",
-         "triangle-down": "v", "star": "*", "x-thin": "x"}  # fmt: skip
+         "triangle-down": "v", "triangle-left": "<", "triangle-right": ">", "star": "*", "x-thin": "x"}  # fmt: skip
 INCH = 100.0
 """Pixels of a figure's layout per inch; PNGs have twice as many pixels."""
 

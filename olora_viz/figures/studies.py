@@ -417,7 +417,10 @@ def differences_figure(verdicts: Verdicts) -> Figure:
             y -= 1
             style = styles[verdict.init]
             ticks.append(style.label)
-            data += _interval(verdict, style.color, style.label, y, names) if verdict.seeds else []
+            if verdict.seeds:
+                data += _interval(verdict, style.color, style.label, y, names)
+                marks, ends = _cut(verdict, style, y, (low, high))
+                data, notes = data + marks, notes + ends
             words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
             notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
     drawn = layout(
@@ -535,6 +538,27 @@ def _interval(verdict: Verdict, color: str, label: str, y: float, names: Sequenc
     words = {"text": [_hover(verdict, verdict.verdict, True, names)], "hovertemplate": "%{text}<extra></extra>"}
     symbol = "circle" if math.isfinite(low) else "circle-open"
     return [*traces, points([verdict.interval.mean], [y], color, 10, symbol=symbol, **words, **common)]
+
+
+def _cut(
+    verdict: Verdict, style: LaneStyle, y: float, bounds: tuple[float, float]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return an arrow at each end of the axis that an interval passes, and how far it goes."""
+    marks, notes = [], []
+    from_, to = verdict.difference.over_rates
+    low, high = (end if math.isfinite(end) else verdict.interval.mean for end in verdict.interval[1:3])
+    if from_ < to:
+        low, high = min(low, from_), max(high, to)
+    for end, edge, is_cut, symbol, anchor in (
+        (low, bounds[0], low < bounds[0], "triangle-left", "left"),
+        (high, bounds[1], high > bounds[1], "triangle-right", "right"),
+    ):
+        if is_cut:
+            name = f"{style.label}, beyond the axis"
+            common = {"legendgroup": style.label, "hoverinfo": "skip", "cliponaxis": False}
+            marks.append(points([edge], [y], style.color, 11, symbol=symbol, name=name, **common))
+            notes.append(_note(signed(end, SIGNED), edge, y, style.text, anchor) | {"yshift": 10})
+    return marks, notes
 
 
 def claim_figure(claim: Claim, finding: Finding) -> Figure:

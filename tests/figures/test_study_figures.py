@@ -122,6 +122,24 @@ def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts)
     assert {tuple(x) for x in bands} == {(-one.margin, one.margin) for one in shown}
 
 
+def test_an_interval_that_is_cut_at_the_axis_has_an_arrow_and_its_end_in_numbers() -> None:
+    wide = made(loss=lambda one: valley(one) + (one.init == "pissa") * (6.0, -5.0, 0.1, 0.0)[one.seed])
+    figure = differences_figure(wide)
+    low, high = figure["layout"]["xaxis"]["range"]
+    arrows = [t for t in figure["data"] if t["name"] == "PiSSA, beyond the axis"]
+    cut = [
+        (sign * edge, end)
+        for one in wide.each
+        for sign, edge, end in ((-1, low, one.interval.low), (1, high, one.interval.high))
+        if one.init != "lora" and sign * end > sign * edge
+    ]
+    assert len(arrows) == len(cut) > 1
+    assert {t["x"][0] for t in arrows} <= {low, high}
+    ends = [note["text"] for note in figure["layout"]["annotations"] if "yshift" in note]
+    assert ends == [f"{end:+.2g}".replace("-", "−") for _, end in cut]
+    assert not any("beyond" in t["name"] for t in differences_figure(made())["data"])
+
+
 def test_the_forest_plot_and_the_table_say_what_their_intervals_are_over(found: Verdicts) -> None:
     def unit(its: Verdicts) -> str:
         (figure,) = study_figures(its, ("differences",))
