@@ -64,6 +64,7 @@ def run_spectrum(options: argparse.Namespace) -> int:
     """Compare layers with starts: a table, JSON lines, a picture."""
     from olora_viz.measures.truncation import to_json, truncations
     from olora_viz.models import load_model
+    from olora_viz.views.spectrum import shares
 
     rows = [["layer", "start", "σ₁(W)", "σ₁(BA)", "energy", "of best", "bounded", "subset"]]
     first: list[Truncation] = []
@@ -80,8 +81,8 @@ def run_spectrum(options: argparse.Namespace) -> int:
             if options.json:
                 print_json(to_json(layer, start))
             rows.append([
-                layer, start.init, f"{start.sigma_W[0]:.3f}", f"{start.sigma_BA[0]:.3f}", percent(start.energy, 1),
-                percent(start.energy / start.energy_optimal), "yes" if start.bounded else "no",
+                layer, start.init, f"{start.sigma_W[0]:.3f}", f"{start.sigma_BA[0]:.3f}",
+                *shares(start.energy, start.energy_optimal), "yes" if start.bounded else "no",
                 "yes" if start.subset else f"no, off by {start.distance[start.worst]:.2g}",
             ])  # fmt: skip
     if not options.json:

@@ -379,7 +379,28 @@ def curve_ends(
     highest: bool = False,
     left: Sequence[Sequence[int]] = (),
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return Plotly's annotations and cross marks for curves.
+    """Return Plotly's annotations and cross marks for curves, see `ends_of`.
+
+    Args:
+        styles, numbers, curves, bounds, log, left: see `ends_of`.
+        height: of the plot area, in pixels.
+        highest: whether the highest curve of an initialization is its best one, or the lowest.
+    """
+    racing, out, marks = ends_of(styles, numbers, curves, bounds=bounds, log=log, left=left)
+    most = min(height // LABEL_GAP, MOST_NAMED)
+    return placed_ends(racing, out, bounds, height, total, most=most, highest=highest), marks
+
+
+def ends_of(
+    styles: Sequence[LaneStyle],
+    numbers: Sequence[int],
+    curves: np.ndarray,
+    *,
+    bounds: tuple[float, float],
+    log: bool = True,
+    left: Sequence[Sequence[int]] = (),
+) -> tuple[list[CurveEnd], list[CurveEnd], list[dict[str, Any]]]:
+    """Return the ends of the curves that race on, of those whose lanes diverged, and the crosses of the latter.
 
     A curve whose lane diverged has a cross at that step, at the height of its last point; a mean over seeds at the
     step of the first that did.
@@ -389,8 +410,6 @@ def curve_ends(
         numbers: of N steps.
         curves: (N, K), NaN once a lane has diverged.
         bounds: range of the vertical axis; as powers of ten if it is logarithmic (`log`).
-        height: of the plot area, in pixels.
-        highest: whether the highest curve of an initialization is its best one, or the lowest.
         left: the steps at which the lanes of each curve diverged, see `Place`; by default none.
     """
     racing: list[CurveEnd] = []
@@ -411,10 +430,22 @@ def curve_ends(
         text, hover = f"{end.name}{end.more}", f"<br>last value at step {last}<extra></extra>"
         at = [rounded(10**y if log else y, 4)]
         marks.append(crosses(style, [end.x], at, meta="out", name=text, hovertemplate=text + hover))
-    named = _worth_naming(racing, min(height // LABEL_GAP, MOST_NAMED), highest)
-    labels = _placed("end", named, bounds, height)
-    labels += _placed("out", _worth_naming(out, height // LABEL_GAP), bounds, height, total or math.inf)
-    return labels, marks
+    return racing, out, marks
+
+
+def placed_ends(
+    racing: Sequence[CurveEnd],
+    out: Sequence[CurveEnd],
+    bounds: tuple[float, float],
+    height: int,
+    total: int | None,
+    *,
+    most: int,
+    highest: bool = False,
+) -> list[dict[str, Any]]:
+    """Return Plotly's annotations of the ends of curves, at most so many of those that race on."""
+    labels = _placed("end", _worth_naming(racing, most, highest), bounds, height)
+    return labels + _placed("out", _worth_naming(out, height // LABEL_GAP), bounds, height, total or math.inf)
 
 
 class CurveEnd(NamedTuple):

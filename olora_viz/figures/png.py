@@ -61,21 +61,22 @@ def drawing(figures: Sequence[Figure], theme_name: str = "light") -> Drawing:
 
 
 def in_words(figure: Figure) -> str:
-    """Return a figure in words: its title and unit, and the last point of every named curve.
+    """Return a figure in words: its title and unit, and the last point of every named curve, over rates the lowest.
 
     >>> in_words({"layout": {"meta": {"title": "Loss", "unit": "nats"}},
     ...           "data": [{"name": "OLoRA", "x": [1, 2], "y": [5.0, None]}]})
     'Loss, nats\\n  OLoRA: 5 at 1'
     """
     meta = figure["layout"]["meta"]
-    last: dict[str, str] = {}
+    over_rates = meta.get("x") == "learning rate"
+    named: dict[str, str] = {}
     for trace in figure["data"]:
         points = zip(_places(trace), trace.get("y", ()), strict=False)
         known = [(x, y) for x, y in points if y is not None]
         if trace.get("name") and trace.get("hoverinfo") != "skip" and known:
-            x, y = known[-1]
-            last[trace["name"]] = f"  {trace['name']}: {_word(y)} at {_word(x)}"
-    return "\n".join([", ".join(filter(None, [meta["title"], meta["unit"]])), *last.values()])
+            x, y = min(known, key=lambda point: point[1]) if over_rates else known[-1]
+            named[trace["name"]] = f"  {trace['name']}: {_word(y)} at {_word(x)}"
+    return "\n".join([", ".join(filter(None, [meta["title"], meta["unit"]])), *named.values()])
 
 
 def _places(trace: dict[str, Any]) -> Sequence[Any]:
@@ -215,6 +216,7 @@ def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) ->
         marker=MARKS[str(marker.get("symbol", "circle")).removesuffix("-open")] if marker else None,
         markersize=0.75 * marker["size"] if marker else None,
         markerfacecolor="none" if hollow else color,
+        clip_on=trace.get("cliponaxis", True),
     )  # fmt: skip
 
 

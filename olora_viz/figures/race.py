@@ -10,17 +10,21 @@ from typing import Any
 import numpy as np
 
 from olora_viz.figures.layout import (
+    LABEL_GAP,
     OFF_RANGE,
+    CurveEnd,
     Figure,
     axis,
     band_fill,
     curve_ends,
+    ends_of,
     layout,
     line,
     linear_range,
     log_axis,
     log_range,
     off_range,
+    placed_ends,
     points,
     robust_log_range,
     steps_axis,
@@ -219,7 +223,8 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
     bounds, y = value_axis(measure, [values for _, values in measured])
     total = max((run.total or (run.steps[-1].step if run.steps else 1) for run in runs), default=1)
     data: list[dict[str, Any]] = []
-    labels: list[dict[str, Any]] = []
+    racing: list[CurveEnd] = []
+    out: list[CurveEnd] = []
     for i, (run, (at, values)) in enumerate(zip(runs, measured, strict=True)):
         if not at:
             continue
@@ -230,13 +235,11 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
         marks = 5 if len(at) < len(run.steps) else 0
         data += [line(style, values[::every, k], 1.8, marks=marks, x=at[::every]) for k, style in enumerate(own)]
         left = [(step,) for step in out_at(run.steps, len(own))]
-        ends, crosses = curve_ends(
-            own, at, values, bounds=bounds, height=COMPARISON_HEIGHT, total=total, log=log, left=left
-        )
-        # One name per run, at its lowest curve: colour and dash identify the others.
-        lowest = own[int(np.argmin(np.where(np.isfinite(values[-1]), values[-1], np.inf)))].label
-        labels += [label for label in ends if label["name"] in (f"end {lowest}", f"out {lowest}")]
+        on, off, crosses = ends_of(own, at, values, bounds=bounds, log=log, left=left)
+        racing, out = racing + on, out + off
         data += crosses + (off_range(own, at, values, bounds) if log else [])
+    most = COMPARISON_HEIGHT // LABEL_GAP
+    labels = placed_ends(racing, out, bounds, COMPARISON_HEIGHT, total, most=most)
     drawn = layout(
         f"{measure.title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",

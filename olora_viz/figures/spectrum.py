@@ -92,7 +92,7 @@ def energy_figure(
     bounds, reach = (1.06 * low, 1.06 * max(max(optimum), 0.02)), int(x[-1]) * 1.01
     drawn = layout(
         "Energy of W captured",
-        "share of ‖W‖² in BA, for a start of rank r",
+        "share of ‖W‖² in BA, for a start of rank r" + "; below 0: W − BA is larger than W" * (low < 0),
         x=axis("rank r", range=[0, reach]),
         y=axis("share of ‖W‖²", range=list(bounds), tickformat=".0%"),
         height=HEIGHT,

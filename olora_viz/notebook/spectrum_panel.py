@@ -160,7 +160,7 @@ class SpectrumPanel(Panel):
 
     def _energies(self) -> list[str]:
         return [
-            f"{label_of(init)}: {percent(start.energy, 1)} of ‖W‖², "
+            f"{label_of(init)}: {percent(start.energy, 1) if start.energy >= 0 else 'nothing'} of ‖W‖², "
             f"where {percent(start.energy_optimal, 1)} is possible"
             for init, start in self.found.items()
         ]

@@ -362,7 +362,8 @@ def compared_conditions(
         ratio_words = f"{ratio:.2g} (95% interval {low:.2g} to {high:.2g})"
         return Sentence(
             f"With this seed {name} is {lead} {other_name}:",
-            f"{number} is {ratio_words} times {other_name}'s, with a median of {medians}.",
+            f"{number} is {ratio_words} times {other_name}'s on the same batch, in the geometric mean; the medians "
+            f"are {medians}.",
         )
     lower = int((ours < theirs).sum())
     why = "differs by batch" if 0 < lower < n else f"is not decided by {n} batches"

@@ -164,10 +164,15 @@ def energy_table(starts: Sequence[Truncation], unpermuted: Truncation | None) ->
     if unpermuted:
         rows.append(("OLoRA, W's own order", "olora", unpermuted.energy))
     rows.sort(key=lambda row: -row[2])
-    shares = [(_start_cell(init, label), *_shares(energy, best)) for label, init, energy in rows]
+    least = rows[-1][2]
+    cells = [(_start_cell(init, label), *shares(energy, best)) for label, init, energy in rows]
     head = (f"start, rank {first.rank}", "energy", "of best")
-    base = ("random, expected", *_shares(first.energy_random, best))
-    return Markup("<h2>How much of W does it keep?</h2>") + table(head, shares, kind="standing", base=[base])
+    base = ("random, expected", *shares(first.energy_random, best))
+    drawn = Markup("<h2>How much of W does it keep?</h2>") + table(head, cells, kind="standing", base=[base])
+    if least < 0:
+        words = f"None: BA is no part of W; W − BA has up to {percent(1 - least)} of ‖W‖²."
+        drawn += Markup('<p class="foot">{}</p>').format(words)
+    return drawn
 
 
 def factors(starts: Sequence[Truncation]) -> Markup:
@@ -232,9 +237,9 @@ def _start_cell(init: str, label: str) -> Markup:
     return Markup('<span class="mark solid" style="--lane:var(--{})"></span>{}').format(init, label)
 
 
-def _shares(energy: float, best: float) -> tuple[str, str]:
-    """Return an energy, and its share of the best one."""
-    return percent(energy, 1), percent(energy / best)
+def shares(energy: float, best: float) -> tuple[str, str]:
+    """Return an energy, and its share of the best one; of a BA that is no part of W, that there is none."""
+    return (percent(energy, 1), percent(energy / best)) if energy >= 0 else ("none", "–")
 
 
 def _compare(energy: float, random: float) -> str:

@@ -34,6 +34,8 @@ def test_runs_over_each_other_hold_what_each_measured(tmp_path):
             for k, lane in enumerate(("LoRA", "OLoRA"))
         ]
         drawn = [(t.name, list(t.y)) for t in figure.data if "lines" in t.mode]
+        named = {note.text for note in figure.layout.annotations if note.name and note.name.startswith("end ")}
+        assert named == {name for name, _ in drawn}, "every curve is named"
         assert [name for name, _ in drawn] == [name for name, _ in measured]
         for (_, y), (_, values) in zip(drawn, measured, strict=True):
             np.testing.assert_allclose(y, values, rtol=1e-3)
