@@ -1,5 +1,7 @@
 """The public names and where they are written; `__init__` loads each when it is first used."""
 
+from .figures.paper import FigureStyle as FigureStyle
+from .figures.paper import figure_style as figure_style
 from .figures.plots import plot_claim as plot_claim
 from .figures.plots import plot_conditioning as plot_conditioning
 from .figures.plots import plot_gradients as plot_gradients

@@ -131,16 +131,14 @@ def png_bytes(
     sizes = [(each["layout"]["margin"], each["layout"]["meta"]["height"]) for each in figures]
     words = [part for line in below.splitlines() for part in textwrap.wrap(line, int(width / LETTER))]
     total = sum(height + 64 + max(40, margin["b"]) for margin, height in sizes) + ROW * len(words)
-    tokens = [part.split("'")[0] for part in repr(figures).split("'@")[1:]]
-    inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
-    colors = theme.palette(theme_name, inits)
+    colors = colors_of(figures, theme_name)
     canvas = Canvas(figsize=(width / INCH, total / INCH), dpi=sharpness * INCH, facecolor=colors["card"])
     FigureCanvasAgg(canvas)
     above = 56
     for figure, (margin, height) in zip(figures, sizes, strict=True):
         left, right = max(margin["l"], 62) / width, 1 - max(margin["r"], 20) / width
         top, bottom = 1 - above / total, 1 - (above + height) / total
-        _draw(canvas.add_axes((left, bottom, right - left, top - bottom)), paint(figure, colors), colors)
+        draw(canvas.add_axes((left, bottom, right - left, top - bottom)), paint(figure, colors), colors)
         above += height + 64 + max(40, margin["b"])
     for i, row in enumerate(reversed(words)):
         bottom = (ROW * i + 8) / total
@@ -150,7 +148,15 @@ def png_bytes(
     return file.getvalue()
 
 
-def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
+def colors_of(figures: Sequence[Figure], theme_name: str) -> dict[str, str]:
+    """Return the colours that figures name, in a theme."""
+    tokens = [part.split("'")[0] for part in repr(figures).split("'@")[1:]]
+    inits = [token.removesuffix("-text").removesuffix("-band") for token in tokens]
+    return theme.palette(theme_name, inits)
+
+
+def draw(axes: Any, figure: Figure, colors: dict[str, str], *, titled: bool = True) -> None:
+    """Draw a painted figure; `titled` with the title and the line below it above the axes."""
     layout = figure["layout"]
     axes.set_facecolor(colors["card"])
     for side in ("top", "right", "left", "bottom"):
@@ -184,12 +190,14 @@ def _draw(axes: Any, figure: Figure, colors: dict[str, str]) -> None:
             label["text"], (x, y), annotation_clip=False,
             xytext=(0.72 * label.get("xshift", 0), 0.72 * label.get("yshift", 0)),
             textcoords="offset points", va="center", ha=label["xanchor"], fontsize=9,
-            color=label["font"]["color"],
+            color=label["font"]["color"], bbox=_behind(label),
         )  # fmt: skip
     meta = layout["meta"]
     badge = f" · {meta['badge']}{' axis' * (meta['badge'] == 'log')}" if meta["badge"] else ""
     axes.text(0.5, 0.5, meta["message"], transform=axes.transAxes, ha="center", va="center",
               fontsize=9.5, color=colors["mute"])  # fmt: skip
+    if not titled:
+        return
     unit = meta["unit"] + badge
     size = min(9.0, 9.0 * LINE / len(unit or " "))
     for text, above, look in (
@@ -218,6 +226,12 @@ def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) ->
         markerfacecolor="none" if hollow else color,
         clip_on=trace.get("cliponaxis", True),
     )  # fmt: skip
+
+
+def _behind(label: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the box behind a label that hides the curves there."""
+    color = label.get("bgcolor", "")
+    return {"facecolor": color, "edgecolor": "none", "pad": 0.5} if color and not color.startswith("rgba") else None
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

@@ -180,7 +180,7 @@ class StepTrait(traitlets.Int):
 
 
 class ConfigTrait(traitlets.TraitType[RaceConfig, RaceConfig]):
-    """A set-up: a `RaceConfig` in Python, its JSON form in a browser and in links."""
+    """A set-up: a `RaceConfig` in Python, its JSON form in a browser and in links; lanes may be those of a command."""
 
     def __init__(self) -> None:
         super().__init__(RaceConfig())
@@ -197,6 +197,8 @@ class ConfigTrait(traitlets.TraitType[RaceConfig, RaceConfig]):
         for setting in value:
             if setting not in before:
                 raise SettingError(unknown("setting", str(setting), before))
+        if isinstance(specs := value.get("lanes"), str):
+            value = {**value, "lanes": [asdict(lane) for spec in specs.split() for lane in checked(parse_lanes, spec)]}
         if before | dict(value) == before:
             return now
         try:

@@ -1,5 +1,6 @@
 """Plain Plotly figures and tables of a race: what they hold is what was measured."""
 
+import re
 from dataclasses import fields, replace
 from itertools import pairwise
 
@@ -188,3 +189,31 @@ def test_the_table_has_a_row_for_every_step_and_lane_and_holds_what_was_measured
 def test_what_cannot_be_drawn_gets_a_sentence(racing, call, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         call(*racing)
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".svg", ".png"])
+def test_a_figure_for_print_has_its_column_s_width_and_text_that_stays_text(suffix: str, tmp_path) -> None:
+    rates = ov.plot_rates(ov.load_recording("fair-rates"))
+    file = tmp_path / f"rates{suffix}"
+    caption = ov.figure_style("paper").write(rates, file)
+    assert caption.startswith("Final held-out loss against learning rate: nats per answer token, 64 held-out examples")
+    data = file.read_bytes()
+    if suffix == ".pdf":
+        (box,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ", data)
+        assert float(box) == pytest.approx(3.35 * 72)
+        assert b"/Type3" not in data, "fonts are embedded as fonts"
+    elif suffix == ".svg":
+        assert ">OLoRA</text>" in data.decode()
+    else:
+        assert int.from_bytes(data[16:20], "big") == 3.35 * 600
+
+
+def test_what_is_no_figure_for_print_gets_a_sentence(tmp_path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'paper'"):
+        ov.figure_style("papr")
+    rates = ov.plot_rates(ov.load_recording("fair-rates"))
+    with pytest.raises(ValueError, match=r"written as \.pdf, \.svg, \.png, not 'a\.eps'"):
+        ov.figure_style().write(rates, tmp_path / "a.eps")
+    with pytest.raises(ValueError, match=r"write takes a figure of ov\.plot_race and its like, not 3"):
+        ov.figure_style().write(3, tmp_path / "a.pdf")
+    assert not list(tmp_path.iterdir())

@@ -142,7 +142,13 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
     assert (panel.step, panel.config.steps, other.config.steps) == (1, 5, 5)
     panel.set_state({"state": "failed", "step": 99})
     assert (panel.state, panel.step) == ("paused", 1)
-    for wrong, rule in (({"stepz": 2}, "did you mean 'steps'"), ({"steps": 0}, "whole number"), (3, "expected a")):
+    panel.config = {"lanes": "lora:r=2 olora:r=2,lr=1e-3/3e-3"}  # as on the command line
+    assert [(lane.init, lane.lr) for lane in panel.config.lanes] == [("lora", 1e-3), ("olora", 1e-3), ("olora", 3e-3)]
+    wrong_lanes = {"lanes": "olra:r=2"}
+    for wrong, rule in (
+        ({"stepz": 2}, "did you mean 'steps'"), ({"steps": 0}, "whole number"), (3, "expected a"),
+        (wrong_lanes, "did you mean 'olora'"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
             panel.config = wrong
     panel.stop()
