@@ -1,14 +1,40 @@
 """The page Decide in a real Chromium."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
-from playwright.sync_api import BrowserContext, Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect
 from support.opened import press
-from support.shared import SET_UP
+from support.served import launched
+from support.shared import SET_UP, visiting
 
 import olora_viz as ov
+from olora_viz.web import page as web
+from olora_viz.web.decide import Deciding
+from olora_viz.web.guard.limits import Limits
+from olora_viz.web.jobs.queue import Jobs
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose shortest decision, a minute, has the least time left: it plans for a few seconds."""
+    jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
+    planned = Deciding.minutes_left.fget
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Deciding, "minutes_left", property(lambda work: 0.1 if work.minutes == 1 else planned(work)))
+        with launched(web.build(Limits(), jobs)) as url:
+            yield url
+    jobs.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page of a new visitor of that server."""
+    with visiting(browser.contexts[0], address) as visitor:
+        yield visitor
 
 
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
@@ -39,8 +65,8 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
 
 
-def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(context: BrowserContext, address: str) -> None:
-    page = context.new_page()
+def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(browser: Browser, address: str) -> None:
+    page = browser.contexts[0].new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
     page.locator("#decide-minutes input").click()
