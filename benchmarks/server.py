@@ -12,20 +12,18 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from support.served import Server, Visitor, end, free_port, inherited, wait_for  # noqa: E402
+from support.served import Server, Visitor, inherited, serve  # noqa: E402
 
 from olora_viz.web.parts.setup import NAMES  # noqa: E402
 
@@ -34,7 +32,6 @@ APART, REST = 0.05, 2.0
 
 
 LANES = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
-VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 def race(server: Server, number: int, steps: int) -> None:
@@ -58,27 +55,17 @@ def ask(server: Server, number: int, goes_on: Callable[[], bool]) -> list[float]
     return took
 
 
-@contextmanager
-def served(root: Path) -> Iterator[Server]:
-    """Start the server of a checkout, with as many threads as it chooses."""
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        runs, log = Path(folder) / "runs", Path(folder) / "log"
-        own = {"GRADIO_SERVER_PORT": str(port), "OLORA_VIZ_RUNS": str(runs), "PYTHONPATH": str(root)}
-        kept = {name: value for name, value in inherited().items() if name not in VARIABLES}
-        with log.open("wb") as out:
-            process = subprocess.Popen([sys.executable, "app.py"], cwd=root, env=kept | own, stdout=out, stderr=out)
-        server = Server(f"http://127.0.0.1:{port}", process, log, Path(folder), runs)
-        try:
-            wait_for(server.url, process, 120, log)
-            yield server
-        finally:
-            end(process)
-
-
 def measure(root: Path, visits: int, steps: int) -> dict[str, Any]:
-    """Return the seconds of each race, and the milliseconds of requests at rest and beside the races."""
-    with served(root) as server, ThreadPoolExecutor(1) as pool:
+    """Return the seconds of each race, and the milliseconds of requests at rest and beside the races.
+
+    The server is that of a checkout, with as many threads as it chooses.
+    """
+    environment = inherited() | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "", "OMP_WAIT_POLICY": ""}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(Path(folder), environment, root=root) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
         warm = Visitor(server.url, "first")
         warm.finished(warm.race(steps=1, lanes=LANES))  # the first race loads the model
         until = time.monotonic() + REST

@@ -12,22 +12,20 @@ an arrow key on the rank's slider to the new curves (the page at rest before eac
 from __future__ import annotations
 
 import argparse
-import atexit
 import json
-import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-ROOT = Path(__file__).parents[1]
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+from support.served import inherited, serve
+
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 DRAWN = "document.querySelector('#loss-figure .js-plotly-plot')?.data?.some(t => t.y?.length > 10)"
 COUNT = """() => {
@@ -124,30 +122,14 @@ def main() -> None:
     parser.add_argument("--moves", type=int, default=12, help="presses of an arrow key")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    runs = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, runs, True)
-    environment = os.environ | {
-        "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "OLORA_VIZ_RUNS": runs,
-    }  # fmt: skip
-    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(url, timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS.split())
-            visits = [visit(browser, url, options.steps, options.moves) for _ in range(options.visits)]
-            browser.close()
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
+    with (
+        tempfile.TemporaryDirectory() as home,
+        serve(Path(home), inherited() | {"OMP_NUM_THREADS": ""}) as server,
+        sync_playwright() as playwright,
+    ):
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS.split())
+        visits = [visit(browser, server.url, options.steps, options.moves) for _ in range(options.visits)]
+        browser.close()
     if options.json:
         for one in visits:
             print(json.dumps(one))

@@ -3,9 +3,12 @@
 import json
 import runpy
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from support import served
+from support.served import inherited, serve
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -28,6 +31,13 @@ SMALL = {
 rows, and both have to fit."""
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all that measure one."""
+    with serve(tmp_path_factory.mktemp("app"), inherited()) as running:
+        yield running
+
+
 def run(name, options, monkeypatch):
     """Run a benchmark as a script of this process, which saves loading the libraries again."""
     monkeypatch.syspath_prepend(BENCHMARKS)
@@ -40,7 +50,8 @@ def test_every_benchmark_is_tried():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys):
+def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys, request):
+    monkeypatch.setattr(served, "serve", lambda *_, **__: nullcontext(request.getfixturevalue("server")))
     run(name, f"{SMALL[name]} --json", monkeypatch)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows
