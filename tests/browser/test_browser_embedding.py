@@ -13,6 +13,7 @@ from support.served import launched
 from support.shared import FLAGS, PLOT, chromium, visiting
 
 from olora_viz.web import page as web
+from olora_viz.web.jobs.queue import Jobs
 
 PATH = "/tools/olora"
 SET_UP = "task=addition&steps={}&lane=olora:lr=1e-3,r=2"
@@ -81,8 +82,8 @@ def test_a_page_says_when_its_server_is_gone(visitor: Page, address: str) -> Non
     expect(visitor.locator("#pulse")).to_contain_text("The server does not answer")
 
 
-def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page) -> None:
-    with launched(web.build(), root_path=PATH) as target, proxy(target, PATH, tells=False) as url:
+def test_under_gradios_own_variable_the_slash_may_be_missing(visitor: Page, jobs: Jobs) -> None:
+    with launched(web.build(jobs=jobs), root_path=PATH) as target, proxy(target, PATH, tells=False) as url:
         visitor.goto(url)
         expect(visitor.locator(PLOT)).to_be_visible(timeout=60_000)
         expect(visitor).to_have_url(f"{url}/")

@@ -12,6 +12,7 @@ from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import question_of
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits, from_environment
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.learn import guided_card
 from olora_viz.web.parts import guide as strips
 from olora_viz.web.race import arrival
@@ -21,9 +22,9 @@ EVERY = pytest.mark.parametrize("guide", GUIDES, ids=[guide.name for guide in GU
 
 
 @pytest.fixture(scope="module")
-def ids() -> set[str]:
+def ids(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """All ids of the pages: of components, and in their HTML."""
-    demo = page.build(Limits())
+    demo = page.build(Limits(), Jobs(folder=tmp_path_factory.mktemp("jobs")))
     texts = [
         str(text)
         for block in demo.blocks.values()

@@ -134,9 +134,9 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert json.loads(capsys.readouterr().out.splitlines()[0])["size"].keys() == {"lora"}
 
 
-def test_one_function_and_one_call_reach_what_the_page_sends_and_a_browser_shows(browser, register):
+def test_one_function_and_one_call_reach_what_the_page_sends_and_a_browser_shows(browser, jobs, register):
     register(SIZE)
-    with launched(page.build()) as url:
+    with launched(page.build(jobs=jobs)) as url:
         visitor = Visitor(url, "size")
         job = visitor.race(steps=3, lanes=ROWS)
         for _ in visitor.heard({visitor.follow(job): "follow"}):

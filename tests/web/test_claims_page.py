@@ -238,8 +238,8 @@ def test_the_table_of_wins_counts_cells_at_one_rate_and_at_best_rates() -> None:
     assert "No study" in wins([])
 
 
-def test_every_claim_of_the_catalogue_has_a_row_that_events_fill() -> None:
-    demo = page.build(LIMITS)
+def test_every_claim_of_the_catalogue_has_a_row_that_events_fill(jobs: Jobs) -> None:
+    demo = page.build(LIMITS, jobs)
     ids = {block.elem_id: block for block in demo.blocks.values()}
     for name in CLAIMS:
         filled = [fn for fn in demo.fns.values() if ids[f"claim-{name}"] in fn.outputs]

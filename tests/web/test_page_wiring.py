@@ -32,30 +32,30 @@ def commands(jobs: Jobs) -> Commands:
 # Cards -----------------------------------------------------------------------------------------
 
 
-def test_every_card_is_built_hidden_and_redrawn_by_the_list() -> None:
+def test_every_card_is_built_hidden_and_redrawn_by_the_list(jobs: Jobs) -> None:
     assert len({card.id for card in CARDS}) == len(CARDS)
-    demo = page.build(LIMITS)
+    demo = page.build(LIMITS, jobs)
     ids = {block.elem_id for block in demo.blocks.values()}
     for card in CARDS:
         assert card.id in ids
         assert PARTS[card.name] == f"#{card.id}"
 
 
-def test_a_card_is_one_line_and_the_page_has_it_with_its_news(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_card_is_one_line_and_the_page_has_it_with_its_news(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Card(
         "lengths", ("steps_done",), lambda desk: [gr.HTML(elem_id="lengths")],
         lambda view: [f"{view.steps_done} steps"], column="right",
     )  # fmt: skip
     monkeypatch.setattr(cards, "CARDS", (*CARDS, own))
-    demo = page.build(LIMITS)
+    demo = page.build(LIMITS, jobs)
     (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
     assert "lengths" in {part.elem_id for part in follow.outputs}
     assert "lengths-card" in {block.elem_id for block in demo.blocks.values()}
     assert own.drawn(race_view(RECORDED)) == [f"{len(RECORDED.steps)} steps"]
 
 
-def test_an_output_that_keeps_its_value_is_not_made_anew_and_news_are_sent_as_gradio_does() -> None:
-    demo = page.build(LIMITS)
+def test_an_output_that_keeps_its_value_is_not_made_anew_and_news_are_sent_as_gradio_does(jobs: Jobs) -> None:
+    demo = page.build(LIMITS, jobs)
     (follow,) = (fn for fn in demo.fns.values() if fn.api_name == "follow")
     row: list[object] = [gr.skip() for _ in follow.outputs]
     row[0], row[3], row[5] = {"going": True}, "<p>new</p>", gr.update(visible=False)
@@ -69,9 +69,9 @@ def test_an_output_that_keeps_its_value_is_not_made_anew_and_news_are_sent_as_gr
     assert not any(plain[part._id] is part for part in others), "else Gradio does so itself, and `PageBlocks` is to go"
 
 
-def test_what_a_reader_chooses_in_a_card_is_drawn_by_one_event_whose_last_request_sees_all_of_it() -> None:
+def test_what_a_reader_chooses_in_a_card_is_drawn_by_one_event_whose_last_request_sees_all_of_it(jobs: Jobs) -> None:
     """Were there two, an answer to an earlier choice could come after that to a later one."""
-    demo = page.build(LIMITS)
+    demo = page.build(LIMITS, jobs)
     drawn: dict[str, list[str]] = {}
     for fn in demo.fns.values():
         names = {part.elem_id for part in fn.outputs} - {None}

@@ -67,7 +67,9 @@ def test_one_computes_at_a_time_in_turn_and_a_visitor_s_too_many_are_a_sentence(
     assert asyncio.run(pool.run(MANY, compute, "again")) == "again"
 
 
-def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     going, most, names = 0, 0, set()
 
     def slow(*values: object) -> spectrum.SpectrumView:
@@ -80,7 +82,7 @@ def test_spectra_of_all_pages_are_computed_one_at_a_time_beside_the_requests(mon
         raise ValueError("no matrix")
 
     monkeypatch.setattr("olora_viz.web.spectrum.shown", slow)
-    with launched(page.build(Limits())) as url:
+    with launched(page.build(Limits(), jobs)) as url:
         first = Page(url, "first")
         (fn,) = (fn for fn in first.functions.values() if "spectrum-figure" in map(first.names.get, fn["outputs"]))
         said: list[str] = []

@@ -53,8 +53,8 @@ def test_a_page_whose_copy_was_dropped_still_has_the_choices_that_came_later(add
     assert one.finished(run)["summary"]["state"] == "finished"
 
 
-def test_the_server_keeps_nothing_of_a_page_that_its_answers_depend_on() -> None:
-    demo = page.build(LIMITS)
+def test_the_server_keeps_nothing_of_a_page_that_its_answers_depend_on(jobs: Jobs) -> None:
+    demo = page.build(LIMITS, jobs)
     assert [block for block in demo.blocks.values() if getattr(block, "stateful", False)] == []
     assert not any(call.preprocess for call in demo.fns.values())
     assert page.launch_options()["state_session_capacity"] == page.SESSIONS

@@ -131,9 +131,9 @@ def test_a_run_that_rests_ends_its_stream_at_once(jobs: Jobs) -> None:
     assert view.recorded
 
 
-def test_reset_is_the_last_that_a_slow_browser_draws() -> None:
+def test_reset_is_the_last_that_a_slow_browser_draws(jobs: Jobs) -> None:
     row = {"init": "lora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}
-    with launched(page.build(LIMITS)) as url:
+    with launched(page.build(LIMITS, jobs)) as url:
         visitor = Visitor(url, "slow")
         job = visitor.race(steps=2000, lanes=[row])
         events = {visitor.follow(job): "follow"}

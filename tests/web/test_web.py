@@ -144,8 +144,8 @@ def test_marks_follow_the_rows_and_say_what_is_wrong_with_one() -> None:
     assert marks(Limits(), "nonsense") == []
 
 
-def test_the_pages_take_no_files() -> None:
-    with visited(page.build(Limits())) as visitor:
+def test_the_pages_take_no_files(jobs: Jobs) -> None:
+    with visited(page.build(Limits(), jobs)) as visitor:
         assert visitor.get("/").status_code == 200
         upload = visitor.post("/gradio_api/upload", files={"files": ("a.txt", b"ab")})
         assert upload.status_code == 413
@@ -214,8 +214,8 @@ def test_a_screen_reader_is_told_the_state_and_not_every_step() -> None:
     assert shown.count("role=") == 1
 
 
-def test_gradio_notes_a_call_on_one_part_and_not_on_all_that_it_fills() -> None:
-    calls = page.build(Limits()).fns.values()
+def test_gradio_notes_a_call_on_one_part_and_not_on_all_that_it_fills(jobs: Jobs) -> None:
+    calls = page.build(Limits(), jobs).fns.values()
     assert len({part.elem_id for call in calls for part in call.show_progress_on}) == 1
     assert all(len(call.show_progress_on) == 1 for call in calls)
 
