@@ -117,7 +117,7 @@ def test_race_pause_step_go_on_reload_and_finish(page: Page, address: str) -> No
     state(page, "finished")
     page.wait_for_function(f"document.querySelector('{PLOT}').data[0].y.length === 50")
     expect(page.locator("#results tbody")).to_have_count(2)  # held out, and the test
-    expect(page.locator("#results tbody tr")).to_have_count(6 + 6)
+    expect(page.locator("#results tbody tr")).to_have_count(4 + 4)
 
     page.click("#reset-button")
     state(page, "ready")
@@ -161,6 +161,6 @@ def test_two_runs_of_a_visit_lie_over_each_other_and_what_differs_is_said(page: 
     expect(page.locator("#run-differences")).to_contain_text("<b>short</b>")
     expect(page.locator("#run-differences tbody tr")).to_have_count(1)
     page.locator("#overlay-figure").scroll_into_view_if_needed()  # where charts are drawn
-    page.wait_for_function("document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 10")
+    page.wait_for_function("document.querySelector('#overlay-figure .js-plotly-plot')?.data?.length >= 6")
     page.locator("#shelf li").nth(1).get_by_role("button", name="show").click()
     expect(page.locator("#status")).to_contain_text("4 / 4")

@@ -131,7 +131,7 @@ def test_a_run_goes_home_as_numbers_code_and_a_report(raced: Page, browser: Brow
     files = {kind: taken(page, f"#take [data-kind={kind}]") for kind in ("csv", "json", "code", "peft")}
     assert files["csv"][0] == "glassllm-number-words.csv"
     rows = list(csv.DictReader(io.StringIO(files["csv"][1].decode(), newline="")))
-    assert len(rows) == STEPS * 5
+    assert len(rows) == STEPS * 3
     told = json.loads(files["json"][1])
     by_lane = {(row["step"], row["lane"]): float(row["loss"]) for row in rows}
     assert by_lane == {

@@ -24,27 +24,27 @@ def test_a_race_shows_its_gradients_and_the_slider_goes_back_through_them(page: 
     page.wait_for_function(f"{figure('gradient-map')}?.data?.[0]?.z?.[0]?.length === 10")
     assert page.evaluate(f"{figure('gradient-map')}.data[0].z.length") == 28
     page.locator("#depth-figure").scroll_into_view_if_needed()
-    page.wait_for_function(f"{figure('depth-figure')}?.data?.length === 10")
+    page.wait_for_function(f"{figure('depth-figure')}?.data?.length === 6")
     curves = f"{figure('depth-figure')}.data.map((t) => [...t.y])"
     before = page.evaluate(curves)
-    assert len(before) == 10
+    assert len(before) == 6
     for name, factor in (("layer-a-figure", "A"), ("layer-b-figure", "B")):
         expect(page.locator(f"#{name} h2")).to_contain_text(f"Gradient of {factor} in 3 · down_proj")
-        assert page.evaluate(f"{figure(name)}.data.length") == 5
+        assert page.evaluate(f"{figure(name)}.data.length") == 3
 
     page.locator("#depth-step input[type=range]").focus()
     page.keyboard.press("Home")
     expect(depth).to_contain_text(re.compile(r"against depth, step 1\b"))
     after = page.evaluate(curves)
     assert after != before
-    assert len({str(curve) for curve in after[5:]}) == 1  # all lanes start as one function
+    assert len({str(curve) for curve in after[3:]}) == 1  # all lanes start as one function
 
     page.locator("#run-gradients-measure input").click()
     page.get_by_role("option", name="update / parameter of B").click()
     expect(depth).to_contain_text(re.compile(r"^Update / parameter of B against depth, step 1\b"))
     expect(page.locator("#layer-a-figure h2")).to_contain_text("Update / parameter of A")
     # B of plain LoRA is zero in the first step: no ratio, no curve, no name.
-    page.wait_for_function(f"{figure('depth-figure')}.layout.annotations.length === 3")
+    page.wait_for_function(f"{figure('depth-figure')}.layout.annotations.length === 2")
 
     box = page.locator("#gradient-map .nsewdrag").bounding_box()
     assert box

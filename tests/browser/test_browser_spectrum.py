@@ -154,7 +154,7 @@ def test_a_race_shows_the_spectra_of_its_adapters(same_page: Page) -> None:
     page.wait_for_function("document.querySelector('#spectra-map .js-plotly-plot')?.data?.[0]?.z?.[0]?.length >= 5")
     rows = page.evaluate("document.querySelector('#spectra-map .js-plotly-plot').data[0].z.length")
     assert rows == 28
-    expect(page.locator("#spectra-map h2")).to_contain_text("OLoRA 1e-3: ‖ΔW‖")
+    expect(page.locator("#spectra-map h2")).to_contain_text("OLoRA 3e-3: ‖ΔW‖")
     page.locator("#growth-figure").scroll_into_view_if_needed()
     page.wait_for_function("document.querySelector('#growth-figure .js-plotly-plot')?.data?.[0]?.y?.length >= 5")
     growth = page.evaluate("document.querySelector('#growth-figure .js-plotly-plot').data.map((t) => [...t.y])")
