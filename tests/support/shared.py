@@ -3,7 +3,6 @@
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
@@ -139,10 +138,12 @@ def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _build_site(place: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(place)]
-    quietly = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=quietly, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Build the site here, where the libraries are loaded."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    with chdir(ROOT):
+        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(place)))
 
 
 @pytest.fixture(scope="session")
