@@ -219,7 +219,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
       clears = false;
       document.getElementById("reset-button")?.click();
     }
-    root.toggleAttribute("data-rewinds", rewinds && !rewound);
+    root.toggleAttribute("data-rewinds", rewinds && rewound < 1000 / PACE); // charts follow the slider later
     frame(); // what Gradio has added since
     follow();
     veil();
