@@ -179,7 +179,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (page && root.dataset.page !== page) window.location.hash = page;
     const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
     clears = opens === "clear" || (waited && clears);
-    rewinds = opens === "rewind" || (waited && rewinds);
+    rewinds = (opens === "rewind" && !seen().bet) || (waited && rewinds); // who has bet may play it at once
     rewound = 0;
     root.toggleAttribute("data-rewinds", rewinds);
     veil();
