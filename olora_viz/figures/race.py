@@ -267,7 +267,7 @@ SHORT = 200
 HIGHEST = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten the others."""
 
-FIRST_WORDS = "Press Race: curves appear here as the lanes train."
+FIRST_WORDS = "Curves appear here as the lanes train."
 
 
 def without_figure(steps: Sequence[Step]) -> list[str]:
@@ -391,7 +391,7 @@ def accuracy_figure(
         level = {"x": [0, total or max([1, *at])], "y": [guess, guess], "line": dotted}
         common = {"type": "scatter", "mode": "lines", "name": held_out.guess_words, "hoverinfo": "skip"}
         data.insert(0, common | level)
-        unit += f"; dotted: {held_out.guess_words}"
+        unit += f"; flat: {held_out.guess_words}"
     bounds, height, left = (-0.02, 1.03), PLOT_HEIGHT["accuracy"], seeds_left(steps, groups)
     labels, crosses = curve_ends(
         styles, at, share, bounds=bounds, height=height, total=total, log=False, highest=True, left=left

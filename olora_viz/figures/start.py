@@ -164,7 +164,7 @@ def stability_figure(
     ends += [CurveEnd(name, "", "@mute", at[-1], y) for name, y in last.items()]
     drawn = layout(
         "Stability: 2/λₘₐₓ and the learning rate",
-        "solid: 2/λ, the limit of gradient descent (Adam's differs); dotted: learning rate" + band_words(groups),
+        "curves: 2/λ, the limit of gradient descent (Adam's differs); flat: learning rate" + band_words(groups),
         x=steps_axis(total),
         y=unlabelled_until(at, log_axis("learning rate", *log_range([of_lanes, rates]))),
         height=CURVATURE_HEIGHT,

@@ -40,7 +40,8 @@ JOIN = ClassPart(
 ADAPTER = ClassPart(
     7,
     "What an adapter is",
-    "Everyone drags the slider to step 0, where all curves meet. Then the question: why there? Look at the histogram "
+    "Everyone bets, plays the race to its end, and drags the slider back to step 0, where all curves meet. Then the "
+    "question: why there? Look at the histogram "
     "together, and let two who chose differently explain, before anyone opens the answer.",
     "adapter",
 )
@@ -125,7 +126,9 @@ PLANS = (
 LESSONS_ON_PAPER = ("adapter", "one-rate", "fair-rates", "columns", "cost")
 """The lessons of the worksheet: those of the plans."""
 
-BETTED = "I bet on {blank} because {blank}. After the race: {blank}, and the verdict is (clear / open)."
+BETTED = (
+    "I bet on {blank} because {blank}. After the race: {blank}, and the verdict is (clear / level / open / one run)."
+)
 """The line of each lesson."""
 
 LAST = "One claim about starts that I would believe now, and the measurement that would change my mind:"

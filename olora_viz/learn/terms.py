@@ -118,7 +118,7 @@ MARKED = (
 
 _KNOWN = {term.word.lower(): term.word for term in GLOSSARY}
 _WORDS = "|".join(map(re.escape, sorted(MARKED, key=len, reverse=True)))
-_FOUND = re.compile(rf"\b({_WORDS})(s?)\b", re.IGNORECASE)
+_FOUND = re.compile(rf"\b({_WORDS})(s?)\b([).,;:]*)", re.IGNORECASE)
 _PARTS = re.compile(r"<(math|a|button|summary|h2|code)\b.*?</\1>|<[^>]+>|[^<]+", re.DOTALL)
 """The parts of HTML: an element in which no term is looked for, a tag, or text."""
 
@@ -151,6 +151,8 @@ def with_terms(html: Markup) -> Markup:
 
     >>> with_terms(Markup("<p><a>Rank</a> 2, of ranks and rank</p>")).count("<button")
     1
+    >>> with_terms(Markup("(one seed).")).endswith("</button>).</span>")
+    True
     """
     text = _CERTAINTY.sub(lambda match: match[1] + str(term("certainty", match[2])), html)
     seen: set[str] = set()
@@ -160,7 +162,8 @@ def with_terms(html: Markup) -> Markup:
         if word in seen:
             return match[0]
         seen.add(word)
-        return str(term(word, match[0]))
+        button = term(word, match[1] + match[2])
+        return f'<span class="word">{button}{match[3]}</span>' if match[3] else str(button)
 
     parts = (part[0] for part in _PARTS.finditer(text))
     marked_parts = (part if part.startswith("<") else _FOUND.sub(marked, part) for part in parts)

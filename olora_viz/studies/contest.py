@@ -74,7 +74,7 @@ def metric_of(
     if best and (min(best) >= CEILING or max(best) <= FLOOR):
         high = min(best) >= CEILING
         share = f"{percent(CEILING)} or more" if high else f"{percent(FLOOR)} or less"
-        return Metric(LOSS, f"By loss, as all are right in {share}.")
+        return Metric(LOSS, f"By loss: each start's best is right in {share}.")
     return Metric(ACCURACY)
 
 

@@ -203,8 +203,8 @@ def ask(question: Question | None) -> Markup:
     nobody = chip.format(NOBODY, NOBODY_WORDS)
     return Markup(
         '<div class="bet" data-key="{}"><p><b>Your bet:</b> {}</p><div class="chips" role="group" '
-        'aria-label="Your bet">{}{}</div>{}<p class="hint" data-coming hidden>It is on the next race that asks this, '
-        "and scored at its end: press Race.</p></div>"
+        'aria-label="Your bet">{}{}</div>{}<p class="hint" data-coming hidden>Placed on the next race: press '
+        "Race. It is scored at the end.</p></div>"
     ).format(question.key, unbroken(question.words), chips, nobody, _ask_when(question))
 
 

@@ -18,7 +18,7 @@ from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.text import compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.step import DIVERGED, NO_GRADIENT, STOPPED, held_out_count
+from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, held_out_count
 from olora_viz.races.trainer import adapter_origins
 from olora_viz.studies.contest import (
     Metric,
@@ -179,8 +179,8 @@ def _without(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Pla
     if len(race.steps) < every:
         if state == STOPPED:
             return Sentence("Stopped", f"before the first held-out results, at step {every}.")
-        doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused."}
-        return Sentence(doing.get(state, "Training."), f"The first held-out results come at step {every}.")
+        doing = {WAITING: "Waiting.", LOADING: "Loading.", PAUSED: "Paused.", RACING: "Training."}
+        return Sentence(doing.get(state, "At the start."), f"The first held-out results come at step {every}.")
     out = [styles[place.lane].label for place in places if place.out_at]
     left = [styles[place.lane].label for place in places if not place.out_at]
     if out and len(left) == 1:

@@ -159,7 +159,7 @@ def guided_card(limits: Limits, lesson: Lesson) -> Markup:
     within = Markup("<span>{}</span>").format(raced) if raced else ""
     onward = Markup('<button type="button" class="as-link" data-open="{}" data-page="{}">Next: {} →</button>')
     ways = reads + within + (onward.format(after.name, after.page, after.title) if after else "")
-    return strip(lesson.guide, ways, page=lesson.page, place=place(lesson))
+    return strip(lesson.guide, ways, page=lesson.page, place=place(lesson), race=lesson.recording or "")
 
 
 def live(limits: Limits, lesson: Lesson) -> str:
@@ -206,7 +206,7 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
     return words.format(kind, link, enough, race.device, about(took))
 
 
-LONG = 80.0
+LONG = 40.0
 """Seconds on one core: a race that takes longer is not needed for its lesson, which plays the recording."""
 
 

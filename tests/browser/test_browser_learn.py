@@ -65,7 +65,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     expect(guided).to_contain_text("Place your bet")
     expect(page.locator("#verdict")).to_be_hidden()
     page.locator("#bet-score .chip").first.click()
-    expect(guided).to_contain_text("drag the step to the end")
+    expect(guided).to_contain_text("drag the slider beside it to the end")
     page.locator("#scrubber input").press("End")
     expect(guided).to_contain_text("how your bet ended")
     expect(page.locator("#bet-score .scored:visible")).to_contain_text("Your bet, LoRA")
@@ -83,8 +83,11 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     expect(page.locator("#gradient-figure")).to_be_in_viewport()
     expect(guided).to_be_in_viewport()
 
+    page.locator("#scrubber input").press("Home")  # back in the race, where its bet is open
     guided.get_by_role("button", name="Next:").click()
     expect(guided.locator(".place")).to_contain_text("The race at fair rates")
+    expect(page.locator("#status")).to_contain_text("0 / 100")
+    expect(guided.locator(".at")).to_have_text("1 of 5")  # a bet on the race before is none on this one
     for _ in range(2):
         guided.locator("[data-on]").click()  # skip, or next where the step was done
     expect(page.locator("#story")).to_contain_text("Three initializations at five rates")
@@ -101,6 +104,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
 
     # Luck, by SciPy's exact permutation test; the bet was skipped, and the guide shows its step all the same.
     guided.locator("[data-on]").click()
+    expect(hand).to_be_in_viewport(ratio=0.9)
     for pairs in by_hand(LESSONS["fair-rates"]).given["pairs"]:
         hand.get_by_role("combobox").select_option(pairs["rate"])
         hand.get_by_role("button", name="Show all").click()

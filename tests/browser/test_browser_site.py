@@ -91,7 +91,7 @@ def test_a_lesson_s_guide_asks_for_a_bet_on_the_recorded_race_and_leads_to_its_q
     guide.get_by_role("button", name="next").click()
     drawn(site, "loss")
     site.locator("#loss-figure .figure-lanes button").first.press("Enter")
-    expect(guide.locator(".then:visible")).to_contain_text("Where the curves of the controls lie")
+    expect(guide.locator(".then:visible")).to_contain_text("How far apart do their curves end")
     guide.get_by_role("button", name="next").click()
     guide.get_by_role("link", name="Check yourself").click()
     assert site.url.endswith("learn/columns.html#check")

@@ -100,7 +100,7 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
     last = ov.verdict(record)
     assert last is not None
     assert last.metric == "loss"
-    assert str(last).count("By loss, as all are right in 95% or more.") == 1
+    assert str(last).count("By loss: each start's best is right in 95% or more.") == 1
     assert "sorted by loss" in race_view(record).results
     agrees(last)
 
@@ -201,7 +201,7 @@ def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(share: flo
         found = verdict_line(lanes, examples_of(loss, right), ended=ended)
         assert found is not None
         assert found.metric == ("loss" if forced and ended else "accuracy")
-        assert str(found).count("By loss, as all are right in") == (forced and ended)
+        assert str(found).count("By loss: each start's best is right in") == (forced and ended)
         guessing = verdict_line(lanes, examples_of(loss, right), ended=ended, guessing=True)
         assert guessing is not None
         assert guessing.metric == ("loss" if ended else "accuracy")

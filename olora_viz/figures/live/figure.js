@@ -56,7 +56,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
   const redraw = pace.atOnce;
   const zoom = readersZoom(redraw);
   const lanes = hiddenLanes(redraw);
-  const bet = readersBet(redraw);
+  const bet = readersBet(element, redraw);
   const handle = rateHandle(parts.frame, parts.recall);
   const pointer = stepPointer(plot, parts.pointer, () => {
     if (!value) return null;

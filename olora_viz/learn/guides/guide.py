@@ -73,7 +73,7 @@ FIRST = Guide(
         GuideStep(
             "Each curve is a small adapter that learns to tell happy from sad; {olora}, {lora} and {pissa} are ways "
             "to start it.",
-            "Drag the step below the chart to the far left.",
+            "Drag the slider below the chart to the far left.",
             Awaited("step", "step 0", high=0.0),
             "At step 0 all curves stand at one point: no start changes what the model says before it is trained.",
             where="scrubber-card",
@@ -84,25 +84,25 @@ FIRST = Guide(
             opens="clear",
         ),
         GuideStep(
-            "The race is computed now, on one small model that all of them share.",
+            "Now they train, side by side, on one small model that all of them share.",
             "Press Race.",
             Awaited("pressed", "Race", of="#race-button"),
             where="race-button",
             hides=True,
         ),
         GuideStep(
-            "The dotted line is what guessing gets; whoever is above it has learned something.",
+            "The thin flat line is what guessing gets: a curve above it has learned something.",
             "Watch the curves until the race has ended.",
             Awaited("ended", "the end of the race"),
-            "That is how your bet ended, and a diamond marks its curve.",
+            "The race is over. Above the chart stand the verdict and, if you have bet, how your bet ended.",
             where="accuracy-card",
             hides=True,
         ),
         GuideStep(
             "The end alone does not tell who learned faster.",
-            "Drag the step back to the first half of the race.",
+            "Drag the slider back to the first half of the race.",
             Awaited("step", "a step of the first half", low=0.05, high=0.5),
-            "The verdict and the ranking now speak of this step: who is ahead may change on the way.",
+            "The verdict and the ranking now speak of the race up to here: who is ahead may change on the way.",
             where="scrubber-card",
         ),
         GuideStep(

@@ -33,9 +33,10 @@ def lesson(race: RaceNumbers) -> Lesson:
             f"An adapter is small. A layer with {SIDE} inputs and {SIDE} outputs has {whole:,} "
             f"weights; its adapter of rank {r} has {thin:,}, which is {percent(thin / whole)}.",
             "$A^0$ and $B^0$ are the initial values of the adapter. Their product is subtracted, so at first the "
-            "model answers exactly as before, for every initialization. In the recorded race "
-            f"{len(lanes)} adapters train on one frozen model of {millions:.0f} million weights. On the "
-            f"first batch their losses are {same}: {nats(float(first[0]))} nats.",
+            "model answers exactly as before, for every initialization. The scaling $s$ weighs what is added; "
+            r"$\alpha$ is a number to choose.",
+            f"In the recorded race {len(lanes)} adapters train on one frozen model of {millions:.0f} million weights. "
+            f"On the first batch their losses are {same}: {nats(float(first[0]))} nats.",
             f"Then they learn. At first the model gets {percent(race.base_accuracy)} of the "
             f"held-out answers right, and after {race.steps} steps {race.accuracies}, depending on "
             f"the adapter ({race.basis}). The weights of the model itself have not changed.",
@@ -63,6 +64,6 @@ def lesson(race: RaceNumbers) -> Lesson:
         f"“{label_of('olora_unsubtracted')}” lets you see it in a race.",
         recording=race.recording.name,
         where="scrubber",
-        outcome=(2, 3),
+        outcome=(3, 4),
         waits=Awaited("step", "the first step", high=0.0),
     )

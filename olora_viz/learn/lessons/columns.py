@@ -33,8 +33,8 @@ def lesson(race: RaceNumbers) -> Lesson:
         ),
         formulas=(r"B^0 A^0 = Q_r Q_r^{\top} W, \qquad \mathrm{span}(Q_r) = \mathrm{span}\{w_1, \ldots, w_r\}",),
         do="Click OLoRA's name at the end of its curve to hide it, then look at the others.",
-        see="Where the curves of the controls lie: the pivoted QR and the sketch use all columns "
-        "of W, the random basis uses none.",
+        see="The pivoted QR and the sketch use all columns of W, the random basis uses none. How far apart do "
+        "their curves end?",
         ask="Permute the columns of $W$. Which of these starts keep their $B^0$: OLoRA, pivoted "
         "QR, the sketch, the random basis? What does that tell you about the race?",
         choices=(

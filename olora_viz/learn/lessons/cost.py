@@ -53,8 +53,8 @@ def lesson(race: RaceNumbers) -> Lesson:
         formulas=(r"\mathrm{drift} = \frac{1}{T} \sum_{t=1}^{T} \mathrm{KL}(p_t \,\|\, q_t)",),
         do="Watch the paths under Forgotten, and drag the step below the first chart back to the first half, then to "
         "the end again.",
-        see="Each step learns, and forgets: whether a path climbs faster near its end, where the last bit of the task "
-        "is learned. Of two ends, one above the other, the lower one paid less for the same.",
+        see="Each step learns, and forgets. Does a path climb faster near its end, where the last bit of the task is "
+        "learned? Of two ends, one above the other, the lower one paid less for the same.",
         ask=f"At {compact(high)} OLoRA drifted {times(apart)} as far as LoRA. A colleague concludes that OLoRA "
         "forgets more than LoRA. What would you compare instead of the drifts at one rate?",
         choices=(

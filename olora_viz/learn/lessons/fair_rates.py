@@ -34,7 +34,7 @@ def lesson(race: RaceNumbers) -> Lesson:
         paragraphs=(
             f"Here {len(inits)} initializations race at {len(race.rates('lora'))} learning rates with {seeds} seeds "
             f"each: {len(lanes)} lanes in one race. Each initialization is judged at its own best rate, so that only "
-            "the initialization is compared.",
+            "the initialization is compared. Below, $L$ is the loss and $\\eta$ the learning rate.",
             race.sentences,
             f"{race.verdict(f'At the lowest rate tried, {compact(low)},', 'olora', 'lora', low)} The mean held-out "
             f"losses there are {nats(race.loss('lora', low))} nats with LoRA and {nats(race.loss('olora', low))} with "
@@ -51,7 +51,7 @@ def lesson(race: RaceNumbers) -> Lesson:
             r"\min_{\eta}\; L_{\mathrm{held\,out}}(\mathrm{start}, \eta) \qquad "
             r"\text{instead of} \qquad L_{\mathrm{held\,out}}(\mathrm{start}, \eta_0)",
         ),
-        do="Under Rates, drag the handle on the chart's axis to the lowest rate, then press “Each at its best”.",
+        do="Under Rates, drag the blue handle on the chart's axis to the lowest rate, then press “Each at its best”.",
         see="All charts show the runs at the chosen rates alone. Compare the gap at the lowest rate with the gap "
         "between the minima of the curves.",
         ask=f"Suppose one start has its lowest loss at {compact(high)}, the highest rate tried. "
@@ -82,7 +82,7 @@ def lesson(race: RaceNumbers) -> Lesson:
         ),
         outcome=(1, 2, 3),
         by_hand=GuideStep(
-            "If chance alone decided, the two names of a seed could as well be exchanged.",
+            "If chance alone decided, the names OLoRA and LoRA could as well be exchanged within a seed.",
             "Choose a rate, and exchange names until you know whether its gap was luck.",
             Awaited("pressed", "an exchange", of="#lesson-hand :is([data-every], [data-shuffle], .seeds button)"),
             f"With {seeds} seeds chance alone comes as far in {percent(2 / 2**seeds)} of all races, even where all "

@@ -105,9 +105,9 @@ BET = (
     bet_on("A recorded race is about to begin: nobody has learned anything yet.", opens="rewind"),
     GuideStep(
         "Now see it learn, step by step.",
-        "Press ▶ below the chart, or drag the step to the end.",
+        "Press ▶ below the chart, or drag the slider beside it to the end.",
         Awaited("step", "the last step", low=1.0),
-        "This is how your bet ended; the verdict says who leads in all of the race, and how sure that is.",
+        "Above the chart stand who leads, how sure that is, and, if you have bet, how your bet ended.",
         where="scrubber-card",
         hides=True,
         opens="rewind",

@@ -21,7 +21,8 @@ def lesson(race: RaceNumbers) -> Lesson:
         "well the rate suits it.",
         paragraphs=(
             "Initializations are often compared like this: choose one learning rate for all, and "
-            "see which loss is lowest. It looks fair, since only the initialization differs.",
+            "see which loss is lowest. It looks fair, since only the initialization differs. But the first step "
+            "depends on the gradients, and these on the factors. $L$ is the loss, $G$ its gradient for all of $W$.",
             f"{race.verdict(f'After {race.steps} steps at {compact(lr)}', 'olora', 'lora', lr)} PiSSA, which starts "
             f"from the largest singular triplets, answers {percent(pissa)} of the held-out prompts, and MiLoRA, which "
             f"starts from the smallest, {percent(milora)}.",
@@ -38,7 +39,7 @@ def lesson(race: RaceNumbers) -> Lesson:
         ),
         do="Under Gradients, compare the first points of the gradient norms. Then, under Loss, "
         "compare the ends of the curves.",
-        see="Which lanes start with a large gradient, and whether these end with a low loss.",
+        see="Do the lanes that start with a large gradient end with a low loss?",
         ask="At one learning rate, start X ends with a clearly lower loss than start Y. A colleague concludes that X "
         "is the better initialization. What would you measure, and which result would refute the conclusion?",
         choices=(
@@ -61,7 +62,7 @@ def lesson(race: RaceNumbers) -> Lesson:
         outcome=(1, 2, 3),
         by_hand=GuideStep(
             "The scaling $s$ makes a start steeper or flatter, as its factors do.",
-            "Shrink α until the first gradients are alike, then race it live.",
+            "Drag α to the right until the first gradients are alike. The link below the bars races it live.",
             Awaited("value", "a smaller α", of="#lesson-hand input[type=range]", low=2, high=9),
             "With AdamW the steps of $A$ and $B$ stay as they are, but they move $W$ by $s$ times as much: a smaller "
             "α is much like a smaller learning rate.",

@@ -44,13 +44,14 @@ def lesson() -> Lesson:
             "holds the coefficients of every column of $W$ in these directions.",
             f"Keep the first $r$ directions. With rank {start.B.shape[1]}, the first {start.B.shape[1]} columns of "
             f"$W$ {columns}; of the others, only the part in the same plane is kept. The remainder is called rest in "
-            f"the picture. Here $Q_r R_r$ captures {percent(energy)} of $\\|W\\|^2$.",
+            f"the picture. Here $Q_r R_r$ captures {percent(energy)} of $\\|W\\|^2$, the sum of the "
+            "squares of all numbers in $W$.",
             "OLoRA (Büyükakyüz) initializes the adapter with these factors: $B^0$ is $Q_r$, $A^0$ "
             "is $R_r$. This does not need the full factorization: the thin QR of the first $r$ "
             "columns is enough, and $R_r$ is $Q_r^{\\top} W$.",
         ),
         formulas=(r"W = Q R, \qquad B^0 = Q_r, \qquad A^0 = R_r = Q_r^{\top} W",),
-        do="Move the rank slider below the picture.",
+        do="Move the rank slider below the picture to the right.",
         see="With every rank, one more column of the rest becomes zero, from the left: that column "
         "is now exact. The other columns lose only their component in the new direction.",
         ask=f"By hand: the columns of a matrix are {first} and {second}. What are $Q_r$ and $R_r$ "
@@ -78,8 +79,7 @@ def lesson() -> Lesson:
             "Below are two columns in the plane, and the QR of their matrix.",
             "Drag the tip of an arrow, or move it with the arrow keys. Then press “Flip the columns”.",
             Awaited("pressed", "Flip the columns", of="#lesson-hand [data-flip]"),
-            "The same columns in another order: OLoRA starts elsewhere, although the model is the same. The signs are "
-            "those of the start: the diagonal of R is never negative.",
+            "The same columns in another order: OLoRA starts elsewhere, although the model is the same.",
         ),
     )
 

@@ -46,8 +46,8 @@ def lesson(race: RaceNumbers) -> Lesson:
         ),
         do=f"In the chart “{CURVATURE.title}” hide all but one start's two curves: click the names at the ends of the "
         "others.",
-        see="Which curves lie higher, whether they rise or fall, and whether the learning rate is "
-        "above or below the bound.",
+        see="Which curves lie higher, and do they rise or fall? In the chart beside it: is the learning rate above or "
+        "below the bound?",
         ask=r"Multiply a loss by ten. What happens to its gradient, to $\lambda_{\max}$, to the "
         r"bound $2/\lambda_{\max}$ of gradient descent, and to the steps of AdamW?",
         choices=(

@@ -14,8 +14,8 @@ LOCAL = (
 
 STRIP = f"""
 <section class="card" id="class-strip" aria-label="Class" hidden>
-  <p class="member" hidden>In the class <b class="class-name"></b> your bets and answers are counted, without a name
-    and for {HOURS} hours at most.</p>
+  <p class="member" hidden>In the class <b class="class-name"></b> your bets (button Bet) and answers are
+    counted, without a name and for {HOURS} hours at most.</p>
   <div class="votes">
     <div class="tally"></div>
     <div class="join" hidden>

@@ -11,6 +11,7 @@ const KEY = "olora-viz-guide";
 const BEGUN = "olora-viz-guide"; // the event: another guide of this page stops
 const PACE = 250; // ms between two looks at the page
 const PATIENCE = 3000 / PACE;
+const SETTLING = 6000 / PACE; // a page that opens grows, and moves what is framed
 const root = document.documentElement;
 
 /** @returns {Kept} */
@@ -63,6 +64,10 @@ export const revealed = (id) => {
 const slider = () =>
   /** @type {HTMLInputElement | null} */ (document.querySelector("#scrubber input"));
 const state = () => document.querySelector("#status .status")?.classList;
+/** The race in view; empty without one. */
+const runInView = () =>
+  /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"))?.dataset.run ??
+  "";
 /** Whether the race has ended, and its last results are there. */
 const isOver = () =>
   !(/** @type {HTMLButtonElement | null} */ (document.getElementById("race-button"))?.disabled) &&
@@ -92,9 +97,14 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   let rewinds = false;
   let rewound = 0; // for how many looks it has stood at step 0
   let clears = false; // an ended race, also one that the page shows later
+  let follows = 0; // for how many looks what is framed is kept in view
   let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
   /** @type {Element | null} */
   let framed = null;
+  const { race = "" } = section.dataset;
+  const former = race && !resumes && runInView() !== race ? runInView() : "";
+  /** Whether the race of before is in view: a bet on it, or its end, is not that of the lesson. */
+  const isFormer = () => former !== "" && runInView() === former;
 
   const keep = () => {
     const kept = load();
@@ -113,7 +123,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
       step: Number(at?.value ?? 0),
       steps: at?.disabled ? 0 : Number(at?.max ?? 0),
       ended: over > PATIENCE,
-      bet: root.dataset.bet === "placed",
+      bet: root.dataset.bet === "placed" && !isFormer(),
     };
   };
 
@@ -137,6 +147,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   /** Shows a recorded race from step 0; any other one begins there. */
   const rewind = () => {
     const at = slider();
+    if (isFormer()) return;
     if (seen().bet || ["racing", "finished"].some((word) => state()?.contains(word)))
       rewinds = false;
     if (!rewinds || !at || at.disabled || !isOver()) return;
@@ -145,6 +156,12 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (rewound) return;
     at.value = "0";
     at.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  /** Keeps what is framed in view until the reader does something. */
+  const follow = () => {
+    if (follows > 0 && !framed?.closest("#top-bar")) framed?.scrollIntoView({ block: "nearest" });
+    follows -= 1;
   };
 
   const show = () => {
@@ -162,13 +179,14 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (page && root.dataset.page !== page) window.location.hash = page;
     const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
     clears = opens === "clear" || (waited && clears);
-    rewinds = opens === "rewind" || (waited && rewinds);
+    rewinds = (opens === "rewind" && !seen().bet) || (waited && rewinds); // who has bet may play it at once
     rewound = 0;
     root.toggleAttribute("data-rewinds", rewinds);
     veil();
     const shown = revealed(where);
     frame();
-    if (shown) requestAnimationFrame(() => shown.scrollIntoView({ block: "nearest" }));
+    follows = shown ? SETTLING : 0;
+    requestAnimationFrame(follow);
     keep();
   };
 
@@ -201,8 +219,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
       clears = false;
       document.getElementById("reset-button")?.click();
     }
-    root.toggleAttribute("data-rewinds", rewinds && !rewound);
+    root.toggleAttribute("data-rewinds", rewinds && rewound < 1000 / PACE); // charts follow the slider later
     frame(); // what Gradio has added since
+    follow();
     veil();
     const wait = waits[place.at];
     if (said || (rewinds && !rewound) || !wait || !isMet(wait, seen())) return undefined;
@@ -257,6 +276,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   document.addEventListener("click", press, { signal, capture: true });
   for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"])
+    document.addEventListener(kind, () => (follows = 0), { signal, capture: true, passive: true });
   window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
   const timer = window.setInterval(look, PACE);
   show();

@@ -27,19 +27,20 @@ def offer() -> Markup:
     ).format(FIRST.name, FIRST.title)
 
 
-def strip(guide: Guide, more: Markup | str = "", page: str = "", place: str = "") -> Markup:
+def strip(guide: Guide, more: Markup | str = "", page: str = "", place: str = "", race: str = "") -> Markup:
     """Return a guide with all its steps, of which its script shows one.
 
     Args:
         more: links below the steps.
         page: the page on which a lesson's guide begins.
         place: what stands before the title.
+        race: the name of the recorded race that it opens.
     """
     steps = Markup("").join(_step(step) for step in guide.steps)
     before = Markup('<span class="hint">{}</span><br>').format(place) if place else ""
     ways = Markup('<p class="ways">{}</p>').format(more) if more else ""
     return Markup(
-        '<section class="guide" data-guide="{}" data-page="{}" aria-label="{}" hidden>'
+        '<section class="guide" data-guide="{}" data-page="{}" data-race="{}" aria-label="{}" hidden>'
         '<p class="place">{}<b>{}</b> <span class="at"></span></p>'
         '<div class="steps" aria-live="polite">{}</div>{}'
         '<div class="turns"><span class="waits"></span>'
@@ -48,7 +49,7 @@ def strip(guide: Guide, more: Markup | str = "", page: str = "", place: str = ""
         '<button type="button" class="quiet" data-close aria-label="Leave the guide" title="Leave the guide">×'
         "</button></div></section>"
     ).format(
-        guide.name, page, guide.title, before, guide.title, steps, ways,
+        guide.name, page, race, guide.title, before, guide.title, steps, ways,
     )  # fmt: skip
 
 

@@ -4,12 +4,17 @@
 
 const EVENT = "olora-viz-bet"; // the page has set data-bet-on of the document to the lane's name, data-bet-step
 
-/** @param {() => void} changed called when the chart has to be redrawn */
-export function readersBet(changed) {
+/**
+ * @param {Element} element of the chart: one of a lesson, or of a matrix, is not of the race that was bet on
+ * @param {() => void} changed called when the chart has to be redrawn
+ */
+export function readersBet(element, changed) {
   document.addEventListener(EVENT, changed);
+  const bet = () =>
+    element.closest("#learn-page, #spectrum-page") ? {} : document.documentElement.dataset;
   return {
-    lane: () => document.documentElement.dataset.betOn ?? "",
-    step: () => Number(document.documentElement.dataset.betStep ?? 0),
+    lane: () => bet().betOn ?? "",
+    step: () => Number(bet().betStep ?? 0),
     stop: () => document.removeEventListener(EVENT, changed),
   };
 }
