@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import wraps
 from itertools import accumulate
 from types import UnionType
 from typing import Any, TypeVar
@@ -61,17 +62,62 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
     """Return the error message for an unknown `name`, with the closest known names.
+
+    Args:
+        elsewhere: known names by what others call them.
 
     >>> unknown("initialization", "olra", ["lora", "olora", "pissa"])
     "unknown initialization 'olra'; did you mean 'olora' or 'lora'?"
     """
     names = list(known)
+    if elsewhere and name in elsewhere:
+        return f"unknown {kind} {name!r}; did you mean {elsewhere[name]!r}?"
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
     if near:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?"
     return f"unknown {kind} {name!r}; choose from {listed(names)}"
+
+
+class UnknownNameError(TypeError, ValueError):
+    """A call names an argument that there is not; Python's own error for it, and one of the user's values."""
+
+
+C = TypeVar("C", bound=type)
+
+
+def suggesting(kind: str, elsewhere: Mapping[str, str] | None = None) -> Callable[[C], C]:
+    """Let a dataclass suggest the field that is meant by an unknown one.
+
+    Args:
+        kind: what a field is.
+        elsewhere: fields by their names in other libraries, where those are not similar.
+
+    >>> from dataclasses import dataclass
+    >>> @suggesting("setting")
+    ... @dataclass
+    ... class Race:
+    ...     steps: int = 1
+    >>> Race(step=3)
+    Traceback (most recent call last):
+    olora_viz.machine.text.UnknownNameError: unknown setting 'step'; did you mean 'steps'?
+    """
+
+    def decorate(cls: C) -> C:
+        known, begin = [each.name for each in fields(cls)], cls.__init__
+
+        @wraps(begin)
+        def checked(self: Any, *given: Any, **named: Any) -> None:
+            for name in named:
+                if name not in known:
+                    raise UnknownNameError(unknown(kind, name, known, elsewhere))
+            begin(self, *given, **named)
+
+        cls.__init__ = checked
+        return cls
+
+    return decorate
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
