@@ -150,16 +150,7 @@ def unregister(name: str) -> None:
 
 
 class Starts:
-    """The initializations of `INITIALIZERS` as functions by their names, own ones too.
-
-    Examples:
-        >>> import torch
-        >>> import olora_viz as ov
-        >>> ov.starts.pissa(torch.eye(4, 6), r=2).A.shape
-        torch.Size([2, 6])
-        >>> dir(ov.starts)[:3]
-        ['corda', 'eva', 'full']
-    """
+    """The type of `starts`."""
 
     def __getattr__(self, name: str) -> StartFunction:
         """Return the function of an initialization."""
@@ -172,7 +163,17 @@ class Starts:
         return sorted(INITIALIZERS)
 
 
-starts = Starts()
+starts: Starts = Starts()
+"""The initializations of `INITIALIZERS` as functions by their names, own ones too.
+
+Examples:
+    >>> import torch
+    >>> import olora_viz as ov
+    >>> ov.starts.pissa(torch.eye(4, 6), r=2).A.shape
+    torch.Size([2, 6])
+    >>> dir(ov.starts)[:3]
+    ['corda', 'eva', 'full']
+"""
 
 NAMED = ("s", "generator", "calibration")
 """The arguments that a function may take besides W and r."""

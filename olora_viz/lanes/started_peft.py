@@ -31,6 +31,18 @@ class StartedPeft:
         model: the model, to be trained by any trainer.
         init: the name of the initialization.
         residual: what became of W, one of `RESIDUALS`.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import peft
+        >>> import olora_viz as ov
+        >>> model, tokenizer = ov.load_model("glassllm")
+        >>> model = peft.get_peft_model(model, peft.LoraConfig(r=4, target_modules=["q_proj"]))
+        >>> started = ov.start_peft(model, "pissa")
+        >>> with TemporaryDirectory() as folder:
+        ...     lanes = ov.read_peft(ov.load_model("glassllm")[0], started.write(folder))
+        >>> lanes.rank  # A − A⁰ and B − B⁰ take rows and columns of their own
+        8
     """
 
     def __init__(self, model: nn.Module, init: str, residual: str, adapter: str, starts: dict[str, Start]) -> None:

