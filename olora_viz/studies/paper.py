@@ -17,7 +17,6 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, number, percent, table
 from olora_viz.machine.version import __version__
-from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.preregistration import hash_of, sentence
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
@@ -103,22 +102,18 @@ def _line(cells: Sequence[str], *, escape: bool = True) -> str:
 def _cells(verdicts: Verdicts) -> list[tuple[str, list[list[str]]]]:
     """Return the rows of every model, task and rank, with the words for it."""
     return [
-        (f"{cell.model}, {cell.task}, rank {cell.r}", [_row(verdicts.study, each, _own(verdicts)) for each in of_cell])
+        (f"{cell.model}, {cell.task}, rank {cell.r}", [_row(verdicts, each) for each in of_cell])
         for cell, of_cell in groupby(verdicts.each, key=lambda each: each.cell)
     ]
 
 
 def _head(verdicts: Verdicts) -> list[str]:
     """Return the names of the columns: those of all studies, and the registered measurements."""
-    return [*HEAD, *(MEASURES[key].title if key in MEASURES else key for key in _own(verdicts))]
+    return [*HEAD, *verdicts.own_measures.values()]
 
 
-def _own(verdicts: Verdicts) -> list[str]:
-    return list(dict.fromkeys(key for each in verdicts.each for key in each.measures))
-
-
-def _row(study: Study, each: Verdict, own: Sequence[str]) -> list[str]:
-    is_reference = each.init == study.reference
+def _row(verdicts: Verdicts, each: Verdict) -> list[str]:
+    is_reference = each.init == verdicts.study.reference
     mean, low, high, _ = each.interval
     shown = not is_reference and math.isfinite(mean)
     return [
@@ -130,7 +125,7 @@ def _row(study: Study, each: Verdict, own: Sequence[str]) -> list[str]:
         f"[{_signed(low)}, {_signed(high)}]" if shown else "",
         ("< 0.001" if each.p_value < STARS[0] else number(each.p_value, ".3f")) if shown else "",
         "" if is_reference else each.verdict,
-        *(number(each.measures.get(key)) for key in own),
+        *(number(each.measures.get(key)) for key in verdicts.own_measures),
     ]
 
 

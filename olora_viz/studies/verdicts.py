@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
@@ -386,6 +387,12 @@ class Verdicts:
     def test_examples(self, cell: Cell | None = None) -> int:
         """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
         return max((int(row["test_examples"]) for row in self.rows_of(cell)), default=0)
+
+    @property
+    def own_measures(self) -> dict[str, str]:
+        """The registered measurements that some run has, by key, with their titles."""
+        keys = dict.fromkeys(key for each in self.each for key in each.measures)
+        return {key: MEASURES[key].title if key in MEASURES else key for key in keys}
 
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""

@@ -13,6 +13,7 @@ import olora_viz as ov
 from olora_viz.measures.catalogue import BUILT_IN, TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
 from olora_viz.studies.preregistration import FILE, hash_of
+from olora_viz.views.decision import verdict_rows
 
 STUDY = ov.Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds=4)
 
@@ -131,6 +132,10 @@ def test_runs_carry_the_hash_and_measurements_of_ones_own_are_columns(tmp_path) 
         assert run["measures"] == each.measures
     np.testing.assert_array_equal(found.table()["size"], [each.measures["size"] for each in found.each])
     assert "| size |" in found.to_markdown()
+    head, *rows = verdict_rows(found)
+    assert [row[head.index("size")] for row in rows[: len(found.each)]] == [
+        f"{e.measures['size']:.3g}" for e in found.each
+    ]
 
 
 def test_no_measurement_can_be_called_like_a_column() -> None:
