@@ -14,6 +14,7 @@ from .initializers import Calibration as Calibration
 from .initializers import Initializer as Initializer
 from .initializers import Start as Start
 from .initializers import register as register
+from .initializers import starts as starts
 from .initializers import unregister as unregister
 from .initializers.corda import corda as corda
 from .initializers.eva import eva as eva
@@ -48,6 +49,8 @@ from .lanes.peft import ReadBack as ReadBack
 from .lanes.peft import read_back as read_back
 from .lanes.peft import read_peft as read_peft
 from .lanes.peft import write_peft as write_peft
+from .lanes.started_peft import StartedPeft as StartedPeft
+from .lanes.started_peft import start_peft as start_peft
 from .learn.gallery import load_recording as load_recording
 from .learn.gallery.claims import recorded_claims as recorded_claims
 from .machine.version import __version__ as __version__

@@ -163,13 +163,13 @@ class BackgroundRace(BackgroundWork):
         """Keep a paused race, or one that has ended, from going on.
 
         Raises:
-            ValueError: it is racing, its race is not in memory, or a step was cut short.
+            ValueError: it is racing, or its race is not in memory.
         """
         with self.changed:
             racing = self.racing
             if not (self.complete or (self.state == PAUSED and self.pauses())):
                 raise ValueError("the race is running: pause or stop it first")
-            if racing is None or racing.torn:
+            if racing is None:
                 raise ValueError("this race has no lanes any more: run it again")
             yield racing
 

@@ -10,6 +10,7 @@ from olora_viz.initializers.catalogue import (
     keeps_function,
     label_of,
     register,
+    starts,
     unregister,
 )
 from olora_viz.initializers.start import (
@@ -39,5 +40,6 @@ __all__ = [
     "lacking",
     "precise",
     "register",
+    "starts",
     "unregister",
 ]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import pkgutil
 import re
-from dataclasses import replace
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from olora_viz.initializers.start import Calibration, Initializer, Matrix, Start, check_rank, lacking, precise, seeded
+from olora_viz.initializers.start import (
+    Calibration,
+    Initializer,
+    Matrix,
+    Start,
+    StartFunction,
+    check_rank,
+    lacking,
+    precise,
+    seeded,
+)
 from olora_viz.machine.text import Catalogue, unknown
 
 _FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]
@@ -62,17 +73,20 @@ RESERVED = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok"
 """Names of the page's own colours, which no initialization can have."""
 
 
-def register(entry: Initializer) -> None:
+def register(entry: Initializer, *, replace: bool = False) -> None:
     """Register your own initialization, to be raced, listed, drawn and exported by its name.
+
+    One of the same name is replaced, with a warning; existing lanes and races keep it.
 
     Args:
         entry: its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and ``calibration``,
             and returns a `Start`. W is a copy in float32 or better, so changing it does not change the model. See
             `Initializer` for the optional fields.
+        replace: replace one of the same name without a warning.
 
     Raises:
-        ValueError: if the name or label is taken or malformed, or `start` has other arguments. When the initialization
-            is used, also if the result is not a `Start` with finite A (r, in) and B (out, r).
+        ValueError: if the name is built in, the label is taken or malformed, or `start` has other arguments. When the
+            initialization is used, also if the result is not a `Start` with finite A (r, in) and B (out, r).
 
     Examples:
         >>> import torch
@@ -96,18 +110,19 @@ def register(entry: Initializer) -> None:
         raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
     if name in BUILT_IN:
         raise ValueError(f"name {name!r} is a built-in initialization; choose another one")
-    if name in INITIALIZERS:
-        raise ValueError(f"{name!r} is already registered; call unregister({name!r}) first")
     if not isinstance(label, str) or not re.fullmatch(r"[^\W_][^<>&\x00-\x1f\x7f]{0,31}", label):
         raise ValueError(
             f"label {label!r} must be 1 to 32 characters, begin with a letter or a digit and hold no <, > or &"
         )
-    if label in {other.label for other in INITIALIZERS.values()}:
+    if label in {other.label for other in INITIALIZERS.values() if other.name != name}:
         raise ValueError(f"label {label!r} is taken by another initialization; labels must differ")
     for what in ("summary", "source"):
         if not isinstance(getattr(entry, what), str):
             raise ValueError(f"{what} of {name!r} must be a string, not {getattr(entry, what)!r}")
-    INITIALIZERS[name] = replace(entry, start=OwnStart(name, entry.start))
+    start = OwnStart(name, entry.start)
+    if name in INITIALIZERS and not replace:
+        warnings.warn(f"the initialization {name!r} was registered before: this one replaces it", stacklevel=2)
+    INITIALIZERS[name] = dataclasses.replace(entry, start=start)
 
 
 def unregister(name: str) -> None:
@@ -133,6 +148,32 @@ def unregister(name: str) -> None:
         raise ValueError(f"{name!r} is not registered")
     del INITIALIZERS[name]
 
+
+class Starts:
+    """The type of `starts`."""
+
+    def __getattr__(self, name: str) -> StartFunction:
+        """Return the function of an initialization."""
+        if name not in INITIALIZERS:
+            raise AttributeError(unknown("initialization", name, INITIALIZERS))
+        return INITIALIZERS[name].start
+
+    def __dir__(self) -> list[str]:
+        """Return the names."""
+        return sorted(INITIALIZERS)
+
+
+starts: Starts = Starts()
+"""The initializations of `INITIALIZERS` as functions by their names, own ones too.
+
+Examples:
+    >>> import torch
+    >>> import olora_viz as ov
+    >>> ov.starts.pissa(torch.eye(4, 6), r=2).A.shape
+    torch.Size([2, 6])
+    >>> dir(ov.starts)[:3]
+    ['corda', 'eva', 'full']
+"""
 
 NAMED = ("s", "generator", "calibration")
 """The arguments that a function may take besides W and r."""

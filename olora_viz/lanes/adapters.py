@@ -8,10 +8,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from olora_viz.initializers import Calibration, Start
 from olora_viz.lanes.lane import Lane, labels, lanes_table
@@ -29,11 +31,13 @@ from olora_viz.lanes.plan import (
     start_matrix,
 )
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import expect, listed
+from olora_viz.machine.text import described, expect, listed, unknown
 
 
 class Lanes:
     """K adapters on one frozen model; made by `attach`.
+
+    A lane is given by its number k, from 0, or by its label.
 
     Attributes:
         theta: (K, P) float32. Row k holds every A and B of lane k. Lanes of smaller rank in a layer are padded with
@@ -71,6 +75,7 @@ class Lanes:
         self.frozen = frozen_mask(plan, self.theta)
         self._passes = Passes(plan, self.theta, self.start, self.frozen)
         self.after_detach: Callable[[], None] = lambda: None
+        self._handed_on: RemovableHandle | None = None
         self._trainable = [p for p in self.model.parameters() if p.requires_grad]
         self.model.requires_grad_(False)
         self._passes.begin()
@@ -93,31 +98,72 @@ class Lanes:
         """(2L) numbers of columns of theta for each A and B: A before B, layer after layer."""
         return self._layout.sizes
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters of a training loop of your own: a group for each lane, with its learning rate.
+
+        A group has a lane's row of `theta`, a view, for any optimizer of torch; `theta.grad` moves there after every
+        backward pass. Settings such as betas and weight decay are the optimizer's. Of a lane whose B is frozen, weight
+        decay would shrink it.
+
+        Examples:
+            >>> import torch
+            >>> import olora_viz as ov
+            >>> model, tokenizer = ov.load_model("glassllm")
+            >>> lanes = ov.attach(model, [ov.Lane("lora"), ov.Lane("olora", lr=3e-4)])
+            >>> optimizer = torch.optim.SGD(lanes.parameter_groups())
+            >>> [group["lr"] for group in optimizer.param_groups]
+            [0.001, 0.0003]
+        """
+        rows = [nn.Parameter(row) for row in self.theta.detach()]
+
+        def hand_on(theta: Tensor) -> None:
+            assert theta.grad is not None
+            for row, gradient in zip(rows, theta.grad, strict=True):
+                row.grad = gradient if row.grad is None else row.grad + gradient
+            theta.grad = None
+
+        if self._handed_on is not None:
+            self._handed_on.remove()
+        self._handed_on = self.theta.register_post_accumulate_grad_hook(hand_on)
+        return [{"params": [row], "lr": lane.lr} for row, lane in zip(rows, self.lanes, strict=True)]
+
     @property
     def count(self) -> int:
         """K, the number of lanes."""
         return len(self.lanes)
 
-    def check_lane(self, k: int) -> None:
-        """Check the index of a lane."""
+    def number(self, k: int | str) -> int:
+        """Return the number of a lane, from 0, which is given or by its label.
+
+        Raises:
+            ValueError: there is no such lane.
+        """
+        if isinstance(k, str):
+            if k not in self.labels:
+                raise ValueError(unknown("lane", k, self.labels))
+            return self.labels.index(k)
+        if isinstance(k, bool) or not isinstance(k, int):
+            raise ValueError(f"a lane is given by its number or its label, not {described(k)}")
         if not 0 <= k < self.count:
             raise ValueError(f"lane {k} does not exist; there are lanes 0 to {self.count - 1}")
+        return k
 
-    def factors(self, layer: str, k: int) -> Start:
+    def factors(self, layer: str, k: int | str) -> Start:
         """Return lane k's A (r, in) and B (out, r) of one layer, without the padding; see `put`.
 
         If the lane leaves the layer out, r is 0. Of a dense lane, A is ΔW and B the identity.
         """
         return self._trimmed(self.theta.detach(), layer, k)
 
-    def start_factors(self, layer: str, k: int) -> Start:
+    def start_factors(self, layer: str, k: int | str) -> Start:
         """Return the subtracted A⁰ and B⁰, like `factors` for A and B."""
         return self._trimmed(self.start, layer, k)
 
-    def gradient(self, layer: str, k: int) -> Start:
+    def gradient(self, layer: str, k: int | str) -> Start:
         """Return ∂L/∂A (r, in) and ∂L/∂B (out, r) of the last backward pass."""
         if self.theta.grad is None:
             raise ValueError("no gradient yet: call backward on a loss first")
+        k = self.number(k)
         gradient = self._trimmed(self.theta.grad, layer, k)
         return Start(gradient.A, torch.zeros_like(gradient.B)) if k in self.plan.dense else gradient
 
@@ -155,8 +201,9 @@ class Lanes:
         return mask & ~frozen
 
     @torch.no_grad()
-    def put(self, layer: str, k: int, now: Start) -> None:
+    def put(self, layer: str, k: int | str, now: Start) -> None:
         """Set lane k's A and B of one layer, of at most the lane's rank; of a dense lane, B A."""
+        k = self.number(k)
         A, B = self._layout.factors(self.theta.detach(), layer)
         if k in self.plan.dense:
             A[k, : len(now.B)] = now.B @ now.A
@@ -164,17 +211,18 @@ class Lanes:
             fill(A[k], B[k], now)
 
     @torch.no_grad()
-    def delta(self, layer: str, k: int) -> Float[Tensor, "out in"]:
+    def delta(self, layer: str, k: int | str) -> Float[Tensor, "out in"]:
         """Return the update ΔW = s (B A − B⁰ A⁰) of one layer and lane, (out, in)."""
+        k = self.number(k)
         now, start = self.factors(layer, k), self.start_factors(layer, k)
         if k in self.plan.dense:
             return now.A
         return self.scale[k] * ((now.B - start.B) @ now.A + start.B @ (now.A - start.A))
 
     @torch.no_grad()
-    def merge(self, k: int) -> nn.Module:
+    def merge(self, k: int | str) -> nn.Module:
         """Return a copy of the model with W + ΔW of lane k, without lanes."""
-        self.check_lane(k)
+        k = self.number(k)
         merged = self.base()
         layers = named_layers(merged)
         for name in self.plan.layers_of(k):
@@ -208,9 +256,13 @@ class Lanes:
         """
         return self._passes.apart(rows)
 
-    def only(self, k: int) -> AbstractContextManager[None]:
+    def put_back(self) -> Callable[[], None]:
+        """Return a function that runs the present lanes again in this thread, whatever an interrupt leaves behind."""
+        return self._passes.put_back()
+
+    def only(self, k: int | str) -> AbstractContextManager[None]:
         """Run lane k alone, on plain batches."""
-        self.check_lane(k)
+        k = self.number(k)
         return self._passes.running(slice(k, k + 1))
 
     def off(self) -> AbstractContextManager[None]:
@@ -225,8 +277,8 @@ class Lanes:
         self.after_detach()
         return self.model
 
-    def _trimmed(self, theta: Tensor, layer: str, k: int) -> Start:
-        self.check_lane(k)
+    def _trimmed(self, theta: Tensor, layer: str, k: int | str) -> Start:
+        k = self.number(k)
         A, B = self._layout.factors(theta, layer)
         r = self._layout.ranks[layer][k]
         if k in self.plan.dense:

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import call, changed, check_whole, compact, table, unknown
+from olora_viz.machine.text import call, changed, check_whole, compact, suggesting, table, unknown
 
 MOST = 1000
 """Maximum number of seeds of one list."""
@@ -71,6 +71,11 @@ Targets = tuple[str, ...] | None
 """The target modules of a lane, see `Lane.targets`."""
 
 
+_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
+"""Keys by their names in other libraries, where those are not similar."""
+
+
+@suggesting("lane key", _ELSEWHERE)
 @dataclass(frozen=True, repr=False)
 class Lane:
     """One contender: an initialization with its rank, alpha, learning rate and seed.
@@ -458,7 +463,7 @@ def _choices_of_text(spec: str) -> dict[str, list[Any]]:
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
         if key not in _READERS:
-            raise ValueError(f"{_unknown_key(key, *_READERS)} (in {spec!r})")
+            raise ValueError(f"{unknown('lane key', key, _READERS, _ELSEWHERE)} (in {spec!r})")
         if not equals or not text:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
@@ -479,7 +484,7 @@ def _choices_of_table(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     choices = {}
     for key, value in table.items():
         if key not in ("init", *_READERS):
-            raise ValueError(_unknown_key(key, "init", *_READERS))
+            raise ValueError(unknown("lane key", key, ["init", *_READERS], _ELSEWHERE))
         if value == []:
             raise ValueError(f"{key} must not be an empty list")
         is_list = isinstance(value, list) and key not in ("init", "targets")
@@ -539,13 +544,3 @@ _READERS: dict[str, tuple[Any, str]] = {
     "targets": (lambda text: tuple(text.split("+")), "names of layers"),
     "label": (str, "a word"),
 }
-
-
-_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
-"""Keys by their names in other libraries, where those are not similar."""
-
-
-def _unknown_key(key: str, *known: str) -> str:
-    if key in _ELSEWHERE:
-        return f"unknown lane key {key!r}; did you mean {_ELSEWHERE[key]!r}?"
-    return unknown("lane key", key, known)

@@ -194,9 +194,9 @@ def _aligned(traces: list[np.ndarray]) -> np.ndarray:
     return np.stack([[part.max() for part in np.array_split(trace, WINDOWS)] for trace in traces])
 
 
-COPIES = 7
+COPIES = 10
 """Matrices (K, P) of a race: theta, its start, the gradient, two moments, theta before an update (if that is
-measured), and a temporary one."""
+measured), copies of theta and the moments during an update, and a temporary one."""
 
 
 def check_adapters(plan: AdapterPlan, name: str, more: int = 0) -> None:

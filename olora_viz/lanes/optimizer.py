@@ -38,12 +38,16 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class _Backup:
-    """A row, its moments and its number of updates, saved before an update."""
+class BeforeUpdate:
+    """Copies of what an update changes, on the device of theta."""
 
-    row: Tensor
+    theta: Tensor
+    """(K, P)"""
     moments: dict[str, Tensor]
-    clocks: list[Tensor]
+    """(K, P) each"""
+    clocks: list[list[Tensor]]
+    """The numbers of updates, of the parts of each lane."""
+    reach: np.ndarray
 
 
 class LaneOptimizer:
@@ -88,12 +92,19 @@ class LaneOptimizer:
         self._limit = torch.finfo(theta.dtype).max / 1e4
         self._reach = self._largest()
 
-    def step(self, rates: np.ndarray, norms: Tensor, out: np.ndarray) -> np.ndarray:
+    def before_update(self) -> BeforeUpdate:
+        """Copy theta, the moments and the clocks: 3 K P numbers."""
+        moments = {name: moment.clone() for name, moment in self._moments.items()}
+        clocks = [[clock.clone() for clock in of_lane] for of_lane in self._clocks]
+        return BeforeUpdate(self._rows.clone(), moments, clocks, self._reach)
+
+    def step(self, rates: np.ndarray, norms: Tensor, out: np.ndarray, before: BeforeUpdate) -> np.ndarray:
         """Update the lanes that have not diverged.
 
         Args:
             rates: (K,) learning rates of this step; with LoRA+ those of A.
             out: (K,) the lanes that are not updated.
+            before: what lanes get back whose update overflows.
 
         Returns:
             (K,) the lanes whose update was not finite or close to overflow; their rows and moments are restored.
@@ -106,17 +117,24 @@ class LaneOptimizer:
             group["lr"] = float(rates[part.lane]) * part.ratio
             for at, piece in part.pieces:
                 piece.grad = None if out[part.lane] else gradient[part.lane, at]
-        backups = {k: self._backup(k) for k in self._may_overflow(rates, out)}
+        near = self._may_overflow(rates, out)
         held = {k: self._rows[k, frozen] for k, frozen in self._frozen.items()}
         self._adamw.step()
         for k, values in held.items():
             self._rows[k, self._frozen[k]] = values
         failed = np.zeros(len(self._rows), dtype=bool)
-        for k, before in backups.items():
+        for k in near:
             if not self._rows[k].abs().max() <= self._limit:
                 self._put_back(k, before)
                 failed[k] = True
         return failed
+
+    @torch.no_grad()
+    def undo(self, before: BeforeUpdate) -> None:
+        """Put back what an update has changed, or was about to; it may be called again if it was cut short."""
+        for k in range(len(self._rows)):
+            self._put_back(k, before)
+        self._reach = before.reach
 
     def state(self) -> dict[str, Tensor]:
         """Return the moments (K, P) and the number of updates (K), on the CPU."""
@@ -156,15 +174,11 @@ class LaneOptimizer:
         largest = torch.linalg.vector_norm(self._theta.detach(), ord=math.inf, dim=1)
         return largest.double().cpu().numpy()
 
-    def _backup(self, k: int) -> _Backup:
-        moments = {name: moment[k].clone() for name, moment in self._moments.items()}
-        return _Backup(self._rows[k].clone(), moments, [clock.clone() for clock in self._clocks[k]])
-
-    def _put_back(self, k: int, before: _Backup) -> None:
-        self._rows[k] = before.row
+    def _put_back(self, k: int, before: BeforeUpdate) -> None:
+        self._rows[k] = before.theta[k]
         for name, values in before.moments.items():
-            self._moments[name][k] = values
-        for clock, count in zip(self._clocks[k], before.clocks, strict=True):
+            self._moments[name][k] = values[k]
+        for clock, count in zip(self._clocks[k], before.clocks[k], strict=True):
             clock.copy_(count)
 
 

@@ -87,7 +87,7 @@ class Passes:
     @property
     def current(self) -> Pass:
         """The pass of this thread, if it runs lanes `apart`; otherwise that of all other threads."""
-        return getattr(self._apart, "current", self._shared)
+        return getattr(self._apart, "current", None) or self._shared
 
     @property
     def begun(self) -> bool:
@@ -129,14 +129,25 @@ class Passes:
         if rows is not None and rows != slice(0, len(self._theta)):
             leaf = self._theta.detach()[rows].requires_grad_()
             self._keep_frozen(leaf, rows)
-        self._apart.current = Pass(rows, leaf, leaf=None if rows is None else (rows, leaf))
+        self._apart.current = mine = Pass(rows, leaf, leaf=None if rows is None else (rows, leaf))
         try:
             yield leaf
         finally:
-            if before is None:
-                del self._apart.current
-            else:
+            if self.current is mine:  # it is not if `put_back` came before
                 self._apart.current = before
+
+    def put_back(self) -> Callable[[], None]:
+        """Return a function that activates again, in this thread, the lanes that are active now.
+
+        The contexts do so themselves, unless an interrupt comes while they end.
+        """
+        shared, apart = (self._shared.rows, self._shared.dropout), getattr(self._apart, "current", None)
+
+        def activate() -> None:
+            self._shared.rows, self._shared.dropout = shared
+            self._apart.current = apart
+
+        return activate
 
     def split(self, *_: object) -> None:
         """Split theta into every A and B, before the model's first layer with adapters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
 FORMS = ("lora", "olora")
 
 
-def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> Path:
+def write_peft(lanes: Lanes, k: int | str, folder: str | Path, form: str = "lora") -> Path:
     """Write lane k in PEFT's adapter format; `read_back` checks whether PEFT runs it.
 
     Args:
+        k: the lane's number, or its label.
         folder: written atomically; an existing adapter is replaced.
         form: ``lora`` writes ΔW = s (B A − B⁰A⁰) as a plain LoRA adapter, whose loader need not know the
             initialization: of rank 2r, from [A; A − A⁰] and [B − B⁰, B⁰], or of rank r if A⁰ or B⁰ is zero; the ΔW of
@@ -72,7 +73,7 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     if form not in FORMS:
         raise ValueError(f"form must be {' or '.join(FORMS)}, not {form!r}")
-    lanes.check_lane(k)
+    k = lanes.number(k)
     lane = lanes.lanes[k]
     layers = {name: lanes.plan.layers[name] for name in lanes.plan.layers_of(k)}
     transposed = any(map(is_transposed, layers.values()))
@@ -99,29 +100,56 @@ def write_peft(lanes: Lanes, k: int, folder: str | Path, form: str = "lora") -> 
             raise ValueError(f"lane {lanes.labels[k]!r} holds NaN or infinity in layer {name!r}")
         factors[name] = Start(A, B)
     linear = {name: pair for name, pair in factors.items() if name not in experts}
-    tensors: dict[str, Tensor] = {}
-    for name, pair in (linear | stacked({name: factors[name] for name in experts})).items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
     rslora = lane.rslora and rank == lane.r and not lane.is_dense
     alpha = lane.scale * (math.sqrt(rank) if rslora else rank)
-    config: dict[str, Any] = {
+    base: Any = getattr(lanes.model, "name_or_path", "")
+    init = "olora" if form == "olora" else True
+    config = adapter_config(base, rank, alpha, list(linear), init=init, rslora=rslora, transposed=transposed)
+    if experts:
+        config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
+    return write_adapter(Path(folder), linear | stacked({name: factors[name] for name in experts}), config)
+
+
+def adapter_config(
+    base: str | None,
+    rank: int,
+    alpha: float,
+    targets: list[str],
+    *,
+    init: str | bool = True,
+    rslora: bool = False,
+    transposed: bool = False,
+) -> dict[str, Any]:
+    """Return the set-up of an adapter in PEFT's format.
+
+    Args:
+        base: the name of the base model, or its path; may be empty.
+        targets: the names of the adapted layers.
+        init: PEFT's ``init_lora_weights``.
+        transposed: whether the layers store W as (in, out).
+    """
+    return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": getattr(lanes.model, "name_or_path", "") or None,
+        "base_model_name_or_path": base or None,
         "r": rank,
         "lora_alpha": int(alpha) if float(alpha).is_integer() else alpha,
         "use_rslora": rslora,
-        "target_modules": list(linear),
-        "init_lora_weights": "olora" if form == "olora" else True,
+        "target_modules": targets,
+        "init_lora_weights": init,
         "fan_in_fan_out": transposed,
         "lora_dropout": 0.0,
         "bias": "none",
         "inference_mode": True,
     }
-    if experts:
-        config["target_parameters"] = list(dict.fromkeys(target_name(*it) for it in experts.items()))
-    folder = Path(folder)
+
+
+def write_adapter(folder: Path, factors: Mapping[str, Start], config: dict[str, Any]) -> Path:
+    """Write the factors of layers and a set-up as an adapter in PEFT's format, see `write_peft`."""
+    tensors: dict[str, Tensor] = {}
+    for name, pair in factors.items():
+        tensors[f"{PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
+        tensors[f"{PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
     if not is_free(folder) and not (folder / CONFIG).exists():
@@ -191,8 +219,9 @@ def _as_factors(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return A, B
 
 
-def write_merged(lanes: Lanes, k: int, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
+def write_merged(lanes: Lanes, k: int | str, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write the model with W + ΔW of lane k in its layers, and its tokenizer."""
+    k = lanes.number(k)
     merged: Any = lanes.merge(k)
     layers = named_layers(merged)
     for name in lanes.plan.layers_of(k):
@@ -299,7 +328,7 @@ class _RefusedError(Exception):
     """The loader rejects the export, or adapts other layers."""
 
 
-def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
+def read_back(lanes: Lanes, k: int | str, folder: str | Path) -> ReadBack:
     """Load lane k's adapter again, with PEFT if it is installed, and compare logits.
 
     The loaded model shares the weights that the adapter does not change with the base model, so little memory is
@@ -319,7 +348,7 @@ def read_back(lanes: Lanes, k: int, folder: str | Path) -> ReadBack:
         >>> result.problem or "the same logits"
         'the same logits'
     """
-    folder = Path(folder)
+    folder, k = Path(folder), lanes.number(k)
     changes_base = read_config(folder)["init_lora_weights"] == "olora"
     base = lanes.base(shared=not changes_base)
     peft = find_spec("peft")

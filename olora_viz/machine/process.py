@@ -122,8 +122,9 @@ def on_interruption(close: Callable[[], None], then: str = "") -> Generator[None
 class HeldInterrupt:
     """A context that a Ctrl-C, or an interrupt of the kernel, does not leave halfway.
 
-    The first one is kept in `interrupt`; the second one acts at once. Nothing changes outside of the main thread,
-    which receives no signals, or where `on_interruption` is in charge.
+    The first one is kept in `interrupt`; the second one acts at once, and what it raises is not interrupted again
+    within the context. Nothing changes outside of the main thread, which receives no signals, or where
+    `on_interruption` is in charge.
 
     Attributes:
         interrupt: does what the interrupt would have done, such as raise `KeyboardInterrupt`; None if there was none.
@@ -133,6 +134,7 @@ class HeldInterrupt:
     def __init__(self) -> None:
         self.interrupt: Callable[[], Any] | None = None
         self._before: Any = None
+        self._raises = False
 
     def __enter__(self) -> HeldInterrupt:
         """Hold interrupts back from now on."""
@@ -157,12 +159,15 @@ class HeldInterrupt:
             interrupt()
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
+        if self._raises:
+            return
         if self.interrupt is not None:
-            self.interrupt = None
+            self.interrupt, self._raises = None, True
             self._before(number, frame)
+            self._raises = False
         else:
             self.interrupt = partial(self._before, number, None)
-            _say("stopping after this step, or in its evaluation; interrupt again to stop at once")
+            _say("stopping after this step, or in its evaluation; interrupt again to stop at once and repeat the step")
 
 
 def _say(words: str) -> None:

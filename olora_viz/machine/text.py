@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import wraps
 from itertools import accumulate
 from types import UnionType
 from typing import Any, TypeVar
@@ -61,17 +62,62 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     return f"{', '.join(names[:most])}{more}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
     """Return the error message for an unknown `name`, with the closest known names.
+
+    Args:
+        elsewhere: known names by what others call them.
 
     >>> unknown("initialization", "olra", ["lora", "olora", "pissa"])
     "unknown initialization 'olra'; did you mean 'olora' or 'lora'?"
     """
     names = list(known)
+    if elsewhere and name in elsewhere:
+        return f"unknown {kind} {name!r}; did you mean {elsewhere[name]!r}?"
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)
     if near:
         return f"unknown {kind} {name!r}; did you mean {' or '.join(map(repr, near))}?"
     return f"unknown {kind} {name!r}; choose from {listed(names)}"
+
+
+class UnknownNameError(TypeError, ValueError):
+    """A call names an argument that there is not; Python's own error for it, and one of the user's values."""
+
+
+C = TypeVar("C", bound=type)
+
+
+def suggesting(kind: str, elsewhere: Mapping[str, str] | None = None) -> Callable[[C], C]:
+    """Let a dataclass suggest the field that is meant by an unknown one.
+
+    Args:
+        kind: what a field is.
+        elsewhere: fields by their names in other libraries, where those are not similar.
+
+    >>> from dataclasses import dataclass
+    >>> @suggesting("setting")
+    ... @dataclass
+    ... class Race:
+    ...     steps: int = 1
+    >>> Race(step=3)
+    Traceback (most recent call last):
+    olora_viz.machine.text.UnknownNameError: unknown setting 'step'; did you mean 'steps'?
+    """
+
+    def decorate(cls: C) -> C:
+        known, begin = [each.name for each in fields(cls)], cls.__init__
+
+        @wraps(begin)
+        def checked(self: Any, *given: Any, **named: Any) -> None:
+            for name in named:
+                if name not in known:
+                    raise UnknownNameError(unknown(kind, name, known, elsewhere))
+            begin(self, *given, **named)
+
+        cls.__init__ = checked
+        return cls
+
+    return decorate
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
@@ -120,6 +166,26 @@ def finite_or_none(x: float) -> float | None:
     (0.5, None)
     """
     return float(x) if math.isfinite(x) else None
+
+
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float], width: int = 24) -> str:
+    """Return a curve as a line of bars, the mean of some neighbours each; a gap where there is none.
+
+    >>> sparkline([5.0, 4.0, 3.0, 2.0, math.nan]), sparkline([]), sparkline([1.0] * 3)
+    ('█▆▃▁ ', '', '▁▁▁')
+    """
+    parts = [
+        np.mean(part) for part in np.array_split(np.array(values, float), max(1, min(width, len(values)))) if len(part)
+    ]
+    known = [value for value in parts if math.isfinite(value)]
+    low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
+    heights = (
+        round((value - low) / (span or 1.0) * (len(BARS) - 1)) if math.isfinite(value) else None for value in parts
+    )
+    return "".join(" " if height is None else BARS[height] for height in heights)
 
 
 def compact(value: float) -> str:

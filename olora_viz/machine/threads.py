@@ -69,6 +69,7 @@ def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list
     together = min(len(calls), torch.get_num_threads())
     waiting, over = iter(range(len(calls))), list[None]()
     halted, ended = threading.Event(), threading.Event()
+    running = [threading.Lock() for _ in calls]
     latest: list[str] = []
 
     def tell(i: int, part: float, words: str) -> None:
@@ -79,24 +80,27 @@ def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list
 
     def work() -> None:
         for i in waiting:
-            try:
-                if not halted.is_set():
-                    results[i], parts[i] = calls[i](partial(tell, i)), 1.0
-            except BaseException as error:
-                errors[i] = error
-                halted.set()
+            with running[i]:
+                try:
+                    if not halted.is_set():
+                        results[i], parts[i] = calls[i](partial(tell, i)), 1.0
+                except BaseException as error:
+                    errors[i] = error
+                    halted.set()
         over.append(None)
         if len(over) == together:
             ended.set()
 
-    _cores.run(work, together)
     try:
+        _cores.run(work, together)
         while not ended.wait(EVERY):
             if report is not None and latest and not halted.is_set():
                 report(parts, latest[0])
     finally:
         halted.set()
-        ended.wait()
+        for lock in running:  # and not for `ended`: an interrupt may come before the calls begin, which then never do
+            with lock:
+                pass
     if errors:
         error = errors[min(errors, key=lambda i: (isinstance(errors[i], StoppedEarlyError), i))]
         errors.clear()
@@ -185,9 +189,11 @@ def before_forward(hooks: Iterable[tuple[nn.Module, Callable[..., Any]]]) -> Gen
     def called(hook: Callable[..., Any], *given: Any) -> Any:
         return hook(*given) if threading.get_ident() == mine else None
 
-    with _registering:  # torch counts its hooks, and two threads could get the same number
-        handles = [module.register_forward_pre_hook(partial(called, hook)) for module, hook in hooks]
+    handles = []
     try:
+        with _registering:  # torch counts its hooks, and two threads could get the same number
+            for module, hook in hooks:
+                handles.append(module.register_forward_pre_hook(partial(called, hook)))
         yield
     finally:
         with _registering:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from keyword import iskeyword
 from typing import Any
 
@@ -43,26 +44,31 @@ BUILT_IN = tuple(MEASURES)
 TAKEN = {
     "step", "lane", "status", "seconds", "tokens", "diverged",
     *(column for measure in MEASURES.values() for column in measure.columns),
+    "model", "task", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration", "evaluated", "measures",
+    *(f"{part}{name}" for name in ("_loss", "_accuracy", "_examples", "_losses", "_test_loss", "_test_accuracy",
+      "_valid_loss", "_text_loss") for part in ("valid", "test", "base", "guess")), "first_grad_norm",
 }  # fmt: skip
-"""Names that steps and tables use for something else."""
+"""Names that steps and tables, also of studies, use for something else."""
 
 
-def register_measure(measure: Measure) -> Measure:
+def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
     """Register a measurement of one number per lane, to be made in every later race step.
 
-    Results are in ``step.measures[key]``, JSON lines, tables and run folders, and on the page.
+    Results are in ``step.measures[key]``, JSON lines, tables and run folders, in the tables of studies (of the last
+    step that has it), and on the page. One of the same key is replaced, with a warning.
 
     Args:
         measure: its `compute` is called with the `Race` and returns (K,), NaN for missing values. It may read
             ``race.lanes``, ``race.model`` and ``race.data``: ``data.held_out`` holds the encoded held-out examples,
             and ``data.evaluate(K)`` evaluates all lanes on them.
+        replace: replace one of the same key without a warning.
 
     Returns:
         Measure
             The registered measurement.
 
     Raises:
-        ValueError: the key is not an identifier or is taken, or the scale or interval is unknown.
+        ValueError: the key is not an identifier or that of something built in, or the scale or interval is unknown.
 
     Examples:
         >>> import olora_viz as ov
@@ -97,7 +103,7 @@ def register_measure(measure: Measure) -> Measure:
     key = measure.key
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
         raise ValueError(f"the key of a measurement must be an identifier, not {key!r}")
-    if key in TAKEN or key in MEASURES:
+    if key in TAKEN or key in BUILT_IN:
         raise ValueError(f"the key {key!r} is taken; choose another one")
     if measure.scale not in SCALES:
         raise ValueError(f"{key!r}: {unknown('scale', str(measure.scale), SCALES)}")
@@ -106,6 +112,8 @@ def register_measure(measure: Measure) -> Measure:
         raise ValueError(f"{key!r}: {unknown('interval', str(measure.every), intervals)}")
     if measure.record is not None or measure.shape != "(K,)":
         raise ValueError(f"{key!r}: a registered measurement must be of shape (K,)")
+    if key in MEASURES and not replace:
+        warnings.warn(f"the measurement {key!r} was registered before: this one replaces it", stacklevel=2)
     MEASURES[key] = measure
     return measure
 
@@ -168,9 +176,11 @@ def measured(measure: Measure, race: Any) -> Any:
         raise MeasureError(f"{where} raised {type(error).__name__}: {error}") from error
     finally:
         theta.grad = grad
-    if not torch.equal(before.view(torch.uint8), theta.detach().view(torch.uint8)):
-        with torch.no_grad():
-            theta.copy_(before)
+        is_changed = not torch.equal(before.view(torch.uint8), theta.detach().view(torch.uint8))
+        if is_changed:
+            with torch.no_grad():
+                theta.copy_(before)
+    if is_changed:
         raise MeasureError(f"{where} changed the lanes' parameters: it must only read them")
     return _numbers(where, value, race.lanes.count, race.state.out)
 

@@ -98,7 +98,7 @@ def loss_slice(
     References:
         Li, Xu, Taylor, Studer, Goldstein 2018, arXiv 1712.09913 (slices of a loss, and their scale).
     """
-    lanes.check_lane(k)
+    k = lanes.number(k)
     if side < 3 or side % 2 == 0:
         raise ValueError(f"side must be an odd number from 3, not {side}")
     places = np.linspace(-reach, reach, side)
@@ -354,7 +354,7 @@ def slices(
         ValueError: a lane does not exist, or its loss or curvature is not finite.
     """
     for k in chosen:
-        lanes.check_lane(k)
+        lanes.number(k)
     of_lanes = [(measured.loss[k], measured.hessian.lambda_max[k], measured.grad_norm[k]) for k in chosen]
     for k, values in zip(chosen, of_lanes, strict=True):
         if not np.isfinite(values).all():

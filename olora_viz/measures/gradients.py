@@ -64,8 +64,8 @@ class Gradients(Record):
 class GradientRecorder:
     """Measures the steps of a race without changing its results.
 
-    In each step, `inputs` wraps every forward and backward pass, and the update runs between `before_update` and
-    `after_update`.
+    A step starts with `begin`; `inputs` wraps every forward and backward pass, and the update runs between
+    `before_update` and `after_update`.
     """
 
     def __init__(self, lanes: Lanes) -> None:
@@ -73,6 +73,10 @@ class GradientRecorder:
         self._before: Tensor | None = None
         self._inputs: list[tuple[slice, dict[int, Tensor]]] = []
         self._norms: Tensor | None = None
+
+    def begin(self) -> None:
+        """Begin a step: forget what one that was cut short has left."""
+        self._inputs = []
 
     @contextmanager
     def inputs(self, rows: slice) -> Generator[None]:
@@ -126,7 +130,7 @@ class GradientRecorder:
                 # Over several passes, one per part of the batch, the squares add up.
                 known = inputs[rows, at]
                 inputs[rows, at] = torch.where(known.isnan(), part, torch.hypot(known, part))
-        self._inputs, self._norms = [], None
+        self._norms = None
         whole = torch.cat([norms, *moved, inputs], dim=1).double().cpu().numpy()
         gradient, parameter, update, at_input = np.split(whole, [2 * L, 4 * L, 6 * L], axis=1)
         if not np.isfinite([parameter, update]).all():

@@ -14,7 +14,19 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.machine.memory import DEVICES, DTYPES
-from olora_viz.machine.text import brief, call, changed, check_whole, exact, folded, positive_number, table, unknown
+from olora_viz.machine.text import (
+    brief,
+    call,
+    changed,
+    check_whole,
+    described,
+    exact,
+    folded,
+    positive_number,
+    suggesting,
+    table,
+    unknown,
+)
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 
@@ -128,6 +140,7 @@ def is_random(lane: Lane) -> bool:
     return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
+@suggesting("setting")
 @dataclass(frozen=True, repr=False)
 class RaceConfig:
     """The set-up of a race: the same config gives the same steps on the same device.
@@ -231,6 +244,11 @@ class RaceConfig:
         if not all(isinstance(lane, Lane) for lane in lanes):
             raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
         object.__setattr__(self, "lanes", lanes)
+        if not isinstance(self.task, str):
+            raise ValueError(
+                f"task must be the name of a task or the path of a file, not {described(self.task)}: "
+                "pass rows of your own as ov.race(config, task=…)"
+            )
         if isinstance(self.targets, str):
             raise ValueError(f"targets must be a sequence of names, not the string {self.targets!r}")
         if self.targets is not None:

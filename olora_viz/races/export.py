@@ -58,7 +58,7 @@ class Exported:
         return f"{what}, from step {self.step}, is in {self.folder}"
 
 
-def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> Exported:
+def export_lane(race: Race, k: int | str, folder: str | Path, form: str = "lora") -> Exported:
     """Write one lane into a new folder, and read it back.
 
     An adapter has a README with the lane's set-up and results.
@@ -76,7 +76,7 @@ def export_lane(race: Race, k: int, folder: str | Path, form: str = "lora") -> E
     if not is_free(Path(folder)):
         raise ValueError(f"folder {str(folder)!r} must be new or empty")
     lanes, folder = race.lanes, Path(folder)
-    lanes.check_lane(k)
+    k = lanes.number(k)
     label, summary = lanes.labels[k], race.summary()
     results = summary["lanes"][label]
     if race.status == RACING:  # before the end a lane has its present adapter, not its best one

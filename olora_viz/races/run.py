@@ -102,8 +102,8 @@ class Run:
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.
 
-        An interrupt leaves a checkpoint: another iteration continues, as `resume_run` does. If it cuts a step short,
-        or the race has not yet caught up with the folder, the folder is not changed.
+        An interrupt leaves a checkpoint, of the last whole step if it cuts one short: another iteration continues, as
+        `resume_run` does. If the race has not yet caught up with the folder, the folder is not changed.
         """
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
@@ -148,8 +148,8 @@ class Run:
 
     @property
     def _is_level(self) -> bool:
-        """Whether the race is consistent and at the step of the folder's last line."""
-        return not self.race.torn and self.race.done == self._recorded
+        """Whether the race is at the step of the folder's last line."""
+        return self.race.done == self._recorded
 
 
 def start(

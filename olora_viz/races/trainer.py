@@ -18,7 +18,7 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.groups import by_group, groups_of, on_a_core
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
-from olora_viz.lanes.optimizer import MOMENTS, LaneOptimizer
+from olora_viz.lanes.optimizer import MOMENTS, BeforeUpdate, LaneOptimizer
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import finite_or_none
 from olora_viz.measures.forgetting import AboutText, Forgotten
@@ -267,13 +267,16 @@ BEST = "best_theta"
 class BestAdapters:
     """Rows of `theta` (K, P) at the lanes' best evaluations; it is changed in place.
 
-    At the end of a race, `show` exchanges them with those of the last step; `hide` undoes it. The best evaluation of a
-    lane may be that of the last step, whose rows need not be kept.
+    At the end of a race, `show` puts them there in place of those of the last step; `hide` undoes it. Either may be
+    cut short and called again. The best evaluation of a lane may be that of the last step, whose rows need not be
+    kept.
     """
 
     def __init__(self, theta: Tensor) -> None:
         self._theta, self._best = theta.detach(), theta.detach().clone()
-        self._shown: Tensor | None = None
+        self._last: tuple[Tensor, Tensor] | None = None
+        """While best rows are shown: which ones, and those of the last step."""
+        self._is_shown = False
 
     def keep(self, lanes: np.ndarray) -> None:
         """Keep the present rows of some lanes, (K,) bool."""
@@ -282,31 +285,34 @@ class BestAdapters:
 
     def show(self, lanes: np.ndarray) -> None:
         """Put the kept rows of some lanes, (K,) bool, into `theta`."""
-        if self._shown is None:
-            self._shown = self._mask(lanes)
-            self._exchange(self._shown)
+        if self._last is None:
+            rows = self._mask(lanes)
+            self._last = rows, self._theta[rows]
+        if not self._is_shown:
+            rows, _ = self._last
+            self._theta[rows] = self._best[rows]
+            self._is_shown = True
 
     def hide(self) -> None:
         """Put the rows of the last step back."""
-        if self._shown is not None:
-            self._exchange(self._shown)
-            self._shown = None
+        self._is_shown = False
+        if self._last is not None:
+            rows, of_last = self._last
+            self._theta[rows] = of_last
+            self._last = None
 
     def snapshot(self) -> dict[str, Tensor]:
         """Return the rows of the last step and the kept ones, on the CPU."""
         theta, best = self._theta.cpu().clone(), self._best.cpu().clone()
-        if self._shown is not None:
-            rows = self._shown.cpu()
-            theta[rows], best[rows] = best[rows], theta[rows]
+        if self._last is not None:
+            rows, of_last = self._last
+            theta[rows.cpu()] = of_last.cpu()
         return {"theta": theta, BEST: best}
 
     def restore(self, best: Tensor) -> None:
         """Restore the kept rows; `theta` has those of the last step."""
         self._best.copy_(best)
-        self._shown = None
-
-    def _exchange(self, rows: Tensor) -> None:
-        self._theta[rows], self._best[rows] = self._best[rows], self._theta[rows]
+        self._last, self._is_shown = None, False
 
     def _mask(self, lanes: np.ndarray) -> Tensor:
         return torch.from_numpy(lanes).to(self._theta.device)
@@ -480,6 +486,7 @@ class Trainer:
     Attributes:
         without_gradient: the layers whose adapters received no gradient in any lane, in the first step that is known;
             None before it.
+        before: what `undo` puts back, from before the latest update until the race has recorded it.
     """
 
     def __init__(
@@ -492,11 +499,13 @@ class Trainer:
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None
+        self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
 
     def update(self, number: int, state: RaceState) -> Trained:
         """Train the lanes that still train by one step, and record it in the race's state."""
         config, lanes = self._config, self._lanes
+        self._recorder.begin()
         orders = [config.order(lane) for lane in config.lanes]
         recorder = self._recorder if config.is_due("gradients", number) else None
         losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
@@ -515,9 +524,16 @@ class Trainer:
         state.trained(number, loss, norm, self._base_loss)
         if recorder:
             recorder.before_update()
-        overflown = self._optimizer.step(config.rates(number), norms, state.resting)
+        self.before = before = self._optimizer.before_update()
+        overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
         state.lose(overflown, number)
         return Trained(loss, norm, recorder.after_update() if recorder else None)
+
+    def undo(self) -> None:
+        """Undo an update that was cut short, or not recorded; it may be called again if it was cut short itself."""
+        if self.before is not None:
+            self._optimizer.undo(self.before)
+            self.before = None
 
     def evaluate(self, progress: Progress, *, test: bool = False) -> Evaluation:
         """Evaluate all lanes on the held-out or the test examples."""

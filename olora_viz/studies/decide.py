@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
@@ -81,6 +83,9 @@ class Decision:
         if self.taken:
             return self.taken.sentence
         return nothing_fits(self.verdicts) or "No race has ended yet: nothing is known."
+
+    def _repr_html_(self) -> str:
+        return Markup("<p>{}</p>").format(self.sentence)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

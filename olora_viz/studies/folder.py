@@ -8,7 +8,7 @@ import shlex
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,12 @@ import numpy as np
 
 from olora_viz.machine.files import FORMAT, is_free, read_json_object, reason, write_json, write_text
 from olora_viz.machine.text import expect, finite_or_none
+from olora_viz.measures.catalogue import BUILT_IN
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, STUDY
 from olora_viz.races.step import Step
+from olora_viz.studies.preregistration import hash_of
+from olora_viz.studies.preregistration import write as write_preregistration
 from olora_viz.studies.study import Cell, Losses, Study, Trial, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
@@ -41,12 +44,13 @@ COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
-    "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens", "seconds", "run", "evaluated",
-    "valid_losses",
+    "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens", "seconds", "run", "preregistration",
+    "evaluated", "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
-their numbers; `guess` is the answer without the prompt that is right most often. Losses are those of the deciding
-tokens, see `Evaluation.compared_loss`; `OF_TEXT` are on the text to keep."""
+their numbers; `preregistration` is the SHA-256 of what was decided before, or empty; `guess` is the answer without the
+prompt that is right most often. Losses are those of the deciding tokens, see `Evaluation.compared_loss`; `OF_TEXT` are
+on the text to keep."""
 
 OF_TEXT = ("base_text_loss", "text_loss", "drift")
 """The columns that are NaN without a text to keep."""
@@ -80,7 +84,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
+def keep(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     """Write the rows of a race that has ended, and delete its checkpoint.
 
     The rows are written last: a race without them has not ended.
@@ -93,7 +97,7 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
     curves = np.array([_compared(step) for step in evaluated])
     over_run = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
-    rows = []
+    own, rows = own_measures(steps), []
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(
@@ -118,7 +122,8 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "first_grad_norm": state["first_grad_norm"],
                 "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
                 "seconds": racing.state.seconds / len(lanes),
-                "run": run.name, "evaluated": [step.step for step in evaluated],
+                "run": run.name, "preregistration": hash_of(run.parent.parent),
+                "evaluated": [step.step for step in evaluated],
                 "valid_losses": curves[:, k].tolist() if len(curves) else [],
                 "valid_loss_by_example": valid.example_loss[k],
                 "valid_right_by_example": valid.example_right[k],
@@ -126,13 +131,20 @@ def keep(run: Path, racing: Race, steps: Iterable[Step]) -> None:
                 "base_valid_loss_by_example": base.example_loss[0],
                 "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
                 "test_right_by_example": tested.lanes.example_right[k] if tested else [],
+                **{key: values[k] for key, values in own.items()},
             }
         )  # fmt: skip
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE])
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *BY_EXAMPLE, *own])
     numbers = [name for name in COLUMNS if name.endswith(("loss", "accuracy")) or name in ("alpha", "drift")]
     write_parquet(table.astype(dict.fromkeys(numbers, float)), part_of(run))
     (run / CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(run / "adapters", ignore_errors=True)
+
+
+def own_measures(steps: Sequence[Step]) -> dict[str, np.ndarray]:
+    """Return the registered measurements of a race by key, (K,) each, of the last step that has it."""
+    own = {key: values for step in steps for key, values in step.measures.items() if key not in BUILT_IN}
+    return {key: np.asarray(values, dtype=float) for key, values in own.items()}
 
 
 def _compared(step: Step) -> np.ndarray:
@@ -267,6 +279,7 @@ class Ledger:
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
             rows = rows.assign(**dict.fromkeys(set(OF_TEXT).difference(rows), math.nan))
+            rows = rows.assign(**dict.fromkeys({"preregistration"}.difference(rows), ""))
             for row in _records(rows):
                 trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
@@ -282,7 +295,12 @@ class Ledger:
         """Return the rows of all races as plain values, by trial: to read, not to change."""
         rows = self.rows()
         if len(self._trials) != len(rows):
-            self._trials = {trial_of(row): row for row in _records(rows)}
+            own = [name for name in rows if name not in (*COLUMNS, *BY_EXAMPLE)]
+            measures = _records(rows[own])
+            rows = rows.drop(columns=own)
+            self._trials = {
+                trial_of(row): row | {"measures": of_row} for row, of_row in zip(_records(rows), measures, strict=True)
+            }
         return self._trials
 
     def losses(self) -> Losses:
@@ -318,10 +336,13 @@ class Ledger:
         """Write the tables of all races, and the verdicts, unless they are there already."""
         verdicts, rows = self.verdicts(), self.rows()
         record = {"verdicts": [verdict.to_json() for verdict in verdicts.each], "summary": self.summary()}
+        if (differing := verdicts.deviations) is not None:
+            record["preregistration"] = {"sha256": hash_of(self.folder), "deviations": differing}
         path = self.folder / "verdicts.json"  # written last: where it is, the tables are
         with suppress(OSError, ValueError, KeyError):
             before = read_json_object(path)
-            if before["verdicts"] == record["verdicts"] and before["summary"]["lanes"] == len(rows):
+            same = [before.get(name) == record.get(name) for name in ("verdicts", "preregistration")]
+            if all(same) and before["summary"]["lanes"] == len(rows):
                 return
         lanes = with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts)
         write_parquet(lanes, self.folder / "lanes.parquet")
@@ -337,6 +358,14 @@ class Ledger:
             "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
         }
+
+
+def preregister(study: Study, folder: str | Path) -> Path:
+    """Write what is decided before the first race, see `Study.preregister`."""
+    ledger = Ledger(Path(folder), study)
+    ledger.check_is_study()
+    ledger.open()
+    return write_preregistration(ledger.study, ledger.folder)
 
 
 def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

@@ -15,10 +15,11 @@ import numpy as np
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import rounded, unknown
+from olora_viz.machine.text import rounded, suggesting, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
+from olora_viz.studies.paper import methods
 from olora_viz.studies.statistics import choose
 from olora_viz.tasks.keep import NONE, has_text
 
@@ -51,6 +52,7 @@ class Trial:
     seed: int
 
 
+@suggesting("setting")
 @dataclass(frozen=True)
 class Study:
     """The set-up of a study, checked: every method gets the same rates, seeds and batches.
@@ -183,6 +185,45 @@ class Study:
             ),
             batches="by-seed",
         )
+
+    def methods(self) -> str:
+        """Return a paragraph of methods for a paper, and BibTeX entries of the papers that the starts are from.
+
+        Examples:
+            >>> import olora_viz as ov
+            >>> text = ov.Study(seeds=3).methods()
+            >>> text[:74]
+            'We compared OLoRA with LoRA as the start of low-rank adapters of rank 8 on'
+            >>> "@misc{buyukakyuz2024," in text
+            True
+        """
+        return methods(self)
+
+    def preregister(self, out: str | Path) -> Path:
+        """Write the plan, the margin and the rule into the study's folder, before its first race.
+
+        Every run records the hash of the file, and ``ov.verdicts(out).deviations`` and ``verdicts.json`` say in what
+        the results differ from it: another plan or margin, runs from before, a file that has changed.
+
+        Args:
+            out: the folder, as that of `run_study`.
+
+        Raises:
+            ValueError: a race has begun, the file is there, or the folder holds something else.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> import olora_viz as ov
+            >>> study = ov.Study(lrs=(1e-3, 3e-3), seeds=3, margin=0.05)
+            >>> with TemporaryDirectory() as folder:
+            ...     path = study.preregister(f"{folder}/first")
+            ...     decided = ov.verdicts(f"{folder}/first")
+            ...     path.name, decided.deviations
+            ('preregistration.toml', [])
+        """
+        from olora_viz.studies.folder import preregister
+
+        return preregister(self, out)
 
     def fixed(self) -> Study:
         """Return the study with its number of threads set, as its folder keeps it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
+from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
+from olora_viz.studies.preregistration import deviations
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -279,6 +282,8 @@ class Verdict:
     """Number of test examples, on which the methods are compared."""
     forgotten: Forgetting | None = None
     """What it forgets of the text to keep; None if the study has none."""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    """The registered measurements by key: means over the seeds at the best rate, at the end of the runs."""
 
     @property
     def interval(self) -> Interval:
@@ -308,7 +313,7 @@ class Verdict:
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
         reached = self.steps_to_reference
-        return {
+        return {key: finite_or_none(value) for key, value in self.measures.items()} | {
             "model": self.cell.model, "task": self.cell.task, "r": self.cell.r, "init": self.init,
             "best_lr": self.best_lr, "rates_like": list(self.rates_like),
             "valid_loss": finite_or_none(self.valid_loss),
@@ -383,11 +388,37 @@ class Verdicts:
         """Return the number of test examples of a cell, or the largest of all; 0 before the end."""
         return max((int(row["test_examples"]) for row in self.rows_of(cell)), default=0)
 
+    @property
+    def own_measures(self) -> dict[str, str]:
+        """The registered measurements that some run has, by key, with their titles."""
+        keys = dict.fromkeys(key for each in self.each for key in each.measures)
+        return {key: MEASURES[key].title if key in MEASURES else key for key in keys}
+
     def table(self) -> pd.DataFrame:
         """Return the entries as a table, with the columns of `Verdict.to_json`."""
         import pandas as pd
 
         return pd.DataFrame([verdict.to_json() for verdict in self.each])
+
+    def to_latex(self, caption: str = "", label: str = "") -> str:
+        """Return the table for a paper that uses the package booktabs, with intervals and stars explained below it.
+
+        Args:
+            caption, label: of the table; by default a caption that says what it shows, and no label.
+        """
+        return to_latex(self, caption, label)
+
+    def to_markdown(self) -> str:
+        """Return the table of `to_latex` in Markdown."""
+        return to_markdown(self)
+
+    def _repr_html_(self) -> str:
+        return verdicts_html(self)
+
+    @property
+    def deviations(self) -> list[str] | None:
+        """In what the results differ from what `Study.preregister` wrote, each in words; None if it wrote nothing."""
+        return deviations(self.study, self.folder, self.rows.values())
 
 
 def verdicts_of(study: Study, rows: Rows) -> Verdicts:
@@ -447,11 +478,18 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             verdict=LEVEL if gaps[init].seeds else UNDECIDED, why="",
             shared_lr=shared_lr, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
             valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(init),
+            measures=_means([rows[trial].get("measures") or {} for trial in trials]),
         )  # fmt: skip
         if ours is not reference:
             word, why = _explained(each, ours, reference, len(study.inits) - 1, study.forget)
             each = replace(each, verdict=word, why=why)
         yield each
+
+
+def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the means of some runs' measurements."""
+    keys = dict.fromkeys(key for of_run in measures for key in of_run)
+    return {key: float(np.mean([number_or_nan(of_run.get(key)) for of_run in measures])) for key in keys}
 
 
 def _adjusted(study: Study, gaps: Mapping[str, Difference]) -> dict[str, float]:

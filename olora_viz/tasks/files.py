@@ -7,13 +7,14 @@ import difflib
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from olora_viz.machine.text import listed
+from olora_viz.machine.text import described, listed
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
 from olora_viz.tasks.task import Example, Split, Task, by_content, deduplicated
 
@@ -451,7 +452,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
     """Return the user's rows as a task; a `Task` is returned unchanged.
 
     Rows are pairs, Alpaca, questions or chat messages, as in `example_of`, divided by the seed; their answers end with
-    the end-of-text token, like those of a file.
+    the end-of-text token, like those of a file. A table of pandas or polars has a row for each example.
 
     Raises:
         ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a
@@ -471,7 +472,7 @@ def own_task(own: Own, seed: int = 0) -> Task:
             "(pass one split of several; the name or file of a task belongs in RaceConfig)"
         )
     examples = []
-    for number, row in enumerate(own, start=1):
+    for number, row in enumerate(_rows(own), start=1):
         if not isinstance(row, Mapping):
             raise ValueError(f"row {number} is not a mapping but {type(row).__name__}")
         examples.append(example_of(row, f"row {number}"))
@@ -481,6 +482,21 @@ def own_task(own: Own, seed: int = 0) -> Task:
     parts = by_content(examples, name, None, seed)
     summary = f"{len(examples):,} rows from Python."
     return deduplicated(Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test))
+
+
+def _rows(own: Iterable[Any]) -> Iterable[Any]:
+    """Return rows, of a table with None for its missing cells."""
+    table: Any = own
+    if hasattr(table, "columns") and hasattr(table, "to_dict"):
+        records = table.to_dicts() if hasattr(table, "to_dicts") else table.to_dict("records")
+        return [{str(name): None if _is_missing(cell) else cell for name, cell in row.items()} for row in records]
+    if not isinstance(own, Iterable):
+        raise ValueError(f"task must be a Task or rows, such as a datasets.Dataset, not {described(own)}")
+    return own
+
+
+def _is_missing(cell: object) -> bool:
+    return (isinstance(cell, float) and math.isnan(cell)) or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def sha256_of(task: Task) -> str:

@@ -231,10 +231,10 @@ def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
     ]  # fmt: skip
     measured = any(verdict.forgotten for verdict in verdicts.each)
     head += ["text loss", "drift", "of reference's drift (95% over seeds)", "at equal learning"] * measured
-    head.append("seeds")
+    head += [*verdicts.own_measures.values(), "seeds"]
     rows = [head]
     for cell in verdicts.study.cells():
-        rows += [_row(verdict, verdicts.study.reference, measured) for verdict in verdicts.of(cell)]
+        rows += [_row(verdicts, verdict, measured) for verdict in verdicts.of(cell)]
         base = untrained(verdicts, cell)
         if base is None:
             continue
@@ -254,8 +254,8 @@ def interval_over(verdicts: Verdicts) -> str:
     return and_([kind for kind, is_there in kinds.items() if is_there or not gaps])
 
 
-def _row(verdict: Verdict, reference: str, measured: bool) -> list[str]:
-    shown = verdict.init != reference
+def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
+    shown = verdict.init != verdicts.study.reference
     low, high = verdict.interval.low, verdict.interval.high
     from_, to = verdict.difference.over_rates
     return [
@@ -267,7 +267,8 @@ def _row(verdict: Verdict, reference: str, measured: bool) -> list[str]:
         f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
         number(verdict.p_value, ".3f") if shown else "",
         verdict.verdict if shown else "", verdict.verdict_shared_rate if shown else "",
-        steps_words(verdict.steps_to_reference), *(_forgotten(verdict, shown) if measured else ()), str(verdict.seeds),
+        steps_words(verdict.steps_to_reference), *(_forgotten(verdict, shown) if measured else ()),
+        *(number(verdict.measures.get(key)) for key in verdicts.own_measures), str(verdict.seeds),
     ]  # fmt: skip
 
 

@@ -189,9 +189,12 @@ def test_a_bad_entry_is_refused_with_the_value_and_the_rule(own, rule) -> None:
     assert before == ov.INITIALIZERS
 
 
-def test_a_name_is_registered_once_and_taken_away_once(mine: str) -> None:
-    with pytest.raises(ValueError, match=r"'mine' is already registered; call unregister"):
+def test_a_name_that_is_registered_again_is_replaced_and_taken_away_once(mine: str) -> None:
+    with pytest.warns(UserWarning, match="'mine' was registered before: this one replaces it"):
         ov.register(entry(label="Another"))
+    ov.register(entry(label="A third"), replace=True)
+    assert display_names([ov.Lane(mine)]) == ("A third",)
+    assert list(ov.INITIALIZERS).count(mine) == 1
     with pytest.raises(ValueError, match="'olora' is built in"):
         ov.unregister("olora")
     with pytest.raises(ValueError, match="'nobody' is not registered"):

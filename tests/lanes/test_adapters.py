@@ -1,6 +1,7 @@
 """The laws of lanes, held for every family of models, every initialization and kind of layer."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -289,3 +290,11 @@ def test_a_lane_that_does_not_exist_is_refused():
     lanes = attach(tiny("llama"), [Lane("lora")])
     with pytest.raises(ValueError, match="lane 1 does not exist"):
         lanes.merge(1)
+    for call in (
+        lanes.merge,
+        lanes.only,
+        partial(lanes.delta, lanes.layers[0]),
+        partial(lanes.factors, lanes.layers[0]),
+    ):
+        with pytest.raises(ValueError, match="unknown lane 'lra'; did you mean 'lora'"):
+            call("lra")

@@ -26,7 +26,7 @@ def step(optimizer, theta, gradient, lanes, out=None) -> np.ndarray:
     theta.grad = gradient.clone()
     rates = np.array([lane.lr for lane in lanes])
     out = np.zeros(len(lanes), dtype=bool) if out is None else out
-    return optimizer.step(rates, torch.linalg.vector_norm(gradient, dim=1), out)
+    return optimizer.step(rates, torch.linalg.vector_norm(gradient, dim=1), out, optimizer.before_update())
 
 
 KINDS = (

@@ -197,12 +197,19 @@ def test_a_lane_that_does_not_exist_or_is_not_finite_is_not_written(tmp_path):
     for k in (2, 5, -1):
         with pytest.raises(ValueError, match=f"lane {k} does not exist; there are lanes 0 to 1"):
             write_peft(lanes, k, tmp_path / "a")
+    for k, sentence in (
+        ("olra", "unknown lane 'olra'; did you mean 'olora'"),
+        (None, "number or its label, not None"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            write_peft(lanes, k, tmp_path / "a")
     with torch.no_grad():
         lanes.theta[1, -1] = math.nan
     with pytest.raises(ValueError, match="lane 'olora' holds NaN or infinity in layer 'model"):
         write_peft(lanes, 1, tmp_path / "a")
     assert not list(tmp_path.iterdir())
-    write_peft(lanes, 0, tmp_path / "a")
+    files = [write_peft(lanes, k, tmp_path / str(k)) / "adapter_model.safetensors" for k in (0, "lora")]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_damaged_adapter_is_refused_in_a_sentence(tmp_path):

@@ -214,6 +214,7 @@ WRONG = {
     "a word of Python": (replace(SIZE, key="lambda"), "identifier, not 'lambda'"),
     "a key of ours": (replace(SIZE, key="loss"), "'loss' is taken"),
     "a column of ours": (replace(SIZE, key="lambda_max"), "'lambda_max' is taken"),
+    "a column of studies": (replace(SIZE, key="test_loss"), "'test_loss' is taken"),
     "a name in a step's JSON": (replace(SIZE, key="diverged"), "'diverged' is taken"),
     "an unknown scale": (replace(SIZE, scale="cubic"), "'size'.*scale.*'cubic'"),
     "an unknown interval": (replace(SIZE, every="size_every"), "'size'.*'size_every'"),
@@ -228,10 +229,13 @@ def test_a_wrong_entry_is_refused_in_a_sentence(measure, sentence):
     assert tuple(MEASURES) == BUILT_IN
 
 
-def test_a_key_is_registered_once_and_only_a_registered_one_is_taken_away(register):
+def test_a_key_that_is_registered_again_is_replaced_and_only_a_registered_one_is_taken_away(register):
     register(SIZE)
-    with pytest.raises(ValueError, match="'size' is taken"):
-        ov.register_measure(SIZE)
+    with pytest.warns(UserWarning, match="'size' was registered before: this one replaces it"):
+        ov.register_measure(replace(SIZE, title="Another"))
+    assert ov.MEASURES["size"].title == "Another"
+    ov.register_measure(SIZE, replace=True)
+    assert ov.MEASURES["size"] == SIZE
     for key in ("loss", "speed"):
         with pytest.raises(ValueError, match=key):
             ov.unregister_measure(key)

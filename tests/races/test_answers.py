@@ -26,6 +26,8 @@ def test_answers_come_from_the_base_and_from_every_lane(task):
     answers = running.answers(3)
     assert len(answers) == 3
     assert all(len(answer.lanes) == 4 and answer.expected for answer in answers)
+    with pytest.raises(ValueError, match=r"for your own, call answer\('3 plus 4 is'\)"):
+        running.answers("3 plus 4 is")
 
 
 def test_answers_are_whole_words_and_right_where_accuracy_says_so():

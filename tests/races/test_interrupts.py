@@ -1,19 +1,23 @@
-"""Ctrl-C in a loop over a race: no step is lost, and a second loop goes on bitwise."""
+"""Ctrl-C in a loop over a race, or any other end of a step: nothing is lost, and another loop goes on bitwise."""
 
 import os
 import signal
+import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.races import PAIR, raced, small, steps_of
 
 import olora_viz as ov
+from olora_viz.lanes import groups
 from olora_viz.machine import process as progress
-from olora_viz.races.trainer import Trainer
+from olora_viz.races.trainer import BEST, Trainer
 
 PACKAGE = str(Path(ov.__file__).parent)
 CONFIG = small(PAIR, steps=4, eval_every=2)
@@ -69,16 +73,14 @@ def test_looping_again_after_an_interrupt_goes_on_bitwise(monkeypatch, method, n
     assert steps == whole
 
 
-def test_a_second_interrupt_ends_the_step_at_once(monkeypatch):
+def test_a_second_interrupt_ends_the_step_at_once_and_the_next_loop_repeats_it(monkeypatch):
     after(monkeypatch, lambda: interrupt(2), "update", 2)
-    racing = ov.race(CONFIG)
-    saved = racing.snapshot()
+    racing, steps = ov.race(CONFIG), []
     with pytest.raises(KeyboardInterrupt):
-        list(racing)
-    assert racing.torn
-    racing.restore(saved)
-    monkeypatch.undo()
-    assert list(racing) == steps_of(CONFIG)
+        loop_over(racing, steps)
+    assert (len(steps), racing.done, racing.updates, racing.torn) == (1, 1, 1, False)
+    loop_over(racing, steps)
+    assert steps == steps_of(CONFIG)
 
 
 def test_an_interrupt_is_not_lost_when_the_step_fails(monkeypatch):
@@ -187,3 +189,163 @@ def test_what_the_callers_progress_raises_in_an_evaluation_loses_nothing(monkeyp
     assert (len(steps), racing.torn) == (1, False)
     loop_over(racing, steps)
     assert steps == steps_of(CONFIG)
+
+
+# At any point of a step ---------------------------------------------------------------------
+
+ALL = replace(
+    MEASURED, lanes=(*MEASURED.lanes, ov.Lane("mica", r=2, dropout=0.3)),
+    steps=3, eval_every=1, curvature_every=0, keep="auto",
+)  # fmt: skip
+"""A race whose second step evaluates, measures and keeps all that is soon measured."""
+
+
+@pytest.fixture
+def own_measure() -> Iterator[None]:
+    """A measurement of the user's own, in every step."""
+    measure = ov.Measure(
+        key="hardest", title="Hardest", unit="nats", scale="log",
+        compute=lambda race: race.data.evaluate(race.lanes.count).example_loss.max(axis=1),
+    )  # fmt: skip
+    ov.register_measure(measure)
+    yield
+    ov.unregister_measure("hardest")
+
+
+def lines(at: int, run: Callable[[], object]) -> int:
+    """Count the lines of the package that run in this thread; before the `at`-th one comes a Ctrl-C.
+
+    Not those of `machine`: a trace, unlike a signal, can come between the end of a block and the end of its lock.
+    """
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        file = frame.f_code.co_filename
+        if not file.startswith(PACKAGE) or file.startswith(f"{PACKAGE}/machine/"):
+            return None
+        count += event == "line"
+        if event == "line" and count == at:
+            raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        run()
+    finally:
+        sys.settrace(None)
+    return count
+
+
+def test_whatever_line_of_a_step_is_interrupted_the_race_goes_on_bitwise(own_measure):
+    whole, racing = ov.race(ALL), ov.race(ALL)
+    steps = [next(whole), next(whole)]
+    theta = whole.lanes.theta.detach().clone()
+    hooks = [len(module._forward_pre_hooks) for module in whole.model.modules()]
+    next(racing)
+    saved = racing.snapshot()
+    count = lines(0, lambda: next(racing))
+    undone = 0
+    for at in range(1, count, count // 19):
+        racing.restore(saved)
+        with pytest.raises(KeyboardInterrupt):
+            lines(at, lambda: next(racing))
+        assert not racing.torn
+        undone += racing.updates == 1
+        if racing.updates == 1:
+            assert torch.equal(racing.lanes.theta.cpu(), saved["theta"])
+        if racing.done == 1:
+            next(racing)
+        assert racing.history == steps
+        assert torch.equal(racing.lanes.theta, theta)
+        assert [len(module._forward_pre_hooks) for module in racing.model.modules()] == hooks
+    assert 3 < undone < 17
+    assert list(racing) == list(whole)
+    assert torch.equal(racing.lanes.theta, whole.lanes.theta)
+    assert racing.summary()["lanes"] == whole.summary()["lanes"]
+
+
+@pytest.fixture
+def on_threads(monkeypatch) -> Iterator[None]:
+    """Four groups of lanes on two threads, however small the race."""
+    monkeypatch.setattr(groups, "SIDE_BY_SIDE", {4: 0})
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("on_threads")
+@pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
+def test_an_error_on_the_threads_of_a_step_undoes_it(monkeypatch, where):
+    whole, racing = list(ov.race(ALL)), ov.race(ALL)
+    steps = [next(racing)]
+    fails = iter([False, True])  # one of the groups
+
+    def fail(*_: object) -> None:
+        if next(fails, False):
+            raise MemoryError("no room")
+
+    def watch(_: object, given: tuple[torch.Tensor, ...]) -> None:
+        if given[0].requires_grad:
+            given[0].register_hook(fail)
+
+    block = racing.model.model.layers[1]
+    step = torch.optim.AdamW.step
+    if where == "forward":
+        block.register_forward_pre_hook(fail)
+    elif where == "backward":
+        block.register_forward_pre_hook(watch)
+    else:
+        next(fails)
+        monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (step(self), fail()))
+    before = racing.snapshot()
+    with pytest.raises(MemoryError):
+        next(racing)
+    now = racing.snapshot()
+    for name, tensor in before.items():
+        if name != BEST:  # of which a step begins by keeping what the last one found
+            np.testing.assert_array_equal(now[name], tensor)
+    loop_over(racing, steps)
+    assert steps == whole
+
+
+@pytest.mark.usefixtures("on_threads")
+def test_two_interrupts_while_threads_compute_wait_for_them_and_lose_nothing():
+    whole, racing, steps = list(ov.race(ALL)), ov.race(ALL), []
+
+    def twice(*_: object) -> None:
+        if racing.done == 1 and torch.is_grad_enabled() and not pressed:
+            pressed.append(1)
+            interrupt()
+            time.sleep(0.2)
+            interrupt(3)
+            time.sleep(0.2)
+
+    pressed: list[int] = []
+    racing.model.model.layers[1].register_forward_pre_hook(twice)
+    with pytest.raises(KeyboardInterrupt):
+        loop_over(racing, steps)
+    assert (len(steps), racing.updates, racing.torn) == (1, 1, False)
+    loop_over(racing, steps)
+    assert steps == whole
+
+
+def test_what_is_written_after_an_interrupt_is_the_last_whole_step(monkeypatch, tmp_path):
+    racing = ov.race(CONFIG)
+    step = torch.optim.AdamW.step
+    next(racing)
+    answers, theta = racing.answers(1), racing.lanes.theta.detach().clone()
+
+    def cut(self) -> None:
+        step(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        next(racing)
+    assert racing.answers(1) == answers
+    assert torch.equal(racing.lanes.theta, theta)
+    racing.save(tmp_path / "run")
+    monkeypatch.undo()
+    assert list(ov.resume_run(tmp_path / "run")) == steps_of(CONFIG)[1:]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import datasets
 import numpy as np
+import pandas as pd
 import pytest
 from support.races import small
 
@@ -28,8 +29,7 @@ def test_a_dataset_races_as_the_file_of_its_rows_does(tmp_path):
     path.write_text("\n".join(map(json.dumps, ROWS)), encoding="utf-8")
     whole = replace(CONFIG, task=str(path))
     of_file = losses(ov.race(whole))
-    dataset = datasets.Dataset.from_list(ROWS)
-    for own in (dataset, ROWS):
+    for own in (datasets.Dataset.from_list(ROWS), ROWS, pd.DataFrame(ROWS)):
         race = ov.race(CONFIG, task=own)
         assert np.array_equal(losses(race), of_file)
         assert race.summary()["examples"] == ov.race(whole).summary()["examples"]
@@ -42,6 +42,11 @@ def test_a_dataset_may_have_choices_and_columns_of_its_own():
     ]
     task = own_task(datasets.Dataset.from_list(rows))
     assert {example.choices for example in task.examples} == {("yes", "no")}
+
+
+def test_a_missing_cell_of_a_table_is_no_value():
+    rows = [*ROWS, {"instruction": "Say no.", "output": "no"}]
+    assert own_task(pd.DataFrame(rows)) == own_task(rows)
 
 
 def test_a_task_keeps_its_parts():
@@ -70,6 +75,8 @@ def test_its_batches_are_those_of_the_race():
     [
         ("addition", "task must be a Task or rows, such as a datasets.Dataset, not str"),
         ({"train": ROWS}, "not dict .pass one split of several"),
+        (7, "task must be a Task or rows, such as a datasets.Dataset, not 7"),
+        (pd.DataFrame({"prompt": ["a"], "anwser": ["b"]}), "row 1: the field 'answer' is missing; is it 'anwser'?"),
         ([], "the task has too few rows, 0: at least two are needed"),
         (["3 plus 4"], "row 1 is not a mapping but str"),
         ([*ROWS, {"prompt": "a", "anwser": "b"}], f"row {len(ROWS) + 1}: the field 'answer' is"),

@@ -148,10 +148,11 @@ def interrupted(folder, monkeypatch, at: int):
             list(runs.start(replace(CONFIG, eval_every=1), folder))
 
 
-def test_a_step_that_was_cut_short_leaves_no_trace_in_the_folder(tmp_path, monkeypatch):
+def test_a_step_that_was_cut_short_leaves_the_last_whole_one_in_the_folder(tmp_path, monkeypatch):
     interrupted(tmp_path / "run", monkeypatch, at=3)
     assert len(runs.read_steps(tmp_path / "run")) == 2
-    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["config.json", "steps.jsonl"]
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert files == ["checkpoint.safetensors", "config.json", "steps.jsonl"]
     list(runs.resume_run(tmp_path / "run"))
     assert runs.read_steps(tmp_path / "run") == list(race(replace(CONFIG, eval_every=1)))
 

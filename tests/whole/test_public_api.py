@@ -63,3 +63,33 @@ def test_everything_public_says_what_it_is(name):
 def test_the_package_loads_what_is_used_of_it_and_nothing_before():
     code = "import sys, olora_viz; assert set(sys.modules).isdisjoint({'torch', 'numpy', 'transformers', 'plotly'})"
     subprocess.run([sys.executable, "-c", f"{code}; assert olora_viz.Lane('olora').r == 8"], check=True)
+
+
+def test_dir_lists_the_groups_of_the_docstring_and_the_rest_is_starts_and_classes_of_results():
+    listed = set(dir(ov))
+    assert listed <= set(ov.__all__)
+    assert len(listed) < 75
+    for name in set(ov.__all__) - listed:
+        assert inspect.isclass(getattr(ov, name)) or getattr(ov.starts, name) is getattr(ov, name)
+    assert set(dir(ov.starts)) == set(ov.INITIALIZERS)
+    with pytest.raises(AttributeError, match="did you mean 'olora'"):
+        ov.starts.olra  # noqa: B018
+
+
+def test_the_docstring_of_race_fits_a_screen():
+    assert len(inspect.getdoc(ov.race).splitlines()) <= 22
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: ov.Lane("olora", rank=8), "unknown lane key 'rank'; did you mean 'r'?"),
+        (lambda: ov.RaceConfig(step=3), "unknown setting 'step'; did you mean 'steps'?"),
+        (lambda: ov.Study(model="glassllm"), "unknown setting 'model'; did you mean 'models'?"),
+        (lambda: ov.RaceConfig(task=[{"prompt": "a", "answer": "b"}]), r"not a list: .* ov.race\(config, task="),
+    ],
+)
+def test_a_mistyped_setting_is_answered_by_the_one_that_is_meant(call, sentence):
+    for error in (ValueError, TypeError) if "unknown" in sentence else (ValueError,):
+        with pytest.raises(error, match=sentence):
+            call()

@@ -1,0 +1,244 @@
+"""A study in a paper: its table in LaTeX and Markdown, and its methods with their sources."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.text import compact, counted, number, percent, table
+from olora_viz.machine.version import __version__
+from olora_viz.studies.preregistration import hash_of, sentence
+from olora_viz.studies.sentences import and_
+from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
+
+if TYPE_CHECKING:
+    from olora_viz.studies.study import Study
+    from olora_viz.studies.verdicts import Verdict, Verdicts
+
+STARS = (0.001, 0.01, ERROR)
+"""The p-values below which a difference has three stars, two and one."""
+
+HEAD = ("start", "rate", "test loss", "accuracy", "difference", "95% interval", "p", "verdict")
+
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--"}
+_SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def escaped(text: str) -> str:
+    r"""Return text as LaTeX shows it.
+
+    >>> escaped("a_b: 50% − ~{x}")
+    'a\\_b: 50\\% $-$ \\textasciitilde{}\\{x\\}'
+    """
+    return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def stars(p_value: float) -> str:
+    """Return the stars of an adjusted p-value.
+
+    >>> stars(0.03), stars(0.0004), stars(0.2)
+    ('*', '***', '')
+    """
+    return "*" * sum(p_value < limit for limit in STARS)
+
+
+def to_latex(verdicts: Verdicts, caption: str, label: str) -> str:
+    """Return the table of a study, for the package booktabs."""
+    head, rows = _head(verdicts), []
+    for words, cells in _cells(verdicts):
+        rows += [rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{escaped(words)}}}}} \\", *map(_line, cells), r"\midrule"]
+    parts = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(caption or _caption(verdicts))}}}",
+        *([rf"\label{{{label}}}"] if label else []),
+        rf"\begin{{tabular}}{{llrrrrrl{'r' * (len(head) - len(HEAD))}}}",
+        r"\toprule",
+        _line(["$p$" if name == "p" else escaped(name[0].upper() + name[1:]) for name in head], escape=False),
+        r"\midrule",
+        *rows[:-1],
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+        rf"\smallskip\footnotesize {escaped(_notes(verdicts))}",
+        r"\end{table}",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def to_markdown(verdicts: Verdicts) -> str:
+    """Return the table of a study in Markdown."""
+    head, lines = _head(verdicts), []
+    for words, cells in _cells(verdicts):
+        lines += [f"**{words}**", "", _in_markdown(head), "|---" * len(head) + "|", *map(_in_markdown, cells), ""]
+    return "\n".join([*lines, _notes(verdicts).replace("*", r"\*")]) + "\n"
+
+
+def _in_markdown(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("*", r"\*") for cell in cells) + " |"
+
+
+def verdicts_html(verdicts: Verdicts) -> str:
+    """Return the table of a study as HTML."""
+    tables = (table(_head(verdicts), cells, words) for words, cells in _cells(verdicts))
+    kept = sentence(verdicts.deviations, hash_of(verdicts.folder) if verdicts.folder else "")
+    return Markup("").join([*tables, Markup("<p>{} {}</p>").format(_notes(verdicts), kept)])
+
+
+def _line(cells: Sequence[str], *, escape: bool = True) -> str:
+    return " & ".join(map(escaped, cells) if escape else cells) + r" \\"
+
+
+def _cells(verdicts: Verdicts) -> list[tuple[str, list[list[str]]]]:
+    """Return the rows of every model, task and rank, with the words for it."""
+    return [
+        (f"{cell.model}, {cell.task}, rank {cell.r}", [_row(verdicts, each) for each in of_cell])
+        for cell, of_cell in groupby(verdicts.each, key=lambda each: each.cell)
+    ]
+
+
+def _head(verdicts: Verdicts) -> list[str]:
+    """Return the names of the columns: those of all studies, and the registered measurements."""
+    return [*HEAD, *verdicts.own_measures.values()]
+
+
+def _row(verdicts: Verdicts, each: Verdict) -> list[str]:
+    is_reference = each.init == verdicts.study.reference
+    mean, low, high, _ = each.interval
+    shown = not is_reference and math.isfinite(mean)
+    return [
+        label_of(each.init),
+        compact(each.best_lr) if each.best_lr else "–",
+        number(each.test_loss, ".3f"),
+        percent(each.test_accuracy, 1),
+        "reference" if is_reference else _signed(mean) + stars(each.p_value) if shown else "–",
+        f"[{_signed(low)}, {_signed(high)}]" if shown else "",
+        ("< 0.001" if each.p_value < STARS[0] else number(each.p_value, ".3f")) if shown else "",
+        "" if is_reference else each.verdict,
+        *(number(each.measures.get(key)) for key in verdicts.own_measures),
+    ]
+
+
+def _signed(value: float) -> str:
+    return number(value, "+.3f").replace("-", "−")
+
+
+def _caption(verdicts: Verdicts) -> str:
+    return f"Test loss of {counted(len(verdicts.study.inits), 'start')}, each at its best learning rate."
+
+
+def _notes(verdicts: Verdicts) -> str:
+    study = verdicts.study
+    seeds = sorted({each.seeds for each in verdicts.each if each.seeds})
+    over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds" if seeds else "no seeds"
+    return (
+        f"Losses in nats per token, means over {over}. Differences are those to {label_of(study.reference)}, negative "
+        f"is better, paired by seed and test example, with 95% intervals. p-values are adjusted by Holm's method: "
+        f"* p < {STARS[2]}, ** p < {STARS[1]}, *** p < {STARS[0]}. Level: the whole interval lies within "
+        f"{100 * study.margin:g}% of the reference's loss reduction."
+    )
+
+
+def methods(study: Study) -> str:
+    """Return a paragraph of methods, and BibTeX of the starts' papers."""
+    s = study
+    lane = Lane(s.reference, alpha=s.alpha, r=s.ranks[0])
+    scaling = "alpha equal to the rank" if s.alpha is None else f"alpha {s.alpha:g}"
+    coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
+    of_length = "" if s.max_length is None else f", of at most {s.max_length} tokens"
+    warmup = f" after {counted(s.warmup, 'warm-up step')}" if s.warmup else ""
+    test = "" if s.test is None else f" (from {Path(s.test).name})"
+    others = and_([_name(init) for init in s.inits if init != s.reference])
+    precision = "bfloat16 on a GPU, float32 on a CPU" if s.dtype == "auto" else s.dtype
+    keeps = f"by more than {s.forget:g} nats" if s.forget is not None else ""
+    forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
+    text = (
+        f"We compared {others} with {label_of(s.reference)} as the start of low-rank adapters of "
+        f"{_of('rank', s.ranks)} on all linear layers of the blocks ({scaling}), on {_of('model', s.models)} and "
+        f"{_of('task', s.tasks)}. Examples were divided into training, held-out and test examples (split seed "
+        f"{s.split_seed}), and training examples that repeat one of the others were removed. Each run made "
+        f"{counted(s.steps, 'step')} of {counted(s.batch_size, 'prompt')}{of_length} by AdamW (betas {lane.beta1:g} "
+        f"and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a {s.schedule} learning "
+        f"rate{warmup}; the base model was frozen, in {precision}. All starts had the same rates, "
+        f"{', '.join(map(compact, s.lrs))}, and {counted(s.seeds, 'seed')}{coarse}; the runs of one seed shared their "
+        f"batches, whose order varied by seed (from {s.seed}). Where a best rate lay at the edge, the rates were "
+        f"extended for all starts, and each start got two more rates, half a step around its best. The rate of each "
+        f"start was chosen by its mean loss on up to {counted(s.eval_size, 'held-out example')}, and the starts were "
+        f"compared on up to {s.test_size} other test examples{test}.{forget} Differences in test loss were paired by "
+        f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a start is "
+        f"called better or worse if p < {ERROR} and the order holds at all rates that the held-out examples cannot "
+        f"tell from the best ones, and level if the whole interval lies within {100 * s.margin:g}% of the reference's "
+        f"loss reduction. No verdict rests on fewer than {LEAST_SEEDS} seeds or {LEAST_EXAMPLES} test examples. We "
+        f"used olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
+    )
+    return f"{text}\n\n{bibtex(s.inits)}"
+
+
+def _of(what: str, values: Sequence[object]) -> str:
+    return f"{what}{'s' * (len(values) > 1)} {and_([Path(str(value)).name for value in values])}"
+
+
+_PAPER = re.compile(r"([^\d,]+(?:, [^\d,]+)*) (\d{4}), arXiv ([\w.-]+(?:/\d+)?)")
+
+
+def bibtex(inits: Sequence[str]) -> str:
+    """Return an entry for the source of every start; those of one paper share it.
+
+    >>> print(bibtex(["pissa"]))
+    @misc{meng2024,
+      author = {Meng and Wang and Zhang},
+      year = {2024},
+      eprint = {2404.02948},
+      archiveprefix = {arXiv},
+      url = {https://arxiv.org/abs/2404.02948},
+      note = {The start PiSSA},
+    }
+    <BLANKLINE>
+    """
+    of_source: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    keys: dict[tuple[tuple[str, str], ...], str] = {}
+    for init in inits:
+        source = INITIALIZERS[init].source
+        paper = _PAPER.search(source.removeprefix("a variant of "))
+        if paper:
+            authors, year, eprint = paper.groups()
+            people = authors.replace(" et al.", ", others").split(", ")
+            fields = (("author", " and ".join(people)), ("year", year), ("eprint", eprint), ("archiveprefix", "arXiv"))
+            fields = (*fields, ("url", f"https://arxiv.org/abs/{eprint}"))
+            key = re.sub(r"\W", "", _plain(people[0])).lower() + year
+        else:
+            fields, key = (("howpublished", escaped(source)),), init
+        of_source.setdefault(fields, []).append(_name(init))
+        taken = [other for each, other in keys.items() if each != fields]
+        keys.setdefault(fields, key if key not in taken else f"{key}{init}")
+    entries = []
+    for fields, labels in of_source.items():
+        many = "s" * (len(labels) > 1)
+        lines = [*fields, ("note", f"The start{many} {and_(labels)}")]
+        entries.append(f"@misc{{{keys[fields]},\n" + "".join(f"  {k} = {{{v}}},\n" for k, v in lines) + "}\n")
+    return "\n".join(entries)
+
+
+def _name(init: str) -> str:
+    """Return a start's label as it reads in a list.
+
+    >>> _name("olora_pivoted")
+    'OLoRA (pivoted)'
+    """
+    first, comma, rest = label_of(init).partition(", ")
+    return f"{first} ({rest})" if comma else first
+
+
+def _plain(name: str) -> str:
+    """Return a name without accents."""
+    return "".join(c for c in unicodedata.normalize("NFD", name) if not unicodedata.combining(c))

@@ -1,0 +1,142 @@
+"""A study in a paper: its table says what its verdicts do, its methods what it did, and its plan was there before."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.simulated_studies import World
+from support.study_folders import written
+
+import olora_viz as ov
+from olora_viz.measures.catalogue import BUILT_IN, TAKEN
+from olora_viz.studies.folder import COLUMNS, Ledger
+from olora_viz.studies.preregistration import FILE, hash_of
+from olora_viz.views.decision import verdict_rows
+
+STUDY = ov.Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds=4)
+
+
+@pytest.fixture(scope="module")
+def decided() -> ov.Verdicts:
+    return World(np.random.default_rng(5), 3, 60, 60, gap=0.4).study(STUDY)
+
+
+def cells_of(row: str) -> list[str]:
+    return [cell.strip() for cell in row.removesuffix(r"\\").split(" & ")]
+
+
+def test_the_latex_table_is_whole_and_has_the_numbers_of_the_verdicts(decided) -> None:
+    latex = decided.to_latex(caption="50% of_it", label="tab:one")
+    assert latex.count("{") == latex.count("}")
+    begun, ended = (re.findall(rf"\\{word}{{(\w+)}}", latex) for word in ("begin", "end"))
+    assert begun == ended[::-1] == ["table", "tabular"]
+    assert r"\caption{50\% of\_it}" in latex
+    assert r"\label{tab:one}" in latex
+    for rule in ("toprule", "bottomrule"):
+        assert latex.count(rf"\{rule}") == 1
+    (columns,) = re.findall(r"\\begin{tabular}{(\w+)}", latex)
+    body = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    assert {len(cells_of(line)) for line in body} == {len(columns)}
+    assert not re.search(r"(?<!\\)[%#_&](?! )", latex.split(r"\toprule")[1].replace(" & ", ""))
+    for each, line in zip(decided.each, body[1:], strict=True):
+        name, _, loss, _, difference, interval, _, verdict = cells_of(line)
+        assert name == ov.INITIALIZERS[each.init].label
+        assert float(loss) == pytest.approx(each.test_loss, abs=5e-4)
+        if each.init == "lora":
+            assert (difference, interval, verdict) == ("reference", "", "")
+            continue
+        number, marks = re.fullmatch(r"(\S+?)(\**)", difference.replace("$-$", "-")).groups()
+        assert float(number) == pytest.approx(each.interval.mean, abs=5e-4)
+        assert len(marks) == (each.p_value < 0.05) + (each.p_value < 0.01) + (each.p_value < 0.001)
+        ends = [float(end) for end in interval.replace("$-$", "-").strip("[]").split(",")]
+        np.testing.assert_allclose(ends, each.interval[1:3], atol=5e-4)
+        assert verdict == each.verdict
+    assert "* p < 0.05, ** p < 0.01, *** p < 0.001" in latex
+    assert "Holm" in latex
+
+
+def test_markdown_and_html_have_the_same_rows(decided) -> None:
+    markdown, html = decided.to_markdown(), decided._repr_html_()
+    rows = [line for line in markdown.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(decided.each) == html.count("<tr>")
+    for row in rows[1:]:
+        for cell in row.strip("| ").split(" | "):
+            assert cell.replace(r"\*", "*").replace("<", "&lt;") in html
+
+
+def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
+    study = replace(
+        STUDY, inits=(*STUDY.inits, "pissa_flat", "orthogonal"), margin=0.031, steps=77, batch_size=19, warmup=9,
+        schedule="cosine", alpha=13.0, eval_size=41, test_size=907, split_seed=53, coarse=3,
+    )  # fmt: skip
+    text = study.methods()
+    said, sources = text.split("\n\n", 1)
+    for word in (
+        "3.1%", "77 steps", "19 prompts", "9 warm-up", "cosine", "alpha 13", "41 held-out", "907", "53", "3 seeds",
+        "4 seeds", "1e-3, 2e-3, 4e-3", "PiSSA (flat)", "glassllm", "number-words", ov.__version__,
+    ):  # fmt: skip
+        assert word in said, word
+    assert sources.count("@") == 4  # PiSSA and its variant share one
+    assert sources.count("{") == sources.count("}")
+    assert len(set(re.findall(r"@misc{(\w+),", sources))) == 4
+    assert "eprint = {2404.02948}" in sources
+
+
+def test_what_was_decided_before_is_told_from_what_was_changed_later(decided, tmp_path) -> None:
+    folder = tmp_path / "study"
+    path = STUDY.preregister(folder)
+    assert ov.verdicts(folder).deviations == []
+    with pytest.raises(ValueError, match="is there already"):
+        STUDY.preregister(folder)
+    sha256 = hash_of(folder)
+    rows = {trial: {**row, "preregistration": sha256} for trial, row in decided.rows.items()}
+    written(replace(decided, rows=rows), folder)
+    assert ov.verdicts(folder).deviations == []
+    assert sha256[:12] in ov.verdicts(folder)._repr_html_()
+    wider = Ledger(folder, replace(STUDY, margin=0.3)).verdicts()
+    assert wider.deviations == ["margin was planned as 0.02 and is 0.3"]
+    path.write_text(path.read_text().replace("margin = 0.02", "margin = 0.3"))
+    assert wider.deviations == [f"{FILE} has changed since the first race"]
+    path.unlink()
+    assert wider.deviations == [f"the file {FILE} is gone"]
+    with pytest.raises(ValueError, match="has begun: decide before"):
+        STUDY.preregister(folder)
+
+
+def test_a_study_without_a_plan_from_before_says_nothing_of_it(decided, tmp_path) -> None:
+    assert decided.deviations is None
+    assert ov.verdicts(written(decided, tmp_path / "study")).deviations is None
+
+
+def test_runs_carry_the_hash_and_measurements_of_ones_own_are_columns(tmp_path) -> None:
+    study = ov.Study(lrs=(1e-3,), seeds=1, steps=2, eval_size=4, test_size=4, batch_size=4)
+    folder = tmp_path / "study"
+    study.preregister(folder)
+    measure = ov.Measure(
+        key="size", title="Size", unit="‖θ‖", scale="log", compute=lambda race: race.lanes.theta.detach().norm(dim=1)
+    )
+    ov.register_measure(measure)
+    try:
+        list(ov.run_study(study, folder))
+    finally:
+        ov.unregister_measure("size")
+    found = ov.verdicts(folder)
+    assert found.deviations == []
+    record = json.loads((folder / "verdicts.json").read_text())
+    assert record["preregistration"] == {"sha256": hash_of(folder), "deviations": []}
+    for each in found.each:
+        assert each.measures["size"] > 1
+        (run,) = [row for trial, row in found.rows.items() if trial.init == each.init]
+        assert run["measures"] == each.measures
+    np.testing.assert_array_equal(found.table()["size"], [each.measures["size"] for each in found.each])
+    assert "| size |" in found.to_markdown()
+    head, *rows = verdict_rows(found)
+    assert [row[head.index("size")] for row in rows[: len(found.each)]] == [
+        f"{e.measures['size']:.3g}" for e in found.each
+    ]
+
+
+def test_no_measurement_can_be_called_like_a_column() -> None:
+    assert set(COLUMNS) <= TAKEN | set(BUILT_IN)
