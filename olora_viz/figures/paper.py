@@ -24,7 +24,13 @@ ABOVE, BELOW, SIDE = 0.12, 0.5, 0.6
 
 @dataclass(frozen=True)
 class FigureStyle:
-    """How figures are printed: their width in inches, letters of at least 7 points, light, without titles."""
+    """How figures are printed: their width in inches, letters of at least 7 points, light, without titles.
+
+    Examples:
+        >>> import olora_viz as ov
+        >>> ov.figure_style("wide")
+        FigureStyle(width=6.9)
+    """
 
     width: float
 
