@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.figures.live.serving import live_figure, pack
+from olora_viz.learn.class_plans import PLANS
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.learn.hands import hand
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
@@ -252,12 +253,13 @@ def plan() -> Markup:
         )
         for lesson in LESSONS.values()
     )  # fmt: skip
+    first = next(part.lesson for part in PLANS[0].parts if part.lesson)
     return Markup(
         '<details><summary><h2>For teachers <span class="hint">a class that votes, plans to print, and what each '
         "lesson teaches, with its check question and a link for the class</span></h2></summary>"
         '<p class="for-class"><label>Name of the class '
         '<input maxlength="24" autocomplete="off" spellcheck="false"></label>'
-        '<button type="button" class="quiet" data-open-class>Open the class on this screen</button>'
+        '<button type="button" class="quiet" data-open-class="{first}">Open the class on this screen</button>'
         '<a href="./for-a-class" target="_blank">Plans of 45 and 90 minutes, and a worksheet, to print</a></p>'
         "<p>A class gathers the bets and answers of everyone with its link, without names, and shows how many chose "
         "what, with a code to join on the projector. It is kept in memory, ends after {} hours or when you end it, "
@@ -268,7 +270,7 @@ def plan() -> Markup:
         "when the page is reloaded. <code>class=1</code> makes text and lines larger, for a projector; "
         "<code>class=NAME</code> is a link into the class.</p>"
         '<ol class="plan">{}</ol></details>'
-    ).format(HOURS, entries)
+    ).format(HOURS, entries, first=class_link(LESSONS[first]))
 
 
 ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'

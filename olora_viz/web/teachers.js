@@ -18,8 +18,11 @@ const input = element.querySelector("input");
 const sheets = /** @type {HTMLAnchorElement} */ (element.querySelector(".for-class a"));
 if (suffix) sheets.href += `?${suffix}`;
 input.value = within || `class-${crypto.getRandomValues(new Uint16Array(1))[0]}`;
-element.querySelector("[data-open-class]").addEventListener("click", () => {
-  const query = new URLSearchParams(window.location.search);
+const opens = /** @type {HTMLElement} */ (element.querySelector("[data-open-class]"));
+opens.addEventListener("click", () => {
+  const asked = window.location.search;
+  // A class begins with the plans' first race, before its result is shown, or with what the teacher has in view.
+  const query = new URLSearchParams(/[?&](lesson|lane)=/.test(asked) ? asked : opens.dataset.openClass);
   query.set("class", input.value.trim().toLowerCase());
   query.set("projector", "1");
   forget();
