@@ -30,6 +30,93 @@ SMALL = {
 }  # fmt: skip
 """Each lesson in seconds: the parameters that its tagged cell is given instead."""
 
+ANSWERS = {
+    "1-what-olora-is": {
+        "by-hand": ("[1, 0]", "[0, 3]", "[0]"),
+        "same-function": ("1.5", "-0.5"),
+        "first-step": ("(norms['olora'][1] / norms['olora'][0]) ** 0.5", "1"),
+        "real-layer": ("W.norm(dim=0).argsort(descending=True)", "list(range(W.shape[1]))", "[0, 0]"),
+    },
+    "2-racing-initializations": {
+        "task": ("math.log(len(tokenizer))", "math.log2(len(tokenizer))"),
+        "one-rate": (
+            "steps[0].grad_norm[1] / steps[0].grad_norm[0]", "steps[0].grad_norm[0] / steps[0].grad_norm[1]",
+        ),
+        "another-rate": (
+            "both.labels[steps[-1].eval_loss.argmin()]", "both.labels[steps[-1].eval_loss.argmax()]", "'olora'",
+        ),
+        "controls": ("torch.linalg.pinv(B) @ W", "B.T", "torch.zeros(RANK, W.shape[1])"),
+        "panel": ("abs(panel.history[-1].eval_loss - at_one_rate.eval_loss).max()", "1.0", "-1.0"),
+    },
+    "3-spectra": {
+        "two-by-two": ("[[3, 1], [1, -3]]", "[[1, 2], [3, 4]]", "[[2, 0], [0, 1]]", "[1, 2]"),
+        "real-layer": ("len(weight) - RANK", "RANK", "len(weight)"),
+        "every-layer": ("len(weight)", "len(weight) // 2", "0"),
+        "chance": ("1e-6", "tolerance", "-1"),
+        "energy": ("'pissa'", "'milora'", "'eva'", "'dora'"),
+    },
+    "4-gradients-and-curvature": {
+        "by-hand": ("s**2 * (B @ B.T @ G + G @ A.T @ A)", "G", "B.T @ G"),
+        "depth": ("'lora'", "'olora'", "'dora'"),
+        "slope": (
+            "config.labels[at_start.hessian.lambda_max.argmin()]",
+            "config.labels[at_start.hessian.lambda_max.argmax()]", "'dora'",
+        ),
+        "quadratic": ("1 / steep", "2 / steep"),
+        "fair": ("8", "2"),
+    },
+    "5-a-fair-comparison": {
+        "seeds": ("3", "4", "2"),
+        "sweep": (
+            "min(RATES, key=lambda lr: sum(point.mean for c in curves for point in c.points if point.lr == lr))",
+            "max(RATES, key=lambda lr: sum(point.mean for c in curves for point in c.points if point.lr == lr))",
+            "1.0",
+        ),
+        "pairs": (
+            "(by_init['olora'].loss - by_init['lora'].loss)[0].std()", "(ours.var() + theirs.var()) ** 0.5", "10", "0",
+        ),
+        "reach": (
+            "min(s for s in evaluated if start_loss - evaluated[s] >= (start_loss - evaluated[STEPS]) / 2)",
+            "min(s for s in evaluated if s != there)", "-1",
+        ),
+        "recorded": ("'pissa'", "'lora'", "'dora'"),
+    },
+    "6-your-own": {
+        "data": (
+            """'{"prompt": "the number after ninety-nine is", "answer": "one hundred"}'""",
+            """'{"prompt": "the number after one is", "answer": "two"}'""", """'{"prompt": "one"}'""", "rows[0]",
+        ),
+        "model": ("RANK * sum(sum(W.shape) for W in ov.layers_like(model, '*').values())", "RANK", "parameters"),
+        "race": (
+            "abs(steps[-1].eval_accuracy[0] - steps[-1].eval_accuracy[1]) * len(task.held_out)", "-1",
+            "len(task.held_out) + 1",
+        ),
+        "export": (
+            "torch.cat([now.A, now.A - start.A]), torch.cat([now.B - start.B, start.B], 1)", "(start.A, start.B)",
+        ),
+        "inspect": (
+            "max({one.layer.split('.')[-1] for one in found}, key=lambda kind: torch.tensor("
+            "[one.relative_norm for one in found if one.layer.endswith(kind)]).mean())",
+            "min({one.layer.split('.')[-1] for one in found}, key=lambda kind: torch.tensor("
+            "[one.relative_norm for one in found if one.layer.endswith(kind)]).mean())",
+            "'lm_head'",
+        ),
+        "loop": ("1 / len(RATES)", "1", "0"),
+    },
+    "7-studies-and-claims": {
+        "study": ("len(INITS) * len(RATES) * SEEDS", "len(INITS) * len(RATES)", "1000"),
+        "verdicts": (
+            "lambda low, high, margin: 'level' if abs(low) < margin and abs(high) < margin else "
+            "'better' if high <= 0 else 'worse' if low >= 0 else 'undecided'",
+            "lambda low, high, margin: 'better' if high < 0 else 'worse' if low > 0 else 'level'",
+        ),
+        "weights": ("[[1, 2], [3, 4]]", "[[2, 0], [0, 1]]", "[1, 2]"),
+        "start": ("'depth'", "'convergence'", "'subset'"),
+        "recorded": ("'convergence'", "'subset'", "'dora'"),
+    },
+}  # fmt: skip
+"""To the exercise of every section a right answer, then wrong ones."""
+
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -50,7 +137,7 @@ def test_the_lessons_are_in_order_and_each_has_small_settings():
 def test_a_notebook_is_valid_short_and_committed_without_outputs(path):
     notebook = read(path)
     nbformat.validate(notebook)
-    assert 10 <= len(notebook.cells) <= 20
+    assert len(notebook.cells) <= 42
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
     for cell in notebook.cells:
@@ -103,6 +190,27 @@ def test_every_section_ends_with_a_question_whose_answer_is_folded(path):
 
 
 @each
+def test_every_section_asks_for_a_guess_before_its_result_and_has_one_exercise_with_a_check(path):
+    sections, exercises = [], []
+    for cell in read(path).cells:
+        if cell.source.startswith("## "):
+            sections.append([])
+        if sections:
+            sections[-1].append(cell)
+    for section in sections:
+        assert "**Guess.**" in "".join(cell.source for cell in section[: kinds(section).index("code")])
+        (at,) = (i for i, cell in enumerate(section) if cell.source.startswith("**Exercise.**"))
+        _, answer, check = section[at : at + 3]
+        assert (answer.metadata.tags, check.metadata.tags) == (["answer"], ["check"])
+        exercises.append(check.id.removesuffix("-checked"))
+    assert exercises == list(ANSWERS[path.stem])
+
+
+def kinds(cells: list[nbformat.NotebookNode]) -> list[str]:
+    return [cell.cell_type for cell in cells]
+
+
+@each
 def test_numbers_in_the_prose_are_computed_by_a_cell(path):
     """Outside of code spans prose has no digits; a number in one stands in a cell as well."""
     code = "\n".join(sources(path, "code"))
@@ -121,9 +229,29 @@ def running():
         yield started
 
 
+def answered(path: Path) -> nbformat.NotebookNode:
+    """Return the notebook with each check run again behind it, once for each of the answers."""
+    notebook = read(path)
+    for name, answers in ANSWERS[path.stem].items():
+        (at,) = (i for i, cell in enumerate(notebook.cells) if cell.id == f"{name}-checked")
+        check = notebook.cells[at].source
+        again = [
+            nbformat.v4.new_code_cell(f"answer = {one}\n{check}", id=f"{name}-{i}") for i, one in enumerate(answers)
+        ]
+        notebook.cells[at + 1 : at + 1] = again
+    return notebook
+
+
 @each
-def test_a_notebook_runs_from_top_to_bottom(path, running):
-    found = executed(path, running, SMALL[path.stem])
+def test_a_notebook_runs_from_top_to_bottom_and_its_checks_tell_right_answers_from_wrong_ones(path, running, tmp_path):
+    nbformat.write(answered(path), tmp_path / path.name)
+    found = executed(tmp_path / path.name, running, SMALL[path.stem])
+    shown = {cell.id: "".join(output.get("text", "") for output in cell.get("outputs", ())) for cell in found.cells}
+    for name, (_, *wrong) in ANSWERS[path.stem].items():
+        assert shown[f"{name}-checked"] == "Fill in the answer above.\n"
+        assert shown[f"{name}-0"].startswith("Right"), shown[f"{name}-0"]
+        for i in range(1, len(wrong) + 1):
+            assert shown[f"{name}-{i}"].startswith("Not yet: "), shown[f"{name}-{i}"]
     said = [
         output
         for cell in found.cells
