@@ -51,14 +51,14 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
             line = gr.skip()
         return setup.to_query(), bet, line, left, estimate
 
-    def foretold(*asked: Any) -> Any:
-        return written(*asked)[-1]
+    def foretold(*asked: Any) -> tuple[Any, ...]:
+        return written(*asked)[2:]  # of controls that were changed while the last update was on its way, too
 
     line, estimate = desk.parts["status"], desk.parts["estimate"]
     inputs = [desk.run, line, *controls]
     changes = [control.change for control in (desk.run, *controls)]
     gr.on(changes, written, inputs, [link, desk.parts["bet"], line, desk.parts["pending"], estimate], **QUIET)
-    stream.then(foretold, inputs, estimate, **AT_ONCE)
+    stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **AT_ONCE)
 
 
 def pending(raced: SetUp, now: SetUp) -> Markup:
