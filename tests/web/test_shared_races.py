@@ -71,6 +71,20 @@ def seen(jobs: Jobs, race: SharedRace, until: Callable[[SharedRace], object]) ->
     return race
 
 
+def test_a_class_larger_than_what_is_kept_loses_no_race(tmp_path: Path) -> None:
+    with closing(Jobs(Limits(keep_races=2), folder=tmp_path)) as jobs:
+        races = [press(jobs, f"learner {i}", asked(steps=6)) for i in range(8)]
+        for race in races:
+            seen(jobs, race, lambda race: race.complete)
+        late = press(jobs, "late", asked(steps=6))
+        assert [jobs.get(race.id) for race in (*races, late)] == [*races, late], "together they count as one"
+        others = [press(jobs, f"other {steps}", asked(steps=steps)) for steps in (4, 5)]  # a third one is too many
+        for other in others:
+            other.wait(120)
+        wait_until(lambda: sum(jobs.get(other.id) is other for other in others) == 1)
+        assert all(jobs.get(race.id) is race for race in races)
+
+
 def ended(jobs: Jobs, *races: SharedRace) -> None:
     for race in races:
         seen(jobs, race, lambda race: race.complete)

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 W = TypeVar("W", bound=BackgroundWork)
 S = TypeVar("S", bound=SharedStudy)
 F = TypeVar("F", SharedRace, SharedStudy)
+
+COPY = 0.05
+"""What one of many equal races counts at least among those that are kept, whose files they have in common."""
 
 
 class RunsFolder:
@@ -497,14 +501,17 @@ class Jobs:
     def _forget(self) -> None:
         """Drop races, with their folders, where too many are kept; see `fairness.too_many`.
 
-        Measurements do not count as races. A paused race is ended before it is dropped.
+        Equal ones, such as those of a class that presses Race at once, count as one together. Measurements
+        do not count as races. A paused race is ended before it is dropped.
         """
         with self._wake:
             ours = [job for job in self._jobs.values() if job.forgettable]
         at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or _follows(job.work)]
         for kind in {type(job.work) for job in at_rest}:
             alike = [job for job in at_rest if type(job.work) is kind]
-            gone = too_many(alike, self._limits.keep_races, is_open=self._is_shown)
+            equals = Counter(job.work.name for job in alike)
+            counts = {job: max(1 / equals[job.work.name], COPY) for job in alike}
+            gone = too_many(alike, self._limits.keep_races, counts, self._is_shown)
             left = [job for job in alike if job not in gone]
             sizes = {job: folder_size(job.folder, shared=True) for job in left}
             gone += too_many(left, self._limits.keep_mib * 2**20, sizes, self._is_shown)
