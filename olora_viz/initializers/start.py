@@ -72,6 +72,25 @@ class StartFunction(Protocol):
 class Initializer:
     """An entry of the catalogue: an initialization and its description.
 
+    Args:
+        name: the key in the table and on the command line, ``olora``.
+        label: the display name, ``OLoRA``.
+        start: the pure function ``(W, r, *, s, generator, calibration) → Start``.
+        summary: one sentence on how the adapter starts.
+        source: author, year and publication.
+        random: whether the start depends on the generator's seed; of a registered one also if it takes a generator.
+        nested: whether a start of a larger rank extends one of a smaller rank, with s = 1.
+        zero_product: whether B⁰A⁰ = 0, so that nothing is subtracted from W.
+        needs: the calibration data it needs: ``gradient``, ``inputs``, ``fisher`` or empty; see `Calibration`.
+        vectors: singular vectors used per rank: r · vectors ≤ min(out, in).
+        frozen_B: whether B is frozen and only A is trained.
+        dense: whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
+            identity, which is never stored. Then also `frozen_B` and `zero_product`.
+        keeps_function: whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0.
+        color: of its lines in the light and in the dark theme, as ``#rrggbb``; None for one of the reserve. It should
+            have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision.
+        place: its place in lists; entries of one place are sorted by name.
+
     Examples:
         >>> import olora_viz as ov
         >>> entry = ov.INITIALIZERS["olora"]
@@ -82,37 +101,20 @@ class Initializer:
     """
 
     name: str
-    """The key in the table and on the command line, `olora`."""
     label: str
-    """The display name, `OLoRA`."""
     start: StartFunction
-    """The pure function `(W, r, *, s, generator, calibration) → Start`."""
     summary: str
-    """One sentence on how the adapter starts."""
     source: str
-    """Author, year and publication."""
     random: bool = False
-    """Whether the start depends on the generator's seed."""
     nested: bool = False
-    """Whether a start of a larger rank extends one of a smaller rank, with s = 1."""
     zero_product: bool = False
-    """Whether B⁰A⁰ = 0, so that nothing is subtracted from W."""
     needs: str = ""
-    """The calibration data it needs: `gradient`, `inputs` or empty; see `Calibration`."""
     vectors: int = 1
-    """Singular vectors used per rank: r · vectors ≤ min(out, in)."""
     frozen_B: bool = False
-    """Whether B is frozen and only A is trained."""
     dense: bool = False
-    """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
-    identity, which is never stored. Then also `frozen_B` and `zero_product`."""
     keeps_function: bool = True
-    """Whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0."""
     color: tuple[str, str] | None = None
-    """The colour of its lines in the light and in the dark theme, as `#rrggbb`; None for one of the reserve. It should
-    have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision."""
     place: int = 1000
-    """Its place in lists; entries of one place are sorted by name."""
 
     def __post_init__(self) -> None:
         """Check that `needs` is known, and that the colours are two."""

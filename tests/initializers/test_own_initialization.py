@@ -30,7 +30,7 @@ def signs(W, r, *, s, generator, calibration):
 def entry(**own) -> ov.Initializer:
     made = ov.Initializer(
         name="mine", label="My signs", start=signs, source="a notebook",
-        summary="B holds signs of W, A random ones.", random=True,
+        summary="B holds signs of W, A random ones.",
     )  # fmt: skip
     return unchecked(made, **own)
 
@@ -197,6 +197,8 @@ def test_a_name_that_is_registered_again_is_replaced_and_taken_away_once(mine: s
     assert list(ov.INITIALIZERS).count(mine) == 1
     with pytest.raises(ValueError, match="'olora' is built in"):
         ov.unregister("olora")
+    with pytest.raises(ValueError, match=r"unknown initialization 'nobody'.*your own has to be registered first"):
+        ov.Lane("nobody")
     with pytest.raises(ValueError, match="'nobody' is not registered"):
         ov.unregister("nobody")
 
