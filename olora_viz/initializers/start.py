@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.machine.text import expect
+
 Matrix = Float[Tensor, "out in"]
 """A weight W, or of its shape."""
 
@@ -151,6 +153,7 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
         Traceback (most recent call last):
         olora_viz.initializers.start.RankError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
     """
+    expect(W, Tensor, "a weight W, a tensor (out, in)")
     if W.ndim != 2:
         raise ValueError(f"{name!r} must be a matrix (out, in), not of shape {tuple(W.shape)}")
     if not W.is_floating_point():
