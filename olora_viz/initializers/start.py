@@ -21,6 +21,9 @@ Matrix = Float[Tensor, "out in"]
 class Start:
     """The initial factors of an adapter, whose update is `s (B A − B⁰A⁰)`.
 
+    Args:
+        A, B: A⁰ and B⁰, made contiguous; in float32 or better, on the device of W.
+
     Examples:
         >>> import torch
         >>> import olora_viz as ov
@@ -30,9 +33,7 @@ class Start:
     """
 
     A: Float[Tensor, "r in"]
-    """A⁰, contiguous, in float32 or better, on the device of W."""
     B: Float[Tensor, "out r"]
-    """B⁰, contiguous, in float32 or better, on the device of W."""
 
     def __post_init__(self) -> None:
         """Make both factors contiguous, whatever layout a factorization returned."""
@@ -333,6 +334,14 @@ READS = {"gradient": ("gradient",), "inputs": ("inputs",), "fisher": ("gradient"
 class Calibration:
     """Statistics of one layer over some data, in float32 or better; unused fields are None.
 
+    Args:
+        gradient: G = ∂L/∂W, (out, in), averaged over some batches.
+        mean: x̄, (in,), the mean of the layer's inputs x over tokens.
+        covariance: (in, in), the mean of (x − x̄)(x − x̄)ᵀ over the same tokens.
+        squares: (out,), the mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L is
+            the mean loss of the token's own row.
+        examples: N, the number of examples to train on.
+
     Examples:
         >>> import torch
         >>> import olora_viz as ov
@@ -342,16 +351,10 @@ class Calibration:
     """
 
     gradient: Matrix | None = None
-    """G = ∂L/∂W, averaged over some batches."""
     mean: Float[Tensor, " in"] | None = None
-    """x̄, the mean of the layer's inputs x over tokens."""
     covariance: Float[Tensor, "in in"] | None = None
-    """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
     squares: Float[Tensor, " out"] | None = None
-    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L is the mean loss of
-    the token's own row."""
     examples: int = 0
-    """N, the number of examples to train on."""
 
     def second_moment(self) -> Float[Tensor, "in in"]:
         """Return the mean of x xᵀ.
