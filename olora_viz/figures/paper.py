@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ class FigureStyle:
             text.set_fontsize(SMALLER * float(text.get_fontsize()))
         for line in canvas.findobj(Line2D):
             line.set(linewidth=FINER * line.get_linewidth(), markersize=FINER * line.get_markersize())
+        canvas.draw_without_rendering()
+        for axes in canvas.axes:
+            _clear_ticks(axes)
         with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
             canvas.savefig(file, dpi=600)
         captions = []
@@ -79,6 +83,17 @@ class FigureStyle:
             meta = each["layout"]["meta"]
             captions.append(": ".join(filter(None, [meta["title"], meta["unit"]])).removesuffix(".") + ".")
         return " ".join(captions)
+
+
+def _clear_ticks(axes: Any) -> None:
+    """Hide the labels of ticks below the axes that would begin before an earlier one ends."""
+    (low, high), end = sorted(axes.get_xlim()), -math.inf
+    for label in axes.get_xticklabels():
+        if not label.get_text() or label.get_rotation() or not low <= label.get_position()[0] <= high:
+            continue
+        box = label.get_window_extent()
+        label.set_visible(box.x0 >= end)
+        end = box.x1 if label.get_visible() else end
 
 
 def figure_style(name: str = "paper") -> FigureStyle:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,14 @@ from olora_viz.figures.forgotten import forgotten_figure, front_figure
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
-from olora_viz.figures.race import NamedRun, accuracy_figure, gradient_figure, loss_figure, overlay_figure
+from olora_viz.figures.race import (
+    NamedRun,
+    accuracy_figure,
+    gradient_figure,
+    loss_figure,
+    measure_figure,
+    overlay_figure,
+)
 from olora_viz.figures.rates import NAMES, rate_figure
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
@@ -31,6 +39,7 @@ from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styl
 from olora_viz.initializers import check_weight_start
 from olora_viz.machine.process import LiveOutput, is_notebook
 from olora_viz.machine.text import expect, listed, unknown
+from olora_viz.measures.catalogue import MEASURES, registered_measures
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.spectra import optimal_energy
@@ -223,12 +232,12 @@ def plot_race(
         config: the config of the steps, for the lanes' names and colours; a `Race` also provides the loss before the
             first step. Without it, lanes are labelled by number.
         what: ``loss``, ``gradient``, ``accuracy``, ``sharpness`` or ``stability`` (both of one race with
-            ``curvature_every``), ``forgotten`` (of one race), or several.
+            ``curvature_every``), ``forgotten`` (of one race), the key of a registered measurement, or several.
         theme: ``light`` or ``dark``.
 
     Raises:
-        ValueError: a name is unknown, there is no run or no step, the steps are not of one race in order, or have
-            another number of lanes.
+        ValueError: a name is unknown or was not measured, there is no run or no step, the steps are not of one race in
+            order, or have another number of lanes.
 
     Examples:
         >>> import olora_viz as ov
@@ -245,16 +254,19 @@ def plot_race(
         >>> figure.data[0].name, len(figure.data)
         ('short: LoRA', 6)
     """
+    own = [key for key in registered_measures() if key not in _OF_RACE]
     first = next(iter(steps), None) if isinstance(steps, list | tuple) else None
     if isinstance(steps, Mapping) or not (first is None or isinstance(first, Step)):
         several = named(cast("Mapping[str, Source]", steps))
-        names = chosen(what, _OVERLAID, theme)
+        overlaid = _OVERLAID | {key: key for key in own}
+        names = chosen(what, overlaid, theme)
         if not several:
             raise ValueError("there is no run to draw")
         races = {name: Raced.of(source, config) for name, source in several.items()}
         runs = [NamedRun(name, styles_of(raced), raced.steps, raced.total) for name, raced in races.items()]
-        return drawing([overlay_figure(runs, _OVERLAID[name]) for name in names], theme)
-    names = chosen(what, _OF_RACE, theme)
+        return drawing([overlay_figure(runs, overlaid[name]) for name in names], theme)
+    draw = _OF_RACE | {key: partial(measure_figure, MEASURES[key]) for key in own}
+    names = chosen(what, draw, theme)
 
     def drawn(raced: Raced) -> Drawing:
         known = {
@@ -263,7 +275,7 @@ def plot_race(
             "forgotten": {"start_loss": raced.start_loss, "plain_text": raced.plain_text, "text": raced.text},
         }
         styles = styles_of(raced)
-        figures = [_OF_RACE[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]
+        figures = [draw[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]
         return drawing(figures, theme)
 
     if isinstance(steps, Race) and steps.history is not None and is_notebook():
@@ -273,6 +285,9 @@ def plot_race(
         raise ValueError("there are no steps to draw: pass a Race, its steps, a saved run or its folder")
     if {"sharpness", "stability"} & {*names} and not any(s.curvature for s in raced.steps):
         raise ValueError("these steps have no curvature: run the race with curvature_every=10, for example")
+    for name in {*names}.intersection(own):
+        if not any(name in step.measures for step in raced.steps):
+            raise ValueError(f"these steps have no {name!r}: a race measures it from when it is registered")
     return drawn(raced)
 
 

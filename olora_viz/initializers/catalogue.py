@@ -24,7 +24,7 @@ from olora_viz.initializers.start import (
     precise,
     seeded,
 )
-from olora_viz.machine.text import Catalogue, unknown
+from olora_viz.machine.text import Catalogue, expect, unknown
 
 _FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]
 _ENTRIES: list[Initializer] = [file.INITIALIZER for file in _FILES if hasattr(file, "INITIALIZER")]
@@ -80,8 +80,8 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
 
     Args:
         entry: its `start` takes ``(W, r)`` and any of the keyword arguments ``s``, ``generator`` and ``calibration``,
-            and returns a `Start`. W is a copy in float32 or better, so changing it does not change the model. See
-            `Initializer` for the optional fields.
+            and returns a `Start`. W is a copy in float32 or better, so changing it does not change the model. One that
+            takes a generator is `random`: each seed has a start of its own. See `Initializer` for the optional fields.
         replace: replace one of the same name without a warning.
 
     Raises:
@@ -103,6 +103,7 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
         torch.Size([3, 2])
         >>> ov.unregister("first_rows")
     """
+    expect(entry, Initializer, "an Initializer")
     name, label = entry.name, entry.label
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
         raise ValueError(f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a letter")
@@ -122,7 +123,7 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
     start = OwnStart(name, entry.start)
     if name in INITIALIZERS and not replace:
         warnings.warn(f"the initialization {name!r} was registered before: this one replaces it", stacklevel=2)
-    INITIALIZERS[name] = dataclasses.replace(entry, start=start)
+    INITIALIZERS[name] = dataclasses.replace(entry, start=start, random=entry.random or start.draws)
 
 
 def unregister(name: str) -> None:
@@ -197,6 +198,7 @@ class OwnStart:
         parameters = inspect.signature(f).parameters
         any_name = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
         self._named = [word for word in NAMED if any_name or word in parameters]
+        self.draws = "generator" in self._named
         try:
             inspect.signature(f).bind("W", "r", **dict.fromkeys(self._named))
         except TypeError as error:

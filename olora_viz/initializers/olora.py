@@ -20,7 +20,8 @@ def olora(
 
     `W[:, :r] = Q_r T`, `B⁰ = Q_r`, `A⁰ = Q_rᵀ W`. This equals the first r columns of Q and rows of R of the full QR of
     W, at O(out r² + out in r) instead of O(out in min(out, in)). Hence `B⁰A⁰ = Q_r Q_rᵀ W` is the projection of W onto
-    the span of its first r columns, whatever the order of the input features. The sign is fixed by diag(T) > 0.
+    the span of its first r columns: which columns are first matters, their order among themselves does not. The sign
+    is fixed by diag(T) > 0.
 
     `BᵀB = I` holds for every W. Where one of the first r columns is zero or depends on the ones before it (for
     instance W = 0), the basis is completed by an orthonormal vector.

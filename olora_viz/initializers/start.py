@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from olora_viz.machine.text import expect
+
 Matrix = Float[Tensor, "out in"]
 """A weight W, or of its shape."""
 
@@ -18,6 +20,9 @@ Matrix = Float[Tensor, "out in"]
 @dataclass(frozen=True)
 class Start:
     """The initial factors of an adapter, whose update is `s (B A − B⁰A⁰)`.
+
+    Args:
+        A, B: A⁰ and B⁰, made contiguous; in float32 or better, on the device of W.
 
     Examples:
         >>> import torch
@@ -28,9 +33,7 @@ class Start:
     """
 
     A: Float[Tensor, "r in"]
-    """A⁰, contiguous, in float32 or better, on the device of W."""
     B: Float[Tensor, "out r"]
-    """B⁰, contiguous, in float32 or better, on the device of W."""
 
     def __post_init__(self) -> None:
         """Make both factors contiguous, whatever layout a factorization returned."""
@@ -72,6 +75,25 @@ class StartFunction(Protocol):
 class Initializer:
     """An entry of the catalogue: an initialization and its description.
 
+    Args:
+        name: the key in the table and on the command line, ``olora``.
+        label: the display name, ``OLoRA``.
+        start: the pure function ``(W, r, *, s, generator, calibration) → Start``.
+        summary: one sentence on how the adapter starts.
+        source: author, year and publication.
+        random: whether the start depends on the generator's seed; of a registered one also if it takes a generator.
+        nested: whether a start of a larger rank extends one of a smaller rank, with s = 1.
+        zero_product: whether B⁰A⁰ = 0, so that nothing is subtracted from W.
+        needs: the calibration data it needs: ``gradient``, ``inputs``, ``fisher`` or empty; see `Calibration`.
+        vectors: singular vectors used per rank: r · vectors ≤ min(out, in).
+        frozen_B: whether B is frozen and only A is trained.
+        dense: whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
+            identity, which is never stored. Then also `frozen_B` and `zero_product`.
+        keeps_function: whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0.
+        color: of its lines in the light and in the dark theme, as ``#rrggbb``; None for one of the reserve. It should
+            have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision.
+        place: its place in lists; entries of one place are sorted by name.
+
     Examples:
         >>> import olora_viz as ov
         >>> entry = ov.INITIALIZERS["olora"]
@@ -82,37 +104,20 @@ class Initializer:
     """
 
     name: str
-    """The key in the table and on the command line, `olora`."""
     label: str
-    """The display name, `OLoRA`."""
     start: StartFunction
-    """The pure function `(W, r, *, s, generator, calibration) → Start`."""
     summary: str
-    """One sentence on how the adapter starts."""
     source: str
-    """Author, year and publication."""
     random: bool = False
-    """Whether the start depends on the generator's seed."""
     nested: bool = False
-    """Whether a start of a larger rank extends one of a smaller rank, with s = 1."""
     zero_product: bool = False
-    """Whether B⁰A⁰ = 0, so that nothing is subtracted from W."""
     needs: str = ""
-    """The calibration data it needs: `gradient`, `inputs` or empty; see `Calibration`."""
     vectors: int = 1
-    """Singular vectors used per rank: r · vectors ≤ min(out, in)."""
     frozen_B: bool = False
-    """Whether B is frozen and only A is trained."""
     dense: bool = False
-    """Whether a lane trains the whole ΔW (out, in) from zero, whatever its rank and alpha: A is ΔW, and B the
-    identity, which is never stored. Then also `frozen_B` and `zero_product`."""
     keeps_function: bool = True
-    """Whether s B⁰A⁰ is subtracted from W, so that the model's function is unchanged at step 0."""
     color: tuple[str, str] | None = None
-    """The colour of its lines in the light and in the dark theme, as `#rrggbb`; None for one of the reserve. It should
-    have a contrast of 3 : 1 against the card, and be distinct from the others for all types of colour vision."""
     place: int = 1000
-    """Its place in lists; entries of one place are sorted by name."""
 
     def __post_init__(self) -> None:
         """Check that `needs` is known, and that the colours are two."""
@@ -149,6 +154,7 @@ def check_rank(W: Tensor, r: int, name: str = "W", vectors: int = 1) -> None:
         Traceback (most recent call last):
         olora_viz.initializers.start.RankError: rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'
     """
+    expect(W, Tensor, "a weight W, a tensor (out, in)")
     if W.ndim != 2:
         raise ValueError(f"{name!r} must be a matrix (out, in), not of shape {tuple(W.shape)}")
     if not W.is_floating_point():
@@ -328,6 +334,14 @@ READS = {"gradient": ("gradient",), "inputs": ("inputs",), "fisher": ("gradient"
 class Calibration:
     """Statistics of one layer over some data, in float32 or better; unused fields are None.
 
+    Args:
+        gradient: G = ∂L/∂W, (out, in), averaged over some batches.
+        mean: x̄, (in,), the mean of the layer's inputs x over tokens.
+        covariance: (in, in), the mean of (x − x̄)(x − x̄)ᵀ over the same tokens.
+        squares: (out,), the mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L is
+            the mean loss of the token's own row.
+        examples: N, the number of examples to train on.
+
     Examples:
         >>> import torch
         >>> import olora_viz as ov
@@ -337,16 +351,10 @@ class Calibration:
     """
 
     gradient: Matrix | None = None
-    """G = ∂L/∂W, averaged over some batches."""
     mean: Float[Tensor, " in"] | None = None
-    """x̄, the mean of the layer's inputs x over tokens."""
     covariance: Float[Tensor, "in in"] | None = None
-    """The mean of (x − x̄)(x − x̄)ᵀ over the same tokens."""
     squares: Float[Tensor, " out"] | None = None
-    """The mean over the same tokens of (∂L/∂y)², entry by entry of the layer's outputs y, where L is the mean loss of
-    the token's own row."""
     examples: int = 0
-    """N, the number of examples to train on."""
 
     def second_moment(self) -> Float[Tensor, "in in"]:
         """Return the mean of x xᵀ.

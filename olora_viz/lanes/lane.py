@@ -131,7 +131,8 @@ class Lane:
         if not isinstance(self.init, str):
             raise ValueError(f"an initialization must be a name, not {self.init!r}")
         if self.init not in INITIALIZERS:
-            raise ValueError(unknown("initialization", self.init, INITIALIZERS))
+            known = unknown("initialization", self.init, INITIALIZERS)
+            raise ValueError(f"{known} (one of your own has to be registered first)")
         if self.lr == FAIR:
             raise ValueError(
                 f"learning rate must be a positive number, not {FAIR!r}: for a rate that the race "

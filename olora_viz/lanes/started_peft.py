@@ -72,7 +72,7 @@ class StartedPeft:
             layer = layers[name]
             A, B = (_weight(layer, letter, self._adapter).detach().cpu() for letter in "AB")
             A, B = A.to(start.A), B.to(start.B)
-            if self.residual == SUBTRACT and start.A.any() and start.B.any():
+            if self.residual == SUBTRACT:
                 A, B = torch.cat([A, A - start.A]), torch.cat([B - start.B, start.B], 1)
             if not (A.isfinite().all() and B.isfinite().all()):
                 raise ValueError(f"the adapter of layer {name!r} holds NaN or infinity")
@@ -133,11 +133,14 @@ def start_peft(
     config = _config(model, adapter)
     before = config.init_lora_weights
     if before not in KEEPS_BASE:
-        raise ValueError(f"the model was started by {before!r}, which changed its base: make it with {True}")
+        raise ValueError(
+            f"the model was started by {before!r}, which changed its base: make it with init_lora_weights=True"
+        )
     for name, layer in layers.items():
         weight = getattr(layer.get_base_layer(), "weight", None)
         if weight is None or weight.ndim != 2 or not weight.is_floating_point():
             raise ValueError(f"{name!r} has no floating-point matrix W: a start cannot be computed from it")
+    subtracts = residual == SUBTRACT and entry.keeps_function and not entry.zero_product
     starts: dict[str, Start] = {}
     with torch.no_grad():
         for name, layer in layers.items():
@@ -149,13 +152,12 @@ def start_peft(
             for letter, values in (("A", start.A), ("B", start.B)):
                 _weight(layer, letter, adapter).copy_(values)
             _weight(layer, "B", adapter).requires_grad_(not entry.frozen_B)
-            if residual == SUBTRACT and entry.keeps_function and not entry.zero_product:
+            if subtracts:
                 W.copy_(precise(W) - s * (start.B @ start.A))
                 # Not a word of PEFT's: what it saves is of the changed base, and is not loaded on another by mistake.
                 config.init_lora_weights = f"{init} of olora_viz"
             starts[name] = Start(start.A.cpu(), start.B.cpu())
-    kept = SUBTRACT if residual == SUBTRACT and entry.keeps_function else KEEP
-    return StartedPeft(model, init, kept, adapter, starts)
+    return StartedPeft(model, init, SUBTRACT if subtracts else KEEP, adapter, starts)
 
 
 def _layers(model: nn.Module, adapter: str) -> dict[str, Any]:

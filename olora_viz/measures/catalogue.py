@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.machine.text import Catalogue, unknown
+from olora_viz.machine.text import Catalogue, expect, unknown
 from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS
@@ -55,7 +55,8 @@ def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
     """Register a measurement of one number per lane, to be made in every later race step.
 
     Results are in ``step.measures[key]``, JSON lines, tables and run folders, in the tables of studies (of the last
-    step that has it), and on the page. One of the same key is replaced, with a warning.
+    step that has it), on the page, and drawn by ``ov.plot_race(race, what=key)``. One of the same key is replaced,
+    with a warning.
 
     Args:
         measure: its `compute` is called with the `Race` and returns (K,), NaN for missing values. It may read
@@ -100,6 +101,7 @@ def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
         [True, True]
         >>> metric = ov.unregister_measure("hardest")
     """
+    expect(measure, Measure, "a Measure")
     key = measure.key
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
         raise ValueError(f"the key of a measurement must be an identifier, not {key!r}")
@@ -136,10 +138,15 @@ def unregister_measure(key: str) -> Measure:
         >>> ov.unregister_measure("size").title, "size" in ov.MEASURES
         ('Size', False)
     """
-    registered = [name for name in MEASURES if name not in BUILT_IN]
+    registered = registered_measures()
     if key not in registered:
         raise ValueError(unknown("registered measurement", str(key), registered))
     return MEASURES.pop(key)
+
+
+def registered_measures() -> list[str]:
+    """Return the keys of the registered measurements."""
+    return [key for key in MEASURES if key not in BUILT_IN]
 
 
 def intervals_of_measures() -> dict[str, list[Measure]]:

@@ -247,7 +247,7 @@ class RaceConfig:
         if not isinstance(self.task, str):
             raise ValueError(
                 f"task must be the name of a task or the path of a file, not {described(self.task)}: "
-                "pass rows of your own as ov.race(config, task=…)"
+                "pass rows of your own as ov.race(config, task=…), and to a study as a .jsonl file"
             )
         if isinstance(self.targets, str):
             raise ValueError(f"targets must be a sequence of names, not the string {self.targets!r}")

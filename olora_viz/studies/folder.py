@@ -364,8 +364,10 @@ def preregister(study: Study, folder: str | Path) -> Path:
     """Write what is decided before the first race, see `Study.preregister`."""
     ledger = Ledger(Path(folder), study)
     ledger.check_is_study()
+    ledger.folder.mkdir(parents=True, exist_ok=True)
+    path = write_preregistration(ledger.study, ledger.folder)
     ledger.open()
-    return write_preregistration(ledger.study, ledger.folder)
+    return path
 
 
 def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers.catalogue import BUILT_IN
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, number, percent, table
 from olora_viz.machine.version import __version__
@@ -162,10 +163,13 @@ def methods(study: Study) -> str:
     precision = "bfloat16 on a GPU, float32 on a CPU" if s.dtype == "auto" else s.dtype
     keeps = f"by more than {s.forget:g} nats" if s.forget is not None else ""
     forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
+    own = "".join(
+        f" {_name(init)} is our own: {INITIALIZERS[init].summary}" for init in s.inits if init not in BUILT_IN
+    )
     text = (
         f"We compared {others} with {label_of(s.reference)} as the start of low-rank adapters of "
         f"{_of('rank', s.ranks)} on all linear layers of the blocks ({scaling}), on {_of('model', s.models)} and "
-        f"{_of('task', s.tasks)}. Examples were divided into training, held-out and test examples (split seed "
+        f"{_of('task', s.tasks)}.{own} Examples were divided into training, held-out and test examples (split seed "
         f"{s.split_seed}), and training examples that repeat one of the others were removed. Each run made "
         f"{counted(s.steps, 'step')} of {counted(s.batch_size, 'prompt')}{of_length} by AdamW (betas {lane.beta1:g} "
         f"and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a {s.schedule} learning "
@@ -188,9 +192,6 @@ def _of(what: str, values: Sequence[object]) -> str:
     return f"{what}{'s' * (len(values) > 1)} {and_([Path(str(value)).name for value in values])}"
 
 
-_PAPER = re.compile(r"([^\d,]+(?:, [^\d,]+)*) (\d{4}), arXiv ([\w.-]+(?:/\d+)?)")
-
-
 def bibtex(inits: Sequence[str]) -> str:
     """Return an entry for the source of every start; those of one paper share it.
 
@@ -205,28 +206,37 @@ def bibtex(inits: Sequence[str]) -> str:
     }
     <BLANKLINE>
     """
-    of_source: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    keys: dict[tuple[tuple[str, str], ...], str] = {}
+    entries: dict[tuple[tuple[str, str], ...], tuple[str, list[str]]] = {}
     for init in inits:
-        source = INITIALIZERS[init].source
-        paper = _PAPER.search(source.removeprefix("a variant of "))
-        if paper:
-            authors, year, eprint = paper.groups()
-            people = authors.replace(" et al.", ", others").split(", ")
-            fields = (("author", " and ".join(people)), ("year", year), ("eprint", eprint), ("archiveprefix", "arXiv"))
-            fields = (*fields, ("url", f"https://arxiv.org/abs/{eprint}"))
-            key = re.sub(r"\W", "", _plain(people[0])).lower() + year
-        else:
-            fields, key = (("howpublished", escaped(source)),), init
-        of_source.setdefault(fields, []).append(_name(init))
-        taken = [other for each, other in keys.items() if each != fields]
-        keys.setdefault(fields, key if key not in taken else f"{key}{init}")
-    entries = []
-    for fields, labels in of_source.items():
-        many = "s" * (len(labels) > 1)
-        lines = [*fields, ("note", f"The start{many} {and_(labels)}")]
-        entries.append(f"@misc{{{keys[fields]},\n" + "".join(f"  {k} = {{{v}}},\n" for k, v in lines) + "}\n")
-    return "\n".join(entries)
+        author, fields = _source(INITIALIZERS[init].source)
+        if fields not in entries:
+            key = author or init
+            entries[fields] = (key + init if key in {taken for taken, _ in entries.values()} else key), []
+        entries[fields][1].append(_name(init))
+    written = []
+    for fields, (key, names) in entries.items():
+        note = ("note", f"The start{'s' * (len(names) > 1)} {and_(names)}")
+        lines = "".join(f"  {name} = {{{value}}},\n" for name, value in (*fields, note))
+        written.append(f"@misc{{{key},\n{lines}}}\n")
+    return "\n".join(written)
+
+
+_PAPER = re.compile(r"(?:a variant of )?([^\d,]+(?:, [^\d,]+)*) (\d{4}), (?:arXiv ([\w.-]+(?:/\d+)?)|(.+))")
+
+
+def _source(source: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the key of a paper, empty if a source names no author and year, and its fields in BibTeX."""
+    paper = _PAPER.match(source)
+    if not paper:
+        return "", (("howpublished", escaped(source)),)
+    authors, year, eprint, elsewhere = paper.groups()
+    people = re.split(", | and ", authors.replace(" et al.", ", others"))
+    fields = (("author", " and ".join(people)), ("year", year))
+    if eprint:
+        fields += ("eprint", eprint), ("archiveprefix", "arXiv"), ("url", f"https://arxiv.org/abs/{eprint}")
+    else:
+        fields += (("howpublished", escaped(elsewhere)),)
+    return re.sub(r"\W", "", _plain(people[0])).lower() + year, fields
 
 
 def _name(init: str) -> str:

@@ -29,21 +29,22 @@ undecided: all else, and any verdict on fewer than {LEAST_SEEDS} seeds or {LEAST
 
 
 def write(study: Study, folder: Path) -> Path:
-    """Write the file of a study, whose folder has no race yet.
+    """Write the file of a study, whose folder has no race yet; one of the same plan stays as it is.
 
     Raises:
-        ValueError: a race has begun, or the file is there.
+        ValueError: a race has begun, or the file is there with another plan.
     """
-    path = folder / FILE
+    path, plan = folder / FILE, f"[study]\n{study.to_toml()}"
     if path.exists():
-        raise ValueError(f"{str(path)!r} is there already: what was decided before stays as it is")
+        if path.read_text(encoding="utf-8").endswith(f"\n{plan}"):
+            return path
+        raise ValueError(f"{str(path)!r} holds another plan: what was decided before stays as it is")
     if any((folder / "runs").glob("*")):
         raise ValueError(f"a race of the study in {str(folder)!r} has begun: decide before the first one")
     rule = "".join(f"# {line}\n" for line in RULE.splitlines())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     about = f'written = "{now}"\nversion = "{__version__}"\n'
-    head = "# The plan of a study, from before its first race.\n"
-    write_text(path, f"{head}{rule}\n{about}\n[study]\n{study.to_toml()}")
+    write_text(path, f"# The plan of a study, from before its first race.\n{rule}\n{about}\n{plan}")
     return path
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.files import locked, read_json_object, write_json
 from olora_viz.machine.memory import give_back, keep_freed
 from olora_viz.machine.process import Progress
@@ -305,9 +306,16 @@ def run_race(
         Whether the race has ended.
 
     Raises:
-        ValueError: the race cannot be set up, or this machine does not see the study's folder.
+        ValueError: the race cannot be set up, this machine does not see the study's folder, or this process does not
+            know a start.
     """
     check_seen(planned.folder)
+    lacking = {lane.init for lane in planned.config.lanes} - {*INITIALIZERS} if planned.config else ()
+    if lacking:
+        raise ValueError(
+            f"the process of this race does not know the start {min(lacking)!r}: register it at the top of a script, "
+            "which each process reads, or run one race at a time"
+        )
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     lock = planned.folder.with_suffix(".lock")

@@ -15,7 +15,7 @@ import numpy as np
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import rounded, suggesting, unknown
+from olora_viz.machine.text import call, changed, rounded, suggesting, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
@@ -52,8 +52,8 @@ class Trial:
     seed: int
 
 
-@suggesting("setting")
-@dataclass(frozen=True)
+@suggesting("setting", {"methods": "inits", "starts": "inits"})
+@dataclass(frozen=True, repr=False)
 class Study:
     """The set-up of a study, checked: every method gets the same rates, seeds and batches.
 
@@ -150,6 +150,10 @@ class Study:
             for init in self.inits:
                 self.config((Trial(cell, init, self.lrs[0], 0),))
 
+    def __repr__(self) -> str:
+        """Return the call that makes it, without default values."""
+        return call(self, **changed(self))
+
     def cells(self) -> list[Cell]:
         """Return where the methods are compared."""
         return list(itertools.starmap(Cell, itertools.product(self.models, self.tasks, self.ranks)))
@@ -202,6 +206,8 @@ class Study:
     def preregister(self, out: str | Path) -> Path:
         """Write the plan, the margin and the rule into the study's folder, before its first race.
 
+        Called again with the same plan, as by a cell that runs again, it leaves the file as it is.
+
         Every run records the hash of the file, and ``ov.verdicts(out).deviations`` and ``verdicts.json`` say in what
         the results differ from it: another plan or margin, runs from before, a file that has changed.
 
@@ -209,7 +215,7 @@ class Study:
             out: the folder, as that of `run_study`.
 
         Raises:
-            ValueError: a race has begun, the file is there, or the folder holds something else.
+            ValueError: a race has begun, the file holds another plan, or the folder holds something else.
 
         Examples:
             >>> from tempfile import TemporaryDirectory

@@ -125,7 +125,7 @@ class MethodRuns:
 class Difference:
     """The test loss of one method minus another's, each at its best rate; nats."""
 
-    gap: Float[np.ndarray, "k m"]
+    gap: Float[np.ndarray, "k m"] = field(repr=False)
     """Of every seed that both have finished, and every test example."""
     interval: Interval
     """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the best rates and
@@ -332,7 +332,7 @@ class Verdict:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdicts:
     """What a study decides, one entry per cell and method; see ``ov.verdicts(folder)``.
 
@@ -354,7 +354,7 @@ class Verdicts:
 
     study: Study
     each: tuple[Verdict, ...]
-    rows: Rows = field(repr=False, compare=False)
+    rows: Rows = field(compare=False)
     """Of all finished trials, on which the verdicts rest."""
     folder: Path | None = field(default=None, compare=False)
     """Of the study; None if the rows did not come from one."""
@@ -399,6 +399,10 @@ class Verdicts:
         import pandas as pd
 
         return pd.DataFrame([verdict.to_json() for verdict in self.each])
+
+    def __repr__(self) -> str:
+        """Return the table in Markdown."""
+        return self.to_markdown()
 
     def to_latex(self, caption: str = "", label: str = "") -> str:
         """Return the table for a paper that uses the package booktabs, with intervals and stars explained below it.

@@ -195,6 +195,10 @@ def test_what_cannot_be_drawn_gets_a_sentence(racing, call, sentence: str) -> No
 def test_a_figure_for_print_has_its_column_s_width_and_text_that_stays_text(suffix: str, tmp_path) -> None:
     rates = ov.plot_rates(ov.load_recording("fair-rates"))
     file = tmp_path / f"rates{suffix}"
+    rates._figures[-1]["layout"]["xaxis"] |= {
+        "tickvals": [1e-3, 1.1e-3, 1e-2],
+        "ticktext": ["a rate", "hidden", "last"],
+    }
     caption = ov.figure_style("paper").write(rates, file)
     assert caption.startswith("Final held-out loss against learning rate: nats per answer token, 64 held-out examples")
     data = file.read_bytes()
@@ -203,7 +207,8 @@ def test_a_figure_for_print_has_its_column_s_width_and_text_that_stays_text(suff
         assert float(box) == pytest.approx(3.35 * 72)
         assert b"/Type3" not in data, "fonts are embedded as fonts"
     elif suffix == ".svg":
-        assert ">OLoRA</text>" in data.decode()
+        for word, shown in (("OLoRA", True), ("a rate", True), ("last", True), ("hidden", False)):
+            assert (f">{word}</text>" in data.decode()) is shown
     else:
         assert int.from_bytes(data[16:20], "big") == 3.35 * 600
 

@@ -147,6 +147,8 @@ def test_the_error_names_the_layer():
 def test_only_matrices_of_floating_point_numbers_have_a_start():
     with pytest.raises(ValueError, match=r"'W' must be a matrix .*\(2, 3, 4\)"):
         check_rank(torch.zeros(2, 3, 4), 1)
+    with pytest.raises(ValueError, match="expected a weight W, a tensor"):
+        INITIALIZERS["olora"].start([[1.0, 2.0]], 1)
     with pytest.raises(ValueError, match=r"dtype torch.int8 of 'W'"):
         check_rank(torch.zeros(3, 4, dtype=torch.int8), 1)
 

@@ -16,6 +16,8 @@ from support.verbs import run as verb
 import olora_viz as ov
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import display_names
+from olora_viz.studies.folder import Ledger
+from olora_viz.studies.run import _stage, run_race
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.settings import lane_table
 
@@ -30,7 +32,7 @@ def signs(W, r, *, s, generator, calibration):
 def entry(**own) -> ov.Initializer:
     made = ov.Initializer(
         name="mine", label="My signs", start=signs, source="a notebook",
-        summary="B holds signs of W, A random ones.", random=True,
+        summary="B holds signs of W, A random ones.",
     )  # fmt: skip
     return unchecked(made, **own)
 
@@ -189,6 +191,16 @@ def test_a_bad_entry_is_refused_with_the_value_and_the_rule(own, rule) -> None:
     assert before == ov.INITIALIZERS
 
 
+def test_a_process_that_does_not_know_it_says_so(tmp_path) -> None:
+    ov.register(entry())
+    ledger = Ledger(tmp_path / "study", ov.Study(inits=("lora", "mine"), lrs=(1e-3,), seeds=1))
+    ledger.open()
+    planned = _stage(ledger, None)[-1]
+    ov.unregister("mine")
+    with pytest.raises(ValueError, match="does not know the start 'mine': register it at the top of a script"):
+        run_race(planned, 1)
+
+
 def test_a_name_that_is_registered_again_is_replaced_and_taken_away_once(mine: str) -> None:
     with pytest.warns(UserWarning, match="'mine' was registered before: this one replaces it"):
         ov.register(entry(label="Another"))
@@ -197,6 +209,8 @@ def test_a_name_that_is_registered_again_is_replaced_and_taken_away_once(mine: s
     assert list(ov.INITIALIZERS).count(mine) == 1
     with pytest.raises(ValueError, match="'olora' is built in"):
         ov.unregister("olora")
+    with pytest.raises(ValueError, match=r"unknown initialization 'nobody'.*your own has to be registered first"):
+        ov.Lane("nobody")
     with pytest.raises(ValueError, match="'nobody' is not registered"):
         ov.unregister("nobody")
 

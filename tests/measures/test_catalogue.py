@@ -189,6 +189,11 @@ def test_a_measurement_is_computed_when_its_interval_says_so(register):
     figure = measure_figure(SIZE, lane_styles(PLAIN.lanes), steps)
     assert all(curve["x"] == [2, 4, 5] for curve in figure["data"])
     assert len(figure["data"]) == len(PLAIN.lanes)
+    for drawn in (ov.plot_race(steps, PLAIN, what="size"), ov.plot_race([steps], PLAIN, what="size")):
+        of_first = next(each for each in drawn.data if "lines" in each.mode)
+        np.testing.assert_allclose(of_first.y, [steps[k].measures["size"][0] for k in (1, 3, 4)], rtol=1e-3)
+    with pytest.raises(ValueError, match="these steps have no 'size'"):
+        ov.plot_race(steps[:1], PLAIN, what="size")
 
 
 def test_random_numbers_and_gradients_of_a_measurement_are_its_own(register):
@@ -218,6 +223,7 @@ WRONG = {
     "a name in a step's JSON": (replace(SIZE, key="diverged"), "'diverged' is taken"),
     "an unknown scale": (replace(SIZE, scale="cubic"), "'size'.*scale.*'cubic'"),
     "an unknown interval": (replace(SIZE, every="size_every"), "'size'.*'size_every'"),
+    "no measurement": (size, "expected a Measure, not a function"),
     "another shape": (replace(SIZE, shape="(K, layers)"), r"'size'.*\(K,\)"),
 }
 

@@ -12,6 +12,7 @@ from support.study_folders import written
 import olora_viz as ov
 from olora_viz.measures.catalogue import BUILT_IN, TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
+from olora_viz.studies.paper import bibtex
 from olora_viz.studies.preregistration import FILE, hash_of
 from olora_viz.views.decision import verdict_rows
 
@@ -82,14 +83,23 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
     assert sources.count("{") == sources.count("}")
     assert len(set(re.findall(r"@misc{(\w+),", sources))) == 4
     assert "eprint = {2404.02948}" in sources
+    mine = ov.Initializer("mine", "Mine, own", lambda W, r: ov.lora(W, r), "Is plain LoRA.", "here")
+    ov.register(mine)
+    try:
+        assert "Mine (own) is our own: Is plain LoRA. Examples" in replace(STUDY, inits=("lora", "mine")).methods()
+    finally:
+        ov.unregister("mine")
+    assert "author = {Businger and Golub},\n  year = {1965},\n  howpublished" in bibtex(["olora_pivoted"])
 
 
 def test_what_was_decided_before_is_told_from_what_was_changed_later(decided, tmp_path) -> None:
     folder = tmp_path / "study"
     path = STUDY.preregister(folder)
     assert ov.verdicts(folder).deviations == []
-    with pytest.raises(ValueError, match="is there already"):
-        STUDY.preregister(folder)
+    assert STUDY.preregister(folder) == path  # as by a cell that runs again
+    with pytest.raises(ValueError, match="holds another plan"):
+        replace(STUDY, margin=0.03).preregister(folder)
+    assert ov.verdicts(folder).deviations == []
     sha256 = hash_of(folder)
     rows = {trial: {**row, "preregistration": sha256} for trial, row in decided.rows.items()}
     written(replace(decided, rows=rows), folder)
