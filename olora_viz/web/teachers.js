@@ -22,7 +22,9 @@ const opens = /** @type {HTMLElement} */ (element.querySelector("[data-open-clas
 opens.addEventListener("click", () => {
   const asked = window.location.search;
   // A class begins with the plans' first race, before its result is shown, or with what the teacher has in view.
-  const query = new URLSearchParams(/[?&](lesson|lane)=/.test(asked) ? asked : opens.dataset.openClass);
+  const query = new URLSearchParams(
+    /[?&](lesson|lane)=/.test(asked) ? asked : opens.dataset.openClass,
+  );
   query.set("class", input.value.trim().toLowerCase());
   query.set("projector", "1");
   forget();

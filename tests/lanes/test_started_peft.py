@@ -70,6 +70,14 @@ def test_what_cannot_be_started_is_refused_in_a_sentence():
             ov.start_peft(model)
 
 
+def test_peft_refuses_to_put_an_adapter_of_a_changed_base_on_the_untouched_one(tmp_path: Path):
+    model = adapted()
+    ov.start_peft(model, "olora")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="olora of olora_viz"):
+        peft.PeftModel.from_pretrained(tiny("llama", torch.float64), tmp_path)
+
+
 def test_the_trainer_of_transformers_trains_our_start(tmp_path: Path):
     model = adapted(dtype=torch.float32)
     started = ov.start_peft(model, "olora")
