@@ -244,6 +244,8 @@ class RaceConfig:
         if not all(isinstance(lane, Lane) for lane in lanes):
             raise ValueError(f"lanes must be a sequence of Lane, not {self.lanes!r}")
         object.__setattr__(self, "lanes", lanes)
+        if isinstance(self.task, Path):
+            object.__setattr__(self, "task", str(self.task))
         if not isinstance(self.task, str):
             raise ValueError(
                 f"task must be the name of a task or the path of a file, not {described(self.task)}: "

@@ -138,7 +138,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch
     ("file", "change", "message"),
     [
         ("config.json", {"lanes": [1]}, "is not the set-up of a race: 'int' object"),
-        ("config.json", {"task": {}}, "is not the set-up of a race: expected the name of a task"),
+        ("config.json", {"task": {}}, "is not the set-up of a race: task must be the name of a task"),
         ("config.json", {"lanes": None}, "is not the set-up of a race: 'NoneType' object"),
         ("checkpoint.safetensors", torch.int8, "'last_loss' is of int8 in the snapshot, not of"),
     ],
