@@ -30,6 +30,7 @@ from olora_viz.figures.studies import (
     budget_figure,
     claim_figure,
     differences_figure,
+    measured_rates_figure,
     profile_figure,
     rates_figure,
     target_figure,
@@ -418,7 +419,7 @@ def plot_study(
             (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
             seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
             or several of them; by default all. Beside others, the profile of a single cell is left out, and what is
-            forgotten in a study without a text to keep.
+            forgotten in a study without a text to keep. Also the key of a registered measurement, by learning rate.
         cell: one of ``study.cells()``; the last four have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
@@ -435,9 +436,9 @@ def plot_study(
         >>> sorted({curve.name for curve in figure.data})
         ['LoRA', 'OLoRA']
     """
-    names = chosen(what, PICTURES, theme)
     expect(source, (Verdicts, str, Path), "the result of verdicts, or the folder of a study")
     known = source if isinstance(source, Verdicts) else verdicts(source)
+    names = chosen(what, (*PICTURES, *known.own_measures), theme)
     return drawing(study_figures(known, names, cell), theme)
 
 
@@ -484,6 +485,7 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
             continue
         if name in OF_STUDY:
             drawn.append(OF_STUDY[name](known))
-        else:
-            drawn += [OF_CELL[name](known, each) for each in ([cell] if cell else cells)]
+            continue
+        draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
+        drawn += [draw(known, each) for each in ([cell] if cell else cells)]
     return drawn

@@ -17,6 +17,7 @@ from olora_viz.figures.layout import (
     categories_axis,
     layout,
     line,
+    linear_range,
     log_axis,
     log_range,
     nothing_yet,
@@ -34,7 +35,7 @@ from olora_viz.studies.contest import Setting
 from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, grid_of, losses_of, rates_tried, values_at
+from olora_viz.studies.study import Cell, Study, grid_of, losses_of, number_or_nan, rates_tried, values_at
 from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
 
 BUDGET = (
@@ -94,6 +95,45 @@ def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     }
     figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
     return figure
+
+
+def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
+    """Draw a registered measurement at the end of each run against the learning rate.
+
+    Args:
+        key: one of `Verdicts.own_measures`.
+    """
+    study, title = verdicts.study, verdicts.own_measures[key]
+    valid, styles = losses_of(study, verdicts.rows), method_styles(study.inits)
+    known = {
+        trial: number_or_nan((row.get("measures") or {}).get(key))
+        for trial, row in verdicts.rows.items()
+        if trial.cell == cell
+    }
+    data: list[dict[str, Any]] = []
+    ends, means, every = [], [], []
+    for init in study.inits:
+        at, low, high, mean = [], [], [], []
+        for lr in rates_tried(study, cell, init, valid):
+            values = [known[trial] for trial in study.trials(cell, init, [lr], study.seeds) if trial in known]
+            if any(map(math.isfinite, values)):
+                at.append(lr)
+                low, high, mean = [*low, np.nanmin(values)], [*high, np.nanmax(values)], [*mean, np.nanmean(values)]
+        if at:
+            data += band_edges(styles[init], at, np.array(low), np.array(high)) if study.seeds > 1 else []
+            means.append(line(styles[init], np.array(mean), 2.2, marks=6, x=at))
+            ends.append(CurveEnd.of(styles[init], round(math.log10(at[-1]), 4), float(mean[-1])))
+            every += [np.array(low), np.array(high)]
+    head, unit = (
+        f"{title} by learning rate: {name_of(cell)}",
+        f"at the end, {_range_of(study.seeds, study.first_seeds)}",
+    )
+    if not means:
+        return nothing_yet(head, unit, ("learning rate", title), "No run of this cell has it.", HEIGHT)
+    rates = [np.array(curve["x"]) for curve in means]
+    x, y = log_axis("learning rate", *log_range(rates)), axis(title, range=list(linear_range(every)))
+    drawn = layout(head, unit, x=x, y=y, height=HEIGHT, revision=key, closest=True, ends=ends)
+    return {"data": data + means, "layout": drawn}
 
 
 def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:

@@ -122,6 +122,21 @@ def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts)
     assert {tuple(x) for x in bands} == {(-one.margin, one.margin) for one in shown}
 
 
+def test_a_measurement_of_ones_own_is_drawn_over_the_rates() -> None:
+    rows = {
+        trial: each | {"measures": {"size": math.log10(trial.lr) + 0.1 * trial.seed}}
+        for trial, each in made().rows.items()
+    }
+    found, (cell, *_) = verdicts_of(STUDY, rows), STUDY.cells()
+    figure = ov.plot_study(found, what="size", cell=cell)
+    curves = {trace.name: trace for trace in figure.data if trace.mode == "lines+markers"}
+    assert set(curves) == {"LoRA", "OLoRA", "PiSSA"}
+    for curve in curves.values():
+        assert [round(y, 3) for y in curve.y] == [round(math.log10(lr) + 0.15, 3) for lr in curve.x]
+    with pytest.raises(ValueError, match="unknown figure 'sise'; did you mean 'size'"):
+        ov.plot_study(found, what="sise")
+
+
 def test_an_interval_that_is_cut_at_the_axis_has_an_arrow_and_its_end_in_numbers() -> None:
     wide = made(loss=lambda one: valley(one) + (one.init == "pissa") * (6.0, -5.0, 0.1, 0.0)[one.seed])
     figure = differences_figure(wide)
