@@ -64,8 +64,10 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     guided = page.locator("#lesson-card .guide")
     expect(guided).to_contain_text("Place your bet")
     expect(page.locator("#verdict")).to_be_hidden()
+    asked = "document.querySelector('#bet-score .bet-run')?.dataset.run"
+    page.wait_for_function(f"{asked} === document.querySelector('#lesson-card .guide').dataset.race")
     page.locator("#bet-score .chip").first.click()
-    expect(guided).to_contain_text("drag the slider beside it to the end")
+    expect(guided.get_by_text("drag the slider beside it to the end")).to_be_visible()
     page.locator("#scrubber input").press("End")
     expect(guided).to_contain_text("how your bet ended")
     expect(page.locator("#bet-score .scored:visible")).to_contain_text("Your bet, LoRA")

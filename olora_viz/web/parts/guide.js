@@ -276,8 +276,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   document.addEventListener("click", press, { signal, capture: true });
   for (const kind of ["input", "click"]) document.addEventListener(kind, moved, { signal });
   document.addEventListener("olora-viz-hide", hide, { signal });
-  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"])
-    document.addEventListener(kind, () => (follows = 0), { signal, capture: true, passive: true });
+  for (const kind of ["wheel", "touchmove", "pointerdown", "click", "keydown", "hashchange"])
+    window.addEventListener(kind, () => (follows = 0), { signal, capture: true, passive: true });
   window.addEventListener("pagehide", () => pressed && look(), { signal }); // the press has left the page
   const timer = window.setInterval(look, PACE);
   show();
