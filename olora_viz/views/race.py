@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from threading import RLock
 from typing import Any, Generic, TypeVar, cast
 
 from markupsafe import Markup
@@ -82,9 +81,7 @@ class drawn_once(Generic[V]):  # noqa: N801 - it is used as a `cached_property` 
             return cast("V", self)
         name = self._draw.__name__
         if name not in view.common:
-            with view.common["drawing"]:  # the pages of a class ask at once: one draws, and the others wait
-                if name not in view.common:
-                    view.common[name] = self._draw(view)
+            view.common[name] = self._draw(view)
         return view.common[name]
 
 
@@ -131,7 +128,7 @@ class RaceView:
     """Why no GPU was lent to its owner's race; empty otherwise."""
     own_prompt: OwnPrompt | None = None
     """A prompt of its owner's own, which readers do not see."""
-    common: dict[str, Any] = field(default_factory=lambda: {"drawing": RLock()}, repr=False, compare=False)
+    common: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What was computed on first use, by name: other pages that show the same race at the same step have the same."""
 
     @property

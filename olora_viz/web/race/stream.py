@@ -35,7 +35,7 @@ SETTLING = 0.5
 point by then, and drawing empty charts would delay it."""
 
 SHARE = 0.1
-"""Maximum fraction of the training time spent on preparing updates of a race, for all pages that show it."""
+"""Maximum fraction of the training time spent on preparing updates."""
 
 QUIET = 2.0
 """Seconds between signs of life to a page whose run has no news."""
@@ -125,15 +125,6 @@ class Streams:
         self._jobs, self._board, self._blank = jobs, board, blank
         self._per_address = per_address
         self._open: dict[str, Stream] = {}
-        self._due: dict[str, float] = {}
-        """When a race, by its name, may be drawn again, by the monotonic clock."""
-
-    def _next(self, name: str, due: float) -> float:
-        """Return when a race may be drawn again: pages that show one race draw it together, so each step once."""
-        self._due[name] = due = max(due, self._due.pop(name, 0.0))
-        for other in list(self._due)[:-MOST_VIEWS]:
-            del self._due[other]
-        return due
 
     async def follow(self, page: str, key: Any, owner: Visitor = NOBODY) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
@@ -149,10 +140,8 @@ class Streams:
         cursor: dict[str, Any] = {}
         shown: Any = None
         sent: list[Any] = []
-        due = 0.0
         try:
             for beat in itertools.count(1):
-                await asyncio.sleep(due - time.monotonic())
                 run = self._jobs.opened(key)
                 if run is None:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
@@ -184,8 +173,7 @@ class Streams:
                 assert job is not None
                 spent = time.monotonic() - began
                 pace = max(PACE, len(self._open) / UPDATES)
-                due = self._next(job.name, began + max(pace, spent / SHARE)) if job.steps else 0.0
-                await asyncio.sleep(max(pace - spent, 0.0) if job.steps else FIRST_PACE)
+                await asyncio.sleep(max(pace - spent, spent / SHARE) if job.steps else FIRST_PACE)
                 await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         except RuntimeError as error:
             if "shutdown" not in str(error):
