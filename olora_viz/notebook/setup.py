@@ -13,7 +13,7 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
 from olora_viz.machine.text import described, unknown
 from olora_viz.models import MODELS
-from olora_viz.races.config import KEPT, RaceConfig, automatic_interval
+from olora_viz.races.config import KEPT, RaceConfig, automatic_interval, setting_text
 from olora_viz.tasks import TASKS
 from olora_viz.views.runs import INPUTS
 
@@ -247,7 +247,7 @@ class PanelSetUp:
         self._config = config
         self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*OF_RACE, *COUNTS)}
         self._typed["lanes"] = rows_of(config.lanes)
-        self._more = {each.name: _as_typed(getattr(config, each.name)) for each in MORE}
+        self._more = {each.name: setting_text(getattr(config, each.name)) for each in MORE}
         self._typed |= self._more
 
     def set(self, name: str, value: Any) -> bool:
@@ -320,15 +320,6 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
         if name not in known:
             raise ValueError(unknown("setting", name, known))
     return replace(config, **settings)
-
-
-def _as_typed(value: Any) -> str:
-    """Return a setting as text, as it is typed; a schedule that is a function is named."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return ", ".join(value) if isinstance(value, tuple) else getattr(value, "__name__", str(value))
 
 
 def _as_meant(name: str, typed: Any) -> Any:

@@ -484,7 +484,7 @@ class Settings:
         >>> Settings(warmup=5, targets=("q_proj", "v_proj")).values()["targets"]
         'q_proj,v_proj'
         """
-        return {field.name: _text(getattr(self, field.name)) for field in fields(self)}
+        return {field.name: setting_text(getattr(self, field.name)) for field in fields(self)}
 
     def changed(self) -> dict[str, str]:
         """Return those of the `values` that are not the default.
@@ -518,7 +518,14 @@ def automatic_interval(steps: int) -> int:
     return max(1, min(5, steps // 5), math.ceil(steps / 100))
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """Return a setting as it is typed, "" for None; a schedule that is a function by its name.
+
+    >>> [setting_text(value) for value in (None, True, 0.5, ("q_proj", "v_proj"))]
+    ['', '1', '0.5', 'q_proj,v_proj']
+    """
+    if callable(value):
+        return value.__name__
     if isinstance(value, tuple):
         return ",".join(value)
     if isinstance(value, bool):

@@ -62,14 +62,14 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     expect(hand.get_by_role("link")).to_contain_text("Race it live with α = 0.5")
     page.get_by_role("button", name="Open the recorded race").click()
     guided = page.locator("#lesson-card .guide")
-    expect(guided).to_contain_text("Place your bet")
+    expect(guided.get_by_text("Place your bet").filter(visible=True).first).to_be_visible()
     expect(page.locator("#verdict")).to_be_hidden()
     asked = "document.querySelector('#bet-score .bet-run')?.dataset.run"
     page.wait_for_function(f"{asked} === document.querySelector('#lesson-card .guide').dataset.race")
     page.locator("#bet-score .chip").first.click()
-    expect(guided.get_by_text("drag the slider beside it to the end")).to_be_visible()
+    expect(guided.get_by_text("drag the slider beside it to the end").filter(visible=True).first).to_be_visible()
     page.locator("#scrubber input").press("End")
-    expect(guided).to_contain_text("how your bet ended")
+    expect(guided.get_by_text("how your bet ended").filter(visible=True).first).to_be_visible()
     expect(page.locator("#bet-score .scored:visible")).to_contain_text("Your bet, LoRA")
     expect(page.locator("#verdict")).to_be_visible()
     expect(page.locator("#story")).to_contain_text("One learning rate for all")
@@ -100,7 +100,9 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page.wait_for_function(f"new Set({shown}).size === 5")
     page.locator("#rates-figure input").press("Home")
     page.wait_for_function(f"[...new Set({shown})].join() === '3e-4'")
-    expect(guided).to_contain_text("All charts show the runs at the chosen rates alone")
+    expect(
+        guided.get_by_text("All charts show the runs at the chosen rates alone").filter(visible=True).first
+    ).to_be_visible()
     page.get_by_role("button", name="All rates").click()
     page.wait_for_function(f"new Set({shown}).size === 5")
 
@@ -112,7 +114,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
         hand.get_by_role("button", name="Show all").click()
         test = stats.permutation_test((pairs["differences"],), np.mean, permutation_type="samples")
         expect(hand).to_contain_text(f"In {round(8 * test.pvalue)} of 8 arrangements")
-    expect(guided).to_contain_text("More seeds make both surer")
+    expect(guided.get_by_text("More seeds make both surer").filter(visible=True).first).to_be_visible()
     guided.get_by_label("Leave the guide").click()
     expect(guided).to_be_hidden()
     assert "lesson=" not in page.url

@@ -158,6 +158,12 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     at.dispatchEvent(new Event("input", { bubbles: true }));
   };
 
+  /** Whether the reader has opened another page than that of the step: going on would take them off it. */
+  const isAway = () => {
+    const { page } = steps[place.at].dataset;
+    return waits[place.at]?.kind !== "pressed" && !!root.dataset.page && root.dataset.page !== page;
+  };
+
   /** Keeps what is framed in view until the reader does something. */
   const follow = () => {
     if (follows > 0 && !framed?.closest("#top-bar")) framed?.scrollIntoView({ block: "nearest" });
@@ -224,7 +230,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     follow();
     veil();
     const wait = waits[place.at];
-    if (said || (rewinds && !rewound) || !wait || !isMet(wait, seen())) return undefined;
+    if (said || (rewinds && !rewound) || !wait || isAway() || !isMet(wait, seen()))
+      return undefined;
     place = did(place);
     keep();
     if (allDone(place, waits)) finished();
