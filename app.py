@@ -5,4 +5,4 @@ import sys
 from olora_viz.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main(["serve"]))
+    sys.exit(main(["serve", *sys.argv[1:]]))

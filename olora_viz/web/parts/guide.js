@@ -99,6 +99,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   let clears = false; // an ended race, also one that the page shows later
   let follows = 0; // for how many looks what is framed is kept in view
   let over = 0; // for how many looks the race has been over: that of before is, until the next one begins
+  let before = ""; // the race in view as Race was pressed, until the next one begins, however long that takes
   /** @type {Element | null} */
   let framed = null;
   const { race = "" } = section.dataset;
@@ -217,7 +218,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
 
   const look = () => {
     if (!section.isConnected) return stop(false);
-    over = isOver() ? over + 1 : PATIENCE;
+    if (!isOver()) before = "";
+    if (before && runInView() === before) over = 0;
+    else over = isOver() ? over + 1 : PATIENCE;
     rewind();
     if (seen().bet || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
       clears = false;
@@ -247,6 +250,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     const wait = waits[place.at];
     if (wait?.kind !== "pressed" || !target.closest?.(wait.of)) return;
     pressed = true;
+    if (target.closest("#race-button")) before = runInView();
     setTimeout(look); // after what the press does
   };
 

@@ -201,7 +201,9 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         visitor = visitor_of(request)
         desk.jobs.pages.open(visitor)
         arrival = arrive(desk.limits, desk.jobs, files, run, visit, address, request.session_hash, visitor)
-        values = list(arrival.setup.to_controls()) if arrival.setup else [gr.skip() for _ in controls]
+        values: list[Any] = [gr.skip() for _ in controls]
+        if arrival.setup and arrival.setup != SetUp.first(desk.limits):  # what is there stays: it may be edited by now
+            values = list(arrival.setup.to_controls())
         sizes = gr.skip()
         if arrival.brought is not None:
             values[TASK], sizes = offered(arrival.brought, arrival.setup)
