@@ -142,10 +142,10 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
     update, said = visitor.call("brought", [], event)
     assert EVIL not in said
     token = update["value"]
-    shown = visitor.call("sampled", ["glassllm", token, {}])[0]
+    shown = visitor.call("sampled", [1, "glassllm", token, {}])[0]
     assert EVIL not in shown
     assert "&lt;" in shown
-    assert other.call("sampled", ["glassllm", token, {}])[0] == ""
+    assert other.call("sampled", [1, "glassllm", token, {}])[0] == ""
     assert not list(server.temporary.parent.rglob("owned*"))
     new = {path for path in server.temporary.rglob("*") if path.is_file()} - before
     assert [path.name for path in new] == ["your-file.jsonl"]

@@ -1,6 +1,7 @@
 """How the page is wired: cards have news, and commands check who asks."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import gradio as gr
@@ -15,7 +16,7 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import Board, Card
+from olora_viz.web.parts.card import Board, Card, on_changes
 from olora_viz.web.race import cards
 from olora_viz.web.race.arrival import FIRST, PARTS
 from olora_viz.web.race.cards import CARDS
@@ -27,6 +28,39 @@ FILES = VisitorFiles(LIMITS)
 @pytest.fixture
 def commands(jobs: Jobs) -> Commands:
     return Commands(jobs, LIMITS, VisitorFiles(LIMITS))
+
+
+def test_an_answer_that_a_later_change_of_the_page_has_overtaken_is_left_out() -> None:
+    gates = {name: threading.Event() for name in ("first", "second", "another page's")}
+
+    def slow(_: gr.Request, name: str) -> str:
+        assert gates[name].wait(60)
+        return name
+
+    with gr.Blocks() as demo:
+        box = gr.Textbox()
+        on_changes([box], slow, [box], box)
+    (answer,) = (block.fn for block in demo.fns.values())
+    one, other = gr.Request(session_hash="one"), gr.Request(session_hash="other")
+
+    async def visit(*calls: tuple[gr.Request, int, str], done: tuple[str, ...]) -> list[object]:
+        tasks = [asyncio.create_task(answer(*call)) for call in calls]
+        await asyncio.sleep(0)
+        for task, name in ((tasks[[call[2] for call in calls].index(name)], name) for name in done):
+            gates[name].set()
+            await task
+        return [await task for task in tasks]
+
+    first, second = (one, 1, "first"), (one, 2, "second")
+    # The answer to the first comes last; then the first itself comes last.
+    calls = (first, second, (other, 1, "another page's"))
+    assert asyncio.run(visit(*calls, done=("second", "first", "another page's"))) == [
+        gr.skip(),
+        "second",
+        "another page's",
+    ]
+    assert asyncio.run(visit(second, first, done=("second", "first"))) == ["second", gr.skip()]
+    assert asyncio.run(visit((one, 3, "first"), done=("first",))) == ["first"]
 
 
 # Cards -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -27,6 +28,8 @@ PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private
 AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
 """The same of one that never waits behind others."""
 
+
+_NUMBERED = "(number, ...inputs) => [(window.oloraVizCalls = (window.oloraVizCalls ?? 0) + 1), ...inputs]"
 
 C = TypeVar("C")
 
@@ -58,6 +61,31 @@ def small_button(label: str, elem_id: str, **options: Any) -> gr.Button:
 def picked(event: gr.SelectData) -> Any:
     """Return the text that an event of a chart or a list chose; as an event's function, it sets the output to it."""
     return event.value if isinstance(event.value, str) else gr.skip()
+
+
+def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:
+    """Connect a function to the changes of several components, so that the answer to the last one stays.
+
+    A preset or a reload changes several at once: each change calls, Gradio waits for none of them, and they come, and
+    are answered, in any order. So the page numbers its calls, and what a later one has overtaken is left out.
+
+    Args:
+        parts: components whose changes call it.
+        answer: takes the request and the inputs.
+    """
+    number = gr.Number(0, visible=False)
+    newest: dict[str | None, float] = {}  # of the pages that called last
+
+    async def answered(request: gr.Request, sent: Any, *inputs: Any) -> Any:
+        page, call = request.session_hash, float(sent) if isinstance(sent, int | float) else 0.0
+        newest[page] = max(call, newest.pop(page, call))
+        while len(newest) > 1000:
+            del newest[next(iter(newest))]
+        value = await asyncio.to_thread(answer, request, *inputs)
+        return gr.skip() if call < newest.get(page, call) else value
+
+    changes, name = [part.change for part in parts], getattr(answer, "__name__", None)
+    gr.on(changes, answered, [number, *inputs], outputs, js=_NUMBERED, api_name=name, **QUIET)
 
 
 def moved(value: Any, shown: Any) -> dict[str, Any]:

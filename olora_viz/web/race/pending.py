@@ -16,7 +16,7 @@ from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
 from olora_viz.views.runs import INPUTS
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk
+from olora_viz.web.parts.card import AT_ONCE, Desk, on_changes
 from olora_viz.web.parts.setup import SetUp, setup_of
 from olora_viz.web.race.stream import view_of
 
@@ -33,7 +33,7 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
         stream: the event by which the page follows a race; after it the race's own time is known.
     """
 
-    def written(run: Any, line: Any, *values: Any) -> tuple[Any, Any, Any, Any, Any]:
+    def written(_: gr.Request, run: Any, line: Any, *values: Any) -> tuple[Any, Any, Any, Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
         except ValueError:
@@ -51,13 +51,13 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
             line = gr.skip()
         return setup.to_query(), bet, line, left, estimate
 
-    def foretold(*asked: Any) -> tuple[Any, ...]:
-        return written(*asked)[2:]  # of controls that were changed while the last update was on its way, too
+    def foretold(request: gr.Request, *asked: Any) -> tuple[Any, ...]:
+        return written(request, *asked)[2:]  # of controls that were changed while the last update was on its way, too
 
     line, estimate = desk.parts["status"], desk.parts["estimate"]
     inputs = [desk.run, line, *controls]
-    changes = [control.change for control in (desk.run, *controls)]
-    gr.on(changes, written, inputs, [link, desk.parts["bet"], line, desk.parts["pending"], estimate], **QUIET)
+    outputs = [link, desk.parts["bet"], line, desk.parts["pending"], estimate]
+    on_changes([desk.run, *controls], written, inputs, outputs)
     stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **AT_ONCE)
 
 

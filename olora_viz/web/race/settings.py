@@ -27,7 +27,7 @@ from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_se
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.parts.background import OF_STUDIES
-from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, element
+from olora_viz.web.parts.card import AT_ONCE, Desk, element, on_changes
 from olora_viz.web.parts.setup import SetUp, rows_of
 from olora_viz.web.race import presets
 
@@ -301,6 +301,10 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
     cards.own_text.select(text_brought, [cards.settings, model, task, seed], text, **AT_ONCE)
     presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
-    gr.on([each.change for each in shown], sampled, shown, cards.sample, **QUIET)
+    on_changes(shown, sampled, shown, cards.sample)
+
+    def counted_wrong(_: gr.Request, *counts: Any) -> Markup:
+        return counts_problem(desk.limits, *counts)
+
     counts = list(cards.controls[2:5])
-    gr.on([each.change for each in counts], partial(counts_problem, desk.limits), counts, cards.wrong_counts, **QUIET)
+    on_changes(counts, counted_wrong, counts, cards.wrong_counts)
