@@ -77,7 +77,7 @@ def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequenc
     newest: dict[str | None, float] = {}  # of the pages that called last
 
     async def answered(request: gr.Request, sent: Any, *inputs: Any) -> Any:
-        page, call = request.session_hash, float(sent) if isinstance(sent, int | float) else 0.0
+        page, call = request.session_hash, sent if isinstance(sent, int | float) else 0
         newest[page] = max(call, newest.pop(page, call))
         while len(newest) > 1000:
             del newest[next(iter(newest))]
