@@ -203,9 +203,7 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     Raises:
         OSError: the folder cannot be written, for instance on a full disk; an older folder is kept.
     """
-    is_empty = folder.is_dir() and is_free(folder)
-    partial = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
-    old = folder.with_name(f".{folder.name}.old.partial")
+    partial, old = partial_folder(folder), _old(folder)
     for leftover in (partial, old):  # of a writer that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
@@ -214,17 +212,36 @@ def atomic_folder(folder: Path) -> Generator[Path]:
             yield partial
         except SafetensorError as error:
             raise _unwrapped(error, folder) from None
-        _share(partial)
-        if is_empty:
-            for file in sorted(partial.iterdir(), key=lambda file: file.stat().st_size):
-                os.replace(file, folder / file.name)
-        else:
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(partial, folder)
+        put_in_place(partial, folder)
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def partial_folder(folder: Path) -> Path:
+    """Return the temporary folder in which the files of a folder are written until all are there.
+
+    It is inside an existing empty folder, and beside any other.
+    """
+    is_empty = folder.is_dir() and is_free(folder)
+    return folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
+
+
+def put_in_place(partial: Path, folder: Path) -> None:
+    """Make a folder of its `partial_folder`, see `atomic_folder`."""
+    _share(partial)
+    if partial.parent == folder:
+        for file in sorted(partial.iterdir(), key=lambda file: file.stat().st_size):
+            os.replace(file, folder / file.name)
+        partial.rmdir()
+    else:
+        if folder.exists():
+            os.replace(folder, _old(folder))
+        os.replace(partial, folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old.partial")
 
 
 def _share(folder: Path) -> None:

@@ -1,0 +1,260 @@
+"""A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers as hf
+from support.mixtures import EXPERTS, close, mixture
+from support.mixtures import logits as mixed_logits
+from support.pefts import logits
+from support.tiny import tiny
+from support.verbs import forked, objects, run
+
+import olora_viz as ov
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.started_folder import FolderStart, start_folder
+from olora_viz.machine.files import read_tensors
+from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.models import shards
+from olora_viz.models.shards import read_shards
+
+STARTS = [e.name for e in ov.INITIALIZERS.values() if not e.dense and not e.needs]
+SUBTRACTS = [n for n in STARTS if ov.INITIALIZERS[n].keeps_function and not ov.INITIALIZERS[n].zero_product]
+FUSED = hf.Phi3Config(
+    vocab_size=64, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, pad_token_id=0,
+)  # fmt: skip
+
+
+@cache
+def model_of(family: str, dtype: torch.dtype = torch.float32) -> hf.PreTrainedModel:
+    if family == "phi3":
+        torch.manual_seed(0)
+        return hf.AutoModelForCausalLM.from_config(FUSED, dtype=dtype).eval()
+    return tiny(family, dtype)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a model's folder, of several files."""
+
+    @cache
+    def saved(family: str, dtype: torch.dtype = torch.float32) -> Path:
+        path = tmp_path_factory.mktemp(family)
+        model_of(family, dtype).save_pretrained(path, max_shard_size="20KB")
+        return path
+
+    return saved
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for shard in read_shards(path) for name, tensor in read_tensors(shard.file).items()}
+
+
+def in_memory(family: str, dtype: torch.dtype, lane: ov.Lane) -> torch.nn.Module:
+    base = model_of(family, dtype)
+    config = {"r": lane.r, "lora_alpha": lane.alpha, "fan_in_fan_out": family == "gpt2"}
+    base = type(base)(base.config).to(dtype)
+    base.load_state_dict(model_of(family, dtype).state_dict())
+    model = peft.get_peft_model(base, peft.LoraConfig(**config, target_modules=list(target_layers(base))))
+    ov.start_peft(model, lane.init, seed=lane.seed)
+    return model.get_base_model()
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "init"),
+    [
+        *((family, torch.float32, init) for family in ("llama", "gpt2") for init in STARTS),
+        *(("phi3", dtype, init) for dtype in (torch.bfloat16, torch.float16) for init in ("lora", "olora", "pissa")),
+    ],
+)
+def test_a_start_on_a_folder_has_the_bits_of_that_in_memory(family, dtype, init, folder, tmp_path):
+    lane = ov.Lane(init, r=4, alpha=6, seed=3)
+    rest = tmp_path / "rest" if init in SUBTRACTS else None
+    started = start_folder(folder(family, dtype), lane, tmp_path / "out", rest)
+    adapter, stored = read_tensors(tmp_path / "out/adapter_model.safetensors"), tensors_of(rest or started.base)
+    model, plain = in_memory(family, dtype, lane), tensors_of(started.base)
+    targets = list(target_layers(model_of(family, dtype)))
+    assert len(adapter) == 2 * len(targets) == 2 * started.layers
+    for name in targets:
+        layer = model.get_submodule(name)
+        for letter in "AB":
+            here = adapter[f"base_model.model.{name}.lora_{letter}.weight"]
+            theirs = getattr(layer, f"lora_{letter}")["default"].weight
+            assert here.dtype == torch.float32
+            assert torch.equal(here, theirs)
+        W = stored.pop(f"{name}.weight")
+        assert W.dtype == dtype
+        assert torch.equal(W, layer.get_base_layer().weight)
+        assert torch.equal(W, plain[f"{name}.weight"]) == (rest is None)
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in stored.items())
+
+
+def loaded(started: FolderStart) -> torch.nn.Module:
+    """Load an adapter by PEFT, on the model that it names."""
+    config = peft.PeftConfig.from_pretrained(str(started.out))
+    base = hf.AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
+    return peft.PeftModel.from_pretrained(base, started.out, is_trainable=True).eval()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa", "sketch", "mica", "olora_unsubtracted"])
+def test_peft_loads_it_and_it_says_whether_the_function_is_kept(family, init, folder, tmp_path):
+    lane, model = ov.Lane(init, r=4, alpha=6), folder(family)
+    plain = logits(hf.AutoModelForCausalLM.from_pretrained(model))
+    alone = start_folder(model, lane, tmp_path / "alone")
+    difference = (logits(loaded(alone)) - plain).abs().max()
+    assert alone.keeps_function == (init in ("lora", "mica") or (init in ("olora", "pissa") and alone.by_peft == init))
+    assert difference < 1e-4 if alone.keeps_function else difference > 1e-2
+    if init in SUBTRACTS:
+        beside = start_folder(model, lane, tmp_path / "beside", tmp_path / "rest")
+        assert beside.keeps_function
+        torch.testing.assert_close(logits(loaded(beside)), plain, rtol=1e-4, atol=1e-4)
+        assert hf.AutoConfig.from_pretrained(tmp_path / "rest").model_type == family
+    if init == "mica":
+        trained = {name.split(".")[-3] for name, p in loaded(alone).named_parameters() if p.requires_grad}
+        assert trained == {"lora_A"}
+
+
+def test_experts_in_one_tensor_start_each_for_itself_and_those_in_several_are_named(tmp_path):
+    model, lane = mixture("gpt_oss"), ov.Lane("olora", r=2, alpha=5, targets=(*EXPERTS, "q_proj"))
+    model.save_pretrained(tmp_path / "model")
+    plain = mixed_logits(model)
+    lanes = ov.attach(model, [lane])
+    started = start_folder(tmp_path / "model", lane, tmp_path / "out", tmp_path / "rest")
+    assert started.layers == len(lanes.layers)
+    read = ov.read_peft(mixture("gpt_oss"), started.out)
+    for name in lanes.layers:
+        ours, theirs = read.factors(name, 0), lanes.start_factors(name, 0)
+        torch.testing.assert_close(ours.B @ ours.A, lane.scale * theirs.B @ theirs.A)
+    close(mixed_logits(loaded(started)), plain, 1e-4)
+
+    mixture("mixtral").save_pretrained(tmp_path / "mixtral")
+    with pytest.raises(
+        ValueError, match=r"no tensor 'model.layers.0.mlp.experts.gate_up_proj': where a model makes it"
+    ):
+        start_folder(tmp_path / "mixtral", lane, tmp_path / "experts")
+    assert start_folder(tmp_path / "mixtral", replace(lane, targets=None), tmp_path / "rest-of-it").layers == 8
+
+
+def test_names_without_the_base_model_s_prefix_are_found(folder, tmp_path):
+    from safetensors.torch import save_file
+
+    stored = {name.removeprefix("transformer."): tensor for name, tensor in tensors_of(folder("gpt2")).items()}
+    (tmp_path / "model").mkdir()
+    save_file(stored, tmp_path / "model/model.safetensors")
+    (tmp_path / "model/config.json").write_bytes((folder("gpt2") / "config.json").read_bytes())
+    lane = ov.Lane("olora", r=4)
+    start_folder(tmp_path / "model", lane, tmp_path / "bare")
+    start_folder(folder("gpt2"), lane, tmp_path / "out")
+    bare, full = (read_tensors(tmp_path / name / "adapter_model.safetensors") for name in ("bare", "out"))
+    assert bare.keys() == full.keys()
+    assert all(torch.equal(bare[name], full[name]) for name in full)
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 1000)
+    model, lane = folder("llama"), ov.Lane("olora", r=4)
+    whole = start_folder(model, lane, tmp_path / "whole", tmp_path / "whole-rest" if has_rest else None)
+    out, rest = tmp_path / "out", tmp_path / "rest" if has_rest else None
+
+    def interrupted_after(reports: int) -> bool:
+        def stop(part: float, words: str) -> None:
+            nonlocal reports
+            reports -= 1
+            assert 0 < part <= 1
+            assert "GB/s" in words
+            if not reports:
+                raise StoppedEarlyError
+
+        try:
+            start_folder(model, lane, out, rest, stop)
+        except StoppedEarlyError:
+            return True
+        return False
+
+    attempts = 1
+    while interrupted_after(4 * attempts):
+        assert not out.exists()
+        with pytest.raises(ValueError, match=r"beginning of a start with --r 4, not 3: repeat that one, or delete"):
+            start_folder(model, replace(lane, r=3), out, rest)
+        attempts += 1
+    assert attempts > 3
+    weights = "adapter_model.safetensors"
+    assert contents(out)[weights] == contents(whole.out)[weights]
+    if rest and whole.residual:
+        assert contents(rest) == contents(whole.residual)
+    assert not list(tmp_path.rglob("*.partial"))
+    with pytest.raises(ValueError, match="must be new or empty"):
+        start_folder(model, lane, out, rest)
+
+
+def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, monkeypatch):
+    command = (
+        "start",
+        "--model",
+        str(folder("llama")),
+        "--out",
+        str(tmp_path / "out"),
+        "--residual",
+        str(tmp_path / "r"),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "BLOCK", 1)  # which takes its time
+        with forked(*command, temporary=tmp_path / "tmp") as (process, _):
+            while not list(tmp_path.glob(".r.partial/*")):
+                time.sleep(0.01)
+            began = time.monotonic()
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait() == 130
+            assert time.monotonic() - began < 5
+    assert not (tmp_path / "out").exists()
+    again = run(*command, "--json")
+    assert again.returncode == 0
+    (summary,) = objects(again.stdout)
+    assert summary["keeps_function"]
+    assert summary["init"] == "olora"
+    assert "computes at step 0" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--model nowhere", "'nowhere' is not a folder on this machine"),
+        ("--model {tmp}", "is not a Hugging Face model folder"),
+        ("--init olra", "unknown initialization 'olra'; did you mean 'olora'"),
+        ("--init eva", "'eva' needs the inputs of W over some data"),
+        ("--init full", "'full' has no A and B"),
+        ("--init lora --residual {tmp}/rest", "'lora' subtracts nothing from W"),
+        ("--r 17", "rank 17 exceeds min(out, in) = 16"),
+        ("--init orthogonal --r 3", "rank 3 is odd"),
+        ("--target nothing", "no linear layer's name ends in 'nothing'"),
+        ("--out {model}", "need folders of their own"),
+        ("--out {tmp}/full", "must be new or empty"),
+        ("--out {tmp}/file", "is a file, not a folder"),
+        ("--residual {tmp}/full", "must be new or empty"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(options, sentence, folder, tmp_path):
+    (tmp_path / "full").mkdir()
+    for file in ("full/a", "file"):
+        (tmp_path / file).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    words = options.format(tmp=tmp_path, model=folder("llama")).split()
+    answer = run("start", "--model", str(folder("llama")), "--out", str(tmp_path / "out"), *words)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
