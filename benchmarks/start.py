@@ -5,8 +5,8 @@
 
 The folder is made first: a Llama of random weights in bfloat16, with the shapes of a model of 7 billion weights and as
 many blocks as fit into the size, in shards of 2 GB. It is deleted at the end, with all that was written. Each start is
-a process of its own; its memory is the largest resident set that the system has counted for it (`ru_maxrss`). PEFT's
-start loads the model, as `transformers` does, and writes adapter and residual model by `save_pretrained`.
+a process of its own; its memory is the largest resident set that Linux has counted for it (`VmHWM`). PEFT's start
+loads the model, as `transformers` does, and writes adapter and residual model by `save_pretrained`.
 
 "read" is the size of the model's files over the time of the whole command, Python's start included.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ WIDE = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 
 NARROW = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 256}
 SHARD = 2 * 10**9
 
+BY_US = "from olora_viz.__main__ import main; assert main() == 0"
 BY_PEFT = """
 import sys, torch, peft, transformers
 model, out, residual, init, rank = sys.argv[1:]
@@ -72,17 +74,22 @@ def make(folder: Path, gigabytes: float) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def measured(command: list[str]) -> tuple[float, float, float]:
-    """Run a command; return its seconds, those of the processor, and the most gigabytes in memory."""
+def measured(program: str, *arguments: str) -> tuple[float, float, float]:
+    """Run a program; return its seconds, those of the processor, and the most gigabytes in memory."""
     began = time.perf_counter()
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+    # Of the process itself: what the system counts of a child can begin with its parent's memory.
+    command = [sys.executable, "-c", f"{program}\nprint(*open('/proc/self/status'))", *arguments]
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdout=out, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - began
+        for file in (out, errors):
+            file.seek(0)
         if process.returncode:
-            errors.seek(0)
             raise SystemExit(errors.read().decode(errors="replace")[-2000:])
-    return time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e9
+        kilobytes = int(re.findall(rb"VmHWM:\s*(\d+)", out.read())[-1])
+    return seconds, usage.ru_utime + usage.ru_stime, kilobytes * 1024 / 1e9
 
 
 def main() -> None:
@@ -103,12 +110,12 @@ def main() -> None:
         for by, init in [*(("ours", init) for init in options.inits), *(("PEFT", init) for init in options.peft)]:
             out, residual = Path(home) / "out", Path(home) / "residual"
             if by == "PEFT":
-                command = [sys.executable, "-c", BY_PEFT, str(model), str(out), str(residual), init, str(options.rank)]
+                arguments = [str(model), str(out), str(residual), init, str(options.rank)]
             else:
-                command = [sys.executable, "-m", "olora_viz", "start", "--model", str(model), "--init", init]
-                command += ["--r", str(options.rank), "--out", str(out)]
-                command += [] if INITIALIZERS[init].zero_product else ["--residual", str(residual)]
-            seconds, processor, memory = measured(command)
+                arguments = ["start", "--model", str(model), "--init", init, "--r", str(options.rank)]
+                arguments += ["--out", str(out)]
+                arguments += [] if INITIALIZERS[init].zero_product else ["--residual", str(residual)]
+            seconds, processor, memory = measured(BY_PEFT if by == "PEFT" else BY_US, *arguments)
             row = {
                 "init": init,
                 "by": by,
