@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import struct
+import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -15,7 +18,8 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.files import check_tensors
-from olora_viz.machine.text import listed
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import listed, rough
 from olora_viz.models.folder import weight_files
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -138,7 +142,80 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
-def write_from(file: Path, position: int, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+Bytes = bytes | bytearray | memoryview
+
+Change = Callable[[Report], Iterable[Bytes]]
+"""Yields what becomes of a tensor's bytes."""
+
+
+def rewrite(
+    shards: Iterable[Shard],
+    folder: Path | None,
+    changes: Mapping[str, Change],
+    is_done: Callable[[str], bool] = lambda _: True,
+    progress: Progress | None = None,
+) -> None:
+    """Write safetensors files with the same tensors, some of them changed, from where a killed writer came to.
+
+    Args:
+        folder: for the files, with their names; None to write none, and to go through the changes alone.
+        changes: by the names of their tensors, each of which keeps its dtype and shape.
+        is_done: whether a change, besides these files, is written elsewhere too.
+        progress: called after each block; what it raises ends the work.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    total = done = 0
+    todo: list[StoredTensor] = []
+    for shard in shards:
+        file = folder and folder / shard.file.name
+        if file:
+            begin(file, shard)
+        for tensor in shard.tensors:
+            changes_it = tensor.name in changes
+            if not (file or changes_it):
+                continue
+            size = tensor.end - tensor.begin
+            total += size
+            if (file is None or is_written(file, tensor.end)) and (not changes_it or is_done(tensor.name)):
+                done += size
+            else:
+                todo.append(tensor)
+    pace = _Pace(total, done, progress)
+    for tensor in todo:
+        change = changes.get(tensor.name, tensor.blocks)
+        if folder is None:
+            deque(change(pace), maxlen=0)
+        else:
+            write_from(folder / tensor.file.name, tensor.begin, change(pace))
+
+
+class _Pace:
+    """Reports how much is read and written, how fast, and how long the rest takes."""
+
+    def __init__(self, total: int, done: int, progress: Progress | None) -> None:
+        self._total, self._done, self._before, self._progress = total, done, done, progress
+        self._began = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        """Report that so many bytes more are done."""
+        self._done += count
+        if self._progress is None:
+            return
+        speed = (self._done - self._before) / max(time.monotonic() - self._began, 1e-3)
+        left = rough((self._total - self._done) / speed)
+        words = f"{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB at {speed / 1e9:.2f} GB/s, {left} left"
+        self._progress(self._done / self._total, words)
+
+
+def begin(file: Path, shard: Shard) -> None:
+    """Begin a file of the tensors of a shard, unless it is begun."""
+    if not is_written(file, len(shard.header)):
+        write_from(file, 0, [shard.header])
+
+
+def write_from(file: Path, position: int, pieces: Iterable[Bytes]) -> None:
     """Write pieces into a file from a position on; what was behind it is lost.
 
     A file that is written from its beginning to its end is as far as it is long, whenever the writer is killed.
@@ -153,3 +230,10 @@ def write_from(file: Path, position: int, pieces: Iterable[bytes | bytearray | m
 def is_written(file: Path, end: int) -> bool:
     """Whether a file that `write_from` writes has come so far."""
     return file.is_file() and file.stat().st_size >= end
+
+
+def copy_settings(folder: Path, to: Path) -> None:
+    """Copy the files beside a model's weights: its config, its tokenizer, the index of its shards."""
+    for file in folder.iterdir():
+        if file.is_file() and file.suffix in (".json", ".jinja", ".model", ".txt"):
+            shutil.copyfile(file, to / file.name)

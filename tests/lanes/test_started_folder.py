@@ -141,9 +141,7 @@ def test_experts_in_one_tensor_start_each_for_itself_and_those_in_several_are_na
     close(mixed_logits(loaded(started)), plain, 1e-4)
 
     mixture("mixtral").save_pretrained(tmp_path / "mixtral")
-    with pytest.raises(
-        ValueError, match=r"no tensor 'model.layers.0.mlp.experts.gate_up_proj': where a model makes it"
-    ):
+    with pytest.raises(ValueError, match="no tensor .*experts.down_proj.: where a model makes it of others"):
         start_folder(tmp_path / "mixtral", lane, tmp_path / "experts")
     assert start_folder(tmp_path / "mixtral", replace(lane, targets=None), tmp_path / "rest-of-it").layers == 8
 
@@ -188,7 +186,7 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
     attempts = 1
     while interrupted_after(4 * attempts):
         assert not out.exists()
-        with pytest.raises(ValueError, match=r"beginning of a start with --r 4, not 3: repeat that one, or delete"):
+        with pytest.raises(ValueError, match=r"beginning of work with r 4, not 3: repeat that, or delete"):
             start_folder(model, replace(lane, r=3), out, rest)
         attempts += 1
     assert attempts > 3
@@ -241,9 +239,9 @@ def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, 
         ("--r 17", "rank 17 exceeds min(out, in) = 16"),
         ("--init orthogonal --r 3", "rank 3 is odd"),
         ("--target nothing", "no linear layer's name ends in 'nothing'"),
-        ("--out {model}", "need folders of their own"),
+        ("--out {model}", "needs folders apart"),
         ("--out {tmp}/full", "must be new or empty"),
-        ("--out {tmp}/file", "is a file, not a folder"),
+        ("--out {tmp}/file", "must be new or empty"),
         ("--residual {tmp}/full", "must be new or empty"),
     ],
 )
