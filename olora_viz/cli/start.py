@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import threading
 import time
 
-from olora_viz.cli.console import INTERRUPTED, Verb, path, print_json, progress_bar, say
+from olora_viz.cli.console import Verb, path, print_json, resumable, say
 
 
 def add_verbs(verb: Verb) -> None:
@@ -26,23 +24,14 @@ def add_verbs(verb: Verb) -> None:
 
 
 def start(options: argparse.Namespace) -> int:
-    """Write the adapter and its residual model; at Ctrl-C leave what the same command goes on with."""
+    """Write the adapter and its residual model."""
     from olora_viz.lanes.lane import Lane
     from olora_viz.lanes.started_folder import start_folder
-    from olora_viz.machine.process import within
 
     targets = options.target and tuple(options.target)
     lane = Lane(options.init, r=options.r, alpha=options.alpha, seed=options.seed, targets=targets)
     began = time.monotonic()
-    with progress_bar() as progress:
-        try:  # in a thread, since a factorization would hold an interrupt back
-            started = within(
-                threading.TIMEOUT_MAX,
-                lambda: start_folder(options.model, lane, options.out, options.residual, progress),
-            )
-        except KeyboardInterrupt:
-            say("\ninterrupted; the same command goes on with what is written")
-            os._exit(INTERRUPTED)
+    started = resumable(lambda progress: start_folder(options.model, lane, options.out, options.residual, progress))
     seconds = time.monotonic() - began
     if options.json:
         print_json(started.to_json() | {"seconds": seconds})

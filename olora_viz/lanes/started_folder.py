@@ -237,7 +237,8 @@ def check_apart(*folders: Path) -> None:
     for i, one in enumerate(places):
         for j, other in enumerate(places):
             if i != j and (one == other or one in other.parents):
-                raise ValueError(f"what is read and written needs folders apart: {str(other)!r} is in {str(one)!r}")
+                where = "named twice" if one == other else f"in {str(one)!r}"
+                raise ValueError(f"what is read and written needs folders apart: {str(other)!r} is {where}")
 
 
 def check_room(folder: Path, shards: Sequence[Shard]) -> None:

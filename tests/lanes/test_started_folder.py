@@ -1,6 +1,7 @@
 """A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
 
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -19,8 +20,9 @@ from support.verbs import forked, objects, run
 
 import olora_viz as ov
 from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import FolderStart, start_folder
-from olora_viz.machine.files import read_tensors
+from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.models import shards
 from olora_viz.models.shards import read_shards
@@ -141,7 +143,7 @@ def test_experts_in_one_tensor_start_each_for_itself_and_those_in_several_are_na
     close(mixed_logits(loaded(started)), plain, 1e-4)
 
     mixture("mixtral").save_pretrained(tmp_path / "mixtral")
-    with pytest.raises(ValueError, match="no tensor .*experts.down_proj.: where a model makes it of others"):
+    with pytest.raises(ValueError, match=r"no tensor .*experts\.down_proj.: where a model makes it of others"):
         start_folder(tmp_path / "mixtral", lane, tmp_path / "experts")
     assert start_folder(tmp_path / "mixtral", replace(lane, targets=None), tmp_path / "rest-of-it").layers == 8
 
@@ -197,6 +199,78 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
     assert not list(tmp_path.rglob("*.partial"))
     with pytest.raises(ValueError, match="must be new or empty"):
         start_folder(model, lane, out, rest)
+
+
+def train(adapter: Path) -> None:
+    """Change the factors of an adapter, as training would."""
+    file = adapter / "adapter_model.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    factors = {n: f + 0.05 * torch.randn(f.shape, generator=generator) for n, f in read_tensors(file).items()}
+    write_tensors(file, factors)
+
+
+@pytest.mark.parametrize(("family", "init", "has_rest"), [("llama", "olora", False), ("gpt2", "sketch", True)])
+def test_an_adapter_is_merged_into_a_folder_as_peft_merges_it_in_memory(family, init, has_rest, folder, tmp_path):
+    rest = tmp_path / "rest" if has_rest else None
+    started = start_folder(folder(family), ov.Lane(init, r=4, alpha=6), tmp_path / "adapter", rest)
+    train(started.out)
+    trained = loaded(started)
+    done = run("export", str(started.out), "--form", "merged", "--out", str(tmp_path / "merged"), "--json")
+    assert done.returncode == 0
+    assert objects(done.stdout)[0]["layers"] == started.layers
+    merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(merged), logits(trained), rtol=1e-4, atol=1e-4)
+    whole = trained.merge_and_unload().state_dict()
+    for name, W in merged.state_dict().items():
+        torch.testing.assert_close(W, whole[name], rtol=1e-5, atol=1e-5)
+    assert (logits(merged) - logits(hf.AutoModelForCausalLM.from_pretrained(folder(family)))).abs().max() > 0.1
+
+
+def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
+    model, lane = tmp_path / "model", ov.Lane("lora", r=2, targets=EXPERTS)
+    mixture("gpt_oss").save_pretrained(model)
+    adapter = start_folder(model, lane, tmp_path / "adapter").out
+    train(adapter)
+    merge_folder(adapter, model, tmp_path / "merged")
+    merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    close(mixed_logits(merged), mixed_logits(ov.read_peft(mixture("gpt_oss"), adapter).model), 1e-4)
+
+    merge = ("export", str(adapter), "--out", str(tmp_path / "again"))
+    for words, sentence in (
+        ((), "is an adapter already: write it as a model by --form merged"),
+        (("--form", "merged", "--lane", "olora"), "--lane is for run folders"),
+        (("--form", "merged", "--model", "nowhere"), "'nowhere' is not a folder on this machine"),
+        (("--form", "merged", "--model", str(folder("llama"))), "the model has no layer 'model.layers.0.mlp.experts"),
+        (("--form", "merged", "--out", str(model)), "model' is named twice"),
+    ):
+        answer = run(*merge, *words)
+        assert (answer.returncode, sentence in answer.stderr) == (2, True), answer.stderr
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("fault", ["nan", "shape", "dtype", "header", "shard"])
+def test_a_damaged_model_is_named(fault, folder, tmp_path):
+    model, name = tmp_path / "model", "model.layers.1.mlp.down_proj.weight"
+    shutil.copytree(folder("llama"), model)
+    (file,) = (shard.file for shard in read_shards(model) if name in {tensor.name for tensor in shard.tensors})
+    tensors = read_tensors(file)
+    W = tensors[name]
+    if fault == "shard":
+        file.unlink()
+    elif fault == "header":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        write_tensors(file, tensors | {name: {"nan": W / 0, "shape": W[:, 1:].clone(), "dtype": W.int()}[fault]})
+    sentence = {
+        "nan": r"weight 'model.layers.1.mlp.down_proj' holds NaN or infinity",
+        "shape": r"is \(24, 39\), but \(24, 40\) by its config",
+        "dtype": r"is stored as I32; adapters need one of F64, F32, F16, BF16",
+        "header": r"is damaged",
+        "shard": r"is missing '.*', which its index lists",
+    }[fault]
+    with pytest.raises(ValueError, match=sentence):
+        start_folder(model, ov.Lane("olora", r=4), tmp_path / "out", tmp_path / "rest")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, monkeypatch):
