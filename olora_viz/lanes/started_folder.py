@@ -170,12 +170,12 @@ def start_folder(
         OSError: a file cannot be written.
     """
     _check_init(lane.init, residual)
-    skeleton_of = skeleton(model)
-    layers = target_layers(skeleton_of, lane.targets)
-    plan = AdapterPlan(skeleton_of, layers, (), {lane.targets: layers}).with_lanes([lane])
+    empty = skeleton(model)
+    layers = target_layers(empty, lane.targets)
+    plan = AdapterPlan(empty, layers, (), {lane.targets: layers}).with_lanes([lane])
     check_apart(model, out, *filter(None, [residual]))
     shards = read_shards(model)
-    weights = stored_weights(skeleton_of, layers, shards, model)
+    weights = stored_weights(empty, layers, shards, model)
     by_peft = _by_peft(lane.init, weights, residual)
     settings = {
         **model_settings(model, shards),

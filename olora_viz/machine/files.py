@@ -228,7 +228,8 @@ def resumed(
 ) -> Generator[tuple[Path, Path | None] | None]:
     """Yield a temporary folder that becomes `folder`, with all that a writer of the same settings left in it.
 
-    It stays on any error but a ValueError, which no repetition mends. A folder appears when all is written.
+    It stays on any error but a ValueError, which no repetition mends, or a full disk in a repetition. A folder appears
+    when all is written.
 
     Args:
         settings: all that the contents depend on, as values of JSON.
@@ -280,9 +281,10 @@ def resumed(
         if beside and rest and rest.is_dir():
             _put_in_place(rest, beside)
         _put_in_place(partial, folder)
-    except ValueError:
-        for _, begun in pairs:
-            shutil.rmtree(begun, ignore_errors=True)
+    except ValueError as error:
+        if before is None or not is_disk_full(error):
+            for _, begun in pairs:
+                shutil.rmtree(begun, ignore_errors=True)
         raise
     finally:
         os.close(lock)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import time
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import peft
@@ -22,6 +22,7 @@ import olora_viz as ov
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import FolderStart, start_folder
+from olora_viz.machine import files
 from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.models import shards
@@ -199,6 +200,23 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
     assert not list(tmp_path.rglob("*.partial"))
     with pytest.raises(ValueError, match="must be new or empty"):
         start_folder(model, lane, out, rest)
+
+
+def test_a_disk_without_room_is_named_and_what_is_written_stays(folder, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise StoppedEarlyError
+
+    start = partial(start_folder, folder("llama"), ov.Lane("olora", r=4))
+    with pytest.raises(StoppedEarlyError):
+        start(tmp_path / "out", tmp_path / "rest", progress=stop)
+    begun = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "free_disk", lambda _: 1000)
+        for name in ("out", "other"):
+            with pytest.raises(files.DiskFullError, match=r"MB of disk in .* but only 0 MB are free"):
+                start(tmp_path / name, tmp_path / "rest" if name == "out" else None)
+    assert sorted(tmp_path.rglob("*")) == begun
+    assert start(tmp_path / "out", tmp_path / "rest").keeps_function
 
 
 def train(adapter: Path) -> None:
