@@ -118,9 +118,9 @@ def run_inspect(options: argparse.Namespace) -> int:
     """Measure one adapter or compare two, by layer: a table, JSON lines, a report, a picture."""
     from olora_viz.figures.layers import adapter_map
     from olora_viz.lanes.stored_adapter import read_adapter
+    from olora_viz.lanes.stored_weights import model_of
     from olora_viz.machine.files import write_text
     from olora_viz.measures.inspection import common_base, compared, inspected
-    from olora_viz.models import load_model
     from olora_viz.views.reports import adapter_page, comparison_page
 
     folder, other = options.folder, options.other
@@ -129,16 +129,16 @@ def run_inspect(options: argparse.Namespace) -> int:
     base = options.model or common_base(folders)
     notes = [f"{adapter.folder}: {adapter.left_out}" for adapter in adapters if adapter.left_out]
     with progress_bar() as progress:
-        model, _ = load_model(base, progress=progress)
+        model, read = model_of(base, progress)
         if other:
-            layers = compared(model, *adapters, progress=progress)
+            layers = compared(model, *adapters, read=read, progress=progress)
             show = partial(_print_comparison, layers, folder, other)
             draw = partial(comparison_page, folder, other, base, layers, notes)
             sides = [layer.first for layer in layers], [layer.second for layer in layers]
             named = zip(folders, sides, strict=True)
             maps = [adapter_map(list(filter(None, side)), f"What {name} changes") for name, side in named]
         else:
-            layers = inspected(model, *adapters, progress=progress)
+            layers = inspected(model, *adapters, read=read, progress=progress)
             show, draw = partial(_print, layers), partial(adapter_page, folder, base, layers, notes)
             maps = [adapter_map(layers)]
     for note in notes:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from olora_viz.initializers import Start
-from olora_viz.lanes.started_folder import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.lanes.stored_adapter import WEIGHTS, AdaptedLayer, read_adapter, unsupported
+from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import resumed
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, precise
 from olora_viz.initializers.start import NEEDS
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.layers import is_transposed, target_layers, target_name
+from olora_viz.lanes.layers import target_layers, target_name
 from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
 from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
-from olora_viz.machine.files import check_free_disk, folder_size, resumed, write_json
-from olora_viz.machine.memory import check_memory
+from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
+from olora_viz.machine.files import resumed, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import (
-    DTYPES,
     Report,
     Shard,
     StoredTensor,
@@ -44,9 +41,6 @@ RECORD = "start.json"
 
 BY_PEFT = ("olora", "pissa")
 """The starts whose s B⁰A⁰ PEFT subtracts from the base model itself, when it loads an adapter."""
-
-BLOCK = 2**20
-"""The number of weights that are changed at once, so few that they stay in a cache."""
 
 
 @dataclass(frozen=True)
@@ -108,44 +102,6 @@ class FolderStart:
             "residual": None if self.residual is None else str(self.residual),
             "keeps_function": self.keeps_function,
         }
-
-
-@dataclass(frozen=True)
-class StoredWeight:
-    """A stored tensor that is the weight of a layer, or of the same layer in all experts."""
-
-    stored: StoredTensor
-    parameter: str
-    """Its name in the model."""
-    layers: dict[str, nn.Module]
-
-    @property
-    def is_stacked(self) -> bool:
-        """Whether it holds experts' matrices."""
-        return len(self.stored.shape) == 3
-
-    @property
-    def transposed(self) -> bool:
-        """Whether it is stored as (in, out)."""
-        layer = next(iter(self.layers.values()))
-        return layer.experts.module.is_transposed if isinstance(layer, ExpertLinear) else is_transposed(layer)
-
-    @property
-    def parts(self) -> list[tuple[str, StoredTensor]]:
-        """The name and the weight of each layer."""
-        return [(name, self.stored[i] if self.is_stacked else self.stored) for i, name in enumerate(self.layers)]
-
-    def read(self, report: Report) -> Generator[tuple[str, Tensor, Tensor]]:
-        """Read layer by layer: its name, its weight as stored, and a view of that as (out, in).
-
-        Raises:
-            ValueError: it holds NaN or infinity.
-        """
-        for name, part in self.parts:
-            stored = part.read(report)
-            if not all(end.isfinite() for end in stored.aminmax()):  # 45 times faster than of all values
-                raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
-            yield name, stored, stored.T if self.transposed else stored
 
 
 @torch.no_grad()
@@ -231,69 +187,6 @@ def _check_init(init: str, residual: Path | None) -> None:
         raise ValueError(f"{init!r} subtracts nothing from W, so there is no residual: leave --residual out")
 
 
-def check_apart(*folders: Path) -> None:
-    """Check that no folder is, or lies in, another one."""
-    places = [folder.resolve() for folder in folders]
-    for i, one in enumerate(places):
-        for j, other in enumerate(places):
-            if i != j and (one == other or one in other.parents):
-                where = "named twice" if one == other else f"in {str(one)!r}"
-                raise ValueError(f"what is read and written needs folders apart: {str(other)!r} is {where}")
-
-
-def check_room(folder: Path, shards: Sequence[Shard]) -> None:
-    """Check that the disk has room for what is not yet written of some files."""
-    needed = sum(shard.tensors[-1].end for shard in shards if shard.tensors)
-    check_free_disk(folder, max(0, needed - folder_size(folder)), repr(str(folder)))
-
-
-def model_settings(model: Path, shards: Sequence[Shard]) -> dict[str, Any]:
-    """Return what tells a model's folder from others, and from what it was before."""
-    status = [(shard.file.name, shard.file.stat()) for shard in shards]
-    return {"model": str(model.resolve()), "weights": [[name, of.st_size, of.st_mtime_ns] for name, of in status]}
-
-
-def stored_weights(
-    model: nn.Module, layers: Mapping[str, nn.Module], shards: Sequence[Shard], folder: Path
-) -> list[StoredWeight]:
-    """Find the stored weights of some layers, in the order of the files.
-
-    Args:
-        model: the folder's `skeleton`.
-
-    Raises:
-        ValueError: a layer's weight is not stored under its name, or has another shape or no known dtype; there is not
-            the memory for the largest one.
-    """
-    by_parameter: dict[str, dict[str, nn.Module]] = {}
-    for name, layer in layers.items():
-        parameter = target_name(name, layer) if isinstance(layer, ExpertLinear) else f"{name}.weight"
-        by_parameter.setdefault(parameter, {})[name] = layer
-    prefix: Any = getattr(model, "base_model_prefix", "")
-    names = {name.removeprefix(f"{prefix}."): name for name in by_parameter} | {name: name for name in by_parameter}
-    weights = [
-        StoredWeight(tensor, names[tensor.name], by_parameter[names[tensor.name]])
-        for shard in shards
-        for tensor in shard.tensors
-        if tensor.name in names
-    ]
-    lacking = by_parameter.keys() - {weight.parameter for weight in weights}
-    if lacking:
-        raise ValueError(
-            f"{str(folder)!r} has no tensor {min(lacking)!r}: where a model makes it of others when it is loaded, "
-            "these layers cannot be read from the files"
-        )
-    for weight in weights:
-        stored, shape = weight.stored, tuple(model.get_parameter(weight.parameter).shape)
-        if stored.shape != shape:
-            raise ValueError(f"{stored.name!r} in {str(folder)!r} is {stored.shape}, but {shape} by its config")
-        if stored.kind not in DTYPES:
-            raise ValueError(f"{stored.name!r} is stored as {stored.kind}; adapters need one of {', '.join(DTYPES)}")
-    largest = max((part for weight in weights for _, part in weight.parts), key=lambda part: prod(part.shape))
-    check_memory(8 * prod(largest.shape), torch.device("cpu"), f"the layer {largest.name!r} {largest.shape}")
-    return weights
-
-
 def _factors(plan: AdapterPlan, weights: list[StoredWeight], file: Path) -> Shard:
     """Lay out the file of the adapter: A and B of each weight, in this order."""
     wrappers = wrappers_of(_experts(plan))
@@ -349,11 +242,3 @@ def _start(
         yield bytes_of(stored)
     (pair,) = stacked(starts).values() if weight.is_stacked else starts.values()
     write_from(A.file, A.begin, [bytes_of(pair.A), bytes_of(pair.B)])
-
-
-def add_(W: Tensor, factors: Start, scale: float) -> None:
-    """Add scale · B A to W, computed in float32 or better."""
-    rows = max(1, BLOCK // W.shape[1])
-    for at in range(0, W.shape[0], rows):
-        some = slice(at, at + rows)
-        W[some] = precise(W[some]).add_(scale * (factors.B[some] @ factors.A))

@@ -15,16 +15,18 @@ import transformers as hf
 from support.mixtures import EXPERTS, close, mixture
 from support.mixtures import logits as mixed_logits
 from support.pefts import logits
-from support.tiny import tiny
+from support.tiny import tiny, tiny_tokenizer
 from support.verbs import forked, objects, run
 
 import olora_viz as ov
+from olora_viz.lanes import stored_weights
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import FolderStart, start_folder
 from olora_viz.machine import files
 from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.measures.truncation import to_json, truncations
 from olora_viz.models import shards
 from olora_viz.models.shards import read_shards
 
@@ -264,6 +266,36 @@ def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
         answer = run(*merge, *words)
         assert (answer.returncode, sentence in answer.stderr) == (2, True), answer.stderr
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_inspect_and_spectrum_read_the_layers_of_a_folder_and_load_no_model(family, folder, tmp_path, monkeypatch):
+    model, layer = folder(family), {"llama": "layers.1.*.q_proj", "gpt2": "h.1.attn.c_attn"}[family]
+    adapters = [
+        start_folder(model, ov.Lane(init, r=r, alpha=6), tmp_path / init).out
+        for init, r in (("pissa", 4), ("lora", 2))
+    ]
+    for adapter in adapters:
+        train(adapter)
+    monkeypatch.setattr(stored_weights, "load_model", None)
+    names = list(map(str, adapters))
+    one = objects(run("inspect", names[0], "--json").stdout)
+    assert one == [each.to_json() for each in ov.inspect_adapter(model_of(family), adapters[0])]
+    both = objects(run("inspect", *names, "--json").stdout)
+    assert both == [each.to_json() for each in ov.compare_adapters(model_of(family), *adapters)]
+    spectra = objects(run("spectrum", "--model", str(model), "--layer", layer, "--rank", "4", "--json").stdout)
+    wanted = truncations(
+        model_of(family), layer, 4, ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
+    )
+    assert spectra == [to_json(*each) for each in wanted]
+
+
+def test_a_folder_whose_layers_are_made_of_several_tensors_is_loaded(tmp_path):
+    mixture("mixtral").save_pretrained(tmp_path)
+    tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path)
+    model, read = stored_weights.model_of(str(tmp_path))
+    assert read is None
+    assert not next(model.parameters()).is_meta
 
 
 @pytest.mark.parametrize("fault", ["nan", "shape", "dtype", "header", "shard"])
