@@ -19,7 +19,7 @@ def add_verbs(verb: Verb) -> None:
     target = "a layer by the end of its name, with * and ?; repeat for each; default: every linear layer in the blocks"
     parser.add_argument("--target", action="append", metavar="NAME", help=target)
     parser.add_argument("--out", type=path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
-    residual = "a new folder for the model with W − s B⁰A⁰, on which the adapter changes nothing at step 0"
+    residual = "a new folder for the model with W − s B⁰A⁰: with the adapter it computes what the model does"
     parser.add_argument("--residual", type=path, metavar="FOLDER", help=residual)
 
 
