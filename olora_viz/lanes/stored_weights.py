@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from olora_viz import models
 from olora_viz.initializers import Start, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.layers import adaptable_layers, is_transposed, target_name
 from olora_viz.machine.files import check_free_disk, folder_size
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
-from olora_viz.models import MODELS, load_model
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import DTYPES, Report, Shard, StoredTensor, read_shards
 
@@ -122,7 +122,7 @@ def model_of(name: str, progress: Progress | None = None) -> tuple[nn.Module, Re
         ValueError: from `load_model`.
     """
     folder = Path(name).expanduser()
-    if name not in MODELS and folder.is_dir():
+    if name not in models.MODELS and folder.is_dir():
         try:
             model = skeleton(folder)
             weights = stored_weights(model, adaptable_layers(model), read_shards(folder), folder)
@@ -130,7 +130,7 @@ def model_of(name: str, progress: Progress | None = None) -> tuple[nn.Module, Re
             pass
         else:
             return model, _reader(weights)
-    return load_model(name, progress=progress)[0], None
+    return models.load_model(name, progress=progress)[0], None
 
 
 def _reader(weights: Sequence[StoredWeight]) -> Read:

@@ -19,6 +19,7 @@ from support.tiny import tiny, tiny_tokenizer
 from support.verbs import forked, objects, run
 
 import olora_viz as ov
+from olora_viz import models
 from olora_viz.lanes import stored_weights
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
@@ -277,7 +278,7 @@ def test_inspect_and_spectrum_read_the_layers_of_a_folder_and_load_no_model(fami
     ]
     for adapter in adapters:
         train(adapter)
-    monkeypatch.setattr(stored_weights, "load_model", None)
+    monkeypatch.setattr(models, "load_model", None)
     names = list(map(str, adapters))
     one = objects(run("inspect", names[0], "--json").stdout)
     assert one == [each.to_json() for each in ov.inspect_adapter(model_of(family), adapters[0])]
