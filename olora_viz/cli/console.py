@@ -9,6 +9,7 @@ import platform
 import shlex
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from olora_viz.machine.trackers import TRACKERS, Tracker
 
@@ -34,6 +35,8 @@ SAVES_MEMORY = {
     "rank": "--rank", "ranks": "--r", "workers": "--workers",
 }  # fmt: skip
 """What to lower where memory is short, by the attribute of the option."""
+
+T = TypeVar("T")
 
 Verb = Callable[..., argparse.ArgumentParser]
 """Adds a verb with its name, the function that runs it and one line of help; returns its parser. If the options need
@@ -78,6 +81,23 @@ def progress_bar() -> Generator[Progress]:
             bar.update(fraction - bar.n)
 
         yield show
+
+
+def resumable(work: Callable[[Progress], T]) -> T:
+    """Do work with a progress bar, and return its result; Ctrl-C ends the process at once.
+
+    Args:
+        work: goes on from any moment at which it is killed. It runs in a thread, since a factorization would hold an
+            interrupt back.
+    """
+    from olora_viz.machine.process import within
+
+    with progress_bar() as progress:
+        try:
+            return within(threading.TIMEOUT_MAX, lambda: work(progress))
+        except KeyboardInterrupt:
+            say("\ninterrupted; the same command goes on with what is written")
+            os._exit(INTERRUPTED)
 
 
 def say(*words: object) -> None:

@@ -62,18 +62,18 @@ STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
 
 def run_spectrum(options: argparse.Namespace) -> int:
     """Compare layers with starts: a table, JSON lines, a picture."""
+    from olora_viz.lanes.stored_weights import model_of
     from olora_viz.measures.truncation import to_json, truncations
-    from olora_viz.models import load_model
     from olora_viz.views.spectrum import shares
 
     rows = [["layer", "start", "σ₁(W)", "σ₁(BA)", "energy", "of best", "bounded", "subset"]]
     first: list[Truncation] = []
     first_layer = ""
     with progress_bar() as progress:
-        model, _ = load_model(options.model, progress=progress)
+        model, read = model_of(options.model, progress)
         inits = tuple(dict.fromkeys(options.init or STARTS))
         for layer, start in truncations(
-            model, options.layer, options.rank, inits, seed=options.seed, progress=progress
+            model, options.layer, options.rank, inits, seed=options.seed, read=read, progress=progress
         ):
             first_layer = first_layer or layer
             if layer == first_layer:

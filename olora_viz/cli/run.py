@@ -9,7 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.cli.console import Verb, add_shared, path, print_json, print_table, progress_bar, save_charts, say
+from olora_viz.cli.console import (
+    Verb,
+    add_shared,
+    path,
+    print_json,
+    print_table,
+    progress_bar,
+    resumable,
+    save_charts,
+    say,
+)
 from olora_viz.machine.text import number, percent
 
 if TYPE_CHECKING:
@@ -18,9 +28,11 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verbs."""
-    parser = verb("export", export, "write one lane of a run as an adapter or a whole model")
-    parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
-    parser.add_argument("--lane", required=True, metavar="NAME", help="label of the lane")
+    parser = verb("export", export, "write one lane of a run as an adapter or a whole model, or merge an adapter")
+    parser.add_argument("folder", type=path, metavar="DIR", help="a run folder, or the adapter to merge")
+    parser.add_argument("--lane", metavar="NAME", help="label of the lane, for a run folder")
+    base = "the folder of an adapter's model, which is read layer by layer; default: the one that the adapter names"
+    parser.add_argument("--model", type=path, metavar="FOLDER", help=base)
     parser.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
     parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
 
@@ -41,11 +53,18 @@ def add_verbs(verb: Verb) -> None:
 
 def export(options: argparse.Namespace) -> int:
     """Write one lane into a new folder, in the requested form, and read it back."""
+    from olora_viz.lanes.stored_adapter import CONFIG
     from olora_viz.machine.files import is_free
     from olora_viz.machine.text import unknown
     from olora_viz.races import run as runs
     from olora_viz.races.export import export_lane
 
+    if (options.folder / CONFIG).is_file():
+        return _merge(options)
+    if options.lane is None:
+        raise ValueError("a run folder needs --lane NAME, the label of the lane to write")
+    if options.model is not None:
+        raise ValueError("--model is for adapters: a run names its model")
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:
         raise ValueError(unknown("lane", options.lane, labels))
@@ -59,6 +78,22 @@ def export(options: argparse.Namespace) -> int:
     written = {"lane": label, "form": exported.form, "out": where, "steps": race.done}
     print(json.dumps(written | {"read_back": read_back.to_json()}) if options.json else f"{label} written to {where}")
     say(read_back.sentence)
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    """Merge an adapter into the folder of its model, layer by layer."""
+    from olora_viz.lanes.merged_folder import merge_folder
+    from olora_viz.measures.inspection import base_of
+
+    if options.form != "merged":
+        raise ValueError(f"{str(options.folder)!r} is an adapter already: write it as a model by --form merged")
+    if options.lane is not None:
+        raise ValueError("--lane is for run folders: an adapter is one lane")
+    base = options.model or Path(base_of(options.folder))
+    layers = resumable(lambda progress: merge_folder(options.folder, base, options.out, progress))
+    where = {"adapter": str(options.folder), "base": str(base), "out": str(options.out), "layers": layers}
+    print(json.dumps({"form": "merged", **where}) if options.json else f"{base} with its adapter is in {options.out}")
     return 0
 
 
@@ -83,9 +118,9 @@ def run_inspect(options: argparse.Namespace) -> int:
     """Measure one adapter or compare two, by layer: a table, JSON lines, a report, a picture."""
     from olora_viz.figures.layers import adapter_map
     from olora_viz.lanes.stored_adapter import read_adapter
+    from olora_viz.lanes.stored_weights import model_of
     from olora_viz.machine.files import write_text
     from olora_viz.measures.inspection import common_base, compared, inspected
-    from olora_viz.models import load_model
     from olora_viz.views.reports import adapter_page, comparison_page
 
     folder, other = options.folder, options.other
@@ -94,16 +129,16 @@ def run_inspect(options: argparse.Namespace) -> int:
     base = options.model or common_base(folders)
     notes = [f"{adapter.folder}: {adapter.left_out}" for adapter in adapters if adapter.left_out]
     with progress_bar() as progress:
-        model, _ = load_model(base, progress=progress)
+        model, read = model_of(base, progress)
         if other:
-            layers = compared(model, *adapters, progress=progress)
+            layers = compared(model, *adapters, read=read, progress=progress)
             show = partial(_print_comparison, layers, folder, other)
             draw = partial(comparison_page, folder, other, base, layers, notes)
             sides = [layer.first for layer in layers], [layer.second for layer in layers]
             named = zip(folders, sides, strict=True)
             maps = [adapter_map(list(filter(None, side)), f"What {name} changes") for name, side in named]
         else:
-            layers = inspected(model, *adapters, progress=progress)
+            layers = inspected(model, *adapters, read=read, progress=progress)
             show, draw = partial(_print, layers), partial(adapter_page, folder, base, layers, notes)
             maps = [adapter_map(layers)]
     for note in notes:

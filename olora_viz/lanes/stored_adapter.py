@@ -30,7 +30,7 @@ def stacked(factors: Mapping[str, Start]) -> dict[str, Start]:
     experts: dict[str, list[Start]] = {}
     for name, pair in factors.items():
         experts.setdefault(name.rpartition(".")[0], []).append(pair)
-    wrappers = _wrappers(list(experts))
+    wrappers = wrappers_of(list(experts))
     return {
         wrappers[parameter]: Start(
             A=torch.cat([pair.A for pair in pairs]),  # (experts · r, in)
@@ -56,7 +56,7 @@ def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, 
                 f"the adapter changes the parameter {name!r}; among parameters, only those of "
                 "experts can have adapters"
             )
-    wrapped = {wrapper: name for name, wrapper in _wrappers(parameters).items()}
+    wrapped = {wrapper: name for name, wrapper in wrappers_of(parameters).items()}
     by_layer: dict[str, Start] = {}
     for name, pair in factors.items():
         if name not in wrapped:
@@ -72,7 +72,7 @@ def unstacked(model: nn.Module, factors: Mapping[str, Start], config: dict[str, 
     return by_layer
 
 
-def _wrappers(parameters: Sequence[str]) -> dict[str, str]:
+def wrappers_of(parameters: Sequence[str]) -> dict[str, str]:
     """Name the wrapper of each parameter; the last one in a module has the outermost wrapper."""
     modules: dict[str, list[str]] = {}
     for name in parameters:

@@ -203,9 +203,7 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     Raises:
         OSError: the folder cannot be written, for instance on a full disk; an older folder is kept.
     """
-    is_empty = folder.is_dir() and is_free(folder)
-    partial = folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
-    old = folder.with_name(f".{folder.name}.old.partial")
+    partial, old = _partial(folder), _old(folder)
     for leftover in (partial, old):  # of a writer that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
@@ -214,17 +212,111 @@ def atomic_folder(folder: Path) -> Generator[Path]:
             yield partial
         except SafetensorError as error:
             raise _unwrapped(error, folder) from None
-        _share(partial)
-        if is_empty:
-            for file in sorted(partial.iterdir(), key=lambda file: file.stat().st_size):
-                os.replace(file, folder / file.name)
-        else:
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(partial, folder)
+        _put_in_place(partial, folder)
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+WHOLE = "whole"
+"""The key of a record, see `resumed`, that says whether all files are written."""
+
+
+@contextmanager
+def resumed(
+    settings: Mapping[str, Any], record: str, folder: Path, beside: Path | None = None
+) -> Generator[tuple[Path, Path | None] | None]:
+    """Yield a temporary folder that becomes `folder`, with all that a writer of the same settings left in it.
+
+    It stays on any error but a ValueError, which no repetition mends, or a full disk in a repetition. A folder appears
+    when all is written.
+
+    Args:
+        settings: all that the contents depend on, as values of JSON.
+        record: the name of the file in `folder` that has them.
+        beside: another folder, which likewise is new and appears just before.
+
+    Yields:
+        The temporary folders, the second one for `beside`; None if they were written, and only were not yet in place.
+
+    Raises:
+        ValueError: a folder is not empty, was begun with other settings, or another process writes it.
+    """
+    partial, rest = _begun(folder), beside and _begun(beside)
+    places = [partial, *([folder] if partial.parent == folder else [])]
+    files = (place / record for place in places)
+    before = next((read_json_object(file) for file in files if file.is_file()), None)
+    is_whole = before is not None and before[WHOLE]
+    pairs = [(folder, partial), *([(beside, rest)] if beside and rest and not is_whole else [])]
+    for end, begun in pairs:
+        if not is_free(end) and begun.parent != end:
+            raise ValueError(f"{str(end)!r} must be new or empty")
+    settings = {**settings, WHOLE: False}
+    if before is None:
+        for _, begun in pairs:
+            shutil.rmtree(begun, ignore_errors=True)
+    else:
+        differing = [key for key in settings if key != WHOLE and before.get(key) != settings[key]]
+        if differing:
+            values = [mapping.get(differing[0]) for mapping in (before, settings)]
+            words = "{} {!r}, not {!r}" if all(isinstance(v, str | int | float | None) for v in values) else "other {}"
+            raise ValueError(
+                f"{str(partial)!r} holds the beginning of work with {words.format(differing[0], *values)}: repeat "
+                "that, or delete this folder"
+            )
+    for _, begun in pairs:
+        begun.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = lock_folder(partial)
+    except BlockingIOError:
+        raise ValueError(f"another process writes {str(folder)!r} at the moment") from None
+    try:
+        if is_whole:
+            yield None
+        else:
+            write_json(partial / record, settings)
+            yield partial, rest
+            write_json(partial / record, {**settings, WHOLE: True})
+        (partial / LOCK).unlink(missing_ok=True)
+        if beside and rest and rest.is_dir():
+            _put_in_place(rest, beside)
+        _put_in_place(partial, folder)
+    except ValueError as error:
+        if before is None or not is_disk_full(error):
+            for _, begun in pairs:
+                shutil.rmtree(begun, ignore_errors=True)
+        raise
+    finally:
+        os.close(lock)
+
+
+def _begun(folder: Path) -> Path:
+    """Return where a folder is written: also one whose files were being put in place when the writer was killed."""
+    inside = folder / ".partial"
+    return inside if inside.is_dir() else _partial(folder)
+
+
+def _partial(folder: Path) -> Path:
+    """Return the temporary folder of a folder: inside an existing empty one, and beside any other."""
+    is_empty = folder.is_dir() and is_free(folder)
+    return folder / ".partial" if is_empty else folder.with_name(f".{folder.name}.partial")
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Make a folder of its temporary one, see `atomic_folder`."""
+    _share(partial)
+    if partial.parent == folder:
+        for file in sorted(partial.iterdir(), key=lambda file: file.stat().st_size):
+            os.replace(file, folder / file.name)
+        partial.rmdir()
+    else:
+        if folder.exists():
+            os.replace(folder, _old(folder))
+        os.replace(partial, folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old.partial")
 
 
 def _share(folder: Path) -> None:

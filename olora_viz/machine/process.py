@@ -306,6 +306,10 @@ class LazyMapping(Mapping[str, V]):
             raise KeyError(name)
         return self._make(name)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a value of that name; none is made."""
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         """Return the names in order."""
         return iter(self._names)

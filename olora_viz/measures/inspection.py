@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from olora_viz.initializers import Start
 from olora_viz.lanes.layers import named_layers
 from olora_viz.lanes.stored_adapter import AdaptedLayer, StoredAdapter, read_adapter, read_config
-from olora_viz.machine.process import Progress
+from olora_viz.lanes.stored_weights import Read
+from olora_viz.machine.process import LazyMapping, Progress
 from olora_viz.measures.spectra import effective_rank, moved_factors, product_singular_values, product_svd, stable_rank
 from olora_viz.measures.truncation import Weight, intruder_dimensions
 
@@ -169,11 +170,12 @@ def inspected(
     *,
     top: int = 10,
     threshold: float = 0.5,
+    read: Read | None = None,
     progress: Progress | None = None,
 ) -> list[LayerInspection]:
-    """Measure an adapter that has been read, like `inspect_adapter`."""
+    """Measure an adapter that has been read, like `inspect_adapter`; `read` is of a skeleton, see `model_of`."""
     inspections = []
-    adapted = adapter.on(model)
+    adapted = _on(model, adapter, read)
     for i, (name, layer) in enumerate(adapted.items()):
         if progress:
             progress(i / len(adapted), name)
@@ -221,17 +223,29 @@ def compare_adapters(
     return compared(model, *both, progress=progress)
 
 
+def _on(model: nn.Module, adapter: StoredAdapter, read: Read | None) -> Mapping[str, AdaptedLayer]:
+    """Fit an adapter to its model, see `StoredAdapter.on`; each layer of a skeleton is read when it is looked up."""
+    adapted = adapter.on(model)
+    return LazyMapping(list(adapted), lambda name: replace(adapted[name], W=read(name))) if read else adapted
+
+
 def compared(
-    model: nn.Module, first: StoredAdapter, second: StoredAdapter, progress: Progress | None = None
+    model: nn.Module,
+    first: StoredAdapter,
+    second: StoredAdapter,
+    *,
+    read: Read | None = None,
+    progress: Progress | None = None,
 ) -> list[LayerComparison]:
-    """Compare two adapters that have been read, like `compare_adapters`."""
-    sides = first.on(model), second.on(model)
+    """Compare two adapters that have been read, like `compare_adapters`; `read` is of a skeleton, see `model_of`."""
+    sides = _on(model, first, read), _on(model, second, read)
     names = [name for name in named_layers(model) if any(name in side for side in sides)]
     comparisons = []
     for i, name in enumerate(names):
         if progress:
             progress(i / len(names), name)
-        parts = [(side[name], *_moved(name, side[name])) if name in side else None for side in sides]
+        pair = [side.get(name) for side in sides]
+        parts = [(layer, *_moved(name, layer)) if layer else None for layer in pair]
         updates = [part and _update(name, *part) for part in parts]
         of_first, of_second = updates
         if not (of_first and of_second and of_first.norm and of_second.norm):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight_start
 from olora_viz.lanes.layers import check_finite, expert_layers, target_layers, weight_of
+from olora_viz.lanes.stored_weights import Read
 from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import brief, call, expect, finite_or_none, table, unknown
@@ -381,11 +382,21 @@ def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, nn.Mod
 
 
 def truncations(
-    model: nn.Module, pattern: str, rank: int, inits: Sequence[str], *, seed: int = 0, progress: Progress | None = None
+    model: nn.Module,
+    pattern: str,
+    rank: int,
+    inits: Sequence[str],
+    *,
+    seed: int = 0,
+    read: Read | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[str, Truncation]]:
     """Compare every matching layer with every start, layer by layer.
 
     Everything is checked before the first one is computed.
+
+    Args:
+        read: of a skeleton, see `model_of`.
 
     Yields:
         (name of the layer, Truncation)
@@ -403,9 +414,10 @@ def truncations(
         check_rank(W, rank, name)
 
     def each() -> Iterator[tuple[str, Truncation]]:
-        for i, (name, W) in enumerate(layers.items()):
+        for i, (name, held) in enumerate(layers.items()):
             if progress:
                 progress(i / len(layers), f"spectra of {name}")
+            W = read(name) if read else held
             weight = Weight(W, known_singular_values(W.double().cpu()).to(W.device))
             for init in inits:
                 yield name, truncation(weight, rank, init, seed=seed)

@@ -163,6 +163,24 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def skeleton(folder: Path) -> PreTrainedModel:
+    """Build the model of a folder without its weights, on torch's meta device: it takes no memory.
+
+    Raises:
+        ValueError: it is no folder of a causal language model, or transformers does not know the model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is not a folder on this machine")
+    _check_config(folder)
+    try:
+        with quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **SAFE))
+    except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
+        raise ValueError(f"cannot build the model in {str(folder)!r}: {reason(error)}") from error
+
+
 def load_folder(
     folder: Path, *, dtype: torch.dtype, device: torch.device, base: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -20,6 +20,7 @@ SMALL = {
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1",
     "server.py": "--visits 1 --steps 2",
     "spectra.py": "--model glassllm",
+    "start.py": "--gigabytes 0.001 --inits olora --peft --rank 4",
     "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
     "study.py": "--inits 2 --lr 1e-3 --seeds 1 --steps 2 --workers 1 --threads 1",

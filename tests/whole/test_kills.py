@@ -5,13 +5,17 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from reliability.kills import Kills
 from reliability.victims import Say, victim
+from support.tiny import tiny
 
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.started_folder import start_folder
 from olora_viz.machine.files import atomic_folder, is_free, read_tensors, write_tensors, write_text
 
 CHANGES = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"}
@@ -52,6 +56,31 @@ def fill(folder: Path, text: str) -> None:
     with atomic_folder(folder) as made:
         write_text(made / "a", text)
         write_text(made / "weights", 9 * text)
+
+
+@pytest.mark.parametrize("before", ["absent", "empty"])
+def test_a_start_on_a_folder_goes_on_bitwise_whenever_it_is_killed(tmp_path: Path, before: str) -> None:
+    tiny("llama").save_pretrained(tmp_path / "model", max_shard_size="20KB")
+    start = partial(start_folder, tmp_path / "model", Lane("olora", r=4, targets=("layers.1.*.q_proj",)))
+    whole, begun, number, going = start(tmp_path / "whole", tmp_path / "whole-rest"), 0, 3 * (before == "empty"), True
+    while going:
+        out, rest = tmp_path / f"{number}", tmp_path / f"{number}-rest"
+        if before == "empty":
+            out.mkdir()
+            rest.mkdir()
+        going = ends_before_change(number, lambda out=out, rest=rest: start(out, rest), tmp_path / "tmp")
+        assert going or (out / "adapter_model.safetensors").is_file()
+        if going:
+            begun += bool(list(tmp_path.rglob("*.partial")))
+            start(out, rest)
+        for ours, theirs in ((out, whole.out), (rest, whole.residual)):
+            names = {file.name for file in theirs.iterdir()}
+            assert {file.name for file in ours.iterdir()} == names
+            for name in names - {"adapter_config.json", "start.json"}:  # which name the folders
+                assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+        assert not list(tmp_path.rglob("*.partial"))
+        number += 11
+    assert begun > 3
 
 
 @pytest.mark.parametrize("before", ["absent", "empty", "full"])

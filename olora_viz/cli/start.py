@@ -1,0 +1,42 @@
+"""The verb ``start``: an adapter's start on a model that need not fit into memory."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from olora_viz.cli.console import Verb, path, print_json, resumable, say
+
+
+def add_verbs(verb: Verb) -> None:
+    """Add the verb."""
+    parser = verb("start", start, "start an adapter layer by layer, without loading the model")
+    parser.add_argument("--model", type=path, required=True, metavar="FOLDER", help="a local Hugging Face folder")
+    parser.add_argument("--init", default="olora", metavar="NAME", help="the initialization; default: olora")
+    parser.add_argument("--r", type=int, default=8, help="the rank; default: 8")
+    parser.add_argument("--alpha", type=float, help="numerator of the scaling; default: the rank")
+    parser.add_argument("--seed", type=int, default=0, help="of a random start; default: 0")
+    target = "a layer by the end of its name, with * and ?; repeat for each; default: every linear layer in the blocks"
+    parser.add_argument("--target", action="append", metavar="NAME", help=target)
+    parser.add_argument("--out", type=path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
+    residual = "a new folder for the model with W − s B⁰A⁰: with the adapter it computes what the model does"
+    parser.add_argument("--residual", type=path, metavar="FOLDER", help=residual)
+
+
+def start(options: argparse.Namespace) -> int:
+    """Write the adapter and its residual model."""
+    from olora_viz.lanes.lane import Lane
+    from olora_viz.lanes.started_folder import start_folder
+
+    targets = options.target and tuple(options.target)
+    lane = Lane(options.init, r=options.r, alpha=options.alpha, seed=options.seed, targets=targets)
+    began = time.monotonic()
+    started = resumable(lambda progress: start_folder(options.model, lane, options.out, options.residual, progress))
+    seconds = time.monotonic() - began
+    if options.json:
+        print_json(started.to_json() | {"seconds": seconds})
+    else:
+        where = f" and {started.residual}" if started.residual else ""
+        print(f"{lane.init} started in {started.layers} layers, written to {started.out}{where}")
+    say(started.sentence)
+    return 0

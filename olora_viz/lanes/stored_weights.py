@@ -1,0 +1,173 @@
+"""The weights of layers in a model's folder, read one by one: no model is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from olora_viz import models
+from olora_viz.initializers import Start, precise
+from olora_viz.lanes.experts import ExpertLinear
+from olora_viz.lanes.layers import adaptable_layers, is_transposed, target_name
+from olora_viz.machine.files import check_free_disk, folder_size
+from olora_viz.machine.memory import check_memory
+from olora_viz.machine.process import Progress
+from olora_viz.models.folder import skeleton
+from olora_viz.models.shards import DTYPES, Report, Shard, StoredTensor, read_shards
+
+BLOCK = 2**20
+"""The number of weights that are changed at once, so few that they stay in a cache."""
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """A stored tensor that is the weight of a layer, or of the same layer in all experts."""
+
+    stored: StoredTensor
+    parameter: str
+    """Its name in the model."""
+    layers: dict[str, nn.Module]
+
+    @property
+    def is_stacked(self) -> bool:
+        """Whether it holds experts' matrices."""
+        return len(self.stored.shape) == 3
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is stored as (in, out)."""
+        layer = next(iter(self.layers.values()))
+        return layer.experts.module.is_transposed if isinstance(layer, ExpertLinear) else is_transposed(layer)
+
+    @property
+    def parts(self) -> list[tuple[str, StoredTensor]]:
+        """The name and the weight of each layer."""
+        return [(name, self.stored[i] if self.is_stacked else self.stored) for i, name in enumerate(self.layers)]
+
+    def read(self, report: Report) -> Generator[tuple[str, Tensor, Tensor]]:
+        """Read layer by layer: its name, its weight as stored, and a view of that as (out, in).
+
+        Raises:
+            ValueError: it holds NaN or infinity.
+        """
+        for name, part in self.parts:
+            stored = part.read(report)
+            yield name, stored, self.oriented(name, stored)
+
+    def oriented(self, name: str, stored: Tensor) -> Tensor:
+        """Return the stored weight of a layer as (out, in), a view, and check that it is finite."""
+        if not all(end.isfinite() for end in stored.aminmax()):  # 45 times faster than of all values
+            raise ValueError(f"the model's weight {name!r} holds NaN or infinity")
+        return stored.T if self.transposed else stored
+
+
+def stored_weights(
+    model: nn.Module, layers: Mapping[str, nn.Module], shards: Sequence[Shard], folder: Path
+) -> list[StoredWeight]:
+    """Find the stored weights of some layers, in the order of the files.
+
+    Args:
+        model: the folder's `skeleton`.
+
+    Raises:
+        ValueError: a layer's weight is not stored under its name, or has another shape or no known dtype; there is not
+            the memory for the largest one.
+    """
+    by_parameter: dict[str, dict[str, nn.Module]] = {}
+    for name, layer in layers.items():
+        parameter = target_name(name, layer) if isinstance(layer, ExpertLinear) else f"{name}.weight"
+        by_parameter.setdefault(parameter, {})[name] = layer
+    prefix: Any = getattr(model, "base_model_prefix", "")
+    names = {name.removeprefix(f"{prefix}."): name for name in by_parameter} | {name: name for name in by_parameter}
+    weights = [
+        StoredWeight(tensor, names[tensor.name], by_parameter[names[tensor.name]])
+        for shard in shards
+        for tensor in shard.tensors
+        if tensor.name in names
+    ]
+    lacking = by_parameter.keys() - {weight.parameter for weight in weights}
+    if lacking:
+        raise ValueError(
+            f"{str(folder)!r} has no tensor {min(lacking)!r}: where a model makes it of others when it is loaded, "
+            "these layers cannot be read from the files"
+        )
+    for weight in weights:
+        stored, shape = weight.stored, tuple(model.get_parameter(weight.parameter).shape)
+        if stored.shape != shape:
+            raise ValueError(f"{stored.name!r} in {str(folder)!r} is {stored.shape}, but {shape} by its config")
+        if stored.kind not in DTYPES:
+            raise ValueError(f"{stored.name!r} is stored as {stored.kind}; adapters need one of {', '.join(DTYPES)}")
+    largest = max((part for weight in weights for _, part in weight.parts), key=lambda part: prod(part.shape))
+    check_memory(8 * prod(largest.shape), torch.device("cpu"), f"the layer {largest.name!r} {largest.shape}")
+    return weights
+
+
+Read = Callable[[str], Tensor]
+"""Reads the weight of a layer by its name, (out, in)."""
+
+
+def model_of(name: str, progress: Progress | None = None) -> tuple[nn.Module, Read | None]:
+    """Return a model whose layers are read one by one, if it is a folder with all of them, or a loaded one.
+
+    Returns:
+        The model: a skeleton with what reads its weights, in float32 or better; or `load_model`'s and None.
+
+    Raises:
+        ValueError: from `load_model`.
+    """
+    folder = Path(name).expanduser()
+    if name not in models.MODELS and folder.is_dir():
+        try:
+            model = skeleton(folder)
+            weights = stored_weights(model, adaptable_layers(model), read_shards(folder), folder)
+        except ValueError:  # which is for `load_model` to say
+            pass
+        else:
+            return model, _reader(weights)
+    return models.load_model(name, progress=progress)[0], None
+
+
+def _reader(weights: Sequence[StoredWeight]) -> Read:
+    parts = {name: (weight, part) for weight in weights for name, part in weight.parts}
+
+    def read(name: str) -> Tensor:
+        weight, part = parts[name]
+        return precise(weight.oriented(name, part.read()))
+
+    return read
+
+
+def check_apart(*folders: Path) -> None:
+    """Check that no folder is, or lies in, another one."""
+    places = [folder.resolve() for folder in folders]
+    for i, one in enumerate(places):
+        for j, other in enumerate(places):
+            if i != j and (one == other or one in other.parents):
+                where = "named twice" if one == other else f"in {str(one)!r}"
+                raise ValueError(f"what is read and written needs folders apart: {str(other)!r} is {where}")
+
+
+def check_room(folder: Path, shards: Sequence[Shard]) -> None:
+    """Check that the disk has room for what is not yet written of some files."""
+    needed = sum(shard.tensors[-1].end for shard in shards if shard.tensors)
+    check_free_disk(folder, max(0, needed - folder_size(folder)), repr(str(folder)))
+
+
+def model_settings(model: Path, shards: Sequence[Shard]) -> dict[str, Any]:
+    """Return what tells a model's folder from others, and from what it was before."""
+    status = [(shard.file.name, shard.file.stat()) for shard in shards]
+    return {"model": str(model.resolve()), "weights": [[name, of.st_size, of.st_mtime_ns] for name, of in status]}
+
+
+def add_(W: Tensor, factors: Start, scale: float) -> None:
+    """Add scale · B A to W, computed in float32 or better."""
+    rows = max(1, BLOCK // W.shape[1])
+    for at in range(0, W.shape[0], rows):
+        some = slice(at, at + rows)
+        W[some] = precise(W[some]).add_(scale * (factors.B[some] @ factors.A))

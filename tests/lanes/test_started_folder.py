@@ -1,0 +1,383 @@
+"""A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
+
+import os
+import shutil
+import signal
+import time
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers as hf
+from support.mixtures import EXPERTS, close, mixture
+from support.mixtures import logits as mixed_logits
+from support.pefts import logits
+from support.tiny import tiny, tiny_tokenizer
+from support.verbs import forked, objects, run
+
+import olora_viz as ov
+from olora_viz import models
+from olora_viz.lanes import stored_weights
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.merged_folder import merge_folder
+from olora_viz.lanes.started_folder import FolderStart, start_folder
+from olora_viz.machine import files
+from olora_viz.machine.files import read_tensors, write_tensors
+from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.measures.truncation import to_json, truncations
+from olora_viz.models import shards
+from olora_viz.models.shards import read_shards
+
+STARTS = [e.name for e in ov.INITIALIZERS.values() if not e.dense and not e.needs]
+SUBTRACTS = [n for n in STARTS if ov.INITIALIZERS[n].keeps_function and not ov.INITIALIZERS[n].zero_product]
+FUSED = hf.Phi3Config(
+    vocab_size=64, hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, pad_token_id=0,
+)  # fmt: skip
+
+
+@cache
+def model_of(family: str, dtype: torch.dtype = torch.float32) -> hf.PreTrainedModel:
+    if family == "phi3":
+        torch.manual_seed(0)
+        return hf.AutoModelForCausalLM.from_config(FUSED, dtype=dtype).eval()
+    return tiny(family, dtype)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a model's folder, of several files."""
+
+    @cache
+    def saved(family: str, dtype: torch.dtype = torch.float32) -> Path:
+        path = tmp_path_factory.mktemp(family)
+        model_of(family, dtype).save_pretrained(path, max_shard_size="20KB")
+        return path
+
+    return saved
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for shard in read_shards(path) for name, tensor in read_tensors(shard.file).items()}
+
+
+def in_memory(family: str, dtype: torch.dtype, lane: ov.Lane) -> torch.nn.Module:
+    base = model_of(family, dtype)
+    config = {"r": lane.r, "lora_alpha": lane.alpha, "fan_in_fan_out": family == "gpt2"}
+    base = type(base)(base.config).to(dtype)
+    base.load_state_dict(model_of(family, dtype).state_dict())
+    model = peft.get_peft_model(base, peft.LoraConfig(**config, target_modules=list(target_layers(base))))
+    ov.start_peft(model, lane.init, seed=lane.seed)
+    return model.get_base_model()
+
+
+@pytest.mark.parametrize(
+    ("family", "dtype", "init"),
+    [
+        *((family, torch.float32, init) for family in ("llama", "gpt2") for init in STARTS),
+        *(("phi3", dtype, init) for dtype in (torch.bfloat16, torch.float16) for init in ("lora", "olora", "pissa")),
+    ],
+)
+def test_a_start_on_a_folder_has_the_bits_of_that_in_memory(family, dtype, init, folder, tmp_path):
+    lane = ov.Lane(init, r=4, alpha=6, seed=3)
+    rest = tmp_path / "rest" if init in SUBTRACTS else None
+    started = start_folder(folder(family, dtype), lane, tmp_path / "out", rest)
+    adapter, stored = read_tensors(tmp_path / "out/adapter_model.safetensors"), tensors_of(rest or started.base)
+    model, plain = in_memory(family, dtype, lane), tensors_of(started.base)
+    targets = list(target_layers(model_of(family, dtype)))
+    assert len(adapter) == 2 * len(targets) == 2 * started.layers
+    for name in targets:
+        layer = model.get_submodule(name)
+        for letter in "AB":
+            here = adapter[f"base_model.model.{name}.lora_{letter}.weight"]
+            theirs = getattr(layer, f"lora_{letter}")["default"].weight
+            assert here.dtype == torch.float32
+            assert torch.equal(here, theirs)
+        W = stored.pop(f"{name}.weight")
+        assert W.dtype == dtype
+        assert torch.equal(W, layer.get_base_layer().weight)
+        assert torch.equal(W, plain[f"{name}.weight"]) == (rest is None)
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in stored.items())
+
+
+def loaded(started: FolderStart) -> torch.nn.Module:
+    """Load an adapter by PEFT, on the model that it names."""
+    config = peft.PeftConfig.from_pretrained(str(started.out))
+    base = hf.AutoModelForCausalLM.from_pretrained(config.base_model_name_or_path)
+    return peft.PeftModel.from_pretrained(base, started.out, is_trainable=True).eval()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("init", ["lora", "olora", "pissa", "sketch", "mica", "olora_unsubtracted"])
+def test_peft_loads_it_and_it_says_whether_the_function_is_kept(family, init, folder, tmp_path):
+    lane, model = ov.Lane(init, r=4, alpha=6), folder(family)
+    plain = logits(hf.AutoModelForCausalLM.from_pretrained(model))
+    alone = start_folder(model, lane, tmp_path / "alone")
+    difference = (logits(loaded(alone)) - plain).abs().max()
+    assert alone.keeps_function == (init in ("lora", "mica") or (init in ("olora", "pissa") and alone.by_peft == init))
+    assert difference < 1e-4 if alone.keeps_function else difference > 1e-2
+    if init in SUBTRACTS:
+        beside = start_folder(model, lane, tmp_path / "beside", tmp_path / "rest")
+        assert beside.keeps_function
+        torch.testing.assert_close(logits(loaded(beside)), plain, rtol=1e-4, atol=1e-4)
+        assert hf.AutoConfig.from_pretrained(tmp_path / "rest").model_type == family
+    if init == "mica":
+        trained = {name.split(".")[-3] for name, p in loaded(alone).named_parameters() if p.requires_grad}
+        assert trained == {"lora_A"}
+
+
+def test_experts_in_one_tensor_start_each_for_itself_and_those_in_several_are_named(tmp_path):
+    model, lane = mixture("gpt_oss"), ov.Lane("olora", r=2, alpha=5, targets=(*EXPERTS, "q_proj"))
+    model.save_pretrained(tmp_path / "model")
+    plain = mixed_logits(model)
+    lanes = ov.attach(model, [lane])
+    started = start_folder(tmp_path / "model", lane, tmp_path / "out", tmp_path / "rest")
+    assert started.layers == len(lanes.layers)
+    read = ov.read_peft(mixture("gpt_oss"), started.out)
+    for name in lanes.layers:
+        ours, theirs = read.factors(name, 0), lanes.start_factors(name, 0)
+        torch.testing.assert_close(ours.B @ ours.A, lane.scale * theirs.B @ theirs.A)
+    close(mixed_logits(loaded(started)), plain, 1e-4)
+
+    mixture("mixtral").save_pretrained(tmp_path / "mixtral")
+    with pytest.raises(ValueError, match=r"no tensor .*experts\.down_proj.: where a model makes it of others"):
+        start_folder(tmp_path / "mixtral", lane, tmp_path / "experts")
+    assert start_folder(tmp_path / "mixtral", replace(lane, targets=None), tmp_path / "rest-of-it").layers == 8
+
+
+def test_names_without_the_base_model_s_prefix_are_found(folder, tmp_path):
+    from safetensors.torch import save_file
+
+    stored = {name.removeprefix("transformer."): tensor for name, tensor in tensors_of(folder("gpt2")).items()}
+    (tmp_path / "model").mkdir()
+    save_file(stored, tmp_path / "model/model.safetensors")
+    (tmp_path / "model/config.json").write_bytes((folder("gpt2") / "config.json").read_bytes())
+    lane = ov.Lane("olora", r=4)
+    start_folder(tmp_path / "model", lane, tmp_path / "bare")
+    start_folder(folder("gpt2"), lane, tmp_path / "out")
+    bare, full = (read_tensors(tmp_path / name / "adapter_model.safetensors") for name in ("bare", "out"))
+    assert bare.keys() == full.keys()
+    assert all(torch.equal(bare[name], full[name]) for name in full)
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "BLOCK", 1000)
+    model, lane = folder("llama"), ov.Lane("olora", r=4)
+    whole = start_folder(model, lane, tmp_path / "whole", tmp_path / "whole-rest" if has_rest else None)
+    out, rest = tmp_path / "out", tmp_path / "rest" if has_rest else None
+
+    def interrupted_after(reports: int) -> bool:
+        def stop(part: float, words: str) -> None:
+            nonlocal reports
+            reports -= 1
+            assert 0 < part <= 1
+            assert "GB/s" in words
+            if not reports:
+                raise StoppedEarlyError
+
+        try:
+            start_folder(model, lane, out, rest, stop)
+        except StoppedEarlyError:
+            return True
+        return False
+
+    attempts = 1
+    while interrupted_after(4 * attempts):
+        assert not out.exists()
+        with pytest.raises(ValueError, match=r"beginning of work with r 4, not 3: repeat that, or delete"):
+            start_folder(model, replace(lane, r=3), out, rest)
+        attempts += 1
+    assert attempts > 3
+    weights = "adapter_model.safetensors"
+    assert contents(out)[weights] == contents(whole.out)[weights]
+    if rest and whole.residual:
+        assert contents(rest) == contents(whole.residual)
+    assert not list(tmp_path.rglob("*.partial"))
+    with pytest.raises(ValueError, match="must be new or empty"):
+        start_folder(model, lane, out, rest)
+
+
+def test_a_disk_without_room_is_named_and_what_is_written_stays(folder, tmp_path, monkeypatch):
+    def stop(*_: object) -> None:
+        raise StoppedEarlyError
+
+    start = partial(start_folder, folder("llama"), ov.Lane("olora", r=4))
+    with pytest.raises(StoppedEarlyError):
+        start(tmp_path / "out", tmp_path / "rest", progress=stop)
+    begun = sorted(tmp_path.rglob("*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "free_disk", lambda _: 1000)
+        for name in ("out", "other"):
+            with pytest.raises(files.DiskFullError, match=r"MB of disk in .* but only 0 MB are free"):
+                start(tmp_path / name, tmp_path / "rest" if name == "out" else None)
+    assert sorted(tmp_path.rglob("*")) == begun
+    assert start(tmp_path / "out", tmp_path / "rest").keeps_function
+
+
+def train(adapter: Path) -> None:
+    """Change the factors of an adapter, as training would."""
+    file = adapter / "adapter_model.safetensors"
+    generator = torch.Generator().manual_seed(0)
+    factors = {n: f + 0.05 * torch.randn(f.shape, generator=generator) for n, f in read_tensors(file).items()}
+    write_tensors(file, factors)
+
+
+@pytest.mark.parametrize(("family", "init", "has_rest"), [("llama", "olora", False), ("gpt2", "sketch", True)])
+def test_an_adapter_is_merged_into_a_folder_as_peft_merges_it_in_memory(family, init, has_rest, folder, tmp_path):
+    rest = tmp_path / "rest" if has_rest else None
+    started = start_folder(folder(family), ov.Lane(init, r=4, alpha=6), tmp_path / "adapter", rest)
+    train(started.out)
+    trained = loaded(started)
+    done = run("export", str(started.out), "--form", "merged", "--out", str(tmp_path / "merged"), "--json")
+    assert done.returncode == 0
+    assert objects(done.stdout)[0]["layers"] == started.layers
+    merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    torch.testing.assert_close(logits(merged), logits(trained), rtol=1e-4, atol=1e-4)
+    whole = trained.merge_and_unload().state_dict()
+    for name, W in merged.state_dict().items():
+        torch.testing.assert_close(W, whole[name], rtol=1e-5, atol=1e-5)
+    assert (logits(merged) - logits(hf.AutoModelForCausalLM.from_pretrained(folder(family)))).abs().max() > 0.1
+
+
+def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
+    model, lane = tmp_path / "model", ov.Lane("lora", r=2, targets=EXPERTS)
+    mixture("gpt_oss").save_pretrained(model)
+    adapter = start_folder(model, lane, tmp_path / "adapter").out
+    train(adapter)
+    merge_folder(adapter, model, tmp_path / "merged")
+    merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
+    close(mixed_logits(merged), mixed_logits(ov.read_peft(mixture("gpt_oss"), adapter).model), 1e-4)
+
+    merge = ("export", str(adapter), "--out", str(tmp_path / "again"))
+    for words, sentence in (
+        ((), "is an adapter already: write it as a model by --form merged"),
+        (("--form", "merged", "--lane", "olora"), "--lane is for run folders"),
+        (("--form", "merged", "--model", "nowhere"), "'nowhere' is not a folder on this machine"),
+        (("--form", "merged", "--model", str(folder("llama"))), "the model has no layer 'model.layers.0.mlp.experts"),
+        (("--form", "merged", "--out", str(model)), "model' is named twice"),
+    ):
+        answer = run(*merge, *words)
+        assert (answer.returncode, sentence in answer.stderr) == (2, True), answer.stderr
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_inspect_and_spectrum_read_the_layers_of_a_folder_and_load_no_model(family, folder, tmp_path, monkeypatch):
+    model, layer = folder(family), {"llama": "layers.1.*.q_proj", "gpt2": "h.1.attn.c_attn"}[family]
+    adapters = [
+        start_folder(model, ov.Lane(init, r=r, alpha=6), tmp_path / init).out
+        for init, r in (("pissa", 4), ("lora", 2))
+    ]
+    for adapter in adapters:
+        train(adapter)
+    monkeypatch.setattr(models, "load_model", None)
+    names = list(map(str, adapters))
+    one = objects(run("inspect", names[0], "--json").stdout)
+    assert one == [each.to_json() for each in ov.inspect_adapter(model_of(family), adapters[0])]
+    both = objects(run("inspect", *names, "--json").stdout)
+    assert both == [each.to_json() for each in ov.compare_adapters(model_of(family), *adapters)]
+    spectra = objects(run("spectrum", "--model", str(model), "--layer", layer, "--rank", "4", "--json").stdout)
+    wanted = truncations(
+        model_of(family), layer, 4, ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
+    )
+    assert spectra == [to_json(*each) for each in wanted]
+
+
+def test_a_folder_whose_layers_are_made_of_several_tensors_is_loaded(tmp_path):
+    mixture("mixtral").save_pretrained(tmp_path)
+    tiny_tokenizer(pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path)
+    model, read = stored_weights.model_of(str(tmp_path))
+    assert read is None
+    assert not next(model.parameters()).is_meta
+
+
+@pytest.mark.parametrize("fault", ["nan", "shape", "dtype", "header", "shard"])
+def test_a_damaged_model_is_named(fault, folder, tmp_path):
+    model, name = tmp_path / "model", "model.layers.1.mlp.down_proj.weight"
+    shutil.copytree(folder("llama"), model)
+    (file,) = (shard.file for shard in read_shards(model) if name in {tensor.name for tensor in shard.tensors})
+    tensors = read_tensors(file)
+    W = tensors[name]
+    if fault == "shard":
+        file.unlink()
+    elif fault == "header":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        write_tensors(file, tensors | {name: {"nan": W / 0, "shape": W[:, 1:].clone(), "dtype": W.int()}[fault]})
+    sentence = {
+        "nan": r"weight 'model.layers.1.mlp.down_proj' holds NaN or infinity",
+        "shape": r"is \(24, 39\), but \(24, 40\) by its config",
+        "dtype": r"is stored as I32; adapters need one of F64, F32, F16, BF16",
+        "header": r"is damaged",
+        "shard": r"is missing '.*', which its index lists",
+    }[fault]
+    with pytest.raises(ValueError, match=sentence):
+        start_folder(model, ov.Lane("olora", r=4), tmp_path / "out", tmp_path / "rest")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, monkeypatch):
+    command = (
+        "start",
+        "--model",
+        str(folder("llama")),
+        "--out",
+        str(tmp_path / "out"),
+        "--residual",
+        str(tmp_path / "r"),
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "BLOCK", 1)  # which takes its time
+        with forked(*command, temporary=tmp_path / "tmp") as (process, _):
+            while not list(tmp_path.glob(".r.partial/*")):
+                time.sleep(0.01)
+            began = time.monotonic()
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait() == 130
+            assert time.monotonic() - began < 5
+    assert not (tmp_path / "out").exists()
+    again = run(*command, "--json")
+    assert again.returncode == 0
+    (summary,) = objects(again.stdout)
+    assert summary["keeps_function"]
+    assert summary["init"] == "olora"
+    assert "computes at step 0" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--model nowhere", "'nowhere' is not a folder on this machine"),
+        ("--model {tmp}", "is not a Hugging Face model folder"),
+        ("--init olra", "unknown initialization 'olra'; did you mean 'olora'"),
+        ("--init eva", "'eva' needs the inputs of W over some data"),
+        ("--init full", "'full' has no A and B"),
+        ("--init lora --residual {tmp}/rest", "'lora' subtracts nothing from W"),
+        ("--r 17", "rank 17 exceeds min(out, in) = 16"),
+        ("--init orthogonal --r 3", "rank 3 is odd"),
+        ("--target nothing", "no linear layer's name ends in 'nothing'"),
+        ("--out {model}", "needs folders apart"),
+        ("--out {tmp}/full", "must be new or empty"),
+        ("--out {tmp}/file", "must be new or empty"),
+        ("--residual {tmp}/full", "must be new or empty"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(options, sentence, folder, tmp_path):
+    (tmp_path / "full").mkdir()
+    for file in ("full/a", "file"):
+        (tmp_path / file).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    words = options.format(tmp=tmp_path, model=folder("llama")).split()
+    answer = run("start", "--model", str(folder("llama")), "--out", str(tmp_path / "out"), *words)
+    assert answer.returncode == 2
+    assert sentence in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
