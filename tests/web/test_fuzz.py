@@ -124,7 +124,7 @@ def test_no_address_reads_a_file_outside_a_run_s_folder(server: Server, before: 
 
 
 def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) -> None:
-    visitor, other = evil(server), Visitor(server.url, "other")
+    visitor, other = Visitor(server.url, "own-file"), Visitor(server.url, "other")
     good = "\n".join(json.dumps({"prompt": f"{EVIL} {k}", "answer": f"{k}"}) for k in range(12))
     before = {path for path in server.temporary.rglob("*") if path.is_file()}
     for name, text in [
