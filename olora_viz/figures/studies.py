@@ -29,10 +29,9 @@ from olora_viz.figures.rates import HIGHEST, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, number, signed
+from olora_viz.machine.text import and_, compact, counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
 from olora_viz.studies.contest import Setting
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, expected_best, performance_profile
 from olora_viz.studies.story import Point, RateCurve
 from olora_viz.studies.study import Cell, Study, grid_of, losses_of, number_or_nan, rates_tried, values_at

@@ -16,10 +16,9 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.initializers.catalogue import BUILT_IN
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, number, percent, table
+from olora_viz.machine.text import and_, compact, counted, number, percent, table
 from olora_viz.machine.version import __version__
 from olora_viz.studies.preregistration import hash_of, sentence
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
+from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.statistics import (
@@ -31,18 +31,6 @@ from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4
 """Most contenders to name in a sentence; the others are counted."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence with its message in the lead."""
-
-    lead: str
-    rest: str = ""
-
-    def __str__(self) -> str:
-        """Return the whole sentence."""
-        return f"{self.lead} {self.rest}".strip()
 
 
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
@@ -70,26 +58,6 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= NAMED:
         return and_(names)
     return and_([*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
-
-
-def times(ratio: float) -> str:
-    """Write a factor in two digits, or in words where it has one.
-
-    >>> times(3.0), times(28.8), times(1234.0)
-    ('three times', '29 times', '1200 times')
-    """
-    digits = compact(rounded(ratio, 2))
-    words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
-    return words.get(digits, f"{digits} times")
-
-
-def and_(words: Sequence[str]) -> str:
-    """Join words as a sentence does.
-
-    >>> and_(["rank", "scaling", "seed"])
-    'rank, scaling and seed'
-    """
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:

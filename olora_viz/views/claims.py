@@ -12,9 +12,8 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
-from olora_viz.machine.text import number
+from olora_viz.machine.text import and_, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, table

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from olora_viz.background.pace import Forecast, Wait
-from olora_viz.background.record import FAILED, WAITING
+from olora_viz.background.record import FAILED, WAITING, Forecast, Wait
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.text import duration, rough
+from olora_viz.machine.text import Sentence, duration, rough
 from olora_viz.studies.contest import SeedGroup
-from olora_viz.studies.sentences import Sentence
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""

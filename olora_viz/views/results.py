@@ -15,7 +15,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.machine.text import compact, counted, nats, percent
+from olora_viz.machine.text import Sentence, and_, compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, held_out_count
@@ -30,7 +30,7 @@ from olora_viz.studies.contest import (
     scores_of,
     seed_groups,
 )
-from olora_viz.studies.sentences import Sentence, and_, departure
+from olora_viz.studies.sentences import departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
     MEASURES,

@@ -10,8 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
-from olora_viz.background.pace import Wait
-from olora_viz.background.record import FAILED, READY, WAITING
+from olora_viz.background.record import FAILED, READY, WAITING, Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import gradient_figure, loss_figure
 from olora_viz.figures.start import (

@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 
 from olora_viz.background.decision import BackgroundDecision
-from olora_viz.background.pace import Wait
+from olora_viz.background.record import Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip

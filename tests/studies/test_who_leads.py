@@ -12,8 +12,9 @@ from support.steps import a_step, judged
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import RECIPES, load_recording
 from olora_viz.learn.lessons import LESSONS
+from olora_viz.machine.text import Sentence
 from olora_viz.studies import story
-from olora_viz.studies.sentences import Basis, Sentence, who_leads
+from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import Comparison, Scores, compare
 from olora_viz.studies.story import rate_curves
 from olora_viz.web.race.presets import PRESETS

@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 
 from olora_viz.initializers import label_of
+from olora_viz.machine.text import and_
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     RATIO,
@@ -26,7 +27,6 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.forgetting import EqualLearning, column
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell, Chosen, Study
 from olora_viz.studies.verdicts import (

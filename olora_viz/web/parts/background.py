@@ -15,8 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.pace import Wait
-from olora_viz.background.record import READY, WAITING
+from olora_viz.background.record import READY, WAITING, Wait
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.text import about, is_empty, positive_number
