@@ -18,7 +18,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
-from olora_viz.studies.preregistration import deviations
+from olora_viz.studies.preregistration import deviations, hash_of, sentence
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -417,7 +417,7 @@ class Verdicts:
         return to_markdown(self)
 
     def _repr_html_(self) -> str:
-        return verdicts_html(self)
+        return verdicts_html(self, sentence(self.deviations, hash_of(self.folder) if self.folder else ""))
 
     @property
     def deviations(self) -> list[str] | None:
