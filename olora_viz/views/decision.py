@@ -8,7 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.studies import differences_figure, method_styles, name_of, rates_figure, varying
+from olora_viz.figures.rates import method_styles, name_of, study_rates_figure
+from olora_viz.figures.studies import differences_figure, varying
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import (
     and_,
@@ -228,7 +229,7 @@ def figures(known: Decision) -> dict[str, Figure]:
     """Return the charts: the loss by rate, and the differences with their intervals."""
     verdicts = known.verdicts
     cell = known.taken.method.cell if known.taken else verdicts.study.cells()[0]
-    return {"rates": rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
+    return {"rates": study_rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
 
 
 def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
