@@ -7,7 +7,7 @@ import pytest
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.guides.guide import FIRST, Awaited, Guide
+from olora_viz.learn.guides import FIRST, Awaited, Guide
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import question_of
 from olora_viz.web import page

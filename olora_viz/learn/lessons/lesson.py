@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import PREFIX, Recording, load_recording
-from olora_viz.learn.guides.guide import Awaited, Guide, GuideStep, bet_on
+from olora_viz.learn.guides import Awaited, Guide, GuideStep, bet_on
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of

@@ -19,7 +19,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
 from olora_viz.learn.gallery import GALLERY, Recording
 from olora_viz.learn.gallery.claims import recorded_claims
-from olora_viz.learn.guides.guide import Guide
+from olora_viz.learn.guides import Guide
 from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture
