@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
@@ -545,6 +546,11 @@ def brief(value: object) -> str:
     if isinstance(value, tuple):
         return f"({_few(value)}{',' * (len(value) == 1)})"
     return f"[{_few(value)}]" if isinstance(value, list) else repr(value)
+
+
+def one_line(value: object) -> str:
+    """Return JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _few(values: Sequence[object] | np.ndarray) -> str:

@@ -139,7 +139,7 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
 
 
 def is_random(lane: Lane) -> bool:
-    """Whether the start of a lane depends on its seed."""
+    """Whether the start of a lane depends on its seed; taken for granted once it is unregistered."""
     return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 

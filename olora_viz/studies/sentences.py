@@ -11,10 +11,10 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import RaceConfig, is_random
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.statistics import (
     AHEAD,
@@ -90,22 +90,17 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        varies = by_seed or _has_random_start(lane)
+        varies = by_seed or is_random(lane)
         seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set()).add(lane.seed if varies else 0)
     counts = sorted(map(len, seeds.values()))
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed and any(len(group.lanes) > 1 and not _has_random_start(group.lane) for group in seed_groups(lanes))
+        not by_seed and any(len(group.lanes) > 1 and not is_random(group.lane) for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
-
-
-def _has_random_start(lane: Lane) -> bool:
-    """Whether the start draws random numbers, so that its seeds differ; taken for granted once it is unregistered."""
-    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
 def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:

@@ -185,6 +185,11 @@ def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     """Compare two methods whose rates are given, so that no other rates matter."""
     first, second = ours.at_best, theirs.at_best
     gap = np.empty((0, 0)) if first is None or second is None else _gap(first, second)
+    return at_given_rates(gap)
+
+
+def at_given_rates(gap: Float[np.ndarray, "k m"]) -> Difference:
+    """Return paired differences for which no rates were chosen."""
     mean = float(gap.mean()) if gap.size else math.nan
     return Difference(gap, interval_of(gap), (mean, mean), None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import with_terms
-from olora_viz.machine.text import counted, seconds
+from olora_viz.machine.text import counted, one_line, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
@@ -94,7 +93,7 @@ def _figures(names: Sequence[str]) -> Markup:
 def numbers(figures: Mapping[str, Any], frames: Sequence[Frame] = ()) -> Markup:
     """Return the element that holds what the charts of a page draw."""
     packed = {name: pack(figure) for name, figure in figures.items()}
-    text = json.dumps({"figures": packed, "frames": list(frames)}, ensure_ascii=False, separators=(",", ":"))
+    text = one_line({"figures": packed, "frames": list(frames)})
     inner = Markup(text.replace("<", "\\u003c"))  # noqa: S704
     return Markup('<script type="application/json" class="olora-viz-numbers">{}</script>').format(inner)
 
