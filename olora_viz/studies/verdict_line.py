@@ -14,8 +14,8 @@ from olora_viz.machine.text import Sentence, and_
 from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
+from olora_viz.races.step import with_best_results
 from olora_viz.races.tables import Raced, Source
-from olora_viz.races.trainer import with_best_results
 from olora_viz.studies.contest import (
     LARGEST,
     LOWEST,

@@ -33,8 +33,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import RACING, STOPPED, Step
-from olora_viz.races.trainer import with_best_results
+from olora_viz.races.step import RACING, STOPPED, Step, with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import (
     Metric,

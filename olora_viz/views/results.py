@@ -18,8 +18,7 @@ from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, held_out_count
-from olora_viz.races.trainer import adapter_origins
+from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count
 from olora_viz.studies.contest import (
     Metric,
     Place,
