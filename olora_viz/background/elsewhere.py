@@ -114,7 +114,7 @@ class FolderNews:
 
         Files of lines come last, so that no other is ahead of them; of these whole lines are taken, which stay.
         """
-        found, parts = dict[str, tuple[os.stat_result, int]](), list[FilePart]()
+        now_known, parts = dict[str, tuple[os.stat_result, int]](), list[FilePart]()
         for path in sorted(self._files(), key=lambda path: (path.suffix == ".jsonl", path)):
             name, is_lines = path.relative_to(self._folder).as_posix(), path.suffix == ".jsonl"
             with suppress(FileNotFoundError), path.open("rb") as file:
@@ -128,9 +128,9 @@ class FolderNews:
                     data = data[: data.rfind(b"\n") + 1] if is_lines else data
                     parts.append(FilePart(name, start, data))
                     taken = start + len(data)
-                found[name] = now, taken
-        parts += [FilePart(name, 0, None) for name in self._known if name not in found]
-        self._known = found
+                now_known[name] = now, taken
+        parts += [FilePart(name, 0, None) for name in self._known if name not in now_known]
+        self._known = now_known
         return parts
 
     def _files(self) -> Iterator[Path]:

@@ -187,8 +187,8 @@ def scores(question: Question, compared: Contest, why: str = "") -> dict[str, tu
         if len(places) == 1 and choice in places:
             kind = RIGHT
         name = NOBODY_WORDS if choice == NOBODY else label_of(choice)
-        told = f"{at} {about.names[0]} {about.relations}: {about.scores}." if about else ""
-        rest = " ".join(filter(None, (told, gone, why)))
+        result = f"{at} {about.names[0]} {about.relations}: {about.scores}." if about else ""
+        rest = " ".join(filter(None, (result, gone, why)))
         ended[choice] = kind, Sentence(f"Your bet, {name}: {kind}.", rest)
     return ended
 

@@ -191,8 +191,8 @@ def finding_of(
                 others = f", {over_these}" if over_these != over else ""
                 of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
         by_init += [f"{label_of(init)} {', '.join(of_ways)}"] if of_ways else []
-    told = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
-    sentences = [first, told]
+    multiples = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    sentences = [first, multiples]
     few = study.first_seeds < LEAST_SEEDS
     parts = {
         way: [NOT_MEASURED if few and way == EQUAL_LEARNING else judge(each) for each in drifts if each.way == way]

@@ -174,7 +174,7 @@ def _link(query: Any, page: Any, check: Callable[[str], Any], pages: tuple[str, 
         ValueError: a page could not open it.
     """
     text = query.removeprefix("?") if isinstance(query, str) else ""
-    kept = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
-    link = urlencode([pair for pair in kept if not pair[0].startswith("__")], safe=",:=/")
+    pairs = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
+    link = urlencode([pair for pair in pairs if not pair[0].startswith("__")], safe=",:=/")
     check(link)
     return f"{link}#{page}" if page in pages else link

@@ -522,5 +522,5 @@ def _steps(record: RaceRecord) -> Iterable[int]:
     if last <= MOST:
         return range(last + 1)
     evaluated = [step.step for step in record.steps if step.eval_loss is not None]
-    kept = evaluated[:: -(-len(evaluated) // MOST)] if evaluated else []
-    return sorted({*range(0, last, -(-last // MOST)), *kept, last})
+    some = evaluated[:: -(-len(evaluated) // MOST)] if evaluated else []
+    return sorted({*range(0, last, -(-last // MOST)), *some, last})
