@@ -76,7 +76,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def keep(run: Path, racing: Race, steps: Sequence[Step]) -> None:
+def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     """Write the rows of a race that has ended, and delete its checkpoint.
 
     The rows are written last: a race without them has not ended.

@@ -380,7 +380,7 @@ SAME_NORM = 1.1
 """Gradient norms within this factor are about equally large."""
 
 
-def tell(
+def story_of(
     lanes: Sequence[Lane],
     names: Sequence[str],
     steps: Sequence[Step],

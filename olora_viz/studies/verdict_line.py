@@ -166,7 +166,7 @@ def verdict_line(
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
-    It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their error rate.
+    It rests on the comparisons of the story, see `olora_viz.studies.story.story_of`, and shares their error rate.
 
     Args:
         plain_text, ended: see `metric_of`.

@@ -45,7 +45,7 @@ def rates_before() -> Markup:
     )
 
 
-def tell(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
+def story_of(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
     """Summarize the measurement of OLoRA (or else the most curved lane) against plain LoRA."""
     sentences = [
         Sentence(f"{style.label} has no eigenvalues:", "its loss or its curvature is not finite.")

@@ -340,7 +340,7 @@ class RaceView:
         race, names = self.race, [style.label for style in self.race.styles]
         if not race.steps:
             return []
-        return story.tell(
+        return story.story_of(
             race.config.lanes, names, self._judged, plain_text=race.plain_text,
             held_out=race.held_out, ended=self._ended,
         )  # fmt: skip

@@ -168,7 +168,7 @@ def rests_on(said: list[Sentence], seeds: set[str], examples: set[str]) -> None:
 def test_the_stories_of_recorded_races_keep_to_the_rules(name: str) -> None:
     race = load_recording(name)
     lanes = race.config.lanes
-    said = story.tell(lanes, display_names(lanes), race.steps, plain_text=race.plain_text)
+    said = story.story_of(lanes, display_names(lanes), race.steps, plain_text=race.plain_text)
     count = len({lane.seed for lane in lanes})
     n = race.steps[-1].eval_examples.loss.shape[1]
     seeds = {"one seed" if count == 1 else f"{count} seeds"}
@@ -201,5 +201,5 @@ def test_a_race_of_equal_lanes_with_one_seed_names_nobody() -> None:
     loss = np.random.default_rng(0).uniform(0.2, 1.5, (1, 40)).repeat(3, 0)
     for plain_text in (False, True):
         made = [judged(a_step(1, loss.mean(1)), loss)]
-        said = story.tell(lanes, display_names(lanes), made, plain_text=plain_text)
+        said = story.story_of(lanes, display_names(lanes), made, plain_text=plain_text)
         assert not any(LEADS.search(str(one)) for one in said)
