@@ -66,7 +66,7 @@ class Lesson:
     outcome: tuple[int, ...] = ()
     """The paragraphs, from 0, that tell how its race ended: they are hidden until the bet is placed."""
     by_hand: GuideStep | None = None
-    """What is to be done with what the reader changes by hand, see `olora_viz.learn.hands`."""
+    """What is to be done with what the reader changes by hand, see `olora_viz.learn.pictures`."""
 
     @property
     def lettered(self) -> dict[str, str]:
