@@ -18,9 +18,8 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
 from olora_viz.learn.gallery import GALLERY, Recording
 from olora_viz.learn.gallery.claims import recorded_claims
-from olora_viz.learn.guides import Guide
 from olora_viz.learn.lessons import LESSONS, Lesson
-from olora_viz.learn.lessons.lesson import example_matrix
+from olora_viz.learn.lessons.lesson import Guide, example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import with_terms
 from olora_viz.machine.text import counted, one_line, seconds
