@@ -505,7 +505,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def folded(summary: str, content: Markup) -> Markup:
+def folded(summary: object, content: object) -> Markup:
     """Return HTML that a reader can unfold."""
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, content)
 

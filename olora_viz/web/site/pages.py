@@ -22,12 +22,12 @@ from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import Guide, example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import with_terms
-from olora_viz.machine.text import counted, one_line, seconds
+from olora_viz.machine.text import counted, folded, one_line, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.views.decision import forgotten, verdict_rows
-from olora_viz.views.html import fold, status, table
+from olora_viz.views.html import status, table
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
@@ -224,10 +224,10 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     for title, (start, fixed) in FOLDED.items():
         if keys := [key for key in figures if key.startswith(start)]:
             hint = Markup('<p class="hint">{} {}</p>').format(fixed, CHOOSE) if fixed else ""
-            folds += _card(fold(title, hint + _figures(keys)))
-    setup = _card(fold("Set-up", setup_table(config, record.styles)))
-    folded = tuple(start for start, _ in FOLDED.values())
-    open_figures = [key for key in figures if key not in view.figures and not key.startswith(folded)]
+            folds += _card(folded(title, hint + _figures(keys)))
+    setup = _card(folded("Set-up", setup_table(config, record.styles)))
+    hidden = tuple(start for start, _ in FOLDED.values())
+    open_figures = [key for key in figures if key not in view.figures and not key.startswith(hidden)]
     scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
     accuracy = _card(_figures(["accuracy"]), "accuracy-card")
     numbers_kept = _card(view.forgotten_table) if view.forgotten_table else ""
