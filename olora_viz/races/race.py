@@ -26,9 +26,9 @@ from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
-from olora_viz.races.data import ModelCache, RaceData, task_of
+from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, check_pair, parts_words, text_at_start
+from olora_viz.races.start import attach_lanes, parts_words, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch

@@ -28,18 +28,6 @@ JUDGED = 16
 """Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
 
 
-def check_pair(model: object, tokenizer: object) -> None:
-    """Check that a race has a model of its own with its tokenizer, or neither.
-
-    >>> check_pair("a model", None)
-    Traceback (most recent call last):
-    ValueError: the race has a model but no tokenizer: pass both or neither
-    """
-    if (model is None) != (tokenizer is None):
-        passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
-        raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
-
-
 def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device) -> RaceConfig:
     """Return the set-up with the fewest parts of a batch whose passes fit into memory.
 
