@@ -40,7 +40,8 @@ from olora_viz.learn.gallery.__main__ import origin_of
 from olora_viz.learn.gallery.recording import Origin
 from olora_viz.machine.files import read_json_object, write_json, write_text
 from olora_viz.machine.text import listed, unknown
-from olora_viz.studies.folder import SETUP, Ledger
+from olora_viz.studies.folder import Ledger
+from olora_viz.studies.preregistration import SETUP
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import all_figures
 from olora_viz.views.spectrum import Lab

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from olora_viz.background.decision import TURN, BackgroundStudy
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import Forecast
 from olora_viz.background.work import BackgroundWork
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
@@ -75,36 +76,6 @@ class Speed(NamedTuple):
     """Seconds beside the steps: set-up, answers, files."""
     token: float
     """Seconds of a token that a lane trains on."""
-
-
-class Forecast(NamedTuple):
-    """How long something may take."""
-
-    seconds: float
-    sure: bool = True
-    """Whether work on the same model was timed."""
-
-
-class Wait(NamedTuple):
-    """What is before work that waits."""
-
-    places: int = 0
-    seconds: float | None = 0.0
-    """None if unknown."""
-    all_races: bool = True
-    """Whether all that is before it are races."""
-
-    @property
-    def shown(self) -> Wait:
-        """The same, no finer than it is shown: of two that are equal, no page needs another one."""
-        if self.seconds is None:
-            return self
-        unit = 5 if self.seconds < 90 else 60
-        return self._replace(seconds=float(unit * round(self.seconds / unit)))
-
-
-NEXT = Wait()
-"""Nothing is before it."""
 
 
 def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:

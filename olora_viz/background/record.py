@@ -1,4 +1,4 @@
-"""A race as others see it: running, saved, recorded, or only set up."""
+"""A race as others see it: running, saved, recorded, or only set up; how long it may take, and what is before it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,35 @@ class Copied(NamedTuple):
     behind: bool
     """Whether there are more steps than are shown."""
 
+
+class Forecast(NamedTuple):
+    """How long something may take."""
+
+    seconds: float
+    sure: bool = True
+    """Whether work on the same model was timed."""
+
+
+class Wait(NamedTuple):
+    """What is before work that waits."""
+
+    places: int = 0
+    seconds: float | None = 0.0
+    """None if unknown."""
+    all_races: bool = True
+    """Whether all that is before it are races."""
+
+    @property
+    def shown(self) -> Wait:
+        """The same, no finer than it is shown: of two that are equal, no page needs another one."""
+        if self.seconds is None:
+            return self
+        unit = 5 if self.seconds < 90 else 60
+        return self._replace(seconds=float(unit * round(self.seconds / unit)))
+
+
+NEXT = Wait()
+"""Nothing is before it."""
 
 COMMANDS = ("start", "pause", "resume", "step", "stop")
 """The commands: start a race, and control a running one."""

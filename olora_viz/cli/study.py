@@ -92,6 +92,7 @@ def study(options: argparse.Namespace) -> int:
     """Show the plan, run what is missing, and print the verdicts."""
     from olora_viz.machine.memory import keep_freed
     from olora_viz.studies.folder import Ledger
+    from olora_viz.studies.preregistration import check_is_study
     from olora_viz.studies.run import StudyTracker, check_places, run_ledger
 
     def interrupt() -> None:
@@ -100,7 +101,7 @@ def study(options: argparse.Namespace) -> int:
     keep_freed()
     folder, asked = _asked(options)
     ledger = Ledger(folder, asked)
-    ledger.check_is_study()
+    check_is_study(folder)
     check_places(ledger.study, options.workers, options.ray)
     named = tracker_of(options.track, ledger.folder)
     tracker = StudyTracker(named, ledger) if named else None
@@ -137,7 +138,7 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     Raises:
         ValueError: no folder is given, or a setting is invalid.
     """
-    from olora_viz.studies.folder import SETUP
+    from olora_viz.studies.preregistration import SETUP
     from olora_viz.studies.study import Study
 
     given = settings_of(options)

@@ -23,7 +23,7 @@ from olora_viz.figures.layout import (
     upright,
 )
 from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
-from olora_viz.figures.studies import examples, method_styles, name_of
+from olora_viz.figures.rates import examples, method_styles, name_of
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, counted, plain

@@ -23,19 +23,10 @@ from olora_viz.figures.race import (
     measure_figure,
     overlay_figure,
 )
-from olora_viz.figures.rates import NAMES, rate_figure
+from olora_viz.figures.rates import NAMES, budget_figure, measured_rates_figure, rate_figure, study_rates_figure
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
-from olora_viz.figures.studies import (
-    budget_figure,
-    claim_figure,
-    differences_figure,
-    measured_rates_figure,
-    profile_figure,
-    rates_figure,
-    target_figure,
-    wins_figure,
-)
+from olora_viz.figures.studies import claim_figure, differences_figure, profile_figure, target_figure, wins_figure
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
 from olora_viz.machine.process import LiveOutput, is_notebook
@@ -399,7 +390,7 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
-OF_CELL = {"rates": rates_figure, "budget": budget_figure, "target": target_figure, "forgotten": front_figure}
+OF_CELL = {"rates": study_rates_figure, "budget": budget_figure, "target": target_figure, "forgotten": front_figure}
 PICTURES = (*OF_STUDY, *OF_CELL)
 
 

@@ -1,10 +1,11 @@
-"""Held-out loss against the learning rate as a figure; a pure function, see `figures.layout`."""
+"""Losses and measurements over the learning rate, of a race and of a study; pure functions, see `figures.layout`."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,33 @@ import numpy as np
 from olora_viz.figures.layout import (
     CurveEnd,
     Figure,
+    axis,
     band_edges,
     crosses,
     layout,
     line,
+    linear_range,
     log_axis,
     log_range,
     nothing_yet,
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.text import compact, counted, plain
+from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.machine.text import and_, compact, counted, plain
 from olora_viz.measures.training import loss_unit
+from olora_viz.studies.contest import Setting
+from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.story import Point, RateCurve
+from olora_viz.studies.study import Cell, Study, grid_of, losses_of, number_or_nan, rates_tried, values_at, values_of
+from olora_viz.studies.verdicts import Verdicts
 
 HEIGHT = 250
 """Height of the plot area in pixels."""
+
+STUDY_HEIGHT = 230
+"""The same of a curve of a study, of which there are more."""
 
 HIGHEST = 2.0
 """The loss axis ends at this multiple of the loss before the race; losses above are marked at its upper end."""
@@ -41,6 +53,11 @@ MOST_TICKS = 9
 NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
 
 AXES = ("learning rate", "held-out loss, nats")
+
+BUDGET = (
+    "The best loss to expect if only n of the rates had been tried. A method whose curve is low from the start is "
+    "easy to tune."
+)
 
 
 def rate_figure(
@@ -197,3 +214,168 @@ def _apart(rates: Sequence[float]) -> list[str]:
         if all(abs(math.log10(rate / other)) >= gap for other in named):
             named.append(rate)
     return [compact(rate) if rate in named else "" for rate in rates]
+
+
+def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw the test loss against the learning rate, and mark the rates that validation chose."""
+    study = verdicts.study
+    valid, test = losses_of(study, verdicts.rows), values_of(verdicts.rows, "test_loss")
+    most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
+    curves = []
+    for init in study.inits:
+        points = []
+        for lr in rates_tried(study, cell, init, valid):
+            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr], most) if trial in test)
+            if losses:
+                diverged = sum(not math.isfinite(loss) for loss in losses)
+                points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
+        if points:
+            lane = Lane(init, lr=1.0, r=cell.r, alpha=study.alpha)
+            curves.append(RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)))
+    chosen = {label_of(verdict.init): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
+    figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
+    figure["layout"]["meta"] |= {
+        "title": f"Test loss by learning rate: {name_of(cell)}",
+        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
+        "○ chosen by validation loss; × diverged",
+    }
+    figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
+    return figure
+
+
+def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
+    """Draw a registered measurement at the end of each run against the learning rate.
+
+    Args:
+        key: one of `Verdicts.own_measures`.
+    """
+    study, title = verdicts.study, verdicts.own_measures[key]
+    valid, styles = losses_of(study, verdicts.rows), method_styles(study.inits)
+    known = {
+        trial: number_or_nan((row.get("measures") or {}).get(key))
+        for trial, row in verdicts.rows.items()
+        if trial.cell == cell
+    }
+    data: list[dict[str, Any]] = []
+    ends, means, every = [], [], []
+    for init in study.inits:
+        at, low, high, mean = [], [], [], []
+        for lr in rates_tried(study, cell, init, valid):
+            values = [known[trial] for trial in study.trials(cell, init, [lr], study.seeds) if trial in known]
+            if any(map(math.isfinite, values)):
+                at.append(lr)
+                low, high, mean = [*low, np.nanmin(values)], [*high, np.nanmax(values)], [*mean, np.nanmean(values)]
+        if at:
+            data += band_edges(styles[init], at, np.array(low), np.array(high)) if study.seeds > 1 else []
+            means.append(line(styles[init], np.array(mean), 2.2, marks=6, x=at))
+            ends.append(CurveEnd.of(styles[init], round(math.log10(at[-1]), 4), float(mean[-1])))
+            every += [np.array(low), np.array(high)]
+    head, unit = (
+        f"{title} by learning rate: {name_of(cell)}",
+        f"at the end, {_range_of(study.seeds, study.first_seeds)}",
+    )
+    if not means:
+        return nothing_yet(head, unit, ("learning rate", title), "No run of this cell has it.", STUDY_HEIGHT)
+    rates = [np.array(curve["x"]) for curve in means]
+    x, y = log_axis("learning rate", *log_range(rates)), axis(title, range=list(linear_range(every)))
+    drawn = layout(head, unit, x=x, y=y, height=STUDY_HEIGHT, revision=key, closest=True, ends=ends)
+    return {"data": data + means, "layout": drawn}
+
+
+def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:
+    """Return the base model's loss; None if no run of the cell has ended."""
+    return next((row[f"base_{part}_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell), None)
+
+
+def _range_of(seeds: int, least: int) -> str:
+    """Return over how many seeds a curve goes, in words."""
+    return f"mean and range of {up_to(seeds, least)}" if seeds > 1 else "1 seed"
+
+
+def up_to(seeds: int, least: int) -> str:
+    """Return a number of seeds in words, of which some may have only the least."""
+    return f"{'up to ' if least < seeds else ''}{counted(seeds, 'seed')}"
+
+
+def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
+    """Draw the expected lowest validation loss against the number of rates that are tried.
+
+    Each seed has a curve, over the rates that all methods got. Their mean is drawn, with a band over their range.
+    """
+    study, best = verdicts.study, budgets(verdicts, cell)
+    title = f"What a larger budget of learning rates buys: {name_of(cell)}"
+    over = f"{examples(verdicts, cell, 'valid')}, {_range_of(study.seeds, study.seeds)}"
+    unit = f"expected lowest of random rates, nats, {over}{absent(study, best)}"
+    names = "number of rates tried", "expected best validation loss, nats"
+    if not best:
+        why = "No rate has finished with every method and seed, or each has diverged."
+        return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
+    ceiling = HIGHEST * (_before(verdicts, cell, "valid") or math.inf)
+    low, high = log_range([np.minimum(curves, ceiling) for curves in best.values()])
+    styles = method_styles(best)
+    most = next(iter(best.values())).shape[1]
+    at = list(range(1, most + 1))
+    bands: list[dict[str, Any]] = []
+    data, ends = [], []
+    for init, curves in best.items():
+        style, mean = styles[init], curves.mean(0)
+        bands += band_edges(style, at, curves.min(0), curves.max(0)) if len(curves) > 1 else []
+        data.append(line(style, mean, 2.2, marks=5, x=at))
+        end = min(max(math.log10(mean[-1]), low), high) if mean[-1] > 0 else low
+        ends.append(CurveEnd.of(style, most, end))
+    x = axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at])
+    y = log_axis(names[1], low, high)
+    drawn = layout(title, unit, x=x, y=y, height=STUDY_HEIGHT, how=BUDGET, revision="budget", ends=ends)
+    return {"data": bands + data, "layout": drawn}
+
+
+def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
+    """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
+
+    Only rates that every method has run with every seed count. Methods with a seed that always diverged are left out.
+    """
+    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
+    grid = [
+        lr
+        for lr in grid_of(study, cell, valid)
+        if all(trial in valid for init in study.inits for trial in study.trials(cell, init, [lr]))
+    ]
+    losses = {init: values_at(study, cell, init, grid, valid) for init in study.inits}
+    return {
+        init: np.array([[expected_best(of_seed, n) for n in range(1, len(grid) + 1)] for of_seed in of_method.T])
+        for init, of_method in losses.items()
+        if len(grid) and np.isfinite(of_method).any(0).all()
+    }
+
+
+def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneStyle]:
+    """Return the style of every method."""
+    return dict(zip(inits, lane_styles([Lane(init) for init in inits]), strict=True))
+
+
+def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
+    """Return these parts of a cell in words, or all of them; a task that is a file by its name.
+
+    >>> name_of(Cell("glassllm", "sentiment", 8))
+    'glassllm, sentiment, rank 8'
+    """
+    words = {"model": cell.model, "task": Path(cell.task).name, "r": f"rank {cell.r}"}
+    return ", ".join(words[name] for name in names or words)
+
+
+def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
+    """Return on how many examples the losses of a part, ``valid`` or ``test``, rest: of one cell, or of all."""
+    rows = (row for trial, row in verdicts.rows.items() if cell in (None, trial.cell))
+    counts = [row.get(f"{part}_examples") or math.nan for row in rows]
+    counts = [int(count) for count in counts if math.isfinite(count)]
+    noun = {"valid": "validation example", "test": "test example"}[part]
+    if not counts:
+        return f"{noun}s"
+    low, high = min(counts), max(counts)
+    return f"{'' if low == high else f'{low} to '}{high} {noun}{'s' * (high != 1)}"
+
+
+def absent(study: Study, drawn: Mapping[str, Any]) -> str:
+    """Name the methods without a curve, if others have one."""
+    absent = [label_of(init) for init in study.inits if init not in drawn]
+    return f"; no rate finished: {and_(absent)}" if drawn and absent else ""

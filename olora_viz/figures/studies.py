@@ -1,10 +1,9 @@
-"""Figures of a study: curves over rates, performance profiles, and verdicts with their intervals."""
+"""Figures of a study: who reaches the reference how fast, and verdicts with their intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,35 +12,24 @@ from olora_viz.figures.layout import (
     CurveEnd,
     Figure,
     axis,
-    band_edges,
     categories_axis,
     layout,
     line,
-    linear_range,
     log_axis,
-    log_range,
     nothing_yet,
     points,
     steps_axis,
     upright,
 )
-from olora_viz.figures.rates import HIGHEST, rate_figure
-from olora_viz.figures.theme import LaneStyle, lane_styles
+from olora_viz.figures.rates import STUDY_HEIGHT, absent, examples, method_styles, name_of, up_to
+from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import compact, counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
-from olora_viz.studies.contest import Setting
-from olora_viz.studies.sentences import and_
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, expected_best, performance_profile
-from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, grid_of, losses_of, number_or_nan, rates_tried, values_at
-from olora_viz.studies.verdicts import Verdict, Verdicts, values_of
+from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, performance_profile
+from olora_viz.studies.study import Cell
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
-BUDGET = (
-    "The best loss to expect if only n of the rates had been tried. A method whose curve is low from the start is "
-    "easy to tune."
-)
 TARGET = (
     "The share of seeds that had reached the final loss of the reference's run of the same seed by each step. "
     "Further left is faster; a curve that stays below 100% has seeds that never reached it."
@@ -60,146 +48,11 @@ FOREST = (
     "either decides nothing; an interval inside the margin means level."
 )
 
-HEIGHT = 230
-"""Height of the plot area in pixels."""
-
 SHARES = (-0.04, 1.04)
 """The range of an axis of shares."""
 
 FARTHEST = 16.0
 """The largest factor that is drawn."""
-
-
-def rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
-    """Draw the test loss against the learning rate, and mark the rates that validation chose."""
-    study = verdicts.study
-    valid, test = losses_of(study, verdicts.rows), values_of(verdicts.rows, "test_loss")
-    most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
-    curves = []
-    for init in study.inits:
-        points = []
-        for lr in rates_tried(study, cell, init, valid):
-            losses = tuple(test[trial] for trial in study.trials(cell, init, [lr], most) if trial in test)
-            if losses:
-                diverged = sum(not math.isfinite(loss) for loss in losses)
-                points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
-        if points:
-            lane = Lane(init, lr=1.0, r=cell.r, alpha=study.alpha)
-            curves.append(RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)))
-    chosen = {label_of(verdict.init): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
-    figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
-    figure["layout"]["meta"] |= {
-        "title": f"Test loss by learning rate: {name_of(cell)}",
-        "unit": f"nats, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
-        "○ chosen by validation loss; × diverged",
-    }
-    figure["layout"]["yaxis"]["title"]["text"] = "test loss, nats"
-    return figure
-
-
-def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
-    """Draw a registered measurement at the end of each run against the learning rate.
-
-    Args:
-        key: one of `Verdicts.own_measures`.
-    """
-    study, title = verdicts.study, verdicts.own_measures[key]
-    valid, styles = losses_of(study, verdicts.rows), method_styles(study.inits)
-    known = {
-        trial: number_or_nan((row.get("measures") or {}).get(key))
-        for trial, row in verdicts.rows.items()
-        if trial.cell == cell
-    }
-    data: list[dict[str, Any]] = []
-    ends, means, every = [], [], []
-    for init in study.inits:
-        at, low, high, mean = [], [], [], []
-        for lr in rates_tried(study, cell, init, valid):
-            values = [known[trial] for trial in study.trials(cell, init, [lr], study.seeds) if trial in known]
-            if any(map(math.isfinite, values)):
-                at.append(lr)
-                low, high, mean = [*low, np.nanmin(values)], [*high, np.nanmax(values)], [*mean, np.nanmean(values)]
-        if at:
-            data += band_edges(styles[init], at, np.array(low), np.array(high)) if study.seeds > 1 else []
-            means.append(line(styles[init], np.array(mean), 2.2, marks=6, x=at))
-            ends.append(CurveEnd.of(styles[init], round(math.log10(at[-1]), 4), float(mean[-1])))
-            every += [np.array(low), np.array(high)]
-    head, unit = (
-        f"{title} by learning rate: {name_of(cell)}",
-        f"at the end, {_range_of(study.seeds, study.first_seeds)}",
-    )
-    if not means:
-        return nothing_yet(head, unit, ("learning rate", title), "No run of this cell has it.", HEIGHT)
-    rates = [np.array(curve["x"]) for curve in means]
-    x, y = log_axis("learning rate", *log_range(rates)), axis(title, range=list(linear_range(every)))
-    drawn = layout(head, unit, x=x, y=y, height=HEIGHT, revision=key, closest=True, ends=ends)
-    return {"data": data + means, "layout": drawn}
-
-
-def _before(verdicts: Verdicts, cell: Cell, part: str) -> float | None:
-    """Return the base model's loss; None if no run of the cell has ended."""
-    return next((row[f"base_{part}_loss"] for trial, row in verdicts.rows.items() if trial.cell == cell), None)
-
-
-def _range_of(seeds: int, least: int) -> str:
-    """Return over how many seeds a curve goes, in words."""
-    return f"mean and range of {_up_to(seeds, least)}" if seeds > 1 else "1 seed"
-
-
-def _up_to(seeds: int, least: int) -> str:
-    """Return a number of seeds in words, of which some may have only the least."""
-    return f"{'up to ' if least < seeds else ''}{counted(seeds, 'seed')}"
-
-
-def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
-    """Draw the expected lowest validation loss against the number of rates that are tried.
-
-    Each seed has a curve, over the rates that all methods got. Their mean is drawn, with a band over their range.
-    """
-    study, best = verdicts.study, budgets(verdicts, cell)
-    title = f"What a larger budget of learning rates buys: {name_of(cell)}"
-    over = f"{examples(verdicts, cell, 'valid')}, {_range_of(study.seeds, study.seeds)}"
-    unit = f"expected lowest of random rates, nats, {over}{_absent(study, best)}"
-    names = "number of rates tried", "expected best validation loss, nats"
-    if not best:
-        why = "No rate has finished with every method and seed, or each has diverged."
-        return nothing_yet(title, unit, names, why, HEIGHT)
-    ceiling = HIGHEST * (_before(verdicts, cell, "valid") or math.inf)
-    low, high = log_range([np.minimum(curves, ceiling) for curves in best.values()])
-    styles = method_styles(best)
-    most = next(iter(best.values())).shape[1]
-    at = list(range(1, most + 1))
-    bands: list[dict[str, Any]] = []
-    data, ends = [], []
-    for init, curves in best.items():
-        style, mean = styles[init], curves.mean(0)
-        bands += band_edges(style, at, curves.min(0), curves.max(0)) if len(curves) > 1 else []
-        data.append(line(style, mean, 2.2, marks=5, x=at))
-        end = min(max(math.log10(mean[-1]), low), high) if mean[-1] > 0 else low
-        ends.append(CurveEnd.of(style, most, end))
-    x = axis(names[0], range=[0.9, most + 0.1], tickvals=at, ticktext=[str(n) for n in at])
-    y = log_axis(names[1], low, high)
-    drawn = layout(title, unit, x=x, y=y, height=HEIGHT, how=BUDGET, revision="budget", ends=ends)
-    return {"data": bands + data, "layout": drawn}
-
-
-def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
-    """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
-
-    Only rates that every method has run with every seed count. Methods with a seed that always diverged are left out.
-    """
-    study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
-    grid = [
-        lr
-        for lr in grid_of(study, cell, valid)
-        if all(trial in valid for init in study.inits for trial in study.trials(cell, init, [lr]))
-    ]
-    losses = {init: values_at(study, cell, init, grid, valid) for init in study.inits}
-    return {
-        init: np.array([[expected_best(of_seed, n) for n in range(1, len(grid) + 1)] for of_seed in of_method.T])
-        for init, of_method in losses.items()
-        if len(grid) and np.isfinite(of_method).any(0).all()
-    }
 
 
 def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
@@ -212,13 +65,13 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     reached = {verdict.init: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
     most = max([study.seeds, *map(len, reached.values())])
     unit = (
-        f"share of {_up_to(most, study.seeds)}, each method at its best rate, against {who}'s run of the same seed; "
-        f"{examples(verdicts, cell, 'valid')}{_absent(study, reached)}"
+        f"share of {up_to(most, study.seeds)}, each method at its best rate, against {who}'s run of the same seed; "
+        f"{examples(verdicts, cell, 'valid')}{absent(study, reached)}"
     )
     names = "step", "share of seeds that got there"
     if not reached:
         why = f"{who} has no rate at which every seed has finished."
-        return nothing_yet(title, unit, names, why, HEIGHT)
+        return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
     corners = {init: stairs(times, study.steps) for init, times in reached.items()}
     counts = {init: f": {int(np.isfinite(times).sum())} of {len(times)}" for init, times in reached.items()}
     return _shares(title, unit, steps_axis(study.steps), names[1], corners, counts, how=TARGET, revision="target")
@@ -241,7 +94,7 @@ def _shares(
         ends.append(CurveEnd.of(styles[init], last, float(shares[-1]), counts[init]))
     ticks = [0, 0.25, 0.5, 0.75, 1]
     y = axis(name, range=list(SHARES), tickformat=".0%", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks])
-    return {"data": data, "layout": layout(title, unit, x=x, y=y, height=HEIGHT, ends=ends, **more)}
+    return {"data": data, "layout": layout(title, unit, x=x, y=y, height=STUDY_HEIGHT, ends=ends, **more)}
 
 
 def stairs(times: np.ndarray, last: int) -> tuple[list[float], list[float]]:
@@ -256,39 +109,6 @@ def stairs(times: np.ndarray, last: int) -> tuple[list[float], list[float]]:
         x += [at, at]
         y += [y[-1], n / len(times)]
     return [*x, float(last)], [*y, y[-1]]
-
-
-def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneStyle]:
-    """Return the style of every method."""
-    return dict(zip(inits, lane_styles([Lane(init) for init in inits]), strict=True))
-
-
-def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
-    """Return these parts of a cell in words, or all of them; a task that is a file by its name.
-
-    >>> name_of(Cell("glassllm", "sentiment", 8))
-    'glassllm, sentiment, rank 8'
-    """
-    words = {"model": cell.model, "task": Path(cell.task).name, "r": f"rank {cell.r}"}
-    return ", ".join(words[name] for name in names or words)
-
-
-def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
-    """Return on how many examples the losses of a part, ``valid`` or ``test``, rest: of one cell, or of all."""
-    rows = (row for trial, row in verdicts.rows.items() if cell in (None, trial.cell))
-    counts = [row.get(f"{part}_examples") or math.nan for row in rows]
-    counts = [int(count) for count in counts if math.isfinite(count)]
-    noun = {"valid": "validation example", "test": "test example"}[part]
-    if not counts:
-        return f"{noun}s"
-    low, high = min(counts), max(counts)
-    return f"{'' if low == high else f'{low} to '}{high} {noun}{'s' * (high != 1)}"
-
-
-def _absent(study: Study, drawn: Mapping[str, Any]) -> str:
-    """Name the methods without a curve, if others have one."""
-    absent = [label_of(init) for init in study.inits if init not in drawn]
-    return f"; no rate finished: {and_(absent)}" if drawn and absent else ""
 
 
 def profile_figure(verdicts: Verdicts) -> Figure:
@@ -308,7 +128,7 @@ def profile_figure(verdicts: Verdicts) -> Figure:
     names = "steps, as a multiple of the fastest method's", "share of runs"
     if not runs:
         why = f"{who} has no rate at which every seed has finished."
-        return nothing_yet(title, unit, names, why, HEIGHT)
+        return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
     stacked = np.array(list(times.values()))
     factors = _corners(stacked)
     corners = {
@@ -379,7 +199,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     at_one, at_best = (f"{half.count(BETTER)} of {len(compared)}" for half in halves.values())
     in_words = len(others) * 2 <= MOST_WORDS
     signs = "" if in_words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
-    seeds = _up_to(max([study.seeds, *(verdict.seeds for verdict in compared)]), study.seeds)
+    seeds = up_to(max([study.seeds, *(verdict.seeds for verdict in compared)]), study.seeds)
     unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{signs}"
     cells = study.cells()
     if not verdicts.rows:
@@ -496,7 +316,7 @@ def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
     """Say over what the intervals are: seeds and examples, as far as their results are known."""
     gaps = [verdict.difference.gap for verdict in shown if verdict.seeds]
     most = max([verdicts.study.seeds, *map(len, gaps)])
-    seeds, of_test = _up_to(most, verdicts.study.seeds), examples(verdicts, None, "test")
+    seeds, of_test = up_to(most, verdicts.study.seeds), examples(verdicts, None, "test")
     if gaps and all(gap.shape[1] == 1 for gap in gaps):
         return f"{seeds} alone, {of_test}"
     return f"{of_test}, {seeds}" if most == 1 else f"{seeds} and {of_test}"

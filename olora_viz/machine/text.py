@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from itertools import accumulate
 from types import UnionType
@@ -60,6 +61,27 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
         most = max(1, sum(end <= WIDTH for end in ends))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
+
+
+def and_(words: Sequence[str]) -> str:
+    """Join words as a sentence does.
+
+    >>> and_(["rank", "scaling", "seed"])
+    'rank, scaling and seed'
+    """
+    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence with its message in the lead."""
+
+    lead: str
+    rest: str = ""
+
+    def __str__(self) -> str:
+        """Return the whole sentence."""
+        return f"{self.lead} {self.rest}".strip()
 
 
 def unknown(kind: str, name: str, known: Iterable[str], elsewhere: Mapping[str, str] | None = None) -> str:
@@ -253,6 +275,17 @@ def factor(ratio: float) -> str:
     ('2.3', '1234')
     """
     return f"{ratio:.2g}" if ratio < 100 else f"{ratio:.0f}"
+
+
+def times(ratio: float) -> str:
+    """Write a factor in two digits, or in words where it has one.
+
+    >>> times(3.0), times(28.8), times(1234.0)
+    ('three times', '29 times', '1200 times')
+    """
+    digits = compact(rounded(ratio, 2))
+    words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
+    return words.get(digits, f"{digits} times")
 
 
 def counted(count: int, noun: str) -> str:
@@ -472,7 +505,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def folded(summary: str, content: Markup) -> Markup:
+def folded(summary: object, content: object) -> Markup:
     """Return HTML that a reader can unfold."""
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, content)
 
@@ -513,6 +546,11 @@ def brief(value: object) -> str:
     if isinstance(value, tuple):
         return f"({_few(value)}{',' * (len(value) == 1)})"
     return f"[{_few(value)}]" if isinstance(value, list) else repr(value)
+
+
+def one_line(value: object) -> str:
+    """Return JSON without spaces."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _few(values: Sequence[object] | np.ndarray) -> str:

@@ -95,7 +95,7 @@ class ConditioningPanel(ConfiguredPanel):
         figures = {
             "comparison": comparison_figure(styles, measured, run=run), "ntk": ntk_figure(styles, measured, run=run),
         }  # fmt: skip
-        sentences = words.tell(styles, measured) if measured else []
+        sentences = words.story_of(styles, measured) if measured else []
         values = {
             "status": self._line(),
             "story": fragments.sentences(sentences, FOOT) if measured else words.story_before(),

@@ -30,9 +30,9 @@ from olora_viz.notebook.setup import (
     set_up,
 )
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import task_of
+from olora_viz.races.data import check_pair, task_of
 from olora_viz.races.fair_rate import same_and_fair
-from olora_viz.races.race import Race, check_pair
+from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.races.tables import steps_frame
 from olora_viz.tasks.files import Own

@@ -6,7 +6,6 @@ from typing import Any
 
 import traitlets
 
-from olora_viz.figures import spectrum as spectrum_figures
 from olora_viz.figures.layout import Figure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import percent, unknown
@@ -144,19 +143,10 @@ class SpectrumPanel(Panel):
         return self._lab.truncation(key, self.weight, self.rank, init)
 
     def _figures(self) -> dict[str, Figure]:
-        lab, key, weight, r = self._lab, (self._model, self.layer), self.weight, self.rank
-        chosen = list(self.starts) or ["olora"]
-        self.found = {init: self._at(init) for init in chosen}
-        ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-        curves = {i: lab.curve(key, weight, i)[: len(ranks)] for i in chosen if i != "pissa"}
-        run, drawn = self.layer, list(self.found.values())
-        return {
-            "singular": spectrum_figures.singular_values_figure(drawn, run=run),
-            "energy": spectrum_figures.energy_figure(
-                ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run
-            ),
-            "angles": spectrum_figures.angles_figure(drawn, run=run),
-        }
+        self.found = {init: self._at(init) for init in list(self.starts) or ["olora"]}
+        return self._lab.figures(
+            (self._model, self.layer), self.weight, self.rank, list(self.found.values()), run=self.layer
+        )
 
     def _energies(self) -> list[str]:
         return [

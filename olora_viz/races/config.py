@@ -30,6 +30,9 @@ from olora_viz.machine.text import (
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 
+STUDY = "study.toml"
+"""The file with the set-up of a study, in a folder around its races."""
+
 Schedule = str | Callable[[int, int], float]
 """A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
 of the peak rates."""
@@ -136,7 +139,7 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
 
 
 def is_random(lane: Lane) -> bool:
-    """Whether the start of a lane depends on its seed."""
+    """Whether the start of a lane depends on its seed; taken for granted once it is unregistered."""
     return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 

@@ -50,6 +50,18 @@ if TYPE_CHECKING:
 V = TypeVar("V")
 
 
+def check_pair(model: object, tokenizer: object) -> None:
+    """Check that a race has a model of its own with its tokenizer, or neither.
+
+    >>> check_pair("a model", None)
+    Traceback (most recent call last):
+    ValueError: the race has a model but no tokenizer: pass both or neither
+    """
+    if (model is None) != (tokenizer is None):
+        passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
+        raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
+
+
 class ModelCache:
     """The model of the latest of some races, one after the other, and what was computed with it.
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
 from olora_viz.lanes.groups import on_a_core
@@ -24,12 +23,12 @@ from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
 from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, nats, percent, sparkline, table
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
-from olora_viz.measures.forgetting import AboutText, Forgotten
+from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
-from olora_viz.races.data import ModelCache, RaceData, task_of
+from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, parts_words
+from olora_viz.races.start import attach_lanes, parts_words, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
@@ -84,18 +83,6 @@ def race(
         [(1, [5.5, 5.5]), (2, [5.4, 4.5])]
     """
     return Race(config, model, tokenizer, progress, task)
-
-
-def check_pair(model: object, tokenizer: object) -> None:
-    """Check that a race has a model of its own with its tokenizer, or neither.
-
-    >>> check_pair("a model", None)
-    Traceback (most recent call last):
-    ValueError: the race has a model but no tokenizer: pass both or neither
-    """
-    if (model is None) != (tokenizer is None):
-        passed, lacks = ("tokenizer", "model") if model is None else ("model", "tokenizer")
-        raise ValueError(f"the race has a {passed} but no {lacks}: pass both or neither")
 
 
 class Race(Iterator[Step]):
@@ -183,7 +170,9 @@ class Race(Iterator[Step]):
             results = self.baseline.repeated(self._lanes.count)
             if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
                 results = self._trainer.evaluate(self.go_on)
-            self.text, self.forgotten = self._at_start()
+            self.text, self.forgotten = text_at_start(
+                self.data, self._lanes, lambda: self._trainer.forgotten(self.go_on)
+            )
         except BaseException:
             self._lanes.detach()
             raise
@@ -538,25 +527,6 @@ class Race(Iterator[Step]):
                 return self.data.evaluate_base(test=test, report=lambda part: tell(part, "evaluating the base model"))
 
         return on_a_core(lanes.plan, evaluate, progress)
-
-    def _at_start(self) -> tuple[AboutText | None, Forgotten | None]:
-        """Measure base model and lanes on the text to keep before the first step; None without a text."""
-        text, lanes = self.data.text, self._lanes
-        if text is None:
-            return None, None
-
-        def measure(_: Progress) -> Forgotten:
-            with lanes.apart(None):
-                self.data.keep_base_predictions()
-                return self.data.forgotten()
-
-        base = on_a_core(lanes.plan, measure)
-        loss = float(base.text_loss[0])
-        keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
-        measured = base if keeps.all() else self._trainer.forgotten(self.go_on)
-        start = Forgotten.at_start(loss, measured, keeps)
-        about = AboutText(text.name, text.tokens, text.bytes, loss, *(tuple(values.tolist()) for values in start))
-        return about, start
 
     def save(self, folder: str | Path) -> None:
         """Write a run folder, which `load_run`, the command line and the page read.

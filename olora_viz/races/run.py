@@ -32,7 +32,7 @@ from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import STUDY, RaceConfig
 from olora_viz.races.data import CONTENTS, ModelCache, check_contents
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters
 from olora_viz.races.race import SHORTER, Race
@@ -80,9 +80,6 @@ class RaceTracker:
             if numbers:
                 run.log(numbers, step)
 
-
-STUDY = "study.toml"
-"""The file with the set-up of a study, in a folder around its runs."""
 
 CHECKPOINT_SECONDS = 10.0
 """Time between checkpoints; a resumed race repeats at most the steps in between."""

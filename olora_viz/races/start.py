@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
+from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes, attach_planned
 from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather
 from olora_viz.lanes.groups import on_a_core
@@ -17,6 +19,7 @@ from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.measures.curvature import check_tracking
+from olora_viz.measures.forgetting import AboutText, Forgotten
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
@@ -181,3 +184,28 @@ def attach_lanes(
     lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get), progress)
     data = data.in_parts(config, judged_rows(config, data, footprint), text_rows(config, data, footprint))
     return config, data, footprint, lanes, rates
+
+
+def text_at_start(
+    data: RaceData, lanes: Lanes, of_lanes: Callable[[], Forgotten]
+) -> tuple[AboutText | None, Forgotten | None]:
+    """Measure base model and lanes on the text to keep before the first step; None without a text.
+
+    Args:
+        of_lanes: measures the lanes, where one of them does not keep the model's function.
+    """
+    text = data.text
+    if text is None:
+        return None, None
+
+    def of_base(_: Progress) -> Forgotten:
+        with lanes.apart(None):
+            data.keep_base_predictions()
+            return data.forgotten()
+
+    base = on_a_core(lanes.plan, of_base)
+    loss = float(base.text_loss[0])
+    keeps = np.array([keeps_function(lane.init) for lane in lanes.lanes])
+    start = Forgotten.at_start(loss, base if keeps.all() else of_lanes(), keeps)
+    about = AboutText(text.name, text.tokens, text.bytes, loss, *(tuple(values.tolist()) for values in start))
+    return about, start

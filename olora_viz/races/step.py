@@ -1,22 +1,26 @@
-"""One step of a race: the measurements and the status of every lane."""
+"""One step of a race: the measurements and the status of every lane; and which step its adapter is from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from olora_viz.initializers import keeps_function
-from olora_viz.machine.text import call, lane_table
+from olora_viz.machine.text import call, finite_or_none, lane_table
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
+from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.measure import Record, by_label, of_label
 from olora_viz.measures.training import Examples
 from olora_viz.measures.update_spectra import UpdateSpectra
+
+if TYPE_CHECKING:
+    from olora_viz.races.config import RaceConfig
 
 RACING, FINISHED, STOPPED, DIVERGED = "racing", "finished", "stopped", "diverged"
 """The statuses of a lane, and of a race whose lanes all have it."""
@@ -247,3 +251,107 @@ def _first_with(status: str, steps: Sequence[Step], K: int) -> list[int]:
     return [
         next(step.step for step in steps if step.status[k] == status) if last[k] == status else 0 for k in range(K)
     ]
+
+
+class AdapterOrigin(NamedTuple):
+    """Where the adapter of a lane is from."""
+
+    step: int
+    """0 before the first step."""
+    loss: float | None
+    """Its held-out loss at that step; None if it was not evaluated there."""
+    stopped_at: int
+    """The step at which the lane stopped early; 0 if it has not."""
+    text_loss: float | None
+    """Its loss on the text to keep at that step, nats per token; None if that was not measured there."""
+    drift: float | None
+    """Its drift there, nats per token; None like `text_loss`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        of_adapter = {f"adapter_{name}": getattr(self, name) for name in ("step", "loss", "text_loss", "drift")}
+        return of_adapter | {"stopped_at": self.stopped_at or None}
+
+
+def adapter_origins(
+    config: RaceConfig, steps: Sequence[Step], text: AboutText | None = None, start_loss: float | None = None
+) -> list[AdapterOrigin]:
+    """Return where the adapters of a race's lanes are from, by the steps it has made.
+
+    With ``keep_best`` that is the first of its lowest held-out losses, otherwise its last step. If the lanes may
+    forget only so much, evaluations with more do not count, and the start does, as step 0.
+
+    Args:
+        text: about the text to keep; without it the limit is unknown, and the last step is taken.
+        start_loss: held-out loss of the base model, nats; None while unknown.
+    """
+    evaluated = [step for step in steps if step.eval_loss is not None]
+    forgotten = {step.step: (step.text_loss, step.drift) for step in steps}
+    if text is not None:
+        forgotten[0] = np.array(text.start_loss), np.array(text.start_drift)
+    most = np.inf if config.forget is None else np.nan if text is None else text.loss + config.forget
+    origins = []
+    for k, stopped in enumerate(stopped_at(steps, len(config.lanes))):
+        at_start = {0: np.inf if start_loss is None else start_loss} if config.forget is not None and text else {}
+        losses = at_start | {
+            step.step: float(step.eval_loss[k])
+            for step in evaluated
+            if step.eval_loss is not None and (most == np.inf or _text_loss(step, k) <= most)
+        }
+        finite = {number: loss for number, loss in losses.items() if np.isfinite(loss) or not number}
+        last = stopped or (steps[-1].step if steps else 0)
+        at = min(finite, key=finite.__getitem__) if config.keep_best and finite else last
+        of_text = (None if values is None else finite_or_none(values[k]) for values in forgotten.get(at, (None, None)))
+        origins.append(AdapterOrigin(at, finite_or_none(finite.get(at, np.nan)), stopped, *of_text))
+    return origins
+
+
+def _text_loss(step: Step, k: int) -> float:
+    return np.nan if step.text_loss is None else float(step.text_loss[k])
+
+
+OF_BEST = ("eval_loss", "eval_accuracy", "text_loss", "drift")
+"""What `with_best_results` replaces beside the results by example."""
+
+
+def with_best_results(
+    config: RaceConfig, steps: Sequence[Step], text: AboutText | None = None, start_loss: float | None = None
+) -> Sequence[Step]:
+    """Return the steps, the last evaluation with the results of the adapters that are kept.
+
+    With ``keep_best`` these are of each lane's best evaluation, chosen on the same examples, which flatters them; a
+    diverged lane has none. Otherwise the steps are as they were.
+
+    Args:
+        text, start_loss: see `adapter_origins`. A lane of which the start is kept has no results by example.
+    """
+    evaluated = {step.step: step for step in steps if step.eval_loss is not None}
+    if not config.keep_best or not evaluated:
+        return steps
+    last = evaluated[max(evaluated)]
+    start = _start_of(last, text, start_loss)
+    origins = zip(adapter_origins(config, steps, text, start_loss), steps[-1].out, strict=True)
+    best = [last if out else evaluated.get(origin.step, last if origin.step else start) for origin, out in origins]
+    keys = set(OF_BEST) & set(last.measures)
+    chosen = {key: np.stack([step.measures[key][k] for k, step in enumerate(best)]) for key in keys}
+    measures = {**last.measures, **chosen}
+    examples = [step.eval_examples for step in best]
+    if all(isinstance(of_step, Examples) for of_step in examples):
+        measures["eval_examples"] = Examples(
+            *(np.stack([getattr(e, each.name)[k] for k, e in enumerate(examples)]) for each in fields(Examples))
+        )
+    return [replace(step, measures=measures) if step is last else step for step in steps]
+
+
+def _start_of(like: Step, text: AboutText | None, start_loss: float | None) -> Step:
+    """Return what is known of the lanes before the first step, in the form of a later one."""
+    unknown = np.full(len(like.loss), np.nan)
+    measures: dict[str, Any] = dict.fromkeys(OF_BEST, unknown)
+    if start_loss is not None:
+        measures["eval_loss"] = np.full(len(unknown), start_loss)
+    if text is not None:
+        measures |= {"text_loss": np.array(text.start_loss), "drift": np.array(text.start_drift)}
+    if (examples := like.eval_examples) is not None:
+        shapes = (getattr(examples, each.name).shape for each in fields(Examples))
+        measures["eval_examples"] = Examples(*(np.full(shape, np.nan) for shape in shapes))
+    return replace(like, measures=measures)

@@ -20,8 +20,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race
 from olora_viz.races.run import SavedRun, load_run
-from olora_viz.races.step import RACING, Step, out_at, statuses, stopped_at, whys_out
-from olora_viz.races.trainer import adapter_origins
+from olora_viz.races.step import RACING, Step, adapter_origins, out_at, statuses, stopped_at, whys_out
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested, figures_of_test
 

@@ -20,8 +20,9 @@ from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
-from olora_viz.studies.folder import DECISION, SETUP, Ledger
+from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
+from olora_viz.studies.preregistration import DECISION, SETUP
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED

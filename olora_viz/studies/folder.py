@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import shutil
 import socket
 import time
@@ -16,26 +15,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from olora_viz.machine.files import FORMAT, is_free, read_json_object, reason, write_json, write_text
+from olora_viz.machine.files import read_json_object, reason, write_json
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN
 from olora_viz.races.race import Race
-from olora_viz.races.run import CHECKPOINT, STUDY
+from olora_viz.races.run import CHECKPOINT
 from olora_viz.races.step import Step
-from olora_viz.studies.preregistration import hash_of
-from olora_viz.studies.preregistration import write as write_preregistration
+from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, write_setup
 from olora_viz.studies.study import Cell, Losses, Study, Trial, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-SETUP = STUDY
-"""The file with the set-up."""
-
-DECISION = "decision.json"
-"""The file that a decision's folder has beside those of its study: its plan, and what is known."""
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
@@ -84,7 +76,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def keep(run: Path, racing: Race, steps: Sequence[Step]) -> None:
+def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     """Write the rows of a race that has ended, and delete its checkpoint.
 
     The rows are written last: a race without them has not ended.
@@ -195,40 +187,17 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, study: Study | None = None) -> None:
-        self.folder = folder
-        setup = folder / SETUP
-        if setup.exists():
-            earlier = Study.read(setup)
-            if study is not None:
-                study = replace(study, threads=study.threads or earlier.threads)
-                study.check_grows_from(earlier, repr(str(folder)))
-            self.study = study or earlier
-        elif study is None:
+        if study is None and not (folder / SETUP).exists():
             raise ValueError(f"{str(folder)!r} is not the folder of a study: it has no {SETUP}")
-        elif not is_free(folder):
-            raise ValueError(f"the folder of a study must be new or empty: {str(folder)!r} is not")
-        else:
-            self.study = study.fixed()
+        self.folder = folder
+        self.study = continued(study, folder) if study else Study.read(folder / SETUP)
         self._parts: dict[str, pd.DataFrame] = {}
         self._trials: dict[Trial, dict[str, Any]] = {}
-
-    @property
-    def is_decision(self) -> bool:
-        """Whether the folder is that of a decision, whose time is limited."""
-        return (self.folder / DECISION).exists()
-
-    def check_is_study(self) -> None:
-        """Raise a ValueError if it is a decision, which runs by its own plan and within its own time."""
-        if self.is_decision:
-            raise ValueError(
-                f"{str(self.folder)!r} is the folder of a decision, not of a study: "
-                f"python -m olora_viz decide --out {shlex.quote(str(self.folder))} goes on with it"
-            )
 
     def open(self) -> None:
         """Create the folder, and write the set-up."""
         self.runs.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / SETUP, f"format = {FORMAT}\n{self.study.to_toml()}")
+        write_setup(self.study, self.folder)
 
     @property
     def runs(self) -> Path:
@@ -309,7 +278,7 @@ class Ledger:
 
     def needed(self) -> list[Trial]:
         """Return the trials that remain to be run at this stage; none at the end."""
-        return needed(self.study, self.losses(), self.trials() if self.is_decision else None)
+        return needed(self.study, self.losses(), self.trials() if is_decision(self.folder) else None)
 
     def verdicts(self) -> Verdicts:
         """Return what the races so far decide."""
@@ -358,16 +327,6 @@ class Ledger:
             "seconds": round(math.fsum(rows["seconds"]), 1),
             "table": str(self.folder / "lanes.parquet"),
         }
-
-
-def preregister(study: Study, folder: str | Path) -> Path:
-    """Write what is decided before the first race, see `Study.preregister`."""
-    ledger = Ledger(Path(folder), study)
-    ledger.check_is_study()
-    ledger.folder.mkdir(parents=True, exist_ok=True)
-    path = write_preregistration(ledger.study, ledger.folder)
-    ledger.open()
-    return path
 
 
 def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

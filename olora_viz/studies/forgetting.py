@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from olora_viz.machine.text import counted, finite_or_none, nats
+from olora_viz.machine.text import counted, finite_or_none, nats, times
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.sentences import times
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of, number_or_nan, rates_tried, values_of
 

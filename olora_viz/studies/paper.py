@@ -16,10 +16,8 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.initializers.catalogue import BUILT_IN
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, number, percent, table
+from olora_viz.machine.text import and_, compact, counted, number, percent, table
 from olora_viz.machine.version import __version__
-from olora_viz.studies.preregistration import hash_of, sentence
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -89,11 +87,10 @@ def _in_markdown(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|").replace("*", r"\*") for cell in cells) + " |"
 
 
-def verdicts_html(verdicts: Verdicts) -> str:
-    """Return the table of a study as HTML."""
+def verdicts_html(verdicts: Verdicts, preregistered: str) -> str:
+    """Return the table of a study as HTML, and whether it keeps to what was decided before, in a sentence."""
     tables = (table(_head(verdicts), cells, words) for words, cells in _cells(verdicts))
-    kept = sentence(verdicts.deviations, hash_of(verdicts.folder) if verdicts.folder else "")
-    return Markup("").join([*tables, Markup("<p>{} {}</p>").format(_notes(verdicts), kept)])
+    return Markup("").join([*tables, Markup("<p>{} {}</p>").format(_notes(verdicts), preregistered)])
 
 
 def _line(cells: Sequence[str], *, escape: bool = True) -> str:

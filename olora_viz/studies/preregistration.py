@@ -1,21 +1,29 @@
-"""What is decided before the first race of a study: its plan, margin and rule, and whether the results keep to it."""
+"""What is decided before the first race of a study: set-up, margin and rule, and whether the results keep to it."""
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tomllib
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from olora_viz.machine.files import write_text
+from olora_viz.machine.files import FORMAT, is_free, write_text
 from olora_viz.machine.version import __version__
+from olora_viz.races.config import STUDY
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
     from olora_viz.studies.study import Row, Study
+
+SETUP = STUDY
+"""The file with the set-up."""
+
+DECISION = "decision.json"
+"""The file that a decision's folder has beside those of its study: its plan, and what is known."""
 
 FILE = "preregistration.toml"
 
@@ -28,12 +36,57 @@ undecided: all else, and any verdict on fewer than {LEAST_SEEDS} seeds or {LEAST
 """
 
 
-def write(study: Study, folder: Path) -> Path:
-    """Write the file of a study, whose folder has no race yet; one of the same plan stays as it is.
+def continued(study: Study, folder: Path) -> Study:
+    """Return a study as it runs in its folder: as a new one, or one that goes on with what is there.
 
     Raises:
-        ValueError: a race has begun, or the file is there with another plan.
+        ValueError: the folder holds something else, or a study with runs of another set-up.
     """
+    setup = folder / SETUP
+    if setup.exists():
+        earlier = study.read(setup)
+        study = replace(study, threads=study.threads or earlier.threads)
+        study.check_grows_from(earlier, repr(str(folder)))
+        return study
+    if not is_free(folder):
+        raise ValueError(f"the folder of a study must be new or empty: {str(folder)!r} is not")
+    return study.fixed()
+
+
+def is_decision(folder: Path) -> bool:
+    """Whether the folder is that of a decision, whose time is limited."""
+    return (folder / DECISION).exists()
+
+
+def check_is_study(folder: Path) -> None:
+    """Raise a ValueError if it is a decision, which runs by its own plan and within its own time."""
+    if is_decision(folder):
+        raise ValueError(
+            f"{str(folder)!r} is the folder of a decision, not of a study: "
+            f"python -m olora_viz decide --out {shlex.quote(str(folder))} goes on with it"
+        )
+
+
+def write_setup(study: Study, folder: Path) -> None:
+    """Write the set-up of a study into its folder."""
+    write_text(folder / SETUP, f"format = {FORMAT}\n{study.to_toml()}")
+
+
+def preregister(study: Study, folder: Path) -> Path:
+    """Write the plan of a study, whose folder has no race yet, and its set-up; the same plan stays as it is.
+
+    Raises:
+        ValueError: a race has begun, the file is there with another plan, or the folder holds something else.
+    """
+    study = continued(study, folder)
+    check_is_study(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _write_plan(study, folder)
+    write_setup(study, folder)
+    return path
+
+
+def _write_plan(study: Study, folder: Path) -> Path:
     path, plan = folder / FILE, f"[study]\n{study.to_toml()}"
     if path.exists():
         if path.read_text(encoding="utf-8").endswith(f"\n{plan}"):

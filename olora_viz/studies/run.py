@@ -27,8 +27,9 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
-from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, keep
+from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
 from olora_viz.studies.on_ray import RayPool
+from olora_viz.studies.preregistration import check_is_study
 from olora_viz.studies.study import Study, Trial, races
 
 RECORD = "tracked.json"
@@ -234,7 +235,7 @@ def run_study(
     """
     expect(study, (Study, type(None)), "a Study, or None for the one in the folder")
     ledger = Ledger(Path(out), study)
-    ledger.check_is_study()
+    check_is_study(ledger.folder)
     yield from run_ledger(ledger, workers=workers, ray=ray, most=most, watch=watch, progress=progress, cache=cache)
 
 
@@ -340,7 +341,7 @@ def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cach
         with closing(iter(run)) as steps:
             goes_on = all(watch is None or watch(step) for step in steps)
         if goes_on:
-            keep(planned.folder, run.race, runs.read_steps(planned.folder))
+            write_rows(planned.folder, run.race, runs.read_steps(planned.folder))
     finally:
         run.race.lanes.detach()
     return goes_on

@@ -11,10 +11,10 @@ from itertools import groupby
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, counted, nats, number, percent, rounded, signed
-from olora_viz.races.config import RaceConfig
+from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
+from olora_viz.races.config import RaceConfig, is_random
 from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.statistics import (
     AHEAD,
@@ -31,18 +31,6 @@ from olora_viz.tasks.evaluation import HeldOut
 
 NAMED = 4
 """Most contenders to name in a sentence; the others are counted."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence with its message in the lead."""
-
-    lead: str
-    rest: str = ""
-
-    def __str__(self) -> str:
-        """Return the whole sentence."""
-        return f"{self.lead} {self.rest}".strip()
 
 
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
@@ -70,26 +58,6 @@ def listed(names: Sequence[str]) -> str:
     if len(names) <= NAMED:
         return and_(names)
     return and_([*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
-
-
-def times(ratio: float) -> str:
-    """Write a factor in two digits, or in words where it has one.
-
-    >>> times(3.0), times(28.8), times(1234.0)
-    ('three times', '29 times', '1200 times')
-    """
-    digits = compact(rounded(ratio, 2))
-    words = {"2": "twice", "3": "three times", "5": "five times", "10": "ten times"}
-    return words.get(digits, f"{digits} times")
-
-
-def and_(words: Sequence[str]) -> str:
-    """Join words as a sentence does.
-
-    >>> and_(["rank", "scaling", "seed"])
-    'rank, scaling and seed'
-    """
-    return " and ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
 
 
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
@@ -122,22 +90,17 @@ def caveat(lanes: Sequence[Lane], *, by_seed: bool = False) -> str:
     """
     seeds: dict[tuple[Setting, str, float], set[int]] = {}
     for lane in lanes:
-        varies = by_seed or _has_random_start(lane)
+        varies = by_seed or is_random(lane)
         seeds.setdefault((Setting.of(lane), lane.init, lane.lr), set()).add(lane.seed if varies else 0)
     counts = sorted(map(len, seeds.values()))
     fewest = "one seed" if counts[0] == 1 else f"{counts[0]} seeds"
     runs = f"{fewest} each" if counts[0] == counts[-1] else f"for some lanes {fewest} only"
     same = " Seeds of a start without random numbers are one run, on shared batches." * (
-        not by_seed and any(len(group.lanes) > 1 and not _has_random_start(group.lane) for group in seed_groups(lanes))
+        not by_seed and any(len(group.lanes) > 1 and not is_random(group.lane) for group in seed_groups(lanes))
     )
     vary = " The batches vary by seed." * (by_seed and counts[-1] > 1)
     advice = " Repeat it with more seeds before you rely on it." * (counts[0] < 5)
     return f"Computed from this run, {runs}.{same}{vary}{advice}"
-
-
-def _has_random_start(lane: Lane) -> bool:
-    """Whether the start draws random numbers, so that its seeds differ; taken for granted once it is unregistered."""
-    return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
 def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:

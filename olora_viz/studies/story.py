@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
-from olora_viz.machine.text import compact, nats, percent, rounded
+from olora_viz.machine.text import Sentence, and_, compact, nats, percent, rounded, times
 from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.contest import (
     Contest,
@@ -27,16 +27,7 @@ from olora_viz.studies.contest import (
     seed_groups,
     standings,
 )
-from olora_viz.studies.sentences import (
-    Sentence,
-    and_,
-    at_best_rates,
-    at_same_rates,
-    departures,
-    listed,
-    setting_of,
-    times,
-)
+from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
     AHEAD,
     BEHIND,
@@ -389,7 +380,7 @@ SAME_NORM = 1.1
 """Gradient norms within this factor are about equally large."""
 
 
-def tell(
+def story_of(
     lanes: Sequence[Lane],
     names: Sequence[str],
     steps: Sequence[Step],

@@ -20,6 +20,7 @@ from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.paper import methods
+from olora_viz.studies.preregistration import preregister
 from olora_viz.studies.statistics import choose
 from olora_viz.tasks.keep import NONE, has_text
 
@@ -227,9 +228,7 @@ class Study:
             ...     path.name, decided.deviations
             ('preregistration.toml', [])
         """
-        from olora_viz.studies.folder import preregister
-
-        return preregister(self, out)
+        return preregister(self, Path(out))
 
     def fixed(self) -> Study:
         """Return the study with its number of threads set, as its folder keeps it."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.text import Sentence, and_
 from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
+from olora_viz.races.step import with_best_results
 from olora_viz.races.tables import Raced, Source
-from olora_viz.races.trainer import with_best_results
 from olora_viz.studies.contest import (
     LARGEST,
     LOWEST,
@@ -32,8 +33,6 @@ from olora_viz.studies.forgetting import ratio_of
 from olora_viz.studies.sentences import (
     KINDS,
     Basis,
-    Sentence,
-    and_,
     at_same_rates,
     few,
     leading,
@@ -167,7 +166,7 @@ def verdict_line(
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
-    It rests on the comparisons of the story, see `olora_viz.studies.story.tell`, and shares their error rate.
+    It rests on the comparisons of the story, see `olora_viz.studies.story.story_of`, and shares their error rate.
 
     Args:
         plain_text, ended: see `metric_of`.

@@ -18,7 +18,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
-from olora_viz.studies.preregistration import deviations
+from olora_viz.studies.preregistration import deviations, hash_of, sentence
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -185,6 +185,11 @@ def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     """Compare two methods whose rates are given, so that no other rates matter."""
     first, second = ours.at_best, theirs.at_best
     gap = np.empty((0, 0)) if first is None or second is None else _gap(first, second)
+    return at_given_rates(gap)
+
+
+def at_given_rates(gap: Float[np.ndarray, "k m"]) -> Difference:
+    """Return paired differences for which no rates were chosen."""
     mean = float(gap.mean()) if gap.size else math.nan
     return Difference(gap, interval_of(gap), (mean, mean), None)
 
@@ -417,7 +422,7 @@ class Verdicts:
         return to_markdown(self)
 
     def _repr_html_(self) -> str:
-        return verdicts_html(self)
+        return verdicts_html(self, sentence(self.deviations, hash_of(self.folder) if self.folder else ""))
 
     @property
     def deviations(self) -> list[str] | None:

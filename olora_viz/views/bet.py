@@ -14,10 +14,10 @@ from markupsafe import Markup
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact, nats, unknown
+from olora_viz.machine.text import Sentence, and_, compact, nats, unknown
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Contest, SeedGroup, contest, contests_of, fields_of
-from olora_viz.studies.sentences import Sentence, and_, statement_of
+from olora_viz.studies.sentences import statement_of
 from olora_viz.studies.statistics import AHEAD, BEHIND, adjusted
 from olora_viz.studies.story import Reach
 from olora_viz.studies.verdict_line import MOST_FIELDS
@@ -187,8 +187,8 @@ def scores(question: Question, compared: Contest, why: str = "") -> dict[str, tu
         if len(places) == 1 and choice in places:
             kind = RIGHT
         name = NOBODY_WORDS if choice == NOBODY else label_of(choice)
-        told = f"{at} {about.names[0]} {about.relations}: {about.scores}." if about else ""
-        rest = " ".join(filter(None, (told, gone, why)))
+        result = f"{at} {about.names[0]} {about.relations}: {about.scores}." if about else ""
+        rest = " ".join(filter(None, (result, gone, why)))
         ended[choice] = kind, Sentence(f"Your bet, {name}: {kind}.", rest)
     return ended
 

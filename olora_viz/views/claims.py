@@ -12,11 +12,9 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
-from olora_viz.machine.text import number
+from olora_viz.machine.text import and_, folded, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
-from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, table
 
 MOST = 6
@@ -156,7 +154,7 @@ def row(
         source=claim.source, basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
         words=typeset(_words(shown, example, lacking)) if example and not now else "",
-        fold=fragments.fold(f"How claim {claim.number} is measured{count}", fold),
+        fold=folded(f"How claim {claim.number} is measured{count}", fold),
     )  # fmt: skip
 
 

@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from olora_viz.figures.start import reference
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import compact, factor, listed, percent, rounded
+from olora_viz.machine.text import Sentence, compact, factor, listed, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
-from olora_viz.studies.sentences import Sentence
 from olora_viz.studies.story import compared_conditions
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, table
@@ -46,7 +45,7 @@ def rates_before() -> Markup:
     )
 
 
-def tell(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
+def story_of(styles: Sequence[LaneStyle], measured: Conditioning) -> list[Sentence]:
     """Summarize the measurement of OLoRA (or else the most curved lane) against plain LoRA."""
     sentences = [
         Sentence(f"{style.label} has no eigenvalues:", "its loss or its curvature is not finite.")

@@ -8,14 +8,26 @@ from pathlib import Path
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.studies import differences_figure, method_styles, name_of, rates_figure, varying
+from olora_viz.figures.rates import method_styles, name_of, study_rates_figure
+from olora_viz.figures.studies import differences_figure, varying
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import clock, compact, counted, duration, finite_or_none, nats, number, percent, signed
+from olora_viz.machine.text import (
+    and_,
+    clock,
+    compact,
+    counted,
+    duration,
+    finite_or_none,
+    nats,
+    number,
+    percent,
+    signed,
+)
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.recommendation import nothing_fits
-from olora_viz.studies.sentences import and_, over
+from olora_viz.studies.sentences import over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
@@ -217,7 +229,7 @@ def figures(known: Decision) -> dict[str, Figure]:
     """Return the charts: the loss by rate, and the differences with their intervals."""
     verdicts = known.verdicts
     cell = known.taken.method.cell if known.taken else verdicts.study.cells()[0]
-    return {"rates": rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
+    return {"rates": study_rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
 
 
 def verdict_rows(verdicts: Verdicts) -> list[list[str]]:

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from olora_viz.background.pace import Forecast, Wait
-from olora_viz.background.record import FAILED, WAITING
+from olora_viz.background.record import FAILED, WAITING, Forecast, Wait
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.text import duration, rough
+from olora_viz.machine.text import Sentence, duration, folded, rough
 from olora_viz.studies.contest import SeedGroup
-from olora_viz.studies.sentences import Sentence
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
@@ -252,13 +250,8 @@ def answers(
     when = Markup(' <span class="hint">{}</span>').format(words) if words else ""
     first, *others = blocks
     more = f"{len(others)} more prompt{'s' * (len(others) > 1)}"
-    rest = fold(more, Markup("").join(others)) if others else ""
+    rest = folded(more, Markup("").join(others)) if others else ""
     return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, first, rest)
-
-
-def fold(title: object, content: object) -> Markup:
-    """Return a part that the reader opens."""
-    return Markup("<details><summary>{}</summary>{}</details>").format(title, content)
 
 
 def contenders(
@@ -301,7 +294,7 @@ def _together(
     few, others = lines[: FEW - 1], lines[FEW - 1 : -1]
     if len(others) < 2:
         return Markup("<ul>{}</ul>").format(Markup("").join(lines))
-    rest = fold(f"{len(others)} other answers", Markup("<ul>{}</ul>").format(Markup("").join(others)))
+    rest = folded(f"{len(others)} other answers", Markup("<ul>{}</ul>").format(Markup("").join(others)))
     return Markup("<ul>{}</ul>{}<ul>{}</ul>").format(Markup("").join(few), rest, lines[-1])
 
 

@@ -10,17 +10,18 @@ from typing import Any, Generic, TypeVar, cast
 
 from markupsafe import Markup
 
-from olora_viz.background.pace import NEXT, Wait
 from olora_viz.background.race import OwnPrompt
 from olora_viz.background.record import (
     ENDED,
     FAILED,
     LOADING,
+    NEXT,
     PAUSED,
     READY,
     WAITING,
     Copied,
     RaceRecord,
+    Wait,
     commands,
     news,
     start_of,
@@ -30,10 +31,9 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
-from olora_viz.machine.text import about, seconds
+from olora_viz.machine.text import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import RACING, STOPPED, Step
-from olora_viz.races.trainer import with_best_results
+from olora_viz.races.step import RACING, STOPPED, Step, with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import (
     Metric,
@@ -47,7 +47,7 @@ from olora_viz.studies.contest import (
     seed_groups,
     standings,
 )
-from olora_viz.studies.sentences import Sentence, batches_vary, caveat, departure
+from olora_viz.studies.sentences import batches_vary, caveat, departure
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS
 from olora_viz.views import bet as bets
@@ -340,7 +340,7 @@ class RaceView:
         race, names = self.race, [style.label for style in self.race.styles]
         if not race.steps:
             return []
-        return story.tell(
+        return story.story_of(
             race.config.lanes, names, self._judged, plain_text=race.plain_text,
             held_out=race.held_out, ended=self._ended,
         )  # fmt: skip

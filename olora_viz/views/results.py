@@ -15,11 +15,10 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.machine.text import compact, counted, nats, percent
+from olora_viz.machine.text import Sentence, and_, compact, counted, folded, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
-from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, held_out_count
-from olora_viz.races.trainer import adapter_origins
+from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count
 from olora_viz.studies.contest import (
     Metric,
     Place,
@@ -30,7 +29,7 @@ from olora_viz.studies.contest import (
     scores_of,
     seed_groups,
 )
-from olora_viz.studies.sentences import Sentence, and_, departure
+from olora_viz.studies.sentences import departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
     MEASURES,
@@ -241,7 +240,7 @@ def best_adapters(race: RaceRecord) -> Markup:
         (fragments.lane(style), str(adapter.step) + (stopped if adapter.stopped_at else ""), nats(adapter.loss))
         for style, adapter in zip(race.styles, adapters, strict=True)
     ]
-    return fragments.fold(
+    return folded(
         f"Adapters: {what}" + (f"; {early} of {len(adapters)} stopped early" if early else ""),
         table(("lane", "step", "held-out loss"), rows, kind="standing", scrolls=True),
     )
@@ -356,7 +355,7 @@ def _results_of_test(
     ranking = _ranking(styles, order, places, between, beside, text)
     adapters = ", with each lane's best adapter" if race.config.keep_best else ""
     what = _examples("test", examples.loss.shape[1], text)
-    return fragments.fold(f"Test on {what}, once, at the end{adapters}", ranking)
+    return folded(f"Test on {what}, once, at the end{adapters}", ranking)
 
 
 def intervals(groups: Sequence[SeedGroup], examples: Examples | None, plain_text: bool) -> Intervals:
@@ -422,11 +421,11 @@ def _remarks(race: RaceRecord) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
     held_out = race.held_out
     seen = [_left_out(race), *(held_out.cuts if held_out else ())]
-    folded = [held_out.parts, held_out.boilerplate] if held_out else []
-    folded += [f"{words[0].upper()}{words[1:]}." for words in (race.adapted, race.in_parts) if words]
-    folded = [words for words in folded if words]
+    hidden = [held_out.parts, held_out.boilerplate] if held_out else []
+    hidden += [f"{words[0].upper()}{words[1:]}." for words in (race.adapted, race.in_parts) if words]
+    hidden = [words for words in hidden if words]
     remarks = Markup("").join(map(remark, filter(None, seen)))
-    return remarks + (fragments.fold("Data and layers", Markup("").join(map(remark, folded))) if folded else "")
+    return remarks + (folded("Data and layers", Markup("").join(map(remark, hidden))) if hidden else "")
 
 
 def _left_out(race: RaceRecord) -> str:

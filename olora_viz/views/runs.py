@@ -13,7 +13,7 @@ from markupsafe import Markup
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, write_lanes
-from olora_viz.machine.text import nats
+from olora_viz.machine.text import folded, nats
 from olora_viz.models import MODELS
 from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, RaceConfig, setup_facts
 from olora_viz.races.tables import differing
@@ -215,7 +215,7 @@ def preview(
     legend = Markup(
         '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is computed on.{}{}</p>'
     ).format(read, missing, unused and f" {unused}.")
-    more = fragments.fold(f"{len(shown) - 1} more of them", Markup("").join(shown[1:]))
+    more = folded(f"{len(shown) - 1} more of them", Markup("").join(shown[1:]))
     return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)
 
 

@@ -11,6 +11,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
+from olora_viz.figures.layout import Figure
+from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, label_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
@@ -109,6 +111,24 @@ class Lab:
     def ranks(self, weight: Weight) -> list[int]:
         """Return the ranks of the energy curves."""
         return energy_ranks(len(weight.sigma), MOST_RANK)
+
+    def figures(
+        self, key: Hashable, weight: Weight, rank: int, drawn: Sequence[Truncation], run: str
+    ) -> dict[str, Figure]:
+        """Draw some starts in a weight: singular values, energy by rank, and angles.
+
+        Args:
+            run: changes with the weight, see `measure_figure`.
+        """
+        ranks = [r for r in self.ranks(weight) if r <= max(32, 8 * rank)]
+        inits = [each.init for each in drawn if each.init != "pissa"]  # whose curve is the optimum
+        curves = {init: self.curve(key, weight, init)[: len(ranks)] for init in inits}
+        optimum = self.optimum(weight)[: len(ranks)]
+        return {
+            "singular": singular_values_figure(drawn, run=run),
+            "energy": energy_figure(ranks, curves, optimum, weight.W.shape[0], rank, run=run),
+            "angles": angles_figure(drawn, run=run),
+        }
 
     def energy_map(self, model: str, rank: int, init: str) -> dict[str, float]:
         """Return the energy that a start captures in every layer large enough for the rank."""

@@ -11,14 +11,13 @@ import gradio as gr
 import torch
 from markupsafe import Markup
 
-from olora_viz.background.pace import Wait
+from olora_viz.background.record import Wait
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
-from olora_viz.machine.text import clock, duration
+from olora_viz.machine.text import and_, clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Claim, Finding, command_of_claim, not_measured, setup_words
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
-from olora_viz.studies.sentences import and_
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles

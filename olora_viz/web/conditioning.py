@@ -10,8 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing, start_config
-from olora_viz.background.pace import Wait
-from olora_viz.background.record import FAILED, READY, WAITING
+from olora_viz.background.record import FAILED, READY, WAITING, Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import gradient_figure, loss_figure
 from olora_viz.figures.start import (
@@ -31,7 +30,7 @@ from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
 from olora_viz.races.step import FINISHED
 from olora_viz.tasks import TASKS
-from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, tell
+from olora_viz.views.conditioning import hero_of, numbers, numbers_before, rates, rates_before, story_before, story_of
 from olora_viz.views.html import problem, sentences, status, waiting
 from olora_viz.views.layers import curvature_view
 from olora_viz.views.race import race_view
@@ -195,7 +194,7 @@ def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningVi
         slice=gr.update(interactive=last and work.layer is None),
         comparison=pack(comparison_figure(work.styles, measured, run=work.name)),
         ntk=pack(ntk_figure(work.styles, measured, run=work.name)),
-        story=with_terms(sentences(tell(work.styles, measured), scope)),
+        story=with_terms(sentences(story_of(work.styles, measured), scope)),
         numbers=numbers(work.styles, measured),
         rates=rates(work.styles, measured, work.rates),
         left=gr.update(choices=choices, value=reference(work.styles)),

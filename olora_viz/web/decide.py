@@ -11,7 +11,7 @@ import gradio as gr
 import torch
 
 from olora_viz.background.decision import BackgroundDecision
-from olora_viz.background.pace import Wait
+from olora_viz.background.record import Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -80,7 +80,7 @@ def minutes_within(limits: Limits) -> list[int]:
     return [minutes for minutes in MINUTES if 60 * minutes <= limits.max_seconds] or [MINUTES[0]]
 
 
-def take_home(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
+def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     """Return the URL of the report or of the zipped adapter, which expires; or the reason why not.
 
     Args:
@@ -247,7 +247,7 @@ def _drawn(known: Decision) -> dict[str, Any]:
 def _take_card(jobs: Jobs) -> gr.HTML:
     def decided(asked: Any) -> dict[str, str]:
         key, kind = asked if isinstance(asked, list) and len(asked) == 2 else (None, None)
-        return take_home(jobs, key, kind)
+        return download_of(jobs, key, kind)
 
     return element(
         value={},

@@ -11,10 +11,9 @@ from markupsafe import Markup
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.class_plans import PLANS
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.learn.hands import hand
 from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
 from olora_viz.learn.lessons.lesson import example_matrix
-from olora_viz.learn.pictures import picture
+from olora_viz.learn.pictures import hand, picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
 from olora_viz.machine.text import about
 from olora_viz.races.config import RaceConfig

@@ -22,8 +22,7 @@ from olora_viz.machine.memory import share_arenas
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
 from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
-from olora_viz.web.classroom import strip
-from olora_viz.web.classroom.routes import routes
+from olora_viz.web.classroom.routes import routes, strip
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -188,7 +187,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
     }  # fmt: skip
     _lay_out(board, desk, "top")
     guide.build()
-    strip.build()
+    strip()
     lesson_card = learn.card()
     _lay_out(board, desk, "below")
     with gr.Row(elem_classes="page", elem_id="race-page"):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from olora_viz.figures.layers import layer_grid
 from olora_viz.figures.live.serving import live_figure, pack
-from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.machine.text import unknown
@@ -117,17 +116,11 @@ def shown(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> SpectrumV
         key, weight = (key, number), lab.permuted(key, weight, number)
     truncations = {init: lab.truncation(key, weight, r, init) for init in dict.fromkeys(["olora", *chosen.starts])}
     compared = [truncations[init] for init in truncations if init in chosen.starts] or [truncations["olora"]]
-    run = repr(hash(own_key))
-    ranks = [rank for rank in lab.ranks(weight) if rank <= max(32, 8 * r)]
-    inits = [truncation.init for truncation in compared if truncation.init != "pissa"]
-    curves = {init: lab.curve(key, weight, init)[: len(ranks)] for init in inits}
-    energy = energy_figure(ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], r, run=run)
+    figures = lab.figures(key, weight, r, compared, run=repr(hash(own_key)))
     unpermuted = lab.truncation(own_key, own, r, "olora") if number else None
     of_model, most = chosen.source == A_LAYER, min(MOST_RANK, len(weight.sigma))
     return SpectrumView(
-        singular=pack(singular_values_figure(compared, run=run)),
-        energy=pack(energy),
-        angles=pack(angles_figure(compared, run=run)),
+        **{name: pack(figure) for name, figure in figures.items()},
         verdict=verdict(truncations["olora"]),
         table=energy_table(list(truncations.values()), unpermuted),
         factors=factors(list(truncations.values())),

@@ -14,11 +14,10 @@ from support.waiting import wait_until
 
 from olora_viz.background import decision as background
 from olora_viz.background.decision import BackgroundDecision
-from olora_viz.background.elsewhere import Parcel, compute, take, wish_for
+from olora_viz.background.elsewhere import Packed, Parcel, compute, take, wish_for
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import ANSWERS, BackgroundRace, final_answers
 from olora_viz.background.record import PAUSED, WAITING
-from olora_viz.background.travel import Packed
 from olora_viz.background.wishes import Heard
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles

@@ -10,8 +10,9 @@ from support.races import PAIR, raced, small
 
 from olora_viz.background import pace
 from olora_viz.background.measurement import BackgroundMeasurement
-from olora_viz.background.pace import Forecast, Reading, Speeds, relative, trained
+from olora_viz.background.pace import Reading, Speeds, relative, trained
 from olora_viz.background.race import BackgroundRace
+from olora_viz.background.record import Forecast
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.models import MODELS

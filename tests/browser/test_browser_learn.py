@@ -9,8 +9,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 from scipy import stats
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.hands import hand as by_hand
 from olora_viz.learn.lessons import LESSONS, NAMES
+from olora_viz.learn.pictures import hand as by_hand
 from olora_viz.web import learn as teachers
 from olora_viz.web.race import arrival as share
 

@@ -16,14 +16,8 @@ from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, log_ticks
 from olora_viz.figures.plots import PICTURES, study_figures
 from olora_viz.figures.png import png_bytes
-from olora_viz.figures.studies import (
-    budget_figure,
-    differences_figure,
-    profile_figure,
-    rates_figure,
-    target_figure,
-    wins_figure,
-)
+from olora_viz.figures.rates import budget_figure, study_rates_figure
+from olora_viz.figures.studies import differences_figure, profile_figure, target_figure, wins_figure
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.study import Cell, Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
@@ -69,7 +63,7 @@ def found() -> Verdicts:
 
 def test_every_method_has_one_curve_in_its_colour(found: Verdicts) -> None:
     cell = STUDY.cells()[0]
-    for figure in (rates_figure(found, cell), budget_figure(found, cell)):
+    for figure in (study_rates_figure(found, cell), budget_figure(found, cell)):
         curves = [t for t in figure["data"] if t.get("mode") == "lines+markers"]
         assert [t["line"]["color"] for t in curves] == ["@lora", "@olora", "@pissa"]
     curves = target_figure(found, cell)["data"]
@@ -84,7 +78,7 @@ def test_the_rate_that_validation_chose_is_marked_at_its_mean_test_loss() -> Non
     cell = STUDY.cells()[0]
     rings = [
         (t["name"], t["x"], t["y"])
-        for t in rates_figure(found, cell)["data"]
+        for t in study_rates_figure(found, cell)["data"]
         if t.get("marker", {}).get("symbol") == "circle-open"
     ]
     assert [(name, x) for name, x, _ in rings] == [
@@ -100,7 +94,7 @@ def test_all_seeds_of_a_method_that_has_more_than_the_study_are_drawn_and_counte
         rows |= {trial: row(valley(trial), study) for trial in study.trials(cell, "lora", [lr], 5)}
     found = verdicts_of(study, rows)
     lora = next(one for one in found.of(cell) if one.init == "lora")
-    figure = rates_figure(found, cell)
+    figure = study_rates_figure(found, cell)
     (ring,) = [t for t in figure["data"] if t["name"] == "LoRA" and t.get("marker", {}).get("symbol") == "circle-open"]
     assert (ring["x"], len(lora.valid_losses)) == ([lora.best_lr], 5)
     assert ring["y"][0] == pytest.approx(lora.test_loss, rel=1e-3)
@@ -291,7 +285,7 @@ def test_bands_in_a_png_are_pale_and_have_gaps_where_a_rate_has_no_mean() -> Non
     from olora_viz.figures.png import _rgba
 
     found = made(loss=lambda one: math.nan if one.lr > 9e-3 and one.seed else valley(one))
-    figure = rates_figure(found, STUDY.cells()[0])
+    figure = study_rates_figure(found, STUDY.cells()[0])
     fills = [t["fillcolor"] for t in paint(figure, theme.palette("light"))["data"] if "fillcolor" in t]
     assert len(fills) == 3
     for color, init in zip(fills, ("lora", "olora", "pissa"), strict=True):

@@ -188,7 +188,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load_recording(name)
-    assert story.tell(its.config.lanes, [style.label for style in its.styles], its.steps)
+    assert story.story_of(its.config.lanes, [style.label for style in its.styles], its.steps)
     shown = race_view(its)
     assert shown.name == name
     assert "recorded" in shown.status

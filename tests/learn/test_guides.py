@@ -7,8 +7,8 @@ import pytest
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.guides.guide import FIRST, Awaited, Guide
 from olora_viz.learn.lessons import LESSONS
+from olora_viz.learn.lessons.lesson import FIRST, Awaited, Guide
 from olora_viz.views.bet import question_of
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits, from_environment

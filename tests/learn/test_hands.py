@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.hands import HANDS, MORE_SEEDS, hand
 from olora_viz.learn.lessons import LESSONS
+from olora_viz.learn.pictures import HANDS, MORE_SEEDS, hand
 from olora_viz.races.race import race
 from olora_viz.web import learn
 from olora_viz.web.guard.limits import from_environment

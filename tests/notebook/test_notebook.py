@@ -20,7 +20,7 @@ import olora_viz as ov
 from olora_viz.background.work import _running
 from olora_viz.models import load_model
 from olora_viz.notebook import ConditioningPanel, RacePanel
-from olora_viz.races.trainer import adapter_origins
+from olora_viz.races.step import adapter_origins
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
 

@@ -15,7 +15,7 @@ from olora_viz.races.race import race
 from olora_viz.races.step import NO_GRADIENT, NOT_FINITE, out_at, whys_out
 from olora_viz.races.tables import last_figures
 from olora_viz.races.trainer import RaceState
-from olora_viz.studies.story import tell
+from olora_viz.studies.story import story_of
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views.race import race_view
 from olora_viz.views.results import without_verdict
@@ -93,7 +93,7 @@ def test_every_reason_is_told_of_the_lanes_that_it_put_out():
     lanes = (*LANES, Lane("olora", r=2, lr=1e30))
     running, steps = raced(config(*lanes))
     names = running.lanes.labels
-    text = " ".join(map(str, tell(lanes, names, steps)))
+    text = " ".join(map(str, story_of(lanes, names, steps)))
     assert f"{names[2]} (step 2) is out of the race: its {NOT_FINITE}." in text
     assert f"So is {names[1]} (step 3): its {NO_GRADIENT}. The others are not affected." in text
 

@@ -15,9 +15,8 @@ from olora_viz.background.record import RaceRecord, ready_race
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.races.race import Race, race
-from olora_viz.races.step import Step
+from olora_viz.races.step import Step, adapter_origins, with_best_results
 from olora_viz.races.tables import race_json, steps_csv
-from olora_viz.races.trainer import adapter_origins, with_best_results
 from olora_viz.views.race import race_view
 from olora_viz.web.parts.export import KINDS
 

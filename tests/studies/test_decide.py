@@ -28,7 +28,8 @@ from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
 from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, Timing, fitted
 from olora_viz.studies.decide import Decision, complete_seeds, decide
-from olora_viz.studies.folder import COLUMNS, DECISION, Ledger, write_parquet
+from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.study import Study, Trial, most_trials, needed
 from olora_viz.studies.verdicts import verdicts_of

@@ -219,7 +219,9 @@ def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int
 @pytest.mark.parametrize("lanes", [RATES, SEEDS, DEFAULT_LANES])
 def test_the_story_of_a_race_is_short(lanes: tuple[Lane, ...]) -> None:
     rng = np.random.default_rng(3)
-    said = story.tell(lanes, display_names(lanes), steps(list(rng.uniform(0.2, 1.5, len(lanes)))), plain_text=False)
+    said = story.story_of(
+        lanes, display_names(lanes), steps(list(rng.uniform(0.2, 1.5, len(lanes)))), plain_text=False
+    )
     assert len(said) <= 6
 
 
@@ -232,7 +234,7 @@ def test_that_no_lane_does_better_than_guessing_is_said() -> None:
     about = HeldOut(40, 0.5, "always “true”", 80, 80)
 
     def told(held_out: HeldOut, *, ended: bool = False) -> str:
-        said = story.tell(lanes, ("LoRA", "OLoRA"), steps, held_out=held_out, ended=ended)
+        said = story.story_of(lanes, ("LoRA", "OLoRA"), steps, held_out=held_out, ended=ended)
         return " ".join(map(str, said))
 
     assert "So far no lane does better than guessing: always “true” is right in 50%." in told(about)

@@ -29,7 +29,7 @@ def test_a_story_of_equal_lanes_has_an_order_in_at_most_five_of_a_hundred() -> N
         right = rng.random(level.shape) < 1 / (1 + np.exp(-level))
         loss = np.exp(-level)
         step = judged(a_step(1, loss.mean(1)), loss, right.astype(float))
-        wrong += bool(ORDERED.search(" ".join(map(str, story.tell(lanes, names, [step])))))
+        wrong += bool(ORDERED.search(" ".join(map(str, story.story_of(lanes, names, [step])))))
     # Were each comparison allowed its own five of a hundred, it would be 20 of 300 here.
     assert wrong <= 0.05 * trials
 

@@ -93,7 +93,7 @@ def test_its_sentences_are_those_of_the_story(name: str, ended: bool) -> None:
     found = verdict_line(race.config.lanes, latest_examples(race.steps), **how)
     assert found is not None
     names = display_names(race.config.lanes)
-    told = " ".join(map(str, story.tell(race.config.lanes, names, race.steps, **how)))
+    told = " ".join(map(str, story.story_of(race.config.lanes, names, race.steps, **how)))
     for sentence in found.sentences:
         assert (sentence.lead or sentence.rest).rstrip(".") in told
 
@@ -114,7 +114,7 @@ def test_nothing_is_clear_over_a_start_that_raced_at_other_rates() -> None:
     assert found.certainty != CLEAR
     assert found.leader == "lora"
     assert "OLoRA may do better at rates not tried." in map(str, found.sentences)
-    told = " ".join(map(str, story.tell(lanes, display_names(lanes), [step])))
+    told = " ".join(map(str, story.story_of(lanes, display_names(lanes), [step])))
     assert "Not all were tried at the same rates: LoRA only at 1e-3 and 1e-2; OLoRA" in told
 
     both = {("lora", 1e-2): 0.2, ("lora", 1e-3): 0.3, ("olora", 1e-3): 0.5, ("olora", 1e-2): 0.7}

@@ -12,8 +12,9 @@ from support.steps import a_step, judged
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import RECIPES, load_recording
 from olora_viz.learn.lessons import LESSONS
+from olora_viz.machine.text import Sentence
 from olora_viz.studies import story
-from olora_viz.studies.sentences import Basis, Sentence, who_leads
+from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import Comparison, Scores, compare
 from olora_viz.studies.story import rate_curves
 from olora_viz.web.race.presets import PRESETS
@@ -167,7 +168,7 @@ def rests_on(said: list[Sentence], seeds: set[str], examples: set[str]) -> None:
 def test_the_stories_of_recorded_races_keep_to_the_rules(name: str) -> None:
     race = load_recording(name)
     lanes = race.config.lanes
-    said = story.tell(lanes, display_names(lanes), race.steps, plain_text=race.plain_text)
+    said = story.story_of(lanes, display_names(lanes), race.steps, plain_text=race.plain_text)
     count = len({lane.seed for lane in lanes})
     n = race.steps[-1].eval_examples.loss.shape[1]
     seeds = {"one seed" if count == 1 else f"{count} seeds"}
@@ -200,5 +201,5 @@ def test_a_race_of_equal_lanes_with_one_seed_names_nobody() -> None:
     loss = np.random.default_rng(0).uniform(0.2, 1.5, (1, 40)).repeat(3, 0)
     for plain_text in (False, True):
         made = [judged(a_step(1, loss.mean(1)), loss)]
-        said = story.tell(lanes, display_names(lanes), made, plain_text=plain_text)
+        said = story.story_of(lanes, display_names(lanes), made, plain_text=plain_text)
         assert not any(LEADS.search(str(one)) for one in said)

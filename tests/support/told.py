@@ -34,7 +34,7 @@ def steps(*held_out: list[float], first_norms: list[float] | None = None, exampl
 def told(lanes: tuple[Lane, ...], made: list[Step], *, plain_text: bool = True) -> str:
     """Return all sentences on some steps."""
     names = display_names(lanes)
-    return " ".join(map(str, story.tell(lanes, names, made, plain_text=plain_text)))
+    return " ".join(map(str, story.story_of(lanes, names, made, plain_text=plain_text)))
 
 
 GRADIENTS = re.compile(
@@ -44,6 +44,6 @@ GRADIENTS = re.compile(
 
 def first_gradients(lanes: tuple[Lane, ...], made: list[Step]) -> list[tuple[str, ...]]:
     """Whose first gradient is said to be how much larger than whose."""
-    said = map(str, story.tell(lanes, display_names(lanes), made, plain_text=True))
+    said = map(str, story.story_of(lanes, display_names(lanes), made, plain_text=True))
     found = map(GRADIENTS.fullmatch, said)
     return [match.group("mine", "factor", "theirs") for match in found if match]

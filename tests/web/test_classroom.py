@@ -13,10 +13,9 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import Question, question_of
-from olora_viz.views.votes import ballot_of
 from olora_viz.web.classroom import votes as rules
 from olora_viz.web.classroom.routes import MOST_BYTES, routes
-from olora_viz.web.classroom.votes import Classrooms, NotOpenError
+from olora_viz.web.classroom.votes import Classrooms, NotOpenError, ballot_of
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.arrival import read
 

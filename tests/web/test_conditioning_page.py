@@ -16,7 +16,7 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact
 from olora_viz.measures.conditioning import BATCHES, Conditioning
 from olora_viz.races.race import race
-from olora_viz.views.conditioning import numbers, rates, tell
+from olora_viz.views.conditioning import numbers, rates, story_of
 from olora_viz.web import conditioning as fair_rates
 from olora_viz.web.conditioning import Measurement, cut, measure, view
 from olora_viz.web.guard.limits import Limits
@@ -112,7 +112,7 @@ def test_the_sentences_say_what_was_measured_in_either_direction(
     _, job = measured
     curved, steep, even = factors
     name = job.styles[0].label
-    said = [str(s) for s in tell(job.styles, turned(job.result, curved, steep, even))]
+    said = [str(s) for s in story_of(job.styles, turned(job.result, curved, steep, even))]
     scale = next(one for one in said if name in one and "eigenvalue" in one)
     assert {f"{curved:.2g}", f"{steep:.2g}"} <= set(re.findall(r"\d+\.?\d*", scale))
     condition = next(one for one in said if name in one and "conditioned" in one)

@@ -17,7 +17,7 @@ from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study
 from olora_viz.views import reports
-from olora_viz.web.decide import Deciding, minutes_within, put, take_home, view
+from olora_viz.web.decide import Deciding, download_of, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -65,7 +65,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     for part in (shown.headline, shown.starts, shown.answers, shown.plan):
         assert ended.id not in str(part)
         assert str(jobs.folder) not in str(part)
-    urls = [take_home(jobs, ended.id, kind)["url"] for kind in ("adapter", "report")]
+    urls = [download_of(jobs, ended.id, kind)["url"] for kind in ("adapter", "report")]
     paths = [DOWNLOADS.find(url.rpartition("/")[2]) for url in urls]
     assert paths[0] is not None
     assert paths[1] is not None
@@ -75,7 +75,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert ended.id not in report
     assert str(jobs.folder) not in report
     for key in (ended.name, "guess", None, 3):
-        assert "problem" in take_home(jobs, key, "report")
+        assert "problem" in download_of(jobs, key, "report")
 
 
 def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

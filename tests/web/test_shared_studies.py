@@ -13,7 +13,7 @@ from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.study import Study
 from olora_viz.web.claims import Judging
-from olora_viz.web.decide import Deciding, take_home, view
+from olora_viz.web.decide import Deciding, download_of, view
 from olora_viz.web.guard.limits import Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS
 from olora_viz.web.jobs.job import new_key, study_folder
@@ -59,7 +59,7 @@ def some_lanes(work: Deciding, count: int = 1) -> None:
 
 def taken(jobs: Jobs, work: Deciding) -> bytes:
     """Take the adapter home, and return its weights."""
-    path = DOWNLOADS.find(take_home(jobs, work.id, "adapter")["url"].rpartition("/")[2])
+    path = DOWNLOADS.find(download_of(jobs, work.id, "adapter")["url"].rpartition("/")[2])
     assert path is not None
     return ZipFile(path).read("adapter/adapter_model.safetensors")
 
@@ -82,7 +82,7 @@ def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -
     assert taken(jobs, second) == taken(jobs, late) == before
     assert view(late, 0, last=True).headline == view(second, 0, last=True).headline
     for work in (second, late):
-        report = DOWNLOADS.find(take_home(jobs, work.id, "report")["url"].rpartition("/")[2])
+        report = DOWNLOADS.find(download_of(jobs, work.id, "report")["url"].rpartition("/")[2])
         assert report is not None
         assert "Before and after" in report.read_text()
         zipped = ZipFile(work.folder / "adapter.zip")
@@ -123,7 +123,7 @@ def test_who_stops_following_keeps_what_is_known_and_the_first_one_goes_on(jobs:
     assert (second.state, second.note, second.complete) == (STOPPED, "without an adapter, which is trained last", True)
     known = second.known
     assert known.folder == second.folder
-    assert "url" in take_home(jobs, second.id, "report")
+    assert "url" in download_of(jobs, second.id, "report")
     assert end(first).state == FINISHED
     assert second.known is known
 

@@ -17,7 +17,7 @@ from olora_viz.learn.terms import with_terms
 from olora_viz.machine.files import folder_size
 from olora_viz.races import run as runs
 from olora_viz.views.race import race_view
-from olora_viz.web.site import frames, pages, write
+from olora_viz.web.site import pages, write
 
 
 def over(below, above):
@@ -38,25 +38,25 @@ def over(below, above):
 @pytest.mark.parametrize("name", GALLERY)
 def test_at_every_step_a_page_shows_what_the_server_would(name: str) -> None:
     race, shown = GALLERY[name], {}
-    for step, frame in zip(range(len(race.steps) + 1), frames.race_frames(race, "run"), strict=True):
+    for step, frame in zip(range(len(race.steps) + 1), pages.race_frames(race, "run"), strict=True):
         shown = over(shown, frame)
         view = race_view(race, upto=step, run="run")
         texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
         texts |= {name: getattr(view, name) for name in ("results", "answers")}
         texts |= {"bet-score": view.bet} if view.bet else {}
-        figures = {key: frames.numbered(pack(figure)) for key, figure in view.figures.items()}
+        figures = {key: pages.numbered(pack(figure)) for key, figure in view.figures.items()}
         assert shown == {"at": step, "texts": {key: str(text) for key, text in texts.items()}, "figures": figures}
 
 
 def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
     race = GALLERY["one-rate"]
-    steps = list(frames._steps(race))
+    steps = list(pages._steps(race))
     assert steps == list(range(len(race.steps) + 1))
     longer = type("Long", (), {"steps": race.steps * 40})()
-    steps = list(frames._steps(longer))
+    steps = list(pages._steps(longer))
     assert steps[0] == 0
     assert steps[-1] == len(longer.steps)
-    assert len(steps) <= 2 * frames.MOST + 2
+    assert len(steps) <= 2 * pages.MOST + 2
 
 
 @pytest.mark.parametrize("name", GALLERY)

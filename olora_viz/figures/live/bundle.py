@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from olora_viz.machine.text import one_line
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,7 @@ def pack(figure: dict[str, Any]) -> dict[str, Any]:
     """
     return {
         "data": [_packed(trace) for trace in figure["data"]],
-        "layout": {key: _json(part) for key, part in figure["layout"].items()},
+        "layout": {key: one_line(part) for key, part in figure["layout"].items()},
     }
 
 
@@ -48,11 +49,7 @@ def _packed(trace: dict[str, Any]) -> dict[str, str]:
         numbers = trace.get(key)
         if isinstance(numbers, list) and not any(isinstance(number, str) for number in numbers[:1]):
             points[key] = ",".join("" if number is None else repr(number) for number in numbers)
-    return {**points, "trace": _json({key: value for key, value in trace.items() if key not in points})}
-
-
-def _json(part: Any) -> str:
-    return json.dumps(part, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return {**points, "trace": one_line({key: value for key, value in trace.items() if key not in points})}
 
 
 _IMPORT = re.compile(r'^import \{([^{}]*)\} from "(\.{1,2}/[^"\n]+)";$', re.MULTILINE)

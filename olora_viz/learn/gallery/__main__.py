@@ -40,8 +40,8 @@ def record(name: str, recipe: Recipe) -> Recording:
                 early += racing.answers(1)
         print(file=sys.stderr)
         tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
-        found = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
-        record = replace(RaceRecord.of(racing), **found)
+        results = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
+        record = replace(RaceRecord.of(racing), **results)
     finally:
         racing.lanes.detach()
     origin = origin_of(racing.device)

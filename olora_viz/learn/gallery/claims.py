@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from olora_viz.learn.gallery.recording import MAX_BYTES, one_line, rounded_all
+from olora_viz.learn.gallery.recording import MAX_BYTES, rounded_all
 from olora_viz.machine.files import read_json_object, write_text
+from olora_viz.machine.text import one_line
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.claims.evidence import OURS
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE

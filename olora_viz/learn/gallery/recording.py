@@ -15,6 +15,7 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
+from olora_viz.machine.text import one_line
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS
@@ -146,11 +147,6 @@ def rounded_all(value: Any, digits: int) -> Any:
         near = float(f"{value:.{digits}g}") if math.isfinite(value) else None
         return int(near) if near is not None and near.is_integer() else near
     return value
-
-
-def one_line(value: Any) -> str:
-    """Return JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 _NEEDED = ("loss", "grad_norm", "eval_loss", "eval_accuracy")

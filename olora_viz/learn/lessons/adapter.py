@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
 

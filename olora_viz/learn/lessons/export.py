@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
 
 
 def lesson(race: RaceNumbers) -> Lesson:

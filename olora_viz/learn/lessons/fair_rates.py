@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from olora_viz.initializers import label_of
-from olora_viz.learn.guides.guide import Awaited, GuideStep
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, RaceNumbers
 from olora_viz.machine.text import compact, nats, percent
 from olora_viz.studies.story import steps_to_reach
 

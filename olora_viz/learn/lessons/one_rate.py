@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Awaited, GuideStep
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
-from olora_viz.machine.text import compact, percent
-from olora_viz.studies.sentences import times
+from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, RaceNumbers
+from olora_viz.machine.text import compact, percent, times
 
 
 def lesson(race: RaceNumbers) -> Lesson:

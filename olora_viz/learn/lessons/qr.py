@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.guides.guide import Awaited, GuideStep
-from olora_viz.learn.lessons.lesson import Choice, Lesson, example_matrix
+from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, example_matrix
 from olora_viz.machine.text import compact, percent
 
 NO_BREAK = "\N{NO-BREAK SPACE}"

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
+from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
 
 W = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
 

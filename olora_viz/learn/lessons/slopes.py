@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from olora_viz.learn.guides.guide import Awaited
-from olora_viz.learn.lessons.lesson import Choice, Lesson, RaceNumbers
-from olora_viz.machine.text import compact, nats
+from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
+from olora_viz.machine.text import compact, nats, times
 from olora_viz.measures.curvature import CURVATURE
-from olora_viz.studies.sentences import times
 
 
 def lesson(race: RaceNumbers) -> Lesson:

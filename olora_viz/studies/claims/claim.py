@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.sentences import Basis, and_, over
+from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,

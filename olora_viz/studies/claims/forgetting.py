@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 
 from olora_viz.initializers import label_of
+from olora_viz.machine.text import and_
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     RATIO,
@@ -26,7 +27,6 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.forgetting import EqualLearning, column
-from olora_viz.studies.sentences import and_
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell, Chosen, Study
 from olora_viz.studies.verdicts import (
@@ -34,9 +34,9 @@ from olora_viz.studies.verdicts import (
     Difference,
     MethodRuns,
     Verdicts,
+    at_given_rates,
     at_one_rate,
     difference,
-    interval_of,
     runs_of,
 )
 
@@ -106,7 +106,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
         },
         BEST_RATES: {init: difference(runs[init], theirs) for init in inits},
         EQUAL_LEARNING: {
-            init: _given([] if each.outside else np.log(each.drifts) - np.log(each.reference_drifts))
+            init: at_given_rates(np.empty((0, 1)) if each.outside else _log_ratios(each))
             for init, each in equal.items()
         },
     }
@@ -139,11 +139,9 @@ def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
     return replace(runs, rates=tuple(replace(each, test=logs(each.lr, len(each.valid))) for each in runs.rates))
 
 
-def _given(logs: Sequence[float] | np.ndarray) -> Difference:
-    """Return paired differences for which no rates are chosen."""
-    gap = np.array(logs, float).reshape(-1, 1)
-    mean = float(gap.mean()) if gap.size else math.nan
-    return Difference(gap, interval_of(gap), (mean, mean), None)
+def _log_ratios(equal: EqualLearning) -> np.ndarray:
+    """Return the log ratios of drifts at equal learning, (seeds, 1)."""
+    return (np.log(equal.drifts) - np.log(equal.reference_drifts))[:, None]
 
 
 def without_drift(verdicts: Verdicts) -> Finding | None:
@@ -193,8 +191,8 @@ def finding_of(
                 others = f", {over_these}" if over_these != over else ""
                 of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
         by_init += [f"{label_of(init)} {', '.join(of_ways)}"] if of_ways else []
-    told = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
-    sentences = [first, told]
+    multiples = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
+    sentences = [first, multiples]
     few = study.first_seeds < LEAST_SEEDS
     parts = {
         way: [NOT_MEASURED if few and way == EQUAL_LEARNING else judge(each) for each in drifts if each.way == way]

@@ -1,7 +1,7 @@
-"""The addresses of classes: votes and their histograms, the short address, and its QR code.
+"""What a class adds to the pages: a strip above them, and addresses of votes, of the page to join, and of its QR code.
 
-They are plain requests beside Gradio's. A page asks once a second or less often, and gets an empty answer while there
-is nothing new.
+The addresses are plain requests beside Gradio's. A page asks once a second or less often, and gets an empty answer
+while there is nothing new.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import gradio as gr
 import segno
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from olora_viz.views.votes import ballot_of, histogram
-from olora_viz.web.classroom.votes import Classrooms, NotOpenError, Tally, checked_name
+from olora_viz.web.classroom.votes import HOURS, Classrooms, NotOpenError, Tally, ballot_of, checked_name, histogram
 from olora_viz.web.guard.limits import Rate, visitor_of
+from olora_viz.web.parts.card import element
 
 MOST_BYTES = 8192
 """The longest message of a page."""
@@ -33,6 +34,37 @@ LONGEST_ADDRESS = 300
 
 OWN = ("class", "projector", "run")
 """Parameters of the teacher's own page, which a class's link does not have."""
+
+LOCAL = (
+    "Only this computer can open this address. Start the playground with --host 0.0.0.0 and open it at this "
+    "computer's name in the network, or with --share."
+)
+
+STRIP = f"""
+<section class="card" id="class-strip" aria-label="Class" hidden>
+  <p class="member" hidden>In the class <b class="class-name"></b> your bets (button Bet) and answers are
+    counted, without a name and for {HOURS} hours at most.</p>
+  <div class="votes">
+    <div class="tally"></div>
+    <div class="join" hidden>
+      <img alt="QR code of the address of the class">
+      <div>
+        <p class="hint">Join the class <b class="class-name"></b></p>
+        <p class="short"></p>
+        <p class="hint local" hidden>{LOCAL}</p>
+        <p class="turns"><button type="button" class="quiet" data-fold aria-expanded="true">Smaller</button>
+          <button type="button" class="quiet" data-end>End the class</button></p>
+      </div>
+    </div>
+  </div>
+  <p class="problem" role="alert" hidden></p>
+</section>
+"""
+
+
+def strip() -> gr.HTML:
+    """Make the strip; it is empty on a page without a class."""
+    return element(STRIP, elem_id="classroom", script="classroom/strip.js")
 
 
 def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
@@ -142,7 +174,7 @@ def _link(query: Any, page: Any, check: Callable[[str], Any], pages: tuple[str, 
         ValueError: a page could not open it.
     """
     text = query.removeprefix("?") if isinstance(query, str) else ""
-    kept = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
-    link = urlencode([pair for pair in kept if not pair[0].startswith("__")], safe=",:=/")
+    pairs = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
+    link = urlencode([pair for pair in pairs if not pair[0].startswith("__")], safe=",:=/")
     check(link)
     return f"{link}#{page}" if page in pages else link

@@ -1,6 +1,6 @@
 // What a lesson lets its reader change by hand.
 //
-// Gradio runs this with `element`, `props` and `watch`; props.value says what, see learn/hands.py, or is null.
+// Gradio runs this with `element`, `props` and `watch`; props.value says what, see learn/pictures.py, or is null.
 import { alpha } from "./alpha.js";
 import { luck } from "./luck.js";
 import { plane } from "./plane.js";

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
-from olora_viz.background.pace import Speeds, Wait
+from olora_viz.background.pace import Speeds
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord
+from olora_viz.background.record import FAILED, PAUSED, WAITING, RaceRecord, Wait
 from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded

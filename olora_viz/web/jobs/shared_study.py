@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.elsewhere import moved
 from olora_viz.background.record import FAILED
-from olora_viz.background.travel import moved
 from olora_viz.machine.files import link_or_copy
 from olora_viz.races.step import FINISHED, STOPPED
 

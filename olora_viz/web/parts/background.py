@@ -10,13 +10,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import gradio as gr
 from markupsafe import Markup
 
-from olora_viz.background.pace import Wait
-from olora_viz.background.record import READY, WAITING
+from olora_viz.background.record import READY, WAITING, Wait
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.machine.text import about, is_empty, positive_number
@@ -26,10 +25,12 @@ from olora_viz.web.guard.config import OwnFiles, checked_config
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import new_key, study_folder
-from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import study_key
 from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
+
+if TYPE_CHECKING:
+    from olora_viz.web.jobs.queue import Jobs
 
 W = TypeVar("W", bound=BackgroundWork)
 

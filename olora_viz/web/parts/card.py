@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
 from gradio.block_function import BlockFunction
@@ -20,7 +20,9 @@ from olora_viz.figures.live.serving import live_figure, live_figures
 from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.jobs.queue import Jobs
+
+if TYPE_CHECKING:
+    from olora_viz.web.jobs.queue import Jobs
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of an event that shows no progress and is no part of an API."""

@@ -162,7 +162,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   /** Whether the reader has opened another page than that of the step: going on would take them off it. */
   const isAway = () => {
     const { page } = steps[place.at].dataset;
-    return waits[place.at]?.kind !== "pressed" && !!root.dataset.page && root.dataset.page !== page;
+    const isElsewhere = !!page && !!root.dataset.page && root.dataset.page !== page;
+    return isElsewhere && waits[place.at]?.kind !== "pressed";
   };
 
   /** Keeps what is framed in view until the reader does something. */

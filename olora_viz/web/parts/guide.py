@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.guides.guide import FIRST, Guide, GuideStep
+from olora_viz.learn.lessons.lesson import FIRST, Guide, GuideStep
 from olora_viz.learn.terms import sentence
 from olora_viz.views.html import lane
 from olora_viz.web.parts.card import element

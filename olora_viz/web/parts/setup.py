@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
@@ -16,7 +16,9 @@ from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import SHOWN
-from olora_viz.web.jobs.queue import Access
+
+if TYPE_CHECKING:
+    from olora_viz.web.jobs.queue import Access
 
 YOUR_FILE = SHOWN
 """The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from olora_viz.background.pace import NEXT, Wait
-from olora_viz.background.record import LOADING, WAITING
+from olora_viz.background.record import LOADING, NEXT, WAITING, Wait
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many

@@ -1,12 +1,12 @@
-"""The static pages: each is HTML that reads without JavaScript, with the charts' numbers in it."""
+"""The static pages: HTML that reads without JavaScript, with the numbers of its charts and of its slider in it."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,18 +18,18 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import study_figures
 from olora_viz.learn.gallery import GALLERY, Recording
 from olora_viz.learn.gallery.claims import recorded_claims
-from olora_viz.learn.guides.guide import Guide
 from olora_viz.learn.lessons import LESSONS, Lesson
-from olora_viz.learn.lessons.lesson import example_matrix
+from olora_viz.learn.lessons.lesson import Guide, example_matrix
 from olora_viz.learn.pictures import picture
-from olora_viz.machine.text import counted, seconds
+from olora_viz.learn.terms import with_terms
+from olora_viz.machine.text import counted, folded, one_line, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.views.decision import forgotten, verdict_rows
-from olora_viz.views.html import fold, status, table
+from olora_viz.views.html import status, table
 from olora_viz.views.layers import layer_words
-from olora_viz.views.race import race_view
+from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.reports import MAPS, RUN, all_figures, setup_table
 from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout, learn
@@ -38,8 +38,10 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.export import KINDS
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
-from olora_viz.web.site.frames import Frame, differing, numbered, race_frames, texts_of
 from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, Choices, as_text, read_matrix, shown
+
+MOST = 120
+"""Steps of a race with a frame of their own; of a longer one they are evaluated ones and some between."""
 
 TITLE = "OLoRA playground"
 
@@ -68,7 +70,7 @@ class Page:
     figures: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Those that no slider changes, by the name of their place."""
     frames: Sequence[Frame] = ()
-    """What its slider shows, see `olora_viz.web.site.frames`."""
+    """What its slider shows, see `olora_viz.web.site.pages`."""
     files: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Texts to download, by path."""
 
@@ -90,7 +92,7 @@ def _figures(names: Sequence[str]) -> Markup:
 def numbers(figures: Mapping[str, Any], frames: Sequence[Frame] = ()) -> Markup:
     """Return the element that holds what the charts of a page draw."""
     packed = {name: pack(figure) for name, figure in figures.items()}
-    text = json.dumps({"figures": packed, "frames": list(frames)}, ensure_ascii=False, separators=(",", ":"))
+    text = one_line({"figures": packed, "frames": list(frames)})
     inner = Markup(text.replace("<", "\\u003c"))  # noqa: S704
     return Markup('<script type="application/json" class="olora-viz-numbers">{}</script>').format(inner)
 
@@ -222,10 +224,10 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     for title, (start, fixed) in FOLDED.items():
         if keys := [key for key in figures if key.startswith(start)]:
             hint = Markup('<p class="hint">{} {}</p>').format(fixed, CHOOSE) if fixed else ""
-            folds += _card(fold(title, hint + _figures(keys)))
-    setup = _card(fold("Set-up", setup_table(config, record.styles)))
-    folded = tuple(start for start, _ in FOLDED.values())
-    open_figures = [key for key in figures if key not in view.figures and not key.startswith(folded)]
+            folds += _card(folded(title, hint + _figures(keys)))
+    setup = _card(folded("Set-up", setup_table(config, record.styles)))
+    hidden = tuple(start for start, _ in FOLDED.values())
+    open_figures = [key for key in figures if key not in view.figures and not key.startswith(hidden)]
     scrubber = Markup('<div class="card slim" id="scrubber-card"><div id="scrubber">{}</div></div>').format(SCRUB)
     accuracy = _card(_figures(["accuracy"]), "accuracy-card")
     numbers_kept = _card(view.forgotten_table) if view.forgotten_table else ""
@@ -447,3 +449,77 @@ def without_paths(record: RaceRecord) -> RaceRecord:
     """Return a race whose model and task are named by the last parts of their paths."""
     config = record.config
     return replace(record, config=replace(config, model=Path(config.model).name, task=Path(config.task).name))
+
+
+def texts_of(view: RaceView) -> dict[str, Markup]:
+    """Return the cards of a race that change with the step, by the id of their place."""
+    texts = {"verdict": with_terms(view.verdict), "story": with_terms(view.story), "results": view.results}
+    texts |= {"bet-score": view.bet} if view.bet else {}
+    return texts | ({"answers": view.answers} if view.race.answers or view.race.early_answers else {})
+
+
+Frame = dict[str, Any]
+"""What is shown from a position on, ``at``: ``texts``, HTML by the id of its place, and ``figures``, packed ones by
+name with their traces by number. After the first one a frame has what differs from the one before it, see `differing`.
+"""
+
+
+def race_frames(record: RaceRecord, run: str) -> list[Frame]:
+    """Return a frame for every step of a race.
+
+    Args:
+        run: the race's name in its figures.
+    """
+    frames: list[Frame] = []
+    for step in _steps(record):
+        view = race_view(record, upto=step, run=run)
+        texts = {name: str(text) for name, text in texts_of(view).items()}
+        figures = {name: numbered(pack(figure)) for name, figure in view.figures.items()}
+        frames.append({"at": step, "texts": texts, "figures": figures})
+    return differing(frames)
+
+
+def numbered(figure: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a packed figure with its traces by number, so that they can differ one by one.
+
+    >>> numbered({"data": [{"y": "1,2"}], "layout": {}})
+    {'data': {'0': {'y': '1,2'}}, 'layout': {}}
+    """
+    return {**figure, "data": {str(i): trace for i, trace in enumerate(figure["data"])}}
+
+
+def differing(frames: Sequence[Frame]) -> list[Frame]:
+    """Return frames with what differs from the ones before them.
+
+    Of a text that has grown, such as the points of a curve, it is the new part, with a plus behind its name; what has
+    gone is None.
+
+    >>> differing([{"at": 0, "y": "1,2", "z": "1"}, {"at": 1, "y": "1,2,3"}])
+    [{'at': 0, 'y': '1,2', 'z': '1'}, {'at': 1, 'y+': ',3', 'z': None}]
+    """
+    return [frames[0], *(_new(now, before) for before, now in pairwise(frames))]
+
+
+def _new(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    new: dict[str, Any] = {}
+    for key, value in now.items():
+        old = before.get(key)
+        if value == old:
+            continue
+        if isinstance(value, dict) and isinstance(old, dict):
+            new[key] = _new(value, old)
+        elif isinstance(value, str) and isinstance(old, str) and old and value.startswith(old):
+            new[f"{key}+"] = value.removeprefix(old)
+        else:
+            new[key] = value
+    return new | dict.fromkeys(before.keys() - now.keys())
+
+
+def _steps(record: RaceRecord) -> Iterable[int]:
+    """Return the steps that have a frame, 0 and the last one among them."""
+    last = len(record.steps)
+    if last <= MOST:
+        return range(last + 1)
+    evaluated = [step.step for step in record.steps if step.eval_loss is not None]
+    some = evaluated[:: -(-len(evaluated) // MOST)] if evaluated else []
+    return sorted({*range(0, last, -(-last // MOST)), *some, last})

@@ -20,6 +20,7 @@ from olora_viz.machine.process import Progress, reporting
 from olora_viz.machine.text import counted
 from olora_viz.races.run import load_run
 from olora_viz.studies.folder import Ledger
+from olora_viz.studies.preregistration import is_decision
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout
@@ -126,7 +127,7 @@ def _finished(folder: Path) -> RaceRecord:
 def _judged(folder: Path) -> Verdicts:
     """Read a finished study or a decision; ValueError if it is not one."""
     ledger = Ledger(folder)
-    left = 0 if ledger.is_decision else len(ledger.needed())
+    left = 0 if is_decision(ledger.folder) else len(ledger.needed())
     if left or not ledger.trials():
         what = f"{counted(left, 'lane')} left to run" if left else "no finished race"
         raise ValueError(f"the study in {str(folder)!r} has not finished: it has {what}")

@@ -50,7 +50,7 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
 
 /**
  * Move positions apart as little as needed (isotonic regression), within [low, high]: the same as
- * `spread` in olora_viz/figures/labels.py, which cannot know the reader's screen.
+ * `spread` in olora_viz/figures/layout.py, which cannot know the reader's screen.
  *
  * @param {number[]} wanted
  * @param {number} gap

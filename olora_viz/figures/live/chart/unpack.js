@@ -1,9 +1,9 @@
-// Unpacks a figure that olora_viz/figures/live/packing.py packed.
+// Unpacks a figure that olora_viz/figures/live/bundle.py packed.
 
 /** @import { Numbers, Packed, TextTrace, Trace, Value } from "../types.d.ts" */
 
 /**
- * Undo `pack` of packing.py, except for the points, which stay text.
+ * Undo `pack` of bundle.py, except for the points, which stay text.
  *
  * @param {Packed} packed
  * @returns {Value}

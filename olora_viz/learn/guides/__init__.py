@@ -1,1 +1,0 @@
-"""Guides that drive the page, step by step."""
