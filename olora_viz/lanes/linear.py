@@ -82,8 +82,10 @@ class LaneLinear(torch.autograd.Function):
 
         B A − B⁰ A⁰ = (B − B⁰) A + B⁰ (A − A⁰),
 
-    so it is exactly zero at step 0, and loses no digits to cancellation when the activations are bfloat16. The
-    gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one thin product each. Twice differentiable.
+    so it is exactly zero at step 0, and loses no digits to cancellation when the activations are bfloat16. (The sum
+    with the product with W is rounded to bfloat16, as in PEFT, and little is left of a part that is smaller than half
+    a unit in the last place.) The gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one thin product
+    each. Twice differentiable.
     """
 
     @staticmethod

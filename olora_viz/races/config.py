@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
-from olora_viz.machine.memory import DEVICES, DTYPES
+from olora_viz.machine.memory import DEVICES, DTYPES, resolve_dtype
 from olora_viz.machine.text import (
     brief,
     call,
@@ -302,6 +302,15 @@ class RaceConfig:
     def labels(self) -> tuple[str, ...]:
         """Distinct labels of the lanes, in order."""
         return labels(self.lanes)
+
+    def dtype_on(self, device: str) -> str:
+        """Return the dtype of the frozen base on a device, ``CPU`` or ``cuda:0``; empty stands for the set-up's.
+
+        >>> RaceConfig().dtype_on("CPU"), RaceConfig(dtype="bfloat16").dtype_on("")
+        ('float32', 'bfloat16')
+        """
+        kind = "cuda" if (device or self.device).lower().startswith("cuda") else "cpu"
+        return str(resolve_dtype(self.dtype, kind)).removeprefix("torch.")
 
     @property
     def follows_best(self) -> bool:

@@ -132,6 +132,10 @@ class RecordedRace(Protocol):
     def complete(self) -> bool:
         """Whether it has ended."""
 
+    @property
+    def device(self) -> str:
+        """Where it was computed; empty while unknown."""
+
 
 Source = Race | SavedRun | RecordedRace | Iterable[Step] | str | Path
 """A race, a saved run, a recorded race, the steps of a race, or the path of a run folder."""
@@ -163,6 +167,8 @@ class Raced:
     """Whether no step comes after these."""
     text: AboutText | None = None
     """About the text to keep; None if it is unknown, or without one."""
+    device: str = ""
+    """Where it was computed; empty if that is unknown."""
 
     @classmethod
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
@@ -205,7 +211,7 @@ class Raced:
         return replace(
             known, start_loss=float(base.loss[0]), start_accuracy=float(base.accuracy[0]),
             plain_text=config.task.plain_text, held_out=config.data.about_held_out,
-            ended=config.status != RACING, text=config.text,
+            ended=config.status != RACING, text=config.text, device=str(config.device),
         )  # fmt: skip
 
     @classmethod
@@ -220,6 +226,7 @@ class Raced:
             plain_text=summary.get("plain_text", plain),
             held_out=HeldOut(**held_out) if held_out else None, ended=run.summary is not None,
             text=AboutText.from_json(text) if (text := summary.get("text")) else None,
+            device=summary.get("device", ""),
         )  # fmt: skip
 
     @classmethod
@@ -230,6 +237,7 @@ class Raced:
             start_loss=float(base.loss[0]) if base else None,
             start_accuracy=float(base.accuracy[0]) if base else None,
             plain_text=race.plain_text, held_out=race.held_out, ended=race.complete, text=race.text,
+            device=race.device,
         )  # fmt: skip
 
     @classmethod

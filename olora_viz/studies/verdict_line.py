@@ -83,6 +83,8 @@ class VerdictLine:
     """The initialization that leads; empty if none does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
+    dtype: str = "float32"
+    """Of the frozen base. In bfloat16 small updates are rounded away, so that an order at low rates may be another."""
 
     def __str__(self) -> str:
         """Return all its sentences."""
@@ -98,7 +100,7 @@ class VerdictLine:
         """Return it as plain values."""
         return {
             "sentence": str(self), "certainty": self.certainty, "leader": self.leader or None,
-            "metric": self.metric, "seeds": self.basis.seeds, "examples": self.basis.examples,
+            "metric": self.metric, "seeds": self.basis.seeds, "examples": self.basis.examples, "dtype": self.dtype,
         }  # fmt: skip
 
     @property
@@ -114,10 +116,11 @@ class VerdictLine:
 
     @property
     def reason(self) -> str:
-        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``."""
+        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``; a base not in float32 is named."""
         examples = f"{self.basis.examples} example{'s' * (self.basis.examples != 1)}"
         seeds = f"{self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × "
-        return f"{self.certainty} · {seeds * (self.certainty != ONE_RUN)}{examples}"
+        base = f" · {self.dtype} base" * (self.dtype != "float32")
+        return f"{self.certainty} · {seeds * (self.certainty != ONE_RUN)}{examples}{base}"
 
 
 def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLine | None:
@@ -149,10 +152,11 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     if raced.config is None or raced.lanes is None:
         raise ValueError("steps do not say what raced: call verdict(steps, config)")
     steps = with_best_results(raced.config, raced.steps, raced.text, raced.start_loss)
-    return verdict_line(
+    line = verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
         guessing=is_guessing(raced.lanes, steps, raced.held_out), drift=latest_drift(steps),
     )  # fmt: skip
+    return line and replace(line, dtype=raced.config.dtype_on(raced.device))
 
 
 def verdict_line(

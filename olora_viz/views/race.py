@@ -231,7 +231,8 @@ class RaceView:
     @drawn_once
     def _verdict(self) -> VerdictLine | None:
         lanes, judged = self.race.config.lanes, self._judged
-        return verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
+        line = verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
+        return line and replace(line, dtype=self.race.config.dtype_on(self.race.device))
 
     @property
     def _ended(self) -> bool:

@@ -147,14 +147,18 @@ def test_the_command_prints_the_verdict_and_by_what_the_table_is_sorted(as_json:
     words += ["--lane", "lora:seed=0/1/2", "--lane", "olora:seed=0/1/2", "--eval-size", "24"]
     words += ["--batch-size", "4", "--device", "cpu", "--test-size", "4"]
     folder = tmp_path / "run"
-    assert main([*words, "--run", str(folder), *["--json"] * as_json]) == 0
+    words += ["--run", str(folder), *(["--json"] if as_json else ["--dtype", "bfloat16"])]
+    assert main(words) == 0
     out, found = capsys.readouterr().out, ov.verdict(folder)
     assert found is not None
     if as_json:
         told = json.loads(out.splitlines()[-1])["summary"]["verdict"]
         assert told == found.to_json()
         assert {"sentence", "certainty", "leader", "metric"} <= told.keys()
+        assert told["dtype"] == "float32"
+        assert "float32" not in found.reason
     else:
+        assert found.reason.endswith(" examples · bfloat16 base")
         assert f"{found} ({found.reason})" in out.splitlines()
         assert "sorted by loss, on the held-out examples" in out  # nobody is right by then
 
