@@ -306,8 +306,9 @@ class RaceConfig:
     def dtype_on(self, device: str) -> str:
         """Return the dtype of the frozen base on a device, ``CPU`` or ``cuda:0``; empty stands for the set-up's.
 
-        >>> RaceConfig().dtype_on("CPU"), RaceConfig(dtype="bfloat16").dtype_on("")
-        ('float32', 'bfloat16')
+        Examples:
+            >>> RaceConfig().dtype_on("CPU"), RaceConfig(dtype="bfloat16").dtype_on("")
+            ('float32', 'bfloat16')
         """
         kind = "cuda" if (device or self.device).lower().startswith("cuda") else "cpu"
         return str(resolve_dtype(self.dtype, kind)).removeprefix("torch.")
