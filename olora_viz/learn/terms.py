@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from latex2mathml.converter import convert
@@ -146,6 +146,7 @@ def term(word: str, shown: str = "") -> Markup:
     )
 
 
+@lru_cache(maxsize=16)
 def with_terms(html: Markup) -> Markup:
     """Return a text in which the first mention of every term of `MARKED` is its button.
 

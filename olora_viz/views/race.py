@@ -79,10 +79,7 @@ class drawn_once(Generic[V]):  # noqa: N801 - it is used as a `cached_property` 
         """Return the value of a view."""
         if view is None:  # of the class
             return cast("V", self)
-        name = self._draw.__name__
-        if name not in view.common:
-            view.common[name] = self._draw(view)
-        return view.common[name]
+        return view.once(self._draw.__name__, lambda: self._draw(view))
 
 
 @dataclass(frozen=True)
@@ -130,6 +127,12 @@ class RaceView:
     """A prompt of its owner's own, which readers do not see."""
     common: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What was computed on first use, by name: other pages that show the same race at the same step have the same."""
+
+    def once(self, name: str, make: Callable[[], V]) -> V:
+        """Return what is made on first use, once for all views that have their `common` in common."""
+        if name not in self.common:
+            self.common[name] = make()
+        return self.common[name]
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -194,7 +197,7 @@ class RaceView:
         done = self.complete and self.step == self.steps_done
         return self._verdict.next_step if done and self._verdict else ""
 
-    @cached_property
+    @drawn_once
     def bet(self) -> Markup:
         """What can be bet on the race, or how each bet on it ended; empty before it starts."""
         config, lanes, end = self.race.config, self.race.config.lanes, self.complete and self.step == self.steps_done

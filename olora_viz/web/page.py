@@ -67,11 +67,6 @@ STYLES = (
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
-SESSIONS = 100
-"""Page loads for which Gradio keeps its copy of the page, those used last: 0.4 MB each and as much for the charts that
-it was sent. A page whose copy is dropped works on: `build` lets nothing be checked against it.
-"""
-
 SPARE = 60
 """Events at once beside the open pages that follow a race."""
 
@@ -145,8 +140,8 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         # and copy all of them, a few hundred, twice per call.
         if call.show_progress == "hidden":
             call.show_progress_on = [navigation]
-        # Gradio would check values against its copy of a page, which is forgotten after `SESSIONS` further page loads,
-        # and with it the choices of lists that were filled later: a page left open would have its own choices refused.
+        # Gradio would check values against its copy of a page, of which there is none: choices of lists that were
+        # filled later would be refused.
         call.preprocess = False  # the functions check all values
     demo.queue(max_size=EVENTS)
     demo._queue.sleep_when_free = demo._queue.progress_update_sleep_when_free = PAUSE
@@ -241,7 +236,6 @@ def launch_options() -> dict[str, Any]:
         "css": css(),
         "footer_links": [],
         "run_history": False,
-        "state_session_capacity": SESSIONS,
         "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open

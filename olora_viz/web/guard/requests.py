@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,8 @@ from urllib.parse import urlsplit
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
 from gradio.queueing import Event
+from gradio.routes import App
+from gradio.state_holder import SessionState, StateHolder
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -32,7 +36,39 @@ def application_options(*routes: Route) -> dict[str, Any]:
         "middleware": [Middleware(UnderAPath), Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
         "routes": [route(), *routes],
+        "lifespan": _without_copies,
     }
+
+
+class _NoCopy(SessionState):
+    """What Gradio knows of a page during one event: the application, and nothing of the page."""
+
+    def __init__(self, blocks: gr.Blocks) -> None:
+        self.blocks_config = copy(blocks.default_config)
+        self.config_values, self.state_data, self._state_ttl, self.is_closed = {}, {}, {}, False
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        self.blocks_config.blocks[key] = value
+
+    def _update_config(self, key: int) -> None:
+        pass
+
+    def _update_value_in_config(self, key: int, value: Any) -> None:
+        pass
+
+
+class _NoCopies(StateHolder):
+    """Holds no page: Gradio would take 60 ms to copy the application for each, and keep it with all it was sent."""
+
+    def __getitem__(self, session_id: str) -> SessionState:
+        return _NoCopy(self.blocks)
+
+
+@asynccontextmanager
+async def _without_copies(app: App) -> AsyncIterator[None]:
+    app.state_holder = _NoCopies()
+    app.state_holder.set_blocks(app.get_blocks())
+    yield
 
 
 def forgive_forgotten_pages(demo: gr.Blocks) -> None:

@@ -197,7 +197,8 @@ def chart(name: str, shown: str, *needs: str, below: str = "", **more: Any) -> C
         return [figure, element("", elem_id=below.replace("_", "-"))] if below else [figure]
 
     def draw(view: RaceView) -> list[Any]:
-        return [pack(getattr(view, shown)), *([getattr(view, below)] if below else [])]
+        packed = view.once(f"packed {shown}", lambda: pack(getattr(view, shown)))
+        return [packed, *([getattr(view, below)] if below else [])]
 
     return Card(name, ("name", "state", "step", *needs), build, draw, **more)
 
@@ -213,7 +214,7 @@ def charts(name: str, title: str, *needs: str, **more: Any) -> Card:
         name,
         ("name", "state", "step", *needs),
         build,
-        lambda view: [pack_all(getattr(view, name))],
+        lambda view: [view.once(f"packed {name}", lambda: pack_all(getattr(view, name)))],
         only_with=name,
         elem_id=f"run-{name}",
         **more,
@@ -296,11 +297,18 @@ class Board:
         return {need: fact(view, need) for card in self.cards for need in card.needs}
 
 
-class PageBlocks(gr.Blocks):
-    """Gradio's blocks, in which an output that keeps its value costs nothing.
+def is_sent_as_it_is(component: Any, value: Any) -> bool:
+    """Whether a page is sent the value that a function returned: HTML or what its script draws, or nothing new."""
+    if isinstance(value, dict) and "__type__" in value:
+        return value == gr.skip()
+    return isinstance(component, gr.HTML) and isinstance(value, str | dict | list | None)
 
-    Gradio makes the component anew for each of them, half a millisecond on the thread that serves all pages, and an
-    event has up to forty outputs of which few have news.
+
+class PageBlocks(gr.Blocks):
+    """Gradio's blocks, in which the values of most outputs cost nothing.
+
+    Gradio makes the component of each output that keeps its value anew, and looks for files in the others, leaf by
+    leaf: half a millisecond on the thread that serves all pages, and an event has up to forty outputs.
     """
 
     async def postprocess_data(
@@ -310,16 +318,14 @@ class PageBlocks(gr.Blocks):
         outputs = block_fn.outputs
         if not isinstance(predictions, list | tuple) or len(predictions) != len(outputs) or len(outputs) == 1:
             return await super().postprocess_data(block_fn, predictions, state)
-        sent: list[Any] = [gr.skip() for _ in outputs]
-        news = [
-            place for place, value in enumerate(predictions) if not (isinstance(value, dict) and value == sent[place])
-        ]
-        if news:
+        sent = list(predictions)
+        others = [place for place, value in enumerate(sent) if not is_sent_as_it_is(outputs[place], value)]
+        if others:
             some = copy(block_fn)
-            some.outputs = [outputs[place] for place in news]
-            values = [predictions[place] for place in news]
-            new = await super().postprocess_data(some, values if len(news) > 1 else values[0], state)
-            for place, value in zip(news, new, strict=True):
+            some.outputs = [outputs[place] for place in others]
+            values = [sent[place] for place in others]
+            new = await super().postprocess_data(some, values if len(others) > 1 else values[0], state)
+            for place, value in zip(others, new, strict=True):
                 sent[place] = value
         return sent
 

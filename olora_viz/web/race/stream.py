@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
-from olora_viz.background.record import LOADING, NEXT, WAITING, Wait
+from olora_viz.background.record import FAILED, LOADING, NEXT, WAITING, Wait
 from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
@@ -61,13 +62,13 @@ _waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
-_views: dict[str, RaceView] = {}
-"""The latest views, at most `MOST_VIEWS`, by the names of their races, which equal ones have in common: they are drawn
-once for all pages."""
+_views: dict[tuple[str, bool, int | None], RaceView] = {}
+"""The latest views, at most `MOST_VIEWS`, by the names of their races, which equal ones have in common, for owners or
+readers and by the step that a page went back to: they are drawn once for all pages."""
 
 MOST_VIEWS = 16
 
-ALIKE = ("run", "state", "complete", "status", "owned")
+ALIKE = ("run", "state", "complete", "owned")
 """Fields of a view that say, beside what is known of the race, whether it shows the same as another."""
 
 
@@ -77,11 +78,12 @@ def view_of(shown: Access, upto: int | None = None, before: Wait = NEXT) -> Race
     link = of_recording(run.config).to_query() if run.recorded else ""
     view = race_view(run, upto=upto, before=before, link=link, owned=shown.owned)
     race = shown.race
-    latest = _views.get(run.name) if race else None
+    key = run.name, shown.owned, upto
+    latest = _views.get(key) if race else None
     if latest is not None and is_alike(view, latest):
         view = replace(view, common=latest.common)
     elif race:
-        _views[run.name] = view
+        _views[key] = view
         for name in list(_views)[:-MOST_VIEWS]:
             _views.pop(name, None)
     if race and shown.owned:
@@ -95,7 +97,8 @@ def is_alike(view: RaceView, other: RaceView) -> bool:
     mine, its = view.race, other.race
     if mine.steps != its.steps or mine.answers != its.answers or mine.tested is not its.tested:
         return False
-    return mine.note == its.note and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
+    noted = mine.state != FAILED or mine.note == its.note
+    return noted and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
 
 
 @dataclass(eq=False)
@@ -124,6 +127,8 @@ class Streams:
         self._jobs, self._board, self._blank = jobs, board, blank
         self._per_address = per_address
         self._open: dict[str, Stream] = {}
+        self._drawing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Held by the page that draws a race, by its name: the others that show it then find it drawn."""
 
     async def follow(self, page: str, key: Any, owner: Visitor = NOBODY) -> AsyncIterator[list[Any]]:
         """Yield the values of the pulse and of the board's outputs until nothing will change.
@@ -146,18 +151,17 @@ class Streams:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
                     yield [{"going": False, "gone": GONE}, *top]
                     return
-                job, began = run.race, time.monotonic()
-                version = job.version if job else 0
-                before = self._jobs.before(job).shown if job and job.state == WAITING else NEXT
-                row, complete = self._board.nothing(), run.record.complete
-                loads = job is not None and job.state == LOADING and not job.steps
-                settling = loads and began - stream.seen < SETTLING
-                last, shown = shown, (version, before, complete, stream.upto, settling)
-                if shown != last:
-                    view = await asyncio.to_thread(view_of, run, stream.upto, before)
-                    row = await asyncio.to_thread(self._row, view, cursor, settling)
-                    cursor = cursor if settling else self._board.facts(view)
-                    complete = view.complete
+                async with self._drawing.setdefault(run.run.name, asyncio.Lock()):
+                    job, began = run.race, time.monotonic()
+                    version = job.version if job else 0
+                    before = self._jobs.before(job).shown if job and job.state == WAITING else NEXT
+                    row, complete = self._board.nothing(), run.record.complete
+                    loads = job is not None and job.state == LOADING and not job.steps
+                    settling = loads and began - stream.seen < SETTLING
+                    last, shown = shown, (version, before, complete, stream.upto, settling)
+                    if shown != last:
+                        draw = (self._drawn, run, stream.upto, before, cursor, settling)
+                        row, cursor, complete = await asyncio.to_thread(*draw)
                 if self._open.get(page) is not stream:
                     return
                 if stream.crowded_out:
@@ -172,7 +176,7 @@ class Streams:
                 assert job is not None
                 spent = time.monotonic() - began
                 pace = max(PACE, len(self._open) / UPDATES)
-                await asyncio.sleep(max(pace - spent, spent / SHARE) if job.steps else FIRST_PACE)
+                await asyncio.sleep(max(pace - spent, min(spent / SHARE, QUIET)) if job.steps else FIRST_PACE)
                 await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
         except RuntimeError as error:
             if "shutdown" not in str(error):
@@ -182,10 +186,15 @@ class Streams:
             if self._open.get(page) is stream:
                 del self._open[page]
 
-    def _row(self, view: RaceView, cursor: dict[str, Any], settling: bool) -> list[Any]:
-        return self._board.row(
+    def _drawn(
+        self, run: Access, upto: int | None, before: Wait, cursor: dict[str, Any], settling: bool
+    ) -> tuple[list[Any], dict[str, Any], bool]:
+        """Return a row, what a page shows that has it, and whether that is the end."""
+        view = view_of(run, upto, before)
+        row = self._board.row(
             view, lambda card: card.news(view, cursor) and (not settling or card.name in TOP_BAR), cursor
         )
+        return row, cursor if settling else self._board.facts(view), view.complete
 
     async def blank(self, page: str, view: RaceView) -> AsyncIterator[list[Any]]:
         """Yield the values for a page without a run: the view of the race that its set-up would start."""
