@@ -74,8 +74,7 @@ EVENTS = 10 * (MOST + SPARE)
 """Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several at once."""
 
 PAUSE = 0.02
-"""Seconds between two looks of Gradio's queue for events, and for progress: its own, of milliseconds, take 2.5% of a
-core at rest."""
+"""Seconds between two looks of Gradio's queue for events: its own, of milliseconds, take 2.5% of a core at rest."""
 
 BUTTONS = {
     "race-button": "Train all lanes of the set-up side by side",
@@ -144,7 +143,8 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
         # filled later would be refused.
         call.preprocess = False  # the functions check all values
     demo.queue(max_size=EVENTS)
-    demo._queue.sleep_when_free = demo._queue.progress_update_sleep_when_free = PAUSE
+    demo._queue.sleep_when_free = PAUSE
+    demo._queue.progress_update_sleep_when_free = 60.0  # no event has progress
     forgive_forgotten_pages(demo)
     return demo
 

@@ -256,6 +256,12 @@ def test_the_longest_unseen_race_goes_first_also_after_a_restart(tmp_path: Path)
     with closing(Jobs(Limits(keep_races=2), folder=tmp_path)) as jobs:
         assert [jobs.get(job.id) is None for job in made] == [True, False, False]
     assert {path.name.partition(".")[0] for path in tmp_path.iterdir()} == {"in-use", made[1].id, made[2].id}
+    with closing(Jobs(Limits(keep_mib=0), folder=tmp_path)) as jobs:
+        assert jobs._jobs == {}
+        first, second = (jobs.start(config(steps=1, lanes=(Lane("lora", r=2),))) for _ in range(2))
+        wait_until(lambda: jobs.get(first.id) is None)
+        assert second.wait(60)
+        assert jobs.get(second.id) is second, "the latest stays, whatever its size"
 
 
 def test_a_run_of_the_command_line_is_shown_and_goes_on_only_when_asked(tmp_path: Path) -> None:

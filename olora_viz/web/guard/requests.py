@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from pathlib import Path
@@ -65,7 +65,7 @@ class _NoCopies(StateHolder):
 
 
 @asynccontextmanager
-async def _without_copies(app: App) -> AsyncIterator[None]:
+async def _without_copies(app: App) -> AsyncGenerator[None]:
     app.state_holder = _NoCopies()
     app.state_holder.set_blocks(app.get_blocks())
     yield

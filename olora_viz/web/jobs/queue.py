@@ -155,7 +155,7 @@ class Jobs:
         for job in shelved(self.folder, races):
             self._limit(job)
             self._list(job)
-        self._forget()
+        self._forget(by_size=True)
 
     # What keys open ------------------------------------------------------------------------------
 
@@ -498,23 +498,28 @@ class Jobs:
 
     # What is dropped; the disk is read and cleared without the lock, for which every page asks ----
 
-    def _forget(self) -> None:
+    def _forget(self, *, by_size: bool = False, but: Job | None = None) -> None:
         """Drop races, with their folders, where too many are kept; see `fairness.too_many`.
 
         Equal ones, such as those of a class that presses Race at once, count as one together. Measurements
         do not count as races. A paused race is ended before it is dropped.
+
+        Args:
+            by_size: whether also where they are too large, for which all files are looked at.
+            but: one that stays.
         """
         with self._wake:
-            ours = [job for job in self._jobs.values() if job.forgettable]
+            ours = [job for job in self._jobs.values() if job.forgettable and job is not but]
         at_rest = [job for job in ours if job.complete or job.work.state == PAUSED or _follows(job.work)]
         for kind in {type(job.work) for job in at_rest}:
             alike = [job for job in at_rest if type(job.work) is kind]
             equals = Counter(job.work.name for job in alike)
             counts = {job: max(1 / equals[job.work.name], COPY) for job in alike}
             gone = too_many(alike, self._limits.keep_races, counts, self._is_shown)
-            left = [job for job in alike if job not in gone]
-            sizes = {job: folder_size(job.folder, shared=True) for job in left}
-            gone += too_many(left, self._limits.keep_mib * 2**20, sizes, self._is_shown)
+            if by_size:
+                left = [job for job in alike if job not in gone]
+                sizes = {job: folder_size(job.folder, shared=True) for job in left}
+                gone += too_many(left, self._limits.keep_mib * 2**20, sizes, self._is_shown)
             for job in gone:
                 self._drop(job)
 
@@ -572,6 +577,7 @@ class Jobs:
             _reported(job.work.compute)
             _reported(partial(self._learn, job.work))
             self._clear_disk(but=job)
+            _reported(partial(self._forget, by_size=True, but=job))
             give_back()
             with self._wake:
                 self._line.done(job)

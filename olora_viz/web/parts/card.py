@@ -298,10 +298,10 @@ class Board:
 
 
 def is_sent_as_it_is(component: Any, value: Any) -> bool:
-    """Whether a page is sent the value that a function returned: HTML or what its script draws, or nothing new."""
+    """Whether a page is sent the value that a function returned: text, what a script draws, or nothing new."""
     if isinstance(value, dict) and "__type__" in value:
         return value == gr.skip()
-    return isinstance(component, gr.HTML) and isinstance(value, str | dict | list | None)
+    return isinstance(component, gr.HTML | gr.Textbox) and isinstance(value, str | dict | list | None)
 
 
 class PageBlocks(gr.Blocks):
