@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from support.served import Visitor, launched
 from support.waiting import wait_until
 from support.wired import BLANK, LIMITS, LONG, RECORDED, SETUP, board_of, start
 
-from olora_viz.views.race import race_view
+from olora_viz.figures.live.bundle import pack
+from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
@@ -51,6 +53,32 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     racing = [view for view in views if view.steps_done and not view.complete]
     assert len(racing) <= took / stream.PACE + 1
     assert streams._open == {}
+
+
+def test_pages_that_show_one_race_have_each_step_drawn_once(
+    jobs: Jobs, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Any, ...]] = []
+    draw = RaceView.drawn
+
+    def counted(view: RaceView, *values: Any, **more: Any) -> Any:
+        drawn.append((view.state, view.step, view.complete, str(view.race.answers), view.race.tested is None))
+        return draw(view, *values, **more)
+
+    monkeypatch.setattr(RaceView, "drawn", counted)
+    job = start(jobs, commands, replace(SETUP, steps=30))
+    streams = Streams(jobs, board_of(card for card in CARDS if card.name == "loss"), BLANK)
+
+    async def follow(page: int) -> Any:
+        return [row[1] async for row in streams.follow(f"page {page}", job.id)][-1]
+
+    async def visit() -> list[Any]:
+        return await asyncio.gather(*map(follow, range(8)))
+
+    shown = asyncio.run(visit())
+    assert max(Counter(drawn).values()) == 1
+    assert all(chart is shown[0] for chart in shown)
+    assert shown[0] == pack(race_view(job.record()).loss)
 
 
 def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(jobs: Jobs, commands: Commands) -> None:
