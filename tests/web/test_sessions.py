@@ -1,7 +1,10 @@
 """Gradio's copies of pages, of which the server keeps none."""
 
+import asyncio
 from typing import Any
 
+import gradio as gr
+from gradio.state_holder import SessionState
 from support.served import Visitor, launched
 from support.wired import CSV
 
@@ -49,3 +52,14 @@ def test_the_server_keeps_nothing_of_a_page_that_its_answers_depend_on(jobs: Job
     demo = page.build(LIMITS, jobs)
     assert [block for block in demo.blocks.values() if getattr(block, "stateful", False)] == []
     assert not any(call.preprocess for call in demo.fns.values())
+
+
+def test_what_is_not_looked_through_is_sent_as_gradio_would_send_it(jobs: Jobs) -> None:
+    demo = page.build(LIMITS, jobs)
+    stream = next(call for call in demo.fns.values() if call.api_name == "follow")
+    looks = gr.update(elem_classes=["card", "away"]), gr.update(interactive=False)
+    of_kind = {gr.HTML: "<p>news</p>", gr.Textbox: "news", gr.Column: looks[0], gr.Button: looks[1]}
+    values = [next((of_kind[kind] for kind in of_kind if type(part) is kind), gr.skip()) for part in stream.outputs]
+    mine = asyncio.run(demo.postprocess_data(stream, list(values), SessionState(demo)))
+    assert mine == asyncio.run(gr.Blocks.postprocess_data(demo, stream, list(values), SessionState(demo)))
+    assert all(value in mine for value in of_kind.values())

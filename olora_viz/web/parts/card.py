@@ -298,9 +298,9 @@ class Board:
 
 
 def is_sent_as_it_is(component: Any, value: Any) -> bool:
-    """Whether a page is sent the value that a function returned: text, what a script draws, or nothing new."""
+    """Whether a page is sent the value that a function returned: text, what a script draws, or just its looks."""
     if isinstance(value, dict) and "__type__" in value:
-        return value == gr.skip()
+        return value.keys() <= {"__type__", "elem_classes", "interactive"}
     return isinstance(component, gr.HTML | gr.Textbox) and isinstance(value, str | dict | list | None)
 
 
