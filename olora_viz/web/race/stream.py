@@ -34,7 +34,7 @@ SETTLING = 0.5
 """Seconds for which the cards below the top bar keep what they show while a race loads: most races have their first
 point by then, and drawing empty charts would delay it."""
 
-SHARE = 0.1
+SHARE = 0.07
 """Maximum fraction of the training time spent on preparing updates."""
 
 QUIET = 2.0
