@@ -62,7 +62,12 @@ def export(options: argparse.Namespace) -> int:
     if (options.folder / CONFIG).is_file():
         return _merge(options)
     if options.lane is None:
-        raise ValueError("a run folder needs --lane NAME, the label of the lane to write")
+        if not options.folder.is_dir():
+            raise ValueError(f"{str(options.folder)!r} is not a folder on this machine")
+        raise ValueError(
+            f"{str(options.folder)!r} is no adapter, as it has no {CONFIG}; a run folder needs --lane NAME, the label "
+            "of the lane to write"
+        )
     if options.model is not None:
         raise ValueError("--model is for adapters: a run names its model")
     labels = runs.read_config(options.folder).labels
@@ -127,7 +132,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     folders = [folder, *([other] if other else [])]
     adapters = [read_adapter(each) for each in folders]
     base = options.model or common_base(folders)
-    notes = [f"{adapter.folder}: {adapter.left_out}" for adapter in adapters if adapter.left_out]
+    notes = [f"{adapter.folder}: {note}" for adapter in adapters for note in adapter.notes]
     with progress_bar() as progress:
         model, read = model_of(base, progress)
         if other:

@@ -10,15 +10,12 @@ from pathlib import Path
 import torch
 
 from olora_viz.initializers import Start
-from olora_viz.lanes.stored_adapter import WEIGHTS, AdaptedLayer, read_adapter, unsupported
+from olora_viz.lanes.stored_adapter import CONFIG, MERGE, START, WEIGHTS, AdaptedLayer, read_adapter, unsupported
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import resumed
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import Report, bytes_of, copy_settings, read_shards, rewrite
-
-RECORD = "merge.json"
-"""The file in a merged model's folder that says what was merged."""
 
 
 @torch.no_grad()
@@ -37,8 +34,8 @@ def merge_folder(adapter: Path, model: Path, out: Path, progress: Progress | Non
         The number of changed layers.
 
     Raises:
-        ValueError: not such an adapter or model, layers that the files do not hold as they are in the model, weights
-            that are not finite, or a folder that is not empty.
+        ValueError: not such an adapter or model, an adapter of another folder's model, layers that the files do not
+            hold as they are in the model, weights that are not finite, or a folder that is not empty.
         OSError: a file cannot be read or written.
     """
     stored = read_adapter(adapter)
@@ -47,6 +44,12 @@ def merge_folder(adapter: Path, model: Path, out: Path, progress: Progress | Non
     if stored.others:
         raise ValueError(f"{str(adapter)!r} holds {stored.others[0]!r}, which is not part of a LoRA adapter")
     base = skeleton(model)
+    named = Path(stored.base)
+    if stored.base and (named / "config.json").is_file() and named.resolve() != model.resolve():
+        raise ValueError(
+            f"{str(adapter)!r} was made for {stored.base!r}, not for {str(model)!r}: leave --model out, or change "
+            f"base_model_name_or_path in its {CONFIG} if both hold the same weights"
+        )
     adapted = stored.on(base)
     check_apart(model, adapter, out)
     shards = read_shards(model)
@@ -57,12 +60,12 @@ def merge_folder(adapter: Path, model: Path, out: Path, progress: Progress | Non
         "adapter": str(adapter.resolve()),
         "factors": [status.st_size, status.st_mtime_ns],
     }
-    with resumed(settings, RECORD, out) as places:
+    with resumed(settings, MERGE, out) as places:
         if places is not None:
             check_room(places[0], shards)
             changes = {weight.stored.name: partial(_merge, weight, adapted) for weight in weights}
             rewrite(shards, places[0], changes, progress=progress)
-            copy_settings(model, places[0])
+            copy_settings(model, places[0], {START, MERGE})
     return len(adapted)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from olora_viz.initializers import INITIALIZERS, Start, precise
 from olora_viz.initializers.start import NEEDS
@@ -17,7 +18,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, target_name
 from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
-from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
+from olora_viz.lanes.stored_adapter import CONFIG, MERGE, PREFIX, START, WEIGHTS, stacked, wrappers_of
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import resumed, write_json
 from olora_viz.machine.process import Progress
@@ -36,8 +37,8 @@ from olora_viz.models.shards import (
     write_from,
 )
 
-RECORD = "start.json"
-"""The file in an adapter's folder that says how it was started."""
+MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""The types of models of which PEFT refuses ``out_proj``."""
 
 BY_PEFT = ("olora", "pissa")
 """The starts whose s B⁰A⁰ PEFT subtracts from the base model itself, when it loads an adapter."""
@@ -118,6 +119,7 @@ def start_folder(
         lane: its initialization, rank, alpha, seed and targets count.
         out: a new folder for the adapter; it appears when all is written.
         residual: a new folder for the model with W − s B⁰A⁰, in files as those of `model`.
+            Both folders say in `START` how they were made.
 
     Raises:
         ValueError: an initialization that needs data, or a residual of one that subtracts nothing; no model's folder,
@@ -127,7 +129,7 @@ def start_folder(
     """
     _check_init(lane.init, residual)
     empty = skeleton(model)
-    layers = target_layers(empty, lane.targets)
+    layers = target_layers(empty, lane.targets, _refused_by_peft(empty))
     plan = AdapterPlan(empty, layers, (), {lane.targets: layers}).with_lanes([lane])
     check_apart(model, out, *filter(None, [residual]))
     shards = read_shards(model)
@@ -142,7 +144,7 @@ def start_folder(
         "targets": lane.targets and list(lane.targets),
         "residual": residual and str(residual.resolve()),
     }
-    with resumed(settings, RECORD, out, residual) as places:
+    with resumed(settings, START, out, residual) as places:
         if places is not None:
             adapter, rest = places
             factors = _factors(plan, weights, adapter / WEIGHTS)
@@ -160,8 +162,16 @@ def start_folder(
             base = model if residual is None else residual
             write_json(adapter / CONFIG, _config(plan, weights, base.resolve(), by_peft))
             if rest is not None:
-                copy_settings(model, rest)
+                copy_settings(model, rest, {START, MERGE})
+                write_json(rest / START, settings | {"adapter": str(out.resolve())})
     return FolderStart(lane, model, out, residual, len(layers), by_peft)
+
+
+def _refused_by_peft(model: nn.Module) -> set[str]:
+    """Name the layers to which PEFT gives no adapter: Mamba reads their weights itself."""
+    if getattr(getattr(model, "config", None), "model_type", "") not in MAMBA:
+        return set()
+    return {name for name, _ in model.named_modules() if name.endswith(".out_proj")}
 
 
 def _subtracts(init: str) -> bool:

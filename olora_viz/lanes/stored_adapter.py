@@ -85,6 +85,12 @@ def wrappers_of(parameters: Sequence[str]) -> dict[str, str]:
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
+MERGE = "merge.json"
+"""The file in a merged model's folder that says what was merged."""
+
+START = "start.json"
+"""The file in the folders of an adapter and of its residual model that says how `start_folder` made them."""
+
 MAGNITUDE = "lora_magnitude_vector"
 """PEFT's name of DoRA's m."""
 
@@ -107,6 +113,23 @@ class StoredAdapter:
     """DoRA's m (out), likewise; empty for LoRA."""
     others: tuple[str, ...]
     """The names of all other tensors: modules and embeddings that were trained in full, biases."""
+
+    @property
+    def base(self) -> str:
+        """The name or folder of its base model; empty if it names none."""
+        return str(self.config.get("base_model_name_or_path") or "")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what its ΔW has in it and what not; none for most adapters."""
+        return tuple(filter(None, [self.left_out, self.of_residual]))
+
+    @property
+    def of_residual(self) -> str:
+        """A sentence if its base model is known to hold W − s B⁰A⁰; else empty."""
+        if not self.base or not (Path(self.base) / START).is_file():
+            return ""
+        return f"its base model {self.base!r} holds W − s B⁰A⁰, so that ΔW is s B⁰A⁰ and what was learned together"
 
     @property
     def left_out(self) -> str:
@@ -233,6 +256,8 @@ def read_config(folder: Path) -> dict[str, Any]:
             kind.
     """
     path = folder / CONFIG
+    if not folder.is_dir():
+        raise ValueError(f"{str(folder)!r} is not a folder on this machine")
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} is not an adapter: it has no {CONFIG}")
     config = read_json_object(path)

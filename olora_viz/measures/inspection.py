@@ -137,7 +137,8 @@ def inspect_adapter(
 
     If the adapter's initialization changed the base weights (OLoRA, exact PiSSA), B⁰A⁰ is recomputed from the base
     model and subtracted, so that only the change from training is measured. Of a DoRA adapter, ΔW is computed from the
-    base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding.
+    base weights. A warning names the tensors that are no update of a linear layer, such as a trained embedding, and
+    says if the base model is the residual one of a start on a folder, as B⁰A⁰ is a part of ΔW then.
 
     Args:
         model: the base model, unchanged afterwards.
@@ -317,8 +318,8 @@ def total_cosine(rows: Sequence[LayerComparison]) -> float | None:
 
 def _read_with_warning(folder: str | Path) -> StoredAdapter:
     adapter = read_adapter(folder)
-    if adapter.left_out:
-        warnings.warn(f"{str(folder)!r}: {adapter.left_out}", stacklevel=3)
+    for note in adapter.notes:
+        warnings.warn(f"{str(folder)!r}: {note}", stacklevel=3)
     return adapter
 
 

@@ -8,7 +8,7 @@ import shutil
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -232,8 +232,24 @@ def is_written(file: Path, end: int) -> bool:
     return file.is_file() and file.stat().st_size >= end
 
 
-def copy_settings(folder: Path, to: Path) -> None:
-    """Copy the files beside a model's weights: its config, its tokenizer, the index of its shards."""
-    for file in folder.iterdir():
-        if file.is_file() and file.suffix in (".json", ".jinja", ".model", ".txt"):
-            shutil.copyfile(file, to / file.name)
+OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".onnx_data", ".pt", ".pth")
+"""Endings of weights in formats that are not read here."""
+
+
+def copy_settings(folder: Path, to: Path, without: Collection[str] = ()) -> None:
+    """Copy all that is beside a model's weights: config, tokenizer, templates, code, the index of its shards.
+
+    Args:
+        without: names of files that do not hold for the copy.
+    """
+    for file in folder.rglob("*"):
+        name = file.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        if (
+            file.is_file()
+            and not is_hidden
+            and file.suffix not in (".safetensors", *OTHER_WEIGHTS)
+            and file.name not in without
+        ):
+            (to / name).parent.mkdir(exist_ok=True, parents=True)
+            shutil.copyfile(file, to / name)

@@ -77,7 +77,7 @@ def test_a_damaged_run_is_one_sentence(tmp_path):
         (("race", "--run", ""), "argument --run: a path must not be empty"),
         (("export", "x", "--lane", "x", "--out", ""), "argument --out: a path must not be empty"),
         (("export", "nowhere", "--lane", "x", "--out", "y"), "'nowhere' is not a run folder"),
-        (("export", "nowhere", "--out", "y"), "a run folder needs --lane NAME"),
+        (("export", "nowhere", "--out", "y"), "'nowhere' is not a folder on this machine"),
         (("export", "nowhere", "--lane", "x", "--out", "y", "--model", "z"), "--model is for adapters"),
         (("claims", "--rank", "0"), "rank must be a whole number from 1"),
         (("study", "/nope"), "no such folder: /nope"),

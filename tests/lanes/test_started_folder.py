@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
 
 
 def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
+    return {file.name: file.read_bytes() if file.is_file() else b"" for file in path.iterdir()}
 
 
 def tensors_of(path: Path) -> dict[str, torch.Tensor]:
@@ -152,6 +152,24 @@ def test_experts_in_one_tensor_start_each_for_itself_and_those_in_several_are_na
     assert start_folder(tmp_path / "mixtral", replace(lane, targets=None), tmp_path / "rest-of-it").layers == 8
 
 
+def test_what_is_beside_the_weights_is_copied_and_what_peft_refuses_gets_no_adapter(tmp_path):
+    model, adapter, rest = tmp_path / "model", tmp_path / "adapter", tmp_path / "rest"
+    kind = hf.MambaConfig(vocab_size=64, hidden_size=16, state_size=4, num_hidden_layers=1, expand=2, time_step_rank=4)
+    hf.MambaForCausalLM(kind).save_pretrained(model)
+    for name in ("code.py", "words.tiktoken", "additional_chat_templates/t.jinja", "merge.json", ".git/x", "a.pth"):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text("{}")
+    started = start_folder(model, ov.Lane("olora", r=2, alpha=4), adapter, rest)
+    assert contents(rest).keys() == {
+        "additional_chat_templates", "code.py", "config.json", "generation_config.json", "model.safetensors",
+        "start.json", "words.tiktoken",
+    }  # fmt: skip
+    assert [file.name for file in (rest / "additional_chat_templates").iterdir()] == ["t.jinja"]
+    torch.testing.assert_close(
+        logits(loaded(started)), logits(hf.AutoModelForCausalLM.from_pretrained(model)), rtol=1e-4, atol=1e-4
+    )
+
+
 def test_names_without_the_base_model_s_prefix_are_found(folder, tmp_path):
     from safetensors.torch import save_file
 
@@ -199,7 +217,9 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
     weights = "adapter_model.safetensors"
     assert contents(out)[weights] == contents(whole.out)[weights]
     if rest and whole.residual:
-        assert contents(rest) == contents(whole.residual)
+        here, there = contents(rest), contents(whole.residual)
+        assert here.pop("start.json") != there.pop("start.json")  # which names the folders
+        assert here == there
     assert not list(tmp_path.rglob("*.partial"))
     with pytest.raises(ValueError, match="must be new or empty"):
         start_folder(model, lane, out, rest)
@@ -236,6 +256,12 @@ def test_an_adapter_is_merged_into_a_folder_as_peft_merges_it_in_memory(family, 
     started = start_folder(folder(family), ov.Lane(init, r=4, alpha=6), tmp_path / "adapter", rest)
     train(started.out)
     trained = loaded(started)
+    (started.out / "start.json").unlink()  # as `save_pretrained` leaves it
+    inspected = run("inspect", str(started.out))
+    assert ("holds W − s B⁰A⁰, so that ΔW is s B⁰A⁰ and" in inspected.stderr) is has_rest
+    if has_rest:
+        refused = run("export", str(started.out), "--form", "merged", "--out", "x", "--model", str(folder(family)))
+        assert (refused.returncode, "was made for" in refused.stderr) == (2, True), refused.stderr
     done = run("export", str(started.out), "--form", "merged", "--out", str(tmp_path / "merged"), "--json")
     assert done.returncode == 0
     assert objects(done.stdout)[0]["layers"] == started.layers
@@ -261,7 +287,7 @@ def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
         ((), "is an adapter already: write it as a model by --form merged"),
         (("--form", "merged", "--lane", "olora"), "--lane is for run folders"),
         (("--form", "merged", "--model", "nowhere"), "'nowhere' is not a folder on this machine"),
-        (("--form", "merged", "--model", str(folder("llama"))), "the model has no layer 'model.layers.0.mlp.experts"),
+        (("--form", "merged", "--model", str(folder("llama"))), f"was made for '{model}', not for"),
         (("--form", "merged", "--out", str(model)), "model' is named twice"),
     ):
         answer = run(*merge, *words)
