@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from olora_viz.initializers import Start
-from olora_viz.lanes.stored_adapter import CONFIG, MERGE, START, WEIGHTS, AdaptedLayer, read_adapter, unsupported
+from olora_viz.lanes.stored_adapter import CONFIG, WEIGHTS, AdaptedLayer, read_adapter, unsupported
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import resumed
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
-from olora_viz.models.shards import Report, bytes_of, copy_settings, read_shards, rewrite
+from olora_viz.models.shards import MERGE, Report, bytes_of, copy_settings, read_shards, rewrite
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def merge_folder(adapter: Path, model: Path, out: Path, progress: Progress | Non
             check_room(places[0], shards)
             changes = {weight.stored.name: partial(_merge, weight, adapted) for weight in weights}
             rewrite(shards, places[0], changes, progress=progress)
-            copy_settings(model, places[0], {START, MERGE})
+            copy_settings(model, places[0])
     return len(adapted)
 
 

@@ -18,12 +18,13 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, target_name
 from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
-from olora_viz.lanes.stored_adapter import CONFIG, MERGE, PREFIX, START, WEIGHTS, stacked, wrappers_of
+from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import resumed, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import (
+    START,
     Report,
     Shard,
     StoredTensor,
@@ -162,7 +163,7 @@ def start_folder(
             base = model if residual is None else residual
             write_json(adapter / CONFIG, _config(plan, weights, base.resolve(), by_peft))
             if rest is not None:
-                copy_settings(model, rest, {START, MERGE})
+                copy_settings(model, rest)
                 write_json(rest / START, settings | {"adapter": str(out.resolve())})
     return FolderStart(lane, model, out, residual, len(layers), by_peft)
 

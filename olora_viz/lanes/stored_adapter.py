@@ -16,6 +16,7 @@ from olora_viz.initializers import INITIALIZERS, Start, precise
 from olora_viz.lanes.layers import check_finite, expert_layers, named_layers, target_name, weight_of
 from olora_viz.machine.files import read_json_object, read_tensors
 from olora_viz.machine.text import described, listed
+from olora_viz.models.shards import START
 
 INNER = ".base_layer"
 """Suffix of an inner wrapper's name in PEFT, once for each wrapper around it."""
@@ -84,12 +85,6 @@ def wrappers_of(parameters: Sequence[str]) -> dict[str, str]:
 
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-
-MERGE = "merge.json"
-"""The file in a merged model's folder that says what was merged."""
-
-START = "start.json"
-"""The file in the folders of an adapter and of its residual model that says how `start_folder` made them."""
 
 MAGNITUDE = "lora_magnitude_vector"
 """PEFT's name of DoRA's m."""

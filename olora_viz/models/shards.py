@@ -8,7 +8,7 @@ import shutil
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -236,12 +236,15 @@ OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz", ".onnx", "
 """Endings of weights in formats that are not read here."""
 
 
-def copy_settings(folder: Path, to: Path, without: Collection[str] = ()) -> None:
-    """Copy all that is beside a model's weights: config, tokenizer, templates, code, the index of its shards.
+START = "start.json"
+"""The file in the folders of an adapter and of its residual model that says how its start was written."""
 
-    Args:
-        without: names of files that do not hold for the copy.
-    """
+MERGE = "merge.json"
+"""The file in a merged model's folder that says what was merged."""
+
+
+def copy_settings(folder: Path, to: Path) -> None:
+    """Copy all that holds for other weights too: config, tokenizer, templates, code, the index of the shards."""
     for file in folder.rglob("*"):
         name = file.relative_to(folder)
         is_hidden = any(part.startswith(".") for part in name.parts)
@@ -249,7 +252,7 @@ def copy_settings(folder: Path, to: Path, without: Collection[str] = ()) -> None
             file.is_file()
             and not is_hidden
             and file.suffix not in (".safetensors", *OTHER_WEIGHTS)
-            and file.name not in without
+            and file.name not in (START, MERGE)
         ):
             (to / name).parent.mkdir(exist_ok=True, parents=True)
             shutil.copyfile(file, to / name)
