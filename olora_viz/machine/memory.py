@@ -56,6 +56,15 @@ def resolve_dtype(name: str, device: torch.device | str) -> torch.dtype:
     return DTYPES[name]
 
 
+def dtype_name(name: str, device: torch.device | str) -> str:
+    """Return the name of `resolve_dtype`.
+
+    >>> dtype_name("auto", "cpu"), dtype_name("bfloat16", "cpu")
+    ('float32', 'bfloat16')
+    """
+    return str(resolve_dtype(name, device)).removeprefix("torch.")
+
+
 class Meter(TorchDispatchMode):
     """Counts the bytes of the live tensors that were created inside this context.
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
-from olora_viz.machine.memory import DEVICES, DTYPES, resolve_dtype
+from olora_viz.machine.memory import DEVICES, DTYPES, dtype_name
 from olora_viz.machine.text import (
     brief,
     call,
@@ -311,7 +311,7 @@ class RaceConfig:
             ('float32', 'bfloat16')
         """
         kind = "cuda" if (device or self.device).lower().startswith("cuda") else "cpu"
-        return str(resolve_dtype(self.dtype, kind)).removeprefix("torch.")
+        return dtype_name(self.dtype, kind)
 
     @property
     def follows_best(self) -> bool:

@@ -45,7 +45,8 @@ def continued(study: Study, folder: Path) -> Study:
     setup = folder / SETUP
     if setup.exists():
         earlier = study.read(setup)
-        study = replace(study, threads=study.threads or earlier.threads)
+        dtype = earlier.dtype if study.dtype == "auto" else study.dtype
+        study = replace(study, threads=study.threads or earlier.threads, dtype=dtype)
         study.check_grows_from(earlier, repr(str(folder)))
         return study
     if not is_free(folder):

@@ -230,7 +230,7 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
     if taken.verdict == BETTER and taken.init != name:
         gap = _comparison(taken, taken.difference, taken.p_value, taken.verdict)
         forgets = taken.forgotten.at_best.clause if taken.forgotten else ""
-        against = _standing(taken, [reference], [gap], "Each at its best rate,", forgets)
+        against = _standing(verdicts, taken, [reference], [gap], "Each at its best rate,", forgets)
         rivals = _rivals(verdicts, taken, [method for method in others if method.verdict == BETTER])
         return f"Take {where}.", f"{against}{_over_rates(taken)}{rivals}", BETTER
     if taken.init != name:
@@ -244,7 +244,9 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
     gaps = [_comparison(method, method.difference, method.p_value, method.verdict).reversed for method in known]
     only = known[0].forgotten if len(known) == 1 else None
     forgets = only.at_best.reversed.clause if only else ""
-    why = _standing(taken, known, gaps, "Each at its best rate,", forgets) if known else _loss(verdicts, taken)
+    why = (
+        _standing(verdicts, taken, known, gaps, "Each at its best rate,", forgets) if known else _loss(verdicts, taken)
+    )
     undecided = [method for method in others if method.verdict == UNDECIDED]
     why += "".join(f" {label_of(method.init)} is undecided: {method.why}." for method in undecided)
     return f"Take plain {where}.", why, UNDECIDED if undecided else LEVEL
@@ -266,7 +268,7 @@ def _loss(verdicts: Verdicts, taken: Verdict) -> str:
     interval = t_interval(_at_best(verdicts, taken, "test_loss"))
     half = interval.high - interval.mean
     spread = f" ± {half:.2g}, 95% over seeds" if math.isfinite(half) else ""
-    basis = _basis(taken, len(taken.valid_losses))
+    basis = _basis(verdicts, taken, len(taken.valid_losses))
     return f"{label_of(taken.init)}'s test loss is {nats(taken.test_loss)}{spread} ({basis})."
 
 
@@ -300,25 +302,27 @@ def _rivals(verdicts: Verdicts, taken: Verdict, better: Sequence[Verdict]) -> st
     if not better:
         return ""
     gaps = [_comparison(taken, *gap) for gap in _ordered(verdicts, [(taken, method) for method in better])]
-    against = _standing(taken, better, gaps, "Of those that are better,")
+    against = _standing(verdicts, taken, better, gaps, "Of those that are better,")
     same = any(gap.in_these_runs == LEVEL for gap in gaps)
     return f" {against}{' Of those that are level, take the one you know.' * same}"
 
 
 def _standing(
-    method: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison], where: str, forgets: str = ""
-) -> str:
+    verdicts: Verdicts, method: Verdict, others: Sequence[Verdict], gaps: Sequence[Comparison],
+    where: str, forgets: str = "",
+) -> str:  # fmt: skip
     """Say how a method stands to others by its test loss; last what it forgets, if that is decided."""
     each = [method, *others]
-    basis = _basis(method, min(gap.seeds for gap in gaps))
+    basis = _basis(verdicts, method, min(gap.seeds for gap in gaps))
     names, losses = [label_of(verdict.init) for verdict in each], [verdict.test_loss for verdict in each]
     sentence = str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
     return f"{sentence.removesuffix('.')}, and {forgets}." if forgets else sentence
 
 
-def _basis(method: Verdict, seeds: int) -> Basis:
+def _basis(verdicts: Verdicts, method: Verdict, seeds: int) -> Basis:
     chosen_on = method.valid_examples if len(method.rates_like) else 0
-    return Basis(seeds, method.test_examples, part="test", chosen_on=chosen_on, study=True)
+    dtype = verdicts.study.fixed().dtype
+    return Basis(seeds, method.test_examples, part="test", chosen_on=chosen_on, study=True, dtype=dtype)
 
 
 def _comparison(method: Verdict, gap: Difference, p_value: float, verdict: str) -> Comparison:

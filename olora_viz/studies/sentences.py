@@ -181,12 +181,19 @@ class Basis:
     """Number of other examples on which rates were chosen; 0 if none were."""
     study: bool = False
     """Whether a study decided it, with as many rates and seeds for every method."""
+    dtype: str = "float32"
+    """Of the frozen base. In bfloat16 small updates are rounded away, so that an order at low rates may be another."""
 
     def __str__(self) -> str:
         """Return it in words."""
         chosen = f", rates chosen on {self.chosen_on} others" * bool(self.chosen_on)
         examples = f"{self.examples} {self.part} example{'s' * (self.examples != 1)}{chosen}"
-        return f"{examples}; {'one seed' if self.seeds == 1 else f'{self.seeds} seeds'}"
+        return "; ".join(filter(None, (examples, "one seed" if self.seeds == 1 else f"{self.seeds} seeds", self.base)))
+
+    @property
+    def base(self) -> str:
+        """The base, if it is not in float32; else empty."""
+        return "" if self.dtype == "float32" else f"{self.dtype} base"
 
 
 @dataclass(frozen=True)

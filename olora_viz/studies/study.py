@@ -14,6 +14,7 @@ import numpy as np
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.machine.memory import dtype_name, resolve_device
 from olora_viz.machine.process import cores
 from olora_viz.machine.text import call, changed, rounded, suggesting, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
@@ -231,8 +232,9 @@ class Study:
         return preregister(self, Path(out))
 
     def fixed(self) -> Study:
-        """Return the study with its number of threads set, as its folder keeps it."""
-        return self if self.threads else replace(self, threads=cores())
+        """Return the study with its dtype and number of threads set, as its folder keeps it."""
+        device = resolve_device() if self.device == "auto" else self.device
+        return replace(self, threads=self.threads or cores(), dtype=dtype_name(self.dtype, device))
 
     def to_toml(self) -> str:
         """Return the set-up as TOML, without settings that are None."""

@@ -83,8 +83,6 @@ class VerdictLine:
     """The initialization that leads; empty if none does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
-    dtype: str = "float32"
-    """Of the frozen base. In bfloat16 small updates are rounded away, so that an order at low rates may be another."""
 
     def __str__(self) -> str:
         """Return all its sentences."""
@@ -98,9 +96,10 @@ class VerdictLine:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
+        basis = self.basis
         return {
             "sentence": str(self), "certainty": self.certainty, "leader": self.leader or None,
-            "metric": self.metric, "seeds": self.basis.seeds, "examples": self.basis.examples, "dtype": self.dtype,
+            "metric": self.metric, "seeds": basis.seeds, "examples": basis.examples, "dtype": basis.dtype,
         }  # fmt: skip
 
     @property
@@ -119,8 +118,8 @@ class VerdictLine:
         """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``; a base not in float32 is named."""
         examples = f"{self.basis.examples} example{'s' * (self.basis.examples != 1)}"
         seeds = f"{self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × "
-        base = f" · {self.dtype} base" * (self.dtype != "float32")
-        return f"{self.certainty} · {seeds * (self.certainty != ONE_RUN)}{examples}{base}"
+        seen = f"{seeds * (self.certainty != ONE_RUN)}{examples}"
+        return " · ".join(filter(None, (self.certainty, seen, self.basis.base)))
 
 
 def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLine | None:
@@ -152,11 +151,11 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     if raced.config is None or raced.lanes is None:
         raise ValueError("steps do not say what raced: call verdict(steps, config)")
     steps = with_best_results(raced.config, raced.steps, raced.text, raced.start_loss)
-    line = verdict_line(
+    return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
         guessing=is_guessing(raced.lanes, steps, raced.held_out), drift=latest_drift(steps),
+        dtype=raced.config.dtype_on(raced.device),
     )  # fmt: skip
-    return line and replace(line, dtype=raced.config.dtype_on(raced.device))
 
 
 def verdict_line(
@@ -167,6 +166,7 @@ def verdict_line(
     ended: bool = False,
     guessing: bool = False,
     drift: np.ndarray | None = None,
+    dtype: str = "float32",
 ) -> VerdictLine | None:
     """Return the verdict on a race so far; None before the first evaluation by example.
 
@@ -177,6 +177,7 @@ def verdict_line(
         drift: of the lanes (K,), see `olora_viz.measures.forgetting`; None where it was not measured. It gives the
             first sentence a last clause, once the race has ended, and never decides who leads.
         guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
+        dtype: of the frozen base.
     """
     if examples is None:
         return None
@@ -188,7 +189,10 @@ def verdict_line(
     else:
         moved = drift if ended else None
         line = _of_contest(contests[0], metric, moved) if contests and len(contests[0].names) > 1 else None
-    if line is None or not guessing:
+    if line is None:
+        return None
+    line = replace(line, basis=replace(line.basis, dtype=dtype))
+    if not guessing:
         return line
     sentences = line.sentences if metric.why else _while_guessing(line.sentences)
     return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty))

@@ -27,7 +27,7 @@ from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.recommendation import nothing_fits
-from olora_viz.studies.sentences import over
+from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
@@ -65,8 +65,10 @@ def headline(known: Decision) -> Markup:
     others = [method for method in known.verdicts.of(verdict.cell) if method.init != verdict.init and method.seeds]
     compared = others if verdict.init == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
-    basis = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
-    sure = f"{word} · {basis}, rates chosen on {verdict.valid_examples} others"
+    examples = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
+    basis = f"{examples}, rates chosen on {verdict.valid_examples} others"
+    base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().dtype).base
+    sure = " · ".join(filter(None, (word, basis, base)))
     return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
         taken.headline, taken.why, kind, sure
     )

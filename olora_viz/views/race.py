@@ -233,9 +233,11 @@ class RaceView:
 
     @drawn_once
     def _verdict(self) -> VerdictLine | None:
-        lanes, judged = self.race.config.lanes, self._judged
-        line = verdict_line(lanes, latest_examples(judged), drift=latest_drift(judged), **self._known)
-        return line and replace(line, dtype=self.race.config.dtype_on(self.race.device))
+        config, judged = self.race.config, self._judged
+        return verdict_line(
+            config.lanes, latest_examples(judged), drift=latest_drift(judged),
+            dtype=config.dtype_on(self.race.device), **self._known,
+        )  # fmt: skip
 
     @property
     def _ended(self) -> bool:

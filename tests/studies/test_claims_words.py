@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from test_base_dtype import NARROW, WIDE
+from test_base_dtype import study as of_dtype
 from test_claims import LAYERS, STUDY, gaining, study
 from test_claims_on_forgetting import OF_FULL, OF_MINOR, OF_TWO, planted
 from test_claims_on_full import STUDY as ON_FULL
@@ -19,6 +21,7 @@ from test_verdicts import bowl
 from olora_viz.figures.studies import claim_figure
 from olora_viz.studies.claims import (
     CLAIMS,
+    base_dtype,
     convergence,
     cost,
     depth,
@@ -103,6 +106,7 @@ LEVEL = {
         r"about 10 times as high, from 5 to 20 times: holds",
     ),
     "larger-batches": (lambda: larger_batches.judge(costing(lora=0.3, olora=0.3, full=0.3)), LOSSES),
+    "base-dtype": (lambda: base_dtype.judge([of_dtype(WIDE), of_dtype(NARROW)]), LOSSES),
     "level-at-best": (lambda: level_at_best_judged(0.0), rf"fails, within 25% for ten times the λ_max\)\. {LOSSES}"),
     "ablation": (alike_in_basis, LOSSES),
     "forgets-no-more": (

@@ -193,6 +193,10 @@ def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_al
     assert "; 3 seeds)" in taken.why
     known: Any = SimpleNamespace(verdicts=verdicts, taken=taken)
     assert "3 seeds × 64 test examples" in decision.headline(known)
+    known = SimpleNamespace(verdicts=replace(verdicts, study=replace(study, dtype="bfloat16")), taken=taken)
+    assert "rates chosen on 64 others · bfloat16 base<" in decision.headline(known)
+    assert "; 3 seeds; bfloat16 base)" in recommend(known.verdicts).why
+    assert "bfloat16" not in taken.why
 
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
@@ -382,7 +386,7 @@ def test_a_study_refuses_the_folder_of_a_decision_and_names_what_goes_on_with_it
     with pytest.raises(ValueError, match=re.escape(sentence)):
         next(ov.run_study(None, out))
     assert ((out / "verdicts.json").read_bytes(), (out / "study.toml").read_bytes()) == before
-    assert ov.verdicts(out).study == STUDY
+    assert ov.verdicts(out).study == STUDY.fixed()
 
 
 def test_what_a_folder_still_needs_is_by_the_rule_of_a_study_or_of_a_decision(tmp_path: Path) -> None:
@@ -463,7 +467,7 @@ def test_a_watcher_ends_it_early_with_what_is_known_and_without_an_adapter(tmp_p
     assert last.adapter is None
     assert last.lanes == 6
     assert last.taken is not None
-    assert ov.verdicts(last.folder).study == PLAN.study
+    assert ov.verdicts(last.folder).study == PLAN.study.fixed()
     assert last.verdicts.study.seeds == 1
 
 
@@ -474,5 +478,5 @@ def test_whoever_is_killed_in_the_first_race_goes_on_with_the_same_plan(tmp_path
     folder = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         list(decide(folder, plan=PLAN, watch=killed))
-    assert next(decide(folder, lrs=list(STUDY.lrs))).plan.study == STUDY
+    assert next(decide(folder, lrs=list(STUDY.lrs))).plan.study == STUDY.fixed()
     assert list(decide(folder))[-1].stage == "done"

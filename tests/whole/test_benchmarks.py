@@ -10,6 +10,9 @@ import pytest
 from support import served
 from support.served import inherited, serve
 
+from olora_viz.studies.run import run_study
+from olora_viz.studies.study import Study
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SMALL = {
@@ -21,6 +24,7 @@ SMALL = {
     "server.py": "--visits 1 --steps 2",
     "spectra.py": "--model glassllm",
     "start.py": "--gigabytes 0.001 --inits olora --peft --rank 4",
+    "peft_form.py": "{study} --rates 1e-3",
     "memory.py": "--models glassllm --kinds spectra",
     "measures.py": "--model glassllm --lanes 2 --rank 4",
     "study.py": "--inits 2 --lr 1e-3 --seeds 1 --steps 2 --workers 1 --threads 1",
@@ -51,9 +55,14 @@ def test_every_benchmark_is_tried():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys, request):
+def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys, request, tmp_path):
     monkeypatch.setattr(served, "serve", lambda *_, **__: nullcontext(request.getfixturevalue("server")))
-    run(name, f"{SMALL[name]} --json", monkeypatch)
+    options = SMALL[name]
+    if "{study}" in options:
+        small = Study(lrs=(1e-3, 2e-3), seeds=1, steps=2, eval_every=0, threads=1)
+        list(run_study(small, tmp_path / "study"))
+        options = options.format(study=tmp_path / "study")
+    run(name, f"{options} --json", monkeypatch)
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert rows
     assert all(isinstance(row, dict) and len(row) > 4 for row in rows)

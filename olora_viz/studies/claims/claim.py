@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -295,13 +295,23 @@ def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float |
 
 def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
-    return Basis(verdicts.study.seeds, verdicts.test_examples(), "test", study=True)
+    study = verdicts.study
+    return Basis(study.seeds, verdicts.test_examples(), "test", study=True, dtype=study.fixed().dtype)
 
 
 def few_seeds(study: Study) -> Finding | None:
     """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
     few = study.first_seeds < LEAST_SEEDS
     return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds") if few else None
+
+
+def apart(first: Study, second: Study, may_differ: Collection[str]) -> str:
+    """Say why two studies cannot be compared: in what they differ that they may not; empty if they can."""
+    for name in (each.name for each in fields(Study) if each.name not in may_differ):
+        one, other = getattr(first, name), getattr(second, name)
+        if one != other:
+            return f"the studies differ in {name} as well: {one!r} and {other!r}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from olora_viz.studies.claims.claim import (
     Claim,
     Finding,
     OnStudy,
+    apart,
     counted,
     ends,
     judged,
@@ -26,7 +26,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
-from olora_viz.studies.study import Cell, Study
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts, runs_of
 
 MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup", "threads")
@@ -43,8 +43,13 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
         )
     verdicts = by_size[min(by_size)], by_size[max(by_size)]
     small, large = (each.study for each in verdicts)
-    if why := _apart(small, large):
+    if why := apart(small, large, MAY_DIFFER):
         return not_measured(why)
+    first, second = (study.batch_size * study.steps for study in (small, large))
+    if first != second:
+        return not_measured(
+            f"the studies read {first} and {second} examples, batch size times steps: they have to read equally many"
+        )
     margins = {cell: max(each.margin for of_size in verdicts for each in of_size.of(cell)) for cell in small.cells()}
     against_full = AgainstFull.of(
         small.cells(),
@@ -98,20 +103,6 @@ def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.nd
         losses.append(runs.at_best.test)
     seeds = min(map(len, losses))
     return losses[1][:seeds] - losses[0][:seeds]
-
-
-def _apart(small: Study, large: Study) -> str:
-    """Say why two studies cannot be compared; empty if they can."""
-    for name in (each.name for each in fields(Study)):
-        first, second = getattr(small, name), getattr(large, name)
-        if name not in MAY_DIFFER and first != second:
-            return f"the studies differ in {name} as well: {first!r} and {second!r}"
-    first, second = (study.batch_size * study.steps for study in (small, large))
-    if first != second:
-        return (
-            f"the studies read {first} and {second} examples, batch size times steps: they have to read equally many"
-        )
-    return ""
 
 
 CLAIM = Claim(
