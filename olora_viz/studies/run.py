@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from olora_viz.machine.memory import give_back, keep_freed
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
+from olora_viz.measures.catalogue import MEASURES, registered_measures
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
@@ -293,6 +294,7 @@ def run_race(
     watch: Watch | None = None,
     progress: Progress | None = None,
     cache: ModelCache | None = None,
+    measures: Collection[str] = (),
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -302,21 +304,23 @@ def run_race(
     Args:
         threads: on a CPU.
         watch: leaves the race to be resumed when it returns False.
+        measures: the measurements that are registered where the study runs.
 
     Returns:
         Whether the race has ended.
 
     Raises:
         ValueError: the race cannot be set up, this machine does not see the study's folder, or this process does not
-            know a start.
+            know a start or a measurement.
     """
     check_seen(planned.folder)
-    lacking = {lane.init for lane in planned.config.lanes} - {*INITIALIZERS} if planned.config else ()
-    if lacking:
-        raise ValueError(
-            f"the process of this race does not know the start {min(lacking)!r}: register it at the top of a script, "
-            "which each process reads, or run one race at a time"
-        )
+    starts = {lane.init for lane in planned.config.lanes} if planned.config else set()
+    for what, lacking in (("start", starts - {*INITIALIZERS}), ("measurement", {*measures} - {*MEASURES})):
+        if lacking:
+            raise ValueError(
+                f"the process of this race does not know the {what} {min(lacking)!r}: register it at the top of a "
+                "script, which each process reads, or run one race at a time"
+            )
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     lock = planned.folder.with_suffix(".lock")
@@ -379,9 +383,12 @@ def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[Fini
     while planned := _stage(ledger, most):
         left = sum(race.lanes for race in planned)
         futures = {  # by folders that hold in any working directory
-            pool.submit(run_race, race._replace(folder=race.folder.absolute()), ledger.study.threads): race
+            pool.submit(
+                run_race, race._replace(folder=race.folder.absolute()), ledger.study.threads,
+                measures=registered_measures(),
+            ): race
             for race in planned
-        }
+        }  # fmt: skip
         try:
             for future in as_completed(futures):
                 future.result()

@@ -13,6 +13,7 @@ import torch
 from support.verbs import forked
 from support.waiting import wait_until
 
+import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.machine import process as progress
 from olora_viz.machine.files import read_tensors
@@ -174,6 +175,21 @@ def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> No
 
 def test_two_workers_fill_the_same_table(whole: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(finished(SMALL, tmp_path / "two", workers=2), table(whole))
+
+
+def test_a_measurement_that_the_workers_do_not_know_is_missed_before_the_first_race(tmp_path: Path) -> None:
+    size = ov.Measure(
+        key="size", title="Size", unit="‖θ‖", scale="linear", compute=lambda race: race.lanes.theta.norm(dim=1)
+    )
+    ov.register_measure(size)
+    try:
+        with pytest.raises(
+            ValueError, match="does not know the measurement 'size': register it at the top of a script"
+        ):
+            finished(SMALL, tmp_path / "own", workers=2)
+    finally:
+        ov.unregister_measure("size")
+    assert not list((tmp_path / "own" / "runs").glob("*.parquet"))
 
 
 def test_a_killed_study_goes_on_and_fills_the_same_table(whole: Path, tmp_path: Path) -> None:

@@ -264,14 +264,14 @@ def tally_words(ballot: Ballot, counts: Mapping[str, int]) -> str:
 
 def histogram(ballot: Ballot, counts: Mapping[str, int]) -> Markup:
     """Return the question, a bar for each answer, and the same in words."""
-    most = max([1, *counts.values()])
+    voted = max(1, sum(counts.values()))
     bar = Markup(
         '<li><span class="option">{}</span><span class="share"><span style="width:{:.0f}%{}"></span></span>'
         '<b class="count">{}</b></li>'
     )
     bars = Markup("").join(
         bar.format(
-            words, 100 * counts.get(name, 0) / most, "" if ballot.once or name == NOBODY else f";--bar:var(--{name})",
+            words, 100 * counts.get(name, 0) / voted, "" if ballot.once or name == NOBODY else f";--bar:var(--{name})",
             counts.get(name, 0),
         )
         for name, words in ballot.options.items()
