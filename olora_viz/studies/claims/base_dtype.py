@@ -164,7 +164,7 @@ CLAIM = Claim(
     number=18,
     name="base-dtype",
     sentence="The comparison of starts does not depend on the base's dtype.",
-    source="Put to every comparison that is made in bfloat16, the dtype of a GPU by default",
+    source="A question of ours: on a GPU the base is in bfloat16 by default",
     measured=(
         "The test loss of each start minus the reference's in two studies that differ in the dtype of the frozen base "
         "alone: how far that difference changes, paired by seed and example, at each rate and each at its best rate."

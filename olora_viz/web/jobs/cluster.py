@@ -157,15 +157,15 @@ class Cluster:
 
     def _follow(self, work: BackgroundWork, news: Any, name: str, note: str) -> Ended:
         """Take over the news of a turn, and tell it what is wished."""
-        told, due, begun = None, 0.0, False
+        latest, due, begun = None, 0.0, False
         while True:
             wish = wish_for(work)
             if not begun and (wish.stop or wish.pause):
                 self._ray.cancel(news)
                 return Ended(stopped=wish.stop, paused=not wish.stop)
-            if wish != told or time.monotonic() > due:
+            if wish != latest or time.monotonic() > due:
                 self._box.put.remote(name, wish)
-                told, due = wish, time.monotonic() + REPEAT
+                latest, due = wish, time.monotonic() + REPEAT
             ready, _ = self._ray.wait([news], timeout=PACE)
             if not ready:
                 continue

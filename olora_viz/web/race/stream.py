@@ -94,10 +94,10 @@ def view_of(shown: Access, upto: int | None = None, before: Wait = NEXT) -> Race
 
 def is_alike(view: RaceView, other: RaceView) -> bool:
     """Whether two views of equal races show the same but for what one page has of its own."""
-    mine, its = view.race, other.race
-    if mine.steps != its.steps or mine.answers != its.answers or mine.tested is not its.tested:
+    ours, theirs = view.race, other.race
+    if ours.steps != theirs.steps or ours.answers != theirs.answers or ours.tested is not theirs.tested:
         return False
-    noted = mine.state != FAILED or mine.note == its.note
+    noted = ours.state != FAILED or ours.note == theirs.note
     return noted and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
 
 
