@@ -186,7 +186,8 @@ class Speeds:
             for (timed, model), speed in self._speeds.items()
             if timed is BackgroundRace
         ]
-        return Forecast(max(others), sure=False) if others else None
+        absent = tokenizer_here(config.model) is None
+        return Forecast(max(others), sure=False, absent=absent) if others else None
 
     def left(self, work: BackgroundWork, whole: float | None) -> float | None:
         """Return the seconds after which work lets the next one begin; None if unknown.

@@ -61,6 +61,8 @@ class Forecast(NamedTuple):
     seconds: float
     sure: bool = True
     """Whether work on the same model was timed."""
+    absent: bool = False
+    """Whether the model is still to be downloaded."""
 
 
 class Wait(NamedTuple):

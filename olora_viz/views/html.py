@@ -105,10 +105,13 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
         Markup('about 25 s')
         >>> duration_words(Forecast(1234.0, sure=False), most=1800)
         Markup('perhaps 21 minutes on this machine: fewer lanes or steps?')
+        >>> duration_words(Forecast(60.0, sure=False, absent=True), most=1800)
+        Markup('perhaps 60 s after the download of the model')
     """
     if forecast is None:
         return Markup("")
     words = f"{'about' if forecast.sure else 'perhaps'} {rough(forecast.seconds)}"
+    words += " after the download of the model" * forecast.absent
     if forecast.seconds > most:
         return Markup("{}, stopped after {}: fewer lanes or steps?").format(words, duration(most))
     return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG))

@@ -81,6 +81,8 @@ def test_of_a_model_that_never_raced_more_weights_take_longer_and_it_is_said_tha
     assert Speeds().forecast(config) is None
     of_models = {name: speeds.forecast(replace(config, model=name)) for name in MODELS}
     assert [name for name, forecast in of_models.items() if forecast and forecast.sure] == [config.model]
+    absent = {name for name, forecast in of_models.items() if forecast and forecast.absent}
+    assert absent == {*MODELS} - {config.model}, "those are to be downloaded first"
     same = [name for name in MODELS if MODELS[name].parameters == MODELS[config.model].parameters]
     large = sorted(set(MODELS) - set(same), key=lambda name: MODELS[name].parameters)
     each = [seconds(speeds, replace(config, model=name)) for name in (config.model, *large)]
@@ -88,6 +90,10 @@ def test_of_a_model_that_never_raced_more_weights_take_longer_and_it_is_said_tha
     assert each[0] == pytest.approx(took)
     assert relative(large[0], large[-1]) * relative(large[-1], large[0]) >= 1, "neither estimate is too short"
     pace._sample.cache_clear()
+    monkeypatch.undo()
+    twin = speeds.forecast(replace(config, model="glassllm-pt"))
+    assert twin is not None
+    assert not twin.absent, "it comes with the package"
 
 
 def test_what_another_machine_computed_or_what_has_not_ended_teaches_nothing() -> None:
