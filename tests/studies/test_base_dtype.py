@@ -43,7 +43,7 @@ def test_what_is_the_same_in_both_dtypes_holds_at_every_rate_and_at_best_rates()
         *(f"OLoRA at {rate}" for rate in ("2.5e-4", "5e-4", "1e-3", "2e-3")), "OLoRA at best rates",
     ]  # fmt: skip
     assert all(bar.value == 0 for bar in finding.bars)
-    assert "From float32 to bfloat16" in finding.words
+    assert "is the same in bfloat16 as in float32" in finding.words
     assert "No order turns." in finding.words
 
 

@@ -104,7 +104,7 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     return Finding(
         verdict=together(parts),
         words=(
-            f"From {names[0]} to {names[-1]}, test losses minus {reference}'s stay the same at one rate: "
+            f"That a start's test loss minus {reference}'s is the same in {names[-1]} as in {names[0]}, at one rate: "
             f"{counted([change.verdict for change in at_rates], 'comparison')}. The largest change: {moved(largest)}."
             f"{best} {f'The order turns for {and_(turned)}' if turned else 'No order turns'}."
             f"{level_within(study, [LEVEL] * (HOLDS in parts), [margins[largest.cell]] * (HOLDS in parts))}"
