@@ -58,6 +58,13 @@ def test_a_change_at_one_rate_is_found_there_with_its_size_and_whether_the_order
     assert "The order turns for OLoRA at 2.5e-4." in finding.words
 
 
+def test_one_comparison_that_differs_is_enough_where_the_others_are_undecided() -> None:
+    finding = base_dtype.judge([study(WIDE, seed=3), study(NARROW, swallowed=9.0, seed=4)])
+    assert finding.numbers["fails"] == 1
+    assert finding.numbers["holds"] == 0
+    assert finding.verdict == "fails"
+
+
 def test_two_dtypes_that_differ_by_chance_alone_are_told_apart_in_at_most_five_of_a_hundred_studies() -> None:
     false = 0
     for n in range(1, 201):

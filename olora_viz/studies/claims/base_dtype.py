@@ -102,7 +102,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     turned = [change.named(where(study, change.cell)) for change in changes if change.turns]
     parts = [change.verdict for change in changes]
     return Finding(
-        verdict=together(parts),
+        # It is about every comparison, and their p-values are adjusted together: one that differs is enough.
+        verdict=FAILS if FAILS in parts and HOLDS not in parts else together(parts),
         words=(
             f"That a start's test loss minus {reference}'s is the same in {names[-1]} as in {names[0]}, at one rate: "
             f"{counted([change.verdict for change in at_rates], 'comparison')}. The largest change: {moved(largest)}."
