@@ -26,6 +26,7 @@ from olora_viz.learn.gallery.claims import (
     write_claims,
 )
 from olora_viz.learn.gallery.recording import MAX_BYTES
+from olora_viz.machine.memory import DTYPES
 from olora_viz.studies import claims as claims_of_papers
 from olora_viz.studies import forgetting, sentences
 from olora_viz.studies.claims import CLAIMS
@@ -126,7 +127,7 @@ def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> N
     folder = Path(claims_of_papers.__file__).parent
     own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "claim", "forgetting"))
     names = *own, sentences.__file__, forgetting.__file__
-    said = {*VERDICTS, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
+    said = {*VERDICTS, *DTYPES, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
     for one in recorded_claims().of(claim):
         left = one.finding.words
         # Of equally long ones always in the same order: one may end where another begins.
