@@ -198,6 +198,8 @@ _SHARED: dict[str, dict[str, Any]] = {
     },
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
+    "--workers": {"type": int, "default": 1, "help": "processes, each with a core for a layer at a time; default: 1"},
+    "--ray": {"metavar": "ADDRESS", "help": "compute on a running Ray cluster, HOST:PORT or auto"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
     "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
 }

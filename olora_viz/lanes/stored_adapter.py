@@ -169,14 +169,13 @@ class StoredAdapter:
         W, magnitude = weight_of(layer).detach(), self.magnitudes.get(name)
         if magnitude is not None and magnitude.numel() != W.shape[0]:
             raise ValueError(f"{MAGNITUDE} of layer {name!r} has {magnitude.numel()} values for {W.shape[0]} outputs")
-        return AdaptedLayer(layer, W, factors, scale, self.init, magnitude)
+        return AdaptedLayer(W, factors, scale, self.init, magnitude)
 
 
 @dataclass(frozen=True)
 class AdaptedLayer:
     """One layer of a model with an adapter from disk."""
 
-    layer: nn.Module
     W: Tensor
     """(out, in), a view."""
     factors: Start

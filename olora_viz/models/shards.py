@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 import shutil
 import struct
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,10 @@ import torch
 from torch import Tensor
 
 from olora_viz.machine.files import check_tensors
-from olora_viz.machine.process import Progress
+from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import listed, rough
+from olora_viz.machine.threads import on_one_core
+from olora_viz.machine.workers import Pool, goes_on, killed
 from olora_viz.models.folder import weight_files
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -99,10 +105,11 @@ def read_shards(folder: Path) -> list[Shard]:
     Raises:
         ValueError: there are none, or one is missing or damaged.
     """
-    return [_shard(file) for file in weight_files(folder)]
+    return [read_shard(file) for file in weight_files(folder)]
 
 
-def _shard(file: Path) -> Shard:
+def read_shard(file: Path) -> Shard:
+    """Read the header of a safetensors file; ValueError if it is damaged."""
     check_tensors(file)
     with file.open("rb") as opened:
         size = opened.read(8)
@@ -145,50 +152,119 @@ def bytes_of(tensor: Tensor) -> memoryview:
 Bytes = bytes | bytearray | memoryview
 
 Change = Callable[[Report], Iterable[Bytes]]
-"""Yields what becomes of a tensor's bytes."""
+"""Yields what becomes of a tensor's bytes; other processes get it pickled."""
+
+AHEAD = 2
+"""The number of tensors, for each that is computed at the moment, that are handed out."""
+
+EVERY = 0.1
+"""Seconds between two reports of tensors that are computed side by side."""
 
 
 def rewrite(
     shards: Iterable[Shard],
     folder: Path | None,
     changes: Mapping[str, Change],
-    is_done: Callable[[str], bool] = lambda _: True,
+    written: Path,
+    *,
+    beside: Shard | None = None,
+    pool: Pool | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write safetensors files with the same tensors, some of them changed, from where a killed writer came to.
 
+    Each tensor is computed by one core, and is bitwise the same wherever that is.
+
     Args:
         folder: for the files, with their names; None to write none, and to go through the changes alone.
         changes: by the names of their tensors, each of which keeps its dtype and shape.
-        is_done: whether a change, besides these files, is written elsewhere too.
-        progress: called after each block; what it raises ends the work.
+        written: a file with the names of the tensors that are written.
+        beside: another new file, into which the changes write.
+        pool: computes several tensors at once; None for this process.
+        progress: called after each block, of a pool after each tensor; what it raises ends the work.
 
     Raises:
         OSError: a file cannot be read or written.
+        ChildProcessError: a process of the pool was killed.
     """
-    total = done = 0
-    todo: list[StoredTensor] = []
+    files = [beside] if beside else []
+    todo: dict[str, _Task] = {}
     for shard in shards:
-        file = folder and folder / shard.file.name
-        if file:
-            begin(file, shard)
-        for tensor in shard.tensors:
-            changes_it = tensor.name in changes
-            if not (file or changes_it):
-                continue
-            size = tensor.end - tensor.begin
-            total += size
-            if (file is None or is_written(file, tensor.end)) and (not changes_it or is_done(tensor.name)):
-                done += size
-            else:
-                todo.append(tensor)
-    pace = _Pace(total, done, progress)
-    for tensor in todo:
-        change = changes.get(tensor.name, tensor.blocks)
-        if folder is None:
-            deque(change(pace), maxlen=0)
-        else:
-            write_from(folder / tensor.file.name, tensor.begin, change(pace))
+        if folder:
+            files.append(replace(shard, file=folder / shard.file.name))
+        todo |= {
+            f"{shard.file.name} {tensor.name}": (tensor, changes.get(tensor.name, tensor.blocks), folder)
+            for tensor in shard.tensors
+            if folder or tensor.name in changes
+        }
+    sizes = {key: task[0].end - task[0].begin for key, task in todo.items()}
+    done: set[str] = set()
+    if written.is_file() and all([_is_laid_out(file) for file in files]):
+        done = todo.keys() & written.read_text("utf-8").splitlines()
+    for file in files:
+        _lay_out(file)
+    written.write_text("".join(f"{key}\n" for key in done), "utf-8")
+    pace = _Pace(sum(sizes.values()), sum(sizes[key] for key in done), progress)
+    todo = {key: task for key, task in todo.items() if key not in done}
+    with closing(_here(todo, pace) if pool is None else _in_pool(todo, sizes, pace, pool)) as keys:
+        for key in keys:
+            with written.open("a", encoding="utf-8") as file:
+                file.write(f"{key}\n")
+
+
+_Task = tuple[StoredTensor, Change, Path | None]
+"""A tensor, what becomes of it, and the folder for its file."""
+
+
+def _here(todo: Mapping[str, _Task], report: Report) -> Generator[str]:
+    """Compute and write tensors in this process; yield the name of each."""
+    with on_one_core():
+        for key, task in todo.items():
+            _write(task, report)
+            yield key
+
+
+def _in_pool(todo: Mapping[str, _Task], sizes: Mapping[str, int], report: Report, pool: Pool) -> Generator[str]:
+    """Compute and write several tensors at once; yield the name of each."""
+    waiting, running = iter(todo.items()), dict[Future, str]()
+    try:
+        while True:
+            for key, task in islice(waiting, AHEAD * pool.count - len(running)):
+                # As bytes: torch would hand tensors on in shared memory, which is short in containers.
+                running[pool.submit(_write_there, pickle.dumps(task))] = key
+            if not running:
+                return
+            for future in wait(running, EVERY, FIRST_COMPLETED).done:
+                future.result()
+                key = running.pop(future)
+                yield key
+                report(sizes[key])
+            report(0)
+    except BrokenExecutor:
+        raise killed() from None
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _write_there(pickled: bytes) -> None:
+    """Compute and write a tensor in a process of a pool."""
+
+    def report(_: int) -> None:
+        if not goes_on():
+            raise StoppedEarlyError
+
+    with on_one_core():
+        _write(pickle.loads(pickled), report)
+
+
+def _write(task: _Task, report: Report) -> None:
+    """Compute what becomes of a tensor and write it."""
+    tensor, change, folder = task
+    if folder is None:
+        deque(change(report), maxlen=0)
+    else:
+        write_at(folder / tensor.file.name, tensor.begin, change(report))
 
 
 class _Pace:
@@ -204,32 +280,38 @@ class _Pace:
         if self._progress is None:
             return
         speed = (self._done - self._before) / max(time.monotonic() - self._began, 1e-3)
-        left = rough((self._total - self._done) / speed)
-        words = f"{self._done / 1e9:.1f} of {self._total / 1e9:.1f} GB at {speed / 1e9:.2f} GB/s, {left} left"
+        size, unit = next(each for each in UNITS if self._total >= each[0] or each == UNITS[-1])
+        words = f"{self._done / size:.1f} of {self._total / size:.1f} {unit}"
+        if speed:
+            words += f" at {speed / size:.2f} {unit}/s, {rough((self._total - self._done) / speed)} left"
         self._progress(self._done / self._total, words)
 
 
-def begin(file: Path, shard: Shard) -> None:
-    """Begin a file of the tensors of a shard, unless it is begun."""
-    if not is_written(file, len(shard.header)):
-        write_from(file, 0, [shard.header])
+UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
-def write_from(file: Path, position: int, pieces: Iterable[Bytes]) -> None:
-    """Write pieces into a file from a position on; what was behind it is lost.
+def _lay_out(shard: Shard) -> None:
+    """Write a file with the header of a shard and room for its tensors, unless there is one."""
+    if not _is_laid_out(shard):
+        with shard.file.open("wb") as file:
+            file.write(shard.header)
+            file.truncate(_end_of(shard))
 
-    A file that is written from its beginning to its end is as far as it is long, whenever the writer is killed.
-    """
-    with file.open("r+b" if position else "wb") as opened:
-        opened.truncate(position)
+
+def _is_laid_out(shard: Shard) -> bool:
+    return shard.file.is_file() and shard.file.stat().st_size == _end_of(shard)
+
+
+def _end_of(shard: Shard) -> int:
+    return shard.tensors[-1].end if shard.tensors else len(shard.header)
+
+
+def write_at(file: Path, position: int, pieces: Iterable[Bytes]) -> None:
+    """Write pieces into a file that is laid out, from a position on."""
+    with file.open("r+b") as opened:
         opened.seek(position)
         for piece in pieces:
             opened.write(piece)
-
-
-def is_written(file: Path, end: int) -> bool:
-    """Whether a file that `write_from` writes has come so far."""
-    return file.is_file() and file.stat().st_size >= end
 
 
 OTHER_WEIGHTS = (".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".npz", ".onnx", ".onnx_data", ".pt", ".pth")

@@ -1,6 +1,7 @@
 """A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -197,7 +198,7 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
             nonlocal reports
             reports -= 1
             assert 0 < part <= 1
-            assert "GB/s" in words
+            assert re.fullmatch(r"\d+\.\d of 4\d\.\d kB at \d+\.\d\d kB/s, 5 s left", words)
             if not reports:
                 raise StoppedEarlyError
 
@@ -221,8 +222,15 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
         assert here.pop("start.json") != there.pop("start.json")  # which names the folders
         assert here == there
     assert not list(tmp_path.rglob("*.partial"))
-    with pytest.raises(ValueError, match="must be new or empty"):
-        start_folder(model, lane, out, rest)
+    before = [(file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*")]
+    assert start_folder(model, lane, out, rest).layers == whole.layers
+    with pytest.raises(ValueError, match=r"'.*out' is already there, written with r 4, not 3: use another, or delete"):
+        start_folder(model, replace(lane, r=3), out, rest)
+    assert [(file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*")] == before
+    if rest:
+        shutil.rmtree(rest)
+        with pytest.raises(ValueError, match=r"out' is already there, but '.*rest' is not: delete it and repeat"):
+            start_folder(model, lane, out, rest)
 
 
 def test_a_disk_without_room_is_named_and_what_is_written_stays(folder, tmp_path, monkeypatch):

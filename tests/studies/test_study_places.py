@@ -14,8 +14,8 @@ import pytest
 from support.machines import lose_a_machine, ray_alone, two_machines
 
 from olora_viz.__main__ import main
+from olora_viz.machine.on_ray import RayPool
 from olora_viz.studies.folder import has_ended
-from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.run import Planned, run_race, run_study
 from olora_viz.studies.study import Study
 

@@ -51,7 +51,7 @@ TIMED = """
 import re
 import torch
 from olora_viz.machine.memory import keep_freed
-from olora_viz.studies.run import Workers
+from olora_viz.studies.run import RaceWorkers
 
 def megabytes():
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
@@ -61,7 +61,7 @@ blocks = [torch.ones(250_000) for _ in range(301)]  # 300 MB, as the passes of a
 last = blocks.pop()  # in use, above them
 del blocks
 before = megabytes()
-Workers(2)
+RaceWorkers(2)
 print(before - megabytes())
 """
 
