@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import pickle
 import shutil
 import struct
 import time
@@ -152,7 +151,7 @@ def bytes_of(tensor: Tensor) -> memoryview:
 Bytes = bytes | bytearray | memoryview
 
 Change = Callable[[Report], Iterable[Bytes]]
-"""Yields what becomes of a tensor's bytes; other processes get it pickled."""
+"""Yields what becomes of a tensor's bytes; it is handed to other processes."""
 
 AHEAD = 2
 """The number of tensors, for each that is computed at the moment, that are handed out."""
@@ -230,8 +229,7 @@ def _in_pool(todo: Mapping[str, _Task], sizes: Mapping[str, int], report: Report
     try:
         while True:
             for key, task in islice(waiting, AHEAD * pool.count - len(running)):
-                # As bytes: torch would hand tensors on in shared memory, which is short in containers.
-                running[pool.submit(_write_there, pickle.dumps(task))] = key
+                running[pool.submit(_write_there, task)] = key
             if not running:
                 return
             for future in wait(running, EVERY, FIRST_COMPLETED).done:
@@ -247,7 +245,7 @@ def _in_pool(todo: Mapping[str, _Task], sizes: Mapping[str, int], report: Report
             future.cancel()
 
 
-def _write_there(pickled: bytes) -> None:
+def _write_there(task: _Task) -> None:
     """Compute and write a tensor in a process of a pool."""
 
     def report(_: int) -> None:
@@ -255,7 +253,7 @@ def _write_there(pickled: bytes) -> None:
             raise StoppedEarlyError
 
     with on_one_core():
-        _write(pickle.loads(pickled), report)
+        _write(task, report)
 
 
 def _write(task: _Task, report: Report) -> None:

@@ -1,9 +1,12 @@
 """A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
 
+import multiprocessing
 import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from functools import cache, partial
@@ -17,7 +20,8 @@ from support.mixtures import EXPERTS, close, mixture
 from support.mixtures import logits as mixed_logits
 from support.pefts import logits
 from support.tiny import tiny, tiny_tokenizer
-from support.verbs import forked, objects, run
+from support.verbs import below, forked, objects, run
+from support.waiting import wait_until
 
 import olora_viz as ov
 from olora_viz import models
@@ -279,11 +283,16 @@ def test_an_adapter_is_merged_into_a_folder_as_peft_merges_it_in_memory(family, 
     for name, W in merged.state_dict().items():
         torch.testing.assert_close(W, whole[name], rtol=1e-5, atol=1e-5)
     assert (logits(merged) - logits(hf.AutoModelForCausalLM.from_pretrained(folder(family)))).abs().max() > 0.1
+    again = run("export", str(started.out), "--form", "merged", "--out", str(tmp_path / "merged"))
+    assert (again.returncode, f"already in {tmp_path / 'merged'}: nothing to do" in again.stdout) == (0, True)
 
 
 def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
     model, lane = tmp_path / "model", ov.Lane("lora", r=2, targets=EXPERTS)
     mixture("gpt_oss").save_pretrained(model)
+    of_experts = "no linear layer's name ends in 'gate_up_proj'; of experts, 'experts.gate_up_proj' does; choose from"
+    with pytest.raises(ValueError, match=of_experts):
+        start_folder(model, replace(lane, targets=("gate_up_proj",)), tmp_path / "adapter")
     adapter = start_folder(model, lane, tmp_path / "adapter").out
     train(adapter)
     merge_folder(adapter, model, tmp_path / "merged")
@@ -301,6 +310,66 @@ def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
         answer = run(*merge, *words)
         assert (answer.returncode, sentence in answer.stderr) == (2, True), answer.stderr
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("gpt2", {"use_dora": True, "bias": "all", "init_lora_weights": False}),
+        ("phi3", {"use_dora": True, "modules_to_save": ["lm_head", "embed_tokens", "norm"], "use_rslora": True}),
+        ("phi3", {"use_dora": True, "init_lora_weights": "olora"}),
+    ],
+)
+def test_dora_biases_and_what_was_trained_in_full_are_merged_as_by_peft(family, more, folder, tmp_path):
+    base = hf.AutoModelForCausalLM.from_pretrained(folder(family))
+    targets = list(target_layers(base))
+    config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=targets, fan_in_fan_out=family == "gpt2", **more)
+    model = peft.get_peft_model(base, config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in filter(lambda each: each.requires_grad, model.parameters()):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(tmp_path / "adapter")
+    done = run("export", str(tmp_path / "adapter"), "--form", "merged", "--out", str(tmp_path / "merged"))
+    assert done.returncode == 0, done.stderr
+    merged, whole = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict(), model.merge_and_unload()
+    plain = hf.AutoModelForCausalLM.from_pretrained(folder(family)).state_dict()
+    changed = {name for name, W in merged.items() if not torch.equal(W, plain[name])}
+    assert {f"{name}.weight" for name in targets} <= changed
+    assert any(name.endswith("bias") for name in changed) is ("bias" in more)
+    assert ("lm_head.weight" in changed and "model.embed_tokens.weight" in changed) is ("modules_to_save" in more)
+    for name, W in whole.state_dict().items():
+        torch.testing.assert_close(merged[name], W, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "sentence"),
+    [
+        ("lm_head.weight", (64, 24), "which the model ties to 'model.embed_tokens.weight'"),
+        ("model.norm.weight", (25,), "which is (25,), but (24,) in the model's files"),
+        ("model.embed_tokens.trainable_tokens_delta", (2, 24), "which has no place in the model's files"),
+    ],
+)
+def test_what_has_no_place_in_the_files_is_left_to_peft(key, size, sentence, folder, tmp_path):
+    adapter = start_folder(folder("llama"), ov.Lane("lora", r=2), tmp_path / "adapter").out
+    file, key = adapter / "adapter_model.safetensors", f"base_model.model.{key}"
+    write_tensors(file, read_tensors(file) | {key: torch.ones(size)})
+    with pytest.raises(
+        ValueError, match=re.escape(f"{key!r}, {sentence}: merge this adapter in memory, by merge_and")
+    ):
+        merge_folder(adapter, folder("llama"), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_weights_that_look_like_targets_but_are_no_layers_are_named(folder, tmp_path):
+    shutil.copytree(folder("llama"), tmp_path / "model")
+    config = hf.AutoConfig.from_pretrained(tmp_path / "model")
+    config.num_hidden_layers = 1
+    config.save_pretrained(tmp_path / "model")
+    answer = run("start", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--target", "v_proj")
+    assert answer.returncode == 0
+    note, _ = answer.stderr.splitlines()
+    assert note.endswith("are no layers of the model by its config: model.layers.1.self_attn.v_proj.weight")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -384,11 +453,71 @@ def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, 
     assert summary["keeps_function"]
     assert summary["init"] == "olora"
     assert "computes at step 0" in again.stderr
+    for options, code, sentence in (
+        ((), 0, "out is already there: nothing to do"),
+        (("--r", "4"), 2, "with r 8, not 4"),
+    ):
+        repeated = run(*command, *options)
+        assert (repeated.returncode, sentence in repeated.stdout + repeated.stderr) == (code, True), repeated
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_workers_write_the_same_bytes_also_after_they_were_stopped_and_killed(has_rest, folder, tmp_path):
+    start = partial(start_folder, folder("llama"), ov.Lane("pissa_fast", r=4, alpha=6))
+    start(tmp_path / "whole", tmp_path / "whole-rest" if has_rest else None)
+    where, parts = (tmp_path / "out", tmp_path / "rest" if has_rest else None), list[float]()
+
+    def stop(part: float, words: str) -> None:
+        parts.append(part)
+        if len(parts) == 4:
+            raise StoppedEarlyError
+
+    def kill(part: float, words: str) -> None:
+        assert part >= parts[-2]
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(StoppedEarlyError):
+        start(*where, stop, workers=2)
+    with pytest.raises(ChildProcessError, match=r"a process was killed, .* the same command goes on"):
+        start(*where, kill, workers=2)
+    assert start(*where, workers=2).layers == 14
+    for name in ("out", *["rest"] * has_rest):
+        ours, theirs = contents(tmp_path / name), contents(tmp_path / ("whole" if name == "out" else "whole-rest"))
+        assert ours.keys() == theirs.keys()
+        assert all(ours[file] == theirs[file] for file in ours if file.endswith("safetensors"))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
+def test_ctrl_c_ends_all_workers_and_a_merge_by_others_has_the_same_bytes(tmp_path):
+    sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 3, "vocab_size": 64}
+    hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).save_pretrained(tmp_path / "model")
+    out = tmp_path / "out"
+    command = f"start --model {tmp_path / 'model'} --init pissa --r 8 --out {out} --workers 2".split()
+    with subprocess.Popen([sys.executable, "-m", "olora_viz", *command], stderr=subprocess.PIPE) as process:
+        try:
+            written = tmp_path / ".out.partial/written.txt"
+            wait_until(lambda: written.is_file() and written.stat().st_size)
+            workers = below(process.pid)
+            assert len(workers) >= 3  # both, and what they come from
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=10) == 130
+            wait_until(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in workers), seconds=10)
+        finally:
+            process.kill()
+    assert run(*command[:-2]).returncode == 0
+    for name, workers in (("one", 1), ("two", 2)):
+        merge_folder(out, tmp_path / "model", tmp_path / name, workers=workers)
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one == two
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ("--workers 0", "workers must be at least 1, not 0"),
+        ("--workers 2 --ray auto", "workers is 2, but on a Ray cluster the cores say how many run at once"),
         ("--model nowhere", "'nowhere' is not a folder on this machine"),
         ("--model {tmp}", "is not a Hugging Face model folder"),
         ("--init olra", "unknown initialization 'olra'; did you mean 'olora'"),
