@@ -95,7 +95,7 @@ def merge_folder(
                 for weight in weights
             }
             rewrite(shards, folder, changes, folder / WRITTEN, pool=pool, progress=progress)
-            copy_settings(model, folder)
+            copy_settings(model, folder, shards)
     return len(adapted)
 
 

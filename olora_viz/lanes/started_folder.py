@@ -187,7 +187,7 @@ def start_folder(
             base = model if residual is None else residual
             write_json(adapter / CONFIG, _config(plan, weights, base.resolve(), by_peft))
             if rest is not None:
-                copy_settings(model, rest)
+                copy_settings(model, rest, shards)
                 write_json(rest / START, settings | {"adapter": str(out.resolve())})
     return FolderStart(lane, model, out, residual, len(layers), by_peft, _unused(empty, lane, layers, shards))
 
@@ -252,8 +252,8 @@ def _factors(plan: AdapterPlan, weights: list[StoredWeight], file: Path) -> Shar
 
 def _by_peft(init: str, weights: list[StoredWeight], residual: Path | None) -> str | bool:
     """Return PEFT's ``init_lora_weights``: what PEFT does to the base model and to B when it loads the adapter."""
-    if residual is not None or any(weight.is_stacked for weight in weights):
-        return True
+    if residual is not None or any(weight.is_stacked or weight.is_four_bit for weight in weights):
+        return True  # of four bits nothing can be subtracted
     if init == "olora" and any(weight.transposed for weight in weights):
         return True  # PEFT misreads Conv1D, see `write_peft`
     return init if init in (*BY_PEFT, "mica") else True

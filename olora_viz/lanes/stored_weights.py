@@ -19,7 +19,7 @@ from olora_viz.machine.files import check_free_disk
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
-from olora_viz.models.shards import DTYPES, Report, Shard, StoredTensor, read_shards
+from olora_viz.models.shards import DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
 
 BLOCK = 2**20
 """The number of weights that are changed at once, so few that they stay in a cache."""
@@ -41,6 +41,11 @@ class StoredWeight:
     def is_stacked(self) -> bool:
         """Whether it holds experts' matrices."""
         return len(self.stored.shape) == 3
+
+    @property
+    def is_four_bit(self) -> bool:
+        """Whether it is quantized to four bits."""
+        return isinstance(self.stored, FourBitTensor)
 
     @property
     def parts(self) -> list[tuple[str, StoredTensor]]:

@@ -8,7 +8,7 @@ import shutil
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from olora_viz.machine.files import check_tensors
+from olora_viz.machine.files import check_tensors, read_json_object, write_json
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import listed, rough
 from olora_viz.machine.threads import on_one_core
 from olora_viz.machine.workers import Pool, goes_on, killed
-from olora_viz.models.folder import weight_files
+from olora_viz.models.folder import INDEX, weight_files
+from olora_viz.models.four_bit import PARTS, STATE, dequantized
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights that can be read, by their names in safetensors."""
@@ -72,9 +73,13 @@ class StoredTensor:
         """
         if self.kind not in DTYPES:
             raise ValueError(f"{self.name!r} is stored as {self.kind}; adapters need weights in {listed(DTYPES)}")
+        return self.raw(report).view(DTYPES[self.kind]).view(self.shape)
+
+    def raw(self, report: Report = lambda _: None) -> Tensor:
+        """Read its bytes into memory of its own; OSError if the file is shorter than it was."""
         stored = torch.empty(self.end - self.begin, dtype=torch.uint8)
         self._fill(stored.numpy().data, self.begin, report)
-        return stored.view(DTYPES[self.kind]).view(self.shape)
+        return stored
 
     def _fill(self, buffer: memoryview, begin: int, report: Report) -> None:
         """Read the bytes from a position on."""
@@ -85,6 +90,46 @@ class StoredTensor:
                 if file.readinto(block) != len(block):
                     raise OSError(errno.EIO, f"it ends within the tensor {self.name!r}:", str(self.file))
                 report(len(block))
+
+
+@dataclass(frozen=True)
+class MovedTensor(StoredTensor):
+    """A tensor as it lies in a file that is to be written, and is read from another place."""
+
+    source: StoredTensor
+
+    def __getitem__(self, i: int) -> MovedTensor:
+        """Return the i-th of the tensors that are stacked in it."""
+        at = super().__getitem__(i)
+        return MovedTensor(at.file, at.name, at.kind, at.shape, at.begin, at.end, self.source[i])
+
+    def blocks(self, report: Report = lambda _: None) -> Generator[bytearray]:
+        """Read its bytes, block by block."""
+        return self.source.blocks(report)
+
+    def raw(self, report: Report = lambda _: None) -> Tensor:
+        """Read its bytes."""
+        return self.source.raw(report)
+
+
+@dataclass(frozen=True)
+class FourBitTensor(MovedTensor):
+    """A matrix that is stored in four bits, and read as bitsandbytes computes with it."""
+
+    parts: Mapping[str, StoredTensor]
+    """See `dequantized`."""
+    state: Mapping[str, Any]
+
+    def blocks(self, report: Report = lambda _: None) -> Generator[Any]:
+        """Read its bytes."""
+        yield bytes_of(self.read(report))
+
+    def raw(self, report: Report = lambda _: None) -> Tensor:
+        """Read it, and report what it becomes."""
+        parts = {name: part.raw() if part.kind == "U8" else part.read() for name, part in self.parts.items()}
+        weights = dequantized(self.source.raw(), parts, self.state, DTYPES[self.kind])
+        report(self.end - self.begin)
+        return weights.flatten().view(torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -101,10 +146,52 @@ class Shard:
 def read_shards(folder: Path) -> list[Shard]:
     """Read the headers of a folder's safetensors files.
 
+    Returns:
+        The files; of weights in four bits, as the files would be without quantization.
+
     Raises:
         ValueError: there are none, or one is missing or damaged.
     """
-    return [read_shard(file) for file in weight_files(folder)]
+    shards = [read_shard(file) for file in weight_files(folder)]
+    stored = {tensor.name: tensor for shard in shards for tensor in shard.tensors}
+    states = {name.split(STATE)[0]: name for name in stored if STATE in name}
+    return [_dequantized(shard, stored, states) for shard in shards] if states else shards
+
+
+def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mapping[str, str]) -> Shard:
+    """Return a file as it would be without quantization to four bits, of which any file may hold the parts.
+
+    Args:
+        stored: the tensors of all files.
+        states: by the names of weights in four bits, the name of what says how each is stored.
+    """
+    parts = {weight: [name for part in PARTS if (name := f"{weight}.{part}") in stored] for weight in states}
+    left_out = {*states.values(), *(name for names in parts.values() for name in names)}
+    sources = {tensor.name: tensor for tensor in shard.tensors if tensor.name not in left_out}
+    settings: dict[str, dict[str, Any]] = {
+        name: json.loads(stored[states[name]].raw().numpy().tobytes()) for name in sources.keys() & states.keys()
+    }
+    kinds = {str(dtype).removeprefix("torch."): kind for kind, dtype in DTYPES.items()}
+    layout: dict[str, tuple[str, Sequence[int], int]] = {}
+    for name, tensor in sources.items():
+        layout[name] = (tensor.kind, tensor.shape, tensor.end - tensor.begin)
+        if name in states:
+            kind, shape = kinds[settings[name]["dtype"]], settings[name]["shape"]
+            if not (f"{name}.absmax" in stored and f"{name}.quant_map" in stored):
+                raise ValueError(f"the files have no absmax or quant_map of {name!r}, which is in four bits")
+            if tensor.end - tensor.begin != -(-prod(shape) // 2):
+                raise ValueError(f"{name!r} has {tensor.end - tensor.begin} bytes, not four bits for each of {shape}")
+            layout[name] = (kind, shape, prod(shape) * DTYPES[kind].itemsize)
+    laid_out = _new_shard(shard.file, layout)
+    tensors: list[StoredTensor] = []
+    for at in laid_out.tensors:
+        moved = MovedTensor(at.file, at.name, at.kind, at.shape, at.begin, at.end, sources[at.name])
+        if at.name in states:
+            by_name = {part.rpartition(".")[2]: stored[part] for part in parts[at.name]}
+            tensors.append(FourBitTensor(**vars(moved), parts=by_name, state=settings[at.name]))
+        else:
+            tensors.append(moved)
+    return replace(laid_out, tensors=tuple(tensors))
 
 
 def read_shard(file: Path) -> Shard:
@@ -133,10 +220,16 @@ def new_shard(file: Path, shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> 
     Args:
         shapes: dtype, one of `DTYPES`, and shape of each tensor, by its name and in the order of the file.
     """
+    layout = {name: (kind, of, prod(of) * DTYPES[kind].itemsize) for name, (kind, of) in shapes.items()}
+    return _new_shard(file, layout)
+
+
+def _new_shard(file: Path, layout: Mapping[str, tuple[str, Sequence[int], int]]) -> Shard:
+    """Return a file of tensors with a dtype, a shape and a number of bytes."""
     entries: dict[str, Any] = {}
     end = 0
-    for name, (kind, shape) in shapes.items():
-        begin, end = end, end + prod(shape) * DTYPES[kind].itemsize
+    for name, (kind, shape, size) in layout.items():
+        begin, end = end, end + size
         entries[name] = {"dtype": kind, "shape": shape, "data_offsets": (begin, end)}
     text = json.dumps({"__metadata__": {"format": "pt"}} | entries).encode()
     text += b" " * (-len(text) % 8)  # the tensors are aligned
@@ -323,8 +416,12 @@ MERGE = "merge.json"
 """The file in a merged model's folder that says what was merged."""
 
 
-def copy_settings(folder: Path, to: Path) -> None:
-    """Copy all that holds for other weights too: config, tokenizer, templates, code, the index of the shards."""
+def copy_settings(folder: Path, to: Path, shards: Iterable[Shard]) -> None:
+    """Copy all that holds for other weights too: config, tokenizer, templates, code, the index of the shards.
+
+    Args:
+        shards: the files of the weights, which are not quantized any more.
+    """
     for file in folder.rglob("*"):
         name = file.relative_to(folder)
         is_hidden = any(part.startswith(".") for part in name.parts)
@@ -336,3 +433,9 @@ def copy_settings(folder: Path, to: Path) -> None:
         ):
             (to / name).parent.mkdir(exist_ok=True, parents=True)
             shutil.copyfile(file, to / name)
+    config = read_json_object(to / "config.json")
+    if config.pop("quantization_config", None):
+        write_json(to / "config.json", config)
+        if (to / INDEX).is_file():
+            places = {tensor.name: shard.file.name for shard in shards for tensor in shard.tensors}
+            write_json(to / INDEX, {"metadata": {}, "weight_map": places})
