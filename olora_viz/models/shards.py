@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import struct
 import time
@@ -249,6 +250,9 @@ Change = Callable[[Report], Iterable[Bytes]]
 AHEAD = 2
 """The number of tensors, for each that is computed at the moment, that are handed out."""
 
+KEPT_EVERY = 1.0
+"""Seconds between two times that the names of written tensors are kept."""
+
 EVERY = 0.1
 """Seconds between two reports of tensors that are computed side by side."""
 
@@ -295,13 +299,47 @@ def rewrite(
         done = todo.keys() & written.read_text("utf-8").splitlines()
     for file in files:
         _lay_out(file)
-    written.write_text("".join(f"{key}\n" for key in done), "utf-8")
+    record = _Record(written, done, [file.file for file in files])
     pace = _Pace(sum(sizes.values()), sum(sizes[key] for key in done), progress)
     todo = {key: task for key, task in todo.items() if key not in done}
     with closing(_here(todo, pace) if pool is None else _in_pool(todo, sizes, pace, pool)) as keys:
-        for key in keys:
-            with written.open("a", encoding="utf-8") as file:
-                file.write(f"{key}\n")
+        try:
+            for key in keys:
+                record.add(key)
+        finally:
+            record.keep()
+
+
+class _Record:
+    """The names of the tensors that are written, in a file: only of those that the disk has, also if the power fails.
+
+    Args:
+        written: the file, written anew.
+        done: the names that are known.
+        files: what the tensors are written into.
+    """
+
+    def __init__(self, written: Path, done: Iterable[str], files: Sequence[Path]) -> None:
+        self._written, self._files, self._new = written, files, list(done)
+        written.write_bytes(b"")
+        self.keep()
+
+    def add(self, key: str) -> None:
+        """Note a name, which is kept within a second's work."""
+        self._new.append(key)
+        if time.monotonic() >= self._due:
+            self.keep()
+
+    def keep(self) -> None:
+        """Write down the names that are new."""
+        if self._new:
+            for path in self._files:
+                with path.open("r+b") as file:
+                    getattr(os, "fdatasync", os.fsync)(file)
+            with self._written.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{key}\n" for key in self._new))
+            self._new = []
+        self._due = time.monotonic() + KEPT_EVERY
 
 
 _Task = tuple[StoredTensor, Change, Path | None]

@@ -299,6 +299,8 @@ def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
     adapter = start_folder(model, lane, tmp_path / "adapter").out
     train(adapter)
     merge_folder(adapter, model, tmp_path / "merged")
+    merge_folder(adapter, model, tmp_path / "by-two", workers=2)
+    assert contents(tmp_path / "by-two") == contents(tmp_path / "merged")
     merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     close(mixed_logits(merged), mixed_logits(ov.read_peft(mixture("gpt_oss"), adapter).model), 1e-4)
 
@@ -333,7 +335,8 @@ def test_dora_biases_and_what_was_trained_in_full_are_merged_as_by_peft(family, 
         for parameter in filter(lambda each: each.requires_grad, model.parameters()):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     model.save_pretrained(tmp_path / "adapter")
-    done = run("export", str(tmp_path / "adapter"), "--form", "merged", "--out", str(tmp_path / "merged"))
+    words = ("--form", "merged", "--out", str(tmp_path / "merged"), "--workers", "2")
+    done = run("export", str(tmp_path / "adapter"), *words)
     assert done.returncode == 0, done.stderr
     merged, whole = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict(), model.merge_and_unload()
     plain = hf.AutoModelForCausalLM.from_pretrained(folder(family)).state_dict()
@@ -591,27 +594,21 @@ def test_workers_write_the_same_bytes_also_after_they_were_stopped_and_killed(ha
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
-def test_ctrl_c_ends_all_workers_and_a_merge_by_others_has_the_same_bytes(tmp_path):
+def test_ctrl_c_ends_all_workers(tmp_path):
     sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 3, "vocab_size": 64}
     hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
     command = f"start --model {tmp_path / 'model'} --init pissa --r 8 --out {out} --workers 2".split()
     with subprocess.Popen([sys.executable, "-m", "olora_viz", *command], stderr=subprocess.PIPE) as process:
         try:
-            written = tmp_path / ".out.partial/written.txt"
-            wait_until(lambda: written.is_file() and written.stat().st_size)
+            wait_until(lambda: len(below(process.pid)) >= 4)  # both, what they come from, and what counts resources
             workers = below(process.pid)
-            assert len(workers) >= 3  # both, and what they come from
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=10) == 130
             wait_until(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in workers), seconds=10)
         finally:
             process.kill()
-    assert run(*command[:-2]).returncode == 0
-    for name, workers in (("one", 1), ("two", 2)):
-        merge_folder(out, tmp_path / "model", tmp_path / name, workers=workers)
-    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
-    assert one == two
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
