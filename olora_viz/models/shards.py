@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from olora_viz.machine.files import check_tensors, read_json_object, write_json
+from olora_viz.machine.files import check_tensors, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import listed, rough
 from olora_viz.machine.threads import on_one_core
@@ -315,14 +315,14 @@ class _Record:
 
     Args:
         written: the file, written anew.
-        done: the names that are known.
+        done: the names of those that it has.
         files: what the tensors are written into.
     """
 
     def __init__(self, written: Path, done: Iterable[str], files: Sequence[Path]) -> None:
-        self._written, self._files, self._new = written, files, list(done)
-        written.write_bytes(b"")
-        self.keep()
+        self._written, self._files, self._new = written, files, list[str]()
+        write_text(written, "".join(f"{key}\n" for key in done))
+        self._due = time.monotonic() + KEPT_EVERY
 
     def add(self, key: str) -> None:
         """Note a name, which is kept within a second's work."""
