@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import shlex
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -84,7 +86,7 @@ def progress_bar() -> Generator[Progress]:
 
 
 def resumable(work: Callable[[Progress], T]) -> T:
-    """Do work with a progress bar, and return its result; Ctrl-C ends the process at once.
+    """Do work with a progress bar, and return its result; Ctrl-C ends the process, and its workers, at once.
 
     Args:
         work: goes on from any moment at which it is killed. It runs in a thread, since a factorization would hold an
@@ -97,6 +99,10 @@ def resumable(work: Callable[[Progress], T]) -> T:
             return within(threading.TIMEOUT_MAX, lambda: work(progress))
         except KeyboardInterrupt:
             say("\ninterrupted; the same command goes on with what is written")
+            for process in multiprocessing.active_children():
+                process.kill()
+            with suppress(TimeoutError):  # what processes share is given back, lest it is called leaked
+                within(1.0, util._exit_function)  # pyrefly: ignore[missing-attribute]
             os._exit(INTERRUPTED)
 
 
@@ -198,6 +204,8 @@ _SHARED: dict[str, dict[str, Any]] = {
     },
     "--device": {"help": "auto, cpu or cuda"},
     "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
+    "--workers": {"type": int, "default": 1, "help": "processes, each with a core for a layer at a time; default: 1"},
+    "--ray": {"metavar": "ADDRESS", "help": "compute on a running Ray cluster, HOST:PORT or auto"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
     "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
 }

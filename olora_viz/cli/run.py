@@ -35,6 +35,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--model", type=path, metavar="FOLDER", help=base)
     parser.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
     parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
+    add_shared(parser, "--workers", "--ray")
 
     parser = verb("push", push, "push an adapter to the Hugging Face hub, with a model card")
     parser.add_argument("folder", type=path, metavar="DIR", help="a run folder, or an adapter's own")
@@ -70,6 +71,8 @@ def export(options: argparse.Namespace) -> int:
         )
     if options.model is not None:
         raise ValueError("--model is for adapters: a run names its model")
+    if options.workers != 1 or options.ray is not None:
+        raise ValueError("--workers and --ray are for adapters: a lane of a run is written by one process")
     labels = runs.read_config(options.folder).labels
     if options.lane not in labels:
         raise ValueError(unknown("lane", options.lane, labels))
@@ -90,15 +93,19 @@ def _merge(options: argparse.Namespace) -> int:
     """Merge an adapter into the folder of its model, layer by layer."""
     from olora_viz.lanes.merged_folder import merge_folder
     from olora_viz.measures.inspection import base_of
+    from olora_viz.models.shards import MERGE
 
     if options.form != "merged":
         raise ValueError(f"{str(options.folder)!r} is an adapter already: write it as a model by --form merged")
     if options.lane is not None:
         raise ValueError("--lane is for run folders: an adapter is one lane")
     base = options.model or Path(base_of(options.folder))
-    layers = resumable(lambda progress: merge_folder(options.folder, base, options.out, progress))
+    places = {"workers": options.workers, "ray": options.ray}
+    is_there = (options.out / MERGE).is_file()
+    layers = resumable(lambda progress: merge_folder(options.folder, base, options.out, progress, **places))
     where = {"adapter": str(options.folder), "base": str(base), "out": str(options.out), "layers": layers}
-    print(json.dumps({"form": "merged", **where}) if options.json else f"{base} with its adapter is in {options.out}")
+    words = f"{base} with its adapter is {'already ' * is_there}in {options.out}{': nothing to do' * is_there}"
+    print(json.dumps({"form": "merged", **where}) if options.json else words)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from olora_viz.cli.console import Verb, path, print_json, resumable, say
+from olora_viz.cli.console import Verb, add_shared, path, print_json, resumable, say
 
 
 def add_verbs(verb: Verb) -> None:
@@ -21,22 +21,32 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--out", type=path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
     residual = "a new folder for the model with W − s B⁰A⁰: with the adapter it computes what the model does"
     parser.add_argument("--residual", type=path, metavar="FOLDER", help=residual)
+    add_shared(parser, "--workers", "--ray")
 
 
 def start(options: argparse.Namespace) -> int:
     """Write the adapter and its residual model."""
     from olora_viz.lanes.lane import Lane
     from olora_viz.lanes.started_folder import start_folder
+    from olora_viz.models.shards import START
 
     targets = options.target and tuple(options.target)
     lane = Lane(options.init, r=options.r, alpha=options.alpha, seed=options.seed, targets=targets)
+    where = {"workers": options.workers, "ray": options.ray}
+    is_there = (options.out / START).is_file()
     began = time.monotonic()
-    started = resumable(lambda progress: start_folder(options.model, lane, options.out, options.residual, progress))
+    started = resumable(
+        lambda progress: start_folder(options.model, lane, options.out, options.residual, progress, **where)
+    )
     seconds = time.monotonic() - began
     if options.json:
         print_json(started.to_json() | {"seconds": seconds})
+    elif is_there:
+        print(f"{started.out} is already there: nothing to do")
     else:
-        where = f" and {started.residual}" if started.residual else ""
-        print(f"{lane.init} started in {started.layers} layers, written to {started.out}{where}")
+        rest = f" and {started.residual}" if started.residual else ""
+        print(f"{lane.init} started in {started.layers} layers, written to {started.out}{rest}")
+    if started.note:
+        say(started.note)
     say(started.sentence)
     return 0

@@ -144,7 +144,12 @@ def target_layers(
     else:
         for target in targets:
             if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
-                raise ValueError(f"no linear layer's name ends in {target!r}; choose from {_endings(layers)}")
+                endings = _endings(layers)
+                experts = [f"; of experts, {ending!r} does" for ending in endings if ending == f"experts.{target}"]
+                of_experts = experts[0] if experts else ""
+                raise ValueError(
+                    f"no linear layer's name ends in {target!r}{of_experts}; choose from {listed(endings)}"
+                )
         targeted = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
     if not targeted:
         raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
@@ -165,10 +170,10 @@ def _ends_with(name: str, layer: nn.Module, target: str) -> bool:
     return fnmatchcase(name, target) or fnmatchcase(name, f"*.{target}")
 
 
-def _endings(layers: Mapping[str, nn.Module]) -> str:
-    """List the shortest suffixes that find the layers."""
+def _endings(layers: Mapping[str, nn.Module]) -> list[str]:
+    """Return the shortest suffixes that find the layers."""
     parts = {target_name(name, layer): -2 if isinstance(layer, ExpertLinear) else -1 for name, layer in layers.items()}
-    return listed(sorted({".".join(name.split(".")[first:]) for name, first in parts.items()}))
+    return sorted({".".join(name.split(".")[first:]) for name, first in parts.items()})
 
 
 def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:

@@ -198,7 +198,7 @@ def read_peft(model: nn.Module, folder: str | Path) -> Lanes:
     adapted = adapter.on(model)
     rank = max(layer.factors.A.shape[0] for layer in adapted.values())
     lane = Lane(adapter.init, r=rank)  # alpha = r: B holds each layer's scaling
-    layers = {name: layer.layer for name, layer in adapted.items()}
+    layers = {name: layer for name, layer in named_layers(model).items() if name in adapted}
     plan = AdapterPlan(model, layers, (lane,), chosen={None: layers})
     lanes = Lanes(plan, lambda name, W, _: adapted[name].start)
     for name, layer in adapted.items():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,22 +22,22 @@ from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
 from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
-from olora_viz.machine.files import resumed, write_json
+from olora_viz.machine.files import WRITTEN, resumed, write_json
 from olora_viz.machine.process import Progress
+from olora_viz.machine.text import listed
+from olora_viz.machine.workers import Workers, pool_of
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import (
     START,
     Report,
     Shard,
     StoredTensor,
-    begin,
     bytes_of,
     copy_settings,
-    is_written,
     new_shard,
     read_shards,
     rewrite,
-    write_from,
+    write_at,
 )
 
 MAMBA = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
@@ -60,6 +62,8 @@ class FolderStart:
     """Number of layers with an adapter."""
     by_peft: str | bool
     """PEFT's ``init_lora_weights``."""
+    unused: tuple[str, ...]
+    """The weights in the files that look like targets, but are no layers of the model."""
 
     @property
     def keeps_function(self) -> bool:
@@ -91,6 +95,16 @@ class FolderStart:
             "with --residual FOLDER and load the adapter there"
         )
 
+    @property
+    def note(self) -> str:
+        """A sentence on weights that get no adapter against expectation; empty for none."""
+        if not self.unused:
+            return ""
+        return (
+            "no adapter for weights in the files that are called like targets, but are no layers of the model by its "
+            f"config: {listed(self.unused)}"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
@@ -103,17 +117,26 @@ class FolderStart:
             "out": str(self.out),
             "residual": None if self.residual is None else str(self.residual),
             "keeps_function": self.keeps_function,
+            "unused": list(self.unused),
         }
 
 
 @torch.no_grad()
 def start_folder(
-    model: Path, lane: Lane, out: Path, residual: Path | None = None, progress: Progress | None = None
+    model: Path,
+    lane: Lane,
+    out: Path,
+    residual: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    workers: int = 1,
+    ray: str | None = None,
 ) -> FolderStart:
     """Write an adapter of PEFT's that starts as a lane does, reading a model's weights layer by layer.
 
-    A and B are bitwise those of `attach` and `start_peft`. There has to be memory for one layer alone. If it is
-    killed, or an exception of `progress` ends it, the same call goes on behind the last whole layer.
+    A and B are bitwise those of `attach` and `start_peft` on one thread, whatever the number of workers. There has to
+    be memory for one layer alone, or one per worker. If it is killed, or an exception of `progress` ends it, the same
+    call goes on with the layers that are not yet whole.
 
     Args:
         model: a Hugging Face folder with safetensors.
@@ -121,6 +144,8 @@ def start_folder(
         out: a new folder for the adapter; it appears when all is written.
         residual: a new folder for the model with W − s B⁰A⁰, in files as those of `model`.
             Both folders say in `START` how they were made.
+        workers: number of processes, each of which computes one layer at a time on one core.
+        ray: address of a running Ray cluster, ``HOST:PORT`` or ``auto``, whose machines see the same folders.
 
     Raises:
         ValueError: an initialization that needs data, or a residual of one that subtracts nothing; no model's folder,
@@ -133,8 +158,8 @@ def start_folder(
     layers = target_layers(empty, lane.targets, _refused_by_peft(empty))
     plan = AdapterPlan(empty, layers, (), {lane.targets: layers}).with_lanes([lane])
     check_apart(model, out, *filter(None, [residual]))
-    shards = read_shards(model)
-    weights = stored_weights(empty, layers, shards, model)
+    shards = read_shards(model.absolute())
+    weights = stored_weights(empty, layers, shards, model, workers)
     by_peft = _by_peft(lane.init, weights, residual)
     settings = {
         **model_settings(model, shards),
@@ -145,27 +170,26 @@ def start_folder(
         "targets": lane.targets and list(lane.targets),
         "residual": residual and str(residual.resolve()),
     }
-    with resumed(settings, START, out, residual) as places:
+    pool = pool_of(workers, ray, lambda count: Workers(count, __name__))
+    with pool or nullcontext(), resumed(settings, START, out, residual) as places:
         if places is not None:
-            adapter, rest = places
+            adapter, rest = places[0].absolute(), places[1] and places[1].absolute()
             factors = _factors(plan, weights, adapter / WEIGHTS)
             for folder, files in ((adapter, [factors]), (rest, shards)):
                 if folder is not None:
                     check_room(folder, files)
-            begin(factors.file, factors)
             pairs = zip(factors.tensors[::2], factors.tensors[1::2], strict=True)
-            ends = {weight.stored.name: (A, B) for weight, (A, B) in zip(weights, pairs, strict=True)}
             changes = {
-                weight.stored.name: partial(_start, weight, lane, ends[weight.stored.name][0], rest is not None)
-                for weight in weights
+                weight.stored.name: partial(_start, weight, lane, A, rest is not None)
+                for weight, (A, _) in zip(weights, pairs, strict=True)
             }
-            rewrite(shards, rest, changes, lambda name: is_written(factors.file, ends[name][1].end), progress)
+            rewrite(shards, rest, changes, adapter / WRITTEN, beside=factors, pool=pool, progress=progress)
             base = model if residual is None else residual
             write_json(adapter / CONFIG, _config(plan, weights, base.resolve(), by_peft))
             if rest is not None:
-                copy_settings(model, rest)
+                copy_settings(model, rest, shards)
                 write_json(rest / START, settings | {"adapter": str(out.resolve())})
-    return FolderStart(lane, model, out, residual, len(layers), by_peft)
+    return FolderStart(lane, model, out, residual, len(layers), by_peft, _unused(empty, lane, layers, shards))
 
 
 def _refused_by_peft(model: nn.Module) -> set[str]:
@@ -173,6 +197,21 @@ def _refused_by_peft(model: nn.Module) -> set[str]:
     if getattr(getattr(model, "config", None), "model_type", "") not in MAMBA:
         return set()
     return {name for name, _ in model.named_modules() if name.endswith(".out_proj")}
+
+
+def _unused(model: nn.Module, lane: Lane, layers: Mapping[str, nn.Module], shards: Sequence[Shard]) -> tuple[str, ...]:
+    """Name the matrices in the files that are called like targets, but are no parameters of the model."""
+    prefix = f"{model.base_model_prefix}."
+    known = {name.removeprefix(prefix) for name, _ in model.named_parameters(remove_duplicate=False)}
+    targets = lane.targets or {target_name(*item).rpartition(".")[2] for item in layers.items()}
+    return tuple(
+        tensor.name
+        for shard in shards
+        for tensor in shard.tensors
+        if len(tensor.shape) > 1
+        and tensor.name.removeprefix(prefix) not in known
+        and any(fnmatchcase(f".{tensor.name.removesuffix('.weight')}", f"*.{target}") for target in targets)
+    )
 
 
 def _subtracts(init: str) -> bool:
@@ -203,7 +242,7 @@ def _factors(plan: AdapterPlan, weights: list[StoredWeight], file: Path) -> Shar
     wrappers = wrappers_of(_experts(plan))
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     for weight in weights:
-        name, count = next(iter(weight.layers)), len(weight.layers)
+        name, count = weight.layers[0], len(weight.layers)
         (out, into), rank = plan.shapes[name], count * plan.lanes[0].r
         key = PREFIX + wrappers.get(weight.parameter, name)
         kind = "F64" if weight.stored.kind == "F64" else "F32"
@@ -213,8 +252,8 @@ def _factors(plan: AdapterPlan, weights: list[StoredWeight], file: Path) -> Shar
 
 def _by_peft(init: str, weights: list[StoredWeight], residual: Path | None) -> str | bool:
     """Return PEFT's ``init_lora_weights``: what PEFT does to the base model and to B when it loads the adapter."""
-    if residual is not None or any(weight.is_stacked for weight in weights):
-        return True
+    if residual is not None or any(weight.is_stacked or weight.is_four_bit for weight in weights):
+        return True  # of four bits nothing can be subtracted
     if init == "olora" and any(weight.transposed for weight in weights):
         return True  # PEFT misreads Conv1D, see `write_peft`
     return init if init in (*BY_PEFT, "mica") else True
@@ -252,4 +291,4 @@ def _start(
             add_(W, start, -lane.scale)
         yield bytes_of(stored)
     (pair,) = stacked(starts).values() if weight.is_stacked else starts.values()
-    write_from(A.file, A.begin, [bytes_of(pair.A), bytes_of(pair.B)])
+    write_at(A.file, A.begin, [bytes_of(pair.A), bytes_of(pair.B)])

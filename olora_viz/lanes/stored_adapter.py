@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -169,20 +170,24 @@ class StoredAdapter:
         W, magnitude = weight_of(layer).detach(), self.magnitudes.get(name)
         if magnitude is not None and magnitude.numel() != W.shape[0]:
             raise ValueError(f"{MAGNITUDE} of layer {name!r} has {magnitude.numel()} values for {W.shape[0]} outputs")
-        return AdaptedLayer(layer, W, factors, scale, self.init, magnitude)
+        return AdaptedLayer(W, factors, scale, self.init, magnitude)
 
 
 @dataclass(frozen=True)
 class AdaptedLayer:
     """One layer of a model with an adapter from disk."""
 
-    layer: nn.Module
     W: Tensor
     """(out, in), a view."""
     factors: Start
     scale: float
     init: str
     magnitude: Tensor | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Hand it to other processes without W, and as arrays: torch has shared memory for tensors, which is short."""
+        m = None if self.magnitude is None else self.magnitude.numpy()
+        return _without_weight, (self.factors.A.numpy(), self.factors.B.numpy(), self.scale, self.init, m)
 
     @property
     def now(self) -> Start:
@@ -196,6 +201,11 @@ class AdaptedLayer:
             return Start(torch.zeros_like(self.factors.A), torch.zeros_like(self.factors.B))
         start = INITIALIZERS[self.init].start(precise(self.W), self.factors.A.shape[0], s=self.scale)
         return Start(start.A, self.scale * start.B)
+
+
+def _without_weight(A: np.ndarray, B: np.ndarray, scale: float, init: str, m: np.ndarray | None) -> AdaptedLayer:
+    factors = Start(torch.from_numpy(A), torch.from_numpy(B))
+    return AdaptedLayer(torch.empty(0, 0), factors, scale, init, None if m is None else torch.from_numpy(m))
 
 
 def read_adapter(folder: str | Path) -> StoredAdapter:

@@ -15,11 +15,11 @@ from olora_viz import models
 from olora_viz.initializers import Start, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.layers import adaptable_layers, is_transposed, target_name
-from olora_viz.machine.files import check_free_disk, folder_size
+from olora_viz.machine.files import check_free_disk
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
-from olora_viz.models.shards import DTYPES, Report, Shard, StoredTensor, read_shards
+from olora_viz.models.shards import DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
 
 BLOCK = 2**20
 """The number of weights that are changed at once, so few that they stay in a cache."""
@@ -32,7 +32,10 @@ class StoredWeight:
     stored: StoredTensor
     parameter: str
     """Its name in the model."""
-    layers: dict[str, nn.Module]
+    layers: tuple[str, ...]
+    """The names of the layers."""
+    transposed: bool
+    """Whether it is stored as (in, out)."""
 
     @property
     def is_stacked(self) -> bool:
@@ -40,10 +43,9 @@ class StoredWeight:
         return len(self.stored.shape) == 3
 
     @property
-    def transposed(self) -> bool:
-        """Whether it is stored as (in, out)."""
-        layer = next(iter(self.layers.values()))
-        return layer.experts.module.is_transposed if isinstance(layer, ExpertLinear) else is_transposed(layer)
+    def is_four_bit(self) -> bool:
+        """Whether it is quantized to four bits."""
+        return isinstance(self.stored, FourBitTensor)
 
     @property
     def parts(self) -> list[tuple[str, StoredTensor]]:
@@ -68,16 +70,17 @@ class StoredWeight:
 
 
 def stored_weights(
-    model: nn.Module, layers: Mapping[str, nn.Module], shards: Sequence[Shard], folder: Path
+    model: nn.Module, layers: Mapping[str, nn.Module], shards: Sequence[Shard], folder: Path, at_once: int = 1
 ) -> list[StoredWeight]:
     """Find the stored weights of some layers, in the order of the files.
 
     Args:
         model: the folder's `skeleton`.
+        at_once: how many weights are in memory at once.
 
     Raises:
         ValueError: a layer's weight is not stored under its name, or has another shape or no known dtype; there is not
-            the memory for the largest one.
+            the memory for the largest ones.
     """
     by_parameter: dict[str, dict[str, nn.Module]] = {}
     for name, layer in layers.items():
@@ -86,7 +89,7 @@ def stored_weights(
     prefix: Any = getattr(model, "base_model_prefix", "")
     names = {name.removeprefix(f"{prefix}."): name for name in by_parameter} | {name: name for name in by_parameter}
     weights = [
-        StoredWeight(tensor, names[tensor.name], by_parameter[names[tensor.name]])
+        StoredWeight(tensor, names[tensor.name], tuple(of_it := by_parameter[names[tensor.name]]), _transposed(of_it))
         for shard in shards
         for tensor in shard.tensors
         if tensor.name in names
@@ -104,8 +107,15 @@ def stored_weights(
         if stored.kind not in DTYPES:
             raise ValueError(f"{stored.name!r} is stored as {stored.kind}; adapters need one of {', '.join(DTYPES)}")
     largest = max((part for weight in weights for _, part in weight.parts), key=lambda part: prod(part.shape))
-    check_memory(8 * prod(largest.shape), torch.device("cpu"), f"the layer {largest.name!r} {largest.shape}")
+    what = f"the layer {largest.name!r} {largest.shape}" + f" in each of {at_once} workers" * (at_once > 1)
+    check_memory(at_once * 8 * prod(largest.shape), torch.device("cpu"), what)
     return weights
+
+
+def _transposed(layers: Mapping[str, nn.Module]) -> bool:
+    """Whether the layers of a weight store it as (in, out)."""
+    layer = next(iter(layers.values()))
+    return layer.experts.module.is_transposed if isinstance(layer, ExpertLinear) else is_transposed(layer)
 
 
 Read = Callable[[str], Tensor]
@@ -156,7 +166,9 @@ def check_apart(*folders: Path) -> None:
 def check_room(folder: Path, shards: Sequence[Shard]) -> None:
     """Check that the disk has room for what is not yet written of some files."""
     needed = sum(shard.tensors[-1].end for shard in shards if shard.tensors)
-    check_free_disk(folder, max(0, needed - folder_size(folder)), repr(str(folder)))
+    status = [file.stat() for file in folder.iterdir()]
+    taken = sum(min(of.st_size, 512 * getattr(of, "st_blocks", of.st_size)) for of in status)  # a file may have holes
+    check_free_disk(folder, max(0, needed - taken), repr(str(folder)))
 
 
 def model_settings(model: Path, shards: Sequence[Shard]) -> dict[str, Any]:
@@ -165,9 +177,22 @@ def model_settings(model: Path, shards: Sequence[Shard]) -> dict[str, Any]:
     return {"model": str(model.resolve()), "weights": [[name, of.st_size, of.st_mtime_ns] for name, of in status]}
 
 
-def add_(W: Tensor, factors: Start, scale: float) -> None:
-    """Add scale · B A to W, computed in float32 or better."""
+def add_(W: Tensor, factors: Start, scale: float, magnitude: Tensor | None = None) -> None:
+    """Add scale · B A to W, computed in float32 or better.
+
+    Args:
+        magnitude: (out) the norms that the rows get then, as DoRA's; None leaves them.
+
+    Raises:
+        ValueError: a row that is zero cannot get a norm.
+    """
     rows = max(1, BLOCK // W.shape[1])
     for at in range(0, W.shape[0], rows):
         some = slice(at, at + rows)
-        W[some] = precise(W[some]).add_(scale * (factors.B[some] @ factors.A))
+        block = precise(W[some]).add_(scale * (factors.B[some] @ factors.A))
+        if magnitude is not None:
+            norms = torch.linalg.vector_norm(block, dim=1)
+            if not norms.all():
+                raise ValueError(f"row {at + int((norms == 0).nonzero()[0])} of W + sBA is zero: DoRA cannot scale it")
+            block.mul_((magnitude[some] / norms)[:, None])
+        W[some] = block

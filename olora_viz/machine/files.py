@@ -218,6 +218,9 @@ def atomic_folder(folder: Path) -> Generator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
+WRITTEN = "written.txt"
+"""The file in the temporary folder of `resumed` for the names of what is written; it is deleted in the end."""
+
 WHOLE = "whole"
 """The key of a record, see `resumed`, that says whether all files are written."""
 
@@ -237,33 +240,33 @@ def resumed(
         beside: another folder, which likewise is new and appears just before.
 
     Yields:
-        The temporary folders, the second one for `beside`; None if they were written, and only were not yet in place.
+        The temporary folders, the second one for `beside`; None if all is written already.
 
     Raises:
-        ValueError: a folder is not empty, was begun with other settings, or another process writes it.
+        ValueError: a folder is not empty, is of other settings, or another process writes it.
     """
     partial, rest = _begun(folder), beside and _begun(beside)
     places = [partial, *([folder] if partial.parent == folder else [])]
     files = (place / record for place in places)
     before = next((read_json_object(file) for file in files if file.is_file()), None)
     is_whole = before is not None and before[WHOLE]
+    there = folder / record
+    if before is None and there.is_file():
+        _check_settings(read_json_object(there), settings, f"{str(folder)!r} is already there, written", "use another")
+        if beside and not (beside / record).is_file():
+            raise ValueError(f"{str(folder)!r} is already there, but {str(beside)!r} is not: delete it and repeat")
+        yield None
+        return
     pairs = [(folder, partial), *([(beside, rest)] if beside and rest and not is_whole else [])]
     for end, begun in pairs:
         if not is_free(end) and begun.parent != end:
             raise ValueError(f"{str(end)!r} must be new or empty")
-    settings = {**settings, WHOLE: False}
     if before is None:
         for _, begun in pairs:
             shutil.rmtree(begun, ignore_errors=True)
     else:
-        differing = [key for key in settings if key != WHOLE and before.get(key) != settings[key]]
-        if differing:
-            values = [mapping.get(differing[0]) for mapping in (before, settings)]
-            words = "{} {!r}, not {!r}" if all(isinstance(v, str | int | float | None) for v in values) else "other {}"
-            raise ValueError(
-                f"{str(partial)!r} holds the beginning of work with {words.format(differing[0], *values)}: repeat "
-                "that, or delete this folder"
-            )
+        _check_settings(before, settings, f"{str(partial)!r} holds the beginning of work", "repeat that")
+    settings = {**settings, WHOLE: False}
     for _, begun in pairs:
         begun.mkdir(parents=True, exist_ok=True)
     try:
@@ -277,7 +280,8 @@ def resumed(
             write_json(partial / record, settings)
             yield partial, rest
             write_json(partial / record, {**settings, WHOLE: True})
-        (partial / LOCK).unlink(missing_ok=True)
+        for name in (LOCK, WRITTEN):
+            (partial / name).unlink(missing_ok=True)
         if beside and rest and rest.is_dir():
             _put_in_place(rest, beside)
         _put_in_place(partial, folder)
@@ -288,6 +292,15 @@ def resumed(
         raise
     finally:
         os.close(lock)
+
+
+def _check_settings(before: Mapping[str, Any], settings: Mapping[str, Any], what: str, instead: str) -> None:
+    """Check that a folder's contents depend on the same settings; the message begins and ends with words."""
+    differing = [key for key in settings if before.get(key) != settings[key]]
+    if differing:
+        values = [mapping.get(differing[0]) for mapping in (before, settings)]
+        words = "{} {!r}, not {!r}" if all(isinstance(v, str | int | float | None) for v in values) else "other {}"
+        raise ValueError(f"{what} with {words.format(differing[0], *values)}: {instead}, or delete this folder")
 
 
 def _begun(folder: Path) -> Path:

@@ -111,6 +111,17 @@ def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list
     return [results[i] for i in range(len(calls))]
 
 
+@contextmanager
+def on_one_core() -> Generator[None]:
+    """Compute on one core within a block, so that no bit depends on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class _Cores:
     """Threads that compute on one core each: as many as were needed at once, kept for later calls."""
 

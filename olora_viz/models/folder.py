@@ -13,6 +13,7 @@ import torch
 from olora_viz.machine.files import read_json_object, reason
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.text import listed
+from olora_viz.models.four_bit import is_four_bit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,12 +48,15 @@ READ = (
 )  # fmt: skip
 """The JSON files that transformers reads besides the weights, if they exist."""
 
+INDEX = "model.safetensors.index.json"
+"""The file that says in which one each tensor is, if they are several."""
+
 HEADS = ("ForCausalLM", "LMHeadModel")
 SAFE = {"local_files_only": True, "trust_remote_code": False}
 """Arguments of transformers: nothing is fetched, and no code of a folder runs."""
 
 
-def _check_config(folder: Path) -> None:
+def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
     """Check that the folder holds a plain causal language model without its own code."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -70,8 +74,13 @@ def _check_config(folder: Path) -> None:
     config = read["config.json"]
     if "auto_map" in config or "auto_map" in read.get("tokenizer_config.json", {}):
         raise ValueError(f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed")
-    if "quantization_config" in config:
-        raise ValueError(f"the model in {str(folder)!r} is quantized; adapters need its plain weights")
+    quantization = config.get("quantization_config")
+    if quantization is not None and not (may_be_four_bit and is_four_bit(quantization)):
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+        raise ValueError(
+            f"the model in {str(folder)!r} is quantized (quant_method {method!r}); adapters need its plain weights; "
+            "start, inspect, spectrum and a merge also read those of bitsandbytes in four bits"
+        )
     kind = config.get("model_type")
     head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
     says = config.get("architectures") or [head]
@@ -89,7 +98,7 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         ValueError: if there are no safetensors, or a shard is missing.
     """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    single, index = folder / "model.safetensors", folder / INDEX
     if single.is_file():
         return [single]
     if index.is_file():
@@ -173,7 +182,7 @@ def skeleton(folder: Path) -> PreTrainedModel:
 
     if not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is not a folder on this machine")
-    _check_config(folder)
+    _check_config(folder, may_be_four_bit=True)
     try:
         with quiet(), torch.device("meta"):
             return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **SAFE))

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Collection, Generator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +14,16 @@ import torch
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.files import locked, read_json_object, write_json
-from olora_viz.machine.memory import give_back, keep_freed
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
+from olora_viz.machine.workers import Workers, goes_on, killed, pool_of
 from olora_viz.measures.catalogue import MEASURES, registered_measures
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
-from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.preregistration import check_is_study
 from olora_viz.studies.study import Study, Trial, races
 
@@ -115,25 +109,15 @@ def measured(row: dict[str, Any]) -> dict[int, dict[str, float]]:
     }
 
 
-_stop_flag: Any = None
-"""Memory that the processes of a study share: not zero when it stops. It has no lock, which a process that is killed
-could keep."""
-
 _models = ModelCache()
 """What the races of this process leave to each other."""
 
 
-class Workers(ProcessPoolExecutor):
-    """A pool whose calls stop when it shuts down."""
+class RaceWorkers(Workers):
+    """Processes that race."""
 
     def __init__(self, count: int) -> None:
-        give_back()  # to the workers, what this process took to time a race
-        is_linux = sys.platform == "linux"
-        if is_linux:  # processes start from one that has loaded the libraries once for all
-            multiprocessing.set_forkserver_preload(["olora_viz.studies.run"])
-        context: Any = multiprocessing.get_context("forkserver" if is_linux else "spawn")
-        self._stop_flag: Any = context.RawValue("b", 0)
-        super().__init__(count, context, _begin, (self._stop_flag,))
+        super().__init__(count, __name__)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call in some process.
@@ -142,31 +126,9 @@ class Workers(ProcessPoolExecutor):
         """
         return super().submit(_call, fn, args, kwargs)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Let running calls stop at their next step, and drop those that wait."""
-        self._stop_flag.value = 1
-        super().shutdown(wait, cancel_futures=cancel_futures)
-
-
-def _begin(stop_flag: Any) -> None:
-    """Begin a process: Ctrl-C in a terminal reaches it too, but its study decides."""
-    global _stop_flag
-    _stop_flag = stop_flag
-    keep_freed()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process when that of the study is gone, which would otherwise race on."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
 
 def _call(fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    return fn(*args, watch=lambda _: not _stop_flag.value, cache=_models, **kwargs)
+    return fn(*args, watch=lambda _: goes_on(), cache=_models, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -279,13 +241,8 @@ def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
     Raises:
         ValueError: see `check_places`.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
-    if ray is not None and workers != 1:
-        raise ValueError(f"workers is {workers}, but on a Ray cluster the cores say how many races run")
-    if ray is not None:
-        return RayPool(ray, study.fixed().threads or 1, gpus=int(study.device == "cuda"))
-    return None if workers == 1 else Workers(workers)
+    threads = 1 if ray is None else study.fixed().threads or 1
+    return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.device == "cuda"))
 
 
 def run_race(
@@ -397,10 +354,7 @@ def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[Fini
                 left -= race.lanes
                 yield FinishedRace(race.folder, race.lanes, left)
         except BrokenExecutor:
-            raise ChildProcessError(
-                "a process of the study was killed, perhaps because memory ran out: the same "
-                "command continues the study"
-            ) from None
+            raise killed() from None
         finally:
             for future in futures:
                 future.cancel()

@@ -156,7 +156,7 @@ def test_experts_are_targets_only_where_their_module_is_named():
     found = list(target_layers(model, ["experts.down_proj", "v_proj"]))
     assert found[0] == "model.layers.0.self_attn.v_proj"
     assert found[1:5] == [f"model.layers.0.mlp.experts.down_proj.{e}" for e in range(4)]
-    with pytest.raises(ValueError, match=r"'down_proj'; choose from experts\.down_proj, experts\."):
+    with pytest.raises(ValueError, match=r"'down_proj'; of experts, 'experts\.down_proj' does; choose from experts\."):
         target_layers(model, ["down_proj"])
     mixed = hf.Qwen3MoeConfig(**SIZES, num_experts=4, mlp_only_layers=[0])
     with torch.random.fork_rng(devices=[]):

@@ -1,9 +1,15 @@
 """A start on a model's folder, layer by layer, is that of the model in memory; what is interrupted goes on."""
 
+import json
+import multiprocessing
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +22,8 @@ from support.mixtures import EXPERTS, close, mixture
 from support.mixtures import logits as mixed_logits
 from support.pefts import logits
 from support.tiny import tiny, tiny_tokenizer
-from support.verbs import forked, objects, run
+from support.verbs import below, forked, objects, run
+from support.waiting import wait_until
 
 import olora_viz as ov
 from olora_viz import models
@@ -29,6 +36,7 @@ from olora_viz.machine.files import read_tensors, write_tensors
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.measures.truncation import to_json, truncations
 from olora_viz.models import shards
+from olora_viz.models.four_bit import PARTS, dequantized
 from olora_viz.models.shards import read_shards
 
 STARTS = [e.name for e in ov.INITIALIZERS.values() if not e.dense and not e.needs]
@@ -197,7 +205,7 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
             nonlocal reports
             reports -= 1
             assert 0 < part <= 1
-            assert "GB/s" in words
+            assert re.fullmatch(r"\d+\.\d of 4\d\.\d kB at \d+\.\d\d kB/s, 5 s left", words)
             if not reports:
                 raise StoppedEarlyError
 
@@ -221,8 +229,15 @@ def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, folder, tmp_
         assert here.pop("start.json") != there.pop("start.json")  # which names the folders
         assert here == there
     assert not list(tmp_path.rglob("*.partial"))
-    with pytest.raises(ValueError, match="must be new or empty"):
-        start_folder(model, lane, out, rest)
+    before = [(file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*")]
+    assert start_folder(model, lane, out, rest).layers == whole.layers
+    with pytest.raises(ValueError, match=r"'.*out' is already there, written with r 4, not 3: use another, or delete"):
+        start_folder(model, replace(lane, r=3), out, rest)
+    assert [(file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*")] == before
+    if rest:
+        shutil.rmtree(rest)
+        with pytest.raises(ValueError, match=r"out' is already there, but '.*rest' is not: delete it and repeat"):
+            start_folder(model, lane, out, rest)
 
 
 def test_a_disk_without_room_is_named_and_what_is_written_stays(folder, tmp_path, monkeypatch):
@@ -246,7 +261,7 @@ def train(adapter: Path) -> None:
     """Change the factors of an adapter, as training would."""
     file = adapter / "adapter_model.safetensors"
     generator = torch.Generator().manual_seed(0)
-    factors = {n: f + 0.05 * torch.randn(f.shape, generator=generator) for n, f in read_tensors(file).items()}
+    factors = {n: f + 0.05 * torch.randn(f.shape, generator=generator) for n, f in sorted(read_tensors(file).items())}
     write_tensors(file, factors)
 
 
@@ -271,14 +286,21 @@ def test_an_adapter_is_merged_into_a_folder_as_peft_merges_it_in_memory(family, 
     for name, W in merged.state_dict().items():
         torch.testing.assert_close(W, whole[name], rtol=1e-5, atol=1e-5)
     assert (logits(merged) - logits(hf.AutoModelForCausalLM.from_pretrained(folder(family)))).abs().max() > 0.1
+    again = run("export", str(started.out), "--form", "merged", "--out", str(tmp_path / "merged"))
+    assert (again.returncode, f"already in {tmp_path / 'merged'}: nothing to do" in again.stdout) == (0, True)
 
 
 def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
     model, lane = tmp_path / "model", ov.Lane("lora", r=2, targets=EXPERTS)
     mixture("gpt_oss").save_pretrained(model)
+    of_experts = "no linear layer's name ends in 'gate_up_proj'; of experts, 'experts.gate_up_proj' does; choose from"
+    with pytest.raises(ValueError, match=of_experts):
+        start_folder(model, replace(lane, targets=("gate_up_proj",)), tmp_path / "adapter")
     adapter = start_folder(model, lane, tmp_path / "adapter").out
     train(adapter)
     merge_folder(adapter, model, tmp_path / "merged")
+    merge_folder(adapter, model, tmp_path / "by-two", workers=2)
+    assert contents(tmp_path / "by-two") == contents(tmp_path / "merged")
     merged = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     close(mixed_logits(merged), mixed_logits(ov.read_peft(mixture("gpt_oss"), adapter).model), 1e-4)
 
@@ -293,6 +315,67 @@ def test_experts_are_merged_and_what_cannot_be_is_refused(folder, tmp_path):
         answer = run(*merge, *words)
         assert (answer.returncode, sentence in answer.stderr) == (2, True), answer.stderr
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "more"),
+    [
+        ("gpt2", {"use_dora": True, "bias": "all", "init_lora_weights": False}),
+        ("phi3", {"use_dora": True, "modules_to_save": ["lm_head", "embed_tokens", "norm"], "use_rslora": True}),
+        ("phi3", {"use_dora": True, "init_lora_weights": "olora"}),
+    ],
+)
+def test_dora_biases_and_what_was_trained_in_full_are_merged_as_by_peft(family, more, folder, tmp_path):
+    base = hf.AutoModelForCausalLM.from_pretrained(folder(family))
+    targets = list(target_layers(base))
+    config = peft.LoraConfig(r=4, lora_alpha=6, target_modules=targets, fan_in_fan_out=family == "gpt2", **more)
+    model = peft.get_peft_model(base, config)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in filter(lambda each: each.requires_grad, model.parameters()):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(tmp_path / "adapter")
+    words = ("--form", "merged", "--out", str(tmp_path / "merged"), "--workers", "2")
+    done = run("export", str(tmp_path / "adapter"), *words)
+    assert done.returncode == 0, done.stderr
+    merged, whole = hf.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict(), model.merge_and_unload()
+    plain = hf.AutoModelForCausalLM.from_pretrained(folder(family)).state_dict()
+    changed = {name for name, W in merged.items() if not torch.equal(W, plain[name])}
+    assert {f"{name}.weight" for name in targets} <= changed
+    assert any(name.endswith("bias") for name in changed) is ("bias" in more)
+    assert ("lm_head.weight" in changed and "model.embed_tokens.weight" in changed) is ("modules_to_save" in more)
+    for name, W in whole.state_dict().items():
+        torch.testing.assert_close(merged[name], W, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "size", "sentence"),
+    [
+        ("lm_head.weight", (64, 24), "which the model ties to 'model.embed_tokens.weight'"),
+        ("model.norm.weight", (25,), "which is (25,), but (24,) in the model's files"),
+        ("model.embed_tokens.trainable_tokens_delta", (2, 24), "which has no place in the model's files"),
+    ],
+)
+def test_what_has_no_place_in_the_files_is_left_to_peft(key, size, sentence, folder, tmp_path):
+    adapter = start_folder(folder("llama"), ov.Lane("lora", r=2), tmp_path / "adapter").out
+    file, key = adapter / "adapter_model.safetensors", f"base_model.model.{key}"
+    write_tensors(file, read_tensors(file) | {key: torch.ones(size)})
+    with pytest.raises(
+        ValueError, match=re.escape(f"{key!r}, {sentence}: merge this adapter in memory, by merge_and")
+    ):
+        merge_folder(adapter, folder("llama"), tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_weights_that_look_like_targets_but_are_no_layers_are_named(folder, tmp_path):
+    shutil.copytree(folder("llama"), tmp_path / "model")
+    config = hf.AutoConfig.from_pretrained(tmp_path / "model")
+    config.num_hidden_layers = 1
+    config.save_pretrained(tmp_path / "model")
+    answer = run("start", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "out"), "--target", "v_proj")
+    assert answer.returncode == 0
+    note, _ = answer.stderr.splitlines()
+    assert note.endswith("are no layers of the model by its config: model.layers.1.self_attn.v_proj.weight")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -323,6 +406,104 @@ def test_a_folder_whose_layers_are_made_of_several_tensors_is_loaded(tmp_path):
     model, read = stored_weights.model_of(str(tmp_path))
     assert read is None
     assert not next(model.parameters()).is_meta
+
+
+def in_four_bits(plain: Path, folder: Path) -> None:
+    """Write a model as bitsandbytes would, with numbers of no meaning, and its matrices as `plain`."""
+    model, generator = deepcopy(model_of("llama", torch.bfloat16)), torch.Generator().manual_seed(0)
+    layers = target_layers(model)
+    files: list[dict[str, torch.Tensor]] = [{}, {}]
+    shutil.copytree(plain, folder)
+    for i, (name, W) in enumerate(tensors_of(plain).items()):
+        if name.removesuffix(".weight") not in layers:
+            files[i % 2][name] = W
+            continue
+        values, scales = torch.randn(16, generator=generator), torch.rand(-(-W.numel() // 64), generator=generator)
+        codes = torch.randint(16, W.shape, generator=generator)
+        state = json.dumps({"blocksize": 64, "dtype": "bfloat16", "shape": list(W.shape), "quant_type": "nf4"})
+        first, second = codes.flatten().view(-1, 2).T
+        files[i % 2][name] = (16 * first + second).to(torch.uint8)[:, None]
+        files[1 - i % 2] |= {
+            f"{name}.absmax": scales,
+            f"{name}.quant_map": values,
+            f"{name}.quant_state.bitsandbytes__nf4": torch.tensor(list(state.encode()), dtype=torch.uint8),
+        }
+        W = torch.tensor([float(values[code]) for code in codes.flatten()])
+        W *= torch.tensor([float(scales[i // 64]) for i in range(W.numel())])
+        layers[name.removesuffix(".weight")].weight.data = W.view(codes.shape).bfloat16()
+    model.save_pretrained(plain)
+    names = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for file, tensors in zip(names, files, strict=True):
+        write_tensors(folder / file, tensors)
+    places = {name: file for file, tensors in zip(names, files, strict=True) for name in tensors}
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    quantization = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    edit(folder / "config.json", quantization_config=quantization)
+
+
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_a_model_in_four_bits_is_read_as_the_matrices_that_it_stands_for(tmp_path):
+    plain, four = tmp_path / "plain", tmp_path / "four"
+    model_of("llama", torch.bfloat16).save_pretrained(plain)
+    in_four_bits(plain, four)
+    for folder in (plain, four):
+        out, rest = (folder.with_name(f"{folder.name}-{what}") for what in ("out", "rest"))
+        start_folder(folder, ov.Lane("olora", r=4, alpha=6), out, rest, workers=1 + (folder == four))
+        train(out)
+        edit(out / "adapter_config.json", base_model_name_or_path=str(folder))
+        assert merge_folder(out, folder, folder.with_name(f"{folder.name}-merged")) == 14
+    for what in ("out", "rest", "merged"):
+        ours, theirs = (
+            dict(item for file in tmp_path.glob(f"{name}-{what}/*.safetensors") for item in read_tensors(file).items())
+            for name in ("four", "plain")
+        )
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    for what in ("rest", "merged"):
+        folders = [tmp_path / f"{name}-{what}" for name in ("four", "plain")]
+        assert torch.equal(*(logits(hf.AutoModelForCausalLM.from_pretrained(path)) for path in folders))
+    inspected, spectra = (
+        [run(*words, *more, "--json").stdout for words in ((*verb, str(tmp_path / name)) for name in names)]
+        for verb, names, more in (
+            (("inspect",), ("four-out", "plain-out"), ()),
+            (("spectrum", "--model"), ("four", "plain"), ("--layer", "layers.1.*.q_proj", "--rank", "2")),
+        )
+    )
+    assert inspected[0] == inspected[1] != ""
+    assert spectra[0] == spectra[1] != ""
+    alone = start_folder(four, ov.Lane("olora", r=4, alpha=6), tmp_path / "alone")
+    assert (alone.by_peft, alone.keeps_function) == (True, False)
+
+
+def test_four_bits_are_what_bitsandbytes_takes_them_for():
+    stored = read_tensors(Path(__file__).parents[1] / "data/four_bit.safetensors")  # made by version 0.50.2
+    for kind in ("nf4", "fp4"):
+        parts = {name: stored[f"{kind}.{name}"] for name in PARTS if f"{kind}.{name}" in stored}
+        state = json.loads(bytes(stored[f"{kind}.quant_state.bitsandbytes__{kind}"].tolist()))
+        ours = dequantized(stored[kind].flatten(), parts, state, torch.bfloat16)
+        assert torch.equal(ours, stored[f"{kind}.dequantized"])
+    assert len(parts) == 2  # the scales of the first one are quantized too
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "mxfp4", "bitsandbytes"])
+def test_other_quantizations_are_named_by_every_verb(method, folder, tmp_path):
+    model, adapter = tmp_path / "model", str(tmp_path / "adapter")
+    shutil.copytree(folder("llama"), model)
+    start_folder(model, ov.Lane("lora", r=2), Path(adapter))
+    edit(model / "config.json", quantization_config={"quant_method": method, "load_in_8bit": True})
+    for words in (
+        ("start", "--model", str(model), "--out", str(tmp_path / "out")),
+        ("export", adapter, "--form", "merged", "--out", str(tmp_path / "out")),
+        ("inspect", adapter),
+        ("spectrum", "--model", str(model), "--layer", "q_proj", "--rank", "2"),
+    ):
+        answer = run(*words)
+        assert answer.returncode == 2
+        assert f"is quantized (quant_method {method!r}); adapters need its plain weights" in answer.stderr
 
 
 @pytest.mark.parametrize("fault", ["nan", "shape", "dtype", "header", "shard"])
@@ -376,11 +557,65 @@ def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(folder, tmp_path, 
     assert summary["keeps_function"]
     assert summary["init"] == "olora"
     assert "computes at step 0" in again.stderr
+    for options, code, sentence in (
+        ((), 0, "out is already there: nothing to do"),
+        (("--r", "4"), 2, "with r 8, not 4"),
+    ):
+        repeated = run(*command, *options)
+        assert (repeated.returncode, sentence in repeated.stdout + repeated.stderr) == (code, True), repeated
+
+
+@pytest.mark.parametrize("has_rest", [True, False])
+def test_workers_write_the_same_bytes_also_after_they_were_stopped_and_killed(has_rest, folder, tmp_path):
+    start = partial(start_folder, folder("llama"), ov.Lane("pissa_fast", r=4, alpha=6))
+    start(tmp_path / "whole", tmp_path / "whole-rest" if has_rest else None)
+    where, parts = (tmp_path / "out", tmp_path / "rest" if has_rest else None), list[float]()
+
+    def stop(part: float, words: str) -> None:
+        parts.append(part)
+        if len(parts) == 4:
+            raise StoppedEarlyError
+
+    def kill(part: float, words: str) -> None:
+        assert part >= parts[-2]
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    with pytest.raises(StoppedEarlyError):
+        start(*where, stop, workers=2)
+    with pytest.raises(ChildProcessError, match=r"a process was killed, .* the same command goes on"):
+        start(*where, kill, workers=2)
+    assert start(*where, workers=2).layers == 14
+    for name in ("out", *["rest"] * has_rest):
+        ours, theirs = contents(tmp_path / name), contents(tmp_path / ("whole" if name == "out" else "whole-rest"))
+        assert ours.keys() == theirs.keys()
+        assert all(ours[file] == theirs[file] for file in ours if file.endswith("safetensors"))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
+def test_ctrl_c_ends_all_workers(tmp_path):
+    sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 3, "vocab_size": 64}
+    hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).save_pretrained(tmp_path / "model")
+    out = tmp_path / "out"
+    command = f"start --model {tmp_path / 'model'} --init pissa --r 8 --out {out} --workers 2".split()
+    with subprocess.Popen([sys.executable, "-m", "olora_viz", *command], stderr=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: len(below(process.pid)) >= 4)  # both, what they come from, and what counts resources
+            workers = below(process.pid)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=10) == 130
+            wait_until(lambda: not any(Path(f"/proc/{pid}").is_dir() for pid in workers), seconds=10)
+        finally:
+            process.kill()
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ("--workers 0", "workers must be at least 1, not 0"),
+        ("--workers 2 --ray auto", "workers is 2, but on a Ray cluster the cores say how many run at once"),
         ("--model nowhere", "'nowhere' is not a folder on this machine"),
         ("--model {tmp}", "is not a Hugging Face model folder"),
         ("--init olra", "unknown initialization 'olra'; did you mean 'olora'"),

@@ -5,6 +5,8 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +14,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from support.machines import lose_a_machine, ray_alone, two_machines
+from support.tiny import tiny
 
 from olora_viz.__main__ import main
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.started_folder import start_folder
+from olora_viz.machine.on_ray import RayPool
 from olora_viz.studies.folder import has_ended
-from olora_viz.studies.on_ray import RayPool
 from olora_viz.studies.run import Planned, run_race, run_study
 from olora_viz.studies.study import Study
 
@@ -90,6 +95,22 @@ def test_a_cluster_that_loses_a_machine_fills_the_same_table(cluster: Any, here:
     assert lost.is_set()
     assert sum(one.lanes for one in found) == len(table(here))
     check_same(out, here)
+
+
+def test_a_start_on_a_folder_has_the_same_bytes_where_a_machine_is_lost(cluster: Any, tmp_path: Path) -> None:
+    tiny("llama").save_pretrained(tmp_path / "model", max_shard_size="20KB")
+    start, calls = partial(start_folder, tmp_path / "model", Lane("pissa", r=4)), count()
+
+    def lose(part: float, words: str) -> None:
+        if next(calls) == 0:
+            lose_a_machine(cluster)
+
+    start(tmp_path / "here", tmp_path / "here-rest")
+    start(tmp_path / "there", tmp_path / "there-rest", lose, ray=cluster.address)
+    assert next(calls) > 1
+    for end in ("", "-rest"):
+        here, there = (sorted(tmp_path.glob(f"{name}{end}/*.safetensors")) for name in ("here", "there"))
+        assert [file.read_bytes() for file in here] == [file.read_bytes() for file in there] != []
 
 
 @pytest.mark.parametrize(

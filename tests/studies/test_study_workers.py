@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.verbs import below
 from support.waiting import wait_until
 
 from olora_viz.races.run import CHECKPOINT
@@ -14,20 +15,6 @@ LONG = (
     "study --task number-words,addition --init lora,olora --lr 3e-3 --seeds 1 --steps 5000 --r 2 "
     "--batch-size 4 --eval-size 8 --test-size 8 --threads 1 --workers 2 --out"
 ).split()
-
-
-def below(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that they have."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    its = [child for child, parent in parents.items() if parent == pid]
-    return its + [each for child in its for each in below(child)]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
@@ -51,7 +38,7 @@ TIMED = """
 import re
 import torch
 from olora_viz.machine.memory import keep_freed
-from olora_viz.studies.run import Workers
+from olora_viz.studies.run import RaceWorkers
 
 def megabytes():
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024
@@ -61,7 +48,7 @@ blocks = [torch.ones(250_000) for _ in range(301)]  # 300 MB, as the passes of a
 last = blocks.pop()  # in use, above them
 del blocks
 before = megabytes()
-Workers(2)
+RaceWorkers(2)
 print(before - megabytes())
 """
 

@@ -35,7 +35,7 @@ AT_HOME = {
     "anywidget": {"notebook", "figures/live"},
     "plotly": {"figures"},
     "matplotlib": {"figures"},
-    "ray": {"studies"},
+    "ray": {"machine"},
     "trackio": {"machine"},
     "wandb": {"machine"},
     "tensorboard": {"machine"},

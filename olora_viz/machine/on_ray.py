@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster as a pool for the races of a study: one race a task."""
+"""The machines of a Ray cluster as a pool: each call is a task."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class RayPool(Executor):
         threads: cores that a task takes.
         gpus: GPUs that a task takes.
 
+    Attributes:
+        count: the number of tasks at once, by the cores.
+
     Raises:
         ValueError: Ray is not installed, does not find the cluster, or no machine has the cores.
     """
@@ -39,7 +42,7 @@ class RayPool(Executor):
         if self._connected:
             connect(address)
         try:
-            self._check_cores(address, threads)
+            self.count = self._places(address, threads)
         except ValueError:
             self.shutdown()
             raise
@@ -72,15 +75,16 @@ class RayPool(Executor):
         if self._connected:
             self._ray.shutdown()
 
-    def _check_cores(self, address: str, threads: int) -> None:
-        """Check that a task can be placed: Ray would let it wait for ever."""
-        machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        most = int(max((machine.get("CPU", 0) for machine in machines), default=0))
+    def _places(self, address: str, threads: int) -> int:
+        """Return the number of tasks at once; a ValueError says that there is none, which Ray would let wait."""
+        cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        most = max(cores, default=0)
         if most < threads:
             raise ValueError(
-                f"a race takes {threads} threads, but no machine of the Ray cluster at "
-                f"{address!r} has more than {most} cores: give a new study fewer with --threads"
+                f"the work takes {threads} threads at a time, but no machine of the Ray cluster at "
+                f"{address!r} has more than {most} cores: give it fewer with --threads"
             )
+        return sum(count // threads for count in cores)
 
 
 def _import_ray() -> Any:
@@ -88,7 +92,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise ValueError("races on a cluster need Ray, which is not installed: pip install ray") from None
+        raise ValueError("clusters need Ray, which is not installed: pip install ray") from None
     return ray
 
 
@@ -134,7 +138,7 @@ def _check_answers(address: str, lacks: str) -> None:
 
 
 def _there(home: str, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Call a function in a working directory, in which relative names are those of the study."""
+    """Call a function in a working directory, in which relative names are those of the caller."""
     with suppress(OSError):  # absolute names do without
         os.chdir(home)
     return fn(*args, **kwargs)
@@ -146,6 +150,6 @@ def _sentence(error: BaseException) -> BaseException:
     if isinstance(cause, Exception):
         return cause
     return ConnectionError(
-        f"a race was lost {RETRIES + 1} times with its machine or process "
+        f"a task was lost {RETRIES + 1} times with its machine or process "
         f"({type(error).__name__}): the same command goes on from what has ended"
     )

@@ -1,0 +1,54 @@
+"""Matrices that bitsandbytes keeps in four bits: numbers of 16 values, which blocks of weights scale.
+
+References:
+    Dettmers, Pagnoni, Holtzman and Zettlemoyer (2023), "QLoRA", arXiv:2305.14314.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+STATE = ".quant_state.bitsandbytes__"
+"""In the name of the tensor that says, as JSON, how a weight is stored; before it stands the weight's name."""
+
+PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+"""The other tensors of a weight, by the ends of their names; the nested ones are there if the scales are quantized."""
+
+CHUNK = 2**19
+"""The bytes that are unpacked at once, two weights each, so few that they stay in a cache."""
+
+
+def is_four_bit(quantization: object) -> bool:
+    """Whether a config's ``quantization_config`` is that of bitsandbytes in four bits."""
+    if not isinstance(quantization, dict):
+        return False
+    return quantization.get("quant_method") == "bitsandbytes" and quantization.get("load_in_4bit") is True
+
+
+def dequantized(packed: Tensor, parts: Mapping[str, Tensor], state: Mapping[str, Any], dtype: torch.dtype) -> Tensor:
+    """Return the weights, bitwise as ``bitsandbytes.functional.dequantize_4bit`` does.
+
+    Args:
+        packed: (bytes) two weights in each, the first one in the upper bits.
+        parts: those of `PARTS`: the 16 values of a weight, and the scale of each block.
+        state: its ``shape`` and ``blocksize``, and those of nested scales.
+        dtype: of the result.
+    """
+    scales = parts["absmax"].flatten()
+    if "nested_absmax" in parts:
+        coarse = parts["nested_absmax"].repeat_interleave(state["nested_blocksize"])[: len(scales)]
+        scales = parts["nested_quant_map"][scales.int()] * coarse + state["nested_offset"]
+    codes = torch.arange(256)
+    pairs = parts["quant_map"][torch.stack([codes >> 4, codes & 15], dim=1)]
+    size, weights = state["blocksize"], torch.empty(2 * len(packed), dtype=dtype)
+    step = CHUNK // size * size
+    for at in range(0, len(packed), step):
+        values = pairs[packed[at : at + step].int()].flatten()
+        first = 2 * at // size
+        scale = scales[first : first + -(-len(values) // size)].repeat_interleave(size)
+        weights[2 * at : 2 * at + len(values)] = values * scale[: len(values)]
+    return weights[: torch.Size(state["shape"]).numel()].view(state["shape"])
