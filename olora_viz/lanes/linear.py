@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -101,7 +103,8 @@ class LaneLinear(torch.autograd.Function):
     ) -> Tensor:
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
         down, up = _stacked(A, B, start, s, X.dtype)
-        Y = F.linear(X, W, bias)
+        by_onednn = bias is None and _suits_onednn(X, W) and _keeps_bits(X, W)
+        Y = _by_onednn(X, W) if by_onednn else F.linear(X, W, bias)
         Z = torch.bmm(_by_lane(X, A), down.mT)
         _by_lane(Y, A).baddbmm_(Z, up.mT)
         ctx.save_for_backward(X, W, A, B, s, Z)
@@ -119,7 +122,7 @@ class LaneLinear(torch.autograd.Function):
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r)
         dX = None
         if ctx.needs_input_grad[0]:
-            dX = (dY @ W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
+            dX = _before(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
@@ -128,6 +131,74 @@ class LaneLinear(torch.autograd.Function):
         # As (r, out) and transposed: the other order is four times slower in MKL.
         dB = (torch.bmm(XA.mT, dY_lanes).to(B.dtype) * s).mT
         return dX, None, None, dA, dB, None, None
+
+
+def _by_onednn(X: Tensor, W: Tensor) -> Tensor:
+    """Return X Wᵀ without a graph."""
+    return torch.ops.mkldnn._linear_pointwise(X.contiguous(), W, None, "none", [], "")
+
+
+def _suits_onednn(X: Tensor, W: Tensor) -> bool:
+    """Whether oneDNN computes X Wᵀ faster than MKL, which `F.linear` calls."""
+    is_dense = W.is_contiguous() or W.mT.is_contiguous()  # for others it has no fast code
+    return X.device.type == "cpu" and X.dtype == torch.float32 and X.numel() > 0 and is_dense and _mkl_is_slow()
+
+
+@cache
+def _mkl_is_slow() -> bool:
+    """Whether MKL leaves AVX-512 unused, and half of the speed: on processors that are not Intel's."""
+    about = Path("/proc/cpuinfo")
+    return (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkl.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and about.exists()
+        and "GenuineIntel" not in about.read_text()
+    )
+
+
+ROWS = 4
+"""Rows from which either library computes a row in the same way, whatever their number."""
+
+
+def _keeps_bits(X: Tensor, W: Tensor) -> bool:
+    """Whether oneDNN has the bits of `F.linear`, so that a lane starts as the base model bit for bit."""
+    return X.numel() >= ROWS * X.shape[-1] and add_alike(W.shape[1])
+
+
+@cache
+def add_alike(terms: int) -> bool:
+    """Whether MKL and oneDNN add up so many terms in the same order: they do where neither cuts them into blocks."""
+    if not _mkl_is_slow():
+        return False
+    seeded = torch.Generator().manual_seed(0)
+    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (4 * ROWS, 64))
+    return torch.equal(_by_onednn(X, W), F.linear(X, W))
+
+
+class FrozenLinear(torch.autograd.Function):
+    """The output Y of a layer without adapters, whose gradient at the input X is computed as that of `LaneLinear`.
+
+    So a lane that leaves out a layer has the bits of a race in which all lanes leave it out. Twice differentiable.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, W: Tensor, Y: Tensor) -> Tensor:
+        """Return Y, in a graph of its own."""
+        ctx.save_for_backward(W)
+        return Y.view_as(Y)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient of X."""
+        return _before(grads[0], *ctx.saved_tensors), None, None
+
+
+def _before(dY: Tensor, W: Tensor) -> Tensor:
+    """Return the gradient dY W at the input of a layer."""
+    if torch.is_grad_enabled() or not _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
+        return dY @ W
+    return _by_onednn(dY, W.mT)
 
 
 def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:

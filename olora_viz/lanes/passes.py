@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
-from olora_viz.lanes.layers import called_module, common_owner, weight_of
-from olora_viz.lanes.linear import Dropout, LaneLinear, add_dense
+from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
+from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_alike, add_dense
 from olora_viz.lanes.plan import AdapterPlan, Factors
 from olora_viz.machine.files import reason
 from olora_viz.tasks.losses import context_of
@@ -97,13 +97,17 @@ class Passes:
     def begin(self) -> None:
         """Override the forward of the layers, and of the experts that they are part of."""
         layers = self._plan.layers
+        for _, columns in self._plan.shapes.values():
+            add_alike(columns)  # here, not within a pass whose operations are counted
         restore = override(
             {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}
             | {path: (experts.module, partial(self._experts, experts)) for path, experts in unrolled(layers).items()}
         )
         called = [called_module(*item) for item in layers.items()]
         hook = common_owner(self._plan.model, called).register_forward_pre_hook(self.split)
-        self._restore = [restore, hook.remove]
+        adapted = {id(layer) for layer in layers.values()}
+        others = [m for m in self._plan.model.modules() if is_linear(m) and id(m) not in adapted]
+        self._restore = [restore, hook.remove, *(m.register_forward_hook(_frozen).remove for m in others)]
 
     def end(self) -> None:
         """Restore the forward of every layer."""
@@ -200,6 +204,14 @@ class Passes:
         if rows is None:
             return original(*given)
         return experts.forward(rows.stop - rows.start, *given)
+
+
+def _frozen(layer: nn.Module, given: tuple[Tensor, ...], Y: Tensor) -> Tensor | None:
+    """Follow the forward of a layer without adapters, unless other lanes adapt it."""
+    is_own = "forward" not in layer.__dict__ and not any(p.requires_grad for p in layer.parameters())
+    if is_own and len(given) == 1 and given[0].requires_grad and torch.is_grad_enabled():
+        return FrozenLinear.apply(given[0], weight_of(layer), Y)
+    return None
 
 
 TOKENS = 8

@@ -232,6 +232,33 @@ def test_a_plain_torch_module_can_carry_lanes():
     lanes.detach()
 
 
+@pytest.mark.parametrize(("out", "into"), [(576, 192), (341, 193), (192, 576), (1536, 341)])
+def test_wide_layers_start_as_the_base_bit_for_bit_and_a_lane_alone_has_the_bits_it_has_beside_others(out, into):
+    seeded = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Linear(into, out, bias=False))
+    lanes = attach(model, [Lane("olora", r=4, alpha=6), Lane("lora", r=4), Lane("pissa", r=4)])
+    rows, G = (torch.randn(3, 32, width, generator=seeded) for width in (into, out))
+    with lanes.off():
+        base = model(rows)
+    assert torch.equal(model(rows), base)
+    assert torch.equal(lanes.detach()(rows), base)
+    lanes = attach(model, lanes.lanes)
+    disturb(lanes)
+
+    def gradients(X: torch.Tensor, dY: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        X = X.clone().requires_grad_()
+        Y = model(X)
+        return Y.detach(), torch.autograd.grad(Y, X, dY)[0]
+
+    together = gradients(rows, G)
+    for k in range(3):
+        with lanes.only(k):
+            alone = gradients(rows[k : k + 1], G[k : k + 1])
+        assert all(torch.equal(ours[0], beside[k]) for ours, beside in zip(alone, together, strict=True))
+        W = model[0].weight.double() + lanes.delta("0", k).double()
+        torch.testing.assert_close(alone[1][0].double(), G[k].double() @ W, rtol=1e-4, atol=1e-4)
+
+
 def test_lanes_of_one_seed_start_alike_and_of_another_differently():
     lanes = attach(tiny("llama"), [Lane("lora", seed=s, r=2) for s in (0, 0, 1)])
     assert torch.equal(lanes.theta[0], lanes.theta[1])
