@@ -151,10 +151,19 @@ def _mkl_is_slow() -> bool:
     return (
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkl.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and about.exists()
         and "GenuineIntel" not in about.read_text()
+        and _has_onednn()
     )
+
+
+def _has_onednn() -> bool:
+    """Whether this version of torch has the product, which is not part of its public names."""
+    ones = torch.ones(2, 2)
+    try:
+        return torch.equal(_by_onednn(ones, ones), ones @ ones)
+    except (AttributeError, RuntimeError, TypeError):
+        return False
 
 
 ROWS = 4
