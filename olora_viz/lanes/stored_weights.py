@@ -52,7 +52,10 @@ class StoredWeight:
     @property
     def parts(self) -> list[tuple[str, StoredTensor]]:
         """The name and the weight of each layer."""
-        return [(name, self.stored[i] if self.is_stacked else self.stored) for i, name in enumerate(self.layers)]
+        return [
+            (name, self.stored[layer.index] if isinstance(layer, ExpertLinear) else self.stored)
+            for name, layer in self.layers.items()
+        ]
 
     def read(self, report: Report) -> Generator[tuple[str, Tensor, Tensor]]:
         """Read layer by layer: its name, its weight as stored, and a view of that as (out, in).

@@ -37,7 +37,6 @@ from olora_viz.measures.spectra import (
     stable_rank,
 )
 
-
 LARGE = 2048
 """min(out, in) of the weights whose leading singular vectors are computed without the others: at 4096 this takes a
 quarter of the time and of the memory."""

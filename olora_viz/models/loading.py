@@ -265,7 +265,7 @@ def load_model(
     if folder is None:
         model, tokenizer = load_glassllm(name)
     else:
-        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card and card.hub_id)
+        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id if card else None)
     try:
         torch.nn.Module.to(model, device=place, dtype=dtype)
     except torch.OutOfMemoryError as error:

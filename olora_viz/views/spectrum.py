@@ -21,6 +21,7 @@ from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import (
+    LARGE,
     Truncation,
     Weight,
     compared,
@@ -54,6 +55,11 @@ class ResultCache:
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._busy: dict[Hashable, threading.Lock] = {}
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether a result is known."""
+        with self._lock:
+            return key in self._known
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the known result, or compute it."""
@@ -118,6 +124,18 @@ class Lab:
     def has_map(self, model: str) -> bool:
         """Whether a model is small enough for a map of its layers."""
         return sum(W.numel() for W in self.layers(model).values()) <= MOST_MAPPED
+
+    def wait(self, model: str, layer: str | None) -> Markup | None:
+        """Return what a reader waits for when a layer is large and was not looked at lately; None before any answer."""
+        if model not in self._models:
+            return None
+        layers = self.layers(model)
+        layer = layer or next(iter(layers))
+        W = layers.get(layer)
+        if W is None or min(W.shape) < LARGE or ("decomposition", (model, layer)) in self._results:
+            return None
+        sides = " × ".join(map(str, W.shape))
+        return Markup("<p>Computing the singular values of a {} matrix, for a minute or more …</p>").format(sides)
 
     def weight(self, model: str, layer: str) -> Weight:
         """Return one weight with its decomposition."""

@@ -174,6 +174,13 @@ def _offered(lab: Lab, limits: Limits) -> tuple[str, ...]:
     return (*limits.models, *lab.folders)
 
 
+def waiting(lab: Lab, model: Any, layer: Any, drawn: Choices) -> Any:
+    """Return what a reader waits for, in the place of the verdict."""
+    if not (isinstance(model, str) and isinstance(layer, str | None)):
+        return gr.skip()
+    return lab.wait(model, layer if model == drawn.model else None) or gr.skip()
+
+
 def written(chosen: Choices) -> str:
     """Return the choices as the text that the page keeps of what its charts show."""
     return json.dumps(chosen)
@@ -452,6 +459,13 @@ def _connect(
     gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
     outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
     choices.model.input(js="() => '<p>Reading the weights of the model …</p>'", outputs=outputs.verdict, **QUIET)
+    gr.on(
+        [choices.model.input, choices.layer.change],
+        lambda model, layer, text: waiting(lab, model, layer, read(text)),
+        [choices.model, choices.layer, outputs.drawn],
+        outputs.verdict,
+        **AT_ONCE,
+    )
     controls.example.input(
         lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
     )

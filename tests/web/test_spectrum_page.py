@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from support.drawn import trace
+from support.tiny import tiny_folder
 
 from olora_viz.figures import layers as trace_figures
 from olora_viz.figures import spectrum as spectrum_figures
@@ -16,6 +17,7 @@ from olora_viz.figures.layers import layer_grid, layer_map
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.png import write_png
 from olora_viz.figures.theme import lane_styles
+from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.truncation import Weight, layers_like, truncation
@@ -32,11 +34,13 @@ from olora_viz.web.spectrum import (
     SpectrumView,
     as_text,
     compared,
+    lab_of,
     read,
     read_matrix,
     refused,
     settled,
     shown,
+    waiting,
 )
 from olora_viz.web.spectrum import layer_map as map_of_layers
 
@@ -89,6 +93,44 @@ def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
     for name in ("a", "b", "a", "c", "a", "b"):
         assert kept.get(name, make(name)) == name
     assert made == ["a", "b", "c", "b"]
+
+
+def test_what_is_kept_has_a_bound_in_bytes():
+    W = torch.zeros(300, 300, dtype=torch.float64)  # 0.72 MB
+    for result in (W, Weight(W), Start(A=W[:150], B=W[:, :150]), {"W": W}, (W, 1.0)):
+        kept, made = ResultCache(2 * 10**6), []
+        for name in (1, 2, 3, 3, 2, 1):
+            kept.get(name, lambda name=name, result=result: made.append(name) or result)
+        assert made == [1, 2, 3, 1]
+    for _ in range(2):  # the latest one stays
+        kept.get("large", lambda: made.append("large") or torch.zeros(10**6))
+    assert made == [1, 2, 3, 1, "large"]
+
+
+def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monkeypatch):
+    folder = tiny_folder("gpt2", tmp_path / "mine")
+    lab, limits = lab_of([folder]), Limits()
+    view = shown(lab, limits, OPENED._replace(model="mine", layer=None), Choices())
+    assert read(view.drawn).layer == "transformer.h.0.attn.c_attn"
+    assert view.of_map["visible"]
+    assert str(tmp_path) not in str(view)
+    for path in (str(folder), "../mine", "mine/", "./mine"):
+        with pytest.raises(ValueError, match="unknown model"):
+            shown(lab, limits, OPENED._replace(model=path), Choices())
+    monkeypatch.setattr(spectrum_view, "LARGE", 8)
+    assert waiting(lab, "mine", LAYER, Choices()) == gr.skip()  # the first layer is known
+    assert "a 40 × 24 matrix" in waiting(lab, "mine", "transformer.h.1.mlp.c_fc", read(view.drawn))
+    for nothing in ("other", None, ["mine"]):
+        assert waiting(lab, nothing, None, Choices()) == gr.skip()
+    monkeypatch.setattr(spectrum_view, "MOST_MAPPED", 1000)
+    assert not shown(lab, limits, OPENED._replace(model="mine"), Choices()).of_map["visible"]
+    assert map_of_layers(lab, limits, read(view.drawn)) == gr.skip()
+    with pytest.raises(ValueError, match=r"two models are named 'mine', of which .* rename its folder"):
+        lab_of([folder, folder])
+    with pytest.raises(ValueError, match="two models are named 'gpt2'"):
+        lab_of([tmp_path / "gpt2"])
+    with pytest.raises(ValueError, match="'.*/none' is not a folder on this machine"):
+        lab_of([tmp_path / "none"])
 
 
 def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
