@@ -126,9 +126,9 @@ class Lab:
         return sum(W.numel() for W in self.layers(model).values()) <= MOST_MAPPED
 
     def wait(self, model: str, layer: str | None) -> Markup | None:
-        """Return what a reader waits for when a layer is large and was not looked at lately; None before any answer."""
+        """Return what a reader waits for: a model that is opened, or a large layer that was not looked at lately."""
         if model not in self._models:
-            return None
+            return Markup("<p>Reading the weights of the model …</p>")
         layers = self.layers(model)
         layer = layer or next(iter(layers))
         W = layers.get(layer)

@@ -176,7 +176,8 @@ def _offered(lab: Lab, limits: Limits) -> tuple[str, ...]:
 
 def waiting(lab: Lab, model: Any, layer: Any, drawn: Choices) -> Any:
     """Return what a reader waits for, in the place of the verdict."""
-    if not (isinstance(model, str) and isinstance(layer, str | None)):
+    is_drawn = (model, layer) == (drawn.model, drawn.layer)
+    if is_drawn or not (isinstance(model, str) and isinstance(layer, str | None)):
         return gr.skip()
     return lab.wait(model, layer if model == drawn.model else None) or gr.skip()
 
@@ -454,18 +455,17 @@ def _connect(
         except ValueError:  # too many ask
             return gr.skip()
 
-    changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
-    changes += [choices.rank.input, choices.starts.input, choices.permutation.change]
-    gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
-    outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
-    choices.model.input(js="() => '<p>Reading the weights of the model …</p>'", outputs=outputs.verdict, **QUIET)
-    gr.on(
+    gr.on(  # before the event that draws, whose answer the page waits for
         [choices.model.input, choices.layer.change],
         lambda model, layer, text: waiting(lab, model, layer, read(text)),
         [choices.model, choices.layer, outputs.drawn],
         outputs.verdict,
-        **AT_ONCE,
+        **QUIET,
     )
+    changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
+    changes += [choices.rank.input, choices.starts.input, choices.permutation.change]
+    gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
+    outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
     controls.example.input(
         lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
     )
