@@ -39,7 +39,8 @@ def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"
     is_tall = W.shape[0] > W.shape[1]
     gram = (W.mT @ W if is_tall else W @ W.mT).cpu().numpy()
     ends = [len(gram) - r, len(gram) - 1]
-    squares, vectors = eigh(gram, subset_by_index=ends, overwrite_a=True, check_finite=False)
+    # Transposed, it is in LAPACK's order of entries and is not copied.
+    squares, vectors = eigh(gram.T, subset_by_index=ends, overwrite_a=True, check_finite=False)
     if squares[0] < 1e-8 * squares[-1]:
         return None
     V = torch.from_numpy(vectors).to(W.device).flip(1)

@@ -154,12 +154,14 @@ def lab_of(folders: Iterable[Path]) -> Lab:
     """Return a lab that has some folders of models too, by the last part of each path: visitors see no more of it.
 
     Raises:
-        ValueError: two models have the same name, or a folder's layers cannot be read.
+        ValueError: a folder is not there, two models have the same name, or a folder's layers cannot be read.
     """
     named: dict[str, Path] = {}
     for folder in folders:
         folder = folder.expanduser().resolve()
         name = folder.name
+        if not folder.is_dir():
+            raise ValueError(f"{str(folder)!r} is not a folder on this machine")
         if name in MODELS or name in named:
             raise ValueError(f"two models are named {name!r}, of which {str(folder)!r} is one: rename its folder")
         named[name] = folder

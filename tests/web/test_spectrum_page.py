@@ -128,7 +128,7 @@ def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monk
     with pytest.raises(ValueError, match=r"two models are named 'mine', of which .* rename its folder"):
         lab_of([folder, folder])
     with pytest.raises(ValueError, match="two models are named 'gpt2'"):
-        lab_of([tmp_path / "gpt2"])
+        lab_of([tiny_folder("gpt2", tmp_path / "gpt2")])
     with pytest.raises(ValueError, match=r"'.*/none' is not a folder on this machine"):
         lab_of([tmp_path / "none"])
 
