@@ -38,8 +38,8 @@ from olora_viz.measures.spectra import (
 )
 
 LARGE = 2048
-"""min(out, in) of the weights whose leading singular vectors are computed without the others: at 4096 this takes a
-quarter of the time and of the memory."""
+"""The least min(out, in) of weights whose leading singular vectors are computed without the others: at 4096 in a
+quarter of the time."""
 
 
 class Weight:

@@ -135,7 +135,7 @@ class Lab:
         if W is None or min(W.shape) < LARGE or ("decomposition", (model, layer)) in self._results:
             return None
         sides = " × ".join(map(str, W.shape))
-        return Markup("<p>Computing the singular values of a {} matrix, for a minute or more …</p>").format(sides)
+        return Markup("<p>Computing the singular values of a matrix of {}, for a minute or more …</p>").format(sides)
 
     def weight(self, model: str, layer: str) -> Weight:
         """Return one weight with its decomposition."""

@@ -118,7 +118,7 @@ def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monk
             shown(lab, limits, OPENED._replace(model=path), Choices())
     monkeypatch.setattr(spectrum_view, "LARGE", 8)
     assert waiting(lab, "mine", LAYER, Choices()) == gr.skip()  # the first layer is known
-    assert "a 40 × 24 matrix" in waiting(lab, "mine", "transformer.h.1.mlp.c_fc", read(view.drawn))
+    assert "a matrix of 40 × 24" in waiting(lab, "mine", "transformer.h.1.mlp.c_fc", read(view.drawn))
     assert "Reading the weights" in waiting(lab, str(folder), None, Choices())
     for nothing in (None, ["mine"]):
         assert waiting(lab, nothing, None, Choices()) == gr.skip()
