@@ -21,7 +21,6 @@ from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import (
-    LARGE,
     Truncation,
     Weight,
     compared,
@@ -55,11 +54,6 @@ class ResultCache:
         self._known: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._busy: dict[Hashable, threading.Lock] = {}
-
-    def __contains__(self, key: Hashable) -> bool:
-        """Whether a result is known."""
-        with self._lock:
-            return key in self._known
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the known result, or compute it."""
@@ -107,7 +101,7 @@ class Lab:
 
     def __init__(self, folders: Mapping[str, Path] = MappingProxyType({})) -> None:
         self.folders = folders
-        self._models, self._weights, self._results = (ResultCache(most * 2**20) for most in (2048, 384, 256))
+        self._models, self._weights, self._results = (ResultCache(most * 2**20) for most in (2048, 192, 192))
 
     def layers(self, model: str) -> Mapping[str, Tensor]:
         """Return a model's weights by the names of their layers; those of a folder have a shape alone."""
@@ -124,18 +118,6 @@ class Lab:
     def has_map(self, model: str) -> bool:
         """Whether a model is small enough for a map of its layers."""
         return sum(W.numel() for W in self.layers(model).values()) <= MOST_MAPPED
-
-    def wait(self, model: str, layer: str | None) -> Markup | None:
-        """Return what a reader waits for: a model that is opened, or a large layer that was not looked at lately."""
-        if model not in self._models:
-            return Markup("<p>Reading the weights of the model …</p>")
-        layers = self.layers(model)
-        layer = layer or next(iter(layers))
-        W = layers.get(layer)
-        if W is None or min(W.shape) < LARGE or ("decomposition", (model, layer)) in self._results:
-            return None
-        sides = " × ".join(map(str, W.shape))
-        return Markup("<p>Computing the singular values of a matrix of {}, for a minute or more …</p>").format(sides)
 
     def weight(self, model: str, layer: str) -> Weight:
         """Return one weight with its decomposition."""

@@ -176,14 +176,6 @@ def _offered(lab: Lab, limits: Limits) -> tuple[str, ...]:
     return (*limits.models, *lab.folders)
 
 
-def waiting(lab: Lab, model: Any, layer: Any, drawn: Choices) -> Any:
-    """Return what a reader waits for, in the place of the verdict."""
-    is_drawn = (model, layer) == (drawn.model, drawn.layer)
-    if is_drawn or not (isinstance(model, str) and isinstance(layer, str | None)):
-        return gr.skip()
-    return lab.wait(model, layer if model == drawn.model else None) or gr.skip()
-
-
 def written(chosen: Choices) -> str:
     """Return the choices as the text that the page keeps of what its charts show."""
     return json.dumps(chosen)
@@ -326,6 +318,17 @@ def _number(word: str, row: int) -> float:
 _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
 
 
+_WAITING = """(model, layer, drawn, verdict) => {
+  const [, drawnModel, drawnLayer] = JSON.parse(drawn || "[]");
+  if (drawnModel === model && (drawnLayer === layer || !FOLDERS.includes(model))) return verdict;
+  const what = FOLDERS.includes(model)
+    ? "Computing the singular values of the layer, for a minute or more if it is large"
+    : "Reading the weights of the model";
+  return `<p>${what} …</p>`;
+}"""
+"""What a reader waits for, in the place of the verdict; FOLDERS are the names of the folders that a server offers."""
+
+
 class Controls(NamedTuple):
     """What a visitor sets on this page, beside its choices."""
 
@@ -457,11 +460,13 @@ def _connect(
         except ValueError:  # too many ask
             return gr.skip()
 
-    gr.on(  # before the event that draws, whose answer the page waits for
-        [choices.model.input, choices.layer.change],
-        lambda model, layer, text: waiting(lab, model, layer, read(text)),
-        [choices.model, choices.layer, outputs.drawn],
-        outputs.verdict,
+    # Before the event that draws, for whose answer the page waits.
+    asked = [choices.model, choices.layer, outputs.drawn, outputs.verdict]
+    gr.on(
+        [choices.model.input, choices.layer.input],
+        js=_WAITING.replace("FOLDERS", json.dumps(list(lab.folders))),
+        inputs=asked,
+        outputs=outputs.verdict,
         **QUIET,
     )
     changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]

@@ -40,7 +40,6 @@ from olora_viz.web.spectrum import (
     refused,
     settled,
     shown,
-    waiting,
 )
 from olora_viz.web.spectrum import layer_map as map_of_layers
 
@@ -101,9 +100,11 @@ def test_what_is_kept_has_a_bound_in_bytes():
         kept = ResultCache(2 * 10**6)
         for name in (1, 2, 3, 2):
             kept.get(name, lambda result=result: result)
-        assert [name in kept for name in (1, 2, 3)] == [False, True, True]
-    kept.get("large", lambda: torch.zeros(10**6))  # the latest one stays
-    assert [name in kept for name in (2, 3, "large")] == [False, False, True]
+        assert kept.get(3, lambda: None) is result  # two of them fit
+        assert kept.get(1, lambda: None) is None
+    large = torch.zeros(10**6)
+    assert kept.get("large", lambda: large) is kept.get("large", lambda: None)  # the latest one stays
+    assert kept.get(3, lambda: None) is None
 
 
 def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monkeypatch):
@@ -116,12 +117,6 @@ def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monk
     for path in (str(folder), "../mine", "mine/", "./mine"):
         with pytest.raises(ValueError, match="unknown model"):
             shown(lab, limits, OPENED._replace(model=path), Choices())
-    monkeypatch.setattr(spectrum_view, "LARGE", 8)
-    assert waiting(lab, "mine", LAYER, Choices()) == gr.skip()  # the first layer is known
-    assert "a matrix of 40 × 24" in waiting(lab, "mine", "transformer.h.1.mlp.c_fc", read(view.drawn))
-    assert "Reading the weights" in waiting(lab, str(folder), None, Choices())
-    for nothing in (None, ["mine"]):
-        assert waiting(lab, nothing, None, Choices()) == gr.skip()
     monkeypatch.setattr(spectrum_view, "MOST_MAPPED", 1000)
     assert not shown(lab, limits, OPENED._replace(model="mine"), Choices()).of_map["visible"]
     assert map_of_layers(lab, limits, read(view.drawn)) == gr.skip()
