@@ -38,8 +38,8 @@ from olora_viz.measures.spectra import (
 )
 
 LARGE = 2048
-"""The least min(out, in) of weights whose leading singular vectors are computed without the others: at 4096 in a
-quarter of the time."""
+"""The least min(out, in) of weights whose leading singular vectors are computed without the others, which saves time
+and memory."""
 
 
 class Weight:
