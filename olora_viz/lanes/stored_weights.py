@@ -52,10 +52,9 @@ class StoredWeight:
     @property
     def parts(self) -> list[tuple[str, StoredTensor]]:
         """The name and the weight of each layer."""
-        return [
-            (name, self.stored[layer.index] if isinstance(layer, ExpertLinear) else self.stored)
-            for name, layer in self.layers.items()
-        ]
+        if not self.is_stacked:
+            return [(name, self.stored) for name in self.layers]
+        return [(name, self.stored[int(name.rpartition(".")[2])]) for name in self.layers]  # by the expert's number
 
     def read(self, report: Report) -> Generator[tuple[str, Tensor, Tensor]]:
         """Read layer by layer: its name, its weight as stored, and a view of that as (out, in).

@@ -232,7 +232,8 @@ def _on(model: nn.Module, adapter: StoredAdapter, read: Read | None) -> Mapping[
 
 def adapted_layers(adapters: Iterable[StoredAdapter], model: nn.Module) -> dict[str, nn.Module]:
     """Return the layers of a model that any of some adapters adapts; raises as `StoredAdapter.on`."""
-    return {name: fitted.layer for adapter in adapters for name, fitted in adapter.on(model).items()}
+    names = {name for adapter in adapters for name in adapter.on(model)}
+    return {name: layer for name, layer in named_layers(model).items() if name in names}
 
 
 def compared(
