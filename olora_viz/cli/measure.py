@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,14 @@ STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
 def run_spectrum(options: argparse.Namespace) -> int:
     """Compare layers with starts: a table, JSON lines, a picture."""
     from olora_viz.lanes.stored_weights import model_of
-    from olora_viz.measures.truncation import to_json, truncations
+    from olora_viz.measures.truncation import layers_named, to_json, truncations
     from olora_viz.views.spectrum import shares
 
     rows = [["layer", "start", "σ₁(W)", "σ₁(BA)", "energy", "of best", "bounded", "subset"]]
     first: list[Truncation] = []
     first_layer = ""
     with progress_bar() as progress:
-        model, read = model_of(options.model, progress)
+        model, read = model_of(options.model, partial(layers_named, pattern=options.layer), progress)
         inits = tuple(dict.fromkeys(options.init or STARTS))
         for layer, start in truncations(
             model, options.layer, options.rank, inits, seed=options.seed, read=read, progress=progress

@@ -132,7 +132,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     from olora_viz.lanes.stored_adapter import read_adapter
     from olora_viz.lanes.stored_weights import model_of
     from olora_viz.machine.files import write_text
-    from olora_viz.measures.inspection import common_base, compared, inspected
+    from olora_viz.measures.inspection import adapted_layers, common_base, compared, inspected
     from olora_viz.views.reports import adapter_page, comparison_page
 
     folder, other = options.folder, options.other
@@ -141,7 +141,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     base = options.model or common_base(folders)
     notes = [f"{adapter.folder}: {note}" for adapter in adapters for note in adapter.notes]
     with progress_bar() as progress:
-        model, read = model_of(base, progress)
+        model, read = model_of(base, partial(adapted_layers, adapters), progress)
         if other:
             layers = compared(model, *adapters, read=read, progress=progress)
             show = partial(_print_comparison, layers, folder, other)

@@ -23,6 +23,8 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
     parser.add_argument("--host", metavar="H", help=host)
     parser.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public address")
+    model = "offer the model in a folder on the page Spectrum too, which reads the chosen layer alone; repeatable"
+    parser.add_argument("--model", type=path, action="append", default=[], dest="models", metavar="FOLDER", help=model)
     parser = verb("show", partial(show, pages), "open the page on a run")
     parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
     parser = verb("site", partial(site, write), "write the lessons, recorded races and claims as static pages")
@@ -43,7 +45,8 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
 
 def serve(pages: Serve, options: argparse.Namespace) -> int:
     """Print the URL of the page, and serve it until Ctrl-C."""
-    pages(partial(_ready, options), host=options.host, port=options.port, share=options.share)
+    where = {"host": options.host, "port": options.port, "share": options.share}
+    pages(partial(_ready, options), **where, models=options.models)
     return 0
 
 

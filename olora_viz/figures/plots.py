@@ -29,14 +29,14 @@ from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_fig
 from olora_viz.figures.studies import claim_figure, differences_figure, profile_figure, target_figure, wins_figure
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
+from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.process import LiveOutput, is_notebook
 from olora_viz.machine.text import expect, listed, unknown
 from olora_viz.measures.catalogue import MEASURES, registered_measures
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.spectra import optimal_energy
-from olora_viz.measures.truncation import Weight, energies, energy_ranks, layers_like, truncation
-from olora_viz.models import load_model
+from olora_viz.measures.truncation import Weight, energies, energy_ranks, layers_like, layers_named, truncation
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import RACING, Step, held_out_count
@@ -79,7 +79,7 @@ def plot_spectrum(
     """Draw how each start of rank r approximates one weight.
 
     Args:
-        source: the name of a model, a model, or a weight (out, in).
+        source: the name of a model or its folder, a model, or a weight (out, in).
         layer: of a model; consecutive parts of a name, with ``*``; None for the first layer.
         r: rank.
         inits: names of initializations that start from the weight alone.
@@ -175,13 +175,14 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
         if source.dim() != 2 or not source.isfinite().all():
             raise ValueError("a weight must be a matrix (out, in) of finite numbers")
         return "", Weight(source)
-    model = load_model(source)[0] if isinstance(source, str) else source
+    pattern = partial(layers_named, pattern=layer or "*")
+    model, read = model_of(source, pattern) if isinstance(source, str) else (source, None)
     matching = layers_like(model, layer or "*")
     if layer and len(matching) > 1 and layer not in matching:
         some = ", ".join(list(matching)[:3])
         raise ValueError(f"layer {layer!r} matches {len(matching)} layers ({some}, …): name one of them")
     name = layer if layer in matching else next(iter(matching))
-    return name, Weight(matching[name])
+    return name, Weight(read(name) if read else matching[name])
 
 
 def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,10 +16,11 @@ from olora_viz import models
 from olora_viz.initializers import Start, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.layers import adaptable_layers, is_transposed, target_name
-from olora_viz.machine.files import check_free_disk
+from olora_viz.machine.files import check_free_disk, reason
 from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
+from olora_viz.models.loading import folder_of
 from olora_viz.models.shards import DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
 
 BLOCK = 2**20
@@ -50,7 +52,9 @@ class StoredWeight:
     @property
     def parts(self) -> list[tuple[str, StoredTensor]]:
         """The name and the weight of each layer."""
-        return [(name, self.stored[i] if self.is_stacked else self.stored) for i, name in enumerate(self.layers)]
+        if not self.is_stacked:
+            return [(name, self.stored) for name in self.layers]
+        return [(name, self.stored[int(name.rpartition(".")[2])]) for name in self.layers]  # by the expert's number
 
     def read(self, report: Report) -> Generator[tuple[str, Tensor, Tensor]]:
         """Read layer by layer: its name, its weight as stored, and a view of that as (out, in).
@@ -69,6 +73,10 @@ class StoredWeight:
         return stored.T if self.transposed else stored
 
 
+class NotStoredError(ValueError):
+    """A layer's weight is no tensor of the files: the model makes it of others when it is loaded."""
+
+
 def stored_weights(
     model: nn.Module, layers: Mapping[str, nn.Module], shards: Sequence[Shard], folder: Path, at_once: int = 1
 ) -> list[StoredWeight]:
@@ -79,8 +87,8 @@ def stored_weights(
         at_once: how many weights are in memory at once.
 
     Raises:
-        ValueError: a layer's weight is not stored under its name, or has another shape or no known dtype; there is not
-            the memory for the largest ones.
+        NotStoredError: a layer's weight is not stored under its name.
+        ValueError: it has another shape or no known dtype; there is not the memory for the largest ones.
     """
     by_parameter: dict[str, dict[str, nn.Module]] = {}
     for name, layer in layers.items():
@@ -96,7 +104,7 @@ def stored_weights(
     ]
     lacking = by_parameter.keys() - {weight.parameter for weight in weights}
     if lacking:
-        raise ValueError(
+        raise NotStoredError(
             f"{str(folder)!r} has no tensor {min(lacking)!r}: where a model makes it of others when it is loaded, "
             "these layers cannot be read from the files"
         )
@@ -122,24 +130,28 @@ Read = Callable[[str], Tensor]
 """Reads the weight of a layer by its name, (out, in)."""
 
 
-def model_of(name: str, progress: Progress | None = None) -> tuple[nn.Module, Read | None]:
-    """Return a model whose layers are read one by one, if it is a folder with all of them, or a loaded one.
+def model_of(
+    name: str,
+    layers_of: Callable[[nn.Module], Mapping[str, nn.Module]] = adaptable_layers,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, Read | None]:
+    """Return a model some of whose layers are read one by one, if its folder stores each of them, or a loaded one.
+
+    Args:
+        name, progress: as of `load_model`.
+        layers_of: the layers that are read, by name.
 
     Returns:
         The model: a skeleton with what reads its weights, in float32 or better; or `load_model`'s and None.
 
     Raises:
-        ValueError: from `load_model`.
+        ValueError: from `folder_of`, `skeleton`, `layers_of` or `stored_weights`.
     """
-    folder = Path(name).expanduser()
-    if name not in models.MODELS and folder.is_dir():
-        try:
-            model = skeleton(folder)
-            weights = stored_weights(model, adaptable_layers(model), read_shards(folder), folder)
-        except ValueError:  # which is for `load_model` to say
-            pass
-        else:
-            return model, _reader(weights)
+    folder = folder_of(name, progress)
+    if folder is not None:
+        model = skeleton(folder)
+        with suppress(NotStoredError):
+            return model, _reader(stored_weights(model, layers_of(model), read_shards(folder), folder))
     return models.load_model(name, progress=progress)[0], None
 
 
@@ -148,7 +160,10 @@ def _reader(weights: Sequence[StoredWeight]) -> Read:
 
     def read(name: str) -> Tensor:
         weight, part = parts[name]
-        return precise(weight.oriented(name, part.read()))
+        try:
+            return precise(weight.oriented(name, part.read()))
+        except OSError as error:  # without the path: a visitor may read it
+            raise ValueError(f"the model's weight {name!r} cannot be read: {reason(error)}") from error
 
     return read
 

@@ -53,7 +53,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir()
+        with _naming(path, folder):
+            folder.mkdir()
         save_file(tensors, folder / path.name, metadata={"format": "pt"})
         _share(folder)
         os.replace(folder / path.name, path)
@@ -207,7 +208,8 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     for leftover in (partial, old):  # of a writer that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        with _naming(folder, partial):
+            partial.mkdir(parents=True)
         try:
             yield partial
         except SafetensorError as error:
@@ -267,8 +269,9 @@ def resumed(
     else:
         _check_settings(before, settings, f"{str(partial)!r} holds the beginning of work", "repeat that")
     settings = {**settings, WHOLE: False}
-    for _, begun in pairs:
-        begun.mkdir(parents=True, exist_ok=True)
+    for end, begun in pairs:
+        with _naming(end, begun):
+            begun.mkdir(parents=True, exist_ok=True)
     try:
         lock = lock_folder(partial)
     except BlockingIOError:
@@ -353,11 +356,23 @@ def _unwrapped(error: SafetensorError, path: Path) -> OSError:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(path.name + ".partial")
+    with _naming(path, partial):
+        try:
+            write(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path, partial: Path) -> Generator[None]:
+    """Name a file or folder in errors about its temporary one, of which nobody else knows."""
     try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == partial:
+            error.filename = str(path)
+        raise
 
 
 def cache_folder() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,12 @@ def _on(model: nn.Module, adapter: StoredAdapter, read: Read | None) -> Mapping[
     """Fit an adapter to its model, see `StoredAdapter.on`; each layer of a skeleton is read when it is looked up."""
     adapted = adapter.on(model)
     return LazyMapping(list(adapted), lambda name: replace(adapted[name], W=read(name))) if read else adapted
+
+
+def adapted_layers(adapters: Iterable[StoredAdapter], model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of a model that any of some adapters adapts; raises as `StoredAdapter.on`."""
+    names = {name for adapter in adapters for name in adapter.on(model)}
+    return {name: layer for name, layer in named_layers(model).items() if name in names}
 
 
 def compared(

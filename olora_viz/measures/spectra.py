@@ -24,6 +24,29 @@ def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch 
     return torch.linalg.svdvals(W.detach().double())
 
 
+def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"] | None:
+    """Return the r leading left singular vectors of W in float64, without the others.
+
+    They are eigenvectors of the smaller one of WWᵀ and WᵀW, whose eigenvalues are squares: None if σ_r is below 1e-4
+    σ₁, where these would cost digits.
+
+    >>> leading_vectors(torch.tensor([[0.0, 3.0], [4.0, 0.0]]), 1).abs().T
+    tensor([[0., 1.]], dtype=torch.float64)
+    """
+    from scipy.linalg import eigh
+
+    W = W.detach().double()
+    is_tall = W.shape[0] > W.shape[1]
+    gram = (W.mT @ W if is_tall else W @ W.mT).cpu().numpy()
+    ends = [len(gram) - r, len(gram) - 1]
+    # Transposed, it is in LAPACK's order of entries and is not copied.
+    squares, vectors = eigh(gram.T, subset_by_index=ends, overwrite_a=True, check_finite=False)
+    if squares[0] < 1e-8 * squares[-1]:
+        return None
+    V = torch.from_numpy(vectors).to(W.device).flip(1)
+    return torch.linalg.qr(W @ V).Q if is_tall else V
+
+
 def decomposition_bytes(W: Float[Tensor, "*batch out in"]) -> int:
     """Return the memory that `singular_values` takes: W in float64, a copy, and some work."""
     return 3 * 8 * W.numel()

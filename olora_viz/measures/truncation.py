@@ -27,6 +27,7 @@ from olora_viz.measures.spectra import (
     captured_energy,
     condition_number,
     effective_rank,
+    leading_vectors,
     optimal_energy,
     orthogonality_error,
     principal_angles,
@@ -36,6 +37,10 @@ from olora_viz.measures.spectra import (
     stable_rank,
 )
 
+LARGE = 2048
+"""The least min(out, in) of weights whose leading singular vectors are computed without the others, which saves time
+and memory."""
+
 
 class Weight:
     """A weight in float64, and its singular value decomposition, computed once on first use.
@@ -43,6 +48,7 @@ class Weight:
     Args:
         W: (out, in), finite.
         sigma: its singular values, descending, if already known.
+        U: its left singular vectors, all or the leading ones, if already known.
 
     Examples:
         >>> import torch
@@ -54,33 +60,53 @@ class Weight:
         0.36
     """
 
-    def __init__(self, W: Float[Tensor, "out in"], sigma: Float[Tensor, " m"] | None = None) -> None:
+    def __init__(
+        self,
+        W: Float[Tensor, "out in"],
+        sigma: Float[Tensor, " m"] | None = None,
+        U: Float[Tensor, "out some"] | None = None,
+    ) -> None:
         self.W = W.detach().double()
-        self._sigma = sigma
+        self._sigma, self._U = sigma, U
 
     def __repr__(self) -> str:
         """Return the shape (out, in)."""
         return f"Weight{tuple(self.W.shape)}"
 
-    @cached_property
-    def _decomposition(self) -> tuple[Tensor, Tensor]:
-        return torch.linalg.svd(self.W, full_matrices=False)[:2]
-
     @property
     def U(self) -> Float[Tensor, "out m"]:
         """Its left singular vectors."""
-        return self._decomposition[0]
+        if self._U is None or self._U.shape[1] < min(self.W.shape):
+            self._U, sigma, _ = torch.linalg.svd(self.W, full_matrices=False)
+            self._sigma = sigma if self._sigma is None else self._sigma
+        return self._U
 
     @property
     def sigma(self) -> Float[Tensor, " m"]:
         """Its singular values, descending."""
-        return self._decomposition[1] if self._sigma is None else self._sigma
+        if self._sigma is None:
+            if self.is_large:
+                self._sigma = singular_values(self.W)
+            else:
+                _ = self.U
+        assert self._sigma is not None
+        return self._sigma
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the singular values and some leading vectors are computed without all the others."""
+        return min(self.W.shape) >= LARGE
+
+    def leading(self, r: int) -> Float[Tensor, "out r"]:
+        """Return its r leading left singular vectors."""
+        if self._U is None or self._U.shape[1] < r:
+            leading = leading_vectors(self.W, r) if self.is_large else None
+            self._U = self.U if leading is None else leading
+        return self._U[:, :r]
 
     def permuted(self, order: Tensor) -> Weight:
         """Return the weight with its input features reordered; U and σ stay the same."""
-        other = Weight(self.W[:, order], self.sigma)
-        other._decomposition = self.U, self.sigma
-        return other
+        return Weight(self.W[:, order], self.sigma, self._U)
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,13 +165,13 @@ class Truncation:
         """Principal angles between the columns of B and the top r left singular vectors of W.
 
         In degrees, ascending; None where B is zero, or where σ_r(W) = σ_{r+1}(W), so that this subspace is not unique.
-        They need the full decomposition of W and are computed on first use.
+        They need singular vectors of W and are computed on first use.
         """
         following = self.sigma_W[self.rank] if self.rank < len(self.sigma_W) else 0.0
         gap = self.sigma_W[self.rank - 1] - following
         if gap <= rounding(self.weight) or not self.start.B.any():
             return None
-        return principal_angles(torch.linalg.qr(self.start.B).Q, self.weight.U[:, : self.rank])
+        return principal_angles(torch.linalg.qr(self.start.B).Q, self.weight.leading(self.rank))
 
     @property
     def stable_rank(self) -> float:
@@ -219,8 +245,15 @@ def truncation(W: Float[Tensor, "out in"] | Weight, r: int, init: str = "olora",
     check_rank(W.W, r)
     if init not in INITIALIZERS:
         raise ValueError(unknown("initialization", init, INITIALIZERS))
-    generator = torch.Generator().manual_seed(seed)
-    return compared(W, init, INITIALIZERS[init].start(W.W, r, generator=generator))
+    return compared(W, init, start_in(W, r, init, seed=seed))
+
+
+def start_in(W: Weight, r: int, init: str, *, seed: int = 0) -> Start:
+    """Start an adapter in a weight, with s = 1; that of PiSSA from singular vectors that are computed once."""
+    if init == "pissa" and W.is_large:
+        U, root = W.leading(r), W.sigma[:r].sqrt()
+        return Start(A=(U.mT @ W.W) / root[:, None], B=U * root)
+    return INITIALIZERS[init].start(W.W, r, generator=torch.Generator().manual_seed(seed))
 
 
 def compared(W: Weight, init: str, start: Start) -> Truncation:
@@ -368,13 +401,23 @@ def layers_like(model: nn.Module, pattern: str = "*") -> dict[str, Float[Tensor,
         >>> list(ov.layers_like(model, "layers.0.self_attn.[qk]_proj"))
         ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.k_proj']
     """
+    matching = layers_named(model, pattern)
+    check_finite(matching)
+    return {name: weight_of(layer).detach() for name, layer in matching.items()}
+
+
+def layers_named(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
+    """Return the layers that `layers_like` finds.
+
+    Raises:
+        ValueError: no layer matches, and the message lists those that exist.
+    """
     layers = target_layers(model)
     matching = _matching(layers, pattern) or _matching(expert_layers(model), pattern)
     if not matching:
         endings = dict.fromkeys(name.rsplit(".", 1)[-1] for name in layers)
         raise ValueError(unknown("layer", pattern, (*endings, *layers)))
-    check_finite(matching)
-    return {name: weight_of(layer).detach() for name, layer in matching.items()}
+    return matching
 
 
 def _matching(layers: Mapping[str, nn.Module], pattern: str) -> dict[str, nn.Module]:
@@ -441,14 +484,10 @@ def energies(weight: Weight, init: str, ranks: Sequence[int], *, seed: int = 0) 
     If larger ranks extend smaller ones, one start of the largest rank is enough.
     """
 
-    def start(r: int) -> Start:
-        generator = torch.Generator().manual_seed(seed)
-        return INITIALIZERS[init].start(weight.W, r, generator=generator)
-
     if INITIALIZERS[init].nested:
-        captured = captured_energies(weight.W, start(max(ranks)))
+        captured = captured_energies(weight.W, start_in(weight, max(ranks), init, seed=seed))
         return [float(captured[r - 1]) for r in ranks]
-    return [captured_energy(weight.W, start(r)) for r in ranks]
+    return [captured_energy(weight.W, start_in(weight, r, init, seed=seed)) for r in ranks]
 
 
 def to_json(layer: str, comparison: Truncation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 
 from olora_viz.machine.files import read_json_object, reason
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.text import listed
+from olora_viz.machine.text import listed, unknown
 from olora_viz.models.four_bit import is_four_bit
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ SAFE = {"local_files_only": True, "trust_remote_code": False}
 
 def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
     """Check that the folder holds a plain causal language model without its own code."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     model, adapter = ((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
@@ -82,7 +83,10 @@ def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
             "start, inspect, spectrum and a merge also read those of bitsandbytes in four bits"
         )
     kind = config.get("model_type")
-    head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) if isinstance(kind, str) else None
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
+        known = unknown("model_type", str(kind), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+        raise ValueError(f"the model in {str(folder)!r} is no known causal language model: {known} (in config.json)")
+    head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     says = config.get("architectures") or [head]
     if not isinstance(head, str) or head not in says or not head.endswith(HEADS):
         what = says[0] if isinstance(says, list) and says[0] else f"model_type {kind!r}"

@@ -13,7 +13,7 @@ import torch
 from olora_viz.machine.files import cache_folder, check_free_disk, reason
 from olora_viz.machine.memory import check_memory, resolve_device
 from olora_viz.machine.process import Progress, within
-from olora_viz.machine.text import expect, unknown
+from olora_viz.machine.text import expect, listed, unknown
 from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import check_folder, load_folder, load_tokenizer
 from olora_viz.models.offline import LANGUAGES, converted, from_package, load_glassllm
@@ -192,6 +192,38 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
                 raise ValueError(f"{no_package}; and before that, {no_hub}") from no_package
 
 
+def _card(name: str) -> ModelCard | None:
+    """Return the card of a model that is named, by its name or its hub id; a folder of a hub id's name comes first."""
+    if name in MODELS:
+        return MODELS[name]
+    is_folder = os.path.isdir(os.path.expanduser(name))
+    return None if is_folder else next((card for card in MODELS.values() if name and card.hub_id == name), None)
+
+
+def folder_of(name: str, progress: Progress | None = None) -> Path | None:
+    """Return the folder of a model's safetensors, downloaded if it is not here; None for one inside a package.
+
+    Args:
+        name, progress: as of `load_model`.
+
+    Raises:
+        ValueError: see `load_model`.
+    """
+    card = _card(name)
+    if name in LANGUAGES:
+        return None
+    if card:
+        return smollm2_folder(card, progress) if card.name == "smollm2-135m" else fetch(card, progress)
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return folder
+    if folder.name != name:  # a path
+        kind = "is a file, not a model's folder" if folder.exists() else "is not a folder on this machine"
+        raise ValueError(f"{name!r} {kind}, nor is it the name of a model: {listed(MODELS)}")
+    near = unknown("model", name[:80], MODELS)
+    raise ValueError(f"{near} (the path of a local Hugging Face folder works too)")
+
+
 def load_model(
     name: str,
     *,
@@ -226,20 +258,14 @@ def load_model(
     expect(name, str | os.PathLike, "the name of a model or the path of its folder")
     name = os.fspath(name)
     place = resolve_device(device) if isinstance(device, str) else device
-    by_hub_id = {card.hub_id: card for card in MODELS.values() if card.hub_id}
-    if name in LANGUAGES:
-        model, tokenizer = load_glassllm(name)
-    elif name not in MODELS and name and os.path.isdir(os.path.expanduser(name)):
-        folder = Path(name).expanduser()
-        model, tokenizer = load_folder(folder, dtype=dtype, device=place)
-    elif card := MODELS.get(name) or by_hub_id.get(name):
+    card = _card(name)
+    if card and name not in LANGUAGES:
         check_memory(card.parameters * dtype.itemsize, place, f"model {card.name!r}")
-        get = smollm2_folder if card.name == "smollm2-135m" else fetch
-        folder = get(card, progress)
-        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id)
+    folder = folder_of(name, progress)
+    if folder is None:
+        model, tokenizer = load_glassllm(name)
     else:
-        near = unknown("model", name[:80], MODELS)
-        raise ValueError(f"{near} (the path of a local Hugging Face folder works too)")
+        model, tokenizer = load_folder(folder, dtype=dtype, device=place, base=card.hub_id if card else None)
     try:
         torch.nn.Module.to(model, device=place, dtype=dtype)
     except torch.OutOfMemoryError as error:

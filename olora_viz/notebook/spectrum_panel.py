@@ -30,7 +30,7 @@ class SpectrumPanel(Panel):
     Its traits `layer`, `rank` and `starts` may be set, observed and linked.
 
     Args:
-        model: name of a model, or the path of a local Hugging Face folder.
+        model: name of a model, or the path of a local Hugging Face folder, of which the chosen layer alone is read.
         inits: names of the starts that are drawn initially.
         r: initial rank.
         name: see `RacePanel`.
@@ -88,6 +88,10 @@ class SpectrumPanel(Panel):
         name = proposal["value"]
         if name not in self._layers:
             raise SettingError(unknown("layer", name, self._layers))
+        try:
+            self._lab.weight(self._model, name)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
         return name
 
     @traitlets.validate("rank")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +16,20 @@ from torch import Tensor
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, label_of
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
-from olora_viz.measures.truncation import Truncation, Weight, compared, energies, energy_ranks, layers_like
-from olora_viz.models import load_model
+from olora_viz.measures.truncation import (
+    Truncation,
+    Weight,
+    compared,
+    energies,
+    energy_ranks,
+    known_singular_values,
+    layers_like,
+    start_in,
+)
 from olora_viz.views.html import TableCell, table
 
 T = TypeVar("T")
@@ -26,8 +38,16 @@ MOST_RANK = 256
 """The largest rank that the page offers."""
 
 
+MOST_MAPPED = 2**31
+"""The most weights of a model's layers of which there is a map, which reads all of them."""
+
+
 class ResultCache:
-    """The latest few results of slow computations, each computed once, even with many threads."""
+    """The latest results of slow computations, each computed once, even with many threads.
+
+    Args:
+        most: bytes of the results; the latest one stays, however large.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -49,37 +69,81 @@ class ResultCache:
             result = make()
             with self._lock:
                 self._known[key] = result
-                while len(self._known) > self._most:
-                    self._known.popitem(last=False)
+                sizes = {known: max(LEAST, _bytes(value)) for known, value in self._known.items()}
+                size = sum(sizes.values())
+                while size > self._most and len(self._known) > 1:
+                    size -= sizes[self._known.popitem(last=False)[0]]
                 self._busy.pop(key, None)
             return result
 
 
+LEAST = 2**16
+"""The bytes that a small result counts for, with its key."""
+
+
+def _bytes(result: Any) -> int:
+    """Return the memory of the tensors in a result; those of a skeleton have none."""
+    parts = result.values() if isinstance(result, Mapping) else result if isinstance(result, tuple) else ()
+    if isinstance(result, Weight):
+        parts = (result.W,)
+    elif isinstance(result, Start):
+        parts = (result.A, result.B)
+    own = result.nbytes if isinstance(result, Tensor) and not result.is_meta else 0
+    return own + sum(map(_bytes, parts))
+
+
 class Lab:
-    """Computes the data of the Spectrum page, and caches slow results."""
+    """Computes the data of the Spectrum page, and caches slow results.
 
-    def __init__(self) -> None:
-        self._models, self._weights = ResultCache(2), ResultCache(12)
-        self._starts, self._curves, self._maps = ResultCache(60), ResultCache(60), ResultCache(60)
+    Args:
+        folders: the folders of models by the names that they have here, beside the names and paths of models.
+    """
 
-    def layers(self, model: str) -> dict[str, Tensor]:
-        """Return a model's weights by the names of their layers."""
-        return self._models.get(model, lambda: layers_like(load_model(model)[0]))
+    def __init__(self, folders: Mapping[str, Path] = MappingProxyType({})) -> None:
+        self.folders = folders
+        self._models, self._weights, self._results = (ResultCache(most * 2**20) for most in (2048, 192, 192))
+
+    def layers(self, model: str) -> Mapping[str, Tensor]:
+        """Return a model's weights by the names of their layers; those of a folder have a shape alone."""
+        return self._opened(model)[0]
+
+    def _opened(self, model: str) -> tuple[Mapping[str, Tensor], Callable[[str], Tensor]]:
+        def make() -> tuple[Mapping[str, Tensor], Callable[[str], Tensor]]:
+            network, read = model_of(str(self.folders.get(model, model)), target_layers)
+            layers = layers_like(network)
+            return layers, read or layers.__getitem__
+
+        return self._models.get(model, make)
+
+    def has_map(self, model: str) -> bool:
+        """Whether a model is small enough for a map of its layers."""
+        return sum(W.numel() for W in self.layers(model).values()) <= MOST_MAPPED
 
     def weight(self, model: str, layer: str) -> Weight:
         """Return one weight with its decomposition."""
-        layers = self.layers(model)
+        layers, read = self._opened(model)
         if layer not in layers:
             raise ValueError(unknown("layer", str(layer)[:120], layers))
-        return self.decomposed((model, layer), layers[layer])
+        return self._weight((model, layer), lambda: read(layer))
 
     def decomposed(self, key: Hashable, W: Tensor) -> Weight:
         """Return a matrix with its decomposition, kept under a key."""
+        return self._weight(key, lambda: W)
+
+    def _weight(self, key: Hashable, read: Callable[[], Tensor]) -> Weight:
+        """Return a weight, kept apart from its decomposition: reading it again takes less than computing that."""
 
         def make() -> Weight:
-            weight = Weight(W)
-            assert weight.U is not None
-            return weight
+            W = read().double()
+
+            def decompose() -> tuple[Tensor, Tensor]:
+                weight = Weight(W)
+                if weight.is_large:
+                    weight = Weight(W, known_singular_values(W))
+                leading = weight.leading(min(MOST_RANK, *W.shape)).clone()
+                return weight.sigma, leading
+
+            return Weight(W, *self._results.get(("decomposition", key), decompose))
 
         return self._weights.get(key, make)
 
@@ -94,15 +158,15 @@ class Lab:
         check_rank(weight.W, rank)
         if INITIALIZERS[init].nested:
             most = min(MOST_RANK, len(weight.sigma))
-            whole = self._starts.get((key, init), lambda: _start(weight, most, init))
+            whole = self._results.get(("start", key, init), lambda: start_in(weight, most, init))
             return compared(weight, init, Start(A=whole.A[:rank], B=whole.B[:, :rank]))
-        start = self._starts.get((key, init, rank), lambda: _start(weight, rank, init))
+        start = self._results.get(("start", key, init, rank), lambda: start_in(weight, rank, init))
         return compared(weight, init, start)
 
     def curve(self, key: Hashable, weight: Weight, init: str) -> list[float]:
         """Return the energy that a start captures, for every rank of `ranks`."""
         ranks = self.ranks(weight)
-        return self._curves.get((key, init), lambda: energies(weight, init, ranks))
+        return self._results.get(("curve", key, init), lambda: energies(weight, init, ranks))
 
     def optimum(self, weight: Weight) -> list[float]:
         """Return the largest energy that a matrix of each rank can capture."""
@@ -134,18 +198,18 @@ class Lab:
         """Return the energy that a start captures in every layer large enough for the rank."""
         most = 1 << (rank - 1).bit_length() if INITIALIZERS[init].nested else rank
 
+        layers, read = self._opened(model)
+
         def make() -> dict[str, Tensor]:  # a nested start contains those of all smaller ranks
-            return {
-                name: captured_energies(W, _start(Weight(W), min(most, *W.shape), init))
-                for name, W in self.layers(model).items()
-            }
+            energies = {}
+            for name in layers:
+                weight = Weight(read(name))
+                start = start_in(weight, min(most, *weight.W.shape), init)
+                energies[name] = captured_energies(weight.W, start)
+            return energies
 
-        known = self._maps.get((model, most, init), make)
+        known = self._results.get(("map", model, most, init), make)
         return {name: float(each[rank - 1]) for name, each in known.items() if rank <= len(each)}
-
-
-def _start(weight: Weight, rank: int, init: str) -> Start:
-    return INITIALIZERS[init].start(weight.W, rank, generator=torch.Generator().manual_seed(0))
 
 
 def verdict(olora: Truncation) -> Markup:

@@ -6,7 +6,7 @@ import atexit
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,7 +106,7 @@ def jobs_of(limits: Limits) -> Jobs:
     return jobs
 
 
-def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
+def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.Lab | None = None) -> gr.Blocks:
     """Build the whole application."""
     limits = limits or from_environment()
     jobs = jobs or jobs_of(limits)
@@ -129,7 +129,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None) -> gr.Blocks:
             class_button()
             help_button()
         desk, controls, lesson_card = _set_up_pages(demo, bar, jobs, limits)
-        spectrum.build(demo, limits)
+        spectrum.build(demo, limits, lab or spectrum.lab_of(()))
         learn.build(demo, lesson_card, desk, controls)
         # The tooltips of the buttons, and of the starts that boxes offer.
         starts = {method.label: method.summary for method in INITIALIZERS.values()}
@@ -289,6 +289,7 @@ def serve(
     port: int | None = None,
     share: bool = False,
     folder: Path | None = None,
+    models: Sequence[Path] = (),
 ) -> None:
     """Serve the pages until Ctrl-C or SIGTERM, after which the races are paused.
 
@@ -299,16 +300,17 @@ def serve(
         share: whether to ask Gradio for a public address as well, which `ready` is then called with.
         folder: a run folder to open the page on; it is only read, unless the race is unfinished and the page resumes
             it.
+        models: folders of models, which the page Spectrum offers too.
 
     Raises:
-        ValueError: the folder holds no run, or a damaged one; or the address cannot be listened on.
+        ValueError: a folder holds no run or model, or a damaged one; or the address cannot be listened on.
         OSError: there is no free port.
     """
     _check_address(host, port)
-    limits = from_environment()
+    limits, lab = from_environment(), spectrum.lab_of(models)
     jobs = jobs_of(limits)
     query = f"?run={jobs.open(folder).id}" if folder else ""
-    demo = build(limits, jobs)
+    demo = build(limits, jobs, lab)
 
     def end(*_: object) -> None:
         """End politely, as a container is told to: no more visitors, then pause the races."""

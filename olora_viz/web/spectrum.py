@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.machine.text import unknown
 from olora_viz.measures.truncation import Weight
+from olora_viz.models import MODELS
 from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
 from olora_viz.views.runs import model_words
@@ -125,7 +126,7 @@ def shown(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> SpectrumV
         table=energy_table(list(truncations.values()), unpermuted),
         factors=factors(list(truncations.values())),
         seeing=with_terms(seeing(truncations, bool(number))),
-        **_visible(chosen),
+        **_visible(chosen, has_map=of_model and lab.has_map(chosen.model)),
         layer=_layer_choices(lab, chosen) if of_model and chosen.model != drawn.model else gr.skip(),
         # Gradio has no slider of a single value.
         rank=gr.update(
@@ -140,13 +141,39 @@ def shown(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> SpectrumV
 def refused(sentence: str, asked: Choices, drawn: Choices) -> SpectrumView:
     """Return a sentence in the place of the verdict; whatever is chosen next is drawn, be it what the charts show."""
     changed = drawn._replace(source=asked.source, rank=None)
-    return SpectrumView(verdict=problem(sentence), drawn=written(changed), **_visible(asked))
+    return SpectrumView(verdict=problem(sentence), drawn=written(changed), **_visible(asked, has_map=False))
 
 
-def _visible(chosen: Choices) -> dict[str, Any]:
+def _visible(chosen: Choices, *, has_map: bool) -> dict[str, Any]:
     """Return which controls and cards a source of matrices has."""
     of_model, own = (gr.update(visible=chosen.source == source) for source in (A_LAYER, A_MATRIX))
-    return {"of_model": of_model, "of_map": of_model, "own": own}
+    return {"of_model": of_model, "of_map": gr.update(visible=has_map), "own": own}
+
+
+def lab_of(folders: Iterable[Path]) -> Lab:
+    """Return a lab that has some folders of models too, by the last part of each path: visitors see no more of it.
+
+    Raises:
+        ValueError: a folder is not there, two models have the same name, or a folder's layers cannot be read.
+    """
+    named: dict[str, Path] = {}
+    for folder in folders:
+        folder = folder.expanduser().resolve()
+        name = folder.name
+        if not folder.is_dir():
+            raise ValueError(f"{str(folder)!r} is not a folder on this machine")
+        if name in MODELS or name in named:
+            raise ValueError(f"two models are named {name!r}, of which {str(folder)!r} is one: rename its folder")
+        named[name] = folder
+    lab = Lab(named)
+    for name in named:
+        lab.layers(name)
+    return lab
+
+
+def _offered(lab: Lab, limits: Limits) -> tuple[str, ...]:
+    """Return the names of the models that a visitor can choose."""
+    return (*limits.models, *lab.folders)
 
 
 def written(chosen: Choices) -> str:
@@ -173,7 +200,9 @@ def _layer_choices(lab: Lab, chosen: Choices) -> dict[str, Any]:
 
 def layer_map(lab: Lab, limits: Limits, drawn: Choices) -> Any:
     """Return the map of the energy that a start captures in every layer of the model that the charts show."""
-    if drawn.source != A_LAYER or drawn.rank is None or drawn.model not in limits.models:
+    if drawn.source != A_LAYER or drawn.rank is None or drawn.model not in _offered(lab, limits):
+        return gr.skip()
+    if not lab.has_map(drawn.model):
         return gr.skip()
     init = next((name for name in _known(drawn.starts) if name != "pissa"), "olora")
     r = max(1, min(whole(drawn.rank), max(min(W.shape) for W in lab.layers(drawn.model).values())))
@@ -185,10 +214,10 @@ def _matrix(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> tuple[H
     """Return the key of the chosen matrix, the name of its layer and itself."""
     if asked.source == A_MATRIX:
         W = read_matrix(str(asked.text))
-        key = ("own", tuple(map(tuple, W.tolist())))
+        key = ("own", tuple(W.shape), W.numpy().tobytes())
         return key, asked.layer, lab.decomposed(key, W)
-    if asked.model not in limits.models:
-        raise ValueError(unknown("model", str(asked.model)[:80], limits.models))
+    if asked.model not in _offered(lab, limits):
+        raise ValueError(unknown("model", str(asked.model)[:80], _offered(lab, limits)))
     name = str(asked.layer) if asked.model == drawn.model else next(iter(lab.layers(asked.model)))
     return (asked.model, name), name, lab.weight(asked.model, name)
 
@@ -289,6 +318,17 @@ def _number(word: str, row: int) -> float:
 _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
 
 
+_WAITING = """(model, layer, drawn, verdict) => {
+  const [, drawnModel, drawnLayer] = JSON.parse(drawn || "[]");
+  if (drawnModel === model && (drawnLayer === layer || !FOLDERS.includes(model))) return verdict;
+  const what = FOLDERS.includes(model)
+    ? "Computing the singular values of the layer, for a minute or more if it is large"
+    : "Reading the weights of the model";
+  return `<p>${what} …</p>`;
+}"""
+"""What a reader waits for, in the place of the verdict; FOLDERS are the names of the folders that a server offers."""
+
+
 class Controls(NamedTuple):
     """What a visitor sets on this page, beside its choices."""
 
@@ -299,11 +339,11 @@ class Controls(NamedTuple):
     restore: gr.Button
 
 
-def build(demo: gr.Blocks, limits: Limits) -> None:
+def build(demo: gr.Blocks, limits: Limits, lab: Lab) -> None:
     """Lay the page out in `demo`."""
     with gr.Row(elem_classes="page", elem_id="spectrum-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0):
-            controls, choices = _controls(limits)
+            controls, choices = _controls(limits, lab)
         with gr.Column(elem_classes="middle", min_width=0):
             of_map, map_figure, charts = _charts()
         with gr.Column(elem_classes="side right", scale=0, min_width=0):
@@ -321,10 +361,10 @@ def build(demo: gr.Blocks, limits: Limits) -> None:
         controls.restore,
         drawn,
     )
-    _connect(demo, limits, controls, choices, map_figure, outputs)
+    _connect(demo, limits, lab, controls, choices, map_figure, outputs)
 
 
-def _controls(limits: Limits) -> tuple[Controls, Choices]:
+def _controls(limits: Limits, lab: Lab) -> tuple[Controls, Choices]:
     """Make the controls of the left column."""
     permutation = gr.Number(0, visible="hidden", show_label=False)
     with gr.Column(elem_classes="card"):
@@ -334,7 +374,8 @@ def _controls(limits: Limits) -> tuple[Controls, Choices]:
         )
         with gr.Column(elem_classes="group") as of_model:
             model = gr.Dropdown(
-                [(model_words(name), name) for name in limits.models],
+                [(model_words(name), name) for name in limits.models]
+                + [(f"{name} · on this server", name) for name in lab.folders],
                 value=limits.models[0], label="Model", filterable=False,
                 elem_id="spectrum-model",
             )  # fmt: skip
@@ -391,14 +432,20 @@ def _words() -> tuple[gr.HTML, gr.HTML, gr.HTML, gr.HTML]:
 
 
 def _connect(
-    demo: gr.Blocks, limits: Limits, controls: Controls, choices: Choices, map_figure: gr.HTML, outputs: SpectrumView
+    demo: gr.Blocks,
+    limits: Limits,
+    lab: Lab,
+    controls: Controls,
+    choices: Choices,
+    map_figure: gr.HTML,
+    outputs: SpectrumView,
 ) -> None:
     """Draw the charts when the page is opened, and after every change of a control.
 
     One event draws them all, one request at a time, and the last one sees the controls as they are then: were there
     several, an answer to an earlier choice could come after that to a later one.
     """
-    lab, pool = Lab(), Pool(few("spectra"))
+    pool = Pool(few("spectra"))
 
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
         asked, drawn = Choices(*values[:-1]), read(values[-1])
@@ -413,11 +460,19 @@ def _connect(
         except ValueError:  # too many ask
             return gr.skip()
 
+    # Before the event that draws, for whose answer the page waits.
+    asked = [choices.model, choices.layer, outputs.drawn, outputs.verdict]
+    gr.on(
+        [choices.model.input, choices.layer.input],
+        js=_WAITING.replace("FOLDERS", json.dumps(list(lab.folders))),
+        inputs=asked,
+        outputs=outputs.verdict,
+        **QUIET,
+    )
     changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
     changes += [choices.rank.input, choices.starts.input, choices.permutation.change]
     gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
     outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
-    choices.model.input(js="() => '<p>Reading the weights of the model …</p>'", outputs=outputs.verdict, **QUIET)
     controls.example.input(
         lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
     )

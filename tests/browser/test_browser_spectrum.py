@@ -97,6 +97,17 @@ def test_a_click_on_the_map_chooses_the_layer(lab: Page) -> None:
     expect(lab.locator("#spectrum-layer input")).to_have_value("3 · down_proj")
 
 
+def test_another_model_opens_at_its_first_layer_with_a_verdict(lab: Page) -> None:
+    before, verdict = traces(lab)["W"][0], lab.locator("#spectrum-verdict")
+    for name in ("glassllm-pt", "glassllm"):
+        lab.locator("#spectrum-model input").click()
+        lab.get_by_role("option", name=re.compile(f"{name} ·")).click()
+        wait_until(lab, f"d.find((t) => t.name === 'W').y[0] !== {before}")
+        expect(lab.locator("#spectrum-layer input")).to_have_value("0 · q_proj")
+        expect(verdict).to_contain_text("bounded by")
+        before = traces(lab)["W"][0]
+
+
 def test_a_pasted_matrix_gets_its_own_verdict_and_nonsense_a_sentence(lab: Page) -> None:
     lab.get_by_label("my own matrix").check()
     verdict = lab.locator("#spectrum-verdict")

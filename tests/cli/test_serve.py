@@ -85,14 +85,16 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence() -> None:
             assert done.stderr.count("\n") == 1
 
 
-def test_what_is_no_run_is_one_sentence(tmp_path: Path) -> None:
+def test_what_is_no_run_or_model_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.json").write_text('{"mod')
-    for name, sentence in (
-        ("none", "is not a run folder: it has no config.json"),
-        ("half", "is not the set-up of a race"),
+    for verb, name, sentence in (
+        (("show",), "none", "is not a run folder: it has no config.json"),
+        (("show",), "half", "is not the set-up of a race"),
+        (("serve", "--model"), "none", "none' is not a folder on this machine"),
+        (("serve", "--model"), "half", "config.json' is not JSON"),
     ):
-        done = run("show", str(tmp_path / name))
+        done = run(*verb, str(tmp_path / name))
         assert (done.returncode, done.stdout) == (2, "")
         assert sentence in done.stderr
         assert done.stderr.count("\n") == 1

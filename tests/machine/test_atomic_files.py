@@ -47,6 +47,15 @@ def test_a_folder_is_made_as_a_whole_or_stays_as_it_was(tmp_path, state, fail):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("write", [lambda path: write_json(path, {}), lambda path: write_tensors(path, {}), fill])
+def test_what_cannot_be_written_is_named_and_not_its_temporary_file(tmp_path, write):
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "out"
+    with pytest.raises(NotADirectoryError) as caught:
+        write(path)
+    assert caught.value.filename == str(path)
+
+
 def test_a_file_is_not_a_free_folder(tmp_path):
     (tmp_path / "file").write_text("")
     assert not is_free(tmp_path / "file")

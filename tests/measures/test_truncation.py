@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.starts import CLOSE, every_from_weight, every_shape, gaussian, weight
 
+from olora_viz.measures import truncation as module
 from olora_viz.measures.spectra import singular_values
 from olora_viz.measures.truncation import Weight, is_part, truncation
 
@@ -51,6 +52,34 @@ def test_for_a_diagonal_the_claim_is_true_and_olora_may_still_take_the_smallest(
     torch.testing.assert_close(found.angles, torch.tensor([90.0, 90.0]).double())
     assert math.isclose(found.energy, 5 / 30, rel_tol=1e-12)
     assert truncation(W, 2, "olora_pivoted").sigma_BA.tolist() == [4.0, 3.0]
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (32, 32)])
+@pytest.mark.parametrize("permuted", [False, True])
+def test_the_leading_vectors_alone_give_the_numbers_of_all(shape, permuted, monkeypatch):
+    exact = Weight(weight(shape))
+    monkeypatch.setattr(module, "LARGE", 2)
+    some = Weight(weight(shape))
+    if permuted:
+        order = torch.randperm(shape[1], generator=torch.Generator().manual_seed(0))
+        exact, some = exact.permuted(order), some.permuted(order)
+    for init in ("olora", "pissa", "sketch"):
+        ours, theirs = truncation(some, 6, init), truncation(exact, 6, init)
+        torch.testing.assert_close(ours.sigma_W, theirs.sigma_W, **CLOSE)
+        torch.testing.assert_close(ours.sigma_BA, theirs.sigma_BA, **CLOSE)
+        torch.testing.assert_close(ours.angles, theirs.angles, rtol=0, atol=1e-5)
+        torch.testing.assert_close(ours.start.B @ ours.start.A, theirs.start.B @ theirs.start.A, **CLOSE)
+        assert (ours.bounded, ours.subset) == (theirs.bounded, theirs.subset)
+    assert some._U.shape == (shape[0], 6)
+    assert some.U.shape == exact.U.shape
+
+
+def test_vectors_of_small_singular_values_are_those_of_the_whole_decomposition(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 2)
+    W = Weight(torch.diag(torch.tensor([1.0, 1e-3, 1e-9, 1e-12])))
+    for r in range(1, 5):
+        torch.testing.assert_close(W.leading(r).abs(), torch.eye(4).double()[:, :r])
+    assert W.sigma.tolist() == torch.linalg.svdvals(W.W).tolist()
 
 
 def test_for_a_projector_all_values_are_ones_where_the_columns_span_enough():

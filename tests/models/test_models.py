@@ -147,6 +147,18 @@ def test_an_unknown_model_is_answered_with_the_nearest_names():
         load_model("glasslm")
 
 
+@pytest.mark.parametrize("path", ["gone/model", "./glassllm", "/glassllm", "glassllm/"])
+def test_a_path_without_a_folder_is_told_as_such(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=f"^'{path}' is not a folder on this machine, nor is it the name of a model: "
+    ):
+        load_model(path)
+    (tmp_path / "weights.safetensors").write_text("")
+    with pytest.raises(ValueError, match="is a file, not a model's folder"):
+        load_model("./weights.safetensors")
+
+
 def test_auto_takes_what_the_machine_has():
     there = "cuda" if torch.cuda.is_available() else "cpu"
     assert resolve_device("auto").type == there

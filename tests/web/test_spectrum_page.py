@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from support.drawn import trace
+from support.tiny import tiny_folder
 
 from olora_viz.figures import layers as trace_figures
 from olora_viz.figures import spectrum as spectrum_figures
@@ -16,6 +17,7 @@ from olora_viz.figures.layers import layer_grid, layer_map
 from olora_viz.figures.layout import to_plotly
 from olora_viz.figures.png import write_png
 from olora_viz.figures.theme import lane_styles
+from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.measures.truncation import Weight, layers_like, truncation
@@ -32,6 +34,7 @@ from olora_viz.web.spectrum import (
     SpectrumView,
     as_text,
     compared,
+    lab_of,
     read,
     read_matrix,
     refused,
@@ -81,7 +84,7 @@ def test_the_map_has_the_energy_of_every_layer_that_can_hold_the_rank(lab, init)
 
 
 def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
-    kept, made = ResultCache(2), []
+    kept, made = ResultCache(2 * spectrum_view.LEAST), []
 
     def make(name):
         return lambda: made.append(name) or name
@@ -89,6 +92,40 @@ def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
     for name in ("a", "b", "a", "c", "a", "b"):
         assert kept.get(name, make(name)) == name
     assert made == ["a", "b", "c", "b"]
+
+
+def test_what_is_kept_has_a_bound_in_bytes():
+    W = torch.zeros(300, 300, dtype=torch.float64)  # 0.72 MB
+    for result in (W, Weight(W), Start(A=W[:150], B=W[:, :150]), {"W": W}, (W, 1.0)):
+        kept = ResultCache(2 * 10**6)
+        for name in (1, 2, 3, 2):
+            kept.get(name, lambda result=result: result)
+        assert kept.get(3, lambda: None) is result  # two of them fit
+        assert kept.get(1, lambda: None) is None
+    large = torch.zeros(10**6)
+    assert kept.get("large", lambda: large) is kept.get("large", lambda: None)  # the latest one stays
+    assert kept.get(3, lambda: None) is None
+
+
+def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monkeypatch):
+    folder = tiny_folder("gpt2", tmp_path / "mine")
+    lab, limits = lab_of([folder]), Limits()
+    view = shown(lab, limits, OPENED._replace(model="mine", layer=None), Choices())
+    assert read(view.drawn).layer == "transformer.h.0.attn.c_attn"
+    assert view.of_map["visible"]
+    assert str(tmp_path) not in str(view)
+    for path in (str(folder), "../mine", "mine/", "./mine"):
+        with pytest.raises(ValueError, match="unknown model"):
+            shown(lab, limits, OPENED._replace(model=path), Choices())
+    monkeypatch.setattr(spectrum_view, "MOST_MAPPED", 1000)
+    assert not shown(lab, limits, OPENED._replace(model="mine"), Choices()).of_map["visible"]
+    assert map_of_layers(lab, limits, read(view.drawn)) == gr.skip()
+    with pytest.raises(ValueError, match=r"two models are named 'mine', of which .* rename its folder"):
+        lab_of([folder, folder])
+    with pytest.raises(ValueError, match="two models are named 'gpt2'"):
+        lab_of([tiny_folder("gpt2", tmp_path / "gpt2")])
+    with pytest.raises(ValueError, match=r"'.*/none' is not a folder on this machine"):
+        lab_of([tmp_path / "none"])
 
 
 def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):
