@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from transformers import LlamaConfig
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.models.folder import skeleton
-from olora_viz.models.shards import bytes_of, new_shard, write_from
 
 WIDE = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32000}
 NARROW = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 256}
@@ -64,12 +64,9 @@ def make(folder: Path, gigabytes: float) -> int:
     places, generator = {}, torch.Generator().manual_seed(0)
     for number, held in enumerate(shards, 1):
         file = folder / f"model-{number:05}-of-{len(shards):05}.safetensors"
-        shard = new_shard(file, {name: ("BF16", shape) for name, shape in held.items()})
-        write_from(file, 0, [shard.header])
-        for tensor in shard.tensors:
-            W = torch.randn(tensor.shape, generator=generator).mul_(0.02).bfloat16()
-            write_from(file, tensor.begin, [bytes_of(W)])
-            places[tensor.name] = file.name
+        random = {name: torch.randn(shape, generator=generator).mul_(0.02).bfloat16() for name, shape in held.items()}
+        save_file(random, file)
+        places |= dict.fromkeys(held, file.name)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
