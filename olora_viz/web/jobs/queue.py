@@ -23,7 +23,7 @@ from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
-from olora_viz.machine.memory import give_back
+from olora_viz.machine.memory import give_back, keep_all
 from olora_viz.machine.text import duration
 from olora_viz.machine.threads import make_way
 from olora_viz.races.config import RaceConfig
@@ -290,10 +290,13 @@ class Jobs:
         if self._cluster:
             self._cluster.prepare(config)
             return
+
+        def first() -> None:
+            self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
+            keep_all()
+
         with self._wake:
-            self._call_worker(
-                lambda: self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
-            )
+            self._call_worker(first)
 
     def pause(self, race: BackgroundRace) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
