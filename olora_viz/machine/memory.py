@@ -268,6 +268,10 @@ def _glibc(name: str, *arguments: int) -> None:
         getattr(ctypes.CDLL(None), name)(*arguments)
 
 
+OFTEN = (700, 10, 10)
+"""How often Python collects garbage by itself; the command line has it less often, for the time of loading."""
+
+
 def share_arenas() -> None:
     """Let all threads allocate from two arenas, where the C library is glibc.
 
@@ -301,3 +305,5 @@ def keep_all() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.collect()  # it counts what is left, and comes again after a quarter more
+    gc.set_threshold(*OFTEN)
