@@ -1,16 +1,20 @@
-"""Equal studies are one: who asks second follows the first, and loses nothing when the first one's page goes away."""
+"""Equal studies are one: who asks second follows the first, and nothing is lost when one is stopped."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from pandas import DataFrame
+from pandas.testing import assert_frame_equal
 from support.waiting import wait_until
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
+from olora_viz.studies.folder import Ledger
 from olora_viz.studies.study import Study
 from olora_viz.web.claims import Judging
 from olora_viz.web.decide import Deciding, download_of, view
@@ -64,6 +68,14 @@ def taken(jobs: Jobs, work: Deciding) -> bytes:
     return ZipFile(path).read("adapter/adapter_model.safetensors")
 
 
+def rows(work: Deciding) -> DataFrame:
+    return Ledger(work.folder).rows().drop(columns="seconds")
+
+
+def verdicts(work: Deciding) -> list[dict[str, Any]]:
+    return [each.to_json() for each in work.known.verdicts.each]
+
+
 def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -> None:
     first, second = asked(jobs, "a"), asked(jobs, "b")
     assert second.source is first
@@ -96,7 +108,17 @@ def test_who_asks_second_sees_and_takes_what_the_first_one_decides(jobs: Jobs) -
     again = asked(jobs, "b")
     assert again.source is None, "a page that shows the end and asks again gets another"
     assert not again.complete
+    some_lanes(again, 3)
     jobs.stop(again)
+    assert end(again).state == STOPPED
+    resumed = asked(jobs, "b")
+    assert resumed.resumed_at == again.known.lanes >= 3, "what was stopped is not computed again"
+    some_lanes(resumed, resumed.resumed_at + 1)
+    assert f"was stopped after {resumed.resumed_at} lanes" in str(view(resumed, 0, last=True).status)
+    assert end(resumed).state == FINISHED, resumed.note
+    assert taken(jobs, resumed) == before
+    assert_frame_equal(rows(resumed), rows(second))
+    assert verdicts(resumed) == verdicts(second)
 
 
 def test_what_its_owner_stops_goes_on_for_those_who_follow(jobs: Jobs) -> None:
@@ -126,6 +148,7 @@ def test_who_stops_following_keeps_what_is_known_and_the_first_one_goes_on(jobs:
     assert "url" in download_of(jobs, second.id, "report")
     assert end(first).state == FINISHED
     assert second.known is known
+    assert asked(jobs, "b").state == FINISHED, "who has stopped it and asks again sees the end of the first one"
 
 
 def test_others_ask_for_other_things(jobs: Jobs) -> None:

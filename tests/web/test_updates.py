@@ -1,9 +1,11 @@
 """What a page is sent while a long race runs: what is new, not what it has already."""
 
 import ctypes
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.race import loss_figure
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.memory import give_back
+from olora_viz.machine.memory import give_back, keep_all
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step
 from olora_viz.views.layers import gradients_view, spectra_view
@@ -133,6 +135,23 @@ def test_memory_that_was_freed_goes_back_to_the_system() -> None:
     give_back()
     assert full - resident() > 50 * 2**20
     library.free(blocks[-1])
+
+
+def test_garbage_is_looked_for_soon_and_among_what_came_after_the_start_of_a_server() -> None:
+    before = gc.get_threshold()
+    keep_all()
+    try:
+        knot: list[Any] = [set()]
+        knot.append(knot)
+        gone = weakref.ref(knot[0])
+        gc.collect(1)  # it has lived for a while
+        del knot
+        others = [[] for _ in range(200_000)]
+        assert gone() is None
+        assert len(gc.get_objects()) < len(others) + 10_000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 def test_a_process_that_only_trains_uses_freed_memory_again() -> None:

@@ -23,7 +23,7 @@ from olora_viz.background.work import LAST_STEP, BackgroundWork
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
-from olora_viz.machine.memory import give_back
+from olora_viz.machine.memory import give_back, keep_all
 from olora_viz.machine.text import duration
 from olora_viz.machine.threads import make_way
 from olora_viz.races.config import RaceConfig
@@ -34,7 +34,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.cluster import KINDS, Cluster
 from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
-from olora_viz.web.jobs.shared_study import SharedStudy, find_equal
+from olora_viz.web.jobs.shared_study import SharedStudy, find_equal, find_stopped
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ class Jobs:
     def study(self, study: S, owner: Visitor = NOBODY) -> S:
         """Put a study into the queue, or follow an equal one that is there, see `SharedStudy`.
 
-        A page that already shows the end of an equal one asks for another.
+        A page that already shows the end of an equal one asks for another. One that was stopped is gone on with.
 
         Raises:
             ValueError: too many jobs wait already.
@@ -290,10 +290,13 @@ class Jobs:
         if self._cluster:
             self._cluster.prepare(config)
             return
+
+        def first() -> None:
+            self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
+            keep_all()
+
         with self._wake:
-            self._call_worker(
-                lambda: self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
-            )
+            self._call_worker(first)
 
     def pause(self, race: BackgroundRace) -> None:
         """Pause a race after its current step; a waiting race pauses immediately."""
@@ -379,6 +382,8 @@ class Jobs:
         job.keep_own_files()
         self._limit(job)
         self._list(job)
+        if isinstance(job.work, SharedStudy) and (stopped := find_stopped(job.work, self._studies())):
+            job.work.go_on_from(stopped)
         job.keep()
         self._line.join(job)
         self._call_worker()

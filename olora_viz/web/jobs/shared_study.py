@@ -2,7 +2,8 @@
 
 A plan follows from a timing, so two decisions on one set-up would hardly race the same lanes: the later one is not
 computed, but shows the earlier one. Where that one is stopped by its owner, the first page that still looks goes on
-with it from a copy of its folder, and the others follow that page's.
+with it from a copy of its folder, and the others follow that page's. So does whoever asks for it again: its plan and
+its races are taken, bitwise what they would come to again.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class SharedStudy(BackgroundStudy):
         """When a page asked for it, in seconds since 1970, if it was there already; else 0."""
         self.source: SharedStudy | None = None
         """The study that it follows."""
+        self.resumed_at = 0
+        """The number of lanes after which the study was stopped from which it goes on; 0 for none."""
         self.take_over: Callable[[SharedStudy], None] = lambda _: None
         """Called where the source does not go on: finds another one, or lets this one compute."""
         self._shown = -1
@@ -51,6 +54,11 @@ class SharedStudy(BackgroundStudy):
         if self.source is not None or self.stopping.is_set() or self.state == FAILED:
             return False
         return not self.complete or (self.state == FINISHED and self.folder.is_dir())
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it ended at the server's limit."""
+        return self.why == self.overtime != ""
 
     def follow(self, source: SharedStudy) -> None:
         """Show what an equal study comes to."""
@@ -73,15 +81,18 @@ class SharedStudy(BackgroundStudy):
                 return
             self._shown, ended = source.version, source.complete  # read first: what follows is at least as new
             self.began = source.began
-            for name in self.FINDINGS:
-                setattr(self, name, getattr(source, name))
+            self._learn_from(source)
             if not ended:
                 self._change(state=source.state, note=source.note)
                 return
-            if source.state in (FINISHED, FAILED) or source.why == source.overtime != "":
+            if source.state in (FINISHED, FAILED) or source.timed_out:
                 self._end_with(source)
                 return
         self.take_over(self)
+
+    def _learn_from(self, source: SharedStudy) -> None:
+        for name in self.FINDINGS:
+            setattr(self, name, getattr(source, name))
 
     def _end_with(self, source: SharedStudy) -> None:
         try:
@@ -125,6 +136,17 @@ class SharedStudy(BackgroundStudy):
             self.source, self.asked = None, 0.0
             self.left = min(self.left, source.left)
 
+    def go_on_from(self, stopped: SharedStudy) -> None:
+        """Begin with all that a study had come to when it was stopped; anew, if its files cannot be had."""
+        self.source = stopped
+        self._learn_from(stopped)
+        try:
+            self.keep_files()
+        except OSError:
+            self.known = None
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.source, self.resumed_at = None, self.known.lanes if self.known else 0
+
     def stop_here(self) -> None:
         """Follow nobody, and end with what is known.
 
@@ -152,7 +174,19 @@ def find_equal(study: SharedStudy, others: Iterable[SharedStudy]) -> SharedStudy
 
     There is none for a page that shows the end of an equal one already: it asks for another.
     """
-    alike = [other for other in others if study.key and other.key == study.key and other is not study]
-    if any(other.complete and other.page == study.page != "" for other in alike):
+    alike = _equal(study, others)
+    if any(other.state == FINISHED and other.page == study.page != "" for other in alike):
         return None
     return min((other for other in alike if other.can_be_followed), key=lambda other: other.complete, default=None)
+
+
+def find_stopped(study: SharedStudy, others: Iterable[SharedStudy]) -> SharedStudy | None:
+    """Return the equal study from which a new one goes on: of those that were stopped in their time, the farthest."""
+    stopped = [
+        other for other in _equal(study, others) if other.complete and other.state == STOPPED and not other.timed_out
+    ]
+    return max(stopped, key=lambda other: other.known.lanes if other.known else 0, default=None)
+
+
+def _equal(study: SharedStudy, others: Iterable[SharedStudy]) -> list[SharedStudy]:
+    return [other for other in others if study.key and other.key == study.key and other is not study]

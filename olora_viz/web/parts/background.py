@@ -18,7 +18,7 @@ from markupsafe import Markup
 from olora_viz.background.record import READY, WAITING, Wait
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.text import about, is_empty, positive_number
+from olora_viz.machine.text import about, counted, is_empty, positive_number
 from olora_viz.tasks.keep import NONE
 from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config
@@ -200,6 +200,8 @@ def study_status(work: SharedStudy, ahead: Wait, *facts: str) -> Markup:
     """
     if work.state == WAITING:
         return waiting(ahead)
+    if work.resumed_at:
+        facts += (f"it goes on from an equal one that was stopped after {counted(work.resumed_at, 'lane')}",)
     if work.asked:
         facts += (f"another page began it {about(max(1.0, work.asked - work.began))} before you asked",)
     return status(work.state, *filter(None, [work.note]), *facts)

@@ -24,8 +24,8 @@ from olora_viz.web.parts.setup import of_recording
 PACE = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
 
-UPDATES = 40.0
-"""Most updates a second of all open pages together: where there are more than eight, each has fewer."""
+UPDATES = 80.0
+"""Most updates a second of all open pages together: where there are more than sixteen, each has fewer."""
 
 FIRST_PACE = 0.05
 """The same before the first step, seconds."""
