@@ -38,6 +38,7 @@ from olora_viz.measures.truncation import Weight, layers_like, to_json, truncati
 from olora_viz.models import shards
 from olora_viz.models.four_bit import PARTS, dequantized
 from olora_viz.models.shards import StoredTensor, read_shards
+from olora_viz.studies.claims import subset
 from olora_viz.views.spectrum import Lab
 
 STARTS = [e.name for e in ov.INITIALIZERS.values() if not e.dense and not e.needs]
@@ -418,6 +419,11 @@ def test_inspect_and_spectrum_read_the_layers_of_a_folder_and_load_no_model(
         assert ours["layer"] == theirs["layer"]
         for key in ("energy", "sigma_W", "sigma_BA"):
             assert ours[key] == pytest.approx(theirs[key], rel=1e-9)
+    (claim,) = objects(run("claims", "--only", "subset", "--model", str(model), "--json").stdout)
+    least = min(min(W.shape) for W in layers_like(model_of(family)).values())
+    ranks = [r for r in (2, 8, 32) if r <= least]
+    counted = subset.judge(each for r in ranks for _, each in truncations(model_of(family), "*", r, ["olora"]))
+    assert claim["numbers"] == pytest.approx(counted.numbers, rel=1e-6)
 
 
 @pytest.mark.parametrize(

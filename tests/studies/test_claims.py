@@ -77,9 +77,9 @@ def test_a_conjunction_of_verdicts() -> None:
 def test_a_subset_is_one_for_a_diagonal_weight_and_none_for_a_random_one() -> None:
     diagonal = truncation(torch.diag(torch.arange(8.0, 0.0, -1.0)), 3)
     random = truncation(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), 3)
-    assert subset.judge({3: [diagonal]}).verdict == "holds"
-    assert subset.judge({3: [random]}).verdict == "fails"
-    both = subset.judge({3: [diagonal, random]})
+    assert subset.judge([diagonal]).verdict == "holds"
+    assert subset.judge([random]).verdict == "fails"
+    both = subset.judge([diagonal, random])
     assert both.verdict == MIXED
     assert both.numbers["bounded"] == 2
     assert both.numbers["farthest"] == pytest.approx(float(random.distance.max()))

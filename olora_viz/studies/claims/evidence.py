@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ from jaxtyping import Float
 
 from olora_viz.initializers.start import precise
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import weight_of
 from olora_viz.lanes.plan import start_of
+from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.memory import Meter
 from olora_viz.machine.process import Progress
 from olora_viz.measures.conditioning import Conditioning, conditioning
-from olora_viz.measures.truncation import Truncation, layers_like, truncations
+from olora_viz.measures.truncation import Truncation, layers_named, truncations
 from olora_viz.measures.update_spectra import update_spectra
-from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
@@ -163,16 +164,15 @@ class ClaimEvidence:
     cache: ModelCache = field(default_factory=ModelCache, repr=False, compare=False)
     """The model, for both measurements at the start."""
 
-    @cached_property
-    def truncations(self) -> dict[int, list[Truncation]]:
-        """Q_rR_r against W for every layer that adapters take by default, by rank."""
-        model, _ = load_model(self.model, progress=self.progress)
-        most = min(min(W.shape) for W in layers_like(model).values())
-        return {
-            r: [of_layer for _, of_layer in truncations(model, "*", r, [OURS], progress=self.progress)]
-            for r in RANKS
-            if r <= most
-        }
+    def truncations(self) -> Iterator[Truncation]:
+        """Yield Q_rR_r against W for every layer that adapters take by default, rank by rank."""
+        layers_of = partial(layers_named, pattern="*")
+        model, read = model_of(self.model, layers_of, self.progress)
+        most = min(min(weight_of(layer).shape) for layer in layers_of(model).values())
+        for r in RANKS:
+            if r <= most:
+                compared = truncations(model, "*", r, [OURS], read=read, progress=self.progress)
+                yield from (of_layer for _, of_layer in compared)
 
     @cached_property
     def depth(self) -> Depth:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable
 
 from olora_viz.measures.truncation import Truncation
 from olora_viz.studies.claims.claim import FAILS, HOLDS, MIXED, OLORA, Bar, Claim, Finding
 
 
-def judge(by_rank: Mapping[int, Sequence[Truncation]]) -> Finding:
-    """Count the layers in which it is so."""
-    layers = list(chain(*by_rank.values()))
-    subset = sum(layer.subset for layer in layers)
-    bounded = sum(layer.bounded for layer in layers)
-    worst = max(layers, key=lambda layer: float(layer.distance.max()))
-    off = float(worst.distance.max())
-    ranks = ", ".join(map(str, by_rank))
+def judge(layers: Iterable[Truncation]) -> Finding:
+    """Count the layers and ranks in which it is so; of each, no more than these numbers is kept."""
+    rows = [
+        (each.rank, each.subset, each.bounded, float(each.distance.max()), float(each.sigma_W[0])) for each in layers
+    ]
+    ranks, subsets, bounds, distances, largest = zip(*rows, strict=True)
+    total, subset, bounded, off = len(rows), sum(subsets), sum(bounds), max(distances)
+    worst = distances.index(off)
     return Finding(
-        verdict=HOLDS if subset == len(layers) else MIXED if subset else FAILS,
+        verdict=HOLDS if subset == total else MIXED if subset else FAILS,
         words=(
-            f"In {subset} of {len(layers)} layers × ranks ({ranks}) they are a subset; in {bounded} they are bounded "
-            f"by those of W, index by index. The farthest value, of rank {worst.rank}, is {off:.2g} away from every "
-            f"singular value of W, whose largest is {float(worst.sigma_W[0]):.3g}."
+            f"In {subset} of {total} layers × ranks ({', '.join(map(str, dict.fromkeys(ranks)))}) they are a subset; "
+            f"in {bounded} they are bounded by those of W, index by index. The farthest value, of rank "
+            f"{ranks[worst]}, is {off:.2g} away from every singular value of W, whose largest is {largest[worst]:.3g}."
         ),
-        numbers={"layers": len(layers), "subset": subset, "bounded": bounded, "farthest": off},
+        numbers={"layers": total, "subset": subset, "bounded": bounded, "farthest": off},
         bars=(Bar("bounded", bounded), Bar("subset", subset)),
-        unit=f"of {len(layers)} layers × ranks",
+        unit=f"of {total} layers × ranks",
     )
 
 
@@ -39,6 +38,6 @@ CLAIM = Claim(
         "Both are decomposed in float64, for every layer at several ranks. A projection of W is "
         "bounded by W's singular values, index by index; a subset needs equality."
     ),
-    judge=lambda evidence: judge(evidence.truncations),
+    judge=lambda evidence: judge(evidence.truncations()),
     of_weights=True,
 )
