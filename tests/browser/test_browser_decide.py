@@ -20,11 +20,11 @@ from olora_viz.web.jobs.queue import Jobs
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose shortest decision, a minute, has the least time left: it plans for a few seconds."""
+    """A server whose shortest decision, a minute, has a quarter of it left: it plans for a few races."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
     planned = Deciding.minutes_left.fget
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Deciding, "minutes_left", property(lambda work: 0.1 if work.minutes == 1 else planned(work)))
+        patch.setattr(Deciding, "minutes_left", property(lambda work: 0.25 if work.minutes == 1 else planned(work)))
         with launched(web.build(Limits(), jobs)) as url:
             yield url
     jobs.close()

@@ -235,6 +235,7 @@ def test_progress_is_told_after_every_product_and_may_stop():
 def test_a_long_product_is_stopped_between_its_layers(family, monkeypatch):
     """Every layer of a pass reports; what is computed does not change by it."""
     its = Measured(family)
+    hooks = [dict(module._forward_hooks) for module in its.lanes.model.modules()]
     plain = curvature(its.lanes, its.losses, steps=2, probes=0)
     monkeypatch.setattr("olora_viz.measures.curvature.EVERY", -1.0)
     heard = []
@@ -257,7 +258,7 @@ def test_a_long_product_is_stopped_between_its_layers(family, monkeypatch):
         curvature(its.lanes, its.losses, steps=2, probes=0, progress=stop)
     assert heard[-1] == 0.5
     assert torch.equal(its.lanes.theta.detach(), theta)
-    assert not any(module._forward_hooks for module in its.lanes.model.modules())
+    assert [dict(module._forward_hooks) for module in its.lanes.model.modules()] == hooks
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma"])

@@ -30,7 +30,7 @@ import reference
 MKDOCS = importlib.util.find_spec("mkdocs") is not None
 needs_mkdocs = pytest.mark.skipif(not MKDOCS, reason="mkdocs is in the extra docs")
 
-RECORDS = ("RESULTS.md", "RELIABILITY.md", "VERDICTS.md", "guides/site.md")
+RECORDS = ("RESULTS.md", "RELIABILITY.md", "VERDICTS.md", "findings/dtype.md", "guides/site.md")
 """Pages with what was run once, for hours, or what other tests run: their commands are read, not run."""
 
 FIRST = {
