@@ -1,6 +1,6 @@
 """Shapes in signatures are checked in every test; all that is tested computes on one thread.
 
-On models as small as these, threads wait for each other longer than they compute. Instead five
+On models as small as these, threads wait for each other longer than they compute. Instead four
 to eight workers test at once, file by file, but three with a browser at most.
 What takes longest begins first, so that the workers end together.
 """
@@ -131,7 +131,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers test at once: they partly wait, and each takes a gigabyte."""
-    return min(8, max(5, os.cpu_count() or 1))
+    return min(8, max(4, os.cpu_count() or 1))
 
 
 def pytest_collection_finish() -> None:

@@ -668,8 +668,8 @@ def test_workers_write_the_same_bytes_also_after_they_were_stopped_and_killed(ha
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a list of the processes")
 def test_ctrl_c_ends_all_workers(tmp_path):
-    sizes = {"hidden_size": 512, "intermediate_size": 768, "num_hidden_layers": 10, "vocab_size": 64}
-    hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).save_pretrained(tmp_path / "model")
+    sizes = {"hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 4, "vocab_size": 64}
+    hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).bfloat16().save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
     command = f"start --model {tmp_path / 'model'} --init pissa --r 8 --out {out} --workers 2".split()
     with subprocess.Popen([sys.executable, "-m", "olora_viz", *command], stderr=subprocess.PIPE) as process:
