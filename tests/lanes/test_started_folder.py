@@ -672,7 +672,9 @@ def test_ctrl_c_ends_all_workers(tmp_path):
     hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).bfloat16().save_pretrained(tmp_path / "model")
     out = tmp_path / "out"
     command = f"start --model {tmp_path / 'model'} --init pissa --r 8 --out {out} --workers 2".split()
-    with subprocess.Popen([sys.executable, "-m", "olora_viz", *command], stderr=subprocess.PIPE) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    words = [sys.executable, "-m", "olora_viz", *command]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, preexec_fn=heard) as process:
         try:
             wait_until(lambda: len(below(process.pid)) >= 4)  # both, what they come from, and what counts resources
             workers = below(process.pid)
