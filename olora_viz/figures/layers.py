@@ -166,7 +166,7 @@ def layer_grid(values: Mapping[str, float], rank: int, init: str, *, chosen: str
         chosen: name of the layer that is framed.
     """
     unit = f"energy captured by {label_of(init)}; click to choose a layer"
-    return _grid(values, f"Every layer at rank {rank}", unit, init, (".0%", "z:.1%"), run or "map", chosen)
+    return _grid(values, f"Every layer at rank {rank}", unit, init, (".1~%", "z:.1%"), run or "map", chosen)
 
 
 def adapter_map(updates: Sequence[LayerUpdate], title: str = "What the adapter changes") -> Figure:

@@ -270,7 +270,7 @@ def _heat(axes: Any, trace: dict[str, Any], colors: dict[str, str]) -> None:
     if "tickvals" in trace["colorbar"]:
         bar.set_ticks(trace["colorbar"]["tickvals"], labels=trace["colorbar"]["ticktext"])
     if "%" in trace["colorbar"]["tickformat"]:
-        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0))
 
 
 def _shaded(trace: dict[str, Any]) -> tuple[np.ndarray, Any]:
