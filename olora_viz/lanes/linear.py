@@ -122,7 +122,7 @@ class LaneLinear(torch.autograd.Function):
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r)
         dX = None
         if ctx.needs_input_grad[0]:
-            dX = _before(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
+            dX = _input_gradient(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
@@ -200,10 +200,10 @@ class FrozenLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradient of X."""
-        return _before(grads[0], *ctx.saved_tensors), None, None
+        return _input_gradient(grads[0], *ctx.saved_tensors), None, None
 
 
-def _before(dY: Tensor, W: Tensor) -> Tensor:
+def _input_gradient(dY: Tensor, W: Tensor) -> Tensor:
     """Return the gradient dY W at the input of a layer."""
     if torch.is_grad_enabled() or not _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
         return dY @ W

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import settings
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from support.environments import REQUIREMENTS, environment
+from support.model_folders import model_of
 from support.served import ROOT, inherited, serve
 
 import olora_viz as ov
@@ -234,3 +236,16 @@ def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
         page.close()
     forget(kept.new_page(), address)
     kept.clear_permissions()
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that saves a model of some family, and dtype, in several files, once."""
+
+    @cache
+    def folder(family: str, dtype: torch.dtype = torch.float32) -> Path:
+        path = tmp_path_factory.mktemp(family)
+        model_of(family, dtype).save_pretrained(path, max_shard_size="20KB")
+        return path
+
+    return folder
