@@ -84,10 +84,10 @@ class LaneLinear(torch.autograd.Function):
 
         B A − B⁰ A⁰ = (B − B⁰) A + B⁰ (A − A⁰),
 
-    so it is exactly zero at step 0, and loses no digits to cancellation when the activations are bfloat16. (The sum
-    with the product with W is rounded to bfloat16, as in PEFT, and little is left of a part that is smaller than half
-    a unit in the last place.) The gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one thin product
-    each. Twice differentiable.
+    so it is exactly zero at step 0, and loses no digits to cancellation when the activations are bfloat16. Its sum
+    with the product with W is rounded once, so that on average all of an update arrives, also of one that is smaller
+    than half a unit in the last place. The gradients, ∂L/∂A = s Bᵀ G and ∂L/∂B = s G Aᵀ with G = ∂L/∂W, need one thin
+    product each. Twice differentiable.
     """
 
     @staticmethod
@@ -103,13 +103,11 @@ class LaneLinear(torch.autograd.Function):
     ) -> Tensor:
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
         down, up = _stacked(A, B, start, s, X.dtype)
-        by_onednn = bias is None and _suits_onednn(X, W) and _keeps_bits(X, W)
-        Y = _by_onednn(X, W) if by_onednn else F.linear(X, W, bias)
         Z = torch.bmm(_by_lane(X, A), down.mT)
-        _by_lane(Y, A).baddbmm_(Z, up.mT)
+        added = torch.bmm(Z, up.mT).flatten(0, 1)
         ctx.save_for_backward(X, W, A, B, s, Z)
         ctx.start = start
-        return Y
+        return _sum(added, X.flatten(0, -2), W, bias).view(*X.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -122,7 +120,8 @@ class LaneLinear(torch.autograd.Function):
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r)
         dX = None
         if ctx.needs_input_grad[0]:
-            dX = _input_gradient(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
+            added = torch.bmm(U, down).flatten(0, 1)
+            dX = _input_gradient(dY.flatten(0, -2), W, added).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
@@ -133,15 +132,35 @@ class LaneLinear(torch.autograd.Function):
         return dX, None, None, dA, dB, None, None
 
 
-def _by_onednn(X: Tensor, W: Tensor) -> Tensor:
-    """Return X Wᵀ without a graph."""
-    return torch.ops.mkldnn._linear_pointwise(X.contiguous(), W, None, "none", [], "")
+def _sum(added: Tensor, X: Tensor, W: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return X Wᵀ + bias + `added` (n, out) without a graph, rounded once: the library adds before it rounds.
+
+    Where `added` is zero, it has the bits of `F.linear`.
+    """
+    if bias is None:
+        blocks = _blocks(X, W)
+        for columns in blocks:
+            added = _by_onednn(X[:, columns], W[:, columns], added)
+        return added if blocks else added.addmm_(X, W.mT)
+    if X.device.type == "cpu" and X.dtype == torch.bfloat16 and _has_onednn(X.dtype):
+        return _by_onednn(X, W, added, bias)
+    return F.linear(X, W, bias).add_(added)  # rounded twice: a product takes one of the two
+
+
+def _by_onednn(X: Tensor, W: Tensor, added: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+    """Return X Wᵀ + bias + `added` without a graph."""
+    product, X, W = torch.ops.mkldnn._linear_pointwise, X.contiguous(), W if _is_dense(W) else W.contiguous()
+    return product(X, W, bias, "none", [], "") if added is None else product.binary(X, added, W, bias, "add")
+
+
+def _is_dense(W: Tensor) -> bool:
+    """Whether oneDNN has fast code for such a matrix."""
+    return W.is_contiguous() or W.mT.is_contiguous()
 
 
 def _suits_onednn(X: Tensor, W: Tensor) -> bool:
     """Whether oneDNN computes X Wᵀ faster than MKL, which `F.linear` calls."""
-    is_dense = W.is_contiguous() or W.mT.is_contiguous()  # for others it has no fast code
-    return X.device.type == "cpu" and X.dtype == torch.float32 and X.numel() > 0 and is_dense and _mkl_is_slow()
+    return X.device.type == "cpu" and X.dtype == torch.float32 and X.numel() > 0 and _is_dense(W) and _mkl_is_slow()
 
 
 @cache
@@ -153,36 +172,52 @@ def _mkl_is_slow() -> bool:
         and torch.backends.mkl.is_available()
         and about.exists()
         and "GenuineIntel" not in about.read_text()
-        and _has_onednn()
+        and _has_onednn(torch.float32)
     )
 
 
-def _has_onednn() -> bool:
-    """Whether this version of torch has the product, which is not part of its public names."""
-    ones = torch.ones(2, 2)
+@cache
+def _has_onednn(dtype: torch.dtype) -> bool:
+    """Whether this version of torch has the product, which is not part of its public names, on this processor."""
+    ones = torch.ones(2, 2, dtype=dtype)
     try:
-        return torch.equal(_by_onednn(ones, ones), ones @ ones)
+        return torch.equal(_by_onednn(ones, ones, ones, ones[0]), ones @ ones + 2)
     except (AttributeError, RuntimeError, TypeError):
         return False
 
 
 ROWS = 4
-"""Rows from which either library computes a row in the same way, whatever their number."""
+"""Rows of a thread from which either library computes a row in the same way, whatever their number."""
 
 
-def _keeps_bits(X: Tensor, W: Tensor) -> bool:
-    """Whether oneDNN has the bits of `F.linear`, so that a lane starts as the base model bit for bit."""
-    return X.numel() >= ROWS * X.shape[-1] and add_alike(W.shape[1])
+def _blocks(X: Tensor, W: Tensor) -> list[slice]:
+    """Return the columns whose products by oneDNN, added up in turn, have the bits of `F.linear`.
+
+    So a lane starts as the base model bit for bit. None where `F.linear` is as fast: each block reads and writes the
+    whole sum.
+    """
+    out, terms = W.shape
+    if not _suits_onednn(X, W) or len(X) < ROWS * torch.get_num_threads():
+        return []
+    width = block_of(terms)
+    return [slice(i, i + width) for i in range(0, terms, width)] if width and (width == terms or out <= terms) else []
 
 
 @cache
-def add_alike(terms: int) -> bool:
-    """Whether MKL and oneDNN add up so many terms in the same order: they do where neither cuts them into blocks."""
+def block_of(terms: int) -> int:
+    """Return the number of columns that MKL sums up at once, 0 if it is not found; oneDNN takes one after another."""
     if not _mkl_is_slow():
-        return False
+        return 0
     seeded = torch.Generator().manual_seed(0)
-    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (4 * ROWS, 64))
-    return torch.equal(_by_onednn(X, W), F.linear(X, W))
+    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (4 * ROWS * torch.get_num_threads(), 64))
+    for width in dict.fromkeys((terms, 192, -(-terms // 2))):
+        blocks = zip(X.split(width, 1), W.split(width, 1), strict=True)
+        added = torch.zeros(len(X), len(W))
+        for some in blocks:
+            added = _by_onednn(*some, added)
+        if torch.equal(added, F.linear(X, W)):
+            return width
+    return 0
 
 
 class FrozenLinear(torch.autograd.Function):
@@ -203,11 +238,11 @@ class FrozenLinear(torch.autograd.Function):
         return _input_gradient(grads[0], *ctx.saved_tensors), None, None
 
 
-def _input_gradient(dY: Tensor, W: Tensor) -> Tensor:
-    """Return the gradient dY W at the input of a layer."""
-    if torch.is_grad_enabled() or not _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
-        return dY @ W
-    return _by_onednn(dY, W.mT)
+def _input_gradient(dY: Tensor, W: Tensor, added: Tensor | None = None) -> Tensor:
+    """Return the gradient dY W at the input of a layer, plus `added` like it, rounded once."""
+    if not torch.is_grad_enabled() and _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
+        return _by_onednn(dY, W.mT, added)
+    return dY @ W if added is None else added.addmm_(dY, W)
 
 
 def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:

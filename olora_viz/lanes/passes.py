@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from olora_viz.lanes.experts import UnrolledExperts, override, unrolled
 from olora_viz.lanes.layers import called_module, common_owner, is_linear, weight_of
-from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_alike, add_dense
+from olora_viz.lanes.linear import Dropout, FrozenLinear, LaneLinear, add_dense, block_of
 from olora_viz.lanes.plan import AdapterPlan, Factors
 from olora_viz.machine.files import reason
 from olora_viz.tasks.losses import context_of
@@ -98,7 +98,7 @@ class Passes:
         """Override the forward of the layers, and of the experts that they are part of."""
         layers = self._plan.layers
         for _, columns in self._plan.shapes.values():
-            add_alike(columns)  # here, not within a pass whose operations are counted
+            block_of(columns)  # here, not within a pass whose operations are counted
         restore = override(
             {name: (layer, partial(self._layer, name)) for name, layer in layers.items()}
             | {path: (experts.module, partial(self._experts, experts)) for path, experts in unrolled(layers).items()}
