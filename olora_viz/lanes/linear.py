@@ -104,10 +104,14 @@ class LaneLinear(torch.autograd.Function):
         """Multiply, and keep the thin product X Aᵀ for the gradient of B."""
         down, up = _stacked(A, B, start, s, X.dtype)
         Z = torch.bmm(_by_lane(X, A), down.mT)
-        added = torch.bmm(Z, up.mT).flatten(0, 1)
         ctx.save_for_backward(X, W, A, B, s, Z)
         ctx.start = start
-        return _sum(added, X.flatten(0, -2), W, bias).view(*X.shape[:-1], -1)
+        if _is_short(X):
+            added = torch.bmm(Z, up.mT).flatten(0, 1)
+            return _rounded_once(added, X.flatten(0, -2), W, bias).view(*X.shape[:-1], -1)
+        Y = _product(X, W, bias)
+        _by_lane(Y, A).baddbmm_(Z, up.mT)
+        return Y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -120,8 +124,10 @@ class LaneLinear(torch.autograd.Function):
         U = torch.bmm(dY_lanes, up)  # (K, n, r or 2r)
         dX = None
         if ctx.needs_input_grad[0]:
-            added = torch.bmm(U, down).flatten(0, 1)
-            dX = _input_gradient(dY.flatten(0, -2), W, added).view(X.shape)
+            if _is_short(X):
+                dX = torch.bmm(U, down).flatten(0, 1).addmm_(dY.flatten(0, -2), W).view(X.shape)
+            else:
+                dX = _input_gradient(dY, W).view(X_lanes.shape).baddbmm_(U, down).view(X.shape)
         # dY·sB: the columns of `up` that belong together, s(B − B⁰) and sB⁰, add up to sB.
         dY_sB = U if U.shape[-1] == r else U[..., :r] + U[..., r:]
         dA = torch.bmm(dY_sB.mT, X_lanes).to(A.dtype)
@@ -132,22 +138,44 @@ class LaneLinear(torch.autograd.Function):
         return dX, None, None, dA, dB, None, None
 
 
-def _sum(added: Tensor, X: Tensor, W: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return X Wᵀ + bias + `added` (n, out) without a graph, rounded once: the library adds before it rounds.
+def _is_short(X: Tensor) -> bool:
+    """Whether X is in bfloat16 or float16, whose rounding can swallow an update."""
+    return X.dtype.itemsize == 2
+
+
+def _rounded_once(added: Tensor, X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
+    """Return X Wᵀ + bias + `added` (n, out) without a graph: the library adds before it rounds.
 
     Where `added` is zero, it has the bits of `F.linear`.
     """
     if bias is None:
-        blocks = _blocks(X, W)
-        for columns in blocks:
-            added = _by_onednn(X[:, columns], W[:, columns], added)
-        return added if blocks else added.addmm_(X, W.mT)
-    if X.device.type == "cpu" and X.dtype == torch.bfloat16 and _has_onednn(X.dtype):
-        return _by_onednn(X, W, added, bias)
-    return F.linear(X, W, bias).add_(added)  # rounded twice: a product takes one of the two
+        return added.addmm_(X, W.mT)
+    if X.device.type == "cpu" and _has_onednn(X.dtype):
+        return _by_onednn(X, W, bias, added)
+    return F.linear(X, W, bias).add_(added)  # rounded twice: a product takes either bias or `added`
 
 
-def _by_onednn(X: Tensor, W: Tensor, added: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+def _product(X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
+    """Return X Wᵀ + bias (…, out) without a graph, with the bits of `F.linear`."""
+    out, terms = W.shape
+    rows = X.numel() // max(terms, 1)
+    width = 0
+    if bias is None and rows >= ROWS * torch.get_num_threads() and _suits_onednn(X, W):
+        width = block_of(terms)
+    # A product of several blocks reads and writes all of Y for each; where Y is wide, that takes the time it saves.
+    return _in_blocks(X, W, width) if width and (width == terms or out <= terms) else F.linear(X, W, bias)
+
+
+def _in_blocks(X: Tensor, W: Tensor, width: int) -> Tensor:
+    """Return X Wᵀ by oneDNN, the sum of the products of so many columns each."""
+    Y = None
+    for columns in zip(X.split(width, -1), W.split(width, -1), strict=True):
+        Y = _by_onednn(*columns, added=Y)
+    assert Y is not None
+    return Y
+
+
+def _by_onednn(X: Tensor, W: Tensor, bias: Tensor | None = None, added: Tensor | None = None) -> Tensor:
     """Return X Wᵀ + bias + `added` without a graph."""
     product, X, W = torch.ops.mkldnn._linear_pointwise, X.contiguous(), W if _is_dense(W) else W.contiguous()
     return product(X, W, bias, "none", [], "") if added is None else product.binary(X, added, W, bias, "add")
@@ -181,7 +209,7 @@ def _has_onednn(dtype: torch.dtype) -> bool:
     """Whether this version of torch has the product, which is not part of its public names, on this processor."""
     ones = torch.ones(2, 2, dtype=dtype)
     try:
-        return torch.equal(_by_onednn(ones, ones, ones, ones[0]), ones @ ones + 2)
+        return torch.equal(_by_onednn(ones, ones, ones[0], ones), ones @ ones + 2)
     except (AttributeError, RuntimeError, TypeError):
         return False
 
@@ -190,34 +218,18 @@ ROWS = 4
 """Rows of a thread from which either library computes a row in the same way, whatever their number."""
 
 
-def _blocks(X: Tensor, W: Tensor) -> list[slice]:
-    """Return the columns whose products by oneDNN, added up in turn, have the bits of `F.linear`.
-
-    So a lane starts as the base model bit for bit. None where `F.linear` is as fast: each block reads and writes the
-    whole sum.
-    """
-    out, terms = W.shape
-    if not _suits_onednn(X, W) or len(X) < ROWS * torch.get_num_threads():
-        return []
-    width = block_of(terms)
-    return [slice(i, i + width) for i in range(0, terms, width)] if width and (width == terms or out <= terms) else []
-
-
 @cache
 def block_of(terms: int) -> int:
-    """Return the number of columns that MKL sums up at once, 0 if it is not found; oneDNN takes one after another."""
+    """Return the number of columns for which `_in_blocks` has the bits of `F.linear`, 0 if none is found.
+
+    So a lane starts as the base model bit for bit. MKL adds up blocks of 192 columns, or halves where two remain.
+    """
     if not _mkl_is_slow():
         return 0
     seeded = torch.Generator().manual_seed(0)
     X, W = (torch.randn(rows, terms, generator=seeded) for rows in (4 * ROWS * torch.get_num_threads(), 64))
-    for width in dict.fromkeys((terms, 192, -(-terms // 2))):
-        blocks = zip(X.split(width, 1), W.split(width, 1), strict=True)
-        added = torch.zeros(len(X), len(W))
-        for some in blocks:
-            added = _by_onednn(*some, added)
-        if torch.equal(added, F.linear(X, W)):
-            return width
-    return 0
+    widths = (terms, 192, max(terms // 2, 1))
+    return next((width for width in widths if torch.equal(_in_blocks(X, W, width), F.linear(X, W))), 0)
 
 
 class FrozenLinear(torch.autograd.Function):
@@ -238,11 +250,11 @@ class FrozenLinear(torch.autograd.Function):
         return _input_gradient(grads[0], *ctx.saved_tensors), None, None
 
 
-def _input_gradient(dY: Tensor, W: Tensor, added: Tensor | None = None) -> Tensor:
-    """Return the gradient dY W at the input of a layer, plus `added` like it, rounded once."""
-    if not torch.is_grad_enabled() and _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
-        return _by_onednn(dY, W.mT, added)
-    return dY @ W if added is None else added.addmm_(dY, W)
+def _input_gradient(dY: Tensor, W: Tensor) -> Tensor:
+    """Return the gradient dY W at the input of a layer."""
+    if torch.is_grad_enabled() or not _suits_onednn(dY, W.mT):  # oneDNN's product has no graph
+        return dY @ W
+    return _by_onednn(dY, W.mT)
 
 
 def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
