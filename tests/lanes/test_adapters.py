@@ -63,14 +63,48 @@ def test_the_function_at_step_0_is_bitwise_the_base_s(family, init):
     assert torch.equal(logits(model, 2), base)
 
 
+HALVES = [("llama", torch.bfloat16), ("gpt2", torch.bfloat16), ("llama", torch.float16), ("gpt2", torch.float16)]
+
+
 @every_that_keeps_the_function
-def test_the_function_at_step_0_is_bitwise_the_base_s_in_bfloat16(init):
-    model = tiny("llama").to(torch.bfloat16)
+@pytest.mark.parametrize(("family", "dtype"), HALVES)
+def test_the_function_at_step_0_is_bitwise_the_base_s_in_half_precision(family, dtype, init):
+    model = tiny(family).to(dtype)
     lanes = attach(model, [Lane(init, r=4, alpha=10)], calibration=told(model))
     assert lanes.theta.dtype == torch.float32
     with lanes.off():
         base = logits(model)
     assert torch.equal(logits(model), base)
+
+
+@pytest.mark.parametrize("init", ["lora", "olora"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_update_that_bfloat16_would_swallow_arrives_on_average(bias, init):
+    seeded = torch.Generator().manual_seed(0)
+    layer = nn.Linear(256, 512, bias=bias)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_(generator=seeded).mul_(256**-0.5 if parameter.ndim == 2 else 1)
+    model = nn.Sequential(layer).bfloat16()
+    rows, G = (torch.randn(400, width, generator=seeded).bfloat16() for width in (256, 512))
+    lanes = attach(model, [Lane(init, r=8, lr=1e-4)])
+    with torch.no_grad():
+        A, B = lanes._layout.factors(lanes.theta, "0")
+        B += 1e-3 * torch.randn(B.shape, generator=seeded) * A.norm(dim=-1).mean() ** -1
+    update = rows.double() @ lanes.delta("0", 0).double().T
+    assert update.std() < 2**-8  # an output of 1 has steps of 2⁻⁷ and 2⁻⁸
+    X = rows.clone().requires_grad_()
+    Y = model(X)
+    exact = rows.double() @ layer.weight.double().T + update + (layer.bias.double() if bias else 0)
+    (dX,) = torch.autograd.grad(Y, X, G)
+    exact_dX = G.double() @ (layer.weight.double() + lanes.delta("0", 0).double())
+    with lanes.off():
+        base = model(rows)
+    # Whatever rounds once is the closest number of bfloat16 almost always.
+    assert (exact.bfloat16() == Y).double().mean() > 0.98
+    assert (dX == exact_dX.bfloat16()).double().mean() > 0.98
+    arrives = ((Y.double() - base.double()) * update).sum() / update.square().sum()
+    torch.testing.assert_close(float(arrives.detach()), 1.0, rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
