@@ -84,7 +84,8 @@ class LaneOptimizer:
                 self._clocks[part.lane].append(clock)
                 moments = {name: moment[part.lane, at] for name, moment in self._moments.items()}
                 self._adamw.state[piece] = {"step": clock, **moments}
-        self._clip = torch.tensor([lane.clip or math.inf for lane in lanes], device=theta.device)
+        clips = [lane.clip or math.inf for lane in lanes]
+        self._clip = None if min(clips) == math.inf else torch.tensor(clips, device=theta.device)
         self._decay = np.array([lane.weight_decay for lane in lanes])
         self._fastest = np.array([max(1.0, lane.lora_plus) for lane in lanes])
         self._ratio = np.array([largest_ratio(lane.beta1, lane.beta2) for lane in lanes])
@@ -109,23 +110,50 @@ class LaneOptimizer:
         Returns:
             (K,) the lanes whose update was not finite or close to overflow; their rows and moments are restored.
         """
-        assert self._theta.grad is not None
-        gradient = self._theta.grad
-        if not torch.isinf(self._clip).all():  # as `clip_grad_norm_` does
-            gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
+        near = self.may_overflow(rates, out)
         for part, group in zip(self._parts, self._adamw.param_groups, strict=True):
             group["lr"] = float(rates[part.lane]) * part.ratio
+        self._move(norms, out)
+        return self.overflown(near, before)
+
+    def step_all(self, rates: Tensor, norms: Tensor) -> None:
+        """Update all lanes, without reading a number from their device; see `GraphedStep`.
+
+        Args:
+            rates: (K,) learning rates on the device; with LoRA+ those of A.
+        """
+        groups = self._adamw.param_groups
+        for part, group in zip(self._parts, groups, strict=True):
+            group["lr"], group["capturable"] = rates[part.lane] * part.ratio, True
+        try:
+            self._move(norms, np.zeros(len(self._rows), dtype=bool))
+        finally:
+            for group in groups:
+                group["capturable"] = False
+
+    def _move(self, norms: Tensor, out: np.ndarray) -> None:
+        assert self._theta.grad is not None
+        gradient = self._theta.grad
+        if self._clip is not None:  # as `clip_grad_norm_` does
+            gradient.mul_((self._clip / (norms + 1e-6)).clamp(max=1.0)[:, None])
+        for part in self._parts:
             for at, piece in part.pieces:
                 piece.grad = None if out[part.lane] else gradient[part.lane, at]
-        near = self._may_overflow(rates, out)
-        held = {k: self._rows[k, frozen] for k, frozen in self._frozen.items()}
+        held = {k: self._rows[k].clone() for k in self._frozen}
         self._adamw.step()
-        for k, values in held.items():
-            self._rows[k, self._frozen[k]] = values
+        for k, row in held.items():
+            self._rows[k] = torch.where(self._frozen[k], row, self._rows[k])
+
+    def overflown(self, near: Sequence[int], before: BeforeUpdate) -> np.ndarray:
+        """Put back the lanes of `may_overflow` whose update was not finite or close to overflow.
+
+        Returns:
+            (K,) which lanes these are.
+        """
         failed = np.zeros(len(self._rows), dtype=bool)
         for k in near:
             if not self._rows[k].abs().max() <= self._limit:
-                self._put_back(k, before)
+                self.put_back(k, before)
                 failed[k] = True
         return failed
 
@@ -133,7 +161,7 @@ class LaneOptimizer:
     def undo(self, before: BeforeUpdate) -> None:
         """Put back what an update has changed, or was about to; it may be called again if it was cut short."""
         for k in range(len(self._rows)):
-            self._put_back(k, before)
+            self.put_back(k, before)
         self._reach = before.reach
 
     def state(self) -> dict[str, Tensor]:
@@ -151,7 +179,7 @@ class LaneOptimizer:
                 clock.copy_(count)
         self._reach = self._largest()
 
-    def _may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
+    def may_overflow(self, rates: np.ndarray, out: np.ndarray) -> list[int]:
         """Find the lanes whose next update could overflow.
 
         A bound on the largest entry of each row, updated from step to step, decides this without reading theta. At
@@ -174,7 +202,8 @@ class LaneOptimizer:
         largest = torch.linalg.vector_norm(self._theta.detach(), ord=math.inf, dim=1)
         return largest.double().cpu().numpy()
 
-    def _put_back(self, k: int, before: BeforeUpdate) -> None:
+    def put_back(self, k: int, before: BeforeUpdate) -> None:
+        """Put back what an update has changed of a lane."""
         self._rows[k] = before.theta[k]
         for name, values in before.moments.items():
             self._moments[name][k] = values[k]
