@@ -33,7 +33,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, PageBlocks, element, held
-from olora_viz.web.parts.setup import SetUp
+from olora_viz.web.parts.setup import ON_GPU, SetUp, first_recording
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css, read
 from olora_viz.web.race.controls import (
@@ -100,7 +100,7 @@ def jobs_of(limits: Limits) -> Jobs:
     first = SetUp.first(limits).to_config(limits)
     if zero_gpu:
         warm_up()
-    elif first.model == RaceConfig.model:  # others may have to be downloaded
+    elif first.model == RaceConfig.model or first_recording(limits) == ON_GPU:  # others may have to be downloaded
         jobs.prepare(first)
     atexit.register(jobs.close)
     return jobs
@@ -181,7 +181,7 @@ def _set_up_pages(demo: gr.Blocks, bar: TopBar, jobs: Jobs, limits: Limits) -> t
         "estimate": bar.estimate, "countdown": countdown(), "address": gr.JSON(visible=False),
     }  # fmt: skip
     _lay_out(board, desk, "top")
-    guide.build()
+    guide.build(on_gpu=first_recording(limits) == ON_GPU)
     strip()
     lesson_card = learn.card()
     _lay_out(board, desk, "below")

@@ -1,16 +1,24 @@
 """What a page shows and holds when it is opened, reloaded, or comes from a link."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import gradio as gr
 import pytest
+import torch
+from support.tiny import tiny_folder
 from support.wired import CSV, LIMITS, LONG, SETUP
 
 from olora_viz.background.race import BackgroundRace
+from olora_viz.learn.gallery import load_recording
+from olora_viz.models import loading, offline
 from olora_viz.web.guard.visitor_files import TEXT, VisitorFiles
+from olora_viz.web.jobs.accelerator import seconds_needed
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp
+from olora_viz.web.page import build
+from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp, first_recording
 from olora_viz.web.race.arrival import FIRST, arrive
 from olora_viz.web.race.presets import PRESETS, filled
 
@@ -39,6 +47,52 @@ def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs)
     # After Reset, and where the server has forgotten it, the first screen is not empty.
     for gone in ("", "forgotten", 7):
         assert arrive(LIMITS, jobs, FILES, gone, [], {"query": ""}).run == FIRST
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """Let this server seem to have a GPU; return where the weights of SmolLM2 would be."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path))
+    monkeypatch.setattr(loading, "snapshot", lambda _: None)
+    first_recording.cache_clear()
+    yield tmp_path / offline.FOLDER
+    first_recording.cache_clear()
+
+
+def test_on_a_gpu_the_first_screen_is_the_recorded_race_of_smollm2_and_its_set_up(jobs: Jobs, on_gpu: Path) -> None:
+    tiny_folder("llama", on_gpu)
+    first = arrive(LIMITS, jobs, FILES, None, [], {"query": ""})
+    assert (first.run, first.setup, first.words) == ("recorded:smollm2", SetUp.first(LIMITS), "")
+    config = SetUp.first(LIMITS).to_config(LIMITS)
+    recorded = load_recording("smollm2").config
+    for name in ("model", "task", "lanes", "steps", "batch_size", "seed"):
+        assert getattr(config, name) == getattr(recorded, name)
+    assert seconds_needed(config) == 28  # the conservative estimate on a GPU, with its start
+    blocks = {block.elem_id: block for block in build(LIMITS, jobs).blocks.values()}
+    model = blocks["setup-model"]
+    assert (model.value, model.choices[0][1]) == ("smollm2-135m", "glassllm")
+    assert "adapter that learns to add numbers" in str(blocks["guide"].value)
+    # What links leave out means the same on every server.
+    assert SetUp.from_query(LIMITS, "steps=7") == replace(SetUp.of_links(LIMITS), steps=7)
+    assert SetUp.first(replace(LIMITS, max_lanes=4)).model == "glassllm"
+
+
+def test_on_a_gpu_without_smollm2_or_on_zero_gpu_the_first_screen_is_that_of_a_cpu(
+    jobs: Jobs, on_gpu: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise ValueError("no network")
+
+    monkeypatch.setattr(loading, "fetch", unreachable)
+    monkeypatch.setattr(loading, "from_package", unreachable)
+    first = arrive(LIMITS, jobs, FILES, None, [], {"query": ""})
+    assert (first.run, first.setup.model) == (FIRST, "glassllm")
+    assert "the page begins with glassllm: no network" in caplog.text
+    tiny_folder("llama", on_gpu)
+    first_recording.cache_clear()
+    monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    assert arrive(LIMITS, jobs, FILES, None, [], {"query": ""}) == first
 
 
 def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> None:

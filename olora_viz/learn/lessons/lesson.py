@@ -127,6 +127,19 @@ FIRST = Guide(
 )
 """The guide of a first visit."""
 
+FIRST_ON_GPU = replace(
+    FIRST,
+    steps=(
+        replace(
+            FIRST.steps[0], says=FIRST.steps[0].says.replace("tell happy from sad", "add numbers written as words")
+        ),
+        *FIRST.steps[1:3],
+        replace(FIRST.steps[3], says="A curve that rises gives more right answers to sums that it has never seen."),
+        *FIRST.steps[4:],
+    ),
+)
+"""The same where the first race is that of SmolLM2, on a server with a GPU."""
+
 
 Page = Literal["race", "spectrum", "conditioning", "learn"]
 Picture = Literal["loss", "rates", "curvature", "forgotten", "spectrum", "qr"]

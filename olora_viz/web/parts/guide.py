@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.lessons.lesson import FIRST, Guide, GuideStep
+from olora_viz.learn.lessons.lesson import FIRST, FIRST_ON_GPU, Guide, GuideStep
 from olora_viz.learn.terms import sentence
 from olora_viz.views.html import lane
 from olora_viz.web.parts.card import element
@@ -75,6 +75,6 @@ def _words(text: str) -> Markup:
     )
 
 
-def build() -> gr.HTML:
-    """Make the first guide's strip."""
-    return element(strip(FIRST), elem_id="guide", script="parts/first_guide.js")
+def build(*, on_gpu: bool) -> gr.HTML:
+    """Make the first guide's strip, for the first race of a server with a GPU or without one."""
+    return element(strip(FIRST_ON_GPU if on_gpu else FIRST), elem_id="guide", script="parts/first_guide.js")

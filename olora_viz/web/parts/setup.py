@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
 
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes, write_seeds
+from olora_viz.learn.gallery import RECIPES
+from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.text import Problems, exact
+from olora_viz.models.loading import folder_of
 from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import SHOWN
+from olora_viz.web.jobs.job import on_zero_gpu
 
 if TYPE_CHECKING:
     from olora_viz.web.jobs.queue import Access
@@ -26,6 +32,8 @@ YOUR_FILE = SHOWN
 OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
 """Fields of a lane that the page's table has."""
 
+
+log = logging.getLogger(__name__)
 
 PLAIN = Settings()
 """The fold "More settings" as a page begins, and as a link without them means it."""
@@ -56,7 +64,9 @@ class SetUp:
 
     @classmethod
     def first(cls, limits: Limits) -> SetUp:
-        """Return the page's initial set-up, within the limits of this server."""
+        """Return the page's initial set-up, within the limits of this server: that of its `first_recording`."""
+        if first_recording(limits) == ON_GPU:
+            return of_recording(RECIPES[ON_GPU].config)
         plain = RaceConfig()
         return cls(
             limits.models[0], plain.task, min(plain.steps, limits.max_steps),
@@ -183,6 +193,31 @@ class SetUp:
         is_known = self.settings.keep in KEPT or is_token(self.settings.keep)
         values = (self if is_known else self.keeping(PLAIN.keep)).values()
         return tuple(gr.skip() if name in stay else value for name, value in values.items())
+
+
+ON_CPU, ON_GPU = "first", "smollm2"
+"""The recorded races with which a page begins. That on SmolLM2 takes about half a minute on a GPU as well, by
+`seconds_needed`, whose estimate is conservative; it has not been timed on one. glassllm is the first of the list of
+models on either."""
+
+
+@cache
+def first_recording(limits: Limits) -> str:
+    """Return the name of the recorded race of the first screen, whose set-up is the first one.
+
+    It is decided once, when the server starts: on a GPU of its own the race on SmolLM2, which is downloaded if it is
+    not there. If it cannot be, or the limits forbid the race, and on ZeroGPU, which counts the seconds of a visitor,
+    it is that on glassllm.
+    """
+    recipe = RECIPES[ON_GPU].config
+    if on_zero_gpu() or resolve_device("auto").type != "cuda" or possible(limits, recipe, recorded=True) is None:
+        return ON_CPU
+    try:
+        folder_of(recipe.model)
+    except ValueError as error:
+        log.warning("the page begins with %s: %s", RaceConfig.model, error)
+        return ON_CPU
+    return ON_GPU
 
 
 NAMES = tuple(field.name for field in fields(SetUp))

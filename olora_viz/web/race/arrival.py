@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from olora_viz.learn.gallery.recording import PREFIX
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import KEPT
@@ -18,7 +19,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.jobs.job import own_fields
 from olora_viz.web.jobs.queue import Access, Jobs
-from olora_viz.web.parts.setup import IN_QUERY, PLAIN, SetUp, of_recording, setup_of
+from olora_viz.web.parts.setup import IN_QUERY, ON_CPU, PLAIN, SetUp, first_recording, of_recording, setup_of
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
@@ -158,8 +159,8 @@ READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
 
-FIRST = "recorded:first"
-"""The race shown to a visitor without a run."""
+FIRST = f"{PREFIX}{ON_CPU}"
+"""The race shown to a visitor without a run, on a server without a GPU of its own."""
 
 
 class Arrival(NamedTuple):
@@ -236,7 +237,7 @@ def arrive(
             words, starts = problem(str(error)), False
     lesson = lesson_race(link, own)
     if lesson or (run is None and setup is None):
-        key = lesson or FIRST
+        key = lesson or PREFIX + first_recording(limits)
         run = jobs.opened(key)
     # A recorded race comes with its set-up, so that Race repeats what is seen.
     if link.setup is None and run and run.record.recorded:
