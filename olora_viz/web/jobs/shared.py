@@ -37,6 +37,7 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import snapshot
 from olora_viz.models.offline import LANGUAGES, converted
 from olora_viz.races.config import KEPT, RaceConfig
+from olora_viz.races.graphed_step import is_on
 from olora_viz.races.race import Race
 from olora_viz.races.run import copy_run
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
@@ -401,6 +402,7 @@ def study_key(kind: str, config: RaceConfig, minutes: float) -> str:
 def machine(device: str, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return what else decides about the bits of a race here: versions, processor and threads."""
     card = torch.cuda.get_device_name() if device == "cuda" and torch.cuda.is_available() else ""
+    card += ", CUDA graph" if card and is_on(environment) else ""
     processor = [platform.machine(), torch.backends.cpu.get_cpu_capability(), cores()]
     threads = environment.get("OMP_NUM_THREADS", "")
     return {"versions": versions(*PACKAGES), "processor": processor, "card": card, "threads": threads}
