@@ -54,6 +54,18 @@ def is_on(env: Mapping[str, str] = os.environ) -> bool:
     return text == "1"
 
 
+def may_capture(config: RaceConfig, lanes: Lanes) -> bool:
+    """Whether the switch is on and nothing prevents a graph; a warning says what does."""
+    why = obstacle(config, lanes) if is_on() else ""
+    if why:
+        _warn(why)
+    return is_on() and not why
+
+
+def _warn(why: str) -> None:
+    warnings.warn(f"the step of the race is not a CUDA graph: {why}", stacklevel=2)
+
+
 def obstacle(config: RaceConfig, lanes: Lanes) -> str:
     """Return why the step of a race cannot be captured; empty if nothing is known to prevent it."""
     plan = lanes.plan
@@ -127,8 +139,7 @@ class GraphedStep:
         gradients: puts the gradients of all lanes on given batches into ``theta.grad``, and returns the losses (K,).
 
     Attributes:
-        captured: whether `run` can be called.
-        why: why there is no graph, and never will be; empty otherwise.
+        proved: whether `run` may be called.
     """
 
     def __init__(
@@ -140,13 +151,11 @@ class GraphedStep:
         gradients: Callable[[FixedBatches], Tensor],
     ) -> None:
         self._config, self._lanes, self._optimizer, self._gradients = config, lanes, optimizer, gradients
-        self.captured, self.why = False, ""
+        self.proved = False
         theta, orders = lanes.theta, [config.order(lane) for lane in config.lanes]
-        self._refuse(obstacle(config, lanes))
-        if not self.why:
-            self._batches = FixedBatches(data, data.trained_with(config.rows), orders, theta.device)
-            self._rates = theta.new_zeros(lanes.count, dtype=torch.float32)  # as torch's kernel reads them
-            self._results = theta.new_zeros(2, lanes.count, dtype=torch.float64)
+        self._batches = FixedBatches(data, data.trained_with(config.rows), orders, theta.device)
+        self._rates = theta.new_zeros(lanes.count, dtype=torch.float32)  # as torch's kernel reads them
+        self._results = theta.new_zeros(2, lanes.count, dtype=torch.float64)
 
     def run(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Update all lanes by a step, and return their losses and gradient norms before it, (K,) each."""
@@ -156,12 +165,15 @@ class GraphedStep:
         loss, norm = self._results.cpu().numpy()  # the one copy to the CPU, after the step
         return loss, norm
 
-    def prove(self, number: int, before: BeforeUpdate, loss: np.ndarray, norm: np.ndarray) -> None:
+    def prove(self, number: int, before: BeforeUpdate, loss: np.ndarray, norm: np.ndarray) -> bool:
         """Capture a step that has been made, and compare; it leaves everything as the ordinary step has left it.
 
         Args:
             before: the state before the step.
             loss, norm: (K,) the results of the ordinary step.
+
+        Returns:
+            Whether the graph computes the same up to rounding; a warning says why it does not.
         """
         theta, optimizer = self._lanes.theta, self._optimizer
         gradient, after = theta.grad, optimizer.before_update()
@@ -187,14 +199,15 @@ class GraphedStep:
             finite = np.isfinite(plain)  # a lane that diverges may overflow elsewhere
             padded = np.allclose(results[finite], plain[finite], rtol=rounding, atol=rounding)
             pairs = zip(replayed, eager, strict=True)
-            if not (padded and all(alike(one, other, rounding) for one, other in pairs)):
-                self._refuse("its first replay differs from the ordinary step beyond rounding")
+            self.proved = padded and all(alike(one, other, rounding) for one, other in pairs)
+            if not self.proved:
+                _warn("its first replay differs from the ordinary step beyond rounding")
         except Exception as error:  # torch refuses a capture in many ways
-            self._refuse(f"capturing it fails: {reason(error)}")
+            _warn(f"capturing it fails: {reason(error)}")
         finally:
             optimizer.undo(after)
             theta.grad = gradient
-        self.captured = not self.why
+        return self.proved
 
     def _work(self) -> None:
         """Make a step of all lanes on what the buffers hold: the operations of the graph."""
@@ -215,18 +228,13 @@ class GraphedStep:
         now = self._optimizer.before_update()
         return [now.theta - before.theta, *now.moments.values()]
 
-    def _refuse(self, why: str) -> None:
-        self.why = why
-        if why:
-            warnings.warn(f"the step of the race is not a CUDA graph: {why}", stacklevel=2)
-
 
 def alike(one: Tensor, other: Tensor, rounding: float) -> bool:
     """Whether every row of a matrix is as far from the other's as rounding explains, relative to its norm.
 
     Where the other is not finite, as in a lane that diverges, anything is.
 
-    >>> one = torch.tensor([[3.0, 4.0], [torch.nan, 0.0]])
+    >>> one = torch.tensor([[3.0, 4.0], [torch.nan, 5.0]])
     >>> alike(one + 1e-4, one, 1e-3), alike(one + 1e-2, one, 1e-3)
     (True, False)
     """

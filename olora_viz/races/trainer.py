@@ -26,7 +26,7 @@ from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
-from olora_viz.races.graphed_step import FixedBatches, GraphedStep, is_on
+from olora_viz.races.graphed_step import FixedBatches, GraphedStep, may_capture
 from olora_viz.races.step import statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.evaluation import Evaluation
@@ -400,7 +400,9 @@ class Trainer:
         self.without_gradient: list[str] | None = None
         self.before: BeforeUpdate | None = None
         self._best = BestAdapters(lanes.theta) if config.keep_best else None
-        self._graph = GraphedStep(config, lanes, data, self._optimizer, self._gradients) if is_on() else None
+        self._graph: GraphedStep | None = None
+        if may_capture(config, lanes):
+            self._graph = GraphedStep(config, lanes, data, self._optimizer, self._gradients)
 
     def update(self, number: int, state: RaceState) -> Trained:
         """Train the lanes that still train by one step, and record it in the race's state."""
@@ -410,7 +412,7 @@ class Trainer:
         read = {order: self._data.tokens(number, order) for order in set(orders)}
         state.tokens += round(sum(read[order] for order in orders) / len(orders))
         recorder = self._recorder if config.is_due("gradients", number) else None
-        if self._graph is not None and self._graph.captured and recorder is None:
+        if self._graph is not None and self._graph.proved and recorder is None:
             return self._replay(self._graph, number, state)
         losses = backward(lanes, self._data, number, orders, self._footprint, recorder, self._groups)
         return on_a_core(lanes.plan, lambda _: self._move(number, state, losses, recorder))
@@ -437,8 +439,8 @@ class Trainer:
         self.before = before = self._optimizer.before_update()
         overflown = self._optimizer.step(config.rates(number), norms, state.resting, before)
         state.lose(overflown, number)
-        if self._graph is not None and not self._graph.why and recorder is None and number > 1:
-            self._graph.prove(number, before, loss, norm)
+        if self._graph and not recorder and number > 1 and not self._graph.prove(number, before, loss, norm):
+            self._graph = None
         return Trained(loss, norm, recorder.after_update() if recorder else None)
 
     def _replay(self, graph: GraphedStep, number: int, state: RaceState) -> Trained:
