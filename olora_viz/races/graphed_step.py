@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,8 +29,10 @@ from olora_viz.lanes.experts import unrolled
 from olora_viz.lanes.optimizer import BeforeUpdate, LaneOptimizer
 from olora_viz.machine.files import reason
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import RaceData
 from olora_viz.tasks.batches import Batch, Size
+
+if TYPE_CHECKING:
+    from olora_viz.races.data import RaceData
 
 SWITCH = "OLORA_VIZ_CUDA_GRAPH"
 """The environment variable that turns graphs on, with 1. Not a field of `RaceConfig`: like the memory of a pass, it

@@ -20,10 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from olora_viz.background.race import BackgroundRace
-from olora_viz.background.record import ENDED, PAUSED, RaceRecord
+from olora_viz.background.record import ENDED, FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
 from olora_viz.machine.text import finite_or_none
@@ -188,6 +188,41 @@ class Job:
 
 OF_STUDY = ".study"
 """The ending of a study's folder, which tells it from a run's: no study outlives its server."""
+
+
+class Access(NamedTuple):
+    """What a key opens, and with which rights."""
+
+    run: BackgroundRace | RaceRecord
+    """A race of this server, or a recorded one."""
+    owned: bool = True
+    """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
+    its own file again."""
+    forgettable: bool = True
+
+    @property
+    def race(self) -> BackgroundRace | None:
+        """The run as it changes; None for a recorded race."""
+        return self.run if isinstance(self.run, BackgroundRace) else None
+
+    @property
+    def record(self) -> RaceRecord:
+        """What may be seen of the run now: others see nothing that quotes a visitor's own file."""
+        if isinstance(self.run, RaceRecord):
+            return self.run
+        now = self.run.record()
+        if self.owned or not self.run.own_files:
+            return now
+        note = "" if now.state == FAILED else now.note
+        if "task" not in self.run.own_files:
+            return replace(now, note=note)
+        held_out = now.held_out and now.held_out.without_quotes()
+        return replace(now, answers=(), early_answers=(), held_out=held_out, note=note)
+
+    @property
+    def readers_key(self) -> str:
+        """What opens it for reading; empty for a recorded race."""
+        return readers_key(self.run.id) if isinstance(self.run, BackgroundRace) else ""
 
 
 def record_of(folder: Path) -> Path:

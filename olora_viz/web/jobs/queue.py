@@ -11,10 +11,9 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from olora_viz.background.pace import Speeds
 from olora_viz.background.race import BackgroundRace
@@ -32,7 +31,7 @@ from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.jobs.cluster import KINDS, Cluster
-from olora_viz.web.jobs.job import RESTARTED, Job, new_key, opened, readers_key, shelved
+from olora_viz.web.jobs.job import RESTARTED, Access, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
 from olora_viz.web.jobs.shared_study import SharedStudy, find_equal, find_stopped
 
@@ -83,41 +82,6 @@ def usual() -> list[Path]:
     with suppress(ValueError):
         folders.append(cache_folder() / "runs")
     return folders
-
-
-class Access(NamedTuple):
-    """What a key opens, and with which rights."""
-
-    run: BackgroundRace | RaceRecord
-    """A race of this server, or a recorded one."""
-    owned: bool = True
-    """Whether the key is the owner's, who may also pause, step, resume and stop the run, take its adapters and race on
-    its own file again."""
-    forgettable: bool = True
-
-    @property
-    def race(self) -> BackgroundRace | None:
-        """The run as it changes; None for a recorded race."""
-        return self.run if isinstance(self.run, BackgroundRace) else None
-
-    @property
-    def record(self) -> RaceRecord:
-        """What may be seen of the run now: others see nothing that quotes a visitor's own file."""
-        if isinstance(self.run, RaceRecord):
-            return self.run
-        now = self.run.record()
-        if self.owned or not self.run.own_files:
-            return now
-        note = "" if now.state == FAILED else now.note
-        if "task" not in self.run.own_files:
-            return replace(now, note=note)
-        held_out = now.held_out and now.held_out.without_quotes()
-        return replace(now, answers=(), early_answers=(), held_out=held_out, note=note)
-
-    @property
-    def readers_key(self) -> str:
-        """What opens it for reading; empty for a recorded race."""
-        return readers_key(self.run.id) if isinstance(self.run, BackgroundRace) else ""
 
 
 class Jobs:

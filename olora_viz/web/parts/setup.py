@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
@@ -21,10 +21,7 @@ from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import SHOWN
-from olora_viz.web.jobs.job import on_zero_gpu
-
-if TYPE_CHECKING:
-    from olora_viz.web.jobs.queue import Access
+from olora_viz.web.jobs.job import Access, on_zero_gpu
 
 YOUR_FILE = SHOWN
 """The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""

@@ -17,8 +17,8 @@ from olora_viz.views.html import problem, remark
 from olora_viz.web.classroom.votes import checked_name
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
-from olora_viz.web.jobs.job import own_fields
-from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.job import Access, own_fields
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.setup import IN_QUERY, ON_CPU, PLAIN, SetUp, first_recording, of_recording, setup_of
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.presets import PRESETS

@@ -19,7 +19,8 @@ from olora_viz.views.race import RaceView
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
-from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.job import Access
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp

@@ -16,7 +16,8 @@ from olora_viz.machine.memory import give_back
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.jobs.queue import Access, Jobs
+from olora_viz.web.jobs.job import Access
+from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
