@@ -182,7 +182,7 @@ class Basis:
     study: bool = False
     """Whether a study decided it, with as many rates and seeds for every method."""
     dtype: str = "float32"
-    """Of the frozen base. In bfloat16 small updates are rounded away, so that an order at low rates may be another."""
+    """Of the frozen base. In bfloat16 everything is rounded coarsely, so that an order may be another."""
 
     def __str__(self) -> str:
         """Return it in words."""
