@@ -257,17 +257,23 @@ def _input_gradient(dY: Tensor, W: Tensor) -> Tensor:
     return _by_onednn(dY, W.mT)
 
 
-def add_dense(Y: Tensor, X: Tensor, A: Tensor, dense: Sequence[int]) -> Tensor:
+def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, dense: Sequence[int]) -> Tensor:
     """Return Y_k + X_k ΔW_kᵀ for some lanes k; the others are unchanged, bit for bit.
 
     Args:
-        Y, X: output and input of a layer, (K·n, …, features).
+        Y, X: output and input of a layer, (K·n, …, features); Y_k = X_k Wᵀ + bias in these lanes.
         A: (K, rows, in), whose first out rows are ΔW in the dense lanes.
     """
     rows = torch.tensor(dense, device=X.device)
     update = A[:, : Y.shape[-1]].index_select(0, rows).to(X.dtype)
-    moved = torch.bmm(_by_lane(X, A).index_select(0, rows), update.mT)
-    return _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
+    inputs = _by_lane(X, A).index_select(0, rows)
+    moved = torch.bmm(inputs, update.mT)
+    Y = _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
+    if _is_short(X):
+        with torch.no_grad():
+            once = _rounded_once(moved.flatten(0, 1).clone(), inputs.flatten(0, 1), W, bias)
+            _by_lane(Y, A)[rows] = once.view(moved.shape)
+    return Y
 
 
 def _stacked(

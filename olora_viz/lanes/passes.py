@@ -195,7 +195,7 @@ class Passes:
         Y = LaneLinear.apply(X, weight_of(layer), layer.bias, low, B, start, s)
         ranks = self._plan.ranks[name][now.rows]
         if dense := [k for k, rank in enumerate(ranks) if rank and now.rows.start + k in self._plan.dense]:
-            Y = add_dense(Y, X, A, dense)
+            Y = add_dense(Y, X, weight_of(layer), layer.bias, A, dense)
         return now.dropout.add(name, Y, X, low, B, s, ranks) if now.dropout else Y
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:

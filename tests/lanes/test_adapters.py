@@ -77,7 +77,7 @@ def test_the_function_at_step_0_is_bitwise_the_base_s_in_half_precision(family, 
     assert torch.equal(logits(model), base)
 
 
-@pytest.mark.parametrize("init", ["lora", "olora"])
+@pytest.mark.parametrize("init", ["lora", "olora", "full"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_an_update_that_bfloat16_would_swallow_arrives_on_average(bias, init):
     seeded = torch.Generator().manual_seed(0)
@@ -90,7 +90,10 @@ def test_an_update_that_bfloat16_would_swallow_arrives_on_average(bias, init):
     lanes = attach(model, [Lane(init, r=8, lr=1e-4)])
     with torch.no_grad():
         A, B = lanes._layout.factors(lanes.theta, "0")
-        B += 1e-3 * torch.randn(B.shape, generator=seeded) * A.norm(dim=-1).mean() ** -1
+        if init == "full":
+            A += 1e-4 * torch.randn(A.shape, generator=seeded)
+        else:
+            B += 1e-3 * torch.randn(B.shape, generator=seeded) / A.norm(dim=-1).mean()
     update = rows.double() @ lanes.delta("0", 0).double().T
     assert update.std() < 2**-8  # an output of 1 has steps of 2⁻⁷ and 2⁻⁸
     X = rows.clone().requires_grad_()
@@ -102,7 +105,8 @@ def test_an_update_that_bfloat16_would_swallow_arrives_on_average(bias, init):
         base = model(rows)
     # Whatever rounds once is the closest number of bfloat16 almost always.
     assert (exact.bfloat16() == Y).double().mean() > 0.98
-    assert (dX == exact_dX.bfloat16()).double().mean() > 0.98
+    if init != "full":  # whose gradient is a sum of two
+        assert (dX == exact_dX.bfloat16()).double().mean() > 0.98
     arrives = ((Y.double() - base.double()) * update).sum() / update.square().sum()
     torch.testing.assert_close(float(arrives.detach()), 1.0, rtol=0, atol=0.05)
 
