@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -187,15 +188,17 @@ class Passes:
             raise ValueError(f"with {K} lanes the model needs {K}·batch rows, lane after lane, not {X.shape[0]}")
         start = None if self._from_zero else now.start_views[name]
         s = self._scale[now.rows, None, None]
-        layer, (A, B) = self._plan.layers[name], now.views[name]
+        layer: Any = self._plan.layers[name]
+        A, B = now.views[name]
+        W, bias = weight_of(layer), layer.bias
         rank, rows_of_A = B.shape[2], A.shape[1]
         low = A[:, :rank] if rank < rows_of_A else A  # the other rows are those of dense lanes
         if start is not None:
             start = start[0][:, :rank], start[1]
-        Y = LaneLinear.apply(X, weight_of(layer), layer.bias, low, B, start, s)
+        Y = LaneLinear.apply(X, W, bias, low, B, start, s)
         ranks = self._plan.ranks[name][now.rows]
         if dense := [k for k, rank in enumerate(ranks) if rank and now.rows.start + k in self._plan.dense]:
-            Y = add_dense(Y, X, weight_of(layer), layer.bias, A, dense)
+            Y = add_dense(Y, X, W, bias, A, dense)
         return now.dropout.add(name, Y, X, low, B, s, ranks) if now.dropout else Y
 
     def _experts(self, experts: UnrolledExperts, original: Callable[..., Tensor], *given: Tensor) -> Tensor:
