@@ -69,7 +69,7 @@ def run_spectrum(options: argparse.Namespace) -> int:
 
     rows = [["layer", "start", "σ₁(W)", "σ₁(BA)", "energy", "of best", "bounded", "subset"]]
     first: list[Truncation] = []
-    first_layer = ""
+    first_layer, random = "", 0.0
     with progress_bar() as progress:
         model, read = model_of(options.model, partial(layers_named, pattern=options.layer), progress)
         inits = tuple(dict.fromkeys(options.init or STARTS))
@@ -78,7 +78,9 @@ def run_spectrum(options: argparse.Namespace) -> int:
         ):
             first_layer = first_layer or layer
             if layer == first_layer:
-                first.append(start)
+                random = start.energy_random
+                if options.png:
+                    first.append(start)
             if options.json:
                 print_json(to_json(layer, start))
             rows.append([
@@ -86,10 +88,11 @@ def run_spectrum(options: argparse.Namespace) -> int:
                 *shares(start.energy, start.energy_optimal), "yes" if start.bounded else "no",
                 "yes" if start.subset else f"no, off by {start.distance[start.worst]:.2g}",
             ])  # fmt: skip
+            del start  # and its weight, before the next one is read
     if not options.json:
         print_table(rows)
-        random = percent(first[0].energy_random, 1)
-        print(f"rank {options.rank}; a random orthonormal basis captures {random} of the first layer on average")
+        average = percent(random, 1)
+        print(f"rank {options.rank}; a random orthonormal basis captures {average} of the first layer on average")
     if options.png:
         _draw_spectrum(options.png, first_layer, first)
     return 0

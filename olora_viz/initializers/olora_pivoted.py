@@ -19,6 +19,9 @@ TIE = 1e-13
 The tolerance is well above float64 rounding, so every machine picks the same column among equals. A residual below it
 (3e-7 of the largest column's norm) counts as zero."""
 
+COLUMNS = 512
+"""The columns whose squares are in memory at once."""
+
 
 def olora_pivoted(
     W: Matrix, r: int, *, s: float = 1.0, generator: Generator | None = None, calibration: Calibration | None = None
@@ -59,7 +62,7 @@ def greedy_pivots(W: Matrix, r: int) -> list[int]:
         [0, 1]
     """
     W = W.double()
-    residual = W.square().sum(0)  # (in,)
+    residual = torch.cat([columns.square().sum(0) for columns in W.split(COLUMNS, dim=1)])  # (in,)
     tie = TIE * residual.max()
     Q = W.new_zeros(r, W.shape[0])  # rows are the basis: both products read contiguous memory
     R = W.new_zeros(r, W.shape[1])

@@ -142,7 +142,7 @@ def model_of(
         layers_of: the layers that are read, by name.
 
     Returns:
-        The model: a skeleton with what reads its weights, in float32 or better; or `load_model`'s and None.
+        The model: a skeleton with what reads its weights, as they are stored; or `load_model`'s and None.
 
     Raises:
         ValueError: from `folder_of`, `skeleton`, `layers_of` or `stored_weights`.
@@ -161,7 +161,7 @@ def _reader(weights: Sequence[StoredWeight]) -> Read:
     def read(name: str) -> Tensor:
         weight, part = parts[name]
         try:
-            return precise(weight.oriented(name, part.read()))
+            return weight.oriented(name, part.read())
         except OSError as error:  # without the path: a visitor may read it
             raise ValueError(f"the model's weight {name!r} cannot be read: {reason(error)}") from error
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from olora_viz.initializers import Start
 from olora_viz.machine.memory import check_memory
 
+ROWS = 512
+"""The rows of a large matrix whose squares are in memory at once."""
+
 
 def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch m"]:
     """Return the singular values of W in float64, descending, m = min(out, in).
@@ -21,7 +24,12 @@ def singular_values(W: Float[Tensor, "*batch out in"]) -> Float[Tensor, "*batch 
     tensor([1.6180, 0.6180], dtype=torch.float64)
     """
     check_memory(decomposition_bytes(W), W.device, f"the spectrum of {W.shape[-2]} × {W.shape[-1]}")
-    return torch.linalg.svdvals(W.detach().double())
+    tall = (W if W.shape[-2] >= W.shape[-1] else W.mT).detach()
+    X = torch.empty_like(tall.mT, dtype=torch.float64, memory_format=torch.contiguous_format).mT.copy_(tall)
+    if tall.shape[-2] > tall.shape[-1]:  # as LAPACK does, but in X, of which it would take a copy
+        torch.geqrf(X, out=(X, X.new_empty(X[..., 0, :].shape)))
+        X = X[..., : X.shape[-1], :].triu_()
+    return torch.linalg.svdvals(X)
 
 
 def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"] | None:
@@ -48,8 +56,8 @@ def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"
 
 
 def decomposition_bytes(W: Float[Tensor, "*batch out in"]) -> int:
-    """Return the memory that `singular_values` takes: W in float64, a copy, and some work."""
-    return 3 * 8 * W.numel()
+    """Return the memory that `singular_values` takes: a copy of W in float64, one of its triangle, and some work."""
+    return 8 * (W.numel() + 2 * W[..., 0, 0].numel() * min(W.shape[-2:]) ** 2)
 
 
 def product_singular_values(
@@ -157,7 +165,7 @@ def captured_energies(W: Float[Tensor, "out in"], start: Start) -> Float[Tensor,
     W = W.detach().double()
     shared = ((B.mT @ W) * A).sum(1).cumsum(0)
     own = ((B.mT @ B) * (A @ A.mT)).cumsum(0).cumsum(1).diagonal()
-    return (2 * shared - own) / W.square().sum()
+    return (2 * shared - own) / sum(rows.square().sum() for rows in W.split(ROWS))
 
 
 def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:

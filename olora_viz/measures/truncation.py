@@ -23,6 +23,7 @@ from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import brief, call, expect, finite_or_none, table, unknown
 from olora_viz.measures.spectra import (
+    ROWS,
     captured_energies,
     captured_energy,
     condition_number,
@@ -352,7 +353,7 @@ def rounding(W: Weight) -> float:
     return 4 * eps * max(W.W.shape) * float(W.sigma[0])
 
 
-def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]:
+def known_singular_values(W: Float[Tensor, "out in"]) -> Float64[Tensor, " m"]:
     """Return the singular values of W, descending, from the disk cache if available.
 
     The file is named by a hash of W's values and shape, so a changed weight is computed again and a copy of the same
@@ -371,10 +372,16 @@ def known_singular_values(W: Float64[Tensor, "out in"]) -> Float64[Tensor, " m"]
     return known
 
 
+def known_weight(W: Float[Tensor, "out in"]) -> Weight:
+    """Return a weight with its `known_singular_values`, of which W in its own dtype takes less memory."""
+    sigma = known_singular_values(W.cpu()).to(W.device)
+    return Weight(W, sigma)
+
+
 def _place(W: Tensor) -> Path | None:
-    content = np.ascontiguousarray(W.detach().cpu().numpy())
-    digest = hashlib.blake2b(repr(content.shape).encode(), digest_size=20)
-    digest.update(content.tobytes())
+    digest = hashlib.blake2b(repr(tuple(W.shape)).encode(), digest_size=20)
+    for rows in W.detach().split(ROWS):
+        digest.update(rows.double().contiguous().cpu().numpy().data)
     try:
         folder = cache_folder() / "spectra"
         folder.mkdir(exist_ok=True)
@@ -456,14 +463,16 @@ def truncations(
     for name, W in layers.items():
         check_rank(W, rank, name)
 
+    def of_layer(name: str) -> Iterator[tuple[str, Truncation]]:
+        weight = known_weight(read(name) if read else layers[name])
+        for init in inits:
+            yield name, truncation(weight, rank, init, seed=seed)
+
     def each() -> Iterator[tuple[str, Truncation]]:
-        for i, (name, held) in enumerate(layers.items()):
+        for i, name in enumerate(layers):
             if progress:
                 progress(i / len(layers), f"spectra of {name}")
-            W = read(name) if read else held
-            weight = Weight(W, known_singular_values(W.double().cpu()).to(W.device))
-            for init in inits:
-                yield name, truncation(weight, rank, init, seed=seed)
+            yield from of_layer(name)  # whose weight is gone before the next one is read
 
     return each()
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import traitlets
 
-from olora_viz.figures.layout import Figure
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.truncation import Truncation, Weight
@@ -50,9 +49,6 @@ class SpectrumPanel(Panel):
     starts = traitlets.Tuple().tag(sync=True)
     """Names of the starts that are drawn."""
 
-    found: dict[str, Truncation]
-    """The results of each start that is drawn."""
-
     def __init__(
         self,
         model: str = "glassllm",
@@ -65,7 +61,6 @@ class SpectrumPanel(Panel):
         self._layers: tuple[str, ...] = ()
         self._wrong = ""
         super().__init__(name)
-        self.found = {}
         try:
             setup.checked_starts(inits, from_weight())
             self._layers = tuple(self._lab.layers(model))
@@ -82,6 +77,11 @@ class SpectrumPanel(Panel):
     def weight(self) -> Weight:
         """The chosen layer's weight, in float64."""
         return self._lab.weight(self._model, self.layer)
+
+    @property
+    def found(self) -> dict[str, Truncation]:
+        """The results of each start that is drawn."""
+        return {init: self._at(init) for init in self.starts or ("olora",)} if self._layers else {}
 
     @traitlets.validate("layer")
     def _check_layer(self, proposal: Any) -> str:
@@ -126,10 +126,11 @@ class SpectrumPanel(Panel):
         if self.rank > self._most(self.layer):
             self.rank = self._most(self.layer)  # which draws again
             return
-        figures = self._figures()
+        found = list(self.found.values())
+        figures = self._lab.figures((self._model, self.layer), self.weight, self.rank, found, run=self.layer)
         self._tell({**values, **self._controls(), **{name: [name] for name in figures}}, figures)
         store = self._keep_soon if self._still else self._keep_still
-        store(list(figures.values()), "\n".join([self._words(), *self._energies()]))
+        store(list(figures.values()), "\n".join([self._words(), *_energies(found)]))
 
     def _controls(self) -> dict[str, Any]:
         starts = [self._at(init) for init in dict.fromkeys(["olora", *self.starts])]
@@ -146,20 +147,16 @@ class SpectrumPanel(Panel):
         key = (self._model, self.layer)
         return self._lab.truncation(key, self.weight, self.rank, init)
 
-    def _figures(self) -> dict[str, Figure]:
-        self.found = {init: self._at(init) for init in list(self.starts) or ["olora"]}
-        return self._lab.figures(
-            (self._model, self.layer), self.weight, self.rank, list(self.found.values()), run=self.layer
-        )
-
-    def _energies(self) -> list[str]:
-        return [
-            f"{label_of(init)}: {percent(start.energy, 1) if start.energy >= 0 else 'nothing'} of ‖W‖², "
-            f"where {percent(start.energy_optimal, 1)} is possible"
-            for init, start in self.found.items()
-        ]
-
     def _words(self) -> str:
         if self._wrong:
             return f"SpectrumPanel: {self._wrong}"
         return f"SpectrumPanel: {self._model}, {self.layer}, rank {self.rank}"
+
+
+def _energies(found: list[Truncation]) -> list[str]:
+    """Return a line on the energy of each start."""
+    return [
+        f"{label_of(start.init)}: {percent(start.energy, 1) if start.energy >= 0 else 'nothing'} of ‖W‖², "
+        f"where {percent(start.energy_optimal, 1)} is possible"
+        for start in found
+    ]

@@ -21,12 +21,13 @@ from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.text import percent, unknown
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import (
+    LARGE,
     Truncation,
     Weight,
     compared,
     energies,
     energy_ranks,
-    known_singular_values,
+    known_weight,
     layers_like,
     start_in,
 )
@@ -76,6 +77,11 @@ class ResultCache:
                 self._busy.pop(key, None)
             return result
 
+    def clear(self) -> None:
+        """Forget all results."""
+        with self._lock:
+            self._known.clear()
+
 
 LEAST = 2**16
 """The bytes that a small result counts for, with its key."""
@@ -101,7 +107,8 @@ class Lab:
 
     def __init__(self, folders: Mapping[str, Path] = MappingProxyType({})) -> None:
         self.folders = folders
-        self._models, self._weights, self._results = (ResultCache(most * 2**20) for most in (2048, 192, 192))
+        self._models = ResultCache(2048 * 2**20)
+        self._weights, self._starts, self._results = (ResultCache(192 * 2**20) for _ in range(3))
 
     def layers(self, model: str) -> Mapping[str, Tensor]:
         """Return a model's weights by the names of their layers; those of a folder have a shape alone."""
@@ -124,7 +131,14 @@ class Lab:
         layers, read = self._opened(model)
         if layer not in layers:
             raise ValueError(unknown("layer", str(layer)[:120], layers))
-        return self._weight((model, layer), lambda: read(layer))
+
+        def read_alone() -> Tensor:
+            if min(layers[layer].shape) >= LARGE:  # and what soon is computed again makes room
+                self._weights.clear()
+                self._starts.clear()
+            return read(layer)
+
+        return self._weight((model, layer), read_alone)
 
     def decomposed(self, key: Hashable, W: Tensor) -> Weight:
         """Return a matrix with its decomposition, kept under a key."""
@@ -134,16 +148,17 @@ class Lab:
         """Return a weight, kept apart from its decomposition: reading it again takes less than computing that."""
 
         def make() -> Weight:
-            W = read().double()
+            W = read()
 
             def decompose() -> tuple[Tensor, Tensor]:
-                weight = Weight(W)
-                if weight.is_large:
-                    weight = Weight(W, known_singular_values(W))
+                nonlocal W
+                weight = known_weight(W) if min(W.shape) >= LARGE else Weight(W)
+                W = weight.W
                 leading = weight.leading(min(MOST_RANK, *W.shape)).clone()
                 return weight.sigma, leading
 
-            return Weight(W, *self._results.get(("decomposition", key), decompose))
+            sigma, leading = self._results.get(("decomposition", key), decompose)
+            return Weight(W, sigma, leading)
 
         return self._weights.get(key, make)
 
@@ -157,16 +172,27 @@ class Lab:
         """Compare a start with its weight; a nested start is cut from the largest rank."""
         check_rank(weight.W, rank)
         if INITIALIZERS[init].nested:
-            most = min(MOST_RANK, len(weight.sigma))
-            whole = self._results.get(("start", key, init), lambda: start_in(weight, most, init))
+            whole = self._whole(key, weight, init)
             return compared(weight, init, Start(A=whole.A[:rank], B=whole.B[:, :rank]))
-        start = self._results.get(("start", key, init, rank), lambda: start_in(weight, rank, init))
+        start = self._starts.get((key, init, rank), lambda: start_in(weight, rank, init))
         return compared(weight, init, start)
+
+    def _whole(self, key: Hashable, weight: Weight, init: str) -> Start:
+        """Return the nested start of the largest rank."""
+        most = min(MOST_RANK, len(weight.sigma))
+        return self._starts.get((key, init), lambda: start_in(weight, most, init))
 
     def curve(self, key: Hashable, weight: Weight, init: str) -> list[float]:
         """Return the energy that a start captures, for every rank of `ranks`."""
         ranks = self.ranks(weight)
-        return self._results.get(("curve", key, init), lambda: energies(weight, init, ranks))
+
+        def make() -> list[float]:
+            if not INITIALIZERS[init].nested:
+                return energies(weight, init, ranks)
+            captured = captured_energies(weight.W, self._whole(key, weight, init))
+            return [float(captured[r - 1]) for r in ranks]
+
+        return self._results.get(("curve", key, init), make)
 
     def optimum(self, weight: Weight) -> list[float]:
         """Return the largest energy that a matrix of each rank can capture."""
