@@ -181,8 +181,13 @@ class Lab:
 
     def _whole(self, key: Hashable, weight: Weight, init: str) -> Start:
         """Return the nested start of the largest rank."""
-        most = min(MOST_RANK, len(weight.sigma))
-        return self._starts.get((key, init), lambda: start_in(weight, most, init))
+
+        def make() -> Start:
+            start = start_in(weight, min(MOST_RANK, len(weight.sigma)), init)
+            give_back()  # the gaps between the starts, a third of their size
+            return start
+
+        return self._starts.get((key, init), make)
 
     def curve(self, key: Hashable, weight: Weight, init: str) -> list[float]:
         """Return the energy that a start captures, for every rank of `ranks`."""
@@ -228,15 +233,12 @@ class Lab:
 
         layers, read = self._opened(model)
 
-        def make() -> dict[str, Tensor]:  # a nested start contains those of all smaller ranks
-            energies = {}
-            for name in layers:
-                weight = Weight(read(name))
-                start = start_in(weight, min(most, *weight.W.shape), init)
-                energies[name] = captured_energies(weight.W, start)
-            return energies
+        def of_layer(name: str) -> Tensor:
+            weight = Weight(read(name))
+            return captured_energies(weight.W, start_in(weight, min(most, *weight.W.shape), init))
 
-        known = self._results.get(("map", model, most, init), make)
+        # A nested start contains those of all smaller ranks.
+        known = self._results.get(("map", model, most, init), lambda: {name: of_layer(name) for name in layers})
         return {name: float(each[rank - 1]) for name, each in known.items() if rank <= len(each)}
 
 
