@@ -1,6 +1,7 @@
 """Layers that are read one by one from a model's files have the numbers of the model."""
 
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from olora_viz.lanes import stored_weights
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.measures.truncation import Weight, layers_like, to_json, truncation, truncations
 from olora_viz.models.shards import StoredTensor
+from olora_viz.notebook import SpectrumPanel
 from olora_viz.studies.claims import subset
+from olora_viz.views import spectrum as spectrum_view
 from olora_viz.views.spectrum import Lab
 
 READ = {
@@ -87,6 +90,28 @@ def test_the_page_s_numbers_of_a_folder_are_those_of_the_model_and_each_layer_is
     assert names == [f"{name}.weight" for name in list(whole)[:3]]
     energies = lab.energy_map("mine", 4, "olora")
     assert energies == {name: pytest.approx(truncation(W, 4).energy, abs=1e-9) for name, W in whole.items()}
+
+
+@pytest.mark.parametrize("by", ["panel", "truncations"])
+def test_of_large_layers_one_is_in_memory(by, saved, monkeypatch):
+    monkeypatch.setattr(spectrum_view, "LARGE", 1)
+    earlier, alive, whole, read = [], [], Weight.__init__, StoredTensor.read
+    monkeypatch.setattr(Weight, "__init__", lambda self, *of: earlier.append(weakref.ref(self)) or whole(self, *of))
+    monkeypatch.setattr(
+        StoredTensor, "read", lambda of: alive.append([each() is not None for each in earlier]) or read(of)
+    )
+    folder = str(saved("llama"))
+    if by == "panel":
+        panel = SpectrumPanel(folder, ["olora"], r=2)
+        panel.layer = panel.layer.replace("q_proj", "k_proj")
+        assert panel.found["olora"].weight is panel.weight
+    else:
+        model, of_layer = stored_weights.model_of(folder)
+        for _, compared in truncations(model, "layers.0.self_attn.[qk]_proj", 2, ["olora", "pissa"], read=of_layer):
+            del compared
+    assert len(alive) == 2
+    assert alive[1]
+    assert not any(alive[1])
 
 
 def test_a_folder_whose_layers_are_made_of_several_tensors_is_loaded(tmp_path):

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from support.starts import CLOSE, FROM_W, every, every_from_weight, every_shape, gaussian, start, weight
 
 from olora_viz.initializers import INITIALIZERS, Start
+from olora_viz.initializers.olora_pivoted import greedy_pivots
+from olora_viz.machine.memory import Meter
 from olora_viz.measures.spectra import (
     captured_energy,
     condition_number,
@@ -33,7 +35,10 @@ from olora_viz.measures.truncation import Weight, energies, intruder_dimensions,
 @every_shape
 def test_singular_values_are_scipys(shape):
     W = weight(shape)
+    kept = W.clone()
     torch.testing.assert_close(singular_values(W), torch.tensor(scipy.linalg.svdvals(W.numpy())), **CLOSE)
+    torch.testing.assert_close(singular_values(torch.stack([2 * W, W]))[1], singular_values(W), **CLOSE)
+    assert torch.equal(W, kept)
 
 
 @pytest.mark.parametrize(("out", "r", "features"), [(9, 3, 7), (3, 5, 9), (9, 5, 3), (4, 8, 4)])
@@ -118,6 +123,17 @@ def test_principal_angles_come_for_many_pairs_at_once():
 
 
 # Energy ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "compute", [lambda W: captured_energy(W, Start(W[:4], W[:, :4])), lambda W: greedy_pivots(W, 4)]
+)
+@pytest.mark.parametrize("shape", [(2048, 1024), (1024, 2048)])
+def test_the_squares_of_a_large_weight_are_never_in_memory_as_a_whole(shape, compute):
+    W = gaussian(*shape)
+    with Meter() as meter:
+        compute(W)
+    assert max(meter.live) < 0.6 * W.nbytes
 
 
 @every
