@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,6 +102,7 @@ class SpectrumView(NamedTuple):
     permutation: Any = gr.skip()
     restore: Any = gr.skip()
     drawn: Any = gr.skip()
+    again: Any = gr.skip()
 
 
 def shown(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> SpectrumView:
@@ -315,6 +318,10 @@ def _number(word: str, row: int) -> float:
     return value
 
 
+PATIENCE = 20.0
+"""Seconds after which a page asks again for what is not yet computed: a proxy may cut a request of a minute."""
+
+
 _AFTER_THE_FIRST_SCREEN = (Path(__file__).parent / "after_first_screen.js").read_text("utf-8")
 
 
@@ -349,6 +356,7 @@ def build(demo: gr.Blocks, limits: Limits, lab: Lab) -> None:
         with gr.Column(elem_classes="side right", scale=0, min_width=0):
             words = _words()
     drawn = gr.Textbox("", visible="hidden", show_label=False)  # the page has it, which the server may forget
+    again = gr.Number(visible="hidden", show_label=False)
     outputs = SpectrumView(
         *charts,
         *words,
@@ -360,6 +368,7 @@ def build(demo: gr.Blocks, limits: Limits, lab: Lab) -> None:
         choices.permutation,
         controls.restore,
         drawn,
+        again,
     )
     _connect(demo, limits, lab, controls, choices, map_figure, outputs)
 
@@ -450,15 +459,20 @@ def _connect(
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
         asked, drawn = Choices(*values[:-1]), read(values[-1])
         try:
-            return await pool.run(visitor_of(request), shown, lab, limits, asked, drawn)
+            return await asyncio.wait_for(pool.run(visitor_of(request), shown, lab, limits, asked, drawn), PATIENCE)
+        except TimeoutError:  # what runs goes on, and the lab keeps it
+            return SpectrumView(again=time.monotonic())
         except ValueError as error:
             return refused(str(error), asked, drawn)
 
-    async def show_map(request: gr.Request, text: Any) -> Any:
+    async def show_map(request: gr.Request, text: Any) -> tuple[Any, Any]:
         try:
-            return await pool.run(visitor_of(request), layer_map, lab, limits, read(text))
+            drawing = pool.run(visitor_of(request), layer_map, lab, limits, read(text))
+            return await asyncio.wait_for(drawing, PATIENCE), gr.skip()
+        except TimeoutError:
+            return gr.skip(), time.monotonic()
         except ValueError:  # too many ask
-            return gr.skip()
+            return gr.skip(), gr.skip()
 
     # Before the event that draws, for whose answer the page waits.
     asked = [choices.model, choices.layer, outputs.drawn, outputs.verdict]
@@ -470,9 +484,10 @@ def _connect(
         **QUIET,
     )
     changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
-    changes += [choices.rank.input, choices.starts.input, choices.permutation.change]
+    changes += [choices.rank.input, choices.starts.input, choices.permutation.change, outputs.again.change]
     gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
-    outputs.drawn.change(show_map, outputs.drawn, map_figure, **QUIET)
+    map_again = gr.Number(visible="hidden", show_label=False)
+    gr.on([outputs.drawn.change, map_again.change], show_map, outputs.drawn, [map_figure, map_again], **QUIET)
     controls.example.input(
         lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
     )

@@ -1,10 +1,17 @@
 """The Spectrum page in a real Chromium: slide, permute, pick a layer, paste a matrix."""
 
 import re
+import time
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from support.opened import tab
+from support.served import launched
+
+from olora_viz.web import page as web
+from olora_viz.web import spectrum
+from olora_viz.web.jobs.queue import Jobs
 
 FIGURE = "#spectrum-figure .js-plotly-plot"
 
@@ -152,6 +159,25 @@ def test_a_matrix_of_rank_one_has_a_verdict_and_no_choice_of_rank(lab: Page) -> 
     rank = lab.locator("#spectrum-rank")
     expect(rank).to_contain_text("Rank, at most 1")
     expect(rank.locator("input[type=range]")).to_be_disabled()
+
+
+def test_a_page_asks_again_for_what_takes_long(browser: Browser, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, asked = spectrum.shown, list[float]()
+
+    def slowly(*given: Any) -> spectrum.SpectrumView:
+        asked.append(time.monotonic())
+        time.sleep(1.0 if len(asked) == 1 else 0.0)
+        return draw(*given)
+
+    monkeypatch.setattr(spectrum, "shown", slowly)
+    monkeypatch.setattr(spectrum, "PATIENCE", 0.4)
+    with launched(web.build(jobs=jobs)) as url:
+        page = browser.new_page()
+        page.goto(f"{url}/#spectrum")
+        wait_until(page, "d.some((t) => t.name === 'OLoRA')")
+        expect(page.locator("#spectrum-verdict")).to_contain_text("bounded by")
+        page.close()
+    assert len(asked) > 1
 
 
 def test_a_race_shows_the_spectra_of_its_adapters(same_page: Page) -> None:

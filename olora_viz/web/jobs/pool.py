@@ -58,7 +58,11 @@ class Pool:
                 self._worker = threading.Thread(target=self._work, name="pool", daemon=True)
                 self._worker.start()
             self._wake.notify()
-        return await asyncio.wrap_future(computation.result)
+        try:
+            return await asyncio.wrap_future(computation.result)
+        finally:
+            with self._wake:  # if nobody waits for it any more
+                self._line.leave(computation)
 
     def _work(self) -> None:
         while True:
