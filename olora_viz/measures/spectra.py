@@ -57,7 +57,7 @@ def leading_vectors(W: Float[Tensor, "out in"], r: int) -> Float[Tensor, "out r"
 
 def decomposition_bytes(W: Float[Tensor, "*batch out in"]) -> int:
     """Return the memory that `singular_values` takes: a copy of W in float64, one of its triangle, and some work."""
-    return 8 * (W.numel() + 2 * W[..., 0, 0].numel() * min(W.shape[-2:]) ** 2)
+    return 9 * (W.numel() + 2 * W[..., 0, 0].numel() * min(W.shape[-2:]) ** 2)
 
 
 def product_singular_values(
