@@ -59,8 +59,9 @@ CHAINS = (
         "test_browser.",
     ),
     ("test_browser_",),
+    ("test_cluster", "test_study_places"),
 )  # fmt: skip
-"""Files that look at a server's pages, by how they begin: those of a chain one after the other."""
+"""Files that look at a server's pages, or share a cluster, by how they begin: those of a chain one after the other."""
 LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
 """Other files of which one would keep a worker busy long after the others have ended."""
 
@@ -101,6 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("dist") == "no" or hasattr(config, "workerinput"):
         with first_alone("tests/support/shared.py"):
             config.pluginmanager.import_plugin("support.shared")
+            config.pluginmanager.import_plugin("support.machines")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -117,7 +119,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def chain_of(file: str) -> int | None:
-    """Return the number of the chain that a file of tests belongs to, if it looks at pages."""
+    """Return the number of the chain that a file of tests belongs to, if any."""
     return next((k for k, chain in enumerate(CHAINS) if file.startswith(chain)), None)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.machines import lose_a_machine, ray_alone, two_machines
+from support.machines import lose_a_machine, two_machines
 from support.tiny import tiny
 
 from olora_viz.__main__ import main
@@ -56,15 +56,9 @@ def check_same(out: Path, here: Path) -> None:
     assert not list((out / "runs").glob("*.lock"))
 
 
-@pytest.fixture(scope="module")
-def ray() -> Iterator[ModuleType]:
-    with ray_alone() as ray:
-        yield ray
-
-
 @pytest.fixture
-def cluster(ray: ModuleType) -> Iterator[Any]:
-    with two_machines(ray) as made:
+def cluster(ray: ModuleType, head: Any) -> Iterator[Any]:
+    with two_machines(ray, head) as made:
         yield made
 
 

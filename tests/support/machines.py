@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+MACHINE = {"num_cpus": 1, "include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+"""A machine with a core, whose logs and size nobody watches."""
+
 
 @contextmanager
-def ray_alone() -> Iterator[ModuleType]:
-    """Ray, whose processes listen to no other machine and ask none."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home,
-    ):
-        patch.setenv("RAY_TMPDIR", home)  # short, as the names of sockets must be
+def ray_alone(home: str) -> Iterator[ModuleType]:
+    """Ray, whose processes listen to no other machine and ask none, and write into a folder with a short name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", home)
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # the address is 127.0.0.1
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -26,21 +26,42 @@ def ray_alone() -> Iterator[ModuleType]:
         yield ray
 
 
-@contextmanager
-def two_machines(ray: ModuleType) -> Iterator[Any]:
-    """Two machines with a core each."""
-    from ray.cluster_utils import Cluster
+@pytest.fixture(scope="session")
+def ray_home() -> Iterator[str]:
+    """Where Ray writes: names of sockets must be short."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as home:
+        yield home
 
-    common = {"num_cpus": 1, "include_dashboard": False}
+
+@pytest.fixture(scope="module")
+def ray(ray_home: str) -> Iterator[ModuleType]:
+    """Ray, for a file."""
+    with ray_alone(ray_home) as ray:
+        yield ray
+
+
+@pytest.fixture(scope="session")
+def head(ray_home: str) -> Iterator[Any]:
+    """A cluster of one machine, which lasts for all files: it takes ten seconds of a core to start."""
     # A machine that is gone refuses each check at once; one that is only busy keeps its place.
     quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 8}
-    made = Cluster(initialize_head=True, head_node_args={**common, "_system_config": quick})
+    with ray_alone(ray_home):
+        from ray.cluster_utils import Cluster
+
+        made = Cluster(initialize_head=True, head_node_args={**MACHINE, "_system_config": quick})
+    yield made
+    made.shutdown()
+
+
+@contextmanager
+def two_machines(ray: ModuleType, head: Any) -> Iterator[Any]:
+    """Give the cluster its second machine, and leave it."""
+    if not head.worker_nodes:
+        head.add_node(**MACHINE)
     try:
-        made.add_node(**common)
-        yield made
+        yield head
     finally:
         ray.shutdown()
-        made.shutdown()
 
 
 def lose_a_machine(cluster: Any) -> None:

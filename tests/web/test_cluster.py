@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.machines import lose_a_machine, ray_alone, two_machines
+from support.machines import lose_a_machine, two_machines
 from support.races import small
 from support.waiting import wait_until
 
@@ -21,15 +21,12 @@ from olora_viz.web.jobs.queue import Jobs
 CONFIG = small(task="addition", steps=150, eval_every=50, eval_size=8)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[ModuleType]:
-    with ray_alone() as ray:
-        yield ray
+pytestmark = pytest.mark.usefixtures("ray")
 
 
 @pytest.fixture(scope="module")
-def machines(ray: ModuleType) -> Iterator[Any]:
-    with two_machines(ray) as made:
+def machines(ray: ModuleType, head: Any) -> Iterator[Any]:
+    with two_machines(ray, head) as made:
         yield made
 
 
