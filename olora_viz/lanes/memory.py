@@ -14,10 +14,12 @@ from torch import nn
 
 from olora_viz.initializers import Start
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import Meter, check_memory
+from olora_viz.machine.process import Progress
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.losses import context_of, lane_losses, supervised_logits, token_losses
 
@@ -102,9 +104,13 @@ def known_cost(
     if key not in _KNOWN:
         while len(_KNOWN) >= KEEP:
             del _KNOWN[next(iter(_KNOWN))]
-        trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
-        with trial as attached, attached.some(_largest(attached.plan)):
-            _KNOWN[key] = PassCost.of(partial(run, attached), plan.model)
+
+        def measured(_: Progress) -> PassCost:
+            trial = _trial(plan, rank) if lanes is None else nullcontext(lanes)
+            with trial as attached, attached.some(_largest(attached.plan)):
+                return PassCost.of(partial(run, attached), plan.model)
+
+        _KNOWN[key] = on_a_core(plan, measured)
     return _KNOWN[key]
 
 
