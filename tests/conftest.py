@@ -62,7 +62,10 @@ CHAINS = (
     ("test_cluster", "test_study_places"),
 )  # fmt: skip
 """Files that look at a server's pages, or share a cluster, by how they begin: those of a chain one after the other."""
-LONG = ("test_first_command", "test_benchmarks", "test_notebooks", "test_readme", "test_stud", "test_model_sources")
+LONG = (
+    "test_first_command", "test_benchmarks", "test_documentation", "test_notebooks", "test_readme", "test_stud",
+    "test_model_sources",
+)  # fmt: skip
 """Other files of which one would keep a worker busy long after the others have ended."""
 
 CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}

@@ -73,7 +73,7 @@ def test_a_bad_link_gets_one_sentence_and_the_page_s_own_set_up(context: Browser
 def test_a_link_starts_its_race_once_and_wins_over_the_last_race_of_this_browser(
     context: BrowserContext, address: str
 ) -> None:
-    page = opened(context, f"{address}/?steps=2&start=1")
+    page = opened(context, f"{address}/?steps=2&batch=4&lane=lora:lr=1e-3,r=2&start=1")
     expect(page.locator("#countdown .ticking")).to_contain_text("starts in")
     page.get_by_role("button", name="Start now").press("Enter")
     expect(page.locator("#countdown .countdown")).to_be_hidden()

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -275,10 +276,16 @@ def on_threads(monkeypatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@cache
+def steps_on_threads() -> list[ov.Step]:
+    """Return the steps of a race on these threads, made once."""
+    return list(ov.race(ALL))
+
+
 @pytest.mark.usefixtures("on_threads")
 @pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
 def test_an_error_on_the_threads_of_a_step_undoes_it(monkeypatch, where):
-    whole, racing = list(ov.race(ALL)), ov.race(ALL)
+    whole, racing = steps_on_threads(), ov.race(ALL)
     steps = [next(racing)]
     fails = iter([False, True])  # one of the groups
 
@@ -312,7 +319,7 @@ def test_an_error_on_the_threads_of_a_step_undoes_it(monkeypatch, where):
 
 @pytest.mark.usefixtures("on_threads")
 def test_two_interrupts_while_threads_compute_wait_for_them_and_lose_nothing():
-    whole, racing, steps = list(ov.race(ALL)), ov.race(ALL), []
+    whole, racing, steps = steps_on_threads(), ov.race(ALL), []
 
     def twice(*_: object) -> None:
         if racing.done == 1 and torch.is_grad_enabled() and not pressed:

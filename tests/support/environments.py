@@ -117,10 +117,12 @@ def pythons() -> dict[str, Path]:
         places = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
         on_path = shutil.which(f"python{version}")
         for place in [*places, *([Path(on_path)] if on_path else [])]:
+            if version in found:
+                break
             asked = [str(place), "-c", "import sys, venv; print('%d.%d' % sys.version_info[:2])"]
             told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
             if told == version:
-                found.setdefault(version, place)
+                found[version] = place
     return {version: found[version] for version in VERSIONS if version in found}
 
 

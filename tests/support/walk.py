@@ -14,6 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, os.getcwd())  # as `python -m` does
 
+import matplotlib.figure  # noqa: F401 (once for all forks, as what follows)
+import pandas as pd  # noqa: F401
+import plotly.graph_objects as go  # noqa: F401
+
 import olora_viz as ov
 from olora_viz.__main__ import main
 

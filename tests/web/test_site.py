@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from olora_viz.learn.terms import with_terms
 from olora_viz.machine.files import folder_size
 from olora_viz.races import run as runs
 from olora_viz.views.race import race_view
+from olora_viz.views.reports import RUN
 from olora_viz.web.site import pages, write
 
 
@@ -35,12 +37,18 @@ def over(below, above):
     return now
 
 
+@cache
+def page_of(name: str) -> pages.Page:
+    """Return the page of a recorded race, made once."""
+    return pages.race_page(name, GALLERY[name], {f"races/{name}.html": GALLERY[name].title})
+
+
 @pytest.mark.parametrize("name", GALLERY)
 def test_at_every_step_a_page_shows_what_the_server_would(name: str) -> None:
     race, shown = GALLERY[name], {}
-    for step, frame in zip(range(len(race.steps) + 1), pages.race_frames(race, "run"), strict=True):
+    for step, frame in zip(range(len(race.steps) + 1), page_of(name).frames, strict=True):
         shown = over(shown, frame)
-        view = race_view(race, upto=step, run="run")
+        view = race_view(race, upto=step, run=RUN)
         texts = {name: with_terms(getattr(view, name)) for name in ("verdict", "story")}
         texts |= {name: getattr(view, name) for name in ("results", "answers")}
         texts |= {"bet-score": view.bet} if view.bet else {}
@@ -62,7 +70,7 @@ def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
 @pytest.mark.parametrize("name", GALLERY)
 def test_where_a_page_has_no_menus_of_lanes_and_layers_it_says_what_it_shows(name: str) -> None:
     race = GALLERY[name]
-    body = pages.race_page(name, race, {f"races/{name}.html": race.title}).body
+    body = page_of(name).body
     measured = {
         "Gradients by layer": any(step.gradients is not None for step in race.steps),
         "Spectra of the adapters": any(step.update_spectra is not None for step in race.steps),

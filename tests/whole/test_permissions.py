@@ -2,10 +2,10 @@
 
 import os
 import stat
-import subprocess
-import sys
+from contextlib import chdir
 
 import pytest
+from support.verbs import run
 
 from olora_viz.races.export import FORMS
 
@@ -20,19 +20,7 @@ WRITTEN = (
     "spectrum --layer layers.0.self_attn.k_proj --rank 2 --png spectrum.png",
     "inspect lora --html inspect.html",
 )
-"""Verbs that write files of every kind, run in one process."""
-
-SCRIPT = """
-import os, sys
-from olora_viz.__main__ import main
-for place in sys.argv[1:3]:
-    os.umask(int(os.path.basename(place), 8))
-    os.environ["OLORA_VIZ_CACHE"] = os.path.join(place, "cache")
-    os.makedirs(place)
-    os.chdir(place)
-    for verb in sys.argv[3:]:
-        assert main(verb.split()) == 0, verb
-"""
+"""Verbs that write files of every kind."""
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +28,17 @@ def written(tmp_path_factory):
     """What the verbs write under two umasks, by umask."""
     home = tmp_path_factory.mktemp("permissions")
     places = {0o022: home / "022", 0o027: home / "027"}
-    command = [sys.executable, "-c", SCRIPT, *map(str, places.values()), *WRITTEN]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    for umask, place in places.items():
+        before = os.umask(umask)
+        try:
+            place.mkdir()
+            with pytest.MonkeyPatch.context() as patch, chdir(place):
+                patch.setenv("OLORA_VIZ_CACHE", str(place / "cache"))
+                for verb in WRITTEN:
+                    done = run(*verb.split())
+                    assert done.returncode == 0, done.stderr
+        finally:
+            os.umask(before)
     return places
 
 

@@ -170,7 +170,8 @@ def _recording(name: str, values: dict[str, Any]) -> Recording:
     lines = values["steps"]
     # An older recording lacks measurements that were added later.
     recorded = [key for key in RECORDED if key in _NEEDED or any(key in line for line in lines)]
-    steps = tuple(_step(line, n, config, layers, recorded) for n, line in enumerate(lines, start=1))
+    labels = config.labels
+    steps = tuple(_step(line, n, config, labels, layers, recorded) for n, line in enumerate(lines, start=1))
     over = bool(steps) and bool(steps[-1].out.all())
     if len(steps) != config.steps and not over:
         raise ValueError(f"it holds {len(steps)} of {config.steps} steps")
@@ -208,7 +209,14 @@ def _tested(values: dict[str, Any] | None, K: int) -> Tested | None:
     return Tested(_totals(values["base"], 1), _shaped("tested", lanes, dict.fromkeys(BY_EXAMPLE, (K, count))))
 
 
-def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, ...], recorded: Sequence[str]) -> Step:
+def _step(
+    line: dict[str, Any],
+    n: int,
+    config: RaceConfig,
+    labels: tuple[str, ...],
+    layers: tuple[str, ...],
+    recorded: Sequence[str],
+) -> Step:
     """Read a step and check that it holds exactly the measurements of the set-up."""
     due = [key for key in recorded if config.is_due(key, n)]
     wanted = {"step", "seconds", "tokens", *due}
@@ -216,16 +224,16 @@ def _step(line: dict[str, Any], n: int, config: RaceConfig, layers: tuple[str, .
         raise ValueError(f"step {n} must hold {sorted(wanted)}, not {sorted(line)}")
     if line["step"] != n:
         raise ValueError(f"step {n} is numbered {line['step']!r}")
-    measures = {key: _measured(key, line[key], config, layers) for key in due}
+    measures = {key: _measured(key, line[key], config, labels, layers) for key in due}
     return Step(
         step=n, measures={**measures, "lr": config.rates(n)}, status=statuses(np.isnan(measures["loss"])),
         seconds=float(_typed(line["seconds"], float, "seconds")), tokens=_typed(line["tokens"], int, "tokens"),
     )  # fmt: skip
 
 
-def _measured(key: str, plain: Any, config: RaceConfig, layers: tuple[str, ...]) -> Any:
+def _measured(key: str, plain: Any, config: RaceConfig, labels: tuple[str, ...], layers: tuple[str, ...]) -> Any:
     """Read a measurement of all lanes, and check its shapes."""
-    labels, K, L = config.labels, len(config.lanes), len(layers)
+    K, L = len(labels), len(layers)
     if MEASURES[key].record is None:
         return _numbers(plain, K)
     by_layer = key in ("update_spectra", "gradients")
