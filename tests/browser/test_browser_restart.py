@@ -6,10 +6,10 @@ from playwright.sync_api import Browser, Error, Page, Route, expect
 from support.opened import tab
 from support.served import free_port, inherited, serve
 
-STEPS = 300
+STEPS = 80
 """Of which some are left when the server is killed, however late that is."""
 
-SETUP = "?task=addition&batch=4&steps={}&lane=lora:lr=1e-3,r=2"
+SETUP = "?task=addition&batch=32&steps={}&lane=lora:lr=1e-3,r=2"
 
 
 def state(page: Page, word: str) -> None:
