@@ -102,7 +102,7 @@ def ours(options: argparse.Namespace) -> dict:
 def where_time_goes(running) -> dict[str, float]:
     """Return the share of each kind of work in one step, from torch's profiler."""
     kinds = {
-        "base products": ("aten::mm", "aten::addmm", "aten::linear"),
+        "base products": ("aten::mm", "aten::addmm", "aten::addmm_", "aten::linear", "mkldnn::_linear_pointwise"),
         "adapter products": ("aten::bmm", "aten::baddbmm"),
         "attention": ("attention",),
         "optimizer": ("adamw",),
