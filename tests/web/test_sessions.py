@@ -29,9 +29,9 @@ def use(one: Visitor) -> None:
 
     def spectrum(**asked: Any) -> dict[str, Any]:
         first = Choices(source=A_LAYER, model="glassllm", text="", rank=8, starts=["olora"], permutation=0)
-        answer = one.call(show, [*first._replace(**asked), drawn[-1]])
-        drawn.append(answer[-1])
-        return SpectrumView(*answer)._asdict()
+        view = SpectrumView(*one.call(show, [*first._replace(**asked), drawn[-1]]))
+        drawn.append(view.drawn)
+        return view._asdict()
 
     show, drawn = next(name for name, fn in one.functions.items() if one.parts(fn)[:5] == SPECTRUM), [""]
     layer = spectrum()["layer"]["choices"][3][1]
