@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from olora_viz.lanes.adapters import Lanes
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.process import Progress, warn_of_spinning
 from olora_viz.machine.threads import Call, Report, in_order, side_by_side
+
+if TYPE_CHECKING:
+    from olora_viz.lanes.adapters import Lanes
 
 R = TypeVar("R")
 
