@@ -77,8 +77,9 @@ def test_pages_that_show_one_race_have_each_step_drawn_once(
 
     shown = asyncio.run(visit())
     assert max(Counter(drawn).values()) == 1
-    assert all(chart is shown[0] for chart in shown)
-    assert shown[0] == pack(race_view(job.record()).loss)
+    # A page that has the chart of the last step before its run is on disk as a whole gets none again.
+    assert len(set(map(id, shown))) <= sum(step == 30 for _, step, *_ in drawn)
+    assert all(chart == pack(race_view(job.record()).loss) for chart in shown)
 
 
 def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(jobs: Jobs, commands: Commands) -> None:
