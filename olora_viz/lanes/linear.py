@@ -160,7 +160,7 @@ def _product(X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
     out, terms = W.shape
     rows = X.numel() // max(terms, 1)
     width = 0
-    if bias is None and rows >= ROWS * torch.get_num_threads() and _suits_onednn(X, W):
+    if bias is None and min(rows / torch.get_num_threads(), out) >= LEAST and _suits_onednn(X, W):
         width = block_of(terms)
     # A product of several blocks reads and writes all of Y for each; where Y is wide, that takes the time it saves.
     return _in_blocks(X, W, width) if width and (width == terms or out <= terms) else F.linear(X, W, bias)
@@ -214,8 +214,9 @@ def _has_onednn(dtype: torch.dtype) -> bool:
         return False
 
 
-ROWS = 4
-"""Rows of a thread from which either library computes a row in the same way, whatever their number."""
+LEAST = 16
+"""Rows of a thread, and outputs, from which either library adds up in the same way, whatever their number: MKL has
+other code below 4 rows and below 12 outputs."""
 
 
 @cache
@@ -227,7 +228,7 @@ def block_of(terms: int) -> int:
     if not _mkl_is_slow():
         return 0
     seeded = torch.Generator().manual_seed(0)
-    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (4 * ROWS * torch.get_num_threads(), 64))
+    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (LEAST * torch.get_num_threads(), 64))
     widths = (terms, 192, max(terms // 2, 1))
     return next((width for width in widths if torch.equal(_in_blocks(X, W, width), F.linear(X, W))), 0)
 

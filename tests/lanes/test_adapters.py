@@ -270,7 +270,7 @@ def test_a_plain_torch_module_can_carry_lanes():
     lanes.detach()
 
 
-@pytest.mark.parametrize(("out", "into"), [(576, 192), (341, 193), (192, 576), (1536, 341)])
+@pytest.mark.parametrize(("out", "into"), [(576, 192), (341, 193), (192, 576), (1536, 341), (8, 64)])
 def test_wide_layers_start_as_the_base_bit_for_bit_and_a_lane_alone_has_the_bits_it_has_beside_others(out, into):
     seeded = torch.Generator().manual_seed(0)
     model = nn.Sequential(nn.Linear(into, out, bias=False))
