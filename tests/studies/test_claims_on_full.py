@@ -131,6 +131,7 @@ def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
     assert claim.judge(both).verdict == "holds"
     assert claim.judge(ClaimEvidence(study=small)).verdict == NOT_MEASURED
     assert "80 steps of 8 prompts and 20 steps of 32 prompts" in setup_words(claim, both)
+    assert setup_words(claim, ClaimEvidence(study=small, others=(small,))).split(", ")[-1] == "80 steps of 8 prompts"
     assert "32" not in setup_words(CLAIMS["result"], both).rpartition(",")[2]
     without = replace(small, study=replace(small.study, inits=("lora", "olora")))
     assert "not full against lora" in claim.judge(replace(both, study=without)).words

@@ -470,7 +470,7 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
             f"{judged.seeds} seeds",
             f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
             f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
-            and_([f"{study.steps} steps of {study.batch_size} prompts" for study in studies]),
+            and_(list(dict.fromkeys(f"{study.steps} steps of {study.batch_size} prompts" for study in studies))),
         ]
     elif claim.of_weights:
         return "every layer that takes an adapter"
