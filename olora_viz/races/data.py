@@ -42,6 +42,7 @@ from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
 from olora_viz.tasks.files import Own, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.task import deduplicated
+from olora_viz.tasks.unpadded import can_unpad
 
 if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
@@ -194,6 +195,7 @@ class RaceData:
         about_held_out: a summary of them, with the accuracy of guessing.
         test: the test examples, at most ``config.test_size``; none if the task has no such part.
         branching: whether held-out and test examples share rows with their choices, see `can_branch`.
+        unpads: whether training passes are without padding, see `can_unpad`.
         judged_rows: how many rows an evaluation reads at once.
         left_out, held_out_left_out, test_left_out: number of training, held-out and test examples that are too long,
             see `RaceConfig.max_length`.
@@ -244,6 +246,7 @@ class RaceData:
             split_seed=config.split_seed, chat=self.chat,
         )  # fmt: skip
         judged = (*self.held_out, *self.test)
+        self.unpads = cache.get("unpads", lambda: can_unpad(model))
         self.branching = cache.get(("branching", judged), lambda: losses.can_branch(model, judged, self._pad_id))
 
     def batch(self, number: int, order: int) -> Batch:
@@ -265,9 +268,9 @@ class RaceData:
 
         A batch shared by all lanes is read once.
         """
-        if all(batch is batches[0] for batch in batches):
+        if not self.unpads and all(batch is batches[0] for batch in batches):
             return losses.lane_losses(self._model, batches[0], len(batches))
-        return losses.own_losses(self._model, batches, self._pad_id)
+        return losses.own_losses(self._model, batches, self._pad_id, without_padding=self.unpads)
 
     def evaluate(self, K: int = 1, *, test: bool = False, report: Callable[[float], None] | None = None) -> Evaluation:
         """Evaluate the K active lanes on the held-out examples, or on those of the test."""

@@ -106,6 +106,9 @@ class FixedBatches:
         orders: the seed of each lane's order of examples.
     """
 
+    unpads = False
+    """The buffers keep their size."""
+
     def __init__(self, data: RaceData, size: Size, orders: Sequence[int], device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64, device=device)

@@ -29,6 +29,7 @@ from olora_viz.races.data import RaceData
 from olora_viz.races.graphed_step import FixedBatches, GraphedStep, may_capture
 from olora_viz.races.step import statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
+from olora_viz.tasks.unpadded import needed
 from olora_viz.tasks.evaluation import Evaluation
 
 R = TypeVar("R")
@@ -353,7 +354,8 @@ def backward(
             # Before the forward pass, on whose end a copy to a GPU would wait.
             weights = total.new_tensor(share) if any(part != 1.0 for part in share) else 1.0
             wholes = [_whole(parts[order], i) for order in orders[rows]]
-            dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes)
+            kept = [needed(batch) for batch in batches] if data.unpads else None
+            dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes, kept)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
                 loss = data.losses(batches) * weights
                 loss.sum().backward()

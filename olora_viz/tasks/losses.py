@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from olora_viz.machine.threads import before_forward
 from olora_viz.tasks.batches import Batch, collate_examples, rows_of
 from olora_viz.tasks.encoding import Encoded
+from olora_viz.tasks.unpadded import Unpadded, needed
 
 WORTH = 0.75
 """Examples share rows with their choices if that leaves at most this share of the tokens."""
@@ -107,27 +108,41 @@ def lane_losses(model: nn.Module, batch: Batch, K: int) -> Float[Tensor, " K"]:
     return token_losses(supervised_logits(model, batch, K), batch).mean(1)
 
 
-def own_losses(model: nn.Module, batches: Sequence[Batch], pad_id: int) -> Float[Tensor, " K"]:
+def own_losses(
+    model: nn.Module, batches: Sequence[Batch], pad_id: int, *, without_padding: bool = False
+) -> Float[Tensor, " K"]:
     """Return each lane's mean loss over its own batch, with its graph; see `lane_losses`.
 
     Args:
         batches: one per lane; they may differ in rows, lengths and supervised tokens.
         pad_id: any token. It pads lengths and rows; no supervised token attends to it.
+        without_padding: whether the model, for which `can_unpad` holds, does not see it.
     """
-    shapes = [batch.input_ids.shape for batch in batches]
+    K, shapes = len(batches), [batch.input_ids.shape for batch in batches]
     rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))
-    ids = batches[0].input_ids.new_full((len(batches), rows, tokens), pad_id)
-    places = []
+    ids = batches[0].input_ids.new_full((K, rows, tokens), pad_id)
     for k, (batch, shape) in enumerate(zip(batches, shapes, strict=True)):
         ids[k, : shape[0], : shape[1]] = batch.input_ids
-        row, place = batch.index // shape[1], batch.index % shape[1]
-        places.append((k * rows + row) * tokens + place)
-    with head_at(model, torch.cat(places)):
-        logits = model(input_ids=ids.flatten(0, 1), use_cache=False).logits
+    at = [_widened(b.index, b, tokens) + k * rows * tokens for k, b in enumerate(batches)]
+    index = torch.cat(at)
+    if without_padding:
+        kept = {id(batch): _widened(needed(batch), batch, tokens) for batch in batches}
+        unpadded = Unpadded((K, rows, tokens), [kept[id(batch)] for batch in batches])
+        with head_at(model, unpadded.sources[index]):
+            logits = unpadded.logits(model, ids.flatten(1))
+    else:
+        with head_at(model, index):
+            logits = model(input_ids=ids.flatten(0, 1), use_cache=False).logits
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     targets = torch.cat([batch.targets for batch in batches])
     lost = F.cross_entropy(logits, targets, reduction="none")
-    return torch.stack([losses.mean() for losses in lost.split([len(p) for p in places])])
+    return torch.stack([losses.mean() for losses in lost.split([len(places) for places in at])])
+
+
+def _widened(index: Tensor, batch: Batch, tokens: int) -> Tensor:
+    """Return positions in a batch's flattened rows as those in rows of so many tokens."""
+    width = batch.input_ids.shape[1]
+    return index // width * tokens + index % width
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

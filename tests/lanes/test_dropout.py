@@ -13,6 +13,7 @@ from olora_viz.lanes import groups as chunks
 from olora_viz.lanes.adapters import Lanes, attach
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.linear import Dropout
+from olora_viz.races import data
 from olora_viz.races.race import race
 
 LANES = (
@@ -46,6 +47,17 @@ def test_a_lane_draws_the_same_masks_among_others_in_groups_and_alone(monkeypatc
     for n, step in enumerate(together):
         np.testing.assert_allclose(apart[n].loss, step.loss, rtol=1e-6)
         np.testing.assert_allclose([its[n].loss[0] for its in alone], step.loss, rtol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_lane_draws_the_same_masks_with_padding_and_without(accumulate, monkeypatch):
+    exact = partial(config, dtype="float64", task="number-words", accumulate=accumulate)
+    without = race(exact())
+    assert without.data.unpads
+    steps = list(without)
+    monkeypatch.setattr(data, "can_unpad", lambda model: False)
+    for step, other in zip(race(exact()), steps, strict=True):
+        np.testing.assert_allclose(other.loss, step.loss, rtol=1e-6)
 
 
 def test_a_race_with_dropout_repeats_and_goes_on_from_its_state_bitwise():

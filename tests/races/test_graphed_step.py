@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import olora_viz as ov
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.threads import on_one_core
+from olora_viz.races import data
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.graphed_step import FixedBatches, obstacle
 from olora_viz.races.race import race
@@ -31,6 +32,12 @@ MANY = (
 """Lanes that differ in everything: a frozen B that would decay, two rates in one lane, and one that diverges."""
 
 config = partial(small, MANY, steps=5, schedule="cosine", eval_every=2)
+
+
+@pytest.fixture(autouse=True)
+def padded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are padded here, as on a GPU."""
+    monkeypatch.setattr(data, "can_unpad", lambda model: False)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.tasks.batches import collate
 from olora_viz.tasks.encoding import Encoded
 from olora_viz.tasks.evaluation import evaluate
-from olora_viz.tasks.losses import lane_losses, supervised_logits
+from olora_viz.tasks.losses import lane_losses, own_losses, supervised_logits
+from olora_viz.tasks.unpadded import can_unpad
 
 LANES = [Lane("olora", r=4, seed=0), Lane("pissa", r=2), Lane("gaussian", r=4)]
 
@@ -99,3 +100,39 @@ def test_a_lane_s_loss_is_the_mean_over_its_supervised_tokens():
         with lanes.only(k), torch.no_grad():
             expected = torch.cat([alone(model, e)[0] for e in examples]).mean()
         torch.testing.assert_close(together[k].detach(), expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_without_padding_losses_and_gradients_are_those_with_it_from_fewer_tokens(family):
+    can = can_unpad(tiny(family))
+    assert can == (family != "gemma3"), "whose layers look back a few tokens only"
+    if not can:
+        return
+    model, lanes = moved(family)
+    examples, seen = random_examples(), []
+    own, shared = [collate(some, 0) for some in (examples[:3], examples[3:], examples[1:2])], [collate(examples, 0)] * 3
+    layer = model.get_submodule(lanes.layers[0])
+    layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
+    for batches, padded, without in ((own, 3 * 3 * 11, 3 * 15), (shared, 3 * 5 * 11, 3 * 30)):
+        seen.clear()
+        for without_padding in (False, True):
+            lanes.theta.grad = None
+            losses = own_losses(model, batches, 7, without_padding=without_padding)
+            losses.sum().backward()
+            if without_padding:
+                torch.testing.assert_close(losses.detach(), expected)
+                torch.testing.assert_close(lanes.theta.grad, gradient)
+            expected, gradient = losses.detach(), lanes.theta.grad
+        assert seen == [padded, without]
+
+
+@pytest.mark.parametrize(("family", "without"), [("gpt2", "position_ids"), ("llama", "unpadded")])
+def test_a_model_that_counts_positions_itself_or_mixes_tokens_elsewhere_keeps_its_padding(family, without):
+    model = tiny(family)
+    assert can_unpad(model)
+    forward = model.forward
+    model.forward = lambda **given: forward(**{key: value for key, value in given.items() if key != without})
+    assert not can_unpad(model)
+    del model.forward
+    model.config._attn_implementation = "eager"
+    assert not can_unpad(model)

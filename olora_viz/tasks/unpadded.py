@@ -1,0 +1,172 @@
+"""Training passes without padding: what follows the last supervised token of a row is not computed.
+
+All layers but attention treat each token by itself. So the rows of a lane follow one another, and attention alone sees
+them as rows again. On a file of questions a quarter of a batch is padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from olora_viz.tasks.batches import Batch
+
+
+def needed(batch: Batch) -> Int64[Tensor, " n"]:
+    """Return the positions in the flattened (rows · tokens) of all tokens up to each row's last supervised one.
+
+    >>> from olora_viz.tasks.batches import collate
+    >>> from olora_viz.tasks.encoding import Encoded
+    >>> needed(collate([Encoded((5, 6, 7), 2), Encoded((8, 9), 1)], pad_id=0)).tolist()
+    [0, 1, 2]
+    """
+    rows, tokens = batch.input_ids.shape
+    row, place = batch.index // tokens, batch.index % tokens
+    ends = batch.index.new_zeros(rows).scatter_reduce_(0, row, place + 1, "amax")
+    return (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
+
+
+class Unpadded:
+    """Where the tokens of K lanes are, with padding and without.
+
+    Args:
+        shape: lanes, rows of a lane, and tokens of a row, with padding.
+        kept: for each lane the positions of its tokens in its (rows · tokens); the same tensor for all lanes if they
+            share a batch. A lane with fewer tokens than another keeps some of its padding, after its tokens.
+
+    Attributes:
+        places: (K or 1, n) the positions of the tokens in their lane's (rows · tokens).
+        sources: (K · rows · tokens) for each position the index of its token among the K · n; 0 where padding is left
+            out.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], kept: Sequence[Tensor]) -> None:
+        self.shape = shape
+        K, rows, tokens = shape
+        size = rows * tokens
+        alike = all(each is kept[0] for each in kept)
+        most = max(map(len, kept))
+        self.places = torch.stack([_filled(each, most, size) for each in (kept[:1] if alike else kept)])
+        self._flat = (self.places + torch.arange(K, device=self.places.device)[:, None] * size).flatten()
+        self.sources = self._flat.new_zeros(K * size)
+        self.sources[self._flat] = torch.arange(len(self._flat), device=self._flat.device)
+
+    def logits(self, model: nn.Module, ids: Int64[Tensor, "K size"]) -> Tensor:
+        """Run a model for which `can_unpad` holds on the tokens without padding; its head sees (K, n, features).
+
+        Args:
+            ids: of every lane, (rows · tokens), with padding.
+        """
+        # Masks of four dimensions reach the attention of all layers as they are, and ours needs none.
+        none = torch.zeros(1, 1, 1, 1, device=ids.device)
+        return model(
+            input_ids=ids.gather(1, self.places.expand(len(ids), -1)),
+            position_ids=self.places % self.shape[2],
+            attention_mask=none,
+            unpadded=self,
+            use_cache=False,
+        ).logits
+
+    def as_rows(self, X: Float[Tensor, "K heads n d"]) -> Float[Tensor, "rows heads tokens d"]:
+        """Return the heads of tokens as those of all lanes' rows."""
+        K, heads, n, d = X.shape
+        rows = _WithPadding.apply(X.transpose(1, 2).reshape(K * n, heads * d), self.sources, self._flat)
+        return rows.view(-1, self.shape[2], heads, d).transpose(1, 2)
+
+    def as_tokens(self, Y: Float[Tensor, "rows tokens heads d"]) -> Float[Tensor, "K n heads d"]:
+        """Return what attention adds up for all lanes' rows, without padding."""
+        heads, d = Y.shape[2:]
+        tokens = _WithoutPadding.apply(Y.reshape(-1, heads * d), self._flat)
+        return tokens.view(self.shape[0], -1, heads, d)
+
+
+def _filled(kept: Tensor, most: int, size: int) -> Tensor:
+    """Append other positions below `size` until there are `most`."""
+    if len(kept) == most:
+        return kept
+    others = torch.ones(size, dtype=torch.bool, device=kept.device)
+    others[kept] = False
+    return torch.cat([kept, others.nonzero().flatten()[: most - len(kept)]])
+
+
+class _WithPadding(torch.autograd.Function):
+    """Rows of X at `sources`; padding passes no gradient on, since no supervised token attends to it."""
+
+    @staticmethod
+    def forward(ctx: Any, X: Tensor, sources: Tensor, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return X.index_select(0, sources)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return grads[0].index_select(0, *ctx.saved_tensors), None, None
+
+
+class _WithoutPadding(torch.autograd.Function):
+    """Rows of Y at `flat`; the gradient of the others is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, Y: Tensor, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        ctx.rows = len(Y)
+        return Y.index_select(0, flat)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        zeros = grads[0].new_zeros(ctx.rows, grads[0].shape[1])
+        return zeros.index_copy(0, *ctx.saved_tensors, grads[0]), None
+
+
+@torch.no_grad()
+def can_unpad(model: nn.Module) -> bool:
+    """Whether to train a model without padding: on a CPU, and if it computes the same for two rows.
+
+    A model that counts positions itself, or mixes tokens elsewhere than in transformers' attention, does not. On a GPU
+    steps of one width are faster.
+    """
+    config: Any = getattr(model, "config", None)
+    if next(model.parameters()).device.type != "cpu" or getattr(config, "_attn_implementation", None) != "sdpa":
+        return False
+    text = config.get_text_config()
+    kinds = getattr(text, "layer_types", None) or ()
+    windows = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    if any(windows) or any(kind != "full_attention" for kind in kinds):
+        return False  # two short rows would not show it
+    _register()
+    tokens, vocabulary = min(8, getattr(text, "max_position_embeddings", 0) or 8), text.vocab_size
+    ids = torch.arange(1, 2 * tokens + 1).view(2, tokens) % vocabulary
+    kept = torch.arange(2 * tokens - tokens // 2)
+    unpadded = Unpadded((1, 2, tokens), [kept])
+    try:
+        rows = model(input_ids=ids, use_cache=False).logits.flatten(0, 1)[kept]
+        alone = unpadded.logits(model, ids.view(1, -1))[0]
+    except Exception:  # a model of unknown origin can fail anywhere
+        return False
+    eps = torch.finfo(rows.dtype).eps
+    return bool((alone - rows).abs().max() <= eps**0.5 * rows.abs().max())
+
+
+def _register() -> None:
+    """Let transformers' attention see rows in passes of `Unpadded`, and be what it was in all others."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+
+    theirs: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    if getattr(theirs, "sees_rows", False):
+        return
+
+    def attention(
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+        unpadded: Unpadded | None = None, **more: Any,
+    ) -> tuple[Tensor, None]:  # fmt: skip
+        if unpadded is None:
+            return theirs(module, query, key, value, attention_mask, **more)
+        Y, weights = theirs(module, *map(unpadded.as_rows, (query, key, value)), None, **more)
+        return unpadded.as_tokens(Y), weights
+
+    attention.sees_rows = True  # pyrefly: ignore[missing-attribute]
+    AttentionInterface.register("sdpa", attention)
