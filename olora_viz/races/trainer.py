@@ -29,8 +29,8 @@ from olora_viz.races.data import RaceData
 from olora_viz.races.graphed_step import FixedBatches, GraphedStep, may_capture
 from olora_viz.races.step import statuses, why_out
 from olora_viz.tasks.batches import Batch, Size
-from olora_viz.tasks.unpadded import needed
 from olora_viz.tasks.evaluation import Evaluation
+from olora_viz.tasks.unpadded import needed
 
 R = TypeVar("R")
 

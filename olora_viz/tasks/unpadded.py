@@ -7,7 +7,6 @@ them as rows again. On a file of questions a quarter of a batch is padding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -104,7 +103,8 @@ class _WithPadding(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0].index_select(0, *ctx.saved_tensors), None, None
+        (flat,) = ctx.saved_tensors
+        return grads[0].index_select(0, flat), None, None
 
 
 class _WithoutPadding(torch.autograd.Function):
@@ -118,8 +118,9 @@ class _WithoutPadding(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (flat,) = ctx.saved_tensors
         zeros = grads[0].new_zeros(ctx.rows, grads[0].shape[1])
-        return zeros.index_copy(0, *ctx.saved_tensors, grads[0]), None
+        return zeros.index_copy(0, flat, grads[0]), None
 
 
 @torch.no_grad()
