@@ -40,8 +40,8 @@ class Unpadded:
 
     Attributes:
         places: (K or 1, n) the positions of the tokens in their lane's (rows · tokens).
-        sources: (K · rows · tokens) for each position the index of its token among the K · n; 0 where padding is left
-            out.
+        sources: (K · rows · tokens) for each position the index of its token among the K · n; where padding is left
+            out, that of the lane's first token.
     """
 
     def __init__(self, shape: tuple[int, int, int], kept: Sequence[Tensor]) -> None:
@@ -51,8 +51,9 @@ class Unpadded:
         alike = all(each is kept[0] for each in kept)
         most = max(map(len, kept))
         self.places = torch.stack([_filled(each, most, size) for each in (kept[:1] if alike else kept)])
-        self._flat = (self.places + torch.arange(K, device=self.places.device)[:, None] * size).flatten()
-        self.sources = self._flat.new_zeros(K * size)
+        lanes = torch.arange(K, device=self.places.device)
+        self._flat = (self.places + lanes[:, None] * size).flatten()
+        self.sources = (lanes * most).repeat_interleave(size)  # zero times a NaN of another lane would be NaN
         self.sources[self._flat] = torch.arange(len(self._flat), device=self._flat.device)
 
     def logits(self, model: nn.Module, ids: Int64[Tensor, "K size"]) -> Tensor:
