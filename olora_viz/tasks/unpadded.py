@@ -1,7 +1,7 @@
 """Training passes without padding: what follows the last supervised token of a row is not computed.
 
 All layers but attention treat each token by itself. So the rows of a lane follow one another, and attention alone sees
-them as rows again. On a file of questions a quarter of a batch is padding.
+them as rows again, in float32 or better. On a file of questions a quarter of a batch is padding.
 """
 
 from __future__ import annotations
@@ -167,8 +167,9 @@ def _register() -> None:
     ) -> tuple[Tensor, None]:  # fmt: skip
         if unpadded is None:
             return theirs(module, query, key, value, attention_mask, **more)
-        Y, weights = theirs(module, *map(unpadded.as_rows, (query, key, value)), None, **more)
-        return unpadded.as_tokens(Y), weights
+        dtype = torch.promote_types(query.dtype, torch.float32)  # in bfloat16 it takes a CPU twice as long
+        Y, weights = theirs(module, *(unpadded.as_rows(X).to(dtype) for X in (query, key, value)), None, **more)
+        return unpadded.as_tokens(Y).to(query.dtype), weights
 
     attention.sees_rows = True  # pyrefly: ignore[missing-attribute]
     AttentionInterface.register("sdpa", attention)

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.tiny import FAMILIES, tiny
+from torch.overrides import TorchFunctionMode
 
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane
@@ -123,6 +124,23 @@ def test_without_padding_losses_and_gradients_are_those_with_it_from_fewer_token
             results.append((losses.detach(), lanes.theta.grad))
         torch.testing.assert_close(*results)
         assert seen == [padded, without]
+
+
+def test_without_padding_attention_is_in_float32_and_losses_in_bfloat16_are_those_with_it():
+    model, batches = tiny("llama", torch.bfloat16), [collate(random_examples(), 0)]
+    assert can_unpad(model)
+    attended = []
+
+    class Attended(TorchFunctionMode):
+        def __torch_function__(self, function, _, args=(), kwargs=None):
+            if function is F.scaled_dot_product_attention:
+                attended.append({each.dtype for each in args[:3]})
+            return function(*args, **(kwargs or {}))
+
+    with Attended():
+        losses = [own_losses(model, batches, 0, without_padding=without) for without in (False, True)]
+    assert attended == [{torch.bfloat16}] * 2 + [{torch.float32}] * 2
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("family", "without"), [("gpt2", "position_ids"), ("llama", "unpadded")])
