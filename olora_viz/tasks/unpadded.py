@@ -30,13 +30,23 @@ def needed(batch: Batch) -> Int64[Tensor, " n"]:
     return (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
 
 
+def filled(kept: Sequence[Tensor]) -> int:
+    """Return how many tokens every lane has: a multiple of `ALIKE`, padding included."""
+    return -(-max(map(len, kept)) // ALIKE) * ALIKE
+
+
+ALIKE = 16
+"""Lanes that are alike have the same bits if each begins at a multiple of so many tokens: what is left over of a block
+of rows is computed by other code."""
+
+
 class Unpadded:
     """Where the tokens of K lanes are, with padding and without.
 
     Args:
         shape: lanes, rows of a lane, and tokens of a row, with padding.
         kept: for each lane the positions of its tokens in its (rows · tokens); the same tensor for all lanes if they
-            share a batch. A lane with fewer tokens than another keeps some of its padding, after its tokens.
+            share a batch. A lane with fewer tokens than `filled` keeps some of its padding, after its tokens.
         dtype: of attention, if not float32 or better: in bfloat16 it takes a CPU twice as long.
 
     Attributes:
@@ -50,8 +60,11 @@ class Unpadded:
         K, rows, tokens = shape
         size = rows * tokens
         alike = all(each is kept[0] for each in kept)
-        most = max(map(len, kept))
+        most = min(size, filled(kept))
         self.places = torch.stack([_filled(each, most, size) for each in (kept[:1] if alike else kept)])
+        own = torch.tensor([len(each) for each in kept[: len(self.places)]], device=self.places.device)
+        is_own = torch.arange(most, device=own.device) < own[:, None]
+        self._positions = torch.where(is_own, self.places % tokens, 0)  # padding may lie beyond the model's context
         lanes = torch.arange(K, device=self.places.device)
         self._flat = (self.places + lanes[:, None] * size).flatten()
         self.sources = (lanes * most).repeat_interleave(size)  # zero times a NaN of another lane would be NaN
@@ -67,7 +80,7 @@ class Unpadded:
         none = torch.zeros(1, 1, 1, 1, device=ids.device)
         return model(
             input_ids=ids.gather(1, self.places.expand(len(ids), -1)),
-            position_ids=self.places % self.shape[2],
+            position_ids=self._positions,
             attention_mask=none,
             unpadded=self,
             use_cache=False,

@@ -137,6 +137,14 @@ def test_what_a_lane_does_is_bitwise_independent_of_the_others():
             assert a.grad_norm[k] == b.grad_norm[k]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_lanes_that_are_alike_have_the_same_bits_wherever_they_are(batch_size):
+    alike = Lane("olora", lr=1e-3), Lane("olora", lr=1e-3, weight_decay=1e-30)
+    for step in race(small((alike[0], Lane("lora", r=3), alike[1]), batch_size=batch_size)):
+        assert step.loss[0] == step.loss[2]
+        assert step.grad_norm[0] == step.grad_norm[2]
+
+
 def test_a_closed_race_has_stopped_and_makes_no_further_step():
     running = race(config())
     next(running)

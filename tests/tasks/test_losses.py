@@ -114,7 +114,7 @@ def test_without_padding_losses_and_gradients_are_those_with_it_from_fewer_token
     own = [collate(some, 0) for some in (examples[:3], examples[3:], examples[1:2])]
     layer = model.get_submodule(lanes.layers[0])
     layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[:-1].numel()))
-    for batches, padded, without in ((own, 3 * 3 * 11, 3 * 15), ([collate(examples, 0)] * 3, 3 * 5 * 11, 3 * 30)):
+    for batches, padded, without in ((own, 3 * 3 * 11, 3 * 16), ([collate(examples, 0)] * 3, 3 * 5 * 11, 3 * 32)):
         seen.clear()
         results = []
         for without_padding in (False, True):
