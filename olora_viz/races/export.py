@@ -23,7 +23,7 @@ from olora_viz.machine.files import (
     write_tensors,
     write_text,
 )
-from olora_viz.machine.text import compact, number
+from olora_viz.machine.text import compact, counted, number
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.data import contents_of, model_name
@@ -194,7 +194,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Pat
         f"{_front_matter(hub_id(config))}\n"
         f"# {label}: {model} on {task}\n\n"
         f"An adapter in PEFT's format that starts by {label_of(lane.init)}, trained on the task "
-        f"{task!r} in a race of {len(config.lanes)} lanes by olora_viz.\n\n"
+        f"{task!r} in a race of {counted(len(config.lanes), 'lane')} by olora_viz.\n\n"
         f"{_from_step(config, results, summary['steps'])}\n\n"
         f"| {' | '.join(head)} |\n|{'---|' * len(head)}\n{table}\n"
         f"{_forgot(config, summary, results)}"

@@ -113,12 +113,12 @@ def smallest_found(study: Study) -> str:
     """Say which difference the seeds of a study find, if the test examples can tell it.
 
     >>> smallest_found(Study())
-    '5 seeds find at best a difference of 1.7 standard deviations of the paired differences with a chance of 80%'
+    '5 seeds find a difference of 1.7 times its standard deviation over the seeds in 80% of studies at most'
     """
     difference = smallest_difference(study.seeds, len(study.inits) - 1)
     return (
-        f"{study.seeds} seeds find at best a difference of {number(difference, '.2g')} standard deviations of the "
-        f"paired differences with a chance of {percent(POWER)}"
+        f"{study.seeds} seeds find a difference of {number(difference, '.2g')} times its standard deviation over the "
+        f"seeds in {percent(POWER)} of studies at most"
     )
 
 

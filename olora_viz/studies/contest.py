@@ -73,8 +73,8 @@ def metric_of(
     best = _best_accuracies(lanes, examples) if ended and examples is not None else []
     if best and (min(best) >= CEILING or max(best) <= FLOOR):
         high = min(best) >= CEILING
-        share = f"{percent(CEILING)} or more" if high else f"{percent(FLOOR)} or less"
-        return Metric(LOSS, f"By loss: each start's best is right in {share}.")
+        share = f"{percent(CEILING)} of examples or more" if high else f"{percent(FLOOR)} of examples or less"
+        return Metric(LOSS, f"By loss, as each start at its best is right in {share}.")
     return Metric(ACCURACY)
 
 

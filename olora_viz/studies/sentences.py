@@ -496,8 +496,10 @@ def at_same_rates(contest: Contest, *, numbers: bool = True) -> list[Sentence]:
         return [Sentence("", f"{clause}.")]
     if len(shared) > NAMED:
         return [Sentence("", f"{clause} ({first.basis}).")]
-    each = [f"{' against '.join(statement.written)} at {compact(rate)}" for rate, statement in shared.items()]
-    return [Sentence(f"{clause}:", f"{', '.join(each)} {first.unit} ({first.basis}).")]
+    pairs = [" against ".join(statement.written) for statement in shared.values()]
+    pairs[0] += f" {first.unit}"
+    each = [f"{pair} at {compact(rate)}" for pair, rate in zip(pairs, shared, strict=True)]
+    return [Sentence(f"{clause}:", f"{', '.join(each)} ({first.basis}).")]
 
 
 def at_shared_rates(contest: Contest) -> dict[float, Statement]:

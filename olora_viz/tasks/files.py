@@ -423,7 +423,8 @@ def _value(text: str, at: int, path: Path, line: int | None = None) -> tuple[obj
         return _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
         where = error.lineno if line is None else line
-        rule = f"{error.msg[:1].lower()}{error.msg[1:]} at column {error.colno}"
+        rule = f"{error.msg[:1].lower()}{error.msg[1:]}".removesuffix(" at")  # "Unterminated string starting at"
+        rule += f" at column {error.colno}"
         raise _broken(path, where, rule) from error
     except (ValueError, RecursionError) as error:
         where = text.count("\n", 0, at) + 1 if line is None else line

@@ -185,8 +185,11 @@ def _without(race: RaceRecord, styles: Sequence[LaneStyle], places: Sequence[Pla
     if out and len(left) == 1:
         gone = f"{and_(out)} {'are' if len(out) > 1 else 'is'} out of the race."
         return Sentence(f"Only {left[0]} is left.", f"{gone} The ranking says why.")
+    if out and left:
+        gone = f"{counted(len(out), 'lane')} {'are' if len(out) > 1 else 'is'} out of the race."
+        return Sentence("None of those left can be compared.", f"{gone} The ranking shows how far each came.")
     if out:
-        return Sentence("No two starts are left to compare.", "The ranking says why.")
+        return Sentence("Nobody is left to compare.", "The ranking says why.")
     if len(seed_groups(config.lanes)) > 1:
         return Sentence("No two lanes can be compared.", "The ranking shows how far each came.")
     return Sentence("One lane alone has no rival.", "Add a second one to compare them.")

@@ -315,7 +315,7 @@ def seeing(starts: Mapping[str, Truncation], permuted: bool) -> Markup:
     """Return a few sentences on what the charts show."""
     olora, best = starts["olora"], starts["olora"].energy_optimal
     sentences: list[str] = [
-        Markup("OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis ({}).").format(
+        Markup("OLoRA keeps <b>{} of what rank {} could keep</b>, {} a random basis does on average ({}).").format(
             percent(olora.energy / best),
             olora.rank,
             _compare(olora.energy, olora.energy_random),

@@ -1,7 +1,7 @@
 // Copies the links for a class, opens a class, and opens the plan where the address names it.
 //
 // Gradio runs this with `element`.
-import { className } from "./classroom/address.js";
+import { className, nameOf } from "./classroom/address.js";
 import { forget } from "./parts/address.js";
 import { copies } from "./parts/copy_button.js";
 
@@ -17,7 +17,8 @@ for (const line of element.querySelectorAll(".class-link")) {
 const input = element.querySelector("input");
 const sheets = /** @type {HTMLAnchorElement} */ (element.querySelector(".for-class a"));
 if (suffix) sheets.href += `?${suffix}`;
-input.value = within || `class-${crypto.getRandomValues(new Uint16Array(1))[0]}`;
+const suggested = within || `class-${crypto.getRandomValues(new Uint16Array(1))[0]}`;
+input.value = suggested;
 const opens = /** @type {HTMLElement} */ (element.querySelector("[data-open-class]"));
 opens.addEventListener("click", () => {
   const asked = window.location.search;
@@ -25,7 +26,7 @@ opens.addEventListener("click", () => {
   const query = new URLSearchParams(
     /[?&](lesson|lane)=/.test(asked) ? asked : opens.dataset.openClass,
   );
-  query.set("class", input.value.trim().toLowerCase());
+  query.set("class", nameOf(input.value) || suggested);
   query.set("projector", "1");
   forget();
   window.location.assign(`${pathname}?${query.toString().replaceAll("%2C", ",")}#race`);

@@ -8,6 +8,7 @@ import {
   allDone,
   did,
   isMet,
+  isPast,
   linked,
   placeIn,
   read,
@@ -94,4 +95,12 @@ test("a value and a step count within their range, ends included", () => {
     [31, false],
   ]))
     assert.equal(isMet(wait("step", 0.05, 0.5), { ...NOTHING, step, steps: 60 }), met);
+});
+
+test("a chart is past step 0 with a step of a lane, and not by the level of guessing", () => {
+  const guess = { x: [0, 60] };
+  const lane = (/** @type {ArrayLike<number>} */ x) => ({ legendgroup: "OLoRA", x });
+  assert.equal(isPast([]), false);
+  assert.equal(isPast([guess, { legendgroup: "LoRA" }, lane([0, 0])]), false);
+  assert.equal(isPast([guess, lane(new Float64Array([0, 5]))]), true);
 });

@@ -32,7 +32,7 @@ def test_before_the_first_evaluation_it_says_that_all_start_equal() -> None:
 def test_one_seed_is_told_as_this_run_with_its_interval_and_examples() -> None:
     text = told(RATES, steps([0.9, 0.5, 0.4, 0.2]))
     assert "OLoRA against LoRA in this run, at one rate: better at 1e-3 and 3e-3" in text
-    assert "0.40 against 0.90 at 1e-3, 0.20 against 0.50 at 3e-3 nats" in text
+    assert "0.40 against 0.90 nats at 1e-3, 0.20 against 0.50 at 3e-3 (" in text
     assert "40 held-out examples; one seed" in text
     assert "Each at its best rate, OLoRA (3e-3) did better in this run than LoRA (3e-3)" in text
     assert "20 held-out examples, rates chosen on 20 others; one seed" in text

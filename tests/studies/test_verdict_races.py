@@ -100,7 +100,7 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
     last = ov.verdict(record)
     assert last is not None
     assert last.metric == "loss"
-    assert str(last).count("By loss: each start's best is right in 95% or more.") == 1
+    assert str(last).count("By loss, as each start at its best is right in 95% of examples or more.") == 1
     assert "sorted by loss" in race_view(record).results
     agrees(last)
 

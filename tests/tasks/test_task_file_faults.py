@@ -31,6 +31,7 @@ FAULTS = {
     "tabs": ("a.csv", "prompt\tanswer\na\tb", "has no comma: separate its cells by commas, not "),
     "JSON cut off": ("a.jsonl", PAIR + '\n{"prompt": "a",', "line 2 of .* is invalid JSON: "),
     "JSON without a quote": ("a.json", '[\n{"prompt: 1}\n]', "line 2 of .* is invalid JSON: "),
+    "a text not closed": ("a.jsonl", '{"prompt": "c', "line 1 of .*: unterminated string starting at column 12$"),
     "a comma too few": ("a.json", f"[{PAIR}\n{PAIR}]", "line 2 of .*: expected a comma or ]"),
     "a comma too many": ("a.json", f"[{PAIR},\n]", "line 2 of .* is invalid JSON: expecting value"),
     "a list not closed": ("a.json", f"[{PAIR}\n", "line 2 of .*: expected a comma or ]"),

@@ -196,6 +196,17 @@ def test_where_one_start_is_left_the_verdict_says_that_the_others_are_out() -> N
     assert said == "Only LoRA is left. OLoRA is out of the race. The ranking says why."
 
 
+def test_lanes_of_different_ranks_that_are_left_are_not_said_to_be_gone() -> None:
+    lanes = (Lane("olora", r=8), Lane("lora", r=8), Lane("pissa", r=4))
+    config = RaceConfig(lanes=lanes, steps=20, eval_every=1)
+    results = [math.nan, 1.3, 0.1]
+    steps = (a_step(1, [1.0] * 3, eval_loss=[1.0] * 3), a_step(2, results), a_step(3, results, eval_loss=results))
+    view = race_view(dataclasses.replace(ready_race(config), state="racing", steps=steps))
+    assert view.verdict.striptags() == (
+        "None of those left can be compared. 1 lane is out of the race. The ranking shows how far each came."
+    )
+
+
 @pytest.mark.parametrize(("device", "shown"), [("CPU", "0.6 GB"), ("CUDA", "CUDA 0.6 GB")])
 def test_the_line_says_what_memory_a_race_takes_while_it_runs(device: str, shown: str) -> None:
     here = memory_of(torch.device("cpu"))

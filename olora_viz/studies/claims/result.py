@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.initializers import label_of
+from olora_viz.machine.text import counted
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     OLORA,
@@ -59,7 +60,7 @@ def judge(verdicts: Verdicts) -> Finding:
             for word in OF_VERDICT
             if word in words
         ),
-        unit=f"of {len(cells)} cells",
+        unit=f"of {counted(len(cells), 'cell')}",
         over=over_of(paired[:1]) if paired else "",
     )
 

@@ -6,10 +6,25 @@ export const projects = (search) => {
   return query.get("class") === "1" || query.get("projector") === "1";
 };
 
-/** Return the name of the class of an address; empty without one. @param {string} search */
+const LONGEST = 24; // characters of a name, as in votes.py
+
+/** Return the name of the class of an address; empty without one that a class may have. @param {string} search */
 export const className = (search) => {
-  const name = new URLSearchParams(search).get("class") ?? "";
-  return /^[01]?$/.test(name) ? "" : name.toLowerCase();
+  const name = (new URLSearchParams(search).get("class") ?? "").toLowerCase();
+  return /^[a-z][a-z0-9-]{2,23}$/.test(name) ? name : "";
+};
+
+/**
+ * Return the name of a class for what a teacher typed: year-9 for "Year 9", class-9b for "9b"; empty without a
+ * letter or a digit.
+ *
+ * @param {string} typed
+ */
+export const nameOf = (typed) => {
+  const words = typed.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const name = words.replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+  const long = /^[a-z].{2}|^$/.test(name) ? name : `class-${name}`;
+  return long.slice(0, LONGEST).replace(/-$/, "");
 };
 
 /**

@@ -3,7 +3,7 @@
 //
 // The steps are in the page, see guide.py; the place is kept in the browser, and the tab that plays.
 
-import { START, allDone, did, isMet, linked, placeIn, read, turn } from "./guide_state.js";
+import { START, allDone, did, isMet, isPast, linked, placeIn, read, turn } from "./guide_state.js";
 
 /** @import { Kept, Wait } from "./guide_state.js" */
 
@@ -64,6 +64,13 @@ export const revealed = (id) => {
 const slider = () =>
   /** @type {HTMLInputElement | null} */ (document.querySelector("#scrubber input"));
 const state = () => document.querySelector("#status .status")?.classList;
+/** Whether a chart in view still shows a race that the slider has taken back to step 0: on a busy machine for seconds. */
+const chartsLag = () => {
+  const charts = document.querySelectorAll(
+    "#race-page :is(#accuracy-figure, #loss-figure) .js-plotly-plot",
+  );
+  return [...charts].some((chart) => isPast(/** @type {any} */ (chart).data ?? []));
+};
 /** The race in view; empty without one. */
 const runInView = () =>
   /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"))?.dataset.run ??
@@ -229,7 +236,8 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
       clears = false;
       document.getElementById("reset-button")?.click();
     }
-    root.toggleAttribute("data-rewinds", rewinds && rewound < 1000 / PACE); // charts follow the slider later
+    const early = rewound < 1000 / PACE; // charts follow the slider later
+    root.toggleAttribute("data-rewinds", rewinds && (early || chartsLag()));
     frame(); // what Gradio has added since
     follow();
     veil();

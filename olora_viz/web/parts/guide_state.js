@@ -106,3 +106,11 @@ export function isMet({ kind, low, high }, seen) {
   if (kind === "ended") return seen.ended;
   return kind === "bet" && seen.bet;
 }
+
+/**
+ * Return whether a chart shows what comes after step 0; a level across it, such as that of guessing, is no lane's.
+ *
+ * @param {{ legendgroup?: string, x?: ArrayLike<number> }[]} traces
+ */
+export const isPast = (traces) =>
+  traces.some(({ legendgroup, x = [] }) => legendgroup && Array.from(x).some((step) => step > 0));

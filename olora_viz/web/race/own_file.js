@@ -46,7 +46,10 @@ element.addEventListener("change", async (event) => {
   if (!file) return;
   try {
     if (file.size > props.most_kib * 1024) {
-      refuse(`${props.words} has ${file.size} bytes, more than ${props.most_kib} KiB`);
+      const kib = Math.ceil(file.size / 1024).toLocaleString("en");
+      refuse(
+        `${props.words} has ${kib} KiB, more than ${props.most_kib}: on the command line a file may be of any size`,
+      );
       return;
     }
     const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -56,7 +59,9 @@ element.addEventListener("change", async (event) => {
     props.value = ""; // the same answer again is news too
     trigger("select", { index: 0, value: own });
   } catch {
-    refuse(`${props.words} is not UTF-8 text: save a table as CSV, a document as plain text`);
+    refuse(
+      `${props.words} is not UTF-8 text: save a table as CSV in UTF-8, a document as plain text`,
+    );
   } finally {
     input.value = ""; // the same file again, after a correction, is news too
   }
