@@ -17,10 +17,10 @@ from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of
 
 
 class Ratio(NamedTuple):
-    """How many times as much one forgets as another: a ratio of drifts, its 95% interval and p-value of a ratio of 1.
+    """How many times as far one drifts as another: a ratio of drifts, its 95% interval and p-value of a ratio of 1.
 
     >>> Ratio(1.7, 1.4, 2.1, 0.001, 5).clause, Ratio(1.7, 0.9, 3.2, 0.08, 5).clause
-    ('forgets 1.7 times as much', '')
+    ('drifts 1.7 times as far', '')
     """
 
     value: float
@@ -52,8 +52,8 @@ class Ratio(NamedTuple):
     def clause(self) -> str:
         """What a verdict says of it last: empty where it is not decided, as with fewer seeds than `LEAST_SEEDS`."""
         if self.is_level:
-            return "forgets as much"
-        return f"forgets {times(self.value)} as much" if self.is_apart else ""
+            return "drifts as far"
+        return f"drifts {times(self.value)} as far" if self.is_apart else ""
 
 
 UNKNOWN_RATIO = Ratio(math.nan, 0.0, math.inf, 1.0, 0)

@@ -208,8 +208,8 @@ def _while_guessing(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
 def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
     """Return the verdict of a contest; starts that are out of the race are named."""
     first = leading(contest)
-    forgets = "" if drift is None else _forgets(contest, drift)
-    sentences = [Sentence(f"{first.lead}:", f"{first.scores}{forgets}."), *turned(contest), *few(contest)]
+    drifts = "" if drift is None else _drifts(contest, drift)
+    sentences = [Sentence(f"{first.lead}:", f"{first.scores}{drifts}."), *turned(contest), *few(contest)]
     incomplete = {*contest.narrower, *contest.at_end(LARGEST), *contest.at_end(LOWEST)}
     # Those that trail and may do better at rates not tried.
     doubtful = [
@@ -233,8 +233,8 @@ def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> V
     )  # fmt: skip
 
 
-def _forgets(contest: Contest, drift: np.ndarray) -> str:
-    """Return the clause on what the first contender forgets against its main rival; empty if that is not decided."""
+def _drifts(contest: Contest, drift: np.ndarray) -> str:
+    """Return the clause on how far the first contender drifts against its main rival; empty if not decided."""
     others = [start for start in (contest.field.roles if contest.field else ())[::-1] if contest.places.get(start)]
     other = contest.places[others[0]] if others else 1
 

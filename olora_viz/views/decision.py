@@ -158,11 +158,15 @@ def forgotten(verdicts: Verdicts) -> Markup:
 def plan(known: Decision) -> Markup:
     """Return the plan in words, and how far it has come."""
     reached = len(STAGES) if known.stage == DONE else STAGES.index(known.stage)
-    parts = Markup("").join(
-        Markup('<li class="{}">{}</li>').format("done" if i < reached else "now" if i == reached else "", stage)
-        for i, stage in enumerate(STAGES)
-    )
-    spent, _ = progress(known)
+    spent, lanes = progress(known)
+    # A stage that the time was too short for is passed, and not done.
+    short = {SEEDS: known.lanes < known.plan.lanes, FINAL: known.adapter is None}
+    parts = Markup("")
+    for i, stage in enumerate(STAGES):
+        passed = i < reached
+        kind = "now" if i == reached else "done" if passed and not short.get(stage) else ""
+        cut = f": ended after {lanes}" if passed and stage == SEEDS and short[SEEDS] else ""
+        parts += Markup('<li class="{}">{}{}</li>').format(kind, stage, cut)
     words = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
     return Markup('<h2>Plan <span class="hint">{}, {} lanes</span></h2><ol class="stages">{}</ol>{}').format(
         spent, known.lanes, parts, words

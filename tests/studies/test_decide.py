@@ -304,6 +304,10 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     assert last.taken is not None
     assert last.adapter is not None
     assert last.answers
+    assert decision.plan(last).count('class="done"') == 3
+    stages = re.findall(r'<li class="(\w*)">(.*?)</li>', decision.plan(replace(last, lanes=6, adapter=None)))
+    short = f"all seeds: ended after 6 of {PLAN.lanes} lanes"
+    assert stages == [("done", "coarse rates"), ("", short), ("", "final adapter")]
     (reference,) = (one for one in last.verdicts.each if one.init == "lora")
     assert all(math.isfinite(step) for step in reference.reached_at)  # each seed, its own end
     model, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)

@@ -83,7 +83,7 @@ def test_the_sentence_says_what_was_given_up() -> None:
     free = recommend(finished(None))
     assert free is not None
     assert free.sentence.endswith(" OLoRA at 2e-3 forgets 0.15 nats of the text to keep.")
-    assert ", and forgets 1.5 times as much." in free.sentence
+    assert ", and drifts 1.5 times as far." in free.sentence
 
 
 def test_where_all_rates_forget_too_much_lower_ones_are_tried_and_the_nearest_is_named() -> None:

@@ -61,7 +61,7 @@ def test_a_method_equal_to_the_reference_forgets_exactly_as_much() -> None:
     for init in STUDY.inits:
         ratio = equal_learning(STUDY, CELL, init, rows).ratio
         assert ratio[:3] == (1.0, 1.0, 1.0)
-        assert ratio.clause == "forgets as much"
+        assert ratio.clause == "drifts as far"
 
 
 def test_a_faster_start_that_drifts_by_the_rate_alone_needs_less_of_it() -> None:
@@ -74,7 +74,7 @@ def test_a_faster_start_that_drifts_by_the_rate_alone_needs_less_of_it() -> None
     assert found.forgotten.at_shared.value == pytest.approx(1.0)
     assert found.forgotten.at_best.value == pytest.approx(1.0)
     assert found.forgotten.at_equal.ratio.value == pytest.approx(0.5)
-    assert found.forgotten.at_equal.ratio.clause == "forgets 0.5 times as much"
+    assert found.forgotten.at_equal.ratio.clause == "drifts 0.5 times as far"
     assert found.to_json()["drift_ratio_equal_interval"] == pytest.approx([0.5, 0.5])
 
 
@@ -125,8 +125,8 @@ def test_a_ratio_that_turns_at_rates_as_good_is_not_decided() -> None:
 def test_two_seeds_and_a_ratio_across_1_say_nothing() -> None:
     assert ratio_of([2.0, 2.1], [1.0, 1.0]).clause == ""
     assert ratio_of([2.0, 0.5, 1.1], [1.0, 1.0, 1.0]).clause == ""
-    assert ratio_of([2.0, 2.1, 1.9], [1.0, 1.0, 1.0]).clause == "forgets twice as much"
-    assert ratio_of([1.1, 1.11, 1.12], [1.0, 1.0, 1.0]).clause == "forgets as much"  # level, though above 1
+    assert ratio_of([2.0, 2.1, 1.9], [1.0, 1.0, 1.0]).clause == "drifts twice as far"
+    assert ratio_of([1.1, 1.11, 1.12], [1.0, 1.0, 1.0]).clause == "drifts as far"  # level, though above 1
     assert ratio_of([math.nan, 0.0, math.inf], [1.0, 1.0, 1.0]).seeds == 0
 
 

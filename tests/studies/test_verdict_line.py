@@ -185,12 +185,12 @@ def test_a_decided_drift_is_the_last_clause_of_the_first_sentence_and_decides_no
     drift, level = {"lora": SAME_DRIFT, "olora": [1.7, 1.9, 1.5]}, {"olora": 0.3, "lora": 0.5}
     line, without = (with_drift(("lora", "olora"), drift, level, **how) for how in ({}, {"drift": None}))
     first, _, rest = without.partition(" nats.")
-    assert line == f"{first} nats, and forgets 1.7 times as much.{rest}"
+    assert line == f"{first} nats, and drifts 1.7 times as far.{rest}"
     assert with_drift(("lora", "olora"), drift, level, ended=False) == without
     several = with_drift(("lora", "olora", "pissa"), drift | {"pissa": SAME_DRIFT}, level | {"pissa": 0.4})
-    assert " nats, and OLoRA forgets 1.7 times as much as LoRA." in several
+    assert " nats, and OLoRA drifts 1.7 times as far as LoRA." in several
     behind = with_drift(("lora", "olora"), drift, {"olora": 0.5, "lora": 0.3})
-    assert ", and forgets 0.59 times as much." in behind
+    assert ", and drifts 0.59 times as far." in behind
 
 
 def test_a_drift_that_turns_at_rates_as_good_is_not_said() -> None:
@@ -201,20 +201,20 @@ def test_a_drift_that_turns_at_rates_as_good_is_not_said() -> None:
         for name in re.findall(r"\w+ \([^)]+\)", str(verdict_line(lanes, examples, plain_text=True, ended=True)))
     }
     rates = {name.partition(" ")[0].lower(): rate for name, rate in best.items()}
-    # At its best rate OLoRA forgets four times as much as LoRA at its own, and at the other one a quarter.
+    # At its best rate OLoRA drifts four times as far as LoRA at its own, and at the other one a quarter.
     moved = {"lora": (1.0, 1.0), "olora": (4.0, 0.25)}
     for same, said in (((4.0, 4.0), True), (moved["olora"], False)):
         of_start = moved | {"olora": same}
         drift = [of_start[lane.init][lane.lr != rates[lane.init]] * (1 + 0.01 * lane.seed) for lane in lanes]
         line = verdict_line(lanes, examples, plain_text=True, ended=True, drift=np.array(drift))
-        assert (", and forgets 4 times as much." in str(line)) == said
+        assert (", and drifts 4 times as far." in str(line)) == said
 
 
 @pytest.mark.parametrize(
     ("drift", "clause"),
-    [(SAME_DRIFT, ", and forgets as much."), ([1.5, 0.8, 3.0], ""), ([math.nan, 3.0, 3.0], ""), ([0.0, 0.0, 0.0], "")],
+    [(SAME_DRIFT, ", and drifts as far."), ([1.5, 0.8, 3.0], ""), ([math.nan, 3.0, 3.0], ""), ([0.0, 0.0, 0.0], "")],
 )
 def test_a_level_drift_is_said_and_an_open_one_is_not(drift: list[float], clause: str) -> None:
     line = with_drift(("lora", "olora"), {"lora": SAME_DRIFT, "olora": drift}, {"olora": 0.4, "lora": 0.4})
-    assert ("forgets" in line) == bool(clause)
+    assert ("drifts" in line) == bool(clause)
     assert clause in line
