@@ -64,12 +64,8 @@ test("labels of hidden lanes are struck out, those outside of a zoom are not sho
     uirevision: "",
     annotations,
   };
-  const named = placeLabels(layout, {
-    scale: 1,
-    height: 100,
-    narrow: false,
-    hidden: new Set(["b"]),
-  });
+  const how = { scale: 1, height: 100, narrow: false, hidden: new Set(["b"]) };
+  const named = placeLabels(layout, how);
   assert.deepEqual(named, ["a", "b", "c"]);
   const [a, b, c, other] = /** @type {{ text: string, visible?: boolean, yshift?: number }[]} */ (
     annotations
@@ -79,6 +75,11 @@ test("labels of hidden lanes are struck out, those outside of a zoom are not sho
   assert.deepEqual([a.visible, b.visible, c.visible], [true, true, false]);
   assert.equal((b.yshift ?? 0) - (a.yshift ?? 0), 14);
   assert.equal(other.visible, undefined);
+  placeLabels(layout, { ...how, bet: "gone" });
+  assert.equal(layout.margin.r, 0);
+  placeLabels(layout, { ...how, bet: "a" });
+  assert.equal(a.text, "◆ a");
+  assert.ok(layout.margin.r >= 15, "the mark has room beside the label");
 });
 
 test("labels on an axis that runs backwards stay", () => {

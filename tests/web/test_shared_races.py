@@ -149,8 +149,10 @@ def test_whoever_comes_later_sees_it_at_its_speed_or_faster(jobs: Jobs, computed
     late = press(jobs, "b", goal=1)
     seen(jobs, late, lambda race: race.state == "paused")
     assert (len(late.steps), late.record().tested, late.record().answers) == (1, None, ())
-    jobs.resume(late, goal=3)
-    seen(jobs, late, lambda race: len(race.steps) == 3 and race.state == "paused")
+    jobs.resume(late, goal=6)
+    seen(jobs, late, lambda race: len(race.steps) == 6 and race.state == "paused")
+    (early, *_) = first.record().early_answers
+    assert (early.step, late.record().answers, late.record().early_answers) == (5, (early,), (early,))
     began, at = time.monotonic(), late.steps[-1].seconds
     jobs.resume(late)
     seen(jobs, late, lambda race: len(race.steps) >= 12)

@@ -164,8 +164,8 @@ class SharedRace(BackgroundRace):
         """Take over what is known of the source, but nothing of later steps."""
         results, done = source.results, len(self.steps)
         if results is not None and not at_end:
-            answers = tuple(each for each in results.answers if each.step is not None and each.step <= done)
-            results = replace(results, answers=answers, tested=None)
+            early = tuple(each for each in results.early_answers if each.step is not None and each.step <= done)
+            results = replace(results, answers=early[-1:], early_answers=early, tested=None)
         self.results = results
 
     def _end_with(self, source: SharedRace) -> None:

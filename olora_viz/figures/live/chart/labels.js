@@ -3,6 +3,7 @@
 /** @import { Annotation, Layout } from "../types.d.ts" */
 
 const GAP = 14; // pixels between the centres of two labels of the usual size
+const MARK = 15; // pixels that the mark of a bet takes beside a label
 
 /**
  * Return the lane that a label names.
@@ -24,6 +25,7 @@ export function laneOf(label) {
  */
 export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
   const named = [];
+  let mark = 0;
   const [low, high] = layout.yaxis.range ?? [0, 1];
   const pixels = height / (high - low);
   for (const kind of ["end ", "out "]) {
@@ -38,13 +40,17 @@ export function placeLabels(layout, { height, scale, narrow, hidden, bet }) {
       if (label.captureevents) named.push(lane);
       label.visible = shown.includes(label) && inside(label.x, layout.xaxis.range);
       if (narrow) label.font.size = 11;
-      if (bet && lane === bet) label.text = `◆ ${label.text}`;
+      if (bet && lane === bet) {
+        label.text = `◆ ${label.text}`;
+        mark = MARK * scale;
+      }
       if (hidden.has(lane)) {
         label.opacity = 0.45;
         label.text = `<s>${label.text}</s>`;
       }
     }
   }
+  layout.margin.r += mark;
   return named;
 }
 
