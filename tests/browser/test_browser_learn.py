@@ -211,6 +211,7 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
     projector.get_by_role("button", name="End the class").click()
     expect(projector.locator("#class-strip .problem")).to_contain_text("has ended")
+    expect(projector.locator("#class-strip .join")).to_be_hidden()  # nobody can
     projector.close()
     done = page.locator("#lesson-list .done:visible")
     expect(page.locator("#lesson-list [data-lesson=qr] .done")).to_be_visible()

@@ -109,6 +109,8 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> Non
     refused = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x"})
     assert "This link cannot be opened" in refused.words
     assert "The page shows its default set-up." in refused.words
+    seen = arrive(LIMITS, jobs, FILES, "recorded:fair-rates", [], {"query": "steps=x"})
+    assert "The page shows a recorded race and its set-up." in seen.words
     kept = arrive(LIMITS, jobs, FILES, job.id, [], {"query": "steps=x"})
     assert (kept.run, kept.setup) == (job.id, SETUP)
     assert "The page shows your latest run and its set-up." in kept.words

@@ -189,7 +189,10 @@ def test_what_no_page_sends_gets_a_sentence(client: TestClient, body: bytes, sen
 
 def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
     assert client.get("/class/others").status_code == client.get("/c/others").status_code == 404
-    assert client.get("/c/others").text.startswith("No class 'others' is open here")
+    gone = client.get("/c/others<b>")
+    assert "A class has a name of" in gone.text
+    assert "<b>" not in gone.text
+    assert "<p>No class &#39;others&#39; is open here" in client.get("/c/others").text
     for at in ("", "javascript:alert(1)", "http://a b", "http://x/\n", "http://" + "x" * 300):
         assert client.get("/qr", params={"at": at}).status_code == 400
     assert client.get("/qr", params={"at": "http://a/c/ours"}).headers["content-type"] == "image/svg+xml"

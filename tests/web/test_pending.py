@@ -17,6 +17,13 @@ def test_of_the_same_set_up_nothing_is_said() -> None:
     assert pending(RACED, replace(RACED)) == ""
 
 
+def test_the_file_of_a_run_that_is_only_watched_is_its_owners() -> None:
+    watched = replace(RACED, task="file:token")
+    words = "These are the results of {}; not yet raced: {}."
+    assert pending(watched, RACED, owned=False).striptags() == words.format("its owner's file", "sentiment")
+    assert pending(watched, watched, owned=False).striptags() == words.format("its owner's file", "your file")
+
+
 @pytest.mark.parametrize(
     ("change", "raced", "now"),
     [

@@ -15,8 +15,9 @@ from urllib.parse import parse_qsl, urlencode
 
 import gradio as gr
 import segno
+from markupsafe import Markup
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from olora_viz.web.classroom.votes import HOURS, Classrooms, NotOpenError, Tally, ballot_of, checked_name, histogram
@@ -60,6 +61,14 @@ STRIP = f"""
   <p class="problem" role="alert" hidden></p>
 </section>
 """
+
+NOT_OPEN = Markup("""<!doctype html>
+<html lang="en" style="color-scheme: light dark; font: 18px/1.5 system-ui, sans-serif">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>OLoRA playground</title></head>
+<body style="max-width: 32em; margin: 2em"><p>{}</p><p><a href="../">Open the playground without a class</a></p></body>
+</html>
+""")
+"""What a learner sees who types the address of a class that is not open."""
 
 
 def strip() -> gr.HTML:
@@ -116,7 +125,7 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
             more = f"&{query}" if query else ""
             return RedirectResponse(f"../?class={name}{more}{f'#{page}' if page else ''}", 307)
         except ValueError as error:
-            return PlainTextResponse(f"{str(error)[0].upper()}{str(error)[1:]}.", 404)
+            return HTMLResponse(NOT_OPEN.format(f"{str(error)[0].upper()}{str(error)[1:]}."), 404)
 
     async def code(request: Request) -> Response:
         """Draw the QR code of an address."""

@@ -145,7 +145,7 @@ const look = async (asks = true) => {
   strip.hidden = projecting && !["race", "learn"].includes(root.dataset.page ?? "");
   part(".member").hidden = projecting;
   tally.hidden = !sees || shown.of !== of;
-  join.hidden = !projecting;
+  join.hidden = !projecting || over;
   if (!asks || document.hidden || (over && projecting)) return;
   if (projecting) {
     if (!code.src) code.src = `${here}qr?at=${encodeURIComponent(short)}`;

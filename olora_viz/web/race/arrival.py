@@ -247,6 +247,8 @@ def arrive(
             words += remark(remarked)
     if refused:
         shown = "its default set-up"
+        if run is not None and run.record.recorded and key != PREFIX + first_recording(limits):
+            shown = "a recorded race and its set-up"
         if run is not None and not run.record.recorded:
             shown = ("your latest run" if linked is None else "the run of the link") + " and its set-up" * bool(setup)
         words = problem(f"This link cannot be opened: {refused}. The page shows {shown}.") + words

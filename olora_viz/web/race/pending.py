@@ -43,7 +43,7 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
         forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
         estimate = duration_words(forecast, desk.limits.max_seconds)
         bet = ask(question_of(setup.lanes, setup.steps))
-        left = pending(raced, setup) if raced else Markup("")
+        left = pending(raced, setup, owned=shown.owned) if shown and raced else Markup("")
         never_began = shown is not None and shown.record.state == FAILED and not shown.record.steps
         if is_refusal(line) or never_began:
             line = status(READY) if shown is None or (never_began and left) else view_of(shown).status
@@ -61,9 +61,13 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
     stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **AT_ONCE)
 
 
-def pending(raced: SetUp, now: SetUp) -> Markup:
-    """Say whose results are shown and what is not yet raced; empty if the set-ups are the same."""
-    pairs = [pair for pair in (*_facts(raced, now), _lanes(raced.lanes, now.lanes)) if pair]
+def pending(raced: SetUp, now: SetUp, *, owned: bool = True) -> Markup:
+    """Say whose results are shown and what is not yet raced; empty if the set-ups are the same.
+
+    Args:
+        owned: whether the results are of a run of the reader's own, whose task file is then theirs.
+    """
+    pairs = [pair for pair in (*_facts(raced, now, owned), _lanes(raced.lanes, now.lanes)) if pair]
     pairs += _settings(raced, now)
     if not pairs:
         return Markup("")
@@ -72,7 +76,7 @@ def pending(raced: SetUp, now: SetUp) -> Markup:
     return remark(f"{those}; not yet raced: {of_now or 'the lanes that are left'}.")
 
 
-def _facts(raced: SetUp, now: SetUp) -> list[tuple[str, str]]:
+def _facts(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
     """Return the plain fields that differ, in words."""
     words = {
         "model": "{}", "task": "{}", "steps": "{} steps", "batch": "{} prompts per step", "seed": "seed {}",
@@ -82,7 +86,8 @@ def _facts(raced: SetUp, now: SetUp) -> list[tuple[str, str]]:
     for name, text in words.items():
         values = getattr(raced, name), getattr(now, name)
         if name == "task":
-            values = tuple(each if each in TASKS else "your file" for each in values)
+            files = ("your file" if owned else "its owner's file"), "your file"
+            values = tuple(each if each in TASKS else own for each, own in zip(values, files, strict=True))
         if values[0] != values[1]:
             first, second = (text.format(each) if each or name != "curvature" else "no curvature" for each in values)
             pairs.append((first, second))
