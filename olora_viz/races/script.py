@@ -79,7 +79,7 @@ def _filled(template: str, settings: str) -> str:
     text = files("olora_viz.races.templates").joinpath(f"{template}.py").read_text("utf-8")
     before, rest = text.split("# Settings\n")
     _, after = rest.split("# End of settings\n")
-    return f"{before}{settings}\n{after}"
+    return f"{before}{settings.rstrip()}\n{after}"
 
 
 def _config(config: RaceConfig) -> str:

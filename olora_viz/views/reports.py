@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.plots import plot_study
 from olora_viz.figures.theme import LaneStyle
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import write_text
 from olora_viz.machine.text import number, percent, seconds
 from olora_viz.machine.version import versions
@@ -91,7 +93,7 @@ def whole(page: Mapping[str, Any]) -> Markup:
 
 
 MAPS = 8
-"""Maximum number of lanes whose spectra are drawn, the first ones of the standings."""
+"""Maximum number of lanes whose spectra are drawn: of those that differ only in their seed, the best one."""
 
 RUN = "report"
 """The race's name in the figures of every report."""
@@ -142,7 +144,10 @@ def all_figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
     for figure in figures.values():
         figure["layout"]["meta"]["race"] = view.run
     if view.news["spectra"]:
-        for k in view.order[:MAPS]:
+        best: dict[Lane, int] = {}
+        for k in view.order:
+            best.setdefault(replace(record.config.lanes[k], seed=0), k)
+        for k in list(best.values())[:MAPS]:
             spectra = spectra_view(record, lane=record.styles[k].label, run=f"{view.run} {k}")
             assert spectra
             figures[f"map-{k}"] = spectra.map

@@ -148,6 +148,7 @@ def test_a_script_is_its_template_but_for_the_settings(script):
     assert [one for one, other in zip(a, b, strict=True) if one != other] == ["    steps=3,"]
     assert "ettings" not in "\n".join(a)  # no mark of where they were put in
     assert max(map(len, a)) <= 119
+    assert "\n\n\n\n" not in "\n".join(a)
 
 
 def test_a_start_that_peft_lacks_says_so_and_is_written_from_ours():

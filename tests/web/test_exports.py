@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,8 @@ def test_a_report_says_that_a_race_was_recorded_and_has_a_chart_for_every_place(
         assert part in page["body"]
     for style in run.styles:
         assert style.label.split()[0] in page["body"]
+    mapped = [replace(run.config.lanes[int(name[4:])], seed=0) for name in page["figures"] if name.startswith("map-")]
+    assert len(mapped) == len(set(mapped)) == len(run.config.lanes) / 3, "one of each row's three seeds"
 
 
 @pytest.mark.parametrize(
