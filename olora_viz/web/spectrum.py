@@ -280,7 +280,7 @@ EXAMPLES: dict[str, tuple[str, Callable[[], Tensor]]] = {
 
 
 def read_matrix(text: str) -> Tensor:
-    """Read a pasted matrix: one row per line or semicolon, numbers separated by spaces or commas.
+    """Read a pasted matrix: one row per line, semicolon or bracket, numbers separated by spaces or commas.
 
     Raises:
         ValueError: there are no numbers, the rows differ in length, a word is not a finite number, or the matrix is
@@ -291,7 +291,8 @@ def read_matrix(text: str) -> Tensor:
     """
     if len(text) > 100_000:
         raise ValueError(f"the matrix has {len(text)} characters of text, more than 100000")
-    plain = re.sub(r"[\[\]()]", " ", text)
+    rowwise = re.sub(r"[\])]\s*,?\s*[\[(]", ";", text)
+    plain = re.sub(r"[\[\]()]", " ", rowwise)
     lines = (line.strip(" ,\t\r") for line in re.split(r"[;\n]", plain))
     rows: list[list[float]] = []
     for line in filter(None, lines):

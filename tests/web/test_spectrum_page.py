@@ -196,7 +196,18 @@ def test_what_a_page_sends_as_its_charts_is_no_more_than_a_text(lab, first, text
 # Matrices that a visitor brings ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["1 1\n0 1", "1,1;0,1", "[[1, 1],\n [0, 1]]", " 1\t1 \n\n 0 1 ;", "1e0 +1\r\n0 1.0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 1\n0 1",
+        "1,1;0,1",
+        "[[1, 1],\n [0, 1]]",
+        "[[1,1],[0,1]]",
+        "(1 1)(0 1)",
+        " 1\t1 \n\n 0 1 ;",
+        "1e0 +1\r\n0 1.0",
+    ],
+)
 def test_a_matrix_can_be_pasted_in_many_ways(text):
     assert read_matrix(text).tolist() == [[1.0, 1.0], [0.0, 1.0]]
 
