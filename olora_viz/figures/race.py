@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,22 @@ class NamedRun:
     """Steps of the whole race; None if unknown."""
 
 
+LONGEST_LABEL = 28
+"""Characters of a label at the end of a curve that the right margin has room for."""
+
+
+def _within(name: str, most: int) -> str:
+    """Return a name of at most so many characters, but for its beginning and its end.
+
+    >>> _within("glassllm, sentiment 12", 12), _within("first", 12)
+    ('glass…ent 12', 'first')
+    """
+    if len(name) <= most:
+        return name
+    half = max(2, most // 2)
+    return f"{name[: half - 1]}…{name[-half:]}"
+
+
 def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision: str = "overlay") -> Figure:
     """Draw a measurement of all lanes of some runs; runs differ by dash, initializations by colour.
 
@@ -240,6 +257,10 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
         data += crosses + (off_range(own, at, values, bounds) if log else [])
     most = COMPARISON_HEIGHT // LABEL_GAP
     labels = placed_ends(racing, out, bounds, COMPARISON_HEIGHT, total, most=most)
+    for label in labels:
+        run = next((run.name for run in runs if label["text"].startswith(f"{run.name}: ")), "")
+        of_lane = label["text"].removeprefix(run)
+        label["text"] = f"{escape(_within(run, LONGEST_LABEL - len(of_lane)), quote=False)}{of_lane}"
     drawn = layout(
         f"{measure.title}, runs overlaid",
         f"{measure.unit}; dash: run, colour: initialization",

@@ -119,3 +119,6 @@ def test_the_chart_draws_every_lane_of_every_run_at_the_steps_where_it_was_judge
     assert len({trace["line"]["dash"] for trace in data[:2]}) == 1
     assert data[0]["line"]["dash"] != data[2]["line"]["dash"]
     assert data[0]["line"]["color"] == data[2]["line"]["color"]
+    long = _run(f"<b>{'a' * 30}</b> 2", CONFIG, [[2.0, 1.0], [1.0, 0.5]])
+    labels = {label["text"] for label in overlay_figure([one, long])["layout"]["annotations"]}
+    assert labels >= {"one: OLoRA", "&lt;b&gt;aaaaaa…aaaa&lt;/b&gt; 2: OLoRA"}
