@@ -481,7 +481,7 @@ def status(record: RaceRecord, done: int, before: Wait = NEXT) -> Markup:
     note = [Markup('<span class="note">{}</span>').format(record.note)] if record.note else []
     if record.recorded:  # its speed was measured on another machine
         state = "recorded"
-        parts.append(f"{config.model}, {config.task}")
+        parts.append(Markup("<span>{},</span> <span>{}</span>").format(config.model, config.task))
     elif state in ENDED and not record.complete and note:  # what it still does comes first
         parts += note
     else:
