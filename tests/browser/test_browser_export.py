@@ -103,16 +103,6 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(raced: Page, brow
         assert opened(browser, tmp_path / name, 1, scheme) == ["Loss"]
 
 
-def test_after_a_race_the_bar_of_a_laptop_still_has_one_row(raced: Page) -> None:
-    screen = raced.viewport_size
-    assert screen
-    raced.set_viewport_size({"width": 1280, "height": 800})
-    raced.locator("#estimate .html-container > div").evaluate("(words) => { words.textContent = 'about 2 minutes'; }")
-    expect(raced.locator("#show-run-button")).to_be_visible()
-    assert raced.locator("#top-bar").evaluate("(bar) => bar.offsetHeight") < 70
-    raced.set_viewport_size(screen)
-
-
 def test_the_menu_of_a_chart_is_used_by_keyboard_alone(raced: Page) -> None:
     page = raced
     button, menu = page.locator(SAVE), page.locator("#loss-figure [role=menu]")
@@ -135,6 +125,16 @@ def test_the_menu_of_a_chart_is_used_by_keyboard_alone(raced: Page) -> None:
         page.keyboard.press("Enter")
     assert download.value.suggested_filename == "loss.csv"
     expect(button).to_be_focused()
+
+
+def test_after_a_race_the_bar_of_a_laptop_still_has_one_row(raced: Page) -> None:
+    screen = raced.viewport_size
+    assert screen
+    raced.set_viewport_size({"width": 1280, "height": 800})
+    raced.locator("#estimate .html-container > div").evaluate("(words) => { words.textContent = 'about 2 minutes'; }")
+    expect(raced.locator("#show-run-button")).to_be_visible()
+    assert raced.locator("#top-bar").evaluate("(bar) => bar.offsetHeight") < 70
+    raced.set_viewport_size(screen)
 
 
 def test_a_run_goes_home_as_numbers_code_and_a_report(raced: Page, browser: Browser, tmp_path: Path) -> None:
