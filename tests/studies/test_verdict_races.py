@@ -205,7 +205,7 @@ def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(share: flo
         found = verdict_line(lanes, examples_of(loss, right), ended=ended)
         assert found is not None
         assert found.metric == ("loss" if forced and ended else "accuracy")
-        assert str(found).count("By loss: each start's best is right in") == (forced and ended)
+        assert str(found).count("By loss, as each start at its best is right in") == (forced and ended)
         guessing = verdict_line(lanes, examples_of(loss, right), ended=ended, guessing=True)
         assert guessing is not None
         assert guessing.metric == ("loss" if ended else "accuracy")
