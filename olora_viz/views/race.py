@@ -261,8 +261,9 @@ class RaceView:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
         styles, places = self._group_styles, self._places
-        examples = latest_examples(self._judged)
-        return problem + results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric)
+        examples, chosen_on = latest_examples(self._judged), self._verdict.basis.chosen_on if self._verdict else 0
+        tables = results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric, chosen_on)
+        return problem + tables
 
     @property
     def whose(self) -> Markup:

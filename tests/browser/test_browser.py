@@ -134,7 +134,7 @@ def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapter
     expect(page.locator("#answers .asked").first).to_contain_text("base model")
     expect(page.locator("#results tbody tr")).to_have_count(7)  # its test is for one who finishes
     said = page.locator("#verdict").inner_text()
-    assert "3 seeds × 32 examples" in said
+    assert "3 seeds × 32 of 64 examples" in said
     expect(page.locator("#story")).to_contain_text("64 held-out examples; 3 seeds")
     expect(page.locator("#adapters button")).to_have_count(15)
     with page.expect_download() as download:
