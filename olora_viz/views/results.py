@@ -265,7 +265,7 @@ def results(
     if step:
         what += f", {_seeds(places, fewest_runs(groups, examples))}"
         what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
-        what += f". The verdict chooses rates on {chosen_on} of them and compares on the others" * bool(chosen_on)
+        what += f". The verdict chose rates on {chosen_on} of them" * bool(chosen_on)
     beside = _untrained(start_of(race), (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"

@@ -97,7 +97,7 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
             shown = re.sub(r"<.*?>", "", view.verdict.replace("\N{NO-BREAK SPACE}", " "))
             assert shown.replace(", while no lane does better than guessing", "").startswith(text)
             assert shown.endswith(found.reason)
-            halves = ". The verdict chooses rates on 32 of them and compares on the others"
+            halves = ". The verdict chose rates on 32 of them"
             assert f"on 64 held-out prompts, 3 seeds; sorted by accuracy, ties by loss{halves}" in view.results
     last = ov.verdict(record)
     assert last is not None
