@@ -89,6 +89,8 @@ class Speed(NamedTuple):
     """Seconds beside the steps: set-up, answers, files."""
     token: float
     """Seconds of a token that a lane trains on."""
+    alone: bool = False
+    """Whether no page showed it."""
 
 
 def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:
@@ -188,7 +190,7 @@ class Speeds:
             for step, later in pairwise(steps)
         ]
         if tokens:  # the fastest step is the one that the start of the server has delayed least
-            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens) * watched(cores()))
+            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens), alone=True)
 
     def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
         """Say how long work takes; None while nothing was timed.
@@ -202,7 +204,7 @@ class Speeds:
         if own is None and kind is not BackgroundRace:  # a step takes as long as in a race
             own = self._speeds.get((BackgroundRace, config.model))
         if own is not None:
-            return Forecast(own.beside + own.token * work)
+            return Forecast(own.beside + own.token * work * (watched(cores()) if own.alone else 1))
         others = [
             (speed.beside + speed.token * work) * relative(config.model, model)
             for (timed, model), speed in self._speeds.items()
