@@ -82,8 +82,18 @@ def executed(path: Path, running: KernelManager, values: Mapping[str, Any] | Non
     if lines:
         notebook.cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
     for its in (nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("%reset -f")]), notebook):
-        NotebookClient(its, km=running, timeout=TIMEOUT).execute()
+        execute(NotebookClient(its, km=running, timeout=TIMEOUT))
     return notebook
+
+
+def execute(client: NotebookClient) -> None:
+    """Run a notebook in a kernel that goes on, and close the connection to it, which nbclient leaves open."""
+    try:
+        client.execute()
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
+            client.kc = None
 
 
 def page(notebook: NotebookNode, title: str) -> str:

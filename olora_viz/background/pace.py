@@ -18,6 +18,7 @@ from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import Forecast
 from olora_viz.background.work import BackgroundWork
+from olora_viz.machine.process import cores
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
@@ -59,6 +60,18 @@ TIMED = 4
 """Steps that are timed at the start of a server; the first warms up."""
 
 
+def watched(count: int) -> float:
+    """Return how much longer a race takes that a browser on the same machine shows, by the number of its cores.
+
+    The default race takes 22 seconds of a core, and drawing it 12 more.
+
+    Examples:
+        >>> watched(2), watched(8)
+        (1.5, 1.125)
+    """
+    return 1 + 1 / count
+
+
 class Reading(NamedTuple):
     """What is read of a task."""
 
@@ -76,6 +89,8 @@ class Speed(NamedTuple):
     """Seconds beside the steps: set-up, answers, files."""
     token: float
     """Seconds of a token that a lane trains on."""
+    alone: bool = False
+    """Whether no page showed it."""
 
 
 def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:
@@ -113,6 +128,8 @@ class Speeds:
     def __init__(self) -> None:
         self._speeds: dict[tuple[type[BackgroundWork], str], Speed] = {}
         self._tokens: dict[tuple[str, str, bool, bool], float] = {}
+        self.timing = False
+        """Whether a race is being timed, or about to be."""
 
     def learn(self, work: BackgroundWork) -> None:
         """Take over the speed of work that has reached its end here."""
@@ -140,12 +157,19 @@ class Speeds:
         self._speeds[BackgroundRace, config.model] = Speed(spent - last.seconds, last.seconds / work)
 
     def time(self, config: RaceConfig, cache: ModelCache, hurry: Callable[[], bool] = lambda: False) -> None:
-        """Time the first steps of a race, and forget it.
+        """Time the first steps of a race, and forget it: nobody watches, so one that is watched takes longer.
 
         Args:
             cache: keeps what the next race on its model and task needs as well.
             hurry: whether to end at once, since somebody waits.
         """
+        self.timing = True
+        try:
+            self._time(config, cache, hurry)
+        finally:
+            self.timing = False
+
+    def _time(self, config: RaceConfig, cache: ModelCache, hurry: Callable[[], bool]) -> None:
         Race(config, cache=cache).lanes.detach()  # loads the model
         began = time.perf_counter()
         racing = Race(config, cache=cache)
@@ -166,7 +190,7 @@ class Speeds:
             for step, later in pairwise(steps)
         ]
         if tokens:  # the fastest step is the one that the start of the server has delayed least
-            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens))
+            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens), alone=True)
 
     def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
         """Say how long work takes; None while nothing was timed.
@@ -180,7 +204,7 @@ class Speeds:
         if own is None and kind is not BackgroundRace:  # a step takes as long as in a race
             own = self._speeds.get((BackgroundRace, config.model))
         if own is not None:
-            return Forecast(own.beside + own.token * work)
+            return Forecast(own.beside + own.token * work * (watched(cores()) if own.alone else 1))
         others = [
             (speed.beside + speed.token * work) * relative(config.model, model)
             for (timed, model), speed in self._speeds.items()

@@ -61,8 +61,15 @@ def cores() -> int:
 T = TypeVar("T")
 
 
-def within(seconds: float, ask: Callable[[], T]) -> T:
+TELLS = 0.1
+"""Seconds between two calls of what is told meanwhile."""
+
+
+def within(seconds: float, ask: Callable[[], T], meanwhile: Callable[[], object] | None = None) -> T:
     """Return the result of `ask`, or raise its error; it runs in a daemon thread, abandoned when the time is up.
+
+    Args:
+        meanwhile: called ten times a second; `ask` is also abandoned if it raises an error, which comes out.
 
     Raises:
         TimeoutError: `ask` did not return within `seconds`.
@@ -81,7 +88,13 @@ def within(seconds: float, ask: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    if meanwhile is None:
+        thread.join(seconds)
+    else:
+        end = time.monotonic() + seconds
+        while thread.is_alive() and time.monotonic() < end:
+            meanwhile()
+            thread.join(min(TELLS, max(0.0, end - time.monotonic())))
     if answers:
         return answers[0]
     raise failures[0] if failures else TimeoutError(f"no answer within {seconds:.0f} s")

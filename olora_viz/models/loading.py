@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import torch
 
 from olora_viz.machine.files import cache_folder, check_free_disk, reason
 from olora_viz.machine.memory import check_memory, resolve_device
-from olora_viz.machine.process import Progress, within
+from olora_viz.machine.process import Progress, StoppedEarlyError, within
 from olora_viz.machine.text import expect, listed, unknown
 from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import check_folder, load_folder, load_tokenizer
@@ -117,8 +118,12 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     here = snapshot(card.hub_id)
     if here is not None:
         return here
+    words = f"looking for {card.hub_id} on the Hugging Face hub"
+    meanwhile = None if progress is None else partial(progress, 0.0, words)
     try:
-        info, revision = within(2 * PATIENCE, lambda: _ask(card))
+        info, revision = within(2 * PATIENCE, lambda: _ask(card), meanwhile)
+    except StoppedEarlyError:
+        raise
     except Exception as error:  # network libraries have many exception hierarchies
         raise ValueError(_sentence(card, error)) from error
     size = _weights(info)
@@ -128,12 +133,17 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
             "which can run code when opened and are never loaded"
         )
     check_free_disk(Path(constants.HF_HUB_CACHE), size, repr(card.name))
-    if progress is not None:  # the hub shows its own bars on standard error
-        progress(0.0, f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)")
+    download = partial(
+        snapshot_download, card.hub_id, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
+    )
     try:
-        folder = snapshot_download(
-            card.hub_id, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
-        )
+        if progress is None:
+            folder = download()
+        else:  # the hub shows its own bars on standard error; what is stopped goes on until all files are here
+            words = f"fetching {card.hub_id} ({size / 1e6:,.0f} MB)"
+            folder = within(math.inf, download, partial(progress, 0.0, words))
+    except StoppedEarlyError:
+        raise
     except Exception as error:
         raise ValueError(_sentence(card, error)) from error
     return Path(folder)

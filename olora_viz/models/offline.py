@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, reason, write_tensors
-from olora_viz.machine.process import Progress, reporting
+from olora_viz.machine.process import Progress, reporting, within
 from olora_viz.machine.text import rounded
 from olora_viz.models.folder import check_folder, pairs_to_halves
 
@@ -183,8 +184,7 @@ def convert(source: Path, target: Path, report: Progress) -> None:
     from gguf import GGUFReader
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
-    report(0.0, "reading the file")
-    reader = GGUFReader(source)
+    reader = within(math.inf, lambda: GGUFReader(source), lambda: report(0.0, "reading the file"))
     for key, known in {"general.architecture": "llama", "tokenizer.ggml.pre": "smollm"}.items():
         if _field(reader, key) != known:
             raise ValueError(f"{key} is {_field(reader, key)!r} in the GGUF file, not {known!r}")

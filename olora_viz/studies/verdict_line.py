@@ -115,8 +115,13 @@ class VerdictLine:
 
     @property
     def reason(self) -> str:
-        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``; a base not in float32 is named."""
-        examples = f"{self.basis.examples} example{'s' * (self.basis.examples != 1)}"
+        """The certainty with what it rests on: ``clear · 3 seeds × 64 examples``; a base not in float32 is named.
+
+        Where rates were chosen on other examples, these are counted too: ``32 of 64 examples``.
+        """
+        count, chosen_on = self.basis.examples, self.basis.chosen_on
+        of_all = f" of {count + chosen_on}" * bool(chosen_on)
+        examples = f"{count}{of_all} example{'s' * (count + chosen_on != 1)}"
         seeds = f"{self.basis.seeds} seed{'s' * (self.basis.seeds > 1)} × "
         seen = f"{seeds * (self.certainty != ONE_RUN)}{examples}"
         return " · ".join(filter(None, (self.certainty, seen, self.basis.base)))

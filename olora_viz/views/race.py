@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -16,7 +17,6 @@ from olora_viz.background.record import (
     FAILED,
     LOADING,
     NEXT,
-    PAUSED,
     READY,
     WAITING,
     Copied,
@@ -33,7 +33,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
 from olora_viz.machine.text import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
-from olora_viz.races.step import RACING, STOPPED, Step, with_best_results
+from olora_viz.races.step import STOPPED, Step, with_best_results
 from olora_viz.studies import story
 from olora_viz.studies.contest import (
     Metric,
@@ -261,8 +261,9 @@ class RaceView:
         """The tables of results, the best lane first, with remarks on the data and the lanes."""
         problem = fragments.problem(self.race.note) if self.race.state == FAILED else Markup("")
         styles, places = self._group_styles, self._places
-        examples = latest_examples(self._judged)
-        return problem + results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric)
+        examples, chosen_on = latest_examples(self._judged), self._verdict.basis.chosen_on if self._verdict else 0
+        tables = results_of(self.race, styles, places, self._rows, self._groups, examples, self.metric, chosen_on)
+        return problem + tables
 
     @property
     def whose(self) -> Markup:
@@ -478,15 +479,25 @@ def status(record: RaceRecord, done: int, before: Wait = NEXT) -> Markup:
     if state == LOADING:
         return fragments.status(LOADING, record.note)
     parts: list[str] = [Markup("<b>{}</b> / {}").format(done, config.steps)]
-    note = [Markup('<span class="note">{}</span>').format(record.note)] if record.note else []
+    note = [Markup('<span class="note">{}</span>').format(_foldable(record.note))] if record.note else []
     if record.recorded:  # its speed was measured on another machine
         state = "recorded"
         parts.append(Markup("<span>{},</span> <span>{}</span>").format(config.model, config.task))
     elif state in ENDED and not record.complete and note:  # what it still does comes first
         parts += note
     else:
-        parts += [*note * (state == RACING), *_speed(record, done), *note * (state in ENDED or state == PAUSED)]
+        parts += [*_speed(record, done), *note]
     return fragments.status(state, *parts, progress=done / config.steps)
+
+
+def _foldable(note: str) -> Markup:
+    """Return what is being done with how far it is; of what, a narrow page leaves out.
+
+    >>> print(_foldable("evaluating 64 held-out examples, 62%"))
+    evaluating<span class="of"> 64 held-out examples</span>, 62%
+    """
+    parts = re.fullmatch(r"(\w+)( .*)(, \d+%)", note)
+    return Markup('{}<span class="of">{}</span>{}').format(*parts.groups()) if parts else Markup("{}").format(note)
 
 
 def _speed(record: RaceRecord, done: int) -> list[str]:

@@ -146,9 +146,10 @@ def verdict_html(verdict: VerdictLine, keep_best: bool, next_step: str = "") -> 
     if keep_best:
         flattered = "choosing it on these examples flatters it."
         sentences.append(Sentence("Each lane counts at its lowest held-out loss:", flattered))
+    chosen = f"; the rates were chosen on the other {verdict.basis.chosen_on}" * bool(verdict.basis.chosen_on)
     sure = Markup(
-        '<span class="certainty {}" title="by 95% intervals that allow for the number of comparisons">{}</span>'
-    ).format(verdict.certainty.replace(" ", "-"), verdict.reason)
+        '<span class="certainty {}" title="by 95% intervals that allow for the number of comparisons{}">{}</span>'
+    ).format(verdict.certainty.replace(" ", "-"), chosen, verdict.reason)
     return _line(sentences, sure, verdict.leader, next_step)
 
 
@@ -212,6 +213,7 @@ def results_of(
     groups: Sequence[SeedGroup],
     examples: Examples | None,
     metric: Metric,
+    chosen_on: int = 0,
 ) -> Markup:
     """Return the tables of a race, with remarks on the data and the lanes.
 
@@ -221,8 +223,9 @@ def results_of(
         rows: of the lanes.
         examples: the results by example that the places rest on; None while unknown.
         metric: what the places are sorted by.
+        chosen_on: the number of examples on which the verdict chose rates, and did not compare.
     """
-    parts = [results(race, styles, places, groups, examples, metric)]
+    parts = [results(race, styles, places, groups, examples, metric, chosen_on)]
     if race.tested is not None:
         parts.append(_results_of_test(race, styles, places, rows, groups))
     elif race.held_out and race.held_out.test and _goes_on(race):
@@ -256,6 +259,7 @@ def results(
     groups: Sequence[SeedGroup] = (),
     examples: Examples | None = None,
     metric: Metric | None = None,
+    chosen_on: int = 0,
 ) -> Markup:
     """Return the table of results, the best lane first; see `results_of` for the parameters."""
     held_out, text = race.held_out, race.plain_text
@@ -264,6 +268,7 @@ def results(
     if step:
         what += f", {_seeds(places, fewest_runs(groups, examples))}"
         what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
+        what += f". The verdict chose rates on {chosen_on} of them" * bool(chosen_on)
     beside = _untrained(start_of(race), (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"

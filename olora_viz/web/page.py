@@ -118,7 +118,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
             navigation = element(f"<nav>{links}</nav>", script="navigation.js", elem_id="navigation")
             bar = TopBar(
                 status=make_line(),
-                estimate=make_estimate(),
+                estimate=make_estimate(later=jobs.speeds.timing),
                 show=show_run_button(),
                 buttons=make_buttons(),
                 bet=bet.button(),

@@ -223,7 +223,7 @@ def test_its_status_says_what_is_evaluated_and_how_far_it_is(at_once) -> None:
     assert job.wait(60)
     loading = r"role=.status.>loading<.*evaluating the base model, \d\d%"
     assert any(re.search(loading, line) for line in seen), seen
-    going = r"<b>1</b> / 2 ·</span> .*evaluating 40 held-out examples, \d\d%</span> ·"
+    going = r"<b>1</b> / 2 ·</span> .* left ·</span> .*evaluating<.*> 40 held-out examples</span>, \d\d%</span>"
     assert any(re.search(going, line) for line in seen), seen
     assert "evaluating" not in str(race_view(job.record()).status)
 

@@ -150,7 +150,9 @@ def test_a_few_steps_are_timed_and_the_race_after_them_has_the_same_bits() -> No
     speeds.time(config, cache, lambda: True)
     assert speeds.forecast(config) is None, "somebody waits"
     speeds.time(config, cache)
-    assert seconds(speeds, config) > 0
+    alone = speeds._speeds[BackgroundRace, config.model]
+    tokens = trained(config, speeds.reading(config))
+    assert seconds(speeds, config) > alone.beside + alone.token * tokens, "a page that shows it takes its share"
     work = BackgroundRace("", replace(config, device="auto"), None, lane_styles(config.lanes), models=cache)
     work.compute()
     assert work.steps == list(raced(config)[1])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from olora_viz.figures import race as figures
 from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
+from olora_viz.learn.gallery import GALLERY
+from olora_viz.views.race import status
 
 ROOT = Path(__file__).parents[2]
 PLOT = "#loss-figure .js-plotly-plot"
@@ -134,7 +137,7 @@ def test_race_repeats_what_the_first_screen_shows_and_leaves_answers_and_adapter
     expect(page.locator("#answers .asked").first).to_contain_text("base model")
     expect(page.locator("#results tbody tr")).to_have_count(7)  # its test is for one who finishes
     said = page.locator("#verdict").inner_text()
-    assert "3 seeds × 32 examples" in said
+    assert "3 seeds × 32 of 64 examples" in said
     expect(page.locator("#story")).to_contain_text("64 held-out examples; 3 seeds")
     expect(page.locator("#adapters button")).to_have_count(15)
     with page.expect_download() as download:
@@ -333,6 +336,16 @@ def test_a_phone_shows_what_happens_first_and_nothing_runs_over_the_edge(phone: 
     chart = page.locator("#accuracy-figure").bounding_box()
     assert chart
     assert abs(chart["y"] - heights[1]) < 2
+    # Whatever a race does, its status has one line, and the bar its height.
+    bar = page.locator("#top-bar").bounding_box()
+    record = replace(GALLERY["first"], recorded=False, complete=False, device="CUDA")
+    for state, note in (("racing", "evaluating 64 held-out examples, 100%"), ("racing", ""), ("paused", "")):
+        line = status(replace(record, state=state, note=note), 55)
+        page.evaluate("(line) => document.querySelector('#status .status').outerHTML = line", line)
+        box = page.locator("#status .status").bounding_box()
+        assert box
+        assert box["height"] < 28, line
+        assert page.locator("#top-bar").bounding_box() == bar
 
 
 def test_no_label_of_the_set_up_shines_through_the_bar(same_page: Page) -> None:

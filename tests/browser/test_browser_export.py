@@ -12,7 +12,9 @@ from support.opened import tab
 from olora_viz.measures.catalogue import MEASURES
 
 SAVE = "#loss-figure .figure-save > button"
-
+TAB_STOPS = """[...document.querySelectorAll("[role=toolbar]:has(button)")].map(
+    (bar) => [...bar.querySelectorAll("button")].filter((button) => button.tabIndex === 0).length)"""
+"""Of each toolbar."""
 
 STEPS = 4
 
@@ -57,6 +59,7 @@ def opened(browser: Browser, path: Path, plots: int, scheme: str = "light") -> l
     color = reader.evaluate("getComputedStyle(document.body).backgroundColor")
     assert color == {"light": "rgb(251, 250, 248)", "dark": "rgb(18, 21, 27)"}[scheme]
     titles = reader.locator(".figure-head h2 > span:first-child").all_text_contents()
+    assert set(reader.evaluate(TAB_STOPS)) == {1}
     context.close()
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert errors == []
@@ -101,6 +104,34 @@ def test_a_chart_goes_home_as_a_picture_a_page_and_its_numbers(raced: Page, brow
     (tmp_path / name).write_bytes(text)
     for scheme in ("light", "dark"):
         assert opened(browser, tmp_path / name, 1, scheme) == ["Loss"]
+
+
+def test_a_toolbar_of_a_chart_is_one_tab_stop_with_arrow_keys_within(raced: Page) -> None:
+    page = raced
+    focused = "document.activeElement.ariaLabel ?? document.activeElement.textContent"
+
+    def press(*keys: str) -> str:
+        for key in keys:
+            page.keyboard.press(key)
+        return page.evaluate(focused)
+
+    page.locator(SAVE).focus()
+    first = press("Tab")
+    assert [press(key) for key in ("End", "ArrowRight", "ArrowLeft", "Home")] == ["Show all", first, "Show all", first]
+    second = press("ArrowRight")
+    assert second not in (first, "Show all")
+    assert press("Tab").startswith("hide LoRA"), "the lanes are the next toolbar"
+    assert press("End").startswith("hide PiSSA")
+    lane = page.locator("#loss-figure .figure-lanes button:focus")
+    page.keyboard.press("Enter")
+    expect(lane).to_have_text("show PiSSA 1e-3")
+    assert press("Shift+Tab") == second, "Tab comes back to where it was"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(lane).to_have_text("hide PiSSA 1e-3")
+    page.keyboard.press("Tab")
+    assert not page.evaluate("Boolean(document.activeElement.closest('#loss-figure'))")
+    assert set(page.evaluate(TAB_STOPS)) == {1}
 
 
 def test_the_menu_of_a_chart_is_used_by_keyboard_alone(raced: Page) -> None:

@@ -24,7 +24,10 @@ LOAD = """
 import json, math, os, sys
 from olora_viz.machine import memory
 memory.available_memory = lambda *_: math.inf  # the models here are tiny, whatever the real ones need
+from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.models import load_model
+def stopping(*_):
+    raise StoppedEarlyError
 calls = []
 sys.addaudithook(lambda event, _: calls.append(event) if event == "socket.connect" else None)
 for word in sys.argv[1:]:
@@ -33,9 +36,11 @@ for word in sys.argv[1:]:
         os.environ["OLORA_VIZ_CACHE"] = cache
     calls.clear()
     try:
-        said = type(load_model(name)[0]).__name__
+        said = type(load_model(name.rstrip("!"), progress=stopping if "!" in name else None)[0]).__name__
     except ValueError as error:
         said = str(error)
+    except StoppedEarlyError:
+        said = "stopped"
     print(json.dumps([word, said, len(calls)]), file=sys.stderr)
 """
 
@@ -43,7 +48,7 @@ for word in sys.argv[1:]:
 def load_elsewhere(names, **environment):
     """Load models in a new process → ({name: (class or refusal, connections)}, stdout, stderr).
 
-    "name@folder" loads with that folder as the cache.
+    "name@folder" loads with that folder as the cache, and "name!" is stopped at the first word of its progress.
     """
     done = run_fresh(LOAD, *names, **environment)
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith('["')]
@@ -82,8 +87,9 @@ def from_hub(tmp_path_factory, request):
         MODELS["opt-350m"].hub_id: Repository({"main": pickled, "refs/pr/8": good}, ((8, offer, "a-stranger"),)),
         MODELS["gemma-2b"].hub_id: Repository({"main": good}, gated=True),
         MODELS["distilgpt2"].hub_id: Repository(silent=True),
+        MODELS["smollm2-360m"].hub_id: Repository(silent=True),
     }
-    names = ["gpt2", "opt-125m", "opt-350m", "gemma-2b", "qwen3-0.6b", "distilgpt2"]
+    names = ["smollm2-360m!", "gpt2", "opt-125m", "opt-350m", "gemma-2b", "qwen3-0.6b", "distilgpt2"]
     home = str(root / "home")
     with small_hub(hub) as (address, asked), ThreadPoolExecutor(1) as pool:
         running = pool.submit(load_elsewhere, names, HF_ENDPOINT=address, HF_HOME=home)
@@ -105,6 +111,10 @@ def test_a_model_comes_from_the_hub_by_its_short_name(from_hub):
     fetched = {path.rsplit("/", 1)[-1] for path in from_hub.asked if "/resolve/" in path}
     assert "model.safetensors" in fetched
     assert not fetched & {"pytorch_model.bin", "consolidated.safetensors"}
+
+
+def test_a_download_can_be_stopped_also_while_the_hub_does_not_answer(from_hub):
+    assert from_hub.online["smollm2-360m!"][0] == "stopped"
 
 
 def test_where_there_are_pickles_alone_the_hubs_own_conversion_is_taken(from_hub):

@@ -16,7 +16,7 @@ from PIL import Image, ImageColor
 from support.races import PAIR, raced, small
 
 import olora_viz as ov
-from notebooks.build import PLOTLY, kernel
+from notebooks.build import PLOTLY, execute, kernel
 from olora_viz.figures.theme import palette
 
 CONFIG = small(PAIR, steps=4, batch_size=2, eval_every=2)
@@ -36,7 +36,7 @@ def running() -> Iterator[KernelManager]:
 def outputs(code: str, running: KernelManager) -> list[nbformat.NotebookNode]:
     """Run a cell and return its outputs."""
     cell = nbformat.v4.new_code_cell(code)
-    NotebookClient(nbformat.v4.new_notebook(cells=[cell]), km=running, timeout=300).execute()
+    execute(NotebookClient(nbformat.v4.new_notebook(cells=[cell]), km=running, timeout=300))
     return cell.outputs
 
 
@@ -142,7 +142,7 @@ def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
 def test_a_plain_export_to_html_shows_the_figure(running):
     cell = nbformat.v4.new_code_cell('ov.plot_spectrum("glassllm", r=2, what="energy")')
     notebook = nbformat.v4.new_notebook(cells=[cell])
-    NotebookClient(notebook, km=running, timeout=300).execute()
+    execute(NotebookClient(notebook, km=running, timeout=300))
     page, _ = HTMLExporter().from_notebook_node(notebook)
     assert 'src="data:image/png;base64,' in page
 
@@ -174,7 +174,7 @@ def test_a_race_is_drawn_while_it_runs_and_the_figure_takes_its_place(running):
         return process(message, *rest)
 
     client.process_message = watched
-    client.execute()
+    execute(client)
     assert shown[0] < shown[-1]
     live, last = client.nb.cells[0].outputs
     assert live.data == {"text/plain": ""}

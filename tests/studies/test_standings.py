@@ -72,7 +72,7 @@ def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets() -> None:
     steps, held_out = (judged(a_step(1, loss.mean(1)), loss, right),), HeldOut(40, 0.4, "always “sad”", 80, 80)
     record = replace(ready_race(RaceConfig(lanes=SEEDS)), state="waiting", steps=steps, held_out=held_out)
     table = str(race_view(record).results)
-    assert "40 held-out prompts, 3 seeds" in table
+    assert "40 held-out prompts, 3 seeds; sorted by accuracy, ties by loss</span>" in table, "no rates are chosen"
     assert "always “sad”" in table
     assert re.search(r"75%.*?60–86", table)
 

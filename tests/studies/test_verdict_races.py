@@ -25,7 +25,7 @@ grid = partial(small, task="sentiment", steps=30, batch_size=8, eval_size=64)
 SEEDS = tuple(ov.Lane(init, seed=seed) for init in ("lora", "olora") for seed in range(3))
 
 ORDERED = re.compile(r"\b(is ahead of|is behind|did better|did worse)\b")
-PILL = re.compile(r"(clear|level|open) · 3 seeds × (32|64) examples")
+PILL = re.compile(r"(clear|level|open) · 3 seeds × (32 of 64|64) examples")
 
 
 def crossing() -> tuple[tuple[ov.Lane, ...], Examples]:
@@ -50,7 +50,8 @@ def agrees(found: VerdictLine) -> None:
     assert (found.certainty == LEVEL) <= (not ORDERED.search(first))
     assert ("cannot be told apart" in first) <= (found.certainty in (OPEN, ONE_RUN))
     assert found.reason.startswith(found.certainty)
-    assert f"{found.basis.examples} example" in found.reason
+    examples, chosen_on = found.basis.examples, found.basis.chosen_on
+    assert (f"{examples} of {examples + chosen_on} examples" if chosen_on else f"{examples} example") in found.reason
 
 
 def test_where_the_starts_cross_the_best_rates_lead_and_one_clause_has_all_shared_ones() -> None:
@@ -96,7 +97,8 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
             shown = re.sub(r"<.*?>", "", view.verdict.replace("\N{NO-BREAK SPACE}", " "))
             assert shown.replace(", while no lane does better than guessing", "").startswith(text)
             assert shown.endswith(found.reason)
-            assert "sorted by accuracy, ties by loss" in view.results
+            halves = ". The verdict chose rates on 32 of them"
+            assert f"on 64 held-out prompts, 3 seeds; sorted by accuracy, ties by loss{halves}" in view.results
     last = ov.verdict(record)
     assert last is not None
     assert last.metric == "loss"

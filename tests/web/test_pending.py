@@ -3,14 +3,27 @@
 from dataclasses import replace
 
 import pytest
+from support.races import small
 
+from olora_viz.background.pace import Speeds
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import Settings
+from olora_viz.races.data import ModelCache
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp
-from olora_viz.web.race.pending import pending
+from olora_viz.web.race.controls import LATER
+from olora_viz.web.race.pending import pending, time_words
 
 RACED = SetUp.first(Limits())
+
+
+def test_the_time_of_a_race_is_said_to_come_as_long_as_a_server_times_its_first_steps() -> None:
+    speeds, config = Speeds(), small()
+    assert time_words(speeds, config, 60) == ""
+    seen: list[str] = []
+    speeds.time(config, ModelCache(), lambda: bool(seen.append(time_words(speeds, config, 60))))
+    assert set(seen) == {LATER}
+    assert time_words(speeds, config, 60).startswith("about ")
 
 
 def test_of_the_same_set_up_nothing_is_said() -> None:

@@ -18,6 +18,7 @@ import { hiddenLanes } from "./chart/hidden_lanes.js";
 import { cellName, config, isTouch, listen } from "./chart/interaction.js";
 import { offerLanes } from "./chart/lane_buttons.js";
 import { loadPlotly } from "./chart/load_plotly.js";
+import { oneStopEach } from "./chart/one_stop.js";
 import { paced } from "./chart/pace.js";
 import { rateHandle } from "./chart/rate_handle.js";
 import { watchSight } from "./chart/sight.js";
@@ -63,6 +64,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     const drawn = isAlive && isDrawn ? Plotly : null;
     return { race: raceOf(value), meta: value.layout.meta, Plotly: drawn };
   });
+  const keepStops = oneStopEach(parts.frame);
   const sight = watchSight(plot, { eager, changed: redraw, print: pace.now });
   const endTheme = watchTheme(redraw);
   const resized = new ResizeObserver(() => plot.clientWidth !== width && redraw());
@@ -136,6 +138,7 @@ export function mount(element, { plotly, palette, menu, eager = false }) {
     if (meta.x === "step") markStep(layout, bet.step());
     layout.uirevision = zoom.key();
     Plotly.react(plot, data, layout, config(Plotly, showAll));
+    keepStops();
     if (!isDrawn) listenToReader();
     isDrawn = true;
     pointer.redraw();

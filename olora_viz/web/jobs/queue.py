@@ -259,6 +259,7 @@ class Jobs:
             self.speeds.time(config, self._models, lambda: self._closed or bool(self._line.waiting))
             keep_all()
 
+        self.speeds.timing = True  # until that has ended
         with self._wake:
             self._call_worker(first)
 

@@ -175,9 +175,17 @@ def share_button(setup: SetUp) -> gr.HTML:
     )
 
 
-def make_estimate() -> gr.HTML:
-    """Make the words beside Race that say how long the race will take."""
-    return element("", elem_id="estimate")
+LATER = Markup('<span class="later" title="How long the race takes: the first steps are being timed">…</span>')
+"""Stands where the time will, while the server times its first steps."""
+
+
+def make_estimate(*, later: bool) -> gr.HTML:
+    """Make the words beside Race that say how long the race will take.
+
+    Args:
+        later: whether the server is about to time its first steps: their place is held until a page knows them.
+    """
+    return element(LATER if later else "", elem_id="estimate", script="race/estimate.js")
 
 
 def show_run_button() -> gr.HTML:

@@ -9,8 +9,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from olora_viz.background.pace import Speeds
 from olora_viz.background.record import FAILED, READY
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
+from olora_viz.races.config import RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
@@ -18,6 +20,7 @@ from olora_viz.views.runs import INPUTS
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, Desk, on_changes
 from olora_viz.web.parts.setup import SetUp, setup_of
+from olora_viz.web.race.controls import LATER
 from olora_viz.web.race.stream import view_of
 
 MOST = 3
@@ -33,6 +36,13 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
         stream: the event by which the page follows a race; after it the race's own time is known.
     """
 
+    def timed(*values: Any) -> Markup:
+        try:
+            config = SetUp.from_controls(desk.limits, values, files).to_config(desk.limits, files)
+        except ValueError:
+            return Markup("")
+        return time_words(desk.jobs.speeds, config, desk.limits.max_seconds)
+
     def written(_: gr.Request, run: Any, line: Any, *values: Any) -> tuple[Any, Any, Any, Any, Any]:
         try:
             setup = SetUp.from_controls(desk.limits, values, files)
@@ -40,8 +50,8 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
             return gr.skip(), gr.skip(), gr.skip(), "", ""
         shown = desk.jobs.opened(run)
         raced = setup_of(desk.limits, shown) if shown else None
-        forecast = desk.jobs.speeds.forecast(setup.to_config(desk.limits, files))
-        estimate = duration_words(forecast, desk.limits.max_seconds)
+        config = setup.to_config(desk.limits, files)
+        estimate = time_words(desk.jobs.speeds, config, desk.limits.max_seconds)
         bet = ask(question_of(setup.lanes, setup.steps))
         left = pending(raced, setup, owned=shown.owned) if shown and raced else Markup("")
         never_began = shown is not None and shown.record.state == FAILED and not shown.record.steps
@@ -59,6 +69,13 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
     outputs = [link, desk.parts["bet"], line, desk.parts["pending"], estimate]
     on_changes([desk.run, *controls], written, inputs, outputs)
     stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **AT_ONCE)
+    estimate.select(timed, controls, estimate, **AT_ONCE)
+
+
+def time_words(speeds: Speeds, config: RaceConfig, most: float) -> Markup:
+    """Say how long a race takes, or that it will be said; see `duration_words`."""
+    forecast = speeds.forecast(config)
+    return LATER if forecast is None and speeds.timing else duration_words(forecast, most)
 
 
 def pending(raced: SetUp, now: SetUp, *, owned: bool = True) -> Markup:

@@ -49,6 +49,7 @@ export function skeleton(element) {
   pointer.hidden = true;
   const message = append(frame, "p", "figure-message");
   const lanes = append(frame, "div", "figure-lanes");
+  lanes.setAttribute("role", "toolbar");
   const recall = append(element, "p", "figure-recall");
   const texts = { title, unit, badge, how, message };
   return { head, ...texts, scale, smoothing, weight, ask, pointer, frame, plot, lanes, recall };
@@ -81,6 +82,7 @@ export function write(parts, meta, { logarithmic, linear, weight }) {
   message.textContent = meta.message;
   message.hidden = !meta.message;
   parts.plot.setAttribute("aria-label", `${meta.title}: ${meta.unit}. ${meta.message}`);
+  parts.lanes.setAttribute("aria-label", `lanes of ${meta.title}`);
 }
 
 /**

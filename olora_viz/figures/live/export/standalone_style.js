@@ -35,7 +35,10 @@ h1{font-size:20px;margin:0}h2{font-size:14px;font-weight:650;margin:0}p{margin:0
 .figure-head{display:flex;justify-content:space-between;align-items:baseline;gap:10px;margin-bottom:4px}
 .figure-frame{position:relative}.figure-message{position:absolute;inset:40% 0 auto;text-align:center;color:var(--mute)}
 .figure-lanes button{position:absolute;top:0;left:50%;opacity:0;pointer-events:none}.figure-lanes button:focus{opacity:1}
+.figure-lanes button:not(:only-child)::after{content:" ← →" / ""}
 .js-plotly-plot .annotation-text-g{cursor:pointer}
 .js-plotly-plot .modebar-group{background:var(--card)!important}
 .js-plotly-plot .modebar-btn path{fill:var(--mute)!important}
+.js-plotly-plot .plotly .modebar-btn:focus-visible{outline:2px solid var(--accent)}
+.js-plotly-plot .plotly .modebar-btn:focus-visible::before,.js-plotly-plot .plotly .modebar-btn:focus-visible::after{display:block;opacity:1}
 `;
