@@ -80,7 +80,7 @@ def test_the_table_says_on_how_much_it_rests_and_what_guessing_gets() -> None:
 
 def test_boilerplate_is_said() -> None:
     words = HeldOut(64, 0.6, "always “true”", 6 * 64, 64).boilerplate
-    assert "Of 6 supervised tokens per answer, 1 differ" in words
+    assert "Of 6 supervised tokens per answer, 1 differs" in words
     assert HeldOut(64, 0.6, "always “true”", 64, 64).boilerplate == ""
     assert fragments.remark(words)
 
