@@ -124,7 +124,7 @@ def test_after_a_kill_a_run_goes_on_from_its_checkpoint_and_before_in_no_other_p
     folder = tmp_path / "run"
     with victim(partial(race_with_checkpoints, folder), tmp_path / "tmp") as process:
         assert process.heard("step", 6)
-        with pytest.raises(ValueError, match=f"another process races in '{folder}' at the moment"):
+        with pytest.raises(ValueError, match="another process races in"):
             runs.resume_run(folder)
         process.kill()
     assert process.status == -signal.SIGKILL
@@ -141,7 +141,7 @@ def test_a_run_that_was_opened_twice_goes_on_in_one_of_them_alone(tmp_path, whol
     stopped(tmp_path, 3)
     first, second = runs.resume_run(tmp_path), runs.resume_run(tmp_path)
     assert list(second) == whole[3:]
-    with pytest.raises(ValueError, match="has other steps than when it was opened: resume it again"):
+    with pytest.raises(ValueError, match="has other steps than when it was opened"):
         list(first)
     assert runs.read_steps(tmp_path) == whole
 
