@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, add_shared, path, print_json, progress_bar, save_charts, say
-from olora_viz.machine.text import check_whole, clock, unknown
+from olora_viz.machine.text import and_, check_whole, clock, unknown
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
@@ -45,7 +45,7 @@ def claims(options: argparse.Namespace) -> int:
     findings = []
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        evidence = _evidence(options, stack, progress)
+        evidence = _evidence(options, any(claim.needs_study for claim in wanted), stack, progress)
         for claim in wanted:
             finding = claim.judge(evidence)
             findings.append((claim, finding))
@@ -61,14 +61,20 @@ def claims(options: argparse.Namespace) -> int:
     return 0
 
 
-def _evidence(options: argparse.Namespace, stack: ExitStack, progress: Progress) -> ClaimEvidence:
+def _evidence(options: argparse.Namespace, needs_study: bool, stack: ExitStack, progress: Progress) -> ClaimEvidence:
     """Return what the claims are judged on."""
+    from olora_viz.studies.budget import checked_minutes
     from olora_viz.studies.claims.evidence import ClaimEvidence
     from olora_viz.studies.folder import verdicts
 
     check_whole("rank", options.rank, 1)
+    check_whole("batch_size", options.batch_size, 1)
+    if options.minutes is not None:
+        checked_minutes(options.minutes)
     if options.study and options.minutes:
         raise ValueError("--minutes runs a study: leave it out with --study")
+    if options.minutes and not needs_study:
+        raise ValueError(f"--minutes runs a study, which {and_(options.only)} can do without: leave it out")
     if options.keep and not options.minutes:
         raise ValueError("--keep is of the study that --minutes runs: leave it out without --minutes")
     studies = [verdicts(folder) for folder in options.study or ()]

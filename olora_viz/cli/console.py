@@ -178,10 +178,17 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def filled(text: str) -> str:
+    """Return an option's value, which must not be empty, as that of a variable that is not set is."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 _FLAG = {"action": "store_true", "default": None}
 _SHARED: dict[str, dict[str, Any]] = {
-    "--model": {"help": "a model's name, or a local Hugging Face folder"},
-    "--task": {"help": "a task's name, or a file of examples"},
+    "--model": {"type": filled, "help": "a model's name, or a local Hugging Face folder"},
+    "--task": {"type": filled, "help": "a task's name, or a file of examples"},
     "--lane": {"action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; repeat for each lane"},
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
@@ -190,8 +197,9 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--chat": _FLAG | {"help": "format prompts and answers by the model's chat template"},
     "--seed": {"type": int, "help": "seed of the order of the examples"},
     "--split-seed": {"type": int, "help": "seed of the split into training, held-out and test examples"},
-    "--test": {"metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
+    "--test": {"type": filled, "metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
     "--keep": {
+        "type": filled,
         "metavar": "FILE",
         "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
         "measured on it; auto is a text of the package, if it has one for the model; none measures nothing; default: "

@@ -7,7 +7,17 @@ import threading
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from olora_viz.cli.console import Verb, add_file, add_shared, path, print_json, progress_bar, say, say_unused_templates
+from olora_viz.cli.console import (
+    Verb,
+    add_file,
+    add_shared,
+    filled,
+    path,
+    print_json,
+    progress_bar,
+    say,
+    say_unused_templates,
+)
 from olora_viz.cli.study import add_settings, print_verdicts, settings_of
 from olora_viz.machine.process import StoppedEarlyError, on_interruption
 from olora_viz.machine.text import clock
@@ -20,7 +30,7 @@ def add_verbs(verb: Verb) -> None:
     add_shared(parser, "--model", "--task")
     parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
     parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
-    parser.add_argument("--init", dest="methods", nargs="+", metavar="NAME", help="the methods")
+    parser.add_argument("--init", dest="methods", type=filled, nargs="+", metavar="NAME", help="the methods")
     add_settings(parser, "lrs", "ranks")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 

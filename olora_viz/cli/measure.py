@@ -21,7 +21,7 @@ from olora_viz.cli.console import (
     say,
 )
 from olora_viz.machine.process import on_interruption
-from olora_viz.machine.text import number, percent
+from olora_viz.machine.text import check_whole, number, percent
 
 if TYPE_CHECKING:
     from olora_viz.measures.gradients import Gradients
@@ -70,6 +70,7 @@ def run_spectrum(options: argparse.Namespace) -> int:
     rows = [["layer", "start", "σ₁(W)", "σ₁(BA)", "energy", "of best", "bounded", "subset"]]
     first: list[Truncation] = []
     first_layer, random = "", 0.0
+    check_whole("seed", options.seed, 0)
     with progress_bar() as progress:
         model, read = model_of(options.model, partial(layers_named, pattern=options.layer), progress)
         inits = tuple(dict.fromkeys(options.init or STARTS))

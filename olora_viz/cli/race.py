@@ -116,7 +116,7 @@ def run_race(options: argparse.Namespace) -> int:
         print_summary(summary, by_loss=line.metric == LOSS if line else race.task.plain_text)
         if line:
             print(f"{line} ({line.reason})")
-        print(data.about_held_out.baseline)
+        print(f"{data.about_held_out.baseline} {data.about_held_out.boilerplate}".rstrip())
         print(caveat(race.config.lanes, by_seed=batches_vary(race.config, data.about_held_out)))
         if race.without_gradient:
             print(no_gradient(race.without_gradient))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -52,8 +53,14 @@ def serve(pages: Serve, options: argparse.Namespace) -> int:
 
 def show(pages: Serve, options: argparse.Namespace) -> int:
     """Print the URL of the page opened on a run, and serve it until Ctrl-C."""
+    from olora_viz.races.config import STUDY
     from olora_viz.races.run import load_run
 
+    if (options.folder / STUDY).is_file():
+        name = str(options.folder)
+        raise ValueError(
+            f"{name!r} is a study's folder, not a run's: draw it by study {shlex.quote(name)} --html FILE"
+        )
     load_run(options.folder)  # what is no run is said before the page is loaded
     pages(partial(_ready, options), folder=options.folder)
     return 0

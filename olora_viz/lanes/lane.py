@@ -234,7 +234,7 @@ def _check_label(label: Any) -> None:
     if len(label) > MAX_LABEL or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+@=,#-]*", label):
         raise ValueError(
             f"label {label!r} must be 1 to {MAX_LABEL} characters, begin with a letter or a digit "
-            "and hold only letters, digits, spaces and . _ + @ = , # -"
+            "and hold only Latin letters without accents, digits, spaces and . _ + @ = , # -"
         )
 
 

@@ -273,12 +273,12 @@ def add_dense(Y: Tensor, X: Tensor, W: Tensor, bias: Tensor | None, A: Tensor, d
     update = A[:, : Y.shape[-1]].index_select(0, rows).to(X.dtype)
     inputs = _by_lane(X, A).index_select(0, rows)
     moved = torch.bmm(inputs, update.mT)
-    Y = _by_lane(Y, A).index_add(0, rows, moved).view(Y.shape)
+    by_lane = _by_lane(Y, A).index_add(0, rows, moved)
     if _is_short(X):
-        with torch.no_grad():
+        with torch.no_grad():  # not through a view, whose place in the graph would be lost
             once = _rounded_once(moved.flatten(0, 1).clone(), inputs.flatten(0, 1), W, bias)
-            _by_lane(Y, A)[rows] = once.view(moved.shape)
-    return Y
+            by_lane[rows] = once.view(moved.shape)
+    return by_lane.view(Y.shape)
 
 
 def _stacked(

@@ -171,16 +171,23 @@ def folder_size(folder: Path, *, shared: bool = False) -> int:
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def locked(path: Path, *, wait: bool = True) -> Generator[None]:
     """Hold a lock, after the other processes that hold it; the system frees it when one dies.
 
     Processes on other machines of a shared disk wait as well, if its file system has locks; without locks nobody
     waits. The file is made if it does not exist.
+
+    Raises:
+        BlockingIOError: another process holds it, and this one does not `wait`.
     """
     with path.open("a") as file:
         if fcntl is not None:
-            with suppress(OSError):  # the file system has none
-                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # the file system has none
+                pass
         yield
 
 

@@ -77,6 +77,9 @@ def killed() -> ChildProcessError:
 
 Pool = Workers | RayPool
 
+MOST_WORKERS = 1024
+"""Processes that one command starts at most."""
+
 
 def pool_of(
     workers: int, ray: str | None, processes: Callable[[int], Workers], *, threads: int = 1, gpus: int = 0
@@ -92,8 +95,8 @@ def pool_of(
     Raises:
         ValueError: an unsuitable number of workers, or no such cluster.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, not {workers}")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise ValueError(f"workers must be from 1 to {MOST_WORKERS}, not {workers}")
     if ray is not None and workers != 1:
         raise ValueError(f"workers is {workers}, but on a Ray cluster the cores say how many run at once")
     if ray is not None:

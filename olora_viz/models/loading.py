@@ -266,6 +266,7 @@ def load_model(
         torch.Size([1, 4, 1024])
     """
     expect(name, str | os.PathLike, "the name of a model or the path of its folder")
+    expect(dtype, torch.dtype, "a dtype, such as torch.bfloat16")
     name = os.fspath(name)
     place = resolve_device(device) if isinstance(device, str) else device
     card = _card(name)

@@ -159,7 +159,7 @@ def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | 
         own: the user's own task that is passed now.
 
     Raises:
-        ValueError: a file or a task has changed, or the user's own task is missing or not expected.
+        ValueError: a file or a task has changed or is gone, or the user's own task is missing or not expected.
     """
     if own is None and before["own_task_sha256"]:
         raise ValueError(
@@ -170,6 +170,8 @@ def check_contents(folder: Path, config: RaceConfig, before: Mapping[str, str | 
         raise ValueError(f"the run in {str(folder)!r} trains on {config.task!r}, not on a task of your own")
     now = contents_of(config, None if own is None else task_of(config, own))
     for key, what in CONTENTS.items():
+        if before[key] and not now[key]:
+            raise ValueError(f"the {what.format(config)} is missing, so the run in {str(folder)!r} cannot be resumed")
         if before[key] != now[key]:
             raise ValueError(
                 f"the {what.format(config)} has changed since the run in {str(folder)!r} started, "

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from olora_viz.machine.files import (
     check_format,
     is_free,
     link_or_copy,
+    locked,
     read_json_object,
     read_tensor,
     read_tensors,
@@ -101,7 +103,17 @@ class Run:
 
         An interrupt leaves a checkpoint, of the last whole step if it cuts one short: another iteration continues, as
         `resume_run` does. If the race has not yet caught up with the folder, the folder is not changed.
+
+        Raises:
+            ValueError: another process races in the folder, or another loop has since it was opened.
         """
+        with _held(self.folder):
+            if _last_step(self.folder) != self._recorded:
+                raise ValueError(f"{str(self.folder)!r} has other steps than when it was opened: resume it again")
+            yield from self._steps()
+
+    def _steps(self) -> Generator[Step, None, None]:
+        """Run the race in a folder that no other process writes."""
         last_checkpoint = time.monotonic()
         lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
         try:
@@ -199,8 +211,8 @@ def resume_run(
             that is not finite.
 
     Raises:
-        ValueError: the folder holds no run or a damaged one, the task file has changed, or the number of steps cannot
-            change.
+        ValueError: the folder holds no run or a damaged one, another process races in it, the task file has changed,
+            or the number of steps cannot change.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -215,6 +227,8 @@ def resume_run(
     """
     folder = Path(folder)
     config = planned = _read_unchanged(folder, task)
+    with _held(folder):
+        pass  # before a model is loaded, and before the end of another process's lines is mended
     if steps is not None and steps != planned.steps:
         config = _with_steps(folder, planned, steps)
     racing = Race(config, task=task, progress=progress, resumed=True, cache=cache)
@@ -372,6 +386,31 @@ def _read_checkpoint(folder: Path, racing: Race) -> dict[str, Tensor]:
     except ValueError as error:
         raise ValueError(f"{str(path)!r} does not fit the run's config.json: {error}") from None
     return state
+
+
+_AT_WORK: set[Path] = set()
+"""The folders in which this process races."""
+
+
+@contextmanager
+def _held(folder: Path) -> Generator[None]:
+    """Hold a run folder against other processes.
+
+    A loop of this process that was left without being closed, as an interrupted cell leaves it, is in nobody's way.
+
+    Raises:
+        ValueError: another process races in it.
+    """
+    place = folder.resolve()
+    with ExitStack() as stack:
+        if place not in _AT_WORK:
+            try:
+                stack.enter_context(locked(folder / "steps.jsonl", wait=False))
+            except BlockingIOError:
+                raise ValueError(f"another process races in {str(folder)!r} at the moment") from None
+            stack.callback(_AT_WORK.discard, place)
+            _AT_WORK.add(place)
+        yield
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -324,6 +324,10 @@ LARGEST, LOWEST = "largest", "lowest"
 """The ends of the rates that were tried."""
 
 
+DECIDING = "loss of the deciding tokens"
+"""What is compared where answers are mostly boilerplate, in place of the held-out loss."""
+
+
 @dataclass(frozen=True)
 class Contest:
     """Contenders that are compared on the same seeds and examples."""
@@ -336,7 +340,7 @@ class Contest:
     loss: tuple[float, ...]
     """Loss of each on the examples, nats; what of, `loss_name` says."""
     loss_name: str
-    """``held-out loss``; ``loss of the deciding tokens`` where answers are mostly boilerplate."""
+    """``held-out loss``, or `DECIDING`."""
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
     by_loss: bool
@@ -438,7 +442,7 @@ def contest(
     return Contest(
         contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
-        loss_name="held-out loss" if examples.all_decide else "loss of the deciding tokens",
+        loss_name="held-out loss" if examples.all_decide else DECIDING,
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
         by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns={},
     )  # fmt: skip

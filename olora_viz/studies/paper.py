@@ -151,12 +151,13 @@ def methods(study: Study) -> str:
     """Return a paragraph of methods, and BibTeX of the starts' papers."""
     s = study
     lane = Lane(s.reference, alpha=s.alpha, r=s.ranks[0])
-    scaling = "alpha equal to the rank" if s.alpha is None else f"alpha {s.alpha:g}"
     coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
     of_length = "" if s.max_length is None else f", of at most {s.max_length} tokens"
+    of_length += ", too long ones cut at the left" * s.truncate + ", in the model's chat template" * s.chat
     warmup = f" after {counted(s.warmup, 'warm-up step')}" if s.warmup else ""
     test = "" if s.test is None else f" (from {Path(s.test).name})"
-    others = and_([_name(init) for init in s.inits if init != s.reference])
+    dense = [_name(init) for init in s.inits if INITIALIZERS[init].dense]
+    but = f"but for {and_(dense)} " * bool(dense)
     precision = "bfloat16 on a GPU, float32 on a CPU" if s.dtype == "auto" else s.dtype
     keeps = f"by more than {s.forget:g} nats" if s.forget is not None else ""
     forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
@@ -164,13 +165,12 @@ def methods(study: Study) -> str:
         f" {_name(init)} is our own: {INITIALIZERS[init].summary}" for init in s.inits if init not in BUILT_IN
     )
     text = (
-        f"We compared {others} with {label_of(s.reference)} as the start of low-rank adapters of "
-        f"{_of('rank', s.ranks)} on all linear layers of the blocks ({scaling}), on {_of('model', s.models)} and "
+        f"We compared {_compared(s)} on {_of('model', s.models)} and "
         f"{_of('task', s.tasks)}.{own} Examples were divided into training, held-out and test examples (split seed "
         f"{s.split_seed}), and training examples that repeat one of the others were removed. Each run made "
         f"{counted(s.steps, 'step')} of {counted(s.batch_size, 'prompt')}{of_length} by AdamW (betas {lane.beta1:g} "
         f"and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a {s.schedule} learning "
-        f"rate{warmup}; the base model was frozen, in {precision}. All starts had the same rates, "
+        f"rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the same rates, "
         f"{', '.join(map(compact, s.lrs))}, and {counted(s.seeds, 'seed')}{coarse}; the runs of one seed shared their "
         f"batches, whose order varied by seed (from {s.seed}). Where a best rate lay at the edge, the rates were "
         f"extended for all starts, and each start got two more rates, half a step around its best. The rate of each "
@@ -183,6 +183,21 @@ def methods(study: Study) -> str:
         f"used olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
     )
     return f"{text}\n\n{bibtex(s.inits)}"
+
+
+def _compared(study: Study) -> str:
+    """Return what is compared with the reference; full fine-tuning is no start of an adapter."""
+    scaling = "alpha equal to the rank" if study.alpha is None else f"alpha {study.alpha:g}"
+    adapters = f"low-rank adapters of {_of('rank', study.ranks)} on all linear layers of the blocks ({scaling})"
+    others, reference = [init for init in study.inits if init != study.reference], label_of(study.reference)
+    starts = and_([_name(init) for init in others if not INITIALIZERS[init].dense])
+    dense = and_([_name(init) for init in others if INITIALIZERS[init].dense])
+    if INITIALIZERS[study.reference].dense:
+        return f"{starts} as the start of {adapters} with {reference} of these layers"
+    if not starts:
+        return f"{dense} with {adapters}, started by {reference},"
+    beside = f", and {dense} of these layers with {reference}," if dense else ","
+    return f"{starts} with {reference} as the start of {adapters}{beside}"
 
 
 def _of(what: str, values: Sequence[object]) -> str:

@@ -15,7 +15,17 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig, is_random
-from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
+from olora_viz.studies.contest import (
+    DECIDING,
+    LARGEST,
+    LOWEST,
+    Contest,
+    Field,
+    Place,
+    Setting,
+    differences,
+    seed_groups,
+)
 from olora_viz.studies.statistics import (
     AHEAD,
     BEHIND,
@@ -279,7 +289,9 @@ class Statement:
     @property
     def unit(self) -> str:
         """What the scores are in."""
-        return "of answers right" if self.shares else "nats"
+        if self.shares:
+            return "of answers right"
+        return f"nats{' of the deciding tokens' * (self.score == DECIDING)}"
 
     def _each(self) -> str:
         """Return the values of the first few."""

@@ -298,8 +298,9 @@ class HeldOut:
             return ""
         means = (self.deciding / self.examples, self.supervised / self.examples)
         few, all_ = (f"{mean:.1f}".removesuffix(".0") for mean in means)
+        differ = f"{few} differ{'s' * (few == '1')}"
         return (
-            f"Of {all_} supervised tokens per answer, {few} differ between answers; the others are the same in every "
+            f"Of {all_} supervised tokens per answer, {differ} between answers; the others are the same in every "
             "answer and lower the loss without deciding anything. Lanes are compared by the deciding tokens."
         )
 

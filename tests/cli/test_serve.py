@@ -16,6 +16,7 @@ from support.races import small
 from support.served import Visitor, free_port
 from support.verbs import run
 
+from olora_viz.__main__ import main
 from olora_viz.lanes.lane import Lane
 from olora_viz.races import run as runs
 from olora_viz.web.jobs.job import record_of
@@ -85,7 +86,10 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence() -> None:
             assert done.stderr.count("\n") == 1
 
 
-def test_what_is_no_run_or_model_is_one_sentence(tmp_path: Path) -> None:
+def test_what_is_no_run_or_model_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study.toml").touch()
+    assert main(["show", str(tmp_path)]) == 2
+    assert f"is a study's folder, not a run's: draw it by study {tmp_path} --html FILE" in capsys.readouterr().err
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "config.json").write_text('{"mod')
     for verb, name, sentence in (

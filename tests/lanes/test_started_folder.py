@@ -341,7 +341,7 @@ def test_ctrl_c_ends_all_workers(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--workers 0", "workers must be at least 1, not 0"),
+        ("--workers 0", "workers must be from 1 to 1024, not 0"),
         ("--workers 2 --ray auto", "workers is 2, but on a Ray cluster the cores say how many run at once"),
         ("--model nowhere", "'nowhere' is not a folder on this machine"),
         ("--model {tmp}", "is not a Hugging Face model folder"),

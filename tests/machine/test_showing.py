@@ -167,6 +167,7 @@ MODEL = ov.load_model("glassllm")[0]
         (partial(ov.attach, MODEL, "lora"), "expected a list of Lane, .* not 'lora'"),
         (partial(ov.watch, CONFIG), "expected a Race, .* not a RaceConfig"),
         (partial(ov.load_model, 3), "expected the name of a model .* not 3"),
+        (partial(ov.load_model, "glassllm", dtype="bfloat16"), "expected a dtype, .* not 'bfloat16'"),
         (partial(ov.load_task, 3), "expected the name of a task .* not 3"),
         (partial(ov.plot_spectrum, 3), "expected the name of a model, .* not 3"),
         (partial(ov.plot_conditioning, 3), "expected a RaceConfig, .* not 3"),

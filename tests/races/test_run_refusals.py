@@ -121,6 +121,9 @@ def test_a_task_file_in_the_home_folder_is_watched_too(tmp_path, monkeypatch):
     file.write_text(file.read_text() + '{"prompt": "a", "answer": " b"}\n')
     with pytest.raises(ValueError, match="has changed since the run"):
         runs.resume_run(tmp_path / "run")
+    file.unlink()
+    with pytest.raises(ValueError, match=r"task.jsonl' is missing, so the run in .* cannot"):
+        runs.resume_run(tmp_path / "run")
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, monkeypatch):

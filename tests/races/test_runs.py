@@ -112,16 +112,20 @@ def test_after_a_kill_what_was_reported_is_on_disk_and_resume_goes_on(tmp_path, 
 
 
 def race_with_checkpoints(folder, say):
-    """Race with a checkpoint after every step."""
+    """Race with a checkpoint after every step, up to the sixth."""
     runs.CHECKPOINT_SECONDS = 0.0
-    for _ in runs.start(CONFIG, folder):
+    for step in runs.start(CONFIG, folder):
         say("step")
+        if step.step == 6:
+            signal.pause()
 
 
-def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
+def test_after_a_kill_a_run_goes_on_from_its_checkpoint_and_before_in_no_other_process(tmp_path, whole):
     folder = tmp_path / "run"
     with victim(partial(race_with_checkpoints, folder), tmp_path / "tmp") as process:
         assert process.heard("step", 6)
+        with pytest.raises(ValueError, match="another process races in"):
+            runs.resume_run(folder)
         process.kill()
     assert process.status == -signal.SIGKILL
     assert not (folder / "summary.json").exists()
@@ -131,6 +135,15 @@ def test_after_a_kill_a_run_goes_on_from_its_checkpoint(tmp_path, whole):
     assert list(run) == whole[before:]
     assert runs.read_steps(folder) == whole
     assert runs.read_summary(folder)["status"] == "finished"
+
+
+def test_a_run_that_was_opened_twice_goes_on_in_one_of_them_alone(tmp_path, whole):
+    stopped(tmp_path, 3)
+    first, second = runs.resume_run(tmp_path), runs.resume_run(tmp_path)
+    assert list(second) == whole[3:]
+    with pytest.raises(ValueError, match="has other steps than when it was opened"):
+        list(first)
+    assert runs.read_steps(tmp_path) == whole
 
 
 def interrupted(folder, monkeypatch, at: int):

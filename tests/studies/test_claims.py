@@ -224,6 +224,12 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
         (["--only", "subsett"], "unknown claim 'subsett'"),
         (["--study", "nowhere"], "'nowhere' is not the folder of a study"),
         (["--study", "x", "--minutes", "1"], "--minutes runs a study: leave it out with --study"),
+        (["--minutes", "0"], "minutes must be a number from 0.1 to 10000, not 0.0"),
+        (
+            ["--only", "subset", "depth", "--minutes", "1"],
+            "--minutes runs a study, which subset and depth can do without: leave it out",
+        ),
+        (["--only", "subset", "--batch-size", "0"], "batch_size must be a whole number from 1 to 2147483647, not 0"),
         (["--keep", "auto"], "--keep is of the study that --minutes runs: leave it out without --minutes"),
         (["--only", "depth", "--rank", "0"], "rank must be a whole number from 1"),
         (["--only", "result", "--png", "x.png"], "no claim was measured"),

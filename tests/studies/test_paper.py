@@ -79,6 +79,15 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
         "4 seeds", "1e-3, 2e-3, 4e-3", "PiSSA (flat)", "glassllm", "number-words", ov.__version__,
     ):  # fmt: skip
         assert word in said, word
+    assert "the base model was frozen, in" in said
+    whole = replace(STUDY, inits=("lora", "olora", "full"), chat=True, truncate=True, max_length=99).methods()
+    assert "of at most 99 tokens, too long ones cut at the left, in the model's chat template" in whole
+    assert "compared OLoRA with LoRA as the start of low-rank adapters of" in whole
+    assert ", and Full fine-tuning of these layers with LoRA, on model glassllm" in whole
+    assert "but for Full fine-tuning the base model was frozen" in whole
+    whole = replace(STUDY, inits=("lora", "full")).methods()
+    assert "compared Full fine-tuning with low-rank adapters of" in whole
+    assert "started by LoRA, on model" in whole
     assert sources.count("@") == 4  # PiSSA and its variant share one
     assert sources.count("{") == sources.count("}")
     assert len(set(re.findall(r"@misc{(\w+),", sources))) == 4

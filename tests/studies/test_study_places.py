@@ -136,7 +136,8 @@ def test_a_machine_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("--workers 0", "workers must be at least 1, not 0"),
+        ("--workers 0", "workers must be from 1 to 1024, not 0"),
+        ("--workers 99999999999", "workers must be from 1 to 1024, not 99999999999"),
         ("--workers 2 --ray auto", "workers is 2, but on a Ray cluster the cores say"),
         ("--ray 127.0.0.1:6379", "need Ray, which is not installed: pip install ray"),
     ],
