@@ -20,6 +20,7 @@ sys.modules["rfc3987_syntax"] = None
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the package has it, after which torch cannot come here
 
 # A page that a test builds leaves its races in no folder of the user's.
 os.environ["OLORA_VIZ_RUNS"] = tempfile.mkdtemp(prefix="olora-viz-tests-")
