@@ -24,18 +24,18 @@ class Workers(ProcessPoolExecutor):
 
     Args:
         count: number of processes.
-        module: what the calls need, by name: loaded once for all.
+        modules: what the calls need, by name: loaded once for all.
 
     Attributes:
         count: the number of processes.
     """
 
-    def __init__(self, count: int, module: str) -> None:
+    def __init__(self, count: int, *modules: str) -> None:
         self.count = count
         give_back()  # to the workers, what this process has freed
         is_linux = sys.platform == "linux"
         if is_linux:  # processes start from one that has loaded the libraries
-            multiprocessing.set_forkserver_preload([module])
+            multiprocessing.set_forkserver_preload([*modules])
         context: Any = multiprocessing.get_context("forkserver" if is_linux else "spawn")
         self._stop_flag: Any = context.RawValue("b", 0)
         super().__init__(count, context, _begin, (self._stop_flag,))

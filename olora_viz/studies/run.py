@@ -117,7 +117,7 @@ class RaceWorkers(Workers):
     """Processes that race."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(count, __name__)
+        super().__init__(count, __name__, "transformers.modeling_utils")
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Start a call in some process.
