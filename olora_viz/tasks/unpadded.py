@@ -180,7 +180,7 @@ def _register() -> None:
             return theirs(module, query, key, value, attention_mask, **more)
         dtype = unpadded.dtype or torch.promote_types(query.dtype, torch.float32)
         Y, weights = theirs(module, *(unpadded.as_rows(X).to(dtype) for X in (query, key, value)), None, **more)
-        return unpadded.as_tokens(Y).to(query.dtype), weights
+        return unpadded.as_tokens(Y.to(query.dtype)), weights
 
     attention.sees_rows = True  # pyrefly: ignore[missing-attribute]
     AttentionInterface.register("sdpa", attention)
