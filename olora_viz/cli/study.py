@@ -20,7 +20,7 @@ from olora_viz.cli.console import (
     tracker_of,
 )
 from olora_viz.machine.process import on_interruption
-from olora_viz.machine.text import seconds
+from olora_viz.machine.text import counted, seconds
 
 if TYPE_CHECKING:
     from olora_viz.studies.folder import Ledger
@@ -188,8 +188,8 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     done, missing = len(ledger.losses()), ledger.needed()
     others = [init for init in study.inits if init != study.reference]
     say(
-        f"{len(study.cells())} cells (model, task, rank), {len(study.inits)} methods, {len(study.lrs)} "
-        f"rates, {study.seeds} seeds: at least {most_trials(study)} lanes of {study.steps} steps, with "
+        f"{counted(len(study.cells()), 'cell')} (model, task, rank), {len(study.inits)} methods, {len(study.lrs)} "
+        f"rates, {counted(study.seeds, 'seed')}: at least {most_trials(study)} lanes of {study.steps} steps, with "
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(

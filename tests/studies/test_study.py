@@ -284,7 +284,7 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(tmp_path: Path, capsy
     assert main([*small, "--plan", "--workers", "2"]) == 0
     planned = capsys.readouterr().err
     assert "measured on the first steps" in planned
-    assert "standard deviations" in planned
+    assert "times its standard deviation over the seeds" in planned
     assert re.search(r"up to [\d.]+ (GB|MB) of memory per race, [\d.]+ (GB|MB) with 2 workers", planned)
     assert main([*small, "--seeds", "60"]) == 2
     assert "--yes" in capsys.readouterr().err
