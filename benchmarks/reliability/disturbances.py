@@ -187,7 +187,7 @@ def a_task_file_that_changes(home: Path) -> str:
     stopped.close()  # type: ignore[attr-defined]
     check_fails(lambda: runs.resume_run(home / "stopped"), "has changed since the run")
     file.unlink()
-    check_fails(lambda: runs.resume_run(home / "stopped"), "has changed since the run")
+    check_fails(lambda: runs.resume_run(home / "stopped"), "is missing, so the run", "cannot be resumed")
     file.write_text(rows(40), "utf-8")
     list(runs.resume_run(home / "stopped"))
     check_same(home / "stopped", home / "whole")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from olora_viz.machine.threads import before_forward
 from olora_viz.tasks.batches import Batch, collate_examples, rows_of
 from olora_viz.tasks.encoding import Encoded
-from olora_viz.tasks.unpadded import Unpadded, filled, needed
+from olora_viz.tasks.unpadded import Unpadded, needed
 
 WORTH = 0.75
 """Examples share rows with their choices if that leaves at most this share of the tokens."""
@@ -120,16 +120,13 @@ def own_losses(
     """
     K, shapes = len(batches), [batch.input_ids.shape for batch in batches]
     rows, tokens = (max(sizes) for sizes in zip(*shapes, strict=True))
-    kept = {id(batch): needed(batch) for batch in batches} if without_padding else {}
-    if kept:
-        tokens = max(tokens, math.ceil(filled([*kept.values()]) / rows))
     ids = batches[0].input_ids.new_full((K, rows, tokens), pad_id)
     for k, (batch, shape) in enumerate(zip(batches, shapes, strict=True)):
         ids[k, : shape[0], : shape[1]] = batch.input_ids
     at = [_widened(b.index, b, tokens) + k * rows * tokens for k, b in enumerate(batches)]
     index = torch.cat(at)
     if without_padding:
-        kept = {id(batch): _widened(kept[id(batch)], batch, tokens) for batch in batches}
+        kept = {id(batch): _widened(needed(batch), batch, tokens) for batch in batches}
         unpadded = Unpadded((K, rows, tokens), [kept[id(batch)] for batch in batches])
         with head_at(model, unpadded.sources[index]):
             logits = unpadded.logits(model, ids.flatten(1))

@@ -30,11 +30,6 @@ def needed(batch: Batch) -> Int64[Tensor, " n"]:
     return (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
 
 
-def filled(kept: Sequence[Tensor]) -> int:
-    """Return how many tokens every lane has: a multiple of `ALIKE`, padding included."""
-    return -(-max(map(len, kept)) // ALIKE) * ALIKE
-
-
 ALIKE = 16
 """Lanes that are alike have the same bits if each begins at a multiple of so many tokens: what is left over of a block
 of rows is computed by other code."""
@@ -43,10 +38,13 @@ of rows is computed by other code."""
 class Unpadded:
     """Where the tokens of K lanes are, with padding and without.
 
+    Every lane has the same number of tokens, a multiple of `ALIKE`: those that it lacks repeat its first one, so that
+    they hold no NaN that its own do not hold. They have no gradient.
+
     Args:
         shape: lanes, rows of a lane, and tokens of a row, with padding.
         kept: for each lane the positions of its tokens in its (rows · tokens); the same tensor for all lanes if they
-            share a batch. A lane with fewer tokens than `filled` keeps some of its padding, after its tokens.
+            share a batch.
         dtype: of attention, if not float32 or better: in bfloat16 it takes a CPU twice as long.
 
     Attributes:
@@ -58,17 +56,16 @@ class Unpadded:
     def __init__(self, shape: tuple[int, int, int], kept: Sequence[Tensor], dtype: torch.dtype | None = None) -> None:
         self.shape, self.dtype = shape, dtype
         K, rows, tokens = shape
-        size = rows * tokens
+        size, n = rows * tokens, -(-max(map(len, kept)) // ALIKE) * ALIKE
         alike = all(each is kept[0] for each in kept)
-        most = min(size, filled(kept))
-        self.places = torch.stack([_filled(each, most, size) for each in (kept[:1] if alike else kept)])
-        own = torch.tensor([len(each) for each in kept[: len(self.places)]], device=self.places.device)
-        is_own = torch.arange(most, device=own.device) < own[:, None]
-        self._positions = torch.where(is_own, self.places % tokens, 0)  # padding may lie beyond the model's context
+        each = kept[:1] if alike else kept
+        self.places = torch.stack([torch.cat([own, own[:1].expand(n - len(own))]) for own in each])
         lanes = torch.arange(K, device=self.places.device)
+        is_own = torch.arange(n, device=lanes.device) < torch.tensor([len(own) for own in kept])[:, None]
+        self._own, self._repeats = (where.flatten().nonzero().flatten() for where in (is_own, ~is_own))
         self._flat = (self.places + lanes[:, None] * size).flatten()
-        self.sources = (lanes * most).repeat_interleave(size)  # zero times a NaN of another lane would be NaN
-        self.sources[self._flat] = torch.arange(len(self._flat), device=self._flat.device)
+        self.sources = (lanes * n).repeat_interleave(size)  # zero times a NaN of another lane would be NaN
+        self.sources[self._flat[self._own]] = self._own
 
     def logits(self, model: nn.Module, ids: Int64[Tensor, "K size"]) -> Tensor:
         """Run a model for which `can_unpad` holds on the tokens without padding; its head sees (K, n, features).
@@ -80,7 +77,7 @@ class Unpadded:
         none = torch.zeros(1, 1, 1, 1, device=ids.device)
         return model(
             input_ids=ids.gather(1, self.places.expand(len(ids), -1)),
-            position_ids=self._positions,
+            position_ids=self.places % self.shape[2],
             attention_mask=none,
             unpadded=self,
             use_cache=False,
@@ -89,53 +86,43 @@ class Unpadded:
     def as_rows(self, X: Float[Tensor, "K heads n d"]) -> Float[Tensor, "rows heads tokens d"]:
         """Return the heads of tokens as those of all lanes' rows."""
         K, heads, n, d = X.shape
-        rows = _WithPadding.apply(X.transpose(1, 2).reshape(K * n, heads * d), self.sources, self._flat)
+        rows = _WithPadding.apply(X.transpose(1, 2).reshape(K * n, heads * d), self)
         return rows.view(-1, self.shape[2], heads, d).transpose(1, 2)
 
     def as_tokens(self, Y: Float[Tensor, "rows tokens heads d"]) -> Float[Tensor, "K n heads d"]:
         """Return what attention adds up for all lanes' rows, without padding."""
         heads, d = Y.shape[2:]
-        tokens = _WithoutPadding.apply(Y.reshape(-1, heads * d), self._flat)
+        tokens = _WithoutPadding.apply(Y.reshape(-1, heads * d), self)
         return tokens.view(self.shape[0], -1, heads, d)
 
 
-def _filled(kept: Tensor, most: int, size: int) -> Tensor:
-    """Append other positions below `size` until there are `most`."""
-    if len(kept) == most:
-        return kept
-    others = torch.ones(size, dtype=torch.bool, device=kept.device)
-    others[kept] = False
-    return torch.cat([kept, others.nonzero().flatten()[: most - len(kept)]])
-
-
 class _WithPadding(torch.autograd.Function):
-    """Rows of X at `sources`; padding passes no gradient on, since no supervised token attends to it."""
+    """Tokens as all lanes' rows; padding passes no gradient on, since no supervised token attends to it."""
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, sources: Tensor, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
-        return X.index_select(0, sources)
+    def forward(ctx: Any, X: Tensor, layout: Unpadded) -> Tensor:
+        ctx.layout = layout
+        return X.index_select(0, layout.sources)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (flat,) = ctx.saved_tensors
-        return grads[0].index_select(0, flat), None, None
+        return grads[0].index_select(0, ctx.layout._flat).index_fill_(0, ctx.layout._repeats, 0.0), None
 
 
 class _WithoutPadding(torch.autograd.Function):
-    """Rows of Y at `flat`; the gradient of the others is zero."""
+    """Tokens of all lanes' rows; the gradient of padding is zero."""
 
     @staticmethod
-    def forward(ctx: Any, Y: Tensor, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
-        ctx.rows = len(Y)
-        return Y.index_select(0, flat)
+    def forward(ctx: Any, Y: Tensor, layout: Unpadded) -> Tensor:
+        ctx.layout = layout
+        return Y.index_select(0, layout._flat)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (flat,) = ctx.saved_tensors
-        zeros = grads[0].new_zeros(ctx.rows, grads[0].shape[1])
-        return zeros.index_copy(0, flat, grads[0]), None
+        layout, (dY,) = ctx.layout, grads
+        own = layout._own
+        dY_own = dY.index_select(0, own) if len(own) < len(dY) else dY
+        return dY.new_zeros(len(layout.sources), dY.shape[1]).index_copy_(0, layout._flat[own], dY_own), None
 
 
 @torch.no_grad()
@@ -159,7 +146,7 @@ def can_unpad(model: nn.Module) -> bool:
     unpadded = Unpadded((1, 2, tokens), [torch.arange(2 * tokens)], next(model.parameters()).dtype)
     try:
         rows = model(input_ids=ids, use_cache=False).logits
-        return torch.equal(unpadded.logits(model, ids.view(1, -1)), rows.view(1, 2 * tokens, -1))
+        return torch.equal(unpadded.logits(model, ids.view(1, -1))[:, : 2 * tokens], rows.view(1, 2 * tokens, -1))
     except Exception:  # a model of unknown origin can fail anywhere
         return False
 

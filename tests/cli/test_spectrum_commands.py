@@ -55,7 +55,7 @@ def test_spectrum_draws_a_picture_and_prints_a_table(capsys, tmp_path):
     ("arguments", "message"),
     [
         (["--layer", "q_porj"], "unknown layer 'q_porj'; did you mean 'q_proj'"),
-        (["--seed", "-1"], "seed must be at least 0, not -1"),
+        (["--seed", "-1"], "seed must be a whole number from 0 to 2147483647, not -1"),
         (["--rank", "65"], r"rank 65 exceeds min\(out, in\) = 64 of 'model.layers.0.self_attn.k"),
         (["--init", "olra"], "unknown initialization 'olra'; did you mean 'olora'"),
         (["--init", "eva"], "'eva' needs the inputs of W over some data: use it in a race"),

@@ -78,8 +78,8 @@ def test_every_part_of_a_panel_has_a_name_of_its_own_and_something_to_show() -> 
 
 
 def test_plotly_is_no_part_of_a_panels_state() -> None:
-    # The module, once for all charts of the panel.
-    assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 70_000
+    # The module, once for all charts of the panel; Plotly alone is of megabytes.
+    assert sum(len(str(value)) for value in RacePanel(CONFIG).get_state().values()) < 80_000
     assert len(plotly_source()) < 2_900_000  # a server lets a million bytes a second through
 
 
