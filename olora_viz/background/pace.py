@@ -60,6 +60,10 @@ TIMED = 4
 """Steps that are timed at the start of a server; the first warms up."""
 
 
+BUSY = 0.7
+"""Share of the cores that timed steps have at least where nothing else computes."""
+
+
 def watched(count: int) -> float:
     """Return how much longer a race takes that a browser on the same machine shows, by the number of its cores.
 
@@ -90,7 +94,7 @@ class Speed(NamedTuple):
     token: float
     """Seconds of a token that a lane trains on."""
     alone: bool = False
-    """Whether no page showed it."""
+    """Whether it had the cores for itself: no page showed it, and none was loading beside it."""
 
 
 def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:
@@ -174,11 +178,13 @@ class Speeds:
         began = time.perf_counter()
         racing = Race(config, cache=cache)
         setup = time.perf_counter() - began
+        began, computed = time.perf_counter(), time.process_time()
         steps: list[Step] = []
         try:
             while len(steps) < min(TIMED, config.steps) and not hurry():
                 steps.append(next(racing))
         finally:
+            busy = (time.process_time() - computed) / (time.perf_counter() - began) / cores()
             racing.lanes.detach()
         if not steps:
             return
@@ -190,7 +196,8 @@ class Speeds:
             for step, later in pairwise(steps)
         ]
         if tokens:  # the fastest step is the one that the start of the server has delayed least
-            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens), alone=True)
+            alone = busy > BUSY
+            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens), alone)
 
     def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
         """Say how long work takes; None while nothing was timed.

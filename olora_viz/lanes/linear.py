@@ -29,14 +29,14 @@ class Dropout:
             such padding.
         wholes: for each lane the rows of its batch before this part, and the rows and tokens of the batch; None if it
             has one part.
-        kept: for each lane the positions of the tokens in its part's (rows · tokens), if the model sees no padding.
+        positions: for each lane those of the tokens in its part's (rows · tokens), if the model sees no padding.
     """
 
     lanes: tuple[Lane, ...]
     step: tuple[int, int]
     shapes: Sequence[tuple[int, int]] | None = None
     wholes: Sequence[tuple[int, int, int]] | None = None
-    kept: Sequence[Tensor] | None = None
+    positions: Sequence[Tensor] | None = None
 
     def add(self, layer: str, Y: Tensor, X: Tensor, A: Tensor, B: Tensor, s: Tensor, ranks: Sequence[int]) -> Tensor:
         """Return Y_k + s_k B_k A_k (dropout(X_k) − X_k) for the lanes k that have dropout.
@@ -75,8 +75,8 @@ class Dropout:
         own = tuple(map(slice, shape))
         mask = drawn[before:][own] >= lane.dropout
         factor = X.new_zeros(X.shape)
-        if self.kept and X.dim() == 3:
-            own, mask = (0, slice(len(self.kept[k]))), mask.flatten(0, 1)[self.kept[k]]
+        if self.positions and X.dim() == 3:
+            own, mask = (0, slice(len(self.positions[k]))), mask.flatten(0, 1)[self.positions[k]]
         factor[own] = mask.to(X.dtype) / (1.0 - lane.dropout) - 1.0
         return X * factor
 

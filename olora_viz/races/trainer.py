@@ -354,8 +354,8 @@ def backward(
             # Before the forward pass, on whose end a copy to a GPU would wait.
             weights = total.new_tensor(share) if any(part != 1.0 for part in share) else 1.0
             wholes = [_whole(parts[order], i) for order in orders[rows]]
-            kept = [needed(batch) for batch in batches] if data.unpads else None
-            dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes, kept)
+            positions = [needed(batch) for batch in batches] if data.unpads else None
+            dropout = Dropout(lanes.lanes[rows], (number, i), shapes, wholes, positions)
             with lanes.some(rows, dropout), recorder.inputs(rows) if recorder else nullcontext():
                 loss = data.losses(batches) * weights
                 loss.sum().backward()

@@ -126,8 +126,8 @@ def own_losses(
     at = [_widened(b.index, b, tokens) + k * rows * tokens for k, b in enumerate(batches)]
     index = torch.cat(at)
     if without_padding:
-        kept = {id(batch): _widened(needed(batch), batch, tokens) for batch in batches}
-        unpadded = Unpadded((K, rows, tokens), [kept[id(batch)] for batch in batches])
+        positions = {id(batch): _widened(needed(batch), batch, tokens) for batch in batches}
+        unpadded = Unpadded((K, rows, tokens), [positions[id(batch)] for batch in batches])
         with head_at(model, unpadded.sources[index]):
             logits = unpadded.logits(model, ids.flatten(1))
     else:

@@ -43,7 +43,7 @@ class Unpadded:
 
     Args:
         shape: lanes, rows of a lane, and tokens of a row, with padding.
-        kept: for each lane the positions of its tokens in its (rows · tokens); the same tensor for all lanes if they
+        positions: for each lane those of its tokens in its (rows · tokens); the same tensor for all lanes if they
             share a batch.
         dtype: of attention, if not float32 or better: in bfloat16 it takes a CPU twice as long.
 
@@ -53,19 +53,23 @@ class Unpadded:
             out, that of the lane's first token.
     """
 
-    def __init__(self, shape: tuple[int, int, int], kept: Sequence[Tensor], dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], positions: Sequence[Tensor], dtype: torch.dtype | None = None
+    ) -> None:
         self.shape, self.dtype = shape, dtype
         K, rows, tokens = shape
-        size, n = rows * tokens, -(-max(map(len, kept)) // ALIKE) * ALIKE
-        alike = all(each is kept[0] for each in kept)
-        each = kept[:1] if alike else kept
+        size, n = rows * tokens, -(-max(map(len, positions)) // ALIKE) * ALIKE
+        alike = all(own is positions[0] for own in positions)
+        each = positions[:1] if alike else positions
         self.places = torch.stack([torch.cat([own, own[:1].expand(n - len(own))]) for own in each])
         lanes = torch.arange(K, device=self.places.device)
-        is_own = torch.arange(n, device=lanes.device) < torch.tensor([len(own) for own in kept])[:, None]
-        self._own, self._repeats = (where.flatten().nonzero().flatten() for where in (is_own, ~is_own))
+        is_own = (torch.arange(n) < torch.tensor([len(own) for own in positions])[:, None]).flatten().to(lanes.device)
         self._flat = (self.places + lanes[:, None] * size).flatten()
         self.sources = (lanes * n).repeat_interleave(size)  # zero times a NaN of another lane would be NaN
-        self.sources[self._flat[self._own]] = self._own
+        self.sources[self._flat[is_own]] = is_own.nonzero().flatten()
+        is_padding = torch.ones_like(self.sources, dtype=torch.bool)
+        is_padding[self._flat] = False
+        self._repeats, self._padding = (where.nonzero().flatten() for where in (~is_own, is_padding))
 
     def logits(self, model: nn.Module, ids: Int64[Tensor, "K size"]) -> Tensor:
         """Run a model for which `can_unpad` holds on the tokens without padding; its head sees (K, n, features).
@@ -86,43 +90,31 @@ class Unpadded:
     def as_rows(self, X: Float[Tensor, "K heads n d"]) -> Float[Tensor, "rows heads tokens d"]:
         """Return the heads of tokens as those of all lanes' rows."""
         K, heads, n, d = X.shape
-        rows = _WithPadding.apply(X.transpose(1, 2).reshape(K * n, heads * d), self)
+        rows = _Gathered.apply(X.transpose(1, 2).reshape(K * n, heads * d), self.sources, self._flat, self._repeats)
         return rows.view(-1, self.shape[2], heads, d).transpose(1, 2)
 
     def as_tokens(self, Y: Float[Tensor, "rows tokens heads d"]) -> Float[Tensor, "K n heads d"]:
         """Return what attention adds up for all lanes' rows, without padding."""
         heads, d = Y.shape[2:]
-        tokens = _WithoutPadding.apply(Y.reshape(-1, heads * d), self)
+        tokens = _Gathered.apply(Y.reshape(-1, heads * d), self._flat, self.sources, self._padding)
         return tokens.view(self.shape[0], -1, heads, d)
 
 
-class _WithPadding(torch.autograd.Function):
-    """Tokens as all lanes' rows; padding passes no gradient on, since no supervised token attends to it."""
+class _Gathered(torch.autograd.Function):
+    """Rows of X `there`. The gradient of X is that of the result `back`, but zero for its rows without one.
+
+    Tokens that repeat another have none, and padding, since no supervised token attends to it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, X: Tensor, layout: Unpadded) -> Tensor:
-        ctx.layout = layout
-        return X.index_select(0, layout.sources)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return grads[0].index_select(0, ctx.layout._flat).index_fill_(0, ctx.layout._repeats, 0.0), None
-
-
-class _WithoutPadding(torch.autograd.Function):
-    """Tokens of all lanes' rows; the gradient of padding is zero."""
-
-    @staticmethod
-    def forward(ctx: Any, Y: Tensor, layout: Unpadded) -> Tensor:
-        ctx.layout = layout
-        return Y.index_select(0, layout._flat)
+    def forward(ctx: Any, X: Tensor, there: Tensor, back: Tensor, without: Tensor) -> Tensor:
+        ctx.save_for_backward(back, without)
+        return X.index_select(0, there)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        layout, (dY,) = ctx.layout, grads
-        own = layout._own
-        dY_own = dY.index_select(0, own) if len(own) < len(dY) else dY
-        return dY.new_zeros(len(layout.sources), dY.shape[1]).index_copy_(0, layout._flat[own], dY_own), None
+        back, without = ctx.saved_tensors
+        return grads[0].index_select(0, back).index_fill_(0, without, 0.0), None, None, None
 
 
 @torch.no_grad()
