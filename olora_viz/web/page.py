@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import socket
 import sys
+import urllib.request
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -239,6 +241,7 @@ def launch_options() -> dict[str, Any]:
         "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
+        "_frontend": False,  # no launch that asks for the page itself and gives up after three seconds
         "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),
     }
 
@@ -320,6 +323,7 @@ def serve(
 
     for number in (signal.SIGINT, signal.SIGTERM):  # at Ctrl-C Gradio would wait for open pages for seconds
         signal.signal(number, end)
+    _no_proxy_to_itself(host)
     _, local, public = demo.launch(
         server_name=f"[{host}]" if ":" in (host or "") else host,
         server_port=port,
@@ -331,6 +335,12 @@ def serve(
     for url in filter(None, (local, public)):
         ready(f"{url.rstrip('/')}/{query}")
     demo.block_thread()
+
+
+def _no_proxy_to_itself(host: str | None) -> None:
+    """Except this machine from the proxy of the environment, if there is one: Gradio's launch asks its own server."""
+    excepted = [urllib.request.getproxies().get("no", ""), "127.0.0.1", "localhost", "::1", host]
+    os.environ["no_proxy"] = ",".join(filter(None, excepted))
 
 
 def _check_address(host: str | None, port: int | None) -> None:

@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def address(folder: Path, tmp_path: Path) -> Iterator[str]:
-    """The URL that the command prints."""
+    """The URL that the command prints, also where the proxy of the environment does not answer."""
     process = subprocess.Popen(
         [sys.executable, "-m", "olora_viz", "show", str(folder), "--json"],
         stdout=subprocess.PIPE, text=True,
@@ -42,6 +42,7 @@ def address(folder: Path, tmp_path: Path) -> Iterator[str]:
         env=os.environ | {
             "OLORA_VIZ_RUNS": str(tmp_path / ".cache" / "runs"),
             "GRADIO_SERVER_PORT": str(free_port()), "GRADIO_ANALYTICS_ENABLED": "False",
+            "http_proxy": "http://127.0.0.1:9",
         },
     )  # fmt: skip
     try:
