@@ -1,9 +1,9 @@
 """A race beside busy processes: how its threads wait for each other, and how many there are.
 
 Each measurement is a process of its own that loads the model, takes three steps, and then times
-the others. OpenMP's own default lets waiting threads spin; olora_viz lets them sleep.
+the others. OpenMP's own default lets waiting threads spin for long; olora_viz lets them sleep after a moment.
 
-    python benchmarks/threads.py [--steps 60] [--busy 2] [--repeats 3] [--json]
+    python benchmarks/threads.py [--model smollm2-135m --lanes 4] [--steps 60] [--busy 2] [--repeats 3] [--json]
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from olora_viz.machine.process import CHOSEN_BY_THE_USER, cores
+from olora_viz.races.config import RaceConfig
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp
 
-WAITING = {"default": {}, "sleep": None}
+WAITING = {"default": {}, "sleep": {"OMP_WAIT_POLICY": "PASSIVE"}, "ours": None}
 """Environment variables by policy, OpenMP's own and ours; None leaves the choice to olora_viz."""
 
 THEIRS = "import torch, olora_viz"  # the choice comes too late
@@ -52,15 +53,13 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
-def seconds(threads: int, steps: int, waiting: str) -> float:
-    """Return the time of `steps` steps of the page's default race."""
-    first = SetUp.first(Limits()).to_config(Limits())
-    config = json.dumps(replace(first, steps=steps + 3, device="cpu").to_json())
+def seconds(race: RaceConfig, threads: int, waiting: str) -> float:
+    """Return the time of the steps of a race but its first three."""
     chosen = WAITING[waiting]
     kept = {name: value for name, value in os.environ.items() if name not in CHOSEN_BY_THE_USER}
     code = (OURS if chosen is None else THEIRS) + TIMED
     done = subprocess.run(
-        [sys.executable, "-c", code, str(threads), config],
+        [sys.executable, "-c", code, str(threads), json.dumps(race.to_json())],
         env=kept | (chosen or {}), capture_output=True, text=True, check=True,
     )  # fmt: skip
     return float(done.stdout)
@@ -68,6 +67,9 @@ def seconds(threads: int, steps: int, waiting: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="glassllm")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--lanes", type=int, default=15, help="the first of the page's default race")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--busy", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
@@ -75,15 +77,18 @@ def main() -> None:
     parser.add_argument("--waiting", nargs="+", default=list(WAITING), choices=list(WAITING))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    first = SetUp.first(Limits()).to_config(Limits())
+    changes = {"model": options.model, "dtype": options.dtype, "lanes": first.lanes[: options.lanes]}
+    race = replace(first, **changes, steps=options.steps + 3, device="cpu")
     if not options.json:
-        print(f"{cores()} cores, {options.steps} steps of the default race, seconds (median)")
+        print(f"{cores()} cores, {options.steps} steps of {len(race.lanes)} lanes of {race.model}, seconds (median)")
         print(f"{'threads':>8} {'waiting':18} {'alone':>8} {f'{options.busy} busy':>8} {'ratio':>6}")
     for threads in options.threads or sorted({max(1, cores() - 1), cores()}):
         for waiting in options.waiting:
             medians = []
             for count in dict.fromkeys((0, options.busy)):
                 with busy(count):
-                    runs = [seconds(threads, options.steps, waiting) for _ in range(options.repeats)]
+                    runs = [seconds(race, threads, waiting) for _ in range(options.repeats)]
                 medians.append(statistics.median(runs))
             alone, beside = medians[0], medians[-1]
             row = {

@@ -118,9 +118,10 @@ def print_json(values: Any) -> None:
 
 def save_charts(file: Path, figures: Sequence[Any], what: str = "charts") -> None:
     """Save figures as a PNG, and say so."""
-    from olora_viz.figures.png import write_png
+    from olora_viz.figures.png import png_bytes
+    from olora_viz.machine.files import write_bytes
 
-    write_png(file, figures)
+    write_bytes(file, png_bytes(figures))
     say(f"{what} saved to {file}")
 
 
@@ -178,6 +179,14 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def new_file(text: str) -> Path:
+    """Return an option's value as the path of a file to write, which must not be a folder."""
+    file = path(text)
+    if file.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder: name a file in it")
+    return file
+
+
 def filled(text: str) -> str:
     """Return an option's value, which must not be empty, as that of a variable that is not set is."""
     if not text.strip():
@@ -215,7 +224,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "--workers": {"type": int, "default": 1, "help": "processes, each with a core for a layer at a time; default: 1"},
     "--ray": {"metavar": "ADDRESS", "help": "compute on a running Ray cluster, HOST:PORT or auto"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
-    "--png": {"type": path, "metavar": "FILE", "help": "save the charts as a PNG"},
+    "--png": {"type": new_file, "metavar": "FILE", "help": "save the charts as a PNG"},
 }
 
 

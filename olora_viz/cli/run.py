@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from olora_viz.cli.console import (
     Verb,
     add_shared,
+    new_file,
     path,
     print_json,
     print_table,
@@ -49,7 +50,7 @@ def add_verbs(verb: Verb) -> None:
     other = "another adapter of the same model, to compare with"
     parser.add_argument("other", nargs="?", type=path, metavar="OTHER", help=other)
     add_shared(parser, "--model", "--png")
-    parser.add_argument("--html", type=path, metavar="FILE", help="write a self-contained report")
+    parser.add_argument("--html", type=new_file, metavar="FILE", help="write a self-contained report")
 
 
 def export(options: argparse.Namespace) -> int:
@@ -131,7 +132,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     from olora_viz.figures.layers import adapter_map
     from olora_viz.lanes.stored_adapter import read_adapter
     from olora_viz.lanes.stored_weights import model_of
-    from olora_viz.machine.files import write_text
+    from olora_viz.machine.files import write_bytes
     from olora_viz.measures.inspection import adapted_layers, common_base, compared, inspected
     from olora_viz.views.reports import adapter_page, comparison_page
 
@@ -161,7 +162,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     else:
         show()
     if options.html:
-        write_text(options.html, draw())
+        write_bytes(options.html, draw().encode())
         say(f"report written to {options.html}")
     if options.png:
         save_charts(options.png, maps)

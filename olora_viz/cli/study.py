@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from olora_viz.cli.console import (
     Verb,
     add_shared,
+    new_file,
     path,
     print_json,
     print_table,
@@ -51,7 +52,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
-    parser.add_argument("--html", type=path, metavar="FILE", help="save the charts as one interactive page")
+    parser.add_argument("--html", type=new_file, metavar="FILE", help="save the charts as one interactive page")
     coarse = "seeds of a first pass over all rates; the remaining seeds race at the best rates only"
     parser.add_argument("--coarse", type=int, help=coarse)
     parser.add_argument("--eval-every", type=int, help="steps between evaluations")
@@ -255,5 +256,6 @@ def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
     if png:
         save_charts(png, study_figures(ledger.verdicts()))
     if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
         plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
         say(f"charts saved to {html}")

@@ -27,11 +27,11 @@ def read_seeds(text: str) -> list[str]:
     Raises:
         ValueError: a range runs backwards, or the list is too long.
 
-    >>> read_seeds("0-2/7"), read_seeds("x")
-    (['0', '1', '2', '7'], ['x'])
+    >>> read_seeds("0-2/7"), read_seeds("1, 7"), read_seeds("x")
+    (['0', '1', '2', '7'], ['1', '7'], ['x'])
     """
     seeds: list[str] = []
-    for part in text.split("/"):
+    for part in re.split("[/,]", text):
         ends = _RANGE.fullmatch(part)
         if ends is None:
             seeds.append(part.strip())
@@ -463,6 +463,8 @@ def _choices_of_text(spec: str) -> dict[str, list[Any]]:
     choices: dict[str, list[Any]] = {"init": [name]}
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")
+        if not equals and key[:1].isdigit():
+            raise ValueError(f"several values of a key are separated by /, not by a comma before {key!r}, in {spec!r}")
         if key not in _READERS:
             raise ValueError(f"{unknown('lane key', key, _READERS, _ELSEWHERE)} (in {spec!r})")
         if not equals or not text:

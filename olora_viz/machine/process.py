@@ -22,16 +22,21 @@ CHOSEN_BY_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Environment variables of OpenMP that say how its threads wait."""
 
 
-def wait_asleep() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, unless the user chose otherwise.
+SPINS = 6000
+"""Rounds for which a thread of GNU's OpenMP spins before it sleeps: about 0.1 ms."""
 
-    By default they spin. If something else needs one of their cores, they spin until it has had its turn, many times
-    in each step: two threads beside two busy processes take 3.8 times as long as alone, sleeping ones 1.6 times, and
-    the more load, the wider the gap. On an idle machine it slows tiny models down (`benchmarks/threads.py`). OpenMP
-    reads this when torch is loaded: call it before.
+
+def wait_asleep() -> None:
+    """Let OpenMP's threads sleep when they have waited for each other for a moment, unless the user chose otherwise.
+
+    By default they spin for much longer. If something else needs one of their cores, they spin until it has had its
+    turn, many times in each step: two threads beside two busy processes take 3.8 times as long as alone, sleeping ones
+    1.6 times, and the more load, the wider the gap. Threads that sleep at once take 1.3 times as long on an idle
+    machine (`benchmarks/threads.py`). OpenMP reads this when torch is loaded: call it before.
     """
     if not any(name in os.environ for name in CHOSEN_BY_THE_USER):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # of every OpenMP
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)  # of GNU's, where it goes before
         if "torch" in sys.modules:
             _came_first.append("torch")
 

@@ -77,6 +77,8 @@ def test_a_damaged_run_is_one_sentence(tmp_path):
         (("race", "--run", ""), "argument --run: a path must not be empty"),
         (("race", "--test", ""), "argument --test: must not be empty"),
         (("decide", "--init", "", "--out", "x"), "argument --init: must not be empty"),
+        (("study", "x", "--png", "."), "argument --png: '.' is a folder: name a file in it"),
+        (("inspect", "x", "--html", "."), "argument --html: '.' is a folder: name a file in it"),
         (("inspect", "x", "--model", " "), "argument --model: must not be empty"),
         (("spectrum", "--seed", "99999999999"), "seed must be a whole number from 0 to 2147483647, not 99999999999"),
         (("export", "x", "--lane", "x", "--out", ""), "argument --out: a path must not be empty"),

@@ -47,6 +47,7 @@ def test_every_key_can_be_written():
         ("olora:lr=inf", "learning rate must be a positive number, not inf"),
         ("olora:lr=fast", r"lr must be a positive number, or fair, not 'fast' \(in 'olora:lr=fast'\)"),
         ("olora:lr=", "'lr' needs a value"),
+        ("olora:seed=1,2,7", "separated by /, not by a comma before '2'"),
         ("olora:lr", "'lr' needs a value"),
         ("olora:lr=1e-3/", "lr must be a positive number, or fair, not ''"),
         ("olora:r=0", "rank must be a whole number from 1"),

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import pytest
 
-from olora_viz.machine.process import CHOSEN_BY_THE_USER
+from olora_viz.machine.process import CHOSEN_BY_THE_USER, SPINS
 
 
 def reported(**chosen: str) -> str:
@@ -22,8 +22,10 @@ def reported(**chosen: str) -> str:
     return said
 
 
-def test_waiting_threads_sleep() -> None:
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in reported()
+def test_waiting_threads_sleep_after_a_moment() -> None:
+    settings = reported()
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in settings
+    assert f"GOMP_SPINCOUNT = '{SPINS}'" in settings
 
 
 @pytest.mark.parametrize(
