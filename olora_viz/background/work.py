@@ -22,6 +22,7 @@ import transformers  # noqa: F401 - two threads at once must not be the first to
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.files import is_disk_full
+from olora_viz.machine.memory import keeping_freed
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import STOPPED
@@ -204,7 +205,8 @@ class BackgroundWork:
         paused, began = None, time.monotonic()
         self.deadline = began + self.left
         try:
-            paused = self.elsewhere(self) if self.elsewhere else self.run()
+            with keeping_freed():
+                paused = self.elsewhere(self) if self.elsewhere else self.run()
         except StoppedEarlyError:
             self.end(STOPPED, self.why)
         except ValueError as error:

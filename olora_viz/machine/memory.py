@@ -6,9 +6,10 @@ import ctypes
 import gc
 import math
 import os
+import threading
 import weakref
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,14 +142,15 @@ def _number(path: str) -> int | None:
 def available_memory(device: torch.device) -> int | None:
     """Return the free memory of a device in bytes.
 
-    On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2);
-    None if the system does not report it.
+    On a CPU this is the smaller of the system's available memory and what the container's limit leaves (cgroup v2),
+    after this process has returned what it has freed and kept; None if the system does not report it.
     """
     if device.type == "cuda":
         try:
             return torch.cuda.mem_get_info(device)[0]
         except RuntimeError:  # ZeroGPU's, before a process has it
             return None
+    give_back()
     free = _of_system("MemAvailable")
     limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
     if free is None or limit is None or used is None:
@@ -285,11 +287,32 @@ def keep_freed() -> None:
     """Keep freed memory for later blocks of this process, where the C library is glibc.
 
     By default a large block is mapped when it is allocated and unmapped when it is freed, and the system fills its
-    pages with zeros each time: 12% of the time of a race with 64 lanes on glassllm. For processes that only train; a
-    server would keep the memory of its largest race.
+    pages with zeros each time: 12% of the time of a race with 64 lanes on glassllm. For processes that only train.
     """
     _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 30)
     _glibc("mallopt", M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+_keeping: list[None] = []
+"""An entry for each `keeping_freed` that is entered, in whatever thread."""
+_one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def keeping_freed() -> Iterator[None]:
+    """Keep freed memory as `keep_freed` does while something trains, and return it when the last one ends."""
+    with _one_at_a_time:
+        _keeping.append(None)
+        keep_freed()
+    try:
+        yield
+    finally:
+        with _one_at_a_time:
+            _keeping.pop()
+            if not _keeping:  # the limits up to which glibc adapts its own
+                _glibc("mallopt", M_MMAP_THRESHOLD, 1 << 25)
+                _glibc("mallopt", M_TRIM_THRESHOLD, 1 << 26)
+                give_back()
 
 
 def give_back() -> None:

@@ -154,20 +154,32 @@ def test_garbage_is_looked_for_soon_and_among_what_came_after_the_start_of_a_ser
         gc.set_threshold(*before)
 
 
-def test_a_process_that_only_trains_uses_freed_memory_again() -> None:
+def test_what_trains_uses_freed_memory_again_and_then_gives_it_back() -> None:
     # As a race of many lanes allocates in each step. In a process of its own, whose memory stays.
     code = """
 import resource, torch
-from olora_viz.machine.memory import keep_freed
-keep_freed()
+from pathlib import Path
+from olora_viz.machine.memory import keeping_freed
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+before = resident()
 def faults_of_a_step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):
         torch.ones(1 << 24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults_of_a_step(), faults_of_a_step())
+with keeping_freed():
+    with keeping_freed():
+        print(faults_of_a_step())
+    print(faults_of_a_step())
+    print(resident() - before)
+print(resident() - before)
+torch.ones(1 << 24)
+print(resident() - before)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    first, second = map(int, said.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, kept, *left = map(int, done.stdout.split())
     if hasattr(ctypes.CDLL(None), "mallopt"):
         assert second < first / 100
+        assert kept > 60 * 2**20  # the block of 64 MiB
+        assert max(left) < 10 * 2**20
