@@ -8,7 +8,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -299,7 +299,7 @@ _one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def keeping_freed() -> Iterator[None]:
+def keeping_freed() -> Generator[None]:
     """Keep freed memory as `keep_freed` does while something trains, and return it when the last one ends."""
     with _one_at_a_time:
         _keeping.append(None)
