@@ -21,7 +21,7 @@ from olora_viz.cli.console import (
     tracker_of,
 )
 from olora_viz.machine.process import on_interruption
-from olora_viz.machine.text import counted, seconds
+from olora_viz.machine.text import counted, rough, seconds
 
 if TYPE_CHECKING:
     from olora_viz.studies.folder import Ledger
@@ -207,7 +207,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         costs = estimate(study, missing, progress)
     together = f", {bytes_words(workers * costs.memory)} with {workers} workers" if workers > 1 else ""
     say(
-        f"{left} lanes to run: about {seconds(costs.seconds * left / costs.lanes)} one after the "
+        f"{left} lanes to run: about {rough(costs.seconds * left / costs.lanes)} one after the "
         f"other, and up to {bytes_words(costs.memory)} of memory per race{together}, measured on "
         f"the first steps of the first of {costs.races} races"
     )
