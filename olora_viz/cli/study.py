@@ -228,8 +228,8 @@ def _report(ledger: Ledger, as_json: bool) -> None:
     if as_json:
         print_json({"summary": summary})
     else:
-        racing = f"{summary['cells']} cells, {summary['lanes']} lanes, {seconds(summary['seconds'])} of racing"
-        print(f"{racing}; {summary['table']} has every lane")
+        raced = f"{counted(summary['cells'], 'cell')}, {counted(summary['lanes'], 'lane')}"
+        print(f"{raced}, {seconds(summary['seconds'])} of racing; {summary['table']} has every lane")
 
 
 def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
