@@ -24,9 +24,9 @@ def add_verbs(verb: Verb) -> None:
     parser = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
     add_shared(parser, "--model", "--task")
     decided = "the folder of a study that decides on training; several for the claims that compare studies"
-    parser.add_argument("--study", type=path, nargs="+", metavar="DIR", help=decided)
+    parser.add_argument("--study", type=path, nargs="+", action="extend", metavar="DIR", help=decided)
     parser.add_argument("--minutes", type=float, help="without --study: run one within so many minutes")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="the claims; default: all")
+    parser.add_argument("--only", nargs="+", action="extend", metavar="NAME", help="the claims; default: all")
     parser.add_argument("--rank", type=int, default=8, help="rank of the measured starts; default: 8")
     add_shared(
         parser, "--batch-size", "--max-length", "--truncate", "--chat", "--keep", "--device", "--png", batch_size=8

@@ -34,13 +34,21 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
         "--run",
         type=path,
         nargs="+",
+        action="extend",
         default=[],
         dest="runs",
         metavar="DIR",
         help="folders of finished races of yours",
     )
     parser.add_argument(
-        "--study", type=path, nargs="+", default=[], dest="studies", metavar="DIR", help="folders of finished studies"
+        "--study",
+        type=path,
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="studies",
+        metavar="DIR",
+        help="folders of finished studies",
     )
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
-from olora_viz.machine.text import and_, folded, number
+from olora_viz.machine.text import and_, counted, folded, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.views.html import TableCell, table
@@ -121,6 +121,11 @@ class ShownFinding:
         """Whether there is a verdict."""
         return self.finding.verdict != NOT_MEASURED
 
+    @property
+    def here(self) -> str:
+        """Whether it was measured, of what was not recorded."""
+        return "measured here" if self.is_measured else "not measured here"
+
     @classmethod
     def of(cls, recorded: RecordedFinding) -> ShownFinding:
         """Return what was recorded."""
@@ -169,10 +174,13 @@ def _basis(shown: Sequence[ShownFinding], now: bool) -> Markup:
     if not shown:
         return Markup("nothing is recorded yet")
     first = shown[0]
-    here = "measured here" if first.is_measured else "not measured here"
-    badge = Markup('<span class="badge {}">{}</span> ').format(*(("", "recorded") if first.when else ("here", here)))
+    badge = Markup('<span class="badge {}">{}</span> ').format(
+        *(("", "recorded") if first.when else ("here", first.here))
+    )
     where = "; ".join(dict.fromkeys(each.where for each in shown))
-    over = dict.fromkeys(each.finding.over or f"{each.finding.seeds} seeds" for each in shown if each.finding.seeds)
+    over = dict.fromkeys(
+        each.finding.over or counted(each.finding.seeds, "seed") for each in shown if each.finding.seeds
+    )
     return badge + f"{where}{f' · {and_([*over])}' if over else ''}"
 
 
@@ -189,7 +197,7 @@ def _words(shown: Sequence[ShownFinding], example: ShownFinding, lacking: ShownF
 def _whole(shown: ShownFinding) -> Markup:
     """Return a finding with its set-up and its command."""
     kind, verdict = _kind(shown.finding.verdict), shown.finding.verdict
-    setup = f"{shown.setup} · {f'recorded on {shown.when}' if shown.when else 'measured here'}"
+    setup = f"{shown.setup} · {f'recorded on {shown.when}' if shown.when else shown.here}"
     return Markup(
         '<div class="told"><p><span class="verdict {}">{}</span> <b>{}</b> '
         '<span class="hint">{}</span></p><p>{}</p><pre><code>{}</code></pre></div>'

@@ -16,7 +16,7 @@ from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
 from olora_viz.machine.text import and_, clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
-from olora_viz.studies.claims.claim import Claim, Finding, command_of_claim, not_measured, setup_words
+from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, command_of_claim, not_measured, setup_words
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence, study_within
 from olora_viz.views.claims import ShownFinding, how, row, wins
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
@@ -238,7 +238,7 @@ def _measured(claim: Claim, work: Judging) -> ShownFinding | None:
     model, task, keep = work.config.model, work.config.task, work.config.keep
     study = work.known.verdicts if work.known and claim.needs_study else None
     evidence = replace(work.evidence(), task=task, keep=keep, study=study)
-    minutes = work.minutes if claim.needs_study else None
+    minutes = int(work.minutes) if claim.needs_study else None
     where = model if claim.of_weights else f"{model}, {task}"
     command = command_of_claim(claim, evidence, minutes=minutes)
     return ShownFinding(work.findings[claim.name], where, setup_words(claim, evidence), command)
@@ -252,4 +252,7 @@ def _status(work: Judging, ahead: Wait) -> Markup:
     facts.append(f"{len(work.findings)} of {len(work.wanted)} claims")
     if work.ended and not work.minutes:
         facts.append("those about training need a study")
+    left = sum(finding.verdict == NOT_MEASURED for finding in work.findings.values())
+    if work.ended and left:
+        facts.append(f"{left} not measured: each says why")
     return study_status(work, ahead, *facts)

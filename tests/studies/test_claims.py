@@ -168,6 +168,8 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     still = rate_by_rank.judge(study(lambda its: 1.0 + math.log(its.lr / 1e-3) ** 2, base))
     assert still.verdict == "holds"
     assert rate_by_rank.judge(study(gaining(0.1))).verdict == NOT_MEASURED
+    few = rate_by_rank.judge(study(moving, replace(base, coarse=1)))
+    assert few.words.startswith("the study tries every rate with 1 seed")
     with_the_rank = rate_by_rank.judge(study(moving, replace(base, alpha=None)))
     assert with_the_rank.verdict == NOT_MEASURED
     assert "--alpha" in with_the_rank.words
@@ -204,7 +206,7 @@ def test_the_command_measures_a_model_and_prints_one_object_a_claim(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     picture = tmp_path / "claims.png"
-    words = ["--only", "subset", "depth", "result", "--batch-size", "4", "--png", str(picture)]
+    words = ["--only", "subset", "depth", "--only", "result", "--batch-size", "4", "--png", str(picture)]
     assert main(["claims", *words, "--json"]) == 0
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
     keys = {"claim", "sentence", "source", "verdict", "numbers", "seeds", "words", "command"}

@@ -140,6 +140,7 @@ def test_what_cannot_be_measured_is_a_sentence_in_its_row(
     work = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 0])
     assert work.wait(60)
     assert work.findings[first] == not_measured("this model has no layer for it")
+    assert "1 not measured: each says why" in shown(work).status
     assert {work.findings[name].verdict for name in others} == {HOLDS}
 
 
@@ -209,9 +210,10 @@ def test_what_cannot_be_measured_here_keeps_what_is_recorded_and_says_why() -> N
     said = row(CLAIMS["depth"], [TOLD], here).split("<details>")[0]
     assert re.findall(r'class="verdict (\w+)"', said) == [HOLDS]
     assert "Not measured here: the study has one rank: give it several. Recorded: " in words(said)
-    alone = row(CLAIMS["depth"], [], here).split("<details>")[0]
+    alone, fold = row(CLAIMS["depth"], [], here).split("<details>")
     assert re.findall(r'class="verdict ([\w-]+)"', alone) == ["not-measured"]
     assert ">not measured here<" in alone
+    assert "· not measured here" in fold
 
 
 def test_text_of_a_visitor_is_escaped() -> None:

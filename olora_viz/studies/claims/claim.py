@@ -301,8 +301,9 @@ def basis_of(verdicts: Verdicts) -> Basis:
 
 def few_seeds(study: Study) -> Finding | None:
     """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
-    few = study.first_seeds < LEAST_SEEDS
-    return not_measured(f"the study runs its rates with fewer than {LEAST_SEEDS} seeds") if few else None
+    tried = study.first_seeds
+    why = f"the study tries every rate with {tried} seed{'s' * (tried != 1)}, and the best rates alone with more"
+    return not_measured(f"{why}: at least {LEAST_SEEDS} are needed at every rate") if tried < LEAST_SEEDS else None
 
 
 def apart(first: Study, second: Study, may_differ: Collection[str]) -> str:
@@ -467,7 +468,7 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
         others = evidence.others if claim.needs_several else ()
         studies = (judged, *(other.study for other in others))
         words = [
-            f"{judged.seeds} seeds",
+            f"{judged.seeds} seed{'s' * (judged.seeds != 1)}",
             f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
             f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
             and_(list(dict.fromkeys(f"{study.steps} steps of {study.batch_size} prompts" for study in studies))),
