@@ -30,7 +30,9 @@ def add_verbs(verb: Verb) -> None:
     add_shared(parser, "--model", "--task")
     parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
     parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
-    parser.add_argument("--init", dest="methods", type=filled, nargs="+", action="extend", metavar="NAME", help="the methods")
+    parser.add_argument(
+        "--init", dest="methods", type=filled, nargs="+", action="extend", metavar="NAME", help="the methods"
+    )
     add_settings(parser, "lrs", "ranks")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 

@@ -33,6 +33,10 @@ def test_of_the_same_set_up_nothing_is_said() -> None:
 def test_the_file_of_a_run_that_is_only_watched_is_its_owners() -> None:
     watched = replace(RACED, task="file:token")
     words = "These are the results of {}; not yet raced: {}."
+    raced, now = RACED.keeping("your-text.txt"), RACED.keeping("file:token")
+    assert pending(raced, now) == ""
+    text = words.format("text to keep: its owner's file", "text to keep: your file")
+    assert pending(raced, now, owned=False).striptags() == text
     assert pending(watched, RACED, owned=False).striptags() == words.format("its owner's file", "sentiment")
     assert pending(watched, watched, owned=False).striptags() == words.format("its owner's file", "your file")
 
@@ -43,6 +47,7 @@ def test_the_file_of_a_run_that_is_only_watched_is_its_owners() -> None:
         ({"steps": 100}, "of 60 steps", "100 steps"),
         ({"task": "roman", "seed": 3}, "of sentiment, seed 0", "roman, seed 3"),
         ({"task": "file:token"}, "of sentiment", "your file"),
+        ({"settings": Settings(keep="file:token")}, "of text to keep: plain text", "text to keep: your file"),
         ({"curvature": 10}, "of no curvature", "curvature every 10 steps"),
         ({"lanes": (*RACED.lanes, Lane("milora", lr=1e-3))}, "without these lanes", "MiLoRA 1e-3"),
         ({"lanes": RACED.lanes[3:]}, "of LoRA 1e-3", "the lanes that are left"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from olora_viz.background.pace import Speeds
 from olora_viz.background.record import FAILED, READY
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
-from olora_viz.races.config import RaceConfig
+from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
@@ -82,10 +82,10 @@ def pending(raced: SetUp, now: SetUp, *, owned: bool = True) -> Markup:
     """Say whose results are shown and what is not yet raced; empty if the set-ups are the same.
 
     Args:
-        owned: whether the results are of a run of the reader's own, whose task file is then theirs.
+        owned: whether the results are of a run of the reader's own, whose files are then theirs.
     """
     pairs = [pair for pair in (*_facts(raced, now, owned), _lanes(raced.lanes, now.lanes)) if pair]
-    pairs += _settings(raced, now)
+    pairs += _settings(raced, now, owned)
     if not pairs:
         return Markup("")
     of_results, of_now = (", ".join(filter(None, words)) for words in zip(*pairs, strict=True))
@@ -103,8 +103,7 @@ def _facts(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
     for name, text in words.items():
         values = getattr(raced, name), getattr(now, name)
         if name == "task":
-            files = ("your file" if owned else "its owner's file"), "your file"
-            values = tuple(each if each in TASKS else own for each, own in zip(values, files, strict=True))
+            values = _own_words(values, TASKS, owned)
         if values[0] != values[1]:
             first, second = (text.format(each) if each or name != "curvature" else "no curvature" for each in values)
             pairs.append((first, second))
@@ -130,12 +129,19 @@ def _lanes(raced: Sequence[Lane], now: Sequence[Lane]) -> tuple[str, str] | None
     return (words[0], words[1]) if any(words) else None
 
 
-def _settings(raced: SetUp, now: SetUp) -> list[tuple[str, str]]:
+def _own_words(values: Sequence[str], names: Collection[str], owned: bool) -> tuple[str, ...]:
+    """Replace a file in one of both set-ups, whose value is none of the `names`, by words."""
+    words = ("your file" if owned else "its owner's file"), "your file"
+    return tuple(value if value in names else own for value, own in zip(values, words, strict=True))
+
+
+def _settings(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
     """Return the settings that differ, in words."""
     before, after = raced.settings.values(), now.settings.values()
     pairs = []
     for each in INPUTS:
         values = before[each.name], after[each.name]
+        values = _own_words(values, KEPT, owned) if each.name == "keep" else values
         if values[0] != values[1]:
             first, second = (each.choices.get(text, text) or each.empty for text in values)
             pairs.append((f"{each.label.lower()}: {first}", f"{each.label.lower()}: {second}"))
