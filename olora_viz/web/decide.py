@@ -96,7 +96,7 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
         path = work.folder / "report.html"
         name += ".html"
         if not path.exists() and known.taken is not None:
-            write_report(known, work.config.task)
+            write_report(known, work.config.task, work.config.keep)
     elif known.adapter is None:
         return {"problem": "it ended before the adapter was trained"}
     else:

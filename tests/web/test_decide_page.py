@@ -1,6 +1,7 @@
 """The page Decide: what it takes from a visitor, what it shows, and what goes home."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -20,6 +21,7 @@ from olora_viz.views import reports
 from olora_viz.web.decide import Deciding, download_of, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.job import own_folder
 from olora_viz.web.jobs.queue import Jobs
 
 STUDY = Study(
@@ -44,11 +46,16 @@ def files(limits: Limits = LIMITS) -> FilesOfPage:
 
 @pytest.fixture(scope="module")
 def ended(jobs: Jobs) -> Deciding:
-    """A decision that went its road: its races ran before its turn in the queue."""
-    cell = STUDY.cells()[0]
-    config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
+    """A decision that went its road, with an own text to keep: its races ran before its turn in the queue."""
     name = "decided-decided-decide"
-    for _ in decide(jobs.folder / name, plan=PLAN):
+    brought, copy = jobs.folder / "your-text.txt", own_folder(jobs.folder / name) / "your-text.txt"
+    copy.parent.mkdir()
+    for path in (brought, copy):
+        path.write_text("The old king walked to the sea. " * 60)
+    study = replace(STUDY, keep=str(copy))
+    config = study.config(one for i in study.inits for one in study.trials(study.cells()[0], i, [1e-3], 1))
+    config = replace(config, keep=str(brought))
+    for _ in decide(jobs.folder / name, plan=replace(PLAN, study=study)):
         pass
     work = Deciding(name, config, jobs.folder / name, lane_styles(config.lanes), minutes=5)
     assert jobs.put(work).wait(120)
@@ -72,6 +79,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert "adapter/adapter_config.json" in ZipFile(paths[0]).namelist()
     report = paths[1].read_text()
     assert "Before and after" in report
+    assert "--keep your-text.txt" in report
     assert ended.id not in report
     assert str(jobs.folder) not in report
     for key in (ended.name, "guess", None, 3):
