@@ -460,8 +460,9 @@ def _scope(field: Field, lanes: Sequence[Lane]) -> list[Sentence]:
     """Report which lanes are compared, if not all are."""
     if len(field.lanes) == len(lanes):
         return []
-    apart = and_(differences([lanes[k] for k in field.lanes]))
-    rest = f"Compared here: the lanes with {and_(setting_of(field, lanes))}, which differ only in {apart}."
+    apart, setting = and_(differences([lanes[k] for k in field.lanes])), setting_of(field, lanes)
+    rest = f"Compared here: the lanes with {and_(setting)}, which differ only in {apart}."
+    rest = rest if setting else "Of lanes that are equal in everything, one is compared."
     return [Sentence("", rest)]
 
 

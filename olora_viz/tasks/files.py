@@ -286,12 +286,14 @@ def _read(path: Path) -> str:
     return read_text(path, f"a task is a file: {_endings()}", _READERS)
 
 
-def advice(ending: str) -> str:
-    """Return how to save a document of this ending so that it can be read; empty for any other.
+def advice(ending: str, *, plain: bool = False) -> str:
+    """Return how to save a document of this ending so that it can be read, also as `plain` text; empty for any other.
 
-    >>> advice(".XLSX"), advice(".txt")
-    (': save it as CSV', '')
+    >>> advice(".XLSX"), advice(".docx", plain=True), advice(".txt")
+    (': save it as CSV', ': save it as plain text', '')
     """
+    if plain and ending.lower() in (".pdf", ".docx", ".doc", ".odt", ".rtf"):
+        return ": save it as plain text"
     return ": save it as CSV" if ending.lower() in (".xlsx", ".xls", ".ods", ".numbers", ".pdf", ".docx") else ""
 
 

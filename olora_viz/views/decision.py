@@ -151,7 +151,8 @@ def forgotten(verdicts: Verdicts) -> Markup:
         return Markup("")
     lines = Markup("").join(map(Markup("<p>{}</p>").format, each))
     return Markup(
-        '<h2>What is forgotten <span class="hint">drift on the text to keep, intervals: 95%</span></h2>{}'
+        '<h2>What is forgotten <span class="hint">drift: KL(base‖lane) on the text to keep, in nats per token, not '
+        "the rise of its loss; intervals: 95%</span></h2>{}"
     ).format(lines)
 
 

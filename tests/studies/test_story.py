@@ -154,6 +154,12 @@ def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_start
     assert "PiSSA's first gradient is twice OLoRA's." in text
 
 
+def test_of_equal_lanes_one_is_compared() -> None:
+    text = told((Lane("lora"), Lane("lora"), Lane("olora"), Lane("olora")), steps([0.9, 0.9, 0.4, 0.4]))
+    assert "Of lanes that are equal in everything, one is compared." in text
+    assert "one seed" in text
+
+
 def test_every_rank_of_a_race_over_ranks_is_told() -> None:
     lanes = tuple(Lane(init, r=r) for r in (2, 8) for init in ("lora", "olora"))
     text = told(lanes, steps([0.9, 0.4, 0.3, 0.5]))

@@ -99,6 +99,7 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_sentence_without_a_path(
         ("x.csv", "prompt,answer\na,b\nc,d", "tokens: at least 200 are needed"),
         ("x.csv", "prompt,answer\na,b,c", "line 2 of your text to keep has 3 cells"),
         ("x.pdf", STORY, "your text to keep must end in .txt, .md, .json, .jsonl, .csv, not in '.pdf'"),
+        ("x.docx", STORY, "not in '.docx': save it as plain text"),
         ("x.txt", "\ud800", "your text to keep is not UTF-8 text"),
         ("x.txt", STORY * 3, "your text to keep has"),
         ("x.txt", None, "a file must be sent"),

@@ -93,6 +93,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"lanes": lane(r=999)}, "rank must be a whole number from 1 to 256, not 999"),
         ({"lanes": lane(r="1e400")}, "rank must be a whole number from 1 to 256"),
         ({"lanes": lane(lr="fast")}, "learning rate must be a positive number, not 'fast'"),
+        ({"lanes": lane(lr="1e-3, 3e-3")}, "several have / between them, as 1e-3/3e-3: '1e-3, 3e-3' has a comma"),
         ({"lanes": lane(lr="-1")}, "learning rate must be a positive number, not '-1'"),
         ({"lanes": lane(lr="inf")}, "learning rate must be a positive number, not 'inf'"),
         ({"lanes": lane(lr=10**400)}, "learning rate must be a positive number, not 1000"),

@@ -160,6 +160,9 @@ _CELLS = (("lr", None), ("r", None), ("alpha", None), ("seed", 0))
 def _values(key: str, cell: Any) -> list[Any]:
     if not isinstance(cell, str):
         return [cell]
+    if key == "lr" and "," in cell:  # 0,001 or 1e-3, 3e-3
+        rule = "a learning rate has a decimal point, and several have / between them, as 1e-3/3e-3"
+        raise ValueError(f"{rule}: {cell[:40]!r} has a comma")
     return read_seeds(cell) if key == "seed" else cell.split("/")
 
 

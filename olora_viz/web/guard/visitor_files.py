@@ -163,7 +163,8 @@ class VisitorFiles:
             raise ValueError("a file must be sent as its name and its text")
         ending = f".{name.lower().rpartition('.')[2][:10]}" if "." in name else ""
         if ending not in kind.endings:
-            raise ValueError(f"{words} must end in {', '.join(kind.endings)}, not in {ending!r}{advice(ending)}")
+            how = advice(ending, plain=kind is TEXT)
+            raise ValueError(f"{words} must end in {', '.join(kind.endings)}, not in {ending!r}{how}")
         try:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:

@@ -60,7 +60,7 @@ element.addEventListener("change", async (event) => {
     trigger("select", { index: 0, value: own });
   } catch {
     refuse(
-      `${props.words} is not UTF-8 text: save a table as CSV in UTF-8, a document as plain text`,
+      `${props.words} is not UTF-8 text: save it in UTF-8, a table as CSV, a document as plain text`,
     );
   } finally {
     input.value = ""; // the same file again, after a correction, is news too
