@@ -252,9 +252,10 @@ def _forgot(config: RaceConfig, summary: dict[str, Any], results: dict[str, Any]
         return ""
     limit = "" if config.forget is None else f" The limit was {config.forget:g} nats."
     base = text["loss"]
+    forgot = f"{loss - base:.4f}" if loss > base else "nothing"
     return (
         f"On {text['name']}, {text['tokens']:,} tokens that it was not trained on, its loss is {loss:.4f} nats per "
-        f"token where the base model's is {base:.4f}: it forgot {loss - base:.4f}. KL(base‖adapter) is {drift:.4f} "
+        f"token where the base model's is {base:.4f}: it forgot {forgot}. KL(base‖adapter) is {drift:.4f} "
         f"nats per token there.{limit}\n\n"
     )
 
