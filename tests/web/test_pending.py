@@ -1,6 +1,7 @@
 """What of a set-up is not yet raced, beside the results of another one."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.races import small
@@ -12,7 +13,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.controls import LATER
-from olora_viz.web.race.pending import pending, time_words
+from olora_viz.web.race.pending import other_files, pending, time_words
 
 RACED = SetUp.first(Limits())
 
@@ -39,6 +40,20 @@ def test_the_file_of_a_run_that_is_only_watched_is_its_owners() -> None:
     assert pending(raced, now, owned=False).striptags() == text
     assert pending(watched, RACED, owned=False).striptags() == words.format("its owner's file", "sentiment")
     assert pending(watched, watched, owned=False).striptags() == words.format("its owner's file", "your file")
+
+
+def test_an_own_file_with_another_content_is_not_yet_raced(tmp_path: Path) -> None:
+    first, same, other = (tmp_path / name for name in ("first.csv", "same.csv", "other.csv"))
+    for path in (first, same):
+        path.write_text("a,b")
+    other.write_text("a,c")
+    raced = {"task": first, "keep": first}
+    assert other_files(raced, small(task=str(same), keep=str(same))) == []
+    assert other_files(raced, small(task="sentiment", keep="none")) == []
+    others = other_files(raced, small(task=str(other), keep=str(other)))
+    own = replace(RACED, task="file:token").keeping("file:token")
+    words = "These are the results of {0}, text to keep: {0}; not yet raced: your file, text to keep: your file."
+    assert pending(own, own, others=others).striptags() == words.format("another file of yours")
 
 
 @pytest.mark.parametrize(

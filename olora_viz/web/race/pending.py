@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from filecmp import cmp
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -53,7 +55,10 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
         config = setup.to_config(desk.limits, files)
         estimate = time_words(desk.jobs.speeds, config, desk.limits.max_seconds)
         bet = ask(question_of(setup.lanes, setup.steps))
-        left = pending(raced, setup, owned=shown.owned) if shown and raced else Markup("")
+        left = Markup("")
+        if shown and raced:
+            others = other_files(shown.race.own_files, config) if shown.race and shown.owned else ()
+            left = pending(raced, setup, owned=shown.owned, others=others)
         never_began = shown is not None and shown.record.state == FAILED and not shown.record.steps
         if is_refusal(line) or never_began:
             line = status(READY) if shown is None or (never_began and left) else view_of(shown).status
@@ -78,14 +83,28 @@ def time_words(speeds: Speeds, config: RaceConfig, most: float) -> Markup:
     return LATER if forecast is None and speeds.timing else duration_words(forecast, most)
 
 
-def pending(raced: SetUp, now: SetUp, *, owned: bool = True) -> Markup:
+def other_files(raced: Mapping[str, Path], now: RaceConfig) -> list[str]:
+    """Return the fields of a set-up whose own file has another content than that of a run.
+
+    Args:
+        raced: the run's own files by field.
+    """
+    pairs = ((name, file, Path(getattr(now, name))) for name, file in raced.items())
+    return [name for name, old, new in pairs if old.is_file() and new.is_file() and not cmp(old, new, shallow=False)]
+
+
+def pending(raced: SetUp, now: SetUp, *, owned: bool = True, others: Collection[str] = ()) -> Markup:
     """Say whose results are shown and what is not yet raced; empty if the set-ups are the same.
 
     Args:
         owned: whether the results are of a run of the reader's own, whose files are then theirs.
+        others: see `other_files`.
     """
-    pairs = [pair for pair in (*_facts(raced, now, owned), _lanes(raced.lanes, now.lanes)) if pair]
-    pairs += _settings(raced, now, owned)
+    of_task, of_text = ("another file of yours" if name in others else "" for name in ("task", "keep"))
+    whose = "your file" if owned else "its owner's file"
+    facts = _facts(raced, now, of_task or whose)
+    pairs = [pair for pair in (*facts, _lanes(raced.lanes, now.lanes)) if pair]
+    pairs += _settings(raced, now, of_text or whose)
     if not pairs:
         return Markup("")
     of_results, of_now = (", ".join(filter(None, words)) for words in zip(*pairs, strict=True))
@@ -93,8 +112,8 @@ def pending(raced: SetUp, now: SetUp, *, owned: bool = True) -> Markup:
     return remark(f"{those}; not yet raced: {of_now or 'the lanes that are left'}.")
 
 
-def _facts(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
-    """Return the plain fields that differ, in words."""
+def _facts(raced: SetUp, now: SetUp, own: str) -> list[tuple[str, str]]:
+    """Return the plain fields that differ, in words; `own` is what a file of the first one is called."""
     words = {
         "model": "{}", "task": "{}", "steps": "{} steps", "batch": "{} prompts per step", "seed": "seed {}",
         "curvature": "curvature every {} steps",
@@ -103,7 +122,7 @@ def _facts(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
     for name, text in words.items():
         values = getattr(raced, name), getattr(now, name)
         if name == "task":
-            values = _own_words(values, TASKS, owned)
+            values = _own_words(values, TASKS, own)
         if values[0] != values[1]:
             first, second = (text.format(each) if each or name != "curvature" else "no curvature" for each in values)
             pairs.append((first, second))
@@ -129,19 +148,18 @@ def _lanes(raced: Sequence[Lane], now: Sequence[Lane]) -> tuple[str, str] | None
     return (words[0], words[1]) if any(words) else None
 
 
-def _own_words(values: Sequence[str], names: Collection[str], owned: bool) -> tuple[str, ...]:
+def _own_words(values: Sequence[str], names: Collection[str], own: str) -> tuple[str, ...]:
     """Replace a file in one of both set-ups, whose value is none of the `names`, by words."""
-    words = ("your file" if owned else "its owner's file"), "your file"
-    return tuple(value if value in names else own for value, own in zip(values, words, strict=True))
+    return tuple(value if value in names else word for value, word in zip(values, (own, "your file"), strict=True))
 
 
-def _settings(raced: SetUp, now: SetUp, owned: bool) -> list[tuple[str, str]]:
+def _settings(raced: SetUp, now: SetUp, own: str) -> list[tuple[str, str]]:
     """Return the settings that differ, in words."""
     before, after = raced.settings.values(), now.settings.values()
     pairs = []
     for each in INPUTS:
         values = before[each.name], after[each.name]
-        values = _own_words(values, KEPT, owned) if each.name == "keep" else values
+        values = _own_words(values, KEPT, own) if each.name == "keep" else values
         if values[0] != values[1]:
             first, second = (each.choices.get(text, text) or each.empty for text in values)
             pairs.append((f"{each.label.lower()}: {first}", f"{each.label.lower()}: {second}"))
