@@ -403,15 +403,16 @@ def _interval(verdict: Verdict, color: str, label: str, y: float, names: Sequenc
 def _cut(
     verdict: Verdict, style: LaneStyle, y: float, bounds: tuple[float, float]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return an arrow at each end of the axis that an interval passes, and how far it goes."""
+    """Return an arrow inside each end of the axis that an interval passes, and how far it goes."""
     marks, notes = [], []
+    half = 0.012 * (bounds[1] - bounds[0])  # of an arrow, which else covers the names of the methods
     from_, to = verdict.difference.over_rates
     low, high = (end if math.isfinite(end) else verdict.interval.mean for end in verdict.interval[1:3])
     if from_ < to:
         low, high = min(low, from_), max(high, to)
     for end, edge, is_cut, symbol, anchor in (
-        (low, bounds[0], low < bounds[0], "triangle-left", "left"),
-        (high, bounds[1], high > bounds[1], "triangle-right", "right"),
+        (low, bounds[0] + half, low < bounds[0], "triangle-left", "left"),
+        (high, bounds[1] - half, high > bounds[1], "triangle-right", "right"),
     ):
         if is_cut:
             name = f"{style.label}, beyond the axis"

@@ -196,7 +196,7 @@ class Basis:
 
     def __str__(self) -> str:
         """Return it in words."""
-        chosen = f", rates chosen on {self.chosen_on} others" * bool(self.chosen_on)
+        chosen = f", rates chosen on {counted(self.chosen_on, 'other')}" * bool(self.chosen_on)
         examples = f"{self.examples} {self.part} example{'s' * (self.examples != 1)}{chosen}"
         return "; ".join(filter(None, (examples, "one seed" if self.seeds == 1 else f"{self.seeds} seeds", self.base)))
 

@@ -66,7 +66,7 @@ def headline(known: Decision) -> Markup:
     compared = others if verdict.init == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
     examples = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
-    basis = f"{examples}, rates chosen on {verdict.valid_examples} others"
+    basis = f"{examples}, rates chosen on {counted(verdict.valid_examples, 'other')}"
     base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().dtype).base
     sure = " · ".join(filter(None, (word, basis, base)))
     return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
