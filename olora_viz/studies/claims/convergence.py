@@ -74,7 +74,7 @@ def judge(verdicts: Verdicts) -> Finding:
             if at not in intervals and len(gap):
                 intervals[at], over = interval, over_of([gap], "validation")
     if len(intervals) < len(parts):
-        return not_measured("in no cell of the study did both methods finish at the same rate")
+        return not_measured("at no rate of the grid has every seed of both methods finished")
     cells = len(parts["one rate"])
     words = {
         at: f"{interval.mean:+.3g} nats ({ends(interval, over)}); that it is lower: {counted(parts[at])}."
