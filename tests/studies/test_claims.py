@@ -54,6 +54,17 @@ def gaining(gain: float) -> Loss:
     return lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed - gain * (its.init == "olora")
 
 
+def test_where_no_shared_rate_has_all_seeds_nothing_is_said_to_be_compared_there() -> None:
+    apart = study(lambda its: bowl(its.lr * (4 if its.init == "olora" else 1)), replace(STUDY, coarse=1))
+    (cell,) = (each for each in apart.each if each.init == "olora")
+    assert cell.shared_lr is None
+    found = result.judge(apart)
+    assert "At one shared rate nothing is compared" in found.words
+    assert "Each at its best rate, OLoRA" in found.words
+    assert sum(value for key, value in found.numbers.items() if key.endswith("_at_one_rate")) == 0
+    assert found.verdict != "holds"
+
+
 def test_the_files_of_the_folder_are_the_catalogue() -> None:
     files = {path.stem for path in Path(claims.__file__).parent.glob("*.py")}
     helpers = {"__init__", "claim", "evidence", "forgetting"}

@@ -22,7 +22,10 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
 from olora_viz.studies.sentences import in_cells
+from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.verdicts import Verdicts
+
+WITHOUT = "At one shared rate nothing is compared, as at no rate of the grid has every seed of both finished."
 
 
 def judge(verdicts: Verdicts) -> Finding:
@@ -30,7 +33,8 @@ def judge(verdicts: Verdicts) -> Finding:
     cells = ours(verdicts)
     if not any(cell.seeds for cell in cells):
         return not_measured("no seed of the study was finished by both")
-    shared, best = [cell.verdict_shared_rate for cell in cells], [cell.verdict for cell in cells]
+    compared = [cell for cell in cells if cell.shared_lr is not None]
+    shared, best = [cell.verdict_shared_rate for cell in compared], [cell.verdict for cell in cells]
     paired = [cell.difference.gap for cell in cells if cell.seeds > 1]
     mean = over_cells(paired) if paired else None
     difference = (
@@ -40,12 +44,13 @@ def judge(verdicts: Verdicts) -> Finding:
         else ""
     )
     who, basis = (label_of(OURS), label_of(REFERENCE)), basis_of(verdicts)
+    at_one = in_cells(*who, shared, basis, where="At one shared rate,") if shared else WITHOUT
     return Finding(
-        verdict=together([OF_VERDICT[word] for word in (*shared, *best)]),
+        verdict=together([OF_VERDICT[word] for word in (*(shared or [UNDECIDED]), *best)]),
         words=(
-            f"{in_cells(*who, shared, basis, where='At one shared rate,')} "
+            f"{at_one} "
             f"{in_cells(*who, best, basis, where='Each at its best rate,')}{difference}"
-            f"{level_within(verdicts.study, [*shared, *best], 2 * [cell.margin for cell in cells])}"
+            f"{level_within(verdicts.study, [*shared, *best], [cell.margin for cell in (*compared, *cells)])}"
         ),
         numbers={
             "cells": len(cells),
