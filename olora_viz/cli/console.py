@@ -179,10 +179,21 @@ def path(text: str) -> Path:
     return Path(text)
 
 
+def new_path(text: str) -> Path:
+    """Return an option's value as the path of what is written, to fail before the work if it has no place there."""
+    place = path(text)
+    above = next(parent for parent in place.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: {str(above)!r} is not a folder")
+    if not (place.is_dir() or os.access(above, os.W_OK)):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: the folder {str(above)!r} is read-only")
+    return place
+
+
 def new_file(text: str) -> Path:
     """Return an option's value as the path of a file to write, which must not be a folder."""
-    file = path(text)
-    if file.is_dir():
+    file = new_path(text)
+    if file.is_dir() or text.endswith(("/", os.sep)):
         raise argparse.ArgumentTypeError(f"{text!r} is a folder: name a file in it")
     return file
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from olora_viz.cli.console import (
     Verb,
     add_shared,
+    filled,
     new_file,
+    new_path,
     path,
     print_json,
     print_table,
@@ -34,8 +36,10 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--lane", metavar="NAME", help="label of the lane, for a run folder")
     base = "the folder of an adapter's model, which is read layer by layer; default: the one that the adapter names"
     parser.add_argument("--model", type=path, metavar="FOLDER", help=base)
-    parser.add_argument("--out", type=path, required=True, metavar="FOLDER", help="a new folder")
-    parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help="default: lora")
+    parser.add_argument("--out", type=new_path, required=True, metavar="FOLDER", help="a new folder")
+    form = "lora: an adapter that loads anywhere; olora: A and B alone, for PEFT's OLoRA; merged: the whole model; "
+    form += "default: lora"
+    parser.add_argument("--form", choices=("lora", "olora", "merged"), default="lora", help=form)
     add_shared(parser, "--workers", "--ray")
 
     parser = verb("push", push, "push an adapter to the Hugging Face hub, with a model card")
@@ -46,10 +50,12 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list the files that would be pushed, and push none")
 
     parser = verb("inspect", run_inspect, "how a PEFT adapter changes its base model")
-    parser.add_argument("folder", type=path, metavar="FOLDER", help="with adapter_model.safetensors")
+    parser.add_argument("folder", type=path, metavar="FOLDER", help="an adapter's, with adapter_model.safetensors")
     other = "another adapter of the same model, to compare with"
     parser.add_argument("other", nargs="?", type=path, metavar="OTHER", help=other)
-    add_shared(parser, "--model", "--png")
+    base = "a model's name, or a local Hugging Face folder; default: the one that the adapter names"
+    parser.add_argument("--model", type=filled, help=base)
+    add_shared(parser, "--png")
     parser.add_argument("--html", type=new_file, metavar="FILE", help="write a self-contained report")
 
 
@@ -101,6 +107,8 @@ def _merge(options: argparse.Namespace) -> int:
     if options.lane is not None:
         raise ValueError("--lane is for run folders: an adapter is one lane")
     base = options.model or Path(base_of(options.folder))
+    if options.model is None and not base.is_dir():
+        raise ValueError(f"the adapter's model {str(base)!r} is not a folder on this machine: pass --model FOLDER")
     places = {"workers": options.workers, "ray": options.ray}
     is_there = (options.out / MERGE).is_file()
     layers = resumable(lambda progress: merge_folder(options.folder, base, options.out, progress, **places))

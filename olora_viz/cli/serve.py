@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from olora_viz.cli.console import Verb, path, progress_bar, say
+from olora_viz.cli.console import Verb, filled, new_path, path, progress_bar, say
 from olora_viz.machine.text import counted
 
 Serve = Callable[..., None]
@@ -21,15 +21,15 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
     parser = verb("serve", partial(serve, pages), "serve the page")
     parser.epilog = "With OLORA_VIZ_RAY=HOST:PORT what visitors start is computed on that Ray cluster."
     host = "address to listen on; 0.0.0.0: all of this machine's; default: 127.0.0.1"
-    parser.add_argument("--host", metavar="H", help=host)
+    parser.add_argument("--host", type=filled, metavar="H", help=host)
     parser.add_argument("--port", type=_port, metavar="P", help="default: the first free one from 7860")
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public address")
     model = "offer the model in a folder on the page Spectrum too, which reads the chosen layer alone; repeatable"
     parser.add_argument("--model", type=path, action="append", default=[], dest="models", metavar="FOLDER", help=model)
-    parser = verb("show", partial(show, pages), "open the page on a run")
+    parser = verb("show", partial(show, pages), "serve the page, opened on a run")
     parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
     parser = verb("site", partial(site, write), "write the lessons, recorded races and claims as static pages")
-    parser.add_argument("out", type=path, metavar="OUT", help="a new or empty folder, for any file host")
+    parser.add_argument("out", type=new_path, metavar="OUT", help="a new or empty folder, for any file host")
     parser.add_argument(
         "--run",
         type=path,

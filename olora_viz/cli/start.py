@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from olora_viz.cli.console import Verb, add_shared, path, print_json, resumable, say
+from olora_viz.cli.console import Verb, add_shared, new_path, path, print_json, resumable, say
 
 
 def add_verbs(verb: Verb) -> None:
@@ -18,9 +18,9 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of a random start; default: 0")
     target = "a layer by the end of its name, with * and ?; repeat for each; default: every linear layer in the blocks"
     parser.add_argument("--target", action="append", metavar="NAME", help=target)
-    parser.add_argument("--out", type=path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
+    parser.add_argument("--out", type=new_path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
     residual = "a new folder for the model with W − s B⁰A⁰: with the adapter it computes what the model does"
-    parser.add_argument("--residual", type=path, metavar="FOLDER", help=residual)
+    parser.add_argument("--residual", type=new_path, metavar="FOLDER", help=residual)
     add_shared(parser, "--workers", "--ray")
 
 

@@ -84,7 +84,7 @@ def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
         )
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
-        known = unknown("model_type", str(kind), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+        known = unknown("model_type", str(kind), MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) if kind else "no model_type"
         raise ValueError(f"the model in {str(folder)!r} is no known causal language model: {known} (in config.json)")
     head = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind)
     says = config.get("architectures") or [head]

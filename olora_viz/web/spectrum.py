@@ -160,8 +160,7 @@ def lab_of(folders: Iterable[Path]) -> Lab:
         ValueError: a folder is not there, two models have the same name, or a folder's layers cannot be read.
     """
     named: dict[str, Path] = {}
-    for folder in folders:
-        folder = folder.expanduser().resolve()
+    for folder in dict.fromkeys(each.expanduser().resolve() for each in folders):
         name = folder.name
         if not folder.is_dir():
             raise ValueError(f"{str(folder)!r} is not a folder on this machine")
