@@ -53,8 +53,8 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--layer", metavar="NAME", help="measure only this layer's parameters")
     kernel = "measure the condition of the tangent kernel on the first N batches; default: 5"
     parser.add_argument("--batches", type=int, metavar="N", dest="kernel_batches", help=kernel)
-    parser.add_argument("--iterations", type=int, help="maximum products for the eigenvalues")
-    parser.add_argument("--probes", type=int, help="random vectors for the trace; 0 skips it")
+    parser.add_argument("--iterations", type=int, help="maximum products for the eigenvalues; default: 32")
+    parser.add_argument("--probes", type=int, help="random vectors for the trace, 2 or more; 0 skips it; default: 8")
 
 
 STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
@@ -185,13 +185,15 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
 def run_curvature(options: argparse.Namespace) -> int:
     """Measure lanes at their start: a table, JSON lines, a picture."""
     from olora_viz.measures.conditioning import BATCHES, conditioning
+    from olora_viz.measures.curvature import PROBES, check_search
     from olora_viz.races.race import race
     from olora_viz.studies.story import compared_conditions
 
     config = compared(options, eval_size=1)
     for name, count in (("iterations", options.iterations), ("batches", options.kernel_batches)):
-        if count is not None and count < 1:
-            raise ValueError(f"{name} must be at least 1, not {count}")
+        if count is not None:
+            check_whole(name, count, 1)
+    check_search(1, PROBES if options.probes is None else options.probes)
     search = {"steps": options.iterations, "probes": options.probes}
     search = {name: value for name, value in search.items() if value is not None}
     count = options.kernel_batches or BATCHES
@@ -208,9 +210,12 @@ def run_curvature(options: argparse.Namespace) -> int:
         for line in lines:
             print_json(line)
     else:
-        _print_curvature(lines)
-        for k, label in enumerate(labels[1:], start=1):
-            print(compared_conditions(measured.conditions, k, 0, label, labels[0]))
+        plan = racing.lanes.plan
+        adapted = [k for k in range(len(labels)) if options.layer in (None, *plan.layers_of(k))]
+        _print_curvature(lines, [labels[k] for k in adapted])
+        for k in adapted[1:]:
+            first = adapted[0]
+            print(compared_conditions(measured.conditions, k, first, labels[k], labels[first]))
     if options.png:
         from olora_viz.figures.start import comparison_figure, ntk_figure
         from olora_viz.figures.theme import lane_styles
@@ -220,14 +225,15 @@ def run_curvature(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_curvature(lines: list[dict[str, Any]]) -> None:
+def _print_curvature(lines: list[dict[str, Any]], adapted: Sequence[str]) -> None:
+    """Print the table; `adapted` are the labels of the lanes with an adapter on what is measured."""
     rows = [["lane", "‖∇‖", "λ_max", "λ_min", "trace", "λ_max of GN", "NTK condition", ""]]
     for line in lines:
         pairs = (("lambda_max", "residual"), ("lambda_min", "residual_min"), ("trace", "trace_error"))
         bounded = [f"{number(line[value])} ± {number(line[error], '.1g')}" for value, error in pairs]
         ended = f"{'converged' if line['converged'] else 'not converged'} after {line['iterations']} products"
         if line["lambda_max"] is None:
-            ended = "no eigenvalues: the loss is not finite"
+            ended = "no eigenvalues: the loss is not finite" if line["lane"] in adapted else "no adapter on the layer"
         largest = number(line["gauss_newton"]["lambda_max"])
         rows.append([line["lane"], number(line["grad_norm"]), *bounded, largest, _spread(line["ntk"]), ended])
     print_table(rows)
@@ -235,8 +241,8 @@ def _print_curvature(lines: list[dict[str, Any]]) -> None:
         "λ and trace are the Hessian's, ± residual and standard error; GN: the Gauss-Newton "
         "matrix; NTK condition: median and range over the batches"
     )
-    first = lines[0]
-    for line in lines[1:]:
+    first, *others = (line for line in lines if line["lane"] in adapted)
+    for line in others:
         if line["lambda_max"] and first["lambda_max"]:
             ratio = line["lambda_max"] / first["lambda_max"]
             print(f"λ_max of {line['lane']} is {ratio:.3g} times that of {first['lane']}")

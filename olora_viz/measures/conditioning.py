@@ -20,6 +20,7 @@ from olora_viz.measures.curvature import (
     STEPS,
     TOLERANCE,
     Curvature,
+    check_returned,
     curvature,
     flat,
     gauss_newton,
@@ -182,6 +183,7 @@ def tangent_kernel(
     expect(lanes, Lanes, "Lanes, such as race.lanes")
     f = outputs()
     parts = lanes.parts(layer)
+    check_returned("outputs", f, len(parts[0]), "K n")
     mask = lanes.trained(layer).to(lanes.theta.dtype)
     K, n = f.shape
     J = lanes.theta.new_empty(K, n, mask.shape[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -24,7 +24,7 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words, check_memory
 from olora_viz.machine.process import EVERY, Progress
-from olora_viz.machine.text import expect
+from olora_viz.machine.text import check_whole, expect
 from olora_viz.measures.measure import Measure, Record, by_lane
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch, Size
@@ -43,7 +43,7 @@ VECTORS = 6
 def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) -> list[slice]:
     """Split the lanes into groups that fit into memory, or raise with the memory they need."""
     size = sum(r * c for r, c in lanes.shapes(layer)) if layer else lanes.theta.shape[1]
-    vectors = (steps + VECTORS) * size * lanes.theta.element_size()
+    vectors = (min(steps, size) + VECTORS) * size * lanes.theta.element_size()
     each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
     groups = lane_groups(lanes.count, each, BUDGET[device.type])
@@ -256,7 +256,7 @@ def _host(x: Tensor) -> np.ndarray:
     return x.double().cpu().numpy()
 
 
-def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:
+def hutchinson(operator: Operator, probes: Iterable[Float[Tensor, "K P"]]) -> tuple[np.ndarray, np.ndarray]:
     """Estimate K traces and their standard errors by Hutchinson's method.
 
     `E[zᵀHz] = tr H` for z with independent random signs.
@@ -271,7 +271,7 @@ def hutchinson(operator: Operator, probes: list[Float[Tensor, "K P"]]) -> tuple[
         Hutchinson 1989, Commun. Stat. Simul. Comput. 18.
     """
     estimates = np.stack([_host((z * operator(z)).sum(1)) for z in probes])
-    return estimates.mean(0), estimates.std(0, ddof=1) / math.sqrt(len(probes))
+    return estimates.mean(0), estimates.std(0, ddof=1) / math.sqrt(len(estimates))
 
 
 def curvature(
@@ -301,7 +301,7 @@ def curvature(
         progress: called after every product, and again within a long one; raises to stop.
 
     Raises:
-        ValueError: the layer has no adapter, or there are too few probes.
+        ValueError: the layer has no adapter, a count is out of its range, or the losses are not (K,) with a graph.
 
     References:
         Pearlmutter 1994, Neural Computation 6 (products with the Hessian).
@@ -324,6 +324,7 @@ def curvature(
     with search.reporting():
         value = losses()
         parts = lanes.parts(layer)
+        check_returned("losses", value, len(parts[0]), "K")
         gradient = torch.autograd.grad(value.sum(), parts, create_graph=True)
 
         def product(V: Tensor) -> Tensor:
@@ -374,6 +375,7 @@ def gauss_newton(
     with search.reporting():
         z = logits()
         parts = lanes.parts(layer)
+        check_returned("logits", z, len(parts[0]), "K n V")
         # Jᵀu is linear in u, and its derivative with respect to u is J: a forward product from backward passes.
         u = torch.zeros_like(z, requires_grad=True)
         pulled = torch.autograd.grad(z, parts, u, create_graph=True, materialize_grads=True)
@@ -386,6 +388,28 @@ def gauss_newton(
             return flat(torch.autograd.grad(z, parts, HJv, retain_graph=True, materialize_grads=True))
 
         return search.of(product)
+
+
+def check_search(steps: int, probes: int) -> None:
+    """Raise a ValueError unless eigenvalues can be searched with so many products, and traces with so many probes."""
+    check_whole("steps", steps, 1)
+    if isinstance(probes, int) and (probes < 0 or probes == 1):
+        raise ValueError(f"probes must be 0 or at least 2, not {probes}")
+    check_whole("probes", probes, 0)
+
+
+def check_returned(what: str, value: object, K: int, axes: str) -> None:
+    """Raise a ValueError unless a caller's function returned a tensor of K lanes with its graph.
+
+    Args:
+        axes: of the tensor, as in ``K n V``.
+    """
+    expect(value, Tensor, f"a tensor ({axes}) from {what}")
+    assert isinstance(value, Tensor)
+    if value.ndim != len(axes.split()) or len(value) != K:
+        raise ValueError(f"{what} must return ({axes}) with K = {K} lanes, not {tuple(value.shape)}")
+    if not value.requires_grad:
+        raise ValueError(f"{what} must return a tensor with its graph, not a detached one")
 
 
 @dataclass
@@ -405,8 +429,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         expect(self.lanes, Lanes, "Lanes, such as race.lanes")
-        if self.probes < 0 or self.probes == 1:
-            raise ValueError(f"probes must be 0 or at least 2, not {self.probes}")
+        check_search(self.steps, self.probes)
 
     @contextmanager
     def reporting(self) -> Generator[None]:
@@ -449,7 +472,7 @@ class _Search:
         measured = extremes(masked, start, steps=self.steps, tolerance=self.tolerance)
         if not self.probes:
             return measured
-        signs = [draws(lanes, layer, self.seed + 1 + i).sign() * mask for i in range(self.probes)]
+        signs = (draws(lanes, layer, self.seed + 1 + i).sign() * mask for i in range(self.probes))
         estimates = hutchinson(masked, signs)
         trace, error = (np.where(np.isnan(measured.lambda_max), math.nan, values) for values in estimates)
         return replace(measured, trace=trace, trace_error=error)

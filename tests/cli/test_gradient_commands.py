@@ -11,6 +11,8 @@ from support.races import small
 from olora_viz.__main__ import main
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import Lane
+from olora_viz.measures.conditioning import BATCHES
+from olora_viz.measures.curvature import PROBES, STEPS
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
@@ -123,3 +125,11 @@ def test_long_examples_are_cut_on_request_and_a_chat_template_is_used_where_ther
     assert main([*options, "--truncate"]) == 0
     assert main([*options, "--chat"]) == 2
     assert "has no chat template: race it without chat" in capsys.readouterr().err
+
+
+def test_the_help_of_curvature_says_the_defaults_of_its_search(capsys):
+    with pytest.raises(SystemExit):
+        main(["curvature", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for text, default in (("for the eigenvalues", STEPS), ("0 skips it", PROBES), ("first N batches", BATCHES)):
+        assert f"{text}; default: {default}" in words

@@ -162,6 +162,10 @@ def test_one_layer_needs_less_memory_than_all(racing, monkeypatch):
     conditioning(racing.lanes, racing.batch(1), **options)
     conditioning(racing.lanes, racing.batch(1), layer=racing.lanes.layers[0], **options)
     assert needed[1] < needed[0]
+    lanes, layer = racing.lanes, racing.lanes.layers[0]
+    size = sum(rows * columns for rows, columns in lanes.shapes(layer))
+    conditioning(lanes, racing.batch(1), layer=layer, **options | {"steps": 10**9})  # more than the basis can have
+    assert needed[2] - needed[1] == (size - 2) * size * lanes.theta.element_size() * lanes.count
 
 
 def test_a_line_of_json_has_the_agreed_keys(found, racing):

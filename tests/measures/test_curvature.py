@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -295,6 +296,32 @@ def test_too_few_probes_get_a_sentence(probes):
     its = Measured()
     with pytest.raises(ValueError, match=f"probes must be 0 or at least 2, not {probes}"):
         curvature(its.lanes, its.losses, probes=probes)
+
+
+@pytest.mark.parametrize(
+    ("measure", "returned", "words"),
+    [
+        (curvature, "losses", "losses must return (K) with K = 2 lanes, not ()"),
+        (gauss_newton, "logits", "logits must return (K n V) with K = 2 lanes, not ()"),
+        (tangent_kernel, "outputs", "outputs must return (K n) with K = 2 lanes, not ()"),
+    ],
+)
+def test_a_function_that_returns_other_axes_or_no_graph_gets_a_sentence(measure, returned, words):
+    its = Measured(lanes=(Lane("lora", r=2), Lane("olora", r=2)))
+    whole = getattr(its, returned)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        measure(its.lanes, lambda: whole().sum())
+    with pytest.raises(ValueError, match="must return a tensor with its graph"):
+        measure(its.lanes, lambda: whole().detach())
+    with pytest.raises(ValueError, match=rf"expected a tensor .* from {returned}, not None"):
+        measure(its.lanes, lambda: None)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, float("nan"), "3", True])
+def test_a_number_of_products_that_is_none_gets_a_sentence(steps):
+    its = Measured()
+    with pytest.raises(ValueError, match="steps must be a whole number from 1"):
+        curvature(its.lanes, its.losses, steps=steps)
 
 
 def test_a_layer_without_an_adapter_gets_a_sentence():

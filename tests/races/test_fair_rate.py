@@ -113,10 +113,12 @@ def test_the_verb_curvature_prints_one_object_a_lane_and_draws(tmp_path):
 def test_the_verb_curvature_prints_a_table():
     done = run(
         "curvature", "--batch-size", "4", "--probes", "0", "--dtype", "float64",
-        "--layer", "model.layers.3.mlp.down_proj",
+        "--layer", "model.layers.3.mlp.down_proj", "--lane", "pissa:targets=q_proj",
+        "--lane", "lora", "--lane", "olora",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "λ_max of olora is" in done.stdout
+    assert re.search(r"^pissa .* no adapter on the layer$", done.stdout, re.M)
+    assert re.search(r"^λ_max of olora is \S+ times that of lora$", done.stdout, re.M)
     assert re.search(r"over 5 batches the condition number of olora's tangent kernel", done.stdout)
 
 
@@ -125,8 +127,8 @@ def test_the_verb_curvature_prints_a_table():
     [
         (["--lane", "nope"], "error: unknown initialization 'nope'; choose from"),
         (["--layer", "nowhere"], "error: no adapter on layer 'nowhere'"),
-        (["--iterations", "0"], "error: iterations must be at least 1, not 0"),
-        (["--batches", "0"], "error: batches must be at least 1, not 0"),
+        (["--iterations", "0"], "error: iterations must be a whole number from 1 to 2147483647, not 0"),
+        (["--batches", "0"], "error: batches must be a whole number from 1 to 2147483647, not 0"),
         (["--probes", "1"], "error: probes must be 0 or at least 2, not 1"),
         (["--lane", "olora:r=4000"], "error: rank 4000 exceeds"),
         (["--batch-size", "0"], "error: batch_size must be a whole number from 1"),
