@@ -181,7 +181,10 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0, **more: Any) -> dict[str, Any]:
-    """Return a curve in a lane's colour and dash, with its name; sizes in pixels, 0 for no marks at the points."""
+    """Return a curve in a lane's colour and dash, with its name; sizes in pixels, 0 for no marks at the points.
+
+    One that is not shown beside the pointer, by ``hoverinfo="skip"``, has no template: Plotly would show it with one.
+    """
     return {
         "type": "scatter",
         "mode": "lines+markers" if marks else "lines",
@@ -190,7 +193,7 @@ def line(style: LaneStyle, values: np.ndarray, width: float, *, marks: float = 0
         "y": plain(values),
         "line": {"color": style.color, "width": width, "dash": style.dash},
         **({"marker": {"color": style.color, "size": marks, "symbol": style.symbol}} if marks else {}),
-        "hovertemplate": "%{y:.3g}",
+        **({} if "hoverinfo" in more else {"hovertemplate": "%{y:.3g}"}),
         **more,
     }
 

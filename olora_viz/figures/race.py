@@ -334,7 +334,7 @@ def loss_figure(
             data += seed_band(style, of_lanes[::every, list(group)], **place)
         own = loss[::every, list(group)].mean(1)
         raw = line(style, own, 1.0, **place, meta="raw", opacity=0.16, hoverinfo="skip")
-        data.append(raw | {"line": {"color": style.color, "width": 1}, "hovertemplate": None})
+        data.append(raw | {"line": {"color": style.color, "width": 1}})
     for k, style in enumerate(styles):
         data.append(line(style, smooth[::every, k], 2.4, **place, meta="smooth"))
         more = {"name": f"{style.label}, held out", "legendgroup": style.label, "hoverinfo": "skip"}

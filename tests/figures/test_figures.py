@@ -77,6 +77,14 @@ def test_the_loss_of_every_lane_is_there_raw_and_smoothed_and_held_out() -> None
         assert line["line"]["dash"] == style.dash
 
 
+def test_beside_the_pointer_a_group_has_one_row_without_the_edges_of_its_band() -> None:
+    # Plotly shows a trace that has a template even where it is to be skipped.
+    figure = figures.loss_figure(LOOKS[:1], [a_step(n, [2.0, 1.0]) for n in range(1, 9)], total=8, seeds=[(0, 1)])
+    shown = [each for each in figure["data"] if each.get("hoverinfo") != "skip"]
+    assert [each["meta"] for each in shown] == ["smooth"]
+    assert not any("hovertemplate" in each for each in figure["data"] if each not in shown)
+
+
 def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
     values = np.random.default_rng(0).random((30, 4))
     for n in range(1, 31):
