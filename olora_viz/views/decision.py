@@ -277,6 +277,7 @@ def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
     shown = verdict.init != verdicts.study.reference
     low, high = verdict.interval.low, verdict.interval.high
     from_, to = verdict.difference.over_rates
+    at_one_rate = "not compared" if verdict.shared_lr is None else verdict.verdict_shared_rate
     return [
         verdict.cell.model, verdict.cell.task, str(verdict.cell.r), verdict.init,
         compact(verdict.best_lr) if verdict.best_lr else "",
@@ -285,7 +286,7 @@ def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
         f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
         f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
         number(verdict.p_value, ".3f") if shown else "",
-        verdict.verdict if shown else "", verdict.verdict_shared_rate if shown else "",
+        verdict.verdict if shown else "", at_one_rate if shown else "",
         steps_words(verdict.steps_to_reference), *(_forgotten(verdict, shown) if measured else ()),
         *(number(verdict.measures.get(key)) for key in verdicts.own_measures), str(verdict.seeds),
     ]  # fmt: skip

@@ -92,7 +92,7 @@ def test_code_of_the_folder_is_never_run(file, folder):
         ({"model_type": "bert", "architectures": ["BertModel"]}, "BertModel"),
         ({"model_type": "t5", "architectures": None}, "'t5'"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
-        ({"model_type": None}, "unknown model_type 'None'"),
+        ({"model_type": None}, "no model_type"),
         ({"model_type": ["llama"]}, "unknown model_type"),
         ({"model_type": "lama"}, "unknown model_type 'lama'; did you mean 'llama'"),
         ({"model_type": "nothing-known", "architectures": "x"}, "'nothing-known'"),

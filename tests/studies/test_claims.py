@@ -22,6 +22,7 @@ from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
+from olora_viz.views.decision import verdict_rows
 
 STUDY = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=5)
 Loss = Callable[[Trial], float]
@@ -63,6 +64,8 @@ def test_where_no_shared_rate_has_all_seeds_nothing_is_said_to_be_compared_there
     assert "Each at its best rate, OLoRA" in found.words
     assert sum(value for key, value in found.numbers.items() if key.endswith("_at_one_rate")) == 0
     assert found.verdict != "holds"
+    head, *rows = verdict_rows(apart)
+    assert [each[head.index("at one rate")] for each in rows if each[3] == "olora"] == ["not compared"]
 
 
 def test_the_files_of_the_folder_are_the_catalogue() -> None:

@@ -121,7 +121,8 @@ def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monk
     assert not shown(lab, limits, OPENED._replace(model="mine"), Choices()).of_map["visible"]
     assert map_of_layers(lab, limits, read(view.drawn)) == gr.skip()
     with pytest.raises(ValueError, match=r"two models are named 'mine', of which .* rename its folder"):
-        lab_of([folder, folder])
+        lab_of([folder, tiny_folder("gpt2", tmp_path / "other" / "mine")])
+    assert list(lab_of([folder, folder, tmp_path / "other" / ".." / "mine"]).folders) == ["mine"]  # one folder, twice
     with pytest.raises(ValueError, match="two models are named 'gpt2'"):
         lab_of([tiny_folder("gpt2", tmp_path / "gpt2")])
     with pytest.raises(ValueError, match=r"'.*/none' is not a folder on this machine"):
