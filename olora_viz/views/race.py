@@ -501,22 +501,20 @@ def _foldable(note: str) -> Markup:
 
 
 def _speed(record: RaceRecord, done: int) -> list[str]:
-    """Return the speed, the memory on which device, and the elapsed or remaining time."""
+    """Return the speed, the memory and the time left; at the end the device and the time it took."""
     steps = record.steps[:done]
     device = record.device if record.device != "CPU" else ""
     if not steps:
         return [device] if device else []
     last = steps[-1]
     if record.complete or record.state in ENDED:
-        rate, time = last.step / max(last.seconds, 1e-9), seconds(last.seconds)
-    else:
-        window = steps[-WINDOW - 1 :]
-        spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
-        rate = max(len(window) - 1, 1) / max(spent, 1e-9)
-        time = f"{about((record.config.steps - last.step) / rate)} left"
-        device = _memory(record, device)
+        return [part for part in (device, seconds(last.seconds)) if part]
+    window = steps[-WINDOW - 1 :]
+    spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
+    rate = max(len(window) - 1, 1) / max(spent, 1e-9)
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"
-    return [part for part in (speed, device, time) if part]
+    left = f"{about((record.config.steps - last.step) / rate)} left"
+    return [part for part in (speed, _memory(record, device), left) if part]
 
 
 def _memory(record: RaceRecord, device: str) -> str:
