@@ -30,26 +30,9 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
     parser.add_argument("folder", type=path, metavar="DIR", help="a run folder")
     parser = verb("site", partial(site, write), "write the lessons, recorded races and claims as static pages")
     parser.add_argument("out", type=new_path, metavar="OUT", help="a new or empty folder, for any file host")
-    parser.add_argument(
-        "--run",
-        type=path,
-        nargs="+",
-        action="extend",
-        default=[],
-        dest="runs",
-        metavar="DIR",
-        help="folders of finished races of yours",
-    )
-    parser.add_argument(
-        "--study",
-        type=path,
-        nargs="+",
-        action="extend",
-        default=[],
-        dest="studies",
-        metavar="DIR",
-        help="folders of finished studies",
-    )
+    folders: dict[str, Any] = {"type": path, "nargs": "+", "action": "extend", "default": [], "metavar": "DIR"}
+    parser.add_argument("--run", dest="runs", help="folders of finished races of yours", **folders)
+    parser.add_argument("--study", dest="studies", help="folders of finished studies", **folders)
 
 
 def serve(pages: Serve, options: argparse.Namespace) -> int:

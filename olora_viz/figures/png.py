@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, paint, stacked
+from olora_viz.machine.files import write_bytes
 from olora_viz.machine.text import described, unknown
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -111,12 +112,12 @@ LINE = 100
 
 
 def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860) -> Path:
-    """Write figures to one PNG, one below the other.
+    """Write figures to one PNG, one below the other, and its folder if there is none.
 
     Args:
         width: of the picture in pixels, before it is doubled for sharpness.
     """
-    Path(path).write_bytes(png_bytes(figures, theme_name=theme_name, width=width))
+    write_bytes(Path(path), png_bytes(figures, theme_name=theme_name, width=width))
     return Path(path)
 
 

@@ -57,7 +57,8 @@ def test_every_verb_ends_well_after_the_first_command(
 
 
 def test_every_verb_ends_well_in_a_project_that_installs_the_wheel(installed: Path, tmp_path: Path) -> None:
-    table = walk(installed, tmp_path, tmp_path, "--shorter" if PYTHONS[NEWEST] == HERE else "")
+    length = ["--shorter"] if PYTHONS[NEWEST] == HERE else []
+    table = walk(installed, tmp_path, tmp_path, *length)
     assert "site-packages" in table.splitlines()[0]
     assert "bin/olora-viz --version" in table
     check_version(NEWEST, table, tmp_path)

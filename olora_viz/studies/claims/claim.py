@@ -302,7 +302,8 @@ def basis_of(verdicts: Verdicts) -> Basis:
 def few_seeds(study: Study) -> Finding | None:
     """Return that a claim about each seed's best rate was not measured, if the first pass has too few seeds."""
     tried = study.first_seeds
-    why = f"the study tries every rate with {tried} seed{'s' * (tried != 1)}, and the best rates alone with more"
+    why = f"the study tries every rate with {tried} seed{'s' * (tried != 1)}"
+    why += ", and the best rates alone with more" * (study.seeds > tried)
     return not_measured(f"{why}: at least {LEAST_SEEDS} are needed at every rate") if tried < LEAST_SEEDS else None
 
 
