@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import call, changed, check_whole, compact, suggesting, table, unknown
+from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
 
 MOST = 1000
 """Maximum number of seeds of one list."""
@@ -238,8 +238,14 @@ def _check_label(label: Any) -> None:
         )
 
 
-SHOWN = ("lr", "r", "alpha", "seed", "lora_plus", "dropout", "beta1", "beta2", "targets")
-"""The settings by which a display name can distinguish lanes of one initialization."""
+NAMES = {
+    "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
+    "beta2": "β₂", "targets": "", "rslora": "rsLoRA",
+}  # fmt: skip
+"""What a display name calls a key of a lane, if not by its own name; a rate and targets need none."""
+
+SHOWN = (*NAMES, *(f.name for f in fields(Lane) if f.name not in (*NAMES, "init", "label", "fair")))
+"""The keys by which a display name distinguishes lanes of one initialization: all that can differ."""
 
 MOST_TARGETS = 32
 """The longest name of a lane's targets, in characters."""
@@ -278,10 +284,10 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
     >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('LoRA 1e-3', 'OLoRA 3e-3')
     """
-    varying = differing(lanes)
+    words_of = {field: _words(field, {setting(lane, field) for lane in lanes}) for field in differing(lanes)}
     distinct: list[str] = []
     for lane, name in itertools.zip_longest(lanes, names):
-        words = [label_of(lane.init), *(_words(field, setting(lane, field)) for field in varying)]
+        words = [label_of(lane.init), *(of[setting(lane, field)] for field, of in words_of.items())]
         distinct.append(_numbered(name or " ".join(filter(None, words)), distinct, " #"))
     return tuple(distinct)
 
@@ -295,7 +301,7 @@ def setting(lane: Lane, field: str) -> Any:
     """Return the value of one of `SHOWN`: the ratio to the rank for alpha, a text for targets.
 
     The rate of a fair lane is the word, until its race has found the number. Full fine-tuning has neither rank nor
-    scaling, which is written as 0.
+    scaling, which is written as 0; so is a lane without clipping.
     """
     if not _has(lane, field):
         return 0
@@ -303,23 +309,32 @@ def setting(lane: Lane, field: str) -> Any:
         return FAIR
     if field == "alpha":
         return 1.0 if lane.alpha is None else lane.alpha / lane.r
-    return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field)
+    return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field) or 0
 
 
 def _has(lane: Lane, field: str) -> bool:
-    return not (lane.is_dense and field in ("r", "alpha"))
+    return not (lane.is_dense and field in ("r", "alpha", "rslora"))
 
 
-def _words(field: str, value: Any) -> str:
+def _words(field: str, values: Collection[Any]) -> dict[Any, str]:
+    """Return each value of a key in words: short ones, unless two values would have the same."""
+    short, whole = ({value: _value(field, value, is_short) for value in values} for is_short in (True, False))
+    return short if len(set(short.values())) == len(values) else whole
+
+
+def _value(field: str, value: Any, is_short: bool) -> str:
+    """Return a value in words, with its key's name."""
     if field in ("r", "alpha") and not value:
         return ""
+    name = NAMES.get(field, field.replace("_", " "))
+    if isinstance(getattr(Lane, field), bool):
+        return name * value
+    if field == "clip" and not value:
+        return "no clip"
     if isinstance(value, str):
-        return _short(value) if field == "targets" and value else value
-    return {
-        "lr": compact(value), "r": f"r {value:g}", "alpha": f"α/r {value:g}",
-        "seed": f"seed {value:g}", "lora_plus": f"LoRA+ {value:g}", "dropout": f"dropout {value:g}",
-        "beta1": f"β₁ {value:g}", "beta2": f"β₂ {value:g}",
-    }[field]  # fmt: skip
+        return _short(value) if field == "targets" and value and is_short else value
+    number = exact(value) if not is_short else compact(value) if field == "lr" else f"{value:g}"
+    return f"{name} {number}".lstrip()
 
 
 def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:

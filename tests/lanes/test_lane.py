@@ -1,12 +1,14 @@
 """What a lane may be, how it is written on a command line, and what it is called."""
 
+import itertools
 import math
 import subprocess
 import sys
+from dataclasses import fields, replace
 
 import pytest
 
-from olora_viz.lanes.lane import Lane, label_number, labels, parse_lanes
+from olora_viz.lanes.lane import Lane, display_names, label_number, labels, parse_lanes
 
 
 def test_alpha_is_the_rank_where_none_is_given():
@@ -122,6 +124,31 @@ def test_labels_say_what_differs_and_no_more():
         "olora@lr=1e-3,seed=1",
         "lora",
     )
+
+
+VALUES = {
+    "lr": (1e-3, 3e-3, 1.00001e-3, 1.00002e-3), "r": (2, 64), "alpha": (4.0, 16.0), "seed": (0, 7, 123_456),
+    "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
+    "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),
+    "targets": (None, ("q_proj",), ("q_proj", "v_proj", *"abcdefghijklm"), ("q_proj", "k_proj", *"abcdefghijklm")),
+}  # fmt: skip
+"""Values of every key of a lane, beside its start and its label."""
+
+
+def test_every_key_that_differs_is_named_in_labels_and_display_names():
+    keys = [key.name for key in fields(Lane) if key.name not in ("init", "label")]
+    assert set(VALUES) == set(keys)
+    for key, other in itertools.combinations(keys, 2):
+        lanes = [Lane("lora", **{key: a, other: b}) for a in VALUES[key] for b in VALUES[other]]
+        # The rate of a fair lane is found by the race, whatever it was.
+        distinct = list(dict.fromkeys(replace(lane, lr=1e-3) if lane.fair else lane for lane in lanes))
+        names = display_names(distinct)
+        assert len(set(names)) == len(distinct)
+        assert "#" not in " ".join(names), names
+    assert display_names(parse_lanes("lora:rslora=false/true,lr=3e-3/1e-3")) == (
+        "LoRA 3e-3", "LoRA 1e-3", "LoRA 3e-3 rsLoRA", "LoRA 1e-3 rsLoRA",
+    )  # fmt: skip
+    assert display_names(parse_lanes("lora:weight_decay=0/0.1")) == ("LoRA weight decay 0", "LoRA weight decay 0.1")
 
 
 def test_labels_are_distinct_even_for_equal_lanes():
