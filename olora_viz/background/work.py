@@ -239,11 +239,11 @@ class BackgroundWork:
 
     def make_way(self, why: str) -> None:
         """Request that it leaves its place to others; by default this is its end."""
-        self.stop()
+        self.stop(why)
 
     def leave(self) -> None:
         """Make way before its turn, as was requested."""
-        self.end(STOPPED)
+        self.end(STOPPED, self.why)
 
     def sentence_on(self, error: Exception) -> str:
         """Return one sentence on why it failed."""

@@ -19,7 +19,7 @@ FEW = {"eval_size": 4, "test_size": 4}
 
 def asked(**changes: object) -> RaceConfig:
     """Return the set-up that the server makes of a page's values; some of them are others."""
-    return replace(checked_config(Limits(max_steps=400), **(ASKED | changes)), **FEW)
+    return replace(checked_config(Limits(max_steps=10_000), **(ASKED | changes)), **FEW)
 
 
 def lane(**changes: object) -> list[dict[str, object]]:

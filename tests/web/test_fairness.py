@@ -14,7 +14,7 @@ from support.queued import asked, wait
 from support.waiting import wait_until
 
 from olora_viz.web.guard import fairness
-from olora_viz.web.guard.fairness import ABSENT, Line, Pages, Places, too_many
+from olora_viz.web.guard.fairness import ABSENT, FRONT, Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Visitor, address_of, visitor_of
 from olora_viz.web.jobs.job import record_of
 from olora_viz.web.jobs.queue import Jobs
@@ -29,7 +29,7 @@ class Work:
     owner: Visitor
     name: str = ""
     seen: float = field(default_factory=time.monotonic)
-    turn: tuple[float, float] = (0.0, 0.0)
+    turn: tuple[float, float, int] = FRONT
     complete: bool = False
 
 
@@ -44,6 +44,7 @@ def line(**places: Any) -> Line[Work]:
 def put(line: Line[Work], owner: Visitor, name: str = "", away: float = 0.0) -> Work:
     work = Work(owner, name, time.monotonic() - away)
     line.let_in(owner)
+    line.ask(work)
     line.join(work)
     return work
 
@@ -141,6 +142,17 @@ def test_with_several_workers_as_many_are_next_and_what_runs_is_not_called_twice
     queue.done(second)
     queue.done(first)
     assert queue.call() is first
+
+
+def test_work_that_joins_late_stands_where_it_was_asked_for_and_only_behind_its_own() -> None:
+    queue, late, other = line(), Work(page("late"), "late"), Work(page("late"), "late too")
+    put(queue, page("before"), "before")
+    for work in (late, other):
+        queue.ask(work)
+    put(queue, page("after"), "after")
+    for work in (late, other):
+        queue.join(work)
+    assert list(served(queue)) == ["before", "late", "after", "late too"]
 
 
 def test_who_came_first_is_not_overtaken_by_ever_new_visitors() -> None:

@@ -196,6 +196,65 @@ def test_when_the_first_visitor_goes_the_others_go_on_as_if_nothing_were(
         assert len(computed) == STEPS
 
 
+def places(jobs: Jobs, *races: SharedRace) -> list[int]:
+    """Look at races as their pages do; return what is before each."""
+    assert all(jobs.get(race.id) is race for race in races)
+    return [jobs.before(race).places for race in races]
+
+
+@pytest.mark.parametrize("what", ["stop", "pause"])
+def test_who_follows_what_waits_has_a_place_of_its_own_from_when_it_asked(jobs: Jobs, what: str) -> None:
+    def asks(name: str, steps: int) -> SharedRace:
+        race = jobs.race(asked(steps=steps), owner=Visitor(name, name))
+        assert isinstance(race, SharedRace)
+        return race
+
+    computing = asks("first", 10_000)
+    wait_until(lambda: computing.steps)
+    leads, before, follows, after = asks("leads", 300), asks("before", 200), asks("leads' friend", 300), asks("z", 100)
+    assert follows.source is leads
+    assert places(jobs, leads, before, follows, after) == [1, 2, 1, 3]
+    getattr(jobs, what)(leads)
+    assert places(jobs, before, follows, after) == [1, 2, 3]
+    # A pause gives the place up, as that of a race without followers.
+    third = asks("third", 200)
+    jobs.pause(third)
+    jobs.stop(before)
+    assert places(jobs, follows, after) == [1, 2]
+    jobs.resume(third)
+    assert places(jobs, follows, after, third) == [1, 2, 3]
+    for race in (third, after, follows, leads, computing):
+        jobs.stop(race, catch_up=False)
+
+
+def test_who_follows_what_computes_goes_on_in_its_turn(jobs: Jobs) -> None:
+    leads = press(jobs, "a", asked(steps=10_000))
+    wait_until(lambda: leads.steps)
+    other = jobs.race(asked(steps=2), owner=Visitor("other", "elsewhere"))
+    follows = press(jobs, "b", asked(steps=10_000))
+    jobs.stop(leads)
+    seen(jobs, follows, lambda race: race.source is None and len(race.steps) > len(leads.steps))
+    assert other.steps == []
+    jobs.stop(follows)
+
+
+def test_who_goes_on_alone_needs_a_place_of_its_own(tmp_path: Path) -> None:
+    with closing(Jobs(Limits(page_waiting=1), folder=tmp_path)) as jobs:
+        computing = press(jobs, "x", asked(steps=10_000))
+        wait_until(lambda: computing.steps)
+        leads = press(jobs, "a", asked(steps=300))
+        mine, follows = press(jobs, "b", asked(steps=200)), press(jobs, "b", asked(steps=300))
+        jobs.stop(leads)
+        assert jobs.get(follows.id) is follows
+        assert follows.state == "paused"
+        assert "the maximum for one page" in follows.note
+        jobs.stop(mine)
+        jobs.resume(follows)
+        assert (follows.source, follows.state) == (None, "waiting")
+        for race in (follows, computing):
+            jobs.stop(race)
+
+
 def test_what_one_page_does_with_its_view_changes_no_other(jobs: Jobs, alone: SharedRace) -> None:
     first, pauses, stops, resets = (press(jobs, name) for name in "abcd")
     for race in (pauses, stops, resets):

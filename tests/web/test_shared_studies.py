@@ -1,6 +1,7 @@
 """Equal studies are one: who asks second follows the first, and nothing is lost when one is stopped."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 from zipfile import ZipFile
@@ -8,6 +9,7 @@ from zipfile import ZipFile
 import pytest
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
+from support.queued import asked as set_up
 from support.waiting import wait_until
 
 from olora_viz.figures.theme import lane_styles
@@ -18,7 +20,7 @@ from olora_viz.studies.folder import Ledger
 from olora_viz.studies.study import Study
 from olora_viz.web.claims import Judging
 from olora_viz.web.decide import Deciding, download_of, view
-from olora_viz.web.guard.limits import Visitor
+from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
@@ -136,6 +138,33 @@ def test_what_its_owner_stops_goes_on_for_those_who_follow(jobs: Jobs) -> None:
     assert (second.state, third.state) == (FINISHED, FINISHED), second.note
     assert taken(jobs, second) == taken(jobs, third)
     assert "another page" not in str(view(third, 0, last=True).status)
+
+
+def test_who_follows_what_waits_has_a_place_of_its_own_from_when_it_asked(jobs: Jobs) -> None:
+    computing = jobs.start(set_up(steps=10_000))
+    wait_until(lambda: computing.steps)
+    leads, before = asked(jobs, "a"), asked(jobs, "other", minutes=30)
+    follows, after = asked(jobs, "b"), asked(jobs, "z", minutes=20)
+    assert follows.source is leads
+    jobs.stop(leads)
+    follows.see()
+    assert follows.source is None
+    assert [jobs.before(work).places for work in (before, follows, after)] == [1, 2, 3]
+    for work in (before, follows, after, computing):
+        jobs.stop(work)
+
+
+def test_who_goes_on_alone_needs_a_place_of_its_own_and_keeps_what_is_known(tmp_path) -> None:
+    with closing(Jobs(Limits(page_waiting=1), folder=tmp_path)) as jobs:
+        computing = jobs.start(set_up(steps=10_000))
+        wait_until(lambda: computing.steps)
+        leads, mine, follows = asked(jobs, "a"), asked(jobs, "b", minutes=30), asked(jobs, "b")
+        jobs.stop(leads)
+        follows.see()
+        assert (follows.state, follows.complete, follows.known.lanes) == (STOPPED, True, 0)
+        assert "the maximum for one page" in follows.note
+        for work in (mine, computing):
+            jobs.stop(work)
 
 
 def test_who_stops_following_keeps_what_is_known_and_the_first_one_goes_on(jobs: Jobs) -> None:

@@ -11,12 +11,17 @@ import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from olora_viz.web.guard.limits import NOBODY, Visitor
 
 ABSENT = 6.0
 """Seconds after which a page that no longer asks for its work counts as closed; an open one asks every two seconds."""
+
+
+FRONT = (0.0, 0.0, 0)
+"""The turn before all others."""
 
 
 @runtime_checkable
@@ -38,8 +43,8 @@ class Owned(Protocol):
 class Waits(Owned, Protocol):
     """Something that waits for its turn."""
 
-    turn: tuple[float, float]
-    """Its round among all visitors, and among the pages of its address; see `round_of`."""
+    turn: tuple[float, float, int]
+    """Its round among all visitors, and among the pages of its address, see `round_of`, and when it was asked for."""
 
     @property
     def complete(self) -> bool:
@@ -112,11 +117,11 @@ def _rules(waiting: Sequence[Item], owner: Visitor, places: Places) -> Iterator[
 
 
 def round_of(owner: Visitor, others: Iterable[Waits], now: float) -> tuple[float, float]:
-    """Return the turn of new work: in the round that runs, or the one after its owner's last.
+    """Return the turn of work that joins: in the round in which it was asked for, or after its owner's last.
 
     Args:
         others: what waits or runs.
-        now: the round that runs.
+        now: the round in which it was asked for.
     """
     own = [work for work in others if work.owner.share == owner.share]
     page = [work for work in own if work.owner == owner]
@@ -135,10 +140,10 @@ def in_turn(waiting: Iterable[Waiting], is_here: Callable[[Waiting], bool]) -> l
     rounds: dict[int, float] = {}
     for share in {work.owner.share for work in there}:
         own = [work for work in there if work.owner.share == share]
-        of_pages = sorted(own, key=lambda work: work.turn[1])
+        of_pages = sorted(own, key=lambda work: work.turn[1:])
         for work, number in zip(of_pages, sorted(work.turn[0] for work in own), strict=True):
             rounds[id(work)] = number
-    return sorted(there, key=lambda item: (not is_here(item), rounds[id(item)]))
+    return sorted(there, key=lambda item: (not is_here(item), rounds[id(item)], item.turn[2]))
 
 
 def too_many(
@@ -218,20 +223,25 @@ class Line(Generic[Waiting]):
         self.waiting: list[Waiting] = []
         self.running: list[Waiting] = []
         self.workers = 1
-        self._places, self._pages, self._round = places, pages, 0.0
+        self._places, self._pages, self._round, self._asked = places, pages, 0.0, count(1)
 
     def let_in(self, owner: Visitor) -> list[Waiting]:
         """Make room for one more; return what gave up its place for it, see `room`."""
-        leaving = room(self.waiting, owner, self._places, self._is_watched)
+        leaving = room(self.waiting, owner, self._places, self.is_watched)
         for work in leaving:
             self.waiting.remove(work)
         return leaving
 
+    def ask(self, work: Waiting) -> None:
+        """Note that work is asked for: in the line it stands from now on, even if it joins it later."""
+        work.turn = (self._round, 0.0, next(self._asked))
+
     def join(self, work: Waiting, *, first: bool = False) -> None:
-        """Let work wait for its turn, or put it at the front of the line."""
+        """Let work that was asked for wait for its turn, or put it at the front of the line."""
+        asked_in, _, asked = work.turn
         there = [*self.waiting, *self.running]
-        work.turn = (0.0, 0.0) if first else round_of(work.owner, there, self._round)
-        self.waiting.insert(0 if first else len(self.waiting), work)
+        work.turn = FRONT if first else (*round_of(work.owner, there, asked_in), asked)
+        self.waiting.append(work)
 
     def leave(self, work: Waiting) -> bool:
         """Take work out of the line; return whether it was waiting."""
@@ -246,7 +256,7 @@ class Line(Generic[Waiting]):
 
     def call(self) -> Waiting:
         """Take the next one that `is_due`; it runs until `done`."""
-        work = next(work for work in in_turn(self.waiting, self._is_watched) if work not in self.running)
+        work = next(work for work in in_turn(self.waiting, self.is_watched) if work not in self.running)
         self.waiting.remove(work)
         self.running.append(work)
         self._round = max(self._round, work.turn[0])
@@ -260,7 +270,7 @@ class Line(Generic[Waiting]):
 
     def ahead(self, work: Waiting) -> list[Waiting]:
         """Return what runs before work that waits, in turn."""
-        order = in_turn(self.waiting, self._is_watched)
+        order = in_turn(self.waiting, self.is_watched)
         runs = [each for each in self.running if each is not work and not each.complete]
         return runs + (order[: order.index(work)] if work in order else [])
 
@@ -271,9 +281,9 @@ class Line(Generic[Waiting]):
     def yields(self, work: Waiting) -> bool:
         """Whether work that nobody watches delays work that somebody watches."""
         others = list(self.waiting)
-        return bool(others) and not self._is_watched(work) and any(map(self._is_watched, others))
+        return bool(others) and not self.is_watched(work) and any(map(self.is_watched, others))
 
-    def _is_watched(self, work: Waiting) -> bool:
+    def is_watched(self, work: Waiting) -> bool:
         """Whether its page is open; what the server itself runs needs none."""
         recently = time.monotonic() - work.seen < ABSENT
         return work.owner == NOBODY or recently or self._pages.is_open(work.owner)

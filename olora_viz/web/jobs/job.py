@@ -29,6 +29,7 @@ from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_j
 from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
+from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import KINDS
 from olora_viz.web.jobs.shared import SharedRace, own_fields
@@ -87,7 +88,7 @@ class Job:
 
     work: BackgroundWork
     owner: Visitor = NOBODY
-    turn: tuple[float, float] = (0.0, 0.0)
+    turn: tuple[float, float, int] = FRONT
     """See `fairness.Waits`."""
     seconds: float | None = None
     """How long all of it may take, see `Speeds.forecast`; None if unknown."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
-from olora_viz.web.guard.fairness import Line, Pages, Places
+from olora_viz.web.guard.fairness import FRONT, Line, Pages, Places
 from olora_viz.web.guard.limits import Visitor
 
 Parameters = ParamSpec("Parameters")
@@ -26,7 +26,7 @@ class Computation:
     result: Future[Any] = field(default_factory=Future)
     seen: float = math.inf
     """Its page waits for it; if the page is closed, it is cancelled."""
-    turn: tuple[float, float] = (0.0, 0.0)
+    turn: tuple[float, float, int] = FRONT
     complete: bool = False
 
 
@@ -53,6 +53,7 @@ class Pool:
         computation = Computation(owner, lambda: compute(*arguments, **options))
         with self._wake:
             self._line.let_in(owner)
+            self._line.ask(computation)
             self._line.join(computation)
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="pool", daemon=True)

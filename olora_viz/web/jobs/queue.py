@@ -229,6 +229,7 @@ class Jobs:
         """Let work follow what is found, with the lock held; else put it into the queue."""
         self._foresee(job)
         with self._wake:
+            self._line.ask(job)
             source = find()
             if source is None:
                 self._enqueue(job)
@@ -282,6 +283,8 @@ class Jobs:
             if race.ended:
                 return
             job = self._jobs[race.id]
+            if race.state == PAUSED:
+                self._line.ask(job)
             if self._follow_again(job, goal):
                 return
             if race.state == PAUSED and not _follows(race):
@@ -295,6 +298,9 @@ class Jobs:
 
         Args:
             catch_up: whether a race whose steps were computed elsewhere repeats them, to have its adapters.
+
+        Raises:
+            ValueError: for that, too many races wait already; it is paused.
         """
         with self._wake:
             job = self._jobs.get(work.id)
@@ -306,6 +312,7 @@ class Jobs:
             if job is None or work.complete:
                 return
             if isinstance(work, BackgroundRace) and work.cut_off and work.state == PAUSED and catch_up:
+                self._make_room(job.owner)
                 work.last = len(work.steps) + 1  # it catches up, and writes its adapters
                 work.resume()
                 self._return(job)
@@ -415,7 +422,10 @@ class Jobs:
         return True
 
     def _take_over(self, work: SharedRace | SharedStudy) -> None:
-        """Let work compute itself what its source does not go on to compute."""
+        """Let work compute itself what its source does not go on to compute.
+
+        From a source that was computing it takes the turn; else it has its own, from when it was asked for.
+        """
         with self._wake:
             source, job = work.source, self._jobs.get(work.id)
             if source is None or job is None or self._closed or not (source.complete or source.state == PAUSED):
@@ -427,18 +437,25 @@ class Jobs:
                 if isinstance(work, SharedStudy) and (other := find_equal(work, self._studies())):
                     work.follow(other)
                     return
+                if not runs:
+                    self._make_room(job.owner)
                 work.compute_instead()
             except OSError as error:
                 work.end(FAILED, work.sentence_on(error))
                 return
+            except ValueError as full:
+                work.make_way(str(full))
+                work.leave()
+                return
             work.become(WAITING)
-            self._line.join(job, first=True)
+            self._line.join(job, first=runs)
             self._call_worker()
 
     def _return(self, job: Job) -> None:
         """Let a paused race wait again."""
         job.work.seen = time.monotonic()
         job.work.become(WAITING)
+        self._line.ask(job)
         self._line.join(job)
         self._call_worker()
 
@@ -506,12 +523,13 @@ class Jobs:
     def _is_shown(self, job: Job) -> bool:
         return self.pages.show(job.work.id)
 
-    def _followers(self, study: SharedStudy) -> list[SharedStudy]:
-        return [
-            other
-            for job in self._jobs.values()
-            if isinstance(other := job.work, SharedStudy) and other.source is study
-        ]
+    def _hand_on(self, job: Job) -> None:
+        """Let a page that is open and follows what has computed take its turn, if it does not go on."""
+        with self._wake:
+            there = [other.work for other in self._jobs.values() if self._line.is_watched(other)]
+        for work in there:
+            if _follows(work) and work.source is job.work:
+                work.catch_up()
 
     def _drop(self, job: Job) -> None:
         """Remove work at rest with its files, unless it has resumed or still has to end."""
@@ -549,6 +567,7 @@ class Jobs:
             self._clear_disk(but=job)
             _reported(partial(self._forget, by_size=True, but=job))
             give_back()
+            _reported(partial(self._hand_on, job))
             with self._wake:
                 self._line.done(job)
                 if not self._closed:
@@ -558,10 +577,11 @@ class Jobs:
                     continue
                 halted = isinstance(work, BackgroundRace) and work.pauses() and work.wants_pause()
                 if work.state == WAITING:  # it lets others take their turn
+                    self._line.ask(job)
                     self._line.join(job)
                 elif work.state == PAUSED and not halted:
-                    work.become(WAITING)  # it yielded to others
-                    self._line.waiting.insert(0, job)
+                    work.become(WAITING)  # it yielded to others, and keeps its place
+                    self._line.waiting.append(job)
 
 
 def _follows(work: BackgroundWork) -> TypeGuard[SharedRace | SharedStudy]:

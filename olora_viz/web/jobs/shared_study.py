@@ -158,6 +158,12 @@ class SharedStudy(BackgroundStudy):
             self.source = None
             self.end(STOPPED, self.without)
 
+    def leave(self) -> None:
+        """Make way, with what is known."""
+        with suppress(OSError):
+            self.keep_files()
+        super().leave()
+
     def compute(self) -> None:
         """Compute, and note when that began."""
         self.began = self.began or time.time()

@@ -52,13 +52,13 @@ class Commands:
         """Control the page's run, or start a race if it has none or the run has ended.
 
         Args:
-            what: resume, step or pause.
+            what: resume, step, pause or stop.
             controls: the values of the set-up's controls.
             owner: who pressed.
             page: Gradio's session hash of the page; a visitor's own file is raced by its page alone.
         """
         try:
-            if self.do(run, what) or what == "pause":
+            if self.do(run, what) or what in ("pause", "stop"):
                 return Pressed()
             values = dict(zip(NAMES, controls, strict=True))
             config = checked_config(self._limits, **values, files=FilesOfPage(self._files, page))
@@ -156,8 +156,8 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     def pause(run: Any) -> Pressed:
         return commands.press("pause", run, ())
 
-    def stop(run: Any) -> None:
-        commands.do(run, "stop")
+    def stop(run: Any) -> Pressed:
+        return commands.press("stop", run, ())
 
     def race_on_cpu(request: gr.Request, run: Any) -> Pressed:
         try:
@@ -224,7 +224,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     desk.parts["copied"].select(of_copied, desk.run, pressed, **once)
     desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **QUIET)
-    buttons.stop.click(stop, desk.run, None, **QUIET)
+    buttons.stop.click(stop, desk.run, pressed, **QUIET)
     buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)
     scrubber.select(show, desk.run, board.outputs, **QUIET)
     stream = desk.again.select(
