@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -26,8 +25,8 @@ from olora_viz.studies.preregistration import DECISION, SETUP
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
-from olora_viz.studies.study import Losses, Study, Trial, finalists
-from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of, verdicts_of
+from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of
 
 PLANNED = ("seconds", "final", "most", "left_out", "data")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
@@ -181,12 +180,7 @@ class _DecisionRun:
 
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
-        rows, losses, study = self._ledger.trials(), self._ledger.losses(), self._plan.study
-        seeds = max(1, complete_seeds(study, losses))
-        whole = replace(study, seeds=seeds, coarse=min(study.first_seeds, seeds))
-        if seeds < study.seeds:
-            rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
-        verdicts = verdicts_of(whole, rows)
+        losses, study, verdicts = self._ledger.losses(), self._plan.study, self._ledger.verdicts()
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
             folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
@@ -221,7 +215,6 @@ class _DecisionRun:
             race = Planned(folder, study.config(trials), len(trials))
             if not run_race(race, study.threads, self._goes_on, self._progress, self._cache):
                 return
-            self._ledger.finish()
             yield self._written(self.known())
 
     def _goes_on(self, step: Step) -> bool:
@@ -267,7 +260,9 @@ class _DecisionRun:
         yield self._written(known)
 
     def _written(self, known: Decision) -> Decision:
-        """Write what is known into the folder."""
+        """Write what is known into the folder, beside the verdicts that it follows from."""
+        if known.lanes:
+            self._ledger.finish()
         plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
         write_json(self._folder / DECISION, record)
@@ -311,13 +306,6 @@ def _is_open(study: Study, method: Verdict) -> bool:
         return False
     extended = method.seeds > study.seeds and method.verdict != LEVEL and method.p_value >= BEYOND_DOUBT
     return method.verdict == UNDECIDED or extended
-
-
-def complete_seeds(study: Study, losses: Losses) -> int:
-    """Return the number of seeds that every method has finished at its best rate and around it."""
-    methods = itertools.product(study.cells(), study.inits)
-    trials = (study.trials(*method, finalists(study, *method, losses)) for method in methods)
-    return min((trial.seed for trial in itertools.chain(*trials) if trial not in losses), default=study.seeds)
 
 
 def _new(

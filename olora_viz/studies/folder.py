@@ -22,7 +22,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT
 from olora_viz.races.step import Step
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, write_setup
-from olora_viz.studies.study import Cell, Losses, Study, Trial, losses_of, needed
+from olora_viz.studies.study import Cell, Losses, Study, Trial, complete_seeds, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "seconds": racing.state.seconds / len(lanes),
                 "run": run.name, "preregistration": hash_of(run.parent.parent),
                 "evaluated": [step.step for step in evaluated],
-                "valid_losses": curves[:, k].tolist() if len(curves) else [],
+                "valid_losses": curves[:, k] if len(curves) else np.empty(0),
                 "valid_loss_by_example": valid.example_loss[k],
                 "valid_right_by_example": valid.example_right[k],
                 "run_loss_by_example": over_run[k],
@@ -281,8 +281,14 @@ class Ledger:
         return needed(self.study, self.losses(), self.trials() if is_decision(self.folder) else None)
 
     def verdicts(self) -> Verdicts:
-        """Return what the races so far decide."""
-        return replace(verdicts_of(self.study, self.trials()), folder=self.folder)
+        """Return what the races so far decide; of a decision, on the seeds that every method has finished."""
+        study, rows = self.study, self.trials()
+        if is_decision(self.folder):
+            seeds = max(1, complete_seeds(study, self.losses()))
+            study = replace(study, seeds=seeds, coarse=study.coarse and min(study.coarse, seeds))
+            if seeds < self.study.seeds:
+                rows = {trial: row for trial, row in rows.items() if trial.seed < seeds}
+        return replace(verdicts_of(study, rows), folder=self.folder)
 
     def unfinished(self) -> list[Path]:
         """Return the run folders of interrupted races.

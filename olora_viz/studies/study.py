@@ -572,3 +572,10 @@ def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float
         return []
     near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
     return sorted([lr, *(rounded(math.sqrt(low * high), DIGITS) for low, high in itertools.pairwise(near))])
+
+
+def complete_seeds(study: Study, losses: Losses) -> int:
+    """Return the number of seeds that every method has finished at its best rate and around it."""
+    methods = itertools.product(study.cells(), study.inits)
+    trials = (study.trials(*method, finalists(study, *method, losses)) for method in methods)
+    return min((trial.seed for trial in itertools.chain(*trials) if trial not in losses), default=study.seeds)

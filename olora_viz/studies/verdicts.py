@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.text import compact, finite_or_none
+from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
@@ -531,12 +531,8 @@ def _explained(
         limit: on what may be forgotten, nats.
     """
     gap, p_value, test_examples = of_method.difference, of_method.p_value, of_method.test_examples
-    if not gap.seeds and limit is not None:
-        without = [runs.init for runs in (ours, theirs) if runs.chosen is None]
-        whose = f"{' and '.join(without)} forgets" if len(without) < 2 else f"{' and '.join(without)} forget"
-        return UNDECIDED, f"{whose} more than {limit:g} nats, or diverged, at every rate tried"
     if not gap.seeds:
-        return UNDECIDED, "at every rate a run of it or of the reference has diverged"
+        return UNDECIDED, _without_rate([runs for runs in (ours, theirs) if runs.chosen is None], limit)
     outside = [runs.init for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
     if outside:
         return UNDECIDED, f"the best rate of {' and '.join(outside)} lies at the edge of the rates tried"
@@ -557,6 +553,18 @@ def _explained(
     if needed:
         return word, f"about {needed} seeds would settle it"
     return word, "more seeds would not help; more test examples may"
+
+
+def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:
+    """Say why some methods have no best rate: not every seed has run, or one failed at each."""
+    names = and_([runs.init for runs in methods])
+    rates = [rate for runs in methods for rate in runs.rates]
+    fit = [rate for rate in rates if rate.allowed and np.isfinite(rate.valid).all()]
+    if fit or not all(runs.rates for runs in methods):
+        return f"no rate of {names} has finished with every seed"
+    if limit is None:
+        return f"at every rate a run of {names} has diverged"
+    return f"{names} forget{'s' * (len(methods) < 2)} more than {limit:g} nats, or diverged, at every rate tried"
 
 
 def _shared(study: Study, cell: Cell, valid: Losses) -> float | None:

@@ -27,11 +27,11 @@ from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
 from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, Timing, fitted
-from olora_viz.studies.decide import Decision, complete_seeds, decide
+from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
 from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.study import Study, Trial, most_trials, needed
+from olora_viz.studies.study import Study, Trial, complete_seeds, most_trials, needed
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views import decision
 
@@ -471,8 +471,8 @@ def test_a_watcher_ends_it_early_with_what_is_known_and_without_an_adapter(tmp_p
     assert last.adapter is None
     assert last.lanes == 6
     assert last.taken is not None
-    assert ov.verdicts(last.folder).study == PLAN.study.fixed()
-    assert last.verdicts.study.seeds == 1
+    assert Ledger(last.folder).study == PLAN.study.fixed()
+    assert ov.verdicts(last.folder).study.seeds == last.verdicts.study.seeds == 1
 
 
 def test_whoever_is_killed_in_the_first_race_goes_on_with_the_same_plan(tmp_path: Path) -> None:
