@@ -18,13 +18,14 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, duration, number, percent
+from olora_viz.machine.text import about, counted, duration, number, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
 from olora_viz.studies.power import POWER, smallest_difference
 from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.studies.study import Study, Trial, most_trials, races
+from olora_viz.tasks.task import SHARE
 
 TIMED_STEPS = 4
 """The first warms up, the second and the last are evaluated."""
@@ -354,14 +355,16 @@ def plan_for(
         evaluations: of each run at most, evenly spaced; the last one is at its end.
 
     Raises:
-        ValueError: the race cannot be set up, or there are no test examples.
+        ValueError: the race cannot be set up, there are too few test examples for any verdict, or even the smallest
+            plan takes longer than the limit.
     """
     began, plan = time.monotonic(), None
+    first = next(study.trials(study.cells()[0], study.reference, study.lrs))
+    _check_tested(study, len(task_of(study.config([first])).test))
     for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = replace(study, batch_size=rows)
         timing = _timing_of(sized, progress, cache or ModelCache())
-        if not timing.test:
-            raise ValueError(f"{study.tasks[0]!r} has too few examples: none is left for the test")
+        _check_tested(study, timing.test)
         left = 60 * minutes - (time.monotonic() - began)
         next_plan = fitted(sized, timing, left, minutes, fixed, evaluations)
         if plan is None or next_plan.study.steps >= plan.study.steps / 2 >= EFFORTS[1].steps / 2:
@@ -369,7 +372,32 @@ def plan_for(
         if plan.study.steps < MOST_STEPS / 2:
             break
     assert plan is not None
+    if plan.seconds > 60 * minutes:
+        raise ValueError(
+            f"even the smallest plan takes about {about(plan.seconds)}, and the limit is {duration(60 * minutes)}: "
+            f"allow about {about(plan.seconds / SAFE)}, or take a smaller model or shorter examples"
+        )
     return plan
+
+
+def _check_tested(study: Study, examples: int) -> None:
+    """Check that there are enough test examples for a verdict, as far as the task has them.
+
+    Raises:
+        ValueError: there are not; the message says how many are missing.
+    """
+    lacking = LEAST_EXAMPLES - min(examples, study.test_size)
+    if lacking <= 0:
+        return
+    if study.test_size < LEAST_EXAMPLES:
+        raise ValueError(
+            f"test_size is {study.test_size}, and a verdict needs at least {LEAST_EXAMPLES} test examples"
+        )
+    rows = "" if study.test else f", or about {lacking / SHARE:.0f} more rows, of which a tenth is the test"
+    raise ValueError(
+        f"{study.test or study.tasks[0]!r} has {counted(examples, 'test example')}, and a verdict needs at least "
+        f"{LEAST_EXAMPLES}: {lacking} {'is' if lacking == 1 else 'are'} missing{rows}"
+    )
 
 
 def _timing_of(study: Study, progress: Progress | None, cache: ModelCache) -> Timing:

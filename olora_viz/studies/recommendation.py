@@ -63,6 +63,9 @@ class Recommendation:
     beats_guessing: bool | None = None
     """Whether it is right more often than a guess on other test examples and seeds too, by its 95% interval; None
     where answers are not scored."""
+    doubt: str = ""
+    """What speaks against taking anything yet: ``may be guessing``, or ``no better than untrained``, by the loss of
+    every method or by the right answers of this one; empty for nothing."""
     runner_up: RunnerUp | None = None
     """None if nothing else has finished with every seed; its validation loss may be below that of what is taken."""
     limit: float | None = None
@@ -79,7 +82,7 @@ class Recommendation:
         plain = method.to_json()
         return {
             "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
-            "verdict": self.verdict, "beats_guessing": self.beats_guessing, "seeds": method.seeds,
+            "verdict": self.verdict, "beats_guessing": self.beats_guessing, "doubt": self.doubt, "seeds": method.seeds,
             "valid_examples": method.valid_examples, "test_examples": method.test_examples, "forget": self.limit,
             **{name: plain[name] for name in ("text_loss_rise", "drift") if name in plain},
             "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,
@@ -134,8 +137,15 @@ def _of_cell(verdicts: Verdicts, cell: Cell) -> Verdict | None:
 def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
     where = f"{_named(taken)}, rank {taken.cell.r}"
     headline, why, verdict = _reason(verdicts, taken, where)
-    beats, base = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell)
+    beats, base, doubt = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell), ""
+    if base is not None and taken.test_accuracy <= base.accuracy:
+        doubt = "no better than untrained"
+        headline = (
+            f"Training makes no more answers right: {percent(taken.test_accuracy)} of the test examples, and "
+            f"{percent(base.accuracy)} without it. Try more data, more time or a larger model; until then, {where}."
+        )
     if beats is False and base is not None:
+        doubt = "may be guessing"
         # Some may be right more often than a guess in this test alone.
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
         headline = (
@@ -147,6 +157,7 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
+        doubt = "no better than untrained"
         headline = (
             "Training does not help here yet, since no method is clearly better than the untrained model: try more "
             f"steps, more time or other rates. Until then, {where}."
@@ -159,7 +170,7 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
         why += f" {_named(taken)} {_forgets(taken.forgotten.lost)} of the text to keep."
-    return Recommendation(taken, headline, why, verdict, beats, runner_up, limit)
+    return Recommendation(taken, headline, why, verdict, beats, doubt, runner_up, limit)
 
 
 def _named(method: Verdict) -> str:

@@ -58,10 +58,9 @@ def headline(known: Decision) -> Markup:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
         )
-    kind = UNDECIDED if taken.beats_guessing is False else taken.verdict
+    kind = UNDECIDED if taken.doubt else taken.verdict
     verdict = taken.method
-    word = "may be guessing" if taken.beats_guessing is False else "clear"
-    word = UNDECIDED if taken.verdict == UNDECIDED else word
+    word = UNDECIDED if taken.verdict == UNDECIDED else taken.doubt or "clear"
     others = [method for method in known.verdicts.of(verdict.cell) if method.init != verdict.init and method.seeds]
     compared = others if verdict.init == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))

@@ -82,13 +82,18 @@ class Judging(SharedStudy):
             self.minutes_left, self.folder, self.evidence(), plan=known.plan if known else None,
             watch=self.goes_on, threads=torch.get_num_threads(),
         )  # fmt: skip
-        self.learn(decisions)
+        judged = [claim for claim in self.wanted if claim.needs_study]
+        try:
+            self.learn(decisions)
+        except ValueError as error:
+            finding = not_measured(self.sentence_on(error))
+            self.findings = self.findings | {claim.name: finding for claim in judged}
+            return
         if self.waits or self.known is None:
             return
         evidence = replace(self.evidence(), study=self.known.verdicts)
-        for claim in self.wanted:
-            if claim.needs_study:
-                self._judge(claim, evidence)
+        for claim in judged:
+            self._judge(claim, evidence)
 
     def _judge(self, claim: Claim, evidence: ClaimEvidence) -> None:
         """Judge one claim; what makes it impossible is its finding."""

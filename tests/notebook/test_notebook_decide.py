@@ -30,7 +30,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path
     press(panel, "stop")
     first = panel.result()
     assert first.adapter is None
-    assert "for now" in shown(panel, "headline")
+    assert "until then, LoRA at 1e-3" in shown(panel, "headline")
     assert "There is no adapter yet; the report is" in shown(panel, "taken")
     assert shown(panel, "decide") == {"disabled": False, "label": "▶ Continue"}
     assert shown(panel, "stop")["disabled"]
@@ -88,6 +88,17 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
     with pytest.raises(ValueError, match="did you mean 'addition'"):
         panel.result()
     assert "did you mean &#39;addition&#39;" in text(panel)
+    assert 'class="status failed"' not in text(panel)
+
+
+def test_too_few_rows_are_refused_with_how_many_are_missing(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.csv").write_text("prompt,answer\n" + "".join(f"{n} and 2 make,{n + 2}\n" for n in range(60)))
+    panel = DecidePanel(task="mine.csv")
+    press(panel, "decide")
+    with pytest.raises(ValueError, match=r"'mine.csv' has \d+ test examples, and a verdict needs at least 20"):
+        panel.result()
+    assert "are missing, or about" in text(panel)
     assert 'class="status failed"' not in text(panel)
 
 

@@ -277,6 +277,23 @@ def test_a_decision_whose_rates_are_all_too_high_tries_two_lower_ones_and_then_m
     assert len(last.taken.method.valid_losses) >= study.seeds
 
 
+@pytest.mark.parametrize(("right", "base"), [(0.0, 0.0), (0.4, 0.4), (0.4, 0.6), (1.0, 1.0), (0.4, 0.0)])
+def test_an_adapter_with_no_more_right_answers_than_the_untrained_model_is_not_to_be_taken_yet(
+    right: float, base: float
+) -> None:
+    """Its loss is lower, as of a model that has learned the form of the answers alone."""
+    taken = found(losses_with(olora=0.5), test_accuracy=right, base_test_accuracy=base)
+    assert taken.headline.startswith("Take ") == (right > base)
+    assert (taken.doubt, taken.verdict) == ("no better than untrained" * (right <= base), "better")
+    known: Any = SimpleNamespace(verdicts=verdicts_of(RACED, raced(lambda lr: -lr)), taken=taken)
+    assert (">no better than untrained · " in decision.headline(known)) == (right <= base)
+    if right <= base:
+        assert taken.headline == (
+            f"Training makes no more answers right: {right:.0%} of the test examples, and {base:.0%} without it. Try "
+            "more data, more time or a larger model; until then, OLoRA at 2e-3, rank 8."
+        )
+
+
 def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
     def picked(gain: float) -> int:
         study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=4, ranks=(16, 4))
@@ -428,7 +445,7 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
     assert taken is not None
     assert taken.beats_guessing is False  # after two steps
     level = replace(whole[-1], taken=replace(taken, verdict="level"))
-    assert ">may be guessing · " in decision.headline(level)
+    assert f">{taken.doubt} · " in decision.headline(level)
     about = (runs.read_summary(out / "final") or {})["held_out"]
     assert 0 < about["test_guess"] < 1
     for part in ("base model", about["test_guess_words"], f"{about['test_guess']:.0%}"):

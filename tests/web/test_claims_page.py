@@ -119,7 +119,8 @@ def test_claims_have_the_settings_of_their_examples_and_no_others(jobs: Jobs, qu
     assert (work.config.truncate, work.config.chat, work.config.warmup) == (True, True, 0)
     assert work.wait(60)
     assert (quick[0].truncate, quick[0].chat) == (True, True)
-    assert work.note == "the model 'glassllm' has no chat template: race it without chat"
+    refused = not_measured("the model 'glassllm' has no chat template: race it without chat")
+    assert all(work.findings[name] == refused for name, claim in CLAIMS.items() if claim.needs_study)
     assert "prompts in the model&#39;s chat template, long examples cut" in "".join(shown(work).rows)
     assert "--truncate --chat" in "".join(shown(work).rows)
     for sent in ("1", None, ["chat"]):
@@ -246,3 +247,21 @@ def test_every_claim_of_the_catalogue_has_a_row_that_events_fill(jobs: Jobs) -> 
     for name in CLAIMS:
         filled = [fn for fn in demo.fns.values() if ids[f"claim-{name}"] in fn.outputs]
         assert len(filled) == 2
+
+
+def test_on_too_few_rows_the_claims_about_training_say_how_many_are_missing(
+    jobs: Jobs, quick: list[ClaimEvidence], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt,answer\n" + "".join(f"{n} and 2 make,{n + 2}\n" for n in range(60)))
+    asked = put(jobs, LIMITS, files(), ["glassllm", "sentiment", 1])
+    jobs.stop(asked)
+    asked.wait(60)
+    folder = jobs.folder / "claims-claims-claims-c"
+    work = Judging(folder.name, replace(asked.config, task=str(path)), folder, asked.styles, minutes=1.0)
+    assert jobs.put(work).wait(60)
+    assert work.state == FINISHED, work.note
+    for name, claim in CLAIMS.items():
+        if claim.needs_study:
+            assert work.findings[name].verdict == NOT_MEASURED
+            assert "and a verdict needs at least 20" in work.findings[name].words

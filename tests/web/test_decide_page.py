@@ -1,5 +1,6 @@
 """The page Decide: what it takes from a visitor, what it shows, and what goes home."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.races import small
 
 from olora_viz.background import decision as background
+from olora_viz.background.record import FAILED
 from olora_viz.figures.theme import lane_styles
 from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
@@ -166,7 +168,7 @@ def test_a_decision_that_nobody_follows_ends_and_says_so(jobs: Jobs) -> None:
 
 
 def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs, tmp_path: Path) -> None:
-    rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(90)]
+    rows = [f'{{"prompt": "{a} and one make", "answer": "{a + 1}"}}' for a in range(300)]
     brought = VisitorFiles(LIMITS)
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
     keep = brought.bring("a page", "diary.txt", "The old king walked to the sea. " * 60, kind=TEXT).token
@@ -184,3 +186,16 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     for part in (*view(work, 0, last=True), repeated):
         assert str(work.own_files["task"]) not in str(part)
         assert "/" + str(jobs.folder).strip("/") not in str(part)
+
+
+def test_too_few_rows_are_refused_in_a_sentence_that_has_the_file_s_own_name(jobs: Jobs, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt,answer\n" + "".join(f"{n} and 2 make,{n + 2}\n" for n in range(60)))
+    asked = put(jobs, LIMITS, files(), ASKED)
+    jobs.stop(asked)
+    asked.wait(60)
+    folder = jobs.folder / "rows-rows-rows-rows-ro"
+    work = Deciding(folder.name, replace(asked.config, task=str(path)), folder, asked.styles, minutes=1)
+    assert jobs.put(work).wait(60)
+    assert (work.state, work.known) == (FAILED, None)
+    assert re.match("'mine.csv' has [0-9]+ test examples, and a verdict needs at least 20: ", work.note), work.note
