@@ -105,6 +105,9 @@ class Lanes:
         backward pass. Settings such as betas and weight decay are the optimizer's. Of a lane whose B is frozen, weight
         decay would shrink it.
 
+        The backward pass after a step raises ValueError if the gradient of that step was not cleared. The rows are no
+        parameters of the model, so `model.zero_grad()` does not clear them, nor does a trainer that calls it.
+
         Examples:
             >>> import torch
             >>> import olora_viz as ov
@@ -115,12 +118,23 @@ class Lanes:
             [0.001, 0.0003]
         """
         rows = [nn.Parameter(row) for row in self.theta.detach()]
+        computed_at = list(self.theta.detach().clone())  # the parameters to which each gradient belongs
 
         def hand_on(theta: Tensor) -> None:
             assert theta.grad is not None
-            for row, gradient in zip(rows, theta.grad, strict=True):
-                row.grad = gradient if row.grad is None else row.grad + gradient
-            theta.grad = None
+            gradients, theta.grad = theta.grad, None
+            for k, (row, gradient) in enumerate(zip(rows, gradients, strict=True)):
+                if row.grad is None or not row.grad.any():
+                    row.grad = gradient
+                    computed_at[k].copy_(row.detach())
+                elif torch.equal(row, computed_at[k]):
+                    row.grad = row.grad + gradient
+                else:
+                    raise ValueError(
+                        f"the gradient of lane {self.labels[k]!r} was not cleared after a step, and another one would "
+                        "be added to it: call the optimizer's zero_grad() after every step; transformers' Trainer, "
+                        "which clears and clips only the model's own parameters, takes an adapter of ov.start_peft"
+                    )
 
         if self._handed_on is not None:
             self._handed_on.remove()

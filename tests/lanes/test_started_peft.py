@@ -95,6 +95,46 @@ def test_the_trainer_of_transformers_trains_our_start(tmp_path: Path):
     torch.testing.assert_close(logits(theirs), trained, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_trainer_that_does_not_clear_the_gradients_of_lanes_is_refused(tmp_path: Path, parts: int):
+    model = tiny("llama", torch.float32)
+    optimizer = torch.optim.AdamW(ov.attach(model, [ov.Lane("olora", r=2)]).parameter_groups())
+    rows = [{"input_ids": row, "labels": row} for row in tokens().repeat(4, 1)]
+    settings = transformers.TrainingArguments(
+        str(tmp_path), max_steps=2, per_device_train_batch_size=1, gradient_accumulation_steps=parts,
+        report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True,
+    )  # fmt: skip
+    trainer = transformers.Trainer(model, settings, train_dataset=rows, optimizers=(optimizer, None))
+    with pytest.raises(ValueError, match=r"lane 'olora' was not cleared after a step.*Trainer.*ov\.start_peft"):
+        trainer.train()
+    assert trainer.state.global_step == 1
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_gradients_of_a_loop_add_up_until_they_are_cleared_each_lane_by_itself(to_none: bool):
+    model = tiny("llama", torch.float64)
+    lanes = ov.attach(model, [ov.Lane("olora", r=2), ov.Lane("lora", r=2)])
+    rows = [group["params"][0] for group in lanes.parameter_groups()]
+    first, second = (torch.optim.SGD([row], lr=1e-2) for row in rows)
+
+    def gradients() -> list[torch.Tensor]:
+        model(tokens().repeat(2, 1)).logits.square().mean().backward()
+        return [row.grad.clone() for row in rows]
+
+    once = gradients()
+    for row, one, both in zip(rows, once, gradients(), strict=True):
+        torch.testing.assert_close(both, 2 * one)
+        assert row.grad.any()
+    first.step()
+    first.zero_grad(set_to_none=to_none)
+    moved, added = gradients()
+    assert not torch.allclose(moved, once[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(added, 3 * once[1], rtol=1e-6, atol=1e-12)  # a lane that has not moved goes on
+    second.step()
+    with pytest.raises(ValueError, match="the gradient of lane 'lora' was not cleared after a step"):
+        gradients()
+
+
 def test_a_plain_loop_over_lanes_trains_as_the_race_does(tmp_path: Path):
     lanes = (ov.Lane("lora", lr=3e-3, r=2), ov.Lane("olora", lr=1e-3, r=4))
     config = small(lanes, steps=3, dtype="float64")
