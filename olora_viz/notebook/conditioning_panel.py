@@ -8,10 +8,10 @@ import secrets
 from olora_viz.background.measurement import BackgroundMeasurement, start_config
 from olora_viz.figures.start import comparison_figure, ntk_figure
 from olora_viz.figures.theme import start_styles
-from olora_viz.machine.text import percent
+from olora_viz.machine.text import expect, percent
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook.panel import ConfiguredPanel
-from olora_viz.notebook.setup import Node, bar, box, button, card, charts, controls, html
+from olora_viz.notebook.setup import OF_SETUP, Node, bar, box, button, card, charts, controls, html
 from olora_viz.races.config import RaceConfig
 from olora_viz.views import conditioning as words
 from olora_viz.views import html as fragments
@@ -38,6 +38,8 @@ class ConditioningPanel(ConfiguredPanel):
 
     def __init__(self, config: RaceConfig | None = None, *, name: str | None = None) -> None:
         self._job: BackgroundMeasurement | None = None  # pyrefly: ignore[bad-override-mutable-attribute]
+        if config is not None:
+            expect(config, RaceConfig, OF_SETUP)
         super().__init__(start_config(config or RaceConfig()), name)
         self._show()
 
@@ -48,7 +50,7 @@ class ConditioningPanel(ConfiguredPanel):
             ValueError: the set-up is invalid, or a measurement is running.
         """
         if self.is_busy:
-            raise ValueError("this panel is already measuring: stop it first")
+            raise ValueError("this panel is already measuring: stop() ends that")
         config, self._problem = start_config(self._setup.config), ""
         self._job = BackgroundMeasurement(
             secrets.token_hex(4), config, None, start_styles(config.lanes), listen=self._follow

@@ -15,7 +15,7 @@ from olora_viz.background.record import FAILED, READY
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.files import free_folder
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import expect, unknown
 from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import Node, bar, box, button, card, charts, control, html
@@ -94,6 +94,8 @@ class DecidePanel(Panel):
             if setting not in known:
                 arguments = ("folder", "minutes", "model", "task", "inits", "ranks", "name")
                 raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
+        expect(inits, (list, tuple), "a list of initializations, such as ['olora']")
+        expect(ranks, (list, tuple), "a list of ranks, such as [8]")
         self._settings = settings
         self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
         RaceConfig(**self._of_text)  # which checks them
@@ -115,7 +117,7 @@ class DecidePanel(Panel):
             ValueError: a value is invalid, or a decision is running.
         """
         if self.is_busy:
-            raise ValueError("this panel is already deciding: stop it first")
+            raise ValueError("this panel is already deciding: stop() ends that")
         config = self._checked()
         settings = {**self._settings, "inits": self.starts, "ranks": self.ranks}
         self._problem = ""

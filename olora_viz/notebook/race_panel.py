@@ -149,7 +149,7 @@ class RacePanel(ConfiguredPanel):
         """Start a race with the set-up of the controls.
 
         Raises:
-            ValueError: the set-up is invalid, or a race is running.
+            ValueError: the set-up is invalid, or a race is running or paused.
         """
         self._begin()
 
@@ -292,7 +292,10 @@ class RacePanel(ConfiguredPanel):
     def _begin(self, goal: float = float("inf")) -> None:
         with self._drawing:
             if self._job and not self._job.complete:
-                raise ValueError("this panel already has a running race: stop it first")
+                if self._phase[0] == PAUSED:
+                    where = f"step {len(self._job.steps)} of {self._job.config.steps}"
+                    raise ValueError(f"the race of this panel is paused at {where}: resume() goes on, stop() ends it")
+                raise ValueError("the race of this panel is running: stop() ends it")
             config = self._setup.config
             before, self._problem, self._remark = self._job, "", ""
             name, styles = secrets.token_hex(4), ready_race(config).styles

@@ -11,7 +11,7 @@ import traitlets
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
-from olora_viz.machine.text import described, unknown
+from olora_viz.machine.text import described, expect, unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, automatic_interval, setting_text
 from olora_viz.tasks import TASKS
@@ -304,6 +304,10 @@ TEXTS = {
 }
 
 
+OF_SETUP = "a RaceConfig, such as ov.RaceConfig(lanes=(ov.Lane('lora'), ov.Lane('olora')))"
+"""What the panels of a set-up take first."""
+
+
 def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     """Return a set-up with some settings replaced; None is that of the page.
 
@@ -311,8 +315,10 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     RaceConfig(steps=20, seed=3)
 
     Raises:
-        ValueError: a setting is unknown or invalid.
+        ValueError: it is no set-up, or a setting is unknown or invalid.
     """
+    if config is not None:
+        expect(config, RaceConfig, OF_SETUP)
     every = max(1, RaceConfig.steps // 20)  # about 20 measurements in a race of the default set-up
     config = config or RaceConfig(spectra_every=every, gradients_every=every)
     known = [each.name for each in fields(RaceConfig)]

@@ -7,7 +7,7 @@ from typing import Any
 import traitlets
 
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import percent, unknown
+from olora_viz.machine.text import expect, percent, unknown
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
@@ -61,6 +61,7 @@ class SpectrumPanel(Panel):
         self._layers: tuple[str, ...] = ()
         self._wrong = ""
         super().__init__(name)
+        expect(inits, (list, tuple), "a list of initializations, such as ['olora']")
         try:
             setup.checked_starts(inits, from_weight())
             self._layers = tuple(self._lab.layers(model))

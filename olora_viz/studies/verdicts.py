@@ -350,7 +350,7 @@ class Verdicts:
         ...     decided = ov.verdicts(f"{folder}/first")
         >>> decided.table()[["init", "best_lr", "verdict", "seeds"]]
             init  best_lr    verdict  seeds
-        0   lora    0.001      level      1
+        0   lora    0.001  reference      1
         1  olora    0.001  undecided      1
         >>> (cell,) = study.cells()
         >>> decided.grid(cell), decided.test_examples(cell)
@@ -400,10 +400,12 @@ class Verdicts:
         return {key: MEASURES[key].title if key in MEASURES else key for key in keys}
 
     def table(self) -> pd.DataFrame:
-        """Return the entries as a table, with the columns of `Verdict.to_json`."""
+        """Return the entries as a table, with the columns of `Verdict.to_json`; the reference has no verdict."""
         import pandas as pd
 
-        return pd.DataFrame([verdict.to_json() for verdict in self.each])
+        table = pd.DataFrame([verdict.to_json() for verdict in self.each])
+        table.loc[table["init"] == self.study.reference, ["verdict", "verdict_shared_rate"]] = "reference"
+        return table
 
     def __repr__(self) -> str:
         """Return the table in Markdown."""

@@ -19,7 +19,7 @@ from traitlets.config import Config
 import olora_viz as ov
 from olora_viz.background.work import _running
 from olora_viz.models import load_model
-from olora_viz.notebook import ConditioningPanel, RacePanel
+from olora_viz.notebook import ConditioningPanel, DecidePanel, RacePanel, SpectrumPanel
 from olora_viz.races.step import adapter_origins
 
 OLORA = {"init": "olora", "r": "2", "alpha": "", "lr": "1e-3", "seed": "0"}
@@ -151,6 +151,37 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
             panel.config = wrong
+    panel.stop()
+
+
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda: RacePanel("olora"), r"expected a RaceConfig, such as ov\.RaceConfig\(lanes=.*, not 'olora'$"),
+        (lambda: RacePanel((ov.Lane("olora"),)), "expected a RaceConfig, .* not a tuple$"),
+        (lambda: ConditioningPanel("olora"), "expected a RaceConfig, .* not 'olora'$"),
+        (lambda: DecidePanel(inits="olora"), r"expected a list of initializations, such as \['olora'\], not 'olora'$"),
+        (lambda: DecidePanel(ranks=8), r"expected a list of ranks, such as \[8\], not 8$"),
+        (lambda: SpectrumPanel(inits="olora"), "expected a list of initializations, .* not 'olora'$"),
+    ],
+)
+def test_what_no_panel_takes_is_an_error_that_says_what_it_takes(make, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        make()
+
+
+def test_a_panel_that_cannot_start_says_whether_it_races_or_is_paused() -> None:
+    panel = RacePanel(LONG)
+    panel.start()
+    wait_until(lambda: panel.step >= 2)
+    with pytest.raises(ValueError, match=r"^the race of this panel is running: stop\(\) ends it$"):
+        panel.start()
+    panel.pause()
+    panel.result()
+    done = len(panel.history)
+    paused = rf"^the race of this panel is paused at step {done} of 100000: resume\(\) goes on, stop\(\) ends it$"
+    with pytest.raises(ValueError, match=paused):
+        panel.start()
     panel.stop()
 
 

@@ -58,6 +58,15 @@ def test_the_latex_table_is_whole_and_has_the_numbers_of_the_verdicts(decided) -
     assert "Holm" in latex
 
 
+def test_the_reference_has_no_verdict_in_any_table(decided) -> None:
+    frame = decided.table().set_index("init")[["verdict", "verdict_shared_rate"]]
+    assert set(frame.loc["lora"]) == {"reference"}
+    for each in decided.each[1:]:
+        assert list(frame.loc[each.init]) == [each.verdict, each.verdict_shared_rate]
+    head, first, *_ = verdict_rows(decided)
+    assert [first[head.index(name)] for name in ("verdict", "at one rate")] == ["", ""]
+
+
 def test_markdown_and_html_have_the_same_rows(decided) -> None:
     markdown, html = decided.to_markdown(), decided._repr_html_()
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
