@@ -39,7 +39,7 @@ from olora_viz.tasks import (
 from olora_viz.tasks.batches import Size, packed, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
-from olora_viz.tasks.files import Own, own_task, read_examples, sha256_of
+from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.task import deduplicated
 from olora_viz.tasks.unpadded import can_unpad
@@ -117,12 +117,18 @@ def task_of(config: RaceConfig, own: Own | None = None) -> Task:
     """Load the task of a race, or take the user's own, and the test examples of a separate file.
 
     Raises:
-        ValueError: an unknown name or an invalid file, or the test file leaves nothing to train on.
+        ValueError: an unknown name or an invalid file, or the test file is of another kind, or leaves nothing to train
+            on.
     """
     task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
     if config.test is None:
         return task
     test = tuple(read_examples(Path(config.test).expanduser()))
+    if is_plain(test, config.test) != task.plain_text:
+        text, pairs = (task.name, config.test) if task.plain_text else (config.test, task.name)
+        raise ValueError(
+            f"{text!r} is plain text, and {pairs!r} has prompts with answers: the test must be of one kind"
+        )
     return deduplicated(replace(task, train=task.train + task.test, test=test))
 
 

@@ -9,14 +9,14 @@ import io
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.machine.text import described, listed
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.task import Example, Split, Task, by_content, deduplicated
+from olora_viz.tasks.task import Example, Split, Task, by_content, deduplicated, text_of
 
 
 class FileFormat(NamedTuple):
@@ -29,11 +29,13 @@ class FileFormat(NamedTuple):
 
 FILE_FORMATS = (
     FileFormat("Prompts and answers", ".csv", "prompt,answer\n3 and 4 make,7\n2 and 9 make,11"),
+    FileFormat("Prompts and completions", ".jsonl", '{"prompt": "3 and 4 make", "completion": "7"}'),
     FileFormat("Questions and answers", ".csv", "question,answer\nWhat is 3 + 4?,7"),
     FileFormat("Instructions, as in Alpaca", ".json",
                '[{"instruction": "Add the numbers.",\n  "input": "3, 4", "output": "7"}]'),
     FileFormat("Chat messages, one chat per line", ".jsonl",
                '{"messages": [{"role": "user", "content": "3 + 4?"}, {"role": "assistant", "content": "7"}]}'),
+    FileFormat("Plain text, of which every token is learned", ".jsonl", '{"text": "3 and 4 make 7."}'),
 )  # fmt: skip
 """One example of each kind of row; JSON, JSON lines and CSV take all of them, but CSV no chats."""
 
@@ -46,11 +48,16 @@ class Fields(NamedTuple):
 
 
 PAIR = Fields(("prompt", "answer"), ("choices",))
+COMPLETION = Fields(("prompt", "completion"), ("choices",))
 ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
 QUESTION = Fields(("question", "answer"), ("choices",))
 CHAT = Fields(("messages",), ("choices",))
-KINDS = (ALPACA, PAIR, QUESTION, CHAT)
+PLAIN = Fields(("text",), ())
+KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, PLAIN)
 """The kinds of rows; if the fields of several are complete, the first counts."""
+
+LABELS = ("label", "target", "response", *(name for kind in KINDS[:-1] for name in kind.needed))
+"""How the names of fields begin that no row of plain text has, where they would be left out."""
 
 # LLM-Adapters (Hu et al. 2023, arXiv 2304.01933) end a multiple-choice instruction with this line.
 _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
@@ -59,7 +66,8 @@ _FORMAT = re.compile(r"^Answer format: *(.+?)\s*$", re.MULTILINE)
 def fields_of(names: Collection[str], where: str) -> Fields:
     """Return the kind of row with these fields; raise if one is missing or misspelt.
 
-    An unknown field is ignored, unless it resembles a known field that is absent. If the fields of several kinds are
+    An unknown field is ignored, unless it resembles a known field that is absent, or stands beside a plain text as its
+    label. If the fields of several kinds are
     complete, the first of `KINDS` counts: a row with `instruction`, `output`, `prompt` and `answer` is an Alpaca row,
     and its `answer` belongs to `output`.
 
@@ -69,6 +77,10 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     >>> fields_of(["prompt", "anwser"], "line 1 of data.csv")
     Traceback (most recent call last):
     ValueError: line 1 of data.csv: the field 'answer' is missing; is it 'anwser'?
+    >>> fields_of(["source", "target"], "line 1")
+    Traceback (most recent call last):
+    ValueError: line 1: the fields are 'source', 'target', and a row needs instruction and output, prompt and answer,\
+ prompt and completion, question and answer, messages, or text
     """
 
     def likeness(fields: Fields) -> int:
@@ -77,14 +89,18 @@ def fields_of(names: Collection[str], where: str) -> Fields:
         return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
 
     whole = [fields for fields in KINDS if all(name in names for name in fields.needed)]
-    fields = whole[0] if whole else max((PAIR, ALPACA, QUESTION, CHAT), key=likeness)
+    fields = whole[0] if whole else max((PAIR, *KINDS), key=likeness)
     others = [name for name in names if name not in fields.needed + fields.optional]
     for name in fields.needed:
         if name not in names:
-            near = difflib.get_close_matches(name, others, n=1)
-            has = listed(map(repr, names), 6) or "none"
-            guess = f"is it {near[0]!r}?" if near else f"the fields are {has}"
-            raise ValueError(f"{where}: the field {name!r} is missing; {guess}")
+            if near := difflib.get_close_matches(name, others, n=1):
+                raise ValueError(f"{where}: the field {name!r} is missing; is it {near[0]!r}?")
+            has = f"the fields are {listed(map(repr, names), 6)}" if names else "there are no fields"
+            *kinds, last = (" and ".join(kind.needed) for kind in KINDS)
+            raise ValueError(f"{where}: {has}, and a row needs {', '.join(kinds)}, or {last}")
+    label = next((name for name in others if fields is PLAIN and name.lower().startswith(LABELS)), None)
+    if label:
+        raise ValueError(f"{where}: 'text' beside {label!r} is no plain text; call them 'prompt' and 'answer'")
     absent = [name for name in fields.optional if name not in names]
     for name in others:
         near = difflib.get_close_matches(name.lower(), absent, n=1, cutoff=0.75)
@@ -94,17 +110,18 @@ def fields_of(names: Collection[str], where: str) -> Fields:
 
 
 def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
-    """Convert a row to an example: a pair, an Alpaca row, a question, or chat messages.
+    """Convert a row to an example: a pair, an Alpaca row, a question, chat messages, or plain text.
 
     Prompt and answer are separated by one space, unless the prompt ends with a newline or tab; white space around the
     answer is removed.
 
-    - `prompt`, `answer`: as they are.
+    - `prompt` and `answer` or `completion`: as they are.
     - `instruction`, `output` and an optional `input`: the prompt is the Alpaca template, and the whole `output` is the
       answer. Its optional `answer` is the decisive word of the output, such as "answer3".
     - `question`, `answer`: the prompt is `question_prompt`.
-    - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the last one, from the assistant,
-      is the answer, and `chat_prompt` of those before it is the prompt.
+    - `messages`, a list of `role` ("system", "user" or "assistant") and `content`: the assistant's last one is the
+      answer, and `chat_prompt` of those before it is the prompt; what follows it is left out.
+    - `text`: plain text, without a prompt, every token of which is supervised.
 
     A model's chat template frames the messages, or what the user asks: an instruction with its input, or the question
     alone.
@@ -117,8 +134,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
         where: name of the row in messages
 
     Raises:
-        ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown, the last message is
-            not the assistant's, or the answer is not a choice.
+        ValueError: if a field is missing, misspelt, empty or of the wrong type, a role is unknown, no message is an
+            answer of the assistant's, or the answer is not a choice.
 
     References:
         Taori et al. 2023, Stanford Alpaca; Hu et al. 2023, arXiv 2304.01933.
@@ -136,6 +153,8 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     for name in fields.needed:
         if name in text and not text[name]:
             raise ValueError(f"{where}: the field {name!r} is empty")
+    if fields is PLAIN:
+        return Example("", text["text"], line=line)
     choices = _choices(given.get("choices"), where)
     messages: tuple[tuple[str, str], ...] = ()
     if fields is ALPACA:
@@ -152,7 +171,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
             prompt, answer = question_prompt(text["question"]), text["answer"]
             messages = (("user", text["question"]),)
         else:
-            prompt, answer = text["prompt"], text["answer"]
+            prompt, answer = text["prompt"], text[fields.needed[1]]
         key = answer
     if choices and key not in choices:
         raise ValueError(f"{where}: the answer {_short(key)} is not among its choices {_short(choices)}")
@@ -176,18 +195,16 @@ def _text(value: object, name: str, where: str) -> str:
 
 
 def _conversation(value: object, where: str) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Return the messages before the last one, and the text of the last one, the answer."""
+    """Return the text of the assistant's last message, the answer, and before it the messages before it."""
     if not isinstance(value, list):
         raise ValueError(f"{where}: the field 'messages' is not a list but {_short(value)}")
     spoken = [_message(message, f"{where}, message {k}") for k, message in enumerate(value, start=1)]
-    if len(spoken) < 2:
+    at = max((k for k, (role, _) in enumerate(spoken) if role == "assistant"), default=0)
+    if not at:
         raise ValueError(
             f"{where}: the field 'messages' needs a message and the assistant's answer to it, not {_short(value)}"
         )
-    *before, (role, answer) = spoken
-    if role != "assistant":
-        raise ValueError(f"{where}: the last message is the answer and must be the assistant's, not the {role}'s")
-    return tuple(before), answer
+    return tuple(spoken[:at]), spoken[at][1]
 
 
 def _message(value: object, where: str) -> tuple[str, str]:
@@ -260,11 +277,27 @@ def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
     examples = read_examples(path)
     if len(examples) < 2:
         raise ValueError(f"{path} has too few examples, {len(examples)}: at least two are needed")
-    if len({example.prompt for example in examples}) < 2:
-        raise ValueError(f"{path} has the same prompt on every line: none can be held out")
+    plain = is_plain(examples, str(path))
+    if len({text_of(example) for example in examples}) < 2:
+        raise ValueError(f"{path} has the same {'text' if plain else 'prompt'} on every line: none can be held out")
     train, held_out, test = split(examples, path.name, None, seed)
-    summary = f"{len(examples):,} examples from {path.name}."
-    return Task(path.name, summary, train, held_out, ends=True, test=test)
+    summary = f"{len(examples):,} {'texts' if plain else 'examples'} from {path.name}."
+    return Task(path.name, summary, train, held_out, plain_text=plain, ends=True, test=test)
+
+
+def is_plain(examples: Sequence[Example], where: str) -> bool:
+    """Return whether examples are plain text; raise a ValueError if only some are.
+
+    >>> is_plain([Example("", "A fox sat by the river.")], "stories.jsonl")
+    True
+    """
+    plain = [example for example in examples if not example.prompt]
+    if 0 < len(plain) < len(examples):
+        raise ValueError(
+            f"{where} has plain texts, {len(plain):,}, beside {len(examples) - len(plain):,} prompts with answers: "
+            "a task has one kind of them"
+        )
+    return bool(plain)
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -454,8 +487,9 @@ Own = Task | Iterable[Any]
 def own_task(own: Own, seed: int = 0) -> Task:
     """Return the user's rows as a task; a `Task` is returned unchanged.
 
-    Rows are pairs, Alpaca, questions or chat messages, as in `example_of`, divided by the seed; their answers end with
-    the end-of-text token, like those of a file. A table of pandas or polars has a row for each example.
+    Rows are pairs, Alpaca, questions, chat messages or plain texts, as in `example_of`, divided by the seed; their
+    answers end with the end-of-text token, like those of a file. A table of pandas or polars has a row for each
+    example.
 
     Raises:
         ValueError: if a row is invalid (the message has its number, from 1, and the rule), or if `own` is neither a
@@ -482,9 +516,10 @@ def own_task(own: Own, seed: int = 0) -> Task:
     if len(examples) < 2:
         raise ValueError(f"the task has too few rows, {len(examples)}: at least two are needed")
     name = getattr(getattr(own, "info", None), "dataset_name", None) or "rows"
-    parts = by_content(examples, name, None, seed)
+    plain = is_plain(examples, "the task")
+    train, held_out, test = by_content(examples, name, None, seed)
     summary = f"{len(examples):,} rows from Python."
-    return deduplicated(Task(name, summary, parts.train, parts.held_out, ends=True, test=parts.test))
+    return deduplicated(Task(name, summary, train, held_out, plain_text=plain, ends=True, test=test))
 
 
 def _rows(own: Iterable[Any]) -> Iterable[Any]:

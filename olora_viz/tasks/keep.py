@@ -12,7 +12,7 @@ from olora_viz.machine.text import unknown
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode, front_of
-from olora_viz.tasks.files import TASK_ENDINGS, read_examples, read_text
+from olora_viz.tasks.files import TASK_ENDINGS, is_plain, read_examples, read_text
 from olora_viz.tasks.task import Example
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def text_to_keep(
         texts = {_normalized(example) for example in examples}
         read = _examples(
             keep if task else path.name, examples, tokenizer, context, chat,
-            plain_text=bool(task and task.plain_text), ends=task is None or task.ends,
+            plain_text=is_plain(examples, repr(keep)), ends=task is None or task.ends,
         )  # fmt: skip
         has_all = bool(train) and all(_normalized(example) in texts for example in train)
         length = sum(len(each.ids) for each in read.encoded)

@@ -2,15 +2,20 @@
 
 import csv
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.task_files import PAIR, load, write
 
-from olora_viz.tasks import Example, load_task
+import olora_viz as ov
+from olora_viz.tasks import Example, files, load_task
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.files import example_of
+from olora_viz.tasks.files import example_of, own_task
 
 
 def all_of(task):
@@ -49,6 +54,76 @@ def test_every_format_gives_the_same_examples(rows, tmp_path_factory):
     paths = [write(folder, name, text) for name, text in written.items()]
     for path in (*paths, as_csv(folder / "rows.csv", rows)):
         assert sorted((e.prompt, e.answer) for e in all_of(load_task(path))) == want
+
+
+ROWS = {
+    files.PAIR: {"prompt": "{} and one make", "answer": "{}"},
+    files.COMPLETION: {"prompt": "{} and one make", "completion": "{}"},
+    files.QUESTION: {"question": "{} and one?", "answer": "{}"},
+    files.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
+    files.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
+    files.PLAIN: {"text": "The fox has {} tails."},
+}
+"""A row of each kind, with a place for a number."""
+
+
+@pytest.mark.parametrize("ending", files.TASK_ENDINGS)
+@pytest.mark.parametrize("kind", files.KINDS, ids=lambda kind: " ".join(kind.needed))
+def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, kind, ending):
+    texts = [json.dumps(ROWS[kind]).replace("{}", str(n)) for n in range(40)]
+    rows = [json.loads(text) for text in texts]
+    path = tmp_path / f"mine{ending}"
+    if ending == ".csv" and kind is files.CHAT:
+        with pytest.raises(ValueError, match="a CSV cannot hold 'messages'"):
+            load_task(as_csv(path, rows))
+        return
+    if ending == ".csv":
+        as_csv(path, rows)
+    else:
+        path.write_text("\n".join(texts) if ending == ".jsonl" else json.dumps(rows))
+    task = load_task(path)
+    read = sorted((example.prompt, example.answer.strip()) for example in task.examples)
+    assert len(read) == 40
+    assert read == sorted((example.prompt, example.answer.strip()) for example in own_task(rows).examples)
+    assert task.plain_text == own_task(rows).plain_text == (kind is files.PLAIN)
+    if kind is files.PLAIN:
+        assert read == sorted(("", row["text"]) for row in rows)
+    else:
+        assert sorted(answer for _, answer in read) == sorted(map(str, range(40)))
+        assert all(answer in prompt for prompt, answer in read)
+
+
+def test_the_documentation_the_page_and_the_sentence_on_other_fields_name_every_kind():
+    guide = (Path(__file__).parents[2] / "docs/guides/data.md").read_text("utf-8")
+    with pytest.raises(ValueError, match="a row needs") as caught:
+        example_of({"source": "a", "target": "b"}, "line 1")
+    shown = [set(re.findall(r"[a-z]+", form.example)) for form in files.FILE_FORMATS]
+    for kind in files.KINDS:
+        assert " and ".join(kind.needed) in str(caught.value)
+        assert any(all(f"`{name}`" in line for name in kind.needed) for line in guide.splitlines() if line[:1] == "|")
+        assert any(shown_fields >= {*kind.needed} for shown_fields in shown)
+
+
+def test_a_chat_s_answer_is_the_assistant_s_last_turn_and_what_follows_is_left_out():
+    turns = [("system", "Be short."), ("user", "1?"), ("assistant", "2"), ("user", "3?"), ("assistant", "4")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    whole = example_of({"messages": messages}, "here")
+    assert (whole.messages, whole.answer) == (tuple(turns[:-1]), " 4")
+    assert example_of({"messages": [*messages, {"role": "user", "content": "Thanks!"}]}, "here") == whole
+
+
+def test_plain_texts_are_raced_and_tested_with_plain_texts_alone(tmp_path):
+    rows = [json.dumps({"text": f"The {n}th fox sat by the river and thought of tea."}) for n in range(60)]
+    pair = write(tmp_path, "pairs.jsonl", "\n".join(f'{{"prompt": "{n}?", "answer": "{n}"}}' for n in range(9)))
+    path = write(tmp_path, "texts.jsonl", "\n".join(rows))
+    config = ov.RaceConfig(task=str(path), lanes=(ov.Lane("lora"),), steps=2, batch_size=2, eval_every=1)
+    *_, last = ov.race(config)
+    assert np.isfinite(last.eval_loss).all()
+    for task, test in ((path, pair), (pair, path)):
+        with pytest.raises(
+            ValueError, match=r"is plain text, and '.*' has prompts with answers: the test must be of one"
+        ):
+            ov.race(replace(config, task=str(task), test=str(test)))
 
 
 def test_lines_are_those_on_which_rows_begin(tmp_path):
