@@ -187,6 +187,7 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     projector = context.new_page()  # the class follows, without being told more than the letters
+    projector.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     projector.goto(f"{address}/?lesson=qr&class=of-learners&projector=1#learn")
     votes = projector.locator("#class-strip .tally")
     expect(votes).to_contain_text("Nobody yet.")
@@ -209,6 +210,8 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     right.locator("summary").click()
     expect(right.locator("p")).to_contain_text("Right.")
     expect(count).to_have_text(f"1 of {len(NAMES)} done")
+    projector.get_by_role("button", name="Clear the votes").click()
+    expect(votes).to_contain_text("Nobody yet.")
     projector.get_by_role("button", name="End the class").click()
     expect(projector.locator("#class-strip .problem")).to_contain_text("has ended")
     expect(projector.locator("#class-strip .join")).to_be_hidden()  # nobody can

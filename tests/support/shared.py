@@ -164,9 +164,6 @@ SET_UP = "?steps=100&batch=4&eval_size=8&keep=none&lane=lora:lr=1e-3&lane=olora:
 """Three lanes, and few examples: the page's own first set-up has fifteen lanes and more of everything, and most of the
 processor's time of a test would go into its race and its curves."""
 
-LEAVING = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
-"""What Gradio's client writes when a page is left while its race still streams."""
-
 
 @contextmanager
 def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iterator[Page]:
@@ -188,7 +185,7 @@ def visiting(context: BrowserContext, address: str, query: str = SET_UP) -> Iter
     yield visitor
     forget(visitor, address)
     assert elsewhere == []
-    assert [error for error in errors if not error.startswith(LEAVING)] == []
+    assert errors == []
 
 
 def forget(page: Page, address: str) -> None:

@@ -16,7 +16,7 @@ from olora_viz.views.bet import Question, question_of
 from olora_viz.web.classroom import votes as rules
 from olora_viz.web.classroom.routes import MOST_BYTES, routes
 from olora_viz.web.classroom.votes import Classrooms, NotOpenError, ballot_of
-from olora_viz.web.guard.limits import Limits
+from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.race.arrival import read
 
 BET = "lora,olora 1e-3 60"
@@ -60,7 +60,8 @@ def test_the_last_bets_and_the_first_answers_of_25_are_counted_and_two_classes_n
 def test_a_version_changes_exactly_when_a_count_does() -> None:
     rooms, seen = opened("ours"), []
     for choice in ("olora", "olora", "lora", "nobody", "nobody"):
-        seen.append(rooms.vote("ours", member(0), BET, choice))
+        tally = rooms.vote("ours", member(0), BET, choice)
+        seen.append((tally.counts, tally.version))
     counts, versions = zip(*seen, strict=True)
     assert [a == b for a, b in pairwise(counts)] == [a == b for a, b in pairwise(versions)]
 
@@ -111,7 +112,7 @@ def test_a_class_belongs_to_the_browser_that_opened_it_and_is_gone_at_its_end() 
     assert not rooms.open("ours", member(0), "lesson=cost#learn")
     assert rooms.link("ours") == "lesson=qr#learn"
     rooms.vote("ours", member(0), BET, "olora")
-    with pytest.raises(ValueError, match="by the browser that has opened it"):
+    with pytest.raises(ValueError, match="belongs to the browser that has opened it"):
         rooms.end("ours", member(0))
     rooms.end("ours", TEACHER)
     for reopened in (False, True):
@@ -122,25 +123,113 @@ def test_a_class_belongs_to_the_browser_that_opened_it_and_is_gone_at_its_end() 
         clock.now += rules.HOURS * 3600 * (not reopened)
 
 
-def test_classes_members_and_questions_have_limits_and_a_new_question_takes_the_place_of_the_least_voted() -> None:
-    rooms = Classrooms(Clock())
+def at(address: str) -> Visitor:
+    return Visitor(address=address)
+
+
+def is_open(rooms: Classrooms, name: str) -> bool:
+    try:
+        rooms.link(name)
+    except NotOpenError:
+        return False
+    return True
+
+
+def test_an_address_has_a_few_classes_and_those_in_use_are_nobody_s_but_theirs() -> None:
+    clock = Clock()
+    rooms = Classrooms(clock)
+    for n in range(rules.ADDRESS_CLASSES):
+        rooms.open(f"ours-{n}", TEACHER, owner=at("ours"))
+    with pytest.raises(ValueError, match=f"^{rules.ADDRESS_CLASSES} classes are the most of one address"):
+        rooms.open("one-more", TEACHER, owner=at("ours"))
+    clock.now += rules.IDLE
+    for n in range(1, rules.ADDRESS_CLASSES):
+        rooms.tally(f"ours-{n}", "qr")  # a page looks at it
+    assert rooms.open("one-more", TEACHER, owner=at("ours"))
+    assert not is_open(rooms, "ours-0"), "it was idle"
+    for n in range(rules.MOST_CLASSES - rules.ADDRESS_CLASSES):
+        rooms.open(f"theirs-{n}", TEACHER, owner=at(f"{n}"))
+    with pytest.raises(ValueError, match=f"^{rules.ADDRESS_CLASSES} classes are the most of one address"):
+        rooms.open("another", TEACHER, owner=at("ours"))
+    assert sum(is_open(rooms, f"theirs-{n}") for n in range(rules.MOST_CLASSES)) == 32
+
+
+def test_few_addresses_cannot_hold_all_classes_and_each_address_may_have_as_many_as_any_other() -> None:
+    clock = Clock()
+    rooms = Classrooms(clock)
     for n in range(rules.MOST_CLASSES):
-        rooms.open(f"class-{n}", TEACHER, address=f"{n // rules.ADDRESS_CLASSES}")
-    with pytest.raises(ValueError, match=f"{rules.ADDRESS_CLASSES} classes are the most of one address"):
-        rooms.open("one-more", TEACHER, address="0")
-    with pytest.raises(ValueError, match=f"{rules.MOST_CLASSES} classes are the most at once"):
-        rooms.open("one-more", TEACHER, address="another")
+        rooms.open(f"held-{n}", TEACHER, owner=at(f"{n // rules.ADDRESS_CLASSES}"))
+    most, held = rules.MOST_CLASSES, rules.MOST_CLASSES // rules.ADDRESS_CLASSES
+    for n in range(most - held):
+        clock.now += 60
+        for k in range(most):
+            if is_open(rooms, f"held-{k}"):  # and so it is in use, as a script can have it
+                rooms.vote(f"held-{k}", member(k), BET, "olora")
+        rooms.open(f"class-{n}", TEACHER, owner=at(f"school {n}"))
+        for k in range(n):
+            rooms.tally(f"class-{k}", "qr")
+    with pytest.raises(ValueError, match=f"^{most} classes are the most at once: end one, or try again later"):
+        rooms.open("too-late", TEACHER, owner=at("late"))
+    assert all(is_open(rooms, f"class-{n}") for n in range(most - held)), "no class gave way to what has as many"
+    clock.now += rules.IDLE
+    assert rooms.open("too-late", TEACHER, owner=at("late"))
+
+
+def test_one_browser_cannot_fill_a_class_nor_push_out_whom_another_address_has_there() -> None:
+    clock = Clock()
+    rooms = Classrooms(clock)
+    rooms.open("ours", TEACHER, owner=at("school"))
+    for n in range(40):  # a class behind one address
+        rooms.vote("ours", member(n), BET, "lora", at("school"))
+    for minute in range(10, 20):
+        clock.now += 61
+        for n in range(rules.NEW_MEMBERS):
+            rooms.vote("ours", member(1000 * minute + n), BET, "olora", at("one browser"))
+        with pytest.raises(ValueError, match=f"^{rules.NEW_MEMBERS} new members of classes a minute are the most"):
+            rooms.vote("ours", member(999), BET, "olora", at("one browser"))
+        rooms.vote("ours", member(0), "qr", "A", at("one browser"))
+    assert rooms.tally("ours", BET).counts == {"lora": 40, "olora": rules.MOST_MEMBERS - 40}
+    for n in range(40, 80):
+        rooms.vote("ours", member(n), BET, "lora", at("school"))
+    assert rooms.tally("ours", BET).counts == {"lora": 80, "olora": rules.MOST_MEMBERS - 80}
+    assert rooms.tally("ours", "qr").counts == {"A": 1}, "whoever is in it already is not new"
+
+
+def test_of_one_address_alone_whoever_voted_the_longest_ago_gives_way_to_a_new_member() -> None:
+    clock = Clock()
+    rooms = Classrooms(clock)
+    rooms.open("ours", TEACHER)
+    for n in range(rules.MOST_MEMBERS + 1):
+        clock.now += 1
+        rooms.vote("ours", member(n), BET, "olora" if n else "lora", at("school"))
+    assert rooms.tally("ours", BET).counts == {"olora": rules.MOST_MEMBERS}
+
+
+def test_a_member_s_votes_push_out_that_member_s_alone_and_nothing_is_left_of_them() -> None:
+    rooms = opened("ours")
+    rooms.vote("ours", member(1), BET, "lora")
+    bets = [f"lora,olora 1e-3 {steps}" for steps in range(100, 100 + 2 * rules.MOST_QUESTIONS)]
+    for of in (BET, *bets):
+        rooms.vote("ours", member(0), of, "olora")
+    assert rooms.tally("ours", BET).counts == {"lora": 1}
+    assert [of for of in bets if rooms.tally("ours", of).counts] == bets[-rules.MOST_QUESTIONS :]
+    assert bets[0] not in repr(rooms._open["ours"])
     with pytest.raises(ValueError, match="at most 2,000 characters"):
-        rooms.open("class-0", TEACHER, "x" * 2001)
-    for n in range(rules.MOST_MEMBERS):
-        rooms.vote("class-0", member(n), BET, "olora")
-    with pytest.raises(ValueError, match=f"at most {rules.MOST_MEMBERS} members"):
-        rooms.vote("class-0", member(rules.MOST_MEMBERS), BET, "olora")
-    for steps in range(100, 100 + 2 * rules.MOST_QUESTIONS):
-        rooms.vote("class-0", member(0), f"lora,olora 1e-3 {steps}", "olora")
-    assert rooms.tally("class-0", BET).counts == {"olora": rules.MOST_MEMBERS}
-    assert rooms.tally("class-0", f"lora,olora 1e-3 {steps}").counts == {"olora": 1}
-    assert rooms.tally("class-0", "lora,olora 1e-3 100").counts == {}
+        rooms.open("ours", TEACHER, "x" * 2001)
+
+
+def test_the_teacher_can_clear_the_votes_and_the_class_goes_on() -> None:
+    rooms = opened("ours")
+    for of, choice in ((BET, "olora"), ("qr", "A")):
+        rooms.vote("ours", member(0), of, choice)
+    with pytest.raises(ValueError, match="belongs to the browser that has opened it"):
+        rooms.clear("ours", member(0))
+    assert rooms.tally("ours", BET).counts == {"olora": 1}
+    before = rooms.tally("ours", "qr").version
+    rooms.clear("ours", TEACHER)
+    assert rooms.tally("ours", BET).counts == rooms.tally("ours", "qr").counts == {}
+    assert rooms.tally("ours", "qr").version != before, "the pages hear of it"
+    assert rooms.vote("ours", member(0), "qr", "B").counts == {"B": 1}
 
 
 @pytest.fixture(scope="module")
@@ -175,9 +264,10 @@ def test_25_clients_bet_over_http_and_only_what_is_new_is_sent(client: TestClien
         (b"[" * MOST_BYTES, "an object in JSON"),
         (b"[]", "an object in JSON"),
         (b"\xff", "an object in JSON"),
-        (b'{"do": "delete"}', "open, vote or end, not 'delete'"),
+        (b'{"do": "delete"}', "open, vote, clear or end, not 'delete'"),
         (b'{"do": "open", "member": "%b", "link": "steps=-3"}' % TEACHER.encode(), "steps"),
-        (b'{"do": "end", "member": 3}', "by the browser that has opened it"),
+        (b'{"do": "end", "member": 3}', "belongs to the browser that has opened it"),
+        (b'{"do": "clear", "member": 3}', "belongs to the browser that has opened it"),
     ],
 )
 def test_what_no_page_sends_gets_a_sentence(client: TestClient, body: bytes, sentence: str) -> None:
@@ -188,7 +278,7 @@ def test_what_no_page_sends_gets_a_sentence(client: TestClient, body: bytes, sen
 
 
 def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
-    assert client.get("/class/others").status_code == client.get("/c/others").status_code == 404
+    assert client.get("/c/others").status_code == 404
     gone = client.get("/c/others<b>")
     assert "A class has a name of" in gone.text
     assert "<b>" not in gone.text
@@ -196,6 +286,16 @@ def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
     for at in ("", "javascript:alert(1)", "http://a b", "http://x/\n", "http://" + "x" * 300):
         assert client.get("/qr", params={"at": at}).status_code == 400
     assert client.get("/qr", params={"at": "http://a/c/ours"}).headers["content-type"] == "image/svg+xml"
+
+
+def test_that_a_class_is_not_open_is_an_answer_to_its_pages_and_no_error(client: TestClient) -> None:
+    client.post("/class/brief", json={"do": "open", "member": TEACHER, "link": "", "page": "race"})
+    assert client.post("/class/brief", json={"do": "end", "member": TEACHER}).json() == {}
+    vote = {"do": "vote", "member": member(0), "of": BET, "choice": "olora"}
+    for answer in (client.get("/class/brief"), client.post("/class/brief", json=vote)):
+        assert answer.status_code == 200
+        assert answer.json()["ended"]
+        assert "no class 'brief' is open here" in answer.json()["problem"]
 
 
 def test_a_question_of_every_lesson_can_be_answered() -> None:

@@ -54,6 +54,7 @@ STRIP = f"""
         <p class="short"></p>
         <p class="hint local" hidden>{LOCAL}</p>
         <p class="turns"><button type="button" class="quiet" data-fold aria-expanded="true">Smaller</button>
+          <button type="button" class="quiet" data-clear>Clear the votes</button>
           <button type="button" class="quiet" data-end>End the class</button></p>
       </div>
     </div>
@@ -87,7 +88,7 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
     rate = Rate(per_page=PER_ADDRESS, per_address=PER_ADDRESS)
 
     async def send(request: Request) -> Response:
-        """Open a class, vote in it, or end it."""
+        """Open a class, vote in it, forget its votes, or end it."""
         name = request.path_params["name"]
         try:
             visitor = visitor_of(request)
@@ -96,14 +97,14 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
             member, what = sent.get("member"), sent.get("do")
             if what == "open":
                 link = _link(sent.get("link"), sent.get("page"), check, pages)
-                return JSONResponse({"teacher": rooms.open(name, member, link, visitor.address)})
+                return JSONResponse({"teacher": rooms.open(name, member, link, visitor)})
             if what == "vote":
                 of = sent.get("of")
-                return _shown(str(of), rooms.vote(name, member, of, sent.get("choice")))
-            if what == "end":
-                rooms.end(name, member)
+                return _shown(str(of), rooms.vote(name, member, of, sent.get("choice"), visitor))
+            if what in ("clear", "end"):
+                (rooms.clear if what == "clear" else rooms.end)(name, member)
                 return JSONResponse({})
-            raise ValueError(f"a message to a class is open, vote or end, not {str(what)[:40]!r}")
+            raise ValueError(f"a message to a class is open, vote, clear or end, not {str(what)[:40]!r}")
         except ValueError as error:
             return _problem(error)
 
@@ -112,7 +113,7 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
         of, since = request.query_params.get("of", ""), request.query_params.get("since", "")
         try:
             tally = rooms.tally(request.path_params["name"], of)
-            known = str(tally.version) == since or not of
+            known = tally.version == since or not of
             return Response(status_code=204) if known else _shown(of, tally)
         except ValueError as error:
             return _problem(error)
@@ -157,7 +158,9 @@ def _shown(of: str, tally: Tally) -> Response:
 
 
 def _problem(error: ValueError) -> Response:
-    return JSONResponse({"problem": str(error)}, 404 if isinstance(error, NotOpenError) else 400)
+    """Say what is wrong; that a class is not open is no error of a page, which asks until it is."""
+    ended = isinstance(error, NotOpenError)
+    return JSONResponse({"problem": str(error), "ended": ended}, 200 if ended else 400)
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ const root = document.documentElement;
 const strip = /** @type {HTMLElement} */ (element.querySelector("#class-strip"));
 const part = (/** @type {string} */ one) => /** @type {HTMLElement} */ (strip.querySelector(one));
 const [tally, join, problem] = [".tally", ".join", ".problem"].map(part);
+const OF_TEACHER = ["[data-clear]", "[data-end]"].map(part);
 const code = /** @type {HTMLImageElement} */ (strip.querySelector("img"));
 const name = className(window.location.search);
 const { origin, pathname } = window.location;
@@ -22,7 +23,7 @@ const short = `${here}c/${name}`;
 
 /** @type {Mine} */
 let mine = { name, member: "", voted: [] };
-let shown = { of: "", version: "" };
+let shown = { of: "", version: "" }; // the votes that are drawn
 let opens = ""; // what the short address opens
 let over = false; // the class has ended
 let refused = false; // it could not be opened
@@ -69,11 +70,20 @@ const question = () => {
 
 /**
  * @param {string} of the question
- * @param {{ version: number, html: string }} votes
+ * @param {{ version: string, html: string }} votes
  */
 const draw = (of, { version, html }) => {
-  shown = { of, version: `${version}` };
+  shown = { of, version };
   tally.innerHTML = html;
+};
+
+const ENDED = "this class has ended, and its votes are gone: reload the page to open it again";
+
+/** Notes that the class has ended, or is not open. @param {string} sentence */
+const end = (sentence) => {
+  over = true;
+  mine.voted = [];
+  say(isTeacher ? ENDED : sentence);
 };
 
 /**
@@ -94,16 +104,10 @@ const ask = async (path, message) => {
       return null;
     }
     const content = await answer.json();
-    over = answer.status === 404;
-    if (over) mine.voted = [];
-    if (over && isTeacher)
-      content.problem =
-        "this class has ended, and its votes are gone: reload the page to open it again";
-    if (content.problem) {
-      say(content.problem);
-      return null;
-    }
-    say();
+    over = false;
+    if (content.ended) end(content.problem);
+    else say(content.problem);
+    if (content.problem) return null;
     return content;
   } catch {
     return undefined; // the page says that the server does not answer
@@ -124,7 +128,7 @@ const open = async () => {
   if (answer === undefined) opens = "";
   refused = answer === null;
   isTeacher = answer?.teacher === true;
-  part("[data-end]").hidden = !isTeacher;
+  for (const button of OF_TEACHER) button.hidden = !isTeacher;
 };
 
 /** @param {string} of @param {string} choice */
@@ -167,7 +171,7 @@ if (name) {
   for (const place of strip.querySelectorAll(".class-name")) place.textContent = name;
   part(".short").textContent = short.replace(/^https?:\/\//, "");
   part(".local").hidden = !/^(localhost|127\.|\[::1\])/.test(window.location.hostname);
-  part("[data-end]").hidden = true;
+  for (const button of OF_TEACHER) button.hidden = true;
   const repeat = async () => {
     await look();
     setTimeout(repeat, projects(window.location.search) ? PROJECTED : OWN);
@@ -199,8 +203,12 @@ if (name) {
     fold.textContent = folded ? "Larger" : "Smaller";
     fold.setAttribute("aria-expanded", `${!folded}`);
   });
+  part("[data-clear]").addEventListener("click", async () => {
+    if (await send({ do: "clear" })) await look();
+  });
   part("[data-end]").addEventListener("click", async () => {
-    await send({ do: "end" });
-    if (problem.hidden) await look();
+    if (!(await send({ do: "end" }))) return;
+    end(ENDED);
+    await look(false);
   });
 }

@@ -1,8 +1,11 @@
 """The votes of classes, in memory, and how they are shown: bets on races, and answers to questions of the lessons.
 
 A class is a name that a teacher has chosen. It holds a random number for each browser that votes, which that browser
-drew for this class, and what was voted; nothing else is known of anybody. It ends with its teacher's word, after some
-hours, or with the server. All calls come from the server's event loop.
+drew for this class, with what was voted and the hash of an address; nothing else is known of anybody. It ends with its
+teacher's word, after some hours, or with the server.
+
+Classes of a server and members of a class share their places as races do, see `olora_viz.web.guard.fairness.too_many`:
+nobody is kept out by what one address holds. All calls come from the server's event loop.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from olora_viz.learn.terms import sentence
 from olora_viz.machine.text import unknown
 from olora_viz.views.bet import NOBODY, NOBODY_WORDS, Question
 from olora_viz.views.html import lane, unbroken
+from olora_viz.web.guard.fairness import too_many
+from olora_viz.web.guard.limits import NOBODY as SERVER
+from olora_viz.web.guard.limits import Rate, Visitor
 
 HOURS = 4
 """How long a class lasts after it was opened."""
@@ -35,11 +41,17 @@ MOST_CLASSES = 40
 ADDRESS_CLASSES = 8
 """Of these, those that were opened from one address."""
 
+IDLE = 1800.0
+"""Seconds after which a class that no page asks for gives its place to a new one."""
+
 MOST_MEMBERS = 400
-"""Browsers that vote in a class."""
+"""Browsers whose votes a class holds; a further one takes the place of another."""
+
+NEW_MEMBERS = 100
+"""Browsers of one address that begin to vote, a minute."""
 
 MOST_QUESTIONS = 16
-"""Questions of which a class holds the votes; a further one takes the place of that with the fewest."""
+"""Questions on which a class holds the votes of a member: the latest ones."""
 
 LONGEST_LINK = 2000
 """Characters of the link that a class opens."""
@@ -75,25 +87,40 @@ class Tally(NamedTuple):
 
     counts: Mapping[str, int]
     """By answer."""
-    version: int
-    """Grows with each vote on the question."""
+
+    @property
+    def version(self) -> str:
+        """What tells one from another: the counts, in one order."""
+        return " ".join(f"{count} {answer}" for answer, count in sorted(self.counts.items())) or "0"
 
 
-@dataclass
+@dataclass(eq=False)
+class Member:
+    """A browser that votes."""
+
+    owner: Visitor
+    """From which address."""
+    seen: float
+    """When it voted last."""
+    votes: dict[str, str] = field(default_factory=dict)
+    """By question, the latest one last."""
+
+
+@dataclass(eq=False)
 class Classroom:
     """An open class."""
 
     teacher: str
     """The number of the browser that opened it."""
-    address: str
-    """The hash of the address that it was opened from."""
+    owner: Visitor
+    """From which address it was opened."""
+    seen: float
+    """When a page last asked for it."""
     ends: float
     link: str = ""
     """The query and the page that its short address opens."""
-    members: set[str] = field(default_factory=set)
-    votes: dict[str, dict[str, str]] = field(default_factory=dict)
-    """By question and member."""
-    versions: Counter[str] = field(default_factory=Counter)
+    members: dict[str, Member] = field(default_factory=dict)
+    """By their numbers."""
 
 
 class Classrooms:
@@ -106,37 +133,54 @@ class Classrooms:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._open: dict[str, Classroom] = {}
+        self._joined = Rate(NEW_MEMBERS, NEW_MEMBERS, clock)
 
-    def open(self, name: Any, member: Any, link: str = "", address: str = "") -> bool:
+    def open(self, name: Any, member: Any, link: str = "", owner: Visitor = SERVER) -> bool:
         """Open a class, or change what its address opens; return whether this browser is its teacher's.
 
         The browser that opens a class is its teacher's; to others an open class stays as it is.
 
         Args:
             link: the query and the page that the class's short address opens.
-            address: the hash of the address of whoever opens it.
+            owner: who opens it.
 
         Raises:
-            ValueError: a value breaks a rule, or there are too many classes.
+            ValueError: a value breaks a rule, or there are too many classes, all of them in use.
         """
         name, member = checked_name(name), _checked_member(member)
         if len(link) > LONGEST_LINK:
             raise ValueError(f"the link of a class has at most {LONGEST_LINK:,} characters, not {len(link):,}")
         self._forget()
         room = self._open.get(name)
+        now = self._clock()
         if room is None:
-            theirs = sum(each.address == address for each in self._open.values())
-            if len(self._open) >= MOST_CLASSES or theirs >= ADDRESS_CLASSES:
-                most = f"{MOST_CLASSES} classes are the most at once"
-                if theirs >= ADDRESS_CLASSES:
-                    most = f"{ADDRESS_CLASSES} classes are the most of one address at once"
-                raise ValueError(f"{most}: end one, or try again later")
-            room = self._open[name] = Classroom(member, address, self._clock() + HOURS * 3600)
+            room = Classroom(member, owner, now, now + HOURS * 3600)
+            self._make_room(room)
+            self._open[name] = room
+        room.seen = now
         if room.teacher == member:
             room.link = link
         return room.teacher == member
 
-    def vote(self, name: Any, member: Any, of: Any, choice: Any) -> Tally:
+    def _make_room(self, new: Classroom) -> None:
+        """Forget the classes that give their places to a new one: idle ones, else of an address that has more.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for most, whose, of_all in ((ADDRESS_CLASSES, " of one address", False), (MOST_CLASSES, "", True)):
+            rooms = [*self._open.values(), new]
+            shares = Counter(room.owner.share for room in rooms)
+            group = [room for room in rooms if of_all or room.owner.share == new.owner.share]
+            for room in too_many(group, most, is_open=self._is_in_use):
+                if self._is_in_use(room) and shares[room.owner.share] <= shares[new.owner.share]:
+                    raise ValueError(f"{most} classes are the most{whose} at once: end one, or try again later")
+                self._open = {name: each for name, each in self._open.items() if each is not room}
+
+    def _is_in_use(self, room: Classroom) -> bool:
+        return self._clock() - room.seen < IDLE
+
+    def vote(self, name: Any, member: Any, of: Any, choice: Any, owner: Visitor = SERVER) -> Tally:
         """Count a member's vote on a question.
 
         A later bet takes the place of an earlier one. Of answers to a lesson's question the first one counts.
@@ -144,27 +188,28 @@ class Classrooms:
         Args:
             of: the name of a lesson, or the key of a bet's question.
             choice: the answer.
+            owner: who votes.
 
         Raises:
             NotOpenError: there is no such class.
-            ValueError: a value breaks a rule, or the class is full.
+            ValueError: a value breaks a rule, or too many members are new.
         """
         room, member = self._room(name), _checked_member(member)
         of, choice = str(of), str(choice)
         ballot = ballot_of(of)
         if choice not in ballot.options:
             raise ValueError(unknown("answer", choice[:40], ballot.options))
-        if member not in room.members and len(room.members) >= MOST_MEMBERS:
-            raise ValueError(f"a class has at most {MOST_MEMBERS} members")
-        room.members.add(member)
-        if of not in room.votes and len(room.votes) >= MOST_QUESTIONS:
-            fewest = min(room.votes, key=lambda each: len(room.votes[each]))
-            del room.votes[fewest]
-        votes = room.votes.setdefault(of, {})
-        before = votes.get(member)
-        if before is None or (before != choice and not ballot.once):
-            votes[member] = choice
-            room.versions[of] += 1
+        voter = room.members.get(member)
+        if voter is None:
+            self._joined.count(owner, "new members of classes")
+            voter = room.members[member] = Member(owner, room.seen)
+            gone = too_many(room.members.values(), MOST_MEMBERS)
+            room.members = {number: each for number, each in room.members.items() if each not in gone}
+        voter.seen = room.seen
+        before = voter.votes.pop(of, None)
+        voter.votes[of] = before if before is not None and ballot.once else choice
+        while len(voter.votes) > MOST_QUESTIONS:
+            del voter.votes[next(iter(voter.votes))]
         return _tally(room, of)
 
     def tally(self, name: Any, of: str) -> Tally:
@@ -181,9 +226,15 @@ class Classrooms:
         Raises:
             ValueError: another browser has opened it.
         """
-        if self._room(name).teacher != member:
-            raise ValueError("a class is ended by the browser that has opened it")
+        self.clear(name, member)
         del self._open[checked_name(name)]
+
+    def clear(self, name: Any, member: Any) -> None:
+        """Forget all members of a class, with their votes; see `end`."""
+        room = self._room(name)
+        if room.teacher != member:
+            raise ValueError("a class belongs to the browser that has opened it")
+        room.members.clear()
 
     def _room(self, name: Any) -> Classroom:
         name = checked_name(name)
@@ -192,7 +243,9 @@ class Classrooms:
             raise NotOpenError(
                 f"no class {name!r} is open here: its teacher opens it in class mode, and it ends {HOURS} hours later"
             )
-        return self._open[name]
+        room = self._open[name]
+        room.seen = self._clock()
+        return room
 
     def _forget(self) -> None:
         """Forget classes whose time is over."""
@@ -207,7 +260,7 @@ def _checked_member(member: Any) -> str:
 
 
 def _tally(room: Classroom, of: str) -> Tally:
-    return Tally(Counter(room.votes.get(of, {}).values()), room.versions[of])
+    return Tally(Counter(member.votes[of] for member in room.members.values() if of in member.votes))
 
 
 class Ballot(NamedTuple):

@@ -21,6 +21,10 @@
   link.href = `${own}${files.plotly}`;
   document.head.append(link);
 
+  // When the page is left, the browser ends its requests. Gradio would abort its stream before, and then report this
+  // as a lost connection; a page that is not left after all, of a download or a dialog, would have none any more.
+  window.addEventListener("beforeunload", (event) => event.stopImmediatePropagation(), true);
+
   // If a browser denies storage (a frame of another site, a private window), reading it throws.
   // Stored values then last as long as the page.
   /** @returns {Storage} */
