@@ -273,9 +273,10 @@ class RacePanel(ConfiguredPanel):
             self._begin()
 
     def _next(self, step: NextStep) -> None:
-        """Race the set-up of the race that is shown, with the lanes that its verdict suggests."""
+        """Race the set-up of the race that is shown, with the lanes or steps that its verdict suggests."""
         config = self._record.config
-        self.config = replace(config, lanes=step.change(config.lanes, MAX_LANES))
+        lanes = tuple(step.change(config.lanes, MAX_LANES))
+        self.config = replace(config, lanes=lanes, steps=config.steps * step.longer)
         self._begin()
 
     def _fair(self) -> None:

@@ -255,7 +255,7 @@ class ExportSection(Section):
         lane, form, folder = self._chosen(view)
         labels = config.labels
         names = [[view.styles[k].label, labels[k]] for k in view.order]
-        names[0][0] = f"★ {names[0][0]}, which leads"
+        names[0][0] = f"★ {names[0][0]}, {view.star}"
         values = {
             "lane": {"value": labels[lane], "options": names},
             "form": {"value": form, "options": _forms(config.lanes[lane])},

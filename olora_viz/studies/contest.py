@@ -14,7 +14,7 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, Targets, display_names
-from olora_viz.machine.text import compact, percent
+from olora_viz.machine.text import Sentence, compact, counted, percent
 from olora_viz.measures.training import Examples
 from olora_viz.races.step import Step, out_at, whys_out
 from olora_viz.studies.statistics import (
@@ -25,6 +25,7 @@ from olora_viz.studies.statistics import (
     Scores,
     adjusted,
     compare_all,
+    interval_of_share,
     rates_like,
     survives,
 )
@@ -33,7 +34,7 @@ from olora_viz.tasks.evaluation import HeldOut
 ACCURACY, LOSS = "accuracy", "loss"
 
 FLOOR, CEILING = MARGIN_OF_SHARES, 1 - MARGIN_OF_SHARES
-"""Accuracies up to the first, or from the second on, cannot differ by more than what is level."""
+"""Accuracies up to the first, or from the second on, cannot differ by more than what does not matter."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Metric:
     name: str
     why: str = ""
     """Why the loss takes the place of the accuracy, as a sentence; empty if it does not."""
+    unlearned: Sentence | None = None
+    """That no lane has learned the task, with what the best one gets; None if one has."""
 
     @property
     def by_loss(self) -> bool:
@@ -56,26 +59,50 @@ class Metric:
 
 
 def metric_of(
-    lanes: Sequence[Lane], examples: Examples | None, *, plain_text: bool, ended: bool = False, guessing: bool = False
+    lanes: Sequence[Lane],
+    examples: Examples | None,
+    *,
+    plain_text: bool,
+    ended: bool = False,
+    held_out: HeldOut | None = None,
 ) -> Metric:
-    """Return the metric of a race.
+    """Return the metric of a race: accuracy, where right answers tell something, and else the loss.
 
     Args:
         examples: results by example at the latest evaluation; None if there are none.
         plain_text: whether every token is judged, so that no answer is right or wrong.
         ended: whether it is the last evaluation of the race.
-        guessing: whether no lane does better than guessing, see `is_guessing`.
+        held_out: with what guessing gets; None while unknown.
     """
-    if plain_text:
-        return Metric(LOSS)
-    if ended and guessing:
-        return Metric(LOSS, "By loss, as no lane does better than guessing.")
-    best = _best_accuracies(lanes, examples) if ended and examples is not None else []
-    if best and (min(best) >= CEILING or max(best) <= FLOOR):
-        high = min(best) >= CEILING
-        share = f"{percent(CEILING)} of examples or more" if high else f"{percent(FLOOR)} of examples or less"
-        return Metric(LOSS, f"By loss, as each start at its best is right in {share}.")
+    if plain_text or examples is None:
+        return Metric(LOSS if plain_text else ACCURACY)
+    best = _best_accuracies(lanes, examples)
+    count = examples.loss.shape[1]
+    if best and (unlearned := _unlearned(max(best), count, ended, held_out)):
+        return Metric(LOSS, "By loss, as no lane has learned the task.", unlearned)
+    if count < LEAST_EXAMPLES:
+        return Metric(LOSS, "By loss, since of so few answers a single one might decide.")
+    if ended and best and min(best) >= CEILING:
+        return Metric(LOSS, f"By loss, as each start at its best is right in {percent(CEILING)} of examples or more.")
     return Metric(ACCURACY)
+
+
+def _unlearned(best: float, examples: int, ended: bool, held_out: HeldOut | None) -> Sentence | None:
+    """Say that not even the best accuracy is clearly above what guessing gets, if that is so.
+
+    Where no guess is known, as there are many different answers, it is to be above `FLOOR`.
+    """
+    guess = held_out.guess if held_out else None
+    low, _ = interval_of_share(best, np.empty(0), examples)
+    if low > (FLOOR if guess is None else guess):
+        return None
+    lane = "No lane" if ended else "So far no lane"
+    right = f"the best is right in {percent(best)} of {counted(examples, 'answer')}"
+    if guess is None or held_out is None:
+        return Sentence(f"{lane} has learned the task:", f"{right}.")
+    return Sentence(
+        f"{lane} is clearly better than guessing:", f"{right}, and {held_out.guess_words} in {percent(guess)}."
+    )
 
 
 def _best_accuracies(lanes: Sequence[Lane], examples: Examples) -> list[float]:
@@ -90,18 +117,6 @@ def _best_accuracies(lanes: Sequence[Lane], examples: Examples) -> list[float]:
         share = float(examples.right[rows].mean())
         best[contender] = max(best.get(contender, -math.inf), share)
     return list(best.values())
-
-
-def is_guessing(lanes: Sequence[Lane], steps: Sequence[Step], held_out: HeldOut | None) -> bool:
-    """Whether no lane is right more often than an answer without reading the prompt.
-
-    Lanes that differ in their seed alone count as one.
-    """
-    if held_out is None or held_out.guess is None:
-        return False
-    places = group_places(standings(steps, len(lanes)), seed_groups(lanes))
-    known = [place.accuracy for place in places if math.isfinite(place.accuracy)]
-    return bool(known) and max(known) <= held_out.guess
 
 
 @dataclass(frozen=True)
@@ -264,6 +279,41 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
     return [name for name, column in zip(names, values, strict=False) if len(set(column)) > 1]
 
 
+def lanes_in_order(places: Sequence[Place], groups: Sequence[SeedGroup], rows: Sequence[Place]) -> tuple[int, ...]:
+    """Return the lanes group by group, the median seed of each first, which is neither lucky nor unlucky.
+
+    Of an even number of seeds it is the worse of the two in the middle. A diverged seed comes last.
+
+    Args:
+        places: of the groups, in order.
+        rows: of the lanes, the best first and the diverged ones last.
+    """
+    rank = {row.lane: place for place, row in enumerate(rows)}
+    left = {row.lane for row in rows if not row.out_at}
+    order: list[int] = []
+    for place in places:
+        seeds = sorted(groups[place.lane].lanes, key=lambda k: rank[k])
+        median = seeds[len(left.intersection(seeds)) // 2]
+        order += [median, *(k for k in seeds if k != median)]
+    return tuple(order)
+
+
+def put_first(places: Sequence[Place], groups: Sequence[SeedGroup], compared: Sequence[Sequence[int]]) -> list[Place]:
+    """Return places of groups in which the contender that a comparison names first precedes all others in it.
+
+    Its rate was chosen on half of the examples, so that on all of them another of its rates may look better.
+
+    Args:
+        compared: the lanes of each comparison, those of the first contender first.
+    """
+    order = list(places)
+    for lanes in compared:
+        rivals = [n for n, place in enumerate(order) if not set(lanes).isdisjoint(groups[place.lane].lanes)]
+        (first,) = (n for n in rivals if lanes[0] in groups[order[n].lane].lanes)
+        order.insert(rivals[0], order.pop(first))
+    return order
+
+
 @dataclass(frozen=True)
 class Place:
     """The result of a lane, or of a group of lanes that differ only in their seed."""
@@ -333,12 +383,13 @@ class Contest:
     """Contenders that are compared on the same seeds and examples."""
 
     contenders: tuple[SeedGroup, ...]
-    """The one that leads by its mean first, even if the comparison is undecided."""
+    """The one with the best mean first, even if the comparison is undecided."""
     names: tuple[str, ...]
     accuracy: tuple[float, ...]
-    """Share of right answers of each; for plain text, of tokens."""
+    """Share of right answers, or of tokens of plain text, of each over all its seeds and all held-out examples, as in
+    the ranking."""
     loss: tuple[float, ...]
-    """Loss of each on the examples, nats; what of, `loss_name` says."""
+    """Loss of each, over the same, nats; what of, `loss_name` says."""
     loss_name: str
     """``held-out loss``, or `DECIDING`."""
     pairs: Pairs
@@ -352,7 +403,7 @@ class Contest:
     """Places of the seeds that are independent runs of every contender."""
     turns: dict[tuple[int, int], tuple[SeedGroup, ...]]
     """Where a difference between two contenders has the other sign: at rates that the held-out results cannot tell
-    from the best ones, of one of the two or of both."""
+    from the best ones, of one of the two or of both; none if in the means over all seeds and examples."""
     as_good: tuple[tuple[SeedGroup, ...], ...] = ()
     """Each contender at all rates that the results cannot tell from its best one; none if none were chosen."""
     field: Field | None = None
@@ -434,17 +485,23 @@ def contest(
     # Seeds that are one run of any contender are one of all, so that the scores are those compared.
     runs = sorted(set.intersection(*(set(s.runs) for s in scores.values())))
     scores = {i: s.of(runs) for i, s in scores.items()}
-    accuracy = {i: math.nan if s.right is None else float(s.right.mean()) for i, s in scores.items()}
-    loss = {i: float(s.loss.mean()) for i, s in scores.items()}
+    accuracy, loss = (
+        {i: float(of_lane[list(contenders[i].lanes)].mean()) for i in whole}
+        for of_lane in (examples.right, examples.loss)
+    )
     ranked = sorted(whole, key=lambda i: (0.0 if by_loss else -accuracy[i], loss[i]))
     count = scores[ranked[0]].loss.shape[1]
     pairs = compare_all([scores[i] for i in ranked], shares=not by_loss)
+    means = [loss[i] if by_loss else accuracy[i] for i in ranked]
+    turns: dict[tuple[int, int], tuple[SeedGroup, ...]] = {
+        (i, j): () for (i, j), pair in pairs.items() if (means[i] - means[j]) * pair.difference <= 0
+    }
     return Contest(
         contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
         loss_name="held-out loss" if examples.all_decide else DECIDING,
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
-        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns={},
+        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns=turns,
     )  # fmt: skip
 
 
@@ -540,7 +597,7 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool) -> Contest |
         return replace(each, field=field)
     as_good = tuple(_as_good(field, best, examples, choose, by_loss) for best in each.contenders)
     each = replace(each, field=field, as_good=as_good)
-    return replace(each, turns=_turns(each, examples, judge))
+    return replace(each, turns=_turns(each, examples, judge) | each.turns)
 
 
 def _as_good(

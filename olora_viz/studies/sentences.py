@@ -178,7 +178,7 @@ class Basis:
     """What a comparison rests on.
 
     >>> print(Basis(seeds=1, examples=32, chosen_on=32))
-    32 held-out examples, rates chosen on 32 others; one seed
+    64 held-out examples, rates chosen on 32 and compared on the others; one seed
     """
 
     seeds: int
@@ -196,9 +196,19 @@ class Basis:
 
     def __str__(self) -> str:
         """Return it in words."""
-        chosen = f", rates chosen on {counted(self.chosen_on, 'other')}" * bool(self.chosen_on)
-        examples = f"{self.examples} {self.part} example{'s' * (self.examples != 1)}{chosen}"
+        count, chosen = self.examples, ""
+        if self.is_of_half:
+            count += self.chosen_on
+            chosen = f", rates chosen on {self.chosen_on} and compared on the others"
+        elif self.chosen_on:
+            chosen = f", rates chosen on {counted(self.chosen_on, 'other')}"
+        examples = f"{count} {self.part} example{'s' * (count != 1)}{chosen}"
         return "; ".join(filter(None, (examples, "one seed" if self.seeds == 1 else f"{self.seeds} seeds", self.base)))
+
+    @property
+    def is_of_half(self) -> bool:
+        """Whether the scores are of all held-out examples, and what was compared of those that chose no rate."""
+        return self.part == "held-out" and self.chosen_on > 0
 
     @property
     def base(self) -> str:
@@ -304,13 +314,14 @@ class Statement:
         of_scores, gap = _agreeing(first, second, pair.difference, pair.shares)
         form = f".{of_scores}{'%' if pair.shares else 'f'}"
         scores = f"{self.score} {number(first, form)} against {number(second, form)}".lstrip()
+        where = f"; on the {self.basis.examples} that chose no rate" if self.basis.is_of_half else ","
         if not math.isfinite(pair.low):
-            return f"{scores}, a difference without an interval"
+            return f"{scores}{where} a difference without an interval"
         low, high = sorted((pair.low, pair.high))
         decimals = max(of_scores, _decimals(low, high, pair.shares))
         difference, bare, end = (_bare(value, pair.shares, decimals) for value in (gap, low, high))
         unit = "points" if self.shares else "nats"
-        return f"{scores}, a difference of {difference} {unit}, 95% interval {bare} to {end} {unit}"
+        return f"{scores}{where} a difference of {difference} {unit}, 95% interval {bare} to {end} {unit}"
 
 
 def who_leads(
@@ -454,13 +465,15 @@ def turned(contest: Contest) -> list[Sentence]:
     """Say at which rates as good an order is another, so that it is left open."""
     others = (
         and_([f"{label_of(group.lane.init)} at {compact(group.lane.lr)}" for group in contest.turns[pair]])
+        + ", as good for all the held-out results say," * bool(contest.turns[pair])
+        or "the means over all seeds and held-out examples"
         for pair in ((0, j) for j in range(1, len(contest.names)))
         if pair in contest.turns and replace(contest.pairs[pair], counts=True).is_order
     )
     words = " or ".join(dict.fromkeys(others))
     if not words or contest.examples < LEAST_EXAMPLES:
         return []
-    return [Sentence("But", f"with {words}, as good for all the held-out results say, the order turns.")]
+    return [Sentence("But", f"with {words} the order turns.")]
 
 
 def few(contest: Contest) -> list[Sentence]:

@@ -24,7 +24,6 @@ from olora_viz.studies.contest import (
     SeedGroup,
     contests_of,
     fields_of,
-    is_guessing,
     latest_drift,
     latest_examples,
     metric_of,
@@ -42,6 +41,7 @@ from olora_viz.studies.sentences import (
     turned,
 )
 from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
+from olora_viz.tasks.evaluation import HeldOut
 
 CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
 """How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates; of one seed."""
@@ -66,15 +66,16 @@ class VerdictLine:
         >>> line.certainty, line.metric, line.leader or "no leader"
         ('open', 'accuracy', 'no leader')
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
-        Each at its best rate, OLoRA (3e-3) cannot be told apart from PiSSA (3e-3) and
-        LoRA (1e-2): OLoRA 30%, PiSSA 29%, LoRA 25% of answers right. OLoRA against LoRA
+        Each at its best rate, PiSSA (3e-3) cannot be told apart from OLoRA (3e-3) and
+        LoRA (1e-2): PiSSA 29%, OLoRA 29%, LoRA 23% of answers right. OLoRA against LoRA
         at one rate: undecided from 3e-4 to 3e-2.
     """
 
     sentences: tuple[Sentence, ...]
-    """Each start at its best rate; then what qualifies it, and the main two at shared rates."""
+    """Each start at its best rate; then what qualifies it, and the main two at shared rates. First of all, if so, that
+    no lane has learned the task."""
     certainty: str
-    """``clear``, ``level``, ``open`` or ``one run``: of the first sentence."""
+    """``clear``, ``level``, ``open`` or ``one run``: of the sentence on best rates."""
     basis: Basis
     """What that rests on."""
     metric: str
@@ -83,6 +84,10 @@ class VerdictLine:
     """The initialization that leads; empty if none does."""
     higher: bool = False
     """Whether the best rate is the highest that was tried."""
+    unlearned: bool = False
+    """Whether no lane has learned the task, which the first sentence then says."""
+    compared: tuple[tuple[int, ...], ...] = ()
+    """The lanes of each comparison, those of the contender that is named first at the front."""
 
     def __str__(self) -> str:
         """Return all its sentences."""
@@ -104,7 +109,9 @@ class VerdictLine:
 
     @property
     def next_step(self) -> str:
-        """What would make it surer: ``seeds``, or ``rates`` above those tried; else empty."""
+        """What would make it surer: more ``steps``, ``seeds``, or ``rates`` above those tried; else empty."""
+        if self.unlearned:
+            return "steps"
         if self.basis.seeds < LEAST_SEEDS:
             return "seeds"
         if self.basis.examples < LEAST_EXAMPLES:
@@ -158,8 +165,7 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
     steps = with_best_results(raced.config, raced.steps, raced.text, raced.start_loss)
     return verdict_line(
         raced.lanes, latest_examples(steps), plain_text=raced.plain_text, ended=raced.ended,
-        guessing=is_guessing(raced.lanes, steps, raced.held_out), drift=latest_drift(steps),
-        dtype=raced.config.dtype_on(raced.device),
+        held_out=raced.held_out, drift=latest_drift(steps), dtype=raced.config.dtype_on(raced.device),
     )  # fmt: skip
 
 
@@ -169,7 +175,7 @@ def verdict_line(
     *,
     plain_text: bool = False,
     ended: bool = False,
-    guessing: bool = False,
+    held_out: HeldOut | None = None,
     drift: np.ndarray | None = None,
     dtype: str = "float32",
 ) -> VerdictLine | None:
@@ -178,15 +184,14 @@ def verdict_line(
     It rests on the comparisons of the story, see `olora_viz.studies.story.story_of`, and shares their error rate.
 
     Args:
-        plain_text, ended: see `metric_of`.
+        plain_text, ended, held_out: see `metric_of`. Nothing is clear where no lane has learned the task.
         drift: of the lanes (K,), see `olora_viz.measures.forgetting`; None where it was not measured. It gives the
             first sentence a last clause, once the race has ended, and never decides who leads.
-        guessing: whether no lane does better than guessing, see `is_guessing`; nothing is clear then.
         dtype: of the frozen base.
     """
     if examples is None:
         return None
-    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, guessing=guessing)
+    metric = metric_of(lanes, examples, plain_text=plain_text, ended=ended, held_out=held_out)
     fields = fields_of(lanes)
     contests = contests_of(lanes, examples, by_loss=metric.by_loss, most=MOST_FIELDS)
     if len(fields) > 1:
@@ -197,17 +202,10 @@ def verdict_line(
     if line is None:
         return None
     line = replace(line, basis=replace(line.basis, dtype=dtype))
-    if not guessing:
+    if metric.unlearned is None:
         return line
-    sentences = line.sentences if metric.why else _while_guessing(line.sentences)
-    return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty))
-
-
-def _while_guessing(sentences: Sequence[Sentence]) -> tuple[Sentence, ...]:
-    """Say within the first sentence that no lane does better than guessing: by itself, it would gainsay a leader."""
-    first, *more = sentences
-    lead = f"{first.lead[:-1]}, while no lane does better than guessing{first.lead[-1]}"
-    return (replace(first, lead=lead), *more)
+    sentences = (metric.unlearned, *line.sentences)
+    return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty), unlearned=True)
 
 
 def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
@@ -225,7 +223,7 @@ def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> V
     if doubtful:
         sentences.append(Sentence("", f"{and_(doubtful)} may do better at rates not tried."))
     sentences += at_same_rates(contest, numbers=False)
-    if metric.why:
+    if metric.why and not metric.unlearned:
         sentences.append(Sentence("", metric.why))
     out = [label_of(start) for start in contest.field.starts if start not in contest.places] if contest.field else []
     if out:
@@ -234,7 +232,7 @@ def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> V
     leader = contest.contenders[0].lane.init if contest.field and AHEAD in first.kinds else ""
     return VerdictLine(
         tuple(sentences), _at_most_open(certainty) if doubtful else certainty, first.basis, metric.name, leader,
-        higher=bool(contest.at_end(LARGEST)),
+        higher=bool(contest.at_end(LARGEST)), compared=(_compared(contest),),
     )  # fmt: skip
 
 
@@ -290,5 +288,14 @@ def _over_settings(
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
     sentences = [Sentence(f"{label_of(hero)} {first}{rest}."), *few(contests[0])]
-    sentences += [Sentence("", metric.why)] if metric.why else []
-    return VerdictLine(tuple(sentences), _certainty(kinds, basis), basis, metric.name, leader=leader)
+    sentences += [Sentence("", metric.why)] if metric.why and not metric.unlearned else []
+    return VerdictLine(
+        tuple(sentences), _certainty(kinds, basis), basis, metric.name, leader=leader,
+        compared=tuple(map(_compared, contests)),
+    )  # fmt: skip
+
+
+def _compared(contest: Contest) -> tuple[int, ...]:
+    """Return the lanes of a contest, those of its first contender first."""
+    groups = contest.field.contenders if contest.field else contest.contenders
+    return tuple(k for group in (contest.contenders[0], *groups) for k in group.lanes)

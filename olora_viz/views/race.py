@@ -40,10 +40,11 @@ from olora_viz.studies.contest import (
     Place,
     SeedGroup,
     group_places,
-    is_guessing,
+    lanes_in_order,
     latest_drift,
     latest_examples,
     metric_of,
+    put_first,
     seed_groups,
     standings,
 )
@@ -173,8 +174,14 @@ class RaceView:
 
     @drawn_once
     def order(self) -> tuple[int, ...]:
-        """The lanes, the best one first."""
-        return tuple(row.lane for row in self._rows)
+        """The lanes, in the order of the ranking; of each group of seeds the median one first."""
+        return lanes_in_order(self._places, self._groups, self._rows)
+
+    @property
+    def star(self) -> str:
+        """Why the first lane is the one to take, in words."""
+        seeds = len(self._groups[self._places[0].lane].lanes)
+        return f"the median of {seeds} seeds of what is " * (seeds > 1) + "first in the ranking"
 
     @drawn_once
     def story(self) -> Markup:
@@ -246,10 +253,9 @@ class RaceView:
         return bool(self.step) and (last or self.step >= self.race.config.steps)
 
     @drawn_once
-    def _known(self) -> dict[str, bool]:
+    def _known(self) -> dict[str, Any]:
         """What the comparison of the lanes needs to know beside the results."""
-        guessing = is_guessing(self.race.config.lanes, self._judged, self.race.held_out)
-        return {"plain_text": self.race.plain_text, "ended": self._ended, "guessing": guessing}
+        return {"plain_text": self.race.plain_text, "ended": self._ended, "held_out": self.race.held_out}
 
     @drawn_once
     def metric(self) -> Metric:
@@ -278,7 +284,7 @@ class RaceView:
         order = self.order if self.complete and not self.recorded and self.owned else ()
         styles = ((k, self.styles[k]) for k in order)
         lanes = [{"lane": k, "label": style.label, "init": style.init, "dash": style.dash} for k, style in styles]
-        return {"lanes": lanes, "recorded": self.recorded, "owned": self.owned}
+        return {"lanes": lanes, "star": self.star, "recorded": self.recorded, "owned": self.owned}
 
     @cached_property
     def answers(self) -> Markup:
@@ -340,17 +346,15 @@ class RaceView:
 
     @drawn_once
     def _places(self) -> list[Place]:
-        return group_places(self._rows, self._groups, by_loss=self.metric.by_loss)
+        places = group_places(self._rows, self._groups, by_loss=self.metric.by_loss)
+        return put_first(places, self._groups, self._verdict.compared if self._verdict else ())
 
     @drawn_once
     def _sentences(self) -> list[Sentence]:
         race, names = self.race, [style.label for style in self.race.styles]
         if not race.steps:
             return []
-        return story.story_of(
-            race.config.lanes, names, self._judged, plain_text=race.plain_text,
-            held_out=race.held_out, ended=self._ended,
-        )  # fmt: skip
+        return story.story_of(race.config.lanes, names, self._judged, **self._known)
 
     def drawn(self, draw: Callable[..., Figure], **more: Any) -> Figure:
         """Draw a chart of lanes over steps, a curve for each group of seeds."""

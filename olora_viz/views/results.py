@@ -19,16 +19,7 @@ from olora_viz.machine.text import Sentence, and_, compact, counted, folded, nat
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count
-from olora_viz.studies.contest import (
-    Metric,
-    Place,
-    SeedGroup,
-    Setting,
-    group_places,
-    is_guessing,
-    scores_of,
-    seed_groups,
-)
+from olora_viz.studies.contest import Metric, Place, SeedGroup, Setting, group_places, scores_of, seed_groups
 from olora_viz.studies.sentences import departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
@@ -73,8 +64,8 @@ def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = 
     meta["race"] = f"{run} rates"  # its curves are starts, not lanes
     meta["recall"] = {"race": run, "curves": recalled(curves, lanes, record.styles)}
     reached = steps_to_reach(lanes, steps, start)
-    ended, guessing = record.complete or len(steps) >= record.config.steps, is_guessing(lanes, steps, record.held_out)
-    sentences = describe_rates(lanes, steps, plain_text=text, ended=ended, guessing=guessing)
+    ended = record.complete or len(steps) >= record.config.steps
+    sentences = describe_rates(lanes, steps, plain_text=text, ended=ended, held_out=record.held_out)
     words = fragments.paragraphs(sentences) + reach(reached, curve_styles(curves))
     return RatesView(named, drawn, words)
 
@@ -268,7 +259,9 @@ def results(
     if step:
         what += f", {_seeds(places, fewest_runs(groups, examples))}"
         what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
-        what += f". The verdict chose rates on {chosen_on} of them" * bool(chosen_on)
+        if metric and list(places) != sorted(places, key=lambda place: place.rank(metric.by_loss)):
+            what += ", but first what the verdict names first"
+        what += f". The verdict chose rates on {chosen_on} of them and compared on the others" * bool(chosen_on)
     beside = _untrained(start_of(race), (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"
@@ -520,13 +513,15 @@ def _check(most: int, count: int, words: str) -> None:
 
 
 class NextStep(NamedTuple):
-    """A next step: a button that changes the lanes and races them."""
+    """A next step: a button that changes the lanes or the steps, and races them."""
 
     name: str
     """See `VerdictLine.next_step`."""
     label: str
     title: str
-    change: Callable[[Sequence[Lane], int], tuple[Lane, ...]]
+    change: Callable[[Sequence[Lane], int], Sequence[Lane]] = lambda lanes, _: lanes
+    longer: int = 1
+    """By what the steps are multiplied."""
 
 
 STEPS = (
@@ -542,5 +537,11 @@ STEPS = (
         "Try higher rates",
         "All starts race at the same learning rates, up to half a decade above the highest.",
         higher,
+    ),
+    NextStep(
+        "steps",
+        "Train twice as long",
+        "The same lanes, with twice the steps: where nothing is learned yet, more seeds tell nothing more.",
+        longer=2,
     ),
 )

@@ -372,7 +372,7 @@ def test_the_next_steps_stand_beside_one_another_and_move_no_chart(same_page: Pa
     expect(page.locator("#verdict .certainty")).to_be_visible()
     shown = page.locator("#next-row :is(button, a):visible")
     charts = set()
-    for step in ("seeds", "rates"):
+    for step in ("seeds", "rates", "steps"):
         page.evaluate("step => { document.querySelector('#verdict .verdict').dataset.next = step; }", step)
         expect(page.locator(f"#{step}-button")).to_be_visible()
         words, first, last = (part.bounding_box() for part in (page.locator("#verdict p"), shown.first, shown.last))

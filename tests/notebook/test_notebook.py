@@ -194,7 +194,8 @@ def test_a_button_races_the_next_step_of_the_verdict() -> None:
     wait_until(lambda: panel.state == "finished")
     assert steps == list(range(1, CONFIG.steps + 1)), "each is heard of"
     assert shown(panel, "unraced") == ""
-    assert [shown(panel, f"next.{name}")["hidden"] for name in ("seeds", "rates")] == [False, True]
+    hidden = {name: shown(panel, f"next.{name}")["hidden"] for name in ("seeds", "rates", "steps")}
+    assert hidden == {"seeds": True, "rates": True, "steps": False}, "nothing is learned in so few steps"
     for name, value in {"steps": "7", "warmup": "1", "targets": "q_proj v_proj", "keep_best": "1"}.items():
         choose(panel, name, value)
     words = f"Not yet raced: steps 7 (these results: {CONFIG.steps}), warmup 1 (these results: 0), targets"
@@ -207,6 +208,10 @@ def test_a_button_races_the_next_step_of_the_verdict() -> None:
     assert shown(panel, "unraced") == ""
     assert [lane.seed for lane in panel.config.lanes] == 2 * [0, 1, 2, 3, 4]
     assert [row["seed"] for row in shown(panel, "lanes")["value"]] == ["0-4", "0-4"]
+    lanes = panel.config.lanes
+    press(panel, "next.steps")
+    panel.result()
+    assert panel.config == replace(CONFIG, lanes=lanes, steps=2 * CONFIG.steps)
 
 
 def test_a_panel_races_a_network_and_rows_of_ones_own_again_and_again() -> None:

@@ -159,6 +159,6 @@ def test_words_on_rates_rest_on_the_examples_and_warn_of_an_edge() -> None:
     step = judged(steps_of([list(means)])[-1], loss)
     said = " ".join(map(str, describe_rates(lanes, [step], plain_text=True)))
     assert re.search(r"OLoRA \(3e-3\) is ahead of LoRA \(1e-2\): held-out loss 0\.25 against", said)
-    assert "20 held-out examples, rates chosen on 20 others; 2 seeds" in said
+    assert "40 held-out examples, rates chosen on 20 and compared on the others; 2 seeds" in said
     assert "largest rate" not in said
     assert describe_rates(lanes, steps_of([list(means)])) == []

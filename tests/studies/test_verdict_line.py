@@ -16,6 +16,7 @@ from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, VerdictLine, verdict_line
+from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.race.presets import PRESETS
 
@@ -143,17 +144,31 @@ def test_a_start_that_is_out_is_named() -> None:
     assert str(found.sentences[-1]) == "OLoRA is out of the race."
 
 
-def test_nothing_is_clear_where_no_lane_does_better_than_guessing_and_who_leads_is_said_with_it() -> None:
+@pytest.mark.parametrize("guess", [None, 0.5], ids=["many answers", "two answers"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_where_nothing_was_learned_that_comes_first_and_more_steps_are_offered(
+    guess: float | None, ended: bool
+) -> None:
     lanes = lanes_of(("lora", "olora"), 3)
     ranks = [replace(lane, r=r) for lane in lanes for r in (4, 8)]
-    for field in (lanes, ranks):
+    about = HeldOut(EXAMPLES, guess, "always “true”", 80, 80)
+    for field in (lanes, ranks, [lane for lane in lanes if not lane.seed]):
         examples = latest_examples(race_of(field, {"olora": 0.3, "lora": 0.5}))
-        found = verdict_line(field, examples, plain_text=True, guessing=True)
-        assert found is not None
-        assert found.certainty != CLEAR
-        (first, *others) = found.sentences
-        assert re.search("^(At one rate .*)?OLoRA .*, while no lane does better than guessing[:.]$", first.lead)
-        assert "guessing" not in " ".join(map(str, others))
+        assert examples is not None
+        for right, learned in ((4, False), (int(0.55 * EXAMPLES), not guess), (60, True)):
+            answers = np.tile(np.arange(EXAMPLES) < right, (len(field), 1)).astype(float)
+            found = verdict_line(field, replace(examples, right=answers), ended=ended, held_out=about)
+            assert found is not None
+            assert found.unlearned != learned
+            assert (found.next_step == "steps") != learned
+            first, *others = map(str, found.sentences)
+            assert first.startswith("No lane" if ended else "So far no lane") != learned
+            assert ("the best is right in" in first) != learned
+            assert not any(re.search("guessing|no lane has learned", other) for other in others), "it is said once"
+            if not learned:
+                assert found.certainty != CLEAR
+                assert found.metric == "loss", "few right answers tell nothing"
+                assert others[0].startswith(("OLoRA", "At one rate (1e-3) OLoRA"))
 
 
 def test_nothing_is_said_before_the_first_evaluation() -> None:

@@ -44,8 +44,8 @@ def some(examples: Examples, lanes: list[int], count: int | None = None) -> Exam
 
 
 def agrees(found: VerdictLine) -> None:
-    """Hold the pill to what the first sentence says."""
-    first = str(found.sentences[0])
+    """Hold the pill to what the sentence on the best rates says."""
+    first = str(found.sentences[found.unlearned])
     assert (found.certainty == CLEAR) <= bool(ORDERED.search(first))
     assert (found.certainty == LEVEL) <= (not ORDERED.search(first))
     assert ("cannot be told apart" in first) <= (found.certainty in (OPEN, ONE_RUN))
@@ -86,19 +86,22 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
         found = ov.verdict(steps, record.config)
         assert found is not None
         text = str(found)
-        assert found.metric == "accuracy"
-        assert "nats" not in text
-        assert "loss" not in text
-        assert re.match(r"Each at its best rate, \S+ \(\de-\d\) (is|cannot) .+: .+ right\. ", text)
+        learned = found.metric == "accuracy"
+        assert found.unlearned == text.startswith("So far no lane has learned the task") != learned
+        assert learned or number < evaluated[3], "only at first is nothing learned"
+        assert ("nats" in text) != learned
+        assert re.search(r"Each at its best rate, \S+ \(\de-\d\) (is|cannot) .+: .+ (right|nats)\. ", text)
         assert text.count("OLoRA against LoRA at one rate: ") == 1
         assert PILL.fullmatch(found.reason)
         agrees(found)
         for view in (race_view(record, upto=number), race_view(replace(going, steps=steps))):
             shown = re.sub(r"<.*?>", "", view.verdict.replace("\N{NO-BREAK SPACE}", " "))
-            assert shown.replace(", while no lane does better than guessing", "").startswith(text)
-            assert shown.endswith(found.reason)
-            halves = ". The verdict chose rates on 32 of them"
-            assert f"on 64 held-out prompts, 3 seeds; sorted by accuracy, ties by loss{halves}" in view.results
+            known = verdict_line(record.config.lanes, latest_examples(steps), held_out=record.held_out)
+            assert known is not None
+            assert shown == f"{known}{known.reason}"
+            halves = "chose rates on 32 of them and compared on the others"
+            order = "by loss" if known.unlearned else "by accuracy, ties by loss"
+            assert f"on 64 held-out prompts, 3 seeds; sorted {order}. The verdict {halves}" in view.results
     last = ov.verdict(record)
     assert last is not None
     assert last.metric == "loss"
@@ -114,7 +117,7 @@ def test_a_verdict_is_the_same_of_a_race_its_steps_and_its_folder(tmp_path: Path
     assert found is not None
     others = [(steps, race), (tmp_path / "run",), (ov.load_run(tmp_path / "run"),)]
     assert {str(ov.verdict(*source)) for source in others} == {str(found)}
-    assert repr(found).startswith(f"<Verdict, {found.certainty}: At one rate (1e-3) ")
+    assert repr(found).startswith(f"<Verdict, {found.certainty}: No lane has learned the task: ")
     assert len(repr(found)) < 90
     assert json.loads(json.dumps(found.to_json()))["sentence"] == str(found)
     with pytest.raises(ValueError, match=r"call verdict\(steps, config\)"):
@@ -199,8 +202,8 @@ def test_an_order_that_turns_at_a_rate_as_good_is_open_and_the_rate_is_named() -
     assert (found.certainty, found.leader) == (OPEN, "")
 
 
-@pytest.mark.parametrize(("share", "forced"), [(1.0, True), (0.96, True), (0.9, False), (0.5, False), (0.03, True)])
-def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(share: float, forced: bool) -> None:
+@pytest.mark.parametrize(("share", "forced"), [(1.0, True), (0.96, True), (0.9, False), (0.5, False)])
+def test_only_the_end_of_a_race_at_a_ceiling_forces_the_loss(share: float, forced: bool) -> None:
     lanes, loss = made(np.array([[1.2, 1.5], [1.0, 1.5]]))
     right = np.tile(np.arange(64) < share * 64, (12, 1)).astype(float)
     for ended in (False, True):
@@ -208,12 +211,7 @@ def test_only_the_end_of_a_race_at_a_floor_or_ceiling_forces_the_loss(share: flo
         assert found is not None
         assert found.metric == ("loss" if forced and ended else "accuracy")
         assert str(found).count("By loss, as each start at its best is right in") == (forced and ended)
-        guessing = verdict_line(lanes, examples_of(loss, right), ended=ended, guessing=True)
-        assert guessing is not None
-        assert guessing.metric == ("loss" if ended else "accuracy")
-        assert "no lane does better than guessing" in str(guessing).lower()
-        assert guessing.certainty != CLEAR
-    right[:6] = 0.5  # one start is between the ends
+    right[:6] = 0.5  # one start is below it
     found = verdict_line(lanes, examples_of(loss, right), ended=True)
     assert found is not None
     assert found.metric == "accuracy"

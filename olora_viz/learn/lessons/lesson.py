@@ -340,7 +340,7 @@ class RaceNumbers:
         if examples is None:
             return []
         lanes = race.config.lanes
-        metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True)
+        metric = metric_of(lanes, examples, plain_text=race.plain_text, ended=True, held_out=race.held_out)
         return contests_of(lanes, examples, by_loss=metric.by_loss, most=1)
 
     def best(self, init: str) -> Point:

@@ -1,7 +1,7 @@
 // Exports of a run, and the adapters of its lanes.
 //
 // Gradio runs this with `element`, `props`, `server` and `watch`; props.value is null before the
-// first step, then { lanes, recorded, owned }. The key of the run is where the tab holds it, see held.js.
+// first step, then { lanes, star, recorded, owned }. The key of the run is where the tab holds it, see held.js.
 
 import { here, load } from "../../figures/live/gradio/serving.js";
 
@@ -37,8 +37,8 @@ for (const button of buttons) {
 /** @typedef {{ lane: number, label: string, init: string, dash: string }} Adapter */
 
 const show = () => {
-  /** @type {{ lanes: Adapter[], recorded?: boolean, owned?: boolean }} */
-  const { lanes, recorded, owned = true } = props.value || { lanes: [] };
+  /** @type {{ lanes: Adapter[], star?: string, recorded?: boolean, owned?: boolean }} */
+  const { lanes, star, recorded, owned = true } = props.value || { lanes: [] };
   for (const button of buttons) button.disabled = !props.value;
   hint.textContent = lanes.length
     ? "Adapters in PEFT's format, zipped. Each was loaded again and compared with its lane."
@@ -50,7 +50,7 @@ const show = () => {
   const [first, ...others] = lanes.map(download);
   if (first) {
     first.prepend("★ ");
-    first.title = `take this one: it leads the ranking. ${first.title}`;
+    first.title = `take this one: ${star}. ${first.title}`;
   }
   everything.disabled = !first;
   list.replaceChildren(...(first ? [first] : []), ...(others.length ? [folded(others)] : []));

@@ -155,14 +155,15 @@ def build_next_steps(desk: Desk) -> None:
 
 
 def connect_next_steps(desk: Desk, controls: Sequence[Any], files: OwnFiles) -> None:
-    """Make every button fill in the set-up of the race that is shown, with other lanes, and press Race."""
+    """Make every button fill in the set-up of the race that is shown, with other lanes or steps, and press Race."""
     limits, parts = desk.limits, desk.parts["next"]
 
     def fill(step: NextStep, run: Any, *values: Any) -> tuple[Any, ...]:
         try:
             shown = desk.jobs.opened(run)
             setup = (setup_of(limits, shown) if shown else None) or SetUp.from_controls(limits, values, files)
-            setup = replace(setup, lanes=step.change(setup.lanes, limits.max_lanes))
+            lanes = tuple(step.change(setup.lanes, limits.max_lanes))
+            setup = replace(setup, lanes=lanes, steps=setup.steps * step.longer)
         except ValueError as error:
             return (*(gr.skip() for _ in controls), problem(str(error)), False)
         return (*setup.to_controls(), "", True)
