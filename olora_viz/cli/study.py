@@ -251,11 +251,14 @@ def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
 
 def _draw(ledger: Ledger, png: Path | None, html: Path | None) -> None:
     """Save the pictures of the study."""
+    from olora_viz.figures.live.standing_alone import plotted
     from olora_viz.figures.plots import plot_study, study_figures
+    from olora_viz.machine.files import write_text
 
     if png:
         save_charts(png, study_figures(ledger.verdicts()))
     if html:
         html.parent.mkdir(parents=True, exist_ok=True)
-        plot_study(ledger.verdicts()).write_html(html, include_plotlyjs=True)
+        head = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Study</title></head>'
+        write_text(html, f"{head}<body>{plotted(plot_study(ledger.verdicts()))}</body></html>\n")
         say(f"charts saved to {html}")

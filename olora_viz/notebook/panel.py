@@ -23,7 +23,8 @@ from olora_viz.background.record import READY
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, plotly_source, style, tools
+from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, style, tools
+from olora_viz.figures.live.standing_alone import plotly_source
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
 from olora_viz.machine.text import unknown

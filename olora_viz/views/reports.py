@@ -15,6 +15,7 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.live.bundle import pack
+from olora_viz.figures.live.standing_alone import plotted
 from olora_viz.figures.plots import plot_study
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.lane import Lane
@@ -208,7 +209,7 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
     forgotten = ["forgotten"] * known.plan.study.keeps_text
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
-    drawn = Markup(charts.to_html(full_html=False, include_plotlyjs=True))  # noqa: S704
+    drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task), _repeat(known, task, keep)]

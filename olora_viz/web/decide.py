@@ -23,7 +23,7 @@ from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles
+from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles, own_name
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
@@ -96,7 +96,8 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
         path = work.folder / "report.html"
         name += ".html"
         if not path.exists() and known.taken is not None:
-            write_report(known, work.config.task, work.config.keep)
+            names = {field: own_name(own) for field, own in work.own_files.items()}
+            write_report(known, *(names.get(field, getattr(work.config, field)) for field in ("task", "keep")))
     elif known.adapter is None:
         return {"problem": "it ended before the adapter was trained"}
     else:

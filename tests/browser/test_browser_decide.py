@@ -12,6 +12,7 @@ from support.served import launched
 from support.shared import SET_UP, visiting
 
 import olora_viz as ov
+from olora_viz.__main__ import main
 from olora_viz.web import page as web
 from olora_viz.web.decide import Deciding
 from olora_viz.web.guard.limits import Limits
@@ -35,6 +36,30 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     """The page of a new visitor of that server."""
     with visiting(browser.contexts[0], address) as visitor:
         yield visitor
+
+
+def check_offline(browser: Browser, path: Path) -> None:
+    """Check that a file of at most 2.5 MB draws its charts without a network or another file."""
+    assert path.stat().st_size < 2_500_000
+    page = path.with_suffix(".html")
+    page.write_bytes(path.read_bytes())
+    context = browser.new_context(offline=True)
+    reader = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    reader.on("pageerror", lambda error: errors.append(str(error)))
+    reader.on("request", lambda request: asked.append(request.url))
+    reader.goto(page.as_uri())
+    expect(reader.locator(".js-plotly-plot .gridlayer path").first).to_be_attached()
+    context.close()
+    assert (errors, asked) == ([], [page.as_uri()])
+
+
+def test_the_charts_of_a_study_are_drawn_from_one_file(browser: Browser, tmp_path: Path) -> None:
+    study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+    list(ov.run_study(study, tmp_path / "study"))
+    assert main(["study", str(tmp_path / "study"), "--html", str(tmp_path / "charts.html")]) == 0
+    check_offline(browser, tmp_path / "charts.html")
 
 
 def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) -> None:
@@ -84,6 +109,7 @@ def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(browser: Bro
     with ZipFile(files["Take this adapter"]) as adapter:
         assert "adapter/adapter_config.json" in adapter.namelist()
     assert f"olora_viz {ov.__version__}" in files["Report"].read_text("utf-8")
+    check_offline(browser, files["Report"])
     page.route(re.compile("component_server"), lambda route: route.abort())
     page.locator("#decide-take").get_by_role("button", name="Report").click()
     expect(page.locator("#decide-take [role=status]")).to_contain_text("export failed")

@@ -12,6 +12,7 @@ ENTRIES = (
     "figure.js",
     "figure_export.js",
     "lane_table.js",
+    "plotted.js",
     "standing_alone.js",
     "../../notebook/widget/panel.js",
     "gradio/chart.js",

@@ -21,6 +21,11 @@ test("a page holds Plotly, the chart and its figures, and a figure cannot end it
   assert.match(text, /<title>&lt;b>&amp;<\/title>/);
   assert.match(text, /default-src 'none'/);
   assert.match(text, /--ink:#000;/);
-  assert.ok(text.indexOf("var plotly") < text.indexOf("function mount"));
+  const [, packed] = text.match(/id="plotly">([^<]*)</) ?? [];
+  const plain = new Blob([Buffer.from(packed, "base64")])
+    .stream()
+    .pipeThrough(new DecompressionStream("gzip"));
+  assert.equal(await new Response(plain).text(), "var plotly = 1;");
+  assert.ok(text.indexOf(packed) < text.indexOf("function mount"));
   assert.equal(text.split("</script>").length, 3);
 });

@@ -15,7 +15,8 @@ import olora_viz as ov
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import pack
-from olora_viz.figures.live.notebook_feed import Feed, difference, plotly_source
+from olora_viz.figures.live.notebook_feed import Feed, difference
+from olora_viz.figures.live.standing_alone import plotly_source
 from olora_viz.figures.theme import lane_styles
 from olora_viz.notebook import ConditioningPanel, RacePanel, SpectrumPanel
 

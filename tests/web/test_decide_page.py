@@ -54,6 +54,7 @@ def ended(jobs: Jobs) -> Deciding:
     copy.parent.mkdir()
     for path in (brought, copy):
         path.write_text("The old king walked to the sea. " * 60)
+    brought.with_name("your-text.txt.name").write_text("my diary.txt")
     study = replace(STUDY, keep=str(copy))
     config = study.config(one for i in study.inits for one in study.trials(study.cells()[0], i, [1e-3], 1))
     config = replace(config, keep=str(brought))
@@ -81,7 +82,8 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
     assert "adapter/adapter_config.json" in ZipFile(paths[0]).namelist()
     report = paths[1].read_text()
     assert "Before and after" in report
-    assert "--keep your-text.txt" in report
+    assert "--keep &#39;my diary.txt&#39;" in report
+    assert "your-text.txt" not in report
     assert ended.id not in report
     assert str(jobs.folder) not in report
     for key in (ended.name, "guess", None, 3):

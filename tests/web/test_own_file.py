@@ -15,7 +15,7 @@ from olora_viz.views.race import race_view
 from olora_viz.web.conditioning import measure
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles
+from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles, own_name
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import KINDS, adapter_zip, everything_zip, export
@@ -148,6 +148,10 @@ def test_a_race_measures_the_visitor_s_text_and_shows_nobody_a_word_of_it(files:
     assert about
     assert about.name == "your-text.txt"
     shown = [json.dumps(export(jobs, [key, kind])) for kind in KINDS for key in (job.id, readers_key(job.id))]
+    (taken,) = (text for text in shown if "diary.txt" in text)  # its owner's report, and nothing else
+    assert taken == json.dumps(export(jobs, [job.id, "report"]))
+    assert "your-text.txt" not in taken
+    shown.remove(taken)
     link = SetUp.of(job.config).to_query()
     shown += [str(race_view(job.record())), link, str(job.config)]
     for written in shown:
@@ -171,6 +175,7 @@ def test_only_a_token_names_a_file_and_it_is_gone_with_its_page(files: VisitorFi
     found = files.bring("one", "../../mine<script>.jsonl", EXAMPLES)
     assert found.path.is_relative_to(files._folder)
     assert found.path.name == "your-file.jsonl"
+    assert own_name(found.path) == "mine_script_.jsonl"
     assert asked(files, found.token).task == str(found.path)
     for task in (str(found.path), found.path.parent.name, "file:", "/etc/passwd", found.token[:-1]):
         rule = "your file is no longer" if task.startswith("file:") else "unknown task"
@@ -207,6 +212,7 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(fi
     link = SetUp.of(job.config).to_query()
     said += [str(race_view(job.record())), link, str(job.config), adapter_zip(job, 0).name]
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
+    assert ["mine.jsonl" in text for text in said] == [kind == "report" for kind in KINDS] + 4 * [False]
     for text in said:
         assert not any(secret in text for secret in secrets)
     assert "task=your-file&" in link

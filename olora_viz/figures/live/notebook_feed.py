@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import threading
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import plotly
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle, pack
@@ -50,13 +47,6 @@ def style() -> str:
 def tools() -> dict[str, str]:
     """Return the module that saves charts, and the chart's own module for self-contained pages."""
     return {"module": bundle(HERE / "figure.js"), "exporter": bundle(HERE / "figure_export.js")}
-
-
-@cache
-def plotly_source() -> bytes:
-    """Return the installed plotly.min.js, compressed."""
-    path = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    return gzip.compress(path.read_bytes(), 6)
 
 
 class Feed:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
-import plotly
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle, pack, pack_all
+from olora_viz.figures.live.standing_alone import PLOTLY
 from olora_viz.machine.files import temporary_folder
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parents[1]
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
 def script(entry: Path, **files: str) -> str:
@@ -74,34 +72,6 @@ def _bundles() -> Path:
 def served(path: Path) -> str:
     """Return the address of a file that Gradio serves, below the page's root."""
     return f"/gradio_api/file={quote(path.as_posix())}"
-
-
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-"""The content security policy, which blocks every request."""
-
-
-def standing_alone(page: dict[str, Any]) -> str:
-    """Return what ``standalone`` of figure_export.js makes in a browser, for the same page.
-
-    Args:
-        page: title, body (HTML, with a place ``data-figure="name"`` for each figure), figures (packed, by name) and
-            style (additional CSS).
-    """
-    palette = {name: theme.palette(name) for name in theme.THEMES}
-    given = json.dumps({"figures": page["figures"], "palette": palette, "style": page["style"]})
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(page['title'])}</title></head><body><main>\n{page['body']}\n</main>\n"
-    )
-    scripts = (
-        f"<script>{PLOTLY.read_text('utf-8')}</script>\n"
-        '<script type="application/json" id="given">'
-        f"{given.replace('<', chr(92) + 'u003c')}</script>\n"
-        f'<script type="module">\n{bundle(HERE / "standing_alone.js")}</script></body></html>\n'
-    )
-    return head + scripts
 
 
 def live_figure(value: dict[str, Any] | None = None, *, elem_id: str, picks: bool = False, **more: Any) -> gr.HTML:

@@ -1,5 +1,6 @@
 // Draws the figures of a self-contained page, from the values in the page.
 
+import { inflated } from "./export/inflated.js";
 import { STYLE, variables } from "./export/standalone_style.js";
 import { mount } from "./figure.js";
 
@@ -8,9 +9,10 @@ const { figures, palette, style } = JSON.parse(text);
 const sheet = document.createElement("style");
 sheet.textContent = variables(palette) + STYLE + style;
 document.head.append(sheet);
+const plotly = await inflated("plotly");
 for (const place of /** @type {NodeListOf<HTMLElement>} */ (
   document.querySelectorAll("[data-figure]")
 )) {
-  const chart = mount(place, { plotly: /** @type {any} */ (window).Plotly, palette, eager: true });
+  const chart = mount(place, { plotly, palette, eager: true });
   chart.draw(figures[place.dataset.figure ?? ""]);
 }

@@ -23,7 +23,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from olora_viz.figures.live.serving import PLOTLY, installed, script
+from olora_viz.figures.live.serving import installed, script
+from olora_viz.figures.live.standing_alone import PLOTLY
 from olora_viz.web.guard.visitor_files import route
 
 MOST_BYTES = 8 * 2**20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import threading
@@ -74,6 +75,28 @@ TOKEN = "file:"
 
 SHOWN = "your-file"
 """The stored name of every task file: the visitor's own name could be shown to others."""
+
+
+_UNSAFE = re.compile(r"[^\w .()+-]")
+"""Characters of a file's name that mean something in HTML, in JSON or to a disk."""
+
+
+def own_name(path: Path) -> str:
+    """Return how the visitor calls a stored file, for what its owner alone takes home."""
+    beside = _name_of(path)
+    return beside.read_text("utf-8") if beside.is_file() else path.name
+
+
+def copy_own(path: Path, copy: Path) -> None:
+    """Copy a stored file, with its own name."""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, copy)
+    _name_of(copy).write_text(own_name(path), "utf-8")
+
+
+def _name_of(path: Path) -> Path:
+    """Return the file with the own name of a stored file."""
+    return path.with_name(f"{path.name}.name")
 
 
 class FileKind(NamedTuple):
@@ -150,7 +173,7 @@ class VisitorFiles:
 
         Args:
             visit: of the page that it comes from.
-            name: of the visitor's file; only its extension counts.
+            name: of the visitor's file; its extension counts, and the rest is for its owner alone.
             text: the file's content.
             owner: who brings it; if too many are kept, the visitor with the most loses the oldest.
             check: raises ValueError if the file does not suit the page's set-up.
@@ -176,6 +199,7 @@ class VisitorFiles:
         try:
             path.parent.mkdir()
             path.write_bytes(data)
+            _name_of(path).write_text(_UNSAFE.sub("_", name.replace("\\", "/").rpartition("/")[2][-80:]), "utf-8")
             task = load_task(path) if kind is EXAMPLES else None
             if task:
                 _check(task, limits)

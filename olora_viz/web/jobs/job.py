@@ -31,7 +31,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
-from olora_viz.web.guard.visitor_files import KINDS
+from olora_viz.web.guard.visitor_files import KINDS, copy_own
 from olora_viz.web.jobs.shared import SharedRace, own_fields
 
 log = logging.getLogger(__name__)
@@ -151,8 +151,7 @@ class Job:
         for name, own in self.work.own_files.items():
             copy = copies[name] = own_folder(self.folder) / own.name
             try:
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(own, copy)
+                copy_own(own, copy)
             except OSError as error:
                 if is_disk_full(error):
                     raise ValueError(DISK_FULL) from None

@@ -14,7 +14,8 @@ import gradio as gr
 
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import RaceRecord, start_of, status_of_lanes
-from olora_viz.figures.live.serving import charts, script, standing_alone
+from olora_viz.figures.live.serving import charts, script
+from olora_viz.figures.live.standing_alone import standing_alone
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import folder_size, free_disk, read_json_object, write_archive, write_zip
 from olora_viz.machine.text import finite_or_none
@@ -25,7 +26,7 @@ from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.tasks.evaluation import figures_of_test
 from olora_viz.views.reports import report
 from olora_viz.web.guard.limits import visitor_of
-from olora_viz.web.guard.visitor_files import DOWNLOADS
+from olora_viz.web.guard.visitor_files import DOWNLOADS, own_name
 from olora_viz.web.jobs.job import own_fields
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.jobs.queue import Jobs
@@ -50,14 +51,25 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
         name, kind = asked
         if not isinstance(kind, str) or kind not in KINDS:
             raise ValueError(f"a run can be exported as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
-        shown = jobs.shown(name)
-        if shown is None:
+        access = jobs.opened(name)
+        if access is None:
             raise ValueError("this race is no longer available: run it again to export it")
+        shown = access.record
         content = KINDS[kind].make(shown)
+        if isinstance(content, dict) and access.race and access.owned:
+            content = _with_own_names(content, access.race.own_files.values())
     except ValueError as error:
         return {"problem": str(error)}
     part = "page" if isinstance(content, dict) else "text"
     return {"name": f"{words_of(shown.config)}{KINDS[kind].ending}", "type": KINDS[kind].type, part: content}
+
+
+def _with_own_names(page: dict[str, Any], files: Iterable[Path]) -> dict[str, Any]:
+    """Return a page for the owner alone, in which own files have the names that they have at home."""
+    text = json.dumps(page)
+    for path in files:
+        text = text.replace(path.name, own_name(path))
+    return json.loads(text)
 
 
 def csv(shown: RaceRecord) -> str:

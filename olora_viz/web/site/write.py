@@ -13,7 +13,8 @@ from markupsafe import Markup
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
-from olora_viz.figures.live.serving import HERE, PLOTLY
+from olora_viz.figures.live.serving import HERE
+from olora_viz.figures.live.standing_alone import PLOTLY
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.files import atomic_folder, folder_size, is_free, write_text
 from olora_viz.machine.process import Progress, reporting

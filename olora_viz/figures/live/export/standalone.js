@@ -2,6 +2,7 @@
 
 /** @import { Packed, Palette, Sources } from "../types.d.ts" */
 
+import { deflated, inflated } from "./inflated.js";
 import { STYLE, variables } from "./standalone_style.js";
 
 // The content security policy blocks every request.
@@ -30,12 +31,13 @@ export async function standalone({ title, body, figures, palette, style = "", so
 <style>${variables(palette)}${STYLE}${style}</style></head><body><main>
 ${body}
 </main>
-<script>${plotly}</script>
+<script type="text/plain" id="plotly">${await deflated(plotly)}</script>
 <script type="module">
 ${module}
 const { figures, palette } = ${given};
+const plotly = await (${inflated})("plotly");
 for (const place of document.querySelectorAll("[data-figure]")) {
-  mount(place, { plotly: window.Plotly, palette, eager: true }).draw(figures[place.dataset.figure]);
+  mount(place, { plotly, palette, eager: true }).draw(figures[place.dataset.figure]);
 }
 </script></body></html>
 `;
