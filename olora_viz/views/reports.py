@@ -212,15 +212,15 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.answers(known), decision.plan(known)]
-    sections += [_decision_setup(known, task), _repeat(known, task, keep)]
+    sections += [_decision_setup(known, task, keep), _repeat(known, task, keep)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 
 
-def _decision_setup(known: Decision, task: str) -> Markup:
+def _decision_setup(known: Decision, task: str, keep: str) -> Markup:
     study = known.plan.study
     trials = study.trials(study.cells()[0], study.reference, study.lrs[:1])
-    facts = setup_facts(study.config(trials)) | {"task": task}
+    facts = setup_facts(replace(study.config(trials), keep=keep)) | {"task": task}
     tested = next(iter(known.verdicts.rows.values()), {})
     return _facts(
         {
