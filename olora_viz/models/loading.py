@@ -56,6 +56,20 @@ def snapshot(hub_id: str) -> Path | None:
     return None
 
 
+def folder_here(name: str) -> Path | None:
+    """Return the folder on this machine of a model in ``MODELS`` that comes in no package; None if it has none.
+
+    Nothing is downloaded.
+    """
+    own = converted() if name == "smollm2-135m" else None
+    return own or snapshot(MODELS[name].hub_id)
+
+
+def is_here(name: str) -> bool:
+    """Return whether a model in ``MODELS`` can be loaded without a download."""
+    return name in LANGUAGES or folder_here(name) is not None
+
+
 def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
     """Return the files of a repository, and the revision that has the safetensors."""
     from huggingface_hub import HfApi, get_repo_discussions
@@ -164,8 +178,7 @@ def tokenizer_here(name: str) -> PreTrainedTokenizerBase | None:
 def _found(name: str) -> PreTrainedTokenizerBase:
     if name in LANGUAGES:
         return load_glassllm_tokenizer(name)
-    own = converted() if name == "smollm2-135m" else None
-    folder = own or (snapshot(MODELS[name].hub_id) if name in MODELS else Path(name).expanduser())
+    folder = folder_here(name) if name in MODELS else Path(name).expanduser()
     if folder is None:
         raise ValueError(f"model {name!r} is not on this machine")
     return load_tokenizer(folder)
@@ -190,7 +203,7 @@ def smollm2_folder(card: ModelCard, progress: Progress | None = None) -> Path:
         Ben Allal et al. 2025, "SmolLM2", arXiv 2502.02737.
     """
     with _one_at_a_time:
-        here = converted() or snapshot(card.hub_id)
+        here = folder_here(card.name)
         if here is not None:
             return here
         try:

@@ -22,6 +22,9 @@ from olora_viz.studies.contest import SeedGroup
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")
 """A number such as 1e-3, which browsers would break after its hyphen."""
 
+BRACKETS = re.compile(r" \([^()]*\)")
+"""A remark in brackets, inside which there are no others."""
+
 FEW = 8
 """Most contenders with a row each, and most answers to one prompt before some are collapsed."""
 
@@ -47,8 +50,11 @@ def lane(style: LaneStyle) -> Markup:
 def status(state: str, *parts: str, progress: float | None = None) -> Markup:
     """Return the top bar's line: the state in a word, then the progress, as text or Markup.
 
-    The line breaks between the parts, after their dots, and never inside one.
+    The line breaks between the parts, after their dots, and never inside one. Of the sentence on a failure it has the
+    gist: the whole stands where there is room for it.
     """
+    if state == FAILED:
+        parts = tuple(part if isinstance(part, Markup) else gist(part) for part in parts)
     width = Markup(' style="--done:{:.1f}%"').format(100 * progress) if progress is not None else ""
     word, dots = Markup('<span class="word">{}{}</span>'), [" ·"] * (len(parts) - 1) + [""]
     words = Markup(" ").join(map(word.format, parts, dots))
@@ -57,6 +63,19 @@ def status(state: str, *parts: str, progress: float | None = None) -> Markup:
         # A screen reader announces a change of the state, but not every step of the counter.
         '<span class="state" role="status">{state}</span>{gap}{words}</div>'
     ).format(state=state, width=width, gap=" " if words else "", words=words)
+
+
+def gist(sentence: str) -> str:
+    """Return the first clause of a sentence, without what it has in brackets.
+
+    >>> gist("cannot fetch 'gpt2' (openai-community/gpt2) from the hub (no route (errno 113)); models here: glassllm")
+    "cannot fetch 'gpt2' from the hub"
+    >>> gist("rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'")
+    "rank 20 exceeds min(out, in) = 16 of 'h.0.attn.c_attn'"
+    """
+    while (shorter := BRACKETS.sub("", sentence)) != sentence:
+        sentence = shorter
+    return sentence.partition("; ")[0]
 
 
 def refusal(why: str) -> Markup:

@@ -15,6 +15,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, write_lanes
 from olora_viz.machine.text import folded, nats
 from olora_viz.models import MODELS
+from olora_viz.models.loading import is_here
 from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, RaceConfig, setup_facts
 from olora_viz.races.tables import differing
 from olora_viz.studies.contest import standings
@@ -52,16 +53,21 @@ def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
     return marks
 
 
-def model_words(name: str) -> str:
-    """Return a model's name, its parameters in millions, and whether it comes from the hub.
+def model_choices(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the words and the names of models, as a list of a page offers them."""
+    return [(model_words(name), name) for name in names]
 
-    >>> model_words("glassllm"), model_words("gpt2")
-    ('glassllm · 0.85M', 'gpt2 · 124M · from the hub')
+
+def model_words(name: str) -> str:
+    """Return a model's name, its parameters in millions, and whether it is not on this machine yet.
+
+    >>> model_words("glassllm"), model_words("gpt2").removesuffix(" · to be downloaded")
+    ('glassllm · 0.85M', 'gpt2 · 124M')
     """
     card = MODELS[name]
     millions = card.parameters / 1e6
     size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
-    return f"{name} · {size}{'' if card.offline else ' · from the hub'}"
+    return f"{name} · {size}{'' if is_here(name) else ' · to be downloaded'}"
 
 
 OVERLAID = 6

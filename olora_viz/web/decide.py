@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 import torch
+from markupsafe import Markup
 
 from olora_viz.background.decision import BackgroundDecision
-from olora_viz.background.record import Wait
+from olora_viz.background.record import FAILED, Wait
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -21,6 +22,7 @@ from olora_viz.studies.decide import Decision
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
+from olora_viz.views.html import problem
 from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import DOWNLOADS, OwnFiles, VisitorFiles, own_name
@@ -224,6 +226,9 @@ def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
     known, drawn = work.known, work.drawn
     if known is not drawn[0]:
         drawn = work.drawn = (known, _drawn(known) if known else {})
+    shown = drawn[1]
+    if work.state == FAILED:
+        shown = shown | {"headline": problem(work.note) + shown.get("headline", Markup(""))}
     return DecideView(
         key=work.id,
         status=study_status(work, ahead, *(decision.progress(known) if known else ())),
@@ -231,7 +236,7 @@ def view(work: Deciding, ahead: Wait, last: bool) -> DecideView:
         stop=gr.update(interactive=not work.ended),
         minutes=int(work.minutes),
         take={"ready": last and bool(known and known.taken), "adapter": last and bool(known and known.adapter)},
-        **drawn[1],
+        **shown,
     )
 
 

@@ -24,7 +24,7 @@ from olora_viz.measures.truncation import Weight
 from olora_viz.models import MODELS
 from olora_viz.views.html import problem
 from olora_viz.views.layers import layer_words
-from olora_viz.views.runs import model_words
+from olora_viz.views.runs import model_choices
 from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
@@ -383,7 +383,7 @@ def _controls(limits: Limits, lab: Lab) -> tuple[Controls, Choices]:
         )
         with gr.Column(elem_classes="group") as of_model:
             model = gr.Dropdown(
-                [(model_words(name), name) for name in limits.models]
+                model_choices(limits.models)
                 + [(f"{name} · on this server", name) for name in lab.folders],
                 value=limits.models[0], label="Model", filterable=False,
                 elem_id="spectrum-model",

@@ -34,8 +34,8 @@ from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import StoppedEarlyError, cores
 from olora_viz.machine.version import versions
 from olora_viz.models import MODELS
-from olora_viz.models.loading import snapshot
-from olora_viz.models.offline import LANGUAGES, converted
+from olora_viz.models.loading import folder_here
+from olora_viz.models.offline import LANGUAGES
 from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.races.graphed_step import is_on
 from olora_viz.races.race import Race
@@ -414,8 +414,7 @@ def version_of_model(name: str) -> str:
         return name  # its package's version is among the others
     if name not in MODELS:
         return ""
-    folder = converted() if name == "smollm2-135m" else None
-    return (folder or snapshot(MODELS[name].hub_id) or Path()).name
+    return (folder_here(name) or Path()).name
 
 
 def version_of_task(name: str) -> str:

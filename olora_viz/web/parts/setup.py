@@ -222,8 +222,8 @@ NAMES = tuple(field.name for field in fields(SetUp))
 IN_QUERY = (*(name for name in NAMES if name not in ("lanes", "settings")), *SETTINGS)
 """Names of a set-up in a link beside ``lane``; each may occur once."""
 
-TASK = NAMES.index("task")
-"""The place of the task among the controls."""
+MODEL, TASK = NAMES.index("model"), NAMES.index("task")
+"""The places of the model and the task among the controls."""
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
-from olora_viz.views.runs import INPUTS, Mark, SettingInput, lane_marks, model_words, preview, task_sample
+from olora_viz.views.runs import INPUTS, Mark, SettingInput, lane_marks, model_choices, preview, task_sample
 from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
@@ -246,8 +246,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
     with gr.Column(elem_classes="card", elem_id="setup-card"):
         element('<h2 class="else-decide">Set-up</h2><h2 class="decide-only">1 · Your data</h2>')
         model = gr.Dropdown(
-            [(model_words(name), name) for name in limits.models],
-            value=first.model, label="Model", filterable=False, elem_id="setup-model",
+            model_choices(limits.models), value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
         task = gr.Dropdown(CHOICES, value=first.task, label="Task", filterable=False, elem_id="setup-task")
         sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")

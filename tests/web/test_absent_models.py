@@ -1,0 +1,93 @@
+"""Models that are not on this machine: the list says so, and their failure has one line in the top bar."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from support.served import Visitor, launched
+from support.tiny import tiny_folder
+from support.waiting import wait_until
+from support.wired import LIMITS, SETUP
+
+from olora_viz.background.record import FAILED
+from olora_viz.models import MODELS
+from olora_viz.models.loading import is_here, load_model
+from olora_viz.models.offline import LANGUAGES
+from olora_viz.views.html import gist
+from olora_viz.views.race import race_view
+from olora_viz.views.runs import model_words
+from olora_viz.web import page
+from olora_viz.web.decide import Deciding, put, view
+from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
+from olora_viz.web.jobs.queue import Jobs
+
+ABSENT = " · to be downloaded"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without models from elsewhere, and without the hub; return where these would be."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "hub"
+
+
+def downloaded(hub: Path, name: str) -> None:
+    tiny_folder("gpt2", hub / f"models--{MODELS[name].hub_id.replace('/', '--')}" / "snapshots" / "0123")
+
+
+def test_the_list_says_of_each_model_whether_it_must_be_downloaded(hub: Path) -> None:
+    assert [name for name in MODELS if not model_words(name).endswith(ABSENT)] == list(LANGUAGES)
+    for name in MODELS:
+        assert is_here(name) == (name in LANGUAGES)
+        if name not in LANGUAGES:
+            downloaded(hub, name)
+            assert not model_words(name).endswith(ABSENT)
+
+
+def test_a_page_that_is_opened_later_hears_of_a_model_that_is_here_by_then(hub: Path, jobs: Jobs) -> None:
+    with launched(page.build(LIMITS, jobs)) as url:
+        names = [Visitor(url, name) for name in ("first", "second")]
+
+        def offered(visitor: Visitor) -> dict[str, str]:
+            opened = visitor.functions["opened"]
+            values = visitor.call("opened", [None, [], {"query": ""}])
+            (part,) = (part for part in visitor.config["components"] if part["props"].get("elem_id") == "setup-model")
+            sent = values[opened["outputs"].index(part["id"])]
+            return {name: words for words, name in (sent.get("choices") or part["props"]["choices"])}
+
+        assert offered(names[0])["gpt2"].endswith(ABSENT)
+        downloaded(hub, "gpt2")
+        now = offered(names[1])
+        assert not now["gpt2"].endswith(ABSENT)
+        assert now["distilgpt2"].endswith(ABSENT)
+
+
+def test_a_model_that_cannot_be_had_fails_in_one_short_line_and_in_full_where_there_is_room(
+    hub: Path, jobs: Jobs
+) -> None:
+    race = jobs.start(replace(SETUP, model="gpt2").to_config(LIMITS))
+    decision = put(jobs, LIMITS, FilesOfPage(VisitorFiles(LIMITS), "a page"), ["gpt2", "sentiment", 1, ["olora"], 2])
+    for work in (race, decision):
+        wait_until(lambda work=work: work.complete, 120)
+        assert work.state == FAILED
+    shown = race_view(race.record())
+    decided = view(decision, jobs.before(decision), last=True)
+    assert isinstance(decision, Deciding)
+    for work, line, room in ((race, shown.status, shown.results), (decision, decided.status, decided.headline)):
+        assert line.unescape().endswith(f'<span class="word">{gist(work.note)}</span></div>')
+        assert work.note in room.unescape()
+        assert len(gist(work.note)) < 80
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in LANGUAGES])
+def test_the_gist_of_why_a_model_cannot_be_had_names_it_in_one_line(hub: Path, name: str, monkeypatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr("olora_viz.models.loading.check_memory", lambda *_: None)
+    with pytest.raises(ValueError, match=re.escape(name)) as refused:
+        load_model(name)
+    line = gist(str(refused.value))
+    assert len(line) < 110
