@@ -42,7 +42,7 @@ def trained(study: Study, trial: Trial) -> float:
         optimizer.zero_grad()
         model(**batch).loss.backward()
         optimizer.step()
-    return float(data.evaluate(test=True).compared_loss[0])
+    return float(data.evaluate(test=True).loss[0])
 
 
 def main() -> None:

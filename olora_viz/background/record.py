@@ -21,7 +21,7 @@ from olora_viz.races.run import SavedRun
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
 from olora_viz.studies.story import is_sweep
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
+from olora_viz.tasks.evaluation import TOTALS, Evaluation, HeldOut, Tested
 
 READY, WAITING, LOADING, PAUSED, FAILED = "ready", "waiting", "loading", "paused", "failed"
 """States of a race in the background, in addition to those of `races.step`."""
@@ -169,7 +169,7 @@ class RaceRecord:
             left_out=int(summary.get("left_out", 0)),
             adapted=str(summary.get("adapted", "")),
             in_parts=str(summary.get("in_parts", "")),
-            baseline=Evaluation.of_totals(*(np.array([base[name]], dtype=float) for name in ("loss", "accuracy"))),
+            baseline=Evaluation.of_totals(*(np.array([base.get(name)], dtype=float) for name in TOTALS)),
             held_out=held_out and HeldOut(**held_out),
             text=text and AboutText.from_json(text),
         )

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import (
@@ -194,18 +195,21 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
         by_loss: whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
     from olora_viz.studies.contest import ACCURACY, LOSS, Metric
+    from olora_viz.tasks.evaluation import HeldOut
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested, keeps = base.get("test_loss") is not None, base.get("text_loss") is not None
+    apart = HeldOut(**summary["held_out"]).boilerplate_name
 
     def results(values: dict[str, Any], held_out: str = "") -> list[str]:
         parts = (held_out, "test_") if tested else (held_out,)
-        forms = (("loss", ".4f"), ("accuracy", ".1%"))
+        forms = (("loss", ".4f"), *[("boilerplate_loss", ".4f")] * bool(apart), ("accuracy", ".1%"))
         columns = [number(values[f"{part}{name}"], form) for part in parts for name, form in forms]
         drift = 0.0 if values is base else values.get("final_drift")
         return columns + [number(values.get(f"{held_out}text_loss"), ".4f"), number(drift, ".4f")] * keeps
 
-    head = ["lane", "status", "held-out loss", "accuracy", *["test loss", "accuracy"] * tested]
+    of_parts = [[f"{part} loss", *[apart] * bool(apart), "accuracy"] for part in ("held-out", *["test"] * tested)]
+    head = ["lane", "status", *chain(*of_parts)]
     head += ["text loss", "drift"] * keeps
     rows = [[*head, "first gradient norm"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):

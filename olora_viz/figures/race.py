@@ -37,6 +37,7 @@ from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step, held_out_at_start, held_out_count, out_at
+from olora_viz.studies.contest import latest_examples
 from olora_viz.tasks.evaluation import HeldOut
 
 MAX_POINTS = 60_000
@@ -347,7 +348,7 @@ def loss_figure(
     labels, crosses = curve_ends(styles, numbers, smooth, bounds=(low, high), height=height, total=total, left=left)
     behind, examples = "raw behind" + band_words(groups), held_out_count(steps)
     count = f" ({counted(examples, 'example')})" if examples else ""
-    unit = f"{loss_unit(plain_text)}. Lines: training, smoothed, {behind}; dots: held-out{count}"
+    unit = f"{loss_unit(plain_text)}. Lines: training{_of_all(steps)}, smoothed, {behind}; dots: held-out{count}"
     unit += (OFF_RANGE if beyond else "") + (f"; every {every} steps" if every > 1 else "")
     drawn = layout(
         MEASURES["loss"].title,
@@ -367,6 +368,13 @@ def loss_figure(
     )
     drawn["meta"]["smoothing"] = smoothing
     return {"data": data + beyond + crosses, "layout": drawn}
+
+
+def _of_all(steps: Sequence[Step]) -> str:
+    """Say of which tokens a training loss is, where a held-out one is of fewer."""
+    examples = latest_examples(steps)
+    apart = examples is not None and np.isfinite(examples.boilerplate_loss).any()
+    return ", of all supervised tokens" * bool(apart)
 
 
 def gradient_figure(

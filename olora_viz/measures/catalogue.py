@@ -91,7 +91,7 @@ def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
         ...     return losses.max(axis=1)
         >>> metric = ov.register_measure(
         ...     ov.Measure(
-        ...         key="hardest", title="Hardest example", unit="nats per deciding token", scale="log",
+        ...         key="hardest", title="Hardest example", unit="nats per answer token", scale="log",
         ...         compute=hardest, every="eval_every", at_last=True,
         ...     )
         ... )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,16 +56,16 @@ class Trained(NamedTuple):
 
 
 def loss_unit(plain_text: bool | None = None) -> str:
-    """Return the unit of a loss: of all tokens for plain text, of those of the answer, or of the supervised ones."""
+    """Return the unit of a held-out loss: of tokens for plain text, else of those of the answer, or of either."""
     if plain_text is None:
-        return "nats per supervised token"
+        return "nats per token of the answer or text"
     return "nats per token" if plain_text else "nats per answer token"
 
 
 LOSS = Measure(
     key="loss",
     title="Loss",
-    unit=loss_unit(),
+    unit="nats per supervised token",
     symbol="loss, nats",
     scale="log",
     compute=attrgetter("trained.loss"),
@@ -122,21 +122,21 @@ class Examples(Record):
     """Results of K lanes on n held-out examples, which are the same in every evaluation."""
 
     loss: np.ndarray = field(metadata=by_lane())
-    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number, nats. Its mean over
-    the examples is the loss by which lanes are compared."""
+    """(K, n) summed cross-entropy of each example's tokens without boilerplate, divided by their mean number, nats.
+    Its mean over the examples is the held-out loss."""
     right: np.ndarray = field(metadata=by_lane())
     """(K, n) 1 for a right answer, 0 for a wrong one; for plain text the share of right tokens."""
     accuracy_normalized: np.ndarray = field(metadata=by_lane())
     """(K,) accuracy with each choice's log-likelihood divided by its number of characters, like ``acc_norm`` in
     lm-evaluation-harness (Gao et al. 2021); NaN without choices."""
-    deciding_loss: np.ndarray = field(metadata=by_lane())
-    """(K,) mean cross-entropy of the tokens that differ between answers, nats per token; NaN if all tokens decide, so
-    that lanes are compared by the held-out loss itself."""
+    boilerplate_loss: np.ndarray = field(metadata=by_lane())
+    """(K,) mean cross-entropy of the boilerplate, nats per token: of the end token, or of all that is the same in
+    every answer. It is trained, and does not count in the held-out loss. NaN if there is none."""
 
-    @property
-    def all_decide(self) -> bool:
-        """Whether all tokens decide, so that lanes are compared by the held-out loss itself."""
-        return not np.isfinite(self.deciding_loss).any()
+    @classmethod
+    def from_json(cls, values: dict[str, Any], labels: Sequence[str]) -> Examples:
+        """Read back what `to_json` wrote; earlier versions wrote no loss of boilerplate."""
+        return super().from_json({label: {"boilerplate_loss": None} | values[label] for label in labels}, labels)
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> Examples:
@@ -145,7 +145,7 @@ class Examples(Record):
             loss=evaluation.example_loss.copy(),
             right=evaluation.example_right.copy(),
             accuracy_normalized=evaluation.accuracy_normalized.copy(),
-            deciding_loss=evaluation.deciding_loss.copy(),
+            boilerplate_loss=evaluation.boilerplate_loss.copy(),
         )
 
 
@@ -157,7 +157,7 @@ EVAL_EXAMPLES = Measure(
     compute=lambda race: Examples.of(race.state.last_eval),
     shape="(K, examples)",
     record=Examples,
-    columns=("accuracy_normalized", "deciding_loss"),
+    columns=("accuracy_normalized", "boilerplate_loss"),
     every="eval_every",
     at_last=True,
     cost="Comes with the held-out loss.",

@@ -38,7 +38,7 @@ from olora_viz.tasks import (
 )
 from olora_viz.tasks.batches import Size, packed, packed_size
 from olora_viz.tasks.chat import Chat, unused_template
-from olora_viz.tasks.evaluation import Evaluation, held_out_of, shared_tokens
+from olora_viz.tasks.evaluation import Evaluation, boilerplate_of, held_out_of
 from olora_viz.tasks.files import Own, is_plain, own_task, read_examples, sha256_of
 from olora_viz.tasks.keep import AUTO, NONE, text_to_keep
 from olora_viz.tasks.task import deduplicated
@@ -239,16 +239,16 @@ class RaceData:
         test = self._encode(task.test) if task.test else Encoding((), ())
         self.test, self.test_left_out = test.kept[: config.test_size], test.left_out
         self.left_out, self.held_out_left_out = train.left_out, held_out.left_out
+        answers = (*self._train, *self.held_out, *self.test)
+        self._boilerplate = boilerplate_of(answers, ends=train.ends, plain_text=task.plain_text)
         self.about_held_out = replace(
             held_out_of(
-                train, held_out, test, (config.eval_size, config.test_size), task.plain_text,
-                self.longest if config.truncate else 0,
+                train, held_out, test, (config.eval_size, config.test_size), self._boilerplate,
+                plain_text=task.plain_text, longest=self.longest if config.truncate else 0,
             ),
             exact=task.duplicates.exact,
             near=task.duplicates.near,
         )  # fmt: skip
-        answers = () if task.plain_text else (*self._train, *self.held_out)
-        self._boilerplate = shared_tokens(answers)
         self.text = text_to_keep(
             config.keep, config.model, tokenizer, context=self._context, train=task.train,
             split_seed=config.split_seed, chat=self.chat,

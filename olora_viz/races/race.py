@@ -32,7 +32,7 @@ from olora_viz.races.start import attach_lanes, parts_words, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
-from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of_test
+from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of
 from olora_viz.tasks.files import Own
 
 if TYPE_CHECKING:
@@ -450,12 +450,12 @@ class Race(Iterator[Step]):
     def summary(self) -> dict[str, Any]:
         """Return the results so far as plain values.
 
-        ``final_loss`` is the held-out loss, ``parameters`` the number that a lane trains, ``final_text_loss`` and
-        ``final_drift`` those on the text to keep, with ``keep_best`` of the adapter that is kept. If the race has test
-        examples, ``test_loss`` and ``test_accuracy`` are those of the finished lanes, and None before.
+        ``final_loss`` is the held-out loss, ``final_boilerplate_loss`` that of the end token, ``parameters`` the
+        number that a lane trains, ``final_text_loss`` and ``final_drift`` those on the text to keep, with
+        ``keep_best`` of the adapter that is kept. Those of the test are of finished lanes, and None before.
         """
         config, data, about = self.config, self.data, self.data.about_held_out
-        base = {"loss": finite_or_none(self.baseline.loss[0]), "accuracy": finite_or_none(self.baseline.accuracy[0])}
+        base = figures_of(self.baseline, 0)
         lanes = self.state.of_lanes(self.lanes.labels, self.status)
         for values, count in zip(lanes.values(), self.lanes.plan.parameters, strict=True):
             values["parameters"] = count
@@ -465,9 +465,9 @@ class Race(Iterator[Step]):
                 values["adapter_step"] = last if best is None else best
         if data.test:
             tested = self.tested()
-            base |= figures_of_test(tested.base if tested else None, 0)
+            base |= figures_of(tested.base if tested else None, 0, "test_")
             for k, values in enumerate(lanes.values()):
-                values |= figures_of_test(tested.lanes if tested else None, k)
+                values |= figures_of(tested.lanes if tested else None, k, "test_")
         if self.text and self.forgotten:
             base["text_loss"] = self.text.loss
             best = self.state.best if config.keep_best and self.status != RACING else None

@@ -111,7 +111,7 @@ class Step(Record):
 
     @property
     def loss(self) -> np.ndarray:
-        """(K,) training loss, nats per supervised token."""
+        """(K,) training loss, nats per supervised token; of an answer, its end token is one."""
         return self.measures["loss"]
 
     @property
@@ -126,7 +126,8 @@ class Step(Record):
 
     @property
     def eval_loss(self) -> np.ndarray | None:
-        """(K,) held-out loss, nats per supervised token; None if not evaluated."""
+        """(K,) held-out loss, nats per token of the answer or text, without its end token and what else all answers
+        share; None if not evaluated. See docs/VERDICTS.md."""
         return self.measures.get("eval_loss")
 
     @property
@@ -194,6 +195,10 @@ class Step(Record):
             if key not in BESIDE:
                 known = MEASURES.get(key)
                 measures[key] = known.from_json(value, labels) if known else of_label(value, labels)
+        rows = values.get("eval_examples", {})
+        if any(row.get("deciding_loss") is not None for row in rows.values()):
+            # Of an earlier version, whose held-out loss had the boilerplate.
+            measures["eval_loss"] = of_label({label: row["deciding_loss"] for label, row in rows.items()}, labels)
         return cls(
             step=values["step"],
             measures=measures,

@@ -22,7 +22,7 @@ from olora_viz.races.race import Race
 from olora_viz.races.run import SavedRun, load_run
 from olora_viz.races.step import RACING, Step, adapter_origins, out_at, statuses, stopped_at, whys_out
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested, figures_of_test
+from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested, figures_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -437,6 +437,7 @@ def last_figures(
     """
     origins = adapter_origins(config, steps, text, start_loss) if config and config.follows_best else ()
     last = next((step for step in reversed(steps) if step.eval_loss is not None), None)
+    apart = last.eval_examples.boilerplate_loss if last and last.eval_examples else None
     diverged_at, whys = out_at(steps, len(labels)), whys_out(steps, len(labels))
     early = np.array(stopped_at(steps, len(labels)), dtype=bool)
     of_lanes = statuses(np.array(diverged_at, dtype=bool), status, early)
@@ -448,10 +449,11 @@ def last_figures(
             "eval_step": last.step if last else None,
             "eval_loss": _number(last.eval_loss, k) if last else None,
             "eval_accuracy": _number(last.eval_accuracy, k) if last else None,
+            "eval_boilerplate_loss": _number(apart, k),
             "train_loss": _number(steps[-1].loss, k) if steps else None,
             "first_grad_norm": _number(steps[0].grad_norm, k) if steps else None,
             **(origins[k].to_json() if origins else {}),
-            **(figures_of_test(tested.lanes, k) if tested else {}),
+            **(figures_of(tested.lanes, k, "test_") if tested else {}),
         }
         for k, label in enumerate(labels)
     }

@@ -188,6 +188,9 @@ class RaceState:
         A lane diverges if they are not finite, or if it cannot learn any more: its gradient, which was not zero at the
         start, is exactly zero for two steps, and its loss is above the base model's. A lane that has learned
         everything has a gradient of zero and a lower loss.
+
+        Args:
+            base_loss: held-out loss of the base model, over all supervised tokens, as the training loss is.
         """
         self.lose(~(np.isfinite(loss) & np.isfinite(norm)), number)
         silent = (norm == 0) & (self.last_grad_norm == 0) & (self.first_grad_norm > 0)
@@ -227,6 +230,7 @@ class RaceState:
                 "final_loss": None if out else finite_or_none(self.last_eval.loss[k]),
                 "final_accuracy": None if out else finite_or_none(self.last_eval.accuracy[k]),
                 "final_accuracy_normalized": (None if out else finite_or_none(self.last_eval.accuracy_normalized[k])),
+                "final_boilerplate_loss": None if out else finite_or_none(self.last_eval.boilerplate_loss[k]),
                 "final_loss_step": None if out else self.last_eval_step,
                 "train_loss": finite_or_none(self.last_loss[k]),
                 "first_grad_norm": finite_or_none(self.first_grad_norm[k]),
@@ -393,7 +397,7 @@ class Trainer:
     def __init__(
         self, config: RaceConfig, lanes: Lanes, data: RaceData, footprint: Footprint, baseline: Evaluation
     ) -> None:
-        self._base_loss = float(baseline.loss[0])
+        self._base_loss = float(data.about_held_out.supervised_loss(baseline.loss, baseline.boilerplate_loss)[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
         self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.rows)))

@@ -152,6 +152,7 @@ def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss:
                 lane=i, seeds=len(members), loss=math.fsum(losses) / len(members),
                 spread=statistics.stdev(losses) if several else math.nan,
                 accuracy=math.fsum(row.accuracy for row in members) / len(members),
+                boilerplate=math.fsum(row.boilerplate for row in members) / len(members),
                 first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
                 left=tuple(row.out_at for row in members),
                 why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
@@ -330,9 +331,11 @@ class Place:
     why_out: str = ""
     """Why it diverged, see `olora_viz.races.step.why_out`; empty if it has not."""
     seeds: int = 1
-    """The number of lanes; loss, accuracy and norm are their means."""
+    """The number of lanes; losses, accuracy and norm are their means."""
     spread: float = math.nan
     """Standard deviation of the losses over the seeds; NaN with one seed."""
+    boilerplate: float = math.nan
+    """Loss of the boilerplate, see `Examples`; NaN if there is none."""
 
     @property
     def out_at(self) -> int:
@@ -355,12 +358,13 @@ def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> lis
     nothing = [math.nan] * lanes
     loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
     share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
+    apart = nothing if newest is None or newest.eval_examples is None else newest.eval_examples.boilerplate_loss
     left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
     rows = [
         Place(
             lane=k, loss=float(loss[k]), accuracy=float(share[k]),
             first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan, left=(left_at[k],),
-            why_out=whys[k],
+            why_out=whys[k], boilerplate=float(apart[k]),
         )
         for k in range(lanes)
     ]  # fmt: skip
@@ -374,10 +378,6 @@ LARGEST, LOWEST = "largest", "lowest"
 """The ends of the rates that were tried."""
 
 
-DECIDING = "loss of the deciding tokens"
-"""What is compared where answers are mostly boilerplate, in place of the held-out loss."""
-
-
 @dataclass(frozen=True)
 class Contest:
     """Contenders that are compared on the same seeds and examples."""
@@ -389,9 +389,7 @@ class Contest:
     """Share of right answers, or of tokens of plain text, of each over all its seeds and all held-out examples, as in
     the ranking."""
     loss: tuple[float, ...]
-    """Loss of each, over the same, nats; what of, `loss_name` says."""
-    loss_name: str
-    """``held-out loss``, or `DECIDING`."""
+    """Held-out loss of each, over the same, nats."""
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
     by_loss: bool
@@ -499,7 +497,6 @@ def contest(
     return Contest(
         contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
-        loss_name="held-out loss" if examples.all_decide else DECIDING,
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
         by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns=turns,
     )  # fmt: skip

@@ -36,13 +36,16 @@ COLUMNS = (
     "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
-    "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens", "seconds", "run", "preregistration",
-    "evaluated", "valid_losses",
+    "base_boilerplate_loss", "boilerplate_loss", "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens",
+    "seconds", "run", "preregistration", "evaluated", "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
 their numbers; `preregistration` is the SHA-256 of what was decided before, or empty; `guess` is the answer without the
-prompt that is right most often. Losses are those of the deciding tokens, see `Evaluation.compared_loss`; `OF_TEXT` are
-on the text to keep."""
+prompt that is right most often. Losses are without boilerplate, see `Evaluation`, whose loss is in
+`OF_BOILERPLATE`; `OF_TEXT` are on the text to keep."""
+
+OF_BOILERPLATE = ("base_boilerplate_loss", "boilerplate_loss")
+"""The columns that are NaN without boilerplate: its loss on the test examples, of the base model and of the lanes."""
 
 OF_TEXT = ("base_text_loss", "text_loss", "drift")
 """The columns that are NaN without a text to keep."""
@@ -80,13 +83,18 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     """Write the rows of a race that has ended, and delete its checkpoint.
 
     The rows are written last: a race without them has not ended.
+
+    Raises:
+        ValueError: the losses of other races of the study are not of the same tokens.
     """
     import pandas as pd
 
     config, data, base, text = racing.config, racing.data, racing.baseline, racing.text
+    if data.about_held_out.boilerplate_name:
+        _check_others(run)
     tested, valid = racing.tested(), racing.state.last_eval
     evaluated = [step for step in steps if step.eval_loss is not None]
-    curves = np.array([_compared(step) for step in evaluated])
+    curves = np.array([step.eval_loss for step in evaluated])
     over_run = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows = own_measures(steps), []
@@ -97,17 +105,19 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
                 "alpha": lane.alpha, "lr": lane.lr, "seed": lane.seed, "steps": racing.done,
                 "status": state["status"],
-                "valid_loss": finite_or_none(valid.compared_loss[k]),
+                "valid_loss": finite_or_none(valid.loss[k]),
                 "valid_accuracy": state["final_accuracy"],
-                "test_loss": tested and tested.lanes.compared_loss[k],
+                "test_loss": tested and tested.lanes.loss[k],
                 "test_accuracy": tested and tested.lanes.accuracy[k],
-                "base_valid_loss": base.compared_loss[0],
-                "base_test_loss": tested and tested.base.compared_loss[0],
+                "base_valid_loss": base.loss[0],
+                "base_test_loss": tested and tested.base.loss[0],
                 "base_test_accuracy": tested and tested.base.accuracy[0],
                 "guess_test_accuracy": data.about_held_out.test_guess,
                 "guess": data.about_held_out.test_guess_words,
                 "valid_examples": base.example_loss.shape[1],
                 "test_examples": tested.lanes.example_loss.shape[1] if tested else 0,
+                "base_boilerplate_loss": tested and tested.base.boilerplate_loss[0],
+                "boilerplate_loss": tested and tested.lanes.boilerplate_loss[k],
                 "base_text_loss": text and text.loss,
                 "text_loss": racing.forgotten and racing.forgotten.text_loss[k],
                 "drift": racing.forgotten and racing.forgotten.drift[k],
@@ -133,18 +143,22 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     shutil.rmtree(run / "adapters", ignore_errors=True)
 
 
+def _check_others(run: Path) -> None:
+    """Check that no other race of a study is of an earlier version, whose losses were of other tokens."""
+    import pyarrow.parquet
+
+    for path in sorted(run.parent.glob("*.parquet")):
+        if path.suffixes == [".parquet"] and OF_BOILERPLATE[0] not in pyarrow.parquet.read_schema(path).names:
+            raise ValueError(
+                f"{str(path)!r} was written by an earlier version, whose losses were of other tokens: go on with the "
+                "study in another folder"
+            )
+
+
 def own_measures(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     """Return the registered measurements of a race by key, (K,) each, of the last step that has it."""
     own = {key: values for step in steps for key, values in step.measures.items() if key not in BUILT_IN}
     return {key: np.asarray(values, dtype=float) for key, values in own.items()}
-
-
-def _compared(step: Step) -> np.ndarray:
-    """Return the held-out losses of a step by which lanes are compared (K,)."""
-    deciding = None if step.eval_examples is None else step.eval_examples.deciding_loss
-    loss = step.eval_loss
-    assert loss is not None
-    return loss if deciding is None else np.where(np.isfinite(deciding), deciding, loss)
 
 
 def _over_run(evaluated: Sequence[Step], base: np.ndarray) -> np.ndarray:
@@ -247,7 +261,7 @@ class Ledger:
             rows = pd.read_parquet(path)
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
-            rows = rows.assign(**dict.fromkeys(set(OF_TEXT).difference(rows), math.nan))
+            rows = rows.assign(**dict.fromkeys({*OF_TEXT, *OF_BOILERPLATE}.difference(rows), math.nan))
             rows = rows.assign(**dict.fromkeys({"preregistration"}.difference(rows), ""))
             for row in _records(rows):
                 trial_of(row), float(row["valid_loss"]), row["status"]

@@ -15,17 +15,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig, is_random
-from olora_viz.studies.contest import (
-    DECIDING,
-    LARGEST,
-    LOWEST,
-    Contest,
-    Field,
-    Place,
-    Setting,
-    differences,
-    seed_groups,
-)
+from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
 from olora_viz.studies.statistics import (
     AHEAD,
     BEHIND,
@@ -299,9 +289,7 @@ class Statement:
     @property
     def unit(self) -> str:
         """What the scores are in."""
-        if self.shares:
-            return "of answers right"
-        return f"nats{' of the deciding tokens' * (self.score == DECIDING)}"
+        return "of answers right" if self.shares else "nats"
 
     def _each(self) -> str:
         """Return the values of the first few."""
@@ -436,7 +424,7 @@ def statement_of(contest: Contest, about: int = 0, *others: int, where: str = ""
         tuple(contest.names[i] for i in (about, *others)), tuple(contest.values[i] for i in (about, *others)),
         tuple(contest.pairs[about, j] for j in others),
         Basis(contest.seeds, contest.examples, chosen_on=contest.chosen_on),
-        score=contest.loss_name if contest.by_loss else "accuracy", where=where,
+        score="held-out loss" if contest.by_loss else "accuracy", where=where,
     )  # fmt: skip
 
 

@@ -445,7 +445,7 @@ def _of_contest(contest: Contest, lanes: Sequence[Lane], several: bool) -> list[
     if len(contest.names) == 1:
         n = contest.examples
         score = f"accuracy {percent(contest.accuracy[0])}, " * (not contest.by_loss)
-        loss = f"{contest.loss_name} {nats(contest.loss[0])}"
+        loss = f"held-out loss {nats(contest.loss[0])}"
         return [Sentence(f"{contest.names[0]}:", f"{score}{loss} ({n} held-out example{'s' * (n > 1)}).")]
     seeds = {tuple(sorted(lanes[k].seed for k in group.lanes)) for group in seed_groups(lanes)}
     apart = [what for what in differences(lanes) if what != "seed" or len(seeds) > 1]

@@ -22,7 +22,7 @@ class Piece(NamedTuple):
     text: str
     """What it stands for; empty for the later tokens of a character that takes several."""
     supervised: bool
-    """Whether the loss is computed on it."""
+    """Whether it is trained."""
 
 
 def pieces_of(
@@ -83,6 +83,8 @@ class Encoding:
     """Number of examples longer than `max_length`, which are not in `kept`."""
     cut: int = 0
     """Number of examples in `kept` whose prompt was cut at its left."""
+    ends: bool = False
+    """Whether each ends with an end token: the tokenizer's, or that of a chat template's turn."""
 
 
 def encode(
@@ -167,7 +169,8 @@ def encode(
         chosen.append(example)
     if not encodings:
         raise ValueError(f"none of {len(examples)} examples is within {limit} tokens: the shortest is {shortest}")
-    return Encoding(tuple(encodings), tuple(chosen), len(examples) - len(encodings), cut)
+    left_out = len(examples) - len(encodings)
+    return Encoding(tuple(encodings), tuple(chosen), left_out, cut, ends=bool(end or chat))
 
 
 class Text(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -24,29 +24,27 @@ class Evaluation:
     """Results of K lanes on held-out examples."""
 
     loss: np.ndarray
-    """(K,) mean cross-entropy of the supervised tokens, nats per token."""
+    """(K,) mean cross-entropy of the answers' tokens without boilerplate, nats per token; see `boilerplate_of`."""
     accuracy: np.ndarray
     """(K,) share of correct answers, from 0 to 1 (of correct tokens, for plain text)."""
     accuracy_normalized: np.ndarray
     """(K,) share of correct choices by log-likelihood per character; NaN without choices."""
-    deciding_loss: np.ndarray
-    """(K,) mean cross-entropy of the deciding tokens alone, nats per token; NaN if all decide, see `shared_tokens`."""
+    boilerplate_loss: np.ndarray
+    """(K,) mean cross-entropy of the boilerplate, which is trained too, nats per token; NaN if there is none."""
     example_loss: np.ndarray
-    """(K, n) summed cross-entropy of each example's deciding tokens, divided by their mean number and rounded to five
-    digits. Its mean over the examples is the deciding loss, or the loss if all tokens decide."""
+    """(K, n) summed cross-entropy of each example's tokens without boilerplate, divided by their mean number and
+    rounded to five digits. Its mean over the examples is the loss."""
     example_right: np.ndarray
     """(K, n) 1 for a correct answer, 0 for a wrong one; the share of tokens for plain text."""
 
-    @property
-    def compared_loss(self) -> np.ndarray:
-        """(K,) the loss by which lanes are compared, the mean of `example_loss`, nats per token."""
-        return np.where(np.isfinite(self.deciding_loss), self.deciding_loss, self.loss)
-
     @classmethod
-    def of_totals(cls, loss: np.ndarray, accuracy: np.ndarray) -> Evaluation:
+    def of_totals(
+        cls, loss: np.ndarray, accuracy: np.ndarray, boilerplate_loss: np.ndarray | None = None
+    ) -> Evaluation:
         """Return an evaluation with only the totals (K,) known."""
         unknown, none = np.full_like(loss, np.nan), np.empty((len(loss), 0))
-        return cls(loss, accuracy, unknown, unknown.copy(), none, none.copy())
+        apart = unknown.copy() if boilerplate_loss is None else boilerplate_loss
+        return cls(loss, accuracy, unknown, apart, none, none.copy())
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; NaN is null."""
@@ -54,8 +52,16 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Evaluation:
-        """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form."""
-        return cls(*(np.array(values[f.name], dtype=float) for f in fields(cls)))
+        """Read back what `to_json` wrote, bit for bit; KeyError, TypeError or ValueError for another form.
+
+        Earlier versions wrote the loss of all supervised tokens and, where most of them were boilerplate, that of the
+        others as ``deciding_loss``.
+        """
+        loss = np.array(values["loss"], dtype=float)
+        others = np.array(values.get("deciding_loss", np.nan), dtype=float)
+        read = values | {"loss": np.where(np.isnan(others), loss, others)}
+        read.setdefault("boilerplate_loss", np.full_like(loss, np.nan))
+        return cls(*(np.array(read[f.name], dtype=float) for f in fields(cls)))
 
     def repeated(self, K: int) -> Evaluation:
         """Repeat the results of one lane for K identical lanes."""
@@ -70,6 +76,10 @@ class Evaluation:
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
         """Concatenate results along the lanes."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+
+TOTALS = ("loss", "accuracy", "boilerplate_loss")
+"""The arguments of `Evaluation.of_totals`."""
 
 
 @torch.no_grad()
@@ -93,8 +103,8 @@ def evaluate(
     lm-evaluation-harness does (Gao et al. 2021).
 
     Args:
-        boilerplate: number of supervised tokens at the beginning and at the end of an answer that all answers share,
-            see `shared_tokens`; the others decide.
+        boilerplate: number of supervised tokens at the beginning and at the end of an answer that do not count in its
+            loss, see `boilerplate_of`.
         branching: whether an example and its choices share one row, see `can_branch`.
         report: called with the part that is done, before every block of the model; raises to stop.
     """
@@ -121,19 +131,18 @@ def evaluate(
             choices = [next(by_sequence)[0].sum(1) for _ in example.choices]
             scores[example] = _score(example, losses, missed, choices, plain_text, boilerplate)
     scored = [scores[example] for example in encoded]
-    tokens, deciding = (sum(getattr(s, name) for s in scored) for name in ("tokens", "deciding"))
-    all_decide = boilerplate == (0, 0)
+    tokens, counted = (sum(getattr(s, name) for s in scored) for name in ("tokens", "counted"))
     judged = [s.tokens if plain_text else 1 for s in scored]
-    right, normalized, lost, decided = (
+    right, normalized, lost, others = (
         torch.stack([getattr(s, name) for s in scored], 1).numpy()
-        for name in ("right", "normalized", "lost", "decided")
+        for name in ("right", "normalized", "lost", "others")
     )
     return Evaluation(
-        loss=lost.sum(1) / tokens,
+        loss=lost.sum(1) / counted,
         accuracy=right.sum(1) / sum(judged),
         accuracy_normalized=normalized.mean(1),
-        deciding_loss=np.full(K, np.nan) if all_decide else decided.sum(1) / deciding,
-        example_loss=_five_digits(decided * len(scored) / deciding),
+        boilerplate_loss=others.sum(1) / (tokens - counted) if tokens > counted else np.full(K, np.nan),
+        example_loss=_five_digits(lost * len(scored) / counted),
         example_right=_five_digits(right / judged),
     )
 
@@ -143,11 +152,13 @@ class _Scored:
     """Sums over the tokens of one example, for K lanes (K,)."""
 
     lost: Tensor
-    decided: Tensor
+    """Of the tokens that count."""
+    others: Tensor
+    """Of the boilerplate."""
     right: Tensor
     normalized: Tensor
     tokens: int
-    deciding: int
+    counted: int
 
 
 def _score(
@@ -160,7 +171,7 @@ def _score(
 ) -> _Scored:
     tokens = lost.shape[1]
     front, back = boilerplate
-    inner = lost[:, front : tokens - back]
+    inner = lost[:, front : max(front + 1, tokens - back)]
     if plain_text:
         right = tokens - wrong.sum(1)
     elif choices:
@@ -174,35 +185,42 @@ def _score(
         ]
         normalized = (torch.stack(per_character, 1).argmin(1) == example.correct).double()
     return _Scored(
-        lost=lost.sum(1), decided=inner.sum(1), right=right.double(), normalized=normalized,
-        tokens=tokens, deciding=inner.shape[1],
+        lost=inner.sum(1), others=lost.sum(1) - inner.sum(1), right=right.double(), normalized=normalized,
+        tokens=tokens, counted=inner.shape[1],
     )  # fmt: skip
 
 
-def shared_tokens(encoded: Sequence[Encoded]) -> tuple[int, int]:
-    """Count the boilerplate: supervised tokens at both ends of an answer that all answers share.
+def boilerplate_of(encoded: Sequence[Encoded], *, ends: bool, plain_text: bool = False) -> tuple[int, int]:
+    """Count the boilerplate: supervised tokens at the beginning and at the end of answers that do not count in a loss.
 
-    The tokens between them decide which answer it is: a single one in "the correct answer is true". The result is (0,
-    0), so that all tokens decide, if the shared tokens are not the larger part (for instance only the end-of-text
-    token), or if all answers are the same.
+    The end token, with which all answers end, is boilerplate: a model soon learns to stop, whether it has learned the
+    answers or not. So is what all answers begin and end with, if that is at least half of their other tokens: "the
+    correct answer is true" differs from other answers in one token. Of every answer, one token counts in any case.
 
-    >>> shared_tokens([Encoded((1, 7, 8, 3, 9), 1), Encoded((2, 2, 7, 8, 4, 9), 2)])
+    Args:
+        encoded: the examples of all parts.
+        ends: whether they end with an end token, see `Encoding`.
+        plain_text: whether they are texts, of which all tokens but the end token count.
+
+    >>> boilerplate_of([Encoded((1, 7, 8, 3, 9), 1), Encoded((2, 2, 7, 8, 4, 9), 2)], ends=True)
     (2, 1)
-    >>> shared_tokens([Encoded((1, 7, 9), 1), Encoded((1, 8, 9), 1)])
-    (0, 0)
+    >>> boilerplate_of([Encoded((1, 7, 5, 6, 9), 1), Encoded((1, 7, 4, 2, 9), 1)], ends=True)
+    (0, 1)
     """
-    answers = list({e.ids[e.supervised_from :] for e in encoded})
-    if len(answers) < 2:
-        return 0, 0
-    shortest = min(map(len, answers))
-    differs = [len({a[i] for a in answers}) > 1 for i in range(shortest)]
-    differs_from_end = [len({a[-1 - i] for a in answers}) > 1 for i in range(shortest)]
-    front = differs.index(True) if any(differs) else shortest - 1
-    back = differs_from_end.index(True) if any(differs_from_end) else shortest
-    back = min(back, shortest - front - 1)
-    supervised = sum(len(e.ids) - e.supervised_from for e in encoded)
-    mostly = 2 * len(encoded) * (front + back) > supervised
-    return (front, back) if mostly else (0, 0)
+    end = int(ends)
+    answers = {e.ids[e.supervised_from : len(e.ids) - end] for e in encoded}
+    if plain_text or len(answers) < 2:
+        return 0, end
+    most = max(0, min(map(len, answers)) - 1)
+    front = _common(answers, most)
+    back = _common([answer[::-1] for answer in answers], most - front)
+    tokens = sum(len(e.ids) - e.supervised_from - end for e in encoded)
+    return (front, back + end) if 2 * len(encoded) * (front + back) >= tokens else (0, end)
+
+
+def _common(sequences: Collection[tuple[int, ...]], most: int) -> int:
+    """Return with how many tokens all sequences begin, at most so many."""
+    return next((i for i in range(most) if len({ids[i] for ids in sequences}) > 1), most)
 
 
 def _five_digits(values: np.ndarray) -> np.ndarray:
@@ -227,7 +245,7 @@ class HeldOut:
     supervised: int
     """Number of supervised tokens in these examples."""
     deciding: int
-    """Number of supervised tokens that are not boilerplate, see `shared_tokens`."""
+    """Number of supervised tokens that count in a loss, as they are not boilerplate, see `boilerplate_of`."""
     train: int = 0
     """Number of training examples; 0 if unknown."""
     test: int = 0
@@ -252,6 +270,21 @@ class HeldOut:
     """The same of the held-out examples, also those that are not evaluated."""
     test_cut: int = 0
     """The same of the test examples."""
+    ends: bool = False
+    """Whether the boilerplate has an end token."""
+
+    def supervised_loss(self, loss: np.ndarray, boilerplate_loss: np.ndarray) -> np.ndarray:
+        """Return the mean loss (K,) of all supervised tokens, as a training loss is, from its two parts."""
+        others = self.supervised - self.deciding
+        return (self.deciding * loss + others * boilerplate_loss) / self.supervised if others else loss
+
+    @property
+    def boilerplate_name(self) -> str:
+        """What the boilerplate is; empty if there is none."""
+        if self.deciding == self.supervised:
+            return ""
+        alone = self.ends and self.supervised - self.deciding <= self.examples
+        return "end token" if alone else "boilerplate"
 
     @property
     def cuts(self) -> list[str]:
@@ -293,15 +326,22 @@ class HeldOut:
 
     @property
     def boilerplate(self) -> str:
-        """A sentence on the tokens that all answers share; empty if all tokens decide."""
-        if self.deciding == self.supervised:
+        """A sentence on the supervised tokens that do not count in a loss; empty if all do.
+
+        >>> HeldOut(64, 0.5, "always “yes”", 128, 64, ends=True).boilerplate
+        'The loss is that of the answer; the end token is trained too, and its loss is reported apart.'
+        """
+        if not self.boilerplate_name:
             return ""
+        apart = "trained too, and their loss is reported apart."
+        if self.boilerplate_name == "end token":
+            return f"The loss is that of the answer; the end token is {apart.replace('their', 'its')}"
         means = (self.deciding / self.examples, self.supervised / self.examples)
         few, all_ = (f"{mean:.1f}".removesuffix(".0") for mean in means)
         differ = f"{few} differ{'s' * (few == '1')}"
         return (
-            f"Of {all_} supervised tokens per answer, {differ} between answers; the others are the same in every "
-            "answer and lower the loss without deciding anything. Lanes are compared by the deciding tokens."
+            f"Of {all_} supervised tokens per answer, {differ} between answers, and the loss is that of these; the "
+            f"others, the same in every answer{', the end token among them,' * self.ends} are {apart}"
         )
 
     def without_quotes(self) -> HeldOut:
@@ -311,21 +351,27 @@ class HeldOut:
 
 
 def held_out_of(
-    train: Encoding, held_out: Encoding, test: Encoding, sizes: tuple[int, int], plain_text: bool, longest: int = 0
+    train: Encoding,
+    held_out: Encoding,
+    test: Encoding,
+    sizes: tuple[int, int],
+    boilerplate: tuple[int, int],
+    *,
+    plain_text: bool,
+    longest: int = 0,
 ) -> HeldOut:
     """Describe the first held-out and test examples, of each at most so many as `sizes` says."""
     examples, encoded = held_out.examples[: sizes[0]], held_out.kept[: sizes[0]]
-    front, back = (0, 0) if plain_text else shared_tokens((*train.kept, *encoded))
     lengths = [len(e.ids) - e.supervised_from for e in encoded]
     tested = test.examples[: sizes[1]]
     parts = ((), ()) if plain_text else (examples, tested)
     (guess, words), (test_guess, test_words) = (best_guess(train.examples, part) for part in parts)
     return HeldOut(
         examples=len(examples), guess=guess, guess_words=words, supervised=sum(lengths),
-        deciding=sum(length - front - back for length in lengths), train=len(train.kept), test=len(tested),
-        held_out_left_out=held_out.left_out, test_left_out=test.left_out, test_guess=test_guess,
+        deciding=sum(max(1, length - sum(boilerplate)) for length in lengths), train=len(train.kept),
+        test=len(tested), held_out_left_out=held_out.left_out, test_left_out=test.left_out, test_guess=test_guess,
         test_guess_words=test_words, longest=longest, train_cut=train.cut, held_out_cut=held_out.cut,
-        test_cut=test.cut,
+        test_cut=test.cut, ends=train.ends,
     )  # fmt: skip
 
 
@@ -357,9 +403,6 @@ class Tested(NamedTuple):
     """Of the K lanes at the end of the race; NaN for one that has diverged."""
 
 
-def figures_of_test(evaluation: Evaluation | None, k: int) -> dict[str, float | None]:
-    """Return lane k's results on the test examples; None before the test."""
-    return {
-        "test_loss": finite_or_none(evaluation.loss[k]) if evaluation else None,
-        "test_accuracy": finite_or_none(evaluation.accuracy[k]) if evaluation else None,
-    }
+def figures_of(evaluation: Evaluation | None, k: int, part: str = "") -> dict[str, float | None]:
+    """Return lane k's results as plain values, such as ``test_loss`` for the part ``test_``; None before there are."""
+    return {f"{part}{name}": finite_or_none(getattr(evaluation, name)[k]) if evaluation else None for name in TOTALS}

@@ -33,6 +33,7 @@ from olora_viz.studies.story import (
     steps_to_reach,
 )
 from olora_viz.studies.verdict_line import VerdictLine
+from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
 
@@ -262,11 +263,11 @@ def results(
         if metric and list(places) != sorted(places, key=lambda place: place.rank(metric.by_loss)):
             what += ", but first what the verdict names first"
         what += f". The verdict chose rates on {chosen_on} of them and compared on the others" * bool(chosen_on)
-    beside = _untrained(start_of(race), (held_out.guess_words, held_out.guess) if held_out else None)
+    beside = _untrained(race.baseline, (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"
     heading = Markup('<h2>{} <span class="hint">on {}</span></h2>').format(title, what)
-    return heading + _ranking(styles, places, places, intervals(groups, examples, text), beside, text)
+    return heading + _ranking(race, styles, places, places, intervals(groups, examples, text), beside)
 
 
 def forgotten_table(
@@ -306,35 +307,34 @@ def forgotten_table(
     )
 
 
-def _untrained(
-    base: tuple[float | None, float | None], guess: tuple[str, float | None] | None
-) -> list[tuple[object, ...]]:
-    """Return the rows of the base model, by its loss and accuracy, and of guessing, as far as they are known."""
-    loss, accuracy = base
+def _untrained(base: Evaluation | None, guess: tuple[str, float | None] | None) -> list[tuple[object, ...]]:
+    """Return the rows of the base model and of guessing, as far as they are known."""
     rows: list[tuple[object, ...]] = []
-    if loss is not None and accuracy is not None:
-        rows.append(("base model", percent(accuracy), nats(loss)))
+    if base is not None:
+        rows.append(("base model", percent(base.accuracy[0]), nats(base.loss[0]), nats(base.boilerplate_loss[0])))
     if guess and guess[1] is not None:
-        rows.append((guess[0], percent(guess[1]), ""))
+        rows.append((guess[0], percent(guess[1]), "", ""))
     return rows
 
 
 def _ranking(
+    race: RaceRecord,
     styles: Sequence[LaneStyle],
     order: Sequence[Place],
     rows: Sequence[Place],
     intervals: Intervals,
     base: Sequence[Sequence[object]],
-    plain_text: bool,
 ) -> Markup:
     """Return the table of accuracies and losses; its columns name the kind of their uncertainty, if they show one."""
     between, spread = any(intervals), any(math.isfinite(row.spread) for row in rows)
     share = f"share of right answers{', with its 95% interval' * between}"
-    loss = f"{loss_unit(plain_text)}{', ± standard deviation over seeds' * spread}"
-    head = ("lane", TableCell(f"accuracy{', 95%' * between}", share), TableCell(f"loss{' ± SD' * spread}", loss))
+    loss = f"{loss_unit(race.plain_text)}{', ± standard deviation over seeds' * spread}"
+    head = ["lane", TableCell(f"accuracy{', 95%' * between}", share), TableCell(f"loss{' ± SD' * spread}", loss)]
+    if race.held_out and (apart := race.held_out.boilerplate_name):
+        head.append(TableCell(apart, f"nats per token of the {apart}, which is trained and not part of the loss"))
     places = {row.lane: row for row in rows}
-    cells = [_row(styles, places[place.lane], intervals) for place in order]
-    return table(head, cells, kind="standing", base=base, scrolls=True)
+    cells = [_row(styles, places[place.lane], intervals, len(head)) for place in order]
+    return table(head, cells, kind="standing", base=[row[: len(head)] for row in base], scrolls=True)
 
 
 def _results_of_test(
@@ -347,13 +347,20 @@ def _results_of_test(
     """Return the folded table of a finished race on its test examples, in the results' order."""
     tested, held_out, text = race.tested, race.held_out, race.plain_text
     assert tested is not None
-    loss, accuracy, base = tested.lanes.loss, tested.lanes.accuracy, tested.base
-    of_test = [replace(row, loss=float(loss[row.lane]), accuracy=float(accuracy[row.lane])) for row in rows]
+    lanes, base = tested.lanes, tested.base
+    of_test = [
+        replace(
+            row, loss=float(lanes.loss[k]), accuracy=float(lanes.accuracy[k]),
+            boilerplate=float(lanes.boilerplate_loss[k]),
+        )
+        for row in rows
+        for k in [row.lane]
+    ]  # fmt: skip
     examples = Examples.of(tested.lanes)
     guess = (held_out.test_guess_words, held_out.test_guess) if held_out else None
-    beside = _untrained((float(base.loss[0]), float(base.accuracy[0])), guess)
+    beside = _untrained(base, guess)
     places, between = group_places(of_test, groups), intervals(groups, examples, text)
-    ranking = _ranking(styles, order, places, between, beside, text)
+    ranking = _ranking(race, styles, order, places, between, beside)
     adapters = ", with each lane's best adapter" if race.config.keep_best else ""
     what = _examples("test", examples.loss.shape[1], text)
     return folded(f"Test on {what}, once, at the end{adapters}", ranking)
@@ -381,12 +388,12 @@ def _examples(part: str, count: int | None, plain_text: bool) -> str:
     return f"{what}s" if count is None else f"{count} {what}{'s' * (count != 1)}"
 
 
-def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple[object, ...]:
-    """Return the cells of a lane's accuracy and loss, or one with the step at which it diverged."""
+def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals, width: int) -> tuple[object, ...]:
+    """Return the first cells of a lane's accuracy and losses, or one with the step at which it diverged."""
     who = fragments.lane(styles[row.lane])
     if row.out_at:
         departed = departure(row.left) + ": gradient zero" * (row.why_out == NO_GRADIENT)
-        return who, TableCell(departed, f"its {row.why_out}", kind="no", columns=2)
+        return who, TableCell(departed, f"its {row.why_out}", kind="no", columns=width - 1)
     between = spread = Markup("")
     interval = intervals[row.lane] if intervals else None
     if interval and math.isfinite(row.accuracy):
@@ -395,7 +402,7 @@ def _row(styles: Sequence[LaneStyle], row: Place, intervals: Intervals) -> tuple
     if math.isfinite(row.spread):
         words = Markup(' <span class="hint" title="standard deviation over {} seeds">± {}</span>')
         spread = words.format(row.seeds, nats(row.spread))
-    return who, percent(row.accuracy) + between, nats(row.loss) + spread
+    return (who, percent(row.accuracy) + between, nats(row.loss) + spread, nats(row.boilerplate))[:width]
 
 
 def fewest_runs(groups: Sequence[SeedGroup], examples: Examples | None) -> int:

@@ -219,7 +219,7 @@ def preview(
     missing = "" if tokenizer else f" Tokens are shown once {model} is on this server."
     unused = "" if chat else unused_template(tokenizer, model)
     legend = Markup(
-        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what the loss is computed on.{}{}</p>'
+        '<p class="hint">Your first examples {}. <mark>Highlighted</mark>: what is trained.{}{}</p>'
     ).format(read, missing, unused and f" {unused}.")
     more = folded(f"{len(shown) - 1} more of them", Markup("").join(shown[1:]))
     return Markup('<div class="own-examples">{}{}{}</div>').format(legend, shown[0], more)

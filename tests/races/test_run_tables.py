@@ -57,7 +57,8 @@ def test_json_gives_the_set_up_and_the_steps_back():
     lanes = told["summary"]["lanes"]
     assert lanes["lora"] == {
         "status": "racing", "diverged_at": None, "eval_step": 3, "eval_loss": 2.9,
-        "eval_accuracy": 0.25, "train_loss": 3.0, "first_grad_norm": 0.5, "diverged_why": None,
+        "eval_accuracy": 0.25, "eval_boilerplate_loss": None, "train_loss": 3.0, "first_grad_norm": 0.5,
+        "diverged_why": None,
     }  # fmt: skip
     assert (lanes["olora"]["status"], lanes["olora"]["diverged_at"]) == ("diverged", 3)
     assert lanes["olora"]["eval_loss"] is None

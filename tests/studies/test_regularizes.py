@@ -19,6 +19,7 @@ from olora_viz.studies.claims.evidence import ClaimEvidence, Drift
 from olora_viz.studies.claims.regularizes import LossCurve, curves_of, losses_around
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts
+from olora_viz.tasks.evaluation import HeldOut
 
 KEPT = Drift((0, 1, 20), np.array([[0.0] * 3, [0.001] * 3, [0.01, 0.011, 0.012]]))
 LOST = Drift((0, 1, 20), np.array([[0.0] * 3, [0.1] * 3, [0.4, 0.41, 0.42]]))
@@ -110,18 +111,22 @@ def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(tmp_
     known = curves_of(found, trials)
     assert list(known) == trials
     lines = [json.loads(line) for line in (run / "steps.jsonl").read_text().splitlines()]
-    first = math.ceil(json.loads((run / "summary.json").read_text())["examples"]["train"] / 8)
+    summary = json.loads((run / "summary.json").read_text())
+    first, about = math.ceil(summary["examples"]["train"] / 8), summary["held_out"]
     at = [e for e in (4, 8, 12, 16) if e - 1 > first and e + 3 <= 18]
     assert 2 <= len(at) <= 3
     for trial, its in known.items():
         for n, e in enumerate(at):
             near = [lines[step - 1]["loss"][trial.init] for step in range(e - 1, e + 4)]
             assert its.training[n] == pytest.approx(np.mean(near))
-            assert its.validation[n] == pytest.approx(lines[e - 1]["eval_loss"][trial.init])
+            tokens = [about["deciding"], about["supervised"] - about["deciding"]]
+            losses = [lines[e - 1]["eval_loss"], lines[e - 1]["eval_examples"]]
+            of_all = np.average([losses[0][trial.init], losses[1][trial.init]["boilerplate_loss"]], weights=tokens)
+            assert its.validation[n] == pytest.approx(of_all), "the end token is trained, and in both losses here"
         assert len(its.training) == len(at)
 
 
 def test_a_run_within_its_first_pass_has_a_curve_without_points() -> None:
     steps = [a_step(n, [1.0, 2.0], eval_loss=[1.0, 2.0]) for n in range(1, 7)]
-    training, validation = losses_around(steps, first=6)
+    training, validation = losses_around(steps, 6, HeldOut(2, None, "", 2, 2))
     assert training.shape == validation.shape == (0, 2)

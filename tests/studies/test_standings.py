@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.steps import a_step, judged, measuring
+from support.steps import a_step, judged
 from support.told import PAIR, RATES, SEEDS, steps
 
 from olora_viz.background.record import ready_race
@@ -14,7 +14,6 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import standings
 from olora_viz.studies.sentences import caveat
-from olora_viz.studies.verdict_line import verdict
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments
 from olora_viz.views.race import race_view
@@ -83,12 +82,3 @@ def test_boilerplate_is_said() -> None:
     assert "Of 6 supervised tokens per answer, 1 differs" in words
     assert HeldOut(64, 0.6, "always “true”", 64, 64).boilerplate == ""
     assert fragments.remark(words)
-
-
-def test_a_loss_of_the_deciding_tokens_is_not_taken_for_the_one_in_the_table() -> None:
-    loss = np.random.default_rng(0).uniform(0.5, 1, (3, 40))
-    step = judged(a_step(1, loss.mean(1)), loss, np.zeros((3, 40)))
-    config = RaceConfig(lanes=tuple(Lane(init) for init in ("lora", "olora", "pissa")), steps=1)
-    assert " of the deciding tokens" not in str(verdict([step], config))
-    some = measuring(step, eval_examples=replace(step.eval_examples, deciding_loss=loss.mean(1)))
-    assert " nats of the deciding tokens" in str(verdict([some], config))

@@ -40,7 +40,7 @@ def some(examples: Examples, lanes: list[int], count: int | None = None) -> Exam
     """Return the results of some lanes on the first examples."""
     each = (examples.loss, examples.right)
     results = (of[lanes][:, :count] for of in each)
-    return Examples(*results, examples.accuracy_normalized[lanes], examples.deciding_loss[lanes])
+    return Examples(*results, examples.accuracy_normalized[lanes], examples.boilerplate_loss[lanes])
 
 
 def agrees(found: VerdictLine) -> None:

@@ -6,9 +6,8 @@ import torch
 from support.races import small
 
 import olora_viz as ov
-from olora_viz.tasks import BUILT_IN
-from olora_viz.tasks.encoding import Encoding, encode
-from olora_viz.tasks.evaluation import evaluate, held_out_of, shared_tokens
+from olora_viz.tasks.encoding import encode
+from olora_viz.tasks.evaluation import evaluate, held_out_of
 from olora_viz.tasks.task import Example, Task
 
 YES = tuple(Example(f"Is {n} a number?", " yes sir", choices=(" yes", " yes sir")) for n in range(24))
@@ -61,26 +60,6 @@ def test_choices_are_scored_by_their_likelihood_and_by_that_of_a_character(glass
     assert found.example_right[0].tolist() == [float(one) for one in right]
 
 
-def test_the_deciding_tokens_are_those_between_what_all_answers_share(glassllm: tuple) -> None:
-    model, tokenizer = glassllm
-    encoded = encode(TRUTH, tokenizer, context=128, ends=True)
-    front, back = shared_tokens(encoded.kept)
-    assert front >= 3
-    assert back >= 1
-    found = evaluate(model, encoded.kept, 1, pad_id=0, batch_size=4, boilerplate=(front, back))
-    by_hand = [scores_by_hand(model, e.ids, e.supervised_from)[front:-back] for e in encoded.kept]
-    count = np.mean([len(tokens) for tokens in by_hand])
-    for tokens, loss in zip(by_hand, found.example_loss[0], strict=True):
-        assert loss == pytest.approx(tokens.sum() / count, rel=1e-3)
-    assert found.deciding_loss[0] == pytest.approx(np.concatenate(by_hand).mean(), rel=1e-4)
-    assert found.deciding_loss[0] != pytest.approx(found.loss[0], rel=0.1)
-    about = held_out_of(encoded, encoded, Encoding((), ()), (12, 12), plain_text=False)
-    assert about.guess == 0.5
-    assert about.guess_words == "always “the correct answer is true”"
-    assert 2 * about.deciding < about.supervised
-    assert "differ between answers" in about.boilerplate
-
-
 def test_without_choices_there_is_no_normalized_accuracy(glassllm: tuple) -> None:
     model, tokenizer = glassllm
     encoded = encode(TRUTH, tokenizer, context=128).kept
@@ -91,20 +70,9 @@ def test_without_choices_there_is_no_normalized_accuracy(glassllm: tuple) -> Non
 def test_the_guess_among_choices_is_the_better_of_the_most_frequent_and_chance(glassllm: tuple) -> None:
     _, tokenizer = glassllm
     often, rarely = encode(YES, tokenizer, context=128), encode(LONG, tokenizer, context=128)
-    one = held_out_of(often, often, rarely, (8, 2), plain_text=False)
+    one = held_out_of(often, often, rarely, (8, 2), (0, 0), plain_text=False)
     assert (one.guess, one.test_guess, one.test) == (1.0, 0.5, 2)
-    other = held_out_of(rarely, rarely, often, (8, 8), plain_text=False)
+    other = held_out_of(rarely, rarely, often, (8, 8), (0, 0), plain_text=False)
     assert (other.guess, other.guess_words) == (0.5, "at random")
     assert one.without_quotes().guess_words == "always the same answer"
     assert other.without_quotes().guess_words == "at random"
-
-
-@pytest.mark.parametrize("name", [card.name for card in BUILT_IN])
-def test_what_lanes_are_compared_by_is_the_held_out_loss_of_the_tables(name: str, glassllm: tuple) -> None:
-    task = ov.load_task(name)
-    encoded = encode(task.held_out, glassllm[1], context=128, ends=task.ends).kept[:16]
-    shared = (0, 0) if task.plain_text else shared_tokens(encoded)
-    found = evaluate(glassllm[0], encoded, 1, pad_id=0, batch_size=8, boilerplate=shared)
-    compared = found.loss if shared == (0, 0) else found.deciding_loss
-    assert found.example_loss.mean(1) == pytest.approx(compared, rel=1e-4)
-    assert np.isnan(found.deciding_loss).all() == (shared == (0, 0))

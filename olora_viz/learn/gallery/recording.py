@@ -248,7 +248,7 @@ def _measured(key: str, plain: Any, config: RaceConfig, labels: tuple[str, ...],
         shapes = {field.name: (K,) for field in fields(measured) if field.name != "top"}
     else:
         examples = (K, measured.loss.shape[-1])
-        shapes = {"accuracy_normalized": (K,), "deciding_loss": (K,), "loss": examples, "right": examples}
+        shapes = {"accuracy_normalized": (K,), "boilerplate_loss": (K,), "loss": examples, "right": examples}
     return _shaped(key, measured, shapes)
 
 

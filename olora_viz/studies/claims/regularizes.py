@@ -34,6 +34,7 @@ from olora_viz.studies.claims.evidence import DRIFT_LR, ClaimEvidence, Drift
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
 from olora_viz.studies.study import Cell, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
+from olora_viz.tasks.evaluation import HeldOut
 
 TOLERANCE = 0.1
 """B counts as orthonormal while ‖BᵀB − I‖ / √r is below it."""
@@ -170,7 +171,8 @@ def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCu
         config, summary = read_config(folder), read_summary(folder)
         if summary is None:
             raise ValueError(f"{str(folder)!r} has no summary of its race")
-        losses = losses_around(read_steps(folder), math.ceil(summary["examples"]["train"] / config.batch_size))
+        first = math.ceil(summary["examples"]["train"] / config.batch_size)
+        losses = losses_around(read_steps(folder), first, HeldOut(**summary["held_out"]))
         for k, lane in enumerate(config.lanes):
             trial = Trial(Cell(config.model, config.task, lane.r), lane.init, lane.lr, lane.seed)
             if trial in wanted:
@@ -178,8 +180,8 @@ def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCu
     return curves
 
 
-def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes"]:
-    """Return training and validation losses of every lane at the evaluations.
+def losses_around(steps: list[Step], first: int, held_out: HeldOut) -> Float[np.ndarray, "2 n lanes"]:
+    """Return training and validation losses of every lane at the evaluations, both of all supervised tokens.
 
     The training loss of step t is that of the parameters after t − 1 steps, so the steps around an evaluation after
     step e are those from e + 1 − h to e + 1 + h, where h is half the number of steps between evaluations. Evaluations
@@ -193,7 +195,12 @@ def losses_around(steps: list[Step], first: int) -> Float[np.ndarray, "2 n lanes
     whole = [e for e in at if e + 1 - half > first and e + 1 + half <= len(steps)]
     losses = np.array([step.loss for step in steps])
     training = [losses[e - half : e + half + 1].mean(0) for e in whole]
-    validation = [steps[e - 1].eval_loss for e in whole]
+    results = ((steps[e - 1].eval_loss, steps[e - 1].eval_examples) for e in whole)
+    validation = [
+        held_out.supervised_loss(loss, examples.boilerplate_loss)
+        for loss, examples in results
+        if loss is not None and examples is not None
+    ]
     return np.array([training, validation], float).reshape(2, len(whole), losses.shape[1])
 
 

@@ -18,12 +18,11 @@ from olora_viz.figures.live.serving import charts, script
 from olora_viz.figures.live.standing_alone import standing_alone
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import folder_size, free_disk, read_json_object, write_archive, write_zip
-from olora_viz.machine.text import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.script import olora_viz_script, peft_script
 from olora_viz.races.tables import race_json, steps_csv
-from olora_viz.tasks.evaluation import figures_of_test
+from olora_viz.tasks.evaluation import figures_of
 from olora_viz.views.reports import report
 from olora_viz.web.guard.limits import visitor_of
 from olora_viz.web.guard.visitor_files import DOWNLOADS, own_name
@@ -80,8 +79,7 @@ def csv(shown: RaceRecord) -> str:
 def _json(shown: RaceRecord) -> str:
     base, tested = shown.baseline, shown.tested
     figures = base and {
-        "loss": finite_or_none(base.loss[0]), "accuracy": finite_or_none(base.accuracy[0]),
-        **(figures_of_test(tested.base, 0) if tested else {}),
+        **figures_of(base, 0), **(figures_of(tested.base, 0, "test_") if tested else {}),
         **({"text_loss": shown.text.loss} if shown.text else {}),
     }  # fmt: skip
     summary = {
