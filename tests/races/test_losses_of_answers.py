@@ -95,6 +95,18 @@ def test_a_loss_is_the_cross_entropy_of_the_answers_without_their_end(name: str,
     assert step.loss == pytest.approx(torch.nn.functional.cross_entropy(trained, batch.targets).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_of_a_text_all_tokens_count_but_its_end(name: str) -> None:
+    tokenizer, texts = TOKENIZERS[name], [Example("", f"the {word} is here and {word}") for word in "abcdefgh"]
+    model = model_for(tokenizer)
+    race = ov.race(small(), task=task_of(texts, plain_text=True), model=model, tokenizer=tokenizer)
+    race.lanes.detach()
+    losses = [by_hand(model, e.ids, 1) for e in race.data.held_out]
+    assert all(e.ids[-1] == tokenizer.eos_token_id for e in race.data.held_out)
+    assert race.baseline.loss[0] == pytest.approx(np.concatenate([each[:-1] for each in losses]).mean(), rel=1e-4)
+    assert race.baseline.boilerplate_loss[0] == pytest.approx(np.mean([each[-1] for each in losses]), rel=1e-4)
+
+
 def ends_of(tokenizer, data) -> set[int]:
     """The token with which the answers of a race end."""
     return {data.chat.end} if data.chat else {tokenizer.eos_token_id} - {None}
