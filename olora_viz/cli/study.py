@@ -194,8 +194,9 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(
-        f"decides for {', '.join(others)} against {study.reference}: better, worse, level (within {study.margin:.0%} "
-        "of its loss reduction) or undecided, each at its best rate and all at one rate"
+        f"decides for {', '.join(others)} against {study.reference}: better, worse, too small to matter (within "
+        f"{study.margin:.0%} of its loss reduction) or too few seeds or examples to tell, each at its best rate and "
+        "all at one rate"
     )
     if done:
         say(f"{done} lanes have run")
@@ -244,7 +245,7 @@ def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
     for verdict in verdicts.each:
         cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
         if verdict.why:
-            print(f"{cell}: {verdict.init} is {verdict.verdict}, since {verdict.why}")
+            print(f"{cell}: {verdict.init} cannot be told apart from {verdicts.study.reference} yet: {verdict.why}")
         if words := forgetting_words(verdicts, verdict):
             print(f"{cell}: {words}")
 

@@ -81,17 +81,18 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 
     It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected interval lies
     inside the margin. None if `MOST_SEEDS` would not be enough: what the examples leave open, no number of seeds
-    settles.
+    settles. It takes more than those that have left it open.
 
     Args:
         differences: paired, of at least two seeds.
         margin, tests: see `verdict` and `power`.
     """
-    n = differences.shape[1]
+    seeds, n = differences.shape
+    least = max(LEAST_SEEDS, seeds + 1)
     mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
     of_examples = float(differences.mean(0).var(ddof=1)) / n if n > 1 else 0.0
     if not of_seeds + of_examples:
-        return LEAST_SEEDS
+        return least
 
     def settled(seeds: int) -> bool:
         each = (of_seeds / seeds, seeds - 1), (of_examples, n - 1)
@@ -101,12 +102,12 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
         half = error * special.stdtrit(freedom, 1 - ERROR / 2)
         return bool(mean + half < margin) or has_power(mean / error, freedom, tests)
 
-    high = LEAST_SEEDS
+    high = least
     while not settled(high):
         if high >= MOST_SEEDS:
             return None
         high = min(2 * high, MOST_SEEDS)
-    low = max(LEAST_SEEDS, high // 2)
+    low = max(least, high // 2)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if settled(middle) else (middle + 1, high)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, counted, finite_or_none, nats, percent, signed
+from olora_viz.machine.text import and_, compact, counted, finite_or_none, nats, percent, signed
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
@@ -259,7 +259,9 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
         _standing(verdicts, taken, known, gaps, "Each at its best rate,", forgets) if known else _loss(verdicts, taken)
     )
     undecided = [method for method in others if method.verdict == UNDECIDED]
-    why += "".join(f" {label_of(method.init)} is undecided: {method.why}." for method in undecided)
+    for reason in dict.fromkeys(method.why for method in undecided):
+        names = [label_of(method.init) for method in undecided if method.why == reason]
+        why += f" {'This leaves' if reason == undecided[0].why else 'And'} {and_(names)} open: {reason}."
     return f"Take plain {where}.", why, UNDECIDED if undecided else LEVEL
 
 
@@ -315,7 +317,7 @@ def _rivals(verdicts: Verdicts, taken: Verdict, better: Sequence[Verdict]) -> st
     gaps = [_comparison(taken, *gap) for gap in _ordered(verdicts, [(taken, method) for method in better])]
     against = _standing(verdicts, taken, better, gaps, "Of those that are better,")
     same = any(gap.in_these_runs == LEVEL for gap in gaps)
-    return f" {against}{' Of those that are level, take the one you know.' * same}"
+    return f" {against}{' Of those that differ too little to matter, take the one you know.' * same}"
 
 
 def _standing(

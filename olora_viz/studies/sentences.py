@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -208,7 +209,7 @@ class Basis:
 
 @dataclass(frozen=True)
 class Statement:
-    """Whom a contender leads, trails, is level with, and cannot be told apart from.
+    """Whom a contender leads and trails, from whom it differs too little to matter, and of whom too little is known.
 
     Raises:
         ValueError: there is no other contender, or not one value and one comparison for each.
@@ -271,9 +272,8 @@ class Statement:
         for kind in KINDS:
             if names := [name for each, name, _ in others if each == kind]:
                 margin = max(pair.margin for each, _, pair in others if each == kind)
-                unit = "points" if self.shares else "nats"
-                within = f" within {_bare(margin, self.shares)} {unit}" * (kind == LEVEL)
-                parts.append(f"{relation(kind, self.basis)} {listed(names)}{within}")
+                size = f"{_bare(margin, self.shares)} {'points' if self.shares else 'nats'}"
+                parts.append(relation(kind, listed(names), self.basis, size))
         return and_(parts)
 
     @property
@@ -355,28 +355,63 @@ def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, wh
         verdicts: of the study on the method against the other one, one for each cell.
 
     >>> basis = Basis(seeds=5, examples=64, part="test", study=True)
-    >>> print(in_cells("OLoRA", "LoRA", ["better", "level", "better"], basis))
-    OLoRA is better than LoRA in 2 of 3 cells and is level with it in 1 (64 test examples; 5 seeds).
+    >>> print(in_cells("OLoRA", "LoRA", ["better", "level", "better"], basis))  # doctest: +NORMALIZE_WHITESPACE
+    OLoRA is better than LoRA in 2 of 3 cells and differs too little from it to matter in 1
+    (64 test examples; 5 seeds).
     """
     kinds = {BETTER: AHEAD, WORSE: BEHIND}
     (first, most), *others = Counter(kinds.get(word, word) for word in verdicts).most_common()
     cells = f"{len(verdicts)} cell{'s' * (len(verdicts) > 1)}"
-    parts = [f"{relation(first, basis)} {other} in {most} of {cells}"]
-    parts += [f"{relation(kind, basis)} it in {count}" for kind, count in others]
+    parts = [f"{relation(first, other, basis)} in {most} of {cells}"]
+    parts += [f"{relation(kind, 'it', basis)} in {count}" for kind, count in others]
     return f"{where} {name} {and_(parts)} ({basis}).".lstrip()
 
 
-def relation(kind: str, basis: Basis) -> str:
-    """Return what may be said of one contender and another, by one of the `KINDS`."""
-    words = {SAME: "gives the same results as", LEVEL: "is level with", UNDECIDED: "cannot be told apart from"}
-    if kind in words:
-        return words[kind]
+def relation(kind: str, other: str, basis: Basis, within: str = "") -> str:
+    """Return what may be said of one contender and another, by one of the `KINDS`.
+
+    The same, too small to matter, and too few seeds or examples to tell are three different things.
+
+    Args:
+        within: the largest difference that does not matter, in words.
+
+    >>> relation("level", "LoRA", Basis(3, 64), "0.1 nats"), relation("same", "LoRA", Basis(3, 64))
+    ('differs too little from LoRA to matter, by less than 0.1 nats', 'gives the same results as LoRA')
+    >>> relation("undecided", "LoRA", Basis(3, 64))
+    'cannot be told apart from LoRA with so few seeds or examples'
+    """
+    if kind == SAME:
+        return f"gives the same results as {other}"
+    if kind == LEVEL:
+        return f"differs too little from {other} to matter{f', by less than {within}' * bool(within)}"
+    if kind == UNDECIDED:
+        # A study says of each method what it would take.
+        return f"cannot be told apart from {other} {'yet' if basis.study else f'with so few {scarce(basis)}'}"
     better = "better" if kind == AHEAD else "worse"
     if basis.seeds == 1:
-        return f"did {better} in this run than"
+        return f"did {better} in this run than {other}"
     if basis.study and basis.seeds >= LEAST_SEEDS:
-        return f"is {better} than"
-    return "is ahead of" if kind == AHEAD else "is behind"
+        return f"is {better} than {other}"
+    return f"is {'ahead of' if kind == AHEAD else 'behind'} {other}"
+
+
+def scarce(basis: Basis) -> str:
+    """Return of what a race has too few to tell its contenders apart: examples alone, where it is about one run."""
+    return "examples" if basis.examples < LEAST_EXAMPLES or basis.seeds == 1 else "seeds or examples"
+
+
+def in_words(verdict: str, why: str = "") -> str:
+    """Return a verdict of a study as a table has it.
+
+    Args:
+        why: it is undecided, see `olora_viz.studies.verdicts.Verdict`.
+
+    >>> in_words("level"), in_words("undecided", "too few seeds, 2 of at least 3"), in_words("better")
+    ('too small to matter', 'too few seeds', 'better')
+    """
+    too_few = re.match("too few (seeds|test examples)", why)
+    undecided = too_few[0] if too_few else "open" if why else "too few to tell"
+    return {LEVEL: "too small to matter", UNDECIDED: undecided}.get(verdict, verdict)
 
 
 def _decimals(low: float, high: float, shares: bool) -> int:
@@ -530,7 +565,10 @@ def _clause(shared: Mapping[float, Statement]) -> str:
     """Return what holds at every rate, without the numbers."""
     first = next(iter(shared.values()))
     one_run = first.basis.seeds == 1
-    words = {SAME: "the same"} | ({AHEAD: "better", BEHIND: "worse"} if one_run else {})
+    too_few = f"too few {scarce(first.basis)} to tell"
+    words = {SAME: "the same", LEVEL: "a difference too small to matter", UNDECIDED: too_few} | (
+        {AHEAD: "better", BEHIND: "worse"} if one_run else {}
+    )
     kinds = [words.get(kind, kind) for statement in shared.values() for kind in statement.kinds]
     runs = [
         (kind, [compact(rate) for rate, _ in group])

@@ -67,8 +67,9 @@ class VerdictLine:
         ('open', 'accuracy', 'no leader')
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
         Each at its best rate, PiSSA (3e-3) cannot be told apart from OLoRA (3e-3) and
-        LoRA (1e-2): PiSSA 29%, OLoRA 29%, LoRA 23% of answers right. OLoRA against LoRA
-        at one rate: undecided from 3e-4 to 3e-2.
+        LoRA (1e-2) with so few seeds or examples: PiSSA 29%, OLoRA 29%, LoRA 23% of
+        answers right. OLoRA against LoRA at one rate: too few seeds or examples to tell
+        from 3e-4 to 3e-2.
     """
 
     sentences: tuple[Sentence, ...]
@@ -156,8 +157,8 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
         >>> import olora_viz as ov
         >>> line = ov.verdict(ov.load_recording("one-rate"))
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
-        At one rate (1e-3) OLoRA cannot be told apart from PiSSA, LoRA and MiLoRA: OLoRA
-        20%, PiSSA 20%, LoRA 16%, MiLoRA 12% of answers right.
+        At one rate (1e-3) OLoRA cannot be told apart from PiSSA, LoRA and MiLoRA with
+        so few examples: OLoRA 20%, PiSSA 20%, LoRA 16%, MiLoRA 12% of answers right.
     """
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
@@ -284,7 +285,7 @@ def _over_settings(
         return None
     basis = replace(bases[0], seeds=min(each.seeds for each in bases))
     order = [kind for kind in KINDS if kind in kinds]
-    first, *more = [f"{relation(kind, basis)} {label_of(rival)} with {and_(kinds[kind])}" for kind in order]
+    first, *more = [f"{relation(kind, label_of(rival), basis)} at {and_(kinds[kind])}" for kind in order]
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""
     sentences = [Sentence(f"{label_of(hero)} {first}{rest}."), *few(contests[0])]

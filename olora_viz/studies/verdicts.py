@@ -539,9 +539,9 @@ def _explained(
     if outside:
         return UNDECIDED, f"the best rate of {' and '.join(outside)} lies at the edge of the rates tried"
     if gap.seeds < LEAST_SEEDS:
-        return UNDECIDED, f"{gap.seeds} of at least {LEAST_SEEDS} seeds"
+        return UNDECIDED, f"too few seeds, {gap.seeds} of at least {LEAST_SEEDS}"
     if test_examples < LEAST_EXAMPLES:
-        return UNDECIDED, f"{test_examples} of at least {LEAST_EXAMPLES} test examples"
+        return UNDECIDED, f"too few test examples, {test_examples} of at least {LEAST_EXAMPLES}"
     word = order(gap, p_value, of_method.margin, test_examples)
     if word != UNDECIDED:
         return word, ""
@@ -553,8 +553,8 @@ def _explained(
         )
     needed = seeds_to_settle(gap.gap, of_method.margin, tests)
     if needed:
-        return word, f"about {needed} seeds would settle it"
-    return word, "more seeds would not help; more test examples may"
+        return word, f"too few seeds: about {needed} would settle it"
+    return word, "too few test examples: more seeds would not help"
 
 
 def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:

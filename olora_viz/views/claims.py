@@ -14,6 +14,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
 from olora_viz.machine.text import and_, counted, folded, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
+from olora_viz.studies.sentences import in_words
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.views.html import TableCell, table
 
@@ -145,7 +146,7 @@ def row(
     """
     lacking = measured if measured and not measured.is_measured and recorded else None
     shown = [measured] if measured and not lacking else recorded
-    verdict = together([each.finding.verdict for each in shown]) if shown else NOT_MEASURED
+    verdict, tag = _over_set_ups([each.finding.verdict for each in shown])
     example = next((each for each in shown if each.finding.verdict == verdict), next(iter(shown), None))
     every = [*([measured] if measured else []), *recorded]
     count = f", and {len(every)} finding{'s' * (len(every) != 1)}" if every else ""
@@ -155,12 +156,27 @@ def row(
         '<div><p class="sentence"><b>{number}.</b> {sentence}</p><p class="hint">{source}</p>'
         '<p class="hint">{basis}</p></div>{bars}<p class="hint said">{words}</p>{fold}</article>'
     ).format(
-        number=claim.number, kind=_kind(verdict), verdict=verdict, sentence=typeset(claim.sentence),
+        number=claim.number, kind=_kind(verdict), verdict=tag, sentence=typeset(claim.sentence),
         source=claim.source, basis=_basis(shown, now),
         bars=bars(example.finding) if example else Markup('<div class="bars"></div>'),
         words=typeset(_words(shown, example, lacking)) if example and not now else "",
         fold=folded(f"How claim {claim.number} is measured{count}", fold),
     )  # fmt: skip
+
+
+def _over_set_ups(verdicts: Sequence[str]) -> tuple[str, str]:
+    """Return the verdict on a claim over several set-ups, and how it is tagged.
+
+    Where some are decided alike and the others are not decided, it is that of the decided ones, with their number.
+
+    >>> _over_set_ups(["undecided", "fails", "fails"]), _over_set_ups(["holds", "fails"])[1]
+    (('fails', 'fails on 2 of 3'), 'mixed')
+    """
+    verdict = together(verdicts) if verdicts else NOT_MEASURED
+    decided = [each for each in verdicts if each not in (UNDECIDED, NOT_MEASURED)]
+    if verdict != UNDECIDED or not decided:
+        return verdict, verdict
+    return decided[0], f"{decided[0]} on {len(decided)} of {len(verdicts)}"
 
 
 def _kind(verdict: str) -> str:
@@ -209,9 +225,11 @@ def how() -> Markup:
     return Markup(
         '<h2>How a verdict is made</h2><p class="hint">Runs are paired by seed, and by test example; rates are '
         "chosen on validation examples; intervals are 95%, and each says over what: seeds, examples or both; Holm's "
-        "correction over comparisons. <b>holds, fails</b>: the interval is on one side. <b>level</b>: it lies inside "
-        "a margin set beforehand, which the words name. <b>mixed</b>: it holds in part, or in some set-ups and not "
-        "in others. <b>undecided</b>: more seeds would be needed.</p>"
+        "correction over comparisons. <b>holds, fails</b>: the interval is on one side. <b>level</b>: any "
+        "difference is too small to matter, as the interval lies inside a margin set beforehand, which the words "
+        "name. "
+        "<b>mixed</b>: it holds in part, or in some set-ups and not in others. <b>undecided</b>: too few seeds or "
+        "examples to tell.</p>"
     )
 
 
@@ -231,8 +249,9 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
         seeds = f"{cell.seeds} seeds"
         rows.append((name, _tile(cell.at_one_rate, seeds), _tile(cell.at_best_rates, cell.why or seeds)))
     legend = Markup(
-        '<p class="hint">{}vermilion ✓ better, grey = level, empty ? undecided, '
-        "blue ✗ worse; one rate: the best one of the grid for both together</p>"
+        '<p class="hint">{}vermilion ✓ better, grey = too small to matter, empty ? too few seeds or examples to tell, '
+        "blue ✗ worse; one rate: the best one of the grid for both together, so that each cell counts once. The "
+        "README counts 17 of these cells at each of 6 rates: at low ones OLoRA is ahead more often</p>"
     ).format(f"{next(iter(models))}: " if len(models) == 1 else "")
     return title + table(("", "one rate", "best rates"), rows, kind="wins", scrolls=True) + legend
 
@@ -240,5 +259,5 @@ def wins(cells: Sequence[CellVerdict]) -> Markup:
 def _tile(verdict: str, title: str) -> TableCell:
     sign = Markup(
         '<span class="tile {}"><span aria-hidden="true">{}</span><span class="unseen">{}</span></span>'
-    ).format(verdict, SIGNS[verdict], verdict)
-    return TableCell(sign, title=f"{verdict}: {title}")
+    ).format(verdict, SIGNS[verdict], in_words(verdict))
+    return TableCell(sign, title=f"{in_words(verdict)}: {title}")

@@ -27,7 +27,7 @@ from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.recommendation import nothing_fits
-from olora_viz.studies.sentences import Basis, over
+from olora_viz.studies.sentences import Basis, in_words, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
@@ -60,7 +60,7 @@ def headline(known: Decision) -> Markup:
         )
     kind = UNDECIDED if taken.doubt else taken.verdict
     verdict = taken.method
-    word = UNDECIDED if taken.verdict == UNDECIDED else taken.doubt or "clear"
+    word = "open" if taken.verdict == UNDECIDED else taken.doubt or "clear"
     others = [method for method in known.verdicts.of(verdict.cell) if method.init != verdict.init and method.seeds]
     compared = others if verdict.init == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
@@ -133,7 +133,8 @@ def _against(verdict: Verdict, reference: str) -> object:
     if verdict.init == reference:
         return "reference"
     mean, low, high = (signed(x, "+.2f") for x in (verdict.interval.mean, verdict.interval.low, verdict.interval.high))
-    words = Markup("{}<small>{}</small>").format(verdict.verdict, f"{low} to {high}" if verdict.seeds > 1 else mean)
+    word = in_words(verdict.verdict, verdict.why)
+    words = Markup("{}<small>{}</small>").format(word, f"{low} to {high}" if verdict.seeds > 1 else mean)
     over_what = f"test loss minus the reference's, 95% over {over(verdict.difference.gap)}" if verdict.seeds else ""
     return TableCell(words, title=". ".join(filter(None, (verdict.why, over_what))), kind=verdict.verdict)
 
@@ -276,7 +277,7 @@ def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
     shown = verdict.init != verdicts.study.reference
     low, high = verdict.interval.low, verdict.interval.high
     from_, to = verdict.difference.over_rates
-    at_one_rate = "not compared" if verdict.shared_lr is None else verdict.verdict_shared_rate
+    at_one_rate = "not compared" if verdict.shared_lr is None else in_words(verdict.verdict_shared_rate)
     return [
         verdict.cell.model, verdict.cell.task, str(verdict.cell.r), verdict.init,
         compact(verdict.best_lr) if verdict.best_lr else "",
@@ -285,7 +286,7 @@ def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
         f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
         f"{number(from_, '+.4f')} to {number(to, '+.4f')}" if shown and from_ != to else "",
         number(verdict.p_value, ".3f") if shown else "",
-        verdict.verdict if shown else "", at_one_rate if shown else "",
+        in_words(verdict.verdict, verdict.why) if shown else "", at_one_rate if shown else "",
         steps_words(verdict.steps_to_reference), *(_forgotten(verdict, shown) if measured else ()),
         *(number(verdict.measures.get(key)) for key in verdicts.own_measures), str(verdict.seeds),
     ]  # fmt: skip

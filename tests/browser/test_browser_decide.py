@@ -79,7 +79,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     page.click("#decide-button")
     plan, starts = page.locator("#decide-plan"), page.locator("#decide-starts")
     expect(plan).to_contain_text("3 starts (LoRA, OLoRA, PiSSA)", timeout=120_000)
-    expect(starts).to_contain_text("undecided", timeout=120_000)
+    expect(starts).to_contain_text("too few", timeout=120_000)
     expect(page.locator("#decide-headline")).to_contain_text("for now", timeout=120_000)
     press(page, "#decide-stop-button")
     expect(page.locator("#decide-status")).to_contain_text("stopped")

@@ -141,9 +141,19 @@ def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
     assert half[0] < 0.1 <= half[1]
     assert seeds_to_settle(differences - 0.6, 0.0) is None
     assert seeds_to_settle(np.array([[0.5], [0.5]]), 0.1) == 3
+
     # What the examples leave open, no number of seeds settles.
     few = 0.1 + np.repeat(random.normal(0.0, 1.0, (1, 9)), 6, 0) + 0.01 * differences
     assert seeds_to_settle(few, 1e-9) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 9])
+def test_what_some_seeds_leave_open_more_of_them_settle(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    for spread in (0.0, 0.01, 0.3):
+        gaps = 0.5 + spread * rng.normal(size=(seeds, 1)) + spread * rng.normal(size=(seeds, 64))
+        needed = seeds_to_settle(gaps, 0.01)
+        assert needed is None or needed > seeds
 
 
 def test_the_bootstrap_over_cells_covers_the_mean_of_all_cells() -> None:

@@ -273,7 +273,7 @@ def test_the_command_prints_the_verdicts_and_a_summary(whole: Path, capsys: pyte
     assert [(one["init"], one["verdict"]) for one in found] == [("lora", "level"), ("olora", "undecided")]
     assert {"best_lr", "interval", "p_value", "verdict_shared_rate", "seeds"} <= set(found[1])
     assert found[1]["seeds"] == 2
-    assert "2 of at least 3 seeds" in found[1]["why"] or "edge" in found[1]["why"]
+    assert "too few seeds, 2 of at least 3" in found[1]["why"] or "edge" in found[1]["why"]
     assert last["summary"]["lanes"] == len(table(whole))
     assert Path(last["summary"]["table"]).exists()
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.simulated_studies import row_of
 
+from olora_viz.studies.recommendation import recommend
 from olora_viz.studies.statistics import paired_interval
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, verdicts_of
@@ -72,7 +73,7 @@ def test_a_method_that_always_diverges_is_undecided_alone() -> None:
 def test_two_seeds_decide_nothing() -> None:
     study = Study(**{**vars(STUDY), "seeds": 2})
     assert decided(known, study)["olora"].verdict == "undecided"
-    assert "2 of at least 3 seeds" in decided(known, study)["olora"].why
+    assert "too few seeds, 2 of at least 3" in decided(known, study)["olora"].why
 
 
 def test_clones_tie_with_the_reference_and_take_as_many_steps() -> None:
@@ -132,7 +133,12 @@ def test_fewer_than_20_test_examples_decide_nothing() -> None:
         for seed in range(5)
     }
     found = {one.init: one for one in verdicts_of(STUDY, rows).each}
-    assert (found["olora"].verdict, found["olora"].why) == ("undecided", "19 of at least 20 test examples")
+    few = "too few test examples, 19 of at least 20"
+    assert (found["olora"].verdict, found["olora"].why) == ("undecided", few)
+    recommended = recommend(verdicts_of(STUDY, rows))
+    assert recommended is not None
+    assert recommended.why.count(few) == 1, "of two methods with the same reason it is said once"
+    assert f"This leaves OLoRA and PiSSA open: {few}." in recommended.why
 
 
 def test_more_seeds_at_some_rates_are_used_and_those_rates_are_chosen_from() -> None:

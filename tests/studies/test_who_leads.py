@@ -132,7 +132,7 @@ def test_everybody_is_told_of_once_and_by_the_comparison_with_him(
     found = [of_means(first, value, half, seeds, 0.001) for value, half in others]
     names = ["A", *(f"B{i}" for i in range(len(others)))]
     lead = who_leads(names, [first, *(value for value, _ in others)], found).lead
-    parts = re.split(r" and (?=is |did |cannot |gives )|, (?=is |did |cannot )", lead[2:-1])
+    parts = re.split(r" and (?=is |did |cannot |gives |differs )|, (?=is |did |cannot |differs )", lead[2:-1])
     named = [re.findall(r"B\d", part) for part in parts]
     counted = sum(int(n) for n in re.findall(r"(\d+) others", lead))
     every = [name for its in named for name in its]

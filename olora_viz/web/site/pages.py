@@ -387,8 +387,8 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
     head, *rows = verdict_rows(known)
     figures = {f"chart-{i}": figure for i, figure in enumerate(study_figures(known))}
     reasons = Markup("").join(
-        Markup('<p class="say"><b>{}</b>, {}, {}, r {}: {}, since {}.</p>').format(
-            each.init, each.cell.model, each.cell.task, each.cell.r, each.verdict, each.why
+        Markup('<p class="say"><b>{}</b>, {}, {}, r {}: {}.</p>').format(
+            each.init, each.cell.model, each.cell.task, each.cell.r, each.why
         )
         for each in known.each
         if each.why
