@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -60,8 +61,15 @@ TIMED = 4
 """Steps that are timed at the start of a server; the first warms up."""
 
 
-BUSY = 0.7
-"""Share of the cores that timed steps have at least where nothing else computes."""
+SLOWEST = 2.25
+"""How much longer than a first estimate a race may take: a few steps alone tell it, and nothing of answers, adapters
+and of what else the machine will do. On two cores that a browser and others shared it was 2.1 times as long."""
+
+USUAL = (0.8, 1.25)
+"""How far later estimates are off at least, as factors."""
+
+RECENT = 6
+"""The latest works that say how far estimates are off."""
 
 
 def watched(count: int) -> float:
@@ -93,8 +101,12 @@ class Speed(NamedTuple):
     """Seconds beside the steps: set-up, answers, files."""
     token: float
     """Seconds of a token that a lane trains on."""
-    alone: bool = False
-    """Whether it had the cores for itself: no page showed it, and none was loading beside it."""
+    timed: bool = False
+    """Whether a few steps tell it, which nobody watched, and no work that was done."""
+
+    def of(self, tokens: float) -> float:
+        """Return the seconds of work that takes so many tokens."""
+        return self.beside + self.token * tokens
 
 
 def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> float:
@@ -132,6 +144,8 @@ class Speeds:
     def __init__(self) -> None:
         self._speeds: dict[tuple[type[BackgroundWork], str], Speed] = {}
         self._tokens: dict[tuple[str, str, bool, bool], float] = {}
+        self._off: deque[float] = deque(maxlen=RECENT)
+        """How much longer the latest works took than the one before them told, as factors."""
         self.timing = False
         """Whether a race is being timed, or about to be."""
 
@@ -140,6 +154,9 @@ class Speeds:
         config = work.config
         if work.state != FINISHED or not work.spent or config.model not in MODELS or config.device != "auto":
             return
+        before = self._speeds.get((type(work), config.model))
+        if before is not None and not before.timed:
+            self._off.append(work.spent / before.of(self._work(type(work), work.raced)))
         if isinstance(work, BackgroundRace):
             self.learn_race(work.raced, work.steps, work.spent)
         elif not isinstance(work, BackgroundStudy):
@@ -178,13 +195,11 @@ class Speeds:
         began = time.perf_counter()
         racing = Race(config, cache=cache)
         setup = time.perf_counter() - began
-        began, computed = time.perf_counter(), time.process_time()
         steps: list[Step] = []
         try:
             while len(steps) < min(TIMED, config.steps) and not hurry():
                 steps.append(next(racing))
         finally:
-            busy = (time.process_time() - computed) / (time.perf_counter() - began) / cores()
             racing.lanes.detach()
         if not steps:
             return
@@ -195,9 +210,9 @@ class Speeds:
             / (trained(config, reading, later.step) - trained(config, reading, step.step))
             for step, later in pairwise(steps)
         ]
-        if tokens:  # the fastest step is the one that the start of the server has delayed least
-            alone = busy > BUSY
-            self._speeds[BackgroundRace, config.model] = Speed(setup, min(tokens), alone)
+        of_race = BackgroundRace, config.model
+        fastest = min(tokens, default=self._speeds[of_race].token)  # the start of the server has delayed it least
+        self._speeds[of_race] = Speed(setup, fastest, timed=True)
 
     def forecast(self, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> Forecast | None:
         """Say how long work takes; None while nothing was timed.
@@ -211,9 +226,9 @@ class Speeds:
         if own is None and kind is not BackgroundRace:  # a step takes as long as in a race
             own = self._speeds.get((BackgroundRace, config.model))
         if own is not None:
-            return Forecast(own.beside + own.token * work * (watched(cores()) if own.alone else 1))
+            return _told(own, own.of(work), self._off)
         others = [
-            (speed.beside + speed.token * work) * relative(config.model, model)
+            speed.of(work) * relative(config.model, model)
             for (timed, model), speed in self._speeds.items()
             if timed is BackgroundRace
         ]
@@ -252,6 +267,19 @@ class Speeds:
             return trained(config, reading)
         steps = SLICED if issubclass(kind, Slicing) else MEASURED if issubclass(kind, BackgroundMeasurement) else ASKED
         return steps * (A_STEP + len(config.lanes) * (A_LANE + config.batch_size * reading.tokens))
+
+
+def _told(speed: Speed, seconds: float, off: Collection[float]) -> Forecast:
+    """Return how long something takes that takes so many seconds at a speed.
+
+    Args:
+        off: how much longer than told the latest works took, as factors.
+    """
+    if speed.timed:
+        seen = seconds * watched(cores())
+        return Forecast(seen, between=(seconds, SLOWEST * seen))
+    factors = (*USUAL, *off)
+    return Forecast(seconds, between=(min(factors) * seconds, max(factors) * seconds))
 
 
 def _read_as(config: RaceConfig) -> tuple[str, str, bool, bool]:

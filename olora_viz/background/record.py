@@ -63,6 +63,8 @@ class Forecast(NamedTuple):
     """Whether work on the same model was timed."""
     absent: bool = False
     """Whether the model is still to be downloaded."""
+    between: tuple[float, float] | None = None
+    """The fewest and the most seconds, told from how far estimates are off; None if nothing tells."""
 
 
 class Wait(NamedTuple):

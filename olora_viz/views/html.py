@@ -120,6 +120,8 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
         most: the seconds after which it is stopped.
 
     Examples:
+        >>> duration_words(Forecast(24.0, between=(19.0, 48.0)), most=1800)
+        Markup('20 to 50 s')
         >>> duration_words(Forecast(24.0), most=1800)
         Markup('about 25 s')
         >>> duration_words(Forecast(1234.0, sure=False), most=1800)
@@ -130,6 +132,9 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
     if forecast is None:
         return Markup("")
     words = f"{'about' if forecast.sure else 'perhaps'} {rough(forecast.seconds)}"
+    if forecast.between and (low := rough(forecast.between[0])) != (high := rough(forecast.between[1])):
+        (least, unit), (_, other) = low.split(), high.split()
+        words = f"{least if unit == other else low} to {high}"
     words += " after the download of the model" * forecast.absent
     if forecast.seconds > most:
         return Markup("{}, stopped after {}: fewer lanes or steps?").format(words, duration(most))

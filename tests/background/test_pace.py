@@ -10,9 +10,10 @@ from support.races import PAIR, raced, small
 
 from olora_viz.background import pace
 from olora_viz.background.measurement import BackgroundMeasurement
-from olora_viz.background.pace import Reading, Speeds, relative, trained, watched
+from olora_viz.background.pace import RECENT, SLOWEST, USUAL, Reading, Speeds, relative, trained, watched
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import Forecast
+from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.process import cores
@@ -34,8 +35,8 @@ def learnt() -> tuple[Speeds, RaceConfig, float]:
     return speeds, config, steps[-1].seconds + BESIDE
 
 
-def seconds(speeds: Speeds, config: RaceConfig) -> float:
-    forecast = speeds.forecast(config)
+def seconds(speeds: Speeds, config: RaceConfig, kind: type[BackgroundWork] = BackgroundRace) -> float:
+    forecast = speeds.forecast(config, kind)
     assert forecast is not None
     return forecast.seconds
 
@@ -66,10 +67,27 @@ def test_more_lanes_steps_or_tokens_never_take_less_time(
 
 def test_a_repeat_of_the_latest_race_takes_as_long_as_it_did() -> None:
     speeds, config, took = learnt()
-    assert speeds.forecast(config) == Forecast(pytest.approx(took, rel=1e-12))
+    usual = tuple(pytest.approx(factor * took) for factor in USUAL)
+    assert speeds.forecast(config) == Forecast(pytest.approx(took, rel=1e-12), between=usual)
     steps = raced(config)[1]
     speeds.learn_race(config, steps, 2 * took)
     assert seconds(speeds, config) == pytest.approx(2 * took, rel=1e-12)
+
+
+@given(st.lists(st.floats(0.2, 5.0), min_size=1, max_size=2 * RECENT))
+def test_an_estimate_is_a_range_that_holds_how_far_the_latest_ones_were_off(factors: list[float]) -> None:
+    _, config, took = learnt()
+    config, steps, speeds = replace(config, device="auto"), raced(config)[1], Speeds()
+    for factor in (1.0, *factors):
+        took *= factor
+        shown = [replace(step, seconds=step.seconds / steps[-1].seconds * took / 2) for step in steps]
+        work = BackgroundRace("", config, None, lane_styles(config.lanes), steps=shown, state=FINISHED, spent=took)
+        speeds.learn(work)
+    told = speeds.forecast(config)
+    assert told is not None
+    assert told.between is not None
+    latest = (*USUAL, *factors[-RECENT:])
+    assert told.between == pytest.approx((min(latest) * told.seconds, max(latest) * told.seconds))
 
 
 def test_of_a_model_that_never_raced_more_weights_take_longer_and_it_is_said_that_nobody_is_sure(
@@ -139,7 +157,7 @@ def test_the_latest_measurement_tells_how_long_the_next_one_takes() -> None:
     before = speeds.forecast(config, BackgroundMeasurement)
     assert before is not None, "told from a race at first"
     speeds.learn(work)
-    assert speeds.forecast(config, BackgroundMeasurement) == Forecast(pytest.approx(3.0))
+    assert seconds(speeds, config, BackgroundMeasurement) == pytest.approx(3.0)
     more = speeds.forecast(replace(config, lanes=(*PAIR, Lane("pissa", r=2))), BackgroundMeasurement)
     assert more is not None
     assert more.seconds > 3.0
@@ -152,10 +170,10 @@ def test_a_few_steps_are_timed_and_the_race_after_them_has_the_same_bits() -> No
     assert speeds.forecast(config) is None, "somebody waits"
     speeds.time(config, cache)
     timed = speeds._speeds[BackgroundRace, config.model]
-    tokens = trained(config, speeds.reading(config))
-    for alone, share in ((True, watched(cores())), (False, 1)):  # a page that loads beside it takes its share already
-        speeds._speeds[BackgroundRace, config.model] = timed._replace(alone=alone)
-        assert seconds(speeds, config) == pytest.approx(timed.beside + timed.token * tokens * share)
+    first, alone = speeds.forecast(config), timed.of(trained(config, speeds.reading(config)))
+    assert first is not None
+    assert first.seconds == pytest.approx(alone * watched(cores())), "a browser will watch it"
+    assert first.between == pytest.approx((alone, SLOWEST * first.seconds))
     work = BackgroundRace("", replace(config, device="auto"), None, lane_styles(config.lanes), models=cache)
     work.compute()
     assert work.steps == list(raced(config)[1])
