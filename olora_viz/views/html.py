@@ -127,7 +127,9 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
         >>> duration_words(Forecast(1234.0, sure=False), most=1800)
         Markup('perhaps 21 minutes on this machine: fewer lanes or steps?')
         >>> duration_words(Forecast(60.0, sure=False, absent=True), most=1800)
-        Markup('perhaps 60 s after the download of the model')
+        Markup('perhaps 60 s after the download')
+        >>> duration_words(Forecast(2880.0, sure=False), most=1800)
+        Markup('perhaps 48 minutes, stopped after 30 minutes')
     """
     if forecast is None:
         return Markup("")
@@ -135,9 +137,9 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
     if forecast.between and (low := rough(forecast.between[0])) != (high := rough(forecast.between[1])):
         (least, unit), (_, other) = low.split(), high.split()
         words = f"{least if unit == other else low} to {high}"
-    words += " after the download of the model" * forecast.absent
+    words += " after the download" * forecast.absent
     if forecast.seconds > most:
-        return Markup("{}, stopped after {}: fewer lanes or steps?").format(words, duration(most))
+        return Markup("{}, stopped after {}").format(words, duration(most))
     return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG))
 
 

@@ -61,13 +61,13 @@ def model_choices(names: Sequence[str]) -> list[tuple[str, str]]:
 def model_words(name: str) -> str:
     """Return a model's name, its parameters in millions, and whether it is not on this machine yet.
 
-    >>> model_words("glassllm"), model_words("gpt2").removesuffix(" · to be downloaded")
+    >>> model_words("glassllm"), model_words("gpt2").removesuffix(" · to download")
     ('glassllm · 0.85M', 'gpt2 · 124M')
     """
     card = MODELS[name]
     millions = card.parameters / 1e6
     size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
-    return f"{name} · {size}{'' if is_here(name) else ' · to be downloaded'}"
+    return f"{name} · {size}{'' if is_here(name) else ' · to download'}"
 
 
 OVERLAID = 6

@@ -23,7 +23,7 @@ from olora_viz.web.decide import Deciding, put, view
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 
-ABSENT = " · to be downloaded"
+ABSENT = " · to download"
 
 
 @pytest.fixture
