@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from PIL import Image
 
 from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, paint, stacked
@@ -21,12 +22,19 @@ from olora_viz.machine.text import described, unknown
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
+AS_WIDE_AS_THE_CELL = (
+    '<style class="olora-viz-fit">.jp-RenderedPlotly .plot-img{max-width:100%;height:auto}'
+    ".jp-OutputArea-child:has(style.olora-viz-fit){display:none}</style>"
+)
+"""For the PNG of a chart that Plotly's extension of JupyterLab saves, and shows in the reopened notebook at first."""
+
 
 class Drawing(go.Figure):
-    """A Plotly figure, shown with a PNG and a text beside Plotly's data; made by `drawing`.
+    """A Plotly figure, shown with a picture and a text beside Plotly's data; made by `drawing`.
 
-    Pages without Plotly show the picture: GitHub, nbviewer, ``nbconvert`` and front ends without Plotly's extension. A
-    figure that was changed after it was made is shown as any other one.
+    Pages without Plotly show the picture: GitHub, nbviewer, ``nbconvert`` and front ends without Plotly's extension.
+    It is a JPEG, since a PNG is what Plotly's extension of JupyterLab shows in place of the chart until the pointer is
+    over it. A figure that was changed after it was made is shown as any other one.
     """
 
     _figures: Sequence[Figure] = ()
@@ -35,9 +43,11 @@ class Drawing(go.Figure):
     def _repr_mimebundle_(self, *given: Any, **more: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(*given, **more)
         if self._figures and self == stacked(self._figures, self._theme):
-            picture = png_bytes(self._figures, theme_name=self._theme, sharpness=1.5)
+            picture = BytesIO()
+            drawn = Image.open(BytesIO(png_bytes(self._figures, theme_name=self._theme, sharpness=1.5)))
+            drawn.convert("RGB").save(picture, "JPEG", quality=90, subsampling=0)
             bundle = self.without_picture()
-            bundle["image/png"] = base64.b64encode(picture).decode("ascii")
+            bundle["image/jpeg"] = base64.b64encode(picture.getvalue()).decode("ascii")
         return bundle
 
     def without_picture(self) -> dict[str, Any]:
@@ -52,6 +62,7 @@ class Drawing(go.Figure):
 
         bundle = self._repr_mimebundle_()
         if bundle:
+            publish_display_data({"text/html": AS_WIDE_AS_THE_CELL, "text/plain": ""})
             publish_display_data(bundle)
         else:  # the renderer opens a window
             super()._ipython_display_()

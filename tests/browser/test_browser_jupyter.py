@@ -187,6 +187,54 @@ def notebook(page: Page) -> Notebook:
     return opened
 
 
+FIGURES = (
+    """import olora_viz as ov
+ov.plot_race(ov.load_recording("one-rate"))""",
+    """ov.plot_rates(ov.load_recording("fair-rates"), theme="dark")""",
+)
+"""Cells with figures that need no race."""
+
+WIDTHS = """() => [...document.querySelectorAll(".jp-RenderedPlotly")].map(cell => [
+    cell.clientWidth, cell.scrollWidth, cell.querySelector(".main-svg")?.getBoundingClientRect().width ?? 0,
+    cell.querySelector(".plot-img").clientWidth])"""
+"""JavaScript that returns of every figure the widths of its cell, of all in it, of its chart, and of its picture."""
+
+
+def test_a_figure_is_a_chart_at_once_and_as_wide_as_its_cell_also_in_a_reopened_notebook(
+    browser: Browser, lab: JupyterLab
+) -> None:
+    made = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code) for code in FIGURES],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(made, lab.folder / "figures.ipynb")
+    with browser.new_context(viewport={"width": 1300, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(lab.address_of("figures.ipynb", workspace="figures"))
+        page.wait_for_function(READY)
+        opened = Notebook(page)
+        for i in range(len(FIGURES)):
+            opened.run_cell(i)
+            page.mouse.move(5, 5)
+            opened.cell(i).locator(".main-svg").first.wait_for()
+        for width in (1700, 1300, 900, 620):
+            page.set_viewport_size({"width": width, "height": 900})
+            chart_fits = f"{WIDTHS[6:]}.every(([cell, all, chart]) => all <= cell && Math.abs(chart - cell) <= 1)"
+            page.wait_for_function(chart_fits)
+            assert [picture for *_, picture in page.evaluate(WIDTHS)] == [0, 0]
+        page.set_viewport_size({"width": 1300, "height": 900})
+        page.wait_for_function(f"{WIDTHS[6:]}.every(([cell, _, chart]) => cell > 600 && chart > 600)")
+        opened.run("docmanager:save")
+    with browser.new_context(viewport={"width": 800, "height": 900}) as context:
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(lab.address_of("figures.ipynb", workspace="narrow"))
+        page.locator(".jp-RenderedPlotly").first.wait_for()
+        fits = "(([cell, all, chart, picture]) => all <= cell && Math.max(chart, picture) > cell / 2)"
+        page.wait_for_function(f"{WIDTHS[6:]}.every{fits}")
+
+
 def ranges(notebook: Notebook, i: int) -> list[float]:
     return notebook.plot(i).evaluate("plot => [...plot._fullLayout.xaxis.range]")
 

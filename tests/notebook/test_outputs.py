@@ -76,7 +76,7 @@ def test_a_watched_study_shows_its_verdicts_and_at_last_the_win_table(running, t
     study = f"""study = ov.Study(tasks=("addition",), lrs=(1e-3,), seeds=1, steps=1, batch_size=2,
         eval_size=4, test_size=4, ranks=(2,), threads=1)
 seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
-    table, wins = outputs(study, running)
+    table, _, wins = outputs(study, running)
     assert "verdict" in table.data["text/html"]
     lines = table.data["text/plain"].splitlines()
     assert re.fullmatch(r"\d{4}: \d lanes?, none left at this stage.", lines[0])
@@ -84,7 +84,7 @@ seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
     assert [line.split()[:4] for line in lines[2:]] == [
         ["glassllm", "addition", "2", name] for name in (*methods, "base")
     ]
-    assert wins.data["image/png"]
+    assert wins.data["image/jpeg"]
 
 
 def test_a_watched_decision_shows_what_to_take_its_table_and_its_charts(running, tmp_path):
@@ -128,9 +128,11 @@ def test_a_catalogue_is_a_table_in_a_notebook(running):
 
 
 def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
-    *_, output = outputs("ov.plot_race(race)", running)
-    assert set(output.data) == {PLOTLY, "image/png", "text/plain"}
-    picture = Image.open(BytesIO(base64.b64decode(output.data["image/png"])))
+    *_, fit, output = outputs("ov.plot_race(race)", running)
+    assert fit.data["text/plain"] == ""
+    assert re.fullmatch("<style.*</style>", fit.data["text/html"])
+    assert set(output.data) == {PLOTLY, "image/jpeg", "text/plain"}
+    picture = Image.open(BytesIO(base64.b64decode(output.data["image/jpeg"])))
     assert picture.width > 1000
     assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("light")["card"])
     _, steps = raced(CONFIG)
@@ -144,21 +146,21 @@ def test_a_plain_export_to_html_shows_the_figure(running):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     execute(NotebookClient(notebook, km=running, timeout=300))
     page, _ = HTMLExporter().from_notebook_node(notebook)
-    assert 'src="data:image/png;base64,' in page
+    assert 'src="data:image/jpeg;base64,' in page
 
 
 def test_a_figure_in_the_dark_theme_has_a_dark_picture():
     bundle = ov.plot_spectrum("glassllm", r=2, what="energy", theme="dark")._repr_mimebundle_()
-    picture = Image.open(BytesIO(base64.b64decode(bundle["image/png"])))
+    picture = Image.open(BytesIO(base64.b64decode(bundle["image/jpeg"])))
     assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("dark")["card"])
 
 
 def test_a_figure_that_was_changed_has_no_picture_of_its_former_self():
     figure = ov.plot_spectrum("glassllm", r=2, what="energy")
-    assert "image/png" in figure._repr_mimebundle_()
+    assert "image/jpeg" in figure._repr_mimebundle_()
     figure.update_layout(title="mine")
-    assert "image/png" not in figure._repr_mimebundle_()
-    assert "image/png" not in copy.deepcopy(figure)._repr_mimebundle_()
+    assert "image/jpeg" not in figure._repr_mimebundle_()
+    assert "image/jpeg" not in copy.deepcopy(figure)._repr_mimebundle_()
 
 
 def test_a_race_is_drawn_while_it_runs_and_the_figure_takes_its_place(running):
@@ -176,8 +178,8 @@ def test_a_race_is_drawn_while_it_runs_and_the_figure_takes_its_place(running):
     client.process_message = watched
     execute(client)
     assert shown[0] < shown[-1]
-    live, last = client.nb.cells[0].outputs
+    live, _, last = client.nb.cells[0].outputs
     assert live.data == {"text/plain": ""}
-    assert {PLOTLY, "image/png"} < set(last.data)
+    assert {PLOTLY, "image/jpeg"} < set(last.data)
     figure = ov.plot_race(raced(CONFIG)[1], raced(CONFIG)[0], what="loss")
     assert last.data["text/plain"] == figure._repr_mimebundle_()["text/plain"]
