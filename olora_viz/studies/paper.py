@@ -15,9 +15,11 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.initializers.catalogue import BUILT_IN
+from olora_viz.initializers.papers import TITLES
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import and_, compact, counted, number, percent, table
+from olora_viz.machine.text import and_, compact, counted, expect, number, percent, table, unknown
 from olora_viz.machine.version import __version__
+from olora_viz.studies.preregistration import hash_of, sentence
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -29,15 +31,19 @@ STARS = (0.001, 0.01, ERROR)
 
 HEAD = ("start", "rate", "test loss", "accuracy", "difference", "95% interval", "p", "verdict")
 
+LEFT = ("start", "rate", "verdict")
+"""The columns of words."""
+
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--"}
+_SPECIAL |= {character: f"${character}$" for character in "<>|"}  # others in the text mode of some fonts
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
 def escaped(text: str) -> str:
     r"""Return text as LaTeX shows it.
 
-    >>> escaped("a_b: 50% − ~{x}")
-    'a\\_b: 50\\% $-$ \\textasciitilde{}\\{x\\}'
+    >>> escaped("a_b: 50% − ~{x}, p < 1")
+    'a\\_b: 50\\% $-$ \\textasciitilde{}\\{x\\}, p $<$ 1'
     """
     return "".join(_SPECIAL.get(character, character) for character in text)
 
@@ -51,17 +57,21 @@ def stars(p_value: float) -> str:
     return "*" * sum(p_value < limit for limit in STARS)
 
 
-def to_latex(verdicts: Verdicts, caption: str, label: str) -> str:
+def to_latex(verdicts: Verdicts, caption: str, label: str, columns: Sequence[str] | None) -> str:
     """Return the table of a study, for the package booktabs."""
-    head, rows = _head(verdicts), []
+    every = _head(verdicts)
+    head = _chosen(columns, every)
+    at = [every.index(name) for name in head]
+    rows = []
     for words, cells in _cells(verdicts):
-        rows += [rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{escaped(words)}}}}} \\", *map(_line, cells), r"\midrule"]
+        shown = (_line([row[i] for i in at]) for row in cells)
+        rows += [rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{escaped(words)}}}}} \\", *shown, r"\midrule"]
     parts = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escaped(caption or _caption(verdicts))}}}",
         *([rf"\label{{{label}}}"] if label else []),
-        rf"\begin{{tabular}}{{llrrrrrl{'r' * (len(head) - len(HEAD))}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if name in LEFT else 'r' for name in head)}}}",
         r"\toprule",
         _line(["$p$" if name == "p" else escaped(name[0].upper() + name[1:]) for name in head], escape=False),
         r"\midrule",
@@ -73,6 +83,19 @@ def to_latex(verdicts: Verdicts, caption: str, label: str) -> str:
         r"\end{table}",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _chosen(columns: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Return the names of columns, all by default; ValueError if one is not known."""
+    if columns is None:
+        return list(known)
+    expect(columns, (list, tuple), "a list of columns, such as ['start', 'difference']")
+    for name in columns:
+        if name not in known:
+            raise ValueError(unknown("column", str(name), known))
+    if not columns:
+        raise ValueError(f"a table has at least one column of {', '.join(known)}")
+    return list(columns)
 
 
 def to_markdown(verdicts: Verdicts) -> str:
@@ -147,9 +170,9 @@ def _notes(verdicts: Verdicts) -> str:
     )
 
 
-def methods(study: Study) -> str:
-    """Return a paragraph of methods, and BibTeX of the starts' papers."""
-    s = study
+def methods(verdicts: Verdicts) -> str:
+    """Return a paragraph of methods of what ran, or of the plan before the first run, and BibTeX of the papers."""
+    s = verdicts.study
     lane = Lane(s.reference, alpha=s.alpha, r=s.ranks[0])
     coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
     of_length = "" if s.max_length is None else f", of at most {s.max_length} tokens"
@@ -170,20 +193,62 @@ def methods(study: Study) -> str:
         f"{s.split_seed}), and training examples that repeat one of the others were removed. Each run made "
         f"{counted(s.steps, 'step')} of {counted(s.batch_size, 'prompt')}{of_length} by AdamW (betas {lane.beta1:g} "
         f"and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a {s.schedule} learning "
-        f"rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the same rates, "
-        f"{', '.join(map(compact, s.lrs))}, and {counted(s.seeds, 'seed')}{coarse}; the runs of one seed shared their "
+        f"rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the same rates, at first "
+        f"{', '.join(map(compact, s.lrs))}, and {_seeds(verdicts)}{coarse}; the runs of one seed shared their "
         f"batches, whose order varied by seed (from {s.seed}). Where a best rate lay at the edge, the rates were "
-        f"extended for all starts, and each start got two more rates, half a step around its best. The rate of each "
-        f"start was chosen by its mean loss on up to {counted(s.eval_size, 'held-out example')}, and the starts were "
-        f"compared on up to {s.test_size} other test examples{test}.{forget} Losses are means over the tokens of the "
-        f"answers, without their end tokens. Differences in test loss were paired by "
+        f"extended for all starts, and each start got two more rates, half a step around its best.{_ran(verdicts)} "
+        f"The rate of each start was chosen by its mean loss on "
+        f"{_examples([each.valid_examples for each in verdicts.each], s.eval_size, 'held-out example')}, and the "
+        f"starts were compared on "
+        f"{_examples([each.test_examples for each in verdicts.each], s.test_size, 'other test example')}{test}."
+        f"{forget} Losses are means over the tokens of the answers, without their end tokens. Differences in test "
+        f"loss were paired by "
         f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a start is "
         f"called better or worse if p < {ERROR} and the order holds at all rates that the held-out examples cannot "
         f"tell from the best ones, and level if the whole interval lies within {100 * s.margin:g}% of the reference's "
         f"loss reduction. No verdict rests on fewer than {LEAST_SEEDS} seeds or {LEAST_EXAMPLES} test examples. We "
         f"used olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
     )
-    return f"{text}\n\n{bibtex(s.inits)}"
+    planned = sentence(verdicts.deviations, hash_of(verdicts.folder) if verdicts.folder else "")
+    return f"{' '.join(filter(None, [text, planned]))}\n\n{bibtex(s.inits)}"
+
+
+def _seeds(verdicts: Verdicts) -> str:
+    """Return how many seeds the runs had, some methods perhaps more than others."""
+    ran = {each.seeds for each in verdicts.each if each.seeds} or {verdicts.study.seeds}
+    return counted(max(ran), "seed") if len(ran) == 1 else f"{min(ran)} to {max(ran)} seeds"
+
+
+def _examples(counts: Sequence[int], most: int, noun: str) -> str:
+    """Return on how many examples something rests, in words; before the first run at most so many."""
+    ran = sorted({count for count in counts if count})
+    if not ran:
+        return f"up to {counted(most, noun)}"
+    return counted(ran[0], noun) if len(ran) == 1 else f"{ran[0]} to {counted(ran[-1], noun)}"
+
+
+def _ran(verdicts: Verdicts) -> str:
+    """Return which rates ran, which were best, and how many runs diverged; empty before the first run."""
+    if not verdicts.rows:
+        return ""
+    rates = sorted({trial.lr for trial in verdicts.rows})
+    best = {
+        init: sorted({each.best_lr for each in verdicts.each if each.init == init and each.best_lr})
+        for init in verdicts.study.inits
+    }
+    at = [f"{_range(of_init)} for {_name(init)}" for init, of_init in best.items() if of_init]
+    chosen = f"; the best were {and_(at)}" if at else ""
+    diverged = sum(row["status"] == "diverged" for row in verdicts.rows.values())
+    runs = counted(len(verdicts.rows), "run")
+    return (
+        f" In all, {counted(len(rates), 'rate')} ran, {_range(rates)}{chosen}. "
+        f"{diverged or 'None'} of {runs} diverged."
+    )
+
+
+def _range(rates: Sequence[float]) -> str:
+    """Return the first and the last rate in words, or the only one."""
+    return " to ".join(dict.fromkeys(map(compact, (rates[0], rates[-1]))))
 
 
 def _compared(study: Study) -> str:
@@ -211,6 +276,7 @@ def bibtex(inits: Sequence[str]) -> str:
     >>> print(bibtex(["pissa"]))
     @misc{meng2024,
       author = {Meng and Wang and Zhang},
+      title = {{PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models}},
       year = {2024},
       eprint = {2404.02948},
       archiveprefix = {arXiv},
@@ -244,7 +310,8 @@ def _source(source: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         return "", (("howpublished", escaped(source)),)
     authors, year, eprint, elsewhere = paper.groups()
     people = re.split(", | and ", authors.replace(" et al.", ", others"))
-    fields = (("author", " and ".join(people)), ("year", year))
+    title = next((title for where, title in TITLES.items() if (eprint or elsewhere).startswith(where)), "")
+    fields = (("author", " and ".join(people)), *([("title", f"{{{title}}}")] if title else []), ("year", year))
     if eprint:
         fields += ("eprint", eprint), ("archiveprefix", "arXiv"), ("url", f"https://arxiv.org/abs/{eprint}")
     else:

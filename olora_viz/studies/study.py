@@ -20,7 +20,6 @@ from olora_viz.machine.text import call, changed, rounded, suggesting, unknown
 from olora_viz.machine.toml_setup import TomlSetup, kinds_of
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.paper import methods
 from olora_viz.studies.preregistration import preregister
 from olora_viz.studies.statistics import choose
 from olora_viz.tasks.keep import NONE, has_text
@@ -191,19 +190,6 @@ class Study:
             ),
             batches="by-seed",
         )
-
-    def methods(self) -> str:
-        """Return a paragraph of methods for a paper, and BibTeX entries of the papers that the starts are from.
-
-        Examples:
-            >>> import olora_viz as ov
-            >>> text = ov.Study(seeds=3).methods()
-            >>> text[:74]
-            'We compared OLoRA with LoRA as the start of low-rank adapters of rank 8 on'
-            >>> "@misc{buyukakyuz2024," in text
-            True
-        """
-        return methods(self)
 
     def preregister(self, out: str | Path) -> Path:
         """Write the plan, the margin and the rule into the study's folder, before its first race.

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.forgetting import Forgetting, forgetting
-from olora_viz.studies.paper import to_latex, to_markdown, verdicts_html
+from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
 from olora_viz.studies.statistics import (
@@ -355,6 +355,8 @@ class Verdicts:
         >>> (cell,) = study.cells()
         >>> decided.grid(cell), decided.test_examples(cell)
         ([0.001], 4)
+        >>> "@misc{buyukakyuz2024," in decided.methods()
+        True
     """
 
     study: Study
@@ -411,13 +413,18 @@ class Verdicts:
         """Return the table in Markdown."""
         return self.to_markdown()
 
-    def to_latex(self, caption: str = "", label: str = "") -> str:
+    def methods(self) -> str:
+        """Return a paragraph of methods of what ran, and BibTeX of the papers that the starts are from."""
+        return methods(self)
+
+    def to_latex(self, caption: str = "", label: str = "", columns: Sequence[str] | None = None) -> str:
         """Return the table for a paper that uses the package booktabs, with intervals and stars explained below it.
 
         Args:
             caption, label: of the table; by default a caption that says what it shows, and no label.
+            columns: names in the head of `to_markdown`, such as ``("start", "difference", "p")``; by default all.
         """
-        return to_latex(self, caption, label)
+        return to_latex(self, caption, label, columns)
 
     def to_markdown(self) -> str:
         """Return the table of `to_latex` in Markdown."""

@@ -134,7 +134,7 @@ def test_a_figure_carries_a_picture_and_a_text_beside_plotlys_data(running):
     assert set(output.data) == {PLOTLY, "image/jpeg", "text/plain"}
     picture = Image.open(BytesIO(base64.b64decode(output.data["image/jpeg"])))
     assert picture.width > 1000
-    assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("light")["card"])
+    assert picture.getpixel((3, 3)) == pytest.approx(ImageColor.getrgb(palette("light")["card"]), abs=2)
     _, steps = raced(CONFIG)
     _, norm, share = re.findall(r"OLoRA: (.*) at 4", output.data["text/plain"])
     assert float(norm) == pytest.approx(steps[-1].grad_norm[1], rel=0.01)
@@ -152,7 +152,7 @@ def test_a_plain_export_to_html_shows_the_figure(running):
 def test_a_figure_in_the_dark_theme_has_a_dark_picture():
     bundle = ov.plot_spectrum("glassllm", r=2, what="energy", theme="dark")._repr_mimebundle_()
     picture = Image.open(BytesIO(base64.b64decode(bundle["image/jpeg"])))
-    assert picture.getpixel((3, 3))[:3] == ImageColor.getrgb(palette("dark")["card"])
+    assert picture.getpixel((3, 3)) == pytest.approx(ImageColor.getrgb(palette("dark")["card"]), abs=2)  # a JPEG
 
 
 def test_a_figure_that_was_changed_has_no_picture_of_its_former_self():

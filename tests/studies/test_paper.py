@@ -10,10 +10,15 @@ from support.simulated_studies import World
 from support.study_folders import written
 
 import olora_viz as ov
+from olora_viz.initializers import label_of
+from olora_viz.initializers.catalogue import BUILT_IN as BUILT_IN_STARTS
+from olora_viz.initializers.papers import TITLES
+from olora_viz.machine.text import compact
 from olora_viz.measures.catalogue import BUILT_IN, TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
 from olora_viz.studies.paper import bibtex
 from olora_viz.studies.preregistration import FILE, hash_of
+from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views.decision import verdict_rows
 
 STUDY = ov.Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds=4)
@@ -22,6 +27,11 @@ STUDY = ov.Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds
 @pytest.fixture(scope="module")
 def decided() -> ov.Verdicts:
     return World(np.random.default_rng(5), 3, 60, 60, gap=0.4).study(STUDY)
+
+
+def methods_of(study: ov.Study) -> str:
+    """Return the methods of a study of which nothing has run."""
+    return verdicts_of(study, {}).methods()
 
 
 def cells_of(row: str) -> list[str]:
@@ -54,7 +64,8 @@ def test_the_latex_table_is_whole_and_has_the_numbers_of_the_verdicts(decided) -
         ends = [float(end) for end in interval.replace("$-$", "-").strip("[]").split(",")]
         np.testing.assert_allclose(ends, each.interval[1:3], atol=5e-4)
         assert verdict == each.verdict
-    assert "* p < 0.05, ** p < 0.01, *** p < 0.001" in latex
+    assert "* p $<$ 0.05, ** p $<$ 0.01, *** p $<$ 0.001" in latex
+    assert not re.search(r"(?<!\$)[<>|]", latex), "prints other signs in LaTeX's text mode"
     assert "Holm" in latex
 
 
@@ -81,20 +92,21 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
         STUDY, inits=(*STUDY.inits, "pissa_flat", "orthogonal"), margin=0.031, steps=77, batch_size=19, warmup=9,
         schedule="cosine", alpha=13.0, eval_size=41, test_size=907, split_seed=53, coarse=3,
     )  # fmt: skip
-    text = study.methods()
+    text = methods_of(study)
     said, sources = text.split("\n\n", 1)
     for word in (
-        "3.1%", "77 steps", "19 prompts", "9 warm-up", "cosine", "alpha 13", "41 held-out", "907", "53", "3 seeds",
-        "4 seeds", "1e-3, 2e-3, 4e-3", "PiSSA (flat)", "glassllm", "number-words", ov.__version__,
+        "3.1%", "77 steps", "19 prompts", "9 warm-up", "cosine", "alpha 13", "up to 41 held-out", "907", "53",
+        "3 seeds", "4 seeds", "1e-3, 2e-3, 4e-3", "PiSSA (flat)", "glassllm", "number-words", ov.__version__,
     ):  # fmt: skip
         assert word in said, word
     assert "the base model was frozen, in" in said
-    whole = replace(STUDY, inits=("lora", "olora", "full"), chat=True, truncate=True, max_length=99).methods()
+    whole = replace(STUDY, inits=("lora", "olora", "full"), chat=True, truncate=True, max_length=99)
+    whole = methods_of(whole)
     assert "of at most 99 tokens, too long ones cut at the left, in the model's chat template" in whole
     assert "compared OLoRA with LoRA as the start of low-rank adapters of" in whole
     assert ", and Full fine-tuning of these layers with LoRA, on model glassllm" in whole
     assert "but for Full fine-tuning the base model was frozen" in whole
-    whole = replace(STUDY, inits=("lora", "full")).methods()
+    whole = methods_of(replace(STUDY, inits=("lora", "full")))
     assert "compared Full fine-tuning with low-rank adapters of" in whole
     assert "started by LoRA, on model" in whole
     assert sources.count("@") == 4  # PiSSA and its variant share one
@@ -104,10 +116,61 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
     mine = ov.Initializer("mine", "Mine, own", lambda W, r: ov.lora(W, r), "Is plain LoRA.", "here")
     ov.register(mine)
     try:
-        assert "Mine (own) is our own: Is plain LoRA. Examples" in replace(STUDY, inits=("lora", "mine")).methods()
+        assert "Mine (own) is our own: Is plain LoRA. Examples" in methods_of(replace(STUDY, inits=("lora", "mine")))
     finally:
         ov.unregister("mine")
-    assert "author = {Businger and Golub},\n  year = {1965},\n  howpublished" in bibtex(["olora_pivoted"])
+    title = "title = {{Linear least squares solutions by Householder transformations}}"
+    fields = f"author = {{Businger and Golub}},\n  {title},\n  year = {{1965}},\n  howpublished"
+    assert fields in bibtex(["olora_pivoted"])
+
+
+def test_every_paper_that_a_start_is_from_has_its_title() -> None:
+    entries = bibtex(sorted(BUILT_IN_STARTS)).split("\n\n")
+    assert len(entries) > 15
+    for entry in entries:
+        assert ("author = " in entry) == ("title = {{" in entry), entry
+    titles = re.findall("title = {{(.*)}}", "\n".join(entries))
+    assert len(set(titles)) == len(titles) == len(TITLES)
+
+
+def test_the_methods_say_what_ran_and_how_it_keeps_to_the_plan(decided, tmp_path) -> None:
+    far = World(np.random.default_rng(5), 3, 60, 60, gap=0.4)
+    far.best += 2.0  # beyond the rates that were planned
+    folder = tmp_path / "study"
+    STUDY.preregister(folder)
+    ran = far.study(STUDY)
+    rows = {trial: {**row, "preregistration": hash_of(folder)} for trial, row in ran.rows.items()}
+    written(replace(ran, rows=rows), folder)
+    found = ov.verdicts(folder)
+    text = found.methods()
+    rates = sorted({trial.lr for trial in found.rows})
+    assert rates[-1] > 2 * max(STUDY.lrs)
+    assert f"{len(rates)} rates ran, {compact(rates[0])} to {compact(rates[-1])}" in text
+    for each in found.each:
+        assert f"{compact(each.best_lr)} for {label_of(each.init)}" in text
+    for words in ("at first 1e-3, 2e-3, 4e-3, and 4 seeds", f"None of {len(found.rows)} runs diverged"):
+        assert words in text
+    assert "mean loss on 60 held-out examples, and the starts were compared on 60 other test examples" in text
+    assert f"As preregistered, before the first race (SHA-256 {hash_of(folder)[:12]}…)." in text
+    wider = Ledger(folder, replace(STUDY, margin=0.3)).verdicts().methods()
+    assert "Not as preregistered: margin was planned as 0.02 and is 0.3." in wider
+    assert "reregistered" not in decided.methods()
+
+
+def test_a_table_in_latex_has_the_columns_that_are_asked_for(decided) -> None:
+    latex = decided.to_latex(columns=("start", "p", "difference"))
+    assert r"\begin{tabular}{lrr}" in latex
+    assert r"Start & $p$ & Difference \\" in latex
+    whole = [cells_of(line) for line in decided.to_latex().splitlines() if line.startswith(("LoRA &", "OLoRA &"))]
+    some = [cells_of(line) for line in latex.splitlines() if line.startswith(("LoRA &", "OLoRA &"))]
+    assert some == [[row[0], row[6], row[4]] for row in whole]
+    for wrong, rule in (
+        (("strat",), "did you mean 'start'"),
+        ((), "at least one column"),
+        ("start", "a list of columns"),
+    ):
+        with pytest.raises(ValueError, match=rule):
+            decided.to_latex(columns=wrong)
 
 
 def test_what_was_decided_before_is_told_from_what_was_changed_later(decided, tmp_path) -> None:
