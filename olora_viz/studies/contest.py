@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, Targets, display_names
 from olora_viz.machine.text import Sentence, compact, counted, percent
 from olora_viz.measures.training import Examples
-from olora_viz.races.step import Step, out_at, whys_out
+from olora_viz.races.step import Step
 from olora_viz.studies.statistics import (
     LEAST_EXAMPLES,
     MARGIN_OF_SHARES,
@@ -139,28 +138,6 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
-def group_places(rows: Sequence[Place], groups: Sequence[SeedGroup], *, by_loss: bool = True) -> list[Place]:
-    """Order groups by their means, the best first and those with a diverged seed last."""
-    of_lane = {row.lane: row for row in rows}
-    places = []
-    for i, group in enumerate(groups):
-        members = [of_lane[k] for k in group.lanes]
-        losses = [row.loss for row in members]
-        several = len(losses) > 1 and all(map(math.isfinite, losses))
-        places.append(
-            Place(
-                lane=i, seeds=len(members), loss=math.fsum(losses) / len(members),
-                spread=statistics.stdev(losses) if several else math.nan,
-                accuracy=math.fsum(row.accuracy for row in members) / len(members),
-                boilerplate=math.fsum(row.boilerplate for row in members) / len(members),
-                first_grad_norm=math.fsum(row.first_grad_norm for row in members) / len(members),
-                left=tuple(row.out_at for row in members),
-                why_out=", or its ".join(dict.fromkeys(row.why_out for row in members if row.out_at)),
-            )
-        )  # fmt: skip
-    return sorted(places, key=lambda place: place.rank(by_loss))
-
-
 SETTINGS = ("rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets")
 """The names of what a `Setting` holds, in its order."""
 
@@ -280,97 +257,6 @@ def differences(lanes: Sequence[Lane]) -> list[str]:
     return [name for name, column in zip(names, values, strict=False) if len(set(column)) > 1]
 
 
-def lanes_in_order(places: Sequence[Place], groups: Sequence[SeedGroup], rows: Sequence[Place]) -> tuple[int, ...]:
-    """Return the lanes group by group, the median seed of each first, which is neither lucky nor unlucky.
-
-    Of an even number of seeds it is the worse of the two in the middle. A diverged seed comes last.
-
-    Args:
-        places: of the groups, in order.
-        rows: of the lanes, the best first and the diverged ones last.
-    """
-    rank = {row.lane: place for place, row in enumerate(rows)}
-    left = {row.lane for row in rows if not row.out_at}
-    order: list[int] = []
-    for place in places:
-        seeds = sorted(groups[place.lane].lanes, key=lambda k: rank[k])
-        median = seeds[len(left.intersection(seeds)) // 2]
-        order += [median, *(k for k in seeds if k != median)]
-    return tuple(order)
-
-
-def put_first(places: Sequence[Place], groups: Sequence[SeedGroup], compared: Sequence[Sequence[int]]) -> list[Place]:
-    """Return places of groups in which the contender that a comparison names first precedes all others in it.
-
-    Its rate was chosen on half of the examples, so that on all of them another of its rates may look better.
-
-    Args:
-        compared: the lanes of each comparison, those of the first contender first.
-    """
-    order = list(places)
-    for lanes in compared:
-        rivals = [n for n, place in enumerate(order) if not set(lanes).isdisjoint(groups[place.lane].lanes)]
-        (first,) = (n for n in rivals if lanes[0] in groups[order[n].lane].lanes)
-        order.insert(rivals[0], order.pop(first))
-    return order
-
-
-@dataclass(frozen=True)
-class Place:
-    """The result of a lane, or of a group of lanes that differ only in their seed."""
-
-    lane: int
-    """Index of the lane, or of the group."""
-    loss: float
-    """Held-out loss at the latest evaluation, nats; NaN if there is none."""
-    accuracy: float
-    """Held-out accuracy, NaN if there is none."""
-    first_grad_norm: float
-    left: tuple[int, ...] = ()
-    """The step at which each of its lanes diverged; 0 for one that has not."""
-    why_out: str = ""
-    """Why it diverged, see `olora_viz.races.step.why_out`; empty if it has not."""
-    seeds: int = 1
-    """The number of lanes; losses, accuracy and norm are their means."""
-    spread: float = math.nan
-    """Standard deviation of the losses over the seeds; NaN with one seed."""
-    boilerplate: float = math.nan
-    """Loss of the boilerplate, see `Examples`; NaN if there is none."""
-
-    @property
-    def out_at(self) -> int:
-        """The step at which it diverged, the earliest in a group; 0 if it has not."""
-        return min(filter(None, self.left), default=0)
-
-    def rank(self, by_loss: bool) -> tuple[float, ...]:
-        """Return the sort key: the best first, and what has diverged last."""
-        values = (0.0 if by_loss else -self.accuracy, self.loss)
-        return (self.out_at > 0, *(value if math.isfinite(value) else math.inf for value in values), self.lane)
-
-
-def standings(steps: Sequence[Step], lanes: int, *, by_loss: bool = True) -> list[Place]:
-    """Order the lanes by their latest held-out results, the best first and the diverged ones last.
-
-    Args:
-        by_loss: whether the loss counts; else accuracy leads, and the loss breaks ties.
-    """
-    newest = next((step for step in reversed(steps) if step.eval_loss is not None), None)
-    nothing = [math.nan] * lanes
-    loss = nothing if newest is None or newest.eval_loss is None else newest.eval_loss
-    share = nothing if newest is None or newest.eval_accuracy is None else newest.eval_accuracy
-    apart = nothing if newest is None or newest.eval_examples is None else newest.eval_examples.boilerplate_loss
-    left_at, whys = out_at(steps, lanes), whys_out(steps, lanes)
-    rows = [
-        Place(
-            lane=k, loss=float(loss[k]), accuracy=float(share[k]),
-            first_grad_norm=float(steps[0].grad_norm[k]) if steps else math.nan, left=(left_at[k],),
-            why_out=whys[k], boilerplate=float(apart[k]),
-        )
-        for k in range(lanes)
-    ]  # fmt: skip
-    return sorted(rows, key=lambda row: row.rank(by_loss))
-
-
 LEAST_HALVED = 8
 """From this many held-out examples on, rates are chosen on one half and compared on the other."""
 
@@ -406,6 +292,8 @@ class Contest:
     """Each contender at all rates that the results cannot tell from its best one; none if none were chosen."""
     field: Field | None = None
     """Whose starts are compared, each at its best rate; None for any other contest."""
+    entered: tuple[int, ...] = ()
+    """All lanes from which the contenders were chosen, or which they are."""
     shared: tuple[Contest, ...] = ()
     """The main two starts at every rate that both race at, the lowest first; none where the starts race at one rate,
     and in a race with several fields."""
@@ -499,6 +387,7 @@ def contest(
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
         pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
         by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns=turns,
+        entered=tuple(k for group in contenders for k in group.lanes),
     )  # fmt: skip
 
 
@@ -552,14 +441,27 @@ def contests_of(lanes: Sequence[Lane], examples: Examples, *, by_loss: bool, mos
 def _of_every_lane(lanes: Sequence[Lane], examples: Examples, by_loss: bool) -> list[Contest]:
     """Compare all lanes, with the seeds as one contender if all have as many.
 
-    One start in several settings or at several rates is compared like that too.
+    One start in several settings or at several rates is compared like that too; in several settings at several rates,
+    the settings are, each at its best rate.
     """
     groups = seed_groups(lanes)
-    shown = [replace(group.lane, seed=0) for group in groups]
     if len({len(group.lanes) for group in groups}) > 1:
-        groups, shown = tuple(SeedGroup(lane, (k,)) for k, lane in enumerate(lanes)), list(lanes)
-    every = contest(groups, display_names(shown), examples, by_loss=by_loss)
-    return [every] if every else []
+        groups = tuple(SeedGroup(lane, (k,)) for k, lane in enumerate(lanes))
+        every = contest(groups, display_names(lanes), examples, by_loss=by_loss)
+        return [every] if every else []
+    methods: dict[Lane, list[SeedGroup]] = {}
+    for group in groups:
+        methods.setdefault(replace(group.lane, lr=1.0, seed=0), []).append(group)
+    if not 1 < len(methods) < len(groups):
+        every = contest(groups, names_of(groups), examples, by_loss=by_loss)
+        return [every] if every else []
+    every = _each_at_best(list(methods.values()), names_of, examples, by_loss)
+    return [replace(every, entered=tuple(range(len(lanes))))] if every else []
+
+
+def names_of(groups: Sequence[SeedGroup]) -> tuple[str, ...]:
+    """Return the display names of groups, without their seeds."""
+    return display_names([replace(group.lane, seed=0) for group in groups])
 
 
 def _at_shared_rates(field: Field, examples: Examples, by_loss: bool) -> list[Contest]:
@@ -580,47 +482,61 @@ def _at_best_rates(field: Field, examples: Examples, by_loss: bool) -> Contest |
 
     The rates are chosen on one half of the held-out examples, and compared on the other.
     """
-    choose, judge = halves(examples) if field.has_rates else (slice(None), slice(None))
-    best = _best_rates(field, examples, choose, by_loss)
+
+    def named(best: Sequence[SeedGroup]) -> list[str]:
+        return [label_of(group.lane.init) + f" ({compact(group.lane.lr)})" * (not field.at_one_rate) for group in best]
+
+    each = _each_at_best([field.of(start) for start in field.starts], named, examples, by_loss)
+    return replace(each, field=field, entered=tuple(field.lanes)) if each else None
+
+
+def _each_at_best(
+    methods: Sequence[Sequence[SeedGroup]],
+    named: Callable[[Sequence[SeedGroup]], Sequence[str]],
+    examples: Examples,
+    by_loss: bool,
+) -> Contest | None:
+    """Compare methods, each given at all its rates, at their best ones; None if fewer than two are left.
+
+    Args:
+        named: returns the names of the methods at their best rates.
+    """
+    have_rates = any(len(tried) > 1 for tried in methods)
+    choose, judge = halves(examples) if have_rates else (slice(None), slice(None))
+    best = [of for tried in methods if (of := _best_rate(tried, examples, choose, by_loss))]
     each = contest(
-        best,
-        [label_of(group.lane.init) + f" ({compact(group.lane.lr)})" * (not field.at_one_rate) for group in best],
-        examples, by_loss=by_loss, columns=judge,
+        best, named(best), examples, by_loss=by_loss, columns=judge,
         chosen_on=len(range(examples.loss.shape[1])[choose]) if choose != judge else 0,
     )  # fmt: skip
     if each is None or len(each.names) < 2:
         return None
-    if not field.has_rates:
-        return replace(each, field=field)
-    as_good = tuple(_as_good(field, best, examples, choose, by_loss) for best in each.contenders)
-    each = replace(each, field=field, as_good=as_good)
+    if not have_rates:
+        return each
+    tried_with = {group: tried for tried in methods for group in tried}
+    as_good = tuple(_as_good(tried_with[of], of, examples, choose, by_loss) for of in each.contenders)
+    each = replace(each, as_good=as_good)
     return replace(each, turns=_turns(each, examples, judge) | each.turns)
 
 
 def _as_good(
-    field: Field, best: SeedGroup, examples: Examples, columns: slice, by_loss: bool
+    tried: Sequence[SeedGroup], best: SeedGroup, examples: Examples, columns: slice, by_loss: bool
 ) -> tuple[SeedGroup, ...]:
-    """Return a start at all rates that the results cannot tell from its best one, itself included."""
-    tried = field.of(best.lane.init)
+    """Return a method at all rates that the results cannot tell from its best one, itself included."""
     results = [results_by_example(group.lanes, examples, by_loss=by_loss, columns=columns) for group in tried]
     return tuple(tried[k] for k in rates_like(results, tried.index(best)))
 
 
-def _best_rates(field: Field, examples: Examples, columns: slice, by_loss: bool) -> list[SeedGroup]:
-    """Return every start at the rate with the best mean, ties by loss; without those that diverge at every rate."""
-    best = []
-    for start in field.starts:
-        means = {}
-        for group in field.of(start):
-            led, loss = (
-                float(results_by_example(group.lanes, examples, by_loss=by, columns=columns).mean())
-                for by in (by_loss, True)
-            )
-            if math.isfinite(loss):
-                means[group] = led, loss
-        if means:
-            best.append(min(means, key=lambda group: means[group]))
-    return best
+def _best_rate(tried: Sequence[SeedGroup], examples: Examples, columns: slice, by_loss: bool) -> SeedGroup | None:
+    """Return a method at the rate with the best mean, ties by loss; None if it diverges at every rate."""
+    means = {}
+    for group in tried:
+        led, loss = (
+            float(results_by_example(group.lanes, examples, by_loss=by, columns=columns).mean())
+            for by in (by_loss, True)
+        )
+        if math.isfinite(loss):
+            means[group] = led, loss
+    return min(means, key=lambda group: means[group], default=None)
 
 
 def _turns(at_best: Contest, examples: Examples, judge: slice) -> dict[tuple[int, int], tuple[SeedGroup, ...]]:

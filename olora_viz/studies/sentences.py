@@ -16,7 +16,18 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig, is_random
-from olora_viz.studies.contest import LARGEST, LOWEST, Contest, Field, Place, Setting, differences, seed_groups
+from olora_viz.studies.contest import (
+    LARGEST,
+    LOWEST,
+    Contest,
+    Field,
+    SeedGroup,
+    Setting,
+    differences,
+    names_of,
+    seed_groups,
+)
+from olora_viz.studies.ranking import Place
 from olora_viz.studies.statistics import (
     AHEAD,
     BEHIND,
@@ -187,12 +198,9 @@ class Basis:
 
     def __str__(self) -> str:
         """Return it in words."""
-        count, chosen = self.examples, ""
-        if self.is_of_half:
-            count += self.chosen_on
-            chosen = f", rates chosen on {self.chosen_on} and compared on the others"
-        elif self.chosen_on:
-            chosen = f", rates chosen on {counted(self.chosen_on, 'other')}"
+        count = self.examples + self.chosen_on * self.is_of_half
+        chosen = f", rates chosen on {counted(self.chosen_on, 'other')}" * bool(self.chosen_on)
+        chosen = f", rates chosen on {self.chosen_on} and compared on the others" if self.is_of_half else chosen
         examples = f"{count} {self.part} example{'s' * (count != 1)}{chosen}"
         return "; ".join(filter(None, (examples, "one seed" if self.seeds == 1 else f"{self.seeds} seeds", self.base)))
 
@@ -471,7 +479,7 @@ def leading(contest: Contest, at: str = "") -> Statement:
     """
     field = contest.field
     if field is None:
-        return statement_of(contest)
+        return statement_of(contest, where="Each at its best rate," * bool(contest.as_good))
     if field.at_one_rate:
         where = f"{at}," if at else f"at one rate ({compact(field.contenders[0].lane.lr)})"
     else:
@@ -486,8 +494,13 @@ def at_best_rates(contest: Contest, at: str = "") -> list[Sentence]:
 
 def turned(contest: Contest) -> list[Sentence]:
     """Say at which rates as good an order is another, so that it is left open."""
+
+    def named(group: SeedGroup) -> str:
+        at = f"{label_of(group.lane.init)} at {compact(group.lane.lr)}"
+        return at if contest.field else names_of([*contest.contenders, group])[-1]
+
     others = (
-        and_([f"{label_of(group.lane.init)} at {compact(group.lane.lr)}" for group in contest.turns[pair]])
+        and_([named(group) for group in contest.turns[pair]])
         + ", as good for all the held-out results say," * bool(contest.turns[pair])
         or "the means over all seeds and held-out examples"
         for pair in ((0, j) for j in range(1, len(contest.names)))

@@ -16,7 +16,6 @@ from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.contest import (
     Contest,
     Field,
-    Place,
     Setting,
     contests_of,
     differences,
@@ -24,8 +23,8 @@ from olora_viz.studies.contest import (
     latest_examples,
     metric_of,
     seed_groups,
-    standings,
 )
+from olora_viz.studies.ranking import Place, standings
 from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
     AHEAD,

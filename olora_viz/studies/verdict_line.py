@@ -298,5 +298,4 @@ def _over_settings(
 
 def _compared(contest: Contest) -> tuple[int, ...]:
     """Return the lanes of a contest, those of its first contender first."""
-    groups = contest.field.contenders if contest.field else contest.contenders
-    return tuple(k for group in (contest.contenders[0], *groups) for k in group.lanes)
+    return (*contest.contenders[0].lanes, *contest.entered)

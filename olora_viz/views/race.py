@@ -35,19 +35,8 @@ from olora_viz.machine.text import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import STOPPED, Step, with_best_results
 from olora_viz.studies import story
-from olora_viz.studies.contest import (
-    Metric,
-    Place,
-    SeedGroup,
-    group_places,
-    lanes_in_order,
-    latest_drift,
-    latest_examples,
-    metric_of,
-    put_first,
-    seed_groups,
-    standings,
-)
+from olora_viz.studies.contest import Metric, SeedGroup, latest_drift, latest_examples, metric_of, seed_groups
+from olora_viz.studies.ranking import Place, group_places, lanes_in_order, put_first, standings
 from olora_viz.studies.sentences import batches_vary, caveat, departure
 from olora_viz.studies.verdict_line import VerdictLine, verdict_line
 from olora_viz.tasks import TASKS

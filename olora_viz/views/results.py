@@ -19,7 +19,8 @@ from olora_viz.machine.text import Sentence, and_, compact, counted, folded, nat
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count
-from olora_viz.studies.contest import Metric, Place, SeedGroup, Setting, group_places, scores_of, seed_groups
+from olora_viz.studies.contest import Metric, SeedGroup, Setting, scores_of, seed_groups
+from olora_viz.studies.ranking import Place, group_places
 from olora_viz.studies.sentences import departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (

@@ -18,7 +18,7 @@ from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
 from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, RaceConfig, setup_facts
 from olora_viz.races.tables import differing
-from olora_viz.studies.contest import standings
+from olora_viz.studies.ranking import standings
 from olora_viz.tasks import Example, TaskCard
 from olora_viz.tasks.chat import Chat, unused_template
 from olora_viz.tasks.encoding import Piece, pieces_of

@@ -20,7 +20,8 @@ from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.contest import Place, group_places, seed_groups
+from olora_viz.studies.contest import seed_groups
+from olora_viz.studies.ranking import Place, group_places
 from olora_viz.views.race import group_styles
 from olora_viz.views.results import higher, repeated, results
 from olora_viz.web.guard.config import checked_config

@@ -12,7 +12,7 @@ from olora_viz.background.record import ready_race
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.contest import standings
+from olora_viz.studies.ranking import standings
 from olora_viz.studies.sentences import caveat
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import html as fragments

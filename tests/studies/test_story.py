@@ -13,7 +13,7 @@ from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.races.config import DEFAULT_LANES
 from olora_viz.races.step import Step
 from olora_viz.studies import story
-from olora_viz.studies.contest import standings
+from olora_viz.studies.ranking import standings
 from olora_viz.studies.sentences import NAMED
 from olora_viz.tasks.evaluation import HeldOut
 

@@ -12,6 +12,7 @@ from olora_viz.background.record import ready_race
 from olora_viz.lanes.lane import Lane, parse_lanes
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
+from olora_viz.studies.contest import contests_of, latest_examples
 from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views.race import RaceView, race_view
@@ -136,6 +137,21 @@ def test_the_verdict_and_the_ranking_have_one_number_for_one_thing() -> None:
         for name, share in scores:
             shares = [value for label, value in best.items() if label == name or label.startswith(f"{name} ")]
             assert any(abs(int(share) - value) <= 1 for value in shares), (line, best)
+
+
+@pytest.mark.parametrize("spec", ["olora:lr=1e-3/3e-3/1e-2,alpha=8/16,seed=0-2", "lora:lr=1e-3/3e-3,rslora=0/1"])
+def test_one_start_over_rates_and_settings_has_a_rate_chosen_for_each_setting(spec: str) -> None:
+    lanes = tuple(parse_lanes(spec))
+    settings = {(lane.scale, lane.alpha) for lane in lanes}
+    for seed in range(5):
+        view = made(lanes, 64, 0.5, 1.0, seed)
+        (contest,) = contests_of(lanes, latest_examples(view._judged), by_loss=view.metric.by_loss, most=1)
+        assert len(contest.contenders) == len(settings)
+        assert {(group.lane.scale, group.lane.alpha) for group in contest.contenders} == settings
+        assert (contest.examples, contest.chosen_on) == (32, 32)
+        assert len(contest.pairs) == len(settings) * (len(settings) - 1)
+        assert "Each at its best rate, " in plain(view.verdict)
+        assert view.order[0] in contest.contenders[0].lanes
 
 
 def clauses(text: str) -> list[str]:

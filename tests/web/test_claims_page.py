@@ -237,7 +237,7 @@ def test_the_table_of_wins_counts_cells_at_one_rate_and_at_best_rates() -> None:
     cell = CellVerdict("glassllm", "sentiment", 8, "better", "undecided", "2 of 3 seeds", 5, 60)
     said = words(wins([cell, replace(cell, r=16, at_best_rates="better")]))
     assert said.strip().startswith("2 of 2 at one rate, 1 of 2 at best rates")
-    assert said.count("too few to tell") >= 2
+    assert "too few to tell" in said
     assert "No study" in wins([])
 
 
