@@ -53,6 +53,10 @@ def lane_marks(rows: Sequence[Sequence[Lane] | str]) -> list[Mark]:
     return marks
 
 
+TO_DOWNLOAD = " · to download"
+"""Stands in a list behind what is not on this machine yet; whether it can be had is known when it is tried."""
+
+
 def model_choices(names: Sequence[str]) -> list[tuple[str, str]]:
     """Return the words and the names of models, as a list of a page offers them."""
     return [(model_words(name), name) for name in names]
@@ -67,7 +71,7 @@ def model_words(name: str) -> str:
     card = MODELS[name]
     millions = card.parameters / 1e6
     size = f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
-    return f"{name} · {size}{'' if is_here(name) else ' · to download'}"
+    return f"{name} · {size}{'' if is_here(name) else TO_DOWNLOAD}"
 
 
 OVERLAID = 6

@@ -16,7 +16,6 @@ import gradio as gr
 from olora_viz.background.record import PAUSED, ready_race
 from olora_viz.views.html import refusal
 from olora_viz.views.race import RaceView
-from olora_viz.views.runs import model_choices
 from olora_viz.web.guard.config import checked_config
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor, visitor_of
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
@@ -24,11 +23,11 @@ from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import PRIVATE, QUIET, Board, Desk, again
-from olora_viz.web.parts.setup import MODEL, NAMES, TASK, SetUp
+from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import READ, arrive
 from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.copied import asked_speed
-from olora_viz.web.race.settings import offered
+from olora_viz.web.race.settings import choices_of, offered
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import Streams, view_of
 
@@ -146,7 +145,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     """Connect the page to its cards and to the controls of its set-up; return the event of its stream."""
     commands = Commands(desk.jobs, desk.limits, files)
     streams = Streams(desk.jobs, board, desk.blank, desk.limits.address_screens)
-    listed = model_choices(desk.limits.models)
+    listed = choices_of(desk.limits)
     scrubber, visit = desk.parts["scrubber"], desk.parts["visit"]
 
     def race(request: gr.Request, run: Any, *values: Any) -> Pressed:
@@ -207,10 +206,11 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         values: list[Any] = [gr.skip() for _ in controls]
         if arrival.setup and arrival.setup != SetUp.first(desk.limits):  # what is there stays: it may be edited by now
             values = list(arrival.setup.to_controls())
-        sizes, models = gr.skip(), model_choices(desk.limits.models)
-        if models != listed:  # one has been downloaded meanwhile
-            chosen = {} if values[MODEL] == gr.skip() else {"value": values[MODEL]}
-            values[MODEL] = gr.update(choices=models, **chosen)
+        sizes = gr.skip()
+        for place, choices in choices_of(desk.limits).items():
+            if choices != listed[place]:  # one has been downloaded meanwhile
+                chosen = {} if values[place] == gr.skip() else {"value": values[place]}
+                values[place] = gr.update(choices=choices, **chosen)
         if arrival.brought is not None:
             values[TASK], sizes = offered(arrival.brought, arrival.setup)
         mine = checked(desk.jobs, visit)

@@ -22,17 +22,34 @@ from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
-from olora_viz.views.runs import INPUTS, Mark, SettingInput, lane_marks, model_choices, preview, task_sample
+from olora_viz.views.runs import (
+    INPUTS,
+    TO_DOWNLOAD,
+    Mark,
+    SettingInput,
+    lane_marks,
+    model_choices,
+    preview,
+    task_sample,
+)
 from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
+from olora_viz.web.jobs.shared import version_of_task
 from olora_viz.web.parts.background import OF_STUDIES
 from olora_viz.web.parts.card import AT_ONCE, Desk, element, on_changes
-from olora_viz.web.parts.setup import SetUp, rows_of
+from olora_viz.web.parts.setup import MODEL, TASK, SetUp, rows_of
 from olora_viz.web.race import presets
 
-CHOICES = [(name.replace("-", " "), name) for name in TASKS]
-"""The tasks offered to every visitor."""
+
+def task_choices() -> list[tuple[str, str]]:
+    """Return the words and the names of the tasks that every visitor may choose, as a list of a page offers them."""
+    return [(name.replace("-", " ") + ("" if version_of_task(name) else TO_DOWNLOAD), name) for name in TASKS]
+
+
+def choices_of(limits: Limits) -> dict[int, list[tuple[str, str]]]:
+    """Return what the lists of models and tasks offer now, by their places among the controls."""
+    return {MODEL: model_choices(limits.models), TASK: task_choices()}
 
 
 def bring(limits: Limits) -> gr.HTML:
@@ -81,7 +98,7 @@ def offered(own: Brought, setup: SetUp | None = None) -> tuple[Any, Markup]:
     The file's own name is not shown: the page may be projected.
     """
     assert own.task is not None
-    choices = [*CHOICES, (f"your file ({len(own.task.examples):,} examples)", own.token)]
+    choices = [*task_choices(), (f"your file ({len(own.task.examples):,} examples)", own.token)]
     parts = Markup('<p class="hint">{:,} held out, {:,} for the test at the end.</p>').format(
         len(own.task.held_out), len(own.task.test)
     )
@@ -248,7 +265,7 @@ def build(desk: Desk, first: SetUp) -> SetUpCards:
         model = gr.Dropdown(
             model_choices(limits.models), value=first.model, label="Model", filterable=False, elem_id="setup-model",
         )  # fmt: skip
-        task = gr.Dropdown(CHOICES, value=first.task, label="Task", filterable=False, elem_id="setup-task")
+        task = gr.Dropdown(task_choices(), value=first.task, label="Task", filterable=False, elem_id="setup-task")
         sample = element(task_sample(TASKS[first.task]), elem_id="setup-sample")
         own = bring(limits)
         with gr.Row(elem_classes="three counts"):

@@ -1,4 +1,4 @@
-"""Models that are not on this machine: the list says so, and their failure has one line in the top bar."""
+"""Models and tasks that are not on this machine: the lists say so, and a failure has one line in the top bar."""
 
 import re
 from dataclasses import replace
@@ -15,15 +15,19 @@ from olora_viz.background.record import FAILED
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here, load_model
 from olora_viz.models.offline import LANGUAGES
+from olora_viz.tasks import TASKS
+from olora_viz.tasks.hub import SOURCES, Source
 from olora_viz.views.html import gist
 from olora_viz.views.race import race_view
-from olora_viz.views.runs import model_words
+from olora_viz.views.runs import TO_DOWNLOAD, model_words
 from olora_viz.web import page
 from olora_viz.web.decide import Deciding, put, view
 from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
+from olora_viz.web.race.settings import task_choices
 
-ABSENT = " · to download"
+BOOLQ = next(source for source in SOURCES if source.name == "boolq")
+"""A task whose data set has no other."""
 
 
 @pytest.fixture
@@ -39,31 +43,50 @@ def downloaded(hub: Path, name: str) -> None:
     tiny_folder("gpt2", hub / f"models--{MODELS[name].hub_id.replace('/', '--')}" / "snapshots" / "0123")
 
 
+def brought(hub: Path, source: Source) -> None:
+    """Leave what the hub's library leaves of a data set that it has downloaded."""
+    head = hub / f"datasets--{source.repository.replace('/', '--')}" / "refs" / "main"
+    head.parent.mkdir(parents=True)
+    head.write_text("0123")
+
+
 def test_the_list_says_of_each_model_whether_it_must_be_downloaded(hub: Path) -> None:
-    assert [name for name in MODELS if not model_words(name).endswith(ABSENT)] == list(LANGUAGES)
+    assert [name for name in MODELS if not model_words(name).endswith(TO_DOWNLOAD)] == list(LANGUAGES)
     for name in MODELS:
         assert is_here(name) == (name in LANGUAGES)
         if name not in LANGUAGES:
             downloaded(hub, name)
-            assert not model_words(name).endswith(ABSENT)
+            assert not model_words(name).endswith(TO_DOWNLOAD)
 
 
-def test_a_page_that_is_opened_later_hears_of_a_model_that_is_here_by_then(hub: Path, jobs: Jobs) -> None:
+def test_the_list_says_of_each_task_whether_it_must_be_downloaded(hub: Path) -> None:
+    def absent() -> list[str]:
+        return [name for words, name in task_choices() if words.endswith(TO_DOWNLOAD)]
+
+    assert absent() == [name for name, card in TASKS.items() if not card.offline]
+    brought(hub, BOOLQ)
+    assert absent() == [name for name, card in TASKS.items() if not card.offline and name != BOOLQ.name]
+
+
+def test_a_page_that_is_opened_later_hears_of_what_is_here_by_then(hub: Path, jobs: Jobs) -> None:
     with launched(page.build(LIMITS, jobs)) as url:
-        names = [Visitor(url, name) for name in ("first", "second")]
 
-        def offered(visitor: Visitor) -> dict[str, str]:
+        def absent(visitor: Visitor) -> set[str]:
             opened = visitor.functions["opened"]
             values = visitor.call("opened", [None, [], {"query": ""}])
-            (part,) = (part for part in visitor.config["components"] if part["props"].get("elem_id") == "setup-model")
-            sent = values[opened["outputs"].index(part["id"])]
-            return {name: words for words, name in (sent.get("choices") or part["props"]["choices"])}
+            names: set[str] = set()
+            for part in visitor.config["components"]:
+                if part["props"].get("elem_id") in ("setup-model", "setup-task"):
+                    sent = values[opened["outputs"].index(part["id"])]
+                    listed = sent.get("choices") or part["props"]["choices"]
+                    names |= {name for words, name in listed if words.endswith(TO_DOWNLOAD)}
+            return names
 
-        assert offered(names[0])["gpt2"].endswith(ABSENT)
+        before = absent(Visitor(url, "first"))
+        assert {"gpt2", "distilgpt2", BOOLQ.name} <= before
         downloaded(hub, "gpt2")
-        now = offered(names[1])
-        assert not now["gpt2"].endswith(ABSENT)
-        assert now["distilgpt2"].endswith(ABSENT)
+        brought(hub, BOOLQ)
+        assert absent(Visitor(url, "second")) == before - {"gpt2", BOOLQ.name}
 
 
 def test_a_model_that_cannot_be_had_fails_in_one_short_line_and_in_full_where_there_is_room(
