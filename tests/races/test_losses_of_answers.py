@@ -112,26 +112,25 @@ def ends_of(tokenizer, data) -> set[int]:
     return {data.chat.end} if data.chat else {tokenizer.eos_token_id} - {None}
 
 
-@pytest.mark.parametrize("before", ["", "it is ", "that is what they say: "])
-@pytest.mark.parametrize("certain", [1e-6, 1 - 1e-6])
-def test_chance_is_the_logarithm_of_two_on_balanced_yes_and_no(before: str, certain: float) -> None:
-    """It is so whether the model knows how to stop, or not at all, and whatever stands before all answers."""
-    tokenizer = tiny_tokenizer(eos_token="</s>")
-    model = tiny("llama")
-    model.lm_head = torch.nn.Linear(24, 64, bias=True)
-    yes, no, end = (tokenizer.convert_tokens_to_ids(token) for token in ("y", "n", "</s>"))
-    with torch.no_grad():
-        model.lm_head.weight.zero_()
-        model.lm_head.bias.fill_(-60.0)
-        model.lm_head.bias[[yes, no]] = math.log((1 - certain) / 2)
-        model.lm_head.bias[end] = math.log(certain)
-    examples = [Example(f"is {word} so", f" {before}{answer}") for word in "abcdefghijklmnopqrst" for answer in "yn"]
-    if not before:  # a token for the space alone would be half of an answer, and left out as well
-        examples = [Example(f"is {each.prompt} ", each.answer.strip()) for each in examples]
+@pytest.mark.parametrize("before", ["", "it is ", "that is what they say "])
+@pytest.mark.parametrize("stops", [True, False])
+def test_chance_is_the_logarithm_of_two_on_balanced_yes_and_no(before: str, stops: bool) -> None:
+    """It is so whether the model has learned to stop or not, and whatever stands before all answers."""
+    tokenizer, model = tiny_tokenizer(eos_token="</s>"), tiny("llama")
+    space, yes, no, end = tokenizer.convert_tokens_to_ids(["Ġ", "y", "n", "</s>"])
+    with torch.no_grad():  # what comes next depends on the last token alone
+        for block in model.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        hidden = model.model.norm(model.get_input_embeddings().weight[[space, yes, no]])
+        logits = torch.zeros(3, 64)
+        logits[0, [yes, no]], logits[1:, end] = 40.0, 40.0 * stops
+        model.lm_head.weight = torch.nn.Parameter((torch.linalg.pinv(hidden) @ logits).T.contiguous())
+    examples = [Example(f"is {word} so ", f"{before}{answer}") for word in "abcdefghijklmnopqrst" for answer in "yn"]
     race = ov.race(small(eval_size=99), task=task_of(examples), model=model, tokenizer=tokenizer)
-    assert race.baseline.loss[0] == pytest.approx(math.log(2) - math.log(1 - certain), rel=1e-4)
+    assert race.baseline.loss[0] == pytest.approx(math.log(2), abs=1e-4)
     if not before:
-        assert race.baseline.boilerplate_loss[0] == pytest.approx(-math.log(certain), abs=1e-4)
+        assert race.baseline.boilerplate_loss[0] == pytest.approx(0.0 if stops else math.log(64), abs=1e-4)
 
 
 def test_what_all_answers_share_counts_while_it_is_less_than_half() -> None:
