@@ -25,8 +25,9 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
 from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
 from olora_viz.web.classroom.routes import routes, strip
+from olora_viz.web.guard.events import MOST, share_out_events
 from olora_viz.web.guard.limits import Limits, from_environment
-from olora_viz.web.guard.requests import application_options, forgive_forgotten_pages
+from olora_viz.web.guard.requests import application_options
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.accelerator import ZeroGpuRace, warm_up
 from olora_viz.web.jobs.cluster import of_environment
@@ -54,7 +55,6 @@ from olora_viz.web.race.controls import (
     show_run_button,
 )  # fmt: skip
 from olora_viz.web.race.pending import keep_current
-from olora_viz.web.race.stream import MOST
 
 NAME = "OLoRA playground"
 PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
@@ -68,12 +68,6 @@ STYLES = (
     WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
-
-SPARE = 60
-"""Events at once beside the open pages that follow a race."""
-
-EVENTS = 10 * (MOST + SPARE)
-"""Events of all pages that may wait; on ZeroGPU Gradio's own limit is one, and a page sends several at once."""
 
 PAUSE = 0.02
 """Seconds between two looks of Gradio's queue for events: its own, of milliseconds, take 2.5% of a core at rest."""
@@ -144,10 +138,10 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
         # Gradio would check values against its copy of a page, of which there is none: choices of lists that were
         # filled later would be refused.
         call.preprocess = False  # the functions check all values
-    demo.queue(max_size=EVENTS)
+    demo.queue(max_size=MOST, api_open=False)
     demo._queue.sleep_when_free = PAUSE
     demo._queue.progress_update_sleep_when_free = 60.0  # no event has progress
-    forgive_forgotten_pages(demo)
+    share_out_events(demo, limits)
     return demo
 
 
@@ -238,9 +232,8 @@ def launch_options() -> dict[str, Any]:
         "css": css(),
         "footer_links": [],
         "run_history": False,
-        "max_threads": MOST + SPARE,  # Gradio's events at once, of which each open page is one
+        "max_threads": MOST,  # Gradio's events at once, of which each open page is one
         "show_error": False,
-        "max_file_size": 1,  # bytes: the pages take no files, but Gradio's route for them is open
         "_frontend": False,  # no launch that asks for the page itself and gives up after three seconds
         "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),
     }

@@ -47,12 +47,12 @@ NOBODY = Visitor()
 """The server itself, to which no limit of visitors applies."""
 
 
-def visitor_of(request: Any) -> Visitor:
-    """Return who sent a request of Gradio or of Starlette."""
+def visitor_of(request: Any, page: str | None = None) -> Visitor:
+    """Return who sent a request of Gradio or of Starlette, which does not know its page."""
     client = getattr(request, "client", None)
     hops = request.headers.getlist("x-forwarded-for")
     address = address_of(getattr(client, "host", None) or "", ",".join(hops))
-    page = getattr(request, "session_hash", None)
+    page = getattr(request, "session_hash", page)
     return Visitor(_hashed(page) if isinstance(page, str) else "", _hashed(address))
 
 

@@ -1,18 +1,15 @@
-"""What happens to a request before the page sees it: its path behind a proxy, and what no page sends is rejected."""
+"""What happens to requests on their way to Gradio and back: the first script, sizes, and no copies of pages."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import gradio as gr
 from fastapi.exceptions import RequestValidationError
-from gradio.queueing import Event
 from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from starlette.datastructures import Headers, MutableHeaders
@@ -25,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olora_viz.figures.live.serving import installed, script
 from olora_viz.figures.live.standing_alone import PLOTLY
+from olora_viz.web.guard.gate import Gate
 from olora_viz.web.guard.visitor_files import route
 
 MOST_BYTES = 8 * 2**20
@@ -33,11 +31,21 @@ MOST_BYTES = 8 * 2**20
 
 def application_options(*routes: Route) -> dict[str, Any]:
     """Return the arguments of the web application: its middleware, its errors, the downloads and further routes."""
+    own = [route(), *routes]
+
+    @asynccontextmanager
+    async def begun(app: App) -> AsyncGenerator[None]:
+        app.state_holder = _NoCopies()
+        app.state_holder.set_blocks(app.get_blocks())
+        assert app.middleware_stack is not None
+        app.middleware_stack = Gate(app.middleware_stack, own)  # before Gradio's own middleware, which answers others
+        yield
+
     return {
-        "middleware": [Middleware(UnderAPath), Middleware(SmallBodies, most=MOST_BYTES)],
+        "middleware": [Middleware(Page), Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
-        "routes": [route(), *routes],
-        "lifespan": _without_copies,
+        "routes": own,
+        "lifespan": begun,
     }
 
 
@@ -63,29 +71,6 @@ class _NoCopies(StateHolder):
 
     def __getitem__(self, session_id: str) -> SessionState:
         return _NoCopy(self.blocks)
-
-
-@asynccontextmanager
-async def _without_copies(app: App) -> AsyncGenerator[None]:
-    app.state_holder = _NoCopies()
-    app.state_holder.set_blocks(app.get_blocks())
-    yield
-
-
-def forgive_forgotten_pages(demo: gr.Blocks) -> None:
-    """Send nothing to a page that Gradio no longer knows, and go on.
-
-    Gradio keeps the messages of the last 2000 pages. Without this, an event of a page that it has forgotten raises a
-    KeyError, which stops Gradio's queue for all pages.
-    """
-    queue = demo._queue
-    send = queue.send_message
-
-    def send_if_known(event: Event, event_message: Any) -> None:
-        if event.session_hash in queue.pending_messages_per_session:
-            send(event, event_message)
-
-    queue.send_message = send_if_known
 
 
 async def _misshapen(request: Request, error: Exception) -> PlainTextResponse:
@@ -141,21 +126,16 @@ class SmallBodies:
         await send({"type": "http.response.body", "body": sentence})
 
 
-PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
-"""A path under which a proxy serves the page; other values of the header are ignored."""
-
 _SCRIPT = script(Path(__file__).parent / "first.js", plotly=installed(PLOTLY))
 
 FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_SCRIPT}}}</script>"])
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 
-class UnderAPath:
-    """Middleware that serves the application under the path that X-Forwarded-Prefix names.
+class Page:
+    """Middleware that puts the first script into the page, and compresses it; no cache keeps it.
 
-    The path ``GRADIO_ROOT_PATH`` takes precedence. Proxies may remove the path from the requests or leave it there. If
-    a proxy names no path, it is taken from the address of the page that sends a request. The page goes out compressed,
-    which Gradio does for files with an extension only.
+    Gradio compresses files with an extension only.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -167,28 +147,12 @@ class UnderAPath:
         await self.app(scope, receive, _inserting_first_script(send))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Set the path of a request; put the first script into a page, and compress it."""
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        if not scope.get("root_path"):
-            scope = {**scope, "root_path": _prefix(Headers(scope=scope))}
-        inside = scope["path"].removeprefix(scope.get("root_path", ""))
+        """Hand on a request; a page's path may lack its slash, with which the script asks for it."""
+        inside = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         is_page = scope["type"] == "http" and inside in ("", "/")
-        if not inside:  # the path without its slash: the script asks for it with the slash
+        if is_page and not inside:
             scope = {**scope, "path": f"{scope['path']}/"}
         await (self.page if is_page else self.app)(scope, receive, send)
-
-
-def _prefix(headers: Headers) -> str:
-    """Return the path under which a proxy serves the page, without a trailing slash."""
-    prefix = headers.get("x-forwarded-prefix")
-    if prefix is None:
-        page = urlsplit(headers.get("referer", ""))
-        hosts = headers.get("x-forwarded-host", headers.get("host", ""))
-        prefix = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
-    prefix = prefix.split(",")[0].strip().rstrip("/")
-    return prefix if PREFIX.fullmatch(prefix) else ""
 
 
 def _inserting_first_script(send: Send) -> Send:
@@ -211,7 +175,9 @@ def _inserting_first_script(send: Send) -> Send:
         if message.get("more_body"):
             return
         body = b"".join(parts).replace(b"</head>", FIRST.encode() + b"</head>", 1)
-        MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
+        headers = MutableHeaders(raw=start["headers"])
+        headers["content-length"] = str(len(body))
+        headers["cache-control"] = "no-store"  # it names the address that it was asked at
         await send(start)
         await send({"type": "http.response.body", "body": body})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,8 +36,14 @@ if TYPE_CHECKING:
 W = TypeVar("W", bound=BackgroundWork)
 
 
-async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -> AsyncIterator[tuple[W, Wait, bool]]:
-    """Yield a job, what is ahead of it and whether it is complete, at every change.
+SIGN = 2.0
+"""Seconds between signs of life of work without news: Gradio ends the event of a closed page at its next update."""
+
+
+async def changes(
+    jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5
+) -> AsyncIterator[tuple[W, Wait, bool] | None]:
+    """Yield a job, what is ahead of it and whether it is complete, at every change; None as a sign of life.
 
     It ends when the job is complete or gone.
 
@@ -45,12 +52,16 @@ async def changes(jobs: Jobs, find: Callable[[], W | None], pace: float = 0.5) -
         pace: minimum seconds between two updates.
     """
     before: object = None
+    told = time.monotonic()
     while (work := find()) is not None:
         complete, ahead = work.complete, jobs.before(work).shown
         now = (work.version, complete, ahead)
         if now != before:
-            before = now
+            before, told = now, time.monotonic()
             yield work, ahead, complete
+        elif time.monotonic() - told > SIGN:
+            told = time.monotonic()
+            yield None
         if complete:
             return
         await asyncio.sleep(pace)
@@ -95,7 +106,11 @@ class PageWork(Generic[W]):
 
         async def follow(work: W) -> AsyncIterator[list[Any]]:
             sent = unchanged
-            async for current, ahead, last in changes(jobs, partial(jobs.find, work.id, type(work)), self.pace):
+            async for change in changes(jobs, partial(jobs.find, work.id, type(work)), self.pace):
+                if change is None:
+                    yield unchanged
+                    continue
+                current, ahead, last = change
                 shown = list(await asyncio.to_thread(self.view, current, ahead, last))
                 yield [gr.skip() if new == old else new for new, old in zip(shown, sent, strict=True)]
                 sent = [old if new == gr.skip() else new for new, old in zip(shown, sent, strict=True)]

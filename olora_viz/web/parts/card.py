@@ -19,6 +19,7 @@ from olora_viz.figures.live.bundle import bundle, is_packed, pack, pack_all
 from olora_viz.figures.live.serving import live_figure, live_figures
 from olora_viz.learn.terms import with_terms
 from olora_viz.views.race import RaceView
+from olora_viz.web.guard.gate import note
 from olora_viz.web.guard.limits import Limits
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def is_sent_as_it_is(component: Any, value: Any) -> bool:
 
 
 class PageBlocks(gr.Blocks):
-    """Gradio's blocks, in which the values of most outputs cost nothing.
+    """Gradio's blocks, in which the values of most outputs cost nothing, and a failure fills no log.
 
     Gradio makes the component of each output that keeps its value anew, and looks for files in the others, leaf by
     leaf: half a millisecond on the thread that serves all pages, and an event has up to forty outputs.
@@ -328,6 +329,16 @@ class PageBlocks(gr.Blocks):
             for place, value in zip(others, new, strict=True):
                 sent[place] = value
         return sent
+
+    async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Call a function of the page; of a failure Gradio prints no traceback, as of each one otherwise."""
+        try:
+            return await super().process_api(*arguments, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            note(error)
+            raise gr.Error("the server cannot answer this", visible=False, print_exception=False) from error
 
 
 def again() -> dict[str, str]:
