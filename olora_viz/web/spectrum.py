@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Hashable, Iterable
@@ -160,9 +161,10 @@ def lab_of(folders: Iterable[Path]) -> Lab:
         ValueError: a folder is not there, two models have the same name, or a folder's layers cannot be read.
     """
     named: dict[str, Path] = {}
-    for folder in dict.fromkeys(each.expanduser().resolve() for each in folders):
+    # Unlike those of a Path, these functions take what leads nowhere too, as a circle of links.
+    for folder in dict.fromkeys(Path(os.path.realpath(os.path.expanduser(each))) for each in folders):
         name = folder.name
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ValueError(f"{str(folder)!r} is not a folder on this machine")
         if name in MODELS or name in named:
             raise ValueError(f"two models are named {name!r}, of which {str(folder)!r} is one: rename its folder")

@@ -1,5 +1,6 @@
 """Classes: what a class of 25 bets and answers is counted, never mixed, limited, and gone at its end."""
 
+import asyncio
 import random
 from collections import Counter
 from functools import partial
@@ -13,6 +14,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import Question, question_of
+from olora_viz.web.classroom import routes as addresses
 from olora_viz.web.classroom import votes as rules
 from olora_viz.web.classroom.routes import MOST_BYTES, routes
 from olora_viz.web.classroom.votes import Classrooms, NotOpenError, ballot_of
@@ -285,7 +287,28 @@ def test_addresses_that_lead_nowhere_say_so(client: TestClient) -> None:
     assert "<p>No class &#39;others&#39; is open here" in client.get("/c/others").text
     for at in ("", "javascript:alert(1)", "http://a b", "http://x/\n", "http://" + "x" * 300):
         assert client.get("/qr", params={"at": at}).status_code == 400
+    for at in ("http://a/c/others", "http://a/others"):
+        assert client.get("/qr", params={"at": at}).status_code in (400, 404), "a QR code is of an open class"
+    client.post("/class/ours", json={"do": "open", "member": TEACHER, "link": "", "page": "race"})
     assert client.get("/qr", params={"at": "http://a/c/ours"}).headers["content-type"] == "image/svg+xml"
+
+
+def test_a_qr_code_is_not_drawn_by_the_thread_that_serves_all_pages(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post("/class/ours", json={"do": "open", "member": TEACHER, "link": "", "page": "race"})
+    drew: list[bool] = []
+
+    def drawn(_: str) -> bytes:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            drew.append(True)
+        return b""
+
+    monkeypatch.setattr(addresses, "qr_code", drawn)
+    assert client.get("/qr", params={"at": "http://a/c/ours"}).status_code == 200
+    assert drew == [True]
 
 
 def test_that_a_class_is_not_open_is_an_answer_to_its_pages_and_no_error(client: TestClient) -> None:

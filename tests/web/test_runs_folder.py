@@ -1,5 +1,6 @@
 """The folder of a server: one server at a time, and only what a server wrote."""
 
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def test_a_user_s_own_files_stay_whatever_they_are_called(tmp_path: Path) -> Non
         assert [path.read_text() for path in mine] == ["mine"] * 5
         assert [path.name for path in tmp_path.glob(f"{'m' * 22}*")] == [f"{'m' * 22}.txt"]
         assert not (tmp_path / ASIDE).exists()
+
+
+def test_nobody_else_on_the_machine_sees_the_names_of_the_runs(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir(mode=0o755)
+    for folder in (there, tmp_path / "new" / "runs"):
+        with closing(Jobs(folder=folder)):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_folder_is_one_server_s_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

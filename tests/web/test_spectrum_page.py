@@ -1,6 +1,7 @@
 """The Spectrum page's parts: what it computes, says and refuses, without a browser."""
 
 import re
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -125,8 +126,14 @@ def test_the_owner_s_folders_are_offered_by_their_last_part_alone(tmp_path, monk
     assert list(lab_of([folder, folder, tmp_path / "other" / ".." / "mine"]).folders) == ["mine"]  # one folder, twice
     with pytest.raises(ValueError, match="two models are named 'gpt2'"):
         lab_of([tiny_folder("gpt2", tmp_path / "gpt2")])
-    with pytest.raises(ValueError, match=r"'.*/none' is not a folder on this machine"):
-        lab_of([tmp_path / "none"])
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    (tmp_path / "file").touch()
+    for nowhere in (
+        *(tmp_path / name for name in ("none", "circle", "file", "n" * 300)),
+        Path("~nobody-of-this-name/x"),
+    ):
+        with pytest.raises(ValueError, match=f"^'.*{nowhere.name}' is not a folder on this machine$"):
+            lab_of([nowhere])
 
 
 def test_the_lab_refuses_a_zero_matrix_in_the_words_of_a_truncation(lab):

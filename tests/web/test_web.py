@@ -145,13 +145,6 @@ def test_marks_follow_the_rows_and_say_what_is_wrong_with_one() -> None:
     assert marks(Limits(), "nonsense") == []
 
 
-def test_the_pages_take_no_files(jobs: Jobs) -> None:
-    with visited(page.build(Limits(), jobs)) as visitor:
-        assert visitor.get("/").status_code == 200
-        upload = visitor.post("/gradio_api/upload", files={"files": ("a.txt", b"ab")})
-        assert upload.status_code == 413
-
-
 def test_every_lane_s_adapter_can_be_fetched_where_lanes_are_equal(tmp_path: Path) -> None:
     jobs = Jobs(folder=tmp_path / "a #folder")
     with gr.Blocks(analytics_enabled=False) as demo:

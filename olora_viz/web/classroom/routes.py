@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from olora_viz.web.classroom.votes import HOURS, Classrooms, NotOpenError, Tally, ballot_of, checked_name, histogram
 from olora_viz.web.guard.limits import Rate, visitor_of
+from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.parts.card import element
 
 MOST_BYTES = 8192
@@ -86,6 +87,7 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
     """
     rooms = Classrooms()
     rate = Rate(per_page=PER_ADDRESS, per_address=PER_ADDRESS)
+    pool = Pool(few("QR codes"))
 
     async def send(request: Request) -> Response:
         """Open a class, vote in it, forget its votes, or end it."""
@@ -129,13 +131,17 @@ def routes(check: Callable[[str], Any], pages: tuple[str, ...]) -> list[Route]:
             return HTMLResponse(NOT_OPEN.format(f"{str(error)[0].upper()}{str(error)[1:]}."), 404)
 
     async def code(request: Request) -> Response:
-        """Draw the QR code of an address."""
+        """Draw the QR code of the short address of an open class; where the page is reached, its browser knows."""
         at = request.query_params.get("at", "")
         if not (at.startswith(("http://", "https://")) and at.isascii() and at.isprintable() and " " not in at):
             return PlainTextResponse(f"a QR code is of an address of this page, not of {at[:60]!r}", 400)
         if len(at) > LONGEST_ADDRESS:
             return PlainTextResponse(f"an address in a QR code has at most {LONGEST_ADDRESS} characters", 400)
-        return Response(qr_code(at), media_type="image/svg+xml")
+        try:
+            rooms.link(at.rpartition("/c/")[2])
+            return Response(await pool.run(visitor_of(request), qr_code, at), media_type="image/svg+xml")
+        except ValueError as error:
+            return PlainTextResponse(str(error), 404 if isinstance(error, NotOpenError) else 400)
 
     return [
         Route("/class/{name}", send, methods=["POST"]),

@@ -152,9 +152,9 @@ const look = async (asks = true) => {
   join.hidden = !projecting || over;
   if (!asks || document.hidden || (over && projecting)) return;
   if (projecting) {
-    if (!code.src) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
     await open();
     if (refused) return;
+    if (!code.src && opens) code.src = `${here}qr?at=${encodeURIComponent(short)}`;
   }
   const since = shown.of === of ? shown.version : "";
   const query = new URLSearchParams({ of: sees ? of : "", since });

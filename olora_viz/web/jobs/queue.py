@@ -48,6 +48,8 @@ COPY = 0.05
 class RunsFolder:
     """A folder that this server has until `give_back`, or until the server ends.
 
+    Nobody else on the machine sees what is in it: the runs are named by their owners' keys.
+
     Args:
         folder: the one to take; by default the server's own.
     """
@@ -58,6 +60,8 @@ class RunsFolder:
         for wanted in [folder] if folder else usual():
             try:
                 wanted.mkdir(parents=True, exist_ok=True)
+                with suppress(PermissionError):  # it is another user's
+                    wanted.chmod(0o700)
                 lock = lock_folder(wanted)
             except BlockingIOError:
                 log.warning(
