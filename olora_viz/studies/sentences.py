@@ -384,14 +384,14 @@ def relation(kind: str, other: str, basis: Basis, within: str = "") -> str:
         within: the largest difference that does not matter, in words.
 
     >>> relation("level", "LoRA", Basis(3, 64), "0.1 nats"), relation("same", "LoRA", Basis(3, 64))
-    ('differs too little from LoRA to matter, by less than 0.1 nats', 'gives the same results as LoRA')
+    ('differs too little from LoRA to matter (less than 0.1 nats)', 'gives the same results as LoRA')
     >>> relation("undecided", "LoRA", Basis(3, 64))
     'cannot be told apart from LoRA with so few seeds or examples'
     """
     if kind == SAME:
         return f"gives the same results as {other}"
     if kind == LEVEL:
-        return f"differs too little from {other} to matter{f', by less than {within}' * bool(within)}"
+        return f"differs too little from {other} to matter{f' (less than {within})' * bool(within)}"
     if kind == UNDECIDED:
         # A study says of each method what it would take.
         return f"cannot be told apart from {other} {'yet' if basis.study else f'with so few {scarce(basis)}'}"

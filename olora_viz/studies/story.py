@@ -24,6 +24,7 @@ from olora_viz.studies.contest import (
     metric_of,
     seed_groups,
 )
+from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.ranking import Place, standings
 from olora_viz.studies.sentences import at_best_rates, at_same_rates, departures, listed, setting_of
 from olora_viz.studies.statistics import (
@@ -404,6 +405,7 @@ def story_of(
         sentences = []
         for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=AT_LENGTH):
             sentences += _of_contest(contest, lanes, len(fields) > 1)
+            sentences += by_loss_too(contest, examples) if len(fields) < 2 else []
     if metric.why and sentences and not metric.unlearned:
         sentences.append(Sentence("", metric.why))
     if len(fields) == 1:

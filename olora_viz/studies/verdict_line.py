@@ -29,6 +29,7 @@ from olora_viz.studies.contest import (
     metric_of,
 )
 from olora_viz.studies.forgetting import ratio_of
+from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.sentences import (
     KINDS,
     Basis,
@@ -159,6 +160,9 @@ def verdict(race: Source, config: RaceConfig | Race | None = None) -> VerdictLin
         >>> print(line)  # doctest: +NORMALIZE_WHITESPACE
         At one rate (1e-3) OLoRA cannot be told apart from PiSSA, LoRA and MiLoRA with
         so few examples: OLoRA 20%, PiSSA 20%, LoRA 16%, MiLoRA 12% of answers right.
+        By loss, OLoRA did better in this run than MiLoRA and LoRA and differs too
+        little from PiSSA to matter (less than 0.04 nats): OLoRA 0.44, PiSSA 0.44,
+        MiLoRA 0.49, LoRA 0.49 nats.
     """
     raced = Raced.of(race, config)
     if raced.config is None or raced.lanes is None:
@@ -199,7 +203,7 @@ def verdict_line(
         line = _over_settings(contests, fields[0].roles, lanes, metric)
     else:
         moved = drift if ended else None
-        line = _of_contest(contests[0], metric, moved) if contests and len(contests[0].names) > 1 else None
+        line = _of_contest(contests[0], examples, metric, moved) if contests and len(contests[0].names) > 1 else None
     if line is None:
         return None
     line = replace(line, basis=replace(line.basis, dtype=dtype))
@@ -209,7 +213,7 @@ def verdict_line(
     return replace(line, sentences=sentences, certainty=_at_most_open(line.certainty), unlearned=True)
 
 
-def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
+def _of_contest(contest: Contest, examples: Examples, metric: Metric, drift: np.ndarray | None) -> VerdictLine:
     """Return the verdict of a contest; starts that are out of the race are named."""
     first = leading(contest)
     drifts = "" if drift is None else _drifts(contest, drift)
@@ -223,7 +227,7 @@ def _of_contest(contest: Contest, metric: Metric, drift: np.ndarray | None) -> V
     ]
     if doubtful:
         sentences.append(Sentence("", f"{and_(doubtful)} may do better at rates not tried."))
-    sentences += at_same_rates(contest, numbers=False)
+    sentences += [*by_loss_too(contest, examples), *at_same_rates(contest, numbers=False)]
     if metric.why and not metric.unlearned:
         sentences.append(Sentence("", metric.why))
     out = [label_of(start) for start in contest.field.starts if start not in contest.places] if contest.field else []

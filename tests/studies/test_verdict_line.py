@@ -144,6 +144,33 @@ def test_a_start_that_is_out_is_named() -> None:
     assert str(found.sentences[-1]) == "OLoRA is out of the race."
 
 
+@pytest.mark.parametrize("seeds", [1, 5])
+@pytest.mark.parametrize(("right", "loss"), [*itertools.product((0, 20), (-1.0, 0.0, 1.0))])
+def test_right_answers_are_named_first_and_the_loss_where_it_tells_another_order(
+    seeds: int, right: int, loss: float
+) -> None:
+    lanes = lanes_of(("lora", "olora"), seeds)
+    examples = latest_examples(race_of(lanes, {"olora": 1.0 + 0.3 * loss, "lora": 1.0}))
+    assert examples is not None
+    each = [30 + right * (lane.init == "olora") for lane in lanes]
+    answers = np.array([np.roll(np.arange(EXAMPLES) < many, 7 * k) for k, many in enumerate(each)], float)
+    found = verdict_line(lanes, replace(examples, right=answers))
+    assert found is not None
+    assert found.metric == "accuracy"
+    first, *more = map(str, found.sentences)
+    assert "right" in first
+    assert "loss" not in first
+    by_accuracy = {0: "", 20: "OLoRA"}[right] if found.leader or seeds == 1 else ""
+    by_loss = {-1.0: "OLoRA", 0.0: "", 1.0: "LoRA"}[loss]
+    other = [sentence for sentence in more if sentence.startswith("By loss, ")]
+    if seeds == 1 and right:
+        by_accuracy = "OLoRA" if "did better" in first else ""
+    assert bool(other) == (by_accuracy != by_loss)
+    if other and by_loss:
+        assert re.match(f"By loss, {by_loss} (is ahead of|did better in this run than) ", other[0])
+        assert "nats" in other[0]
+
+
 @pytest.mark.parametrize("guess", [None, 0.5], ids=["many answers", "two answers"])
 @pytest.mark.parametrize("ended", [False, True])
 def test_where_nothing_was_learned_that_comes_first_and_more_steps_are_offered(
