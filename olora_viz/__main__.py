@@ -28,6 +28,9 @@ def _look_for_no_cycles() -> None:
         gc.freeze()
 
 
+IN_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""The errors that only writing has: a full disk, a quota, a limit of a file's size, a disk that is read-only."""
+
 SCRIPT = "olora-viz"
 """The command that an installation of the package brings, for ``python -m olora_viz``."""
 
@@ -128,8 +131,9 @@ def _write_site(*arguments: Any, **options: Any) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        target = error.filename2 if error.errno == errno.ENOSPC else None  # a copy names what it copies first
-        where = f" {(target or error.filename)!r}" if error.filename else ""
+        if error.filename and error.errno in IN_WRITING:  # of a copy's two files the first is read
+            return f"cannot write {(error.filename2 or error.filename)!r}: {os.strerror(error.errno)}"
+        where = f" {error.filename!r}" if error.filename else ""
         return f"{error.strerror}{where}"
     return " ".join(str(error).split())
 

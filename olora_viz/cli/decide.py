@@ -12,7 +12,7 @@ from olora_viz.cli.console import (
     add_file,
     add_shared,
     filled,
-    path,
+    new_path,
     print_json,
     progress_bar,
     say,
@@ -29,7 +29,7 @@ def add_verbs(verb: Verb) -> None:
     add_file(parser, "minutes, model, task, inits, lrs, ranks and other settings of a study")
     add_shared(parser, "--model", "--task")
     parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
-    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the decision's folder")
+    parser.add_argument("--out", type=new_path, required=True, metavar="DIR", help="the decision's folder")
     parser.add_argument(
         "--init", dest="methods", type=filled, nargs="+", action="extend", metavar="NAME", help="the methods"
     )

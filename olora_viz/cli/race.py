@@ -19,6 +19,7 @@ from olora_viz.cli.console import (
     add_shared,
     config_of,
     given,
+    new_path,
     path,
     print_json,
     print_table,
@@ -70,7 +71,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=int, metavar="N", help=patience)
     target = "suffix of layer names to adapt; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
-    parser.add_argument("--run", type=path, metavar="DIR", dest="folder", help="save the run in this folder")
+    parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")
     add_shared(parser, "--track")
 
 

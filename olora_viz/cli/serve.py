@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,7 @@ def add_verbs(verb: Verb, pages: Serve, write: Callable[..., dict[str, Any]]) ->
 def serve(pages: Serve, options: argparse.Namespace) -> int:
     """Print the URL of the page, and serve it until Ctrl-C."""
     where = {"host": options.host, "port": options.port, "share": options.share}
+    _check_variables()
     pages(partial(_ready, options), **where, models=options.models)
     return 0
 
@@ -53,6 +55,7 @@ def show(pages: Serve, options: argparse.Namespace) -> int:
             f"{name!r} is a study's folder, not a run's: draw it by study {shlex.quote(name)} --html FILE"
         )
     load_run(options.folder)  # what is no run is said before the page is loaded
+    _check_variables()
     pages(partial(_ready, options), folder=options.folder)
     return 0
 
@@ -76,6 +79,14 @@ def site(write: Callable[..., dict[str, Any]], options: argparse.Namespace) -> i
 def _ready(options: argparse.Namespace, url: str) -> None:
     print(json.dumps({"url": url}) if options.json else url, flush=True)
     say("Ctrl-C ends the server")
+
+
+def _check_variables() -> None:
+    """Check the numbers among Gradio's variables, which it reads when it is loaded; ValueError if one is none."""
+    for name, rule in (("GRADIO_SERVER_PORT", "a port, from 1 to 65535"), ("GRADIO_NUM_PORTS", "a number of ports")):
+        text = os.environ.get(name, "1")
+        if not (text.isdecimal() and 0 < int(text) < 2**16):
+            raise ValueError(f"the environment variable {name} must be {rule}, not {text!r}")
 
 
 def _port(text: str) -> int:

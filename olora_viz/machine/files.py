@@ -29,13 +29,13 @@ except ImportError:  # Windows has no such locks: nothing is guarded, and nothin
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8."""
-    _replace(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically, and its folder if there is none."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, lambda partial: partial.write_bytes(data))
+    write_file(path, lambda partial: partial.write_bytes(data))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -53,11 +53,11 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        with _naming(path, folder):
+        with naming(path, folder):
             folder.mkdir()
-        save_file(tensors, folder / path.name, metadata={"format": "pt"})
-        _share(folder)
-        os.replace(folder / path.name, path)
+            save_file(tensors, folder / path.name, metadata={"format": "pt"})
+            _share(folder)
+            os.replace(folder / path.name, path)
     except SafetensorError as error:
         raise _unwrapped(error, path) from None
     finally:
@@ -80,7 +80,7 @@ def write_archive(path: Path, contents: Mapping[str, Path | str]) -> None:
                 else:
                     archive.writestr(name, content, zipfile.ZIP_DEFLATED)
 
-    _replace(path, write)
+    write_file(path, write)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -215,13 +215,12 @@ def atomic_folder(folder: Path) -> Generator[Path]:
     for leftover in (partial, old):  # of a writer that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        with _naming(folder, partial):
+        with naming(folder, partial):
             partial.mkdir(parents=True)
-        try:
             yield partial
-        except SafetensorError as error:
-            raise _unwrapped(error, folder) from None
-        _put_in_place(partial, folder)
+            _put_in_place(partial, folder)
+    except SafetensorError as error:
+        raise _unwrapped(error, folder) from None
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -277,24 +276,26 @@ def resumed(
         _check_settings(before, settings, f"{str(partial)!r} holds the beginning of work", "repeat that")
     settings = {**settings, WHOLE: False}
     for end, begun in pairs:
-        with _naming(end, begun):
+        with naming(end, begun):
             begun.mkdir(parents=True, exist_ok=True)
     try:
-        lock = lock_folder(partial)
+        with naming(folder, partial):
+            lock = lock_folder(partial)
     except BlockingIOError:
         raise ValueError(f"another process writes {str(folder)!r} at the moment") from None
     try:
-        if is_whole:
-            yield None
-        else:
-            write_json(partial / record, settings)
-            yield partial, rest
-            write_json(partial / record, {**settings, WHOLE: True})
-        for name in (LOCK, WRITTEN):
-            (partial / name).unlink(missing_ok=True)
-        if beside and rest and rest.is_dir():
-            _put_in_place(rest, beside)
-        _put_in_place(partial, folder)
+        with naming(folder, partial), naming(beside or folder, rest or partial):
+            if is_whole:
+                yield None
+            else:
+                write_json(partial / record, settings)
+                yield partial, rest
+                write_json(partial / record, {**settings, WHOLE: True})
+            for name in (LOCK, WRITTEN):
+                (partial / name).unlink(missing_ok=True)
+            if beside and rest and rest.is_dir():
+                _put_in_place(rest, beside)
+            _put_in_place(partial, folder)
     except ValueError as error:
         if before is None or not is_disk_full(error):
             for _, begun in pairs:
@@ -361,9 +362,10 @@ def _unwrapped(error: SafetensorError, path: Path) -> OSError:
     return OSError(int(number[1]) if number else errno.EIO, f"cannot write {str(path)!r}: {error}")
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file atomically: `write` gets the path of a temporary one."""
     partial = path.with_name(path.name + ".partial")
-    with _naming(path, partial):
+    with naming(path, partial):
         try:
             write(partial)
             os.replace(partial, path)
@@ -372,13 +374,17 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _naming(path: Path, partial: Path) -> Generator[None]:
-    """Name a file or folder in errors about its temporary one, of which nobody else knows."""
+def naming(path: Path, partial: Path | None = None) -> Generator[None]:
+    """Name a file or folder in errors that name none, as that of a full disk, or one of its temporary ones."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None and Path(error.filename) == partial:
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
+        for key in ("filename", "filename2"):
+            named = getattr(error, key)
+            if partial and isinstance(named, str) and Path(named).is_relative_to(partial):
+                setattr(error, key, str(path / Path(named).relative_to(partial)))
         raise
 
 

