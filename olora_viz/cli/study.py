@@ -11,6 +11,7 @@ from olora_viz.cli.console import (
     Verb,
     add_shared,
     new_file,
+    new_path,
     path,
     print_json,
     print_table,
@@ -49,7 +50,7 @@ def add_verbs(verb: Verb) -> None:
         help="a study as TOML, or the folder of a study to resume, extend or read; an option takes "
         "the place of the file's value",
     )  # fmt: skip
-    parser.add_argument("--out", type=path, metavar="DIR", help="the study's folder")
+    parser.add_argument("--out", type=new_path, metavar="DIR", help="the study's folder")
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
     parser.add_argument("--html", type=new_file, metavar="FILE", help="save the charts as one interactive page")
@@ -139,7 +140,7 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     Raises:
         ValueError: no folder is given, or a setting is invalid.
     """
-    from olora_viz.studies.preregistration import SETUP
+    from olora_viz.studies.preregistration import SETUP, read_setup
     from olora_viz.studies.study import Study
 
     given = settings_of(options)
@@ -147,7 +148,7 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     if what is not None and what.is_dir():
         if out is not None and out != what:
             raise ValueError(f"the study's folder is {str(what)!r}: leave out --out")
-        return what, Study.read(what / SETUP, **given) if given else None
+        return what, read_setup(Study, what, **given) if given else None
     if what is not None and not what.exists():
         kind = "file" if out is not None or what.suffix == ".toml" else "folder"
         raise ValueError(f"no such {kind}: {what}")

@@ -5,11 +5,17 @@ its file: tests, command line, pages and plots read the folder's listing. `regis
 """
 
 from olora_viz.initializers.catalogue import (
+    BUILT_IN,
     INITIALIZERS,
+    check_name,
     check_weight_start,
+    definition_of,
+    entry_of,
+    is_dense,
     keeps_function,
     label_of,
     register,
+    remember,
     starts,
     unregister,
 )
@@ -26,6 +32,7 @@ from olora_viz.initializers.start import (
 )
 
 __all__ = [
+    "BUILT_IN",
     "INITIALIZERS",
     "READS",
     "Calibration",
@@ -33,13 +40,18 @@ __all__ = [
     "RankError",
     "Start",
     "StartFunction",
+    "check_name",
     "check_rank",
     "check_weight_start",
+    "definition_of",
+    "entry_of",
+    "is_dense",
     "keeps_function",
     "label_of",
     "lacking",
     "precise",
     "register",
+    "remember",
     "starts",
     "unregister",
 ]

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from olora_viz.initializers.start import (
     precise,
     seeded,
 )
+from olora_viz.machine.definition import Definition
 from olora_viz.machine.text import Catalogue, expect, unknown
+from olora_viz.machine.version import __version__
 
 _FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]
 _ENTRIES: list[Initializer] = [file.INITIALIZER for file in _FILES if hasattr(file, "INITIALIZER")]
@@ -41,6 +44,45 @@ Examples:
     >>> [name for name, start in ov.INITIALIZERS.items() if start.needs == "gradient"]
     ['lora_ga', 'lora_one']
 """
+
+
+_REMEMBERED: set[str] = set()
+"""The names of starts that folders tell of, whose code need not be here to read them."""
+
+
+def remember(inits: Iterable[str]) -> None:
+    """Let lanes have starts that a folder tells of, and whose code may not be here: to be read, not to race."""
+    _REMEMBERED.update(inits)
+
+
+def check_name(init: str) -> None:
+    """Check that an initialization is one of the catalogue, or one that a folder tells of."""
+    if init not in INITIALIZERS and init not in _REMEMBERED:
+        known = unknown("initialization", init, INITIALIZERS)
+        raise ValueError(f"{known} (one of your own has to be registered first)")
+
+
+def entry_of(init: str) -> Initializer:
+    """Return an initialization that is to start a lane; ValueError if its code is not here."""
+    if init not in INITIALIZERS:
+        raise ValueError(f"the start {init!r} is not registered here: without it, what has run can only be read")
+    return INITIALIZERS[init]
+
+
+def definition_of(init: str) -> str:
+    """Return what tells a start from others of its name: of a built-in one the version, of an own one a fingerprint.
+
+    >>> definition_of("olora").split()[0]
+    'olora_viz'
+    """
+    start = entry_of(init).start
+    return start.definition.fingerprint if isinstance(start, OwnStart) else f"olora_viz {__version__}"
+
+
+def is_dense(init: str) -> bool:
+    """Return whether an initialization trains all of W; not if it is not listed."""
+    entry = INITIALIZERS.get(init)
+    return entry is not None and entry.dense
 
 
 def check_weight_start(init: str) -> None:
@@ -120,7 +162,7 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
     for what in ("summary", "source"):
         if not isinstance(getattr(entry, what), str):
             raise ValueError(f"{what} of {name!r} must be a string, not {getattr(entry, what)!r}")
-    start = OwnStart(name, entry.start)
+    start = OwnStart(name, entry.start, *(getattr(entry, each) for each in TELLING))
     if name in INITIALIZERS and not replace:
         warnings.warn(f"the initialization {name!r} was registered before: this one replaces it", stacklevel=2)
     INITIALIZERS[name] = dataclasses.replace(entry, start=start, random=entry.random or start.draws)
@@ -179,6 +221,9 @@ Examples:
 NAMED = ("s", "generator", "calibration")
 """The arguments that a function may take besides W and r."""
 
+TELLING = ("random", "nested", "zero_product", "needs", "vectors", "frozen_B", "dense", "keeps_function")
+"""The fields of an `Initializer` that tell its start from others, beside the function."""
+
 
 class OwnStart:
     """A `StartFunction` that wraps a registered function.
@@ -186,12 +231,14 @@ class OwnStart:
     Args:
         name: of the initialization, for messages.
         f: takes ``(W, r)`` and any of `NAMED`.
+        settings: what tells it from others, beside the function.
 
     Raises:
         ValueError: `f` is not callable, or takes other arguments.
     """
 
-    def __init__(self, name: str, f: Any) -> None:
+    def __init__(self, name: str, f: Any, *settings: Any) -> None:
+        f = f._f if isinstance(f, OwnStart) else f
         self.name, self._f = name, f
         if not callable(f):
             raise ValueError(f"start of {name!r} must be a function, not {f!r}")
@@ -205,6 +252,7 @@ class OwnStart:
             raise ValueError(
                 f"start of {name!r} must take (W, r) and those of {', '.join(NAMED)} that it names: {error}"
             ) from None
+        self.definition = Definition(f, *settings)
 
     @torch.no_grad()
     def __call__(

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import check_name, is_dense, label_of
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
 
 MOST = 1000
@@ -130,9 +130,7 @@ class Lane:
         """Check every value."""
         if not isinstance(self.init, str):
             raise ValueError(f"an initialization must be a name, not {self.init!r}")
-        if self.init not in INITIALIZERS:
-            known = unknown("initialization", self.init, INITIALIZERS)
-            raise ValueError(f"{known} (one of your own has to be registered first)")
+        check_name(self.init)
         if self.lr == FAIR:
             raise ValueError(
                 f"learning rate must be a positive number, not {FAIR!r}: for a rate that the race "
@@ -177,7 +175,7 @@ class Lane:
     @property
     def is_dense(self) -> bool:
         """Whether the lane trains the whole ΔW in place of A and B, see `Initializer.dense`."""
-        return self.init in INITIALIZERS and INITIALIZERS[self.init].dense
+        return is_dense(self.init)
 
     @property
     def scale(self) -> float:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from olora_viz.initializers import INITIALIZERS, READS, Calibration, Initializer, Start, check_rank, lacking, precise
+from olora_viz.initializers import READS, Calibration, Initializer, Start, check_rank, entry_of, lacking, precise
 from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
@@ -108,7 +108,7 @@ class AdapterPlan:
     @cached_property
     def starts(self) -> tuple[Initializer, ...]:
         """The initialization of each lane, unaffected by later changes of the registry."""
-        return tuple(INITIALIZERS[lane.init] for lane in self.lanes)
+        return tuple(entry_of(lane.init) for lane in self.lanes)
 
     @cached_property
     def ranks(self) -> dict[str, tuple[int, ...]]:
@@ -284,7 +284,7 @@ def start_of(name: str, W: Tensor, lane: Lane, calibration: Calibration | None =
     """Return a lane's A⁰ and B⁰ for one layer, from the layer's own random generator."""
     # torch's CPU generator uses only the low 32 bits of a seed.
     generator = torch.Generator().manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
-    start = INITIALIZERS[lane.init].start
+    start = entry_of(lane.init).start
     return start(W, lane.r, s=lane.scale, generator=generator, calibration=calibration)
 
 
@@ -292,7 +292,7 @@ def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None
     """Return `start_of` with each layer's own calibration; `cached` keeps the starts that depend on W alone."""
 
     def start(name: str, W: Tensor, lane: Lane) -> Start:
-        initializer = INITIALIZERS[lane.init]
+        initializer = entry_of(lane.init)
         if cached is None or initializer.random or initializer.needs:
             return start_of(name, W, lane, calibration.get(name))
         return cached(("start", name, *_kind(lane)), lambda: start_of(name, W, lane))
@@ -302,7 +302,7 @@ def start_from(calibration: Mapping[str, Calibration], cached: StartCache | None
 
 def _kind(lane: Lane) -> tuple[str, int, float, int]:
     """Return what a lane's start on a layer depends on."""
-    return lane.init, lane.r, lane.scale, lane.seed if INITIALIZERS[lane.init].random else 0
+    return lane.init, lane.r, lane.scale, lane.seed if entry_of(lane.init).random else 0
 
 
 def start_matrix(plan: AdapterPlan, start_of: StartOf, progress: Progress | None = None) -> Float[Tensor, "K P"]:

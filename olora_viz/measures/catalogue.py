@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from olora_viz.machine.definition import Definition
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.machine.text import Catalogue, expect, unknown
 from olora_viz.measures.curvature import CURVATURE
@@ -45,10 +46,18 @@ TAKEN = {
     "step", "lane", "status", "seconds", "tokens", "diverged",
     *(column for measure in MEASURES.values() for column in measure.columns),
     "model", "task", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration", "evaluated", "measures",
+    "definition", "measure_definitions", "base_boilerplate_loss",
     *(f"{part}{name}" for name in ("_loss", "_accuracy", "_examples", "_losses", "_test_loss", "_test_accuracy",
       "_valid_loss", "_text_loss") for part in ("valid", "test", "base", "guess")), "first_grad_norm",
 }  # fmt: skip
 """Names that steps and tables, also of studies, use for something else."""
+
+
+TELLING = ("every", "at_first", "at_last", "apart", "of_text")
+"""The fields of a `Measure` that tell it from others, beside its function."""
+
+_DEFINITIONS: dict[str, Definition] = {}
+"""Of the registered measurements, by key."""
 
 
 def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
@@ -117,6 +126,7 @@ def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
     if key in MEASURES and not replace:
         warnings.warn(f"the measurement {key!r} was registered before: this one replaces it", stacklevel=2)
     MEASURES[key] = measure
+    _DEFINITIONS[key] = Definition(measure.compute, *(getattr(measure, each) for each in TELLING))
     return measure
 
 
@@ -147,6 +157,11 @@ def unregister_measure(key: str) -> Measure:
 def registered_measures() -> list[str]:
     """Return the keys of the registered measurements."""
     return [key for key in MEASURES if key not in BUILT_IN]
+
+
+def measure_definitions() -> dict[str, str]:
+    """Return what tells the registered measurements from others of their keys, see `Definition`."""
+    return {key: _DEFINITIONS[key].fingerprint for key in registered_measures()}
 
 
 def intervals_of_measures() -> dict[str, list[Measure]]:

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from olora_viz.initializers import BUILT_IN, definition_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import resolve_device, resolve_dtype
 from olora_viz.machine.process import Progress
+from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.measures.forgetting import Forgotten, base_predictions, forgotten
 from olora_viz.models import MODELS, load_model
 from olora_viz.races.config import RaceConfig
@@ -145,6 +147,39 @@ CONTENTS = {
     "keep_sha256": "text to keep, {0.keep!r},",
 }
 """The inputs, by the keys of ``config.json`` that hold their SHA-256."""
+
+
+DEFINITIONS = "definitions"
+"""The key of ``config.json`` that holds the result of `definitions_of`."""
+
+
+def definitions_of(config: RaceConfig) -> dict[str, dict[str, str]]:
+    """Return what tells the user's own starts and measurements of a race from others of their names.
+
+    Raises:
+        ValueError: a start is not registered.
+    """
+    starts = {init: definition_of(init) for init in dict.fromkeys(lane.init for lane in config.lanes)}
+    own = {init: each for init, each in starts.items() if init not in BUILT_IN}
+    return {"start": own, "measurement": measure_definitions()}
+
+
+def check_definitions(folder: Path, config: RaceConfig, before: Mapping[str, Mapping[str, str]]) -> None:
+    """Check that the user's own starts and measurements of a run have not changed since it started.
+
+    Args:
+        before: the result of `definitions_of` at the start; what a folder does not have is not checked.
+
+    Raises:
+        ValueError: one has changed, or a start is not registered.
+    """
+    for what, now in definitions_of(config).items():
+        for name, each in now.items():
+            if each != (earlier := before.get(what, {}).get(name, each)):
+                raise ValueError(
+                    f"the {what} {name!r} has changed since the run in {str(folder)!r} started, from {earlier} to "
+                    f"{each}, so it cannot be resumed"
+                )
 
 
 def contents_of(config: RaceConfig, own: Task | None) -> dict[str, str | None]:

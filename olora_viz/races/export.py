@@ -26,7 +26,7 @@ from olora_viz.machine.files import (
 from olora_viz.machine.text import compact, counted, number
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig, setup_facts
-from olora_viz.races.data import contents_of, model_name
+from olora_viz.races.data import DEFINITIONS, contents_of, definitions_of, model_name
 from olora_viz.races.step import RACING, STOPPED, Step
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import HeldOut
@@ -109,7 +109,7 @@ def save(racing: Race, folder: str | Path) -> None:
     check_space(folder, racing)
     begin(folder, racing)
     lines = (line_of(racing, step) + "\n" for step in steps)
-    (folder / "steps.jsonl").write_text("".join(lines), encoding="utf-8")
+    write_text(folder / "steps.jsonl", "".join(lines))
     write_tensors(folder / CHECKPOINT, racing.snapshot())
     if steps:
         write_adapters(folder, racing)
@@ -122,7 +122,8 @@ def begin(folder: Path, racing: Race) -> None:
     values = racing.config.to_json()
     contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", {"format": FORMAT} | values | contents)
+    definitions = {DEFINITIONS: definitions_of(racing.config)}
+    write_json(folder / "config.json", {"format": FORMAT} | values | contents | definitions)
 
 
 def line_of(racing: Race, step: Step) -> str:

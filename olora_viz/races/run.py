@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from olora_viz.initializers import remember
 from olora_viz.lanes.peft import ReadBack
 from olora_viz.machine.files import (
     FormatError,
@@ -23,9 +24,11 @@ from olora_viz.machine.files import (
     is_free,
     link_or_copy,
     locked,
+    naming,
     read_json_object,
     read_tensor,
     read_tensors,
+    write_bytes,
     write_json,
     write_tensors,
     write_text,
@@ -35,7 +38,7 @@ from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import STUDY, RaceConfig
-from olora_viz.races.data import CONTENTS, ModelCache, check_contents
+from olora_viz.races.data import CONTENTS, DEFINITIONS, ModelCache, check_contents, check_definitions
 from olora_viz.races.export import CHECKPOINT, begin, check_space, line_of, write_adapters
 from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.step import RACING, Step
@@ -115,15 +118,17 @@ class Run:
     def _steps(self) -> Generator[Step, None, None]:
         """Run the race in a folder that no other process writes."""
         last_checkpoint = time.monotonic()
-        lines = (self.folder / "steps.jsonl").open("a", encoding="utf-8")
+        path = self.folder / "steps.jsonl"
+        lines = path.open("a", encoding="utf-8")
         try:
             with lines:
                 for step in self.race:
                     if step.step > self._recorded:
                         line = line_of(self.race, step)
                         (self.folder / "summary.json").unlink(missing_ok=True)
-                        lines.write(line + "\n")
-                        lines.flush()
+                        with naming(path):
+                            lines.write(line + "\n")
+                            lines.flush()
                         self._recorded = step.step
                         yield step
                     if self._is_level and time.monotonic() - last_checkpoint >= CHECKPOINT_SECONDS:
@@ -287,7 +292,7 @@ def copy_run(folder: str | Path, to: str | Path, steps: int | None = None) -> No
         checkpoint = copy / CHECKPOINT
         if checkpoint.exists() and int(read_tensor(checkpoint, "clock")[0]) > len(lines):
             checkpoint.unlink()
-        (copy / "steps.jsonl").write_bytes(b"".join(lines))
+        write_bytes(copy / "steps.jsonl", b"".join(lines))
 
 
 def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
@@ -320,6 +325,11 @@ def _leads_on(state: dict[str, Tensor], config: RaceConfig, recorded: int) -> bo
 def read_config(folder: str | Path) -> RaceConfig:
     """Read the set-up of a run."""
     return _read_setup(Path(folder))[0]
+
+
+def read_definitions(folder: Path) -> dict[str, dict[str, str]]:
+    """Read what told the user's own starts and measurements of a run from others, see `definitions_of`."""
+    return read_json_object(folder / "config.json").get(DEFINITIONS, {})
 
 
 def read_steps(folder: str | Path) -> list[Step]:
@@ -376,7 +386,7 @@ def restored(
 
 
 def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
-    """Read the set-up of a run, and the SHA-256 of its other inputs."""
+    """Read the set-up of a run, whose starts need not be registered, and the SHA-256 of its other inputs."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{str(folder)!r} is not a run folder: it has no config.json")
@@ -384,6 +394,7 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
         values = read_json_object(path)
         check_format(values, repr(str(path)))
         contents = {key: values.pop(key, None) for key in CONTENTS}
+        remember(values.pop(DEFINITIONS, {}).get("start", ()))
         config = RaceConfig.from_json(values)
         expect(config.task, str, "the name of a task or the path of its file")
         return config, contents
@@ -399,6 +410,7 @@ def _read_unchanged(folder: Path, own: Own | None) -> RaceConfig:
     """Read the set-up of a run, and check that its task and its files have not changed."""
     config, contents = _read_setup(folder)
     check_contents(folder, config, contents, own)
+    check_definitions(folder, config, read_definitions(folder))
     return config
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.initializers import is_dense, label_of
 from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.groups import groups_of, largest_pass
 from olora_viz.lanes.lane import MAX_LANES
@@ -156,7 +156,7 @@ def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
     """Put together the races whose lanes take about as long: of one model and rank, or dense."""
     by_kind: dict[tuple[str, int, bool], list[list[Trial]]] = {}
     for group in groups:
-        first, dense = group[0].cell, INITIALIZERS[group[0].init].dense
+        first, dense = group[0].cell, is_dense(group[0].init)
         by_kind.setdefault((first.model, 0 if dense else first.r, dense), []).append(group)
     return list(by_kind.values())
 

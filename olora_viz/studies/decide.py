@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
+from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
 from olora_viz.races import run as runs
@@ -21,7 +21,7 @@ from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
-from olora_viz.studies.preregistration import DECISION, SETUP
+from olora_viz.studies.preregistration import DECISION, SETUP, read_setup
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
@@ -212,7 +212,8 @@ class _DecisionRun:
             if not trials:
                 return
             (folder,) = self._ledger.new_runs(1)
-            race = Planned(folder, study.config(trials), len(trials))
+            race = Planned(folder, study.config(trials))
+            self._ledger.check_definitions(race.config)
             if not run_race(race, study.threads, self._goes_on, self._progress, self._cache):
                 return
             yield self._written(self.known())
@@ -236,6 +237,7 @@ class _DecisionRun:
         taken, run_folder = known.taken.method, self._folder / "final"
         assert taken.best_lr is not None
         config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
+        self._ledger.check_definitions(config)
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
             run = runs.resume_run(run_folder, progress=self._progress, cache=self._cache)
         else:
@@ -250,8 +252,9 @@ class _DecisionRun:
         known = self.known(DONE if is_whole else FINAL)
         trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"
         if is_whole and trained.is_dir():
-            shutil.rmtree(adapter, ignore_errors=True)
-            shutil.copytree(trained, adapter)
+            with atomic_folder(adapter) as copy:
+                for file in trained.iterdir():
+                    shutil.copyfile(file, copy / file.name)
             texts = tuple(
                 {"prompt": answer.prompt, "expected": answer.expected, "base": answer.base, "adapter": answer.lanes[0]}
                 for answer in answers
@@ -334,7 +337,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
     Raises:
         ValueError: a setting differs, or the folder is of a study.
     """
-    study = Study.read(folder / SETUP)
+    study = read_setup(Study, folder)
     if not (folder / DECISION).exists():
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     if inits is not None:

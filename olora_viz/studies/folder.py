@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
 import shutil
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from olora_viz.machine.files import read_json_object, reason, write_json
+from olora_viz.machine.files import read_json_object, reason, write_file, write_json
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN
+from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.run import CHECKPOINT
+from olora_viz.races.run import CHECKPOINT, read_definitions
 from olora_viz.races.step import Step
-from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, write_setup
-from olora_viz.studies.study import Cell, Losses, Study, Trial, complete_seeds, losses_of, needed
+from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
+from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
+from olora_viz.studies.study import GRID, Cell, Losses, Study, Trial, complete_seeds, losses_of, needed
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
+STAGE = "stage.json"
+"""The file with the races of the stage that a study is at, written before the first of them: lanes that race together
+are the same up to rounding only, so that what a kill leaves must not group them."""
 
 PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
@@ -37,18 +43,22 @@ COLUMNS = (
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
     "base_boilerplate_loss", "boilerplate_loss", "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens",
-    "seconds", "run", "preregistration", "evaluated", "valid_losses",
+    "seconds", "run", "preregistration", "definition", "measure_definitions", "evaluated", "valid_losses",
 )  # fmt: skip
 """The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
-their numbers; `preregistration` is the SHA-256 of what was decided before, or empty; `guess` is the answer without the
-prompt that is right most often. Losses are without boilerplate, see `Evaluation`, whose loss is in
-`OF_BOILERPLATE`; `OF_TEXT` are on the text to keep."""
+their numbers; `preregistration` is the SHA-256 of what was decided before, or empty; `definition` tells the start, and
+`measure_definitions`, as JSON, the registered measurements from others of their names, empty if unknown; `guess` is
+the answer without the prompt that is right most often. Losses are without boilerplate, see `Evaluation`, whose loss is
+in `OF_BOILERPLATE`; `OF_TEXT` are on the text to keep."""
 
 OF_BOILERPLATE = ("base_boilerplate_loss", "boilerplate_loss")
 """The columns that are NaN without boilerplate: its loss on the test examples, of the base model and of the lanes."""
 
 OF_TEXT = ("base_text_loss", "text_loss", "drift")
 """The columns that are NaN without a text to keep."""
+
+TEXTS = ("preregistration", *DEFINED)
+"""The columns that are empty where an earlier version wrote the rows."""
 
 BY_EXAMPLE = (
     "valid_loss_by_example", "valid_right_by_example", "run_loss_by_example", "base_valid_loss_by_example",
@@ -71,12 +81,7 @@ def has_ended(run: Path) -> bool:
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Write a table atomically."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        table.to_parquet(partial, index=False)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, lambda partial: table.to_parquet(partial, index=False))
 
 
 def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
@@ -97,7 +102,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     curves = np.array([step.eval_loss for step in evaluated])
     over_run = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
-    own, rows = own_measures(steps), []
+    own, rows, definitions = own_measures(steps), [], read_definitions(run)
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(
@@ -125,6 +130,8 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "tokens": sum(data.tokens(number, order) for number in range(1, racing.done + 1)),
                 "seconds": racing.state.seconds / len(lanes),
                 "run": run.name, "preregistration": hash_of(run.parent.parent),
+                "definition": definitions.get("start", {}).get(lane.init) or version_of(lane.init),
+                "measure_definitions": json.dumps(definitions.get("measurement", {})),
                 "evaluated": [step.step for step in evaluated],
                 "valid_losses": curves[:, k] if len(curves) else np.empty(0),
                 "valid_loss_by_example": valid.example_loss[k],
@@ -204,7 +211,7 @@ class Ledger:
         if study is None and not (folder / SETUP).exists():
             raise ValueError(f"{str(folder)!r} is not the folder of a study: it has no {SETUP}")
         self.folder = folder
-        self.study = continued(study, folder) if study else Study.read(folder / SETUP)
+        self.study = continued(study, folder) if study else read_setup(Study, folder)
         self._parts: dict[str, pd.DataFrame] = {}
         self._trials: dict[Trial, dict[str, Any]] = {}
 
@@ -262,7 +269,7 @@ class Ledger:
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
             rows = rows.assign(**dict.fromkeys({*OF_TEXT, *OF_BOILERPLATE}.difference(rows), math.nan))
-            rows = rows.assign(**dict.fromkeys({"preregistration"}.difference(rows), ""))
+            rows = rows.assign(**dict.fromkeys({*TEXTS}.difference(rows), ""))
             for row in _records(rows):
                 trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))
@@ -278,6 +285,7 @@ class Ledger:
         """Return the rows of all races as plain values, by trial: to read, not to change."""
         rows = self.rows()
         if len(self._trials) != len(rows):
+            check_one_definition(_records(rows[["init", "seed", *DEFINED]]), self.folder)
             own = [name for name in rows if name not in (*COLUMNS, *BY_EXAMPLE)]
             measures = _records(rows[own])
             rows = rows.drop(columns=own)
@@ -285,6 +293,11 @@ class Ledger:
                 trial_of(row): row | {"measures": of_row} for row, of_row in zip(_records(rows), measures, strict=True)
             }
         return self._trials
+
+    def check_definitions(self, *configs: RaceConfig) -> None:
+        """Check that the starts and measurements of the next races are those of the runs that there are."""
+        rows = self.rows()[["init", "seed", *DEFINED]]
+        check_one_definition([*_records(rows), *rows_to_be(configs)], self.folder)
 
     def losses(self) -> Losses:
         """Return the losses of all finished trials by which rates are chosen, see `losses_of`."""
@@ -317,9 +330,32 @@ class Ledger:
 
     def new_runs(self, count: int) -> list[Path]:
         """Return the folders of the next races."""
-        taken = [int(path.stem) for path in self.runs.glob("*") if path.stem.isdigit()]
+        taken = [int(path.stem) for path in (*self.runs.glob("*"), *self.stage()) if path.stem.isdigit()]
         first = max(taken, default=0) + 1
         return [self.runs / f"{number:04d}" for number in range(first, first + count)]
+
+    def begin_stage(self, groups: Sequence[Sequence[Trial]]) -> dict[Path, list[Trial]]:
+        """Write which lanes race together at the next stage, before the first of its races; return them by folder."""
+        stage = dict(zip(self.new_runs(len(groups)), map(list, groups), strict=True))
+        grid = {name: getattr(self.study, name) for name in GRID}
+        lanes = {folder.name: list(map(_row_of, group)) for folder, group in stage.items()}
+        write_json(self.folder / STAGE, {"grid": grid, "races": lanes})
+        return stage
+
+    def stage(self) -> dict[Path, list[Trial]]:
+        """Return the races of the stage that has begun, by folder, without those that have ended.
+
+        A study that has grown since runs them as they were planned; one that has shrunk, which may not want them, does
+        not.
+        """
+        path = self.folder / STAGE
+        if not path.exists():
+            return {}
+        record = read_json_object(path)
+        if not all(_covers(getattr(self.study, name), value) for name, value in record["grid"].items()):
+            return {}
+        stage = {self.runs / name: list(map(trial_of, lanes)) for name, lanes in record["races"].items()}
+        return {folder: group for folder, group in stage.items() if not has_ended(folder)}
 
     def finish(self) -> None:
         """Write the tables of all races, and the verdicts, unless they are there already."""
@@ -396,6 +432,11 @@ def verdicts(folder: str | Path) -> Verdicts:
     return Ledger(Path(folder)).verdicts()
 
 
+def _covers(now: Any, before: Any) -> bool:
+    """Whether a setting of the grid still has all that it had."""
+    return now >= before if isinstance(now, int) else set(now) >= set(before)
+
+
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", rows.to_dict("records"))
 
@@ -404,6 +445,11 @@ def trial_of(row: dict[str, Any]) -> Trial:
     """Return the trial of a row."""
     cell = Cell(row["model"], row["task"], int(row["r"]))
     return Trial(cell, row["init"], float(row["lr"]), int(row["seed"]))
+
+
+def _row_of(trial: Trial) -> dict[str, Any]:
+    """Return the part of a trial's row that `trial_of` reads."""
+    return asdict(trial.cell) | {"init": trial.init, "lr": trial.lr, "seed": trial.seed}
 
 
 def check_seen(run: Path) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.initializers.catalogue import BUILT_IN
+from olora_viz.initializers import BUILT_IN, INITIALIZERS, is_dense, label_of
 from olora_viz.initializers.papers import TITLES
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import and_, compact, counted, expect, number, percent, table, unknown
@@ -179,13 +178,15 @@ def methods(verdicts: Verdicts) -> str:
     of_length += ", too long ones cut at the left" * s.truncate + ", in the model's chat template" * s.chat
     warmup = f" after {counted(s.warmup, 'warm-up step')}" if s.warmup else ""
     test = "" if s.test is None else f" (from {Path(s.test).name})"
-    dense = [_name(init) for init in s.inits if INITIALIZERS[init].dense]
+    dense = [_name(init) for init in s.inits if is_dense(init)]
     but = f"but for {and_(dense)} " * bool(dense)
     precision = "bfloat16 on a GPU, float32 on a CPU" if s.dtype == "auto" else s.dtype
     keeps = f"by more than {s.forget:g} nats" if s.forget is not None else ""
     forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
     own = "".join(
-        f" {_name(init)} is our own: {INITIALIZERS[init].summary}" for init in s.inits if init not in BUILT_IN
+        f" {_name(init)} is our own: {INITIALIZERS[init].summary if init in INITIALIZERS else 'its code is not here.'}"
+        for init in s.inits
+        if init not in BUILT_IN
     )
     text = (
         f"We compared {_compared(s)} on {_of('model', s.models)} and "
@@ -256,9 +257,9 @@ def _compared(study: Study) -> str:
     scaling = "alpha equal to the rank" if study.alpha is None else f"alpha {study.alpha:g}"
     adapters = f"low-rank adapters of {_of('rank', study.ranks)} on all linear layers of the blocks ({scaling})"
     others, reference = [init for init in study.inits if init != study.reference], label_of(study.reference)
-    starts = and_([_name(init) for init in others if not INITIALIZERS[init].dense])
-    dense = and_([_name(init) for init in others if INITIALIZERS[init].dense])
-    if INITIALIZERS[study.reference].dense:
+    starts = and_([_name(init) for init in others if not is_dense(init)])
+    dense = and_([_name(init) for init in others if is_dense(init)])
+    if is_dense(study.reference):
         return f"{starts} as the start of {adapters} with {reference} of these layers"
     if not starts:
         return f"{dense} with {adapters}, started by {reference},"
@@ -287,7 +288,7 @@ def bibtex(inits: Sequence[str]) -> str:
     """
     entries: dict[tuple[tuple[str, str], ...], tuple[str, list[str]]] = {}
     for init in inits:
-        author, fields = _source(INITIALIZERS[init].source)
+        author, fields = _source(INITIALIZERS[init].source if init in INITIALIZERS else "our own")
         if fields not in entries:
             key = author or init
             entries[fields] = (key + init if key in {taken for taken, _ in entries.values()} else key), []

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import tomllib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from olora_viz.initializers import definition_of, remember
 from olora_viz.machine.files import FORMAT, is_free, write_text
 from olora_viz.machine.version import __version__
+from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.races.config import STUDY
+from olora_viz.studies.definitions import seeds_by_definition, seeds_words
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ def continued(study: Study, folder: Path) -> Study:
     """
     setup = folder / SETUP
     if setup.exists():
-        earlier = study.read(setup)
+        earlier = read_setup(type(study), folder)
         dtype = earlier.dtype if study.dtype == "auto" else study.dtype
         study = replace(study, threads=study.threads or earlier.threads, dtype=dtype)
         study.check_grows_from(earlier, repr(str(folder)))
@@ -52,6 +57,14 @@ def continued(study: Study, folder: Path) -> Study:
     if not is_free(folder):
         raise ValueError(f"the folder of a study must be new or empty: {str(folder)!r} is not")
     return study.fixed()
+
+
+def read_setup(kind: type[Study], folder: Path, **instead: Any) -> Study:
+    """Read the study of a folder, whose starts need not be registered if they have run: see `Study.read`."""
+    with suppress(OSError, ValueError):  # which `Study.read` says better
+        inits = tomllib.loads((folder / SETUP).read_text(encoding="utf-8")).get("inits", ())
+        remember(inits if any((folder / "runs").glob("*.parquet")) else ())
+    return kind.read(folder / SETUP, **instead)
 
 
 def is_decision(folder: Path) -> bool:
@@ -89,8 +102,12 @@ def preregister(study: Study, folder: Path) -> Path:
 
 def _write_plan(study: Study, folder: Path) -> Path:
     path, plan = folder / FILE, f"[study]\n{study.to_toml()}"
+    definitions = {"start": dict(zip(study.inits, map(definition_of, study.inits), strict=True))}
+    definitions["measurement"] = measure_definitions()
     if path.exists():
-        if path.read_text(encoding="utf-8").endswith(f"\n{plan}"):
+        before = path.read_text(encoding="utf-8")
+        same = [tomllib.loads(before).get(what, each) == each for what, each in definitions.items()]
+        if all(same) and before.endswith(f"\n{plan}"):
             return path
         raise ValueError(f"{str(path)!r} holds another plan: what was decided before stays as it is")
     if any((folder / "runs").glob("*")):
@@ -98,6 +115,9 @@ def _write_plan(study: Study, folder: Path) -> Path:
     rule = "".join(f"# {line}\n" for line in RULE.splitlines())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     about = f'written = "{now}"\nversion = "{__version__}"\n'
+    for what, each in definitions.items():
+        lines = (f"{json.dumps(name)} = {json.dumps(definition)}\n" for name, definition in each.items())
+        about += f"\n[{what}]\n{''.join(lines)}"
     write_text(path, f"# The plan of a study, from before its first race.\n{rule}\n{about}\n{plan}")
     return path
 
@@ -122,7 +142,15 @@ def deviations(study: Study, folder: Path | None, rows: Iterable[Row]) -> list[s
         differing.append(f"{FILE} has changed since the first race")
     if early := sum(not row.get("preregistration") for row in rows):
         differing.append(f"{early} of {len(rows)} runs are from before it was written")
-    planned: dict[str, Any] = tomllib.loads((folder / FILE).read_text(encoding="utf-8"))["study"] if folder else {}
+    written: dict[str, Any] = tomllib.loads((folder / FILE).read_text(encoding="utf-8")) if folder else {"study": {}}
+    for (what, name), by_definition in seeds_by_definition(rows).items():
+        known = written.get(what, {}).get(name)
+        differing += [
+            f"the {what} {name!r} was planned as {known} and ran as {each} with {seeds_words(seeds)}"
+            for each, seeds in by_definition.items()
+            if known not in (None, each)
+        ]
+    planned = written["study"]
     for name, value in asdict(study).items():
         value = list(value) if isinstance(value, tuple) else value
         if name != "threads" and planned.get(name) != value:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -18,10 +19,10 @@ from olora_viz.machine.process import Progress
 from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
 from olora_viz.machine.workers import Workers, goes_on, killed, pool_of
-from olora_viz.measures.catalogue import MEASURES, registered_measures
+from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.data import ModelCache
+from olora_viz.races.data import ModelCache, definitions_of
 from olora_viz.races.step import Step
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
 from olora_viz.studies.preregistration import check_is_study
@@ -145,9 +146,13 @@ class Planned(NamedTuple):
     """A race to run."""
 
     folder: Path
-    config: RaceConfig | None
-    """None to resume the run in the folder."""
-    lanes: int
+    config: RaceConfig
+    """That of the run in the folder, if there is one, which is then resumed."""
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes."""
+        return len(self.config.lanes)
 
 
 Watch = Callable[[Step], bool]
@@ -183,8 +188,9 @@ def run_study(
         cache: of earlier races of this process, with one worker only.
 
     Raises:
-        ValueError: an unsuitable folder or set-up, see `Ledger`, a race that cannot be set up, or no such cluster.
-            The folder of a decision is gone on with by `decide`.
+        ValueError: an unsuitable folder or set-up, see `Ledger`, a start or a registered measurement that has changed
+            since its first runs, a race that cannot be set up, or no such cluster. The folder of a decision is gone on
+            with by `decide`.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -213,6 +219,7 @@ def run_ledger(
     cache: ModelCache | None = None,
 ) -> Generator[FinishedRace, None, None]:
     """Run what the study of a folder still needs, see `run_study`."""
+    ledger.check_definitions(*(ledger.study.config([trial]) for trial in ledger.needed()))
     pool = _pool(ledger.study, workers, ray)
     try:
         ledger.open()
@@ -251,7 +258,7 @@ def run_race(
     watch: Watch | None = None,
     progress: Progress | None = None,
     cache: ModelCache | None = None,
-    measures: Collection[str] = (),
+    definitions: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> bool:
     """Run one race to its end, or resume it, and keep its rows.
 
@@ -261,23 +268,17 @@ def run_race(
     Args:
         threads: on a CPU.
         watch: leaves the race to be resumed when it returns False.
-        measures: the measurements that are registered where the study runs.
+        definitions: of the starts and measurements that are registered where the study runs, see `definitions_of`.
 
     Returns:
         Whether the race has ended.
 
     Raises:
         ValueError: the race cannot be set up, this machine does not see the study's folder, or this process does not
-            know a start or a measurement.
+            know a start or a measurement, or has another definition of it.
     """
     check_seen(planned.folder)
-    starts = {lane.init for lane in planned.config.lanes} if planned.config else set()
-    for what, lacking in (("start", starts - {*INITIALIZERS}), ("measurement", {*measures} - {*MEASURES})):
-        if lacking:
-            raise ValueError(
-                f"the process of this race does not know the {what} {min(lacking)!r}: register it at the top of a "
-                "script, which each process reads, or run one race at a time"
-            )
+    _check_known(planned.config, definitions)
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     lock = planned.folder.with_suffix(".lock")
@@ -291,10 +292,28 @@ def run_race(
         torch.set_num_threads(before)
 
 
+def _check_known(config: RaceConfig, definitions: Mapping[str, Mapping[str, str]]) -> None:
+    """Check that this process knows all starts of a race, and the measurements of the one where the study runs."""
+    starts, measures = {lane.init for lane in config.lanes}, definitions.get("measurement", {})
+    for what, lacking in (("start", starts - {*INITIALIZERS}), ("measurement", {*measures} - {*MEASURES})):
+        if lacking:
+            raise ValueError(
+                f"the process of this race does not know the {what} {min(lacking)!r}: register it at the top of a "
+                "script, which each process reads, or run one race at a time"
+            )
+    here = definitions_of(config)
+    for what, there in definitions.items():
+        if other := [name for name in there if here[what].get(name, there[name]) != there[name]]:
+            raise ValueError(
+                f"the process of this race has another definition of the {what} {other[0]!r} than the one that runs "
+                "the study: register it at the top of a script, which each process reads, or run one race at a time"
+            )
+
+
 def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cache: ModelCache | None) -> bool:
     """Run or resume a race that no other process runs; return whether it has ended."""
     more: Any = {"adapters": False, "progress": progress, "cache": cache}
-    if planned.config is None or (planned.folder / "config.json").exists():
+    if (planned.folder / "config.json").exists():
         run = runs.resume_run(planned.folder, **more)
     else:
         run = runs.start(planned.config, planned.folder, **more)
@@ -309,13 +328,15 @@ def _race(planned: Planned, watch: Watch | None, progress: Progress | None, cach
 
 
 def _stage(ledger: Ledger, most: int | None) -> list[Planned]:
-    """Return the races of the next stage: those that were interrupted, else those needed."""
-    if broken := ledger.unfinished():
-        return [Planned(folder, None, len(runs.read_config(folder).lanes)) for folder in broken]
-    groups = races(ledger.study, ledger.needed(), most)
+    """Return the races of this stage that have not ended: it goes on as it was planned, whatever has stopped it."""
+    stage = ledger.stage()
+    others = [folder for folder in ledger.unfinished() if folder not in stage]
+    if not (stage or others):
+        groups = races(ledger.study, ledger.needed(), most)
+        stage = ledger.begin_stage(groups) if groups else {}
     return [
-        Planned(folder, ledger.study.config(group), len(group))
-        for folder, group in zip(ledger.new_runs(len(groups)), groups, strict=True)
+        *(Planned(folder, runs.read_config(folder)) for folder in others),
+        *(Planned(folder, ledger.study.config(group)) for folder, group in stage.items()),
     ]
 
 
@@ -325,6 +346,7 @@ def _in_turn(
     while planned := _stage(ledger, most):
         left = sum(race.lanes for race in planned)
         for race in planned:
+            ledger.check_definitions(race.config)
             if not run_race(race, ledger.study.threads, watch, progress, cache):
                 return
             left -= race.lanes
@@ -339,10 +361,11 @@ def _at_once(ledger: Ledger, pool: Executor, most: int | None) -> Generator[Fini
     """
     while planned := _stage(ledger, most):
         left = sum(race.lanes for race in planned)
+        ledger.check_definitions(*(race.config for race in planned))
         futures = {  # by folders that hold in any working directory
             pool.submit(
                 run_race, race._replace(folder=race.folder.absolute()), ledger.study.threads,
-                measures=registered_measures(),
+                definitions=definitions_of(race.config),
             ): race
             for race in planned
         }  # fmt: skip

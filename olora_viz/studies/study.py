@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from olora_viz.initializers import INITIALIZERS
+from olora_viz.initializers import INITIALIZERS, entry_of
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.machine.memory import dtype_name, resolve_device
 from olora_viz.machine.process import cores
@@ -136,7 +136,7 @@ class Study:
             raise ValueError(
                 f"coarse must be a whole number of seeds, from 1 to the {self.seeds} of the study, not {self.coarse!r}"
             )
-        if self.reference not in INITIALIZERS:
+        if self.reference not in INITIALIZERS and self.reference not in self.inits:
             raise ValueError(unknown("reference", str(self.reference), INITIALIZERS))
         if not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
             raise ValueError(
@@ -455,7 +455,7 @@ def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> lis
     most = most or evenly(len(trials))
 
     def place(t: Trial) -> tuple[int, int, int, bool]:
-        dense = INITIALIZERS[t.init].dense
+        dense = entry_of(t.init).dense
         return study.models.index(t.cell.model), study.tasks.index(t.cell.task), -t.cell.r, dense
 
     order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.inits.index(t.init)))

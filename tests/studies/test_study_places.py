@@ -128,7 +128,9 @@ def test_another_server_is_not_a_cluster(ray: ModuleType) -> None:
 
 
 def test_a_machine_that_does_not_see_the_study_says_so(tmp_path: Path) -> None:
-    planned = Planned(tmp_path / "elsewhere" / "runs" / "0001", None, 1)
+    planned = Planned(
+        tmp_path / "elsewhere" / "runs" / "0001", STUDY.config([*STUDY.trials(STUDY.cells()[0], "lora", STUDY.lrs)])
+    )
     with pytest.raises(ValueError, match="does not see the study in"):
         run_race(planned, 1)
 
