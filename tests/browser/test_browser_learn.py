@@ -67,6 +67,8 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     asked = "document.querySelector('#bet-score .bet-run')?.dataset.run"
     page.wait_for_function(f"{asked} === document.querySelector('#lesson-card .guide').dataset.race")
     page.locator("#bet-score .chip").first.click()
+    expect(guided.locator(".waits")).to_have_text("waiting: the second bet")
+    guided.get_by_role("button", name="next").click()
     expect(guided.get_by_text("drag the slider beside it to the end").filter(visible=True).first).to_be_visible()
     page.locator("#scrubber input").press("End")
     expect(guided.get_by_text("how your bet ended").filter(visible=True).first).to_be_visible()

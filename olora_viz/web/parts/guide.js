@@ -71,6 +71,13 @@ const chartsLag = () => {
   );
   return [...charts].some((chart) => isPast(/** @type {any} */ (chart).data ?? []));
 };
+/** Whether the second question of the bet is in view, and has no answer. */
+const asksWhen = () => {
+  const sliders = /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll("#bet-card [data-when]")
+  );
+  return !root.dataset.betStep && [...sliders].some((slider) => slider.offsetParent);
+};
 /** The race in view; empty without one. */
 const runInView = () =>
   /** @type {HTMLElement | null} */ (document.querySelector("#bet-score .bet-run"))?.dataset.run ??
@@ -101,6 +108,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   if (!resumes) place = { ...place, at: linked(window.location.search, steps.length) ?? 0 };
   let pressed = false;
   let said = false; // the step was done, and its answer is shown
+  let half = false; // the first question of a bet is answered, and the second one is not
   let rewinds = false;
   let rewound = 0; // for how many looks it has stood at step 0
   let clears = false; // an ended race, also one that the page shows later
@@ -113,6 +121,9 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const former = race && !resumes && runInView() !== race ? runInView() : "";
   /** Whether the race of before is in view: a bet on it, or its end, is not that of the lesson. */
   const isFormer = () => former !== "" && runInView() === former;
+
+  /** Whether who is ahead is bet on; the second question may still be open. */
+  const hasBet = () => root.dataset.bet === "placed" && !isFormer();
 
   const keep = () => {
     const kept = load();
@@ -131,7 +142,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
       step: Number(at?.value ?? 0),
       steps: at?.disabled ? 0 : Number(at?.max ?? 0),
       ended: over > PATIENCE,
-      bet: root.dataset.bet === "placed" && !isFormer(),
+      bet: hasBet() && !asksWhen(),
     };
   };
 
@@ -156,8 +167,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const rewind = () => {
     const at = slider();
     if (isFormer()) return;
-    if (seen().bet || ["racing", "finished"].some((word) => state()?.contains(word)))
-      rewinds = false;
+    if (hasBet() || ["racing", "finished"].some((word) => state()?.contains(word))) rewinds = false;
     if (!rewinds || !at || at.disabled || !isOver()) return;
     rewound = Number(at.value) ? 0 : rewound + 1; // the race of the lesson may come later, at its end
     rewinds = rewound < PATIENCE;
@@ -182,8 +192,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
   const show = () => {
     const { where = "", page = "", opens, hides } = steps[place.at].dataset;
     const wait = waits[place.at];
-    said = false;
-    pressed = false;
+    said = half = pressed = false;
     over = 0;
     steps.forEach((step, i) => step.toggleAttribute("hidden", i !== place.at));
     write();
@@ -194,7 +203,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (page && root.dataset.page !== page) window.location.hash = page;
     const waited = hides !== undefined; // a step was skipped before the race that it begins with was there
     clears = opens === "clear" || (waited && clears);
-    rewinds = (opens === "rewind" && !seen().bet) || (waited && rewinds); // who has bet may play it at once
+    rewinds = (opens === "rewind" && !hasBet()) || (waited && rewinds); // who has bet may play it at once
     rewound = 0;
     root.toggleAttribute("data-rewinds", rewinds);
     veil();
@@ -211,9 +220,11 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     step.querySelector(".now")?.toggleAttribute("hidden", said);
     step.querySelector(".then")?.toggleAttribute("hidden", !said);
     const isLast = place.at === steps.length - 1;
-    on.textContent = !said && waits[place.at] ? "skip" : isLast ? "done" : "next ›";
-    on.classList.toggle("primary", said || !waits[place.at]);
+    const goesOn = said || half || !waits[place.at];
+    on.textContent = goesOn ? (isLast ? "done" : "next ›") : "skip";
+    on.classList.toggle("primary", goesOn);
     if (said) part(".waits").textContent = "";
+    if (half) part(".waits").textContent = "waiting: the second bet";
   };
 
   /** @param {number} by */
@@ -222,7 +233,20 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     show();
   };
 
-  const forward = () => (place.at === steps.length - 1 ? stop(true) : turned(1));
+  const forward = () => {
+    if (isHalf()) finish(); // the second question is a gift
+    if (place.at === steps.length - 1) stop(true);
+    else turned(1);
+  };
+
+  /** Whether the step asks for a bet, and its first question alone is answered. */
+  const isHalf = () => waits[place.at]?.kind === "bet" && hasBet() && asksWhen();
+
+  const finish = () => {
+    place = did(place);
+    keep();
+    if (allDone(place, waits)) finished();
+  };
 
   const look = () => {
     if (!section.isConnected) return stop(false);
@@ -230,7 +254,7 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     if (before && runInView() === before) over = 0;
     else over = isOver() ? over + 1 : PATIENCE;
     rewind();
-    if (seen().bet || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
+    if (hasBet() || ["waiting", "loading", "racing"].some((word) => state()?.contains(word)))
       clears = false;
     if (clears && isOver()) {
       clears = false;
@@ -242,11 +266,13 @@ export function play(section, { resumes = false, finished = () => {}, left = () 
     follow();
     veil();
     const wait = waits[place.at];
+    if (isHalf() && !half) {
+      half = true;
+      write();
+    }
     if (said || (rewinds && !rewound) || !wait || isAway() || !isMet(wait, seen()))
       return undefined;
-    place = did(place);
-    keep();
-    if (allDone(place, waits)) finished();
+    finish();
     if (!steps[place.at].querySelector(".then")) return forward();
     said = true;
     write();
