@@ -6,6 +6,8 @@ import { listen, remember } from "./lessons.js";
 import { finish } from "./progress.js";
 
 let asked = ""; // the lesson that the reader has opened
+/** @type {ReturnType<typeof play> | null} */
+let played = null;
 
 /** A link to a lesson plays it on the page that it is about; one that names another page, as Learn, is to be read. */
 const begin = () => {
@@ -16,17 +18,20 @@ const begin = () => {
   const resumes = asked !== guide && playing() === guide;
   if (asked !== guide && here && (here !== page || (page === "learn" && !resumes))) return;
   if (!here) window.location.hash = page;
-  play(section, { resumes, finished: () => finish(guide), left: () => remember("") });
+  played = play(section, { resumes, finished: () => finish(guide), left: () => remember("") });
 };
 
 // Opened once more, a lesson has the same value.
 document.addEventListener("click", ({ target }) => {
-  const { open } =
-    /** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest?.("[data-open]"))
-      ?.dataset ?? {};
+  const link = /** @type {HTMLElement | null} */ (
+    /** @type {Element} */ (target).closest?.("[data-open], [data-lesson]")
+  );
+  const { open, lesson } = link?.dataset ?? {};
+  const shown = element.querySelector(".guide")?.dataset.guide;
+  if (lesson && lesson !== shown) played?.stop(true); // the list leads to another one
   if (!open) return;
   asked = open;
-  if (open === element.querySelector(".guide")?.dataset.guide) begin();
+  if (open === shown) begin();
 });
 
 listen();

@@ -36,6 +36,7 @@ from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts import guide
 from olora_viz.web.parts.background import StudyBar, study_bar
 from olora_viz.web.parts.card import Board, Desk, PageBlocks, element, held
+from olora_viz.web.parts.refused import refused
 from olora_viz.web.parts.setup import ON_GPU, SetUp, first_recording
 from olora_viz.web.race import ask, bet, cards, events, presets, settings
 from olora_viz.web.race.arrival import hiding_css, read
@@ -130,6 +131,8 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
         # The tooltips of the buttons, and of the starts that boxes offer.
         starts = {method.label: method.summary for method in INITIALIZERS.values()}
         element("", titles=BUTTONS, starts=starts, script="parts/titles.js", elem_classes="unseen")
+        element("", script="parts/kept_focus.js", elem_classes="unseen")
+        refused()
     for call in demo.fns.values():
         # Of calls that show no progress Gradio's page would track it on each component that any call has ever filled,
         # and copy all of them, a few hundred, twice per call.

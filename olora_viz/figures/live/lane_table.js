@@ -196,12 +196,20 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       mark.className = `mark ${dash}`;
       mark.style.setProperty("--lane", `var(--${init})`);
       row.classList.toggle("wrong", Boolean(wrong));
+      for (const input of row.querySelectorAll("input")) {
+        const isWrong = new RegExp(`^(a )?${WORDS[input.className]} `).test(wrong ?? "");
+        if (isWrong) input.setAttribute("aria-invalid", "true");
+        else input.removeAttribute("aria-invalid");
+      }
     });
     const first = found.findIndex(({ wrong }) => wrong);
     problem.hidden = first < 0;
     problem.textContent = first < 0 ? "" : `Lane ${first + 1}: ${found[first].wrong}.`;
   }
 }
+
+/** What the sentence on a refused value calls its field. @type {Record<string, string>} */
+const WORDS = { lr: "learning rate", r: "rank", alpha: "alpha", seed: "seed" };
 
 /** Whether a text is a positive number, or the word for the rate that is computed. @param {string} text */
 function isValue(text) {
