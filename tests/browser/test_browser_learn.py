@@ -68,7 +68,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page.wait_for_function(f"{asked} === document.querySelector('#lesson-card .guide').dataset.race")
     page.locator("#bet-score .chip").first.click()
     expect(guided.locator(".waits")).to_have_text("waiting: the second bet")
-    guided.get_by_role("button", name="next").click()
+    guided.get_by_role("button", name="next ›").click()
     expect(guided.get_by_text("drag the slider beside it to the end").filter(visible=True).first).to_be_visible()
     page.locator("#scrubber input").press("End")
     expect(guided.get_by_text("how your bet ended").filter(visible=True).first).to_be_visible()
@@ -180,6 +180,21 @@ def test_a_link_to_a_lesson_opens_its_page_its_race_and_its_card(context: Browse
 
 def asked(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
+
+
+def test_a_lesson_that_is_left_through_the_list_takes_its_strip_along(context: BrowserContext, address: str) -> None:
+    page = context.new_page()
+    page.goto(f"{address}/?lesson=one-rate#race")
+    strip, title = page.locator("#lesson-card .guide"), page.locator("#lesson-text .lesson-title")
+    expect(strip).to_be_visible()
+    strip.get_by_role("link", name="Read it").click()
+    expect(title).to_have_text(LESSONS["one-rate"].title)
+    expect(strip).to_be_visible()
+    page.locator("#lesson-list").get_by_text(LESSONS["columns"].title).click()
+    expect(title).to_have_text(LESSONS["columns"].title)
+    expect(strip).to_be_hidden()
+    page.get_by_role("link", name="Race", exact=True).click()
+    expect(strip).to_be_hidden()
 
 
 def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_its_class_sees_the_first_answers(
