@@ -73,10 +73,8 @@ const chartsLag = () => {
 };
 /** Whether the second question of the bet is in view, and has no answer. */
 const asksWhen = () => {
-  const sliders = /** @type {NodeListOf<HTMLElement>} */ (
-    document.querySelectorAll("#bet-card [data-when]")
-  );
-  return !root.dataset.betStep && [...sliders].some((slider) => slider.offsetParent);
+  const open = document.querySelectorAll("#bet-card [data-when]:not([data-placed])");
+  return [...open].some((slider) => slider.getClientRects().length);
 };
 /** The race in view; empty without one. */
 const runInView = () =>

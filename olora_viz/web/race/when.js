@@ -47,6 +47,7 @@ export function drags(shownNow) {
     const output = slider.parentElement?.querySelector("output");
     if (output) output.value = choice ? words : "drag";
     slider.setAttribute("aria-valuetext", choice ? words : "no bet yet");
+    slider.toggleAttribute("data-placed", choice !== "");
   };
 
   document.addEventListener("input", ({ target }) => {
