@@ -579,7 +579,7 @@ def _clause(shared: Mapping[float, Statement]) -> str:
     first = next(iter(shared.values()))
     one_run = first.basis.seeds == 1
     too_few = f"too few {scarce(first.basis)} to tell"
-    words = {SAME: "the same", LEVEL: "a difference too small to matter", UNDECIDED: too_few} | (
+    words = {SAME: "the same", LEVEL: "too small to matter", UNDECIDED: too_few} | (
         {AHEAD: "better", BEHIND: "worse"} if one_run else {}
     )
     kinds = [words.get(kind, kind) for statement in shared.values() for kind in statement.kinds]
