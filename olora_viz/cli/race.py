@@ -196,11 +196,11 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
         by_loss: whether the held-out loss counts; else accuracy leads, and the loss breaks ties.
     """
     from olora_viz.studies.contest import ACCURACY, LOSS, Metric
-    from olora_viz.tasks.evaluation import HeldOut
+    from olora_viz.tasks.evaluation import boilerplate_in
 
     lanes, base = summary["lanes"].items(), summary["base"]
     tested, keeps = base.get("test_loss") is not None, base.get("text_loss") is not None
-    apart = HeldOut(**summary["held_out"]).boilerplate_name
+    apart = boilerplate_in(summary)
 
     def results(values: dict[str, Any], held_out: str = "") -> list[str]:
         parts = (held_out, "test_") if tested else (held_out,)

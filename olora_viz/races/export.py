@@ -29,7 +29,7 @@ from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.data import DEFINITIONS, contents_of, definitions_of, model_name
 from olora_viz.races.step import RACING, STOPPED, Step
 from olora_viz.tasks import TASKS
-from olora_viz.tasks.evaluation import HeldOut
+from olora_viz.tasks.evaluation import boilerplate_in
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race
@@ -177,7 +177,7 @@ def model_card(config: RaceConfig, k: int, summary: dict[str, Any], adapter: Pat
     of_boilerplate = base.get("boilerplate_loss"), None, results.get("final_boilerplate_loss")
     rows = [
         ("held-out loss", base["loss"], best_loss, results["final_loss"], ".4f"),
-        (f"{HeldOut(**summary['held_out']).boilerplate_name}, held out", *of_boilerplate, ".4f"),
+        (f"{boilerplate_in(summary)}, held out", *of_boilerplate, ".4f"),
         ("held-out accuracy", base["accuracy"], None, results["final_accuracy"], ".1%"),
         ("test loss", base.get("test_loss"), None, results.get("test_loss"), ".4f"),
         ("test accuracy", base.get("test_accuracy"), None, results.get("test_accuracy"), ".1%"),

@@ -350,6 +350,12 @@ class HeldOut:
         return replace(self, **{n: w if w in ("", AT_RANDOM) else "always the same answer" for n, w in words.items()})
 
 
+def boilerplate_in(summary: dict[str, Any]) -> str:
+    """Return what the boilerplate of a race is called, from its summary; empty if there is none."""
+    about = summary.get("held_out")  # which earlier versions did not write
+    return HeldOut(**about).boilerplate_name if about else ""
+
+
 def held_out_of(
     train: Encoding,
     held_out: Encoding,

@@ -196,6 +196,7 @@ def test_a_users_file_is_judged_by_its_answers_and_its_end_token_is_reported_apa
     assert f"{summary['base']['boilerplate_loss']:.2f}" in page
     assert "its loss is reported apart" in page
     assert "boilerplate_loss" in ov.steps_frame(folder)
+    assert "| end token, held out | " in (folder / "adapters" / "olora" / "README.md").read_text()
     assert main([*words.split(), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "end token" in shown
