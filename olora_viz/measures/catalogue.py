@@ -48,7 +48,8 @@ TAKEN = {
     "model", "task", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration", "evaluated", "measures",
     "definition", "measure_definitions", "base_boilerplate_loss",
     *(f"{part}{name}" for name in ("_loss", "_accuracy", "_examples", "_losses", "_test_loss", "_test_accuracy",
-      "_valid_loss", "_text_loss", "_boilerplate_loss") for part in ("valid", "test", "base", "guess")), "first_grad_norm",
+      "_valid_loss", "_text_loss", "_boilerplate_loss") for part in ("valid", "test", "base", "guess")),
+    "first_grad_norm",
 }  # fmt: skip
 """Names that steps and tables, also of studies, use for something else."""
 
