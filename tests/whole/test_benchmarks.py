@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SMALL = {
     "curvature.py": "--model glassllm --lanes 2 --rank 4 --steps 3",
-    "decide.py": "--model glassllm --minutes 0.1",
+    "decide.py": "--model glassllm --minutes 0.5",
     "fair_rate.py": "--tasks addition --seeds 1 --inits lora olora --rates 1e-3 1e-2 --steps 2",
     "init.py": "--model glassllm --rank 4 --init olora lora --wide 256 128 4",
     "race.py": "--model glassllm --lanes 2 --dtypes float32 --steps 1",
