@@ -1,5 +1,7 @@
 """The public names and where they are written; `__init__` loads each when it is first used."""
 
+from .figures.in_print import FigureStyle as FigureStyle
+from .figures.in_print import figure_style as figure_style
 from .figures.plots import plot_claim as plot_claim
 from .figures.plots import plot_conditioning as plot_conditioning
 from .figures.plots import plot_gradients as plot_gradients
@@ -7,8 +9,6 @@ from .figures.plots import plot_race as plot_race
 from .figures.plots import plot_rates as plot_rates
 from .figures.plots import plot_spectrum as plot_spectrum
 from .figures.plots import plot_study as plot_study
-from .figures.png import FigureStyle as FigureStyle
-from .figures.png import figure_style as figure_style
 from .initializers import INITIALIZERS as INITIALIZERS
 from .initializers import Calibration as Calibration
 from .initializers import Initializer as Initializer

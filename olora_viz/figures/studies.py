@@ -198,9 +198,9 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     }
     at_one, at_best = (f"{half.count(BETTER)} of {len(compared)}" for half in halves.values())
     in_words = len(others) * 2 <= MOST_WORDS
-    signs = "" if in_words else "; " + ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
+    signs = ", ".join(f"{sign} {word}" for word, (_, _, sign) in TILES.items())
     seeds = up_to(max([study.seeds, *(verdict.seeds for verdict in compared)]), study.seeds)
-    unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{signs}"
+    unit = f"by test loss; {seeds}, {examples(verdicts, None, 'test')}{'' if in_words else f'; {signs}'}"
     cells = study.cells()
     if not verdicts.rows:
         return nothing_yet(f"Verdicts against {who}", unit, ("method", "cell"), NOTHING)
@@ -211,7 +211,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     for left, (head, half) in zip((0, len(others) + 1), halves.items(), strict=True):
         places = list(range(left, left + len(others)))
         columns += places
-        notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center"))
+        notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center") | {"name": "half"})
         tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
         for verdict, word in zip(compared, half, strict=True):
@@ -219,7 +219,8 @@ def wins_figure(verdicts: Verdicts) -> Figure:
             _, color, sign = TILES[word]
             tiles[y][column] = float(list(TILES).index(word))
             hover[y][column] = _hover(verdict, word, left > 0, names)
-            notes.append(_note(word if in_words else sign, left + column, y, color, "center"))
+            shown = word if in_words else sign
+            notes.append(_note(shown, left + column, y, color, "center") | {"name": f"short {sign}"})
         data.append({
             "type": "heatmap", "name": head, "x": places, "y": list(range(len(cells))), "z": tiles,
             "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
@@ -241,6 +242,8 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         labels=notes,
         margin={"l": room_for(rows), "r": 14, **({} if in_words else {"b": 30 + round(0.75 * room_for(labels))})},
     )
+    if in_words:
+        drawn["meta"]["signs"] = signs  # for a page on which the words do not fit
     return {"data": data, "layout": drawn}
 
 

@@ -1,0 +1,89 @@
+"""Every figure for print: nothing is cut and no words meet, at the width of one column and of two."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.text import Text
+from support.simulated_studies import METHODS, World
+
+import olora_viz as ov
+from olora_viz.figures.in_print import WIDTHS
+from olora_viz.figures.plots import PICTURES
+from olora_viz.studies.verdicts import Verdicts
+
+both = pytest.mark.parametrize("style", WIDTHS)
+OF_STUDY = [name for name in PICTURES if name != "forgotten"]  # which needs a text to keep
+
+
+def study(*inits: str, **more: Any) -> Verdicts:
+    plan = ov.Study(inits=inits, lrs=(1e-3, 1.73e-3, 4e-3), seeds=2, **more)
+    return World(np.random.default_rng(5), len(inits), 30, 30, curvature=0.3).study(plan)
+
+
+@pytest.fixture(scope="module")
+def studies() -> dict[str, Verdicts]:
+    """Return studies with many long names, with two methods, and with one."""
+    many = study(*METHODS, tasks=("number-words", "sentiment"), models=("glassllm", "smollm2-135m"))
+    return {"many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], ranks=(2, 16))}
+
+
+def words(canvas: Any) -> list[Text]:
+    """Return the words that are seen."""
+    ticks = {
+        label
+        for axes in canvas.axes
+        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim())))
+        for i, label in enumerate(axis.get_ticklabels())
+        if not low <= axis.get_ticklocs()[i] <= high
+    }
+    return [text for text in canvas.findobj(Text) if text.get_text() and text.get_visible() and text not in ticks]
+
+
+def check(canvas: Any) -> None:
+    """Check that no words are cut and no two meet; those that are turned by half an angle only for the former."""
+    canvas.draw_without_rendering()
+    wide, high = canvas.bbox.width, canvas.bbox.height
+    seen = words(canvas)
+    assert len(seen) > 5
+    boxes = [text.get_window_extent() for text in seen]
+    for text, box in zip(seen, boxes, strict=True):
+        cut = (box.x0, box.y0, wide - box.x1, high - box.y1)
+        assert min(cut) > -1, (text.get_text(), cut)
+        assert text.get_fontsize() >= 7
+    for (a, one), (b, other) in combinations(zip(seen, boxes, strict=True), 2):
+        if {a.get_rotation(), b.get_rotation()} <= {0, 90}:
+            across = min(one.x1, other.x1) - max(one.x0, other.x0)
+            along = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert min(across, along) < 2, (a.get_text(), b.get_text(), across, along)
+
+
+@both
+@pytest.mark.parametrize("what", OF_STUDY)
+@pytest.mark.parametrize("name", ["many", "two", "one"])
+def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str, style: str) -> None:
+    canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what=what))
+    check(canvas)
+    said = " ".join(text.get_text().replace("\n", " ") for text in words(canvas))
+    if what == "wins":
+        for init in studies[name].study.inits[1:]:
+            assert said.count(ov.INITIALIZERS[init].label) >= 2
+        for sign, word in {"✓": "better", "✗": "worse", "=": "level", "?": "undecided"}.items():
+            assert f" {sign} " not in f" {said} " or f"{sign} {word}" in caption
+    if len(canvas.axes) > 1:
+        for cell in studies[name].study.cells():
+            assert f"{cell.model}, {cell.task}, rank {cell.r}" in said
+
+
+@both
+def test_a_figure_of_anything_else(style: str) -> None:
+    one, fair = ov.load_recording("one-rate"), ov.load_recording("fair-rates")
+    weight = torch.randn(24, 16, generator=torch.Generator().manual_seed(0))
+    subset = ov.recorded_claims().of("subset")[0].finding
+    for figure in (
+        ov.plot_race(one), ov.plot_race(fair), ov.plot_race({"a": one, "another": fair}), ov.plot_rates(fair),
+        ov.plot_gradients(one), ov.plot_spectrum(weight, r=4), ov.plot_claim("subset", subset),
+    ):  # fmt: skip
+        check(ov.figure_style(style).drawn(figure)[0])
