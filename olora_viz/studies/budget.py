@@ -116,7 +116,7 @@ def smallest_found(study: Study) -> str:
     >>> smallest_found(Study())
     '5 seeds find a difference of 1.7 times its standard deviation over the seeds in 80% of studies at most'
     """
-    difference = smallest_difference(study.seeds, len(study.inits) - 1)
+    difference = smallest_difference(study.seeds, len(study.inits))
     return (
         f"{study.seeds} seeds find a difference of {number(difference, '.2g')} times its standard deviation over the "
         f"seeds in {percent(POWER)} of studies at most"

@@ -278,6 +278,8 @@ class Contest:
     """Held-out loss of each, over the same, nats."""
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
+    otherwise: Pairs
+    """The same by the other metric: by accuracy where the loss counts, and by loss where it does not."""
     by_loss: bool
     examples: int
     """Number of held-out examples that the comparisons rest on."""
@@ -352,6 +354,7 @@ def contest(
     by_loss: bool,
     columns: slice = slice(None),
     chosen_on: int = 0,
+    others: Sequence[SeedGroup] = (),
 ) -> Contest | None:
     """Compare contenders; those with a diverged lane are left out, since a mean would be biased.
 
@@ -360,6 +363,7 @@ def contest(
 
     Args:
         contenders: all with as many lanes.
+        others: with as many lanes, which help to tell how far the seeds scatter, see `compare_all`.
 
     Returns:
         Contest, or None if no contender is left.
@@ -377,7 +381,12 @@ def contest(
     )
     ranked = sorted(whole, key=lambda i: (0.0 if by_loss else -accuracy[i], loss[i]))
     count = scores[ranked[0]].loss.shape[1]
-    pairs = compare_all([scores[i] for i in ranked], shares=not by_loss)
+    lending = [scores_of(group.lanes, examples, columns).of(runs) for group in others]
+    by_metric = []
+    for shares in (not by_loss, by_loss):
+        pairs = compare_all([scores[i] for i in ranked], lending, shares=shares)
+        by_metric.append({places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()})
+    pairs, otherwise = by_metric
     means = [loss[i] if by_loss else accuracy[i] for i in ranked]
     turns: dict[tuple[int, int], tuple[SeedGroup, ...]] = {
         (i, j): () for (i, j), pair in pairs.items() if (means[i] - means[j]) * pair.difference <= 0
@@ -385,9 +394,8 @@ def contest(
     return Contest(
         contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
-        pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
-        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns=turns,
-        entered=tuple(k for group in contenders for k in group.lanes),
+        pairs=pairs, otherwise=otherwise, by_loss=by_loss, examples=count, chosen_on=chosen_on,
+        runs=tuple(runs), turns=turns, entered=tuple(k for group in contenders for k in group.lanes),
     )  # fmt: skip
 
 
@@ -429,9 +437,10 @@ def contests_of(lanes: Sequence[Lane], examples: Examples, *, by_loss: bool, mos
     shared = _at_shared_rates(fields[0], examples, by_loss) if len(fields) == len(contests) == 1 else []
     every = [*contests, *shared]
     decided = []
-    for each, pairs in zip(every, adjusted([each.pairs for each in every]), strict=True):
+    families = adjusted([each.pairs for each in every]), adjusted([each.otherwise for each in every])
+    for each, pairs, otherwise in zip(every, *families, strict=True):
         left_open = {places: replace(pairs[places], counts=False) for places in each.turns if pairs[places].is_order}
-        decided.append(replace(each, pairs=pairs | left_open))
+        decided.append(replace(each, pairs=pairs | left_open, otherwise=otherwise))
     if not shared:
         return decided
     first, *rest = decided
@@ -465,15 +474,17 @@ def names_of(groups: Sequence[SeedGroup]) -> tuple[str, ...]:
 
 
 def _at_shared_rates(field: Field, examples: Examples, by_loss: bool) -> list[Contest]:
-    """Compare the main two starts at every rate that both race at, on all held-out examples."""
+    """Compare the main two starts at every rate that both race at, on all held-out examples.
+
+    The other starts at that rate help to tell how far the seeds scatter.
+    """
     if field.at_one_rate:
         return []
-    at = {(group.lane.init, group.lane.lr): group for group in field.contenders}
-    names, rates = [label_of(start) for start in field.roles], map(set, map(field.rates, field.roles))
-    contests = (
-        contest([at[start, rate] for start in field.roles], names, examples, by_loss=by_loss)
-        for rate in sorted(set.intersection(*rates))
-    )
+    names, rates, contests = [label_of(start) for start in field.roles], map(set, map(field.rates, field.roles)), []
+    for rate in sorted(set.intersection(*rates)):
+        at = {group.lane.init: group for group in field.contenders if group.lane.lr == rate}
+        main, others = [at[start] for start in field.roles], [at[start] for start in at if start not in field.roles]
+        contests.append(contest(main, names, examples, by_loss=by_loss, others=others))
     return [each for each in contests if each and len(each.names) == 2]
 
 

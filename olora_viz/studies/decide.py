@@ -288,7 +288,8 @@ def open_trials(verdicts: Verdicts) -> list[Trial]:
         chosen = [each.chosen for each in pair if each.chosen and each.chosen.is_inside]
         if len(chosen) < 2:
             continue
-        if method.p_value >= ERROR and not seeds_to_settle(method.difference.gap, method.margin, len(study.inits) - 1):
+        gap, others = method.difference, len(study.inits) - 1
+        if method.p_value >= ERROR and not seeds_to_settle(gap.gap, gap.over_seeds, method.margin, others):
             continue
         seeds = min(each.seeds for each in chosen)
         alike = [(each.init, rate) for each in pair for rate in each.like_best]

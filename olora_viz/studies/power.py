@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from olora_viz.studies.seed_variance import SeedVariance
 from olora_viz.studies.statistics import ERROR, LEAST_SEEDS
 
 POWER = 0.8
@@ -54,16 +55,18 @@ def _mean_detected(shift: float, freedom: float, tests: int, parts: np.ndarray) 
     return float(detected.mean())
 
 
-def smallest_difference(seeds: int, tests: int = 1) -> float:
+def smallest_difference(seeds: int, methods: int = 2) -> float:
     """Return the smallest true difference that is detected with a power of `POWER`, in standard deviations.
 
     Args:
         seeds: number of paired differences; with a single one the result is infinite.
-        tests: see `power`.
+        methods: how many are compared, with one of them: they share the error rate, see `power`, and tell together
+            how far the seeds scatter.
     """
+    over_seeds = SeedVariance(1.0, seeds, (methods - 2) * (seeds - 1))
 
     def is_found(difference: float) -> bool:
-        return has_power(difference * math.sqrt(seeds), seeds - 1, tests)
+        return has_power(difference * math.sqrt(seeds), over_seeds.freedom(), methods - 1)
 
     if seeds < 2:
         return math.inf
@@ -76,7 +79,9 @@ def smallest_difference(seeds: int, tests: int = 1) -> float:
     return high
 
 
-def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: float, tests: int = 1) -> int | None:
+def seeds_to_settle(
+    differences: Float[np.ndarray, "seeds examples"], over_seeds: SeedVariance, margin: float, tests: int = 1
+) -> int | None:
     """Return how many seeds would settle a comparison, if the differences so far are typical.
 
     It is settled if Welch's test, see `paired_interval`, has a power of `POWER`, or if the expected interval lies
@@ -85,17 +90,18 @@ def seeds_to_settle(differences: Float[np.ndarray, "seeds examples"], margin: fl
 
     Args:
         differences: paired, of at least two seeds.
+        over_seeds: how far their means over the examples scatter.
         margin, tests: see `verdict` and `power`.
     """
     seeds, n = differences.shape
     least = max(LEAST_SEEDS, seeds + 1)
-    mean, of_seeds = abs(float(differences.mean())), float(differences.mean(1).var(ddof=1))
+    mean, of_seeds = abs(float(differences.mean())), over_seeds.variance
     of_examples = float(differences.mean(0).var(ddof=1)) / n if n > 1 else 0.0
     if not of_seeds + of_examples:
         return least
 
     def settled(seeds: int) -> bool:
-        each = (of_seeds / seeds, seeds - 1), (of_examples, n - 1)
+        each = (of_seeds / seeds, over_seeds.freedom(seeds)), (of_examples, n - 1)
         variance = sum(part for part, _ in each)
         freedom = variance**2 / sum(part**2 / many for part, many in each if part)
         error = math.sqrt(variance)

@@ -354,10 +354,10 @@ def _comparison(method: Verdict, gap: Difference, p_value: float, verdict: str) 
 
 def _ordered(verdicts: Verdicts, pairs: Sequence[tuple[Verdict, Verdict]]) -> list[tuple[Difference, float, str]]:
     """Return the difference of each pair of methods, with its p-value and verdict; they share one error rate."""
-    gaps = [
-        difference(*(runs_of(verdicts.study, method.cell, method.init, verdicts.rows) for method in pair))
-        for pair in pairs
-    ]
+    study, cells = verdicts.study, {method.cell for pair in pairs for method in pair}
+    runs = {(cell, init): runs_of(study, cell, init, verdicts.rows) for cell in cells for init in study.inits}
+    every = list(runs.values())
+    gaps = [difference(*(runs[method.cell, method.init] for method in pair), every) for pair in pairs]
     adjusted = holm([gap.interval.p_value for gap in gaps])
     return [
         (gap, p_value, order(gap, p_value, method.margin, method.test_examples))

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from olora_viz.studies.seed_variance import SeedVariance, own_variance, seed_variance
+
 ERROR = 0.05
 """Significance level: the accepted probability of declaring a difference between equals."""
 
@@ -56,10 +58,13 @@ UNKNOWN = Interval(math.nan, -math.inf, math.inf, 1.0)
 """The interval of a number of which nothing is known."""
 
 
-def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
+def t_interval(values: Float[np.ndarray, " n"], over_seeds: SeedVariance | None = None) -> Interval:
     """Return Student's t interval of a mean (Student 1908, Biometrika 6).
 
     A single value has an infinite interval; equal values have one of width zero.
+
+    Args:
+        over_seeds: their variance, where other methods help to tell it; by default their own.
 
     >>> [round(x, 3) for x in t_interval(np.array([-0.1, -0.2, -0.3]))]
     [-0.2, -0.448, 0.048, 0.074]
@@ -67,14 +72,17 @@ def t_interval(values: Float[np.ndarray, " n"]) -> Interval:
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return Interval(mean, -math.inf, math.inf, 1.0)
-    error = float(values.std(ddof=1)) / math.sqrt(n)
+    known = over_seeds or own_variance(values)
+    error = math.sqrt(known.variance / n)
     if error <= 1e-15 * abs(mean):
         return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    return _interval_around(mean, error, n - 1)
+    return _interval_around(mean, error, known.freedom())
 
 
 def paired_interval(
-    differences: Float[np.ndarray, "seeds examples"], by_example: Float[np.ndarray, " n"] | None = None
+    differences: Float[np.ndarray, "seeds examples"],
+    by_example: Float[np.ndarray, " n"] | None = None,
+    over_seeds: SeedVariance | None = None,
 ) -> Interval:
     """Return the interval of a mean paired difference, for other seeds and for other examples.
 
@@ -85,31 +93,33 @@ def paired_interval(
     Args:
         differences: all finite.
         by_example: values over the examples in place of the means over the seeds.
+        over_seeds: the variance over the seeds, where other methods help to tell it, see `seed_variance`.
 
     >>> gap = np.array([[-0.1, -0.2, -0.3, -0.2], [-0.2, -0.3, -0.1, -0.2], [-0.2, -0.2, -0.3, 0]])
     >>> [round(x, 3) for x in paired_interval(gap)]
     [-0.192, -0.271, -0.112, 0.005]
     """
     by_example = differences.mean(0) if by_example is None else by_example
-    by_seed = [differences.mean(1)] * (len(differences) > 1)
-    intervals = [t_interval(values) for values in (by_example, *by_seed)]
-    intervals += [_interval_of_both(by_example, values) for values in by_seed]
+    intervals, by_seed = [t_interval(by_example)], differences.mean(1)
+    if len(by_seed) > 1:
+        known = over_seeds or own_variance(by_seed)
+        intervals += [t_interval(by_seed, known), _interval_of_both(by_example, by_seed, known)]
     mean = float(differences.mean())
     _, lows, highs, p_values = zip(*intervals, strict=True)
     return Interval(mean, min(mean, *lows), max(mean, *highs), max(p_values))
 
 
-def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray) -> Interval:
+def _interval_of_both(by_example: np.ndarray, by_seed: np.ndarray, over_seeds: SeedVariance) -> Interval:
     """Return Welch's interval for other examples and other seeds at once."""
-    mean, both = float(by_example.mean()), (by_example, by_seed)
-    if len(by_example) < 2:
+    mean, n = float(by_example.mean()), len(by_example)
+    if n < 2:
         return Interval(mean, -math.inf, math.inf, 1.0)
-    squares = [float(values.var(ddof=1)) / len(values) for values in both]
-    error = math.sqrt(sum(squares))
+    over_examples = float(by_example.var(ddof=1)) / n, n - 1
+    parts = over_examples, (over_seeds.variance / len(by_seed), over_seeds.freedom())
+    error = math.sqrt(sum(part for part, _ in parts))
     if not error:
         return t_interval(by_seed)
-    freedom = error**4 / sum(square**2 / (len(values) - 1) for square, values in zip(squares, both, strict=True))
-    return _interval_around(mean, error, freedom)
+    return _interval_around(mean, error, error**4 / sum(part**2 / freedom for part, freedom in parts))
 
 
 def _interval_around(mean: float, error: float, freedom: float) -> Interval:
@@ -302,6 +312,17 @@ class Scores:
             i for i in range(len(self.loss)) if not any(np.array_equal(self.loss[i], self.loss[j]) for j in range(i))
         ]
 
+    def of_kind(self, shares: bool) -> Float[np.ndarray, "k n"] | None:
+        """Return the right answers or the losses."""
+        return self.right if shares else self.loss
+
+    def by_seed(self, shares: bool) -> Float[np.ndarray, " k"]:
+        """Return the mean right answers or losses of each seed; NaN for a run that repeats another one."""
+        values = self.of_kind(shares)
+        means = np.full(len(self.loss), math.nan)
+        means[self.runs] = np.nan if values is None else values[self.runs].mean(1)
+        return means
+
     def of(self, runs: Sequence[int]) -> Scores:
         """Return the scores of some of the runs."""
         return Scores(self.loss[runs], None if self.right is None else self.right[runs])
@@ -374,7 +395,7 @@ class Comparison:
 
 
 def compare(first: Scores, second: Scores, *, shares: bool = False) -> Comparison:
-    """Compare two contenders on the same seeds and examples.
+    """Compare two contenders on the same seeds and examples; of several, see `compare_all`.
 
     Runs with identical losses count once. With one pair of runs left, the comparison covers the examples but not the
     seeds.
@@ -402,7 +423,16 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
         >>> round(between.difference, 2), between.verdict
         (-0.5, 'ahead')
     """
-    ours, theirs = (scores.right if shares else scores.loss for scores in (first, second))
+    return compare_all([first, second], shares=shares)[0, 1]
+
+
+def _compared(first: Scores, second: Scores, among: Sequence[np.ndarray], *, shares: bool) -> Comparison:
+    """Return `compare`, with the variance over the seeds that all contenders tell.
+
+    Args:
+        among: the mean of each seed, of all contenders.
+    """
+    ours, theirs = (scores.of_kind(shares) for scores in (first, second))
     if ours is None or theirs is None or ours.shape != theirs.shape:
         shapes = [None if values is None else values.shape for values in (ours, theirs)]
         raise ValueError(f"scores of shape {shapes[0]} and {shapes[1]} cannot be paired")
@@ -411,7 +441,8 @@ def compare(first: Scores, second: Scores, *, shares: bool = False) -> Compariso
     seeds, examples = gap.shape
     same = np.array_equal(first.loss[runs], second.loss[runs])
     by_example = np.append(gap.mean(0), (1.0, -1.0)) if shares else gap.mean(0)
-    interval = paired_interval(gap, by_example)
+    over_seeds = seed_variance(gap.mean(1), (first.by_seed(shares), second.by_seed(shares)), among)
+    interval = paired_interval(gap, by_example, over_seeds)
     least, most = (-1.0, 1.0) if shares else (-math.inf, math.inf)
     margin = max(LEAST_MARGIN, MARGIN_OF_LOSSES * min(ours.mean(), theirs.mean()))
     return Comparison(
@@ -425,14 +456,20 @@ Pairs = dict[tuple[int, int], Comparison]
 """Comparisons by the indices of both contenders, in either order."""
 
 
-def compare_all(contenders: Sequence[Scores], *, shares: bool = False) -> Pairs:
+def compare_all(contenders: Sequence[Scores], others: Sequence[Scores] = (), *, shares: bool = False) -> Pairs:
     """Compare every pair of contenders; the p-values are still to be adjusted, see `adjusted`.
 
+    How far a difference scatters from seed to seed, the seeds of all help to tell, see `seed_variance`.
+
     Args:
+        others: of the same seeds, which help to tell that and are not compared; NaN where one has diverged.
         shares: compare the right answers instead of the losses.
     """
     count = len(contenders)
-    pairs = {(i, j): compare(contenders[i], contenders[j], shares=shares) for j in range(count) for i in range(j)}
+    among = [scores.by_seed(shares) for scores in (*contenders, *others)]
+    pairs = {
+        (i, j): _compared(contenders[i], contenders[j], among, shares=shares) for j in range(count) for i in range(j)
+    }
     return pairs | {(j, i): comparison.reversed for (i, j), comparison in pairs.items()}
 
 

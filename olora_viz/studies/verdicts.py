@@ -19,6 +19,7 @@ from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
+from olora_viz.studies.seed_variance import SeedVariance, seed_variance
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -127,6 +128,8 @@ class Difference:
 
     gap: Float[np.ndarray, "k m"] = field(repr=False)
     """Of every seed that both have finished, and every test example."""
+    over_seeds: SeedVariance
+    """How far its mean over the examples scatters from seed to seed, which all methods tell."""
     interval: Interval
     """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the best rates and
     that in which every seed has the rates that the other seeds choose. The first alone takes the rates for given,
@@ -158,12 +161,15 @@ def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
     return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
 
 
-def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
+def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:
     """Compare two methods, each at its best rate, on the test examples, paired by seed and example.
 
     If one of them has no best rate, nothing is known.
+
+    Args:
+        every: all methods that are compared, whose seeds tell how far a difference scatters, see `seed_variance`.
     """
-    at_best = at_one_rate(ours, theirs)
+    at_best = at_one_rate(ours, theirs, every)
     if not at_best.seeds:
         return at_best
     over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
@@ -175,36 +181,62 @@ def difference(ours: MethodRuns, theirs: MethodRuns) -> Difference:
     first, second = ours.chosen_without, theirs.chosen_without
     seeds = min(len(first), len(second))
     if seeds > 1:
-        again = interval_of(first[:seeds] - second[:seeds])
-        low, high = min(interval.low, again.low), max(interval.high, again.high)
-        interval = Interval(interval.mean, low, high, max(interval.p_value, again.p_value))
+        again = _between(first[:seeds] - second[:seeds], first, second, [runs.chosen_without for runs in every])
+        low, high = min(interval.low, again.interval.low), max(interval.high, again.interval.high)
+        interval = Interval(interval.mean, low, high, max(interval.p_value, again.interval.p_value))
     return replace(at_best, interval=interval, over_rates=over_rates, turned_at=turned_at)
 
 
-def at_one_rate(ours: MethodRuns, theirs: MethodRuns) -> Difference:
-    """Compare two methods whose rates are given, so that no other rates matter."""
+def at_one_rate(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:
+    """Compare two methods whose rates are given, so that no other rates matter.
+
+    Args:
+        every: see `difference`.
+    """
     first, second = ours.at_best, theirs.at_best
-    gap = np.empty((0, 0)) if first is None or second is None else _gap(first, second)
-    return at_given_rates(gap)
+    if first is None or second is None:
+        return at_given_rates(np.empty((0, 0)))
+    return _between(
+        _gap(first, second), first.test, second.test, [runs.at_best.test for runs in every if runs.at_best]
+    )
 
 
 def at_given_rates(gap: Float[np.ndarray, "k m"]) -> Difference:
     """Return paired differences for which no rates were chosen."""
-    mean = float(gap.mean()) if gap.size else math.nan
-    return Difference(gap, interval_of(gap), (mean, mean), None)
+    return _between(gap, gap, gap, ())
 
 
-def interval_of(gap: Float[np.ndarray, "k ..."]) -> Interval:
+def _between(gap: np.ndarray, first: np.ndarray, second: np.ndarray, among: Sequence[np.ndarray]) -> Difference:
+    """Return the difference of two methods at given rates.
+
+    Args:
+        gap: of the seeds that both have finished, (k, m).
+        first, second, among: the results of both, and of all methods that are compared; their seeds may differ.
+    """
+    mean, by_seed = float(gap.mean()) if gap.size else math.nan, [_by_seed(each) for each in (gap, first, second)]
+    over_seeds = seed_variance(by_seed[0], (by_seed[1], by_seed[2]), [_by_seed(each) for each in among])
+    return Difference(gap, over_seeds, interval_of(gap, over_seeds), (mean, mean), None)
+
+
+def interval_of(gap: Float[np.ndarray, "k ..."], over_seeds: SeedVariance | None = None) -> Interval:
     """Return the interval of a mean paired difference.
 
     Args:
         gap: by seed and example; or by seed alone (k,) or (k, 1), if there are no examples or their results were not
             kept.
+        over_seeds: its variance over the seeds, where other methods help to tell it.
     """
     if not gap.size:
         return UNKNOWN
     by_seed = gap.ndim == 1 or gap.shape[1] == 1
-    return t_interval(gap.ravel()) if by_seed else paired_interval(gap)
+    if by_seed:
+        return t_interval(gap.ravel(), over_seeds)
+    return paired_interval(gap, over_seeds=over_seeds)
+
+
+def _by_seed(values: Float[np.ndarray, "k m"]) -> Float[np.ndarray, " k"]:
+    """Return the mean of each seed; none of a method that has no runs."""
+    return values.mean(1) if values.size else np.empty(0)
 
 
 def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
@@ -468,11 +500,12 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
     runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
+    every = list(runs.values())
     reference, shared_lr = runs[study.reference], _shared(study, cell, losses_of(study, rows))
     # The margin is a share of what the reference gains on the base model.
     margin = study.margin * (of_cell[0]["base_test_loss"] - reference.test_loss) if of_cell else math.nan
     gaps = {
-        init: at_one_rate(ours, ours) if ours is reference else difference(ours, reference)
+        init: at_one_rate(ours, ours, every) if ours is reference else difference(ours, reference, every)
         for init, ours in runs.items()
     }
     p_values = _adjusted(study, gaps)
@@ -523,7 +556,7 @@ def _at_shared(
     """Return the verdicts with all methods at one rate."""
     chosen = None if lr is None else Chosen(lr, True, study.seeds)
     at = {init: replace(of_method, chosen=chosen) for init, of_method in runs.items()}
-    gaps = {init: at_one_rate(ours, at[study.reference]) for init, ours in at.items()}
+    gaps = {init: at_one_rate(ours, at[study.reference], list(at.values())) for init, ours in at.items()}
     p_values = _adjusted(study, gaps)
     words = {init: order(gap, p_values[init], margin, test_examples) for init, gap in gaps.items()}
     return words | {study.reference: LEVEL if gaps[study.reference].seeds else UNDECIDED}
@@ -558,7 +591,7 @@ def _explained(
             f"the order turns with {ours.init} at {rate} and {theirs.init} at {other}, which the "
             f"{of_method.valid_examples} validation examples cannot tell from the best rates"
         )
-    needed = seeds_to_settle(gap.gap, of_method.margin, tests)
+    needed = seeds_to_settle(gap.gap, gap.over_seeds, of_method.margin, tests)
     if needed:
         return word, f"too few seeds: about {needed} would settle it"
     return word, "too few test examples: more seeds would not help"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from olora_viz.studies.power import POWER, has_power, power, seeds_to_settle, smallest_difference
+from olora_viz.studies.seed_variance import PRIOR, own_variance
 from olora_viz.studies.statistics import (
     BETTER,
     LEVEL,
@@ -122,29 +123,43 @@ def test_power_is_that_of_simulated_tests(seeds: int) -> None:
     drawn = random.normal(0.9, 1.0, (4000, seeds))
     found = np.mean(stats.ttest_1samp(drawn, 0.0, axis=1).pvalue < 0.05)
     assert power(0.9 * math.sqrt(seeds), seeds - 1) == pytest.approx(found, abs=0.03)
-    smallest = smallest_difference(seeds, tests=3)
-    assert power(smallest * math.sqrt(seeds), seeds - 1, tests=3) == pytest.approx(0.8, abs=1e-3)
-    assert smallest > smallest_difference(seeds)
+    smallest, freedom = smallest_difference(seeds), seeds - 1
+    assert power(smallest * math.sqrt(seeds), freedom) == pytest.approx(0.8, abs=1e-3)
+    # Of four methods, three tests share the error rate, and three times as many seeds tell the variance.
+    of_four, more = smallest_difference(seeds, methods=4), freedom + min(PRIOR, 2 * freedom)
+    assert power(of_four * math.sqrt(seeds), more, tests=3) == pytest.approx(0.8, abs=1e-3)
 
 
 def test_the_seeds_that_settle_a_comparison_are_the_fewest_that_do() -> None:
+    def seeds_needed(differences: np.ndarray, margin: float) -> int | None:
+        return seeds_to_settle(differences, own_variance(differences.mean(1)), margin)
+
     random = np.random.default_rng(2)
     differences = random.normal(0.0, 1.0, (6, 1))
     differences += 0.6 - differences.mean()
-    spread, needed = differences.std(ddof=1), seeds_to_settle(differences, 1e-9)
+    spread, needed = differences.std(ddof=1), seeds_needed(differences, 1e-9)
     assert needed is not None
     chances = [power(0.6 / spread * math.sqrt(n), n - 1) for n in (needed, needed - 1)]
     assert chances[0] >= 0.8 > chances[1]
-    level = seeds_to_settle(differences - 0.6, 0.1)
+    level = seeds_needed(differences - 0.6, 0.1)
     assert level is not None
     half = [stats.t.ppf(0.975, n - 1) * spread / math.sqrt(n) for n in (level, level - 1)]
     assert half[0] < 0.1 <= half[1]
-    assert seeds_to_settle(differences - 0.6, 0.0) is None
-    assert seeds_to_settle(np.array([[0.5], [0.5]]), 0.1) == 3
+    assert seeds_needed(differences - 0.6, 0.0) is None
+    assert seeds_needed(np.array([[0.5], [0.5]]), 0.1) == 3
 
     # What the examples leave open, no number of seeds settles.
     few = 0.1 + np.repeat(random.normal(0.0, 1.0, (1, 9)), 6, 0) + 0.01 * differences
-    assert seeds_to_settle(few, 1e-9) is None
+    assert seeds_needed(few, 1e-9) is None
+
+
+def test_fewer_seeds_settle_it_where_other_methods_tell_how_far_seeds_scatter() -> None:
+    gap = np.random.default_rng(2).normal(1.0, 1.0, (3, 1))
+    own = own_variance(gap[:, 0])
+    alone, among = (seeds_to_settle(gap, own._replace(others=others), 1e-9) for others in (0, 2))
+    assert alone is not None
+    assert among is not None
+    assert among < alone
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 9])
@@ -152,7 +167,7 @@ def test_what_some_seeds_leave_open_more_of_them_settle(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
     for spread in (0.0, 0.01, 0.3):
         gaps = 0.5 + spread * rng.normal(size=(seeds, 1)) + spread * rng.normal(size=(seeds, 64))
-        needed = seeds_to_settle(gaps, 0.01)
+        needed = seeds_to_settle(gaps, own_variance(gaps.mean(1)), 0.01)
         assert needed is None or needed > seeds
 
 

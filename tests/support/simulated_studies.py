@@ -37,6 +37,8 @@ class World:
     """The true loss at a rate e times the best one, minus that at the best one; nats."""
     run: Sequence[float] = (0.05,)
     """Standard deviations of the runs of the methods, in turns; nats."""
+    diverges: Sequence[float] = (0.0,)
+    """Chances of a run of the methods to diverge, in turns."""
     example: float = 0.2
     """Standard deviations of a method, and of a rate, on an example; nats."""
     rows: dict[Trial, dict[str, Any]] = field(default_factory=dict)
@@ -70,6 +72,9 @@ class World:
             )
         ]  # fmt: skip
         valid, test = parts
+        chance = self.diverges[m % len(self.diverges)]
+        if chance and self.random.random() < chance:
+            test = np.full_like(test, math.nan)
         self.rows[trial] = row_of(valid, test)
 
     def study(self, study: Study) -> Verdicts:
@@ -83,7 +88,7 @@ class World:
 def row_of(valid: np.ndarray, test: np.ndarray, base: float = 5.0, **more: Any) -> dict[str, Any]:
     """Return the row of a run with these losses by example; one with NaN has diverged."""
     diverged = not (np.isfinite(valid).all() and np.isfinite(test).all())
-    loss = float(np.mean(valid))
+    loss = math.nan if diverged else float(np.mean(valid))
     return {
         "status": "diverged" if diverged else "finished",
         "valid_loss": loss, "test_loss": float(np.mean(test)),
@@ -128,25 +133,33 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
                 break
             found = verdicts_of(study, made.rows)
         first, *others = found.each
-        p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others])
+        p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others if one.seeds] or [1.0])
         held = [
             one.interval.low
             <= made.true(one.init, one.best_lr) - made.true(first.init, first.best_lr)
             <= one.interval.high
             for one in others
+            if one.seeds
         ]
         counts += [
             any(one.verdict in (BETTER, WORSE) for one in others), min(p_values) < ERROR,
-            np.mean([one.verdict == WORSE for one in others]), np.mean(held),
+            np.mean([one.verdict == WORSE for one in others]), np.mean(held or [True]),
         ]  # fmt: skip
     return Rates(*(counts / studies), studies)
 
 
+EVEN, EVERY_OTHER, REFERENCE = (0.05,), (0.05, 0.15), (0.15, *[0.05] * 7)
+"""Standard deviations of the runs: alike, three times as large in every other method, and in the reference."""
+
 WORLDS = {
-    "flat": {"curvature": 0.02, "run": (0.05,)},
-    "flat, unequal": {"curvature": 0.02, "run": (0.05, 0.15)},
-    "steep": {"curvature": 0.3, "run": (0.05,)},
-    "steep, unequal": {"curvature": 0.3, "run": (0.05, 0.15)},
+    f"{curves}{runs}": {"curvature": curvature, **spread}
+    for curves, curvature in (("flat", 0.02), ("steep", 0.3))
+    for runs, spread in {
+        "": {"run": EVEN},
+        ", unequal": {"run": EVERY_OTHER},
+        ", unequal reference": {"run": REFERENCE},
+        ", diverging": {"run": EVERY_OTHER, "diverges": (0.0, 0.05)},
+    }.items()
 }
 """Curves of the loss over the rates, and the spread of the runs from method to method."""
 
@@ -159,24 +172,38 @@ def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
     return Study(inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse)
 
 
+PLANS = [
+    *((2, *size, None, 0) for size in SIZES),
+    (2, 60, 55, 3, 1, 6),
+    (2, 300, 300, 5, 1, 6),
+    (3, 60, 55, 3, None, 0),
+    (3, 300, 300, 3, None, 0),
+    (5, 300, 300, 3, None, 0),
+    (5, 60, 55, 5, None, 0),
+    (3, 60, 55, 3, 1, 4),
+]
+"""Methods, held-out examples, test examples, seeds, those of the first pass, and further races of a decision."""
+
+
 def main() -> None:
     """Print the table of false orders, of coverage and of power; see docs/VERDICTS.md."""
     parser = ArgumentParser(description=main.__doc__)
     parser.add_argument("--studies", type=int, default=600)
-    studies = parser.parse_args().studies
+    parser.add_argument("--methods", type=int, nargs="+", default=[2, 3, 5])
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
+    chosen = parser.parse_args()
     head = "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
     print(f"| {head} | power at 0.2 nats |\n|{'---|' * 7}")
-    for name, world in WORLDS.items():
-        plans = [(2, *size, None, 0) for size in SIZES]
-        plans += [(8, 60, 55, 5, None, 0), (2, 60, 55, 3, 1, 6), (2, 300, 300, 5, 1, 6)]
-        for methods, held_out, test, seeds, coarse, rounds in plans:
-            count = studies // 4 if methods > 2 else studies
+    for name in chosen.worlds:
+        for methods, held_out, test, seeds, coarse, rounds in PLANS:
+            if methods not in chosen.methods:
+                continue
             study = study_of(methods, seeds, coarse)
             equal, apart = (
-                simulate(study, n, held_out, test, rounds=rounds, gap=gap, **world)
-                for n, gap in ((count, 0.0), (count // 3, 0.2))
+                simulate(study, n, held_out, test, rounds=rounds, gap=gap, **WORLDS[name])
+                for n, gap in ((chosen.studies, 0.0), (chosen.studies // 3, 0.2))
             )
-            kind = f"{methods}{', decided in up to 6 more races' * (rounds > 0)}"
+            kind = f"{methods}{f', decided in up to {rounds} more races' * (rounds > 0)}"
             numbers = equal.ordered, equal.by_seeds, equal.covered, apart.found
             shares = " | ".join(f"{100 * x:.1f}%" for x in numbers)
             print(f"| {name} | {kind} | {held_out}, {test}, {seeds} | {shares} |", flush=True)

@@ -97,14 +97,15 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
     equal = {init: each.forgotten.at_equal for init, each in of_cell.items() if init in inits and each.forgotten}
     if not equal:
         return
-    runs = {init: _log_drifts(verdicts, cell, init) for init in (*inits, study.reference)}
+    runs = {init: _log_drifts(verdicts, cell, init) for init in study.inits}
     theirs, shared_lr = runs[study.reference], of_cell[study.reference].shared_lr
     shared = None if shared_lr is None else Chosen(shared_lr, True, study.seeds)
+    every, at_shared = list(runs.values()), {init: replace(of_init, chosen=shared) for init, of_init in runs.items()}
     ways: dict[str, dict[str, Difference]] = {
         ONE_RATE: {
-            init: at_one_rate(replace(runs[init], chosen=shared), replace(theirs, chosen=shared)) for init in inits
+            init: at_one_rate(at_shared[init], at_shared[study.reference], list(at_shared.values())) for init in inits
         },
-        BEST_RATES: {init: difference(runs[init], theirs) for init in inits},
+        BEST_RATES: {init: difference(runs[init], theirs, every) for init in inits},
         EQUAL_LEARNING: {
             init: at_given_rates(np.empty((0, 1)) if each.outside else _log_ratios(each))
             for init, each in equal.items()
