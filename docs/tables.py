@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from olora_viz.studies.claims.claim import over_cells, ratio_of
 from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
 from olora_viz.studies.folder import verdicts
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
-from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of, runs_of
+from olora_viz.studies.study import Cell, Chosen
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, at_one_rate, runs_of
 
 HEADS = (
     "model", "task", "rank", "method", "best rate", "the reference's", "test loss",
@@ -64,12 +65,15 @@ def by_rate(found: Verdicts) -> list[list[str]]:
     """
     study, made = found.study, []
     for cell in study.cells():
-        runs = {init: runs_of(study, cell, init, found.rows).rates for init in study.inits}
-        at = {init: {one.lr: one.test for one in rates} for init, rates in runs.items()}
+        runs = {init: runs_of(study, cell, init, found.rows) for init in study.inits}
+        at = [
+            {init: replace(of_init, chosen=Chosen(lr, True, study.seeds)) for init, of_init in runs.items()}
+            for lr in study.lrs
+        ]
         for init in study.inits:
-            gaps = [at[init][lr] - at[study.reference][lr] for lr in study.lrs]
+            each = [at_one_rate(of[init], of[study.reference], list(of.values())) for of in at]
             if init != study.reference:
-                made.append([*_names(cell, init), *map(_starred, gaps)])
+                made.append([*_names(cell, init), *(_starred(one, study.first_seeds) for one in each)])
     return made
 
 
@@ -142,10 +146,10 @@ def _names(cell: Cell, init: str) -> list[str]:
     return [Path(cell.model).name, Path(cell.task).stem, str(cell.r), label_of(init)]
 
 
-def _starred(gaps: np.ndarray) -> str:
-    if not np.isfinite(gaps).all():
+def _starred(between: Difference, seeds: int) -> str:
+    if between.seeds < seeds:
         return "–"
-    its = interval_of(gaps)
+    its = between.interval
     return f"{its.mean:+.3f}{'' if its.low <= 0 <= its.high else '*'}"
 
 

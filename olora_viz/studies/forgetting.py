@@ -12,6 +12,7 @@ import numpy as np
 
 from olora_viz.machine.text import counted, finite_or_none, nats, times
 from olora_viz.races.step import DIVERGED
+from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of, number_or_nan, rates_tried, values_of
 
@@ -65,7 +66,11 @@ Drifts = Sequence[float]
 
 
 def ratio_of(
-    ours: Drifts, theirs: Drifts, like_ours: Sequence[Drifts] = (), like_theirs: Sequence[Drifts] = ()
+    ours: Drifts,
+    theirs: Drifts,
+    like_ours: Sequence[Drifts] = (),
+    like_theirs: Sequence[Drifts] = (),
+    among: Sequence[Drifts] = (),
 ) -> Ratio:
     """Return the ratio of drifts, by Student's t over the logarithms, paired by seed.
 
@@ -74,6 +79,7 @@ def ratio_of(
             lane that has diverged, or that has not moved, has no logarithm.
         like_ours, like_theirs: the same at all rates that may as well have been chosen: near its best rate a loss is
             flat, and the drift is not.
+        among: of all methods that are compared, whose seeds help to tell how far drifts scatter, see `seed_variance`.
 
     >>> [round(x, 3) for x in ratio_of([2.0, 4.4, 3.6], [1.0, 2.0, 2.0])[:5]]
     [1.993, 1.553, 2.558, 0.007, 3]
@@ -83,7 +89,8 @@ def ratio_of(
     logs = _log_ratios(ours, theirs)
     if not logs.size:
         return UNKNOWN_RATIO
-    mean, low, high, p_value = t_interval(logs)
+    between, every = (_logs(ours), _logs(theirs)), [_logs(drifts) for drifts in among]
+    mean, low, high, p_value = t_interval(logs, seed_variance(logs, between, every))
     others = (_log_ratios(*pair) for pair in itertools.product([ours, *like_ours], [theirs, *like_theirs]))
     survives = all((other.mean() > 0) == (mean > 0) for other in others if other.size)
     return Ratio(math.exp(mean), math.exp(low), _exp(high), p_value, len(logs), survives)
@@ -92,6 +99,11 @@ def ratio_of(
 def _log_ratios(ours: Drifts, theirs: Drifts) -> np.ndarray:
     pairs = ((a, b) for a, b in zip(ours, theirs, strict=False) if 0 < a < math.inf and 0 < b < math.inf)
     return np.array([math.log(a / b) for a, b in pairs])
+
+
+def _logs(drifts: Drifts) -> np.ndarray:
+    """Return the logarithm of each drift; NaN where it has none."""
+    return np.array([math.log(drift) if 0 < drift < math.inf else math.nan for drift in drifts])
 
 
 def _exp(x: float) -> float:
@@ -296,8 +308,10 @@ def forgetting(
         known[init] = Forgetting(
             base, float(np.mean(text_loss)) if text_loss else math.nan,
             float(np.mean(at_best[init])) if of_method else math.nan,
-            ratio_of(at_best[init], at_best[study.reference], like[init], like[study.reference]),
-            ratio_of(shared[init], shared[study.reference]),
+            ratio_of(
+                at_best[init], at_best[study.reference], like[init], like[study.reference], list(at_best.values())
+            ),
+            ratio_of(shared[init], shared[study.reference], among=list(shared.values())),
             equal_learning(study, cell, init, rows),
         )  # fmt: skip
     return known

@@ -357,7 +357,7 @@ def _ordered(verdicts: Verdicts, pairs: Sequence[tuple[Verdict, Verdict]]) -> li
     study, cells = verdicts.study, {method.cell for pair in pairs for method in pair}
     runs = {(cell, init): runs_of(study, cell, init, verdicts.rows) for cell in cells for init in study.inits}
     every = list(runs.values())
-    gaps = [difference(*(runs[method.cell, method.init] for method in pair), every) for pair in pairs]
+    gaps = [difference(runs[a.cell, a.init], runs[b.cell, b.init], every) for a, b in pairs]
     adjusted = holm([gap.interval.p_value for gap in gaps])
     return [
         (gap, p_value, order(gap, p_value, method.margin, method.test_examples))

@@ -4,7 +4,7 @@ which prints the table of docs/VERDICTS.md."""
 import numpy as np
 import pytest
 from scipy import stats
-from support.simulated_studies import SIZES, WORLDS, Rates, World, simulate, study_of
+from support.simulated_studies import SIZES, WORLDS, Rates, World, few_seeds, simulate, study_of
 
 from olora_viz.studies.decide import BEYOND_DOUBT, open_trials
 from olora_viz.studies.statistics import UNDECIDED
@@ -18,7 +18,7 @@ def seldom(found: list[Rates]) -> bool:
     return stats.binomtest(wrong, studies, 0.05, alternative="greater").pvalue > 0.01
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", ["flat", "flat, unequal", "steep", "steep, unequal"])
 def test_equal_methods_are_seldom_ordered_and_intervals_hold_the_truth(name: str) -> None:
     found = [simulate(study_of(2, k), 60, n, m, **WORLDS[name]) for n, m, k in SIZES]
     assert seldom(found)
@@ -36,6 +36,21 @@ def test_of_eight_equal_methods_one_is_seldom_ordered(name: str) -> None:
     found = simulate(study_of(8, 5), 20, 60, 55, **WORLDS[name])
     assert seldom([found])
     assert found.covered >= 0.9
+
+
+@pytest.mark.parametrize("name", ["steep, unequal reference", "flat, diverging"])
+def test_seeds_that_others_lend_make_no_order_among_equals(name: str) -> None:
+    found = simulate(study_of(5, 3), 40, 300, 300, **WORLDS[name])
+    assert seldom([found])
+    assert found.covered >= 0.88
+
+
+@pytest.mark.parametrize(("methods", "seeds", "times"), [(3, 3, 1.5), (5, 3, 3)])
+def test_few_seeds_find_more_where_methods_lend_each_other_theirs(methods: int, seeds: int, times: float) -> None:
+    one = few_seeds(methods, seeds, 0.5, 200)
+    own, moderated = one.found
+    assert moderated > times * own
+    assert stats.binomtest(round(200 * one.ordered[1]), 200, 0.05, alternative="greater").pvalue > 0.01
 
 
 @pytest.mark.parametrize("name", ["flat", "steep"])

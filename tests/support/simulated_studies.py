@@ -6,11 +6,12 @@ import math
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from olora_viz.studies.decide import open_trials
+from olora_viz.studies.seed_variance import own_variance, seed_variance
 from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
 from olora_viz.studies.study import Study, Trial, needed
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
@@ -172,6 +173,44 @@ def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
     return Study(inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse)
 
 
+class FewSeeds(NamedTuple):
+    """What out of many studies of means by seed alone came out by each pair's own variance and by `seed_variance`."""
+
+    ordered: tuple[float, float]
+    """Share of studies of equal methods with some order; by both."""
+    found: tuple[float, float]
+    """Share of true differences that are found; by both."""
+
+
+def few_seeds(methods: int, seeds: int, spread: float, studies: int, gap: float = 3.0) -> FewSeeds:
+    """Compare all pairs of methods by t, with Holm's method: equal ones, and those of which every other one is worse.
+
+    Args:
+        spread: the standard deviations of the methods' runs differ by exp(spread × a normal draw).
+        gap: of every other method to the others, in typical standard deviations of a run.
+    """
+    random = np.random.default_rng([methods, seeds, studies])
+    ordered, found = np.zeros(2), np.zeros(2)
+    pairs = [(i, j) for j in range(methods) for i in range(j)]
+    for _ in range(studies):
+        scale = np.exp(spread * random.normal(size=(methods, 1)))
+        runs = random.normal(size=seeds) + scale * random.normal(size=(methods, seeds))
+        for apart in (False, True):
+            table = runs + gap * apart * (np.arange(methods) % 2)[:, None]
+            gaps = [(table[i] - table[j], (table[i], table[j])) for i, j in pairs]
+            variances = (
+                [own_variance(each) for each, _ in gaps],
+                [seed_variance(each, between, list(table)) for each, between in gaps],
+            )
+            for k, of_pairs in enumerate(variances):
+                p_values = holm([t_interval(each, v).p_value for (each, _), v in zip(gaps, of_pairs, strict=True)])
+                if apart:
+                    found[k] += np.mean([p < ERROR for p, (i, j) in zip(p_values, pairs, strict=True) if (i + j) % 2])
+                else:
+                    ordered[k] += min(p_values) < ERROR
+    return FewSeeds(tuple(ordered / studies), tuple(found / studies))
+
+
 PLANS = [
     *((2, *size, None, 0) for size in SIZES),
     (2, 60, 55, 3, 1, 6),
@@ -193,7 +232,14 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     chosen = parser.parse_args()
     head = "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
-    print(f"| {head} | power at 0.2 nats |\n|{'---|' * 7}")
+    few = "methods, seeds | s | false orders, own t | moderated | found, own t | moderated"
+    print(f"| {few} |\n|{'---|' * 6}")
+    for methods, seeds in ((3, 3), (5, 3), (3, 5), (5, 5)):
+        for spread in (0.0, 0.5, 1.0):
+            one = few_seeds(methods, seeds, spread, chosen.studies)
+            shares = " | ".join(f"{100 * x:.1f}%" for x in (*one.ordered, *one.found))
+            print(f"| {methods}, {seeds} | {spread:g} | {shares} |", flush=True)
+    print(f"\n| {head} | power at 0.2 nats |\n|{'---|' * 7}")
     for name in chosen.worlds:
         for methods, held_out, test, seeds, coarse, rounds in PLANS:
             if methods not in chosen.methods:

@@ -18,7 +18,7 @@ from olora_viz.studies.claims.claim import (
     ends,
     level_within,
     not_measured,
-    over_cells,
+    over_compared,
     over_of,
     together,
 )
@@ -47,8 +47,9 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     cells = {init: [each for each in against_ours if each.init == init] for init in inits}
     words = {init: [each.verdict for each in cells[init]] for init in inits}
     margins = [each.margin for each in chain(*cells.values())]
-    paired = {init: [each.difference.gap for each in cells[init] if each.seeds > 1] for init in inits}
-    means = {init: over_cells(gaps) for init, gaps in paired.items() if gaps}
+    known = {init: [each.difference for each in cells[init] if each.seeds > 1] for init in inits}
+    paired = {init: [each.gap for each in of_init] for init, of_init in known.items()}
+    means = {init: over_compared(of_init) for init, of_init in known.items() if of_init}
     bases = []
     for init, name in BASES.items():
         mean = means.get(init)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.seed_variance import SeedVariance
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
@@ -31,7 +32,7 @@ from olora_viz.studies.statistics import (
     verdict,
 )
 from olora_viz.studies.study import Cell, Study
-from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
+from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, interval_of
 
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 """The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""
@@ -175,7 +176,9 @@ def not_measured(why: str) -> Finding:
 
 
 def judged(
-    differences: Float[np.ndarray, " n"] | Float[np.ndarray, "n examples"], margin: float
+    differences: Float[np.ndarray, " n"] | Float[np.ndarray, "n examples"],
+    margin: float,
+    over_seeds: SeedVariance | None = None,
 ) -> tuple[str, Interval]:
     """Return the verdict on the claim that paired differences are negative, and their interval.
 
@@ -183,8 +186,9 @@ def judged(
         differences: one per seed or batch, or per seed and example, finite; fewer than three seeds or batches decide
             nothing.
         margin: the largest difference that does not matter, see `statistics.verdict`.
+        over_seeds: how far they scatter over the seeds, where other methods help to tell it.
     """
-    interval = interval_of(differences)
+    interval = interval_of(differences, over_seeds)
     return OF_VERDICT[verdict(interval, interval.p_value, margin, len(differences))], interval
 
 
@@ -455,6 +459,11 @@ def over_cells(differences: list[np.ndarray]) -> Interval:
         return interval_of(differences[0])
     cells = [each.reshape(len(each), -1) for each in differences]
     return Interval(*bootstrap_over_cells(cells), 1.0)
+
+
+def over_compared(differences: Sequence[Difference]) -> Interval:
+    """Return the mean over cells of differences between methods, see `over_cells`: of a single cell, as it decides."""
+    return differences[0].interval if len(differences) == 1 else over_cells([each.gap for each in differences])
 
 
 OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +15,6 @@ from olora_viz.studies.claims.claim import (
     Bar,
     Claim,
     Finding,
-    best_rates,
     counted,
     ends,
     judged,
@@ -25,6 +25,7 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
+from olora_viz.studies.seed_variance import UNKNOWN_VARIANCE, SeedVariance, seed_variance
 from olora_viz.studies.statistics import UNKNOWN, Interval
 from olora_viz.studies.study import Cell, Row, by_example
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -66,9 +67,10 @@ def judge(verdicts: Verdicts) -> Finding:
     intervals: dict[str, Interval] = {}
     over, margins = "", []
     for cell in ours(verdicts):
-        for at, rates in (("one rate", (cell.shared_lr, cell.shared_lr)), ("best rates", best_rates(verdicts, cell))):
-            gap, margin = _paired(verdicts, cell, *rates)
-            part, interval = judged(gap, margin) if len(gap) else (NOT_MEASURED, UNKNOWN)
+        best = {each.init: each.best_lr for each in verdicts.of(cell.cell)}
+        for at, rates in (("one rate", dict.fromkeys(best, cell.shared_lr)), ("best rates", best)):
+            gap, over_seeds, margin = _paired(verdicts, cell, rates)
+            part, interval = judged(gap, margin, over_seeds) if len(gap) else (NOT_MEASURED, UNKNOWN)
             parts[at].append(part)
             margins.append((part, margin))
             if at not in intervals and len(gap):
@@ -97,18 +99,26 @@ def judge(verdicts: Verdicts) -> Finding:
 
 
 def _paired(
-    verdicts: Verdicts, ours: Verdict, our_lr: float | None, their_lr: float | None
-) -> tuple[Float[np.ndarray, "seeds examples"], float]:
-    """Return the differences in `mean_loss` to the reference, each at a rate, and their margin."""
+    verdicts: Verdicts, ours: Verdict, rates: Mapping[str, float | None]
+) -> tuple[Float[np.ndarray, "seeds examples"], SeedVariance, float]:
+    """Return the differences in `mean_loss` to the reference, how far they scatter over the seeds, and their margin.
+
+    Args:
+        rates: of every method.
+    """
     study, cell = verdicts.study, ours.cell
-    if our_lr is None or their_lr is None:
-        return np.empty((0, 0)), math.nan
-    first = mean_losses(verdicts, cell, ours.init, our_lr)
-    second = mean_losses(verdicts, cell, study.reference, their_lr)
+    runs = {init: mean_losses(verdicts, cell, init, lr) for init, lr in rates.items() if lr is not None}
+    if not {ours.init, study.reference} <= runs.keys():
+        return np.empty((0, 0)), UNKNOWN_VARIANCE, math.nan
+    first, second = runs[ours.init], runs[study.reference]
     seeds = min(len(first), len(second))
     gap = first[:seeds] - second[:seeds]
     gap = gap[np.isfinite(gap).all(1)]
-    return gap, study.margin * float(verdicts.base_loss(cell) - np.nanmean(second)) if len(gap) else math.nan
+    if not len(gap):
+        return gap, UNKNOWN_VARIANCE, math.nan
+    by_seed = {init: of_method.mean(1) for init, of_method in runs.items()}
+    over_seeds = seed_variance(gap.mean(1), (by_seed[ours.init], by_seed[study.reference]), list(by_seed.values()))
+    return gap, over_seeds, study.margin * float(verdicts.base_loss(cell) - np.nanmean(second))
 
 
 CLAIM = Claim(

@@ -20,7 +20,7 @@ from olora_viz.studies.claims.claim import (
     counted,
     level_means,
     not_measured,
-    over_cells,
+    over_compared,
     over_of,
     ratio_of,
     together,
@@ -186,7 +186,7 @@ def finding_of(
             known = [each.logs for each in drifts if (each.init, each.way) == (init, way) and each.logs.seeds > 1]
             if known:
                 gaps = [logs.gap[:, 0] for logs in known]
-                ratio = ratio_of(known[0].interval if len(known) == 1 else over_cells(gaps))
+                ratio = ratio_of(over_compared(known))
                 over_these, ratios[init, way] = over_of(gaps), ratio
                 over = over or over_these
                 others = f", {over_these}" if over_these != over else ""

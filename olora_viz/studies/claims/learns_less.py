@@ -13,7 +13,7 @@ from olora_viz.studies.claims.claim import (
     counted,
     ends,
     level_within,
-    over_cells,
+    over_compared,
     over_of,
 )
 from olora_viz.studies.claims.evidence import FULL
@@ -34,8 +34,8 @@ def judge(verdicts: Verdicts) -> Finding:
         return lacking
     of_full = [each for each in verdicts.each if each.init == FULL]
     learned = [LEARNS_LESS[each.verdict] for each in of_full]
-    gaps = [each.difference.gap for each in of_full if each.seeds > 1]
-    mean = of_full[0].interval if len(of_full) == len(gaps) == 1 else over_cells(gaps) if gaps else None
+    known = [each.difference for each in of_full if each.seeds > 1]
+    mean, gaps = over_compared(known) if known else None, [each.gap for each in known]
     loss = f"its test loss minus LoRA's is {mean.mean:+.3g} nats ({ends(mean, over_of(gaps))}); " if mean else ""
     return finding_of(
         verdicts,

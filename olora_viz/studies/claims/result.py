@@ -16,7 +16,7 @@ from olora_viz.studies.claims.claim import (
     not_measured,
     on_study,
     ours,
-    over_cells,
+    over_compared,
     over_of,
     together,
 )
@@ -35,8 +35,8 @@ def judge(verdicts: Verdicts) -> Finding:
         return not_measured("no seed of the study was finished by both")
     compared = [cell for cell in cells if cell.shared_lr is not None]
     shared, best = [cell.verdict_shared_rate for cell in compared], [cell.verdict for cell in cells]
-    paired = [cell.difference.gap for cell in cells if cell.seeds > 1]
-    mean = over_cells(paired) if paired else None
+    known = [cell.difference for cell in cells if cell.seeds > 1]
+    mean, paired = over_compared(known) if known else None, [each.gap for each in known]
     difference = (
         f" On average its test loss minus LoRA's is {mean.mean:+.3g} nats at best rates "
         f"({ends(mean, over_of(paired))})."
