@@ -278,8 +278,6 @@ class Contest:
     """Held-out loss of each, over the same, nats."""
     pairs: Pairs
     """Comparisons by the places of both contenders, by the metric of the race."""
-    otherwise: Pairs
-    """The same by the other metric: by accuracy where the loss counts, and by loss where it does not."""
     by_loss: bool
     examples: int
     """Number of held-out examples that the comparisons rest on."""
@@ -382,11 +380,7 @@ def contest(
     ranked = sorted(whole, key=lambda i: (0.0 if by_loss else -accuracy[i], loss[i]))
     count = scores[ranked[0]].loss.shape[1]
     lending = [scores_of(group.lanes, examples, columns).of(runs) for group in others]
-    by_metric = []
-    for shares in (not by_loss, by_loss):
-        pairs = compare_all([scores[i] for i in ranked], lending, shares=shares)
-        by_metric.append({places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()})
-    pairs, otherwise = by_metric
+    pairs = compare_all([scores[i] for i in ranked], lending, shares=not by_loss)
     means = [loss[i] if by_loss else accuracy[i] for i in ranked]
     turns: dict[tuple[int, int], tuple[SeedGroup, ...]] = {
         (i, j): () for (i, j), pair in pairs.items() if (means[i] - means[j]) * pair.difference <= 0
@@ -394,8 +388,9 @@ def contest(
     return Contest(
         contenders=tuple(contenders[i] for i in ranked), names=tuple(names[i] for i in ranked),
         accuracy=tuple(accuracy[i] for i in ranked), loss=tuple(loss[i] for i in ranked),
-        pairs=pairs, otherwise=otherwise, by_loss=by_loss, examples=count, chosen_on=chosen_on,
-        runs=tuple(runs), turns=turns, entered=tuple(k for group in contenders for k in group.lanes),
+        pairs={places: replace(pair, counts=count >= LEAST_EXAMPLES) for places, pair in pairs.items()},
+        by_loss=by_loss, examples=count, chosen_on=chosen_on, runs=tuple(runs), turns=turns,
+        entered=tuple(k for group in contenders for k in group.lanes),
     )  # fmt: skip
 
 
@@ -437,10 +432,9 @@ def contests_of(lanes: Sequence[Lane], examples: Examples, *, by_loss: bool, mos
     shared = _at_shared_rates(fields[0], examples, by_loss) if len(fields) == len(contests) == 1 else []
     every = [*contests, *shared]
     decided = []
-    families = adjusted([each.pairs for each in every]), adjusted([each.otherwise for each in every])
-    for each, pairs, otherwise in zip(every, *families, strict=True):
+    for each, pairs in zip(every, adjusted([each.pairs for each in every]), strict=True):
         left_open = {places: replace(pairs[places], counts=False) for places in each.turns if pairs[places].is_order}
-        decided.append(replace(each, pairs=pairs | left_open, otherwise=otherwise))
+        decided.append(replace(each, pairs=pairs | left_open))
     if not shared:
         return decided
     first, *rest = decided
