@@ -216,10 +216,8 @@ PLANS = [
     (2, 60, 55, 3, 1, 6),
     (2, 300, 300, 5, 1, 6),
     (3, 60, 55, 3, None, 0),
-    (3, 300, 300, 3, None, 0),
     (5, 300, 300, 3, None, 0),
     (5, 60, 55, 5, None, 0),
-    (3, 60, 55, 3, 1, 4),
 ]
 """Methods, held-out examples, test examples, seeds, those of the first pass, and further races of a decision."""
 
