@@ -46,9 +46,7 @@ COPY = 0.05
 
 
 class RunsFolder:
-    """A folder that this server has until `give_back`, or until the server ends.
-
-    Nobody else on the machine sees what is in it: the runs are named by their owners' keys.
+    """A folder that this server has until `give_back`, or until it ends; runs are named by keys: nobody else reads it.
 
     Args:
         folder: the one to take; by default the server's own.
