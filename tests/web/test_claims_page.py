@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 from support.measuring import words
 
-from olora_viz.learn.gallery.claims import CellVerdict
+from olora_viz.learn.gallery.claims import CellVerdict, recorded_claims
 from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
@@ -239,6 +239,21 @@ def test_the_table_of_wins_counts_cells_at_one_rate_and_at_best_rates() -> None:
     assert said.strip().startswith("2 of 2 at one rate, 1 of 2 at best rates")
     assert "too few to tell" in said
     assert "No study" in wins([])
+
+
+def test_a_tag_is_undecided_only_where_no_set_up_has_decided() -> None:
+    of_claim: dict[str, list[ShownFinding]] = {}
+    for finding in recorded_claims().findings:
+        of_claim.setdefault(finding.claim, []).append(ShownFinding.of(finding))
+    for name, shown in of_claim.items():
+        drawn = str(row(CLAIMS[name], shown))
+        tag = re.search(r'<span class="verdict [\w-]+">([^<]+)</span>', drawn)
+        assert tag
+        decided = {each.finding.verdict for each in shown} - {"undecided", NOT_MEASURED}
+        assert (tag[1] == "undecided") == (not decided), name
+        if counted := re.fullmatch(r"(\w+) on (\d+) of (\d+)", tag[1]):
+            assert f"Of {counted[3]} set-ups: " in drawn
+            assert f"{counted[1]} on {counted[2]}" in drawn
 
 
 def test_every_claim_of_the_catalogue_has_a_row_that_events_fill(jobs: Jobs) -> None:
