@@ -16,23 +16,17 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.studies import budget
 from olora_viz.web import page as web
-from olora_viz.web.decide import Deciding
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose shortest decision, a minute, has a quarter of it left: it plans for a few races.
-
-    It plans as on a machine that is fast enough for that, whatever this one is busy with.
-    """
+    """A server that plans as on a slow machine: few races, which end in time whatever this one is busy with."""
     jobs = Jobs(folder=tmp_path_factory.mktemp("jobs"))
-    planned, fast = Deciding.minutes_left.fget, {"setup": 0.2, "step": 0.002, "alone": 0.005, "example": 1e-4}
-    timed = budget._timing_of
+    timed, slow = budget._timing_of, {"setup": 0.5, "step": 0.05, "alone": 0.1, "example": 0.002}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(budget, "_timing_of", lambda *of: replace(timed(*of), **fast))
-        patch.setattr(Deciding, "minutes_left", property(lambda work: 0.25 if work.minutes == 1 else planned(work)))
+        patch.setattr(budget, "_timing_of", lambda *of: replace(timed(*of), **slow))
         with launched(web.build(Limits(), jobs)) as url:
             yield url
     jobs.close()
