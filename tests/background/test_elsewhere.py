@@ -55,7 +55,7 @@ def race_in(folder: Path, config: RaceConfig = CONFIG, **more: Any) -> Backgroun
 
 def own_file(folder: Path) -> Path:
     path = folder.with_name("mine.csv")
-    path.write_text("prompt,answer\n" + "".join(f"{n} doubled is,{2 * n}\n" for n in range(40)), "utf-8")
+    path.write_text("prompt,answer\n" + "".join(f"{n} doubled is,{2 * n}\n" for n in range(240)), "utf-8")
     return path
 
 
