@@ -21,10 +21,11 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, number
 from olora_viz.studies.claims.claim import over_cells, ratio_of
 from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
+from olora_viz.studies.difference import Difference, at_one_rate, runs_of
 from olora_viz.studies.folder import verdicts
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
 from olora_viz.studies.study import Cell, Chosen
-from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, at_one_rate, runs_of
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEADS = (
     "model", "task", "rank", "method", "best rate", "the reference's", "test loss",

@@ -19,6 +19,7 @@ from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
+from olora_viz.studies.difference import runs_of
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import DECISION, SETUP, read_setup
@@ -26,7 +27,7 @@ from olora_viz.studies.recommendation import Recommendation, nothing_fits, recom
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.studies.study import Study, Trial
-from olora_viz.studies.verdicts import Verdict, Verdicts, runs_of
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 PLANNED = ("seconds", "final", "most", "left_out", "data")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""

@@ -12,6 +12,7 @@ import numpy as np
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_, compact, counted, finite_or_none, nats, percent, signed
 from olora_viz.races.step import DIVERGED
+from olora_viz.studies.difference import Difference, difference, runs_of
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,
@@ -25,7 +26,7 @@ from olora_viz.studies.statistics import (
     t_interval,
 )
 from olora_viz.studies.study import Cell, Trial, beats_untrained, lost, values_of
-from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, difference, order, runs_of, untrained
+from olora_viz.studies.verdicts import Verdict, Verdicts, order, untrained
 
 
 class RunnerUp(NamedTuple):

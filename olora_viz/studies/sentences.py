@@ -46,7 +46,7 @@ NAMED = 4
 
 
 def over(differences: Float[np.ndarray, "k ..."], part: str = "test") -> str:
-    """Say over what the interval of paired differences is, see `olora_viz.studies.verdicts.interval_of`.
+    """Say over what the interval of paired differences is, see `olora_viz.studies.difference.interval_of`.
 
     Args:
         differences: by seed and example, or by seed alone.

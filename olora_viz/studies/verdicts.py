@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +13,11 @@ from jaxtyping import Float
 
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.measures.catalogue import MEASURES
+from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
-from olora_viz.studies.seed_variance import SeedVariance, seed_variance
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -27,7 +25,6 @@ from olora_viz.studies.statistics import (
     LEAST_SEEDS,
     LEVEL,
     UNDECIDED,
-    UNKNOWN,
     WORSE,
     Interval,
     MedianInterval,
@@ -35,11 +32,6 @@ from olora_viz.studies.statistics import (
     first_at,
     holm,
     median_interval,
-    paired_interval,
-    range_over_rates,
-    rates_like,
-    survives,
-    t_interval,
     verdict,
 )
 from olora_viz.studies.study import (
@@ -50,200 +42,15 @@ from olora_viz.studies.study import (
     Rows,
     Study,
     Trial,
-    best,
     grid_of,
-    losses_by_example,
     losses_of,
     number_or_nan,
-    rates_tried,
-    seeds_of,
     values_at,
     values_of,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True, eq=False)
-class RateRuns:
-    """The seeds of a method at one rate; losses in nats, of a diverged run NaN."""
-
-    lr: float
-    valid: Float[np.ndarray, "k n"]
-    test: Float[np.ndarray, "k m"]
-    allowed: bool = True
-    """Whether no seed forgets more than the study allows."""
-
-
-@dataclass(frozen=True, eq=False)
-class MethodRuns:
-    """The runs of one method in one cell, at all rates that were tried."""
-
-    init: str
-    chosen: Chosen | None
-    """Its best rate by the mean validation loss; None if each has a diverged or missing run, or forgets too much."""
-    rates: tuple[RateRuns, ...]
-    """With at least one seed; the lowest rate first."""
-
-    @cached_property
-    def at_best(self) -> RateRuns | None:
-        """The runs at the best rate."""
-        return next((runs for runs in self.rates if self.chosen and runs.lr == self.chosen.lr), None)
-
-    @property
-    def test_loss(self) -> float:
-        """The mean test loss at the best rate; NaN if it has none."""
-        return float(self.at_best.test.mean()) if self.at_best else math.nan
-
-    def trials(self, cell: Cell) -> list[Trial]:
-        """Return the trials at the best rate; none if it has none."""
-        best_rate = self.chosen
-        return [Trial(cell, self.init, best_rate.lr, seed) for seed in range(best_rate.seeds)] if best_rate else []
-
-    @cached_property
-    def like_best(self) -> tuple[RateRuns, ...]:
-        """The runs at the rates that the validation results cannot tell from the best one."""
-        if self.at_best is None:
-            return ()
-        places = rates_like([runs.valid for runs in self.rates], self.rates.index(self.at_best))
-        return tuple(self.rates[i] for i in places if self.rates[i].allowed)
-
-    @cached_property
-    def chosen_without(self) -> Float[np.ndarray, "k m"]:
-        """The test losses of each seed, at the rate that the other seeds choose."""
-        seeds = self.chosen.seeds if self.chosen else 0
-        if seeds < 2:
-            return np.empty((0, 0))
-        allowed = [runs for runs in self.rates if runs.allowed and len(runs.valid) >= seeds]
-        whole = [runs for runs in allowed if np.isfinite(runs.valid).all()]
-        others = ([k for k in range(seeds) if k != seed] for seed in range(seeds))
-        chosen = (min(whole, key=lambda runs, ks=ks: runs.valid[ks].mean()) for ks in others)
-        return np.array([runs.test[seed] for seed, runs in enumerate(chosen)])
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """The test loss of one method minus another's, each at its best rate; nats."""
-
-    gap: Float[np.ndarray, "k m"] = field(repr=False)
-    """Of every seed that both have finished, and every test example."""
-    over_seeds: SeedVariance
-    """How far its mean over the examples scatters from seed to seed, which all methods tell."""
-    interval: Interval
-    """Of its mean, for other seeds and examples: the union, with the larger p-value, of that at the best rates and
-    that in which every seed has the rates that the other seeds choose. The first alone takes the rates for given,
-    though the same seeds chose them, and is too narrow if one method varies more from run to run than the other: it
-    has more luck to choose from."""
-    over_rates: tuple[float, float]
-    """The lowest and the highest mean difference over the pairs of rates that the validation results cannot tell from
-    the best ones."""
-    turned_at: tuple[float, float] | None
-    """The rates of both at which the difference has another sign and is the largest; None if none has, so that it
-    survives the choice of the rates."""
-
-    @property
-    def seeds(self) -> int:
-        """The number of paired differences."""
-        return len(self.gap)
-
-
-def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
-    """Return the runs of a method in a cell."""
-    losses = losses_of(study, {trial: row for trial, row in rows.items() if trial.cell == cell})
-    rates = []
-    for lr in rates_tried(study, cell, init, losses):
-        trials = [Trial(cell, init, lr, seed) for seed in range(seeds_of(study, cell, init, lr, losses))]
-        of_rate = [rows[trial] for trial in trials]
-        if of_rate:
-            valid, test = (losses_by_example(of_rate, f"{part}_loss") for part in ("valid", "test"))
-            rates.append(RateRuns(lr, valid, test, not any(losses[trial] == math.inf for trial in trials)))
-    return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
-
-
-def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:
-    """Compare two methods, each at its best rate, on the test examples, paired by seed and example.
-
-    If one of them has no best rate, nothing is known.
-
-    Args:
-        every: all methods that are compared, whose seeds tell how far a difference scatters, see `seed_variance`.
-    """
-    at_best = at_one_rate(ours, theirs, every)
-    if not at_best.seeds:
-        return at_best
-    over_rates = range_over_rates([runs.test for runs in ours.like_best], [runs.test for runs in theirs.like_best])
-    interval, turned_at = at_best.interval, None
-    if not survives(interval.mean, over_rates):
-        pairs = itertools.product(ours.like_best, theirs.like_best)
-        a, b = min(pairs, key=lambda pair: math.copysign(1.0, interval.mean) * _gap(*pair).mean())
-        turned_at = a.lr, b.lr
-    first, second = ours.chosen_without, theirs.chosen_without
-    seeds = min(len(first), len(second))
-    if seeds > 1:
-        again = _between(first[:seeds] - second[:seeds], first, second, [runs.chosen_without for runs in every])
-        low, high = min(interval.low, again.interval.low), max(interval.high, again.interval.high)
-        interval = Interval(interval.mean, low, high, max(interval.p_value, again.interval.p_value))
-    return replace(at_best, interval=interval, over_rates=over_rates, turned_at=turned_at)
-
-
-def at_one_rate(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:
-    """Compare two methods whose rates are given, so that no other rates matter.
-
-    Args:
-        every: see `difference`.
-    """
-    first, second = ours.at_best, theirs.at_best
-    if first is None or second is None:
-        return at_given_rates(np.empty((0, 0)))
-    return _between(
-        _gap(first, second), first.test, second.test, [runs.at_best.test for runs in every if runs.at_best]
-    )
-
-
-def at_given_rates(gap: Float[np.ndarray, "k m"]) -> Difference:
-    """Return paired differences for which no rates were chosen."""
-    return _between(gap, gap, gap, ())
-
-
-def _between(gap: np.ndarray, first: np.ndarray, second: np.ndarray, among: Sequence[np.ndarray]) -> Difference:
-    """Return the difference of two methods at given rates.
-
-    Args:
-        gap: of the seeds that both have finished, (k, m).
-        first, second, among: the results of both, and of all methods that are compared; their seeds may differ.
-    """
-    mean, by_seed = float(gap.mean()) if gap.size else math.nan, [_by_seed(each) for each in (gap, first, second)]
-    over_seeds = seed_variance(by_seed[0], (by_seed[1], by_seed[2]), [_by_seed(each) for each in among])
-    return Difference(gap, over_seeds, interval_of(gap, over_seeds), (mean, mean), None)
-
-
-def interval_of(gap: Float[np.ndarray, "k ..."], over_seeds: SeedVariance | None = None) -> Interval:
-    """Return the interval of a mean paired difference.
-
-    Args:
-        gap: by seed and example; or by seed alone (k,) or (k, 1), if there are no examples or their results were not
-            kept.
-        over_seeds: its variance over the seeds, where other methods help to tell it.
-    """
-    if not gap.size:
-        return UNKNOWN
-    by_seed = gap.ndim == 1 or gap.shape[1] == 1
-    if by_seed:
-        return t_interval(gap.ravel(), over_seeds)
-    return paired_interval(gap, over_seeds=over_seeds)
-
-
-def _by_seed(values: Float[np.ndarray, "k m"]) -> Float[np.ndarray, " k"]:
-    """Return the mean of each seed; none of a method that has no runs."""
-    return values.mean(1) if values.size else np.empty(0)
-
-
-def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
-    """Return the paired differences of the seeds that both have finished (k, m)."""
-    seeds = min(len(first.test), len(second.test))
-    gap = first.test[:seeds] - second.test[:seeds]
-    return gap[np.isfinite(gap).all(1)]
 
 
 @dataclass(frozen=True)

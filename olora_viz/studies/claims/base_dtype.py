@@ -28,9 +28,10 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
+from olora_viz.studies.difference import MethodRuns, interval_of, runs_of
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import MethodRuns, Verdicts, interval_of, runs_of
+from olora_viz.studies.verdicts import Verdicts
 
 MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "dtype", "threads")
 """Settings in which the studies may differ."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.difference import Difference, interval_of
 from olora_viz.studies.seed_variance import SeedVariance
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
@@ -32,7 +33,7 @@ from olora_viz.studies.statistics import (
     verdict,
 )
 from olora_viz.studies.study import Cell, Study
-from olora_viz.studies.verdicts import Difference, Verdict, Verdicts, interval_of
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 """The verdicts on a claim, beside `LEVEL` and `UNDECIDED`. ``mixed``: a part holds, another not."""

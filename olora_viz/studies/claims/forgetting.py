@@ -26,19 +26,11 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
+from olora_viz.studies.difference import Difference, MethodRuns, at_given_rates, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import EqualLearning, column
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell, Chosen, Study
-from olora_viz.studies.verdicts import (
-    LOOKS,
-    Difference,
-    MethodRuns,
-    Verdicts,
-    at_given_rates,
-    at_one_rate,
-    difference,
-    runs_of,
-)
+from olora_viz.studies.verdicts import LOOKS, Verdicts
 
 ONE_RATE, BEST_RATES, EQUAL_LEARNING = "at one rate", "at best rates", "at equal learning"
 """How methods are compared: all at the one rate that is best for all together, each at its best rate, and each where

@@ -26,8 +26,9 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
+from olora_viz.studies.difference import runs_of
 from olora_viz.studies.study import Cell
-from olora_viz.studies.verdicts import Verdicts, runs_of
+from olora_viz.studies.verdicts import Verdicts
 
 MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup", "threads")
 """Settings in which studies of several batch sizes may differ."""

@@ -20,7 +20,8 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.verdicts import Verdict, Verdicts, interval_of
+from olora_viz.studies.difference import interval_of
+from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
 def judge(verdicts: Verdicts) -> Finding:

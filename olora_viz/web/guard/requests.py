@@ -42,7 +42,7 @@ def application_options(*routes: Route) -> dict[str, Any]:
         yield
 
     return {
-        "middleware": [Middleware(Page), Middleware(SmallBodies, most=MOST_BYTES)],
+        "middleware": [Middleware(FirstScript), Middleware(SmallBodies, most=MOST_BYTES)],
         "exception_handlers": {RequestValidationError: _misshapen},
         "routes": own,
         "lifespan": begun,
@@ -132,7 +132,7 @@ FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_S
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 
-class Page:
+class FirstScript:
     """Middleware that puts the first script into the page, and compresses it; no cache keeps it.
 
     Gradio compresses files with an extension only.
