@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from olora_viz.machine.text import Sentence
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Contest, halves, scores_of
-from olora_viz.studies.sentences import statement_of
+from olora_viz.studies.sentences import Statement, statement_of
 from olora_viz.studies.statistics import AHEAD, LEAST_EXAMPLES, adjusted, compare_all
 
 LOOKS = 2
 """The loss is a second look at the same runs: its p-values are multiplied by this (Bonferroni)."""
 
 
-def by_loss_too(contest: Contest, examples: Examples) -> list[Sentence]:
-    """Say how the contenders stand by loss, if it orders others than right answers do; they keep their rates.
+def by_loss_too(contest: Contest, examples: Examples) -> list[Statement]:
+    """Return how the contenders stand by loss, if it orders others than right answers do; they keep their rates.
 
     The metric that was named first decides; this is said beside it.
 
@@ -42,5 +41,4 @@ def by_loss_too(contest: Contest, examples: Examples) -> list[Sentence]:
         return []
     first, *others = np.argsort(loss).tolist()
     other = replace(contest, pairs=by_loss, by_loss=True)
-    statement = statement_of(other, first, *others, where="By loss,")
-    return [Sentence(f"{statement.lead}:", f"{statement.scores}.")]
+    return [statement_of(other, first, *others, where="By loss,")]

@@ -405,7 +405,7 @@ def story_of(
         sentences = []
         for contest in contests_of(lanes, examples, by_loss=metric.by_loss, most=AT_LENGTH):
             sentences += _of_contest(contest, lanes, len(fields) > 1)
-            sentences += by_loss_too(contest, examples) if len(fields) < 2 else []
+            sentences += [also.sentence for also in by_loss_too(contest, examples) if len(fields) < 2]
     if metric.why and sentences and not metric.unlearned:
         sentences.append(Sentence("", metric.why))
     if len(fields) == 1:

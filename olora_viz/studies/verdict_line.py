@@ -227,7 +227,8 @@ def _of_contest(contest: Contest, examples: Examples, metric: Metric, drift: np.
     ]
     if doubtful:
         sentences.append(Sentence("", f"{and_(doubtful)} may do better at rates not tried."))
-    sentences += [*by_loss_too(contest, examples), *at_same_rates(contest, numbers=False)]
+    sentences += [Sentence(f"{also.lead}:", f"{also.scores}.") for also in by_loss_too(contest, examples)]
+    sentences += at_same_rates(contest, numbers=False)
     if metric.why and not metric.unlearned:
         sentences.append(Sentence("", metric.why))
     out = [label_of(start) for start in contest.field.starts if start not in contest.places] if contest.field else []

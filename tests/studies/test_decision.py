@@ -142,10 +142,13 @@ def test_the_interval_of_a_difference_of_shares_ends_at_a_hundred_points(seeds: 
     assert found.low < found.difference <= found.high == 1.0
 
 
-def test_scores_are_those_of_the_runs_that_are_compared() -> None:
+@pytest.mark.parametrize(("first_run", "turns"), [(2.0, False), (0.0, True)])
+def test_scores_are_those_of_all_runs_and_an_order_is_that_of_the_independent_ones_too(
+    first_run: float, turns: bool
+) -> None:
     rng = np.random.default_rng(13)
-    varied = rng.random((3, 20)) + np.array([[2.0], [0.0], [0.0]])
-    loss = np.concatenate([varied, np.ones((3, 20))])
+    varied = 0.1 * rng.random((3, 20)) + np.array([[first_run], [1.5], [1.5]])
+    loss = np.concatenate([varied, np.ones((3, 20))])  # one run, three times: only the first seed is compared
     unknown = np.full(6, np.nan)
     held = contest(
         (SeedGroup(ov.Lane("lora"), (0, 1, 2)), SeedGroup(ov.Lane("olora"), (3, 4, 5))),
@@ -154,8 +157,10 @@ def test_scores_are_those_of_the_runs_that_are_compared() -> None:
         by_loss=True,
     )
     assert held is not None
-    assert held.names == ("thrice", "varies")
-    assert held.loss[0] - held.loss[1] == pytest.approx(held.pairs[0, 1].difference)
+    assert (held.names, held.runs) == (("thrice", "varies"), (0,))
+    assert held.loss == pytest.approx((1.0, varied.mean()))
+    assert held.pairs[0, 1].difference == pytest.approx(1.0 - varied[0].mean())
+    assert ((0, 1) in held.turns) == turns
 
 
 def test_paired_shares_of_one_run_have_bonett_and_prices_standard_error() -> None:

