@@ -273,7 +273,8 @@ class RaceView:
         order = self.order if self.complete and not self.recorded and self.owned else ()
         styles = ((k, self.styles[k]) for k in order)
         lanes = [{"lane": k, "label": style.label, "init": style.init, "dash": style.dash} for k, style in styles]
-        return {"lanes": lanes, "star": self.star, "recorded": self.recorded, "owned": self.owned}
+        star = {"star": self.star} if lanes else {}
+        return {"lanes": lanes, **star, "recorded": self.recorded, "owned": self.owned}
 
     @cached_property
     def answers(self) -> Markup:

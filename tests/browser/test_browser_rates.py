@@ -14,9 +14,9 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     expect(page.locator("#lanes tbody tr")).to_have_count(3)
     fold = page.locator("#more-settings details")
     fold.evaluate("it => { it.open = true }")
-    fold.get_by_label("Held-out examples").fill("8")
-    page.get_by_label("Prompts per step").fill("4")
-    page.get_by_label("Steps", exact=True).fill("4")
+    fold.get_by_label("Held-out examples").fill("32")
+    page.get_by_label("Prompts per step").fill("8")
+    page.get_by_label("Steps", exact=True).fill("60")  # what has learned nothing is offered more steps
     page.get_by_label("Steps", exact=True).press("Tab")
     for lane in (1, 2, 3):
         page.get_by_label(f"seeds, such as 0-2, lane {lane}").fill("0")

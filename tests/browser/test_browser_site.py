@@ -84,6 +84,8 @@ def test_a_lesson_s_guide_asks_for_a_bet_on_the_recorded_race_and_leads_to_its_q
     expect(at).to_have_text("1 of 4")
     expect(site.locator("#verdict")).to_be_hidden()
     site.locator("#bet-card .chip", has_text="Sketch").click()
+    expect(guide.locator(".waits")).to_have_text("waiting: the second bet")
+    guide.get_by_role("button", name="next").click()  # it is a gift
     expect(at).to_have_text("2 of 4")
     site.locator("#scrubber input").press("End")
     expect(site.locator("#bet-score .scored:visible")).to_contain_text("Your bet, Sketch")

@@ -135,7 +135,8 @@ def test_an_interval_that_is_cut_at_the_axis_has_an_arrow_and_its_end_in_numbers
     wide = made(loss=lambda one: valley(one) + (one.init == "pissa") * (6.0, -5.0, 0.1, 0.0)[one.seed])
     figure = differences_figure(wide)
     low, high = figure["layout"]["xaxis"]["range"]
-    arrows = [t for t in figure["data"] if t["name"] == "PiSSA, beyond the axis"]
+    # PiSSA's seeds scatter, and its wide interval lends OLoRA's some of that.
+    arrows = [t for t in figure["data"] if t["name"].endswith(", beyond the axis")]
     cut = [
         (sign * edge, end)
         for one in wide.each

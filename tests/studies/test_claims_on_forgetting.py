@@ -188,7 +188,7 @@ def test_a_study_without_a_text_to_keep_or_without_the_methods_says_what_is_lack
 
 
 def test_a_study_that_is_run_for_claims_measures_what_is_forgotten_of_the_text_to_keep(tmp_path: Path) -> None:
-    settings = {"lrs": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 4, "threads": 1}
+    settings = {"lrs": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 20, "threads": 1}
     evidence = ClaimEvidence("glassllm", "number-words", rank=2, keep="sentiment")
     *_, ended = study_within(0.5, tmp_path / "study", evidence, **settings)
     assert ended.verdicts.study.keep == "sentiment"

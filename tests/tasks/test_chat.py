@@ -201,7 +201,7 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def sums(tmp_path) -> Path:
-    rows = [{"prompt": f"{n % 7} {n // 7} is", "answer": "ab"[n % 2]} for n in range(40)]
+    rows = [{"prompt": f"{n % 7} {n // 7} is", "answer": "ab"[n % 2]} for n in range(300)]
     path = tmp_path / "sums.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     return path

@@ -9,7 +9,7 @@ import yaml
 from support.pages import CONTRIBUTING, PAGES, README, ROOT, blocks_of, run_page
 
 TEXT = README.read_text(encoding="utf-8")
-LEAST_EXAMPLES = 60
+LEAST_EXAMPLES = 300
 
 
 def test_the_readme_is_read_in_two_minutes():
