@@ -187,7 +187,9 @@ def _wrapped(label: Any, longest: Any, most: float) -> str:
 def _fit_columns(axes: Any) -> None:
     """Set names below the axes upright where they would meet, and hide such numbers."""
     low, high = sorted(axes.get_xlim())
-    labels = [label for label in axes.get_xticklabels() if label.get_text() and low <= label.get_position()[0] <= high]
+    # Of all ticks: `get_xticklabels` leaves out the labels that an earlier round has hidden.
+    every = [tick.label1 for tick in axes.xaxis.get_major_ticks()]
+    labels = [label for label in every if label.get_text() and low <= label.get_position()[0] <= high]
     for label in labels:
         label.set_visible(True)
     gap = 0.5 * LETTERS / 72 * axes.figure.dpi

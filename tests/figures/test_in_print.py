@@ -32,14 +32,14 @@ def studies() -> dict[str, Verdicts]:
 
 def words(canvas: Any) -> list[Text]:
     """Return the words that are seen."""
-    ticks = {
-        label
+    beyond = {
+        tick.label1
         for axes in canvas.axes
         for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim())))
-        for i, label in enumerate(axis.get_ticklabels())
-        if not low <= axis.get_ticklocs()[i] <= high
+        for tick in axis.get_major_ticks()
+        if not low <= tick.get_loc() <= high
     }
-    return [text for text in canvas.findobj(Text) if text.get_text() and text.get_visible() and text not in ticks]
+    return [text for text in canvas.findobj(Text) if text.get_text() and text.get_visible() and text not in beyond]
 
 
 def check(canvas: Any) -> None:
