@@ -82,7 +82,7 @@ def metric_of(
     if count < LEAST_EXAMPLES:
         return Metric(LOSS, "By loss, since of so few answers a single one might decide.")
     if ended and best and min(best) >= CEILING:
-        return Metric(LOSS, f"By loss, as each start at its best is right in {percent(CEILING)} of examples or more.")
+        return Metric(LOSS, f"By loss, as all are right in {percent(CEILING)} or more at their best.")
     return Metric(ACCURACY)
 
 

@@ -263,7 +263,7 @@ def results(
         what += f"; sorted {metric.order}" if metric and len(places) > 1 else ""
         if metric and list(places) != sorted(places, key=lambda place: place.rank(metric.by_loss)):
             what += ", but first what the verdict names first"
-        what += f". The verdict chose rates on {chosen_on} of them and compared on the others" * bool(chosen_on)
+        what += f". The verdict chose rates on {chosen_on} of them" * bool(chosen_on)
     beside = _untrained(race.baseline, (held_out.guess_words, held_out.guess) if held_out else None)
     at = "each lane's best evaluation" if race.config.keep_best else f"step {step}"
     title = f"Ranking at {at}" if step else "Ranking"

@@ -99,13 +99,13 @@ def test_the_metric_of_the_default_race_is_fixed_until_its_end_and_every_line_is
             known = verdict_line(record.config.lanes, latest_examples(steps), held_out=record.held_out)
             assert known is not None
             assert shown == f"{known}{known.reason}"
-            halves = "chose rates on 32 of them and compared on the others"
+            halves = "chose rates on 32 of them"
             order = "by loss" if known.unlearned else "by accuracy, ties by loss"
             assert f"on 64 held-out prompts, 3 seeds; sorted {order}. The verdict {halves}" in view.results
     last = ov.verdict(record)
     assert last is not None
     assert last.metric == "loss"
-    assert str(last).count("By loss, as each start at its best is right in 95% of examples or more.") == 1
+    assert str(last).count("By loss, as all are right in 95% or more at their best.") == 1
     assert "sorted by loss" in race_view(record).results
     agrees(last)
 
@@ -210,7 +210,7 @@ def test_only_the_end_of_a_race_at_a_ceiling_forces_the_loss(share: float, force
         found = verdict_line(lanes, examples_of(loss, right), ended=ended)
         assert found is not None
         assert found.metric == ("loss" if forced and ended else "accuracy")
-        assert str(found).count("By loss, as each start at its best is right in") == (forced and ended)
+        assert str(found).count("By loss, as all are right in") == (forced and ended)
     right[:6] = 0.5  # one start is below it
     found = verdict_line(lanes, examples_of(loss, right), ended=True)
     assert found is not None
