@@ -31,7 +31,7 @@ def test_a_preset_is_repeated_with_five_seeds_and_its_seeds_are_bands(page: Page
     names = f"{figure('loss-figure')}.layout.annotations.map((a) => a.text).sort().join()"
     page.wait_for_function(f"{names} === 'LoRA,OLoRA,PiSSA'")
     rows = page.locator("#results tbody tr")
-    expect(rows).to_have_count(5 + 5)  # held out, and the test
+    expect(rows).to_have_count(5 + 5, timeout=180_000)  # held out, and the test, which follows the answers
     expect(rows.first).to_contain_text("±")
 
     tab(page, "Rates")
