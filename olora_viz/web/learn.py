@@ -324,7 +324,7 @@ def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -
         return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
 
     outputs = [*page, card, desk.run, desk.again, *controls]
-    gr.on([part.select for part in (page.contents, page.guide, card)], press, None, outputs, **AT_ONCE)
+    gr.on([part.select for part in (page.contents, page.guide, card)], press, None, outputs, **QUIET)
     page.rank.input(turn_rank, page.rank, page.picture, **QUIET)
     address = gr.Textbox(visible=False)
     demo.load(arrive, address, [card, *page], js=ASKED, **AT_ONCE)

@@ -491,13 +491,13 @@ def _connect(
     map_again = gr.Number(visible="hidden", show_label=False)
     gr.on([outputs.drawn.change, map_again.change], show_map, outputs.drawn, [map_figure, map_again], **QUIET)
     controls.example.input(
-        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **AT_ONCE
+        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **QUIET
     )
     controls.permute.click(
         js="(number) => number + 1", inputs=choices.permutation, outputs=choices.permutation, **AT_ONCE
     )
     controls.restore.click(js="() => 0", outputs=choices.permutation, **AT_ONCE)
-    map_figure.select(picked, None, choices.layer, **AT_ONCE)
+    map_figure.select(picked, None, choices.layer, **QUIET)
 
 
 def as_text(name: str) -> str:

@@ -197,6 +197,19 @@ def test_a_lesson_that_is_left_through_the_list_takes_its_strip_along(context: B
     expect(strip).to_be_hidden()
 
 
+def test_of_two_lessons_that_are_chosen_in_one_moment_the_last_is_shown(same_page: Page) -> None:
+    page = same_page
+    page.get_by_role("link", name="Learn", exact=True).click()
+    title = page.locator("#lesson-text .lesson-title")
+    for names in (("columns", "one-rate"), ("one-rate", "columns"), ("qr", "columns", "one-rate")):
+        buttons = ", ".join(f"'{name}'" for name in names)
+        page.evaluate(
+            f'[{buttons}].forEach((n) => document.querySelector(`#lesson-list [data-lesson="${{n}}"]`).click())'
+        )
+        expect(title).to_have_text(LESSONS[names[-1]].title)
+        assert f"lesson={names[-1]}" in page.url
+
+
 def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_its_class_sees_the_first_answers(
     context: BrowserContext, address: str
 ) -> None:

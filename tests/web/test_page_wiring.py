@@ -30,6 +30,18 @@ def commands(jobs: Jobs) -> Commands:
     return Commands(jobs, LIMITS, VisitorFiles(LIMITS))
 
 
+def test_no_choice_is_lost_because_an_earlier_one_is_not_answered_yet() -> None:
+    events = page.build(LIMITS).config["dependencies"]
+    choices = {
+        event["api_name"]: event["trigger_mode"]
+        for event in events
+        if event["backend_fn"] and {name for _, name in event["targets"]} & {"select", "input"}
+    }
+    assert len(choices) > 10
+    once = {name for name, mode in choices.items() if mode == "once"}
+    assert once == {"asked", "timed"}  # one question at a time; and no choice, but a time that is measured
+
+
 def test_an_answer_that_a_later_change_of_the_page_has_overtaken_is_left_out() -> None:
     gates = {name: threading.Event() for name in ("first", "second", "another page's")}
 

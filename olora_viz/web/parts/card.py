@@ -115,7 +115,7 @@ def stored(key: str) -> str:
 
 
 QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
-"""Options of a card's own events."""
+"""The same of a choice, as a card's own events are: the last one counts, also of two that are made in one moment."""
 
 
 @dataclass

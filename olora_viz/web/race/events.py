@@ -226,7 +226,7 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
     once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
-    desk.parts["copied"].select(of_copied, desk.run, pressed, **once)
+    desk.parts["copied"].select(of_copied, desk.run, pressed, **QUIET)
     desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
     buttons.pause.click(pause, desk.run, pressed, **QUIET)
     buttons.stop.click(stop, desk.run, pressed, **QUIET)
