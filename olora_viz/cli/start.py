@@ -14,7 +14,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--model", type=path, required=True, metavar="FOLDER", help="a local Hugging Face folder")
     parser.add_argument("--init", default="olora", metavar="NAME", help="the initialization; default: olora")
     parser.add_argument("--r", type=int, default=8, help="the rank; default: 8")
-    parser.add_argument("--alpha", type=float, help="numerator of the scaling; default: the rank")
+    parser.add_argument("--alpha", help="numerator of the scaling, a number or such as 2r; default: the rank")
     parser.add_argument("--seed", type=int, default=0, help="of a random start; default: 0")
     target = "a layer by the end of its name, with * and ?; repeat for each; default: every linear layer in the blocks"
     parser.add_argument("--target", action="append", metavar="NAME", help=target)
@@ -26,12 +26,14 @@ def add_verbs(verb: Verb) -> None:
 
 def start(options: argparse.Namespace) -> int:
     """Write the adapter and its residual model."""
+    from olora_viz.lanes.alpha import read_alpha
     from olora_viz.lanes.lane import Lane
     from olora_viz.lanes.started_folder import start_folder
     from olora_viz.models.shards import START
 
     targets = options.target and tuple(options.target)
-    lane = Lane(options.init, r=options.r, alpha=options.alpha, seed=options.seed, targets=targets)
+    alpha = None if options.alpha is None else read_alpha(options.alpha)
+    lane = Lane(options.init, r=options.r, alpha=alpha, seed=options.seed, targets=targets)
     where = {"workers": options.workers, "ray": options.ray}
     is_there = (options.out / START).is_file()
     began = time.monotonic()

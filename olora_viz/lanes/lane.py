@@ -7,53 +7,14 @@ import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
 from olora_viz.initializers import check_name, is_dense, label_of
+from olora_viz.lanes.alpha import ALPHA_FORM, Alpha, alpha_at, alpha_word, read_alpha, split_alphas
+from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
-
-MOST = 1000
-"""Maximum number of seeds of one list."""
-
-_RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
-
-
-def read_seeds(text: str) -> list[str]:
-    """Return the seeds of a list, each as text; what is neither number nor range stays as it is.
-
-    Raises:
-        ValueError: a range runs backwards, or the list is too long.
-
-    >>> read_seeds("0-2/7"), read_seeds("1, 7"), read_seeds("x")
-    (['0', '1', '2', '7'], ['1', '7'], ['x'])
-    """
-    seeds: list[str] = []
-    for part in re.split("[/,]", text):
-        ends = _RANGE.fullmatch(part)
-        if ends is None:
-            seeds.append(part.strip())
-            continue
-        first, last = int(ends[1]), int(ends[2])
-        if not first <= last < first + MOST:
-            raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
-        seeds += map(str, range(first, last + 1))
-        if len(seeds) > MOST:
-            raise ValueError(f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}")
-    return seeds
-
-
-def write_seeds(seeds: Sequence[int]) -> str:
-    """Return a list of seeds in the form of `read_seeds`, as short as it can be.
-
-    >>> write_seeds([0, 1, 2]), write_seeds([4]), write_seeds([0, 1]), write_seeds([3, 5, 9])
-    ('0-2', '4', '0/1', '3/5/9')
-    """
-    rising = all(b == a + 1 for a, b in pairwise(seeds))
-    return f"{seeds[0]}-{seeds[-1]}" if rising and len(seeds) > 2 else "/".join(map(str, seeds))
-
 
 MAX_LANES = 64
 """Maximum lanes of one race."""
@@ -84,7 +45,8 @@ class Lane:
         init: name of an initialization, a key of `INITIALIZERS`.
         lr: learning rate at the peak of the schedule, > 0.
         r: rank of the adapter, >= 1; it and `alpha` do not matter to full fine-tuning, see `is_dense`.
-        alpha: numerator of the scaling; ``None`` means `r`, that is a scaling of 1.
+        alpha: numerator of the scaling; ``None`` means `r`, that is a scaling of 1. A number, or as a text a
+            multiple of the rank or of its root: ``2r``, ``r/4``, ``sqrt(r)*4``.
         seed: seed of the initialization, >= 0, and of the order of the batches if the race uses ``batches="by-seed"``.
         weight_decay: decoupled weight decay of AdamW on A and B, >= 0.
         clip: maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
@@ -108,12 +70,14 @@ class Lane:
         2.0
         >>> lane
         Lane('olora', lr=0.0003, r=16, alpha=32)
+        >>> ov.Lane("olora", r=16, alpha="r/4").lora_alpha
+        4.0
     """
 
     init: str
     lr: float = 1e-3
     r: int = 8
-    alpha: float | None = None
+    alpha: Alpha = None
     seed: int = 0
     weight_decay: float = 0.0
     clip: float | None = None
@@ -139,9 +103,9 @@ class Lane:
         _positive("learning rate", self.lr)
         check_whole("rank", self.r, least=1)
         check_whole("seed", self.seed, least=0)
-        for name in ("alpha", "clip"):
-            if getattr(self, name) is not None:
-                _positive(name, getattr(self, name))
+        alpha_at(self.alpha, self.r)
+        if self.clip is not None:
+            _positive("clip", self.clip)
         _positive("lora_plus", self.lora_plus)
         for name in ("beta1", "beta2", "dropout"):
             value = getattr(self, name)
@@ -182,8 +146,12 @@ class Lane:
         """The scaling s of the adapter: alpha / r, or alpha / sqrt(r) with `rslora`."""
         if self.is_dense:
             return 1.0
-        alpha = self.r if self.alpha is None else self.alpha
-        return float(alpha / (math.sqrt(self.r) if self.rslora else self.r))
+        return float(self.lora_alpha / (math.sqrt(self.r) if self.rslora else self.r))
+
+    @property
+    def lora_alpha(self) -> float:
+        """The number that `alpha` means at the lane's rank, PEFT's ``lora_alpha``."""
+        return alpha_at(self.alpha, self.r)
 
 
 def label_number(value: float) -> str:
@@ -306,7 +274,7 @@ def setting(lane: Lane, field: str) -> Any:
     if field == "lr" and lane.fair:
         return FAIR
     if field == "alpha":
-        return 1.0 if lane.alpha is None else lane.alpha / lane.r
+        return lane.lora_alpha / lane.r
     return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field) or 0
 
 
@@ -338,7 +306,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
 def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
     family = [other for other in lanes if other.init == lane.init and other.label is None]
     parts = [
-        f"{field.name}={_word(getattr(lane, field.name))}"
+        f"{field.name}={_word(alpha_word(lane.alpha) if field.name == 'alpha' else getattr(lane, field.name))}"
         for field in fields(Lane)
         if field.name not in ("init", "label")
         and (field.name, getattr(lane, field.name)) != ("targets", None)
@@ -411,7 +379,7 @@ def write_lanes(lanes: Sequence[Lane]) -> list[str]:
 def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
     """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
 
-    Seeds may also be a range: ``seed=0-4``.
+    Seeds may also be a range, ``seed=0-4``; a number after a multiple of r divides it, as in ``alpha=r/4``.
 
     Args:
         spec: an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``. Or a table, as in a
@@ -485,14 +453,24 @@ def _choices_of_text(spec: str) -> dict[str, list[Any]]:
         if key in choices:
             raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
         reader, kind = _READERS[key]
-        words = read_seeds(text) if key == "seed" else [text] if key == "label" else text.split("/")
         choices[key] = []
-        for word in words:
+        for word in split_values(key, text):
             try:
                 choices[key].append(reader(word))
             except (ValueError, KeyError):
                 raise ValueError(f"{key} must be {kind}, not {word!r} (in {spec!r})") from None
     return choices
+
+
+def split_values(key: str, text: str) -> list[str]:
+    """Return the values of a key's list, such as ``1e-3/3e-3`` or ``0-2``, each as text.
+
+    >>> split_values("seed", "0-2"), split_values("alpha", "r/4"), split_values("r", "4/8")
+    (['0', '1', '2'], ['r/4'], ['4', '8'])
+    """
+    if key == "label":
+        return [text]
+    return {"seed": read_seeds, "alpha": split_alphas}.get(key, lambda text: text.split("/"))(text)
 
 
 def _choices_of_table(table: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -548,7 +526,7 @@ def _flag(text: str) -> bool:
 _READERS: dict[str, tuple[Any, str]] = {
     "lr": (lambda text: FAIR if text == FAIR else float(text), "a positive number, or fair"),
     "r": (int, "a whole number"),
-    "alpha": (float, "a positive number"),
+    "alpha": (read_alpha, ALPHA_FORM),
     "seed": (int, "a whole number"),
     "weight_decay": (float, "a number"),
     "clip": (float, "a positive number"),

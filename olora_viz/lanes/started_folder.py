@@ -110,7 +110,7 @@ class FolderStart:
         return {
             "init": self.lane.init,
             "r": self.lane.r,
-            "alpha": _alpha(self.lane),
+            "alpha": self.lane.lora_alpha,
             "seed": self.lane.seed,
             "layers": self.layers,
             "base": str(self.base),
@@ -165,7 +165,7 @@ def start_folder(
         **model_settings(model, shards),
         "init": lane.init,
         "r": lane.r,
-        "alpha": _alpha(lane),
+        "alpha": lane.lora_alpha,
         "seed": lane.seed,
         "targets": lane.targets and list(lane.targets),
         "residual": residual and str(residual.resolve()),
@@ -219,10 +219,6 @@ def _subtracts(init: str) -> bool:
     return INITIALIZERS[init].keeps_function and not INITIALIZERS[init].zero_product
 
 
-def _alpha(lane: Lane) -> float:
-    return lane.r if lane.alpha is None else lane.alpha
-
-
 def _check_init(init: str, residual: Path | None) -> None:
     """Check that an initialization starts from each W alone, and has a residual if there is a folder for it."""
     entry = INITIALIZERS[init]
@@ -265,7 +261,7 @@ def _config(plan: AdapterPlan, weights: list[StoredWeight], base: Path, by_peft:
     linear = [name for weight in weights if not weight.is_stacked for name in weight.layers]
     transposed = any(weight.transposed for weight in weights if not weight.is_stacked)
     settings = {"init": by_peft, "rslora": lane.rslora, "transposed": transposed}
-    config = adapter_config(str(base), lane.r, _alpha(lane), linear, **settings)
+    config = adapter_config(str(base), lane.r, lane.lora_alpha, linear, **settings)
     return config | ({"target_parameters": experts} if (experts := _experts(plan)) else {})
 
 

@@ -279,7 +279,7 @@ def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int], adapter: P
     of_file = "" if rank == lane.r else f"; in these files, which B⁰A⁰ or ΔW makes wider, {rank}, {alpha}"
     settings = {
         "learning rate": f"{compact(lane.lr)}, {facts['schedule']}, {facts['warm-up']} warm-up steps",
-        "rank, alpha": f"{lane.r}, {compact(lane.r if lane.alpha is None else lane.alpha)}{of_file}",
+        "rank, alpha": f"{lane.r}, {compact(lane.lora_alpha)}{of_file}",
         "target modules": ", ".join(lane.targets or ()) or facts["target modules"],
         "steps, prompts per step": f"{facts['steps']}, {facts['prompts per step']}",
         "weight decay, clipping": f"{compact(lane.weight_decay)}, "

@@ -162,7 +162,7 @@ def setup_table(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",
-            *(("–", "–") if lane.is_dense else (lane.r, f"{lane.alpha or lane.r:g}{', rsLoRA' * lane.rslora}")),
+            *(("–", "–") if lane.is_dense else (lane.r, f"{lane.lora_alpha:g}{', rsLoRA' * lane.rslora}")),
             lane.seed,
             f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
             f"{lane.beta1:g}, {lane.beta2:g}", f"{lane.lora_plus:g}", f"{lane.dropout:g}",

@@ -8,13 +8,44 @@ from dataclasses import fields, replace
 
 import pytest
 
-from olora_viz.lanes.lane import Lane, display_names, label_number, labels, parse_lanes
+from olora_viz.lanes.lane import Lane, display_names, label_number, labels, parse_lanes, write_lane
 
 
 def test_alpha_is_the_rank_where_none_is_given():
     assert Lane("olora", r=16).scale == 1.0
     assert Lane("olora", r=16, alpha=8).scale == 0.5
     assert Lane("olora", r=16, alpha=8, rslora=True).scale == 2.0
+
+
+ALPHAS = {
+    "r": lambda r: r, "2r": lambda r: 2 * r, "2*r": lambda r: 2 * r, "0.5r": lambda r: r / 2, "r*2": lambda r: 2 * r,
+    "r/4": lambda r: r / 4, "3r/4": lambda r: 3 * r / 4, "sqrt(r)": math.sqrt, "sqrt(r)*4": lambda r: 4 * math.sqrt(r),
+    "4sqrt(r)": lambda r: 4 * math.sqrt(r), "2 * sqrt(r) / 3": lambda r: 2 * math.sqrt(r) / 3,
+    "1e1r": lambda r: 10 * r,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "of"), ALPHAS.items())
+def test_an_alpha_of_the_rank_is_the_number_that_it_means_and_stays_as_written(written, of):
+    for r, rslora in itertools.product((1, 2, 16, 48), (False, True)):
+        lane, plain = (Lane("olora", r=r, alpha=alpha, rslora=rslora) for alpha in (written, of(r)))
+        assert lane.lora_alpha == pytest.approx(plain.lora_alpha, rel=1e-15)
+        assert lane.scale == pytest.approx(plain.scale, rel=1e-15)
+        assert lane.alpha == written
+    crossed = parse_lanes(f"olora:alpha={written},r=4/16")
+    assert [lane.alpha for lane in crossed] == [written] * 2
+    assert parse_lanes({"init": "olora", "alpha": written, "r": [4, 16]}) == crossed
+    assert parse_lanes(write_lane(crossed[0])) == crossed[:1]
+    names = labels([*crossed, Lane("olora", alpha=3.5), Lane("olora", alpha="7r")])
+    assert len(set(names)) == 4
+    assert not any("#" in name for name in names)
+
+
+def test_labels_name_an_alpha_of_the_rank_as_a_folder_can_be_called():
+    lanes = parse_lanes("lora:alpha=8/2r/r/4/sqrt(r)*4")
+    assert [lane.alpha for lane in lanes] == [8.0, "2r", "r/4", "sqrt(r)*4"]
+    assert labels(lanes) == ("lora@alpha=8", "lora@alpha=2r", "lora@alpha=0.25r", "lora@alpha=4sqrt-r")
+    assert [Lane("lora", label=label).label for label in labels(lanes)] == list(labels(lanes))
 
 
 def test_lists_in_a_spec_multiply():
@@ -57,6 +88,11 @@ def test_every_key_can_be_written():
         ("olora:rnk=2", "unknown lane key 'rnk'"),
         ("olora:r=2,r=3", "'r' is given twice"),
         ("olora:alpha=0", "alpha must be a positive number, not 0.0"),
+        ("olora:alpha=2r+1", r"alpha must be a positive number, or a multiple of r or sqrt\(r\) .*, not '2r\+1'"),
+        ("olora:alpha=r**2", r"alpha must be .*, not 'r\*\*2' \(in 'olora:alpha=r\*\*2'\)"),
+        ("olora:alpha=-r", "alpha must be .*, not '-r'"),
+        ("olora:alpha=sqrt(4)", r"alpha must be .*, not 'sqrt\(4\)'"),
+        ("olora:alpha=1e308r,r=64", "alpha must be a positive number at rank 64, not '1e308r'"),
         ("olora:seed=-1", "seed must be a whole number from 0"),
         ("olora:weight_decay=-1", "weight_decay must be a number >= 0, not -1.0"),
         ("olora:clip=0", "clip must be a positive number, not 0.0"),
@@ -86,7 +122,15 @@ OTHER_KINDS = {
     "Lane('lora', rslora=1)": "rslora must be True or False, not 1",
     "Lane('lora', lr='1e-3')": "learning rate must be a positive number, not '1e-3'",
     "Lane('lora', r=8.0)": "rank must be a whole number from 1 to 2147483647, not 8.0",
-    "Lane('lora', alpha='8')": "alpha must be a positive number, not '8'",
+    "Lane('lora', alpha='8')": (
+        "alpha must be a positive number, or a multiple of r or sqrt(r) such as 2r, r/4 or sqrt(r)*4, not '8'"
+    ),
+    "Lane('lora', alpha='2q')": (
+        "alpha must be a positive number, or a multiple of r or sqrt(r) such as 2r, r/4 or sqrt(r)*4, not '2q'"
+    ),
+    "Lane('lora', alpha='r/0')": "alpha must be a positive number at rank 8, not 'r/0'",
+    "Lane('lora', alpha='0r')": "alpha must be a positive number at rank 8, not '0r'",
+    "Lane('lora', alpha=True)": "alpha must be a positive number, not True",
     "Lane('lora', clip=True)": "clip must be a positive number, not True",
     "Lane('lora', weight_decay=None)": "weight_decay must be a number >= 0, not None",
     "Lane('lora', beta2='0.9')": "beta2 must be a number from 0 to below 1, not '0.9'",
@@ -127,7 +171,8 @@ def test_labels_say_what_differs_and_no_more():
 
 
 VALUES = {
-    "lr": (1e-3, 3e-3, 1.00001e-3, 1.00002e-3), "r": (2, 64), "alpha": (4.0, 16.0), "seed": (0, 7, 123_456),
+    "lr": (1e-3, 3e-3, 1.00001e-3, 1.00002e-3), "r": (2, 64), "seed": (0, 7, 123_456),
+    "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),
     "targets": (None, ("q_proj",), ("q_proj", "v_proj", *"abcdefghijklm"), ("q_proj", "k_proj", *"abcdefghijklm")),

@@ -39,7 +39,7 @@ SUBTRACTS = [n for n in STARTS if ov.INITIALIZERS[n].keeps_function and not ov.I
 
 def in_memory(family: str, dtype: torch.dtype, lane: ov.Lane) -> torch.nn.Module:
     base = model_of(family, dtype)
-    config = {"r": lane.r, "lora_alpha": lane.alpha, "fan_in_fan_out": family == "gpt2"}
+    config = {"r": lane.r, "lora_alpha": lane.lora_alpha, "fan_in_fan_out": family == "gpt2"}
     base = type(base)(base.config).to(dtype)
     base.load_state_dict(model_of(family, dtype).state_dict())
     model = peft.get_peft_model(base, peft.LoraConfig(**config, target_modules=list(target_layers(base))))
@@ -55,7 +55,7 @@ def in_memory(family: str, dtype: torch.dtype, lane: ov.Lane) -> torch.nn.Module
     ],
 )
 def test_a_start_on_a_folder_has_the_bits_of_that_in_memory(family, dtype, init, saved, tmp_path):
-    lane = ov.Lane(init, r=4, alpha=6, seed=3)
+    lane = ov.Lane(init, r=4, alpha="3r/2", seed=3)
     rest = tmp_path / "rest" if init in SUBTRACTS else None
     started = start_folder(saved(family, dtype), lane, tmp_path / "out", rest)
     adapter, stored = read_tensors(tmp_path / "out/adapter_model.safetensors"), tensors_of(rest or started.base)

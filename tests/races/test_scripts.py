@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).parents[2] / "olora_viz/races/templates"
 CONFIG = RaceConfig(
     lanes=(
         Lane("lora", lr=3e-3),
-        Lane("olora", lr=1e-3, alpha=16, clip=0.5),
+        Lane("olora", lr=1e-3, alpha="2r", clip=0.5),
         Lane("pissa", lr=1e-3, r=4, weight_decay=0.1),
         Lane("orthogonal", lr=3e-3, seed=5, beta1=0.8, beta2=0.95),
         Lane("milora", lr=1e-3, lora_plus=4.0),

@@ -33,7 +33,7 @@ OF_THE_TABLE = st.builds(
     st.sampled_from(sorted(INITIALIZERS)),
     lr=POSITIVE,
     r=st.integers(1, LIMITS.max_rank),
-    alpha=st.none() | POSITIVE,
+    alpha=st.none() | POSITIVE | st.sampled_from(["2r", "r/4", "sqrt(r)*4"]),
     seed=WHOLE,
 )
 MORE = st.fixed_dictionaries(
@@ -58,7 +58,7 @@ ANY_OF = partial(
     Lane,
     lr=POSITIVE,
     r=st.integers(1, 10**6),
-    alpha=st.none() | POSITIVE,
+    alpha=st.none() | POSITIVE | st.sampled_from(["2r", "r/4", "sqrt(r)*4"]),
     seed=WHOLE,
     weight_decay=st.floats(0, 1e9),
     clip=st.none() | POSITIVE,

@@ -51,6 +51,9 @@ def test_what_a_page_sends_as_text_becomes_a_race() -> None:
     assert config.steps == 5
     made = config.lanes[0]
     assert (made.r, made.alpha, made.lr, made.seed) == (8, 16.0, 3e-3, 7)
+    of_rank = asked(lanes=lane(r="4/16", alpha="8/2r/r/4"))
+    assert [made.alpha for made in of_rank.lanes] == [8.0, "2r", "r/4"] * 2
+    assert [made.scale for made in of_rank.lanes] == [2.0, 2.0, 0.25, 0.5, 2.0, 0.25]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50, 51, 99, 1999, 2000])
@@ -99,6 +102,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"lanes": lane(lr=10**400)}, "learning rate must be a positive number, not 1000"),
         ({"lanes": lane(alpha=[])}, "alpha must be a positive number, not []"),
         ({"lanes": lane(alpha="0")}, "alpha must be a positive number, not '0'"),
+        ({"lanes": lane(alpha="2r+")}, "alpha must be a positive number, or a multiple of r or sqrt(r) such as 2r"),
         ({"lanes": lane(seed=-1)}, "seed must be a whole number from 0"),
     ],
 )

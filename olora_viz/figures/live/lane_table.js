@@ -9,7 +9,7 @@ import { sweep } from "./sweep.js";
 
 const FIELDS = [
   ["r", "r", "rank", "numeric"],
-  ["alpha", "α", "alpha", "numeric"],
+  ["alpha", "α", "alpha", "text"],
   ["lr", "rate", "learning rate", "text"],
   ["seed", "seeds", "seeds, such as 0-2", "text"],
 ];
@@ -123,7 +123,7 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       });
       if (key === "alpha") {
         const placeholder = isList(lane.r) ? "r" : lane.r;
-        Object.assign(input, { placeholder, title: "empty: the rank" });
+        Object.assign(input, { placeholder, title: "a number, or such as 2r; empty: the rank" });
       }
       const its = cell(input);
       list(its, lane[key]);

@@ -37,7 +37,7 @@ def adapt(model, tokenizer, lane, start):
         race.lanes.detach()
     config = peft.LoraConfig(
         r=lane.r,
-        lora_alpha=lane.r if lane.alpha is None else lane.alpha,
+        lora_alpha=lane.lora_alpha,
         use_rslora=lane.rslora,
         lora_dropout=lane.dropout,
         target_modules=list(ov.target_layers(model, lane.targets or CONFIG.targets)),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
-from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, read_seeds
+from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, split_values
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
@@ -163,7 +163,7 @@ def _values(key: str, cell: Any) -> list[Any]:
     if key == "lr" and "," in cell:  # 0,001 or 1e-3, 3e-3
         rule = "a learning rate has a decimal point, and several have / between them, as 1e-3/3e-3"
         raise ValueError(f"{rule}: {cell[:40]!r} has a comma")
-    return read_seeds(cell) if key == "seed" else cell.split("/")
+    return split_values(key, cell)
 
 
 def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
@@ -173,9 +173,14 @@ def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> 
         lr=Lane.lr if fair else number("learning rate", lr),
         fair=fair,
         r=whole("rank", r, 1, limits.max_rank),
-        alpha=None if is_empty(alpha) else number("alpha", alpha),
+        alpha=None if is_empty(alpha) else _alpha(alpha),
         seed=whole("seed", seed, 0, MOST_WHOLE),
     )
+
+
+def _alpha(value: Any) -> float | str:
+    """Read an alpha: a number, or a multiple of r, which the lane checks."""
+    return value.strip() if isinstance(value, str) and "r" in value else number("alpha", value)
 
 
 def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:

@@ -11,12 +11,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import gradio as gr
 
-from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes, write_seeds
+from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes
+from olora_viz.lanes.seeds import write_seeds
 from olora_viz.learn.gallery import RECIPES
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.text import Problems, exact
 from olora_viz.models.loading import folder_of
-from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings
+from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings, setting_text
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
@@ -236,7 +237,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
         {
             "init": lane.init,
             "r": lane.r,
-            "alpha": "" if lane.alpha is None else exact(lane.alpha),
+            "alpha": setting_text(lane.alpha),
             "lr": FAIR if lane.fair else exact(lane.lr),
             "seed": write_seeds([lane.seed, *(other.seed for other in others)]),
         }

@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from olora_viz.background.pace import Speeds
 from olora_viz.background.record import FAILED, READY
-from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds, write_seeds
+from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds
+from olora_viz.lanes.seeds import write_seeds
 from olora_viz.races.config import KEPT, RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
