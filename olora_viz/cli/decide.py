@@ -64,6 +64,8 @@ def decide(options: argparse.Namespace) -> int:
         if not known.plan.study.chat:
             say_unused_templates(known.plan.study.models)
         if options.plan:
+            if options.json:
+                print_json({"plan": known.plan.to_json()})
             return 0
         sentence = ""
         with suppress(StoppedEarlyError):

@@ -29,7 +29,7 @@ from olora_viz.cli.console import (
     tracker_of,
 )
 from olora_viz.machine.process import Progress, StoppedEarlyError, on_interruption
-from olora_viz.machine.text import listed, number, seconds
+from olora_viz.machine.text import epochs, listed, number, seconds
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race
@@ -228,8 +228,8 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
         at = listed(f"{label} {lane['adapter_step']}" for label, lane in lanes)
         print(f"the adapters are those of the steps: {at}")
     print(
-        f"{summary['status']} after {summary['steps']} steps in {seconds(summary['seconds'])} "
-        f"on {summary['device']} ({summary['dtype']})"
+        f"{summary['status']} after {summary['steps']} steps ({epochs(summary['epochs'])}) in "
+        f"{seconds(summary['seconds'])} on {summary['device']} ({summary['dtype']})"
     )
 
 

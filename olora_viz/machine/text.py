@@ -306,6 +306,16 @@ def rounded(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def epochs(number: float) -> str:
+    """Format how often data is seen.
+
+    >>> epochs(0.0417), epochs(1.0), epochs(12.31)
+    ('0.042 epochs', '1 epoch', '12 epochs')
+    """
+    digits = f"{rounded(number, 2):g}"
+    return f"{digits} epoch{'s' * (digits != '1')}"
+
+
 def seconds(value: float) -> str:
     """Format a measured time.
 

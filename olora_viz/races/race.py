@@ -21,7 +21,17 @@ from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, nats, percent, sparkline, table
+from olora_viz.machine.text import (
+    check_whole,
+    expect,
+    finite_or_none,
+    folded,
+    nats,
+    percent,
+    rounded,
+    sparkline,
+    table,
+)
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.training import Trained
@@ -32,6 +42,7 @@ from olora_viz.races.start import attach_lanes, parts_words, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
+from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import Evaluation, Tested, figures_of
 from olora_viz.tasks.files import Own
 
@@ -486,6 +497,7 @@ class Race(Iterator[Step]):
             "device": str(self.device),
             "dtype": str(next(self.model.parameters()).dtype).removeprefix("torch."),
             "steps": self.done,
+            "epochs": rounded(Epochs(self.done * config.batch_size, about.train).number, 4),
             "seconds": round(self.state.seconds, 3),
             "tokens": self.state.tokens,
             "adapted": self.adapted,

@@ -18,13 +18,14 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, counted, duration, number, percent
+from olora_viz.machine.text import about, counted, duration, number, percent, rounded
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
 from olora_viz.studies.power import POWER, smallest_difference
 from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.studies.study import Study, Trial, most_trials, races
+from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.task import SHARE
 
 TIMED_STEPS = 4
@@ -69,6 +70,8 @@ class Timing:
     device: torch.device = CPU
     alone: float = 0.0
     """A step of a race of one lane, at most; 0 if it is that of a lane beside others."""
+    train: int = 0
+    """Number of training examples; 0 if unknown."""
 
     def of_race(self, test: int) -> float:
         """Return the seconds of a race beside its lanes: its set-up and the base model's test."""
@@ -91,7 +94,7 @@ class Estimate:
     """Of one race and its process, at most; bytes."""
     device: torch.device
     data: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """The number of examples in each part, as in `Timing`, by model and task."""
+    """The number of examples in each part and how much of them a lane sees, by model and task."""
 
     def check_fits(self, workers: int) -> None:
         """Check that so many races at once fit into the free memory.
@@ -145,7 +148,9 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
             if (cell.model, cell.task) not in data:
                 config = study.config([trial])
                 race_data = RaceData(config, task_of(config), *cache.load(config), cache)
-                data[cell.model, cell.task] = " ".join([race_data.about_held_out.parts, *race_data.too_long])
+                about_data = race_data.about_held_out
+                seen = f"A lane sees {Epochs(study.steps * study.batch_size, about_data.train).words}."
+                data[cell.model, cell.task] = " ".join([about_data.parts, seen, *race_data.too_long])
     return Estimate(
         races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
         device=timings[0].device, data=data,
@@ -204,6 +209,7 @@ def timing_of(
         setup=setup + example * (held_out - judged), step=plain / len(config.lanes), example=example,
         data=" ".join([replace(data.about_held_out, examples=held_out).parts, *data.too_long]),
         held_out=held_out, test=len(test), memory=_bytes(racing, largest or config), device=racing.device,
+        train=data.about_held_out.train,
     )  # fmt: skip
 
 
@@ -302,6 +308,52 @@ class Plan:
     """Methods for which there is no time."""
     data: str = ""
     """The number of examples in each part, in words."""
+    train: int = 0
+    """Number of training examples; 0 if unknown."""
+    step: float = 0.0
+    """Seconds that a step takes a lane beside others, as timed on the first steps."""
+    alone: float = 0.0
+    """The same of a lane alone, at most."""
+
+    @property
+    def epochs(self) -> Epochs:
+        """How much a lane sees of the training rows."""
+        return Epochs(self.study.steps * self.study.batch_size, self.train)
+
+    @property
+    def epoch_seconds(self) -> tuple[float, float]:
+        """What training for an epoch takes a lane alone, at most, and all lanes of the plan in their races."""
+        steps = self.train / self.study.batch_size
+        return steps * self.alone, steps * self.step * self.lanes
+
+    @property
+    def seen(self) -> str:
+        """How much of the training rows a lane sees, and what an epoch takes here, in words; empty if unknown."""
+        if not self.train:
+            return ""
+        alone, together = (about(max(1.0, took)) for took in self.epoch_seconds)
+        return (
+            f"A lane sees {self.epochs.words}. As timed here, training for an epoch takes a lane alone at most "
+            f"{alone}, and all {self.lanes} lanes about {together}."
+        )
+
+    def seen_json(self) -> dict[str, float | None]:
+        """Return the same as plain values; null where it is unknown."""
+        epochs, rows, (alone, together) = self.epochs, self.train, self.epoch_seconds
+        known = {
+            "epochs": rounded(epochs.number, 4), "rows_seen": min(epochs.prompts, rows), "training_rows": rows,
+            "epoch_minutes_alone": rounded(alone / 60, 3), "epoch_minutes_all_lanes": rounded(together / 60, 3),
+        }  # fmt: skip
+        return {name: value if rows else None for name, value in known.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is planned as plain values."""
+        study = self.study
+        return {
+            "inits": list(study.inits), "left_out": list(self.left_out), "lrs": list(study.lrs), "seeds": study.seeds,
+            "steps": study.steps, "batch_size": study.batch_size, "lanes": self.lanes, "minutes": self.minutes,
+            "expected_minutes": rounded(self.seconds / 60, 3), **self.seen_json(),
+        }  # fmt: skip
 
     @property
     def lanes(self) -> int:
@@ -326,8 +378,7 @@ class Plan:
             f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
             f"{duration(self.minutes * 60)}. More, if a best rate lies at the edge of the rates.",
         ]
-        if self.data:
-            sentences.append(self.data)
+        sentences += filter(None, (self.seen, self.data))
         if self.left_out:
             sentences.append(f"There is no time for {', '.join(map(label_of, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
@@ -448,7 +499,7 @@ def fitted(
             study=sized, minutes=minutes,
             seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * timing.of_lane(sized.steps, read) + final,
             final=final, most=most, left_out=tuple(init for init in study.inits if init not in sized.inits),
-            data=" ".join(data),
+            data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
         )  # fmt: skip
         if fit >= (study.steps if "steps" in fixed else wanted):
             break

@@ -29,7 +29,7 @@ from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEV
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-PLANNED = ("seconds", "final", "most", "left_out", "data")
+PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
 
 ANSWERS = 6
@@ -82,8 +82,10 @@ class Decision:
     def sentence(self) -> str:
         """The recommendation, or why there is none."""
         if self.taken:
-            return self.taken.sentence
-        return nothing_fits(self.verdicts) or "No race has ended yet: nothing is known."
+            words = self.taken.sentence
+        elif not (words := nothing_fits(self.verdicts)):
+            return "No race has ended yet: nothing is known."
+        return f"{words} {self.plan.seen}".rstrip()
 
     def _repr_html_(self) -> str:
         return Markup("<p>{}</p>").format(self.sentence)
@@ -92,7 +94,8 @@ class Decision:
         """Return plain values."""
         nothing: dict[str, Any] = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
         taken = self.taken.to_json() if self.taken else nothing
-        return taken | {"adapter": str(self.adapter) if self.adapter else None}
+        said = {"sentence": self.sentence, **self.plan.seen_json()}
+        return taken | said | {"adapter": str(self.adapter) if self.adapter else None}
 
 
 def decide(
@@ -185,7 +188,7 @@ class _DecisionRun:
         coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
         return Decision(
             folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
-            verdicts=verdicts, taken=recommend(verdicts), lanes=len(losses),
+            verdicts=verdicts, taken=recommend(verdicts, self._plan.epochs), lanes=len(losses),
             seconds=60 * self._plan.minutes - (self._end - time.monotonic()),
         )  # fmt: skip
 

@@ -62,11 +62,11 @@ TEXTS = ("preregistration", *DEFINED)
 
 BY_EXAMPLE = (
     "valid_loss_by_example", "valid_right_by_example", "run_loss_by_example", "base_valid_loss_by_example",
-    "test_loss_by_example", "test_right_by_example",
+    "earlier_valid_loss_by_example", "test_loss_by_example", "test_right_by_example",
 )  # fmt: skip
 """More columns of the rows of a race, lists in the order of the examples: the results at the end on the validation
-examples, which choose the rates, their loss averaged over the run and that of the base model, and the results on the
-test examples, which judge."""
+examples, which choose the rates, their loss averaged over the run, that of the base model and that of the evaluation
+before the last, or of the base model if there is none; and the results on the test examples, which judge."""
 
 
 def part_of(run: Path) -> Path:
@@ -100,7 +100,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     tested, valid = racing.tested(), racing.state.last_eval
     evaluated = [step for step in steps if step.eval_loss is not None]
     curves = np.array([step.eval_loss for step in evaluated])
-    over_run = _over_run(evaluated, base.example_loss[0])
+    over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
@@ -138,6 +138,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "valid_right_by_example": valid.example_right[k],
                 "run_loss_by_example": over_run[k],
                 "base_valid_loss_by_example": base.example_loss[0],
+                "earlier_valid_loss_by_example": earlier[k],
                 "test_loss_by_example": tested.lanes.example_loss[k] if tested else [],
                 "test_right_by_example": tested.lanes.example_right[k] if tested else [],
                 **{key: values[k] for key, values in own.items()},
@@ -168,15 +169,15 @@ def own_measures(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     return {key: np.asarray(values, dtype=float) for key, values in own.items()}
 
 
-def _over_run(evaluated: Sequence[Step], base: np.ndarray) -> np.ndarray:
-    """Return the loss of each lane and example (K, n), averaged over the steps of the run.
+def _over_run(evaluated: Sequence[Step], base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each lane and example (K, n), averaged over the steps of the run, and at the last but one.
 
     It begins with the base model's, and is straight between evaluations.
     """
     by_step = {step.step: step.eval_examples.loss for step in evaluated if step.eval_examples is not None}
     lanes, *_ = by_step.values()
     losses = np.stack([np.broadcast_to(base, lanes.shape), *by_step.values()])
-    return np.trapezoid(losses, np.array([0, *by_step], float), axis=0) / max(by_step)
+    return np.trapezoid(losses, np.array([0, *by_step], float), axis=0) / max(by_step), losses[-2]
 
 
 def examples_of(rows: pd.DataFrame) -> pd.DataFrame:

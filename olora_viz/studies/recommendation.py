@@ -25,8 +25,9 @@ from olora_viz.studies.statistics import (
     interval_of_share,
     t_interval,
 )
-from olora_viz.studies.study import Cell, Trial, beats_untrained, lost, values_of
+from olora_viz.studies.study import Cell, Trial, beats_untrained, gain_of, lost, values_of
 from olora_viz.studies.verdicts import Verdict, Verdicts, order, untrained
+from olora_viz.tasks.batches import Epochs
 
 
 class RunnerUp(NamedTuple):
@@ -71,6 +72,8 @@ class Recommendation:
     """None if nothing else has finished with every seed; its validation loss may be below that of what is taken."""
     limit: float | None = None
     """By how many nats the loss on the text to keep may rise; None for any number."""
+    more_steps: bool = False
+    """Whether more steps, more time are the advice: less than an epoch was seen, and the loss still falls."""
 
     @property
     def sentence(self) -> str:
@@ -83,14 +86,15 @@ class Recommendation:
         plain = method.to_json()
         return {
             "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
-            "verdict": self.verdict, "beats_guessing": self.beats_guessing, "doubt": self.doubt, "seeds": method.seeds,
+            "verdict": self.verdict, "beats_guessing": self.beats_guessing, "doubt": self.doubt,
+            "more_steps": self.more_steps, "seeds": method.seeds,
             "valid_examples": method.valid_examples, "test_examples": method.test_examples, "forget": self.limit,
             **{name: plain[name] for name in ("text_loss_rise", "drift") if name in plain},
             "runner_up": self.runner_up and self.runner_up.to_json(), "sentence": self.sentence,
         }  # fmt: skip
 
 
-def recommend(verdicts: Verdicts) -> Recommendation | None:
+def recommend(verdicts: Verdicts, epochs: Epochs | None = None) -> Recommendation | None:
     """Return what to take; None if no method has a best rate yet.
 
     Of the methods that are better than the reference, the one with the lowest validation loss: the test has no part in
@@ -99,6 +103,7 @@ def recommend(verdicts: Verdicts) -> Recommendation | None:
 
     Args:
         verdicts: of a study with one model and one task.
+        epochs: how much of the training rows each lane has seen; None while unknown.
     """
     cells = sorted(verdicts.study.cells(), key=lambda cell: cell.r)
     picks = [pick for cell in cells if (pick := _of_cell(verdicts, cell))]
@@ -108,7 +113,7 @@ def recommend(verdicts: Verdicts) -> Recommendation | None:
     for method, (_, _, word) in zip(larger, _ordered(verdicts, [(each, picks[0]) for each in larger]), strict=True):
         if word == BETTER and method.valid_loss < taken.valid_loss:
             taken = method
-    return _worded(verdicts, taken)
+    return _worded(verdicts, taken, epochs)
 
 
 def beats_guessing(verdicts: Verdicts, method: Verdict) -> bool | None:
@@ -135,7 +140,12 @@ def _of_cell(verdicts: Verdicts, cell: Cell) -> Verdict | None:
     return min(better or reference or fit, key=lambda method: method.valid_loss)
 
 
-def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
+def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recommendation:
+    falls = _still_falls(verdicts, taken) if epochs and epochs.number < 1 else ""
+
+    def advice(otherwise: str) -> str:
+        return "more steps, more time" if falls else otherwise
+
     where = f"{_named(taken)}, rank {taken.cell.r}"
     headline, why, verdict = _reason(verdicts, taken, where)
     beats, base, doubt = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell), ""
@@ -143,15 +153,16 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         doubt = "no better than untrained"
         headline = (
             f"Training makes no more answers right: {percent(taken.test_accuracy)} of the test examples, and "
-            f"{percent(base.accuracy)} without it. Try more data, more time or a larger model; until then, {where}."
+            f"{percent(base.accuracy)} without it. Try {advice('more data, more time or a larger model')}; "
+            f"until then, {where}."
         )
     if beats is False and base is not None:
         doubt = "may be guessing"
         # Some may be right more often than a guess in this test alone.
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
         headline = (
-            f"No method {'is clearly' if is_open else 'does'} better than guessing here: try more data, other rates "
-            f"or a larger model. Until then, {where}."
+            f"No method {'is clearly' if is_open else 'does'} better than guessing here: try "
+            f"{advice('more data, other rates or a larger model')}. Until then, {where}."
         )
         why = (
             f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
@@ -160,8 +171,8 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
         doubt = "no better than untrained"
         headline = (
-            "Training does not help here yet, since no method is clearly better than the untrained model: try more "
-            f"steps, more time or other rates. Until then, {where}."
+            "Training does not help here yet, since no method is clearly better than the untrained model: try "
+            f"{advice('more steps, more time or other rates')}. Until then, {where}."
         )
     if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
@@ -171,7 +182,26 @@ def _worded(verdicts: Verdicts, taken: Verdict) -> Recommendation:
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
         why += f" {_named(taken)} {_forgets(taken.forgotten.lost)} of the text to keep."
-    return Recommendation(taken, headline, why, verdict, beats, doubt, runner_up, limit)
+    if falls:
+        why += f" {falls}"
+    return Recommendation(taken, headline, why, verdict, beats, doubt, runner_up, limit, more_steps=bool(falls))
+
+
+def _still_falls(verdicts: Verdicts, taken: Verdict) -> str:
+    """Say by how much the held-out loss of a method still falls; empty if it does not, or nobody knows.
+
+    It does if it is lower at the end than at the evaluation before, by the rule of `beats_untrained`.
+    """
+    runs = [verdicts.rows[trial] for trial in taken.trials]
+    gain, error = gain_of(runs, "earlier_valid_loss")
+    if not gain > error:
+        return ""
+    evaluated = list(runs[0]["evaluated"])
+    since = f"since step {evaluated[-2]}" if len(evaluated) > 1 else "from the untrained model's"
+    return (
+        f"Less than an epoch was seen, and the held-out loss of {_named(taken)} still falls, by {nats(gain)} ± "
+        f"{nats(error)} nats {since}: more steps, more time come first."
+    )
 
 
 def _named(method: Verdict) -> str:

@@ -316,7 +316,7 @@ def values_of(rows: Rows, name: str) -> dict[Trial, float]:
 
 
 def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else number_or_nan(row[name])
+    return math.nan if row["status"] == DIVERGED else number_or_nan(row.get(name))
 
 
 def losses_of(study: Study, rows: Rows) -> Losses:
@@ -507,7 +507,8 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
         outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
         at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
         if rows is not None and side < 0:
-            gains = [_gain(rows, study.trials(cell, init, [edge], study.first_seeds)) for init in at_edge]
+            first = (study.trials(cell, init, [edge], study.first_seeds) for init in at_edge)
+            gains = [gain_of([rows[trial] for trial in trials]) for trials in first]
             at_edge = [init for init, (gain, error) in zip(at_edge, gains, strict=True) if abs(gain) > error]
         if at_edge:
             more += [lr for lr in outside if lr not in grid][:1]
@@ -520,20 +521,22 @@ def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
     Args:
         trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
     """
-    gain, error = _gain(rows, trials)
+    gain, error = gain_of([rows[trial] for trial in trials])
     return gain > error
 
 
-def _gain(rows: Rows, trials: Iterable[Trial]) -> tuple[float, float]:
+def gain_of(runs: Sequence[Row], before: str = "base_valid_loss") -> tuple[float, float]:
     """Return by how much training lowers the held-out loss, and the standard error of that over the examples.
 
-    The differences to the untrained model are paired by example; to its mean, where its losses by example are not
-    known. Without a run, or with a diverged one, training raises the loss without limit.
+    The differences are paired by example; they are to the mean, where the losses by example are not known, and NaN
+    where that is not either. Without a run, or with a diverged one, training raises the loss without limit.
+
+    Args:
+        before: the loss from which it is lowered, the untrained model's or ``earlier_valid_loss``.
     """
-    at_rate = [rows[trial] for trial in trials]
-    if not at_rate or any(row["status"] == DIVERGED for row in at_rate):
+    if not runs or any(row["status"] == DIVERGED for row in runs):
         return -math.inf, 0.0
-    gain = (losses_by_example(at_rate, "base_valid_loss") - losses_by_example(at_rate, "valid_loss")).mean(0)
+    gain = (losses_by_example(runs, before) - losses_by_example(runs, "valid_loss")).mean(0)
     error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
     return float(gain.mean()), float(error)
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from olora_viz.machine.text import epochs
 from olora_viz.tasks.encoding import Encoded
 
 
@@ -223,6 +224,32 @@ def batch_indices(n_examples: int, batch_size: int, seed: int, step: int) -> lis
         )
     places = range(step * batch_size, (step + 1) * batch_size)
     return [_epoch(n_examples, seed, place // n_examples)[place % n_examples] for place in places]
+
+
+class Epochs(NamedTuple):
+    """How much a lane sees of the rows that it trains on.
+
+    >>> Epochs(20, 480).words, Epochs(1600, 480).words
+    ('0.042 epochs (20 of 480 rows)', '3.3 epochs of 480 rows')
+    """
+
+    prompts: int
+    """Of all its batches."""
+    rows: int
+    """Of the training part; 0 if unknown."""
+
+    @property
+    def number(self) -> float:
+        """How often it sees all of them; NaN if there is no telling."""
+        return self.prompts / self.rows if self.rows else math.nan
+
+    @property
+    def words(self) -> str:
+        """Their number, with that of the rows; empty if there is no telling."""
+        if not self.rows:
+            return ""
+        of_rows = f" ({self.prompts:,} of {self.rows:,} rows)" if self.number < 1 else f" of {self.rows:,} rows"
+        return f"{epochs(self.number)}{of_rows}"
 
 
 @lru_cache(maxsize=2 * 64)

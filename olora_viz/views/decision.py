@@ -52,8 +52,9 @@ BEFORE = {
 def headline(known: Decision) -> Markup:
     """Return the recommendation, how sure it is, and on what it rests."""
     taken = known.taken
+    seen = Markup('<p class="hint">{}</p>').format(known.plan.seen) if known.plan.seen else ""
     if taken is None and (words := nothing_fits(known.verdicts)):
-        return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words)
+        return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words) + seen
     if taken is None:
         return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
             "The first races tell which learning rates are worth more seeds."
@@ -68,9 +69,8 @@ def headline(known: Decision) -> Markup:
     basis = f"{examples}, rates chosen on {counted(verdict.valid_examples, 'other')}"
     base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().dtype).base
     sure = " · ".join(filter(None, (word, basis, base)))
-    return Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>').format(
-        taken.headline, taken.why, kind, sure
-    )
+    words = Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>')
+    return words.format(taken.headline, taken.why, kind, sure) + seen
 
 
 def starts(known: Decision) -> Markup:

@@ -34,6 +34,7 @@ from olora_viz.studies.story import (
     steps_to_reach,
 )
 from olora_viz.studies.verdict_line import VerdictLine
+from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
@@ -430,11 +431,18 @@ def _remarks(race: RaceRecord) -> Markup:
     """Return the folded remarks on the data and the lanes; what is left out stays in sight."""
     held_out = race.held_out
     seen = [_left_out(race), *(held_out.cuts if held_out else ())]
-    hidden = [held_out.parts, held_out.boilerplate] if held_out else []
+    hidden = [held_out.parts, _epochs(race), held_out.boilerplate] if held_out else []
     hidden += [f"{words[0].upper()}{words[1:]}." for words in (race.adapted, race.in_parts) if words]
     hidden = [words for words in hidden if words]
     remarks = Markup("").join(map(remark, filter(None, seen)))
     return remarks + (folded("Data and layers", Markup("").join(map(remark, hidden))) if hidden else "")
+
+
+def _epochs(race: RaceRecord) -> str:
+    """Return how much of the training rows a lane sees in all steps, in words; empty if it is unknown."""
+    config, rows = race.config, race.held_out.train if race.held_out else 0
+    words = Epochs(config.steps * config.batch_size, rows).words
+    return f"A lane sees {words}." if words else ""
 
 
 def _left_out(race: RaceRecord) -> str:

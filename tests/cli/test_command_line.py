@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def test_race_with_json_prints_json_only_one_step_a_line_and_the_summary_last():
             assert list(step[key]) == labels
         assert ("eval_loss" in step) == (step["step"] % 2 == 0)
     assert list(last["summary"]["lanes"]) == labels
+    assert last["summary"]["epochs"] == pytest.approx(4 * 4 / last["summary"]["examples"]["train"], rel=1e-3)
     for label, lane in last["summary"]["lanes"].items():
         assert lane["status"] == "finished"
         assert lane["final_loss"] == steps[-1]["eval_loss"][label]
@@ -78,7 +80,7 @@ def test_race_without_json_prints_the_standing():
     done = run(*RACE, "--lane", "lora", "--lane", "olora")
     assert done.returncode == 0
     assert "(base model)" in done.stdout
-    assert "finished after 4 steps" in done.stdout
+    assert re.search(r"finished after 4 steps \(0\.\d+ epochs\) in ", done.stdout)
 
 
 def test_a_diverged_lane_is_said_to_be_so_and_json_stays_json():
@@ -245,7 +247,7 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
         {
             "base": {"loss": None, "accuracy": None},
             "lanes": {"lora": {**lane, "first_grad_norm": None}},
-            **{"status": "diverged", "steps": 1, "seconds": 0.1, "device": "cpu", "dtype": "float32"},
+            **{"status": "diverged", "steps": 1, "epochs": 0.02, "seconds": 0.1, "device": "cpu", "dtype": "float32"},
         }
     )
     header, lora, base, why, end = capsys.readouterr().out.splitlines()
@@ -253,4 +255,4 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
     assert base.split() == ["(base", "model)", "–", "–"]
     assert header.startswith("lane")
     assert why == "lora is out of the race: its loss or gradient was no longer finite"
-    assert end == "diverged after 1 steps in 0.1 s on cpu (float32)"
+    assert end == "diverged after 1 steps (0.02 epochs) in 0.1 s on cpu (float32)"

@@ -191,9 +191,9 @@ def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_al
     assert taken is not None
     assert (taken.method.init, len(taken.method.valid_losses)) == ("lora", 5)
     assert "; 3 seeds)" in taken.why
-    known: Any = SimpleNamespace(verdicts=verdicts, taken=taken)
+    known: Any = SimpleNamespace(verdicts=verdicts, taken=taken, plan=PLAN)
     assert "3 seeds × 64 test examples" in decision.headline(known)
-    known = SimpleNamespace(verdicts=replace(verdicts, study=replace(study, dtype="bfloat16")), taken=taken)
+    known = SimpleNamespace(verdicts=replace(verdicts, study=replace(study, dtype="bfloat16")), taken=taken, plan=PLAN)
     assert "rates chosen on 64 others · bfloat16 base<" in decision.headline(known)
     assert "; 3 seeds; bfloat16 base)" in recommend(known.verdicts).why
     assert "bfloat16" not in taken.why
@@ -285,7 +285,7 @@ def test_an_adapter_with_no_more_right_answers_than_the_untrained_model_is_not_t
     taken = found(losses_with(olora=0.5), test_accuracy=right, base_test_accuracy=base)
     assert taken.headline.startswith("Take ") == (right > base)
     assert (taken.doubt, taken.verdict) == ("no better than untrained" * (right <= base), "better")
-    known: Any = SimpleNamespace(verdicts=verdicts_of(RACED, raced(lambda lr: -lr)), taken=taken)
+    known: Any = SimpleNamespace(verdicts=verdicts_of(RACED, raced(lambda lr: -lr)), taken=taken, plan=PLAN)
     assert (">no better than untrained · " in decision.headline(known)) == (right <= base)
     if right <= base:
         assert taken.headline == (

@@ -285,6 +285,10 @@ def test_a_plan_runs_nothing_and_a_large_study_wants_a_yes(tmp_path: Path, capsy
     planned = capsys.readouterr().err
     assert "measured on the first steps" in planned
     assert "times its standard deviation over the seeds" in planned
+    count = re.search(r"([\d,]+) training examples.* A lane sees ([\d.]+) epochs \(12 of ([\d,]+) rows\)", planned)
+    assert count
+    rows = int(count[1].replace(",", ""))
+    assert (count[3], float(count[2])) == (count[1], pytest.approx(12 / rows, rel=0.1))
     assert re.search(r"up to [\d.]+ (GB|MB) of memory per race, [\d.]+ (GB|MB) with 2 workers", planned)
     assert main([*small, "--seeds", "60"]) == 2
     assert "--yes" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.memory import Memory, memory_of
 from olora_viz.races.config import RaceConfig
+from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.evaluation import HeldOut
 from olora_viz.views import race as drawing
 from olora_viz.views.layers import gradients_view, spectra_view
@@ -153,7 +154,10 @@ def test_the_results_say_how_many_examples_each_part_has_and_what_was_removed():
         "268 training examples, 64 held out, 50 for the test at the end. Removed from training: "
         "3 examples with a held-out or test prompt (2 the same, 1 nearly)."
     )
-    assert about.parts in race_view(going("racing", held_out=about)).results
+    racing = going("racing", held_out=about)
+    assert about.parts in race_view(racing).results
+    prompts = racing.config.steps * racing.config.batch_size
+    assert f"A lane sees {Epochs(prompts, about.train).words}." in race_view(racing).results
     one = race_view(going("racing", held_out=HeldOut(1, None, "", 1, 1)))
     assert "on 1 held-out prompt<" in one.results
     unknown = HeldOut(64, None, "", 80, 80)
