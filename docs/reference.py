@@ -114,6 +114,25 @@ def lane_keys() -> str:
     return _table(("key", "default", "what"), rows)
 
 
+def recipes() -> str:
+    """Write the defaults of every toolkit, with where they stand."""
+    rows = [
+        (
+            f"`{each.name}`", f"{each.r}", f"{each.alpha}", f"{each.lr:g}", f"{each.dropout:g}", f"`{each.adapts}`",
+            f"{each.weight_decay:g}", "–" if each.clip is None else f"{each.clip:g}", each.schedule,
+            f"{each.warmup:g}", each.optimizer, f"{each.batch_size}", each.length,
+            f"{each.note} {each.toolkit} {each.version}: "
+            + ", ".join(f"[{address.rpartition('/')[2]}]({address})" for address in each.sources),
+        )
+        for each in ov.RECIPES.values()
+    ]  # fmt: skip
+    head = (
+        "recipe", "r", "alpha", "lr", "dropout", "targets", "weight decay", "clip", "schedule", "warm-up", "optimizer",
+        "batch", "length", "source",
+    )  # fmt: skip
+    return f"Read on {next(iter(ov.RECIPES.values())).read}.\n\n{_table(head, rows)}"
+
+
 def race_fields() -> str:
     """Write a row for every field of a race's set-up."""
     return _fields("`config.json`, a set-up's TOML file and `ov.RaceConfig`", ov.RaceConfig)
@@ -210,7 +229,8 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 WRITERS: dict[str, Callable[[], str]] = {
     writer.__name__: writer
     for writer in (
-        starts, start_texts, command_line, lane_keys, race_fields, study_fields, lane_columns, task_files, formats,
+        starts, start_texts, command_line, lane_keys, recipes,
+        race_fields, study_fields, lane_columns, task_files, formats,
         limits,
     )
 }  # fmt: skip

@@ -49,6 +49,8 @@ from .lanes.peft import ReadBack as ReadBack
 from .lanes.peft import read_back as read_back
 from .lanes.peft import read_peft as read_peft
 from .lanes.peft import write_peft as write_peft
+from .lanes.recipes import RECIPES as RECIPES
+from .lanes.recipes import Recipe as Recipe
 from .lanes.started_peft import StartedPeft as StartedPeft
 from .lanes.started_peft import start_peft as start_peft
 from .learn.gallery import load_recording as load_recording

@@ -239,7 +239,7 @@ def device_words(racing: Race) -> str:
 
 def ready_race(config: RaceConfig) -> RaceRecord:
     """Return a race that is set up but has not started."""
-    styles = lane_styles(config.lanes, [lane.label for lane in config.lanes])
+    styles = lane_styles(config.lanes)
     return RaceRecord(config, styles)
 
 

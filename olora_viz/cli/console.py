@@ -208,7 +208,11 @@ _FLAG = {"action": "store_true", "default": None}
 _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"type": filled, "help": "a model's name, or a local Hugging Face folder"},
     "--task": {"type": filled, "help": "a task's name, or a file of examples"},
-    "--lane": {"action": "append", "metavar": "SPEC", "help": "NAME[:key=value,…]; repeat for each lane"},
+    "--lane": {
+        "action": "append",
+        "metavar": "SPEC",
+        "help": "NAME[:key=value,…], or recipe:NAME; repeat for each lane",
+    },
     "--steps": {"type": int, "help": "number of updates"},
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},

@@ -1,4 +1,4 @@
-"""The verbs ``models``, ``tasks`` and ``initializers``: lists of known names."""
+"""The verbs ``models``, ``tasks``, ``initializers`` and ``recipes``: lists of known names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from olora_viz.cli.console import Verb, print_table
+from olora_viz.cli.console import Verb, print_table, say
+from olora_viz.machine.text import compact
 
 
 def add_verbs(verb: Verb) -> None:
-    """Add the three verbs."""
+    """Add the four verbs."""
     verb("models", models, "list the named models")
     verb("tasks", tasks, "list the named tasks")
     verb("initializers", initializers, "list the initializations of an adapter")
+    verb("recipes", recipes, "list the defaults of toolkits, each of which is a lane, as in --lane recipe:peft")
 
 
 def models(options: argparse.Namespace) -> int:
@@ -38,6 +40,24 @@ def initializers(options: argparse.Namespace) -> int:
     return _list(INITIALIZERS, ("name", "label", "source", "summary"), options)
 
 
+def recipes(options: argparse.Namespace) -> int:
+    """List the recipes; in JSON with their sources."""
+    from dataclasses import fields
+
+    from olora_viz.lanes.recipes import OF_A_LANE, READ, RECIPES, Recipe
+
+    columns = ("name", "r", "alpha", "lr", "dropout", "weight_decay", "clip", "schedule", "warmup", "optimizer")
+    columns += ("batch_size", "length", "adapts")
+    names = tuple(field.name for field in fields(Recipe))
+    _list(RECIPES, names if options.json else columns, options)
+    if not options.json:
+        say(
+            f"a lane takes {', '.join(OF_A_LANE[1:])}; its optimizer is AdamW, and schedule, warm-up, batch size and "
+            f"length are the race's. As the toolkits' sources were on {READ}: --json has their addresses"
+        )
+    return 0
+
+
 def _list(catalogue: Mapping[str, Any], columns: tuple[str, ...], options: argparse.Namespace) -> int:
     """Print attributes of entries as JSON lines, or as a table whose last column may be long."""
     rows = [{name: getattr(entry, name) for name in columns} for entry in catalogue.values()]
@@ -54,4 +74,8 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return compact(value) if 0 < value < 0.01 else f"{value:g}"
+    if value is None:
+        return "–"
     return repr(value) if isinstance(value, str) and value != value.strip() else str(value)

@@ -170,7 +170,7 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
     from olora_viz.figures.layers import block_and_module, depth_figure, layer_map
     from olora_viz.measures.gradients import GRADIENTS
 
-    styles = theme.lane_styles(config.lanes, [lane.label for lane in config.lanes])
+    styles = theme.lane_styles(config.lanes)
     gradients: list[Gradients] = [step.gradients for step in steps if step.gradients is not None]
     numbers = [step.step for step in steps]
     module = block_and_module(gradients[-1].layers[-1])[1]

@@ -188,7 +188,7 @@ def _weight(source: str | nn.Module | Tensor | Weight, layer: str | None) -> tup
 def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
     """Return the style of every lane; lanes known only by number share one colour."""
     if raced.lanes is not None:
-        return lane_styles(raced.lanes, [lane.label for lane in raced.lanes])
+        return lane_styles(raced.lanes)
     return tuple(
         LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
         for k, label in enumerate(raced.labels)

@@ -124,7 +124,7 @@ def start_styles(lanes: Sequence[Lane]) -> tuple[LaneStyle, ...]:
     most = max(lane.seed for lane in lanes)
     starts = [replace(x, lr=1.0, seed=x.seed if is_random(x) else most) for x in lanes]
     unseeded = display_names([replace(start, seed=most) for start in starts])
-    names = [lane.label or (None if is_random(lane) else name) for lane, name in zip(lanes, unseeded, strict=True)]
+    names = [None if is_random(lane) else name for lane, name in zip(lanes, unseeded, strict=True)]
     return lane_styles(starts, names)
 
 
@@ -135,7 +135,7 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     largest setting is solid and filled.
 
     Args:
-        names: a name per lane chosen by the user, or None.
+        names: a name per lane in place of its own, or None.
     """
     values = {field: {setting(lane, field) for lane in lanes} for field in differing(lanes)}
     # Words, such as the rate ``fair``, come first, then numbers from the largest one.

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import check_name, is_dense, label_of
 from olora_viz.lanes.alpha import ALPHA_FORM, Alpha, alpha_at, alpha_word, read_alpha, split_alphas
+from olora_viz.lanes.recipes import PREFIX, RECIPES, Recipe
 from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
 
@@ -51,7 +52,8 @@ class Lane:
         weight_decay: decoupled weight decay of AdamW on A and B, >= 0.
         clip: maximum norm of the lane's gradient, > 0; ``None`` disables clipping.
         rslora: scale by alpha / sqrt(r) (Kalajdzievski 2023, arXiv 2312.03732) instead of alpha / r.
-        label: the lane's name; None for an automatic one, see `labels`.
+        label: the lane's name; None for an automatic one, see `labels`. Lanes may share it that differ only in their
+            seed.
         fair: whether a race replaces `lr` by the fair rate, see `fair_rate`; ``lr=fair`` in a SPEC.
         beta1, beta2: decay rates of Adam's moments, in [0, 1), with beta1² < beta2: otherwise the length of a step is
             unbounded.
@@ -220,17 +222,27 @@ MOST_TARGETS = 32
 def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
     """Return distinct labels: the initialization, and the settings that differ if it repeats.
 
+    A label that lanes of several seeds share has the seed after it.
+
     >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
     """
-    chosen = [lane.label for lane in lanes if lane.label is not None]
-    for label in chosen:
-        if chosen.count(label) > 1:
-            raise ValueError(f"two lanes are labelled {label!r}; labels must differ")
+    chosen: dict[str, list[Lane]] = {}
+    for lane in lanes:
+        if lane.label is not None:
+            chosen.setdefault(lane.label, []).append(lane)
+    for label, group in chosen.items():
+        if len({replace(lane, seed=0) for lane in group}) > 1 or len({lane.seed for lane in group}) < len(group):
+            raise ValueError(
+                f"two lanes are labelled {label!r}; labels must differ, unless their lanes differ in the seed alone"
+            )
     distinct: list[str] = []
     for lane in lanes:
-        taken = distinct if lane.label is not None else [*distinct, *chosen]
-        distinct.append(_numbered(lane.label or _automatic_label(lane, lanes), taken, "#"))
+        if lane.label is None:
+            distinct.append(_numbered(_automatic_label(lane, lanes), [*distinct, *chosen], "#"))
+        else:
+            seed = f"{',' if '@' in lane.label else '@'}seed={lane.seed}" * (len(chosen[lane.label]) > 1)
+            distinct.append(_numbered(lane.label + seed, distinct, "#"))
     return tuple(distinct)
 
 
@@ -241,19 +253,26 @@ def _numbered(name: str, taken: Sequence[str], mark: str) -> str:
 
 
 def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tuple[str, ...]:
-    """Return display names: the initialization, and the settings that differ within the race.
+    """Return display names: the label, or else the initialization and the settings that differ within the race.
 
     Args:
         lanes: the lanes of one race, in order.
-        names: a name per lane chosen by the user, or None.
+        names: a name per lane in place of its own, or None.
 
     >>> display_names([Lane("lora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('LoRA 1e-3', 'OLoRA 3e-3')
+    >>> display_names(parse_lanes("lora:seed=0-1,label=mine"))
+    ('mine seed 0', 'mine seed 1')
     """
+    seeds: dict[str | None, set[int]] = {}
+    for lane in lanes:
+        seeds.setdefault(lane.label, set()).add(lane.seed)
     words_of = {field: _words(field, {setting(lane, field) for lane in lanes}) for field in differing(lanes)}
     distinct: list[str] = []
     for lane, name in itertools.zip_longest(lanes, names):
         words = [label_of(lane.init), *(of[setting(lane, field)] for field, of in words_of.items())]
+        if name is None and lane.label is not None:
+            name = lane.label + f" seed {lane.seed}" * (len(seeds[lane.label]) > 1)
         distinct.append(_numbered(name or " ".join(filter(None, words)), distinct, " #"))
     return tuple(distinct)
 
@@ -306,7 +325,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
 def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
     family = [other for other in lanes if other.init == lane.init and other.label is None]
     parts = [
-        f"{field.name}={_word(alpha_word(lane.alpha) if field.name == 'alpha' else getattr(lane, field.name))}"
+        f"{field.name}={_word(field.name, getattr(lane, field.name))}"
         for field in fields(Lane)
         if field.name not in ("init", "label")
         and (field.name, getattr(lane, field.name)) != ("targets", None)
@@ -315,7 +334,8 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
     return f"{lane.init}@{','.join(parts)}" if parts else lane.init
 
 
-def _word(value: Any) -> str:
+def _word(key: str, value: Any) -> str:
+    value = alpha_word(value) if key == "alpha" else value
     if value is None:
         return "none"
     if isinstance(value, tuple):
@@ -380,6 +400,7 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
     """Read ``NAME[:key=value,…]``; a value may be a list ``a/b/c``, and lists multiply.
 
     Seeds may also be a range, ``seed=0-4``; a number after a multiple of r divides it, as in ``alpha=r/4``.
+    ``recipe:NAME[,key=value,…]`` is a lane with a toolkit's defaults, see `RECIPES`, but for the values that follow.
 
     Args:
         spec: an initialization's name, then fields of `Lane` such as ``lr``, ``r`` and ``seed``. Or a table, as in a
@@ -398,6 +419,8 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
         True
         >>> len(ov.parse_lanes({"init": "lora", "lr": [1e-3, 3e-3], "seed": [0, 1, 2]}))
         6
+        >>> ov.parse_lanes("recipe:unsloth,lr=1e-3")
+        [Lane('lora', r=16, alpha=16, weight_decay=0.001, clip=1.0, label='unsloth@lr=1e-3')]
     """
     if isinstance(spec, str):
         choices, where = _choices_of_text(spec), repr(spec)
@@ -408,14 +431,34 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
     count = math.prod(map(len, choices.values()))
     if count > MAX_LANES:
         raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
+    recipe = _recipe(choices["init"][0])
     lanes = []
     for values in itertools.product(*choices.values()):
-        settings = instead | dict(zip(choices, values, strict=True))
+        given = dict(zip(choices, values, strict=True))
+        settings = instead | given
+        if recipe:
+            settings |= {"label": _recipe_label(recipe.name, given), **recipe.lane, **given, "init": recipe.init}
         if settings.get("lr") == FAIR:
             del settings["lr"]
             settings["fair"] = True
         lanes.append(Lane(**settings))
     return lanes
+
+
+def _recipe(init: Any) -> Recipe | None:
+    """Return the recipe that a lane names in place of its initialization, if it does."""
+    if not (isinstance(init, str) and init.startswith(PREFIX)):
+        return None
+    name = init.removeprefix(PREFIX)
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]
+
+
+def _recipe_label(name: str, given: Mapping[str, Any]) -> str:
+    """Return a recipe's name, with the values that are given in place of its own: seeds are not."""
+    changes = [f"{key}={_word(key, value)}" for key, value in given.items() if key not in ("init", "seed")]
+    return "@".join(filter(None, [name, "+".join(changes)]))[:MAX_LABEL]
 
 
 def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
@@ -441,6 +484,9 @@ def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
 def _choices_of_text(spec: str) -> dict[str, list[Any]]:
     """Return the values of each key of a SPEC."""
     name, _, rest = spec.partition(":")
+    if f"{name}:" == PREFIX:
+        recipe, _, rest = rest.partition(",")
+        name = PREFIX + recipe
     choices: dict[str, list[Any]] = {"init": [name]}
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")

@@ -173,7 +173,11 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     for k, lane in enumerate(lanes):
         rates = families.setdefault((lane.init, Setting.of(lane)), {})
         rates.setdefault(lane.lr, []).append(k)
-    shown = [replace(lanes[next(iter(rates.values()))[0]], lr=1.0, seed=0) for rates in families.values()]
+    shown = []
+    for rates in families.values():
+        family = [lanes[k] for ks in rates.values() for k in ks]
+        names = {lane.label for lane in family}
+        shown.append(replace(family[0], lr=1.0, seed=0, label=family[0].label if len(names) == 1 else None))
     curves = []
     for label, lane, ((_, setting), rates) in zip(display_names(shown), shown, families.items(), strict=True):
         points = [

@@ -27,6 +27,7 @@ from olora_viz.tasks import evaluation
         ("models", {"glassllm", "smollm2-135m"}),
         ("tasks", {"addition", "number-words", "sentiment", "uppercase", "text"}),
         ("initializers", {"lora", "gaussian", "olora", "olora_pivoted", "pissa", "milora"}),
+        ("recipes", {"unsloth", "axolotl", "llamafactory", "trl", "torchtune", "peft"}),
     ],
 )
 def test_the_lists_list_everything_as_a_table_and_as_json(verb, names):

@@ -20,7 +20,7 @@ from olora_viz.races import run as runs
 CONFIG = small(PAIR, steps=3, batch_size=2, eval_every=2)
 TABLES = {
     "MODELS": ov.MODELS, "TASKS": ov.TASKS, "INITIALIZERS": ov.INITIALIZERS,
-    "MEASURES": ov.MEASURES, "CLAIMS": ov.CLAIMS,
+    "MEASURES": ov.MEASURES, "CLAIMS": ov.CLAIMS, "RECIPES": ov.RECIPES,
 }  # fmt: skip
 
 
