@@ -146,12 +146,11 @@ def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]
     interval, turned_at = at_best.interval, None
     if not survives(interval.mean, over_rates):
         pairs = itertools.product(ours.like_best, theirs.like_best)
-        a, b = min(pairs, key=lambda pair: math.copysign(1.0, interval.mean) * _gap(*pair).mean())
+        sign = math.copysign(1.0, interval.mean)
+        a, b = min(pairs, key=lambda pair: sign * _gap(*(runs.test for runs in pair)).mean())
         turned_at = a.lr, b.lr
-    first, second = ours.chosen_without, theirs.chosen_without
-    seeds = min(len(first), len(second))
-    if seeds > 1:
-        again = _between(first[:seeds] - second[:seeds], first, second, [runs.chosen_without for runs in every])
+    again = between(ours.chosen_without, theirs.chosen_without, [runs.chosen_without for runs in every])
+    if again.seeds > 1:
         low, high = min(interval.low, again.interval.low), max(interval.high, again.interval.high)
         interval = Interval(interval.mean, low, high, max(interval.p_value, again.interval.p_value))
     return replace(at_best, interval=interval, over_rates=over_rates, turned_at=turned_at)
@@ -163,26 +162,20 @@ def at_one_rate(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns
     Args:
         every: see `difference`.
     """
-    first, second = ours.at_best, theirs.at_best
-    if first is None or second is None:
-        return at_given_rates(np.empty((0, 0)))
-    return _between(
-        _gap(first, second), first.test, second.test, [runs.at_best.test for runs in every if runs.at_best]
-    )
+    first, second = (runs.at_best.test if runs.at_best else np.empty((0, 0)) for runs in (ours, theirs))
+    return between(first, second, [runs.at_best.test for runs in every if runs.at_best])
 
 
-def at_given_rates(gap: Float[np.ndarray, "k m"]) -> Difference:
-    """Return paired differences for which no rates were chosen."""
-    return _between(gap, gap, gap, ())
-
-
-def _between(gap: np.ndarray, first: np.ndarray, second: np.ndarray, among: Sequence[np.ndarray]) -> Difference:
-    """Return the difference of two methods at given rates.
+def between(
+    first: Float[np.ndarray, "_ _"], second: Float[np.ndarray, "_ _"], among: Sequence[Float[np.ndarray, "_ _"]] = ()
+) -> Difference:
+    """Compare what two methods have for every seed and example, or for every seed alone, (k, 1).
 
     Args:
-        gap: of the seeds that both have finished, (k, m).
-        first, second, among: the results of both, and of all methods that are compared; their seeds may differ.
+        first, second: a loss, or another number of each method; NaN of a diverged run. Their seeds may differ.
+        among: the same of all methods that are compared, see `difference`.
     """
+    gap = _gap(first, second)
     mean, by_seed = float(gap.mean()) if gap.size else math.nan, [_by_seed(each) for each in (gap, first, second)]
     over_seeds = seed_variance(by_seed[0], (by_seed[1], by_seed[2]), [_by_seed(each) for each in among])
     return Difference(gap, over_seeds, interval_of(gap, over_seeds), (mean, mean), None)
@@ -209,8 +202,8 @@ def _by_seed(values: Float[np.ndarray, "k m"]) -> Float[np.ndarray, " k"]:
     return values.mean(1) if values.size else np.empty(0)
 
 
-def _gap(first: RateRuns, second: RateRuns) -> np.ndarray:
+def _gap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the paired differences of the seeds that both have finished (k, m)."""
-    seeds = min(len(first.test), len(second.test))
-    gap = first.test[:seeds] - second.test[:seeds]
+    seeds = min(len(first), len(second))
+    gap = first[:seeds] - second[:seeds] if seeds else np.empty((0, 0))
     return gap[np.isfinite(gap).all(1)]

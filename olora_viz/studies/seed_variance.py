@@ -45,9 +45,6 @@ class SeedVariance(NamedTuple):
         return self._replace(seeds=seeds, others=self.others * (seeds - 1) / self.own).freedom()
 
 
-UNKNOWN_VARIANCE = SeedVariance(float("nan"), 0)
-"""The variance where no two seeds are known."""
-
 Means = Float[np.ndarray, " _"]
 """The mean score of every seed; NaN where a method has none."""
 

@@ -163,7 +163,7 @@ def test_the_gain_at_ranks_is_compared_in_pairs(lower: float, higher: float, ver
     base = replace(STUDY, ranks=(16, 2))
     found = smaller.judge(study(lambda its: gaining(gains[its.cell.r])(its), base))
     assert found.verdict == verdict
-    assert found.numbers["more_at_the_lower_rank"] == pytest.approx(lower - higher, abs=0.02)
+    assert mean(found, "more_at_the_lower_rank") == pytest.approx(lower - higher, abs=0.02)
     assert smaller.judge(study(gaining(0.1))).verdict == NOT_MEASURED
 
 

@@ -7,8 +7,7 @@ from itertools import chain
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
-    FAILS,
-    HOLDS,
+    OF_WORSE,
     OLORA,
     Bar,
     Claim,
@@ -23,7 +22,6 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
@@ -31,9 +29,6 @@ BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
 
 OTHERS = ("olora_pivoted", "pissa", "pissa_flat", "olora_scaled", "olora_unsubtracted", REFERENCE)
 """The starts that differ in something else, which are reported and decide nothing."""
-
-OF_CONTROL = {WORSE: HOLDS, BETTER: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
-"""The verdict on the claim from that on a control against OLoRA."""
 
 
 def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
@@ -57,7 +52,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
         bases.append(f"{name} in place of the QR's is {counted(words[init])}{interval}")
     others = "; ".join(f"{label_of(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
     return Finding(
-        verdict=together([OF_CONTROL[word] for init in BASES for word in words[init]]),
+        verdict=together([OF_WORSE[word] for init in BASES for word in words[init]]),
         words=(
             f"Each at its best rate and beside OLoRA, {', and '.join(bases)}."
             + (f" The other starts beside OLoRA: {others}." if others else "")
@@ -65,7 +60,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
         ),
         numbers={
             "cells": len(study.cells()),
-            **{f"{init}_{word}": words[init].count(word) for init in inits for word in OF_CONTROL},
+            **{f"{init}_{word}": words[init].count(word) for init in inits for word in OF_WORSE},
             **{f"{init}_minus_olora": mean for init, mean in means.items()},
         },
         seeds=study.seeds,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.memory import DTYPES
@@ -25,10 +23,11 @@ from olora_viz.studies.claims.claim import (
     level_within,
     not_measured,
     over_of,
+    rise,
     together,
     where,
 )
-from olora_viz.studies.difference import MethodRuns, interval_of, runs_of
+from olora_viz.studies.difference import Difference, between, runs_of
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -48,26 +47,22 @@ class Change:
     init: str
     lr: float | None
     """The rate of both; None for each at its best rate."""
-    wide: Float[np.ndarray, "k m"]
-    narrow: Float[np.ndarray, "k m"]
+    wide: Difference
+    narrow: Difference
+    change: Difference
+    """By how much it changes, of the seeds that ended in both."""
     verdict: str = UNDECIDED
     """On the claim: whether both are the same."""
 
-    @cached_property
-    def difference(self) -> Float[np.ndarray, "k m"]:
-        """By how much it changes, of the seeds that ended in both."""
-        difference = self.narrow - self.wide
-        return difference[np.isfinite(difference).all(1)]
-
-    @cached_property
+    @property
     def interval(self) -> Interval:
         """Of the mean change."""
-        return interval_of(self.difference)
+        return self.change.interval
 
     @property
     def turns(self) -> bool:
         """Whether the order is another one."""
-        return self.verdict == FAILS and self.wide.mean() * self.narrow.mean() < 0
+        return self.verdict == FAILS and self.wide.interval.mean * self.narrow.interval.mean < 0
 
     def named(self, cells: str) -> str:
         """Name the start, its rate and, if the study has several cells, the cell."""
@@ -93,8 +88,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
         return not_measured(f"no start has run at one rate with {reference}, in both dtypes")
 
     def moved(change: Change) -> str:
-        before, after = (signed(float(gap.mean()), "+.2g") for gap in (change.wide, change.narrow))
-        interval = f"{signed(change.interval.mean, '+.2g')}; {ends(change.interval, over_of([change.difference]))}"
+        before, after = (signed(each.interval.mean, "+.2g") for each in (change.wide, change.narrow))
+        interval = f"{signed(change.interval.mean, '+.2g')}; {ends(change.interval, over_of([change.change.gap]))}"
         return f"{change.named(where(study, change.cell))} from {before} to {after} nats ({interval})"
 
     at_rates = [change for change in changes if change.lr is not None]
@@ -115,51 +110,46 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
             "comparisons": len(changes), **{word: parts.count(word) for word in (HOLDS, FAILS, UNDECIDED)},
             "largest_change": largest.interval,
         },
-        seeds=min(len(change.difference) for change in changes),
+        seeds=min(change.change.seeds for change in changes),
         bars=tuple(Bar.of(change.named(where(study, change.cell)), change.interval) for change in changes),
         unit=f"test loss minus {reference}'s, {names[-1]} minus {names[0]}, nats",
-        over=over_of([change.difference for change in changes][:1]),
+        over=over_of([changes[0].change.gap]),
     )  # fmt: skip
 
 
 def changes_of(wide: Verdicts, narrow: Verdicts, cell: Cell, margin: float) -> list[Change]:
     """Return every comparison of a cell in both dtypes; their p-values are adjusted together (Holm)."""
-    study = wide.study
-    of_reference = [runs_of(each.study, cell, study.reference, each.rows) for each in (wide, narrow)]
+    tests = {init: _tests(wide, narrow, cell, init) for init in wide.study.inits}
+    theirs = tests[wide.study.reference]
     changes = []
-    for init in study.inits:
-        if init != study.reference:
-            runs = [runs_of(each.study, cell, init, each.rows) for each in (wide, narrow)]
-            changes += [Change(cell, init, *gaps) for gaps in _gaps(runs, of_reference)]
-    changes = [change for change in changes if change.difference.size]
+    for init, ours in tests.items():
+        for lr in ours if ours is not theirs else ():
+            if lr in theirs:
+                in_wide, in_narrow = (between(a, b) for a, b in zip(ours[lr], theirs[lr], strict=True))
+                among = [rise(*of_init[lr]) for of_init in tests.values() if lr in of_init]
+                changes.append(
+                    Change(cell, init, lr, in_wide, in_narrow, between(rise(*ours[lr]), rise(*theirs[lr]), among))
+                )
+    changes = [change for change in changes if change.change.seeds]
     adjusted = holm([change.interval.p_value for change in changes])
     return [
-        replace(change, verdict=OF_CHANGE[verdict(change.interval, p_value, margin, len(change.difference))])
+        replace(change, verdict=OF_CHANGE[verdict(change.interval, p_value, margin, change.change.seeds)])
         for change, p_value in zip(changes, adjusted, strict=True)
     ]
 
 
-def _gaps(
-    ours: Sequence[MethodRuns], theirs: Sequence[MethodRuns]
-) -> Iterator[tuple[float | None, Float[np.ndarray, "k m"], Float[np.ndarray, "k m"]]]:
-    """Yield the rates of two methods in both dtypes, and the difference of their test losses in each.
+def _tests(wide: Verdicts, narrow: Verdicts, cell: Cell, init: str) -> dict[float | None, tuple[np.ndarray, ...]]:
+    """Return the test losses of a method in both dtypes, at every rate that it has run in both.
 
     Last, None for best rates, if each lies inside the rates tried.
     """
-    methods = [*ours, *theirs]
-    by_rate = [{runs.lr: runs.test for runs in method.rates} for method in methods]
-    for lr in sorted(set(by_rate[0]).intersection(*by_rate[1:])):
-        yield lr, *_differences(*(tests[lr] for tests in by_rate))
-    at_best = [each.at_best.test for each in methods if each.at_best and each.chosen and each.chosen.is_inside]
-    if len(at_best) == len(methods):
-        yield None, *_differences(*at_best)
-
-
-def _differences(*tests: Float[np.ndarray, "_ m"]) -> tuple[Float[np.ndarray, "k m"], Float[np.ndarray, "k m"]]:
-    """Subtract the reference's losses in both dtypes from the other's, for the seeds that all have."""
-    seeds = min(map(len, tests))
-    wide, narrow, from_wide, from_narrow = (test[:seeds] for test in tests)
-    return wide - from_wide, narrow - from_narrow
+    both = [runs_of(each.study, cell, init, each.rows) for each in (wide, narrow)]
+    by_rate = [{runs.lr: runs.test for runs in method.rates} for method in both]
+    tests: dict[float | None, tuple[np.ndarray, ...]] = {
+        lr: tuple(each[lr] for each in by_rate) for lr in sorted(by_rate[0].keys() & by_rate[1].keys())
+    }
+    at_best = tuple(each.at_best.test for each in both if each.at_best and each.chosen and each.chosen.is_inside)
+    return tests | {None: at_best} if len(at_best) == len(both) else tests
 
 
 CLAIM = Claim(

@@ -16,8 +16,7 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
-from olora_viz.studies.difference import Difference, interval_of
-from olora_viz.studies.seed_variance import SeedVariance
+from olora_viz.studies.difference import Difference, between, interval_of
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
@@ -55,6 +54,9 @@ length of a run: the largest absolute exponent."""
 
 OF_VERDICT = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
 """The verdict on the claim that a method is better than the reference."""
+
+OF_WORSE = {**OF_VERDICT, BETTER: FAILS, WORSE: HOLDS}
+"""The verdict on the claim that a method is worse than the reference."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,7 @@ def not_measured(why: str) -> Finding:
 
 
 def judged(
-    differences: Float[np.ndarray, " n"] | Float[np.ndarray, "n examples"],
-    margin: float,
-    over_seeds: SeedVariance | None = None,
+    differences: Float[np.ndarray, " n"] | Float[np.ndarray, "n examples"], margin: float
 ) -> tuple[str, Interval]:
     """Return the verdict on the claim that paired differences are negative, and their interval.
 
@@ -187,9 +187,8 @@ def judged(
         differences: one per seed or batch, or per seed and example, finite; fewer than three seeds or batches decide
             nothing.
         margin: the largest difference that does not matter, see `statistics.verdict`.
-        over_seeds: how far they scatter over the seeds, where other methods help to tell it.
     """
-    interval = interval_of(differences, over_seeds)
+    interval = interval_of(differences)
     return OF_VERDICT[verdict(interval, interval.p_value, margin, len(differences))], interval
 
 
@@ -321,13 +320,19 @@ def apart(first: Study, second: Study, may_differ: Collection[str]) -> str:
     return ""
 
 
+def rise(before: Float[np.ndarray, "_ m"], after: Float[np.ndarray, "_ m"]) -> Float[np.ndarray, "k m"]:
+    """Return by how much losses of a method are higher after a change, of the seeds that have both."""
+    seeds = min(len(before), len(after))
+    return after[:seeds] - before[:seeds]
+
+
 @dataclass(frozen=True)
 class AgainstFull:
     """LoRA and OLoRA against full fine-tuning, cell by cell."""
 
     numbers: dict[str, list[np.ndarray]]
     """Of each method, full fine-tuning as well, in the cells that have some: by seed, or by seed and example."""
-    differences: dict[str, dict[Cell, np.ndarray]]
+    differences: dict[str, dict[Cell, Difference]]
     """Of each method minus full fine-tuning, in the cells that have both."""
     parts: dict[str, list[str]]
     """The verdicts on each method, in every cell."""
@@ -336,34 +341,35 @@ class AgainstFull:
 
     @classmethod
     def of(
-        cls,
-        cells: Iterable[Cell],
-        numbers: Callable[[str, Cell], np.ndarray | None],
-        judge: Callable[[np.ndarray, Cell], str],
+        cls, study: Study, numbers: Callable[[str, Cell], np.ndarray | None], judge: Callable[[Difference, Cell], str]
     ) -> AgainstFull:
-        """Compare in every cell.
+        """Compare in every cell of a study, all of whose methods help to tell how far seeds scatter.
 
         Args:
-            numbers: of a method in a cell; None if runs are missing, empty if a best rate lies at the edge.
+            numbers: of a method in a cell, by seed and example or (seeds, 1); None if runs are missing, empty if a
+                best rate lies at the edge.
             judge: gives the verdict on the difference of a method to full fine-tuning.
         """
         every: dict[str, list[np.ndarray]] = {init: [] for init in (REFERENCE, OURS, FULL)}
-        differences: dict[str, dict[Cell, np.ndarray]] = {REFERENCE: {}, OURS: {}}
+        differences: dict[str, dict[Cell, Difference]] = {REFERENCE: {}, OURS: {}}
         parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
         outside: dict[str, None] = {}
-        for cell in cells:
-            of_cell = {init: numbers(init, cell) for init in every}
+        for cell in study.cells():
+            of_cell = {init: numbers(init, cell) for init in study.inits}
             known = {init: values for init, values in of_cell.items() if values is not None}
-            outside |= dict.fromkeys(init for init, values in known.items() if not len(values))
-            for init, values in known.items():
-                every[init] += [values] if len(values) else []
+            among = [values for values in known.values() if len(values)]
+            for init in every:
+                if init in known and len(known[init]):
+                    every[init].append(known[init])
+                elif init in known:
+                    outside[init] = None
             for init, verdicts in parts.items():
                 if init not in known or FULL not in known:
                     verdicts.append(NOT_MEASURED)
                 elif not len(known[init]) or not len(known[FULL]):
                     verdicts.append(UNDECIDED)
                 else:
-                    differences[init][cell] = known[init] - known[FULL]
+                    differences[init][cell] = between(known[init], known[FULL], among)
                     verdicts.append(judge(differences[init][cell], cell))
         return cls(every, differences, parts, tuple(outside))
 

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
+    OF_VERDICT,
     OLORA,
     Bar,
     Claim,
     Finding,
     counted,
     ends,
-    judged,
     level_within,
     not_measured,
     on_study,
@@ -25,8 +25,8 @@ from olora_viz.studies.claims.claim import (
     over_of,
     together,
 )
-from olora_viz.studies.seed_variance import UNKNOWN_VARIANCE, SeedVariance, seed_variance
-from olora_viz.studies.statistics import UNKNOWN, Interval
+from olora_viz.studies.difference import Difference, between
+from olora_viz.studies.statistics import Interval, verdict
 from olora_viz.studies.study import Cell, Row, by_example
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
@@ -69,12 +69,13 @@ def judge(verdicts: Verdicts) -> Finding:
     for cell in ours(verdicts):
         best = {each.init: each.best_lr for each in verdicts.of(cell.cell)}
         for at, rates in (("one rate", dict.fromkeys(best, cell.shared_lr)), ("best rates", best)):
-            gap, over_seeds, margin = _paired(verdicts, cell, rates)
-            part, interval = judged(gap, margin, over_seeds) if len(gap) else (NOT_MEASURED, UNKNOWN)
+            loss, margin = _compared(verdicts, cell, rates)
+            word = verdict(loss.interval, loss.interval.p_value, margin, loss.seeds)
+            part = OF_VERDICT[word] if loss.seeds else NOT_MEASURED
             parts[at].append(part)
             margins.append((part, margin))
-            if at not in intervals and len(gap):
-                intervals[at], over = interval, over_of([gap], "validation")
+            if at not in intervals and loss.seeds:
+                intervals[at], over = loss.interval, over_of([loss.gap], "validation")
     if len(intervals) < len(parts):
         return not_measured("at no rate of the grid has every seed of both methods finished")
     cells = len(parts["one rate"])
@@ -98,27 +99,18 @@ def judge(verdicts: Verdicts) -> Finding:
     )
 
 
-def _paired(
-    verdicts: Verdicts, ours: Verdict, rates: Mapping[str, float | None]
-) -> tuple[Float[np.ndarray, "seeds examples"], SeedVariance, float]:
-    """Return the differences in `mean_loss` to the reference, how far they scatter over the seeds, and their margin.
+def _compared(verdicts: Verdicts, ours: Verdict, rates: Mapping[str, float | None]) -> tuple[Difference, float]:
+    """Return the difference in `mean_loss` to the reference, and its margin.
 
     Args:
         rates: of every method.
     """
     study, cell = verdicts.study, ours.cell
     runs = {init: mean_losses(verdicts, cell, init, lr) for init, lr in rates.items() if lr is not None}
-    if not {ours.init, study.reference} <= runs.keys():
-        return np.empty((0, 0)), UNKNOWN_VARIANCE, math.nan
-    first, second = runs[ours.init], runs[study.reference]
-    seeds = min(len(first), len(second))
-    gap = first[:seeds] - second[:seeds]
-    gap = gap[np.isfinite(gap).all(1)]
-    if not len(gap):
-        return gap, UNKNOWN_VARIANCE, math.nan
-    by_seed = {init: of_method.mean(1) for init, of_method in runs.items()}
-    over_seeds = seed_variance(gap.mean(1), (by_seed[ours.init], by_seed[study.reference]), list(by_seed.values()))
-    return gap, over_seeds, study.margin * float(verdicts.base_loss(cell) - np.nanmean(second))
+    first, second = (runs.get(init, np.empty((0, 0))) for init in (ours.init, study.reference))
+    loss = between(first, second, list(runs.values()))
+    margin = study.margin * float(verdicts.base_loss(cell) - np.nanmean(second)) if loss.seeds else math.nan
+    return loss, margin
 
 
 CLAIM = Claim(

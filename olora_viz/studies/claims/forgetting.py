@@ -26,7 +26,7 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.difference import Difference, MethodRuns, at_given_rates, at_one_rate, difference, runs_of
+from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, runs_of
 from olora_viz.studies.forgetting import EqualLearning, column
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell, Chosen, Study
@@ -98,10 +98,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
             init: at_one_rate(at_shared[init], at_shared[study.reference], list(at_shared.values())) for init in inits
         },
         BEST_RATES: {init: difference(runs[init], theirs, every) for init in inits},
-        EQUAL_LEARNING: {
-            init: at_given_rates(np.empty((0, 1)) if each.outside else _log_ratios(each))
-            for init, each in equal.items()
-        },
+        EQUAL_LEARNING: {init: _at_equal(each) for init, each in equal.items()},
     }
     for way, by_init in ways.items():
         p_values = holm([logs.interval.p_value for logs in by_init.values()])
@@ -132,9 +129,12 @@ def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
     return replace(runs, rates=tuple(replace(each, test=logs(each.lr, len(each.valid))) for each in runs.rates))
 
 
-def _log_ratios(equal: EqualLearning) -> np.ndarray:
-    """Return the log ratios of drifts at equal learning, (seeds, 1)."""
-    return (np.log(equal.drifts) - np.log(equal.reference_drifts))[:, None]
+def _at_equal(equal: EqualLearning) -> Difference:
+    """Compare at equal learning, by the seeds of the two: methods that are outside the rates tried tell nothing."""
+    if equal.outside:
+        return between(np.empty((0, 1)), np.empty((0, 1)))
+    ours, theirs = (np.log(drifts)[:, None] for drifts in (equal.drifts, equal.reference_drifts))
+    return between(ours, theirs)
 
 
 def without_drift(verdicts: Verdicts) -> Finding | None:

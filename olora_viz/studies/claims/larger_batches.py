@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
+    OF_WORSE,
     WITHOUT_REGRET,
     AgainstFull,
     Bar,
@@ -18,15 +19,17 @@ from olora_viz.studies.claims.claim import (
     apart,
     counted,
     ends,
-    judged,
     level_within,
     not_measured,
     over_cells,
+    over_compared,
     over_of,
+    rise,
     together,
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.difference import runs_of
+from olora_viz.studies.statistics import verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
@@ -53,9 +56,9 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
         )
     margins = {cell: max(each.margin for of_size in verdicts for each in of_size.of(cell)) for cell in small.cells()}
     against_full = AgainstFull.of(
-        small.cells(),
-        lambda init, cell: rise(*verdicts, init, cell),
-        lambda difference, cell: judged(-difference, margins[cell])[0],
+        small,
+        lambda init, cell: rise_of(*verdicts, init, cell),
+        lambda of, cell: OF_WORSE[verdict(of.interval, of.interval.p_value, margins[cell], of.seeds)],
     )
     parts = against_full.parts
     rises = {init: over_cells(of_cells) for init, of_cells in against_full.numbers.items() if of_cells}
@@ -69,8 +72,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     more = {}
     for init, cells in against_full.differences.items():
         if differences := list(cells.values()):
-            more[init] = over_cells(differences)
-            interval = ends(more[init], over_of(differences))
+            more[init] = over_compared(differences)
+            interval = ends(more[init], over_of([each.gap for each in differences]))
             sentences.append(
                 f"{label_of(init)}'s rises by {more[init].mean:+.3g} nats ({interval}) more than full fine-tuning's; "
                 f"that it rises more: {counted(parts[init])}."
@@ -88,7 +91,7 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     )
 
 
-def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, "seeds examples"] | None:
+def rise_of(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, "seeds examples"] | None:
     """Return by how much the test losses of each seed are higher with the larger batch, nats.
 
     Each study's best rate counts. Empty if one lies at the edge of the rates tried, or each rate has a diverged run;
@@ -102,8 +105,7 @@ def rise(small: Verdicts, large: Verdicts, init: str, cell: Cell) -> Float[np.nd
         if runs.at_best is None or runs.chosen is None or not runs.chosen.is_inside:
             return np.empty((0, 0))
         losses.append(runs.at_best.test)
-    seeds = min(map(len, losses))
-    return losses[1][:seeds] - losses[0][:seeds]
+    return rise(*losses)
 
 
 CLAIM = Claim(

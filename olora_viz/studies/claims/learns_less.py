@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
-    FAILS,
-    HOLDS,
-    LEVEL,
+    OF_VERDICT,
+    OF_WORSE,
     Claim,
     Finding,
     OnStudy,
@@ -18,22 +17,18 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import FULL
 from olora_viz.studies.claims.forgetting import BEST_RATES, compared, finding_of, without_drift
-from olora_viz.studies.statistics import BETTER, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdicts
-
-LEARNS_LESS = {BETTER: HOLDS, WORSE: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
-"""The verdict on the claim that LoRA learns less from that on full fine-tuning's loss against LoRA's."""
-
-FORGETS_LESS = {WORSE: HOLDS, BETTER: FAILS, LEVEL: LEVEL, UNDECIDED: UNDECIDED}
-"""The verdict on the claim that LoRA forgets less from that on full fine-tuning's drift against LoRA's."""
 
 
 def judge(verdicts: Verdicts) -> Finding:
-    """Judge both parts in every cell, with each method at its best rate."""
+    """Judge both parts in every cell, with each method at its best rate.
+
+    LoRA learns less if full fine-tuning's loss is better than LoRA's, and forgets less if its drift is worse.
+    """
     if lacking := without_drift(verdicts):
         return lacking
     of_full = [each for each in verdicts.each if each.init == FULL]
-    learned = [LEARNS_LESS[each.verdict] for each in of_full]
+    learned = [OF_VERDICT[each.verdict] for each in of_full]
     known = [each.difference for each in of_full if each.seeds > 1]
     mean, gaps = over_compared(known) if known else None, [each.gap for each in known]
     loss = f"its test loss minus LoRA's is {mean.mean:+.3g} nats ({ends(mean, over_of(gaps))}); " if mean else ""
@@ -41,7 +36,7 @@ def judge(verdicts: Verdicts) -> Finding:
         verdicts,
         compared(verdicts, [FULL]),
         "That LoRA forgets less",
-        lambda each: FORGETS_LESS[each.verdict],
+        lambda each: OF_WORSE[each.verdict],
         [BEST_RATES],
         first=(
             f"{label_of(FULL)} beside LoRA, each at its best rate: {loss}that LoRA learns less: {counted(learned)}."

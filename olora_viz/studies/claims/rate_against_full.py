@@ -21,14 +21,14 @@ from olora_viz.studies.claims.claim import (
     ends,
     few_seeds,
     on_study,
-    over_cells,
+    over_compared,
     over_of,
     ratio_of,
     together,
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
-from olora_viz.studies.statistics import UNDECIDED, Interval, t_interval
+from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
@@ -45,16 +45,17 @@ def judge(verdicts: Verdicts) -> Finding:
     if few := few_seeds(study):
         return few
     against_full = AgainstFull.of(
-        study.cells(),
+        study,
         lambda init, cell: best_logs(verdicts, init, cell),
-        lambda difference, _: _about_ten(t_interval(difference)),
+        lambda difference, _: _about_ten(difference.interval),
     )
     by_cell = {init: list(cells.values()) for init, cells in against_full.differences.items() if cells}
-    overall = {init: ratio_of(over_cells(differences)) for init, differences in by_cell.items()}
+    over = {init: over_of([each.gap for each in differences]) for init, differences in by_cell.items()}
+    overall = {init: ratio_of(over_compared(differences)) for init, differences in by_cell.items()}
     low, high = TIMES / math.exp(ABOUT), TIMES * math.exp(ABOUT)
     sentences = [
         f"{label_of(init)}'s best rate is {ratio.mean:.3g} times full fine-tuning's "
-        f"({ends(ratio, over_of(by_cell[init]), '.3g')}); that it is about {TIMES:g} times as high, "
+        f"({ends(ratio, over[init], '.3g')}); that it is about {TIMES:g} times as high, "
         f"from {low:g} to {high:g} times: {counted(against_full.parts[init])}."
         for init, ratio in overall.items()
     ]
@@ -64,7 +65,7 @@ def judge(verdicts: Verdicts) -> Finding:
         numbers={f"times_{init}": ratio for init, ratio in overall.items()},
         seeds=study.first_seeds,
         bars=tuple(
-            Bar.of(f"{label_of(init)} {where(study, cell)}", ratio_of(t_interval(cells[cell])))
+            Bar.of(f"{label_of(init)} {where(study, cell)}", ratio_of(cells[cell].interval))
             for cell in study.cells()
             for init, cells in against_full.differences.items()
             if cell in cells
@@ -74,11 +75,12 @@ def judge(verdicts: Verdicts) -> Finding:
     )
 
 
-def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, " n"] | None:
+def best_logs(verdicts: Verdicts, init: str, cell: Cell) -> Float[np.ndarray, "n 1"] | None:
     """Return the logarithm of each seed's best rate, see `best_by_seed`; None if runs are missing."""
     if not verdicts.has_run(cell, init):
         return None
-    return best_by_seed(verdicts.grid(cell), verdicts.losses_on_grid(cell, init, verdicts.study.first_seeds))
+    losses = verdicts.losses_on_grid(cell, init, verdicts.study.first_seeds)
+    return best_by_seed(verdicts.grid(cell), losses)[:, None]
 
 
 def _about_ten(log: Interval) -> str:

@@ -6,21 +6,25 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from olora_viz.studies.claims.claim import (
+    OF_WORSE,
     OLORA,
     Bar,
     Claim,
     Finding,
     counted,
     ends,
-    judged,
     level_within,
     not_measured,
     on_study,
     ours,
     over_of,
+    rise,
     together,
 )
-from olora_viz.studies.difference import interval_of
+from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.difference import Difference, between, runs_of
+from olora_viz.studies.statistics import Interval, verdict
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 
@@ -29,14 +33,17 @@ def judge(verdicts: Verdicts) -> Finding:
     pairs = list(_pairs(ours(verdicts)))
     if not pairs:
         return not_measured("the study has one rank, or too few finished seeds: give it several")
-    # A gain is a negative difference, so these are negative where the lower rank gains more.
-    gaps = [low.difference.gap - high.difference.gap for low, high in pairs]
     margins = [max(low.margin, high.margin) for low, high in pairs]
-    parts = [judged(gap, margin)[0] for gap, margin in zip(gaps, margins, strict=True)]
-    more = interval_of(-gaps[0])
-    low, high = pairs[0]
-    gains = [interval_of(-cell.difference.gap) for cell in (low, high)]
-    over = over_of(gaps[:1])
+    compared = [more_at_the_lower(verdicts, low.cell, high.cell) for low, high in pairs]
+    parts = [
+        OF_WORSE[verdict(each.interval, each.interval.p_value, margin, each.seeds)]
+        for each, margin in zip(compared, margins, strict=True)
+    ]
+    more, over, (low, high) = compared[0].interval, over_of([compared[0].gap]), pairs[0]
+    gains = [
+        Interval(-each.mean, -each.high, -each.low, each.p_value)
+        for each in (cell.difference.interval for cell in (low, high))
+    ]
     return Finding(
         verdict=together(parts),
         words=(
@@ -45,12 +52,22 @@ def judge(verdicts: Verdicts) -> Finding:
             f"({ends(more, over)}), on {low.cell.model}, {low.cell.task}. That it is larger at the lower rank: "
             f"{counted(parts, 'pair')}.{level_within(verdicts.study, parts, margins)}"
         ),
-        numbers={"pairs": len(pairs), "more_at_the_lower_rank": more.mean},
+        numbers={"pairs": len(pairs), "more_at_the_lower_rank": more},
         seeds=low.seeds,
         bars=tuple(Bar.of(f"r {cell.cell.r}", gain) for cell, gain in zip((low, high), gains, strict=True)),
         unit="gain in test loss over LoRA, nats",
         over=over,
     )
+
+
+def more_at_the_lower(verdicts: Verdicts, low: Cell, high: Cell) -> Difference:
+    """Return by how much OLoRA gains more at the lower rank: by how much its test loss rises more to the higher."""
+    rises = {}
+    for init in verdicts.study.inits:
+        at_low, at_high = (runs_of(verdicts.study, cell, init, verdicts.rows).at_best for cell in (low, high))
+        if at_low and at_high:
+            rises[init] = rise(at_low.test, at_high.test)
+    return between(rises[OURS], rises[REFERENCE], list(rises.values()))
 
 
 def _pairs(cells: Sequence[Verdict]) -> Iterator[tuple[Verdict, Verdict]]:
