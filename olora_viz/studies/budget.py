@@ -477,16 +477,18 @@ def fitted(
     """
     plan = None
     for sized, wanted, reads_all in _candidates(study, fixed):
+        # Of two, the one before the end only tells whether the loss still falls: where time is short, there is none.
+        looks = 1 if evaluations == 2 and not reads_all else evaluations
         count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
         most = _most(len(sized.inits), timing, count, left)
         each = max(0.0, SAFE * left - timing.setup * math.ceil(count / most)) / (count + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
-        held_out, test = _examples(timing, many, evaluations)
-        read = evaluations * held_out + test
+        held_out, test = _examples(timing, many, looks)
+        read = looks * held_out + test
         fit = min(MOST_STEPS, _at_most(each - timing.example * read, timing.step))
         if "steps" not in fixed:
             sized = replace(sized, steps=max(LEAST_STEPS, fit))
-        between = 0 if evaluations == 1 else math.ceil(sized.steps / evaluations)
+        between = 0 if looks == 1 else math.ceil(sized.steps / looks)
         between = study.eval_every if "eval_every" in fixed else between
         sized = replace(sized, eval_every=between, eval_size=held_out, test_size=test)
         lanes = most_trials(sized)

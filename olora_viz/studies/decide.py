@@ -108,7 +108,7 @@ def decide(
     batch_size: int | None = None,
     steps: int | None = None,
     plan: Plan | None = None,
-    evaluations: int = 1,
+    evaluations: int = 2,
     watch: Watch | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -125,7 +125,8 @@ def decide(
         inits: the methods, beside the reference; by default `METHODS`, as far as there is time.
         batch_size, steps: of each race; planned by default.
         plan: used instead of one that is measured here, or found in the folder.
-        evaluations: of each run of a new plan at most, evenly spaced; the last is at its end.
+        evaluations: of each run of a new plan at most, evenly spaced; the last is at its end, and the one before
+            tells whether the loss still falls.
         watch: called with every step; it ends here, without an adapter, when this returns False.
         settings: other fields of `Study`, such as ``ranks``; those that are usually planned, such as ``seeds`` and
             ``lrs``, are then as given.

@@ -29,6 +29,12 @@ from olora_viz.studies.study import Cell, Trial, beats_untrained, gain_of, lost,
 from olora_viz.studies.verdicts import Verdict, Verdicts, order, untrained
 from olora_viz.tasks.batches import Epochs
 
+MORE_STEPS = "more steps, more time"
+"""What to try where the loss still falls."""
+
+NOT_BETTER = "no better than untrained"
+"""A doubt, see `Recommendation`."""
+
 
 class RunnerUp(NamedTuple):
     """Of the methods and rates that are not taken, those with the lowest validation loss."""
@@ -141,39 +147,32 @@ def _of_cell(verdicts: Verdicts, cell: Cell) -> Verdict | None:
 
 
 def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recommendation:
-    falls = _still_falls(verdicts, taken) if epochs and epochs.number < 1 else ""
-
-    def advice(otherwise: str) -> str:
-        return "more steps, more time" if falls else otherwise
-
     where = f"{_named(taken)}, rank {taken.cell.r}"
     headline, why, verdict = _reason(verdicts, taken, where)
-    beats, base, doubt = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell), ""
+    beats, base, doubt, otherwise = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell), "", ""
     if base is not None and taken.test_accuracy <= base.accuracy:
-        doubt = "no better than untrained"
+        doubt, otherwise = NOT_BETTER, "more data, more time or a larger model"
         headline = (
             f"Training makes no more answers right: {percent(taken.test_accuracy)} of the test examples, and "
-            f"{percent(base.accuracy)} without it. Try {advice('more data, more time or a larger model')}; "
-            f"until then, {where}."
+            f"{percent(base.accuracy)} without it"
         )
     if beats is False and base is not None:
-        doubt = "may be guessing"
+        doubt, otherwise = "may be guessing", "more data, other rates or a larger model"
         # Some may be right more often than a guess in this test alone.
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
-        headline = (
-            f"No method {'is clearly' if is_open else 'does'} better than guessing here: try "
-            f"{advice('more data, other rates or a larger model')}. Until then, {where}."
-        )
+        headline = f"No method {'is clearly' if is_open else 'does'} better than guessing here"
         why = (
             f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
-        doubt = "no better than untrained"
-        headline = (
-            "Training does not help here yet, since no method is clearly better than the untrained model: try "
-            f"{advice('more steps, more time or other rates')}. Until then, {where}."
-        )
+        doubt, otherwise = NOT_BETTER, "more steps, more time or other rates"
+        headline = "Training does not help here yet, since no method is clearly better than the untrained model"
+    falls = _still_falls(verdicts, taken, bool(doubt)) if epochs and epochs.number < 1 else ""
+    if doubt:
+        headline += f". Try {MORE_STEPS if falls else otherwise}. Until then, {where}."
+    if falls:
+        why = f"{falls} {why}"
     if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
     limit = verdicts.study.forget
@@ -182,25 +181,28 @@ def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recomm
         why += f" {_given_up(verdicts, taken)}"
     elif taken.forgotten:
         why += f" {_named(taken)} {_forgets(taken.forgotten.lost)} of the text to keep."
-    if falls:
-        why += f" {falls}"
     return Recommendation(taken, headline, why, verdict, beats, doubt, runner_up, limit, more_steps=bool(falls))
 
 
-def _still_falls(verdicts: Verdicts, taken: Verdict) -> str:
+def _still_falls(verdicts: Verdicts, taken: Verdict, since_start: bool) -> str:
     """Say by how much the held-out loss of a method still falls; empty if it does not, or nobody knows.
 
-    It does if it is lower at the end than at the evaluation before, by the rule of `beats_untrained`.
+    It does if it is lower at the end than at the evaluation before, by the rule of `beats_untrained` and by more than
+    does not matter.
+
+    Args:
+        since_start: whether the untrained model's loss counts where there is no evaluation before. Only where nothing
+            is learned yet: a loss that is lower than at the start may have stopped to fall.
     """
     runs = [verdicts.rows[trial] for trial in taken.trials]
+    earlier = [int(step) for step in runs[0]["evaluated"]][:-1]
     gain, error = gain_of(runs, "earlier_valid_loss")
-    if not gain > error:
+    if not (earlier or since_start) or not gain > error or gain <= taken.margin:
         return ""
-    evaluated = list(runs[0]["evaluated"])
-    since = f"since step {evaluated[-2]}" if len(evaluated) > 1 else "from the untrained model's"
+    since = f"since step {earlier[-1]}" if earlier else "from the untrained model's"
     return (
-        f"Less than an epoch was seen, and the held-out loss of {_named(taken)} still falls, by {nats(gain)} ± "
-        f"{nats(error)} nats {since}: more steps, more time come first."
+        f"In less than an epoch the held-out loss of {_named(taken)} still falls, by {nats(gain)} ± {nats(error)} "
+        f"nats {since}: {MORE_STEPS} come first."
     )
 
 

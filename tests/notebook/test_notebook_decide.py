@@ -30,7 +30,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path
     press(panel, "stop")
     first = panel.result()
     assert first.adapter is None
-    assert "until then, LoRA at 1e-3" in shown(panel, "headline")
+    assert "Until then, LoRA at 1e-3" in shown(panel, "headline")
     assert "There is no adapter yet; the report is" in shown(panel, "taken")
     assert shown(panel, "decide") == {"disabled": False, "label": "▶ Continue"}
     assert shown(panel, "stop")["disabled"]

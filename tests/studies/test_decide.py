@@ -263,7 +263,7 @@ def test_without_a_method_better_than_the_untrained_model_the_recommendation_say
     assert taken is not None
     assert better is not None
     assert taken.headline == (
-        "Training does not help here yet, since no method is clearly better than the untrained model: try more "
+        "Training does not help here yet, since no method is clearly better than the untrained model. Try more "
         "steps, more time or other rates. Until then, LoRA at 1e-3, rank 8."
     )
     assert "untrained" not in better.sentence
@@ -290,7 +290,7 @@ def test_an_adapter_with_no_more_right_answers_than_the_untrained_model_is_not_t
     if right <= base:
         assert taken.headline == (
             f"Training makes no more answers right: {right:.0%} of the test examples, and {base:.0%} without it. Try "
-            "more data, more time or a larger model; until then, OLoRA at 2e-3, rank 8."
+            "more data, more time or a larger model. Until then, OLoRA at 2e-3, rank 8."
         )
 
 

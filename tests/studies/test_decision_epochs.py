@@ -98,11 +98,30 @@ def test_more_steps_are_the_advice_where_less_than_an_epoch_was_seen_and_the_los
     assert (taken.more_steps, taken.to_json()["more_steps"]) == (falls, falls)
     assert (": more steps, more time come first." in taken.why) == falls
     if falls:
-        assert "by 0.30 ± 0.10 nats since step 10" in taken.why
+        at = "LoRA at 2e-3"
+        assert taken.why.startswith(
+            f"In less than an epoch the held-out loss of {at} still falls, by 0.30 ± 0.10 nats since step 10: "
+        )
         for other in ("more data", "other rates", "larger model"):
             assert other not in taken.sentence
     if doubt and falls:
-        assert f"ry {MORE}" in taken.headline
+        assert f". Try {MORE}. Until then, " in taken.headline
+
+
+@pytest.mark.parametrize(("columns", "doubt"), DOUBTS[:3])
+def test_a_loss_that_is_lower_than_at_the_start_still_falls_only_where_nothing_is_learned_yet(
+    columns: dict[str, Any], doubt: str
+) -> None:
+    """With one evaluation, at the end: it may have stopped to fall long before."""
+    taken = recommended(SHORT, 0.5, **columns, evaluated=[20], valid_losses=[1.0])
+    assert taken.more_steps == bool(doubt)
+    assert ("from the untrained model's" in taken.why) == bool(doubt)
+
+
+def test_a_fall_that_does_not_matter_is_none() -> None:
+    """By the margin of the verdicts: a share of what the reference gains on the untrained model."""
+    assert not recommended(SHORT, 0.3, base_test_loss=1.0 + 0.3 / RACED.margin * 1.1).more_steps
+    assert recommended(SHORT, 0.3, base_test_loss=1.0 + 0.3 / RACED.margin * 0.9).more_steps
 
 
 def test_a_run_keeps_the_losses_of_the_evaluation_before_its_last(tmp_path: Path) -> None:
