@@ -14,7 +14,7 @@ from olora_viz.initializers import INITIALIZERS, check_rank
 
 def test_the_folder_listing_is_the_catalogue():
     folder = Path(olora_viz.initializers.__path__[0])
-    shared = {"__init__", "catalogue", "papers", "start"}
+    shared = {"__init__", "catalogue", "start"}
     files = {path.stem for path in folder.glob("*.py")} - shared
     assert files == set(INITIALIZERS)
 

@@ -12,11 +12,10 @@ from support.study_folders import written
 import olora_viz as ov
 from olora_viz.initializers import label_of
 from olora_viz.initializers.catalogue import BUILT_IN as BUILT_IN_STARTS
-from olora_viz.initializers.papers import TITLES
 from olora_viz.machine.text import compact
 from olora_viz.measures.catalogue import BUILT_IN, TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
-from olora_viz.studies.paper import bibtex
+from olora_viz.studies.paper import TITLES, bibtex
 from olora_viz.studies.preregistration import FILE, hash_of
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views.decision import verdict_rows

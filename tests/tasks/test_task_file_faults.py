@@ -55,7 +55,6 @@ FAULTS = {
         '{"prompt": "a", "compleiton": "b"}',
         "'completion' is missing; is it 'compleiton'",
     ),
-    "an empty completion": ("a.jsonl", f'{PAIR}\n{{"prompt": "a", "completion": " "}}', "'completion' is empty"),
     "an empty text": ("a.jsonl", '{"text": "A fox."}\n{"text": ""}', "line 2 of .*: the field 'text' is empty"),
     "a text that is none": ("a.jsonl", '{"text": 7}', "line 1 of .*: the field 'text' is not a text but 7"),
     "a text with a label": (
@@ -106,7 +105,6 @@ FAULTS = {
     "an empty answer": ("a.jsonl", f'{PAIR}\n{{"prompt": "a", "answer": " "}}', "line 2 .*'answer' is empty"),
     "an empty prompt": ("a.csv", "prompt,answer\na,b\n ,c", "line 3 of .*the field 'prompt' is empty"),
     "an empty output": ("a.json", '[{"instruction": "a", "output": ""}]', "line 1 .*'output' is empty"),
-    "a question misspelt": ("a.csv", "qestion,answer\na,b", "line 1 of .*'question' is missing; is it 'qestion'"),
     "an empty question": ("a.csv", "question,answer\na,b\n ,c", "line 3 of .*the field 'question' is empty"),
     "messages misspelt": (
         "a.jsonl",

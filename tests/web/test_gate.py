@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Match, Route
 from support.served import launched
 
 from olora_viz.web import page
-from olora_viz.web.guard import gate, sites
+from olora_viz.web.guard import gate
 from olora_viz.web.guard.gate import CLOSED, OPEN
 from olora_viz.web.parts.card import PageBlocks
 
@@ -114,7 +114,7 @@ def test_only_a_page_of_the_server_itself_can_change_something(client: httpx.Cli
             assert answer.status_code not in (403, 421), (path, headers)
         for headers in OTHERS:
             answer = client.post(path, content="{", headers={"content-type": body, **headers})
-            assert (answer.status_code, answer.text) == (403, sites.ELSEWHERE), (path, headers)
+            assert (answer.status_code, answer.text) == (403, gate.ELSEWHERE), (path, headers)
             asks = {
                 **headers,
                 "access-control-request-method": "POST",
@@ -128,7 +128,7 @@ def test_a_server_answers_at_the_names_that_its_owner_gives_and_at_numbers(
     client: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert client.get("/", headers={"host": "else.example"}).status_code == 200
-    monkeypatch.setenv(sites.HOSTS, "lab.example.org, other.example")
+    monkeypatch.setenv(gate.HOSTS, "lab.example.org, other.example")
     for host in (
         NAME,
         "LAB.example.org",
