@@ -186,7 +186,8 @@ main{{max-width:980px;margin:0 auto;padding:20px}}
 section{{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 18px;
 margin:14px 0}}h1{{font-size:22px}}h2{{font-size:16px;margin:0 0 8px}}
 .hint{{color:var(--mute);font-weight:400;font-size:13px}}.decided{{font-size:18px;margin:0}}
-.certainty{{border:1px solid;border-radius:12px;padding:1px 9px;font-size:13px}}.decided+.hint{{margin-bottom:0}}
+.certainty{{border:1px solid;border-radius:12px;padding:1px 9px;font-size:13px;display:inline-block}}
+.decided+.hint{{margin-bottom:0}}
 .better{{color:var(--ok)}}.worse{{color:var(--bad)}}.undecided{{color:var(--mute)}}
 .stages{{color:var(--mute)}}.stages .done::after{{content:" ✓";color:var(--ok)}}
 small{{display:block;color:var(--mute)}}
