@@ -14,6 +14,7 @@ from markupsafe import Markup
 from olora_viz.initializers import check_name, is_dense, label_of
 from olora_viz.lanes.alpha import ALPHA_FORM, Alpha, alpha_at, alpha_word, read_alpha, split_alphas
 from olora_viz.lanes.recipes import PREFIX, RECIPES, Recipe
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
 
@@ -64,6 +65,9 @@ class Lane:
         targets: the target modules of the lane, as in `RaceConfig`: suffixes of their names, with the wildcards ``*``,
             ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or ``("layers.0.*",)``. None for those of the race. In
             a SPEC, ``targets=q_proj+v_proj``.
+        schedule: how the lane's rate changes after its warm-up: ``constant``, ``linear`` or ``cosine``. None for the
+            race's.
+        warmup: steps over which the lane's rate rises to its peak, fewer than the race has. None for the race's.
 
     Examples:
         >>> import olora_viz as ov
@@ -91,6 +95,8 @@ class Lane:
     lora_plus: float = 1.0
     dropout: float = 0.0
     targets: Targets = None
+    schedule: str | None = None
+    warmup: int | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -132,6 +138,10 @@ class Lane:
             _check_label(self.label)
         if self.targets is not None:
             object.__setattr__(self, "targets", _target_names(self.targets))
+        if self.schedule is not None and self.schedule not in SCHEDULES:
+            raise ValueError(unknown("schedule", str(self.schedule), SCHEDULES))
+        if self.warmup is not None:
+            check_whole("warmup", self.warmup, least=0)
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -208,9 +218,12 @@ def _check_label(label: Any) -> None:
 
 NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
-    "beta2": "β₂", "targets": "", "rslora": "rsLoRA",
+    "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "rslora": "rsLoRA",
 }  # fmt: skip
-"""What a display name calls a key of a lane, if not by its own name; a rate and targets need none."""
+"""What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
+
+OF_RACE = ("targets", "schedule", "warmup")
+"""The keys with which None means the race's own value; no name says so."""
 
 SHOWN = (*NAMES, *(f.name for f in fields(Lane) if f.name not in (*NAMES, "init", "label", "fair")))
 """The keys by which a display name distinguishes lanes of one initialization: all that can differ."""
@@ -294,7 +307,10 @@ def setting(lane: Lane, field: str) -> Any:
         return FAIR
     if field == "alpha":
         return lane.lora_alpha / lane.r
-    return "+".join(lane.targets or ()) if field == "targets" else getattr(lane, field) or 0
+    value = getattr(lane, field)
+    if field in OF_RACE:
+        return "" if value is None else "+".join(value) if isinstance(value, tuple) else value
+    return value or 0
 
 
 def _has(lane: Lane, field: str) -> bool:
@@ -328,7 +344,7 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
         f"{field.name}={_word(field.name, getattr(lane, field.name))}"
         for field in fields(Lane)
         if field.name not in ("init", "label")
-        and (field.name, getattr(lane, field.name)) != ("targets", None)
+        and not (field.name in OF_RACE and getattr(lane, field.name) is None)
         and len({getattr(other, field.name) for other in family}) > 1
     ]
     return f"{lane.init}@{','.join(parts)}" if parts else lane.init
@@ -582,5 +598,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "lora_plus": (float, "a positive number"),
     "dropout": (float, "a number"),
     "targets": (lambda text: tuple(text.split("+")), "names of layers"),
+    "schedule": (str, "a word"),
+    "warmup": (int, "a whole number"),
     "label": (str, "a word"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
+from olora_viz.lanes.schedule import Schedule, check_schedule, factor, plain
 from olora_viz.machine.memory import DEVICES, DTYPES, dtype_name
 from olora_viz.machine.text import (
     brief,
@@ -32,64 +33,6 @@ from olora_viz.tasks.keep import AUTO, NONE, has_text
 
 STUDY = "study.toml"
 """The file with the set-up of a study, in a folder around its races."""
-
-Schedule = str | Callable[[int, int], float]
-"""A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
-of the peak rates."""
-
-_OF_PAST: dict[str, Callable[[float], float]] = {
-    "constant": lambda past: 1.0,
-    "linear": lambda past: 1.0 - past,
-    "cosine": lambda past: 0.5 * (1.0 + math.cos(math.pi * past)),
-}
-
-SCHEDULES = tuple(_OF_PAST)
-
-
-def factor(schedule: Schedule, number: int, steps: int, warmup: int) -> float:
-    """Return the factor of the peak rates at a step after the warm-up.
-
-    >>> factor("linear", 3, steps=4, warmup=0), factor(lambda step, steps: 1 / step, 4, 8, 0)
-    (0.5, 0.25)
-    """
-    if not isinstance(schedule, str):
-        return float(schedule(number, steps))
-    return _OF_PAST[schedule]((number - 1 - warmup) / (steps - warmup))
-
-
-def check_schedule(schedule: Any, steps: int, warmup: int) -> None:
-    """Check a name, or the values of a function at all steps.
-
-    Raises:
-        ValueError: an unknown name, or a value that is not a finite number >= 0.
-    """
-    if not callable(schedule):
-        if schedule not in SCHEDULES:
-            raise ValueError(unknown("schedule", str(schedule), SCHEDULES))
-        return
-    for number in range(warmup + 1, steps + 1):
-        value: Any = schedule(number, steps)
-        try:
-            good = 0.0 <= float(value) < math.inf
-        except (TypeError, ValueError):
-            good = False
-        if not good:
-            raise ValueError(f"the schedule gives {value!r} at step {number}: it must be a finite number >= 0")
-
-
-def plain(schedule: Schedule) -> str:
-    """Return a schedule's name.
-
-    Raises:
-        ValueError: the schedule is a function, which has no name.
-    """
-    if not isinstance(schedule, str):
-        raise ValueError(
-            "a schedule that is a Python function cannot be written to a run folder, JSON or a "
-            f"script: choose one of {', '.join(SCHEDULES)} there"
-        )
-    return schedule
-
 
 OPEN = 8
 """The most lanes whose table is not folded."""
@@ -176,7 +119,7 @@ class RaceConfig:
         schedule: of the learning rates after the warm-up: ``constant``, ``linear`` or ``cosine``; in Python also a
             function ``f(step, steps)`` that returns the factor of the rates, for ``step`` from 1 to ``steps``. A
             function cannot be saved in a run folder or JSON.
-        warmup: steps over which the learning rates rise to their peak.
+        warmup: steps over which the learning rates rise to their peak; as `schedule`, of the lanes without their own.
         targets: target modules of the lanes without their own: suffixes of their names, with the wildcards ``*``,
             ``?`` and ``[…]``; None for all linear layers in the blocks. Experts that are 3-D parameters are adapted if
             a target names them, such as ``experts.down_proj``.
@@ -287,9 +230,10 @@ class RaceConfig:
                 )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
-        if self.warmup >= self.steps:
-            raise ValueError(f"warmup {self.warmup} must be shorter than the {self.steps} steps")
-        check_schedule(self.schedule, self.steps, self.warmup)
+        for schedule, warmup in dict.fromkeys([(self.schedule, self.warmup), *map(self.schedule_of, self.lanes)]):
+            if warmup >= self.steps:
+                raise ValueError(f"warmup {warmup} must be shorter than the {self.steps} steps")
+            check_schedule(schedule, self.steps, warmup)
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -372,10 +316,29 @@ class RaceConfig:
             >>> config.rates(4)
             array([0.5 , 0.05])
         """
-        peak = np.array([lane.lr for lane in self.lanes])
-        if number <= self.warmup:
-            return peak * number / self.warmup
-        return peak * factor(self.schedule, number, self.steps, self.warmup)
+        rates = []
+        for lane in self.lanes:
+            schedule, warmup = self.schedule_of(lane)
+            rising = number <= warmup
+            rates.append(
+                lane.lr * number / warmup if rising else lane.lr * factor(schedule, number, self.steps, warmup)
+            )
+        return np.array(rates)
+
+    def schedule_of(self, lane: Lane) -> tuple[Schedule, int]:
+        """Return the schedule of a lane and the steps of its warm-up: its own ones, or those of the race.
+
+        Examples:
+            >>> RaceConfig(schedule="linear", warmup=5).schedule_of(Lane("lora", schedule="cosine"))
+            ('cosine', 5)
+        """
+        own = lane.schedule, lane.warmup
+        return self.schedule if own[0] is None else own[0], self.warmup if own[1] is None else own[1]
+
+    @property
+    def schedules(self) -> set[tuple[Schedule, int]]:
+        """The schedules of the lanes and the steps of their warm-ups, see `schedule_of`."""
+        return set(map(self.schedule_of, self.lanes))
 
     def is_due(self, key: str, number: int, steps: float | None = None) -> bool:
         """Whether a measurement of `MEASURES` is due at a step, 1 for the first.

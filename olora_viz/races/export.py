@@ -273,12 +273,12 @@ def _caveats(config: RaceConfig, lane: Lane, counts: dict[str, int]) -> str:
 
 
 def _settings(config: RaceConfig, lane: Lane, counts: dict[str, int], adapter: Path) -> str:
-    facts = setup_facts(config)
+    facts, (schedule, warmup) = setup_facts(config), config.schedule_of(lane)
     written = read_json_object(adapter / "adapter_config.json")
     rank, alpha = written["r"], compact(written["lora_alpha"])
     of_file = "" if rank == lane.r else f"; in these files, which B⁰A⁰ or ΔW makes wider, {rank}, {alpha}"
     settings = {
-        "learning rate": f"{compact(lane.lr)}, {facts['schedule']}, {facts['warm-up']} warm-up steps",
+        "learning rate": f"{compact(lane.lr)}, {schedule}, {warmup} warm-up steps",
         "rank, alpha": f"{lane.r}, {compact(lane.lora_alpha)}{of_file}",
         "target modules": ", ".join(lane.targets or ()) or facts["target modules"],
         "steps, prompts per step": f"{facts['steps']}, {facts['prompts per step']}",

@@ -303,9 +303,9 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
         raise ValueError(f"{where} belongs to a study, whose races all have {planned.steps} steps")
     if steps <= (done := _last_step(folder)):
         raise ValueError(f"{where} has made {done} steps: it cannot end after {steps}")
-    if planned.schedule != "constant":
+    for schedule in sorted({str(schedule) for schedule, _ in planned.schedules} - {"constant"}):
         raise ValueError(
-            f"{where} has a {planned.schedule} schedule, whose rates depend on the number of "
+            f"{where} has a {schedule} schedule, whose rates depend on the number of "
             f"steps: it cannot have {steps} instead of {planned.steps}"
         )
     return config

@@ -138,7 +138,9 @@ def seed_groups(lanes: Sequence[Lane]) -> tuple[SeedGroup, ...]:
     return tuple(SeedGroup(lanes[ks[0]], tuple(ks)) for ks in groups.values())
 
 
-SETTINGS = ("rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets")
+SETTINGS = (
+    "rank", "scaling", "weight decay", "clipping", "betas", "LoRA+ ratio", "dropout", "targets", "schedule", "warm-up",
+)  # fmt: skip
 """The names of what a `Setting` holds, in its order."""
 
 
@@ -153,13 +155,15 @@ class Setting(NamedTuple):
     lora_plus: float
     dropout: float
     targets: Targets
+    schedule: str | None
+    warmup: int | None
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:
         """Return a lane's setting."""
         return cls(
             lane.r, lane.scale, lane.weight_decay, lane.clip, (lane.beta1, lane.beta2),
-            lane.lora_plus, lane.dropout, lane.targets,
+            lane.lora_plus, lane.dropout, lane.targets, lane.schedule, lane.warmup,
         )  # fmt: skip
 
 

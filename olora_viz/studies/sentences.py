@@ -84,6 +84,8 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "LoRA+ ratio": f"LoRA+ ratio {compact(setting.lora_plus)}",
         "dropout": f"dropout {setting.dropout:g}",
         "targets": f"targets {', '.join(setting.targets)}" if setting.targets else "no targets of their own",
+        "schedule": f"a {setting.schedule} schedule" if setting.schedule else "no schedule of their own",
+        "warm-up": "no warm-up of their own" if setting.warmup is None else f"{setting.warmup} warm-up steps",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

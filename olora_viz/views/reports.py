@@ -18,12 +18,12 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.live.standing_alone import plotted
 from olora_viz.figures.plots import plot_study
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane import NAMES, SHOWN, Lane
 from olora_viz.machine.files import write_text
 from olora_viz.machine.text import number, percent, seconds
 from olora_viz.machine.version import versions
 from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection, LayerUpdate, total_cosine, total_norm
-from olora_viz.races.config import RaceConfig, setup_facts
+from olora_viz.races.config import RaceConfig, setting_text, setup_facts
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
 from olora_viz.tasks.keep import NONE
@@ -158,19 +158,20 @@ def all_figures(record: RaceRecord, view: RaceView) -> dict[str, Figure]:
 
 
 def setup_table(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
-    """Return the set-up of a race and of every lane, as HTML."""
+    """Return the set-up of a race and of every lane, as HTML, with the keys that are not as usual in some lane."""
+    fixed = ("lr", "r", "alpha", "rslora", "seed")
+    own = {key: {getattr(lane, key) for lane in config.lanes} for key in SHOWN if key not in fixed}
+    keys = [key for key, values in own.items() if values != {getattr(Lane, key)}]
     lanes = [
         (
             fragments.lane(style), lane.init, "fair" if lane.fair else f"{lane.lr:g}",
             *(("–", "–") if lane.is_dense else (lane.r, f"{lane.lora_alpha:g}{', rsLoRA' * lane.rslora}")),
-            lane.seed,
-            f"{lane.weight_decay:g}", "–" if lane.clip is None else f"{lane.clip:g}",
-            f"{lane.beta1:g}, {lane.beta2:g}", f"{lane.lora_plus:g}", f"{lane.dropout:g}",
-            ", ".join(lane.targets or ("–",)),
+            lane.seed, *(setting_text(getattr(lane, key)) or "–" for key in keys),
         )
         for lane, style in zip(config.lanes, styles, strict=True)
     ]  # fmt: skip
-    head = ("lane", "start", "rate", "r", "α", "seed", "decay", "clip", "β", "LoRA+", "dropout", "targets")
+    names = [NAMES.get(key) or key.replace("_", " ") for key in keys]
+    head = ("lane", "start", "rate", "r", "α", "seed", *names)
     return _facts(setup_facts(config)) + table(head, lanes, scrolls=True)
 
 

@@ -13,10 +13,11 @@ from markupsafe import Markup
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, write_lanes
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.machine.text import folded, nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
-from olora_viz.races.config import BATCHES, BATCHES_WORDS, SCHEDULES, RaceConfig, setup_facts
+from olora_viz.races.config import BATCHES, BATCHES_WORDS, RaceConfig, setup_facts
 from olora_viz.races.tables import differing
 from olora_viz.studies.ranking import standings
 from olora_viz.tasks import Example, TaskCard

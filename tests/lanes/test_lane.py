@@ -62,11 +62,12 @@ def test_a_spec_may_leave_out_what_is_given_for_all():
 def test_every_key_can_be_written():
     (lane,) = parse_lanes(
         "lora:lr=0.01,r=2,alpha=3,seed=4,weight_decay=0.1,clip=1,rslora=true,"
-        "beta1=0.8,beta2=0.9,lora_plus=16,dropout=0.1,targets=q_proj+layers.[01].*,label=x"
+        "beta1=0.8,beta2=0.9,lora_plus=16,dropout=0.1,targets=q_proj+layers.[01].*,schedule=cosine,warmup=7,label=x"
     )
     assert lane == Lane(
         "lora", 0.01, 2, 3.0, 4, 0.1, 1.0, True, "x",
         beta1=0.8, beta2=0.9, lora_plus=16.0, dropout=0.1, targets=("q_proj", "layers.[01].*"),
+        schedule="cosine", warmup=7,
     )  # fmt: skip
 
 
@@ -104,6 +105,9 @@ def test_every_key_can_be_written():
         ("olora:beta1=0,beta2=0", r"the square of beta1 0.0 must be below beta2 0.0"),
         ("olora:targets=q_proj+", r"a lane's target must be of letters, digits and .*, not ''"),
         ("olora:targets=q proj", r"a lane's target must be of letters, digits and .*, not 'q proj'"),
+        ("olora:schedule=cosin", "unknown schedule 'cosin'; did you mean 'cosine'"),
+        ("olora:warmup=-1", "warmup must be a whole number from 0 to .*, not -1"),
+        ("olora:warmup=half", "warmup must be a whole number, not 'half'"),
         ("olora:rslora=maybe", "rslora must be true or false, not 'maybe'"),
         ("olora:label=../../etc", "label '../../etc' must be 1 to 48 characters"),
         ("olora:label=<b>", "label '<b>' must be"),
@@ -172,6 +176,7 @@ def test_labels_say_what_differs_and_no_more():
 
 VALUES = {
     "lr": (1e-3, 3e-3, 1.00001e-3, 1.00002e-3), "r": (2, 64), "seed": (0, 7, 123_456),
+    "schedule": (None, "constant", "linear", "cosine"), "warmup": (None, 0, 5),
     "alpha": (4.0, 16.0, "3r", "sqrt(r)*5"),
     "weight_decay": (0.0, 0.1, 0.1000001), "clip": (None, 1.0, 1e-3), "rslora": (False, True), "fair": (False, True),
     "beta1": (0.0, 0.9), "beta2": (0.95, 0.999), "lora_plus": (1.0, 16.0), "dropout": (0.0, 0.05),

@@ -99,6 +99,7 @@ def test_the_command_goes_on_to_another_number_of_steps_and_says_so_in_its_summa
     [
         ({"schedule": "linear"}, LONG, "has a linear schedule, whose rates depend on the number"),
         ({"schedule": "cosine"}, LONG, "has a cosine schedule, whose rates depend on the number"),
+        ({"lanes": (*PAIR, ov.Lane("lora", schedule="cosine"))}, LONG, "has a cosine schedule, whose rates"),
         ({}, SHORT - 1, "has made 5 steps: it cannot end after 4"),
         ({}, 0, "steps must be a whole number from 1"),
     ],

@@ -1,14 +1,18 @@
 """A schedule is a name or a function of the step; a function is in no file."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from support.races import small, steps_of
 
 import olora_viz as ov
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.races import run as runs
-from olora_viz.races.config import SCHEDULES, Settings
+from olora_viz.races.config import Settings
 from olora_viz.races.script import olora_viz_script, peft_script
 
 
@@ -66,3 +70,62 @@ def test_a_function_is_written_to_no_file_and_nothing_is_left_behind(tmp_path):
 def test_a_schedule_that_is_none_gets_a_sentence(schedule, sentence):
     with pytest.raises(ValueError, match=sentence):
         small(schedule=schedule)
+
+
+OWN = tuple(
+    ov.Lane(init, lr=lr, r=2, schedule=name, warmup=warmup)
+    for init, lr in (("lora", 3e-3), ("olora", 1e-3))
+    for name, warmup in ((None, None), ("constant", 0), ("linear", None), ("cosine", 3), (None, 1))
+)
+"""Lanes with and without a schedule and a warm-up of their own."""
+
+
+def test_a_lane_with_its_own_schedule_trains_bitwise_as_in_a_race_of_that_schedule():
+    race = partial(small, steps=6, schedule="linear", warmup=2, eval_every=3)
+    mixed = steps_of(race(OWN))
+    for name, warmup in {race(OWN).schedule_of(lane) for lane in OWN}:
+        plain = tuple(replace(lane, schedule=None, warmup=None) for lane in OWN)
+        alike = steps_of(race(plain, schedule=name, warmup=warmup))
+        rows = [k for k, lane in enumerate(OWN) if race(OWN).schedule_of(lane) == (name, warmup)]
+        for step, same in zip(mixed, alike, strict=True):
+            for key in ("loss", "grad_norm", "lr", "eval_loss"):
+                if getattr(step, key) is not None:
+                    np.testing.assert_array_equal(getattr(step, key)[rows], getattr(same, key)[rows])
+
+
+@pytest.mark.parametrize("lane", OWN)
+def test_the_rates_of_a_lane_are_those_of_torch_with_its_schedule(lane):
+    steps, config = 9, small((lane,), steps=9, schedule="linear", warmup=2)
+    name, warmup = config.schedule_of(lane)
+
+    def factor(done: int) -> float:
+        if done < warmup:
+            return (done + 1) / warmup
+        return named(name)(done - warmup + 1, steps - warmup)
+
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=lane.lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    for number in range(1, steps + 1):
+        np.testing.assert_allclose(config.rates(number), scheduler.get_last_lr(), rtol=1e-12)
+        optimizer.step()
+        scheduler.step()
+
+
+def test_a_function_of_the_race_is_for_the_lanes_without_their_own_schedule():
+    lanes = (ov.Lane("lora", lr=1.0), ov.Lane("lora", lr=1.0, schedule="linear"), ov.Lane("lora", lr=1.0, warmup=2))
+    config = small(lanes, schedule=cyclic, steps=4)
+    rates = np.array([config.rates(number) for number in range(1, 5)])
+    np.testing.assert_allclose(rates.T, [[1, 0.1, 1, 0.1], [1, 0.75, 0.5, 0.25], [0.5, 1, 1, 0.1]])
+
+
+@pytest.mark.parametrize(
+    ("lane", "sentence"),
+    [
+        ({"warmup": 4}, "^warmup 4 must be shorter than the 4 steps$"),
+        ({"schedule": "cosin"}, "^unknown schedule 'cosin'; did you mean 'cosine'"),
+        ({"warmup": -1}, "^warmup must be a whole number from 0"),
+    ],
+)
+def test_a_lane_s_schedule_that_does_not_fit_gets_a_sentence(lane, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        small((ov.Lane("lora"), ov.Lane("olora", **lane)))

@@ -139,6 +139,8 @@ def test_a_start_that_has_lost_a_seed_is_not_compared() -> None:
         ({"lora_plus": 16.0}, "LoRA+ ratio"),
         ({"dropout": 0.1}, "dropout"),
         ({"targets": ("q_proj", "v_proj")}, "targets"),
+        ({"schedule": "cosine"}, "schedule"),
+        ({"warmup": 2}, "warm-up"),
     ],
 )
 def test_lanes_that_differ_in_more_than_start_and_rate_are_not_compared_as_starts(

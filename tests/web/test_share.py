@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
-from olora_viz.races.config import BATCHES, SCHEDULES, RaceConfig
+from olora_viz.lanes.schedule import SCHEDULES
+from olora_viz.races.config import BATCHES, RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.guard.config import checked_config
@@ -66,6 +67,8 @@ ANY_OF = partial(
     beta1=st.floats(0, 0.9),
     beta2=st.floats(0.82, 1, exclude_max=True),
     lora_plus=POSITIVE,
+    schedule=st.none() | st.sampled_from(SCHEDULES),
+    warmup=st.none() | WHOLE,
     label=st.none() | LABEL,
 )
 DENSE = [name for name, its in INITIALIZERS.items() if its.dense]

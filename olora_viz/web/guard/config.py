@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, split_values
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
-from olora_viz.races.config import BATCHES, KEPT, SCHEDULES, RaceConfig, Settings, automatic_interval
+from olora_viz.races.config import BATCHES, KEPT, RaceConfig, Settings, automatic_interval
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.keep import NONE
 from olora_viz.web.guard.limits import Limits

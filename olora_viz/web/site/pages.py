@@ -211,7 +211,7 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     config, last, path = record.config, record.steps[-1], f"races/{name}.html"
     view = race_view(record, run=RUN)
     figures = all_figures(record, view)
-    if config.schedule == "constant" and not config.warmup:
+    if config.schedules == {("constant", 0)}:
         del figures["measurement-lr"]  # the set-up says it
     line = status(
         "recorded", f"{config.model}, {config.task}", counted(len(record.styles), "lane"),
