@@ -343,6 +343,7 @@ class BackgroundRace(BackgroundWork):
                 self._run = self._open_run(self.folder)
             racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
+        self.config = replace(self.config, steps=racing.config.steps, epochs=None)
         if self.stopping.is_set():
             racing.close()
         self.loaded(RaceRecord.of(racing))

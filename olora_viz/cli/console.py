@@ -214,6 +214,12 @@ _SHARED: dict[str, dict[str, Any]] = {
         "help": "NAME[:key=value,…], or recipe:NAME; repeat for each lane",
     },
     "--steps": {"type": int, "help": "number of updates"},
+    "--epochs": {
+        "type": float,
+        "metavar": "X",
+        "help": "how often all training examples are seen, in place of --steps",
+    },
+    "--rows": {"type": int, "metavar": "N", "help": "train on so many of the training examples; default: all"},
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
     "--truncate": _FLAG | {"help": "cut longer examples at the left of their prompt instead of skipping them"},
@@ -287,11 +293,15 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
     from dataclasses import fields, replace
 
     from olora_viz.lanes.lane import parse_lanes, read_lanes
-    from olora_viz.races.config import RaceConfig
+    from olora_viz.races.config import ONE_LENGTH, RaceConfig
 
     names = [field.name for field in fields(RaceConfig)]
     values = {name: getattr(options, name, None) for name in (*names, *OF_LANES)}
-    values = {**of_file, **{name: value for name, value in values.items() if value is not None}}
+    by_options = {name: value for name, value in values.items() if value is not None}
+    if by_options.keys() >= {"steps", "epochs"}:
+        raise ValueError(ONE_LENGTH.format(**by_options))
+    instead = {"steps": "epochs", "epochs": "steps"}
+    values = {name: value for name, value in of_file.items() if instead.get(name) not in by_options} | by_options
     if "targets" in values:
         values["targets"] = tuple(values["targets"])
     of_lanes = {name: values.pop(name) for name in OF_LANES if name in values}

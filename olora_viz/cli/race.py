@@ -49,7 +49,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     resumed = "resume the run in this folder, with --steps to another number of steps"
     parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
     add_shared(
-        parser, "--model", "--task", "--lane", "--steps", "--batch-size", "--max-length",
+        parser, "--model", "--task", "--lane", "--steps", "--epochs", "--rows", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
         "--device", "--dtype",
     )  # fmt: skip

@@ -86,6 +86,10 @@ def is_random(lane: Lane) -> bool:
     return lane.init not in INITIALIZERS or INITIALIZERS[lane.init].random
 
 
+ONE_LENGTH = "steps {steps} and epochs {epochs:g} both say how long it trains: give one"
+"""Why a set-up with both is refused."""
+
+
 @suggesting("setting")
 @dataclass(frozen=True, repr=False)
 class RaceConfig:
@@ -96,6 +100,8 @@ class RaceConfig:
         task: name of a task, or the path of a task file.
         lanes: 1 to 64 contenders.
         steps: number of updates.
+        epochs: how often all training examples are seen, > 0 and also below 1, in place of `steps`: the race that
+            begins has the steps that they take, see `with_steps`.
         batch_size: prompts per step; all lanes see the same ones.
         max_length: the maximum length of an example in tokens; longer ones are skipped. If None, the limit is the
             model's context, and a longer example is an error.
@@ -104,6 +110,8 @@ class RaceConfig:
         chat: whether the model's chat template formats prompt and answer, a message of the user and one of the
             assistant, whose end-of-turn token is supervised too.
         seed: seed of the order of the examples.
+        rows: number of training examples; None for all of the training part. They are drawn by `split_seed`, nested:
+            with the same seed, those of fewer rows are among those of more.
         split_seed: seed of the split into training, held-out and test examples, and of the examples of a task that
             generates them.
         eval_every: steps between evaluations; 0 evaluates after the last step only.
@@ -183,6 +191,8 @@ class RaceConfig:
     chat: bool = False
     keep: str = AUTO
     forget: float | None = None
+    rows: int | None = None
+    epochs: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value, alone and in combination."""
@@ -209,8 +219,9 @@ class RaceConfig:
             *((interval, 0) for interval in intervals_of_measures()),
         ):  # fmt: skip
             check_whole(name, getattr(self, name), least)
-        if self.max_length is not None:
-            check_whole("max_length", self.max_length, 2)
+        for name, least in (("max_length", 2), ("rows", 1)):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least)
         for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
@@ -230,6 +241,11 @@ class RaceConfig:
                 )
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate {self.accumulate} exceeds the {self.batch_size} prompts of a step")
+        if self.epochs is not None:
+            object.__setattr__(self, "epochs", positive_number("epochs", self.epochs))
+            if self.steps != RaceConfig.steps:
+                raise ValueError(ONE_LENGTH.format(steps=self.steps, epochs=self.epochs))
+            return  # what depends on the number of steps is checked once it is known
         for schedule, warmup in dict.fromkeys([(self.schedule, self.warmup), *map(self.schedule_of, self.lanes)]):
             if warmup >= self.steps:
                 raise ValueError(f"warmup {warmup} must be shorter than the {self.steps} steps")
@@ -267,8 +283,22 @@ class RaceConfig:
         """Whether the race measures what its lanes forget."""
         return has_text(self.keep, self.model)
 
+    def with_steps(self, examples: int) -> RaceConfig:
+        """Return the set-up with the number of steps in place of `epochs`, given that of the training examples.
+
+        Raises:
+            ValueError: the warm-up or the schedule does not fit the steps.
+
+        Examples:
+            >>> RaceConfig(epochs=2, batch_size=16).with_steps(100)
+            RaceConfig(steps=13)
+        """
+        if self.epochs is None:
+            return self
+        return replace(self, steps=math.ceil(self.epochs * examples / self.batch_size), epochs=None)
+
     @property
-    def rows(self) -> int:
+    def prompts_in_pass(self) -> int:
         """Maximum prompts that are read in one pass."""
         return math.ceil(self.batch_size / self.accumulate)
 
@@ -439,6 +469,9 @@ class Settings:
         """
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
+        for name in ("rows", "epochs"):
+            if getattr(config, name) is not None:
+                raise ValueError(f"a page has no {name}, as this race, {getattr(config, name)}")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -526,6 +559,8 @@ def setup_facts(config: RaceConfig) -> dict[str, Any]:
         "batches": config.batches,
         "target modules": ", ".join(config.targets or ("all linear layers",)),
     }
+    if config.rows is not None:
+        facts["training examples"] = config.rows
     if config.keeps_text:
         facts["text to keep"] = "of the package" if config.keep == AUTO else Path(config.keep).name
     if config.forget is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import random
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -116,18 +117,33 @@ class ModelCache:
 
 
 def task_of(config: RaceConfig, own: Own | None = None) -> Task:
-    """Load the task of a race, or take the user's own, and the test examples of a separate file.
+    """Load the task of a race, or take the user's own, and the test examples of a separate file; cut to its rows.
 
     Raises:
         ValueError: an unknown name or an invalid file, or the test file is of another kind, or leaves nothing to train
-            on.
+            on, or there are fewer training examples than rows.
     """
     task = load_task(config.task, config.split_seed) if own is None else own_task(own, config.split_seed)
-    if config.test is None:
-        return task
-    test = tuple(read_examples(Path(config.test).expanduser()))
-    if is_plain(test, config.test) != task.plain_text:
-        text, pairs = (task.name, config.test) if task.plain_text else (config.test, task.name)
+    if config.test is not None:
+        task = _with_test(task, config.test)
+    return task if config.rows is None else _first_rows(task, config.rows, config.split_seed)
+
+
+def _first_rows(task: Task, rows: int, seed: int) -> Task:
+    """Return a task with so many training examples: the first ones in an order of the seed, nested."""
+    count = len(task.train)
+    if rows > count:
+        raise ValueError(f"rows {rows}: the task has {count} training examples")
+    order = list(range(count))
+    random.Random(f"rows {seed}").shuffle(order)
+    return replace(task, train=tuple(task.train[i] for i in sorted(order[:rows])))
+
+
+def _with_test(task: Task, file: str) -> Task:
+    """Return a task with the test examples of a file; its own ones are trained on."""
+    test = tuple(read_examples(Path(file).expanduser()))
+    if is_plain(test, file) != task.plain_text:
+        text, pairs = (task.name, file) if task.plain_text else (file, task.name)
         raise ValueError(
             f"{text!r} is plain text, and {pairs!r} has prompts with answers: the test must be of one kind"
         )
@@ -263,7 +279,7 @@ class RaceData:
     ) -> None:
         self.task = task
         self._config, self._model, self._tokenizer, self.cache = config, model, tokenizer, cache
-        self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.rows, 1
+        self._device, self.judged_rows, self.text_rows = next(model.parameters()).device, config.prompts_in_pass, 1
         self._pad_id: Any = tokenizer.pad_token_id or 0
         self._context = losses.context_of(model) or sys.maxsize
         self.longest = config.max_length or self._context
@@ -405,7 +421,7 @@ class RaceData:
     def in_parts(self, config: RaceConfig, judged_rows: int | None = None, text_rows: int = 1) -> RaceData:
         """Return the same data for a set-up of another ``accumulate``, and other rows of an evaluation's pass."""
         other = copy.copy(self)
-        other._config, other.judged_rows, other.text_rows = config, judged_rows or config.rows, text_rows
+        other._config, other.judged_rows, other.text_rows = config, judged_rows or config.prompts_in_pass, text_rows
         other.__dict__.pop("judged_size", None)
         return other
 
@@ -494,7 +510,7 @@ def training_batches(
     ).kept
     order = config.seed if lane is None else config.order(lane)
     pad_id: Any = tokenizer.pad_token_id or 0
-    for step in range(config.steps):
+    for step in range(config.with_steps(len(train)).steps):
         chosen = batch_indices(len(train), config.batch_size, order, step)
         rows = [torch.tensor(train[i].ids) for i in chosen]
         labels = [row.clone() for row in rows]

@@ -119,7 +119,7 @@ def save(racing: Race, folder: str | Path) -> None:
 
 def begin(folder: Path, racing: Race) -> None:
     """Write the set-up of a race, and what else it depends on."""
-    values = racing.config.to_json()
+    values = racing.config.to_json() | {"epochs": racing.epochs}
     contents = contents_of(racing.config, racing.task if racing.has_own_task else None)
     folder.mkdir(parents=True, exist_ok=True)
     definitions = {DEFINITIONS: definitions_of(racing.config)}

@@ -159,7 +159,7 @@ class GraphedStep:
         self._config, self._lanes, self._optimizer, self._gradients = config, lanes, optimizer, gradients
         self.proved = False
         theta, orders = lanes.theta, [config.order(lane) for lane in config.lanes]
-        self._batches = FixedBatches(data, data.trained_with(config.rows), orders, theta.device)
+        self._batches = FixedBatches(data, data.trained_with(config.prompts_in_pass), orders, theta.device)
         self._rates = theta.new_zeros(lanes.count, dtype=torch.float32)  # as torch's kernel reads them
         self._results = theta.new_zeros(2, lanes.count, dtype=torch.float64)
 

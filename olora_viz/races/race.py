@@ -100,7 +100,8 @@ class Race(Iterator[Step]):
     """A running race, made by `race`: an iterator of `Step`.
 
     Attributes:
-        config, task, model, tokenizer: the participants; in the config, fair rates are numbers.
+        config, task, model, tokenizer: the participants; in the config, fair rates are numbers, and epochs are steps.
+        epochs: how often it sees all training examples, if it was set up so; else None.
         data: training examples in batches, and held-out examples.
         fair_rates: the fair rates of the lanes that requested them, in order.
         in_parts: in how many parts a batch is computed to fit into memory, in words; empty for one.
@@ -162,6 +163,7 @@ class Race(Iterator[Step]):
         try:
             bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
+            self.epochs, config = config.epochs, config.with_steps(data.about_held_out.train)
             self.config, self.data, footprint, self._lanes, self.fair_rates = attach_lanes(
                 config, model, bypassed, data, progress, resumed=resumed
             )

@@ -395,7 +395,7 @@ def _read_setup(folder: Path) -> tuple[RaceConfig, dict[str, str | None]]:
         check_format(values, repr(str(path)))
         contents = {key: values.pop(key, None) for key in CONTENTS}
         remember(values.pop(DEFINITIONS, {}).get("start", ()))
-        config = RaceConfig.from_json(values)
+        config = RaceConfig.from_json({**values, "epochs": None})  # they are its steps, see `RaceConfig.with_steps`
         expect(config.task, str, "the name of a task or the path of its file")
         return config, contents
     except FormatError:

@@ -41,9 +41,11 @@ def peft_script(config: RaceConfig) -> str:
     """Return a script that trains a race's lanes one by one with PEFT.
 
     Raises:
-        ValueError: a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; or a target is
-            experts'.
+        ValueError: a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; a target is
+            experts'; or the set-up has epochs.
     """
+    if config.epochs is not None:
+        raise ValueError("the set-up has epochs: give that of its race, which has steps")
     targets = [name for lane in config.lanes for name in lane.targets or config.targets or ()]
     for target in filter(names_experts, targets):
         raise ValueError(
@@ -85,11 +87,12 @@ def _filled(template: str, settings: str) -> str:
 def _config(config: RaceConfig) -> str:
     plain_schedule(config.schedule)  # a function has no text
     plain = RaceConfig()
+    always = [name for name in ALWAYS if name != "steps" or config.epochs is None]
     given = "".join(
         f"    {field.name}={getattr(config, field.name)!r},\n"
         for field in fields(RaceConfig)
         if field.name != "lanes"
-        and (field.name in ALWAYS or getattr(config, field.name) != getattr(plain, field.name))
+        and (field.name in always or getattr(config, field.name) != getattr(plain, field.name))
     )
     lanes = "".join(f"        ov.{_call(lane)},\n" for lane in config.lanes)
     chat = (

@@ -35,9 +35,9 @@ def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: t
     parts depend on the set-up and the machine, not on what is free at the moment.
     """
     limit = memory.pass_limit(device)
-    if limit is None or needed(data, footprint, config.rows) <= limit:
+    if limit is None or needed(data, footprint, config.prompts_in_pass) <= limit:
         return config
-    rows = _most(lambda rows: needed(data, footprint, rows) <= limit, config.rows)
+    rows = _most(lambda rows: needed(data, footprint, rows) <= limit, config.prompts_in_pass)
     if not rows:
         raise ValueError(_too_long(data, footprint, limit))
     return replace(config, accumulate=-(-config.batch_size // rows))
@@ -55,11 +55,11 @@ def check_free(
     if free is None:
         return
     free = max(0, free - besides)
-    need = needed(data, footprint, config.rows)
+    need = needed(data, footprint, config.prompts_in_pass)
     if need <= free:
         return
-    size = data.trained_with(config.rows)
-    rows = _most(lambda rows: needed(data, footprint, rows) <= free, config.rows)
+    size = data.trained_with(config.prompts_in_pass)
+    rows = _most(lambda rows: needed(data, footprint, rows) <= free, config.prompts_in_pass)
     fits = f"{rows} prompts at once would fit" if rows else "not even one prompt would fit"
     raise ValueError(
         f"a pass of one lane over {size.rows} prompts of up to {size.width} tokens needs "
@@ -73,18 +73,18 @@ def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int
     They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no more memory: without
     gradients the same rows take less. The number depends on the set-up alone.
     """
-    if config.accumulate > 1 or config.rows >= JUDGED:
-        return config.rows
-    most = footprint.training.bytes(data.trained_with(config.rows))
+    if config.accumulate > 1 or config.prompts_in_pass >= JUDGED:
+        return config.prompts_in_pass
+    most = footprint.training.bytes(data.trained_with(config.prompts_in_pass))
     more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, JUDGED)
-    return max(config.rows, more)
+    return max(config.prompts_in_pass, more)
 
 
 def text_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
     """Return how many rows of the text to keep are read at once: as many as take no more memory than a step, or 1."""
     if data.text is None:
         return 1
-    most = needed(data, footprint, config.rows)
+    most = needed(data, footprint, config.prompts_in_pass)
     fits = _most(lambda rows: footprint.evaluation.bytes(data.text_with(rows)) <= most, len(data.text.encoded))
     return max(1, fits)
 
@@ -98,7 +98,7 @@ def parts_words(config: RaceConfig, data: RaceData, footprint: Footprint) -> str
     """Say in how many parts a batch is computed, and why; empty if it is one."""
     if config.accumulate == 1:
         return ""
-    one, whole = (needed(data, footprint, rows) for rows in (config.rows, config.batch_size))
+    one, whole = (needed(data, footprint, rows) for rows in (config.prompts_in_pass, config.batch_size))
     return (
         f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, so that a pass of one "
         f"lane takes up to {bytes_words(one)} of memory instead of {bytes_words(whole)}"

@@ -400,7 +400,7 @@ class Trainer:
         self._base_loss = float(data.about_held_out.supervised_loss(baseline.loss, baseline.boilerplate_loss)[0])
         self._config, self._lanes, self._data = config, lanes, data
         self._footprint = footprint
-        self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.rows)))
+        self._groups = groups_of(lanes.plan, footprint.training.bytes(data.trained_with(config.prompts_in_pass)))
         self._optimizer = LaneOptimizer(lanes.theta, lanes.lanes, lanes.sizes, lanes.frozen)
         self._recorder = GradientRecorder(lanes)
         self.without_gradient: list[str] | None = None

@@ -216,7 +216,7 @@ def timing_of(
 def _bytes(racing: Race, config: RaceConfig) -> float:
     """Return the memory of a race on the model and task of another one, whose lanes are gone."""
     plan = racing.lanes.plan.with_lanes(config.lanes)
-    data, rows = racing.data, racing.config.rows
+    data, rows = racing.data, racing.config.prompts_in_pass
     footprint = Footprint.of(plan, branching=data.branching)
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())
     of_step = footprint.training.bytes(data.trained_with(rows))

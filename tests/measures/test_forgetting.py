@@ -94,7 +94,7 @@ def test_the_memory_check_counts_the_predictions_of_the_base_model(monkeypatch):
     assert race.data.predictions_bytes == sum(each.numel() * each.element_size() for each in predictions)
     assert ov.race(small(keep=NONE)).data.predictions_bytes == 0
     footprint = Footprint.of(race.lanes.plan, branching=race.data.branching)
-    pass_bytes = needed(race.data, footprint, race.config.rows)
+    pass_bytes = needed(race.data, footprint, race.config.prompts_in_pass)
     monkeypatch.setattr(memory, "available_memory", lambda _: int(pass_bytes) + race.data.predictions_bytes // 2)
     ov.race(small(keep=NONE))
     with pytest.raises(ValueError, match=r"needs .* of memory, but only .* are free"):

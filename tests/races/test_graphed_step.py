@@ -93,7 +93,7 @@ def test_padding_changes_no_lane(batches: str) -> None:
     next(racing)
     data, lanes = racing.data, racing.lanes
     orders = [racing.config.order(lane) for lane in MANY]
-    size = data.trained_with(racing.config.rows)
+    size = data.trained_with(racing.config.prompts_in_pass)
     fixed = FixedBatches(data, size._replace(rows=size.rows + 1, width=size.width + 5), orders, lanes.theta.device)
     shapes = set()
     for number in (2, 5, 3):
