@@ -271,7 +271,7 @@ def plot_race(
         figures = [draw[name](styles, raced.steps, total=raced.total, **known.get(name, {})) for name in names]
         return drawing(figures, theme)
 
-    if isinstance(steps, Race) and steps.history is not None and is_notebook():
+    if isinstance(steps, Race) and steps.steps is not None and is_notebook():
         _live(steps, drawn)
     raced = Raced.of(cast("Source", steps), config)
     if not raced.labels:

@@ -148,6 +148,16 @@ class Lane:
         values = changed(self)
         return call(self, values.pop("init"), **values)
 
+    def replace(self, **keys: Any) -> Lane:
+        """Return the lane with other values of some keys.
+
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.Lane("olora", alpha="2r").replace(r=16)
+            Lane('olora', r=16, alpha='2r')
+        """
+        return replace(self, **keys)
+
     @property
     def is_dense(self) -> bool:
         """Whether the lane trains the whole ΔW in place of A and B, see `Initializer.dense`."""

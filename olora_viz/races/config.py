@@ -283,6 +283,20 @@ class RaceConfig:
         """Whether the race measures what its lanes forget."""
         return has_text(self.keep, self.model)
 
+    def replace(self, **settings: Any) -> RaceConfig:
+        """Return the set-up with some settings replaced; steps take the place of epochs, and epochs that of steps.
+
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.RaceConfig(task="addition", steps=100).replace(epochs=2)
+            RaceConfig(task='addition', epochs=2.0)
+        """
+        if settings.get("epochs") is not None:
+            settings.setdefault("steps", RaceConfig.steps)
+        elif "steps" in settings:
+            settings.setdefault("epochs", None)
+        return replace(self, **settings)
+
     def with_steps(self, examples: int) -> RaceConfig:
         """Return the set-up with the number of steps in place of `epochs`, given that of the training examples.
 
@@ -295,7 +309,7 @@ class RaceConfig:
         """
         if self.epochs is None:
             return self
-        return replace(self, steps=math.ceil(self.epochs * examples / self.batch_size), epochs=None)
+        return self.replace(steps=math.ceil(self.epochs * examples / self.batch_size))
 
     @property
     def prompts_in_pass(self) -> int:

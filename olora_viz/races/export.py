@@ -98,7 +98,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 def save(racing: Race, folder: str | Path) -> None:
     """Write a race to a new run folder, see `Race.save`."""
-    folder, steps = Path(folder), racing.history
+    folder, steps = Path(folder), racing.steps
     if steps is None:
         raise ValueError(
             f"this race does not know its first {racing.done} steps: it was restored, or its steps "

@@ -21,17 +21,7 @@ from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.text import (
-    check_whole,
-    expect,
-    finite_or_none,
-    folded,
-    nats,
-    percent,
-    rounded,
-    sparkline,
-    table,
-)
+from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, rounded
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.training import Trained
@@ -39,7 +29,7 @@ from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
 from olora_viz.races.start import attach_lanes, parts_words, text_at_start
-from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, statuses
+from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, results_html, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
 from olora_viz.tasks.batches import Epochs
@@ -111,7 +101,7 @@ class Race(Iterator[Step]):
         forgotten: the latest results of the lanes on it.
         state: the clock and the state of every lane.
         trained: loss and gradients of the latest step, read by measurements; unset before the first.
-        history: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
+        steps: the steps so far, in order, also for `steps_frame` and `plot_race`. None if it is not kept: in a race
             restored by `restore`, and in that of a run folder, which keeps them.
         in_step: whether some thread is computing a step right now.
         has_own_task: whether the task was passed to `race`.
@@ -195,7 +185,7 @@ class Race(Iterator[Step]):
         self._updated: Trained | None = None  # of a step whose evaluation is still to be made
         self._shorter: RaceState | None = None
         self._tested: Tested | None = None
-        self.history: list[Step] | None = []
+        self.steps: list[Step] | None = []
         self._unseen: Step | None = None  # complete, but its loop was interrupted
         self._before: tuple[RaceState, Forgotten | None] | None = None  # the evaluation that is running
 
@@ -271,8 +261,8 @@ class Race(Iterator[Step]):
         state = self.state
         state.seconds += time.perf_counter() - began
         step = Step(number, measures, state.seconds, state.tokens, statuses(state.out, early=state.early))
-        if self.history is not None:
-            self.history.append(step)
+        if self.steps is not None:
+            self.steps.append(step)
         shorter = self._if_shorter(after)
         self._updated, self._shorter, self._before, self._unseen, self.torn = None, shorter, None, step, False
 
@@ -284,8 +274,8 @@ class Race(Iterator[Step]):
                 self._lanes.theta.grad = None
             if self._before is not None:
                 self.state, self.forgotten = self._before
-            if self.history is not None:
-                self.history = [step for step in self.history if step.step <= self.done]
+            if self.steps is not None:
+                self.steps = [step for step in self.steps if step.step <= self.done]
             self._before, self.torn = None, False
 
     def _evaluated(self, number: int, updated: Trained) -> dict[str, Any]:
@@ -336,16 +326,10 @@ class Race(Iterator[Step]):
         return f"<{lanes}, step {self.done} of {config.steps}, {self.status}>"
 
     def _repr_html_(self) -> str:
-        results, base = self.state.of_lanes(self.config.labels, self.status), self.baseline
-        curves = np.array([step.loss for step in self.history or ()]).reshape(-1, self._lanes.count)
-        rows = [
-            (label, sparkline(curve), nats(each["final_loss"]), percent(each["final_accuracy"]), each["status"])
-            for (label, each), curve in zip(results.items(), curves.T.tolist(), strict=True)
-        ]
-        start = ("base model", "", nats(float(base.loss[0])), percent(float(base.accuracy[0])), "")
-        at = self.state.last_eval_step
-        head = ["", "training loss", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
-        return table(head, [start, *rows], repr(self)[1:-1]) + folded("Set-up", config_html(self.config))
+        results, base = self.state.of_lanes(self.config.labels, self.status), figures_of(self.baseline, 0)
+        curves = np.array([step.loss for step in self.steps or ()]).reshape(-1, self._lanes.count)
+        results = results_html(results, base, curves.T.tolist(), self.state.last_eval_step, repr(self)[1:-1])
+        return results + folded("Set-up", config_html(self.config))
 
     @property
     def lanes(self) -> Lanes:
@@ -553,7 +537,7 @@ class Race(Iterator[Step]):
 
         Raises:
             ValueError: the folder is not empty, the disk is too full, a step was cut short, the race does not keep its
-                `history`, or the schedule is a function.
+                `steps`, or the schedule is a function.
         """
         save(self, folder)
 
@@ -609,6 +593,6 @@ class Race(Iterator[Step]):
             theta.grad = snapshot[GRADIENT].to(theta.device)
         self.torn, self._tested, self._unseen = False, None, None
         self._before = self._trainer.before = None
-        if self.history is not None:
-            known = self.history[: self.done]
-            self.history = known if len(known) == self.done else None
+        if self.steps is not None:
+            known = self.steps[: self.done]
+            self.steps = known if len(known) == self.done else None

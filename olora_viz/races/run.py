@@ -99,7 +99,7 @@ class Run:
     def __init__(self, folder: Path, racing: Race, recorded: int, adapters: bool = True) -> None:
         self.folder, self.race, self._recorded = folder, racing, recorded
         self._keeps_adapters = adapters
-        racing.history = None  # the folder keeps the steps
+        racing.steps = None  # the folder keeps the steps
 
     def __iter__(self) -> Generator[Step, None, None]:
         """Run the race, and leave the folder complete when it finishes, is closed or fails.

@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from olora_viz.initializers import keeps_function
-from olora_viz.machine.text import call, finite_or_none, lane_table
+from olora_viz.machine.text import call, finite_or_none, lane_table, nats, percent, sparkline, table
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.forgetting import AboutText
@@ -360,3 +361,27 @@ def _start_of(like: Step, text: AboutText | None, start_loss: float | None) -> S
         shapes = (getattr(examples, each.name).shape for each in fields(Examples))
         measures["eval_examples"] = Examples(*(np.full(shape, np.nan) for shape in shapes))
     return replace(like, measures=measures)
+
+
+def results_html(
+    results: Mapping[str, Mapping[str, Any]],
+    base: Mapping[str, Any],
+    curves: Sequence[Sequence[float]],
+    at: int,
+    caption: str,
+) -> Markup:
+    """Return the results of a race's lanes so far, each with its curve, below those of the base model.
+
+    Args:
+        results: of each lane by its label, see `RaceState.of_lanes`.
+        base: of the base model.
+        curves: the training losses of each lane.
+        at: the step of the last evaluation.
+    """
+    rows = [
+        (label, sparkline(curve), nats(each["final_loss"]), percent(each["final_accuracy"]), each["status"])
+        for (label, each), curve in zip(results.items(), curves, strict=True)
+    ]
+    start = ("base model", "", nats(base["loss"]), percent(base["accuracy"]), "")
+    head = ["", "training loss", f"held-out loss at step {at}, nats", "held-out accuracy", "status"]
+    return table(head, [start, *rows], caption)

@@ -251,12 +251,12 @@ def _run(racing: Race) -> list[Step]:
     """Return the steps of a race so far, or of its whole run if it has not started."""
     if not racing.done:
         return list(racing)
-    if racing.history is None:
+    if racing.steps is None:
         raise ValueError(
             f"this race has run {racing.done} of {racing.config.steps} steps and does not keep "
             "them: pass the steps, or the folder of its run"
         )
-    return list(racing.history)
+    return list(racing.steps)
 
 
 def _steps(source: object) -> tuple[Step, ...]:
@@ -311,10 +311,11 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Returns:
         pandas.DataFrame
-            With the columns step, lane, loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the step was not
-            evaluated), text_loss, drift (NaN where forgetting was not measured), lambda_max (NaN where the curvature
-            was not measured), status, seconds and tokens, and one for each registered measurement; ``lane`` is a
-            category in the race's order.
+            With the columns step, lane, init, r, alpha, one for every other key in which the lanes differ (``peak_lr``
+            for their rates), all if the config is known, then loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where
+            the step was not evaluated), text_loss, drift (NaN where forgetting was not measured), lambda_max (NaN
+            where the curvature was not measured), status, seconds and tokens, and one for each registered measurement;
+            ``lane`` is a category in the race's order.
 
     Examples:
         >>> import olora_viz as ov
@@ -329,7 +330,28 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
         3     2  olora   4.5
     """
     raced = Raced.of(steps, config)
-    return _frame(raced.labels, raced.steps)
+    frame = _frame(raced.labels, raced.steps)
+    for place, (name, values) in enumerate(_keys(raced.lanes or ()).items(), 2):
+        frame.insert(place, name, values * len(raced.steps))
+    return frame
+
+
+def _keys(lanes: Sequence[Lane]) -> dict[str, list[Any]]:
+    """Return the keys of lanes as columns: init, r and alpha, and every other one in which they differ."""
+    if not lanes:
+        return {}
+    others = [each.name for each in fields(Lane) if each.name not in ("init", "r", "alpha", "fair", "label")]
+    columns = {name: [getattr(lane, name) for lane in lanes] for name in others}
+    differing = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    return {
+        "init": [lane.init for lane in lanes],
+        "r": [math.nan if lane.is_dense else lane.r for lane in lanes],
+        "alpha": [math.nan if lane.is_dense else lane.lora_alpha for lane in lanes],
+        **{
+            "peak_lr" if name == "lr" else name: ["+".join(v) if isinstance(v, tuple) else v for v in values]
+            for name, values in differing.items()
+        },
+    }
 
 
 def steps_csv(
@@ -339,7 +361,7 @@ def steps_csv(
     text: AboutText | None = None,
     start_loss: float | None = None,
 ) -> str:
-    """Return `steps_frame` as CSV; a cell without a finite value is empty.
+    """Return a row for every step and lane as CSV; a cell without a finite value is empty.
 
     Args:
         config: of the race; if it follows the best evaluations, a column says which step each lane's adapter is from,

@@ -173,7 +173,7 @@ class _Growing:
         inits = [lane.init for lane in race.config.lanes]
         base = (race.baseline.loss[0], race.baseline.accuracy[0])
         self.rows = [self._row(0, *(held_out_at_start(inits, float(each)) for each in base))]
-        for step in race.history or ():
+        for step in race.steps or ():
             self.add(step)
 
     def add(self, step: Step) -> bool:

@@ -115,7 +115,7 @@ def test_a_saved_race_is_read_back_and_goes_on_bitwise(tmp_path, at):
     racing = ov.race(CONFIG)
     for _ in range(at):
         next(racing)
-    assert racing.history == steps[:at]
+    assert racing.steps == steps[:at]
     racing.save(tmp_path / "run")
     saved = ov.load_run(tmp_path / "run")
     assert list(saved.steps) == steps[:at]
@@ -138,7 +138,7 @@ def test_what_does_not_know_its_steps_is_not_saved(tmp_path):
         ov.steps_frame(second)
     next(first)
     first.restore(second.snapshot())
-    assert [step.step for step in first.history] == [1]
+    assert [step.step for step in first.steps] == [1]
 
 
 def test_figures_and_tables_take_a_race_with_its_steps_so_far():
@@ -147,7 +147,7 @@ def test_figures_and_tables_take_a_race_with_its_steps_so_far():
     assert ov.steps_frame(racing)["step"].max() == 1
     assert racing.done == 1
     list(racing)
-    assert ov.steps_frame(racing).equals(ov.steps_frame(racing.history, racing))
+    assert ov.steps_frame(racing).equals(ov.steps_frame(racing.steps, racing))
 
 
 MODEL = ov.load_model("glassllm")[0]

@@ -115,7 +115,8 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert sizes(runs.read_steps(folder)) == sizes(steps)
     # Tables and JSON.
     frame = ov.steps_frame(folder)
-    assert tuple(frame) == (*COLUMNS, "size")
+    step, lane, *others = COLUMNS
+    assert tuple(frame) == (step, lane, "init", "r", "alpha", "peak_lr", *others, "size")
     of_olora = frame[frame["lane"] == CONFIG.labels[1]]["size"]
     assert of_olora.tolist() == [step.measures["size"][1] for step in steps]
     rows = list(csv.DictReader(io.StringIO(steps_csv(CONFIG.labels, steps), newline="")))

@@ -256,7 +256,7 @@ def test_whatever_line_of_a_step_is_interrupted_the_race_goes_on_bitwise(own_mea
         if racing.updates == 1:
             assert torch.equal(racing.lanes.theta.cpu(), saved["theta"])
         assert next(racing) == steps[1]  # also one that was whole, but that nobody had got
-        assert racing.history == steps
+        assert racing.steps == steps
         assert torch.equal(racing.lanes.theta, theta)
         assert [len(module._forward_pre_hooks) for module in racing.model.modules()] == hooks
     assert 3 < undone < 17

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import math
+from dataclasses import fields, replace
 
 import pytest
 from support.races import small
 from support.steps import a_step
 
+import olora_viz as ov
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
@@ -67,3 +69,51 @@ def test_json_gives_the_set_up_and_the_steps_back():
 def test_a_race_without_steps_has_a_head_and_no_rows():
     assert steps_csv(CONFIG.labels, []).splitlines() == [",".join(COLUMNS)]
     assert json.loads(race_json(CONFIG, []))["steps"] == []
+
+
+KEYS = {
+    "seed": (0, 3), "weight_decay": (0.0, 0.1), "clip": (None, 1.0), "rslora": (False, True), "beta1": (0.9, 0.8),
+    "beta2": (0.999, 0.99), "lora_plus": (1.0, 4.0), "dropout": (0.0, 0.1), "schedule": (None, "cosine"),
+    "warmup": (None, 1), "targets": (("q_proj",), ("q_proj", "v_proj")), "lr": (1e-3, 3e-3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", [each.name for each in fields(Lane) if each.name not in ("init", "label", "fair")])
+def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
+    values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
+    lanes = tuple(Lane("olora", **{key: value}) for value in values)
+    frame = ov.steps_frame(made(), small(lanes, steps=3))
+    others = [name for name in frame if name not in COLUMNS]
+    assert others == ["init", "r", "alpha", *({"lr": ["peak_lr"], "r": [], "alpha": []}.get(key, [key]))]
+    of_lanes = frame.groupby("lane", observed=True)[others].nunique(dropna=False)
+    assert (of_lanes == 1).all(axis=None)
+    told = frame[frame["step"] == 1]["peak_lr" if key == "lr" else key].tolist()
+    words = ["+".join(value) if isinstance(value, tuple) else value for value in values]
+    expected = [8, 16] if key == "alpha" else words
+    assert [None if value is None or value != value else value for value in told] == expected
+
+
+def test_full_fine_tuning_has_neither_rank_nor_alpha_in_a_table():
+    frame = ov.steps_frame(made(), small((Lane("full"), Lane("lora", r=4, alpha="r/2")), steps=3))
+    first = frame[frame["step"] == 1]
+    assert first["init"].tolist() == ["full", "lora"]
+    assert math.isnan(first["r"].iloc[0])
+    assert first[["r", "alpha"]].iloc[1].tolist() == [4, 2]
+
+
+def test_settings_are_replaced_by_name_in_a_set_up_and_in_a_lane():
+    config = small(steps=3)
+    assert config.replace(steps=7) == replace(config, steps=7)
+    assert config.replace(epochs=2).replace(steps=3) == config
+    assert Lane("lora", alpha="2r").replace(r=64).lora_alpha == 128
+    for one, wrong in ((config, {"step": 3}), (Lane("lora"), {"rank": 3})):
+        with pytest.raises(ValueError, match=r"^unknown (setting 'step'|lane key 'rank'); did you mean '(steps|r)'"):
+            one.replace(**wrong)
+
+
+def test_a_race_has_all_its_steps_so_far():
+    race = ov.race(small(steps=3))
+    assert race.steps == []
+    first = next(race)
+    assert race.steps == [first]
+    assert [first, *race] == race.steps
