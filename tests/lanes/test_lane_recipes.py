@@ -13,8 +13,8 @@ from transformers import TrainingArguments
 from olora_viz.lanes.lane import Lane, display_names, labels, parse_lanes, read_lanes, write_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.recipes import OF_A_LANE, RECIPES
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.models import load_model
-from olora_viz.races.config import SCHEDULES
 from olora_viz.studies.contest import seed_groups
 
 LLAMA = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
