@@ -290,13 +290,16 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
     seeds: dict[str | None, set[int]] = {}
     for lane in lanes:
         seeds.setdefault(lane.label, set()).add(lane.seed)
-    words_of = {field: _words(field, {setting(lane, field) for lane in lanes}) for field in differing(lanes)}
+    unnamed = [lane for lane in lanes if lane.label is None]
+    words_of = {field: _words(field, {setting(lane, field) for lane in unnamed}) for field in differing(unnamed)}
     distinct: list[str] = []
     for lane, name in itertools.zip_longest(lanes, names):
-        words = [label_of(lane.init), *(of[setting(lane, field)] for field, of in words_of.items())]
         if name is None and lane.label is not None:
             name = lane.label + f" seed {lane.seed}" * (len(seeds[lane.label]) > 1)
-        distinct.append(_numbered(name or " ".join(filter(None, words)), distinct, " #"))
+        if name is None:
+            words = [label_of(lane.init), *(of[setting(lane, field)] for field, of in words_of.items())]
+            name = " ".join(filter(None, words))
+        distinct.append(_numbered(name, distinct, " #"))
     return tuple(distinct)
 
 

@@ -476,10 +476,11 @@ class Settings:
     def of(cls, config: RaceConfig) -> Settings:
         """Return the settings of a race.
 
-        Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``.
+        Batches that ``auto`` makes those of each seed, or of one seed, are ``by-seed``. Where lanes differ in weight
+        decay or clipping, these are the defaults, as each lane says its own.
 
         Raises:
-            ValueError: the lanes differ in them, the schedule is a function, or there is a limit on what is forgotten.
+            ValueError: the schedule is a function, or there is a limit on what is forgotten.
         """
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
@@ -489,9 +490,7 @@ class Settings:
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
-        if len(decays) > 1:
-            raise ValueError("the lanes of a page share their weight decay and their clipping")
-        ((weight_decay, clip),) = decays
+        weight_decay, clip = decays.pop() if len(decays) == 1 else (cls.weight_decay, cls.clip)
         every, seeds = config.eval_every, {lane.seed for lane in config.lanes}
         automatic = config.batches == "auto" and (config.by_seed or seeds == {0})
         return cls(

@@ -17,7 +17,7 @@ from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.races.config import BATCHES, RaceConfig
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
-from olora_viz.web.guard.config import checked_config
+from olora_viz.web.guard.config import checked_config, problems
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.setup import SetUp, possible, rows_of
 from olora_viz.web.race import arrival as share
@@ -165,9 +165,28 @@ def test_a_visitor_s_own_file_is_kept_by_the_controls_and_told_by_no_link() -> N
     assert raced.to_controls(keep=("steps",))[2] == gr.skip()
 
 
-def test_a_race_that_the_table_cannot_show_is_no_set_up_of_the_page() -> None:
-    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", dropout=0.1),))) is None
-    assert possible(LIMITS, RaceConfig(lanes=(Lane("lora", clip=1.0), Lane("olora")))) is None
+@settings(max_examples=100)
+@given(ANY, st.booleans())
+def test_a_lane_with_any_keys_comes_back_from_the_table_and_from_a_link(lane: Lane, beside: bool) -> None:
+    lane = replace(lane, r=min(lane.r, LIMITS.max_rank))
+    setup = SetUp.of(RaceConfig(lanes=(lane, *([Lane("mica", weight_decay=0.5)] if beside else []))))
+    config = setup.to_config(LIMITS)
+    assert config.lanes[0] == lane
+    again = SetUp.from_query(LIMITS, setup.to_query())
+    assert again is not None
+    assert again.to_config(LIMITS) == config
+
+
+@pytest.mark.parametrize("rest", ["x" * 501, "lr", "clip=1/2", "seed=0-3", 7, "label=<b>", "targets=../etc"])
+def test_other_keys_of_a_row_get_a_sentence_where_they_are_wrong(rest: object) -> None:
+    row = {**rows_of([Lane("lora")])[0], "rest": rest}
+    (sentence,) = problems(LIMITS, [row])
+    assert sentence
+    assert "\n" not in sentence
+
+
+def test_a_race_that_the_server_forbids_is_no_set_up_of_the_page() -> None:
+    assert possible(LIMITS, RaceConfig(forget=0.1)) is None
     assert possible(Limits(max_steps=9), RaceConfig()) is None
     assert possible(LIMITS, RaceConfig()) == SetUp.first(LIMITS)
 
@@ -228,7 +247,8 @@ def test_names_that_mean_nothing_are_noted_and_left_out() -> None:
         ("lane=olra", "unknown initialization 'olra'; did you mean 'olora'"),
         ("lane=olora:r=257", "rank must be a whole number from 1 to 256, not 257"),
         ("lane=olora:lr=nan", "learning rate must be a positive number, not nan"),
-        ("lane=olora:label=me", "a lane of a link has only lr, r, alpha, seed, unlike"),
+        ("lane=olora:dropout=2", "dropout must be a number from 0 to below 1, not 2.0"),
+        ("lane=recipe:unslot", "unknown recipe 'unslot'; did you mean 'unsloth'"),
         ("lane=olora:seed=0/1/2&" + "lane=lora&" * 62, "a race takes 1 to 64 lanes, not 65"),
         ("x" * 9000, "a link must be a text of at most 8192 characters"),
         (None, "a link must be a text"),

@@ -4,7 +4,7 @@
 
 import { sweep } from "./sweep.js";
 
-/** @typedef {Record<string, any>} Row init, r, alpha, lr, seed: as they are typed */
+/** @typedef {Record<string, any>} Row init, r, alpha, lr, seed: as they are typed; rest: other keys, as in a SPEC */
 /** @typedef {{ init: string, dash: string, wrong?: string }} Mark and what is wrong with its row */
 
 const FIELDS = [
@@ -111,7 +111,10 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
       select.title = meanings[select.value] ?? "";
       edit(i, "init", select.value);
     });
-    row.append(cell(node("span", { className: "mark" })), cell(select));
+    const start = cell(select);
+    if (lane.rest)
+      start.append(node("small", { className: "rest", textContent: name(lane), title: lane.rest }));
+    row.append(cell(node("span", { className: "mark" })), start);
     for (const [key, , words, mode] of FIELDS) {
       const input = node("input", {
         value: lane[key] ?? "",
@@ -155,7 +158,9 @@ export function mount(element, { rows, blank, starts, meanings, most, seen, chan
 
   /** @param {number} i @param {string} key @param {string} value */
   function edit(i, key, value) {
-    lanes[i] = { ...lanes[i], [key]: value };
+    lanes[i] = { ...lanes[i], [key]: value, ...(key === "seed" ? {} : unnamed(lanes[i])) };
+    const small = body.rows[i].querySelector(".rest");
+    if (small) small.textContent = name(lanes[i]);
     if (key === "r") field(i, ".alpha").placeholder = value;
     tell();
   }
@@ -214,6 +219,20 @@ const WORDS = { lr: "learning rate", r: "rank", alpha: "alpha", seed: "seed" };
 /** Whether a text is a positive number, or the word for the rate that is computed. @param {string} text */
 function isValue(text) {
   return text === "fair" || (/^[\d.]+(e[-+]?\d+)?$/i.test(text) && Number(text) > 0);
+}
+
+/** What a lane is called, or else its keys that have no column. @param {Row} lane */
+function name(lane) {
+  const keys = String(lane.rest ?? "").split(",");
+  const label = keys.find((key) => key.startsWith("label="));
+  return label ? label.slice("label=".length) : keys.join(", ");
+}
+
+/** The other keys of a lane that is changed: its name is that of what it was. @param {Row} lane */
+function unnamed({ rest }) {
+  if (!rest) return {};
+  const keys = String(rest).split(",");
+  return { rest: keys.filter((key) => !key.startsWith("label=")).join(",") };
 }
 
 /**

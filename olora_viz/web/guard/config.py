@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, split_values
+from olora_viz.lanes.lane import FAIR, TARGET, Lane, check_count, parse_lanes, split_values
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number
@@ -26,6 +26,9 @@ from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, TOKEN, FileKind, O
 
 MOST_EVALUATIONS = 200
 """Maximum number of evaluations on the held-out examples in a race."""
+
+MOST_OF_REST = 500
+"""Maximum characters of the keys of a lane for which the page's table has no column."""
 
 MOST_HELD_OUT = 512
 """Maximum number of held-out examples that they take."""
@@ -77,7 +80,7 @@ def checked_config(
     more = checked_settings(steps, settings, wrong)
     keep = wrong.check(_named_or_own, "text to keep", more.keep, KEPT, files, TEXT, instead=NONE)
     wrong.report()
-    lanes = tuple(replace(lane, **more.of_lane()) for lane in lanes)
+    lanes = tuple(replace(lane, **_unset(lane, more.of_lane())) for lane in lanes)
     config = RaceConfig(
         **more.of_race(steps) | {"keep": keep},
         model=model,
@@ -118,7 +121,8 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     multiply; seeds may be a range ``0-2``, and the rate may be ``fair``.
 
     Args:
-        row: text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``.
+        row: text or numbers by ``init``, ``r``, ``alpha`` (empty: the rank), ``lr``, ``seed``; in ``rest`` other keys,
+            as in a SPEC.
 
     Raises:
         ValueError: a value breaks a rule; the message is one sentence.
@@ -129,8 +133,18 @@ def checked_lanes(limits: Limits, row: Any) -> list[Lane]:
     count = math.prod(map(len, cells))
     if count > limits.max_lanes:
         raise ValueError(f"its lists make {count} lanes; a race takes at most {limits.max_lanes}")
-    init = word(row.get("init", ""))
-    return [_lane(limits, init, *values) for values in itertools.product(*cells)]
+    init, rest = word(row.get("init", "")), row.get("rest") or ""
+    if not isinstance(rest, str) or len(rest) > MOST_OF_REST:
+        raise ValueError(f"other keys of a lane are a text of at most {MOST_OF_REST} characters")
+    (plain, *others) = parse_lanes(f"{init}:{rest}") if rest else [Lane(init)]
+    if others:
+        raise ValueError(f"other keys of a lane have one value each, unlike {rest!r}")
+    return [_lane(limits, plain, *values) for values in itertools.product(*cells)]
+
+
+def _unset(lane: Lane, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of all lanes that a lane does not set itself."""
+    return {key: value for key, value in settings.items() if getattr(lane, key) == getattr(Lane, key)}
 
 
 def _lanes(limits: Limits, rows: Any) -> tuple[Lane, ...]:
@@ -167,10 +181,10 @@ def _values(key: str, cell: Any) -> list[Any]:
     return split_values(key, cell)
 
 
-def _lane(limits: Limits, init: str, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
+def _lane(limits: Limits, plain: Lane, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
     fair = isinstance(lr, str) and lr.strip().lower() == FAIR
-    return Lane(
-        init=init,
+    return replace(
+        plain,
         lr=Lane.lr if fair else number("learning rate", lr),
         fair=fair,
         r=whole("rank", r, 1, limits.max_rank),

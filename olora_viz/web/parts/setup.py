@@ -27,10 +27,6 @@ from olora_viz.web.jobs.job import Access, on_zero_gpu
 YOUR_FILE = SHOWN
 """The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""
 
-OF_A_LANE = ("init", "lr", "r", "alpha", "seed", "fair")
-"""Fields of a lane that the page's table has."""
-
-
 log = logging.getLogger(__name__)
 
 PLAIN = Settings()
@@ -87,12 +83,13 @@ class SetUp:
         """Return the set-up of a race.
 
         Raises:
-            ValueError: a lane has settings that the page cannot show.
+            ValueError: it has settings that the page cannot show.
         """
         settings, plain = Settings.of(config), PLAIN.of_lane()
+        shared = all(getattr(lane, key) == value for lane in config.lanes for key, value in settings.of_lane().items())
         return cls(
             config.model, config.task, config.steps, config.batch_size, config.seed,
-            tuple(_plain(replace(lane, **plain)) for lane in config.lanes), config.curvature_every,
+            tuple(replace(lane, **plain) for lane in config.lanes) if shared else config.lanes, config.curvature_every,
             settings,
         )  # fmt: skip
 
@@ -130,7 +127,7 @@ class SetUp:
         if not plain and not specs and not settings:
             return None
         default, wrong = cls.of_links(limits), Problems()
-        parsed = [wrong.check(lambda spec: [*map(_plain, parse_lanes(spec))], spec, instead=[]) for spec in specs]
+        parsed = [wrong.check(parse_lanes, spec, instead=[]) for spec in specs]
         lanes = [lane for group in parsed for lane in group] or default.lanes
         own, own_text = plain.get("task") == YOUR_FILE, settings.get("keep") == YOUR_FILE
         if own_text:
@@ -230,8 +227,12 @@ MODEL, TASK = NAMES.index("model"), NAMES.index("task")
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     """Return the rows of the page's table: one for neighbours that differ only in their seed.
 
+    Keys without a column are the ``rest``.
+
     >>> rows_of([Lane("olora", lr=1e-3, r=8)])
     [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': '0'}]
+    >>> rows_of(parse_lanes("recipe:unsloth"))[0]["rest"]
+    'weight_decay=1e-3,clip=1,label=unsloth'
     """
     return [
         {
@@ -240,9 +241,16 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
             "alpha": setting_text(lane.alpha),
             "lr": FAIR if lane.fair else exact(lane.lr),
             "seed": write_seeds([lane.seed, *(other.seed for other in others)]),
+            **({"rest": rest} if (rest := _rest(lane)) else {}),
         }
         for lane, *others in runs_of_seeds(lanes)
     ]
+
+
+def _rest(lane: Lane) -> str:
+    """Return the keys of a lane for which the table has no column, as a SPEC has them."""
+    _rate, _rank, *rest = write_lane(replace(lane, lr=Lane.lr, r=Lane.r, alpha=None, seed=0, fair=False)).split(",")
+    return ",".join(rest)
 
 
 def possible(limits: Limits, config: RaceConfig, *, recorded: bool = False) -> SetUp | None:
@@ -268,15 +276,3 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
 def of_recording(config: RaceConfig) -> SetUp:
     """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
     return replace(SetUp.of(config), settings=PLAIN)
-
-
-def _plain(lane: Lane) -> Lane:
-    """Return a lane that the table can show.
-
-    Raises:
-        ValueError: it has other settings.
-    """
-    if lane != Lane(**{key: getattr(lane, key) for key in OF_A_LANE}):
-        keys = ", ".join(OF_A_LANE[1:-1])
-        raise ValueError(f"a lane of a link has only {keys}, unlike {write_lane(lane)!r}")
-    return lane

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.recipes import RECIPES
 from olora_viz.views.html import problem
 from olora_viz.views.results import STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
@@ -78,6 +79,13 @@ PRESETS = (
         "paper's large ones.",
         ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"), steps=100, task="number-words",
     ),
+    Preset(
+        "toolkits", "the defaults of six toolkits on your data",
+        "Rank, alpha, rate, dropout, targets, weight decay and clipping as Unsloth, Axolotl, LLaMA-Factory, TRL, "
+        "torchtune and PEFT ship them, beside LoRA and OLoRA at the rate 3e-3, from three seeds; batch size and steps "
+        "are the race's. Take a file of yours for the task.",
+        (*(f"recipe:{name},seed=0-2" for name in RECIPES), "lora:lr=3e-3,seed=0-2", "olora:lr=3e-3,seed=0-2"),
+    ),
 )  # fmt: skip
 
 
@@ -85,7 +93,7 @@ def offered(limits: Limits) -> tuple[Preset, ...]:
     """Return the presets that this server's limits allow.
 
     >>> [len(preset.lanes) for preset in offered(Limits())]
-    [9, 3, 45, 36, 15, 4]
+    [9, 3, 45, 36, 15, 4, 24]
     >>> len(offered(Limits(max_lanes=4)))
     2
     """
