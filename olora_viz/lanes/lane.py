@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.initializers import check_name, is_dense, label_of
 from olora_viz.lanes.alpha import ALPHA_FORM, Alpha, alpha_at, alpha_word, read_alpha, split_alphas
-from olora_viz.lanes.recipes import PREFIX, RECIPES, Recipe
+from olora_viz.lanes.recipes import PREFIX, recipe_of
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
@@ -250,10 +250,8 @@ def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
     >>> labels([Lane("lora"), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3)])
     ('lora', 'olora@lr=1e-3', 'olora@lr=3e-3')
     """
-    chosen: dict[str, list[Lane]] = {}
-    for lane in lanes:
-        if lane.label is not None:
-            chosen.setdefault(lane.label, []).append(lane)
+    names = [lane.label for lane in lanes if lane.label is not None]
+    chosen = {name: [lane for lane in lanes if lane.label == name] for name in names}
     for label, group in chosen.items():
         if len({replace(lane, seed=0) for lane in group}) > 1 or len({lane.seed for lane in group}) < len(group):
             raise ValueError(
@@ -287,9 +285,7 @@ def display_names(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tu
     >>> display_names(parse_lanes("lora:seed=0-1,label=mine"))
     ('mine seed 0', 'mine seed 1')
     """
-    seeds: dict[str | None, set[int]] = {}
-    for lane in lanes:
-        seeds.setdefault(lane.label, set()).add(lane.seed)
+    seeds = {lane.label: {other.seed for other in lanes if other.label == lane.label} for lane in lanes}
     unnamed = [lane for lane in lanes if lane.label is None]
     words_of = {field: _words(field, {setting(lane, field) for lane in unnamed}) for field in differing(unnamed)}
     distinct: list[str] = []
@@ -449,7 +445,7 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
         >>> len(ov.parse_lanes({"init": "lora", "lr": [1e-3, 3e-3], "seed": [0, 1, 2]}))
         6
         >>> ov.parse_lanes("recipe:unsloth,lr=1e-3")
-        [Lane('lora', r=16, alpha=16, weight_decay=0.001, clip=1.0, label='unsloth@lr=1e-3')]
+        [Lane('lora', r=16, alpha=16, weight_decay=0.001, clip=1.0, label='unsloth@lr=1e-3', schedule='linear')]
     """
     if isinstance(spec, str):
         choices, where = _choices_of_text(spec), repr(spec)
@@ -460,34 +456,20 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
     count = math.prod(map(len, choices.values()))
     if count > MAX_LANES:
         raise ValueError(f"{where} makes {count} lanes; a race takes at most {MAX_LANES}")
-    recipe = _recipe(choices["init"][0])
+    recipe = recipe_of(choices["init"][0])
     lanes = []
     for values in itertools.product(*choices.values()):
         given = dict(zip(choices, values, strict=True))
         settings = instead | given
         if recipe:
-            settings |= {"label": _recipe_label(recipe.name, given), **recipe.lane, **given, "init": recipe.init}
+            changes = [f"{key}={_word(key, value)}" for key, value in given.items() if key not in ("init", "seed")]
+            label = "@".join(filter(None, [recipe.name, "+".join(changes)]))[:MAX_LABEL]
+            settings |= {"label": label, **recipe.lane, **given, "init": recipe.init}
         if settings.get("lr") == FAIR:
             del settings["lr"]
             settings["fair"] = True
         lanes.append(Lane(**settings))
     return lanes
-
-
-def _recipe(init: Any) -> Recipe | None:
-    """Return the recipe that a lane names in place of its initialization, if it does."""
-    if not (isinstance(init, str) and init.startswith(PREFIX)):
-        return None
-    name = init.removeprefix(PREFIX)
-    if name not in RECIPES:
-        raise ValueError(unknown("recipe", name, RECIPES))
-    return RECIPES[name]
-
-
-def _recipe_label(name: str, given: Mapping[str, Any]) -> str:
-    """Return a recipe's name, with the values that are given in place of its own: seeds are not."""
-    changes = [f"{key}={_word(key, value)}" for key, value in given.items() if key not in ("init", "seed")]
-    return "@".join(filter(None, [name, "+".join(changes)]))[:MAX_LABEL]
 
 
 def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from olora_viz.lanes.alpha import Alpha
-from olora_viz.machine.text import Catalogue, compact
+from olora_viz.machine.text import Catalogue, compact, unknown
 
 READ = "2026-11-30"
 """The date on which the sources were read."""
@@ -14,8 +14,8 @@ READ = "2026-11-30"
 PREFIX = "recipe:"
 """What begins the name of a recipe where a lane names its initialization."""
 
-OF_A_LANE = ("init", "r", "alpha", "lr", "dropout", "targets", "weight_decay", "clip", "rslora")
-"""What a lane takes of a recipe: schedule, warm-up, batch size and length are the race's, the optimizer is AdamW."""
+OF_A_LANE = ("init", "r", "alpha", "lr", "dropout", "targets", "weight_decay", "clip", "rslora", "schedule")
+"""What a lane takes of a recipe: warm-up, batch size and length are the race's, and the optimizer is AdamW."""
 
 
 @dataclass(frozen=True)
@@ -165,5 +165,22 @@ Examples:
     >>> {name: recipe.lr for name, recipe in ov.RECIPES.items()}
     {'unsloth': 0.0002, 'axolotl': 0.0002, 'llamafactory': 0.0001, 'trl': 0.0002, 'torchtune': 0.0003, 'peft': 0.001}
     >>> ov.parse_lanes("recipe:llamafactory,lr=1e-3")
-    [Lane('lora', alpha='2r', clip=1.0, label='llamafactory@lr=1e-3')]
+    [Lane('lora', alpha='2r', clip=1.0, label='llamafactory@lr=1e-3', schedule='cosine')]
 """
+
+
+def recipe_of(init: Any) -> Recipe | None:
+    """Return the recipe that a lane names in place of its initialization; None if it names none.
+
+    Raises:
+        ValueError: there is no such recipe.
+
+    >>> recipe_of("recipe:peft").lr, recipe_of("olora")
+    (0.001, None)
+    """
+    if not (isinstance(init, str) and init.startswith(PREFIX)):
+        return None
+    name = init.removeprefix(PREFIX)
+    if name not in RECIPES:
+        raise ValueError(unknown("recipe", name, RECIPES))
+    return RECIPES[name]

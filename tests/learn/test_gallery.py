@@ -12,7 +12,7 @@ import pytest
 from olora_viz.background.record import RaceRecord
 from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery import FOLDER, GALLERY, RECIPES, Recipe, claims, load_recording, read, recorded
+from olora_viz.learn.gallery import FOLDER, GALLERY, RECORDINGS, RecordingSetUp, claims, load_recording, read, recorded
 from olora_viz.learn.gallery.__main__ import record
 from olora_viz.learn.gallery.recording import MAX_BYTES, write
 from olora_viz.races.config import RaceConfig
@@ -21,7 +21,7 @@ from olora_viz.studies import story
 from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Jobs
 
-SMALL = Recipe(
+SMALL = RecordingSetUp(
     title="Two starts",
     sentence="A small race, <b>recorded</b>.",
     config=RaceConfig(
@@ -163,16 +163,16 @@ def test_a_recording_that_grew_too_large_is_not_written(small, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recording_is_small_and_is_of_its_recipe(name):
-    its, recipe = load_recording(name), RECIPES[name]
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_a_recording_is_small_and_is_of_its_set_up(name):
+    its, setup = load_recording(name), RECORDINGS[name]
     assert (FOLDER / f"{name}.json").stat().st_size <= 300_000
-    assert (its.name, its.title, its.sentence) == (name, recipe.title, recipe.sentence)
-    assert its.config == recipe.config
+    assert (its.name, its.title, its.sentence) == (name, setup.title, setup.sentence)
+    assert its.config == setup.config
     assert its is GALLERY[name]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     its = load_recording(name)
     assert isinstance(its, RaceRecord)
@@ -185,7 +185,7 @@ def test_a_recording_has_all_that_a_page_needs_of_a_race(name):
     assert its.tested.lanes.example_loss.shape == (len(its.config.lanes), its.held_out.test)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_a_recording_is_told_and_shown_like_a_race(name):
     its = load_recording(name)
     assert story.story_of(its.config.lanes, [style.label for style in its.styles], its.steps)
@@ -195,7 +195,7 @@ def test_a_recording_is_told_and_shown_like_a_race(name):
     assert shown.news["spectra"] == sum(step.update_spectra is not None for step in its.steps)
 
 
-@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.config.model == "glassllm"])
+@pytest.mark.parametrize("name", [n for n, r in RECORDINGS.items() if r.config.model == "glassllm"])
 def test_the_first_steps_come_out_the_same_when_raced_again(name):
     its = load_recording(name)
     plain = dataclasses.replace(its.config, spectra_every=0, curvature_every=0, gradients_every=0, eval_every=0)
@@ -224,5 +224,5 @@ def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
         load_recording("smol")
 
 
-def test_there_is_no_recording_without_a_recipe():
-    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECIPES, claims.PATH.stem}
+def test_there_is_no_recording_without_a_set_up():
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, claims.PATH.stem}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane, display_names
-from olora_viz.learn.gallery import RECIPES, load_recording
+from olora_viz.learn.gallery import RECORDINGS, load_recording
 from olora_viz.learn.lessons import LESSONS
 from olora_viz.machine.text import Sentence
 from olora_viz.studies import story
@@ -164,7 +164,7 @@ def rests_on(said: list[Sentence], seeds: set[str], examples: set[str]) -> None:
         assert "is better than" not in text
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_the_stories_of_recorded_races_keep_to_the_rules(name: str) -> None:
     race = load_recording(name)
     lanes = race.config.lanes

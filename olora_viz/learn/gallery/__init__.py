@@ -1,6 +1,6 @@
 """Recorded races, which can be viewed without loading a model.
 
-Each is a small JSON file in this folder, computed by ``python -m olora_viz.learn.gallery`` from its recipe below.
+Each is a small JSON file in this folder, computed by ``python -m olora_viz.learn.gallery`` from its set-up below.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from olora_viz.tasks.keep import AUTO, NONE
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RecordingSetUp:
     """A race to record."""
 
     title: str
@@ -43,15 +43,15 @@ def _on_cpu(lanes: Iterable[Lane], **settings: Any) -> RaceConfig:
     return replace(config, lanes=tuple(lanes), **settings)
 
 
-RECIPES: dict[str, Recipe] = {
-    "first": Recipe(
+RECORDINGS: dict[str, RecordingSetUp] = {
+    "first": RecordingSetUp(
         title="Happy or sad?",
         sentence="A tiny language model of 0.85 million parameters learns to tell whether somebody was happy or sad "
         "about something. Plain LoRA and OLoRA at two learning rates each, and PiSSA at one, from three seeds each. "
         "Compare each start at its best rate; then see what one shared rate alone would have shown.",
         config=replace(RaceConfig(), device="cpu", dtype="float32", spectra_every=60, gradients_every=30, keep=NONE),
     ),
-    "smollm2": Recipe(
+    "smollm2": RecordingSetUp(
         title="SmolLM2 learns to add in words",
         sentence="A small assistant model with 135 million parameters adds numbers written as words. Plain LoRA and "
         "OLoRA race at two learning rates each, PiSSA at one. Compare each at its own best rate, then at one rate. "
@@ -62,7 +62,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         every_block=5,
     ),
-    "one-rate": Recipe(
+    "one-rate": RecordingSetUp(
         title="One learning rate for all",
         sentence="Four initializations on a tiny model, all at learning rate 1e-3, as papers often "
         "compare them. Would the order be the same if each had its own best rate?",
@@ -71,7 +71,7 @@ RECIPES: dict[str, Recipe] = {
             steps=120, spectra_every=20, gradients_every=20,
         ),
     ),
-    "fair-rates": Recipe(
+    "fair-rates": RecordingSetUp(
         title="Three initializations at five rates",
         sentence="Plain LoRA, OLoRA and PiSSA at five learning rates with three seeds each: 45 "
         "lanes in one race. Compare each at its own best rate. The batches vary by seed.",
@@ -80,7 +80,7 @@ RECIPES: dict[str, Recipe] = {
             steps=100, eval_every=20,
         ),
     ),
-    "curvature": Recipe(
+    "curvature": RecordingSetUp(
         title="Curvature of the loss during training",
         sentence="Three initializations at two rates, with the largest eigenvalue of the Hessian. "
         "Which one has the most curved loss, and does training flatten it?",
@@ -89,7 +89,7 @@ RECIPES: dict[str, Recipe] = {
             steps=80, curvature_every=10, gradients_every=20,
         ),
     ),
-    "what-the-qr-adds": Recipe(
+    "what-the-qr-adds": RecordingSetUp(
         title="What the QR adds",
         sentence="OLoRA takes its basis from the first columns of W. The controls take it from the columns of a "
         "pivoted QR, from random mixtures of all columns, and from random numbers independent of W. With plain LoRA, "
@@ -99,7 +99,7 @@ RECIPES: dict[str, Recipe] = {
             steps=120, spectra_every=40, gradients_every=40,
         ),
     ),
-    "what-it-cost": Recipe(
+    "what-it-cost": RecordingSetUp(
         title="Learned and forgotten",
         sentence="Plain LoRA and OLoRA at two learning rates, from three seeds each. While they learn to count, it is "
         "measured how far they move from the base model on a plain English text that has nothing to do with the task. "
@@ -128,12 +128,12 @@ def load_recording(name: str) -> Recording:
         >>> recording.config.labels, len(recording.steps)
         (('lora', 'olora', 'pissa', 'milora'), 120)
     """
-    if name not in RECIPES:
-        raise ValueError(unknown("recording", name, RECIPES))
+    if name not in RECORDINGS:
+        raise ValueError(unknown("recording", name, RECORDINGS))
     return read(FOLDER / f"{name}.json")
 
 
-GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECIPES), load_recording)
+GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECORDINGS), load_recording)
 """The recordings by name, in display order; each is read on first use."""
 
 

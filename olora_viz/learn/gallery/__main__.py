@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from olora_viz.background.record import RaceRecord
-from olora_viz.learn.gallery import FOLDER, RECIPES, Recipe
+from olora_viz.learn.gallery import FOLDER, RECORDINGS, RecordingSetUp
 from olora_viz.learn.gallery.recording import Origin, Recording, write
 from olora_viz.machine.text import counted, unknown
 from olora_viz.machine.version import versions
@@ -28,14 +28,14 @@ ANSWERS = 4
 """Held-out prompts that every lane answers."""
 
 
-def record(name: str, recipe: Recipe) -> Recording:
-    """Run the race of a recipe and record it."""
-    racing = race(recipe.config)
+def record(name: str, setup: RecordingSetUp) -> Recording:
+    """Run the race of a set-up and record it."""
+    racing = race(setup.config)
     steps, early = [], []
     try:
         for step in racing:
             print(f"\r{name}: step {step.step}", end="", file=sys.stderr, flush=True)
-            steps.append(_thinned(step, recipe.every_block))
+            steps.append(_thinned(step, setup.every_block))
             if step.eval_loss is not None and not racing.task.plain_text:
                 early += racing.answers(1)
         print(file=sys.stderr)
@@ -45,7 +45,7 @@ def record(name: str, recipe: Recipe) -> Recording:
     finally:
         racing.lanes.detach()
     origin = origin_of(racing.device)
-    return Recording.of_race(record, name=name, title=recipe.title, sentence=recipe.sentence, origin=origin)
+    return Recording.of_race(record, name=name, title=setup.title, sentence=setup.sentence, origin=origin)
 
 
 def origin_of(device: torch.device) -> Origin:
@@ -56,13 +56,13 @@ def origin_of(device: torch.device) -> Origin:
 def main(names: list[str]) -> int:
     """Record the given races, or all of them, into the package's folder."""
     parser = argparse.ArgumentParser("python -m olora_viz.learn.gallery", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(RECIPES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=" ".join(RECORDINGS))
     for name in (chosen := parser.parse_args(names).names):
-        if name not in RECIPES:
-            parser.error(unknown("recording", name, RECIPES))
-    for name in chosen or RECIPES:
+        if name not in RECORDINGS:
+            parser.error(unknown("recording", name, RECORDINGS))
+    for name in chosen or RECORDINGS:
         path = FOLDER / f"{name}.json"
-        write(record(name, RECIPES[name]), path)
+        write(record(name, RECORDINGS[name]), path)
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
 

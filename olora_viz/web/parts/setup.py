@@ -13,7 +13,7 @@ import gradio as gr
 
 from olora_viz.lanes.lane import FAIR, Lane, parse_lanes, runs_of_seeds, write_lane, write_lanes
 from olora_viz.lanes.seeds import write_seeds
-from olora_viz.learn.gallery import RECIPES
+from olora_viz.learn.gallery import RECORDINGS
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.text import Problems, exact
 from olora_viz.models.loading import folder_of
@@ -60,7 +60,7 @@ class SetUp:
     def first(cls, limits: Limits) -> SetUp:
         """Return the page's initial set-up, within the limits of this server: that of its `first_recording`."""
         if first_recording(limits) == ON_GPU:
-            return of_recording(RECIPES[ON_GPU].config)
+            return of_recording(RECORDINGS[ON_GPU].config)
         plain = RaceConfig()
         return cls(
             limits.models[0], plain.task, min(plain.steps, limits.max_steps),
@@ -204,11 +204,11 @@ def first_recording(limits: Limits) -> str:
     not there. If it cannot be, or the limits forbid the race, and on ZeroGPU, which counts the seconds of a visitor,
     it is that on glassllm.
     """
-    recipe = RECIPES[ON_GPU].config
-    if on_zero_gpu() or resolve_device("auto").type != "cuda" or possible(limits, recipe, recorded=True) is None:
+    config = RECORDINGS[ON_GPU].config
+    if on_zero_gpu() or resolve_device("auto").type != "cuda" or possible(limits, config, recorded=True) is None:
         return ON_CPU
     try:
-        folder_of(recipe.model)
+        folder_of(config.model)
     except ValueError as error:
         log.warning("the page begins with %s: %s", RaceConfig.model, error)
         return ON_CPU
@@ -232,7 +232,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     >>> rows_of([Lane("olora", lr=1e-3, r=8)])
     [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': '0'}]
     >>> rows_of(parse_lanes("recipe:unsloth"))[0]["rest"]
-    'weight_decay=1e-3,clip=1,label=unsloth'
+    'weight_decay=1e-3,clip=1,label=unsloth,schedule=linear'
     """
     return [
         {

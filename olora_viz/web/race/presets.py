@@ -81,9 +81,9 @@ PRESETS = (
     ),
     Preset(
         "toolkits", "the defaults of six toolkits on your data",
-        "Rank, alpha, rate, dropout, targets, weight decay and clipping as Unsloth, Axolotl, LLaMA-Factory, TRL, "
-        "torchtune and PEFT ship them, beside LoRA and OLoRA at the rate 3e-3, from three seeds; batch size and steps "
-        "are the race's. Take a file of yours for the task.",
+        "Rank, alpha, rate, schedule, dropout, targets, weight decay and clipping as Unsloth, Axolotl, LLaMA-Factory, "
+        "TRL, torchtune and PEFT ship them, beside LoRA and OLoRA at 3e-3, from three seeds; batch size, steps and "
+        "warm-up are the race's. Take a file of yours for the task.",
         (*(f"recipe:{name},seed=0-2" for name in RECIPES), "lora:lr=3e-3,seed=0-2", "olora:lr=3e-3,seed=0-2"),
     ),
 )  # fmt: skip
