@@ -319,12 +319,21 @@ def _read(path: Path) -> str:
     return read_text(path, f"a task is a file: {_endings()}", _READERS)
 
 
-def advice(ending: str, *, plain: bool = False) -> str:
-    """Return how to save a document of this ending so that it can be read, also as `plain` text; empty for any other.
+PACKED = {
+    b"PK\3\4": "a zip archive, as spreadsheets are too: unpack it, or save the table as CSV",
+    b"\x1f\x8b": "compressed by gzip: unpack it",
+}
+"""What a file is that begins with these bytes, whatever its name."""
 
-    >>> advice(".XLSX"), advice(".docx", plain=True), advice(".txt")
-    (': save it as CSV', ': save it as plain text', '')
+
+def advice(ending: str, *, plain: bool = False) -> str:
+    """Return what to do with a file of this ending so that it can be read, also as `plain` text; empty for any other.
+
+    >>> advice(".XLSX"), advice(".docx", plain=True), advice(".zip"), advice(".txt")
+    (': save it as CSV', ': save it as plain text', ': unpack it', '')
     """
+    if ending.lower() in (".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z", ".rar"):
+        return ": unpack it"
     if plain and ending.lower() in (".pdf", ".docx", ".doc", ".odt", ".rtf"):
         return ": save it as plain text"
     return ": save it as CSV" if ending.lower() in (".xlsx", ".xls", ".ods", ".numbers", ".pdf", ".docx") else ""
@@ -343,6 +352,8 @@ def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
     try:
         if path.is_dir():
             raise ValueError(f"{path} is a folder; {rule}")
+        if path.is_symlink() and not path.exists():
+            raise ValueError(f"{path} is a link to {str(path.readlink())!r}, where there is no file")
         if not path.exists():
             raise ValueError(f"there is no file {path}")
         if not path.is_file():
@@ -356,6 +367,9 @@ def read_text(path: Path, rule: str, endings: Collection[str] = ()) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    for start, what in PACKED.items():
+        if data.startswith(start):
+            raise ValueError(f"{path} is {what}")
     if b"\0" in data[:100]:
         raise ValueError(f"{path} is not UTF-8 text: if it is UTF-16, as some programs write it, save it as UTF-8")
     try:

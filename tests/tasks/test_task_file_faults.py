@@ -1,5 +1,6 @@
 """Task files with faults: one sentence each, with the line and the rule."""
 
+import gzip
 import json
 import os
 
@@ -25,6 +26,8 @@ FAULTS = {
     "nothing in it": ("a.jsonl", "", "a.jsonl is empty"),
     "blank lines only": ("a.csv", " \n\n", "a.csv is empty"),
     "an ending that nobody knows": ("a.txt", "a", "a.txt ends in '.txt', not in one of .json, "),
+    "an archive": ("a.zip", "PK\3\4", "a.zip ends in '.zip', not in one of .json, .jsonl, .csv: unpack it$"),
+    "an archive by another name": ("a.jsonl", "PK\3\4\24\0", "a.jsonl is a zip archive, .*: unpack it, or save "),
     "no ending": ("a", "a", "a has no ending: a task file has one of .json, "),
     "UTF-16": ("a.jsonl", PAIR.encode("utf-16").decode("latin-1"), "a.jsonl is not UTF-8 text: if it is UTF-16, "),
     "a spreadsheet's semicolons": ("a.csv", "prompt;answer\na;b", "has no comma: .* by commas, not ';'"),
@@ -173,6 +176,11 @@ def test_what_is_no_file_is_said(tmp_path):
         load_task(tmp_path / "nothing.csv")
     with pytest.raises(ValueError, match="is a folder; a task is a file"):
         load_task(str(tmp_path))
+    for name in ("nowhere.csv", "link.csv"):
+        (tmp_path / "link.csv").unlink(missing_ok=True)
+        (tmp_path / "link.csv").symlink_to(name)
+        with pytest.raises(ValueError, match=rf"link\.csv is a link to '{name}', where there is no file"):
+            load_task(tmp_path / "link.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     with pytest.raises(ValueError, match="is not a readable file"):
         load_task(tmp_path / "pipe.csv")
@@ -183,6 +191,12 @@ def test_what_is_no_file_is_said(tmp_path):
 def test_bytes_that_are_no_text_are_said_by_line(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"prompt,answer\na,b\nc,caf\xe9\n")
     with pytest.raises(ValueError, match=r"line 3 of .*a\.csv is not UTF-8 text"):
+        load_task(tmp_path / "a.csv")
+
+
+def test_a_compressed_file_by_another_name_is_to_be_unpacked(tmp_path):
+    (tmp_path / "a.csv").write_bytes(gzip.compress(b"prompt,answer\na,b\n"))
+    with pytest.raises(ValueError, match=r"a\.csv is compressed by gzip: unpack it$"):
         load_task(tmp_path / "a.csv")
 
 

@@ -83,6 +83,15 @@ def test_what_the_page_and_a_client_ask_for_is_open(client: httpx.Client) -> Non
     assert client.head("/").status_code == 200  # as health checks ask
 
 
+def test_no_answer_sets_a_cookie(demo: gr.Blocks, client: httpx.Client) -> None:
+    routes = declared(App.create_app(demo, app_kwargs=page.launch_options()["app_kwargs"]).routes)
+    for path in {re.sub(r"\{\w+(:path)?\}", "a", route.path) for route in routes}:
+        if "heartbeat" not in path and "queue/data" not in path:  # streams without an end
+            for answer in (client.get(path), client.post(path, data={"username": "a", "password": "b"})):
+                assert "set-cookie" not in answer.headers, path
+    assert not client.cookies
+
+
 def test_files_are_taken_at_no_address(client: httpx.Client) -> None:
     for path in ("/gradio_api/upload", "/gradio_api/component_server", "/gradio_api/run/predict"):
         for content in (b"", b"a", b"ab"):
