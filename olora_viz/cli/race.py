@@ -69,7 +69,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-best", action="store_true", default=None, help=best)
     patience = "stop a lane after N evaluations without a lower held-out loss; default: never"
     parser.add_argument("--patience", type=int, metavar="N", help=patience)
-    target = "suffix of layer names to adapt; experts.down_proj adapts every expert's matrix"
+    target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")
     add_shared(parser, "--track")

@@ -16,7 +16,10 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--r", type=int, default=8, help="the rank; default: 8")
     parser.add_argument("--alpha", help="numerator of the scaling, a number or such as 2r; default: the rank")
     parser.add_argument("--seed", type=int, default=0, help="of a random start; default: 0")
-    target = "a layer by the end of its name, with * and ?; repeat for each; default: every linear layer in the blocks"
+    target = (
+        "a layer by the end of its name, with * and ?, or attention or mlp; repeat for each; default: every linear "
+        "layer in the blocks"
+    )
     parser.add_argument("--target", action="append", metavar="NAME", help=target)
     parser.add_argument("--out", type=new_path, required=True, metavar="ADAPTER", help="a new folder for the adapter")
     residual = "a new folder for the model with W − s B⁰A⁰: with the adapter it computes what the model does"

@@ -16,6 +16,7 @@ from olora_viz.lanes.alpha import ALPHA_FORM, Alpha, alpha_at, alpha_word, read_
 from olora_viz.lanes.recipes import PREFIX, recipe_of
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.seeds import read_seeds, write_seeds
+from olora_viz.lanes.targets import Targets, short_targets, target_names
 from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
 
 MAX_LANES = 64
@@ -26,13 +27,6 @@ FAIR = "fair"
 
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
-
-TARGET = r"[A-Za-z0-9_.*?![\]-]+"
-"""The form of a name among a lane's target modules."""
-
-Targets = tuple[str, ...] | None
-"""The target modules of a lane, see `Lane.targets`."""
-
 
 _ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
 """Keys by their names in other libraries, where those are not similar."""
@@ -63,8 +57,8 @@ class Lane:
         dropout: probability that an input of the adapter is zero in a training step, in [0, 1), as PEFT's
             ``lora_dropout``. The base, for OLoRA or PiSSA W − s B⁰A⁰, reads all inputs.
         targets: the target modules of the lane, as in `RaceConfig`: suffixes of their names, with the wildcards ``*``,
-            ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or ``("layers.0.*",)``. None for those of the race. In
-            a SPEC, ``targets=q_proj+v_proj``.
+            ``?`` and ``[…]``, such as ``("q_proj", "v_proj")`` or ``("layers.0.*",)``, or a family, ``attention``,
+            ``mlp`` or ``all``. None for those of the race. In a SPEC, ``targets=q_proj+v_proj``.
         schedule: how the lane's rate changes after its warm-up: ``constant``, ``linear`` or ``cosine``. None for the
             race's.
         warmup: steps over which the lane's rate rises to its peak, fewer than the race has. None for the race's.
@@ -137,7 +131,7 @@ class Lane:
         if self.label is not None:
             _check_label(self.label)
         if self.targets is not None:
-            object.__setattr__(self, "targets", _target_names(self.targets))
+            object.__setattr__(self, "targets", target_names(self.targets))
         if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ValueError(unknown("schedule", str(self.schedule), SCHEDULES))
         if self.warmup is not None:
@@ -206,16 +200,6 @@ def _positive(what: str, value: Any) -> None:
         raise ValueError(f"{what} must be a positive number, not {value!r}")
 
 
-def _target_names(targets: Any) -> tuple[str, ...]:
-    names = () if isinstance(targets, str) or not isinstance(targets, Iterable) else tuple(targets)
-    if not names:
-        raise ValueError(f"targets must be a sequence of names of layers, not {targets!r}")
-    for name in names:
-        if not (isinstance(name, str) and re.fullmatch(TARGET, name)):
-            raise ValueError(f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}")
-    return names
-
-
 def _check_label(label: Any) -> None:
     if not isinstance(label, str):
         raise ValueError(f"a label must be a string, not {label!r}")
@@ -237,9 +221,6 @@ OF_RACE = ("targets", "schedule", "warmup")
 
 SHOWN = (*NAMES, *(f.name for f in fields(Lane) if f.name not in (*NAMES, "init", "label", "fair")))
 """The keys by which a display name distinguishes lanes of one initialization: all that can differ."""
-
-MOST_TARGETS = 32
-"""The longest name of a lane's targets, in characters."""
 
 
 def labels(lanes: Sequence[Lane]) -> tuple[str, ...]:
@@ -342,7 +323,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     if field == "clip" and not value:
         return "no clip"
     if isinstance(value, str):
-        return _short(value) if field == "targets" and value and is_short else value
+        return short_targets(value) if field == "targets" and value and is_short else value
     number = exact(value) if not is_short else compact(value) if field == "lr" else f"{value:g}"
     return f"{name} {number}".lstrip()
 
@@ -364,22 +345,8 @@ def _word(key: str, value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, tuple):
-        return _short("+".join(value))
+        return short_targets("+".join(value))
     return label_number(value) if isinstance(value, float) else str(value).lower()
-
-
-def _short(targets: str) -> str:
-    """Shorten targets, and leave out wildcards: a label also names a folder.
-
-    >>> _short("q_proj+v_proj"), _short("layers.[01].*"), _short("q_proj+up_projection+" * 4 + "*")
-    ('q_proj+v_proj', 'layers-01', 'q_proj+8more')
-    """
-    plain = [re.sub(r"\.?[*?!\[\]]+\.?", "-", name).strip("-.") for name in targets.split("+")]
-    names = [name or "all" for name in plain]
-    whole = "+".join(names)
-    if len(names) > 1 and len(whole) > MOST_TARGETS:
-        whole = f"{names[0]}+{len(names) - 1}more"
-    return whole[:MOST_TARGETS]
 
 
 def lanes_table(lanes: Sequence[Lane], caption: str = "") -> Markup:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
+from olora_viz.lanes.targets import ALL, FAMILIES, MLP, family_of, within_block
 from olora_viz.machine.text import listed
 
 
@@ -117,32 +118,31 @@ def target_layers(
     Args:
         model: any torch module.
         targets: suffixes of names, such as ``("q_proj", "mlp.down_proj")``, with the wildcards ``*``, ``?`` and
-            ``[…]``, such as ``("layers.[01].*",)``; ``None`` takes every linear layer inside the model's blocks (all
-            of them, if the model has no blocks). A target that names the experts, such as ``experts.down_proj``, finds
-            3-D parameters too: each expert's matrix is then its own layer, see `matrices_of`.
+            ``[…]``, such as ``("layers.[01].*",)``, and families, ``attention``, ``mlp`` and ``all``. ``None``, as
+            ``all``, takes every linear layer inside the model's blocks (all of them, if the model has no blocks), and
+            a family those of them that are in it, see `family_of`. A target that names the experts, such as
+            ``experts.down_proj``, finds 3-D parameters too: each expert's matrix is then its own layer, see
+            `matrices_of`.
         bypassed: see `adaptable_layers`.
 
     Raises:
-        ValueError: a target matches no layer, or the model has none.
+        ValueError: a target matches no layer, the model has none, or none of a family.
 
     Examples:
         >>> import olora_viz as ov
         >>> model, tokenizer = ov.load_model("glassllm")
         >>> list(ov.target_layers(model, ["layers.0.*.[qv]_proj"]))
         ['model.layers.0.self_attn.q_proj', 'model.layers.0.self_attn.v_proj']
-        >>> len(ov.target_layers(model))
-        28
+        >>> len(ov.target_layers(model)), len(ov.target_layers(model, ["attention"]))
+        (28, 16)
     """
     layers = adaptable_layers(model, bypassed)
     if targets is None:
-        blocks = _blocks(model)
-        targeted = {
-            name: layer
-            for name, layer in layers.items()
-            if not isinstance(layer, ExpertLinear) and (blocks is None or name.startswith(blocks + "."))
-        }
+        targeted = _in_blocks(model, layers)
     else:
-        for target in targets:
+        of_families = {target: _of_family(model, layers, target) for target in targets if target in FAMILIES}
+        names = [target for target in targets if target not in FAMILIES]
+        for target in names:
             if not any(_ends_with(name, layer, target) for name, layer in layers.items()):
                 endings = _endings(layers)
                 experts = [f"; of experts, {ending!r} does" for ending in endings if ending == f"experts.{target}"]
@@ -150,10 +150,37 @@ def target_layers(
                 raise ValueError(
                     f"no linear layer's name ends in {target!r}{of_experts}; choose from {listed(endings)}"
                 )
-        targeted = {n: m for n, m in layers.items() if any(_ends_with(n, m, t) for t in targets)}
+        chosen = {name for of_family in of_families.values() for name in of_family}
+        chosen |= {n for n, m in layers.items() if any(_ends_with(n, m, t) for t in names)}
+        targeted = {name: layer for name, layer in layers.items() if name in chosen}
     if not targeted:
         raise ValueError(f"{type(model).__name__} has no linear layer to adapt")
     return targeted
+
+
+def _in_blocks(model: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Return the linear layers within the blocks, of all if there are none."""
+    blocks = _blocks(model)
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if not isinstance(layer, ExpertLinear) and (blocks is None or name.startswith(blocks + "."))
+    }
+
+
+def _of_family(model: nn.Module, layers: Mapping[str, nn.Module], family: str) -> list[str]:
+    """Return the names of the linear layers of a family within the blocks; ValueError if there are none."""
+    blocks, inner, has = _blocks(model), _in_blocks(model, layers), FAMILIES[family]
+    names = [n for n in inner if has(family_of(n.rpartition(".")[2], within_block(model, n, blocks)))]
+    if not names and family != ALL:
+        experts = [target_name(*item) for item in layers.items() if isinstance(item[1], ExpertLinear)]
+        instead = f"; its experts are targets such as {_last_two(experts[0])!r}" if experts and family == MLP else ""
+        raise ValueError(f"{type(model).__name__} has no linear layer of the family {family!r}{instead}")
+    return names
+
+
+def _last_two(name: str) -> str:
+    return ".".join(name.split(".")[-2:])
 
 
 def _blocks(model: nn.Module) -> str | None:

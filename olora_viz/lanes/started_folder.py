@@ -22,6 +22,7 @@ from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
 from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
+from olora_viz.lanes.targets import ALL, FAMILIES
 from olora_viz.machine.files import WRITTEN, resumed, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import listed
@@ -203,7 +204,9 @@ def _unused(model: nn.Module, lane: Lane, layers: Mapping[str, nn.Module], shard
     """Name the matrices in the files that are called like targets, but are no parameters of the model."""
     prefix = f"{model.base_model_prefix}."
     known = {name.removeprefix(prefix) for name, _ in model.named_parameters(remove_duplicate=False)}
-    targets = lane.targets or {target_name(*item).rpartition(".")[2] for item in layers.items()}
+    targets = set(lane.targets or (ALL,))
+    if targets & FAMILIES.keys():
+        targets |= {target_name(*item).rpartition(".")[2] for item in layers.items()}
     return tuple(
         tensor.name
         for shard in shards

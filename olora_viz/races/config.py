@@ -129,7 +129,8 @@ class RaceConfig:
             function cannot be saved in a run folder or JSON.
         warmup: steps over which the learning rates rise to their peak; as `schedule`, of the lanes without their own.
         targets: target modules of the lanes without their own: suffixes of their names, with the wildcards ``*``,
-            ``?`` and ``[…]``; None for all linear layers in the blocks. Experts that are 3-D parameters are adapted if
+            ``?`` and ``[…]``, or the families ``attention`` and ``mlp``; None, as ``all``, for all linear layers in
+            the blocks. Experts that are 3-D parameters are adapted if
             a target names them, such as ``experts.down_proj``.
         batches: ``shared``, or ``by-seed``: a lane of seed s sees the examples in the order of seed ``seed + s``.
             Lanes of one seed still share their batches, so that starts are compared in pairs, and deterministic starts

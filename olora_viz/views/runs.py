@@ -117,7 +117,8 @@ INPUTS = (
     SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
     SettingInput(
         "targets", "Target modules",
-        "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj",
+        "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj; or "
+        "attention, mlp",
         empty="all linear layers",
     ),
     SettingInput(
