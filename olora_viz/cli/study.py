@@ -183,7 +183,6 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.machine.memory import bytes_words
     from olora_viz.studies.budget import estimate, smallest_found
-    from olora_viz.studies.statistics import LEAST_SEEDS
     from olora_viz.studies.study import most_trials
 
     study = ledger.study
@@ -215,10 +214,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     )
     for (model, task), words in costs.data.items():
         say(f"{model}, {task}: {words}" if len(costs.data) > 1 else words)
-    if study.seeds < LEAST_SEEDS:
-        say(f"nothing is decided with fewer than {LEAST_SEEDS} seeds")
-    else:
-        say(smallest_found(study))
+    say(smallest_found(study))
     if here:
         costs.check_fits(workers)
     return left

@@ -23,7 +23,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
 from olora_viz.studies.power import POWER, smallest_difference
-from olora_viz.studies.statistics import LEAST_EXAMPLES
+from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS
 from olora_viz.studies.study import Study, Trial, most_trials, races
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.task import SHARE
@@ -118,7 +118,11 @@ def smallest_found(study: Study) -> str:
 
     >>> smallest_found(Study())
     '5 seeds find a difference of 1.7 times its standard deviation over the seeds in 80% of studies at most'
+    >>> smallest_found(Study(seeds=1))
+    'nothing is decided with fewer than 3 seeds'
     """
+    if study.seeds < LEAST_SEEDS:
+        return f"nothing is decided with fewer than {LEAST_SEEDS} seeds"
     difference = smallest_difference(study.seeds, len(study.inits))
     return (
         f"{study.seeds} seeds find a difference of {number(difference, '.2g')} times its standard deviation over the "
@@ -371,9 +375,9 @@ class Plan:
         study = self.study
         finals = len(study.lrs) > 1
         sentences = [
-            f"{len(study.inits)} starts ({', '.join(map(label_of, study.inits))}), {self.each} lanes each: "
-            f"{len(study.lrs)} rates with "
-            f"{study.first_seeds} seed{'s' * (study.first_seeds > 1)}, then {study.seeds} seeds at each start's best "
+            f"{len(study.inits)} starts ({', '.join(map(label_of, study.inits))}), "
+            f"{counted(self.each, 'lane')} each: {counted(len(study.lrs), 'rate')} with "
+            f"{counted(study.first_seeds, 'seed')}, then {counted(study.seeds, 'seed')} at each start's best "
             f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
             f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
             f"{duration(self.minutes * 60)}. More, if a best rate lies at the edge of the rates.",
@@ -385,7 +389,8 @@ class Plan:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
             )
-        return [*sentences, f"{smallest_found(study)}."]
+        difference = smallest_found(study)
+        return [*sentences, f"{difference[0].upper()}{difference[1:]}."]
 
 
 def plan_for(

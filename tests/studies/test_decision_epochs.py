@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from support.simulated_studies import row_of
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
 from olora_viz.races.data import task_of
-from olora_viz.studies.budget import Timing, fitted
+from olora_viz.studies.budget import Plan, Timing, fitted
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import DECISION
@@ -185,3 +186,12 @@ def test_a_plan_of_an_earlier_version_says_nothing_of_epochs(whole: list[Decisio
     assert last.taken is not None
     assert last.sentence == last.taken.sentence
     assert last.to_json()["epochs"] is None
+
+
+@given(st.integers(1, 5))
+def test_a_plan_counts_in_words_that_agree(seeds: int) -> None:
+    study = Study(lrs=(1e-3,), seeds=seeds, coarse=1)
+    words = " ".join(Plan(study, minutes=5, seconds=10, final=1, most=4).words)
+    assert not re.search(r"\b1 (lanes|rates|seeds)\b", words)
+    assert ("–" in words) is False
+    assert ("othing is decided with fewer than 3 seeds" in words) == (seeds < 3)
