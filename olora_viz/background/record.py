@@ -19,6 +19,7 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.race import Race
 from olora_viz.races.run import SavedRun
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step
+from olora_viz.races.tables import parameters_of
 from olora_viz.studies.story import is_sweep
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.evaluation import TOTALS, Evaluation, HeldOut, Tested
@@ -126,6 +127,8 @@ class RaceRecord:
     """Training examples that were longer than ``config.max_length``."""
     adapted: str = ""
     """The share of the model that has adapters, in words; empty while unknown."""
+    parameters: tuple[int, ...] = ()
+    """How many parameters each lane trains; none while unknown."""
     in_parts: str = ""
     """In how many parts a batch is computed, in words; empty for one, or while unknown."""
     memory: Memory | None = None
@@ -146,7 +149,7 @@ class RaceRecord:
             racing.config, lane_styles(racing.config.lanes), state=racing.status, device=device_words(racing),
             baseline=racing.baseline, text=racing.text, plain_text=racing.task.plain_text,
             held_out=racing.data.about_held_out, left_out=racing.data.left_out, adapted=racing.adapted,
-            in_parts=racing.in_parts,
+            parameters=racing.lanes.plan.parameters, in_parts=racing.in_parts,
         )  # fmt: skip
 
     @classmethod
@@ -171,6 +174,7 @@ class RaceRecord:
             left_out=int(summary.get("left_out", 0)),
             adapted=str(summary.get("adapted", "")),
             in_parts=str(summary.get("in_parts", "")),
+            parameters=parameters_of(summary),
             baseline=Evaluation.of_totals(*(np.array([base.get(name)], dtype=float) for name in TOTALS)),
             held_out=held_out and HeldOut(**held_out),
             text=text and AboutText.from_json(text),
@@ -182,6 +186,7 @@ class RaceRecord:
         return {
             **{name: getattr(self, name) for name in ("complete", *PLAIN)},
             "config": self.config.to_json(),
+            "parameters": list(self.parameters),
             "steps": len(self.steps),
             "baseline": base and base.to_json(),
             "text": self.text and self.text.to_json(),
@@ -203,6 +208,7 @@ class RaceRecord:
             config,
             lane_styles(config.lanes),
             complete=values["complete"] is True,
+            parameters=tuple(values.get("parameters", ())),
             baseline=base and Evaluation.from_json(base),
             text=AboutText.from_json(values["text"]) if values.get("text") else None,
             held_out=held_out and HeldOut(**held_out),

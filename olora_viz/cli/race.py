@@ -212,12 +212,13 @@ def print_summary(summary: dict[str, Any], *, by_loss: bool = False) -> None:
     of_parts = [[f"{part} loss", *[apart] * bool(apart), "accuracy"] for part in ("held-out", *["test"] * tested)]
     head = ["lane", "status", *chain(*of_parts)]
     head += ["text loss", "drift"] * keeps
-    rows = [[*head, "first gradient norm"]]
+    rows = [[*head, "first gradient norm", "trained"]]
     for label, lane in sorted(lanes, key=lambda item: _rank(item[1], by_loss)):
         at = lane["diverged_at"] or lane.get("stopped_at")
         status = lane["status"] + (f" at step {at}" if at else "")
-        rows.append([label, status, *results(lane, "final_"), number(lane["first_grad_norm"])])
-    rows.append(["(base model)", "", *results(base), ""])
+        cells = number(lane["first_grad_norm"]), f"{lane['parameters']:,}"
+        rows.append([label, status, *results(lane, "final_"), *cells])
+    rows.append(["(base model)", "", *results(base), "", ""])
     print_table(rows)
     if len(lanes) > 1:
         print(f"sorted {Metric(LOSS if by_loss else ACCURACY).order}, on the held-out examples")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from olora_viz.lanes.lane import Lane, write_lane
+from olora_viz.lanes.targets import ALL
 from olora_viz.machine.text import described, expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
@@ -169,6 +170,8 @@ class Raced:
     """About the text to keep; None if it is unknown, or without one."""
     device: str = ""
     """Where it was computed; empty if that is unknown."""
+    parameters: tuple[int, ...] = ()
+    """How many each lane trains; none if that is unknown."""
 
     @classmethod
     def of(cls, source: Source, config: RaceConfig | Race | None = None) -> Raced:
@@ -212,6 +215,7 @@ class Raced:
             known, start_loss=float(base.loss[0]), start_accuracy=float(base.accuracy[0]),
             plain_text=config.task.plain_text, held_out=config.data.about_held_out,
             ended=config.status != RACING, text=config.text, device=str(config.device),
+            parameters=config.lanes.plan.parameters,
         )  # fmt: skip
 
     @classmethod
@@ -226,7 +230,7 @@ class Raced:
             plain_text=summary.get("plain_text", plain),
             held_out=HeldOut(**held_out) if held_out else None, ended=run.summary is not None,
             text=AboutText.from_json(text) if (text := summary.get("text")) else None,
-            device=summary.get("device", ""),
+            device=summary.get("device", ""), parameters=parameters_of(summary),
         )  # fmt: skip
 
     @classmethod
@@ -245,6 +249,12 @@ class Raced:
         config = found_rates(config, steps)
         last = bool(steps) and (steps[-1].step >= config.steps or bool(steps[-1].out.all()))
         return cls(steps, config.labels, config.lanes, config.steps, config=config, ended=last)
+
+
+def parameters_of(summary: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return how many parameters each lane trains by the summary of its race; none if that does not say it."""
+    counts = [each.get("parameters") for each in summary.get("lanes", {}).values()]
+    return () if None in counts else tuple(counts)
 
 
 def _run(racing: Race) -> list[Step]:
@@ -311,11 +321,11 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 
     Returns:
         pandas.DataFrame
-            With the columns step, lane, init, r, alpha, one for every other key in which the lanes differ (``peak_lr``
-            for their rates), all if the config is known, then loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where
-            the step was not evaluated), text_loss, drift (NaN where forgetting was not measured), lambda_max (NaN
-            where the curvature was not measured), status, seconds and tokens, and one for each registered measurement;
-            ``lane`` is a category in the race's order.
+            With the columns step and lane, a category in the race's order; if the config is known init, r, alpha and
+            one for every other key in which the lanes differ (``peak_lr`` for their rates); of a race or a saved run
+            parameters, the number that a lane trains; loss, grad_norm, lr, eval_loss, eval_accuracy (NaN where the
+            step was not evaluated), text_loss, drift (NaN where forgetting was not measured), lambda_max (NaN where
+            the curvature was not measured), status, seconds and tokens, and one for each registered measurement.
 
     Examples:
         >>> import olora_viz as ov
@@ -331,26 +341,27 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
     """
     raced = Raced.of(steps, config)
     frame = _frame(raced.labels, raced.steps)
-    for place, (name, values) in enumerate(_keys(raced.lanes or ()).items(), 2):
+    columns = _keys(raced.config) if raced.config else {}
+    if raced.parameters:
+        columns["parameters"] = list(raced.parameters)
+    for place, (name, values) in enumerate(columns.items(), 2):
         frame.insert(place, name, values * len(raced.steps))
     return frame
 
 
-def _keys(lanes: Sequence[Lane]) -> dict[str, list[Any]]:
-    """Return the keys of lanes as columns: init, r and alpha, and every other one in which they differ."""
-    if not lanes:
-        return {}
+def _keys(config: RaceConfig) -> dict[str, list[Any]]:
+    """Return the keys of a race's lanes as columns: init, r and alpha, and every other one in which they differ."""
+    lanes = config.lanes
     others = [each.name for each in fields(Lane) if each.name not in ("init", "r", "alpha", "fair", "label")]
-    columns = {name: [getattr(lane, name) for lane in lanes] for name in others}
-    differing = {name: values for name, values in columns.items() if len(set(values)) > 1}
+    columns = {"peak_lr" if name == "lr" else name: [getattr(lane, name) for lane in lanes] for name in others}
+    columns["targets"] = ["+".join(lane.targets or config.targets or (ALL,)) for lane in lanes]
+    schedules, columns["warmup"] = map(list, zip(*map(config.schedule_of, lanes), strict=True))
+    columns["schedule"] = [getattr(schedule, "__name__", schedule) for schedule in schedules]
     return {
         "init": [lane.init for lane in lanes],
         "r": [math.nan if lane.is_dense else lane.r for lane in lanes],
         "alpha": [math.nan if lane.is_dense else lane.lora_alpha for lane in lanes],
-        **{
-            "peak_lr" if name == "lr" else name: ["+".join(v) if isinstance(v, tuple) else v for v in values]
-            for name, values in differing.items()
-        },
+        **{name: values for name, values in columns.items() if len(set(values)) > 1},
     }
 
 

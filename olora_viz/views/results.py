@@ -334,9 +334,16 @@ def _ranking(
     head = ["lane", TableCell(f"accuracy{', 95%' * between}", share), TableCell(f"loss{' ± SD' * spread}", loss)]
     if race.held_out and (apart := race.held_out.boilerplate_name):
         head.append(TableCell(apart, f"nats per token of the {apart}, which is trained and not part of the loss"))
-    places = {row.lane: row for row in rows}
-    cells = [_row(styles, places[place.lane], intervals, len(head)) for place in order]
-    return table(head, cells, kind="standing", base=[row[: len(head)] for row in base], scrolls=True)
+    places, width = {row.lane: row for row in rows}, len(head)
+    cells = [_row(styles, places[place.lane], intervals, width) for place in order]
+    base = [row[:width] for row in base]
+    if len(set(race.parameters)) > 1:
+        groups = seed_groups(race.config.lanes)
+        head.append(TableCell("trained", "the number of parameters that a lane trains"))
+        counts = [f"{race.parameters[groups[place.lane].lanes[0]]:,}" for place in order]
+        cells = [(*row, count) for row, count in zip(cells, counts, strict=True)]
+        base = [(*row, "") for row in base]
+    return table(head, cells, kind="standing", base=base, scrolls=True)
 
 
 def _results_of_test(
@@ -433,6 +440,8 @@ def _remarks(race: RaceRecord) -> Markup:
     seen = [_left_out(race), *(held_out.cuts if held_out else ())]
     hidden = [held_out.parts, _epochs(race), held_out.boilerplate] if held_out else []
     hidden += [f"{words[0].upper()}{words[1:]}." for words in (race.adapted, race.in_parts) if words]
+    if len(set(race.parameters)) == 1:
+        hidden.append(f"Every lane trains {race.parameters[0]:,} parameters.")
     hidden = [words for words in hidden if words]
     remarks = Markup("").join(map(remark, filter(None, seen)))
     return remarks + (folded("Data and layers", Markup("").join(map(remark, hidden))) if hidden else "")

@@ -242,7 +242,7 @@ def test_a_run_without_any_lanes_named_races_the_default_ones(tmp_path):
 
 
 def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
-    lane = {"status": "diverged", "diverged_at": 1, "final_loss": None, "final_accuracy": None}
+    lane = {"status": "diverged", "diverged_at": 1, "final_loss": None, "final_accuracy": None, "parameters": 9600}
     lane["diverged_why"] = "loss or gradient was no longer finite"
     print_summary(
         {
@@ -252,7 +252,7 @@ def test_figures_that_are_not_there_are_a_dash_in_the_table(capsys):
         }
     )
     header, lora, base, why, end = capsys.readouterr().out.splitlines()
-    assert lora.split() == ["lora", "diverged", "at", "step", "1", "–", "–", "–"]
+    assert lora.split() == ["lora", "diverged", "at", "step", "1", "–", "–", "–", "9,600"]
     assert base.split() == ["(base", "model)", "–", "–"]
     assert header.startswith("lane")
     assert why == "lora is out of the race: its loss or gradient was no longer finite"

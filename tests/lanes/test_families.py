@@ -14,12 +14,15 @@ from support.tiny import tiny, tiny_folder
 from support.verbs import run
 
 import olora_viz as ov
+from olora_viz.background.record import RaceRecord
+from olora_viz.cli.race import print_summary
 from olora_viz.lanes.adapters import attach
 from olora_viz.lanes.lane import Lane, labels, parse_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft import write_peft
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.lanes.stored_adapter import read_config
+from olora_viz.views.race import race_view
 
 QKVO, GATED = "q_proj k_proj v_proj o_proj", "gate_proj up_proj down_proj"
 SIZES = {
@@ -142,3 +145,42 @@ def test_a_folder_is_started_on_a_family_as_on_its_layers(tmp_path):
         weights = [(each.out / "adapter_model.safetensors").read_bytes() for each in (one, other)]
         assert weights[0] == weights[1]
         assert read_config(one.out)["target_modules"] == read_config(other.out)["target_modules"]
+
+
+def test_the_number_of_trained_parameters_stands_wherever_lanes_are_compared(tmp_path):
+    lanes = tuple(parse_lanes("lora:r=2,targets=attention/mlp,seed=0-1") + parse_lanes("mica:r=2"))
+    racing = ov.race(small(lanes))
+    list(racing)
+    factors = [[racing.lanes.factors(n, k) for n in racing.lanes.plan.layers_of(k)] for k in range(len(lanes))]
+    counts = [
+        sum(each.A.numel() + each.B.numel() * (lane.init != "mica") for each in of_lane)
+        for lane, of_lane in zip(lanes, factors, strict=True)
+    ]
+    assert len(set(counts)) == 3
+    racing.save(tmp_path / "run")
+    for source in (racing, tmp_path / "run"):
+        frame = ov.steps_frame(source)
+        assert frame["parameters"].tolist() == counts * 4
+        assert {*frame["targets"]} == {"attention", "mlp", "all"}
+    record = RaceRecord.of(racing)
+    assert RaceRecord.of_run(ov.load_run(tmp_path / "run")).parameters == record.parameters == tuple(counts)
+    assert RaceRecord.from_json(record.to_json()).parameters == record.parameters
+    tables = str(race_view(replace(record, steps=tuple(racing.steps))).results)
+    assert ">trained</th>" in tables
+    for count in set(counts):
+        assert f"<td>{count:,}</td>" in tables
+    alike = ov.race(small((Lane("lora", r=2), Lane("olora", r=2)), steps=1))
+    view = race_view(replace(RaceRecord.of(alike), steps=tuple(alike)))
+    assert f"Every lane trains {alike.lanes.plan.parameters[0]:,} parameters." in str(view.results)
+    assert ">trained</th>" not in str(view.results)
+
+
+def test_the_command_line_s_table_has_the_number_of_trained_parameters(capsys):
+    racing = ov.race(small(tuple(parse_lanes("lora:r=2,targets=attention/mlp")), steps=1))
+    list(racing)
+    print_summary(racing.summary())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-1] == "trained"
+    told = {line.split()[0]: line.split()[-1] for line in lines[1:3]}
+    counts = zip(racing.lanes.labels, racing.lanes.plan.parameters, strict=True)
+    assert told == {label: f"{count:,}" for label, count in counts}

@@ -116,7 +116,7 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     # Tables and JSON.
     frame = ov.steps_frame(folder)
     step, lane, *others = COLUMNS
-    assert tuple(frame) == (step, lane, "init", "r", "alpha", "peak_lr", *others, "size")
+    assert tuple(frame) == (step, lane, "init", "r", "alpha", "peak_lr", "parameters", *others, "size")
     of_olora = frame[frame["lane"] == CONFIG.labels[1]]["size"]
     assert of_olora.tolist() == [step.measures["size"][1] for step in steps]
     rows = list(csv.DictReader(io.StringIO(steps_csv(CONFIG.labels, steps), newline="")))

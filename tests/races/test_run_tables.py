@@ -89,7 +89,7 @@ def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     assert (of_lanes == 1).all(axis=None)
     told = frame[frame["step"] == 1]["peak_lr" if key == "lr" else key].tolist()
     words = ["+".join(value) if isinstance(value, tuple) else value for value in values]
-    expected = [8, 16] if key == "alpha" else words
+    expected = {"alpha": [8, 16], "schedule": ["constant", "cosine"], "warmup": [0, 1]}.get(key, words)
     assert [None if value is None or value != value else value for value in told] == expected
 
 
