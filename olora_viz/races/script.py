@@ -12,6 +12,7 @@ from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.task import Task
 
 PEFT_STARTS: dict[str, Any] = {"lora": True} | {
     name: name for name in ("gaussian", "olora", "pissa", "orthogonal", "mica")
@@ -37,8 +38,12 @@ def olora_viz_script(config: RaceConfig) -> str:
     return _filled("with_olora_viz", _config(config))
 
 
-def peft_script(config: RaceConfig) -> str:
+def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
     """Return a script that trains a race's lanes one by one with PEFT.
+
+    Args:
+        rows: the task whose training rows the file ``config.task`` beside the script holds; None for a task that is
+            loaded by its name or path.
 
     Raises:
         ValueError: a lane asks for a fair rate, which is not a number yet, or is full fine-tuning; a target is
@@ -60,7 +65,7 @@ def peft_script(config: RaceConfig) -> str:
             )
         if lane.fair:
             raise ValueError(f"lane {label!r} asks for a fair rate: give the set-up of the race that found it")
-    starts = "".join(f"    {_start(config, lane)!r},\n" for lane in config.lanes)
+    starts = "".join(f"    {peft_start(config, lane)!r},\n" for lane in config.lanes)
     device = '"cuda" if torch.cuda.is_available() else "cpu"' if config.device == "auto" else repr(config.device)
     by_device = 'torch.bfloat16 if DEVICE == "cuda" else torch.float32'
     dtype = by_device if config.dtype == "auto" else f"torch.{config.dtype}"
@@ -70,7 +75,7 @@ def peft_script(config: RaceConfig) -> str:
         "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
         "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"
-        f"DEVICE = {device}\nDTYPE = {dtype}\n\n\n"
+        f"DEVICE = {device}\nDTYPE = {dtype}\nROWS = {rows and (config.task, rows.plain_text, rows.ends)}\n\n\n"
         f"{_load(config)}\n\n"
     )
     return _filled("with_peft", settings)
@@ -118,7 +123,7 @@ def _call(lane: Lane) -> str:
     return f"Lane({lane.init!r}, {', '.join(given)})"
 
 
-def _start(config: RaceConfig, lane: Lane) -> Any:
+def peft_start(config: RaceConfig, lane: Lane) -> Any:
     """Return PEFT's name of a lane's start; None if PEFT lacks it or computes it wrongly."""
     turned = config.model in (*CONV1D, *(MODELS[name].hub_id for name in CONV1D))
     local = config.model not in MODELS and config.model not in {m.hub_id for m in MODELS.values()}
@@ -129,12 +134,19 @@ def _start(config: RaceConfig, lane: Lane) -> Any:
     return PEFT_STARTS.get(lane.init)
 
 
+def source_of(config: RaceConfig) -> str | None:
+    """Return the model's name on the hub or its folder; None if its weights come from a package."""
+    if config.model in NOT_ON_THE_HUB:
+        return None
+    return MODELS[config.model].hub_id if config.model in MODELS else config.model
+
+
 def _load(config: RaceConfig) -> str:
     """Write the function that loads the base model, with transformers if possible."""
     head = 'def load():\n    """Return the base model, on the CPU, and its tokenizer."""\n'
-    if config.model in NOT_ON_THE_HUB:
+    source = source_of(config)
+    if source is None:
         return f"{head}    return ov.load_model({config.model!r}, device='cpu', dtype=DTYPE)\n"
-    source = MODELS[config.model].hub_id if config.model in MODELS else config.model
     return (
         f"{head}"
         "    from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

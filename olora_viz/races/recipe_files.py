@@ -1,0 +1,352 @@
+"""The recipe of a race of one lane: scripts and settings with which other tools train its adapter on the same rows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from olora_viz.initializers import INITIALIZERS, label_of
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.layers import names_experts, target_layers
+from olora_viz.lanes.recipes import RECIPES
+from olora_viz.machine.text import compact, counted
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.script import olora_viz_script, peft_script, peft_start, source_of
+from olora_viz.tasks.chat import messages_of
+from olora_viz.tasks.encoding import front_of
+from olora_viz.tasks.keep import NONE
+from olora_viz.tasks.losses import context_of
+from olora_viz.tasks.task import Example, Task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+ROWS = "train.jsonl"
+"""The training rows, beside the other files."""
+
+INFO = "dataset_info.json"
+"""What LLaMA-Factory reads of them."""
+
+FILES = ("peft.py", "axolotl.yaml", "llamafactory.yaml", "unsloth.py")
+"""The files that train; the first one has the race's own losses."""
+
+STARTS: dict[str, tuple[str, ...]] = {"llamafactory": ("lora", "pissa"), "unsloth": ("lora", "gaussian")}
+"""The starts of a tool; one that is not here has those of PEFT."""
+
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""The linear layers of a block, by the names of the models that Unsloth trains."""
+
+ROLES = ("system", "user", "assistant")
+"""Those of a conversation."""
+
+MODEL, START, RESIDUAL = "./model", "./start", "./residual"
+"""Folders that a user makes: of a model that is not on the hub, of the adapter to start from, and of its model."""
+
+
+def recipe_files(
+    config: RaceConfig, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, str]:
+    """Return the text of every file by name: `FILES`, and the rows that they read.
+
+    Args:
+        config: of a race of one lane.
+        task: the one that it trained on.
+        model, tokenizer: the base model, which is not changed, and its tokenizer.
+    """
+    config = replace(config, task=ROWS, test=None, rows=None, keep=NONE, keep_best=False, patience=0, forget=None)
+    recipe = _Recipe(config, task, model, tokenizer)
+    return {
+        "peft.py": recipe.peft(), "axolotl.yaml": recipe.axolotl(), "llamafactory.yaml": recipe.llamafactory(),
+        "unsloth.py": recipe.unsloth(), ROWS: recipe.rows(), INFO: recipe.info(),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What the files say, each in its tool's words."""
+
+    config: RaceConfig
+    task: Task
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def lane(self) -> Lane:
+        """The only lane."""
+        return self.config.lanes[0]
+
+    @property
+    def targets(self) -> tuple[str, ...] | None:
+        """The names of the target modules, in full where the lane's have wildcards; None for all linear layers."""
+        names = self.lane.targets or self.config.targets
+        wild = any({*name} & {*"*?["} for name in names or ())
+        return tuple(target_layers(self.model, names)) if wild else names
+
+    @property
+    def length(self) -> int:
+        """Maximum tokens of a row."""
+        return self.config.max_length or context_of(self.model) or 2048
+
+    def _row(self, example: Example) -> dict[str, Any]:
+        end = self.tokenizer.eos_token if self.task.ends and not self.config.chat else None
+        front = "".join(map(str, self.tokenizer.convert_ids_to_tokens([*front_of(self.tokenizer)])))
+        completion = example.answer + (end or "")
+        row: dict[str, Any] = {"prompt": example.prompt, "answer": example.answer, "completion": completion}
+        if self.config.chat:
+            return row | {"messages": [*map(list, messages_of(example))]}
+        prompt = {"label": self.task.plain_text, "text": front + example.prompt}
+        return row | {"segments": [prompt, {"label": True, "text": completion}]}
+
+    def rows(self) -> str:
+        """Write the training rows, in the race's order before it shuffles them."""
+        lines = []
+        for example in self.task.train:
+            row = self._row(example)
+            if self.config.chat:
+                # As Axolotl reads a conversation; the script with PEFT takes the messages before the answer.
+                turns = [*row["messages"], ["assistant", example.answer]]
+                row["conversation"] = [{"role": role, "content": text} for role, text in turns]
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        return "".join(lines)
+
+    def info(self) -> str:
+        """Write how LLaMA-Factory reads the rows."""
+        about: dict[str, Any] = {"file_name": ROWS, "columns": {"prompt": "prompt", "response": "completion"}}
+        if self.task.plain_text:
+            about["columns"] = {"prompt": "completion"}
+        elif self.config.chat:
+            tags = {"role_tag": "role", "content_tag": "content"} | {f"{who}_tag": who for who in ROLES}
+            about |= {"formatting": "sharegpt", "columns": {"messages": "conversation"}, "tags": tags}
+        return json.dumps({"rows": about}, indent=1) + "\n"
+
+    def header(self, tool: str, *notes: str) -> str:
+        """Return the comment on top: what was chosen, for which model and rows, and what the tool cannot do."""
+        lane, config = self.lane, self.config
+        what = (
+            label_of(lane.init)
+            if lane.is_dense
+            else f"{label_of(lane.init)}, rank {lane.r}, alpha {lane.lora_alpha:g}{', rsLoRA' * lane.rslora}"
+        )
+        lines = [
+            f"A recipe for {tool}: {what}, rate {compact(lane.lr)}, {config.steps} steps of {config.batch_size} rows.",
+            f"It was measured on the model {config.model} and the {counted(len(self.task.train), 'row')} of {ROWS}: "
+            "another model or other rows may need another one.",
+            *notes,
+        ]
+        return "".join(f"# {line}\n" for line in lines)
+
+    @property
+    def _order(self) -> list[str]:
+        """What no tool but PEFT's script has of the race."""
+        notes = ["The order of the rows is the tool's own, so that losses agree with the race's on average only."]
+        if not self.config.chat and not self.task.plain_text:
+            notes.append(
+                "It splits prompt and answer before it makes tokens of them; the race makes tokens of both together."
+            )
+        if self.schedule(self.lane)[1]:
+            notes.append("Its warm-up begins at the rate 0, the race's one step later.")
+        return notes
+
+    def schedule(self, lane: Lane) -> tuple[str, int]:
+        """Return the schedule in transformers' words, and the steps of the warm-up."""
+        name, warmup = self.config.schedule_of(lane)
+        return ("constant_with_warmup" if name == "constant" and warmup else str(name)), warmup
+
+    def trainer(self) -> dict[str, Any]:
+        """Return the settings of an update by their names in transformers."""
+        lane = self.lane
+        name, warmup = self.schedule(lane)
+        return {
+            "learning_rate": lane.lr, "lr_scheduler_type": name, "warmup_steps": warmup,
+            "max_steps": self.config.steps, "weight_decay": lane.weight_decay, "max_grad_norm": lane.clip or 0.0, "adam_beta1": lane.beta1,
+            "adam_beta2": lane.beta2, "seed": lane.seed,
+        }  # fmt: skip
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the frozen base is in bfloat16."""
+        return self.config.dtype == "bfloat16"
+
+    def start(self, tool: str) -> tuple[Any, list[str]]:
+        """Return PEFT's name of the start, and the comments on it; None if the tool lacks it."""
+        name, lane = peft_start(self.config, self.lane), self.lane
+        if lane.is_dense or (name is not None and lane.init in STARTS.get(tool, (lane.init,))):
+            return (True if lane.is_dense else name), []
+        if INITIALIZERS[lane.init].needs:
+            return None, [
+                f"{RECIPES[tool].toolkit} lacks the start {lane.init}, which is computed from the rows: this begins "
+                "as plain LoRA, which is not what was measured. peft.py has the start."
+            ]
+        words = ["python", "-m", "olora_viz", "start", "--model", MODEL, "--init", lane.init, "--r", str(lane.r)]
+        words += ["--alpha", f"{lane.lora_alpha:g}", "--seed", str(lane.seed)]
+        words += [word for target in self.targets or () for word in ("--target", target)]
+        words += ["--out", START, "--residual", RESIDUAL]
+        return None, [
+            f"{RECIPES[tool].toolkit} lacks the start {lane.init}: it goes on from the adapter {START} on the model "
+            f"{RESIDUAL}, which this writes from the model's folder:",
+            f"  {shlex.join(words)}",
+        ]
+
+    def base(self, tool: str) -> tuple[str, bool, list[str]]:
+        """Return the base model, whether it goes on from an adapter, and the comments on both."""
+        start, notes = self.start(tool)
+        goes_on = start is None and not INITIALIZERS[self.lane.init].needs
+        source = source_of(self.config)
+        if source is None or goes_on:
+            model = f"ov.load_model({self.config.model!r})"
+            notes = [
+                f"{MODEL} is the model's folder, which Python writes:",
+                f"  import olora_viz as ov; model, tokenizer = {model}",
+                f"  model.save_pretrained({MODEL!r}); tokenizer.save_pretrained({MODEL!r})",
+                *notes,
+            ]
+        return (RESIDUAL if goes_on else source or MODEL), goes_on, notes
+
+    def peft(self) -> str:
+        """Write the script that has the race's losses: with PEFT, or with olora_viz where PEFT cannot train it."""
+        dense = self.lane.is_dense or any(map(names_experts, self.targets or ()))
+        note = "The batches, and so the losses, are the race's."
+        if dense:
+            return self.header("olora_viz", note, "PEFT cannot train this lane.") + olora_viz_script(self.config)
+        return self.header("PEFT", note) + peft_script(self.config, rows=self.task)
+
+    def axolotl(self) -> str:
+        """Write Axolotl's settings."""
+        lane, config = self.lane, self.config
+        base, goes_on, notes = self.base("axolotl")
+        start, _ = self.start("axolotl")
+        rows: dict[str, Any] = {"path": ROWS, "ds_type": "json", "type": "input_output"}
+        if config.chat:
+            rows = rows | {"type": "chat_template", "field_messages": "conversation", "roles_to_train": ["assistant"]}
+        adapter: dict[str, Any] = {}
+        if not lane.is_dense:
+            adapter = {"adapter": "lora", "lora_r": lane.r, "lora_alpha": _whole(lane.lora_alpha)}
+            adapter |= {"lora_dropout": lane.dropout, "peft_use_rslora": lane.rslora}
+            adapter |= {"lora_target_modules": [*self.targets]} if self.targets else {"lora_target_linear": True}
+            adapter |= {"peft_init_lora_weights": start} if start not in (None, True) else {}
+            adapter |= {"lora_model_dir": START} if goes_on else {}
+            adapter |= {"loraplus_lr_ratio": lane.lora_plus} if lane.lora_plus != 1 else {}
+        trainer = self.trainer()
+        trainer["lr_scheduler"] = trainer.pop("lr_scheduler_type")
+        settings = {
+            "base_model": base, **adapter, "datasets": [rows], "train_on_inputs": False, "val_set_size": 0.0,
+            "sequence_len": self.length, "sample_packing": False, "micro_batch_size": config.batch_size,
+            "gradient_accumulation_steps": 1, "optimizer": "adamw_torch", **trainer, "bf16": self.is_half,
+            "fp16": False, "tf32": False, "output_dir": "./adapter",
+        }  # fmt: skip
+        return self.header(f"Axolotl {RECIPES['axolotl'].version}", *self._order, *notes) + _yaml(settings)
+
+    def llamafactory(self) -> str:
+        """Write LLaMA-Factory's settings."""
+        lane, config = self.lane, self.config
+        base, goes_on, notes = self.base("llamafactory")
+        adapter: dict[str, Any] = {"finetuning_type": "full"}
+        if not lane.is_dense:
+            adapter = {"finetuning_type": "lora", "lora_rank": lane.r, "lora_alpha": _whole(lane.lora_alpha)}
+            adapter |= {"lora_dropout": lane.dropout, "use_rslora": lane.rslora}
+            adapter |= {"lora_target": ",".join(self.targets or ("all",))}
+            adapter |= {"pissa_init": True, "pissa_iter": -1} if lane.init == "pissa" and not goes_on else {}
+            adapter |= {"adapter_name_or_path": START} if goes_on else {}
+            adapter |= {"loraplus_lr_ratio": lane.lora_plus} if lane.lora_plus != 1 else {}
+        template = {} if config.chat else {"template": "empty"}
+        settings = {
+            "model_name_or_path": base, "stage": "pt" if self.task.plain_text else "sft", "do_train": True, **adapter,
+            "dataset": "rows", "dataset_dir": ".", **template, "cutoff_len": self.length, "train_on_prompt": False,
+            "per_device_train_batch_size": config.batch_size, "gradient_accumulation_steps": 1,
+            "optim": "adamw_torch", **self.trainer(), "bf16": self.is_half, "output_dir": "./adapter",
+        }  # fmt: skip
+        front = (
+            []
+            if config.chat or front_of(self.tokenizer)
+            else ["It puts the tokenizer's first token, if it has one, before every row."]
+        )
+        return self.header(f"LLaMA-Factory {RECIPES['llamafactory'].version}", *self._order, *front, *notes) + _yaml(
+            settings
+        )
+
+    def unsloth(self) -> str:
+        """Write the script with Unsloth and TRL."""
+        lane, config = self.lane, self.config
+        base, goes_on, notes = self.base("unsloth")
+        start, _ = self.start("unsloth")
+        if not self.task.ends and not config.chat:
+            notes.append("TRL ends every row with the end token, which the race does not train.")
+        if lane.lora_plus != 1:
+            notes.append(f"TRL has no rate of its own for B: LoRA+ with {lane.lora_plus:g} was measured.")
+        loading = {
+            "model_name": base, "max_seq_length": self.length, "load_in_4bit": False, "full_finetuning": lane.is_dense,
+        }  # fmt: skip
+        adapter = {
+            "r": lane.r, "lora_alpha": _whole(lane.lora_alpha), "lora_dropout": lane.dropout,
+            "target_modules": [*(self.targets or PROJECTIONS)], "use_rslora": lane.rslora,
+            "init_lora_weights": True if start is None else start, "random_state": lane.seed,
+        }  # fmt: skip
+        training = {
+            "per_device_train_batch_size": config.batch_size, "gradient_accumulation_steps": 1, "optim": "adamw_torch",
+            **self.trainer(), "max_length": self.length, "packing": False,
+            **({} if self.task.plain_text else {"completion_only_loss": True}), "output_dir": "adapter",
+        }  # fmt: skip
+        if self.task.plain_text:
+            row = '{"text": row["prompt"] + row["answer"]}'
+        elif config.chat:
+            row = '{"prompt": row["conversation"][:-1], "completion": row["conversation"][-1:]}'
+        else:
+            row = '{"prompt": row["prompt"], "completion": row["completion"]}'
+        if goes_on:
+            adapted = f"model = PeftModel.from_pretrained(model, {START!r}, is_trainable=True)\n"
+        else:
+            adapted = (
+                ""
+                if lane.is_dense
+                else f"model = FastLanguageModel.get_peft_model(\n    model,\n{_arguments(adapter)})\n"
+            )
+        dtype = "torch.bfloat16" if self.is_half else "torch.float32"
+        return (
+            self.header(
+                f"Unsloth {RECIPES['unsloth'].version}, with TRL {RECIPES['trl'].version}", *self._order, *notes
+            )
+            + f'"""Trains with Unsloth on the rows of {ROWS}."""\n\n'
+            "import json\nfrom pathlib import Path\n\nimport torch\nfrom unsloth import FastLanguageModel\n\n"
+            "from datasets import Dataset\n"
+            + "from peft import PeftModel\n"
+            * goes_on
+            + "from trl import SFTConfig, SFTTrainer\n\n"
+            f"model, tokenizer = FastLanguageModel.from_pretrained(\n{_arguments(loading)}    dtype={dtype},\n)\n"
+            f"{adapted}"
+            f"lines = Path(__file__).with_name({ROWS!r}).read_text(encoding='utf-8').splitlines()\n"
+            f"rows = [{row} for row in map(json.loads, lines)]\n"
+            "trainer = SFTTrainer(\n    model=model,\n    processing_class=tokenizer,\n"
+            f"    train_dataset=Dataset.from_list(rows),\n    args=SFTConfig(\n{_arguments(training, 8)}    ),\n)\n"
+            "trainer.train()\nmodel.save_pretrained('adapter')\ntokenizer.save_pretrained('adapter')\n"
+        )
+
+
+def _whole(alpha: float) -> float:
+    """Return an alpha as the whole number that it is, if it is one."""
+    return int(alpha) if math.isfinite(alpha) and alpha == int(alpha) else alpha
+
+
+def _arguments(values: Mapping[str, Any], indent: int = 4) -> str:
+    """Write the arguments of a call, one on a line."""
+    return "".join(f"{' ' * indent}{name}={value!r},\n" for name, value in values.items())
+
+
+def _yaml(settings: Mapping[str, Any], indent: str = "") -> str:
+    """Write settings as YAML, whose numbers have a decimal point before an exponent."""
+    lines = []
+    for name, value in settings.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{name}:\n")
+            for each in value:
+                first, *rest = _yaml(each, f"{indent}    ").splitlines(keepends=True)
+                lines += [f"{indent}  - {first.lstrip()}", *rest]
+        else:
+            text = json.dumps(value, ensure_ascii=False)
+            number = re.fullmatch(r"(-?\d+)(e[-+]?\d+)", text)
+            lines.append(f"{indent}{name}: {f'{number[1]}.0{number[2]}' if number else text}\n")
+    return "".join(lines)
