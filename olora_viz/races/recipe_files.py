@@ -58,6 +58,7 @@ def recipe_files(
         task: the one that it trained on.
         model, tokenizer: the base model, which is not changed, and its tokenizer.
     """
+    config = config.with_steps(len(task.train))
     config = replace(config, task=ROWS, test=None, rows=None, keep=NONE, keep_best=False, patience=0, forget=None)
     recipe = _Recipe(config, task, model, tokenizer)
     return {
@@ -163,8 +164,8 @@ class _Recipe:
         name, warmup = self.schedule(lane)
         return {
             "learning_rate": lane.lr, "lr_scheduler_type": name, "warmup_steps": warmup,
-            "max_steps": self.config.steps, "weight_decay": lane.weight_decay, "max_grad_norm": lane.clip or 0.0, "adam_beta1": lane.beta1,
-            "adam_beta2": lane.beta2, "seed": lane.seed,
+            "max_steps": self.config.steps, "weight_decay": lane.weight_decay, "max_grad_norm": lane.clip or 0.0,
+            "adam_beta1": lane.beta1, "adam_beta2": lane.beta2, "seed": lane.seed,
         }  # fmt: skip
 
     @property

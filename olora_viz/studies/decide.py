@@ -12,11 +12,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json
+from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import expect, unknown
 from olora_viz.races import run as runs
-from olora_viz.races.data import ModelCache
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache, task_of
+from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
 from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
 from olora_viz.studies.difference import runs_of
@@ -31,6 +33,9 @@ from olora_viz.studies.verdicts import Verdict, Verdicts
 
 PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
+
+RECIPE = "recipe"
+"""The folder, in that of a decision, with the recipe of what is taken for PEFT and other tools."""
 
 ANSWERS = 6
 """Number of the user's own prompts that are answered before and after training."""
@@ -77,6 +82,12 @@ class Decision:
     """The final adapter in PEFT's format; None before the end, or if there was no time for it."""
     answers: tuple[Mapping[str, str], ...] = ()
     """Own prompts with the expected answer, and those of the base model and the adapter."""
+
+    @property
+    def recipe(self) -> dict[str, str]:
+        """The text of each file of the recipe, by name, see `FILES`; empty while there is nothing to take."""
+        files = [self.folder / RECIPE / name for name in FILES] if self.taken else []
+        return {file.name: file.read_text("utf-8") for file in files if file.is_file()}
 
     @property
     def sentence(self) -> str:
@@ -182,6 +193,8 @@ class _DecisionRun:
         self._ledger = Ledger(folder, plan.study)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
+        self._recipe: RaceConfig | None = None
+        """The race whose recipe is in the folder."""
 
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
@@ -239,9 +252,7 @@ class _DecisionRun:
             yield self._written(known)
             return
         yield self._written(replace(known, stage=FINAL))
-        taken, run_folder = known.taken.method, self._folder / "final"
-        assert taken.best_lr is not None
-        config = self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
+        config, run_folder = self._config_of(known.taken.method), self._folder / "final"
         self._ledger.check_definitions(config)
         if (run_folder / "config.json").exists() and runs.read_config(run_folder) == config:
             run = runs.resume_run(run_folder, progress=self._progress, cache=self._cache)
@@ -274,7 +285,22 @@ class _DecisionRun:
         plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
         write_json(self._folder / DECISION, record)
+        self._write_recipe(known)
         return known
+
+    def _config_of(self, taken: Verdict) -> RaceConfig:
+        """Return the race of the adapter that is taken."""
+        assert taken.best_lr is not None
+        return self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
+
+    def _write_recipe(self, known: Decision) -> None:
+        """Write the recipe of what is taken, so that it is there however the decision ends."""
+        if known.taken is None or (config := self._config_of(known.taken.method)) == self._recipe:
+            return
+        with atomic_folder(self._folder / RECIPE) as folder:
+            for name, text in recipe_files(config, task_of(config), *self._cache.load(config)).items():
+                write_text(folder / name, text)
+        self._recipe = config
 
 
 def open_trials(verdicts: Verdicts) -> list[Trial]:

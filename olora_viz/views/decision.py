@@ -193,6 +193,23 @@ def answers(known: Decision) -> Markup:
     )
 
 
+def recipe(known: Decision, copies: bool = False) -> Markup:
+    """Return the files that train what is taken with PEFT and other tools; empty while there is nothing to take.
+
+    Args:
+        copies: whether each has a button that copies it, which recipe.js lets do so.
+    """
+    button = Markup('<button type="button" class="quiet">Copy</button>') if copies else Markup("")
+    fold = Markup('<details name="recipe" {}><summary>{}</summary>{}<pre>{}</pre></details>')
+    folds = [
+        fold.format("" if k else "open", name, button, text) for k, (name, text) in enumerate(known.recipe.items())
+    ]
+    hint = Markup(
+        '<h2>The recipe <span class="hint">files for PEFT and other tools, beside the training rows</span></h2>'
+    )
+    return hint + Markup("").join(folds) if folds else Markup("")
+
+
 def progress(known: Decision) -> tuple[str, str]:
     """Return how much of the time is spent, and how many of the lanes have finished."""
     lanes = f"{known.lanes} of {max(known.lanes, known.plan.lanes)} lanes"

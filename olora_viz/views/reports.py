@@ -193,6 +193,7 @@ margin:14px 0}}h1{{font-size:22px}}h2{{font-size:16px;margin:0 0 8px}}
 .stages{{color:var(--mute)}}.stages .done::after{{content:" ✓";color:var(--ok)}}
 small{{display:block;color:var(--mute)}}
 .answered td,.answered th{{text-align:left}}pre{{overflow-x:auto;font-size:13px}}
+summary{{cursor:pointer}}
 """
 
 
@@ -213,7 +214,7 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
     drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
-    sections += [decision.answers(known), decision.plan(known)]
+    sections += [decision.recipe(known), decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task, keep), _repeat(known, task, keep)]
     title = f"Which start for {task} on {known.plan.study.models[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))

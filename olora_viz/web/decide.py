@@ -18,7 +18,7 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
 from olora_viz.studies.budget import BATCHES, METHODS
-from olora_viz.studies.decide import Decision
+from olora_viz.studies.decide import RECIPE, Decision
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
@@ -83,11 +83,11 @@ def minutes_within(limits: Limits) -> list[int]:
 
 
 def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
-    """Return the URL of the report or of the zipped adapter, which expires; or the reason why not.
+    """Return the URL of the report, or of the zipped adapter or recipe, which expires; or the reason why not.
 
     Args:
         key: of the decision, its owner's.
-        kind: ``report`` or ``adapter``.
+        kind: ``report``, ``recipe`` or ``adapter``.
     """
     work = jobs.find(key, Deciding)
     known = work.known if work else None
@@ -100,6 +100,11 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
         if not path.exists() and known.taken is not None:
             names = {field: own_name(own) for field, own in work.own_files.items()}
             write_report(known, *(names.get(field, getattr(work.config, field)) for field in ("task", "keep")))
+    elif kind == "recipe":
+        path = work.folder / "recipe.zip"
+        name += "-recipe.zip"
+        if not path.exists() and known.recipe:
+            write_zip(path, known.folder / RECIPE)
     elif known.adapter is None:
         return {"problem": "it ended before the adapter was trained"}
     else:
@@ -122,6 +127,11 @@ QUESTION = (
 )
 
 
+NO_RECIPE = Markup(
+    '<h2>The recipe</h2><p class="hint">Files for PEFT and other tools, once there is a start to take.</p>'
+)
+
+
 class DecideView(NamedTuple):
     """What the page's outputs show, in their order, or their components."""
 
@@ -134,6 +144,7 @@ class DecideView(NamedTuple):
     starts: Any = gr.skip()
     answers: Any = gr.skip()
     plan: Any = gr.skip()
+    recipe: Any = gr.skip()
     decide: Any = gr.skip()
     stop: Any = gr.skip()
     minutes: Any = gr.skip()
@@ -190,12 +201,24 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
             take = _take_card(jobs)
         rates = in_card(live_figure, before["rates"], elem_id="decide-rates")
         differences = in_card(live_figure, before["differences"], elem_id="decide-differences")
+        recipe = in_card(element, NO_RECIPE, elem_id="decide-recipe", script="recipe.js")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         starts = in_card(element, BEFORE["table"], elem_id="decide-starts")
         plan = in_card(element, BEFORE["plan"], elem_id="decide-plan")
         answers = in_card(element, BEFORE["answers"], elem_id="decide-answers")
     return DecideView(
-        held("decision"), bar.status, headline, take, rates, differences, starts, answers, plan, bar.start, bar.stop
+        held("decision"),
+        bar.status,
+        headline,
+        take,
+        rates,
+        differences,
+        starts,
+        answers,
+        plan,
+        recipe,
+        bar.start,
+        bar.stop,
     )
 
 
@@ -244,8 +267,8 @@ def _drawn(known: Decision) -> dict[str, Any]:
     figures = decision.figures(known)
     drawn: dict[str, Any] = {
         "headline": decision.headline(known), "starts": decision.starts(known),
-        "plan": decision.plan(known), "rates": pack(figures["rates"]),
-        "differences": pack(figures["differences"]),
+        "plan": decision.plan(known), "recipe": decision.recipe(known, copies=True) or NO_RECIPE,
+        "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),
     }  # fmt: skip
     return drawn | ({"answers": decision.answers(known)} if known.answers else {})
 
@@ -264,6 +287,8 @@ def _take_card(jobs: Jobs) -> gr.HTML:
             'title="The adapter of the decision, in PEFT\'s format, zipped">'
             '★ Take this adapter</button><button type="button" class="quiet" data-kind="report" '
             'disabled title="What was run, and what the decision rests on">Report</button>'
+            '<button type="button" class="quiet" data-kind="recipe" disabled title="Scripts and settings '
+            'for PEFT, Axolotl, LLaMA-Factory and Unsloth, and the training rows, zipped">Recipe (zip)</button>'
             '<span class="hint" role="status"></span></div>'
         ),
         script="decide.js",

@@ -14,6 +14,7 @@ from support.shared import SET_UP, visiting
 
 import olora_viz as ov
 from olora_viz.__main__ import main
+from olora_viz.races.recipe_files import FILES, ROWS
 from olora_viz.studies import budget
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
@@ -91,7 +92,7 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
 
 
-def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(browser: Browser, address: str) -> None:
+def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(browser: Browser, address: str) -> None:
     page = browser.contexts[0].new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
@@ -103,12 +104,25 @@ def test_in_a_browser_it_decides_and_its_report_and_adapter_go_home(browser: Bro
     expect(page.locator("#decide-status .state")).to_have_text("finished", timeout=300_000)
     expect(page.locator("#decide-headline")).to_contain_text(re.compile("[Tt]ake "))
     files = {}
-    for name in ("Take this adapter", "Report"):
+    for name in ("Take this adapter", "Report", "Recipe"):
         with page.expect_download() as download:
             page.locator("#decide-take").get_by_role("button", name=name).click()
         files[name] = Path(download.value.path())
     with ZipFile(files["Take this adapter"]) as adapter:
         assert "adapter/adapter_config.json" in adapter.namelist()
+    with ZipFile(files["Recipe"]) as recipe:
+        assert {f"recipe/{name}" for name in (*FILES, ROWS)} <= {*recipe.namelist()}
+        script = recipe.read("recipe/peft.py").decode()
+    card = page.locator("#decide-recipe")
+    expect(card.locator("pre").first).to_be_visible()
+    assert card.locator("pre").first.text_content() == script
+    card.get_by_text("axolotl.yaml", exact=True).click()
+    expect(card.locator("pre").first).to_be_hidden()  # one file is shown
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    card.locator("details[open] button").click()
+    expect(card.locator("details[open] button")).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == card.locator("details[open] pre").text_content()
     assert f"olora_viz {ov.__version__}" in files["Report"].read_text("utf-8")
     check_offline(browser, files["Report"])
     page.route(re.compile("component_server"), lambda route: route.abort())

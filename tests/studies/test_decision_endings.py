@@ -10,14 +10,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from markupsafe import escape
 from reliability.victims import victim
 
 import olora_viz as ov
 from olora_viz.machine.process import StoppedEarlyError
+from olora_viz.races.recipe_files import FILES, ROWS
 from olora_viz.races.step import DIVERGED, Step
 from olora_viz.studies import decide as deciding
 from olora_viz.studies.budget import Plan
-from olora_viz.studies.decide import Decision, decide
+from olora_viz.studies.decide import RECIPE, Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
@@ -48,8 +51,14 @@ def check_agreement(known: Decision) -> None:
     assert record == json.loads(json.dumps(known.to_json()))
     report = report_html(known, STUDY.tasks[0], STUDY.keep)
     assert decision.starts(known) in report
+    assert {*known.recipe} == ({*FILES} if known.taken else set())
+    assert all(escape(text) in report for text in known.recipe.values())
     if known.taken is None:
         return
+    settings = yaml.safe_load(known.recipe["axolotl.yaml"])
+    assert (settings["learning_rate"], settings["lora_r"]) == (record["lr"], record["r"])
+    rows = (folder / RECIPE / ROWS).read_text("utf-8").splitlines()
+    assert f"{len(rows):,} rows of {ROWS}" in known.recipe["peft.py"]
     (entry,) = (each for each in written if (each["init"], each["r"]) == (record["init"], record["r"]))
     assert {name: entry[name] for name in SAID} == {name: record[name] for name in SAID}
     assert entry["best_lr"] == record["lr"]

@@ -23,8 +23,12 @@ export function copies(element, made) {
   });
 }
 
-/** @param {string} text */
-async function copied(text) {
+/**
+ * Copy a text, and return whether that was possible.
+ *
+ * @param {string} text
+ */
+export async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
