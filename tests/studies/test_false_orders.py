@@ -45,6 +45,14 @@ def test_seeds_that_others_lend_make_no_order_among_equals(name: str) -> None:
     assert found.covered >= 0.92
 
 
+def test_where_runs_diverge_orders_are_right_about_the_rates_that_every_seed_finishes() -> None:
+    """Equal methods are ordered more often there: one whose best rate has a diverged run takes a worse one."""
+    found = simulate(study_of(2, 5), 150, 60, 55, **WORLDS["steep, diverging"])
+    assert found.ordered > 2 * found.turned
+    assert stats.binomtest(round(150 * found.turned), 150, 0.05, alternative="greater").pvalue > 0.01
+    assert found.covered >= 0.92
+
+
 @pytest.mark.parametrize(("methods", "seeds", "times"), [(3, 3, 1.5), (5, 3, 3)])
 def test_few_seeds_find_more_where_methods_lend_each_other_theirs(methods: int, seeds: int, times: float) -> None:
     one = few_seeds(methods, seeds, 0.5, 200)

@@ -112,6 +112,8 @@ class Rates:
     """Methods that are called worse."""
     covered: float
     """Intervals that hold the true difference at the rates that were chosen."""
+    turned: float
+    """Studies in which some order has the other sign than this difference."""
     studies: int
 
 
@@ -123,7 +125,7 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
         world: see `World`.
     """
     random = np.random.default_rng([studies, held_out, test, study.seeds, len(study.inits)])
-    counts = np.zeros(4)
+    counts = np.zeros(5)
     for _ in range(studies):
         made = World(random, len(study.inits), held_out, test, **world)
         found = made.study(study)
@@ -135,16 +137,14 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
             found = verdicts_of(study, made.rows)
         first, *others = found.each
         p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others if one.seeds] or [1.0])
-        held = [
-            one.interval.low
-            <= made.true(one.init, one.best_lr) - made.true(first.init, first.best_lr)
-            <= one.interval.high
-            for one in others
-            if one.seeds
-        ]
+        at_first = made.true(first.init, first.best_lr) if first.seeds else math.nan
+        true = {one.init: made.true(one.init, one.best_lr) - at_first for one in others if one.seeds}
+        held = [one.interval.low <= true[one.init] <= one.interval.high for one in others if one.seeds]
+        ordered = [one for one in others if one.verdict in (BETTER, WORSE)]
         counts += [
-            any(one.verdict in (BETTER, WORSE) for one in others), min(p_values) < ERROR,
+            bool(ordered), min(p_values) < ERROR,
             np.mean([one.verdict == WORSE for one in others]), np.mean(held or [True]),
+            any((true[one.init] > 0) != (one.verdict == WORSE) for one in ordered),
         ]  # fmt: skip
     return Rates(*(counts / studies), studies)
 
