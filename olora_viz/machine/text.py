@@ -190,18 +190,17 @@ def finite_or_none(x: float) -> float | None:
     return float(x) if math.isfinite(x) else None
 
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS, MOST_BARS = "▁▂▃▄▅▆▇█", 24
 
 
-def sparkline(values: Sequence[float], width: int = 24) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Return a curve as a line of bars, the mean of some neighbours each; a gap where there is none.
 
     >>> sparkline([5.0, 4.0, 3.0, 2.0, math.nan]), sparkline([]), sparkline([1.0] * 3)
     ('█▆▃▁ ', '', '▁▁▁')
     """
-    parts = [
-        np.mean(part) for part in np.array_split(np.array(values, float), max(1, min(width, len(values)))) if len(part)
-    ]
+    count = max(1, min(MOST_BARS, len(values)))
+    parts = [np.mean(part) for part in np.array_split(np.array(values, float), count) if len(part)]
     known = [value for value in parts if math.isfinite(value)]
     low, span = min(known, default=0.0), max(known, default=0.0) - min(known, default=0.0)
     heights = (

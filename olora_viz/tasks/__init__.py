@@ -11,7 +11,7 @@ from olora_viz.tasks.built_in import BUILT_IN
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
 from olora_viz.tasks.hub import CARDS as FROM_HUB
-from olora_viz.tasks.task import Example, Split, Task, TaskCard, by_content, deduplicated
+from olora_viz.tasks.task import Example, Task, TaskCard, deduplicated
 
 __all__ = [
     "TASKS", "Batch", "Encoded", "Encoding", "Example", "Task", "TaskCard", "batch_indices", "collate", "encode",
@@ -33,15 +33,14 @@ Examples:
 """
 
 
-def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = by_content) -> Task:
+def load_task(name: str | os.PathLike[str], split_seed: int = 0) -> Task:
     """Load a named task, or read the user's own file.
 
     Args:
         name: a key of `TASKS`, or the path of a `.json`, `.jsonl` or `.csv` file. A name is a path if it has a folder
             or an extension, or if the file exists
-        split_seed: for the generated examples and the split
-        split: divides the examples into training, held-out and test examples. With `by_content`, training examples
-            that nearly repeat one of the others are removed
+        split_seed: for the generated examples and the split; training examples that nearly repeat a held-out or test
+            example are removed
 
     Raises:
         ValueError: if the name is unknown, the file is invalid, or the hub is unreachable.
@@ -58,17 +57,15 @@ def load_task(name: str | os.PathLike[str], split_seed: int = 0, split: Split = 
     name = os.fspath(name)
     card = TASKS.get(name)
     if card is not None and card.offline:
-        return generated(card, split_seed, split)
+        return generated(card, split_seed)
     if card is None:
         folder, file = os.path.split(name)
         if not (folder or os.path.splitext(file)[1] or os.path.exists(name)):
             raise ValueError(f"{unknown('task', name, TASKS)} (or pass a .json, .jsonl or .csv file)")
-    task = card.load(split_seed, split) if card else load_file(name, split_seed, split)
-    return deduplicated(task) if split is by_content else task
+    return deduplicated(card.load(split_seed) if card else load_file(name, split_seed))
 
 
 @lru_cache(maxsize=16)
-def generated(card: TaskCard, seed: int, split: Split) -> Task:
+def generated(card: TaskCard, seed: int) -> Task:
     """Generate a built-in task, or return it as it was generated before; see `load_task`."""
-    task = card.load(seed, split)
-    return deduplicated(task) if split is by_content else task
+    return deduplicated(card.load(seed))

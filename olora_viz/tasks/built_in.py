@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 
-from olora_viz.tasks.task import Example, Split, Task, TaskCard
+from olora_viz.tasks.task import Example, Task, TaskCard, by_content
 
 SPEAKERS = {"system": "System", "user": "User", "assistant": "Assistant"}
 """The roles of chat messages, and the name before each message in a prompt."""
@@ -213,9 +213,9 @@ def _in_roman(n: int) -> str:
 def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: Example) -> TaskCard:
     name = make.__name__.replace("_", "-")
 
-    def load(seed: int, split: Split) -> Task:
+    def load(seed: int) -> Task:
         examples = make(random.Random(f"{name} {seed}"))
-        train, held_out, test = split(examples, name, HELD_OUT, seed)
+        train, held_out, test = by_content(examples, name, HELD_OUT, seed)
         plain = not sample.prompt
         return Task(name, summary, train[:MAX_TRAIN], held_out, plain_text=plain, test=test)
 

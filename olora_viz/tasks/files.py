@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from olora_viz.machine.text import described, listed
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
-from olora_viz.tasks.task import Example, Split, Task, by_content, deduplicated, text_of
+from olora_viz.tasks.task import Example, Task, by_content, deduplicated, text_of
 
 
 class FileFormat(NamedTuple):
@@ -267,7 +267,7 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _KINDS: dict[type, str] = {dict: "an object", str: "a text", int: "a number", float: "a number", type(None): "null"}
 
 
-def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
+def load_file(name: str, seed: int = 0) -> Task:
     """Read the user's examples, and set aside a tenth as held out and a tenth for the test; see `read_examples`.
 
     The split depends on the prompts alone, not on the name of the file or on other rows. Answers end with the
@@ -280,7 +280,7 @@ def load_file(name: str, seed: int = 0, split: Split = by_content) -> Task:
     plain = is_plain(examples, str(path))
     if len({text_of(example) for example in examples}) < 2:
         raise ValueError(f"{path} has the same {'text' if plain else 'prompt'} on every line: none can be held out")
-    train, held_out, test = split(examples, path.name, None, seed)
+    train, held_out, test = by_content(examples, path.name, None, seed)
     summary = f"{len(examples):,} {'texts' if plain else 'examples'} from {path.name}."
     return Task(path.name, summary, train, held_out, plain_text=plain, ends=True, test=test)
 

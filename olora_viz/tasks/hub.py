@@ -11,7 +11,7 @@ from typing import Any
 
 from olora_viz.machine.process import within
 from olora_viz.tasks.built_in import alpaca_messages, alpaca_prompt, question_prompt
-from olora_viz.tasks.task import Example, Split, Task, TaskCard, by_content
+from olora_viz.tasks.task import Example, Task, TaskCard, by_content
 
 PATIENCE = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
@@ -90,10 +90,10 @@ def instruction(row: Row) -> Example:
     return Example(alpaca_prompt(*asked), row["output"].strip(), messages=alpaca_messages(*asked))
 
 
-def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> Task:
+def load_from_hub(source: Source, seed: int = 0) -> Task:
     """Load a task's rows from the hub, or from the cache of an earlier load.
 
-    Seed and split determine the held-out examples, at most `MAX_HELD_OUT`; answers end with the end-of-text token.
+    The seed determines the held-out examples, at most `MAX_HELD_OUT`; answers end with the end-of-text token.
 
     Raises:
         ValueError: if the hub is unreachable (for a few seconds) and there is no cached copy, or if a row does not
@@ -104,7 +104,7 @@ def load_from_hub(source: Source, seed: int = 0, split: Split = by_content) -> T
     test: tuple[Example, ...] = ()
     if source.held_out is None:
         count = min(MAX_HELD_OUT, len(train) // 10)
-        train, held_out, test = split(train, source.name, count, seed)
+        train, held_out, test = by_content(train, source.name, count, seed)
     else:
         rows = list(splits[source.held_out])
         random.Random(f"{source.name} {seed}").shuffle(rows)

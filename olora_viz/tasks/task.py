@@ -122,8 +122,8 @@ class TaskCard:
     prompt: str
     """A sample prompt, possibly shortened."""
     answer: str
-    load: Callable[[int, Split], Task]
-    """Loads the task for a seed, divided by a `Split`."""
+    load: Callable[[int], Task]
+    """Loads the task for a seed, divided by `by_content`."""
     offline: bool = True
     """Whether it needs no network."""
     choices: bool = False
@@ -245,11 +245,6 @@ class Parts(NamedTuple):
     """The examples that are evaluated during a race."""
     test: tuple[Example, ...]
     """The examples that are evaluated once, at the end."""
-
-
-Split = Callable[[Sequence[Example], str, int | None, int], Parts]
-"""Divides examples, given the name of their task, the number of held-out prompts (None: a share of `SHARE`) and a
-seed."""
 
 
 def text_of(example: Example) -> str:

@@ -216,7 +216,7 @@ def test_hub_tasks_leave_out_what_does_not_fit_and_say_how_much(jobs: Jobs, monk
     rows = [Example(f"{n} and {n} make", f" {2 * n}") for n in range(12)]
     long = [Example("and " * 200 + f"{n}", " much") for n in range(3)]
     task = Task("boolq", "Sums.", tuple(rows[:8] + long), (*rows[8:], Example("or " * 200, " so")))
-    card = replace(TASKS["boolq"], load=lambda seed, split: task)
+    card = replace(TASKS["boolq"], load=lambda seed: task)
     monkeypatch.setitem(TASKS, "boolq", card)
     assert asked(task="boolq").max_length == 128
     assert asked(task="boolq", model="smollm2-135m").max_length == 512

@@ -159,17 +159,13 @@ def html(page: Page, *, docs: bool) -> str:
     )  # fmt: skip
 
 
-def write_assets(folder: Path, *, dark: str = ".dark") -> None:
-    """Write what draws the charts of all pages: Plotly, the chart module, the style sheet, the icon.
-
-    Args:
-        dark: the selector of what has the dark theme.
-    """
+def write_assets(folder: Path) -> None:
+    """Write what draws the charts of all pages: Plotly, the chart module, the style sheet, the icon."""
     folder.mkdir(parents=True)
     shutil.copyfile(PLOTLY, folder / "plotly.min.js")
     shutil.copyfile(WEB / "favicon.svg", folder / "favicon.svg")
     write_text(folder / "site.js", script())
-    write_text(folder / "site.css", "\n".join([colors(dark), *(file.read_text("utf-8") for file in STYLES)]))
+    write_text(folder / "site.css", "\n".join([colors(), *(file.read_text("utf-8") for file in STYLES)]))
 
 
 def script() -> str:
@@ -185,10 +181,10 @@ def script() -> str:
     )
 
 
-def colors(dark: str) -> str:
+def colors() -> str:
     """Return the palettes as CSS variables; without JavaScript the theme is the system's."""
     light, night = (f"{theme.css_variables(name)}color-scheme:{name};" for name in theme.THEMES)
-    return f":root{{{light}}}\n{dark}{{{night}}}\n@media (prefers-color-scheme: dark){{:root:not(.js){{{night}}}}}"
+    return f":root{{{light}}}\n.dark{{{night}}}\n@media (prefers-color-scheme: dark){{:root:not(.js){{{night}}}}}"
 
 
 def documentation() -> Path | None:
