@@ -181,14 +181,18 @@ def locked(path: Path, *, wait: bool = True) -> Generator[None]:
         BlockingIOError: another process holds it, and this one does not `wait`.
     """
     with path.open("a") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise
-            except OSError:  # the file system has none
-                pass
+        _lock(file.fileno(), wait=wait)
         yield
+
+
+def _lock(file: int, *, wait: bool) -> None:
+    """Lock an open file, see `locked`."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                raise  # any other one says that the file system has no locks
 
 
 def link_or_copy(file: Path, to: Path) -> None:
@@ -524,13 +528,10 @@ def lock_folder(folder: Path) -> int:
     """
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock, wait=False)
     except BlockingIOError:
         os.close(lock)
         raise
-    except OSError:  # a file system without locks
-        pass
     return lock
 
 

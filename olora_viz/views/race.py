@@ -190,13 +190,17 @@ class RaceView:
     @property
     def next_step(self) -> str:
         """The next step that the verdict of a finished race suggests; may be empty."""
-        done = self.complete and self.step == self.steps_done
-        return self._verdict.next_step if done and self._verdict else ""
+        return self._verdict.next_step if self._is_last and self._verdict else ""
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the race has ended, with the step shown."""
+        return self.complete and self.step == self.steps_done
 
     @drawn_once
     def bet(self) -> Markup:
         """What can be bet on the race, or how each bet on it ended; empty before it starts."""
-        config, lanes, end = self.race.config, self.race.config.lanes, self.complete and self.step == self.steps_done
+        config, lanes = self.race.config, self.race.config.lanes
         question = bets.question_of(lanes, config.steps)
         if question is None or self.state == READY:
             return Markup("")
@@ -207,7 +211,7 @@ class RaceView:
         }
         labels = {start: names[lane] for start, lane in zip(question.starts, question.lanes, strict=True)}
         examples = latest_examples(self._judged)
-        if not end:
+        if not self._is_last:
             is_open = examples is None and (self.recorded or not self.complete)
             return bets.bets(self.name, bets.OPEN if is_open else bets.GOING, question, labels, recorded=self.recorded)
         compared = None
@@ -238,8 +242,7 @@ class RaceView:
     @property
     def _ended(self) -> bool:
         """Whether the step shown is the last one of the race."""
-        last = self.step == self.steps_done and self.complete
-        return bool(self.step) and (last or self.step >= self.race.config.steps)
+        return bool(self.step) and (self._is_last or self.step >= self.race.config.steps)
 
     @drawn_once
     def _known(self) -> dict[str, Any]:
