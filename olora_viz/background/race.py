@@ -343,7 +343,9 @@ class BackgroundRace(BackgroundWork):
                 self._run = self._open_run(self.folder)
             racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing
-        self.config = replace(self.config, steps=racing.config.steps, epochs=None)
+        ranks = zip(self.config.lanes, racing.config.lanes, strict=True)
+        lanes = tuple(lane.replace(r=raced.r, params=None) for lane, raced in ranks)
+        self.config = replace(self.config, steps=racing.config.steps, epochs=None, lanes=lanes)
         if self.stopping.is_set():
             racing.close()
         self.loaded(RaceRecord.of(racing))

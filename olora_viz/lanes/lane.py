@@ -62,6 +62,8 @@ class Lane:
         schedule: how the lane's rate changes after its warm-up: ``constant``, ``linear`` or ``cosine``. None for the
             race's.
         warmup: steps over which the lane's rate rises to its peak, fewer than the race has. None for the race's.
+        params: the number of parameters to train, such as 200_000 or ``200k``, in place of `r`: on a model the lane
+            has the rank that comes nearest, so that lanes of different targets can be compared. None for `r`.
 
     Examples:
         >>> import olora_viz as ov
@@ -91,6 +93,7 @@ class Lane:
     targets: Targets = None
     schedule: str | None = None
     warmup: int | None = None
+    params: int | str | None = None
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -136,6 +139,14 @@ class Lane:
             raise ValueError(unknown("schedule", str(self.schedule), SCHEDULES))
         if self.warmup is not None:
             check_whole("warmup", self.warmup, least=0)
+        if self.params is not None:
+            count = read_count(self.params) if isinstance(self.params, str) else self.params
+            check_whole("params", count, least=1)
+            object.__setattr__(self, "params", count)
+            if self.r != Lane.r:
+                raise ValueError(f"r {self.r} and params {count} both say how large the lane is: give one")
+            if self.is_dense:
+                raise ValueError(f"params {count} is not possible for {self.init}, which trains every weight")
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
@@ -168,6 +179,22 @@ class Lane:
     def lora_alpha(self) -> float:
         """The number that `alpha` means at the lane's rank, PEFT's ``lora_alpha``."""
         return alpha_at(self.alpha, self.r)
+
+
+def read_count(text: str) -> int:
+    """Read a number of parameters.
+
+    Raises:
+        ValueError: it is none.
+
+    >>> read_count("200k"), read_count("1.5M"), read_count("4096")
+    (200000, 1500000, 4096)
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kM]?)", text)
+    count = float(match[1]) * {"": 1, "k": 1e3, "M": 1e6}[match[2]] if match else math.nan
+    if not count.is_integer():
+        raise ValueError(f"params must be a whole number, such as 200000 or 200k, not {text[:40]!r}")
+    return int(count)
 
 
 def label_number(value: float) -> str:
@@ -212,7 +239,7 @@ def _check_label(label: Any) -> None:
 
 NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
-    "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "rslora": "rsLoRA",
+    "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "rslora": "rsLoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
@@ -315,7 +342,7 @@ def _words(field: str, values: Collection[Any]) -> dict[Any, str]:
 
 def _value(field: str, value: Any, is_short: bool) -> str:
     """Return a value in words, with its key's name."""
-    if field in ("r", "alpha") and not value:
+    if field in ("r", "alpha", "params") and not value:
         return ""
     name = NAMES.get(field, field.replace("_", " "))
     if isinstance(getattr(Lane, field), bool):
@@ -324,6 +351,8 @@ def _value(field: str, value: Any, is_short: bool) -> str:
         return "no clip"
     if isinstance(value, str):
         return short_targets(value) if field == "targets" and value and is_short else value
+    if field == "params":
+        return f"{name} {value}"
     number = exact(value) if not is_short else compact(value) if field == "lr" else f"{value:g}"
     return f"{name} {number}".lstrip()
 
@@ -562,5 +591,6 @@ _READERS: dict[str, tuple[Any, str]] = {
     "targets": (lambda text: tuple(text.split("+")), "names of layers"),
     "schedule": (str, "a word"),
     "warmup": (int, "a whole number"),
+    "params": (read_count, "a whole number, such as 200000 or 200k"),
     "label": (str, "a word"),
 }

@@ -221,10 +221,14 @@ class AdapterPlan:
     def with_lanes(self, lanes: Sequence[Lane]) -> AdapterPlan:
         """Return the layers of some other lanes, whose targets are among those of these lanes.
 
+        A lane with `Lane.params` gets the rank with which it trains as many parameters as can be.
+
         Raises:
-            ValueError: no lane or too many, a rank above min(out, in) of a layer, dropout on experts.
+            ValueError: no lane or too many, a rank above min(out, in) of a layer, a number of parameters that no rank
+                comes near, dropout on experts.
         """
         check_count(len(lanes))
+        lanes = [lane if lane.params is None else self._ranked(lane) for lane in lanes]
         used = {name for lane in lanes for name in self.chosen[lane.targets]}
         layers = {name: layer for name, layer in self.layers.items() if name in used}
         plan = replace(self, layers=layers, lanes=tuple(lanes))
@@ -239,6 +243,21 @@ class AdapterPlan:
                         f"router chooses, such as {name!r}: set it to 0, or name other targets"
                     )
         return plan
+
+    def _ranked(self, lane: Lane) -> Lane:
+        """Return a lane with the rank that its number of parameters comes nearest to."""
+        shapes = [weight_of(self.layers[name]).shape for name in self.chosen[lane.targets]]
+        frozen = entry_of(lane.init).frozen_B
+        each = sum(into + out * (not frozen) for out, into in shapes)
+        assert isinstance(lane.params, int)
+        rank, largest = round(lane.params / each), min(map(min, shapes))
+        if not 1 <= rank <= largest:
+            end = min(max(1, rank), largest)
+            raise ValueError(
+                f"params {lane.params}: on these layers {lane.init} trains {end * each:,} with rank {end}, "
+                f"its {'lowest' if rank < 1 else 'highest'}"
+            )
+        return lane.replace(r=rank, params=None)
 
     def check_calibration(self, calibration: Mapping[str, Calibration]) -> None:
         """Raise if an initialization lacks the calibration data that it needs.

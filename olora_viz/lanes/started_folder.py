@@ -158,6 +158,7 @@ def start_folder(
     empty = skeleton(model)
     layers = target_layers(empty, lane.targets, _refused_by_peft(empty))
     plan = AdapterPlan(empty, layers, (), {lane.targets: layers}).with_lanes([lane])
+    (lane,) = plan.lanes
     check_apart(model, out, *filter(None, [residual]))
     shards = read_shards(model.absolute())
     weights = stored_weights(empty, layers, shards, model, workers)

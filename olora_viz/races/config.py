@@ -78,7 +78,7 @@ def start_key(lane: Lane) -> tuple[Any, ...]:
     >>> start_key(Lane("lora", seed=1)) == start_key(Lane("lora"))
     False
     """
-    return lane.init, lane.r, lane.scale, lane.seed if is_random(lane) else 0, lane.targets
+    return lane.init, lane.r, lane.scale, lane.seed if is_random(lane) else 0, lane.targets, lane.params
 
 
 def is_random(lane: Lane) -> bool:

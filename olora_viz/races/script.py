@@ -63,8 +63,9 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
                 f"the script with PEFT cannot train lane {label!r}, since full fine-tuning has no "
                 "adapter; the script with olora_viz can"
             )
-        if lane.fair:
-            raise ValueError(f"lane {label!r} asks for a fair rate: give the set-up of the race that found it")
+        if lane.fair or lane.params is not None:
+            what = "fair rate" if lane.fair else "number of parameters"
+            raise ValueError(f"lane {label!r} asks for a {what}: give the set-up of the race that found it")
     starts = "".join(f"    {peft_start(config, lane)!r},\n" for lane in config.lanes)
     device = '"cuda" if torch.cuda.is_available() else "cpu"' if config.device == "auto" else repr(config.device)
     by_device = 'torch.bfloat16 if DEVICE == "cuda" else torch.float32'

@@ -148,14 +148,15 @@ def attach_lanes(
         resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
 
     Returns:
-        The set-up, in which fair rates are numbers, and the parts of a batch fit into memory; its data in these parts;
-        the memory of one lane's passes; the lanes; and the fair rates of those that requested them.
+        The set-up, in which fair rates and ranks are numbers, and the parts of a batch fit into memory; its data in
+        these parts; the memory of one lane's passes; the lanes; and the fair rates of those that requested them.
 
     Raises:
         ValueError: a layer or a rank does not fit, a curvature gives no fair rate, or there is not enough memory.
     """
     name = repr(config.model)
     plan = plan_adapters(model, config.lanes, config.targets, bypassed)
+    config = replace(config, lanes=plan.lanes)
     check_adapters(plan, name, more=int(config.keep_best))
     if plan.needs:
         check_calibration(plan, name)

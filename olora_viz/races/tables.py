@@ -311,6 +311,10 @@ COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
 step: ``racing``, ``stopped early`` or ``diverged``."""
 
 
+NO_COLUMN = ("init", "r", "alpha", "fair", "label", "params")
+"""The keys of a lane that are no further columns of `steps_frame`: it always has them, or a race resolves them."""
+
+
 def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.DataFrame:
     """Return a row for every step and lane.
 
@@ -352,7 +356,7 @@ def steps_frame(steps: Source, config: RaceConfig | Race | None = None) -> pd.Da
 def _keys(config: RaceConfig) -> dict[str, list[Any]]:
     """Return the keys of a race's lanes as columns: init, r and alpha, and every other one in which they differ."""
     lanes = config.lanes
-    others = [each.name for each in fields(Lane) if each.name not in ("init", "r", "alpha", "fair", "label")]
+    others = [each.name for each in fields(Lane) if each.name not in NO_COLUMN]
     columns = {"peak_lr" if name == "lr" else name: [getattr(lane, name) for lane in lanes] for name in others}
     columns["targets"] = ["+".join(lane.targets or config.targets or (ALL,)) for lane in lanes]
     schedules, columns["warmup"] = map(list, zip(*map(config.schedule_of, lanes), strict=True))

@@ -14,7 +14,7 @@ import olora_viz as ov
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
-from olora_viz.races.tables import COLUMNS, race_json, safe, steps_csv
+from olora_viz.races.tables import COLUMNS, NO_COLUMN, race_json, safe, steps_csv
 
 CONFIG = small((Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
 
@@ -78,7 +78,9 @@ KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", [each.name for each in fields(Lane) if each.name not in ("init", "label", "fair")])
+@pytest.mark.parametrize(
+    "key", [each.name for each in fields(Lane) if each.name not in ("init", "label", "fair", "params")]
+)
 def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
     lanes = tuple(Lane("olora", **{key: value}) for value in values)
@@ -91,6 +93,10 @@ def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     words = ["+".join(value) if isinstance(value, tuple) else value for value in values]
     expected = {"alpha": [8, 16], "schedule": ["constant", "cosine"], "warmup": [0, 1]}.get(key, words)
     assert [None if value is None or value != value else value for value in told] == expected
+
+
+def test_every_key_of_a_lane_is_among_those():
+    assert {"r", "alpha", *KEYS, *NO_COLUMN} == {each.name for each in fields(Lane)}
 
 
 def test_full_fine_tuning_has_neither_rank_nor_alpha_in_a_table():

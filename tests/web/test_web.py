@@ -103,6 +103,7 @@ def test_a_race_of_the_page_looks_at_its_first_gradients_and_at_most_fifty_more(
         ({"lanes": lane(alpha=[])}, "alpha must be a positive number, not []"),
         ({"lanes": lane(alpha="0")}, "alpha must be a positive number, not '0'"),
         ({"lanes": lane(alpha="2r+")}, "alpha must be a positive number, or a multiple of r or sqrt(r) such as 2r"),
+        ({"lanes": lane(rest="params=200k")}, "a lane of the page has a rank, not a number of parameters"),
         ({"lanes": lane(seed=-1)}, "seed must be a whole number from 0"),
     ],
 )

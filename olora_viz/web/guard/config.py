@@ -184,6 +184,8 @@ def _values(key: str, cell: Any) -> list[Any]:
 
 def _lane(limits: Limits, plain: Lane, lr: Any, r: Any, alpha: Any, seed: Any) -> Lane:
     fair = isinstance(lr, str) and lr.strip().lower() == FAIR
+    if plain.params is not None:
+        raise ValueError(f"a lane of the page has a rank, not a number of parameters, as params={plain.params}")
     return replace(
         plain,
         lr=Lane.lr if fair else number("learning rate", lr),
