@@ -17,6 +17,7 @@ from olora_viz.lanes.recipes import RECIPES
 from olora_viz.machine.text import compact, counted
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import olora_viz_script, peft_script, peft_start, source_of
+from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.chat import messages_of
 from olora_viz.tasks.encoding import front_of
 from olora_viz.tasks.keep import NONE
@@ -38,6 +39,9 @@ FILES = ("peft.py", "axolotl.yaml", "llamafactory.yaml", "unsloth.py")
 STARTS: dict[str, tuple[str, ...]] = {"llamafactory": ("lora", "pissa"), "unsloth": ("lora", "gaussian")}
 """The starts of a tool; one that is not here has those of PEFT."""
 
+TOOLS = {"axolotl": "Axolotl", "llamafactory": "LLaMA-Factory", "unsloth": "Unsloth"}
+"""What each tool is called."""
+
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear layers of a block, by the names of the models that Unsloth trains."""
 
@@ -49,7 +53,7 @@ MODEL, START, RESIDUAL = "./model", "./start", "./residual"
 
 
 def recipe_files(
-    config: RaceConfig, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    config: RaceConfig, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, why: str = ""
 ) -> dict[str, str]:
     """Return the text of every file by name: `FILES`, and the rows that they read.
 
@@ -57,10 +61,13 @@ def recipe_files(
         config: of a race of one lane.
         task: the one that it trained on.
         model, tokenizer: the base model, which is not changed, and its tokenizer.
+        why: a sentence on top of each file.
     """
     config = config.with_steps(len(task.train))
-    config = replace(config, task=ROWS, test=None, rows=None, keep=NONE, keep_best=False, patience=0, forget=None)
-    recipe = _Recipe(config, task, model, tokenizer)
+    config = replace(
+        config, task=ROWS, test=None, rows=None, eval_every=0, keep=NONE, keep_best=False, patience=0, forget=None
+    )
+    recipe = _Recipe(config, task, model, tokenizer, why)
     return {
         "peft.py": recipe.peft(), "axolotl.yaml": recipe.axolotl(), "llamafactory.yaml": recipe.llamafactory(),
         "unsloth.py": recipe.unsloth(), ROWS: recipe.rows(), INFO: recipe.info(),
@@ -75,6 +82,7 @@ class _Recipe:
     task: Task
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    why: str
 
     @property
     def lane(self) -> Lane:
@@ -134,7 +142,8 @@ class _Recipe:
             else f"{label_of(lane.init)}, rank {lane.r}, alpha {lane.lora_alpha:g}{', rsLoRA' * lane.rslora}"
         )
         lines = [
-            f"A recipe for {tool}: {what}, rate {compact(lane.lr)}, {config.steps} steps of {config.batch_size} rows.",
+            f"A recipe for {tool}: {what}, rate {compact(lane.lr)}, {config.steps} steps of {config.batch_size} rows,",
+            f"that is {Epochs(config.steps * config.batch_size, len(self.task.train)).words}. {self.why}".rstrip(),
             f"It was measured on the model {config.model} and the {counted(len(self.task.train), 'row')} of {ROWS}: "
             "another model or other rows may need another one.",
             *notes,
@@ -180,7 +189,7 @@ class _Recipe:
             return (True if lane.is_dense else name), []
         if INITIALIZERS[lane.init].needs:
             return None, [
-                f"{RECIPES[tool].toolkit} lacks the start {lane.init}, which is computed from the rows: this begins "
+                f"{TOOLS[tool]} lacks the start {lane.init}, which is computed from the rows: this begins "
                 "as plain LoRA, which is not what was measured. peft.py has the start."
             ]
         words = ["python", "-m", "olora_viz", "start", "--model", MODEL, "--init", lane.init, "--r", str(lane.r)]
@@ -188,7 +197,7 @@ class _Recipe:
         words += [word for target in self.targets or () for word in ("--target", target)]
         words += ["--out", START, "--residual", RESIDUAL]
         return None, [
-            f"{RECIPES[tool].toolkit} lacks the start {lane.init}: it goes on from the adapter {START} on the model "
+            f"{TOOLS[tool]} lacks the start {lane.init}: it goes on from the adapter {START} on the model "
             f"{RESIDUAL}, which this writes from the model's folder:",
             f"  {shlex.join(words)}",
         ]

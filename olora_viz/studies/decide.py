@@ -193,8 +193,8 @@ class _DecisionRun:
         self._ledger = Ledger(folder, plan.study)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
-        self._recipe: RaceConfig | None = None
-        """The race whose recipe is in the folder."""
+        self._recipe: tuple[RaceConfig, str] | None = None
+        """The race whose recipe is in the folder, and why it is taken."""
 
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
@@ -295,12 +295,15 @@ class _DecisionRun:
 
     def _write_recipe(self, known: Decision) -> None:
         """Write the recipe of what is taken, so that it is there however the decision ends."""
-        if known.taken is None or (config := self._config_of(known.taken.method)) == self._recipe:
+        if known.taken is None:
+            return
+        config, why = recipe = self._config_of(known.taken.method), known.taken.headline
+        if recipe == self._recipe:
             return
         with atomic_folder(self._folder / RECIPE) as folder:
-            for name, text in recipe_files(config, task_of(config), *self._cache.load(config)).items():
+            for name, text in recipe_files(config, task_of(config), *self._cache.load(config), why).items():
                 write_text(folder / name, text)
-        self._recipe = config
+        self._recipe = recipe
 
 
 def open_trials(verdicts: Verdicts) -> list[Trial]:

@@ -57,6 +57,7 @@ def check_agreement(known: Decision) -> None:
         return
     settings = yaml.safe_load(known.recipe["axolotl.yaml"])
     assert (settings["learning_rate"], settings["lora_r"]) == (record["lr"], record["r"])
+    assert all(known.taken.headline in text for text in known.recipe.values())
     rows = (folder / RECIPE / ROWS).read_text("utf-8").splitlines()
     assert f"{len(rows):,} rows of {ROWS}" in known.recipe["peft.py"]
     (entry,) = (each for each in written if (each["init"], each["r"]) == (record["init"], record["r"]))
