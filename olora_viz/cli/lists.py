@@ -47,7 +47,7 @@ def recipes(options: argparse.Namespace) -> int:
     from olora_viz.lanes.recipes import OF_A_LANE, READ, RECIPES, Recipe
 
     columns = ("name", "r", "alpha", "lr", "dropout", "weight_decay", "clip", "schedule", "warmup", "optimizer")
-    columns += ("batch_size", "length", "adapts")
+    columns += ("batch_size", "length", "targets")
     names = tuple(field.name for field in fields(Recipe))
     _list(RECIPES, names if options.json else columns, options)
     if not options.json:
@@ -76,6 +76,6 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return compact(value) if 0 < value < 0.01 else f"{value:g}"
-    if value is None:
-        return "–"
+    if value is None or isinstance(value, tuple):
+        return "+".join(value or ("–",))
     return repr(value) if isinstance(value, str) and value != value.strip() else str(value)

@@ -440,8 +440,8 @@ def parse_lanes(spec: str | Mapping[str, Any], **instead: Any) -> list[Lane]:
         True
         >>> len(ov.parse_lanes({"init": "lora", "lr": [1e-3, 3e-3], "seed": [0, 1, 2]}))
         6
-        >>> ov.parse_lanes("recipe:unsloth,lr=1e-3")
-        [Lane('lora', r=16, alpha=16, weight_decay=0.001, clip=1.0, label='unsloth@lr=1e-3', schedule='linear')]
+        >>> ov.parse_lanes("recipe:peft,lr=1e-4")[0].label
+        'peft@lr=1e-4'
     """
     if isinstance(spec, str):
         choices, where = _choices_of_text(spec), repr(spec)

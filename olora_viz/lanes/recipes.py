@@ -35,8 +35,8 @@ class Recipe:
     alpha: Alpha
     lr: float
     dropout: float
-    targets: tuple[str, ...] | None
-    """Target modules by Llama's names; None for all linear layers in the blocks."""
+    targets: tuple[str, ...]
+    """Target modules, by Llama's names or families."""
     schedule: str
     warmup: float
     """A share of all steps if it is below 1, else steps."""
@@ -64,18 +64,12 @@ class Recipe:
         return {key: getattr(self, key) for key in OF_A_LANE}
 
     @property
-    def adapts(self) -> str:
-        """The target modules, as a lane writes them."""
-        return "+".join(self.targets) if self.targets else "all"
-
-    @property
     def summary(self) -> str:
         """The defaults, in words."""
-        targets = "+".join(self.targets) if self.targets else "all linear layers"
         warmup = f"warm-up {f'{self.warmup:.0%}' if 0 < self.warmup < 1 else f'{self.warmup:g}'}"
         return (
-            f"rank {self.r}, alpha {self.alpha}, rate {compact(self.lr)}, dropout {self.dropout:g}, {targets}; "
-            f"{self.schedule}, {warmup}, {self.optimizer}, weight decay {self.weight_decay:g}; "
+            f"rank {self.r}, alpha {self.alpha}, rate {compact(self.lr)}, dropout {self.dropout:g}, "
+            f"targets {'+'.join(self.targets)}; {self.schedule}, {warmup}, {self.optimizer}, weight decay {self.weight_decay:g}; "
             f"batches of {self.batch_size}, {self.length}"
         )
 
@@ -88,11 +82,9 @@ def _at(project: str, commit: str, *files: str) -> tuple[str, ...]:
 _TRAINER = "https://github.com/huggingface/transformers/blob/v5.24.0/src/transformers/training_args.py"
 """What all but torchtune leave to transformers: no weight decay, gradients of norm 1 at most, a linear schedule."""
 
-_MLP = ("gate_proj", "up_proj", "down_proj")
-
 _RECIPES = (
     Recipe(
-        "unsloth", "Unsloth Studio", r=16, alpha=16, lr=2e-4, dropout=0.0, targets=None,
+        "unsloth", "Unsloth Studio", r=16, alpha=16, lr=2e-4, dropout=0.0, targets=("all",),
         schedule="linear", warmup=0.1, weight_decay=0.001, clip=1.0, optimizer="8-bit AdamW",
         batch_size=8, length="30 steps", version="0.1.801-beta, 015bdef",
         sources=(*_at("unslothai/unsloth", "015bdef0d94a241bcd94eec7a405b1700632180d",
@@ -101,7 +93,7 @@ _RECIPES = (
         "the form shows alpha 32 and dropout 0.05 until a model is chosen.",
     ),
     Recipe(
-        "axolotl", "Axolotl", r=16, alpha=32, lr=2e-4, dropout=0.05, targets=None,
+        "axolotl", "Axolotl", r=16, alpha=32, lr=2e-4, dropout=0.05, targets=("all",),
         schedule="cosine", warmup=0.1, weight_decay=0.0, clip=1.0, optimizer="8-bit AdamW",
         batch_size=4, length="1 epoch", version="0.18.0, 067b021",
         sources=(*_at("axolotl-ai-cloud/axolotl", "067b021c8b87a9e5e380b9173c704cf7340e30f5",
@@ -110,7 +102,7 @@ _RECIPES = (
         "tokens. Most other examples have rank 32 and alpha 16.",
     ),
     Recipe(
-        "llamafactory", "LLaMA-Factory", r=8, alpha="2r", lr=1e-4, dropout=0.0, targets=None,
+        "llamafactory", "LLaMA-Factory", r=8, alpha="2r", lr=1e-4, dropout=0.0, targets=("all",),
         schedule="cosine", warmup=0.1, weight_decay=0.0, clip=1.0, optimizer="AdamW",
         batch_size=8, length="3 epochs", version="0.9.6.dev0, ff6d4d1",
         sources=(*_at("hiyouga/LLaMA-Factory", "ff6d4d12eeb035d6ce06805a5733dd7b29f2ac30",
@@ -130,7 +122,7 @@ _RECIPES = (
     ),
     Recipe(
         "torchtune", "torchtune", r=64, alpha=128, lr=3e-4, dropout=0.0,
-        targets=("q_proj", "v_proj", "o_proj", *_MLP),
+        targets=("q_proj", "v_proj", "o_proj", "mlp"),
         schedule="cosine", warmup=100, weight_decay=0.01, clip=None, optimizer="AdamW",
         batch_size=32, length="1 epoch", version="0.7.0, bd2a0fc",
         sources=_at("pytorch/torchtune", "bd2a0fc7c31430972728494fa01aaeeb0ebf1ba1",
@@ -165,7 +157,7 @@ Examples:
     >>> {name: recipe.lr for name, recipe in ov.RECIPES.items()}
     {'unsloth': 0.0002, 'axolotl': 0.0002, 'llamafactory': 0.0001, 'trl': 0.0002, 'torchtune': 0.0003, 'peft': 0.001}
     >>> ov.parse_lanes("recipe:llamafactory,lr=1e-3")
-    [Lane('lora', alpha='2r', clip=1.0, label='llamafactory@lr=1e-3', schedule='cosine')]
+    [Lane('lora', alpha='2r', clip=1.0, label='llamafactory@lr=1e-3', targets=('all',), schedule='cosine')]
 """
 
 

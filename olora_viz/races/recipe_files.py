@@ -91,10 +91,13 @@ class _Recipe:
 
     @property
     def targets(self) -> tuple[str, ...] | None:
-        """The names of the target modules, in full where the lane's have wildcards; None for all linear layers."""
+        """The target modules by the last words of their names, or in full where these find more; None for all."""
         names = self.lane.targets or self.config.targets
-        wild = any({*name} & {*"*?["} for name in names or ())
-        return tuple(target_layers(self.model, names)) if wild else names
+        layers = target_layers(self.model, names)
+        last = tuple(dict.fromkeys(name.rpartition(".")[2] for name in layers))
+        if layers.keys() == target_layers(self.model).keys():
+            return None
+        return last if target_layers(self.model, last).keys() == layers.keys() else tuple(layers)
 
     @property
     def length(self) -> int:

@@ -193,7 +193,7 @@ margin:14px 0}}h1{{font-size:22px}}h2{{font-size:16px;margin:0 0 8px}}
 .stages{{color:var(--mute)}}.stages .done::after{{content:" ✓";color:var(--ok)}}
 small{{display:block;color:var(--mute)}}
 .answered td,.answered th{{text-align:left}}pre{{overflow-x:auto;font-size:13px}}
-summary{{cursor:pointer}}
+summary{{cursor:pointer}}details pre{{max-height:400px;overflow:auto}}
 """
 
 

@@ -14,6 +14,7 @@ from olora_viz.lanes.lane import Lane, display_names, labels, parse_lanes, read_
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.recipes import OF_A_LANE, RECIPES
 from olora_viz.lanes.schedule import SCHEDULES
+from olora_viz.lanes.targets import FAMILIES
 from olora_viz.models import load_model
 from olora_viz.studies.contest import seed_groups
 
@@ -30,7 +31,7 @@ def test_a_recipe_says_where_and_when_it_was_read(name: str) -> None:
     assert recipe.note
     assert all(re.fullmatch(r"https://\S+/blob/([0-9a-f]{40}|v[\d.]+)/\S+", source) for source in recipe.sources)
     assert recipe.schedule in SCHEDULES
-    assert set(recipe.targets or ()) <= LLAMA
+    assert set(recipe.targets) <= LLAMA | set(FAMILIES)
 
 
 @each
@@ -102,7 +103,7 @@ def test_the_recipe_of_peft_is_peft_s_lora_config() -> None:
     )  # fmt: skip
     model, _ = load_model("glassllm")
     adapted = peft.get_peft_model(model, config)
-    assert adapted.peft_config["default"].target_modules == set(recipe.targets or ())
+    assert adapted.peft_config["default"].target_modules == set(recipe.targets)
 
 
 def test_what_recipes_leave_to_transformers_are_its_defaults() -> None:

@@ -149,6 +149,13 @@ def test_every_file_says_what_it_holds_for_and_where_its_tool_lacks_the_start(ev
         peft.LoraConfig(init_lora_weights=native, target_modules=["q_proj"])  # PEFT takes it
 
 
+@pytest.mark.parametrize("targets", [None, ("all",), ("attention", "mlp")])
+def test_all_layers_are_all_in_every_file(targets) -> None:
+    files = files_of(lane_race(Lane("lora", targets=targets)))
+    assert yaml.safe_load(files["axolotl.yaml"])["lora_target_linear"] is True
+    assert yaml.safe_load(files["llamafactory.yaml"])["lora_target"] == "all"
+
+
 def test_the_rows_of_each_tool_are_those_of_the_race(every) -> None:
     for config, files in every.values():
         examples = task_of(config).train
@@ -163,9 +170,13 @@ def test_the_rows_of_each_tool_are_those_of_the_race(every) -> None:
                 assert text.endswith(row["completion"])
 
 
-def test_targets_with_wildcards_are_the_same_layers_in_every_file(every) -> None:
-    config, files = every[SPECS[4]]
-    layers = {*target_layers(load_model("glassllm")[0], config.lanes[0].targets)}
+OF_TARGETS = [("q_proj", "layers.[01].*"), ("attention",), ("mlp", "v_proj"), ("q_proj", "v_proj"), ("layers.3.*",)]
+
+
+@pytest.mark.parametrize("targets", OF_TARGETS)
+def test_families_and_wildcards_are_the_same_layers_in_every_file(targets) -> None:
+    files = files_of(lane_race(Lane("lora", targets=targets)))
+    layers = {*target_layers(load_model("glassllm")[0], targets)}
     factory = yaml.safe_load(files["llamafactory.yaml"])["lora_target"].split(",")
     for names in (yaml.safe_load(files["axolotl.yaml"])["lora_target_modules"], factory):
         model, _ = load_model("glassllm")
