@@ -119,8 +119,8 @@ def recipes() -> str:
     rows = [
         (
             f"`{each.name}`", f"{each.r}", f"{each.alpha}", f"{each.lr:g}", f"{each.dropout:g}",
-            f"`{'+'.join(each.targets)}`", f"{each.weight_decay:g}", "–" if each.clip is None else f"{each.clip:g}", each.schedule,
-            f"{each.warmup:g}", each.optimizer, f"{each.batch_size}", each.length,
+            f"`{'+'.join(each.targets)}`", f"{each.weight_decay:g}", "–" if each.clip is None else f"{each.clip:g}",
+            each.schedule, f"{each.warmup:g}", each.optimizer, f"{each.batch_size}", each.length,
             f"{each.note} {each.toolkit} {each.version}: "
             + ", ".join(f"[{address.rpartition('/')[2]}]({address})" for address in each.sources),
         )

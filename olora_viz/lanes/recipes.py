@@ -69,8 +69,8 @@ class Recipe:
         warmup = f"warm-up {f'{self.warmup:.0%}' if 0 < self.warmup < 1 else f'{self.warmup:g}'}"
         return (
             f"rank {self.r}, alpha {self.alpha}, rate {compact(self.lr)}, dropout {self.dropout:g}, "
-            f"targets {'+'.join(self.targets)}; {self.schedule}, {warmup}, {self.optimizer}, weight decay {self.weight_decay:g}; "
-            f"batches of {self.batch_size}, {self.length}"
+            f"targets {'+'.join(self.targets)}; {self.schedule}, {warmup}, {self.optimizer}, "
+            f"weight decay {self.weight_decay:g}; batches of {self.batch_size}, {self.length}"
         )
 
 
