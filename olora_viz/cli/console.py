@@ -219,7 +219,6 @@ _SHARED: dict[str, dict[str, Any]] = {
         "metavar": "X",
         "help": "how often all training examples are seen, in place of --steps",
     },
-    "--rows": {"type": int, "metavar": "N", "help": "train on so many of the training examples; default: all"},
     "--batch-size": {"type": int, "help": "prompts per step"},
     "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
     "--truncate": _FLAG | {"help": "cut longer examples at the left of their prompt instead of skipping them"},
@@ -279,6 +278,19 @@ def add_intervals(parser: argparse.ArgumentParser) -> None:
         title, cost = (text[:1].lower() + text[1:].removesuffix(".") for text in texts)
         what = f"measure every N steps: {title}; costs {cost}"
         parser.add_argument(f"--{interval.replace('_', '-')}", type=int, metavar="N", help=what)
+
+
+def add_fields(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add settings that the page has too, with its words, by their names in `FIELDS`."""
+    from olora_viz.races.fields import FIELDS
+
+    for field in (each for each in FIELDS if each.name in names):
+        meaning = f"{field.meaning[:1].lower()}{field.meaning[1:]}"
+        values = f" ({', '.join(field.choices)})" if field.choices and ":" not in meaning else ""
+        default = f"; default: {field.empty}" if field.empty else ""
+        metavar = {int: "N", float: "X"}.get(field.kind)
+        option = f"--{field.name.replace('_', '-')}"
+        parser.add_argument(option, type=field.kind, metavar=metavar, help=f"{meaning}{values}{default}")
 
 
 def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

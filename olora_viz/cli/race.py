@@ -14,6 +14,7 @@ from olora_viz.cli.console import (
     INTERRUPTED,
     SignPace,
     Verb,
+    add_fields,
     add_file,
     add_intervals,
     add_shared,
@@ -43,32 +44,21 @@ def add_verbs(verb: Verb) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    from olora_viz.races.config import BATCHES_WORDS
-
     add_file(parser, "the fields of RaceConfig, its lanes as SPECs or tables")
     resumed = "resume the run in this folder, with --steps to another number of steps"
     parser.add_argument("--resume", type=path, metavar="DIR", help=resumed)
     add_shared(
-        parser, "--model", "--task", "--lane", "--steps", "--epochs", "--rows", "--batch-size", "--max-length",
+        parser, "--model", "--task", "--lane", "--steps", "--epochs", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
         "--device", "--dtype",
     )  # fmt: skip
     accumulated = "accumulate the gradient of a step over N parts of its batch, to save memory"
     parser.add_argument("--accumulate", type=int, metavar="N", help=accumulated)
-    parser.add_argument("--batches", help=f"{BATCHES_WORDS}; default: auto")
     add_intervals(parser)
-    parser.add_argument("--eval-size", type=int, help="maximum number of held-out examples")
     parser.add_argument("--test-size", type=int, help="maximum number of test examples")
-    parser.add_argument("--schedule", help="constant, linear or cosine")
-    parser.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
-    decay = "weight decay of the lanes without their own; default: 0"
-    parser.add_argument("--weight-decay", type=float, metavar="X", help=decay)
-    clipped = "the maximum norm of the gradient of each lane without its own; default: none"
-    parser.add_argument("--clip", type=float, metavar="X", help=clipped)
+    add_fields(parser, "rows", "batches", "eval_size", "schedule", "warmup", "weight_decay", "clip", "patience")
     best = "keep each lane's adapter of its lowest held-out loss instead of the last step"
     parser.add_argument("--keep-best", action="store_true", default=None, help=best)
-    patience = "stop a lane after N evaluations without a lower held-out loss; default: never"
-    parser.add_argument("--patience", type=int, metavar="N", help=patience)
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")

@@ -14,8 +14,8 @@ from olora_viz.lanes.lane import MAX_LANES, Lane, parse_lanes, write_lanes
 from olora_viz.machine.text import described, expect, unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, automatic_interval, setting_text
+from olora_viz.races.fields import FIELDS, RaceField
 from olora_viz.tasks import TASKS
-from olora_viz.views.runs import INPUTS
 
 Node = dict[str, Any]
 
@@ -225,14 +225,14 @@ OF_RACE = {**WORDS, "keep": (*KEPT, *TASKS)}
 
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
-MORE = tuple(each for each in INPUTS if each.name not in {"weight_decay", "clip", "keep"})
+MORE = tuple(each for each in FIELDS if each.name not in {"weight_decay", "clip", "keep"})
 """More settings, as on the page; weight decay and clipping are those of a lane, and the text to keep has its field."""
 
 
 def more_settings() -> Node:
     """Return the section of more settings."""
     return section("more", "More settings", *(
-        control("select" if each.choices else "field", each.name, each.label, each.title) for each in MORE
+        control("select" if each.choices else "field", each.name, each.label, each.meaning) for each in MORE
     ))  # fmt: skip
 
 
@@ -263,7 +263,8 @@ class PanelSetUp:
         typed = self._typed
         given: dict[str, Any] = {name: str(typed[name]).strip() for name in OF_RACE}
         given |= {name: _whole(typed[name]) for name in COUNTS}
-        given |= {name: _as_meant(name, typed[name]) for name, before in self._more.items() if typed[name] != before}
+        changed = (each for each in MORE if typed[each.name] != self._more[each.name])
+        given |= {each.name: _as_meant(each, typed[each.name]) for each in changed}
         if given.get("eval_every", 0) is None:
             given["eval_every"] = automatic_interval(given["steps"]) if isinstance(given["steps"], int) else 1
         return replace(self._config, **given, lanes=tuple(lane for row in typed["lanes"] for lane in lanes_of(row)))
@@ -328,16 +329,16 @@ def set_up(config: RaceConfig | None, settings: dict[str, Any]) -> RaceConfig:
     return replace(config, **settings)
 
 
-def _as_meant(name: str, typed: Any) -> Any:
+def _as_meant(field: RaceField, typed: Any) -> Any:
     """Return a setting that was typed; what the set-up does not take, it refuses."""
     text = str(typed).strip()
-    if name == "targets":
+    if field.kind is tuple:
         return tuple(part for part in re.split(r"[\s,]+", text) if part) or None
-    if name in ("keep_best", "chat", "truncate"):
+    if field.kind is bool:
         return text == "1"
     if not text:
-        return None if name == "eval_every" else 0
-    return text if name in ("schedule", "batches") else _whole(text)
+        return None if field.name in ("eval_every", "rows") else 0
+    return text if field.kind is str else _whole(text)
 
 
 def _whole(typed: Any) -> Any:

@@ -470,6 +470,8 @@ class Settings:
     """None for lanes that never stop early."""
     truncate: bool = False
     chat: bool = False
+    rows: int | None = None
+    """None for all training examples."""
     keep: str = AUTO
     """`NONE`, `AUTO`, or what stands for a visitor's own text: a page reads no other one."""
 
@@ -485,9 +487,8 @@ class Settings:
         """
         if config.forget is not None:
             raise ValueError(f"a page has no limit on what lanes forget, as this race, {config.forget:g} nats")
-        for name in ("rows", "epochs"):
-            if getattr(config, name) is not None:
-                raise ValueError(f"a page has no {name}, as this race, {getattr(config, name)}")
+        if config.epochs is not None:
+            raise ValueError(f"a page has no epochs, as this race, {config.epochs:g}")
         if not isinstance(config.schedule, str):
             raise ValueError("a schedule that is a Python function cannot be shown on the page")
         decays = {(lane.weight_decay, lane.clip) for lane in config.lanes}
@@ -498,7 +499,7 @@ class Settings:
             config.schedule, config.warmup, weight_decay, clip, config.targets,
             None if every == automatic_interval(config.steps) else every,
             cls.batches if automatic else config.batches, config.eval_size,
-            config.keep_best, config.patience or None, config.truncate, config.chat, config.keep,
+            config.keep_best, config.patience or None, config.truncate, config.chat, config.rows, config.keep,
         )  # fmt: skip
 
     def values(self) -> dict[str, str]:

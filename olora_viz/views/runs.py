@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, write_lanes
-from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.machine.text import folded, nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
-from olora_viz.races.config import BATCHES, BATCHES_WORDS, RaceConfig, setup_facts
+from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.tables import differing
 from olora_viz.studies.ranking import standings
 from olora_viz.tasks import Example, TaskCard
@@ -86,69 +84,6 @@ def run_words(run: RaceRecord) -> str:
     ends = dict.fromkeys(nats(end(losses)) for end in (min, max)) if losses else ()
     loss = f"held-out loss {' to '.join(ends)}" if losses else ""
     return " · ".join(part for part in (run.state, f"{len(run.steps)} steps", loss) if part)
-
-
-class SettingInput(NamedTuple):
-    """One input."""
-
-    name: str
-    label: str
-    title: str
-    choices: Mapping[str, str] = MappingProxyType({})
-    """The only values, with their words; none for an input of text."""
-    empty: str = ""
-    """What an empty input means."""
-
-
-INPUTS = (
-    SettingInput(
-        "schedule", "Schedule", "How the learning rates change after the warm-up", {name: name for name in SCHEDULES}
-    ),
-    SettingInput("warmup", "Warm-up", "Steps over which the learning rates rise to their peak"),
-    SettingInput("weight_decay", "Weight decay", "AdamW's decoupled weight decay of A and B, in every lane"),
-    SettingInput(
-        "clip", "Gradient clipping", "The largest norm of a lane's gradient: a longer one is shortened to it",
-        empty="off",
-    ),
-    SettingInput(
-        "eval_every", "Evaluate every", "Steps between two evaluations on the held-out examples", empty="automatic"
-    ),
-    SettingInput("eval_size", "Held-out examples", "The most that an evaluation takes"),
-    SettingInput("batches", "Batches", BATCHES_WORDS, {name: name for name in BATCHES}),
-    SettingInput(
-        "targets", "Target modules",
-        "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj; or "
-        "attention, mlp",
-        empty="all linear layers",
-    ),
-    SettingInput(
-        "keep_best", "Adapter from",
-        "Which adapter of a lane answers, is tested and can be downloaded at the end: that of its last step, or of "
-        "its lowest held-out loss",
-        {"0": "the last step", "1": "the best step"},
-    ),
-    SettingInput(
-        "patience", "Early stop after",
-        "Evaluations without a lower held-out loss after which a lane stops; the others go on", empty="off",
-    ),
-    SettingInput(
-        "keep", "Text to keep",
-        "A text that is not trained on: how much of it the lanes forget is measured beside what they learn",
-        {"none": "none", "auto": "plain text"},
-    ),
-    SettingInput(
-        "chat", "Prompts",
-        "How a prompt and its answer are written: as plain text, or as messages in the model's chat template, with "
-        "its end-of-turn token",
-        {"0": "plain text", "1": "chat template"},
-    ),
-    SettingInput(
-        "truncate", "Long examples",
-        "What happens to an example that is too long: it is left out, or the beginning of its prompt is",
-        {"0": "left out", "1": "cut at the left"},
-    ),
-)  # fmt: skip
-"""The inputs in their order, two in a row."""
 
 
 def setup_words(config: RaceConfig) -> str:

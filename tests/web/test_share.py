@@ -46,6 +46,7 @@ MORE = st.fixed_dictionaries(
         "clip": st.just("") | POSITIVE.map(str),
         "targets": st.sampled_from(["", "q_proj, v_proj", "layers.[01].*"]),
         "batches": st.sampled_from(BATCHES),
+        "rows": st.just("") | st.integers(1, 10**6).map(str),
         "eval_size": st.integers(1, 512).map(str),
         "keep_best": st.sampled_from(["0", "1"]),
         "truncate": st.sampled_from(["0", "1"]),

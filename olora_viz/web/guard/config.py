@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from olora_viz.lanes.lane import FAIR, Lane, check_count, parse_lanes, split_values
-from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.targets import TARGET
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number
 from olora_viz.models import MODELS
-from olora_viz.races.config import BATCHES, KEPT, RaceConfig, Settings, automatic_interval
+from olora_viz.races.config import KEPT, RaceConfig, Settings, automatic_interval
+from olora_viz.races.fields import FIELDS, RaceField
 from olora_viz.tasks import TASKS
 from olora_viz.tasks.keep import NONE
 from olora_viz.web.guard.limits import Limits
@@ -210,26 +210,26 @@ def checked_settings(steps: int, asked: Any, wrong: Problems) -> Settings:
     """
     plain = Settings()
     values = plain.values() | (asked if isinstance(asked, dict) else {})
-
-    def checked(name: str, rule: Callable[..., Any], what: str, *allowed: Any, optional: bool = False) -> Any:
-        if optional and is_empty(values[name]):
-            return None
-        return wrong.check(rule, what, values[name], *allowed, instead=getattr(plain, name))
-
     least = math.ceil(steps / MOST_EVALUATIONS)
-    return Settings(
-        schedule=checked("schedule", _one_of, "schedule", SCHEDULES),
-        warmup=checked("warmup", whole, "warm-up steps", 0, steps - 1),
-        weight_decay=checked("weight_decay", number, "weight decay", True),
-        clip=checked("clip", number, "gradient clipping", optional=True),
-        targets=wrong.check(_targets, values["targets"], instead=None),
-        eval_every=checked("eval_every", whole, "steps between evaluations", least, steps, optional=True),
-        batches=checked("batches", _one_of, "batches", BATCHES),
-        keep=values["keep"] if is_token(values["keep"]) else checked("keep", _one_of, "text to keep", KEPT),
-        eval_size=checked("eval_size", whole, "held-out examples", 1, MOST_HELD_OUT),
-        patience=checked("patience", whole, "evaluations without improvement", 1, MOST_EVALUATIONS, optional=True),
-        **{name: checked(name, _switch, name) for name in ("keep_best", "truncate", "chat")},
-    )
+    ends = {
+        "warmup": (0, steps - 1), "eval_every": (least, steps), "eval_size": (1, MOST_HELD_OUT),
+        "patience": (1, MOST_EVALUATIONS), "rows": (1, MOST_WHOLE),
+    }  # fmt: skip
+
+    def checked(field: RaceField) -> Any:
+        name, value = field.name, values[field.name]
+        if field.kind is tuple:
+            return wrong.check(_targets, value, instead=None)
+        if (field.empty and is_empty(value)) or (name == "keep" and is_token(value)):
+            return value or None
+        rules: dict[type, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+            int: (whole, ends.get(name, ())), float: (number, (name == "weight_decay",)),
+            str: (_one_of, (tuple(field.choices),)), bool: (_switch, ()),
+        }  # fmt: skip
+        rule, allowed = rules[field.kind]
+        return wrong.check(rule, field.subject, value, *allowed, instead=getattr(plain, name))
+
+    return Settings(**{field.name: checked(field) for field in FIELDS})
 
 
 def _one_of(what: str, value: Any, allowed: tuple[str, ...]) -> str:

@@ -2,24 +2,19 @@
 
 import gradio as gr
 
+from olora_viz.races.fields import FIELDS
 from olora_viz.web.parts.card import element
 
-FIELDS = {
+INPUTS = {
     "steps": "#setup-steps input",
     "prompts per step": "#setup-batch input",
     "seed of the race": "#setup-seed input",
     "steps between curvature measurements": "#curvature-every input",
-    "warm-up steps": "#more-settings [name=warmup]",
-    "weight decay": "#more-settings [name=weight_decay]",
-    "gradient clipping": "#more-settings [name=clip]",
-    "steps between evaluations": "#more-settings [name=eval_every]",
-    "held-out examples": "#more-settings [name=eval_size]",
-    "evaluations without improvement": "#more-settings [name=patience]",
-    "a target module": "#more-settings [name=targets]",
+    **{each.subject: f"#more-settings [name={each.name}]" for each in FIELDS},
     "what may be forgotten, in nats,": "#decide-forget :is(input, textarea)",
 }
 
 
 def refused() -> gr.HTML:
     """Make what marks the fields of refused values as invalid."""
-    return element("", fields=FIELDS, script="parts/refused.js", elem_classes="unseen")
+    return element("", fields=INPUTS, script="parts/refused.js", elem_classes="unseen")

@@ -16,10 +16,10 @@ from olora_viz.background.record import FAILED, READY
 from olora_viz.lanes.lane import Lane, display_names, runs_of_seeds
 from olora_viz.lanes.seeds import write_seeds
 from olora_viz.races.config import KEPT, RaceConfig
+from olora_viz.races.fields import FIELDS
 from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
-from olora_viz.views.runs import INPUTS
 from olora_viz.web.guard.config import OwnFiles
 from olora_viz.web.parts.card import AT_ONCE, Desk, on_changes
 from olora_viz.web.parts.setup import SetUp, setup_of
@@ -158,7 +158,7 @@ def _settings(raced: SetUp, now: SetUp, own: str) -> list[tuple[str, str]]:
     """Return the settings that differ, in words."""
     before, after = raced.settings.values(), now.settings.values()
     pairs = []
-    for each in INPUTS:
+    for each in FIELDS:
         values = before[each.name], after[each.name]
         values = _own_words(values, KEPT, own) if each.name == "keep" else values
         if values[0] != values[1]:

@@ -18,20 +18,12 @@ from olora_viz.machine.text import Problems
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import Settings
+from olora_viz.races.fields import FIELDS, RaceField
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.files import FILE_FORMATS, read_text
 from olora_viz.tasks.keep import text_to_keep
 from olora_viz.views.html import problem
-from olora_viz.views.runs import (
-    INPUTS,
-    TO_DOWNLOAD,
-    Mark,
-    SettingInput,
-    lane_marks,
-    model_choices,
-    preview,
-    task_sample,
-)
+from olora_viz.views.runs import TO_DOWNLOAD, Mark, lane_marks, model_choices, preview, task_sample
 from olora_viz.web.guard.config import checked_counts, checked_lanes, checked_settings, longest_example, problems
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
@@ -194,7 +186,7 @@ def more_settings(settings: Settings) -> gr.HTML:
         html_template=Markup(
             '<details><summary>More settings<span class="changed"></span></summary>'
             '<div class="more">{}</div><p class="problem" role="alert" hidden></p></details>'
-        ).format(Markup("").join(map(_input, INPUTS))),
+        ).format(Markup("").join(map(_input, FIELDS))),
         script="race/more_settings.js",
         server_functions=[seen],
         plain=Settings().values(),
@@ -227,7 +219,7 @@ def counts_problem(limits: Limits, steps: Any, batch: Any, seed: Any) -> Markup:
     return Markup("")
 
 
-def _input(setting: SettingInput) -> Markup:
+def _input(setting: RaceField) -> Markup:
     if setting.choices:
         option = Markup('<option value="{}">{}</option>')
         options = Markup("").join(option.format(*choice) for choice in setting.choices.items())
@@ -238,7 +230,7 @@ def _input(setting: SettingInput) -> Markup:
         )
     kind = "of-studies" if setting.name in OF_STUDIES else "of-races"
     return Markup('<label class="{}" title="{}"><span>{}</span>{}</label>').format(
-        kind, setting.title, setting.label, control
+        kind, setting.meaning, setting.label, control
     )
 
 
