@@ -11,6 +11,7 @@ import pytest
 from support.steps import a_step, judged
 
 from olora_viz.lanes.lane import Lane, display_names
+from olora_viz.lanes.recipes import RECIPES
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.step import Step
 from olora_viz.studies import story
@@ -214,6 +215,16 @@ def test_every_preset_has_a_verdict_on_its_own_question(preset) -> None:
     level = {init: 0.5 - 0.1 * (init == "olora") for init in inits}
     found = verdict_of(lanes, level)
     assert "OLoRA" in str(found.sentences[0])
+
+
+def test_the_preset_of_the_toolkits_compares_every_recipe_with_the_best_of_the_first_lanes() -> None:
+    (preset,) = (each for each in PRESETS if each.name == "toolkits")
+    said = str(verdict_of(preset.lanes, {"lora": 0.5, "olora": 0.2}))
+    named = [name for name in RECIPES if name in said]
+    assert re.match(rf"OLoRA is ahead of (\w+, )*\w+ and {len(RECIPES) - len(named)} others", said)
+    race = GALLERY["first"]
+    best = min(zip(race.steps[-1].eval_loss, race.config.lanes, strict=True), key=lambda pair: pair[0])[1]
+    assert replace(best, seed=0) in preset.lanes
 
 
 def with_drift(inits: tuple[str, ...], moved: dict[str, list[float]], level: dict[str, float], **how: Any) -> str:
