@@ -87,6 +87,7 @@ def decide(options: argparse.Namespace) -> int:
     report = write_report(known)
     say(f"{report} has the table, the curves and the answers")
     say(f"the adapter is in {known.adapter}" if known.adapter else "there is no adapter yet")
+    say(f"{known.folder / deciding.RECIPE} has it as files for PEFT, Axolotl, LLaMA-Factory and Unsloth")
     return 0
 
 

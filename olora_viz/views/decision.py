@@ -24,7 +24,7 @@ from olora_viz.machine.text import (
     signed,
 )
 from olora_viz.studies.budget import METHODS
-from olora_viz.studies.decide import COARSE, DONE, FINAL, SEEDS, Decision
+from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over
@@ -232,11 +232,13 @@ def texts(known: Decision | None) -> dict[str, Markup]:
 
 
 def whereabouts(known: Decision | None, report: Path | None) -> Markup:
-    """Say where the adapter and the report lie, once the decision has ended."""
+    """Say where the adapter, the report and the recipe lie, once the decision has ended."""
     if known is None or report is None:
         return Markup("")
     lies = f"The adapter is in {known.adapter}, and" if known.adapter else "There is no adapter yet;"
-    return Markup('<p class="say" role="status">{} the report is {}.</p>').format(lies, report)
+    return Markup('<p class="say" role="status">{} the report is {}.{}</p>').format(
+        lies, report, f" The recipe is in {known.folder / RECIPE}." if known.recipe else ""
+    )
 
 
 def figures_before() -> dict[str, Figure]:

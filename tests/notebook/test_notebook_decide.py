@@ -41,6 +41,7 @@ def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path
     assert known.folder == first.folder == Path("decisions/glassllm-number-words")
     assert known.lanes > first.lanes
     assert f"The adapter is in {known.adapter}, and the report is" in shown(panel, "taken")
+    assert f"The recipe is in {known.folder / 'recipe'}." in shown(panel, "taken")
     assert (tmp_path / known.adapter / "adapter_config.json").is_file()
     assert (tmp_path / known.folder / "report.html").is_file()
     assert "OLoRA" in shown(panel, "table")

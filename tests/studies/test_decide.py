@@ -438,8 +438,10 @@ def test_the_command_prints_the_verdicts_and_the_decision_and_writes_a_report(
 ) -> None:
     out = whole[-1].folder
     assert main(["decide", "--out", str(out), "--minutes", "5", "--json"]) == 0
-    *each, last = map(json.loads, capsys.readouterr().out.splitlines())
+    printed = capsys.readouterr()
+    *each, last = map(json.loads, printed.out.splitlines())
     assert [one["init"] for one in each] == ["lora", "olora"]
+    assert f"{out / 'recipe'} has it as files" in printed.err
     assert last == {"decision": whole[-1].to_json()}
     taken = whole[-1].taken
     assert taken is not None
