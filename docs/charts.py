@@ -281,7 +281,7 @@ def record(folder: Path) -> None:
     shutil.copyfile(folder / SETUP, place / SETUP)
     packed = {"compression": "zstd", "compression_level": 19, "use_dictionary": False}
     ledger.rows().to_parquet(place / "runs" / "0001.parquet", index=False, **packed)
-    write_json(place / "origin.json", asdict(origin_of(torch.device(ledger.study.device))))
+    write_json(place / "origin.json", asdict(origin_of(torch.device(ledger.study.race.device))))
 
 
 if __name__ == "__main__":

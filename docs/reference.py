@@ -151,7 +151,8 @@ def _fields(where: str, setup: type) -> str:
 
 def lane_columns() -> str:
     """Write the names of the columns of a study's table."""
-    return ", ".join(f"`{name}`" for name in (*COLUMNS, *BY_EXAMPLE)) + "."
+    names = (name for name in (*COLUMNS, *BY_EXAMPLE) if name != "varied")
+    return ", ".join(f"`{name}`" for name in names) + "; and one for each setting that the study crosses or tunes."
 
 
 def task_files() -> str:

@@ -23,8 +23,9 @@ from olora_viz.studies.claims.claim import over_cells, ratio_of
 from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
 from olora_viz.studies.difference import Difference, at_one_rate, runs_of
 from olora_viz.studies.folder import verdicts
+from olora_viz.studies.search import Chosen
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
-from olora_viz.studies.study import Cell, Chosen
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 HEADS = (
@@ -38,7 +39,7 @@ def lines_of(found: Verdicts) -> list[list[str]]:
     """Return the cells of the table, one line a method and cell of a study."""
     made = []
     for cell in found.study.cells():
-        reference = next(one for one in found.of(cell) if one.init == found.study.reference)
+        reference = next(one for one in found.of(cell) if one.method == found.study.reference)
         made += [_line(one, reference) for one in found.of(cell) if one is not reference]
     return made
 
@@ -47,7 +48,7 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
     low, mean, high = (number(x, "+.3f") for x in (one.interval.low, one.interval.mean, one.interval.high))
     at_one = one.verdict_shared_rate
     return [
-        *_names(one.cell, one.init),
+        *_names(one.cell, one.method),
         *("" if its.best_lr is None else compact(its.best_lr) for its in (one, reference)),
         *(number(its.test_loss, ".3f") for its in (one, reference)),
         f"{mean} ({low} to {high})",
@@ -66,12 +67,12 @@ def by_rate(found: Verdicts) -> list[list[str]]:
     """
     study, made = found.study, []
     for cell in study.cells():
-        runs = {init: runs_of(study, cell, init, found.rows) for init in study.inits}
+        runs = {init: runs_of(study, cell, init, found.rows) for init in study.compare}
         at = [
             {init: replace(of_init, chosen=Chosen(lr, True, study.seeds)) for init, of_init in runs.items()}
             for lr in study.lrs
         ]
-        for init in study.inits:
+        for init in study.compare:
             each = [at_one_rate(of[init], of[study.reference], list(of.values())) for of in at]
             if init != study.reference:
                 made.append([*_names(cell, init), *(_starred(one, study.first_seeds) for one in each)])
@@ -90,16 +91,16 @@ def forgetting(found: Verdicts) -> list[list[str]]:
     One line a method and cell. A star marks a ratio that is decided: less or more.
     """
     drifts = drifts_of([found])
-    ratios = {(each.cell, each.init, each.way): each for each in drifts}
+    ratios = {(each.cell, each.method, each.way): each for each in drifts}
     made = []
     for each in found.each:
         rows = [found.rows[trial] for trial in each.trials]
-        of_ways = (_ratio(ratios.get((each.cell, each.init, way))) for way in WAYS)
+        of_ways = (_ratio(ratios.get((each.cell, each.method, way))) for way in WAYS)
         drift = np.exp(np.log([row["drift"] for row in rows]).mean())
         text_loss = np.mean([row["text_loss"] for row in rows])
         made.append(
             [
-                *_names(each.cell, each.init), "" if each.best_lr is None else compact(each.best_lr),
+                *_names(each.cell, each.method), "" if each.best_lr is None else compact(each.best_lr),
                 number(each.test_loss, ".3f"), f"{text_loss:.2f}", f"{drift:.2f}", *of_ways, str(len(rows)),
             ]
         )  # fmt: skip
@@ -111,17 +112,17 @@ def drifts_of(studies: Sequence[Verdicts]) -> list[Compared]:
     return [
         each
         for found in studies
-        for each in compared(found, [init for init in found.study.inits if init != found.study.reference])
+        for each in compared(found, [init for init in found.study.compare if init != found.study.reference])
     ]
 
 
 def over_studies(studies: Sequence[Verdicts]) -> list[list[str]]:
     """Return the mean ratio of each method over the cells of all studies in each way, and the verdicts."""
     drifts, made = drifts_of(studies), []
-    for init in dict.fromkeys(each.init for each in drifts):
+    for init in dict.fromkeys(each.method for each in drifts):
         line = [label_of(init)]
         for way in WAYS:
-            of_way = [each for each in drifts if (each.init, each.way) == (init, way)]
+            of_way = [each for each in drifts if (each.method, each.way) == (init, way)]
             gaps = [each.logs.gap[:, 0] for each in of_way if each.logs.seeds > 1]
             counts = Counter(each.verdict for each in of_way)
             words = ", ".join(f"{TOLD[word]} in {counts[word]}" for word in TOLD if counts[word])

@@ -79,8 +79,8 @@ def _evidence(options: argparse.Namespace, needs_study: bool, stack: ExitStack, 
         raise ValueError("--keep is of the study that --minutes runs: leave it out without --minutes")
     studies = [verdicts(folder) for folder in options.study or ()]
     study = studies[0] if studies else None
-    model = options.model or (study.study.models[0] if study else ClaimEvidence.model)
-    task = options.task or (study.study.tasks[0] if study else ClaimEvidence.task)
+    model = options.model or (study.study.values("model")[0] if study else ClaimEvidence.model)
+    task = options.task or (study.study.values("task")[0] if study else ClaimEvidence.task)
     evidence = ClaimEvidence(
         model=model, task=task, study=study, rank=options.rank, batch_size=options.batch_size,
         device=options.device or ClaimEvidence.device, progress=progress, others=tuple(studies[1:]),
@@ -96,8 +96,8 @@ def _evidence(options: argparse.Namespace, needs_study: bool, stack: ExitStack, 
 def _reading(options: argparse.Namespace, study: Verdicts | None, model: str, task: str) -> dict[str, Any]:
     """Return how examples are read: as the options say, or else as in the study of the same."""
     asked = {name: getattr(options, name) for name in ("max_length", "truncate", "chat")}
-    if study and model in study.study.models and task in study.study.tasks:
-        of_study = {name: getattr(study.study, name) for name in asked}
+    if study and model in study.study.values("model") and task in study.study.values("task"):
+        of_study = {name: getattr(study.study.race, name) for name in asked}
         asked = {name: of_study[name] if asked[name] is None else asked[name] for name in asked}
     return {name: value for name, value in asked.items() if value is not None}
 

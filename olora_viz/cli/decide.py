@@ -18,7 +18,7 @@ from olora_viz.cli.console import (
     say,
     say_unused_templates,
 )
-from olora_viz.cli.study import add_settings, print_verdicts, settings_of
+from olora_viz.cli.study import add_settings, listed, print_verdicts
 from olora_viz.machine.process import StoppedEarlyError, on_interruption
 from olora_viz.machine.text import clock
 
@@ -26,14 +26,14 @@ from olora_viz.machine.text import clock
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
     parser = verb("decide", decide, "decide which initialization to take, within some minutes")
-    add_file(parser, "minutes, model, task, inits, lrs, ranks and other settings of a study")
+    add_file(parser, "minutes, model, task, compare, lr, r and other settings of a study and its race")
     add_shared(parser, "--model", "--task")
     parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
     parser.add_argument("--out", type=new_path, required=True, metavar="DIR", help="the decision's folder")
     parser.add_argument(
         "--init", dest="methods", type=filled, nargs="+", action="extend", metavar="NAME", help="the methods"
     )
-    add_settings(parser, "lrs", "ranks")
+    add_settings(parser, "lr", "r")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 
 
@@ -61,8 +61,8 @@ def decide(options: argparse.Namespace) -> int:
         except StoppedEarlyError:
             raise KeyboardInterrupt from None
         say("\n".join(known.plan.words))
-        if not known.plan.study.chat:
-            say_unused_templates(known.plan.study.models)
+        if not known.plan.study.race.chat:
+            say_unused_templates(known.plan.study.values("model"))
         if options.plan:
             if options.json:
                 print_json({"plan": known.plan.to_json()})
@@ -94,15 +94,18 @@ def decide(options: argparse.Namespace) -> int:
 def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContextManager]:
     """Return what the file and the options set, and what names the lines of the file in errors."""
     from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
+    from olora_viz.races.config import RaceConfig
+    from olora_viz.studies.decide import GIVEN
     from olora_viz.studies.study import Study
 
-    by_options = {name: getattr(options, name) for name in ("minutes", "model", "task")} | settings_of(options)
-    by_options["inits"] = options.methods and tuple(filter(None, ",".join(options.methods).split(",")))
+    by_options = {name: getattr(options, name, None) for name in ("minutes", *GIVEN)}
+    by_options |= {name: listed(name, getattr(options, name)) for name in ("lr", "r") if getattr(options, name)}
+    by_options["compare"] = options.methods and tuple(filter(None, ",".join(options.methods).split(",")))
     by_options = {name: value for name, value in by_options.items() if value is not None}
     if options.file is None:
         return by_options, nullcontext()
-    of_study = kinds_of(Study)
-    del of_study["models"], of_study["tasks"]  # of which a decision has one
-    kinds = {"minutes": KeyKind(float), "model": KeyKind(str), "task": KeyKind(str), **of_study}
+    of_each = {**kinds_of(RaceConfig), **kinds_of(Study)}
+    lists = {"lr": KeyKind(float, is_list=True), "r": KeyKind(int, is_list=True)}
+    kinds = {"minutes": KeyKind(float), **{name: of_each[name] for name in GIVEN if name in of_each}, **lists}
     setup = TomlSetup.read(options.file, kinds)
     return setup.values | by_options, setup.naming_lines({*by_options, "out"})

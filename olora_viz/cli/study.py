@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 MOST_LANES = 500
 """A study with more lanes has to be confirmed with ``--yes``."""
 
-LISTS: dict[str, tuple[str, type, str]] = {
-    "models": ("--model", str, "models or folders, as a list A,B"),
-    "tasks": ("--task", str, "tasks or files, as a list A,B"),
-    "inits": ("--init", str, "initializations, as a list A,B"),
-    "lrs": ("--lr", float, "learning rates, as a list 3e-4/1e-3/3e-3"),
-    "ranks": ("--r", int, "ranks, as a list 8,16"),
+LISTS: dict[str, str] = {
+    "model": "models or folders, as a list A,B",
+    "task": "tasks or files, as a list A,B",
+    "lr": "learning rates, as a list 3e-4/1e-3/3e-3",
+    "r": "ranks, as a list 8,16",
+    "alpha": "alpha of every lane; default: the rank",
 }
-"""The options with lists: their settings, values and help."""
+"""The options with lists, and their help."""
 
 
 def add_verbs(verb: Verb) -> None:
@@ -51,6 +51,27 @@ def add_verbs(verb: Verb) -> None:
         "the place of the file's value",
     )  # fmt: skip
     parser.add_argument("--out", type=new_path, metavar="DIR", help="the study's folder")
+    parser.add_argument("--init", metavar="LIST", help="initializations, as a list A,B; the first is the reference")
+    parser.add_argument(
+        "--compare",
+        action="append",
+        metavar="METHOD",
+        help="a method, written as a lane, such as lora:alpha=16,dropout=0.1; give several, the reference first",
+    )
+    varied = "{} of a setting of lanes or races, such as {}; may be repeated"
+    parser.add_argument(
+        "--across",
+        action="append",
+        metavar="NAME=LIST",
+        help=varied.format("values", "batch-size=8/32, each of which makes cells of its own"),
+    )
+    parser.add_argument(
+        "--tune",
+        action="append",
+        metavar="NAME=LIST",
+        help=varied.format("candidates", "batch-size=8/32, from which each method gets its best"),
+    )
+    parser.add_argument("--equal", help="what batch sizes have in common: examples (the default) or steps")
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
     parser.add_argument("--html", type=new_file, metavar="FILE", help="save the charts as one interactive page")
@@ -76,14 +97,11 @@ def add_settings(parser: argparse.ArgumentParser, *lists: str) -> None:
         lists: the settings with lists, keys of `LISTS`.
     """
     for name in lists:
-        option, _, text = LISTS[name]
-        parser.add_argument(option, dest=name, metavar="LIST", help=text)
+        parser.add_argument(f"--{name}", metavar="LIST", help=LISTS[name])
     parser.add_argument("--seeds", type=int, help="number of seeds")
-    parser.add_argument("--reference", help="the initialization that the others are compared with")
     parser.add_argument(
         "--margin", type=float, help="share of the reference's loss reduction within which methods are level"
     )
-    parser.add_argument("--alpha", type=float, help="alpha of every lane; default: the rank")
     add_shared(
         parser, "--steps", "--batch-size", "--max-length", "--truncate", "--chat", "--seed",
         "--split-seed", "--test", "--keep", "--forget", "--device", "--dtype",
@@ -108,8 +126,8 @@ def study(options: argparse.Namespace) -> int:
     named = tracker_of(options.track, ledger.folder)
     tracker = StudyTracker(named, ledger) if named else None
     todo = _plan(ledger, options.workers, here=options.ray is None)
-    if not ledger.study.chat:
-        say_unused_templates(ledger.study.models)
+    if not ledger.study.race.chat:
+        say_unused_templates(ledger.study.values("model"))
     if options.plan:
         return 0
     if todo > MOST_LANES and not options.yes:
@@ -155,42 +173,72 @@ def _asked(options: argparse.Namespace) -> tuple[Path, Study | None]:
     if out is None:
         raise ValueError("a study needs --out DIR, the folder for its results")
     if what is None:
-        return out, Study(**given) if given or not (out / SETUP).exists() else None
+        return out, Study().changed(**given) if given or not (out / SETUP).exists() else None
     return out, Study.read(what, **given)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of a study that the options give; ValueError if an entry of a list is of the wrong kind."""
-    from olora_viz.studies.study import Study
+    """Return the settings of a study that the options give, see `Study.changed`.
 
-    values = {each.name: getattr(options, each.name, None) for each in fields(Study)}
-    given = {name: value for name, value in values.items() if value is not None}
-    return {name: _listed(name, value) if name in LISTS else value for name, value in given.items()}
+    Raises:
+        ValueError: a value of a list is of the wrong kind, or a setting is given twice.
+    """
+    from olora_viz.studies.axes import OF_LANE
+    from olora_viz.studies.study import OF_RACE, Study
+
+    if options.init and options.compare:
+        raise ValueError("give the methods by --compare or by --init, not by both")
+    of_study = [each.name for each in fields(Study) if each.name not in ("race", "across", "tune", "compare")]
+    given = {name: getattr(options, name, None) for name in of_study}
+    given["compare"] = options.compare or (options.init and [name.strip() for name in options.init.split(",")])
+    varied: dict[str, dict[str, Any]] = {"across": {}, "tune": {}}
+    for name in LISTS:
+        if text := getattr(options, name):
+            varied["tune" if name == "lr" else "across"][name] = listed(name, text)
+    for place, axes in varied.items():
+        for entry in getattr(options, place) or ():
+            name, equals, text = entry.partition("=")
+            if not (equals and text):
+                raise ValueError(f"--{place} is NAME=LIST, such as batch-size=8/32, not {entry!r}")
+            values = listed(name, text)
+            if name.replace("-", "_") in axes:
+                raise ValueError(f"{name} is given twice")
+            axes[name.replace("-", "_")] = values
+    given["race"] = {name: getattr(options, name, None) for name in OF_RACE if name not in {*LISTS, *OF_LANE}}
+    given["race"] |= {name: getattr(options, name) for name in ("schedule", "warmup")}
+    given["race"] = {name: value for name, value in given["race"].items() if value is not None}
+    given |= varied
+    return {name: value for name, value in given.items() if value}
 
 
-def _listed(name: str, text: str) -> tuple[Any, ...]:
-    """Return the values of an option with a list; ValueError if an entry is of the wrong kind."""
-    option, kind, _ = LISTS[name]
-    parts = [part.strip() for part in text.split("/" if name == "lrs" else ",")]
+def listed(name: str, text: str) -> tuple[Any, ...]:
+    """Return the values of a list; ValueError if one is of the wrong kind, or the setting is unknown."""
+    from olora_viz.studies.axes import read_values
+
     try:
-        return tuple(kind(part) for part in parts)
-    except ValueError:
-        words = {float: "numbers", int: "whole numbers"}[kind]
-        raise ValueError(f"{option} must be a list of {words}, not {text!r}") from None
+        return read_values(name, text)
+    except ValueError as error:
+        kinds = {"lr": "numbers", "r": "whole numbers", "alpha": "numbers"}
+        if name in kinds:
+            raise ValueError(f"--{name} must be a list of {kinds[name]}, not {text!r}") from None
+        raise error from None
 
 
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.machine.memory import bytes_words
     from olora_viz.studies.budget import estimate, smallest_found
-    from olora_viz.studies.study import most_trials
+    from olora_viz.studies.search import most_trials
 
     study = ledger.study
     done, missing = len(ledger.losses()), ledger.needed()
-    others = [init for init in study.inits if init != study.reference]
+    others, choices = study.compare[1:], len(study.choices())
+    crossed = ", ".join(dict.fromkeys(("model", "task", "r", *study.across))).replace("_", " ")
+    beside = f" × {choices} choices of {', '.join(name for name in study.tune if name != 'lr')}" if choices > 1 else ""
     say(
-        f"{counted(len(study.cells()), 'cell')} (model, task, rank), {len(study.inits)} methods, {len(study.lrs)} "
-        f"rates, {counted(study.seeds, 'seed')}: at least {most_trials(study)} lanes of {study.steps} steps, with "
+        f"{counted(len(study.cells()), 'cell')} ({crossed.replace(', r', ', rank')}), {len(study.compare)} methods, "
+        f"{len(study.lrs)} rates{beside.replace('_', ' ')}, {counted(study.seeds, 'seed')}: at least "
+        f"{most_trials(study)} lanes of {study.race.steps} steps, with "
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(
@@ -240,9 +288,9 @@ def print_verdicts(verdicts: Verdicts, as_json: bool) -> None:
 
     print_table(verdict_rows(verdicts))
     for verdict in verdicts.each:
-        cell = f"{verdict.cell.model}, {verdict.cell.task}, r {verdict.cell.r}"
+        cell = verdict.cell.words()
         if verdict.why:
-            print(f"{cell}: {verdict.init} cannot be told apart from {verdicts.study.reference} yet: {verdict.why}")
+            print(f"{cell}: {verdict.method} cannot be told apart from {verdicts.study.reference} yet: {verdict.why}")
         if words := forgetting_words(verdicts, verdict):
             print(f"{cell}: {words}")
 

@@ -23,14 +23,15 @@ from olora_viz.figures.layout import (
     upright,
 )
 from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
-from olora_viz.figures.rates import examples, method_styles, name_of
+from olora_viz.figures.rates import examples, method_styles
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact, counted, plain
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
-from olora_viz.studies.study import Cell, losses_of, rates_tried, seeds_of, values_at, values_of
+from olora_viz.studies.method import method_name
+from olora_viz.studies.search import losses_of, rates_tried, seeds_of, values_at, values_of
+from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
 HEIGHT = 330
@@ -179,18 +180,19 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
     study, rows = verdicts.study, verdicts.rows
-    title, of = f"{TITLE}, by rate: {name_of(cell)}", examples(verdicts, cell, "test")
+    title, of = f"{TITLE}, by rate: {cell.words()}", examples(verdicts, cell, "test")
     names = "test loss, nats (learned: to the right)", AXIS
     valid, (test, drift) = losses_of(study, rows), (values_of(rows, name) for name in ("test_loss", "drift"))
-    styles, data, ends, every = method_styles(study.inits), [], [], []
+    styles, data, ends, every = method_styles(study.compare), [], [], []
     base = next((float(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell), math.inf)
     for verdict in verdicts.of(cell):
-        style, rates, means = styles[verdict.init], rates_tried(study, cell, verdict.init, valid), {}
+        style, rates, means = styles[verdict.method], rates_tried(study, cell, verdict.method, valid), {}
         for lr in rates:
-            seeds = seeds_of(study, cell, verdict.init, lr, valid)
+            seeds = seeds_of(study, cell, verdict.method, lr, valid)
             if seeds:
                 loss, moved = (
-                    float(values_at(study, cell, verdict.init, [lr], values, seeds).mean()) for values in (test, drift)
+                    float(values_at(study, cell, verdict.method, [lr], values, seeds).mean())
+                    for values in (test, drift)
                 )
                 means |= {lr: (loss, moved)} if loss <= HIGHEST * base and moved > 0 else {}
         if not means:
@@ -223,7 +225,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         f"means of {counted(study.seeds, 'seed')}, {of}; each point is a rate, the large open one chosen by "
         "validation; lines: each method's best trade-offs"
     )
-    where = f"dotted: {label_of(study.reference)}'s lowest loss, within the margin of level" if shapes else ""
+    where = f"dotted: {method_name(study.reference)}'s lowest loss, within the margin of level" if shapes else ""
     drawn = layout(
         title,
         "; ".join(filter(None, (unit, where))),

@@ -421,7 +421,7 @@ def plot_study(
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
-        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> study = ov.Study(race=ov.RaceConfig(steps=1, eval_size=4, test_size=4), tune={"lr": (1e-3,)}, seeds=1)
         >>> with TemporaryDirectory() as folder:
         ...     ended = list(ov.run_study(study, f"{folder}/first"))
         ...     figure = ov.plot_study(f"{folder}/first", what="rates")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,14 @@ from olora_viz.figures.layout import (
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import Lane
 from olora_viz.machine.text import and_, compact, counted, plain
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.contest import Setting
+from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.search import grid_of, losses_of, number_or_nan, rates_tried, values_at, values_of
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.story import Point, RateCurve
-from olora_viz.studies.study import Cell, Study, grid_of, losses_of, number_or_nan, rates_tried, values_at, values_of
+from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdicts
 
 HEIGHT = 250
@@ -222,7 +222,7 @@ def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     valid, test = losses_of(study, verdicts.rows), values_of(verdicts.rows, "test_loss")
     most = max([study.seeds, *(len(verdict.valid_losses) for verdict in verdicts.of(cell))])
     curves = []
-    for init in study.inits:
+    for init in study.compare:
         points = []
         for lr in rates_tried(study, cell, init, valid):
             losses = tuple(test[trial] for trial in study.trials(cell, init, [lr], most) if trial in test)
@@ -230,12 +230,12 @@ def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
                 diverged = sum(not math.isfinite(loss) for loss in losses)
                 points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
         if points:
-            lane = Lane(init, lr=1.0, r=cell.r, alpha=study.alpha)
-            curves.append(RateCurve(label_of(init), lane, Setting.of(lane), tuple(points)))
-    chosen = {label_of(verdict.init): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
+            lane = replace(study.lane(next(study.trials(cell, init, study.candidates()))), lr=1.0)
+            curves.append(RateCurve(method_name(init), lane, Setting.of(lane), tuple(points)))
+    chosen = {method_name(verdict.method): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
     figure["layout"]["meta"] |= {
-        "title": f"Test loss by learning rate: {name_of(cell)}",
+        "title": f"Test loss by learning rate: {cell.words()}",
         "unit": f"nats, {examples(verdicts, cell, 'test')}, {_range_of(most, study.first_seeds)}; "
         "○ chosen by validation loss; × diverged",
     }
@@ -250,7 +250,7 @@ def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
         key: one of `Verdicts.own_measures`.
     """
     study, title = verdicts.study, verdicts.own_measures[key]
-    valid, styles = losses_of(study, verdicts.rows), method_styles(study.inits)
+    valid, styles = losses_of(study, verdicts.rows), method_styles(study.compare)
     known = {
         trial: number_or_nan((row.get("measures") or {}).get(key))
         for trial, row in verdicts.rows.items()
@@ -258,7 +258,7 @@ def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
     }
     data: list[dict[str, Any]] = []
     ends, means, every = [], [], []
-    for init in study.inits:
+    for init in study.compare:
         at, low, high, mean = [], [], [], []
         for lr in rates_tried(study, cell, init, valid):
             values = [known[trial] for trial in study.trials(cell, init, [lr], study.seeds) if trial in known]
@@ -271,7 +271,7 @@ def measured_rates_figure(verdicts: Verdicts, cell: Cell, key: str) -> Figure:
             ends.append(CurveEnd.of(styles[init], round(math.log10(at[-1]), 4), float(mean[-1])))
             every += [np.array(low), np.array(high)]
     head, unit = (
-        f"{title} by learning rate: {name_of(cell)}",
+        f"{title} by learning rate: {cell.words()}",
         f"at the end, {_range_of(study.seeds, study.first_seeds)}",
     )
     if not means:
@@ -303,7 +303,7 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     Each seed has a curve, over the rates that all methods got. Their mean is drawn, with a band over their range.
     """
     study, best = verdicts.study, budgets(verdicts, cell)
-    title = f"What a larger budget of learning rates buys: {name_of(cell)}"
+    title = f"What a larger budget of learning rates buys: {cell.words()}"
     over = f"{examples(verdicts, cell, 'valid')}, {_range_of(study.seeds, study.seeds)}"
     unit = f"expected lowest of random rates, nats, {over}{absent(study, best)}"
     names = "number of rates tried", "expected best validation loss, nats"
@@ -338,9 +338,9 @@ def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     grid = [
         lr
         for lr in grid_of(study, cell, valid)
-        if all(trial in valid for init in study.inits for trial in study.trials(cell, init, [lr]))
+        if all(trial in valid for init in study.compare for trial in study.trials(cell, init, [lr]))
     ]
-    losses = {init: values_at(study, cell, init, grid, valid) for init in study.inits}
+    losses = {init: values_at(study, cell, init, grid, valid) for init in study.compare}
     return {
         init: np.array([[expected_best(of_seed, n) for n in range(1, len(grid) + 1)] for of_seed in of_method.T])
         for init, of_method in losses.items()
@@ -348,19 +348,10 @@ def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     }
 
 
-def method_styles(inits: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneStyle]:
+def method_styles(methods: Sequence[str] | Mapping[str, Any]) -> dict[str, LaneStyle]:
     """Return the style of every method."""
-    return dict(zip(inits, lane_styles([Lane(init) for init in inits]), strict=True))
-
-
-def name_of(cell: Cell, names: Sequence[str] = ("model", "task", "r")) -> str:
-    """Return these parts of a cell in words, or all of them; a task that is a file by its name.
-
-    >>> name_of(Cell("glassllm", "sentiment", 8))
-    'glassllm, sentiment, rank 8'
-    """
-    words = {"model": cell.model, "task": Path(cell.task).name, "r": f"rank {cell.r}"}
-    return ", ".join(words[name] for name in names or words)
+    lanes, names = [lane_of(method) for method in methods], [method_name(method) for method in methods]
+    return dict(zip(methods, lane_styles(lanes, names), strict=True))
 
 
 def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
@@ -377,5 +368,5 @@ def examples(verdicts: Verdicts, cell: Cell | None, part: str) -> str:
 
 def absent(study: Study, drawn: Mapping[str, Any]) -> str:
     """Name the methods without a curve, if others have one."""
-    absent = [label_of(init) for init in study.inits if init not in drawn]
+    absent = [method_name(init) for init in study.compare if init not in drawn]
     return f"; no rate finished: {and_(absent)}" if drawn and absent else ""

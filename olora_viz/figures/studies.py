@@ -21,11 +21,11 @@ from olora_viz.figures.layout import (
     steps_axis,
     upright,
 )
-from olora_viz.figures.rates import STUDY_HEIGHT, absent, examples, method_styles, name_of, up_to
+from olora_viz.figures.rates import STUDY_HEIGHT, absent, examples, method_styles, up_to
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, counted, number, signed
+from olora_viz.machine.text import counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, performance_profile
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -60,9 +60,9 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 
     A seed that never gets there keeps its curve below 100%.
     """
-    study, who = verdicts.study, label_of(verdicts.study.reference)
-    title = f"When each method reaches {who}'s final validation loss: {name_of(cell)}"
-    reached = {verdict.init: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
+    study, who = verdicts.study, method_name(verdicts.study.reference)
+    title = f"When each method reaches {who}'s final validation loss: {cell.words()}"
+    reached = {verdict.method: np.array(verdict.reached_at) for verdict in verdicts.of(cell) if verdict.reached_at}
     most = max([study.seeds, *map(len, reached.values())])
     unit = (
         f"share of {up_to(most, study.seeds)}, each method at its best rate, against {who}'s run of the same seed; "
@@ -72,9 +72,9 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     if not reached:
         why = f"{who} has no rate at which every seed has finished."
         return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
-    corners = {init: stairs(times, study.steps) for init, times in reached.items()}
+    corners = {init: stairs(times, study.race.steps) for init, times in reached.items()}
     counts = {init: f": {int(np.isfinite(times).sum())} of {len(times)}" for init, times in reached.items()}
-    return _shares(title, unit, steps_axis(study.steps), names[1], corners, counts, how=TARGET, revision="target")
+    return _shares(title, unit, steps_axis(study.race.steps), names[1], corners, counts, how=TARGET, revision="target")
 
 
 def _shares(
@@ -116,7 +116,7 @@ def profile_figure(verdicts: Verdicts) -> Figure:
 
     Each is at its best rate. A run that never gets there keeps its method's curve below 100%.
     """
-    study, who = verdicts.study, label_of(verdicts.study.reference)
+    study, who = verdicts.study, method_name(verdicts.study.reference)
     times = times_to_target(verdicts)
     runs = next(iter(times.values())).size
     title = f"How often each method is among the fastest to {who}'s final validation loss"
@@ -148,8 +148,10 @@ def times_to_target(verdicts: Verdicts) -> dict[str, np.ndarray]:
     study = verdicts.study
     cells = [cell for cell in study.cells() if any(verdict.reached_at for verdict in verdicts.of(cell))]
     never = [math.inf] * study.seeds  # of seeds that did not run
-    reached = {(each.cell, each.init): (*each.reached_at, *never)[: study.seeds] for each in verdicts.each}
-    return {init: np.array([at for cell in cells for at in reached[cell, init]], dtype=float) for init in study.inits}
+    reached = {(each.cell, each.method): (*each.reached_at, *never)[: study.seeds] for each in verdicts.each}
+    return {
+        init: np.array([at for cell in cells for at in reached[cell, init]], dtype=float) for init in study.compare
+    }
 
 
 def _corners(times: np.ndarray) -> np.ndarray:
@@ -189,9 +191,9 @@ def wins_figure(verdicts: Verdicts) -> Figure:
 
     Where the two halves differ, the rate decided rather than the method.
     """
-    study, who = verdicts.study, label_of(verdicts.study.reference)
-    others = [init for init in study.inits if init != study.reference]
-    compared = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    study, who = verdicts.study, method_name(verdicts.study.reference)
+    others = [init for init in study.compare if init != study.reference]
+    compared = [verdict for verdict in verdicts.each if verdict.method != study.reference]
     halves = {
         "all at one rate": [verdict.verdict_shared_rate for verdict in compared],
         "each at its best rate": [verdict.verdict for verdict in compared],
@@ -215,7 +217,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
         for verdict, word in zip(compared, half, strict=True):
-            column, y = others.index(verdict.init), len(cells) - 1 - cells.index(verdict.cell)
+            column, y = others.index(verdict.method), len(cells) - 1 - cells.index(verdict.cell)
             _, color, sign = TILES[word]
             tiles[y][column] = float(list(TILES).index(word))
             hover[y][column] = _hover(verdict, word, left > 0, names)
@@ -226,13 +228,13 @@ def wins_figure(verdicts: Verdicts) -> Figure:
             "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
             "showscale": False, "xgap": 2, "ygap": 2, "text": hover, "hovertemplate": "%{text}<extra></extra>",
         })  # fmt: skip
-    labels = [label_of(init) for init in others]
-    rows = [name_of(cell, names) for cell in reversed(cells)]
+    labels = [method_name(init) for init in others]
+    rows = [cell.words(names) for cell in reversed(cells)]
     turned = {} if in_words else {"tickangle": -45}
     ends = [-0.6, columns[-1] + 0.6]
     drawn = layout(
         f"Better than {who}: {at_one} at one shared rate, {at_best} at best rates",
-        f"{name_of(cells[0], shared)}; {unit}" if shared else unit,
+        f"{cells[0].words(shared)}; {unit}" if shared else unit,
         x=axis(f"method, against {who}", range=ends, tickvals=columns, ticktext=labels * 2, showgrid=False, **turned),
         y=categories_axis(rows, range=[-0.6, len(cells) + 0.2]),
         height=round(ROW * (len(cells) + 0.8)),
@@ -249,9 +251,9 @@ def wins_figure(verdicts: Verdicts) -> Figure:
 
 def differences_figure(verdicts: Verdicts) -> Figure:
     """Draw the difference of every method from the reference, with its interval, on a band of those that are level."""
-    study, who = verdicts.study, label_of(verdicts.study.reference)
+    study, who = verdicts.study, method_name(verdicts.study.reference)
     title = f"Test loss against {who}'s, each method at its best rate: left of zero is better"
-    shown = [verdict for verdict in verdicts.each if verdict.init != study.reference]
+    shown = [verdict for verdict in verdicts.each if verdict.method != study.reference]
     unit = (
         f"mean paired difference; thin line: 95% over {_over(verdicts, shown)}; thick: range over rates; "
         f"band: level, {100 * study.margin:.3g}% of {who}'s loss reduction"
@@ -263,7 +265,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
     cells = list(dict.fromkeys(verdict.cell for verdict in shown))
     several = len({verdict.cell for verdict in verdicts.each}) > 1
     names, shared = varying(study.cells())
-    styles = method_styles([init for init in study.inits if init != study.reference])
+    styles = method_styles([init for init in study.compare if init != study.reference])
     low, high = _span([verdict for verdict in shown if verdict.seeds])
     bands: list[dict[str, Any]] = []
     data: list[dict[str, Any]] = []
@@ -274,11 +276,11 @@ def differences_figure(verdicts: Verdicts) -> Figure:
         of_cell = [verdict for verdict in shown if verdict.cell == cell]
         if several:
             y -= 1
-            ticks.append(name_of(cell, names))
+            ticks.append(cell.words(names))
         bands += _level(of_cell[0].margin, y - len(of_cell), y - 1)
         for verdict in of_cell:
             y -= 1
-            style = styles[verdict.init]
+            style = styles[verdict.method]
             ticks.append(style.label)
             if verdict.seeds:
                 data += _interval(verdict, style.color, style.label, y, names)
@@ -288,7 +290,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
             notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
     drawn = layout(
         title,
-        f"{name_of(study.cells()[0], shared)}; {unit}" if shared else unit,
+        f"{study.cells()[0].words(shared)}; {unit}" if shared else unit,
         x=axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute"),
         y=categories_axis(ticks, range=[-0.7, rows - 0.3], tickvals=list(range(rows))[::-1]),
         height=max(110, LINE * rows),
@@ -308,11 +310,11 @@ def varying(cells: Sequence[Cell]) -> tuple[list[str], list[str]]:
     >>> varying([Cell("glassllm", "sentiment", 8), Cell("glassllm", "sentiment", 2)])
     (['r'], ['model', 'task'])
     """
-    parts = ["model", "task", "r"]
+    settings = [{"model": cell.model, "task": cell.task, "r": cell.r, **dict(cell.others)} for cell in cells]
     if len(cells) == 1:
-        return parts, []
-    differing = [name for name in parts if len({getattr(cell, name) for cell in cells}) > 1]
-    return differing, [name for name in parts if name not in differing]
+        return [*settings[0]], []
+    differing = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
+    return differing, [name for name in settings[0] if name not in differing]
 
 
 def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
@@ -327,10 +329,10 @@ def _over(verdicts: Verdicts, shown: Sequence[Verdict]) -> str:
 
 def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> str:
     """Return what a tile or an interval stands for."""
-    head = f"{name_of(verdict.cell, names)}: {label_of(verdict.init)} is {word}"
+    head = f"{verdict.cell.words(names)}: {method_name(verdict.method)} is {word}"
     if not at_best:
-        return f"{head} at {compact(verdict.shared_lr)}" if verdict.shared_lr else head
-    rate = f" at {compact(verdict.best_lr)}" if verdict.best_lr else ""
+        return f"{head} at {verdict.shared.words}" if verdict.shared else head
+    rate = f" at {verdict.best.words}" if verdict.best else ""
     low, high = verdict.interval.low, verdict.interval.high
     ends = f" ({signed(low, SIGNED)} to {signed(high, SIGNED)})" if math.isfinite(low) else ""
     why = f"<br>{verdict.why}" if verdict.why else ""

@@ -505,13 +505,10 @@ def _choices_of_text(spec: str) -> dict[str, list[Any]]:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
             raise ValueError(f"lane key {key!r} is given twice in {spec!r}")
-        reader, kind = _READERS[key]
-        choices[key] = []
-        for word in split_values(key, text):
-            try:
-                choices[key].append(reader(word))
-            except (ValueError, KeyError):
-                raise ValueError(f"{key} must be {kind}, not {word!r} (in {spec!r})") from None
+        try:
+            choices[key] = [read_key(key, word) for word in split_values(key, text)]
+        except ValueError as error:
+            raise ValueError(f"{error} (in {spec!r})") from None
     return choices
 
 
@@ -524,6 +521,19 @@ def split_values(key: str, text: str) -> list[str]:
     if key == "label":
         return [text]
     return {"seed": read_seeds, "alpha": split_alphas}.get(key, lambda text: text.split("/"))(text)
+
+
+def read_key(key: str, word: str) -> Any:
+    """Return the value of a lane's key from text; ValueError if it is of another kind.
+
+    >>> read_key("r", "8"), read_key("targets", "q_proj+v_proj")
+    (8, ('q_proj', 'v_proj'))
+    """
+    reader, kind = _READERS[key]
+    try:
+        return reader(word)
+    except (ValueError, KeyError):
+        raise ValueError(f"{key} must be {kind}, not {word!r}") from None
 
 
 def _choices_of_table(table: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -42,6 +42,8 @@ def kinds_of(cls: type) -> dict[str, KeyKind]:
 
 
 def _kind(hint: Any) -> KeyKind:
+    if get_origin(hint) is Mapping:
+        return KeyKind(object)
     for option in (hint, *get_args(hint)):
         if get_origin(option) is tuple:
             entry = get_args(option)[0]
@@ -62,8 +64,11 @@ class TomlSetup:
     """Of the file, for messages."""
 
     @classmethod
-    def read(cls, path: Path, kinds: Mapping[str, KeyKind]) -> TomlSetup:
+    def read(cls, path: Path, kinds: Mapping[str, KeyKind], **meant: str) -> TomlSetup:
         """Read a file, given the kinds of the keys that it may have.
+
+        Args:
+            meant: keys by what else they may be called.
 
         Raises:
             ValueError: it is no TOML, sets nothing, or has an unknown key or a value of another kind.
@@ -80,10 +85,10 @@ class TomlSetup:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise ValueError(f"{name} is not TOML: it is not UTF-8 text") from None
-        return cls.parse(text, kinds, name)
+        return cls.parse(text, kinds, name, **meant)
 
     @classmethod
-    def parse(cls, text: str, kinds: Mapping[str, KeyKind], name: str) -> TomlSetup:
+    def parse(cls, text: str, kinds: Mapping[str, KeyKind], name: str, **meant: str) -> TomlSetup:
         """Read a text; see `read`."""
         try:
             values = tomllib.loads(text)
@@ -99,7 +104,7 @@ class TomlSetup:
         setup = cls({}, text, name)
         for key, value in values.items():
             if key not in kinds:
-                raise ValueError(f"{setup.line(key)}: {unknown('setting', key, kinds)}")
+                raise ValueError(f"{setup.line(key)}: {unknown('setting', key, kinds, meant)}")
             try:
                 setup.values[key] = _of_kind(key, value, kinds[key])
             except ValueError as error:
@@ -121,7 +126,8 @@ class TomlSetup:
             about = re.match(r"(?:unknown )?(\w+)(?: (\d+):)?", str(error))
             key, number = (about[1], int(about[2] or 1)) if about else ("", 1)
             key = "lanes" if key == "lane" else key
-            if key in self.values and key not in instead:
+            tables = [value for value in self.values.values() if isinstance(value, dict)]
+            if key not in instead and any(key in values for values in (self.values, *tables)):
                 raise ValueError(f"{self.line(key, number)}: {error}") from None
             if not instead:
                 raise ValueError(f"{self.name}: {error}") from None

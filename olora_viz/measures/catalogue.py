@@ -45,7 +45,8 @@ BUILT_IN = tuple(MEASURES)
 TAKEN = {
     "step", "lane", "status", "seconds", "tokens", "diverged",
     *(column for measure in MEASURES.values() for column in measure.columns),
-    "model", "task", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration", "evaluated", "measures",
+    "model", "task", "method", "varied", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration",
+    "evaluated", "measures",
     "definition", "measure_definitions", "base_boilerplate_loss",
     *(f"{part}{name}" for name in ("_loss", "_accuracy", "_examples", "_losses", "_test_loss", "_test_accuracy",
       "_valid_loss", "_text_loss", "_boilerplate_loss") for part in ("valid", "test", "base", "guess")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import Node, bar, box, button, card, charts, control, html
 from olora_viz.races.config import RaceConfig
-from olora_viz.studies.budget import METHODS, checked_minutes, inits_of
-from olora_viz.studies.decide import Decision
-from olora_viz.studies.study import Study
+from olora_viz.studies.budget import METHODS, checked_minutes, methods_of
+from olora_viz.studies.decide import GIVEN, Decision
+from olora_viz.studies.study import RACE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.reports import write_report
@@ -37,7 +36,7 @@ MINUTES = (1, 2, 5, 10, 20, 60, 120)
 RANKS = (2, 4, 8, 16, 32, 64)
 """The ranks that are offered."""
 
-OWN = ("models", "tasks", "inits", "ranks")
+OWN = ("model", "task", "compare", "r")
 """Settings of a study that traits of the panel set."""
 
 
@@ -52,8 +51,8 @@ class DecidePanel(Panel):
         folder: for the study, the adapter and the report: new, or of an earlier decision; None for a new one in
             ``decisions/``.
         minutes, model, task: see `decide`.
-        inits: names of the starts that are compared with plain LoRA.
-        ranks: of the adapters; every start races at each of them.
+        compare: names of the starts that are compared with plain LoRA.
+        r: ranks of the adapters; every start races at each of them.
         name: see `RacePanel`.
         settings: other arguments of `decide`, such as ``steps``, ``lrs``, or ``keep`` and ``forget``: a text, and by
             how many nats per token the loss on it may rise.
@@ -82,20 +81,20 @@ class DecidePanel(Panel):
         folder: str | Path | None = None,
         *,
         minutes: float = 2.0,
-        model: str = Study.models[0],
-        task: str = Study.tasks[0],
-        inits: Sequence[str] = METHODS,
-        ranks: Sequence[int] = (8,),
+        model: str = RACE.model,
+        task: str = RACE.task,
+        compare: Sequence[str] = METHODS,
+        r: Sequence[int] = (8,),
         name: str | None = None,
         **settings: Any,
     ) -> None:
-        known = {each.name for each in fields(Study)} - {*OWN} | {"plan", "evaluations"}
+        known = {*GIVEN} - {*OWN} | {"plan", "evaluations"}
         for setting in settings:
             if setting not in known:
-                arguments = ("folder", "minutes", "model", "task", "inits", "ranks", "name")
+                arguments = ("folder", "minutes", "model", "task", "compare", "r", "name")
                 raise ValueError(unknown("setting", setting, [*arguments, *sorted(known)]))
-        expect(inits, (list, tuple), "a list of initializations, such as ['olora']")
-        expect(ranks, (list, tuple), "a list of ranks, such as [8]")
+        expect(compare, (list, tuple), "a list of initializations, such as ['olora']")
+        expect(r, (list, tuple), "a list of ranks, such as [8]")
         self._settings = settings
         self._of_text = {name: settings[name] for name in ("keep", "forget") if name in settings}
         RaceConfig(**self._of_text)  # which checks them
@@ -103,7 +102,7 @@ class DecidePanel(Panel):
         self._drawn: Any = ()
         super().__init__(name)
         with self.hold_trait_notifications():
-            self.minutes, self.ranks, self.starts = minutes, tuple(ranks), tuple(inits)
+            self.minutes, self.ranks, self.starts = minutes, tuple(r), tuple(compare)
             self.model, self.task, self.folder = model, task, str(folder or "")
         self.observe(self._changed, ["model", "task", "minutes", "starts", "ranks", "folder"])
         self._show()
@@ -119,7 +118,7 @@ class DecidePanel(Panel):
         if self.is_busy:
             raise ValueError("this panel is already deciding: stop() ends that")
         config = self._checked()
-        settings = {**self._settings, "inits": self.starts, "ranks": self.ranks}
+        settings = {**self._settings, "compare": self.starts, "r": self.ranks}
         self._problem = ""
         self._job = BackgroundDecision(
             secrets.token_hex(4), config, Path(self._place_of_it()).expanduser(),
@@ -172,7 +171,7 @@ class DecidePanel(Panel):
     @traitlets.validate("starts")
     def _check_starts(self, proposal: Any) -> tuple[str, ...]:
         starts = setup.checked_starts(proposal["value"])
-        return tuple(init for init in starts if init != Study.reference)
+        return tuple(init for init in starts if init != METHODS[0])
 
     def _checked(self) -> RaceConfig:
         """Return the methods, of the chosen model and task, or say what is missing."""
@@ -185,12 +184,12 @@ class DecidePanel(Panel):
             raise ValueError("choose a start to compare with plain LoRA")
         plan = self._settings.get("plan")
         asked = ((config.model,), (config.task,), methods, self.ranks)
-        if plan is not None and asked != tuple(getattr(plan.study, name) for name in OWN):
+        if plan is not None and asked != tuple(plan.study.settings()[name] for name in OWN):
             raise ValueError("the plan is for another model or task, other starts or ranks")
         return config
 
     def _config(self) -> RaceConfig:
-        methods = inits_of(self.starts, Study.reference) if self.starts else (Study.reference,)
+        methods = methods_of(self.starts) if self.starts else METHODS[:1]
         lanes = tuple(Lane(init, r=rank) for rank in self.ranks for init in methods)
         return RaceConfig(model=self.model.strip(), task=self.task.strip(), lanes=lanes, **self._of_text)
 
@@ -293,9 +292,9 @@ class DecidePanel(Panel):
             return ""
         study = known.plan.study
         facts = {
-            "model": self.model, "task": self.task, "starts": ", ".join(study.inits),
+            "model": self.model, "task": self.task, "starts": ", ".join(study.compare),
             "ranks": ", ".join(map(str, self.ranks)),
-            "steps": study.steps, "learning rates": ", ".join(f"{rate:g}" for rate in study.lrs),
+            "steps": study.race.steps, "learning rates": ", ".join(f"{rate:g}" for rate in study.lrs),
             "seeds": study.seeds, "minutes": f"{self.minutes:g}",
         }  # fmt: skip
         return "; ".join(f"{name} {value}" for name, value in facts.items())

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from olora_viz.initializers import is_dense, label_of
 from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.groups import groups_of, largest_pass
 from olora_viz.lanes.lane import MAX_LANES
@@ -22,9 +21,11 @@ from olora_viz.machine.text import about, counted, duration, number, percent, ro
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
+from olora_viz.studies.method import method_name
 from olora_viz.studies.power import POWER, smallest_difference
+from olora_viz.studies.search import most_trials, races
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS
-from olora_viz.studies.study import Study, Trial, most_trials, races
+from olora_viz.studies.study import Study, Trial
 from olora_viz.tasks.batches import Epochs
 from olora_viz.tasks.task import SHARE
 
@@ -123,7 +124,7 @@ def smallest_found(study: Study) -> str:
     """
     if study.seeds < LEAST_SEEDS:
         return f"nothing is decided with fewer than {LEAST_SEEDS} seeds"
-    difference = smallest_difference(study.seeds, len(study.inits))
+    difference = smallest_difference(study.seeds, len(study.compare))
     return (
         f"{study.seeds} seeds find a difference of {number(difference, '.2g')} times its standard deviation over the "
         f"seeds in {percent(POWER)} of studies at most"
@@ -140,12 +141,13 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         ValueError: a race cannot be set up.
     """
     groups = races(study, trials)
-    evaluations = math.ceil(study.steps / (study.eval_every or study.steps))
     total, timings, data, cache = 0.0, [], {}, ModelCache()
-    for group in alike(groups):
-        largest = max(group, key=lambda race: (race[0].cell.r, len(race)))  # by their memory
-        timing = timing_of(study.config(group[0][:TIMED_LANES]), progress, study.config(largest), cache)
-        of_lane = timing.of_lane(study.steps, evaluations * timing.held_out + timing.test)
+    for group in alike(study, groups):
+        largest = max(group, key=lambda race: (study.lane(race[0]).r, len(race)))  # by their memory
+        config = study.config(group[0][:TIMED_LANES])
+        timing = timing_of(config, progress, study.config(largest), cache)
+        evaluations = math.ceil(config.steps / (config.eval_every or config.steps))
+        of_lane = timing.of_lane(config.steps, evaluations * timing.held_out + timing.test)
         total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
         timings.append(timing)
         for cell, trial in {race[0].cell: race[0] for race in group}.items():
@@ -153,7 +155,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
                 config = study.config([trial])
                 race_data = RaceData(config, task_of(config), *cache.load(config), cache)
                 about_data = race_data.about_held_out
-                seen = f"A lane sees {Epochs(study.steps * study.batch_size, about_data.train).words}."
+                seen = f"A lane sees {Epochs(config.steps * config.batch_size, about_data.train).words}."
                 data[cell.model, cell.task] = " ".join([about_data.parts, seen, *race_data.too_long])
     return Estimate(
         races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
@@ -161,12 +163,13 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
     )  # fmt: skip
 
 
-def alike(groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
-    """Put together the races whose lanes take about as long: of one model and rank, or dense."""
-    by_kind: dict[tuple[str, int, bool], list[list[Trial]]] = {}
+def alike(study: Study, groups: Sequence[list[Trial]]) -> list[list[list[Trial]]]:
+    """Put together the races whose lanes take about as long: of all settings but the task, and dense or not."""
+    by_kind: dict[tuple[Any, ...], list[list[Trial]]] = {}
     for group in groups:
-        first, dense = group[0].cell, is_dense(group[0].init)
-        by_kind.setdefault((first.model, 0 if dense else first.r, dense), []).append(group)
+        cell, lane = group[0].cell, study.lane(group[0])
+        rank = 0 if lane.is_dense else lane.r
+        by_kind.setdefault((cell.model, rank, cell.others, group[0].tuned, lane.is_dense), []).append(group)
     return list(by_kind.values())
 
 
@@ -322,12 +325,12 @@ class Plan:
     @property
     def epochs(self) -> Epochs:
         """How much a lane sees of the training rows."""
-        return Epochs(self.study.steps * self.study.batch_size, self.train)
+        return Epochs(self.study.race.steps * self.study.race.batch_size, self.train)
 
     @property
     def epoch_seconds(self) -> tuple[float, float]:
         """What training for an epoch takes a lane alone, at most, and all lanes of the plan in their races."""
-        steps = self.train / self.study.batch_size
+        steps = self.train / self.study.race.batch_size
         return steps * self.alone, steps * self.step * self.lanes
 
     @property
@@ -354,8 +357,9 @@ class Plan:
         """Return what is planned as plain values."""
         study = self.study
         return {
-            "inits": list(study.inits), "left_out": list(self.left_out), "lrs": list(study.lrs), "seeds": study.seeds,
-            "steps": study.steps, "batch_size": study.batch_size, "lanes": self.lanes, "minutes": self.minutes,
+            "compare": list(study.compare), "left_out": list(self.left_out), "lr": list(study.lrs),
+            "seeds": study.seeds, "steps": study.race.steps, "batch_size": study.race.batch_size,
+            "lanes": self.lanes, "minutes": self.minutes,
             "expected_minutes": rounded(self.seconds / 60, 3), **self.seen_json(),
         }  # fmt: skip
 
@@ -367,7 +371,7 @@ class Plan:
     @property
     def each(self) -> int:
         """The lanes of each method: all get the same number."""
-        return self.lanes // len(self.study.inits) // len(self.study.cells())
+        return self.lanes // len(self.study.compare) // len(self.study.cells())
 
     @property
     def words(self) -> list[str]:
@@ -375,16 +379,17 @@ class Plan:
         study = self.study
         finals = len(study.lrs) > 1
         sentences = [
-            f"{len(study.inits)} starts ({', '.join(map(label_of, study.inits))}), "
+            f"{len(study.compare)} starts ({', '.join(map(method_name, study.compare))}), "
             f"{counted(self.each, 'lane')} each: {counted(len(study.lrs), 'rate')} with "
             f"{counted(study.first_seeds, 'seed')}, then {counted(study.seeds, 'seed')} at each start's best "
             f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
-            f"{self.lanes} lanes of {study.steps} steps of {study.batch_size} prompts: about {about(self.seconds)} of "
-            f"{duration(self.minutes * 60)}. More, if a best rate lies at the edge of the rates.",
+            f"{self.lanes} lanes of {study.race.steps} steps of {study.race.batch_size} prompts: about "
+            f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at the edge of "
+            "the rates.",
         ]
         sentences += filter(None, (self.seen, self.data))
         if self.left_out:
-            sentences.append(f"There is no time for {', '.join(map(label_of, self.left_out))}.")
+            sentences.append(f"There is no time for {', '.join(map(method_name, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
             sentences.append(
                 f"This does not fit: at the end of {duration(self.minutes * 60)} it stops with the best answer so far."
@@ -406,7 +411,7 @@ def plan_for(
     Args:
         study: its model, task, methods and all settings that are not planned.
         minutes: in which it should end, with the final adapter.
-        fixed: names of settings that stay as they are: some of ``inits``, ``lrs``, ``seeds``, ``coarse``, ``steps``,
+        fixed: names of settings that stay as they are: some of ``compare``, ``lr``, ``seeds``, ``coarse``, ``steps``,
             ``batch_size`` and ``eval_every``.
         evaluations: of each run at most, evenly spaced; the last one is at its end.
 
@@ -415,17 +420,17 @@ def plan_for(
             plan takes longer than the limit.
     """
     began, plan = time.monotonic(), None
-    first = next(study.trials(study.cells()[0], study.reference, study.lrs))
+    first = next(study.trials(study.cells()[0], study.reference, study.candidates()))
     _check_tested(study, len(task_of(study.config([first])).test))
-    for rows in (study.batch_size,) if "batch_size" in fixed else BATCHES:
-        sized = replace(study, batch_size=rows)
+    for rows in (study.race.batch_size,) if "batch_size" in fixed else BATCHES:
+        sized = study.changed({"batch_size": rows})
         timing = _timing_of(sized, progress, cache or ModelCache())
         _check_tested(study, timing.test)
         left = 60 * minutes - (time.monotonic() - began)
         next_plan = fitted(sized, timing, left, minutes, fixed, evaluations)
-        if plan is None or next_plan.study.steps >= plan.study.steps / 2 >= EFFORTS[1].steps / 2:
+        if plan is None or next_plan.study.race.steps >= plan.study.race.steps / 2 >= EFFORTS[1].steps / 2:
             plan = next_plan
-        if plan.study.steps < MOST_STEPS / 2:
+        if plan.study.race.steps < MOST_STEPS / 2:
             break
     assert plan is not None
     if plan.seconds > 60 * minutes:
@@ -442,17 +447,17 @@ def _check_tested(study: Study, examples: int) -> None:
     Raises:
         ValueError: there are not; the message says how many are missing.
     """
-    lacking = LEAST_EXAMPLES - min(examples, study.test_size)
+    lacking = LEAST_EXAMPLES - min(examples, study.race.test_size)
     if lacking <= 0:
         return
-    if study.test_size < LEAST_EXAMPLES:
+    if study.race.test_size < LEAST_EXAMPLES:
         raise ValueError(
-            f"test_size is {study.test_size}, and a verdict needs at least {LEAST_EXAMPLES} test examples"
+            f"test_size is {study.race.test_size}, and a verdict needs at least {LEAST_EXAMPLES} test examples"
         )
-    rows = "" if study.test else f", or about {lacking / SHARE:.0f} more rows, of which a tenth is the test"
+    rows = "" if study.race.test else f", or about {lacking / SHARE:.0f} more rows, of which a tenth is the test"
     raise ValueError(
-        f"{study.test or study.tasks[0]!r} has {counted(examples, 'test example')}, and a verdict needs at least "
-        f"{LEAST_EXAMPLES}: {lacking} {'is' if lacking == 1 else 'are'} missing{rows}"
+        f"{study.race.test or study.values('task')[0]!r} has {counted(examples, 'test example')}, and a verdict needs "
+        f"at least {LEAST_EXAMPLES}: {lacking} {'is' if lacking == 1 else 'are'} missing{rows}"
     )
 
 
@@ -460,8 +465,8 @@ def _timing_of(study: Study, progress: Progress | None, cache: ModelCache) -> Ti
     """Time a race of two lanes, which is enough for a slow model, or else one of many."""
 
     def timed(lanes: int) -> Timing:
-        cell, inits = study.cells()[0], study.inits[:2]
-        trials = [Trial(cell, init, 1e-3, seed) for seed in range(lanes // 2) for init in inits]
+        cell, methods = study.cells()[0], study.compare[:2]
+        trials = [Trial(cell, method, 1e-3, seed) for seed in range(lanes // 2) for method in methods]
         return timing_of(study.config(trials), progress, cache=cache)
 
     of_two = timed(2)
@@ -484,31 +489,31 @@ def fitted(
     for sized, wanted, reads_all in _candidates(study, fixed):
         # Of two, the one before the end only tells whether the loss still falls: where time is short, there is none.
         looks = 1 if evaluations == 2 and not reads_all else evaluations
-        count = most_trials(sized) + len(sized.inits) * len(sized.cells()) * sized.first_seeds
-        most = _most(len(sized.inits), timing, count, left)
+        count = most_trials(sized) + len(sized.compare) * len(sized.cells()) * sized.first_seeds
+        most = _most(len(sized.compare), timing, count, left)
         each = max(0.0, SAFE * left - timing.setup * math.ceil(count / most)) / (count + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
         fit = min(MOST_STEPS, _at_most(each - timing.example * read, timing.step))
         if "steps" not in fixed:
-            sized = replace(sized, steps=max(LEAST_STEPS, fit))
-        between = 0 if looks == 1 else math.ceil(sized.steps / looks)
-        between = study.eval_every if "eval_every" in fixed else between
-        sized = replace(sized, eval_every=between, eval_size=held_out, test_size=test)
-        lanes = most_trials(sized)
+            sized = sized.changed({"steps": max(LEAST_STEPS, fit)})
+        between = 0 if looks == 1 else math.ceil(sized.race.steps / looks)
+        between = study.race.eval_every if "eval_every" in fixed else between
+        sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
+        lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
         alone = replace(timing, step=max(timing.alone, timing.step))
-        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.steps, read)), RESERVED * 60 * minutes)
+        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
         data = [timing.data] if timing.data else []
         if (held_out, test) != (timing.held_out, timing.test):
             data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
         plan = Plan(
             study=sized, minutes=minutes,
-            seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * timing.of_lane(sized.steps, read) + final,
-            final=final, most=most, left_out=tuple(init for init in study.inits if init not in sized.inits),
+            seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
+            final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
             data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
         )  # fmt: skip
-        if fit >= (study.steps if "steps" in fixed else wanted):
+        if fit >= (study.race.steps if "steps" in fixed else wanted):
             break
     assert plan is not None
     return plan
@@ -532,15 +537,15 @@ def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, i
 
     Each with the steps that it should have, and whether all examples are evaluated.
     """
-    others = [init for init in study.inits if init != study.reference]
+    others = study.compare[1:]
     least = study
-    for count in range(len(others), len(others) - 1 if "inits" in fixed else 0, -1):
-        inits = [init for init in study.inits if init in (study.reference, *others[:count])]
+    for count in range(len(others), len(others) - 1 if "compare" in fixed else 0, -1):
         for effort in EFFORTS:
             seeds = study.seeds if "seeds" in fixed else effort.seeds
-            planned: dict[str, Any] = {"lrs": effort.lrs, "seeds": seeds, "coarse": min(seeds, effort.coarse)}
+            planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
             planned = {name: value for name, value in planned.items() if name not in fixed}
-            least = replace(study, inits=tuple(inits), **planned)
+            tune = {} if "lr" in fixed else {"lr": effort.lrs}
+            least = study.changed(tune=tune, compare=(study.reference, *others[:count]), **planned)
             yield least, effort.steps, True
     yield least, FEW_STEPS, True
     yield least, FEW_STEPS, False
@@ -569,6 +574,10 @@ def checked_minutes(minutes: float) -> float:
     return float(minutes)
 
 
-def inits_of(names: Sequence[str] | None, reference: str) -> tuple[str, ...]:
-    """Return the methods to compare: the reference, and the named ones or the usual ones."""
-    return tuple(dict.fromkeys((reference, *(names or METHODS))))
+def methods_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods to compare: those that are named, and LoRA as the reference if it is not among them.
+
+    >>> methods_of(["olora"]), methods_of(["olora", "lora"])
+    (('lora', 'olora'), ('olora', 'lora'))
+    """
+    return tuple(dict.fromkeys(names if METHODS[0] in names else (METHODS[0], *names)))

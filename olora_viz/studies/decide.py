@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.races.recipe_files import FILES, recipe_files
 from olora_viz.races.step import Step
-from olora_viz.studies.budget import Plan, checked_minutes, inits_of, plan_for
+from olora_viz.studies.budget import METHODS, Plan, checked_minutes, methods_of, plan_for
 from olora_viz.studies.difference import runs_of
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
@@ -28,7 +28,7 @@ from olora_viz.studies.preregistration import DECISION, SETUP, read_setup
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import OF_RACE, Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone")
@@ -58,7 +58,7 @@ class Decision:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
         >>> with TemporaryDirectory() as folder:
-        ...     deciding = ov.decide(f"{folder}/a", inits=["olora"], steps=2, eval_size=4)
+        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=4)
         ...     known = next(deciding)  # the plan; what follows trains
         ...     deciding.close()
         >>> known.lanes, known.taken, known.adapter
@@ -103,7 +103,7 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        nothing: dict[str, Any] = dict.fromkeys(("init", "r", "lr", "test_loss", "interval", "verdict"))
+        nothing: dict[str, Any] = dict.fromkeys(("method", "init", "r", "lr", "test_loss", "interval", "verdict"))
         taken = self.taken.to_json() if self.taken else nothing
         said = {"sentence": self.sentence, **self.plan.seen_json()}
         return taken | said | {"adapter": str(self.adapter) if self.adapter else None}
@@ -115,9 +115,7 @@ def decide(
     minutes: float = 20.0,
     model: str | None = None,
     task: str | None = None,
-    inits: Sequence[str] | None = None,
-    batch_size: int | None = None,
-    steps: int | None = None,
+    compare: Sequence[str] | None = None,
     plan: Plan | None = None,
     evaluations: int = 2,
     watch: Watch | None = None,
@@ -133,14 +131,13 @@ def decide(
         out: a folder, new or of an earlier decision.
         minutes: the time limit; the final adapter, once begun, is trained to its end.
         model, task: names or paths; those of the folder, or the built-in ones by default.
-        inits: the methods, beside the reference; by default `METHODS`, as far as there is time.
-        batch_size, steps: of each race; planned by default.
+        compare: the methods, beside LoRA; by default `METHODS`, as far as there is time.
         plan: used instead of one that is measured here, or found in the folder.
         evaluations: of each run of a new plan at most, evenly spaced; the last is at its end, and the one before
             tells whether the loss still falls.
         watch: called with every step; it ends here, without an adapter, when this returns False.
-        settings: other fields of `Study`, such as ``ranks``; those that are usually planned, such as ``seeds`` and
-            ``lrs``, are then as given.
+        settings: ``lr`` and ``r``, a number or several, and other fields of `Study` and of its race; those that are
+            usually planned, such as ``lr``, ``seeds``, ``steps`` and ``batch_size``, are then as given.
 
     Raises:
         ValueError: an unknown name, an invalid value, or the folder is of another set-up.
@@ -149,10 +146,10 @@ def decide(
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
         >>> with TemporaryDirectory() as folder:
-        ...     deciding = ov.decide(f"{folder}/a", inits=["olora"], steps=2, eval_size=4)
+        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=4)
         ...     known = next(deciding)  # the plan; what follows trains
         ...     deciding.close()
-        >>> known.plan.study.inits, known.stage
+        >>> known.plan.study.compare, known.stage
         (('lora', 'olora'), 'coarse rates')
     """
     expect(out, (str, Path), "the folder of the decision")
@@ -160,17 +157,15 @@ def decide(
     if type(evaluations) is not int or evaluations < 1:
         raise ValueError(f"evaluations must be a whole number, at least 1, not {evaluations!r}")
     folder, cache = Path(out), ModelCache()
-    known = [each.name for each in fields(Study)]
-    for name in settings:
-        if name not in known:
-            raise ValueError(unknown("setting", name, known))
-    given = settings | {"batch_size": batch_size, "steps": steps}
-    given |= {"models": model and (model,), "tasks": task and (task,)}
+    given = settings | {"model": model, "task": task, "compare": compare and methods_of(compare)}
     given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if name not in GIVEN:
+            raise ValueError(unknown("setting", name, GIVEN))
     if plan is None and (folder / SETUP).exists():
-        plan = _earlier(folder, given, inits, minutes)
+        plan = _earlier(folder, given, minutes)
     elif plan is None:
-        plan = _new(folder, given, inits, minutes, progress, cache, evaluations)
+        plan = _new(folder, given, minutes, progress, cache, evaluations)
     run = _DecisionRun(folder, plan, end, watch, progress, cache)
     yield run.known()
     yield from run.races()
@@ -199,7 +194,7 @@ class _DecisionRun:
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
         losses, study, verdicts = self._ledger.losses(), self._plan.study, self._ledger.verdicts()
-        coarse = len(losses) < len(study.inits) * len(study.lrs) * study.first_seeds
+        coarse = len(losses) < len(study.compare) * len(study.candidates()) * study.first_seeds
         return Decision(
             folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
             verdicts=verdicts, taken=recommend(verdicts, self._plan.epochs), lanes=len(losses),
@@ -290,8 +285,8 @@ class _DecisionRun:
 
     def _config_of(self, taken: Verdict) -> RaceConfig:
         """Return the race of the adapter that is taken."""
-        assert taken.best_lr is not None
-        return self._plan.study.config((Trial(taken.cell, taken.init, taken.best_lr, 0),))
+        assert taken.best is not None
+        return self._plan.study.config(tuple(self._plan.study.trials(taken.cell, taken.method, [taken.best], 1)))
 
     def _write_recipe(self, known: Decision) -> None:
         """Write the recipe of what is taken, so that it is there however the decision ends."""
@@ -316,22 +311,22 @@ def open_trials(verdicts: Verdicts) -> list[Trial]:
     than planned, it stays open until it is level or beyond doubt.
     """
     study = verdicts.study
-    opened = [each for each in verdicts.each if each.init != study.reference and _is_open(study, each)]
+    opened = [each for each in verdicts.each if each.method != study.reference and _is_open(study, each)]
     for method in sorted(opened, key=lambda each: each.valid_loss):
-        pair = [runs_of(study, method.cell, init, verdicts.rows) for init in (method.init, study.reference)]
+        pair = [runs_of(study, method.cell, name, verdicts.rows) for name in (method.method, study.reference)]
         chosen = [each.chosen for each in pair if each.chosen and each.chosen.is_inside]
         if len(chosen) < 2:
             continue
-        gap, others = method.difference, len(study.inits) - 1
+        gap, others = method.difference, len(study.compare) - 1
         if method.p_value >= ERROR and not seeds_to_settle(gap.gap, gap.over_seeds, method.margin, others):
             continue
         seeds = min(each.seeds for each in chosen)
-        alike = [(each.init, rate) for each in pair for rate in each.like_best]
-        whole = [(each.init, rate) for each in pair for rate in each.rates if len(rate.valid) >= seeds]
+        alike = [(each.method, rate) for each in pair for rate in each.like_best]
+        whole = [(each.method, rate) for each in pair for rate in each.rates if len(rate.valid) >= seeds]
         for rates, least in ((alike, seeds), (whole, seeds + 1)):
             lacking = [
-                Trial(method.cell, init, rate.lr, seed)
-                for init, rate in rates
+                Trial(method.cell, compared, rate.lr, seed, rate.tuned)
+                for compared, rate in rates
                 for seed in range(len(rate.valid), least)
             ]
             if lacking:
@@ -349,24 +344,32 @@ def _is_open(study: Study, method: Verdict) -> bool:
 def _new(
     folder: Path,
     given: Mapping[str, Any],
-    inits: Sequence[str] | None,
     minutes: float,
     progress: Progress | None,
     cache: ModelCache,
     evaluations: int,
 ) -> Plan:
     """Plan a new decision."""
-    settings: dict[str, Any] = {"seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, **given}
-    study = Study(**settings | {"inits": inits_of(inits, given.get("reference", Study.reference))})
-    if len(study.models) > 1 or len(study.tasks) > 1:
-        raise ValueError("a decision is for one model and one task: a study compares several")
+    usual: dict[str, Any] = {"seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, "compare": METHODS}
+    study = _asked(Study(), {**usual, **given})
     Ledger(folder, study)  # it refuses a folder that holds something else
-    fixed = {*given, "inits"} if inits else {*given}
-    plan = plan_for(study, minutes, fixed, progress, cache, evaluations)
+    plan = plan_for(study, minutes, given, progress, cache, evaluations)
     return replace(plan, study=plan.study.fixed())
 
 
-def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None, minutes: float) -> Plan:
+GIVEN = ("compare", "lr", "r", "seeds", "coarse", "margin", "threads", *OF_RACE)
+"""What may be given to a decision: of the study, and of its race."""
+
+
+def _asked(study: Study, given: Mapping[str, Any]) -> Study:
+    """Return a study with what is given, some of `GIVEN`."""
+    race = {name: value for name, value in given.items() if name in OF_RACE}
+    own = {name: value for name, value in given.items() if name not in {*OF_RACE, "lr", "r"}}
+    across, tune = ({name: given[name]} if name in given else {} for name in ("r", "lr"))
+    return study.changed(race, across, tune, **own)
+
+
+def _earlier(folder: Path, given: Mapping[str, Any], minutes: float) -> Plan:
     """Return the plan of a folder, in which what is given must be as it was.
 
     Raises:
@@ -375,11 +378,9 @@ def _earlier(folder: Path, given: Mapping[str, Any], inits: Sequence[str] | None
     study = read_setup(Study, folder)
     if not (folder / DECISION).exists():
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
-    if inits is not None:
-        given = {**given, "inits": inits_of(inits, study.reference)}
-    asked = replace(study, **given)
+    before_all, now_all = study.settings(), _asked(study, given).settings()
     for name in given:
-        before, now = getattr(study, name), getattr(asked, name)
+        before, now = before_all[name], now_all[name]
         if before != now:
             raise ValueError(f"{name} is {before!r} in {str(folder)!r}, but {now!r} here: use another folder")
     record = read_json_object(folder / DECISION)

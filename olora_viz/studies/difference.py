@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from olora_viz.studies.search import Chosen, Rows, best, candidates_tried, losses_by_example, losses_of, seeds_of
 from olora_viz.studies.seed_variance import SeedVariance, seed_variance
 from olora_viz.studies.statistics import (
     UNKNOWN,
@@ -21,45 +22,41 @@ from olora_viz.studies.statistics import (
     survives,
     t_interval,
 )
-from olora_viz.studies.study import (
-    Cell,
-    Chosen,
-    Rows,
-    Study,
-    Trial,
-    best,
-    losses_by_example,
-    losses_of,
-    rates_tried,
-    seeds_of,
-)
+from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial
 
 
 @dataclass(frozen=True, eq=False)
 class RateRuns:
-    """The seeds of a method at one rate; losses in nats, of a diverged run NaN."""
+    """The seeds of a method at one candidate; losses in nats, of a diverged run NaN."""
 
     lr: float
     valid: Float[np.ndarray, "k n"]
     test: Float[np.ndarray, "k m"]
     allowed: bool = True
     """Whether no seed forgets more than the study allows."""
+    tuned: Settings = ()
+    """What is tuned beside the rate."""
+
+    @property
+    def candidate(self) -> Candidate:
+        """What the runs share, and is chosen."""
+        return Candidate(self.lr, self.tuned)
 
 
 @dataclass(frozen=True, eq=False)
 class MethodRuns:
-    """The runs of one method in one cell, at all rates that were tried."""
+    """The runs of one method in one cell, at all candidates that were tried."""
 
-    init: str
+    method: str
     chosen: Chosen | None
     """Its best rate by the mean validation loss; None if each has a diverged or missing run, or forgets too much."""
     rates: tuple[RateRuns, ...]
-    """With at least one seed; the lowest rate first."""
+    """With at least one seed; the lowest rate of each combination of what else is tuned first."""
 
     @cached_property
     def at_best(self) -> RateRuns | None:
         """The runs at the best rate."""
-        return next((runs for runs in self.rates if self.chosen and runs.lr == self.chosen.lr), None)
+        return next((runs for runs in self.rates if self.chosen and runs.candidate == self.chosen.candidate), None)
 
     @property
     def test_loss(self) -> float:
@@ -68,8 +65,8 @@ class MethodRuns:
 
     def trials(self, cell: Cell) -> list[Trial]:
         """Return the trials at the best rate; none if it has none."""
-        best_rate = self.chosen
-        return [Trial(cell, self.init, best_rate.lr, seed) for seed in range(best_rate.seeds)] if best_rate else []
+        at = self.chosen
+        return [Trial(cell, self.method, at.lr, seed, at.tuned) for seed in range(at.seeds)] if at else []
 
     @cached_property
     def like_best(self) -> tuple[RateRuns, ...]:
@@ -118,17 +115,20 @@ class Difference:
         return len(self.gap)
 
 
-def runs_of(study: Study, cell: Cell, init: str, rows: Rows) -> MethodRuns:
+def runs_of(study: Study, cell: Cell, method: str, rows: Rows) -> MethodRuns:
     """Return the runs of a method in a cell."""
     losses = losses_of(study, {trial: row for trial, row in rows.items() if trial.cell == cell})
     rates = []
-    for lr in rates_tried(study, cell, init, losses):
-        trials = [Trial(cell, init, lr, seed) for seed in range(seeds_of(study, cell, init, lr, losses))]
+    for at in candidates_tried(study, cell, method, losses):
+        trials = [
+            Trial(cell, method, at.lr, seed, at.tuned) for seed in range(seeds_of(study, cell, method, at, losses))
+        ]
         of_rate = [rows[trial] for trial in trials]
         if of_rate:
             valid, test = (losses_by_example(of_rate, f"{part}_loss") for part in ("valid", "test"))
-            rates.append(RateRuns(lr, valid, test, not any(losses[trial] == math.inf for trial in trials)))
-    return MethodRuns(init, best(study, cell, init, losses), tuple(rates))
+            allowed = not any(losses[trial] == math.inf for trial in trials)
+            rates.append(RateRuns(at.lr, valid, test, allowed, at.tuned))
+    return MethodRuns(method, best(study, cell, method, losses), tuple(rates))
 
 
 def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:

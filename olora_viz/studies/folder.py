@@ -7,9 +7,9 @@ import math
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,8 @@ from olora_viz.races.run import CHECKPOINT, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
-from olora_viz.studies.study import GRID, Cell, Losses, Study, Trial, complete_seeds, losses_of, needed
+from olora_viz.studies.search import Losses, complete_seeds, losses_of, needed
+from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ PATIENCE = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
 
 COLUMNS = (
-    "model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
+    "model", "task", "method", "varied", "init", "r", "alpha", "lr", "seed", "steps", "status", "valid_loss",
     "valid_accuracy", "test_loss", "test_accuracy", "base_valid_loss", "base_test_loss",
     "base_test_accuracy", "guess_test_accuracy", "guess", "valid_examples", "test_examples",
     "base_boilerplate_loss", "boilerplate_loss", "base_text_loss", "text_loss", "drift", "first_grad_norm", "tokens",
     "seconds", "run", "preregistration", "definition", "measure_definitions", "evaluated", "valid_losses",
 )  # fmt: skip
-"""The columns of `lanes.parquet`: `evaluated` has the steps of `valid_losses`, and the two columns of examples are
+"""The columns of the rows of a race: `method` is as the study has it, and `varied` the settings that the study crosses
+or tunes, as JSON, see `varied_of`; `evaluated` has the steps of `valid_losses`, and the two columns of examples are
 their numbers; `preregistration` is the SHA-256 of what was decided before, or empty; `definition` tells the start, and
 `measure_definitions`, as JSON, the registered measurements from others of their names, empty if unknown; `guess` is
 the answer without the prompt that is right most often. Losses are without boilerplate, see `Evaluation`, whose loss is
@@ -103,12 +105,13 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
+    study = read_setup(Study, run.parent.parent)
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(
             {
-                "model": config.model, "task": config.task, "init": lane.init, "r": lane.r,
-                "alpha": lane.alpha, "lr": lane.lr, "seed": lane.seed, "steps": racing.done,
+                **row_of(study.trial_of(config, lane)), "init": lane.init, "r": lane.r,
+                "alpha": lane.alpha, "steps": racing.done,
                 "status": state["status"],
                 "valid_loss": finite_or_none(valid.loss[k]),
                 "valid_accuracy": state["final_accuracy"],
@@ -184,7 +187,7 @@ def examples_of(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the results by lane and example, of both parts, in a row each."""
     import pandas as pd
 
-    who, parts = ["model", "task", "init", "r", "lr", "seed", "run"], []
+    who, parts = ["model", "task", "method", "init", "r", "lr", "seed", "run"], []
     for part in ("valid", "test"):
         names = {f"{part}_{what}_by_example": what for what in ("loss", "right")}
         names |= {"run_loss_by_example": "run_loss"} if part == "valid" else {}
@@ -338,9 +341,8 @@ class Ledger:
     def begin_stage(self, groups: Sequence[Sequence[Trial]]) -> dict[Path, list[Trial]]:
         """Write which lanes race together at the next stage, before the first of its races; return them by folder."""
         stage = dict(zip(self.new_runs(len(groups)), map(list, groups), strict=True))
-        grid = {name: getattr(self.study, name) for name in GRID}
-        lanes = {folder.name: list(map(_row_of, group)) for folder, group in stage.items()}
-        write_json(self.folder / STAGE, {"grid": grid, "races": lanes})
+        lanes = {folder.name: list(map(row_of, group)) for folder, group in stage.items()}
+        write_json(self.folder / STAGE, {"grid": self.study.growing(), "races": lanes})
         return stage
 
     def stage(self) -> dict[Path, list[Trial]]:
@@ -353,7 +355,8 @@ class Ledger:
         if not path.exists():
             return {}
         record = read_json_object(path)
-        if not all(_covers(getattr(self.study, name), value) for name, value in record["grid"].items()):
+        now = self.study.growing()
+        if not all(_covers(now.get(name, ()), value) for name, value in record["grid"].items()):
             return {}
         stage = {self.runs / name: list(map(trial_of, lanes)) for name, lanes in record["races"].items()}
         return {folder: group for folder, group in stage.items() if not has_ended(folder)}
@@ -370,7 +373,7 @@ class Ledger:
             same = [before.get(name) == record.get(name) for name in ("verdicts", "preregistration")]
             if all(same) and before["summary"]["lanes"] == len(rows):
                 return
-        lanes = with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts)
+        lanes = with_varied(with_reach(rows.drop(columns=list(BY_EXAMPLE)), verdicts))
         write_parquet(lanes, self.folder / "lanes.parquet")
         write_parquet(examples_of(rows), self.folder / "examples.parquet")
         write_json(path, record)
@@ -395,7 +398,7 @@ def with_reach(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
     targets = {
         (verdict.cell, seed): loss
         for verdict in verdicts.each
-        if verdict.init == verdicts.study.reference
+        if verdict.method == verdicts.study.reference
         for seed, loss in enumerate(verdict.valid_losses)
     }
     steps, tokens = [], []
@@ -420,17 +423,30 @@ def verdicts(folder: str | Path) -> Verdicts:
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
-        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> study = ov.Study(race=ov.RaceConfig(steps=1, eval_size=4, test_size=4), tune={"lr": (1e-3,)}, seeds=1)
         >>> with TemporaryDirectory() as folder:
         ...     ended = list(ov.run_study(study, f"{folder}/first"))
         ...     decided = ov.verdicts(f"{folder}/first")
-        >>> [(each.init, each.verdict) for each in decided.each]
+        >>> [(each.method, each.verdict) for each in decided.each]
         [('lora', 'level'), ('olora', 'undecided')]
         >>> decided.each[1].why
         'the best rate of olora and lora lies at the edge of the rates tried'
     """
     expect(folder, (str, Path), "the folder of a study")
     return Ledger(Path(folder)).verdicts()
+
+
+def with_varied(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give every setting that a study crosses or tunes, and that has no column, one of its own."""
+    import pandas as pd
+
+    settings = pd.DataFrame(map(varied_of, rows["varied"]), index=rows.index)
+    new = [name for name in settings if name not in rows]
+    rows = rows.drop(columns="varied")
+    if not new:
+        return rows
+    at = rows.columns.get_loc("lr")
+    return pd.concat([rows.iloc[:, :at], settings[new], rows.iloc[:, at:]], axis=1)
 
 
 def _covers(now: Any, before: Any) -> bool:
@@ -442,15 +458,32 @@ def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", rows.to_dict("records"))
 
 
-def trial_of(row: dict[str, Any]) -> Trial:
+def trial_of(row: Mapping[str, Any]) -> Trial:
     """Return the trial of a row."""
-    cell = Cell(row["model"], row["task"], int(row["r"]))
-    return Trial(cell, row["init"], float(row["lr"]), int(row["seed"]))
+    varied = json.loads(row["varied"])
+    others, tuned = (
+        tuple((name, tuple(value) if isinstance(value, list) else value) for name, value in varied[place].items())
+        for place in ("across", "tune")
+    )
+    cell = Cell(row["model"], row["task"], varied["r"], others)
+    return Trial(cell, row["method"], float(row["lr"]), int(row["seed"]), tuned)
 
 
-def _row_of(trial: Trial) -> dict[str, Any]:
+def row_of(trial: Trial) -> dict[str, Any]:
     """Return the part of a trial's row that `trial_of` reads."""
-    return asdict(trial.cell) | {"init": trial.init, "lr": trial.lr, "seed": trial.seed}
+    cell = trial.cell
+    varied = json.dumps({"r": cell.r, "across": dict(cell.others), "tune": dict(trial.tuned)})
+    return {
+        "model": cell.model, "task": cell.task, "method": trial.method, "varied": varied, "lr": trial.lr,
+        "seed": trial.seed,
+    }  # fmt: skip
+
+
+def varied_of(text: str) -> dict[str, Any]:
+    """Return the settings that a study crosses or tunes beside the rate, of one row; a list as its text."""
+    varied = json.loads(text)
+    settings = {**varied["across"], **varied["tune"]}
+    return {name: "+".join(value) if isinstance(value, list) else value for name, value in settings.items()}
 
 
 def check_seen(run: Path) -> None:

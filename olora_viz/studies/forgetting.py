@@ -12,9 +12,10 @@ import numpy as np
 
 from olora_viz.machine.text import counted, finite_or_none, nats, times
 from olora_viz.races.step import DIVERGED
+from olora_viz.studies.search import Row, Rows, best, grid_of, number_or_nan, rates_tried, values_of
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
-from olora_viz.studies.study import Cell, Row, Rows, Study, Trial, best, grid_of, number_or_nan, rates_tried, values_of
+from olora_viz.studies.study import Candidate, Cell, Study, Trial
 
 
 class Ratio(NamedTuple):
@@ -152,7 +153,7 @@ class EqualLearning:
     """The drift that a method needs to learn as much as the reference does at its best rate, by seed."""
 
     cell: Cell
-    init: str
+    method: str
     targets: tuple[float, ...]
     """The test loss to reach, nats: the reference's, at its best rate and with the same seed, plus the margin of the
     study, within which it counts as level. At its very lowest loss a curve is flat, so that two equal methods would
@@ -198,33 +199,38 @@ class EqualLearning:
         return ""
 
 
-def equal_learning(study: Study, cell: Cell, init: str, rows: Rows) -> EqualLearning:
+def equal_learning(study: Study, cell: Cell, method: str, rows: Rows) -> EqualLearning:
     """Return the drift that a method needs to learn as much as the study's reference.
 
     Args:
         rows: of all finished trials; the seeds count that have run at every rate of the grid with both.
     """
-    study = replace(study, inits=tuple(dict.fromkeys((*study.inits, init))))
+    study = replace(study, compare=tuple(dict.fromkeys((*study.compare, method))))
     losses = values_of({trial: row for trial, row in rows.items() if trial.cell == cell}, "valid_loss")
     chosen = best(study, cell, study.reference, losses)
-    nothing = EqualLearning(cell, init, (), (), ())
+    nothing = EqualLearning(cell, method, (), (), ())
     if chosen is None:
         return nothing
-    at_best = column(rows, study.trials(cell, study.reference, [chosen.lr]), "test_loss")
+    at_best = column(rows, study.trials(cell, study.reference, [chosen.candidate]), "test_loss")
     base = next(number_or_nan(row["base_test_loss"]) for trial, row in rows.items() if trial.cell == cell)
     margin = study.margin * max(0.0, base - float(np.mean(at_best)))
-    grid = grid_of(study, cell, losses)
+    tuned = {study.reference: chosen.tuned}
+    if (ours := best(study, cell, method, losses)) is not None:
+        tuned.setdefault(method, ours.tuned)
+    tuned.setdefault(method, chosen.tuned)
+    grids = {name: grid_of(study, cell, losses, of_name) for name, of_name in tuned.items()}
     seeds = [
         seed
         for seed in range(study.seeds)
-        if all(Trial(cell, name, lr, seed) in rows for name in (init, study.reference) for lr in grid)
+        if all(Trial(cell, name, lr, seed, tuned[name]) in rows for name, grid in grids.items() for lr in grid)
     ]
     targets = tuple(at_best[seed] + margin for seed in seeds)
 
     def needed_by(method: str) -> tuple[float, ...]:
         drifts = []
         for seed, target in zip(seeds, targets, strict=True):
-            trials = [Trial(cell, method, lr, seed) for lr in rates_tried(study, cell, method, losses)]
+            rates = rates_tried(study, cell, method, losses, tuned[method])
+            trials = [Trial(cell, method, lr, seed, tuned[method]) for lr in rates]
             trials = [trial for trial in trials if trial in rows]
             of_seed = (column(rows, trials, name) for name in ("test_loss", "drift"))
             drifts.append(drift_at(target, [trial.lr for trial in trials], *of_seed))
@@ -232,7 +238,7 @@ def equal_learning(study: Study, cell: Cell, init: str, rows: Rows) -> EqualLear
 
     if not all(map(math.isfinite, targets)):
         return nothing
-    return EqualLearning(cell, init, targets, needed_by(init), needed_by(study.reference))
+    return EqualLearning(cell, method, targets, needed_by(method), needed_by(study.reference))
 
 
 @dataclass(frozen=True)
@@ -279,40 +285,43 @@ def forgetting(
     cell: Cell,
     rows: Rows,
     trials: Mapping[str, Sequence[Trial]],
-    rates_like: Mapping[str, Sequence[float]],
-    shared_lr: float | None,
+    like_best: Mapping[str, Sequence[Candidate]],
+    shared: Candidate | None,
 ) -> dict[str, Forgetting]:
     """Return what each method of a cell forgets; nothing if the study has no text to keep, or before its first run.
 
     Args:
         trials: of each method at its best rate, by seed.
-        rates_like: the rates of each method that the results cannot tell from its best one.
-        shared_lr: a rate that all share; None if there is none.
+        like_best: the candidates of each method that the results cannot tell from its best one.
+        shared: a candidate that all share; None if there is none.
     """
     of_cell = (row for trial, row in rows.items() if trial.cell == cell)
     base = next((number_or_nan(row.get("base_text_loss")) for row in of_cell), math.nan)
     if not study.keeps_text or not math.isfinite(base):
         return {}
-    at_best = {init: column(rows, of_method, "drift") for init, of_method in trials.items()}
+    at_best = {method: column(rows, of_method, "drift") for method, of_method in trials.items()}
     like = {
-        init: [column(rows, [replace(trial, lr=lr) for trial in of_method], "drift") for lr in rates_like[init]]
-        for init, of_method in trials.items()
+        method: [
+            column(rows, [replace(trial, lr=at.lr, tuned=at.tuned) for trial in of_method], "drift")
+            for at in like_best[method]
+        ]
+        for method, of_method in trials.items()
     }
-    shared = {
-        init: column(rows, study.trials(cell, init, [] if shared_lr is None else [shared_lr]), "drift")
-        for init in trials
+    at_shared = {
+        method: column(rows, study.trials(cell, method, [] if shared is None else [shared]), "drift")
+        for method in trials
     }
     known = {}
-    for init, of_method in trials.items():
+    for method, of_method in trials.items():
         text_loss = column(rows, of_method, "text_loss")
-        known[init] = Forgetting(
+        known[method] = Forgetting(
             base, float(np.mean(text_loss)) if text_loss else math.nan,
-            float(np.mean(at_best[init])) if of_method else math.nan,
+            float(np.mean(at_best[method])) if of_method else math.nan,
             ratio_of(
-                at_best[init], at_best[study.reference], like[init], like[study.reference], list(at_best.values())
+                at_best[method], at_best[study.reference], like[method], like[study.reference], list(at_best.values())
             ),
-            ratio_of(shared[init], shared[study.reference], among=list(shared.values())),
-            equal_learning(study, cell, init, rows),
+            ratio_of(at_shared[method], at_shared[study.reference], among=list(at_shared.values())),
+            equal_learning(study, cell, method, rows),
         )  # fmt: skip
     return known
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from olora_viz.initializers import BUILT_IN, INITIALIZERS, is_dense, label_of
-from olora_viz.lanes.lane import Lane
+from olora_viz.initializers import BUILT_IN, INITIALIZERS
 from olora_viz.machine.text import and_, compact, counted, expect, number, percent, table, unknown
 from olora_viz.machine.version import __version__
+from olora_viz.studies.axes import plain
+from olora_viz.studies.method import lane_of, method_name
 from olora_viz.studies.preregistration import hash_of, sentence
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
@@ -146,7 +147,7 @@ def _line(cells: Sequence[str], *, escape: bool = True) -> str:
 def _cells(verdicts: Verdicts) -> list[tuple[str, list[list[str]]]]:
     """Return the rows of every model, task and rank, with the words for it."""
     return [
-        (f"{cell.model}, {cell.task}, rank {cell.r}", [_row(verdicts, each) for each in of_cell])
+        (cell.words(), [_row(verdicts, each) for each in of_cell])
         for cell, of_cell in groupby(verdicts.each, key=lambda each: each.cell)
     ]
 
@@ -157,12 +158,12 @@ def _head(verdicts: Verdicts) -> list[str]:
 
 
 def _row(verdicts: Verdicts, each: Verdict) -> list[str]:
-    is_reference = each.init == verdicts.study.reference
+    is_reference = each.method == verdicts.study.reference
     mean, low, high, _ = each.interval
     shown = not is_reference and math.isfinite(mean)
     return [
-        label_of(each.init),
-        compact(each.best_lr) if each.best_lr else "–",
+        method_name(each.method),
+        each.best.words if each.best else "–",
         number(each.test_loss, ".3f"),
         percent(each.test_accuracy, 1),
         "reference" if is_reference else _signed(mean) + stars(each.p_value) if shown else "–",
@@ -178,7 +179,7 @@ def _signed(value: float) -> str:
 
 
 def _caption(verdicts: Verdicts) -> str:
-    return f"Test loss of {counted(len(verdicts.study.inits), 'start')}, each at its best learning rate."
+    return f"Test loss of {counted(len(verdicts.study.compare), 'start')}, each at its best learning rate."
 
 
 def _notes(verdicts: Verdicts) -> str:
@@ -186,46 +187,48 @@ def _notes(verdicts: Verdicts) -> str:
     seeds = sorted({each.seeds for each in verdicts.each if each.seeds})
     over = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds" if seeds else "no seeds"
     return (
-        f"Losses in nats per token, means over {over}. Differences are those to {label_of(study.reference)}, negative "
-        f"is better, paired by seed and test example, with 95% intervals. p-values are adjusted by Holm's method: "
-        f"* p < {STARS[2]}, ** p < {STARS[1]}, *** p < {STARS[0]}. Level: the whole interval lies within "
+        f"Losses in nats per token, means over {over}. Differences are those to {method_name(study.reference)}, "
+        f"negative is better, paired by seed and test example, with 95% intervals. p-values are adjusted by Holm's "
+        f"method: * p < {STARS[2]}, ** p < {STARS[1]}, *** p < {STARS[0]}. Level: the whole interval lies within "
         f"{100 * study.margin:g}% of the reference's loss reduction."
     )
 
 
 def methods(verdicts: Verdicts) -> str:
     """Return a paragraph of methods of what ran, or of the plan before the first run, and BibTeX of the papers."""
-    s = verdicts.study
-    lane = Lane(s.reference, alpha=s.alpha, r=s.ranks[0])
+    s, race = verdicts.study, verdicts.study.race
+    lane = s.lane(next(s.trials(s.cells()[0], s.reference, s.candidates())))
     coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
-    of_length = "" if s.max_length is None else f", of at most {s.max_length} tokens"
-    of_length += ", too long ones cut at the left" * s.truncate + ", in the model's chat template" * s.chat
-    warmup = f" after {counted(s.warmup, 'warm-up step')}" if s.warmup else ""
-    test = "" if s.test is None else f" (from {Path(s.test).name})"
-    dense = [_name(init) for init in s.inits if is_dense(init)]
+    of_length = "" if race.max_length is None else f", of at most {race.max_length} tokens"
+    of_length += ", too long ones cut at the left" * race.truncate + ", in the model's chat template" * race.chat
+    warmup = f" after {counted(race.warmup, 'warm-up step')}" if race.warmup else ""
+    test = "" if race.test is None else f" (from {Path(race.test).name})"
+    dense = [_name(method) for method in s.compare if lane_of(method).is_dense]
     but = f"but for {and_(dense)} " * bool(dense)
-    precision = "bfloat16 on a GPU, float32 on a CPU" if s.dtype == "auto" else s.dtype
-    keeps = f"by more than {s.forget:g} nats" if s.forget is not None else ""
+    precision = "bfloat16 on a GPU, float32 on a CPU" if race.dtype == "auto" else race.dtype
+    keeps = f"by more than {race.forget:g} nats" if race.forget is not None else ""
     forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
+    starts = list(dict.fromkeys(lane_of(method).init for method in s.compare))
     own = "".join(
         f" {_name(init)} is our own: {INITIALIZERS[init].summary if init in INITIALIZERS else 'its code is not here.'}"
-        for init in s.inits
+        for init in starts
         if init not in BUILT_IN
     )
     text = (
-        f"We compared {_compared(s)} on {_of('model', s.models)} and "
-        f"{_of('task', s.tasks)}.{own} Examples were divided into training, held-out and test examples (split seed "
-        f"{s.split_seed}), and training examples that repeat one of the others were removed. Each run made "
-        f"{counted(s.steps, 'step')} of {counted(s.batch_size, 'prompt')}{of_length} by AdamW (betas {lane.beta1:g} "
-        f"and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a {s.schedule} learning "
-        f"rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the same rates, at first "
+        f"We compared {_compared(s)} on {_of('model', s.values('model'))} and "
+        f"{_of('task', s.values('task'))}.{own} Examples were divided into training, held-out and test examples "
+        f"(split seed {race.split_seed}), and training examples that repeat one of the others were removed. Each run "
+        f"made {counted(race.steps, 'step')} of {counted(race.batch_size, 'prompt')}{of_length} by AdamW (betas "
+        f"{lane.beta1:g} and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a "
+        f"{race.schedule} learning rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the "
+        f"same rates, at first "
         f"{', '.join(map(compact, s.lrs))}, and {_seeds(verdicts)}{coarse}; the runs of one seed shared their "
-        f"batches, whose order varied by seed (from {s.seed}). Where a best rate lay at the edge, the rates were "
+        f"batches, whose order varied by seed (from {race.seed}). Where a best rate lay at the edge, the rates were "
         f"extended for all starts, and each start got two more rates, half a step around its best.{_ran(verdicts)} "
         f"The rate of each start was chosen by its mean loss on "
-        f"{_examples([each.valid_examples for each in verdicts.each], s.eval_size, 'held-out example')}, and the "
+        f"{_examples([each.valid_examples for each in verdicts.each], race.eval_size, 'held-out example')}, and the "
         f"starts were compared on "
-        f"{_examples([each.test_examples for each in verdicts.each], s.test_size, 'other test example')}{test}."
+        f"{_examples([each.test_examples for each in verdicts.each], race.test_size, 'other test example')}{test}."
         f"{forget} Losses are means over the tokens of the answers, without their end tokens. Differences in test "
         f"loss were paired by "
         f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a start is "
@@ -235,7 +238,7 @@ def methods(verdicts: Verdicts) -> str:
         f"used olora_viz {__version__}, PyTorch {version('torch')} and transformers {version('transformers')}."
     )
     planned = sentence(verdicts.deviations, hash_of(verdicts.folder) if verdicts.folder else "")
-    return f"{' '.join(filter(None, [text, planned]))}\n\n{bibtex(s.inits)}"
+    return f"{' '.join(filter(None, [text, planned]))}\n\n{bibtex(starts)}"
 
 
 def _seeds(verdicts: Verdicts) -> str:
@@ -258,10 +261,10 @@ def _ran(verdicts: Verdicts) -> str:
         return ""
     rates = sorted({trial.lr for trial in verdicts.rows})
     best = {
-        init: sorted({each.best_lr for each in verdicts.each if each.init == init and each.best_lr})
-        for init in verdicts.study.inits
+        method: sorted({each.best_lr for each in verdicts.each if each.method == method and each.best_lr})
+        for method in verdicts.study.compare
     }
-    at = [f"{_range(of_init)} for {_name(init)}" for init, of_init in best.items() if of_init]
+    at = [f"{_range(rates)} for {_name(method)}" for method, rates in best.items() if rates]
     chosen = f"; the best were {and_(at)}" if at else ""
     diverged = sum(row["status"] == "diverged" for row in verdicts.rows.values())
     runs = counted(len(verdicts.rows), "run")
@@ -278,12 +281,14 @@ def _range(rates: Sequence[float]) -> str:
 
 def _compared(study: Study) -> str:
     """Return what is compared with the reference; full fine-tuning is no start of an adapter."""
-    scaling = "alpha equal to the rank" if study.alpha is None else f"alpha {study.alpha:g}"
-    adapters = f"low-rank adapters of {_of('rank', study.ranks)} on all linear layers of the blocks ({scaling})"
-    others, reference = [init for init in study.inits if init != study.reference], label_of(study.reference)
-    starts = and_([_name(init) for init in others if not is_dense(init)])
-    dense = and_([_name(init) for init in others if is_dense(init)])
-    if is_dense(study.reference):
+    alphas = [alpha for alpha in study.values("alpha") if alpha is not None]
+    scaling = f"alpha {and_([plain(alpha) for alpha in alphas])}" if alphas else "alpha equal to the rank"
+    targets = "all linear layers of the blocks" if study.values("targets") == (None,) else "their target modules"
+    adapters = f"low-rank adapters of {_of('rank', study.values('r'))} on {targets} ({scaling})"
+    others, reference = study.compare[1:], method_name(study.reference)
+    starts = and_([_name(method) for method in others if not lane_of(method).is_dense])
+    dense = and_([_name(method) for method in others if lane_of(method).is_dense])
+    if lane_of(study.reference).is_dense:
         return f"{starts} as the start of {adapters} with {reference} of these layers"
     if not starts:
         return f"{dense} with {adapters}, started by {reference},"
@@ -350,7 +355,7 @@ def _name(init: str) -> str:
     >>> _name("olora_pivoted")
     'OLoRA (pivoted)'
     """
-    first, comma, rest = label_of(init).partition(", ")
+    first, comma, rest = method_name(init).partition(", ")
     return f"{first} ({rest})" if comma else first
 
 

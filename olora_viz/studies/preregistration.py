@@ -6,9 +6,8 @@ import hashlib
 import json
 import shlex
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +18,12 @@ from olora_viz.machine.version import __version__
 from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.races.config import STUDY
 from olora_viz.studies.definitions import seeds_by_definition, seeds_words
+from olora_viz.studies.method import lane_of
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
-    from olora_viz.studies.study import Row, Study
+    from olora_viz.studies.search import Row
+    from olora_viz.studies.study import Study
 
 SETUP = STUDY
 """The file with the set-up."""
@@ -50,8 +51,8 @@ def continued(study: Study, folder: Path) -> Study:
     setup = folder / SETUP
     if setup.exists():
         earlier = read_setup(type(study), folder)
-        dtype = earlier.dtype if study.dtype == "auto" else study.dtype
-        study = replace(study, threads=study.threads or earlier.threads, dtype=dtype)
+        dtype = earlier.race.dtype if study.race.dtype == "auto" else study.race.dtype
+        study = study.changed({"dtype": dtype}, threads=study.threads or earlier.threads)
         study.check_grows_from(earlier, repr(str(folder)))
         return study
     if not is_free(folder):
@@ -62,7 +63,8 @@ def continued(study: Study, folder: Path) -> Study:
 def read_setup(kind: type[Study], folder: Path, **instead: Any) -> Study:
     """Read the study of a folder, whose starts need not be registered if they have run: see `Study.read`."""
     with suppress(OSError, ValueError):  # which `Study.read` says better
-        inits = tomllib.loads((folder / SETUP).read_text(encoding="utf-8")).get("inits", ())
+        compare = tomllib.loads((folder / SETUP).read_text(encoding="utf-8")).get("compare", ())
+        inits = [method.partition(":")[0] for method in compare]
         remember(inits if any((folder / "runs").glob("*.parquet")) else ())
     return kind.read(folder / SETUP, **instead)
 
@@ -101,8 +103,9 @@ def preregister(study: Study, folder: Path) -> Path:
 
 
 def _write_plan(study: Study, folder: Path) -> Path:
-    path, plan = folder / FILE, f"[study]\n{study.to_toml()}"
-    definitions = {"start": dict(zip(study.inits, map(definition_of, study.inits), strict=True))}
+    path, plan = folder / FILE, f"[study]\n{study.to_toml('study')}"
+    starts = dict.fromkeys(lane_of(method).init for method in study.compare)
+    definitions = {"start": {init: definition_of(init) for init in starts}}
     definitions["measurement"] = measure_definitions()
     if path.exists():
         before = path.read_text(encoding="utf-8")
@@ -150,12 +153,19 @@ def deviations(study: Study, folder: Path | None, rows: Iterable[Row]) -> list[s
             for each, seeds in by_definition.items()
             if known not in (None, each)
         ]
-    planned = written["study"]
-    for name, value in asdict(study).items():
-        value = list(value) if isinstance(value, tuple) else value
-        if name != "threads" and planned.get(name) != value:
-            differing.append(f"{name} was planned as {planned.get(name)!r} and is {value!r}")
+    planned, now = (_flat(each) for each in (written["study"], tomllib.loads(study.to_toml())))
+    differing += [
+        f"{name} was planned as {planned.get(name)!r} and is {now.get(name)!r}"
+        for name in dict.fromkeys((*now, *planned))
+        if name != "threads" and planned.get(name) != now.get(name)
+    ]
     return differing
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without their tables."""
+    within = [each for each in settings.values() if isinstance(each, Mapping)]
+    return {name: each for table in (settings, *within) for name, each in table.items() if each not in within}
 
 
 def sentence(differing: list[str] | None, sha256: str) -> str:

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from olora_viz.initializers import label_of
-from olora_viz.machine.text import and_, compact, counted, finite_or_none, nats, percent, signed
+from olora_viz.machine.text import and_, counted, finite_or_none, nats, percent, signed
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.difference import Difference, difference, runs_of
+from olora_viz.studies.method import method_name
+from olora_viz.studies.search import beats_untrained, gain_of, lost, values_of
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,
@@ -25,7 +26,7 @@ from olora_viz.studies.statistics import (
     interval_of_share,
     t_interval,
 )
-from olora_viz.studies.study import Cell, Trial, beats_untrained, gain_of, lost, values_of
+from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, order, untrained
 from olora_viz.tasks.batches import Epochs
 
@@ -39,21 +40,27 @@ NOT_BETTER = "no better than untrained"
 class RunnerUp(NamedTuple):
     """Of the methods and rates that are not taken, those with the lowest validation loss."""
 
-    init: str
-    lr: float
+    method: str
+    at: Candidate
     valid_loss: float
     test_loss: float
     test_accuracy: float
 
     @property
+    def lr(self) -> float:
+        """Its rate."""
+        return self.at.lr
+
+    @property
     def name(self) -> str:
         """The method and its rate in words."""
-        return f"{label_of(self.init)} at {compact(self.lr)}"
+        return f"{method_name(self.method)} at {self.at.words}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""
         loss, right = finite_or_none(self.test_loss), finite_or_none(self.test_accuracy)
-        return {"init": self.init, "lr": self.lr, "test_loss": loss, "test_accuracy": right}
+        chosen = {"lr": self.lr, **dict(self.at.tuned)}
+        return {"method": self.method, **chosen, "test_loss": loss, "test_accuracy": right}
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ class Recommendation:
         method, results = self.method, ("test_loss", "test_accuracy", "difference", "interval", "over_rates")
         plain = method.to_json()
         return {
-            "init": method.init, "r": method.cell.r, "lr": method.best_lr, **{name: plain[name] for name in results},
+            **{name: plain[name] for name in ("method", "init", "r")}, **plain["tuned"],
+            **{name: plain[name] for name in results},
             "verdict": self.verdict, "beats_guessing": self.beats_guessing, "doubt": self.doubt,
             "more_steps": self.more_steps, "seeds": method.seeds,
             "valid_examples": method.valid_examples, "test_examples": method.test_examples, "forget": self.limit,
@@ -111,7 +119,7 @@ def recommend(verdicts: Verdicts, epochs: Epochs | None = None) -> Recommendatio
         verdicts: of a study with one model and one task.
         epochs: how much of the training rows each lane has seen; None while unknown.
     """
-    cells = sorted(verdicts.study.cells(), key=lambda cell: cell.r)
+    cells = sorted(verdicts.study.cells(), key=lambda cell: cell.r or 0)
     picks = [pick for cell in cells if (pick := _of_cell(verdicts, cell))]
     if not picks:
         return None
@@ -142,12 +150,12 @@ def _of_cell(verdicts: Verdicts, cell: Cell) -> Verdict | None:
     if not fit:
         return None
     better = [method for method in fit if method.verdict == BETTER]
-    reference = [method for method in fit if method.init == verdicts.study.reference]
+    reference = [method for method in fit if method.method == verdicts.study.reference]
     return min(better or reference or fit, key=lambda method: method.valid_loss)
 
 
 def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recommendation:
-    where = f"{_named(taken)}, rank {taken.cell.r}"
+    where = f"{_named(taken)}, rank {taken.rank}"
     headline, why, verdict = _reason(verdicts, taken, where)
     beats, base, doubt, otherwise = beats_guessing(verdicts, taken), untrained(verdicts, taken.cell), "", ""
     if base is not None and taken.test_accuracy <= base.accuracy:
@@ -162,7 +170,7 @@ def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recomm
         is_open = any(method.test_accuracy > (base.guess or 0.0) for method in verdicts.of(taken.cell))
         headline = f"No method {'is clearly' if is_open else 'does'} better than guessing here"
         why = (
-            f"{label_of(taken.init)} is right in {percent(taken.test_accuracy)} of the test examples, "
+            f"{method_name(taken.method)} is right in {percent(taken.test_accuracy)} of the test examples, "
             f"where {base.guess_words} is right in {percent(base.guess or 0.0)}. {why}"
         )
     if not any(beats_untrained(verdicts.rows, method.trials) for method in verdicts.of(taken.cell)):
@@ -175,7 +183,7 @@ def _worded(verdicts: Verdicts, taken: Verdict, epochs: Epochs | None) -> Recomm
         why = f"{falls} {why}"
     if runner_up := _runner_up(verdicts, taken):
         why += f" {_beside(taken, runner_up)}"
-    limit = verdicts.study.forget
+    limit = verdicts.study.race.forget
     if limit is not None:
         headline = f"Within {limit:g} nats of forgetting, {headline[0].lower()}{headline[1:]}"
         why += f" {_given_up(verdicts, taken)}"
@@ -207,7 +215,7 @@ def _still_falls(verdicts: Verdicts, taken: Verdict, since_start: bool) -> str:
 
 
 def _named(method: Verdict) -> str:
-    return f"{label_of(method.init)} at {compact(method.best_lr or 0)}"
+    return f"{method_name(method.method)} at {method.best.words if method.best else '–'}"
 
 
 def _forgets(loss: float) -> str:
@@ -222,37 +230,40 @@ def _given_up(verdicts: Verdicts, taken: Verdict) -> str:
     """
     study, rows, cell = verdicts.study, verdicts.rows, taken.cell
     every = {
-        (init, runs.lr): runs
-        for init in study.inits
-        for runs in runs_of(study, cell, init, rows).rates
+        (compared, runs.candidate): runs
+        for compared in study.compare
+        for runs in runs_of(study, cell, compared, rows).rates
         if len(runs.valid) >= study.first_seeds
     }
     seeds = slice(study.first_seeds)
     means = {where: float(runs.valid[seeds].mean()) for where, runs in every.items()}
-    init, lr = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
-    ours, theirs = every[taken.init, taken.best_lr or 0.0], every[init, lr]
+    compared, at = min((where for where in means if math.isfinite(means[where])), key=lambda where: means[where])
+    assert taken.best is not None
+    ours, theirs = every[taken.method, taken.best], every[compared, at]
     forgets = f"{_named(taken)} {_forgets(taken.forgotten.lost if taken.forgotten else math.nan)}"
     if theirs.allowed:
         return f"{forgets}; without the limit it would be no other."
     gain = float(ours.test[seeds].mean() - theirs.test[seeds].mean())
-    risen = float(np.mean([lost(rows[trial]) for trial in study.trials(cell, init, [lr], study.first_seeds)]))
+    risen = float(np.mean([lost(rows[trial]) for trial in study.trials(cell, compared, [at], study.first_seeds)]))
     how = f"{nats(abs(gain))} nats {'better' if gain > 0 else 'worse'} on the test"
-    name, basis = f"{label_of(init)} at {compact(lr)}", counted(study.first_seeds, "seed")
+    name, basis = f"{method_name(compared)} at {at.words}", counted(study.first_seeds, "seed")
     return f"{forgets}; without the limit {name} would be {how} and forget {nats(risen)} ({basis})."
 
 
 def nothing_fits(verdicts: Verdicts) -> str:
     """Say that every rate tried forgets more than the study allows, and which is nearest; empty if that is not so."""
-    limit, risen = verdicts.study.forget, {}
+    limit, risen = verdicts.study.race.forget, {}
     for trial, row in verdicts.rows.items():
-        risen.setdefault((trial.init, trial.lr), []).append(lost(row) if row["status"] != DIVERGED else math.nan)
+        risen.setdefault((trial.method, trial.candidate), []).append(
+            lost(row) if row["status"] != DIVERGED else math.nan
+        )
     most = {where: max(values) for where, values in risen.items() if all(map(math.isfinite, values))}
     if limit is None or not most or min(most.values()) <= limit:
         return ""
-    init, lr = min(most, key=lambda where: most[where])
+    compared, at = min(most, key=lambda where: most[where])
     return (
-        f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {label_of(init)} at "
-        f"{compact(lr)}, forgets {nats(most[init, lr])}. Allow more, try lower rates or train for fewer steps."
+        f"Nothing that was tried stays within {limit:g} nats of forgetting: the nearest, {method_name(compared)} at "
+        f"{at.words}, forgets {nats(most[compared, at])}. Allow more, try lower rates or train for fewer steps."
     )
 
 
@@ -269,18 +280,18 @@ def _near_guessing(verdicts: Verdicts, method: Verdict) -> str:
 def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, str]:
     """Return what to take, why, and the verdict."""
     name = verdicts.study.reference
-    reference = next(method for method in verdicts.of(taken.cell) if method.init == name)
-    others = [method for method in verdicts.of(taken.cell) if method.init not in (taken.init, name)]
-    if taken.verdict == BETTER and taken.init != name:
+    reference = next(method for method in verdicts.of(taken.cell) if method.method == name)
+    others = [method for method in verdicts.of(taken.cell) if method.method not in (taken.method, name)]
+    if taken.verdict == BETTER and taken.method != name:
         gap = _comparison(taken, taken.difference, taken.p_value, taken.verdict)
         forgets = taken.forgotten.at_best.clause if taken.forgotten else ""
         against = _standing(verdicts, taken, [reference], [gap], "Each at its best rate,", forgets)
         rivals = _rivals(verdicts, taken, [method for method in others if method.verdict == BETTER])
         return f"Take {where}.", f"{against}{_over_rates(taken)}{rivals}", BETTER
-    if taken.init != name:
-        failed = "has diverged" if verdicts.study.forget is None else "has diverged, or forgets too much,"
+    if taken.method != name:
+        failed = "has diverged" if verdicts.study.race.forget is None else "has diverged, or forgets too much,"
         fails = f"{failed} at every rate" if reference.best_lr is None else _near_guessing(verdicts, reference)
-        return f"Take {where}, for now.", f"{label_of(name)} {fails}. {_loss(verdicts, taken)}", UNDECIDED
+        return f"Take {where}, for now.", f"{method_name(name)} {fails}. {_loss(verdicts, taken)}", UNDECIDED
     if taken.seeds < LEAST_SEEDS:
         why = f"{_loss(verdicts, taken)} A verdict needs {LEAST_SEEDS} seeds."
         return f"Nothing is decided yet: take plain {where}, for now.", why, UNDECIDED
@@ -293,7 +304,7 @@ def _reason(verdicts: Verdicts, taken: Verdict, where: str) -> tuple[str, str, s
     )
     undecided = [method for method in others if method.verdict == UNDECIDED]
     for reason in dict.fromkeys(method.why for method in undecided):
-        names = [label_of(method.init) for method in undecided if method.why == reason]
+        names = [method_name(method.method) for method in undecided if method.why == reason]
         why += f" {'This leaves' if reason == undecided[0].why else 'And'} {and_(names)} open: {reason}."
     return f"Take plain {where}.", why, UNDECIDED if undecided else LEVEL
 
@@ -315,20 +326,21 @@ def _loss(verdicts: Verdicts, taken: Verdict) -> str:
     half = interval.high - interval.mean
     spread = f" ± {half:.2g}, 95% over seeds" if math.isfinite(half) else ""
     basis = _basis(verdicts, taken, len(taken.valid_losses))
-    return f"{label_of(taken.init)}'s test loss is {nats(taken.test_loss)}{spread} ({basis})."
+    return f"{method_name(taken.method)}'s test loss is {nats(taken.test_loss)}{spread} ({basis})."
 
 
 def _runner_up(verdicts: Verdicts, taken: Verdict) -> RunnerUp | None:
     """Return the best of the other methods and rates that have run with as many seeds."""
     best, lowest = None, math.inf
     accuracy = values_of(verdicts.rows, "test_accuracy")
-    for init in verdicts.study.inits:
-        for runs in runs_of(verdicts.study, taken.cell, init, verdicts.rows).rates:
+    for compared in verdicts.study.compare:
+        for runs in runs_of(verdicts.study, taken.cell, compared, verdicts.rows).rates:
             loss, seeds = float(runs.valid.mean()), len(runs.valid)
-            is_taken = (init, runs.lr) == (taken.init, taken.best_lr)
+            is_taken = (compared, runs.candidate) == (taken.method, taken.best)
             if not is_taken and runs.allowed and seeds >= len(taken.valid_losses) and loss < lowest:
-                right = float(np.mean([accuracy[Trial(taken.cell, init, runs.lr, seed)] for seed in range(seeds)]))
-                best, lowest = RunnerUp(init, runs.lr, loss, float(runs.test.mean()), right), loss
+                trials = verdicts.study.trials(taken.cell, compared, [runs.candidate], seeds)
+                right = float(np.mean([accuracy[trial] for trial in trials]))
+                best, lowest = RunnerUp(compared, runs.candidate, loss, float(runs.test.mean()), right), loss
     return best
 
 
@@ -360,14 +372,14 @@ def _standing(
     """Say how a method stands to others by its test loss; last what it forgets, if that is decided."""
     each = [method, *others]
     basis = _basis(verdicts, method, min(gap.seeds for gap in gaps))
-    names, losses = [label_of(verdict.init) for verdict in each], [verdict.test_loss for verdict in each]
+    names, losses = [method_name(verdict.method) for verdict in each], [verdict.test_loss for verdict in each]
     sentence = str(who_leads(names, losses, gaps, basis, score="test loss", where=where))
     return f"{sentence.removesuffix('.')}, and {forgets}." if forgets else sentence
 
 
 def _basis(verdicts: Verdicts, method: Verdict, seeds: int) -> Basis:
     chosen_on = method.valid_examples if len(method.rates_like) else 0
-    dtype = verdicts.study.fixed().dtype
+    dtype = verdicts.study.fixed().race.dtype
     return Basis(seeds, method.test_examples, part="test", chosen_on=chosen_on, study=True, dtype=dtype)
 
 
@@ -388,9 +400,11 @@ def _comparison(method: Verdict, gap: Difference, p_value: float, verdict: str) 
 def _ordered(verdicts: Verdicts, pairs: Sequence[tuple[Verdict, Verdict]]) -> list[tuple[Difference, float, str]]:
     """Return the difference of each pair of methods, with its p-value and verdict; they share one error rate."""
     study, cells = verdicts.study, {method.cell for pair in pairs for method in pair}
-    runs = {(cell, init): runs_of(study, cell, init, verdicts.rows) for cell in cells for init in study.inits}
+    runs = {
+        (cell, compared): runs_of(study, cell, compared, verdicts.rows) for cell in cells for compared in study.compare
+    }
     every = list(runs.values())
-    gaps = [difference(runs[a.cell, a.init], runs[b.cell, b.init], every) for a, b in pairs]
+    gaps = [difference(runs[a.cell, a.method], runs[b.cell, b.method], every) for a, b in pairs]
     adjusted = holm([gap.interval.p_value for gap in gaps])
     return [
         (gap, p_value, order(gap, p_value, method.margin, method.test_examples))

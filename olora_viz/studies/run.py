@@ -24,9 +24,11 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, definitions_of
 from olora_viz.races.step import Step
+from olora_viz.studies.axes import plain
 from olora_viz.studies.folder import BY_EXAMPLE, Ledger, check_seen, has_ended, write_rows
 from olora_viz.studies.preregistration import check_is_study
-from olora_viz.studies.study import Study, Trial, races
+from olora_viz.studies.search import races
+from olora_viz.studies.study import Study, Trial
 
 RECORD = "tracked.json"
 """The file of the study's folder with the names of the runs that each tracker has."""
@@ -34,7 +36,7 @@ RECORD = "tracked.json"
 TABLES = "study"
 """The run, and its group, that holds the tables."""
 
-OF_LANE = ("model", "task", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
+OF_LANE = ("model", "task", "method", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
 """The columns of a lane's row that describe its run."""
 
 RESULTS = (
@@ -71,7 +73,7 @@ class StudyTracker:
             name = name_of(trial)
             if name in known:
                 continue
-            group = f"{trial.init} {compact(trial.lr)}"
+            group = f"{trial.method} {compact(trial.lr)}"
             config = {column: row[column] for column in OF_LANE}
             with closing(self._tracker.start(name, group, config)) as run:
                 for step, numbers in measured(row).items():
@@ -94,8 +96,9 @@ def name_of(trial: Trial) -> str:
     'glassllm addition r8 olora 3e-3 seed 0'
     """
     cell = trial.cell
-    where = f"{cell.model} {cell.task} r{cell.r}"
-    return f"{where} {trial.init} {compact(trial.lr)} seed {trial.seed}"
+    where = [cell.model, cell.task, *([] if cell.r is None else [f"r{cell.r}"])]
+    where += [f"{name}={plain(value)}" for name, value in (*cell.others, *trial.tuned)]
+    return " ".join([*where, trial.method, compact(trial.lr), f"seed {trial.seed}"])
 
 
 def measured(row: dict[str, Any]) -> dict[int, dict[str, float]]:
@@ -195,7 +198,7 @@ def run_study(
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
-        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> study = ov.Study(race=ov.RaceConfig(steps=1, eval_size=4, test_size=4), tune={"lr": (1e-3,)}, seeds=1)
         >>> with TemporaryDirectory() as folder:
         ...     for ended in ov.run_study(study, f"{folder}/first"):
         ...         print("lanes:", ended.lanes, "races left:", ended.left)
@@ -249,7 +252,7 @@ def _pool(study: Study, workers: int, ray: str | None) -> Executor | None:
         ValueError: see `check_places`.
     """
     threads = 1 if ray is None else study.fixed().threads or 1
-    return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.device == "cuda"))
+    return pool_of(workers, ray, RaceWorkers, threads=threads, gpus=int(study.race.device == "cuda"))
 
 
 def run_race(

@@ -1,46 +1,90 @@
-"""A study: which initializations, rates and ranks, on which models and tasks, how often, and what is left to run."""
+"""A study: what is compared, crossed, tuned and fixed, and how often."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from olora_viz.initializers import INITIALIZERS, entry_of
-from olora_viz.lanes.lane import MAX_LANES, Lane
+from olora_viz.lanes.lane import Lane
 from olora_viz.machine.memory import dtype_name, resolve_device
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import call, changed, rounded, suggesting, unknown
-from olora_viz.machine.toml_setup import TomlSetup, kinds_of
-from olora_viz.races.config import RaceConfig
-from olora_viz.races.step import DIVERGED
+from olora_viz.machine.text import brief, call, compact, suggesting
+from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
+from olora_viz.races.config import DEFAULT_LANES, RaceConfig
+from olora_viz.races.config import plain as plain_schedule
+from olora_viz.studies.axes import OF_LANE, SHORT, in_words, plain, read_axes
+from olora_viz.studies.method import lane_of, settings_of
 from olora_viz.studies.preregistration import preregister
-from olora_viz.studies.statistics import choose
 from olora_viz.tasks.keep import NONE, has_text
 
-GRID = ("models", "tasks", "inits", "lrs", "ranks", "seeds")
-"""The settings that may grow when a study is continued; its runs have fixed all others."""
-
-JUDGED = ("reference", "margin", "forget")
-"""The settings that affect only the verdicts."""
+RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NONE)
+"""The race that a study runs by default: longer than the page's, and without a text to keep."""
 
 RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
 """The default learning rates, a factor of about 1.8 apart."""
 
+OF_RACE = tuple(each.name for each in fields(RaceConfig) if each.name not in ("lanes", "batches"))
+"""The settings of a race that are a study's, too."""
+
+GROWING = ("compare", "seeds", "model", "task", "r")
+"""What may grow when a study is continued, beside the values of what is crossed or tuned."""
+
+JUDGED = ("margin", "forget")
+"""The settings that affect only the verdicts."""
+
+AXES_OF = ("across", "tune")
+"""The fields of a study that hold the values of settings."""
+
+LISTS = {"model": str, "task": str, "r": int, "lr": float, "alpha": object}
+"""The types of what may stand in short as lists beside a study's own settings, keys of `SHORT`."""
+
+EQUAL = ("examples", "steps")
+"""What races of different batch sizes have in common."""
+
+Settings = tuple[tuple[str, Any], ...]
+"""Settings and their values, in the order of their names."""
+
+
+class Candidate(NamedTuple):
+    """What is chosen for a method: a learning rate, and what else is tuned."""
+
+    lr: float
+    tuned: Settings = ()
+
+    @property
+    def words(self) -> str:
+        """The rate, and what else is tuned.
+
+        >>> Candidate(3e-3, (("batch_size", 8),)).words
+        '3e-3, batch size 8'
+        """
+        return ", ".join([compact(self.lr), *(in_words(name, value) for name, value in self.tuned)])
+
 
 @dataclass(frozen=True)
 class Cell:
-    """Where methods are compared: a model, a task and a rank."""
+    """Where methods are compared: a model, a task and a rank, and what else is crossed."""
 
     model: str
     task: str
-    r: int
+    r: int | None
+    """None where the methods have their own."""
+    others: Settings = ()
+
+    def words(self, names: Iterable[str] | None = None) -> str:
+        """Return these settings in words, or all of them; a task that is a file by its name.
+
+        >>> Cell("glassllm", "sentiment", 8, (("rows", 50),)).words()
+        'glassllm, sentiment, rank 8, rows 50'
+        """
+        rank = {} if self.r is None else {"r": in_words("r", self.r)}
+        words = {"model": self.model, "task": Path(self.task).name} | rank
+        words |= {name: in_words(name, value) for name, value in self.others}
+        return ", ".join(words[name] for name in (words if names is None else names) if name in words)
 
 
 @dataclass(frozen=True)
@@ -48,86 +92,103 @@ class Trial:
     """One lane of a study."""
 
     cell: Cell
-    init: str
+    method: str
     lr: float
     seed: int
+    tuned: Settings = ()
+
+    @property
+    def candidate(self) -> Candidate:
+        """What of the trial is chosen."""
+        return Candidate(self.lr, self.tuned)
 
 
-@suggesting("setting", {"methods": "inits", "starts": "inits"})
+_MEANT = dict.fromkeys(("inits", "init", "methods", "starts", "lanes"), "compare") | {
+    "lrs": "lr", "ranks": "r", "models": "model", "tasks": "task",
+}  # fmt: skip
+"""What a setting may be called by mistake, and what is meant."""
+
+_IN_PYTHON = _MEANT | {
+    "lr": "tune", "lrs": "tune", "r": "across", "ranks": "across", "alpha": "across",
+    **dict.fromkeys(("models", "tasks", *OF_RACE), "race"),
+}  # fmt: skip
+
+
+@suggesting("setting", _IN_PYTHON)
 @dataclass(frozen=True, repr=False)
 class Study:
-    """The set-up of a study, checked: every method gets the same rates, seeds and batches.
+    """The set-up of a study, checked: every setting is compared, crossed, tuned or fixed, and seeds repeat.
+
+    Every method of a cell gets the same candidates, seeds and batches.
 
     Args:
-        models, tasks, inits, lrs, ranks: the grid; the initializations are the methods compared.
+        race: what is fixed: all of a race but its lanes, see `RaceConfig`. Candidates are chosen on the held-out
+            examples, and the verdicts rest on the test examples. Its `forget` limits the choice: a candidate is
+            chosen only if no seed exceeds it there.
+        compare: the methods, each written as a lane: ``"olora"``, or ``"lora:alpha=16,dropout=0.1"``. The first is the
+            reference.
+        across: what is crossed: settings of a lane or of a race, and the values of each. Methods are compared at every
+            combination, a cell. Without ``r``, the rank is 8 unless a method has its own.
+        tune: what is chosen for each method in each cell: the values of ``lr``, and of other settings. Rates beyond an
+            edge, and half steps around the best one, are added; of other settings these values are tried.
         seeds: number of seeds, counted from 0. Each has its own order of the examples, the same for all methods, so
             that methods are compared in pairs.
-        coarse: number of seeds in a first pass over all rates; the remaining seeds race only at each method's best
-            rate and half a step on either side. None for all seeds at all rates.
-        reference: the method that the others are compared with.
+        coarse: number of seeds in a first pass over all candidates; the remaining seeds race only at each method's
+            best one and half a step of the rate on either side. None for all seeds at all candidates.
         margin: a difference in test loss below this share of the reference's loss reduction does not matter: methods
             within it are ``level``.
-        steps, batch_size, max_length, seed, split_seed, eval_every, eval_size, test, test_size: of each race, see
-            `RaceConfig`. Rates are chosen on the held-out examples, and the verdicts rest on the test examples.
-        schedule, warmup, device, dtype, truncate, chat: likewise.
-        keep: likewise, but ``none`` by default.
-        forget: by how many nats per token the loss on the text to keep may rise: a rate is chosen only if no seed
-            exceeds it there. None for any number.
-        alpha: of each lane; None for the rank, which is a scaling of 1.
         threads: of each race on a CPU, however many races run at once, so that the results do not depend on that
             number; None for one per core of this machine.
+        equal: what batch sizes have in common: ``examples``, so that `steps`, `warmup` and `eval_every` count batches
+            of the race's own size, or ``steps``.
 
     Examples:
         >>> import olora_viz as ov
-        >>> study = ov.Study(tasks=("addition", "number-words"), lrs=(1e-3, 3e-3), seeds=3)
+        >>> study = ov.Study(across={"task": ("addition", "number-words")}, tune={"lr": (1e-3, 3e-3)}, seeds=3)
         >>> for cell in study.cells():
-        ...     print(cell.task, len(list(study.trials(cell, "olora", study.lrs, 3))))
+        ...     print(cell.task, len(list(study.trials(cell, "olora", study.candidates(), 3))))
         addition 6
         number-words 6
     """
 
-    models: tuple[str, ...] = ("glassllm",)
-    tasks: tuple[str, ...] = ("number-words",)
-    inits: tuple[str, ...] = ("lora", "olora")
-    lrs: tuple[float, ...] = RATES
-    ranks: tuple[int, ...] = (8,)
+    race: RaceConfig = RACE
+    compare: tuple[str, ...] = ("lora", "olora")
+    across: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    tune: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"lr": RATES})
     seeds: int = 5
     coarse: int | None = None
-    reference: str = "lora"
     margin: float = 0.02
-    steps: int = 100
-    batch_size: int = 16
-    max_length: int | None = None
-    alpha: float | None = None
-    seed: int = 0
-    split_seed: int = 0
-    eval_every: int = 10
-    eval_size: int = 64
-    test: str | None = None
-    test_size: int = 1000
-    schedule: str = "constant"
-    warmup: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
     threads: int | None = None
-    truncate: bool = False
-    chat: bool = False
-    keep: str = NONE
-    forget: float | None = None
+    equal: str = EQUAL[0]
 
     def __post_init__(self) -> None:
         """Check every value; lists are sorted only where their order does not matter."""
-        for name in GRID[:-1]:
-            values = getattr(self, name)
-            if isinstance(values, str) or not isinstance(values, Iterable):
-                raise ValueError(f"{name} must be a list, not {values!r}")
-            values = tuple(values)
-            if not values:
-                raise ValueError(f"{name} must not be an empty list")
-            twice = [value for value in values if values.count(value) > 1]
-            if twice:
-                raise ValueError(f"{name} names {twice[0]!r} twice")
-            object.__setattr__(self, name, tuple(sorted(values)) if name == "lrs" else values)
+        if not isinstance(self.race, RaceConfig):
+            raise ValueError(f"race must be a RaceConfig, not {brief(self.race)}")
+        compare = self.compare
+        if isinstance(compare, str) or not isinstance(compare, Iterable):
+            raise ValueError(f"compare must be a list of methods, not {compare!r}")
+        compare = tuple(compare)
+        if twice := [method for method in compare if compare.count(method) > 1]:
+            raise ValueError(f"compare names {twice[0]!r} twice")
+        for method in compare:
+            lane_of(method)
+        if len(compare) < 2:
+            raise ValueError(
+                f"compare must name at least two methods, the reference and another one, not {', '.join(compare)!r}"
+            )
+        across, tune, race = read_axes("across", self.across), read_axes("tune", self.tune), self.race
+        self._check_places(compare, across, tune)
+        for name in [name for name, values in across.items() if len(values) == 1 and name not in OF_LANE]:
+            race = replace(race, **{name: across.pop(name)[0]})
+        if not any("r" in names for names in (across, tune, *map(settings_of, compare))):
+            across["r"] = (Lane.r,)
+        across = {name: across[name] for name in sorted(across)}
+        # Of the race a study keeps all but the lanes, which it makes.
+        race = replace(race, lanes=DEFAULT_LANES, batches=RaceConfig.batches)
+        settled = {"race": race, "compare": compare, "across": across, "tune": {n: tune[n] for n in sorted(tune)}}
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)
         for name in ("seeds", "threads"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= 1000):
@@ -136,60 +197,153 @@ class Study:
             raise ValueError(
                 f"coarse must be a whole number of seeds, from 1 to the {self.seeds} of the study, not {self.coarse!r}"
             )
-        if self.reference not in INITIALIZERS and self.reference not in self.inits:
-            raise ValueError(unknown("reference", str(self.reference), INITIALIZERS))
         if not isinstance(self.margin, int | float) or not 0 < self.margin < 1:
             raise ValueError(
                 f"margin must be a share of the reference's loss reduction between 0 and 1, not {self.margin!r}"
             )
-        if len(self.inits) < 2 or self.reference not in self.inits:
-            raise ValueError(
-                f"a study compares at least two initializations, the reference {self.reference!r} "
-                f"and others: inits is {', '.join(self.inits)}"
-            )
+        if self.equal not in EQUAL:
+            raise ValueError(f"equal must be {' or '.join(EQUAL)}, not {self.equal!r}")
         for cell in self.cells():
-            for init in self.inits:
-                self.config((Trial(cell, init, self.lrs[0], 0),))
+            lanes: dict[Lane, str] = {}
+            for method, tuned in itertools.product(self.compare, self.choices()):
+                trial = Trial(cell, method, self.lrs[0], 0, tuned)
+                self.config((trial,))
+                same = lanes.setdefault(self.lane(trial), method)
+                if same != method:
+                    raise ValueError(f"the methods {same!r} and {method!r} are the same lane in {cell.words()}")
+
+    @staticmethod
+    def _check_places(compare: tuple[str, ...], across: Mapping[str, Any], tune: Mapping[str, Any]) -> None:
+        """Check that each setting is in one place: compared, crossed or tuned."""
+        if "lr" not in tune:
+            raise ValueError("tune must have the rates, as in tune={'lr': (1e-3, 3e-3)}")
+        places = {"crossed": set(across), "tuned": set(tune)}
+        compared = {key: method for method in compare for key in settings_of(method)}
+        for key in ("seed", "label"):
+            if key in compared:
+                raise ValueError(f"a method has no {key}, which the study gives each lane: {compared[key]!r}")
+        for where, names in places.items():
+            if both := sorted(names & set(compared)):
+                raise ValueError(
+                    f"{both[0]} is {where} and also a part of the method {compared[both[0]]!r}: a setting is "
+                    "compared, crossed, tuned or fixed"
+                )
+        if both := sorted(places["crossed"] & places["tuned"]):
+            raise ValueError(f"{both[0]} is both crossed and tuned: a setting is compared, crossed, tuned or fixed")
+        for name in ("model", "task"):
+            if name in tune:
+                raise ValueError(f"{name} cannot be tuned: losses of different {name}s cannot be compared; cross it")
 
     def __repr__(self) -> str:
         """Return the call that makes it, without default values."""
-        return call(self, **changed(self))
+        usual = Study()
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {name: value for name, value in values.items() if value != getattr(usual, name)}
+        return call(self, **values)
+
+    @property
+    def reference(self) -> str:
+        """The method that the others are compared with."""
+        return self.compare[0]
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """The learning rates that are tried at first, the lowest first."""
+        return self.tune["lr"]
+
+    def choices(self) -> list[Settings]:
+        """Return the combinations of what is tuned beside the rate."""
+        names = [name for name in self.tune if name != "lr"]
+        return [tuple(zip(names, values, strict=True)) for values in itertools.product(*(self.tune[n] for n in names))]
+
+    def candidates(self) -> list[Candidate]:
+        """Return what is tried at first for every method."""
+        return [Candidate(lr, tuned) for tuned in self.choices() for lr in self.lrs]
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """Return the values that a setting has in the study.
+
+        >>> Study(across={"r": (4, 16)}).values("r"), Study().values("task")
+        ((4, 16), ('number-words',))
+        """
+        for axes in (self.across, self.tune):
+            if name in axes:
+                return axes[name]
+        if name in OF_RACE:
+            return (getattr(self.race, name),)
+        return tuple(dict.fromkeys(getattr(lane_of(method), name) for method in self.compare))
 
     def cells(self) -> list[Cell]:
         """Return where the methods are compared."""
-        return list(itertools.starmap(Cell, itertools.product(self.models, self.tasks, self.ranks)))
+        models, tasks, ranks = self.values("model"), self.values("task"), self.across.get("r", (None,))
+        names = [name for name in self.across if name not in ("model", "task", "r")]
+        others = [tuple(zip(names, values, strict=True)) for values in itertools.product(*map(self.values, names))]
+        return list(itertools.starmap(Cell, itertools.product(models, tasks, ranks, others)))
 
     @property
     def keeps_text(self) -> bool:
         """Whether what is forgotten is measured, of one model at least."""
-        return any(has_text(self.keep, model) for model in self.models)
+        return any(has_text(keep, model) for keep in self.values("keep") for model in self.values("model"))
 
     @property
     def first_seeds(self) -> int:
-        """The number of seeds of the first pass over all rates."""
+        """The number of seeds of the first pass over all candidates."""
         return self.coarse or self.seeds
 
-    def trials(self, cell: Cell, init: str, lrs: Iterable[float], seeds: int | None = None) -> Iterator[Trial]:
-        """Return the lanes of a method at some rates, with all seeds or the first few."""
-        for lr, seed in itertools.product(lrs, range(seeds or self.seeds)):
-            yield Trial(cell, init, lr, seed)
+    def trials(
+        self, cell: Cell, method: str, candidates: Iterable[Candidate | float], seeds: int | None = None
+    ) -> Iterator[Trial]:
+        """Return the lanes of a method at some candidates, with all seeds or the first few.
+
+        Args:
+            candidates: a number is a rate where nothing else is tuned.
+        """
+        for at, seed in itertools.product(map(as_candidate, candidates), range(seeds or self.seeds)):
+            yield Trial(cell, method, at.lr, seed, at.tuned)
+
+    def lane(self, trial: Trial) -> Lane:
+        """Return the lane of a trial."""
+        varied = dict((*trial.cell.others, *trial.tuned))
+        rank: dict[str, Any] = {} if trial.cell.r is None else {"r": trial.cell.r}
+        of_lane = {name: value for name, value in varied.items() if name in OF_LANE}
+        return replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, **rank, **of_lane)
 
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
-        """Return the race of some trials of one model and one task.
+        """Return the race of some trials of one cell and one combination of what is tuned beside the rate.
 
         Raises:
             ValueError: a value breaks a rule of races.
         """
         trials = tuple(trials)
-        return RaceConfig(
-            **{each.name: getattr(self, each.name) for each in fields(self) if each.name in RACE_FIELDS},
-            model=trials[0].cell.model,
-            task=trials[0].cell.task,
-            lanes=tuple(
-                Lane(each.init, lr=each.lr, r=each.cell.r, alpha=self.alpha, seed=each.seed) for each in trials
-            ),
-            batches="by-seed",
-        )
+        cell, race = trials[0].cell, self.race
+        varied = {name: value for name, value in (*cell.others, *trials[0].tuned) if name not in OF_LANE}
+        batch = varied.get("batch_size", race.batch_size)
+        if self.equal == "examples" and batch != race.batch_size and type(batch) is int and batch > 0:
+            length = () if varied.get("epochs", race.epochs) else ("steps",)
+            for name in (*length, "warmup", "eval_every"):
+                number = varied.get(name, getattr(race, name))
+                varied[name] = max(1, round(number * race.batch_size / batch)) if number else number
+        lanes = tuple(map(self.lane, trials))
+        return race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
+
+    def trial_of(self, config: RaceConfig, lane: Lane) -> Trial:
+        """Return the trial that a lane of a race is; the method as the lane is written if the study has none such."""
+        batch = {"examples": self.race.batch_size / config.batch_size, "steps": 1.0}[self.equal]
+
+        def value(name: str) -> Any:
+            now = getattr(lane if name in OF_LANE else config, name)
+            if name in ("steps", "warmup", "eval_every") and name not in OF_LANE and batch != 1.0:
+                scaled = (each for each in self.values(name) if max(1, round(each * batch)) == now)
+                return next(scaled, now)
+            return now
+
+        names = [name for name in self.across if name not in ("model", "task", "r")]
+        r = lane.r if "r" in self.across else None
+        cell = Cell(config.model, config.task, r, tuple((name, value(name)) for name in names))
+        tuned = tuple((name, value(name)) for name in self.tune if name != "lr")
+        trials = (Trial(cell, method, lane.lr, lane.seed, tuned) for method in self.compare)
+        own = (trial for trial in trials if self.lane(trial) == lane)
+        return next(own, Trial(cell, lane.init, lane.lr, lane.seed, tuned))
 
     def preregister(self, out: str | Path) -> Path:
         """Write the plan, the margin and the rule into the study's folder, before its first race.
@@ -208,7 +362,7 @@ class Study:
         Examples:
             >>> from tempfile import TemporaryDirectory
             >>> import olora_viz as ov
-            >>> study = ov.Study(lrs=(1e-3, 3e-3), seeds=3, margin=0.05)
+            >>> study = ov.Study(tune={"lr": (1e-3, 3e-3)}, seeds=3, margin=0.05)
             >>> with TemporaryDirectory() as folder:
             ...     path = study.preregister(f"{folder}/first")
             ...     decided = ov.verdicts(f"{folder}/first")
@@ -219,17 +373,64 @@ class Study:
 
     def fixed(self) -> Study:
         """Return the study with its dtype and number of threads set, as its folder keeps it."""
-        device = resolve_device() if self.device == "auto" else self.device
-        return replace(self, threads=self.threads or cores(), dtype=dtype_name(self.dtype, device))
+        race = self.race
+        device = resolve_device() if race.device == "auto" else race.device
+        return replace(self, threads=self.threads or cores(), race=replace(race, dtype=dtype_name(race.dtype, device)))
 
-    def to_toml(self) -> str:
-        """Return the set-up as TOML, without settings that are None."""
-        settings = {name: value for name, value in asdict(self).items() if value is not None}
-        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items())
+    def changed(
+        self,
+        race: Mapping[str, Any] | None = None,
+        across: Mapping[str, Any] | None = None,
+        tune: Mapping[str, Any] | None = None,
+        **own: Any,
+    ) -> Study:
+        """Return the study with other values of these settings, and all others as they are.
+
+        Args:
+            race: of the race that is fixed.
+            across, tune: the values of what is crossed or tuned; a setting of the race that was crossed is fixed if
+                `race` has it.
+            own: other fields of the study.
+
+        >>> Study().changed(across={"r": (4, 16)}, seeds=3)
+        Study(across={'r': (4, 16)}, seeds=3)
+        """
+        race, across, tune = dict(race or {}), dict(across or {}), dict(tune or {})
+        crossed = {name: values for name, values in self.across.items() if name not in {*race, *tune}}
+        methods = [settings_of(method) for method in own.get("compare", self.compare)]
+        if any("r" in keys for keys in methods) and "r" not in across and crossed.get("r") == (Lane.r,):
+            del crossed["r"]
+        tuned = {name: values for name, values in self.tune.items() if name not in across}
+        return replace(self, race=self.race.replace(**race), across=crossed | across, tune=tuned | tune, **own)
+
+    def settings(self) -> dict[str, Any]:
+        """Return all settings by name: of the study, of its race, and the values of what is crossed or tuned."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        own = {name: value for name, value in own.items() if name not in ("race", *AXES_OF)}
+        of_race = {name: getattr(self.race, name) for name in OF_RACE if name not in ("model", "task")}
+        return (
+            own | {"model": self.values("model"), "task": self.values("task")} | of_race | {**self.across, **self.tune}
+        )
+
+    def to_toml(self, of: str = "") -> str:
+        """Return the set-up as TOML, without settings that are None.
+
+        Args:
+            of: the table that it is written for; its own tables are within that.
+        """
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("race", *AXES_OF)}
+        race = {name: getattr(self.race, name) for name in OF_RACE} | {"schedule": plain_schedule(self.race.schedule)}
+        written = _lines(own | {name: value for name, value in race.items() if name not in self.across})
+        for name in AXES_OF:
+            written += f"\n[{f'{of}.' * bool(of)}{name}]\n{_lines(getattr(self, name))}"
+        return written
 
     @classmethod
     def from_toml(cls, text: str, name: str = "the study") -> Study:
         """Read a set-up written by `to_toml` or by hand.
+
+        Settings of the race stand beside those of the study. In short, ``model``, ``task``, ``r`` and ``alpha`` may
+        stand there, too, as lists of what is crossed, and ``lr`` as a list of what is tuned.
 
         Args:
             name: of the file, for messages.
@@ -237,334 +438,84 @@ class Study:
         Raises:
             ValueError: the text is not TOML, or a value breaks a rule; the message names the line.
         """
-        return cls._of(TomlSetup.parse(text, kinds_of(cls), name))
+        return cls._of(TomlSetup.parse(text, kinds_of_toml(), name, **_MEANT))
 
     @classmethod
     def read(cls, path: Path, **instead: Any) -> Study:
         """Read a TOML file; see `from_toml`.
 
         Args:
-            instead: settings in place of the file's.
+            instead: settings in place of the file's, see `changed`.
 
         Raises:
             ValueError: the file is not a study.
             OSError: the file cannot be read.
         """
-        return cls._of(TomlSetup.read(path, kinds_of(cls)), **instead)
+        return cls._of(TomlSetup.read(path, kinds_of_toml(), **_MEANT), **instead)
 
     @classmethod
     def _of(cls, setup: TomlSetup, **instead: Any) -> Study:
-        with setup.naming_lines(instead):
-            return cls(**{**setup.values, **instead})
+        own = dict(setup.values)
+        axes: dict[str, dict[str, Any]] = {name: own.pop(name, {}) for name in AXES_OF}
+        for name in SHORT:
+            if name in own:
+                axes["tune" if name == "lr" else "across"].setdefault(name, own.pop(name))
+        race = {name: own.pop(name) for name in OF_RACE if name in own}
+        for place, given in axes.items():
+            own[place] = {**given, **instead.get(place, {})}
+        race |= instead.get("race", {})
+        own |= {name: value for name, value in instead.items() if name not in ("race", *AXES_OF)}
+        names = {name for place in ("race", *AXES_OF) for name in instead.get(place, ())}
+        with setup.naming_lines({*instead, *names}):
+            return cls().changed(race, own.pop("across"), own.pop("tune"), **own)
+
+    def growing(self) -> dict[str, Any]:
+        """Return the settings of which a study may have more when it goes on, by name: texts, or a number of seeds."""
+        lists = {name: self.values(name) for name in ("model", "task", *self.across, *self.tune)}
+        texts = {name: list(map(plain, values)) for name, values in lists.items()}
+        return {"compare": list(self.compare), "seeds": self.seeds, **texts}
 
     def check_grows_from(self, earlier: Study, where: str) -> None:
         """Check that this study can continue an earlier one: that their runs are comparable.
 
         Raises:
-            ValueError: a setting other than those of `GRID` and `JUDGED` differs.
+            ValueError: a setting other than those of `GROWING`, `JUDGED` and what both cross or tune differs.
         """
-        for each in fields(self):
-            before, now = getattr(earlier, each.name), getattr(self, each.name)
-            if each.name not in (*GRID, *JUDGED) and before != now:
+        varied = [{*study.across, *study.tune} for study in (earlier, self)]
+        may_differ = {*GROWING, *JUDGED, *set.intersection(*varied)}
+        before, now = earlier.settings(), self.settings()
+        for name in (*now, *before):
+            if name not in may_differ and before.get(name) != now.get(name):
                 raise ValueError(
-                    f"{each.name} is {before!r} in {where}, but {now!r} here: runs that differ in "
+                    f"{name} is {before.get(name)!r} in {where}, but {now.get(name)!r} here: runs that differ in "
                     "it cannot be compared; use another folder"
                 )
 
 
-RACE_FIELDS = frozenset(each.name for each in fields(RaceConfig)) - {"model", "task", "lanes"}
+def as_candidate(at: Candidate | float) -> Candidate:
+    """Return a candidate; a number is a rate where nothing else is tuned."""
+    return at if isinstance(at, Candidate) else Candidate(at)
 
 
-def most_trials(study: Study) -> int:
-    """Return the lanes of the grid and of the rates around each best one.
+def kinds_of_toml() -> dict[str, KeyKind]:
+    """Return the kinds of the keys of a study's file: its own, its race's, and the lists in short."""
+    of_race = {name: kind for name, kind in kinds_of(RaceConfig).items() if name in OF_RACE}
+    lists = {name: KeyKind(kind, is_list=True) for name, kind in LISTS.items()}
+    own = {name: kind for name, kind in kinds_of(Study).items() if name != "race"}
+    return own | of_race | lists
 
-    Rates added beyond the edges of the grid are not included.
-    """
-    halves = 2 if len(study.lrs) > 1 else 0
-    finals = halves * study.seeds + study.seeds - study.first_seeds
-    each = len(study.lrs) * study.first_seeds + finals
-    return len(study.cells()) * len(study.inits) * each
 
+def _lines(settings: Mapping[str, Any]) -> str:
+    """Return settings as lines of TOML, without those that are None."""
+    return "".join(f"{name} = {_text(value)}\n" for name, value in settings.items() if value is not None)
 
-DIGITS = 3
-"""Digits of a rate that is added, so that it reads well and is equal when it is derived again."""
 
-MOST_EXTENSIONS = 4
-"""Maximum number of rates added to the grid of a cell on either side."""
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_entry, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
-MOST_IN_TIME = 2
-"""The same where time is limited: more seeds at the rates known are then worth more than rates ever farther away."""
 
-Losses = Mapping[Trial, float]
-"""The validation loss of each finished trial; NaN if it has diverged, infinite if it forgets too much."""
-
-Row = Mapping[str, Any]
-"""The results of a finished trial by name: the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
-
-Rows = Mapping[Trial, Row]
-"""Those of every finished trial."""
-
-
-def number_or_nan(value: Any) -> float:
-    """Return a number; NaN for None."""
-    return math.nan if value is None else float(value)
-
-
-def values_of(rows: Rows, name: str) -> dict[Trial, float]:
-    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
-    return {trial: _value(row, name) for trial, row in rows.items()}
-
-
-def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else number_or_nan(row.get(name))
-
-
-def losses_of(study: Study, rows: Rows) -> Losses:
-    """Return the losses by which rates are chosen, see `Losses`."""
-    losses = values_of(rows, "valid_loss")
-    if study.forget is None:
-        return losses
-    return {trial: loss + (math.inf if lost(rows[trial]) > study.forget else 0.0) for trial, loss in losses.items()}
-
-
-def lost(row: Row) -> float:
-    """Return by how many nats per token a run's loss on the text to keep has risen; NaN if it is unknown."""
-    return number_or_nan(row.get("text_loss")) - number_or_nan(row.get("base_text_loss"))
-
-
-def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
-    """Return one of `folder.BY_EXAMPLE` of some runs (k, n), NaN where one has diverged; None if it was not kept."""
-    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
-        return None
-    diverged = np.array([row["status"] == DIVERGED for row in rows])
-    return np.where(diverged[:, None], math.nan, np.array(columns))
-
-
-def losses_by_example(rows: Sequence[Row], name: str) -> np.ndarray:
-    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
-    losses = by_example(rows, f"{name}_by_example")
-    return np.array([[_value(row, name)] for row in rows]) if losses is None else losses
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The best rate of one method in one cell."""
-
-    lr: float
-    is_inside: bool
-    """Whether lower and higher rates of the grid were tried as well."""
-    seeds: int
-    """The number of seeds that it was chosen by."""
-
-
-def needed(study: Study, losses: Losses, rows: Rows | None = None) -> list[Trial]:
-    """Return the trials that remain to be run at this stage; none at the end.
-
-    1. The grid: every method at every rate with every seed, or with those of the first pass.
-    2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
-       methods of the cell, at most `MOST_EXTENSIONS` times on each side.
-    3. Two rates for each method, half a step below and above its best one, with every seed; and
-       the best one itself with the seeds that it lacks.
-
-    Args:
-        losses: of all trials so far.
-        rows: the results of the same trials, where time is limited, as in a decision: an edge is then extended only
-            while that can matter, at most `MOST_IN_TIME` times, see `_beyond`.
-    """
-    wanted: list[Trial] = []
-    for cell in study.cells():
-        stages = (
-            [
-                trial
-                for init, lrs in rates.items()
-                for trial in study.trials(cell, init, lrs, seeds)
-                if trial not in losses
-            ]
-            for rates, seeds in _stages(study, cell, losses, rows)
-        )
-        wanted += next(filter(None, stages), [])
-    return wanted
-
-
-def _stages(
-    study: Study, cell: Cell, losses: Losses, rows: Rows | None
-) -> Iterator[tuple[dict[str, list[float]], int]]:
-    """Yield the rates of each method at every stage of a cell, see `needed`, and their number of seeds."""
-    yield dict.fromkeys(study.inits, grid_of(study, cell, losses)), study.first_seeds
-    yield dict.fromkeys(study.inits, _beyond(study, cell, losses, rows)), study.first_seeds
-    yield {init: finalists(study, cell, init, losses) for init in study.inits}, study.seeds
-
-
-def grid_of(study: Study, cell: Cell, losses: Collection[Trial]) -> list[float]:
-    """Return the rates that all methods of a cell get, the lowest first: the study's, and those beyond its edges."""
-    return [*reversed(_added(study, cell, losses, -1)), *study.lrs, *_added(study, cell, losses, 1)]
-
-
-def rates_tried(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
-    """Return the rates from which a method's best is chosen: the grid, and half steps around it."""
-    tried = [lr for lr in finalists(study, cell, init, losses) if Trial(cell, init, lr, 0) in losses]
-    return sorted({*grid_of(study, cell, losses), *tried})
-
-
-def best(study: Study, cell: Cell, init: str, losses: Losses) -> Chosen | None:
-    """Choose the rate of a method by its mean validation loss over the seeds, from all tried.
-
-    None if no rate has finished with every seed. Where some rates have run with more seeds than the study has, those
-    with the most are chosen from: the others were worse before.
-    """
-    grid, tried = grid_of(study, cell, losses), rates_tried(study, cell, init, losses)
-    counts = [seeds_of(study, cell, init, lr, losses) for lr in tried]
-    seeds = max(study.seeds, *counts)
-    at = choose(values_at(study, cell, init, tried, losses, seeds))
-    if at is None:
-        return None
-    return Chosen(tried[at], grid[0] < tried[at] < grid[-1], seeds)
-
-
-def seeds_of(study: Study, cell: Cell, init: str, lr: float, trials: Collection[Trial]) -> int:
-    """Count the seeds, from 0 on, with which a method has finished at a rate."""
-    seed = 0
-    while Trial(cell, init, lr, seed) in trials:
-        seed += 1
-    return seed
-
-
-def values_at(
-    study: Study, cell: Cell, init: str, lrs: Sequence[float], values: Mapping[Trial, float], seeds: int | None = None
-) -> np.ndarray:
-    """Return values of a method's trials (rates, seeds); NaN where there is none.
-
-    Args:
-        seeds: how many, the first ones; by default all.
-    """
-    numbers = [values.get(trial, math.nan) for trial in study.trials(cell, init, lrs, seeds)]
-    return np.array(numbers, dtype=float).reshape(len(lrs), seeds or study.seeds)
-
-
-def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> list[list[Trial]]:
-    """Group trials into races of one model, task and rank, by seed, so that pairs end together.
-
-    Lanes of one seed share their batches in whichever race they run. A race has one rank, since it computes all its
-    lanes at the largest one, and the largest ranks, which take longest, race first. Full fine-tuning races apart:
-    beside it, the adapters would be padded to its number of parameters.
-
-    Args:
-        most: maximum lanes of a race; by default see `evenly`.
-    """
-    most = most or evenly(len(trials))
-
-    def place(t: Trial) -> tuple[int, int, int, bool]:
-        dense = entry_of(t.init).dense
-        return study.models.index(t.cell.model), study.tasks.index(t.cell.task), -t.cell.r, dense
-
-    order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.inits.index(t.init)))
-    groups: list[list[Trial]] = []
-    for _, of_place in itertools.groupby(order, key=place):
-        lanes = list(of_place)
-        each = math.ceil(len(lanes) / math.ceil(len(lanes) / most))
-        groups += [lanes[at : at + each] for at in range(0, len(lanes), each)]
-    return groups
-
-
-def evenly(lanes: int) -> int:
-    """Return the maximum lanes of a race with which two workers have about as much to do.
-
-    It does not depend on the number of workers, so that the races do not either.
-
-    >>> evenly(240), evenly(40), evenly(5)
-    (60, 20, 3)
-    """
-    return max(1, math.ceil(lanes / (2 * math.ceil(max(1, lanes) / (2 * MAX_LANES)))))
-
-
-def _added(study: Study, cell: Cell, known: Collection[Trial], side: int) -> list[float]:
-    """Return the rates beyond one edge that were run for any method, the nearest first."""
-
-    def was_run(lr: float) -> bool:
-        return any(Trial(cell, init, lr, 0) in known for init in study.inits)
-
-    return list(itertools.takewhile(was_run, _outside(study, side)))
-
-
-def _outside(study: Study, side: int) -> list[float]:
-    """Return the rates that may be added beyond one edge of the grid, the nearest first."""
-    if len(study.lrs) < 2:
-        return []
-    edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
-    factor = edge / inner
-    return [rounded(edge * factor**n, DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
-
-
-def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list[float]:
-    """Return the rates to add to a grid: one beyond each edge at which some method is best.
-
-    Where time is limited, an edge is extended only while that can matter. A lower rate trains less, until the loss is
-    the untrained model's: below a rate at which it cannot be told from that, nothing changes any more.
-    """
-    grid, more = grid_of(study, cell, losses), []
-    for side, edge in ((-1, grid[0]), (1, grid[-1])):
-        outside = _outside(study, side)[: MOST_EXTENSIONS if rows is None else MOST_IN_TIME]
-        at_edge = [init for init in study.inits if _best_of_grid(study, cell, init, losses) == edge]
-        if rows is not None and side < 0:
-            first = (study.trials(cell, init, [edge], study.first_seeds) for init in at_edge)
-            gains = [gain_of([rows[trial] for trial in trials]) for trials in first]
-            at_edge = [init for init, (gain, error) in zip(at_edge, gains, strict=True) if abs(gain) > error]
-        if at_edge:
-            more += [lr for lr in outside if lr not in grid][:1]
-    return more
-
-
-def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
-    """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
-
-    Args:
-        trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
-    """
-    gain, error = gain_of([rows[trial] for trial in trials])
-    return gain > error
-
-
-def gain_of(runs: Sequence[Row], before: str = "base_valid_loss") -> tuple[float, float]:
-    """Return by how much training lowers the held-out loss, and the standard error of that over the examples.
-
-    The differences are paired by example; they are to the mean, where the losses by example are not known, and NaN
-    where that is not either. Without a run, or with a diverged one, training raises the loss without limit.
-
-    Args:
-        before: the loss from which it is lowered, the untrained model's or ``earlier_valid_loss``.
-    """
-    if not runs or any(row["status"] == DIVERGED for row in runs):
-        return -math.inf, 0.0
-    gain = (losses_by_example(runs, before) - losses_by_example(runs, "valid_loss")).mean(0)
-    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return float(gain.mean()), float(error)
-
-
-def _best_of_grid(study: Study, cell: Cell, init: str, losses: Losses) -> float | None:
-    """Return the best rate of the grid; if all forget too much, the lowest, since lower ones forget less."""
-    grid = grid_of(study, cell, losses)
-    values = values_at(study, cell, init, grid, losses, study.first_seeds)
-    at, over = choose(values), np.flatnonzero(values.mean(1) == math.inf)
-    if at is None:
-        return grid[over[0]] if over.size else None
-    return grid[at]
-
-
-def finalists(study: Study, cell: Cell, init: str, losses: Losses) -> list[float]:
-    """Return the rates that race with every seed: the best of the grid, and half steps around it.
-
-    The lowest first; empty if each rate of the grid has a diverged run.
-    """
-    grid, lr = grid_of(study, cell, losses), _best_of_grid(study, cell, init, losses)
-    if lr is None:
-        return []
-    near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
-    return sorted([lr, *(rounded(math.sqrt(low * high), DIGITS) for low, high in itertools.pairwise(near))])
-
-
-def complete_seeds(study: Study, losses: Losses) -> int:
-    """Return the number of seeds that every method has finished at its best rate and around it."""
-    methods = itertools.product(study.cells(), study.inits)
-    trials = (study.trials(*method, finalists(study, *method, losses)) for method in methods)
-    return min((trial.seed for trial in itertools.chain(*trials) if trial not in losses), default=study.seeds)
+def _entry(value: Any) -> str:
+    """Return an entry of a list; what TOML has no value for as its text."""
+    return json.dumps(plain(value) if value is None or isinstance(value, tuple) else value, ensure_ascii=False)

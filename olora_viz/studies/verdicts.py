@@ -13,11 +13,25 @@ from jaxtyping import Float
 
 from olora_viz.machine.text import and_, compact, finite_or_none
 from olora_viz.measures.catalogue import MEASURES
+from olora_viz.studies.axes import plain
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
+from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
+from olora_viz.studies.search import (
+    Chosen,
+    Losses,
+    Row,
+    Rows,
+    grid_of,
+    losses_of,
+    number_or_nan,
+    values_at,
+    values_of,
+    whole_grid,
+)
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,
@@ -34,20 +48,7 @@ from olora_viz.studies.statistics import (
     median_interval,
     verdict,
 )
-from olora_viz.studies.study import (
-    Cell,
-    Chosen,
-    Losses,
-    Row,
-    Rows,
-    Study,
-    Trial,
-    grid_of,
-    losses_of,
-    number_or_nan,
-    values_at,
-    values_of,
-)
+from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,8 @@ class Verdict:
     """One method of a cell against the reference; losses are means over the seeds, in nats."""
 
     cell: Cell
-    init: str
+    method: str
+    """As the study has it."""
     best_lr: float | None
     """Chosen by the mean validation loss; None if each rate has a diverged or missing run."""
     rates_like: tuple[float, ...]
@@ -113,8 +115,8 @@ class Verdict:
     """better, worse, level or undecided."""
     why: str
     """Why it is undecided, in words."""
-    shared_lr: float | None
-    """The one rate of the grid with the lowest validation loss over all methods."""
+    shared: Candidate | None
+    """The one candidate of the grid with the lowest validation loss over all methods."""
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
     reached_at: tuple[float, ...]
@@ -126,8 +128,30 @@ class Verdict:
     """Number of test examples, on which the methods are compared."""
     forgotten: Forgetting | None = None
     """What it forgets of the text to keep; None if the study has none."""
+    tuned: Settings = ()
+    """What else was chosen with the best rate."""
     measures: Mapping[str, float] = field(default_factory=dict)
     """The registered measurements by key: means over the seeds at the best rate, at the end of the runs."""
+
+    @property
+    def best(self) -> Candidate | None:
+        """What was chosen: the best rate, and what else is tuned."""
+        return None if self.best_lr is None else Candidate(self.best_lr, self.tuned)
+
+    @property
+    def shared_lr(self) -> float | None:
+        """The rate of `shared`."""
+        return None if self.shared is None else self.shared.lr
+
+    @property
+    def init(self) -> str:
+        """The start of the method."""
+        return lane_of(self.method).init
+
+    @property
+    def rank(self) -> int:
+        """The rank of the method in this cell."""
+        return lane_of(self.method).r if self.cell.r is None else self.cell.r
 
     @property
     def interval(self) -> Interval:
@@ -142,7 +166,8 @@ class Verdict:
     @property
     def trials(self) -> list[Trial]:
         """The trials at the best rate; none if it has none."""
-        return [Trial(self.cell, self.init, self.best_lr or 0.0, seed) for seed in range(len(self.valid_losses))]
+        seeds = range(len(self.valid_losses))
+        return [Trial(self.cell, self.method, self.best_lr or 0.0, seed, self.tuned) for seed in seeds]
 
     @property
     def valid_loss(self) -> float:
@@ -158,8 +183,10 @@ class Verdict:
         """Return plain values; numbers that are not finite become null."""
         reached = self.steps_to_reference
         return {key: finite_or_none(value) for key, value in self.measures.items()} | {
-            "model": self.cell.model, "task": self.cell.task, "r": self.cell.r, "init": self.init,
-            "best_lr": self.best_lr, "rates_like": list(self.rates_like),
+            "model": self.cell.model, "task": self.cell.task, "r": self.rank,
+            **_json(self.cell.others), "init": self.method, "method": self.method,
+            "best_lr": self.best_lr,
+            "tuned": {"lr": self.best_lr, **_json(self.tuned)}, "rates_like": list(self.rates_like),
             "valid_loss": finite_or_none(self.valid_loss),
             "test_loss": finite_or_none(self.test_loss),
             "test_accuracy": finite_or_none(self.test_accuracy),
@@ -183,12 +210,12 @@ class Verdicts:
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
-        >>> study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+        >>> study = ov.Study(race=ov.RaceConfig(steps=1, eval_size=4, test_size=4), tune={"lr": (1e-3,)}, seeds=1)
         >>> with TemporaryDirectory() as folder:
         ...     ended = list(ov.run_study(study, f"{folder}/first"))
         ...     decided = ov.verdicts(f"{folder}/first")
-        >>> decided.table()[["init", "best_lr", "verdict", "seeds"]]
-            init  best_lr    verdict  seeds
+        >>> decided.table()[["method", "best_lr", "verdict", "seeds"]]
+          method  best_lr    verdict  seeds
         0   lora    0.001  reference      1
         1  olora    0.001  undecided      1
         >>> (cell,) = study.cells()
@@ -217,14 +244,14 @@ class Verdicts:
         """Return the rates that all methods of a cell get, see `grid_of`."""
         return grid_of(self.study, cell, self.rows)
 
-    def has_run(self, cell: Cell, init: str) -> bool:
+    def has_run(self, cell: Cell, method: str) -> bool:
         """Whether a method has run at every rate of the grid, with the seeds of the first pass."""
-        trials = self.study.trials(cell, init, self.grid(cell), self.study.first_seeds)
+        trials = self.study.trials(cell, method, self.grid(cell), self.study.first_seeds)
         return all(trial in self.rows for trial in trials)
 
-    def losses_on_grid(self, cell: Cell, init: str, seeds: int | None = None) -> Float[np.ndarray, "rates seeds"]:
+    def losses_on_grid(self, cell: Cell, method: str, seeds: int | None = None) -> Float[np.ndarray, "rates seeds"]:
         """Return the validation losses of a method on the grid; NaN where there is none."""
-        return values_at(self.study, cell, init, self.grid(cell), values_of(self.rows, "valid_loss"), seeds)
+        return values_at(self.study, cell, method, self.grid(cell), values_of(self.rows, "valid_loss"), seeds)
 
     def base_loss(self, cell: Cell) -> float:
         """Return the validation loss of the base model in a cell that has run."""
@@ -245,7 +272,7 @@ class Verdicts:
         import pandas as pd
 
         table = pd.DataFrame([verdict.to_json() for verdict in self.each])
-        table.loc[table["init"] == self.study.reference, ["verdict", "verdict_shared_rate"]] = "reference"
+        table.loc[table["method"] == self.study.reference, ["verdict", "verdict_shared_rate"]] = "reference"
         return table
 
     def __repr__(self) -> str:
@@ -306,42 +333,48 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
     sizes = {part: max((int(row[f"{part}_examples"]) for row in of_cell), default=0) for part in ("valid", "test")}
-    runs = {init: runs_of(study, cell, init, rows) for init in study.inits}
+    runs = {method: runs_of(study, cell, method, rows) for method in study.compare}
     every = list(runs.values())
-    reference, shared_lr = runs[study.reference], _shared(study, cell, losses_of(study, rows))
+    reference, shared = runs[study.reference], _shared(study, cell, losses_of(study, rows))
     # The margin is a share of what the reference gains on the base model.
     margin = study.margin * (of_cell[0]["base_test_loss"] - reference.test_loss) if of_cell else math.nan
     gaps = {
-        init: at_one_rate(ours, ours, every) if ours is reference else difference(ours, reference, every)
-        for init, ours in runs.items()
+        method: at_one_rate(ours, ours, every) if ours is reference else difference(ours, reference, every)
+        for method, ours in runs.items()
     }
     p_values = _adjusted(study, gaps)
-    for init, gap in gaps.items():
+    for method, gap in gaps.items():
         if gap.seeds > study.seeds:
-            p_values[init] = min(1.0, LOOKS * p_values[init])
-    at_shared = _at_shared(study, runs, shared_lr, margin, sizes["test"])
+            p_values[method] = min(1.0, LOOKS * p_values[method])
+    at_shared = _at_shared(study, runs, shared, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
-    at_best = {init: of_method.trials(cell) for init, of_method in runs.items()}
-    like_best = {init: [of_rate.lr for of_rate in of_method.like_best] for init, of_method in runs.items()}
-    forgotten = forgetting(study, cell, rows, at_best, like_best, shared_lr)
-    for init, ours in runs.items():
-        trials = at_best[init]
+    at_best = {method: of_method.trials(cell) for method, of_method in runs.items()}
+    like_best = {method: [of_rate.candidate for of_rate in of_method.like_best] for method, of_method in runs.items()}
+    forgotten = forgetting(study, cell, rows, at_best, like_best, shared)
+    for method, ours in runs.items():
+        trials = at_best[method]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
-            cell=cell, init=init, best_lr=ours.chosen.lr if ours.chosen else None,
+            cell=cell, method=method, best_lr=ours.chosen.lr if ours.chosen else None,
+            tuned=ours.chosen.tuned if ours.chosen else (),
             rates_like=tuple(of_rate.lr for of_rate in ours.like_best),
             valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,
             test_accuracy=float(np.mean([accuracy[trial] for trial in trials])) if trials else math.nan,
-            difference=gaps[init], p_value=p_values[init], margin=margin,
-            verdict=LEVEL if gaps[init].seeds else UNDECIDED, why="",
-            shared_lr=shared_lr, verdict_shared_rate=at_shared[init], reached_at=tuple(reached),
-            valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(init),
+            difference=gaps[method], p_value=p_values[method], margin=margin,
+            verdict=LEVEL if gaps[method].seeds else UNDECIDED, why="",
+            shared=shared, verdict_shared_rate=at_shared[method], reached_at=tuple(reached),
+            valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(method),
             measures=_means([rows[trial].get("measures") or {} for trial in trials]),
         )  # fmt: skip
         if ours is not reference:
-            word, why = _explained(each, ours, reference, len(study.inits) - 1, study.forget)
+            word, why = _explained(each, ours, reference, len(study.compare) - 1, study.race.forget)
             each = replace(each, verdict=word, why=why)
         yield each
+
+
+def _json(settings: Settings) -> dict[str, Any]:
+    """Return settings as plain values; a list as its text."""
+    return {name: plain(value) if isinstance(value, tuple) else value for name, value in settings}
 
 
 def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -352,20 +385,21 @@ def _means(measures: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _adjusted(study: Study, gaps: Mapping[str, Difference]) -> dict[str, float]:
     """Return Holm's p-values of all methods against the reference; 1 for itself."""
-    others = [init for init in study.inits if init != study.reference]
-    adjusted = holm([gaps[init].interval.p_value for init in others])
+    others = [method for method in study.compare if method != study.reference]
+    adjusted = holm([gaps[method].interval.p_value for method in others])
     return {study.reference: 1.0, **dict(zip(others, adjusted, strict=True))}
 
 
 def _at_shared(
-    study: Study, runs: Mapping[str, MethodRuns], lr: float | None, margin: float, test_examples: int
+    study: Study, runs: Mapping[str, MethodRuns], at: Candidate | None, margin: float, test_examples: int
 ) -> dict[str, str]:
-    """Return the verdicts with all methods at one rate."""
-    chosen = None if lr is None else Chosen(lr, True, study.seeds)
-    at = {init: replace(of_method, chosen=chosen) for init, of_method in runs.items()}
-    gaps = {init: at_one_rate(ours, at[study.reference], list(at.values())) for init, ours in at.items()}
+    """Return the verdicts with all methods at one candidate."""
+    chosen = None if at is None else Chosen(at.lr, True, study.seeds, at.tuned)
+    shared = {method: replace(of_method, chosen=chosen) for method, of_method in runs.items()}
+    every = list(shared.values())
+    gaps = {method: at_one_rate(ours, shared[study.reference], every) for method, ours in shared.items()}
     p_values = _adjusted(study, gaps)
-    words = {init: order(gap, p_values[init], margin, test_examples) for init, gap in gaps.items()}
+    words = {method: order(gap, p_values[method], margin, test_examples) for method, gap in gaps.items()}
     return words | {study.reference: LEVEL if gaps[study.reference].seeds else UNDECIDED}
 
 
@@ -382,7 +416,7 @@ def _explained(
     gap, p_value, test_examples = of_method.difference, of_method.p_value, of_method.test_examples
     if not gap.seeds:
         return UNDECIDED, _without_rate([runs for runs in (ours, theirs) if runs.chosen is None], limit)
-    outside = [runs.init for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
+    outside = [runs.method for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
     if outside:
         return UNDECIDED, f"the best rate of {' and '.join(outside)} lies at the edge of the rates tried"
     if gap.seeds < LEAST_SEEDS:
@@ -395,7 +429,7 @@ def _explained(
     if p_value < ERROR and gap.turned_at:
         rate, other = map(compact, gap.turned_at)
         return word, (
-            f"the order turns with {ours.init} at {rate} and {theirs.init} at {other}, which the "
+            f"the order turns with {ours.method} at {rate} and {theirs.method} at {other}, which the "
             f"{of_method.valid_examples} validation examples cannot tell from the best rates"
         )
     needed = seeds_to_settle(gap.gap, gap.over_seeds, of_method.margin, tests)
@@ -406,7 +440,7 @@ def _explained(
 
 def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:
     """Say why some methods have no best rate: not every seed has run, or one failed at each."""
-    names = and_([runs.init for runs in methods])
+    names = and_([runs.method for runs in methods])
     rates = [rate for runs in methods for rate in runs.rates]
     fit = [rate for rate in rates if rate.allowed and np.isfinite(rate.valid).all()]
     if fit or not all(runs.rates for runs in methods):
@@ -416,13 +450,13 @@ def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:
     return f"{names} forget{'s' * (len(methods) < 2)} more than {limit:g} nats, or diverged, at every rate tried"
 
 
-def _shared(study: Study, cell: Cell, valid: Losses) -> float | None:
-    """Return the rate of the grid with the lowest mean validation loss over all methods.
+def _shared(study: Study, cell: Cell, valid: Losses) -> Candidate | None:
+    """Return the candidate of the grid with the lowest mean validation loss over all methods.
 
-    A method that diverges at every rate is ignored.
+    A method that diverges at every candidate is ignored.
     """
-    grid = grid_of(study, cell, valid)
-    each = [values_at(study, cell, init, grid, valid) for init in study.inits]
+    grid = whole_grid(study, cell, valid)
+    each = [values_at(study, cell, method, grid, valid) for method in study.compare]
     whole = [values for values in each if choose(values) is not None]
     at = choose(np.hstack(whole)) if whole else None
     return None if at is None else grid[at]

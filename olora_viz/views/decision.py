@@ -8,28 +8,19 @@ from pathlib import Path
 from markupsafe import Markup
 
 from olora_viz.figures.layout import Figure, nothing_yet
-from olora_viz.figures.rates import method_styles, name_of, study_rates_figure
+from olora_viz.figures.rates import method_styles, study_rates_figure
 from olora_viz.figures.studies import differences_figure, varying
-from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import (
-    and_,
-    clock,
-    compact,
-    counted,
-    duration,
-    finite_or_none,
-    nats,
-    number,
-    percent,
-    signed,
-)
+from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.text import and_, clock, counted, duration, finite_or_none, nats, number, percent, signed
+from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
+from olora_viz.studies.method import method_name
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
-from olora_viz.studies.study import Study
+from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.views.html import TableCell, lane, table
 
@@ -62,12 +53,12 @@ def headline(known: Decision) -> Markup:
     kind = UNDECIDED if taken.doubt else taken.verdict
     verdict = taken.method
     word = "open" if taken.verdict == UNDECIDED else taken.doubt or "clear"
-    others = [method for method in known.verdicts.of(verdict.cell) if method.init != verdict.init and method.seeds]
-    compared = others if verdict.init == known.verdicts.study.reference else [verdict]
+    others = [method for method in known.verdicts.of(verdict.cell) if method.method != verdict.method and method.seeds]
+    compared = others if verdict.method == known.verdicts.study.reference else [verdict]
     seeds = min((method.seeds for method in compared), default=len(verdict.valid_losses))
     examples = f"{counted(seeds, 'seed')} × {counted(verdict.test_examples, 'test example')}"
     basis = f"{examples}, rates chosen on {counted(verdict.valid_examples, 'other')}"
-    base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().dtype).base
+    base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().race.dtype).base
     sure = " · ".join(filter(None, (word, basis, base)))
     words = Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>')
     return words.format(taken.headline, taken.why, kind, sure) + seen
@@ -78,35 +69,35 @@ def starts(known: Decision) -> Markup:
     if not known.lanes:
         return BEFORE["table"]
     study = known.verdicts.study
-    styles = method_styles(study.inits)
+    styles = method_styles(study.compare)
     taken = known.taken
     other = taken.runner_up if taken else None
-    roles: dict[tuple[int, str, float | None], str] = {}  # of a rank, a method and a rate
+    roles: dict[tuple[int, str, Candidate | None], str] = {}  # of a rank, a method and what was chosen
     if taken:
         role = LOWER if other and other.valid_loss < taken.method.valid_loss else RUNNER_UP
-        roles = {(taken.method.cell.r, other.init, other.lr): role} if other else {}
-        roles[taken.method.cell.r, taken.method.init, taken.method.best_lr] = TAKEN
+        roles = {(taken.method.rank, other.method, other.at): role} if other else {}
+        roles[taken.method.rank, taken.method.method, taken.method.best] = TAKEN
     rows = [
         (
-            verdict.valid_loss, verdict.init, verdict.cell.r, verdict.best_lr,
-            roles.pop((verdict.cell.r, verdict.init, verdict.best_lr), ""),
+            verdict.valid_loss, verdict.method, verdict.rank, verdict.best,
+            roles.pop((verdict.rank, verdict.method, verdict.best), ""),
             verdict.test_loss, verdict.test_accuracy, _against(verdict, study.reference),
         )
         for verdict in known.verdicts.each
     ]  # fmt: skip
-    if taken and other and (role := roles.get((taken.method.cell.r, other.init, other.lr))):
+    if taken and other and (role := roles.get((taken.method.rank, other.method, other.at))):
         # At another rate of a method.
         rows.append((
-            other.valid_loss, other.init, taken.method.cell.r, other.lr, role,
+            other.valid_loss, other.method, taken.method.rank, other.at, role,
             other.test_loss, other.test_accuracy, "",
         ))  # fmt: skip
     rows.sort(key=lambda row: (finite_or_none(row[0]) is None, row[0]))
-    several = len(study.ranks) > 1
+    several = len(study.values("r")) > 1
     cells = []
-    for valid, init, r, lr, role, test, right, against in rows:
-        small = ", ".join(filter(None, (compact(lr) if lr else "", f"r {r}" * several, role)))
+    for valid, method, r, at, role, test, right, against in rows:
+        small = ", ".join(filter(None, (at.words if at else "", f"r {r}" * several, role)))
         losses = (nats(finite_or_none(loss)) for loss in (valid, test))
-        name = lane(styles[init]) + Markup("<small>{}</small>").format(small)
+        name = lane(styles[method]) + Markup("<small>{}</small>").format(small)
         cells.append((name, *losses, percent(finite_or_none(right)), against))
     first = known.verdicts.each[0]
     head = (
@@ -130,7 +121,7 @@ def starts(known: Decision) -> Markup:
 
 
 def _against(verdict: Verdict, reference: str) -> object:
-    if verdict.init == reference:
+    if verdict.method == reference:
         return "reference"
     mean, low, high = (signed(x, "+.2f") for x in (verdict.interval.mean, verdict.interval.low, verdict.interval.high))
     word = in_words(verdict.verdict, verdict.why)
@@ -143,7 +134,7 @@ def forgotten(verdicts: Verdicts) -> Markup:
     """Return what each method forgets against the reference, by cell; empty if that was not measured."""
     names, _ = varying(verdicts.study.cells())
     each = [
-        f"{name_of(verdict.cell, names)}: {words}."
+        f"{verdict.cell.words(names)}: {words}."
         for verdict in verdicts.each
         if (words := forgetting_words(verdicts, verdict))
     ]
@@ -218,7 +209,7 @@ def progress(known: Decision) -> tuple[str, str]:
 
 def offered() -> list[str]:
     """Return the methods that may be chosen beside the reference, the usual ones first."""
-    return [name for name in dict.fromkeys((*METHODS, *INITIALIZERS)) if name != Study.reference]
+    return [name for name in dict.fromkeys((*METHODS, *INITIALIZERS)) if name != METHODS[0]]
 
 
 def texts(known: Decision | None) -> dict[str, Markup]:
@@ -260,10 +251,11 @@ def figures(known: Decision) -> dict[str, Figure]:
 
 def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
     """Return the header, and by cell a row for every method, for the base model and for a guess."""
+    others = [name.replace("_", " ") for name, _ in verdicts.study.cells()[0].others]
     steps = [verdict.steps_to_reference for verdict in verdicts.each]
     few = any(reached is not None and reached.coverage < 1 - ERROR for reached in steps)
     head = [
-        "model", "task", "r", "init", "best rate", "test loss", "accuracy", "difference",
+        "model", "task", *others, "r", "method", "best rate", "test loss", "accuracy", "difference",
         f"95% over {interval_over(verdicts)}", "range over rates", "p (Holm)", "verdict", "at one rate",
         f"median steps to reference ({'range of seeds' if few else '95% over seeds'})",
     ]  # fmt: skip
@@ -276,13 +268,18 @@ def verdict_rows(verdicts: Verdicts) -> list[list[str]]:
         base = untrained(verdicts, cell)
         if base is None:
             continue
-        known = [cell.model, cell.task, str(cell.r)]
-        others = [("base model", number(base.loss, ".4f"), base.accuracy)]
-        others += [] if base.guess is None else [(base.guess_words, "", base.guess)]
-        for name, loss, accuracy in others:
+        known = [cell.model, cell.task, *_others(cell), "" if cell.r is None else str(cell.r)]
+        untaught = [("base model", number(base.loss, ".4f"), base.accuracy)]
+        untaught += [] if base.guess is None else [(base.guess_words, "", base.guess)]
+        for name, loss, accuracy in untaught:
             cells = [*known, name, "", loss, number(accuracy, ".1%")]
             rows.append(cells + [""] * (len(head) - len(cells)))
     return rows
+
+
+def _others(cell: Cell) -> list[str]:
+    """Return what else a cell is of."""
+    return [plain(value) for _, value in cell.others]
 
 
 def interval_over(verdicts: Verdicts) -> str:
@@ -293,13 +290,13 @@ def interval_over(verdicts: Verdicts) -> str:
 
 
 def _row(verdicts: Verdicts, verdict: Verdict, measured: bool) -> list[str]:
-    shown = verdict.init != verdicts.study.reference
+    shown = verdict.method != verdicts.study.reference
     low, high = verdict.interval.low, verdict.interval.high
     from_, to = verdict.difference.over_rates
     at_one_rate = "not compared" if verdict.shared_lr is None else in_words(verdict.verdict_shared_rate)
     return [
-        verdict.cell.model, verdict.cell.task, str(verdict.cell.r), verdict.init,
-        compact(verdict.best_lr) if verdict.best_lr else "",
+        verdict.cell.model, verdict.cell.task, *_others(verdict.cell), str(verdict.rank), verdict.method,
+        verdict.best.words if verdict.best else "",
         number(verdict.test_loss, ".4f"), number(verdict.test_accuracy, ".1%"),
         number(verdict.interval.mean, "+.4f") if shown else "reference",
         f"{number(low, '+.4f')} to {number(high, '+.4f')}" if shown else "",
@@ -337,17 +334,17 @@ def forgetting_words(verdicts: Verdicts, verdict: Verdict) -> str:
 
     Empty for the reference, and where it is not known.
     """
-    known, reference = verdict.forgotten, label_of(verdicts.study.reference)
-    base = next((each for each in verdicts.of(verdict.cell) if each.init == verdicts.study.reference), None)
-    if known is None or verdict.init == verdicts.study.reference or base is None or base.forgotten is None:
+    known, reference = verdict.forgotten, method_name(verdicts.study.reference)
+    base = next((each for each in verdicts.of(verdict.cell) if each.method == verdicts.study.reference), None)
+    if known is None or verdict.method == verdicts.study.reference or base is None or base.forgotten is None:
         return ""
     if not known.at_best.seeds:
-        return f"{label_of(verdict.init)} has no drift to compare with {reference}'s"
+        return f"{method_name(verdict.method)} has no drift to compare with {reference}'s"
     equal, ratio = known.at_equal, known.at_best
     turns = ": it turns at rates as good" * (not ratio.survives)
     word = "" if ratio.clause else f"not decided{turns}, "
     words = (
-        f"each at its best rate, {label_of(verdict.init)}'s drift is {ratio_words(ratio)} times {reference}'s "
+        f"each at its best rate, {method_name(verdict.method)}'s drift is {ratio_words(ratio)} times {reference}'s "
         f"{nats(base.forgotten.drift)} nats ({word}{counted(ratio.seeds, 'seed')})"
     )
     if equal.outside:

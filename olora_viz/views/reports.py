@@ -204,7 +204,7 @@ def write_report(known: Decision, task: str = "", keep: str = "") -> Path:
         task, keep: the names in the report of the task and of the text to keep; by default those of the study.
     """
     path, study = known.folder / "report.html", known.plan.study
-    write_text(path, report_html(known, task or study.tasks[0], keep or study.keep))
+    write_text(path, report_html(known, task or study.values("task")[0], keep or study.race.keep))
     return path
 
 
@@ -216,19 +216,19 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.recipe(known), decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task, keep), _repeat(known, task, keep)]
-    title = f"Which start for {task} on {known.plan.study.models[0]}?"
+    title = f"Which start for {task} on {known.plan.study.values('model')[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 
 
 def _decision_setup(known: Decision, task: str, keep: str) -> Markup:
     study = known.plan.study
-    trials = study.trials(study.cells()[0], study.reference, study.lrs[:1])
+    trials = study.trials(study.cells()[0], study.reference, study.candidates()[:1])
     facts = setup_facts(replace(study.config(trials), keep=keep)) | {"task": task}
     tested = next(iter(known.verdicts.rows.values()), {})
     return _facts(
         {
             **{name: facts[name] for name in ("model", "task", "steps", "prompts per step")},
-            "rank": ", ".join(map(str, study.ranks)),
+            "rank": ", ".join(map(str, study.values("r"))),
             **{name: facts[name] for name in ("text to keep", "limit", "prompts", "long examples") if name in facts},
             "held-out examples": tested.get("valid_examples", "–"),
             "test examples": tested.get("test_examples", "–"),
@@ -243,19 +243,19 @@ def _decision_setup(known: Decision, task: str, keep: str) -> Markup:
 def _repeat(known: Decision, task: str, keep: str) -> Markup:
     """Return the command that decides again, and plans anew on its own machine."""
     study = known.plan.study
-    words = ["python", "-m", "olora_viz", "decide", "--model", study.models[0], "--task", task]
+    words = ["python", "-m", "olora_viz", "decide", "--model", study.values("model")[0], "--task", task]
     words += ["--minutes", f"{known.plan.minutes:g}", "--out", "NEW"]
-    if (*study.inits, *known.plan.left_out) != METHODS:
-        words += ["--init", *study.inits]
-    if study.ranks != (8,):
-        words += ["--r", ",".join(map(str, study.ranks))]
-    if study.max_length is not None:
-        words += ["--max-length", str(study.max_length)]
-    if study.keep != NONE:
+    if (*study.compare, *known.plan.left_out) != METHODS:
+        words += ["--init", *study.compare]
+    if study.values("r") != (8,):
+        words += ["--r", ",".join(map(str, study.values("r")))]
+    if study.race.max_length is not None:
+        words += ["--max-length", str(study.race.max_length)]
+    if study.race.keep != NONE:
         words += ["--keep", keep]
-    if study.forget is not None:
-        words += ["--forget", f"{study.forget:g}"]
-    words += [f"--{name}" for name in ("truncate", "chat") if getattr(study, name)]
+    if study.race.forget is not None:
+        words += ["--forget", f"{study.race.forget:g}"]
+    words += [f"--{name}" for name in ("truncate", "chat") if getattr(study.race, name)]
     return Markup(
         "<h2>Do it again</h2><p>Decide anew, with a plan for the machine at hand:</p>"
         "<pre>{}</pre><p>Repeat this very study, from the <code>study.toml</code> of its folder:"

@@ -52,8 +52,8 @@ class Deciding(SharedStudy, BackgroundDecision):
         """Return the methods, the rank and the settings of the examples."""
         config = self.raced
         return {
-            "plan": self.known.plan if self.known else None, "inits": [lane.init for lane in config.lanes],
-            "ranks": (config.lanes[0].r,), "threads": torch.get_num_threads(),
+            "plan": self.known.plan if self.known else None, "compare": [lane.init for lane in config.lanes],
+            "r": config.lanes[0].r, "threads": torch.get_num_threads(),
             **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat", "keep", "forget")},
         }  # fmt: skip
 
@@ -93,7 +93,7 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     known = work.known if work else None
     if work is None or known is None or not work.complete:
         return {"problem": "there is nothing to take yet: the decision has not ended"}
-    name = f"{known.plan.study.models[0]}-decision"
+    name = f"{known.plan.study.values('model')[0]}-decision"
     if kind == "report":
         path = work.folder / "report.html"
         name += ".html"

@@ -138,7 +138,7 @@ def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(
     own, few = own_file(folder), {"seeds": 1, "lrs": (1e-3,), "steps": 2, "batch_size": 4, "eval_size": 8}
     work = Deciding(
         folder.name, small(task=own.name), folder, lane_styles(PAIR), elsewhere=send, own_files={"task": own},
-        settings={**few, "inits": ["olora"], "ranks": (2,), "threads": 1}, minutes=5,
+        settings={**few, "compare": ["olora"], "r": 2, "threads": 1}, minutes=5,
     )  # fmt: skip
     work.yields = lambda: work.known is not None and work.known.lanes < 2
     turns = 0

@@ -58,7 +58,7 @@ def check_offline(browser: Browser, path: Path) -> None:
 
 
 def test_the_charts_of_a_study_are_drawn_from_one_file(browser: Browser, tmp_path: Path) -> None:
-    study = ov.Study(lrs=(1e-3,), seeds=1, steps=1, eval_size=4, test_size=4)
+    study = ov.Study().changed(race={"steps": 1, "eval_size": 4, "test_size": 4}, tune={"lr": (1e-3,)}, seeds=1)
     list(ov.run_study(study, tmp_path / "study"))
     assert main(["study", str(tmp_path / "study"), "--html", str(tmp_path / "charts.html")]) == 0
     check_offline(browser, tmp_path / "charts.html")

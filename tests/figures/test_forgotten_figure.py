@@ -131,9 +131,9 @@ def test_one_call_draws_a_race_and_its_run_folder(tmp_path):
 
 def study_with(drift: Callable[[str, float], float], keep: str = "auto") -> Verdicts:
     """Return a study whose losses are lowest at 3e-3, with these drifts by method and rate."""
-    study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3, 9e-3), seeds=3, keep=keep)
+    study = Study().changed(race={"keep": keep}, tune={"lr": (1e-3, 3e-3, 9e-3)}, compare=("lora", "olora"), seeds=3)
     rows = {}
-    for init in study.inits:
+    for init in study.compare:
         for trial in study.trials(study.cells()[0], init, study.lrs):
             losses = 1.0 + abs(math.log(trial.lr / 3e-3)) + np.linspace(-0.1, 0.1, 30)
             moved = drift(init, trial.lr)

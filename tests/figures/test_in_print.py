@@ -18,16 +18,16 @@ both = pytest.mark.parametrize("style", WIDTHS)
 OF_STUDY = [name for name in PICTURES if name != "forgotten"]  # which needs a text to keep
 
 
-def study(*inits: str, **more: Any) -> Verdicts:
-    plan = ov.Study(inits=inits, lrs=(1e-3, 1.73e-3, 4e-3), seeds=2, **more)
-    return World(np.random.default_rng(5), len(inits), 30, 30, curvature=0.3).study(plan)
+def study(*methods: str, **across: Any) -> Verdicts:
+    plan = ov.Study(compare=methods, across=across, tune={"lr": (1e-3, 1.73e-3, 4e-3)}, seeds=2)
+    return World(np.random.default_rng(5), len(methods), 30, 30, curvature=0.3).study(plan)
 
 
 @pytest.fixture(scope="module")
 def studies() -> dict[str, Verdicts]:
     """Return studies with many long names, with two methods, and with one."""
-    many = study(*METHODS, tasks=("number-words", "sentiment"), models=("glassllm", "smollm2-135m"))
-    return {"many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], ranks=(2, 16))}
+    many = study(*METHODS, task=("number-words", "sentiment"), model=("glassllm", "smollm2-135m"))
+    return {"many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
 
 
 def words(canvas: Any) -> list[Text]:
@@ -68,7 +68,7 @@ def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str,
     check(canvas)
     said = " ".join(text.get_text().replace("\n", " ") for text in words(canvas))
     if what == "wins":
-        for init in studies[name].study.inits[1:]:
+        for init in studies[name].study.compare[1:]:
             assert said.count(ov.INITIALIZERS[init].label) >= 2
         for sign, word in {"✓": "better", "✗": "worse", "=": "level", "?": "undecided"}.items():
             assert f" {sign} " not in f" {said} " or f"{sign} {word}" in caption

@@ -80,7 +80,7 @@ CHANGES = {
     "model": "smollm2-135m", "task": "addition", "lanes": (ov.Lane("lora"),), "max_length": 99,
     "device": "cpu", "dtype": "float64", "schedule": "linear", "targets": ("q_proj",),
     "batches": "by-seed", "test": "test.jsonl", "keep_best": True, "truncate": True, "chat": True, "keep": "auto",
-    "forget": 0.1,
+    "forget": 0.1, "rows": 50, "epochs": 2.0,
 }  # fmt: skip
 """Another value for each setting that is no number."""
 
@@ -88,7 +88,7 @@ CHANGES = {
 @pytest.mark.parametrize("field", [field.name for field in fields(ov.RaceConfig)])
 def test_no_setting_of_a_race_is_left_out_of_the_comparison(field):
     config = replace(CONFIG, keep="auto") if field == "forget" else CONFIG  # which limits what is lost of a text
-    other = replace(config, **{field: CHANGES.get(field) or getattr(config, field) + 1})
+    other = config.replace(**{field: CHANGES.get(field) or getattr(config, field) + 1})
     table = ov.compare_setups({"one": config, "other": other})
     assert table.shape == (1, 2)
     assert table.columns.tolist() == ["one", "other"]

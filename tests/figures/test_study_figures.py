@@ -18,15 +18,19 @@ from olora_viz.figures.plots import PICTURES, study_figures
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.rates import budget_figure, study_rates_figure
 from olora_viz.figures.studies import differences_figure, profile_figure, target_figure, wins_figure
+from olora_viz.studies.search import needed
 from olora_viz.studies.statistics import expected_best
-from olora_viz.studies.study import Cell, Study, Trial, needed
+from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, values_of, verdicts_of
 from olora_viz.views.decision import verdict_rows
 
-STUDY = Study(
-    tasks=("sentiment", "addition"), inits=("lora", "olora", "pissa"), lrs=(1e-3, 3e-3, 1e-2),
-    ranks=(2, 8), seeds=4, steps=20,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"steps": 20},
+    across={"task": ("sentiment", "addition"), "r": (2, 8)},
+    tune={"lr": (1e-3, 3e-3, 1e-2)},
+    compare=("lora", "olora", "pissa"),
+    seeds=4,
+)
 BEST = {"lora": 4e-3, "olora": 2e-3, "pissa": 3e-3}
 GAIN = {"lora": 0.0, "olora": -0.2, "pissa": 0.0}
 Loss = Callable[[Trial], float]
@@ -34,12 +38,12 @@ Loss = Callable[[Trial], float]
 
 def valley(one: Trial) -> float:
     """A loss with a best rate for each method, and a little noise by seed."""
-    noise = 0.01 * math.sin(7 * one.seed + len(one.init))
-    return 1.0 + GAIN[one.init] + 0.1 * math.log(one.lr / BEST[one.init]) ** 2 + noise
+    noise = 0.01 * math.sin(7 * one.seed + len(one.method))
+    return 1.0 + GAIN[one.method] + 0.1 * math.log(one.lr / BEST[one.method]) ** 2 + noise
 
 
 def row(loss: float, study: Study) -> dict:
-    at = [study.steps // 2, study.steps]
+    at = [study.race.steps // 2, study.race.steps]
     return {
         "status": "finished" if math.isfinite(loss) else "diverged", "valid_loss": loss,
         "test_loss": loss + 0.1, "test_accuracy": 0.5, "base_valid_loss": 4.0,
@@ -88,12 +92,12 @@ def test_the_rate_that_validation_chose_is_marked_at_its_mean_test_loss() -> Non
 
 
 def test_all_seeds_of_a_method_that_has_more_than_the_study_are_drawn_and_counted() -> None:
-    study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3), seeds=3, steps=20)
+    study = Study().changed(race={"steps": 20}, tune={"lr": (1e-3, 3e-3)}, compare=("lora", "olora"), seeds=3)
     (cell,), rows = study.cells(), dict(made(study).rows)
-    for lr in {trial.lr for trial in rows if trial.init == "lora"}:
+    for lr in {trial.lr for trial in rows if trial.method == "lora"}:
         rows |= {trial: row(valley(trial), study) for trial in study.trials(cell, "lora", [lr], 5)}
     found = verdicts_of(study, rows)
-    lora = next(one for one in found.of(cell) if one.init == "lora")
+    lora = next(one for one in found.of(cell) if one.method == "lora")
     figure = study_rates_figure(found, cell)
     (ring,) = [t for t in figure["data"] if t["name"] == "LoRA" and t.get("marker", {}).get("symbol") == "circle-open"]
     assert (ring["x"], len(lora.valid_losses)) == ([lora.best_lr], 5)
@@ -106,12 +110,12 @@ def test_all_seeds_of_a_method_that_has_more_than_the_study_are_drawn_and_counte
 def test_the_ends_of_the_forest_plot_are_those_of_the_intervals(found: Verdicts) -> None:
     figure = differences_figure(found)
     lines = [t for t in figure["data"] if t["mode"] == "lines" and t["name"] != "level"]
-    shown = [one for one in found.each if one.init != "lora"]
+    shown = [one for one in found.each if one.method != "lora"]
     assert len(lines) == len(shown) == 8
     for line, one in zip(lines, shown, strict=True):
         ends = [x for x in line["x"] if x is not None]
         assert (min(ends), max(ends)) == (one.interval.low, one.interval.high)
-        assert line["line"]["color"] == f"@{one.init}"
+        assert line["line"]["color"] == f"@{one.method}"
     bands = [t["x"] for t in figure["data"] if t["name"] == "level"]
     assert {tuple(x) for x in bands} == {(-one.margin, one.margin) for one in shown}
 
@@ -132,7 +136,7 @@ def test_a_measurement_of_ones_own_is_drawn_over_the_rates() -> None:
 
 
 def test_an_interval_that_is_cut_at_the_axis_has_an_arrow_and_its_end_in_numbers() -> None:
-    wide = made(loss=lambda one: valley(one) + (one.init == "pissa") * (6.0, -5.0, 0.1, 0.0)[one.seed])
+    wide = made(loss=lambda one: valley(one) + (one.method == "pissa") * (6.0, -5.0, 0.1, 0.0)[one.seed])
     figure = differences_figure(wide)
     low, high = figure["layout"]["xaxis"]["range"]
     # PiSSA's seeds scatter, and its wide interval lends OLoRA's some of that.
@@ -141,7 +145,7 @@ def test_an_interval_that_is_cut_at_the_axis_has_an_arrow_and_its_end_in_numbers
         (sign * edge, end)
         for one in wide.each
         for sign, edge, end in ((-1, low, one.interval.low), (1, high, one.interval.high))
-        if one.init != "lora" and sign * end > sign * edge
+        if one.method != "lora" and sign * end > sign * edge
     ]
     assert len(arrows) == len(cut) > 1
     assert all(low < t["x"][0] < 0.97 * low or 0.97 * high < t["x"][0] < high for t in arrows)
@@ -180,7 +184,7 @@ def test_the_table_has_a_tile_for_every_cell_and_method_at_one_rate_and_at_best_
     for tiles, said in zip(figure["data"], ("verdict_shared_rate", "verdict"), strict=True):
         shown = [[kinds[int(z)] for z in line] for line in reversed(tiles["z"])]
         assert shown == [
-            [getattr(one, said) for one in found.of(cell) if one.init != "lora"] for cell in STUDY.cells()
+            [getattr(one, said) for one in found.of(cell) if one.method != "lora"] for cell in STUDY.cells()
         ]
     won = sum(one.verdict == "better" for one in found.each)
     assert f"{won} of 8 at best rates" in figure["layout"]["meta"]["title"]
@@ -204,16 +208,16 @@ def test_the_budget_is_the_expected_best_of_the_rates_that_all_methods_got(found
 
 def test_a_seed_that_never_gets_there_keeps_the_curve_below_one() -> None:
     def loss(one: Trial) -> float:
-        return valley(one) + (5 if one.init == "olora" and one.seed == 3 else 0)
+        return valley(one) + (5 if one.method == "olora" and one.seed == 3 else 0)
 
     cell = STUDY.cells()[0]
     found = made(loss=loss)
-    olora = next(one for one in found.of(cell) if one.init == "olora")
+    olora = next(one for one in found.of(cell) if one.method == "olora")
     assert [math.isfinite(at) for at in olora.reached_at] == [True, True, True, False]
     curve = next(t for t in target_figure(found, cell)["data"] if t["name"] == "OLoRA")
     assert curve["y"][-1] == 0.75
     assert curve["x"][0] == 0
-    assert curve["x"][-1] == STUDY.steps
+    assert curve["x"][-1] == STUDY.race.steps
     assert sorted({x for x in curve["x"][1:-1]}) == pytest.approx(
         sorted(at for at in olora.reached_at if math.isfinite(at))
     )
@@ -222,12 +226,12 @@ def test_a_seed_that_never_gets_there_keeps_the_curve_below_one() -> None:
 def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(found: Verdicts) -> None:
     figure = profile_figure(found)
     cells, seeds = STUDY.cells(), range(STUDY.seeds)
-    at = {(one.cell, one.init): one.reached_at for one in found.each}
-    for curve, init in zip(figure["data"], STUDY.inits, strict=True):
+    at = {(one.cell, one.method): one.reached_at for one in found.each}
+    for curve, init in zip(figure["data"], STUDY.compare, strict=True):
         assert curve["line"]["color"] == f"@{init}"
         for x, y in list(zip(curve["x"], curve["y"], strict=True))[::2]:
             within = [
-                at[cell, init][s] <= x * min(at[cell, other][s] for other in STUDY.inits) < math.inf
+                at[cell, init][s] <= x * min(at[cell, other][s] for other in STUDY.compare) < math.inf
                 for cell in cells for s in seeds
             ]  # fmt: skip
             assert y == pytest.approx(np.mean(within), abs=0.01)
@@ -237,7 +241,7 @@ def test_the_profile_counts_runs_over_all_cells_and_those_that_never_get_there(f
 
 
 def test_a_single_cell_has_a_profile_only_when_it_is_asked_for() -> None:
-    found = made(Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3), seeds=3, steps=20))
+    found = made(Study().changed(race={"steps": 20}, tune={"lr": (1e-3, 3e-3)}, compare=("lora", "olora"), seeds=3))
     assert len(study_figures(found)) == len(PICTURES) - 2  # nor has it what is forgotten, without a text to keep
     assert study_figures(found, ["profile"])[0]["data"]
 
@@ -247,17 +251,17 @@ def dead(one: Trial) -> float:
 
 
 def half_dead(one: Trial) -> float:
-    return math.nan if one.init == "olora" or one.lr > 5e-3 else valley(one)
+    return math.nan if one.method == "olora" or one.lr > 5e-3 else valley(one)
 
 
 ODD = {
     "empty": (STUDY, valley, 0),
     "begun": (STUDY, valley, 1),
-    "one seed": (Study(**{**vars(STUDY), "seeds": 1}), valley, 9),
-    "one cell": (Study(inits=("lora", "olora"), lrs=(1e-3,), seeds=2), valley, 9),
+    "one seed": (replace(STUDY, seeds=1), valley, 9),
+    "one cell": (Study(tune={"lr": (1e-3,)}, compare=("lora", "olora"), seeds=2), valley, 9),
     "all diverged": (STUDY, dead, 9),
     "one method diverged": (STUDY, half_dead, 9),
-    "many methods": (Study(inits=tuple(ov.INITIALIZERS)[:9], lrs=(1e-3, 3e-3), seeds=2), None, 9),
+    "many methods": (Study(tune={"lr": (1e-3, 3e-3)}, compare=tuple(ov.INITIALIZERS)[:9], seeds=2), None, 9),
 }
 
 
@@ -274,7 +278,7 @@ def all_say_what_they_draw(figures: list[Figure]) -> None:
 @pytest.mark.parametrize("which", ODD)
 def test_studies_without_a_verdict_are_drawn_too(which: str) -> None:
     study, loss, stages = ODD[which]
-    found = made(study, loss or (lambda one: 1 + len(one.init) / 100 + one.seed / 9), stages)
+    found = made(study, loss or (lambda one: 1 + len(one.method) / 100 + one.seed / 9), stages)
     figures = study_figures(found, PICTURES, study.cells()[0])
     all_say_what_they_draw(figures)
     assert png_bytes(figures, sharpness=0.5).startswith(b"\x89PNG")
@@ -306,7 +310,7 @@ def test_a_picture_that_is_not_there_is_named(found: Verdicts, tmp_path: Path) -
 
 def test_the_command_saves_the_charts(tmp_path: Path) -> None:
     """Of a study in a folder, of which nothing is left to run."""
-    study = Study(inits=("lora", "olora"), lrs=(1e-3, 3e-3, 1e-2), seeds=3, threads=1)
+    study = Study(tune={"lr": (1e-3, 3e-3, 1e-2)}, compare=("lora", "olora"), seeds=3, threads=1)
     folder = written(made(study), tmp_path / "study")
     png, html = tmp_path / "a.png", tmp_path / "a.html"
     assert main(["study", str(folder), "--png", str(png), "--html", str(html)]) == 0

@@ -196,8 +196,10 @@ def test_what_needs_an_adapter_is_refused():
 
 
 def test_in_a_study_it_races_apart_so_that_no_adapter_is_padded_to_its_size():
-    study = Study(inits=("lora", "full", "olora"), lrs=(1e-3,), seeds=3)
-    trials = [trial for cell in study.cells() for init in study.inits for trial in study.trials(cell, init, study.lrs)]
+    study = Study(tune={"lr": (1e-3,)}, compare=("lora", "full", "olora"), seeds=3)
+    trials = [
+        trial for cell in study.cells() for init in study.compare for trial in study.trials(cell, init, study.lrs)
+    ]
     groups = races(study, trials, most=len(trials))
     assert [{trial.init for trial in group} for group in groups] == [{"lora", "olora"}, {"full"}]
     assert sum(map(len, groups)) == len(trials)

@@ -193,7 +193,7 @@ def test_a_bad_entry_is_refused_with_the_value_and_the_rule(own, rule) -> None:
 
 def test_a_process_that_does_not_know_it_says_so(tmp_path) -> None:
     ov.register(entry())
-    ledger = Ledger(tmp_path / "study", ov.Study(inits=("lora", "mine"), lrs=(1e-3,), seeds=1))
+    ledger = Ledger(tmp_path / "study", ov.Study(tune={"lr": (1e-3,)}, compare=("lora", "mine"), seeds=1))
     ledger.open()
     planned = _stage(ledger, None)[-1]
     ov.unregister("mine")

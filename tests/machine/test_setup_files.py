@@ -74,7 +74,7 @@ def test_lanes_of_a_file_are_tables_too_and_those_of_options_replace_them(tmp_pa
 
 
 def test_a_decision_is_set_up_by_a_file(tmp_path: Path) -> None:
-    text = 'task = "number-words"\nminutes = 0.2\ninits = ["olora"]\nranks = 2\nlrs = [3e-3]\n'
+    text = 'task = "number-words"\nminutes = 0.2\ncompare = ["olora"]\nr = 2\nlr = [3e-3]\n'
     text += "seeds = 3\nsteps = 2\nbatch_size = 4\neval_size = 8\ntest_size = 20\nthreads = 1\n"
     out = tmp_path / "decision"
     made = "decide", file(tmp_path, text), "--out", str(out), "--seeds", "1"
@@ -82,25 +82,25 @@ def test_a_decision_is_set_up_by_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["decision"]["r"] == 2
     study = Study.read(out / "study.toml")
-    assert (study.tasks, study.inits) == (("number-words",), ("lora", "olora"))
-    assert (study.lrs, study.ranks, study.seeds, study.steps) == ((3e-3,), (2,), 1, 2)
+    assert (study.race.task, study.compare) == ("number-words", ("lora", "olora"))
+    assert (study.lrs, study.values("r"), study.seeds, study.race.steps) == ((3e-3,), (2,), 1, 2)
 
 
 def test_options_are_checked_together_with_the_values_of_a_study(tmp_path: Path) -> None:
     path = file(tmp_path, "warmup = 150\nsteps = 100\n")
     out = "--out", str(tmp_path / "out")
     assert "line 1 of " in refused("study", path, *out)
-    assert Study.read(Path(path), steps=200).warmup == 150
+    assert Study.read(Path(path), race={"steps": 200}).race.warmup == 150
 
 
 def test_any_name_of_a_task_file_is_read_back(tmp_path: Path) -> None:
-    study = Study(tasks=("Prüfung 🏁.jsonl", 'a "b" \\ c\n.csv'))
+    study = Study(across={"task": ("Prüfung 🏁.jsonl", 'a "b" \\ c\n.csv')})
     assert Study.from_toml(study.to_toml()) == study
 
 
 def test_a_file_may_begin_with_a_mark_and_end_its_lines_as_windows_does(tmp_path: Path) -> None:
-    path = Path(file(tmp_path, b'\xef\xbb\xbftasks = "addition"\r\nseeds = 2\r\n'))
-    assert Study.read(path) == Study(tasks=("addition",), seeds=2)
+    path = Path(file(tmp_path, b'\xef\xbb\xbftask = "addition"\r\nseeds = 2\r\n'))
+    assert Study.read(path) == Study().changed(race={"task": "addition"}, seeds=2)
 
 
 COMMANDS = {"race": ("race",), "decide": ("decide", "--out", "decision"), "study": ("study", "--out", "study")}

@@ -160,8 +160,11 @@ def test_traits_are_observed_and_linked_and_a_browser_sets_no_result() -> None:
         (lambda: RacePanel("olora"), r"expected a RaceConfig, such as ov\.RaceConfig\(lanes=.*, not 'olora'$"),
         (lambda: RacePanel((ov.Lane("olora"),)), "expected a RaceConfig, .* not a tuple$"),
         (lambda: ConditioningPanel("olora"), "expected a RaceConfig, .* not 'olora'$"),
-        (lambda: DecidePanel(inits="olora"), r"expected a list of initializations, such as \['olora'\], not 'olora'$"),
-        (lambda: DecidePanel(ranks=8), r"expected a list of ranks, such as \[8\], not 8$"),
+        (
+            lambda: DecidePanel(compare="olora"),
+            r"expected a list of initializations, such as \['olora'\], not 'olora'$",
+        ),
+        (lambda: DecidePanel(r=8), r"expected a list of ranks, such as \[8\], not 8$"),
         (lambda: SpectrumPanel(inits="olora"), "expected a list of initializations, .* not 'olora'$"),
     ],
 )

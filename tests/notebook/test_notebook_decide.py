@@ -12,16 +12,20 @@ from olora_viz.notebook import DecidePanel
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.study import Study
 
-STUDY = Study(
-    tasks=("number-words",), lrs=(1e-3,), seeds=2, coarse=1, ranks=(2,), steps=2,
-    batch_size=2, eval_size=4, test_size=8, eval_every=0, threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"task": "number-words", "steps": 2, "batch_size": 2, "eval_size": 4, "test_size": 8, "eval_every": 0},
+    across={"r": (2,)},
+    tune={"lr": (1e-3,)},
+    seeds=2,
+    coarse=1,
+    threads=1,
+)
 PLAN = Plan(STUDY, minutes=5, seconds=10, final=1, most=2)
 
 
 def test_a_decision_stops_with_what_is_known_and_goes_on_to_its_adapter(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    panel = DecidePanel(plan=PLAN, inits=["olora"], ranks=[2], minutes=5)
+    panel = DecidePanel(plan=PLAN, compare=["olora"], r=[2], minutes=5)
     seen: list[str] = []
     panel.observe(lambda change: seen.append(change["new"]), "state")
     assert shown(panel, "folder")["value"] == "decisions/glassllm-number-words"
@@ -60,8 +64,8 @@ def test_what_is_wrong_with_a_decision_gets_one_sentence(tmp_path, monkeypatch) 
     wrong: dict[str, Any]
     for wrong, rule in (
         ({"minutez": 3}, "did you mean 'minutes'"), ({"minutes": 0}, "a number from 0.1 to 10000"),
-        ({"inits": ["olra"]}, "did you mean 'olora'"), ({"ranks": [0]}, "rank must be"),
-        ({"ranks": []}, "at least one rank"),
+        ({"compare": ["olra"]}, "did you mean 'olora'"), ({"r": [0]}, "rank must be"),
+        ({"r": []}, "at least one rank"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rule):
             DecidePanel(**wrong)

@@ -73,14 +73,14 @@ def test_seeds_of_a_contender_share_a_column_with_their_mean(capsys):
 
 
 def test_a_watched_study_shows_its_verdicts_and_at_last_the_win_table(running, tmp_path):
-    study = f"""study = ov.Study(tasks=("addition",), lrs=(1e-3,), seeds=1, steps=1, batch_size=2,
-        eval_size=4, test_size=4, ranks=(2,), threads=1)
+    study = f"""study = ov.Study(race=ov.RaceConfig(task="addition", steps=1, batch_size=2, eval_size=4, test_size=4),
+    across={"r": 2}, tune={"lr": 1e-3}, seeds=1, threads=1)
 seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
     table, _, wins = outputs(study, running)
     assert "verdict" in table.data["text/html"]
     lines = table.data["text/plain"].splitlines()
     assert re.fullmatch(r"\d{4}: \d lanes?, none left at this stage.", lines[0])
-    methods = [one.init for one in ov.verdicts(tmp_path / "study").each]
+    methods = [one.method for one in ov.verdicts(tmp_path / "study").each]
     assert [line.split()[:4] for line in lines[2:]] == [
         ["glassllm", "addition", "2", name] for name in (*methods, "base")
     ]
@@ -90,8 +90,8 @@ seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
 def test_a_watched_decision_shows_what_to_take_its_table_and_its_charts(running, tmp_path):
     (shown,) = outputs(
         f"""from olora_viz.studies.budget import Plan
-study = ov.Study(tasks=("addition",), lrs=(1e-3,), seeds=1, steps=1, batch_size=2,
-    eval_size=4, test_size=4, ranks=(2,), threads=1)
+study = ov.Study(race=ov.RaceConfig(task="addition", steps=1, batch_size=2, eval_size=4, test_size=4),
+    across={"r": 2}, tune={"lr": 1e-3}, seeds=1, threads=1)
 plan = Plan(study, 5.0, seconds=1.0, final=0.0, most=4, data="")
 *_, last = ov.watch(ov.decide({str(tmp_path / "decided")!r}, plan=plan))""",
         running,

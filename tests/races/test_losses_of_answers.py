@@ -205,9 +205,12 @@ def test_a_users_file_is_judged_by_its_answers_and_its_end_token_is_reported_apa
 
 def test_a_studys_losses_and_its_margin_are_those_of_the_answer(tmp_path) -> None:
     path = yes_no_file(tmp_path)
-    study = ov.Study(
-        tasks=(str(path),), lrs=(3e-3,), seeds=1, ranks=(2,), steps=6, eval_size=8, test_size=8, device="cpu",
-    )  # fmt: skip
+    study = ov.Study().changed(
+        race={"task": str(path), "steps": 6, "eval_size": 8, "test_size": 8, "device": "cpu"},
+        across={"r": (2,)},
+        tune={"lr": (3e-3,)},
+        seeds=1,
+    )
     for _ in ov.run_study(study, tmp_path / "study"):
         pass
     verdicts = ov.verdicts(tmp_path / "study")
@@ -268,15 +271,16 @@ def test_records_of_earlier_versions_are_read(tmp_path) -> None:
 
 def test_rows_of_an_earlier_version_are_not_pooled_with_new_ones(tmp_path) -> None:
     path, folder = yes_no_file(tmp_path), tmp_path / "study"
-    options = {"tasks": (str(path),), "lrs": (3e-3,), "ranks": (2,), "steps": 2, "eval_size": 4, "test_size": 4}
-    for _ in ov.run_study(ov.Study(**options, seeds=1, device="cpu"), folder):
+    race = {"task": str(path), "steps": 2, "eval_size": 4, "test_size": 4, "device": "cpu"}
+    study = ov.Study().changed(race, across={"r": 2}, tune={"lr": 3e-3})
+    for _ in ov.run_study(replace(study, seeds=1), folder):
         pass
     for written in (folder / "runs").glob("*.parquet"):
         rows = pd.read_parquet(written)
         rows.drop(columns=["base_boilerplate_loss", "boilerplate_loss"]).to_parquet(written, index=False)
     assert len(ov.verdicts(folder).each) == 2, "it still opens"
     with pytest.raises(ValueError, match="was written by an earlier version, whose losses were of other tokens"):
-        list(ov.run_study(ov.Study(**options, seeds=2, device="cpu"), folder))
+        list(ov.run_study(replace(study, seeds=2), folder))
     assert len(ov.verdicts(folder).each) == 2
 
 

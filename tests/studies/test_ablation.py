@@ -1,7 +1,5 @@
 """The claim that the QR is what helps, on studies whose losses are known."""
 
-from dataclasses import replace
-
 import pytest
 from test_claims import STUDY, bowl, gaining, mean, study
 
@@ -22,9 +20,9 @@ def test_the_qr_helps_where_other_bases_are_worse(random: float, sketch: float, 
     """Whether LoRA or OLoRA is the study's reference, and whatever LoRA's own loss."""
     excess = {"olora": 0.0, "random_orthonormal": random, "sketch": sketch, "lora": 0.5}
     inits = CONTROLS if reference == "olora" else ("lora", *CONTROLS)
-    base = replace(STUDY, inits=inits, reference=reference)
+    base = STUDY.changed(compare=inits)
     found = CLAIMS["ablation"].judge(
-        ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr) + excess[its.init], base))
+        ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr) + excess[its.method], base))
     )
     assert found.verdict == verdict
     assert mean(found, "random_orthonormal_minus_olora") == pytest.approx(random, abs=0.02)
@@ -37,7 +35,7 @@ def test_the_ablation_names_the_starts_that_a_study_lacks() -> None:
     found = CLAIMS["ablation"].judge(ClaimEvidence(study=study(gaining(0.1))))
     assert found.verdict == NOT_MEASURED
     assert "lacks random_orthonormal, sketch" in found.words
-    without = study(lambda its: 1.0 + bowl(its.lr), replace(STUDY, inits=("lora", *CONTROLS[1:])))
+    without = study(lambda its: 1.0 + bowl(its.lr), STUDY.changed(compare=("lora", *CONTROLS[1:])))
     found = CLAIMS["ablation"].judge(ClaimEvidence(study=without))
     assert found.verdict == NOT_MEASURED
     assert "lacks olora" in found.words

@@ -1,7 +1,5 @@
 """Whether a comparison of starts is the same in another dtype of the base."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from test_claims import noise
@@ -14,23 +12,23 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 RATES = (2.5e-4, 5e-4, 1e-3, 2e-3)
-WIDE = Study(lrs=RATES, seeds=4, dtype="float32")
-NARROW = replace(WIDE, dtype="bfloat16")
+WIDE = Study().changed(race={"dtype": "float32"}, tune={"lr": RATES}, seeds=4)
+NARROW = WIDE.changed({"dtype": "bfloat16"})
 
 
 def loss(trial: Trial) -> float:
     """OLoRA's is lower by 0.2 nats throughout."""
-    return 1.0 + bowl(trial.lr, 8e-4) + 0.1 * trial.seed - 0.2 * (trial.init == "olora")
+    return 1.0 + bowl(trial.lr, 8e-4) + 0.1 * trial.seed - 0.2 * (trial.method == "olora")
 
 
 def study(base: Study, swallowed: float = 0.0, seed: int = 0) -> Verdicts:
     """A study whose OLoRA loses something at the lowest rate; other seeds have other noise."""
     cell = next(iter(base.cells()))
-    trials = [trial for init in base.inits for trial in base.trials(cell, init, base.lrs)]
+    trials = [trial for init in base.compare for trial in base.trials(cell, init, base.lrs)]
     random = np.random.default_rng(seed)
     losses = {
         trial: loss(trial) + (random.normal(0, 0.3) if seed else noise(trial))
-        + swallowed * (trial.init == "olora" and trial.lr == RATES[0])
+        + swallowed * (trial.method == "olora" and trial.lr == RATES[0])
         for trial in trials
     }  # fmt: skip
     return verdicts_of(base, {trial: row(value) for trial, value in losses.items()})
@@ -79,8 +77,8 @@ def test_only_studies_that_differ_in_the_dtype_alone_are_compared() -> None:
         assert finding.verdict == NOT_MEASURED
         return finding.words
 
-    assert "float32 throughout" in why(study(WIDE), study(replace(WIDE, dtype="auto", device="cpu")))
-    assert "differ in steps as well: 100 and 50" in why(study(WIDE), study(replace(NARROW, steps=50)))
+    assert "float32 throughout" in why(study(WIDE), study(WIDE.changed({"dtype": "auto", "device": "cpu"})))
+    assert "differ in steps as well: 100 and 50" in why(study(WIDE), study(NARROW.changed({"steps": 50})))
     assert "no start has run at one rate with LoRA" in why(study(WIDE), verdicts_of(NARROW, {}))
     claim = CLAIMS["base-dtype"]
     assert claim.needs_several

@@ -19,18 +19,19 @@ from olora_viz.studies import claims
 from olora_viz.studies.claims import CLAIMS, convergence, depth, landscape, rate_by_rank, result, smaller, subset
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, Finding, together
 from olora_viz.studies.claims.evidence import ClaimEvidence, Depth, Landscape
+from olora_viz.studies.search import needed
 from olora_viz.studies.statistics import Interval
-from olora_viz.studies.study import Study, Trial, needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 from olora_viz.views.decision import verdict_rows
 
-STUDY = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=5)
+STUDY = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=5)
 Loss = Callable[[Trial], float]
 
 
 def noise(trial: Trial) -> float:
     """A small error of a run that nothing else shares."""
-    key = [trial.seed, trial.cell.r, int(1e6 * trial.lr), *trial.init.encode()]
+    key = [trial.seed, trial.cell.r, int(1e6 * trial.lr), *trial.method.encode()]
     return float(np.random.default_rng(key).normal(0, 0.01))
 
 
@@ -52,12 +53,12 @@ def mean(finding: Finding, name: str) -> float:
 
 def gaining(gain: float) -> Loss:
     """OLoRA's loss is lower by so much, whatever the rate."""
-    return lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed - gain * (its.init == "olora")
+    return lambda its: 1.0 + bowl(its.lr) + 0.1 * its.seed - gain * (its.method == "olora")
 
 
 def test_where_no_shared_rate_has_all_seeds_nothing_is_said_to_be_compared_there() -> None:
-    apart = study(lambda its: bowl(its.lr * (4 if its.init == "olora" else 1)), replace(STUDY, coarse=1))
-    (cell,) = (each for each in apart.each if each.init == "olora")
+    apart = study(lambda its: bowl(its.lr * (4 if its.method == "olora" else 1)), replace(STUDY, coarse=1))
+    (cell,) = (each for each in apart.each if each.method == "olora")
     assert cell.shared_lr is None
     found = result.judge(apart)
     assert "At one shared rate nothing is compared" in found.words
@@ -146,8 +147,8 @@ def test_the_result_and_the_convergence_follow_the_losses(gain: float, verdict: 
 
 
 def test_cells_that_disagree_are_mixed() -> None:
-    base = replace(STUDY, ranks=(2, 16))
-    found = study(lambda its: 1.0 + bowl(its.lr) - (0.3 - 0.6 * (its.cell.r == 16)) * (its.init == "olora"), base)
+    base = STUDY.changed(across={"r": (2, 16)})
+    found = study(lambda its: 1.0 + bowl(its.lr) - (0.3 - 0.6 * (its.cell.r == 16)) * (its.method == "olora"), base)
     assert result.judge(found).verdict == MIXED
     words = result.judge(found).words
     assert "OLoRA is better than LoRA in 1 of 2 cells and is worse than it in 1" in words
@@ -160,7 +161,7 @@ def test_cells_that_disagree_are_mixed() -> None:
 )
 def test_the_gain_at_ranks_is_compared_in_pairs(lower: float, higher: float, verdict: str) -> None:
     gains = {2: lower, 16: higher}
-    base = replace(STUDY, ranks=(16, 2))
+    base = STUDY.changed(across={"r": (16, 2)})
     found = smaller.judge(study(lambda its: gaining(gains[its.cell.r])(its), base))
     assert found.verdict == verdict
     assert mean(found, "more_at_the_lower_rank") == pytest.approx(lower - higher, abs=0.02)
@@ -169,10 +170,10 @@ def test_the_gain_at_ranks_is_compared_in_pairs(lower: float, higher: float, ver
 
 def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     rates = tuple(1e-3 * 2.0**k for k in range(-2, 7))
-    base = replace(STUDY, ranks=(1, 4, 16), lrs=rates, alpha=16)
+    base = STUDY.changed(across={"r": (1, 4, 16), "alpha": 16}, tune={"lr": rates})
 
     def moving(its: Trial) -> float:
-        best = 1e-3 * (math.sqrt(its.cell.r) if its.init == "olora" else 1.0)
+        best = 1e-3 * (math.sqrt(its.cell.r) if its.method == "olora" else 1.0)
         return 1.0 + math.log(its.lr / best) ** 2
 
     found = rate_by_rank.judge(study(moving, base))
@@ -184,7 +185,7 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
     assert rate_by_rank.judge(study(gaining(0.1))).verdict == NOT_MEASURED
     few = rate_by_rank.judge(study(moving, replace(base, coarse=1)))
     assert few.words.startswith("the study tries every rate with 1 seed")
-    with_the_rank = rate_by_rank.judge(study(moving, replace(base, alpha=None)))
+    with_the_rank = rate_by_rank.judge(study(moving, STUDY.changed(across={"r": (1, 4, 16)}, tune={"lr": rates})))
     assert with_the_rank.verdict == NOT_MEASURED
     assert "--alpha" in with_the_rank.words
 
@@ -192,7 +193,7 @@ def test_the_exponent_of_the_rank_in_the_best_rate_is_found() -> None:
 @pytest.mark.parametrize("name", [name for name, its in CLAIMS.items() if its.needs_study])
 def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
-    whole = study(gaining(0.3), replace(STUDY, ranks=(2, 16), batch_size=2))
+    whole = study(gaining(0.3), STUDY.changed({"batch_size": 2}, across={"r": (2, 16)}))
     nothing = CLAIMS[name].judge(ClaimEvidence(study=verdicts_of(whole.study, {})))
     assert nothing.verdict == NOT_MEASURED
     first = {trial: its for trial, its in whole.rows.items() if trial.cell.r == 2}
@@ -210,7 +211,7 @@ def test_a_study_that_has_only_begun_decides_nothing(name: str, monkeypatch: pyt
 )  # fmt: skip
 def test_without_a_study_of_both_a_claim_on_training_says_what_it_needs(name: str) -> None:
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
-    other = study(lambda its: 1.0 + bowl(its.lr), replace(STUDY, inits=("lora", "pissa")))
+    other = study(lambda its: 1.0 + bowl(its.lr), STUDY.changed(compare=("lora", "pissa")))
     found = CLAIMS[name].judge(ClaimEvidence(study=other))
     assert found.verdict == NOT_MEASURED
     assert "compares lora, pissa against lora, not olora" in found.words

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 METHODS = ("lora", "olora", "full", "pissa")
 BEST = 8e-4
-STUDY = Study(inits=METHODS, lrs=tuple(1e-4 * 2.0**k for k in range(7)), seeds=3)
+STUDY = Study(tune={"lr": tuple(1e-4 * 2.0**k for k in range(7))}, compare=METHODS, seeds=3)
 
 
 def error(place: int | str, init: str, seed: int) -> float:
@@ -36,40 +35,40 @@ def changes(first: int | str, second: int | str) -> dict[str, np.ndarray]:
 
 def ran(study: Study, loss: Callable[[Trial], float]) -> Verdicts:
     trials: Iterable[Trial] = (
-        trial for cell in study.cells() for init in study.inits for trial in study.trials(cell, init, study.lrs)
+        trial for cell in study.cells() for init in study.compare for trial in study.trials(cell, init, study.lrs)
     )
     return verdicts_of(study, {trial: row(loss(trial)) for trial in trials})
 
 
 def missed(trial: Trial, place: int | str) -> float:
     """A loss that its rate and its place give."""
-    return 1.0 + bowl(trial.lr, BEST) + error(place, trial.init, trial.seed)
+    return 1.0 + bowl(trial.lr, BEST) + error(place, trial.method, trial.seed)
 
 
 def batches() -> tuple[Finding, str, dict[str, np.ndarray], Sequence[str]]:
     """That larger batches cost LoRA more."""
-    small = replace(STUDY, batch_size=4, steps=80)
-    large = replace(small, batch_size=16, steps=20)
-    studies = [ran(each, lambda t, size=each.batch_size: missed(t, size)) for each in (small, large)]
+    small = STUDY.changed({"batch_size": 4, "steps": 80})
+    large = small.changed({"batch_size": 16, "steps": 20})
+    studies = [ran(each, lambda t, size=each.race.batch_size: missed(t, size)) for each in (small, large)]
     return larger_batches.judge(studies), "more_than_full_lora", changes(4, 16), ("lora", "full")
 
 
 def best_rates() -> tuple[Finding, str, dict[str, np.ndarray], Sequence[str]]:
     """That LoRA's best rate is about ten times full fine-tuning's."""
-    found = ran(STUDY, lambda t: 1.0 + bowl(t.lr, BEST * np.exp(error("rate", t.init, t.seed))))
+    found = ran(STUDY, lambda t: 1.0 + bowl(t.lr, BEST * np.exp(error("rate", t.method, t.seed))))
     return rate_against_full.judge(found), "times_lora", {i: errors("rate", i) for i in METHODS}, ("lora", "full")
 
 
 def ranks() -> tuple[Finding, str, dict[str, np.ndarray], Sequence[str]]:
     """That the gain is larger at lower ranks: that OLoRA's loss rises more from the lower to the higher one."""
-    found = ran(replace(STUDY, ranks=(2, 16)), lambda t: missed(t, t.cell.r))
+    found = ran(STUDY.changed(across={"r": (2, 16)}), lambda t: missed(t, t.cell.r))
     return smaller.judge(found), "more_at_the_lower_rank", changes(2, 16), ("olora", "lora")
 
 
 def dtypes() -> tuple[Finding, str, dict[str, np.ndarray], Sequence[str]]:
     """That a comparison does not depend on the dtype: the largest change against LoRA is named."""
     names = "float32", "bfloat16"
-    studies = [ran(replace(STUDY, dtype=name), lambda t, name=name: missed(t, name)) for name in names]
+    studies = [ran(STUDY.changed({"dtype": name}), lambda t, name=name: missed(t, name)) for name in names]
     moved = changes("float32", "bfloat16")
     most = max(METHODS[1:], key=lambda init: abs((moved[init] - moved["lora"]).mean()))
     return base_dtype.judge(studies), "largest_change", moved, (most, "lora")
@@ -90,9 +89,9 @@ def test_the_seeds_of_all_methods_tell_how_far_a_comparison_scatters(judged: Cal
 
 def test_a_method_without_a_best_rate_tells_nothing() -> None:
     def alone(*inits: str) -> Finding:
-        study = replace(STUDY, ranks=(2, 16), inits=inits)
+        study = STUDY.changed(across={"r": (2, 16)}, compare=inits)
         return smaller.judge(
-            ran(study, lambda t: math.nan if t.init == "full" and t.cell.r == 2 else missed(t, t.cell.r))
+            ran(study, lambda t: math.nan if t.method == "full" and t.cell.r == 2 else missed(t, t.cell.r))
         )
 
     without, beside = alone("lora", "olora"), alone("lora", "olora", "full")

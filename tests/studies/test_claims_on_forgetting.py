@@ -19,9 +19,9 @@ from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 BEST = 2e-3
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-OF_TWO = Study(lrs=RATES, seeds=4, keep="auto")
-OF_MINOR = replace(OF_TWO, inits=("lora", "olora", "milora", "mica"))
-OF_FULL = replace(OF_TWO, inits=("lora", "full"))
+OF_TWO = Study().changed(race={"keep": "auto"}, tune={"lr": RATES}, seeds=4)
+OF_MINOR = replace(OF_TWO, compare=("lora", "olora", "milora", "mica"))
+OF_FULL = replace(OF_TWO, compare=("lora", "full"))
 
 
 def forgetting(base: Study, loss: Loss, drift: Callable[[Trial], float]) -> Verdicts:
@@ -29,7 +29,7 @@ def forgetting(base: Study, loss: Loss, drift: Callable[[Trial], float]) -> Verd
     found = study(loss, base)
 
     def drawn(trial: Trial) -> float:
-        noise = np.random.default_rng([trial.seed, round(1e6 * trial.lr), *trial.init.encode()]).normal(0, 0.01)
+        noise = np.random.default_rng([trial.seed, round(1e6 * trial.lr), *trial.method.encode()]).normal(0, 0.01)
         return drift(trial) * math.exp(noise + 0.2 * trial.seed)
 
     return verdicts_of(
@@ -53,8 +53,8 @@ def planted(
     rates = best or {}
     return forgetting(
         base,
-        lambda trial: 1.0 + bowl(trial.lr, rates.get(trial.init, BEST)) - gain * (trial.init == "full"),
-        lambda trial: times.get(trial.init, 1.0) * trial.lr / BEST,
+        lambda trial: 1.0 + bowl(trial.lr, rates.get(trial.method, BEST)) - gain * (trial.method == "full"),
+        lambda trial: times.get(trial.method, 1.0) * trial.lr / BEST,
     )
 
 
@@ -92,7 +92,7 @@ def test_seeds_that_disagree_decide_nothing() -> None:
     found = forgetting(
         OF_TWO,
         lambda trial: 1.0 + bowl(trial.lr, BEST),
-        lambda trial: trial.lr * (3.0 if trial.init == "olora" and trial.seed % 2 else 1.0),
+        lambda trial: trial.lr * (3.0 if trial.method == "olora" and trial.seed % 2 else 1.0),
     )
     assert forgets_no_more.judge(found).verdict == "undecided"
 
@@ -101,7 +101,7 @@ def test_an_order_at_best_rates_has_to_survive_the_rates_that_are_as_good() -> N
     """OLoRA's loss is the same at all its rates, up to noise, so that a rate with more drift is as good."""
     found = forgetting(
         OF_TWO,
-        lambda trial: 1.0 if trial.init == "olora" and trial.lr > 6e-4 else 1.2 + bowl(trial.lr, BEST),
+        lambda trial: 1.0 if trial.method == "olora" and trial.lr > 6e-4 else 1.2 + bowl(trial.lr, BEST),
         lambda trial: trial.lr,
     )
     (at_best,) = (each for each in compared(found, ["olora"]) if each.way == BEST_RATES)
@@ -113,7 +113,7 @@ def test_an_order_at_best_rates_has_to_survive_the_rates_that_are_as_good() -> N
 def test_what_never_learns_as_much_is_outside_and_decides_nothing() -> None:
     finding = forgets_no_more.judge(
         forgetting(
-            OF_TWO, lambda trial: 1.0 + bowl(trial.lr, BEST) + 2.0 * (trial.init == "olora"), lambda trial: trial.lr
+            OF_TWO, lambda trial: 1.0 + bowl(trial.lr, BEST) + 2.0 * (trial.method == "olora"), lambda trial: trial.lr
         )
     )
     assert f"{EQUAL_LEARNING} undecided in 1 of 1 comparison" in finding.words
@@ -143,7 +143,7 @@ def test_minor_starts_forget_less_each_by_its_own_verdict() -> None:
     assert judged(milora=2.0, mica=2.0).verdict == "fails"
     assert judged(milora=0.5, mica=2.0).verdict == MIXED
     assert judged(milora=0.5, mica=1.0).verdict == MIXED
-    one = minor_starts.judge(planted(replace(OF_MINOR, inits=("lora", "mica")), {"mica": 0.5}))
+    one = minor_starts.judge(planted(replace(OF_MINOR, compare=("lora", "mica")), {"mica": 0.5}))
     assert "That MiCA forgets less: " in one.words
 
 
@@ -161,11 +161,11 @@ def test_learning_less_and_forgetting_less_are_both_asked_for(gain: float, times
 
 
 def test_cells_are_judged_one_by_one() -> None:
-    base = replace(OF_TWO, ranks=(2, 16))
+    base = OF_TWO.changed(across={"r": (2, 16)})
     found = forgetting(
         base,
         lambda trial: 1.0 + bowl(trial.lr, BEST),
-        lambda trial: trial.lr * (3.0 if (trial.init, trial.cell.r) == ("olora", 16) else 1.0),
+        lambda trial: trial.lr * (3.0 if (trial.method, trial.cell.r) == ("olora", 16) else 1.0),
     )
     finding = forgets_no_more.judge(found)
     assert finding.verdict == MIXED
@@ -182,16 +182,16 @@ def test_a_study_without_a_text_to_keep_or_without_the_methods_says_what_is_lack
         assert finding.verdict == NOT_MEASURED
         return finding.words
 
-    assert "--keep FILE" in words(study(lambda trial: 1.0 + bowl(trial.lr, BEST), replace(base, keep="none")))
-    assert "against lora" in words(planted(replace(base, inits=("lora", "pissa")), {}))
+    assert "--keep FILE" in words(study(lambda trial: 1.0 + bowl(trial.lr, BEST), base.changed({"keep": "none"})))
+    assert "against lora" in words(planted(replace(base, compare=("lora", "pissa")), {}))
     assert "pass --study DIR" in CLAIMS[name].judge(ClaimEvidence()).words
 
 
 def test_a_study_that_is_run_for_claims_measures_what_is_forgotten_of_the_text_to_keep(tmp_path: Path) -> None:
-    settings = {"lrs": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 20, "threads": 1}
+    settings = {"lr": (1e-3,), "seeds": 1, "steps": 2, "eval_size": 4, "test_size": 20, "threads": 1}
     evidence = ClaimEvidence("glassllm", "number-words", rank=2, keep="sentiment")
     *_, ended = study_within(0.5, tmp_path / "study", evidence, **settings)
-    assert ended.verdicts.study.keep == "sentiment"
+    assert ended.verdicts.study.race.keep == "sentiment"
     assert all(each.forgotten and each.forgotten.drift > 0 for each in ended.verdicts.each)
     judged = forgets_no_more.judge(ended.verdicts)
     assert judged.verdict == "undecided"

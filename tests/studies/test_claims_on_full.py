@@ -19,14 +19,14 @@ from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 RATES = tuple(1e-4 * 2.0**k for k in range(8))
-STUDY = Study(inits=("lora", "olora", "full"), lrs=RATES, seeds=4)
-SMALL = replace(STUDY, batch_size=8, steps=80, lrs=RATES[2:6])
-LARGE = replace(SMALL, batch_size=32, steps=20)
+STUDY = Study(tune={"lr": RATES}, compare=("lora", "olora", "full"), seeds=4)
+SMALL = STUDY.changed({"batch_size": 8, "steps": 80}, tune={"lr": RATES[2:6]})
+LARGE = SMALL.changed({"batch_size": 32, "steps": 20})
 
 
 def best_at(**rates: float) -> Loss:
     """A bowl of the loss around each method's best rate."""
-    return lambda its: 1.0 + bowl(its.lr, rates[its.init])
+    return lambda its: 1.0 + bowl(its.lr, rates[its.method])
 
 
 @pytest.mark.parametrize(("lora", "verdict"), [(2.3e-3, "holds"), (3e-4, "fails")])
@@ -42,7 +42,7 @@ def test_the_ratio_of_best_rates_is_found_between_the_rates_of_the_grid(lora: fl
 def test_seeds_that_disagree_on_the_best_rate_decide_nothing() -> None:
     def scattered(its: Trial) -> float:
         lora = 2e-3 * 2.0 ** (2 * (its.seed % 2) - 1)
-        return 1.0 + bowl(its.lr, {"lora": lora, "olora": 1e-3, "full": 2e-4}[its.init])
+        return 1.0 + bowl(its.lr, {"lora": lora, "olora": 1e-3, "full": 2e-4}[its.method])
 
     found = rate_against_full.judge(study(scattered, replace(STUDY, seeds=6)))
     assert found.verdict == "undecided"
@@ -65,10 +65,10 @@ def test_a_best_rate_at_the_edge_is_said_and_decides_nothing() -> None:
 
 def test_cells_that_disagree_are_mixed_and_those_without_runs_do_not_count() -> None:
     def moving(its: Trial) -> float:
-        best = {"lora": 2e-3 if its.cell.r == 2 else 4e-4, "olora": 1e-3, "full": 2e-4}[its.init]
+        best = {"lora": 2e-3 if its.cell.r == 2 else 4e-4, "olora": 1e-3, "full": 2e-4}[its.method]
         return 1.0 + bowl(its.lr, best)
 
-    both = study(moving, replace(STUDY, ranks=(2, 16)))
+    both = study(moving, STUDY.changed(across={"r": (2, 16)}))
     assert rate_against_full.judge(both).verdict == MIXED
     first = {trial: its for trial, its in both.rows.items() if trial.cell.r == 2}
     assert rate_against_full.judge(verdicts_of(both.study, first)).verdict == "holds"
@@ -84,7 +84,7 @@ def costing(**costs: float) -> tuple[Verdicts, Verdicts]:
     def loss(its: Trial) -> float:
         return 1.0 + bowl(its.lr, 8e-4) + 0.1 * its.seed
 
-    return study(loss, SMALL), study(lambda its: loss(its) + costs[its.init], LARGE)
+    return study(loss, SMALL), study(lambda its: loss(its) + costs[its.method], LARGE)
 
 
 @pytest.mark.parametrize(("lora", "verdict"), [(0.5, "holds"), (0.1, "fails"), (0.3, "level")], ids=str)
@@ -103,14 +103,14 @@ def test_only_studies_that_read_equally_much_and_differ_in_nothing_else_are_comp
     small, large = costing(lora=0.5, olora=0.4, full=0.3)
 
     def why(**changes: Any) -> str:
-        other = replace(large, study=replace(large.study, **changes))
+        other = replace(large, study=large.study.changed(changes))
         found = larger_batches.judge([small, other])
         assert found.verdict == NOT_MEASURED
         return found.words
 
     assert "batch size is 8 throughout" in why(batch_size=8)
     assert "read 640 and 960 examples" in why(steps=30)
-    assert "differ in tasks as well: ('number-words',) and ('sentiment',)" in why(tasks=("sentiment",))
+    assert "differ in task as well: ('number-words',) and ('sentiment',)" in why(task="sentiment")
     for number in (0, 5, 40):
         begun = verdicts_of(large.study, dict(list(large.rows.items())[:number]))
         unrun = larger_batches.judge([small, begun])
@@ -133,7 +133,7 @@ def test_studies_come_after_one_another_and_a_claim_on_one_reads_the_first(
     assert "80 steps of 8 prompts and 20 steps of 32 prompts" in setup_words(claim, both)
     assert setup_words(claim, ClaimEvidence(study=small, others=(small,))).split(", ")[-1] == "80 steps of 8 prompts"
     assert "32" not in setup_words(CLAIMS["result"], both).rpartition(",")[2]
-    without = replace(small, study=replace(small.study, inits=("lora", "olora")))
+    without = replace(small, study=small.study.changed(compare=("lora", "olora")))
     assert "not full against lora" in claim.judge(replace(both, study=without)).words
     assert CLAIMS["result"].judge(both) == CLAIMS["result"].judge(ClaimEvidence(study=small))
 

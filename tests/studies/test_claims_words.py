@@ -1,7 +1,6 @@
 """What a finding says in words: the margin it rests on, and what its intervals are over."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,18 +67,18 @@ def alike_in_depth() -> Finding:
 
 def alike_in_rank() -> Finding:
     rates = tuple(1e-3 * 2.0**k for k in range(-2, 7))
-    base = replace(STUDY, ranks=(1, 4, 16), lrs=rates, alpha=16)
+    base = STUDY.changed(across={"r": (1, 4, 16), "alpha": 16}, tune={"lr": rates})
     return rate_by_rank.judge(study(lambda its: 1.0 + bowl(its.lr, 1e-3), base))
 
 
 def alike_in_gaps() -> Finding:
     found = study(ALIKE)
-    known = {trial: curve(0.4, 0.5 if trial.init == "olora" else 0.3, trial.seed) for trial in found.rows}
+    known = {trial: curve(0.4, 0.5 if trial.method == "olora" else 0.3, trial.seed) for trial in found.rows}
     return regularizes.judge(found, known, KEPT)
 
 
 def alike_in_basis() -> Finding:
-    base = replace(STUDY, inits=("lora", "olora", "random_orthonormal", "sketch"))
+    base = STUDY.changed(compare=("lora", "olora", "random_orthonormal", "sketch"))
     return CLAIMS["ablation"].judge(ClaimEvidence(study=study(lambda its: 1.0 + bowl(its.lr), base)))
 
 
@@ -92,7 +91,7 @@ LEVEL = {
     "landscape": (lambda: landscape.judge(Landscape(starts(), starts(), starts())), RATIO),
     "convergence": (lambda: convergence.judge(with_curves(study(ALIKE))), LOSSES),
     "result": (lambda: result.judge(study(ALIKE)), LOSSES),
-    "smaller": (lambda: smaller.judge(study(ALIKE, replace(STUDY, ranks=(2, 16)))), LOSSES),
+    "smaller": (lambda: smaller.judge(study(ALIKE, STUDY.changed(across={"r": (2, 16)}))), LOSSES),
     "cost": (lambda: cost.judge(costs()), r"holds within 25%\), .* \(holds within 25%\)"),
     "regularizes": (alike_in_gaps, LOSSES),
     "rate-by-rank": (alike_in_rank, r"holds, within 25% for four times the rank\);"),
@@ -149,7 +148,7 @@ def test_intervals_over_examples_too_and_over_cells_say_so() -> None:
     one = study(ALIKE)
     assert "95% over 5 seeds and 64 test examples: " in result.judge(one).words
     assert result.judge(one).over == "5 seeds and 64 test examples"
-    two = study(ALIKE, replace(STUDY, ranks=(2, 16)))
+    two = study(ALIKE, STUDY.changed(across={"r": (2, 16)}))
     assert "95% over 2 cells, their seeds and test examples: " in result.judge(two).words
     assert "95% over 5 seeds and 64 test examples: " in smaller.judge(two).words
 
@@ -158,6 +157,6 @@ def test_a_margin_of_several_cells_is_a_range() -> None:
     def loss(its: Trial) -> float:
         return ALIKE(its) + (its.cell.r == 16)
 
-    words = result.judge(study(loss, Study(lrs=STUDY.lrs, seeds=5, ranks=(2, 16)))).words
+    words = result.judge(study(loss, Study(across={"r": (2, 16)}, tune={"lr": STUDY.lrs}, seeds=5))).words
     ((low, high),) = re.findall(r"within ([\d.]+) to ([\d.]+) nats", words)
     assert float(low) < float(high)

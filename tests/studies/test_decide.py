@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,20 +26,26 @@ from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
 from olora_viz.studies import decide as deciding
+from olora_viz.studies import folder
 from olora_viz.studies.budget import EFFORTS, METHODS, MOST_STEPS, Plan, Timing, fitted
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
 from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.study import Study, Trial, complete_seeds, most_trials, needed
+from olora_viz.studies.search import complete_seeds, most_trials, needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views import decision
 
-PLANNED = Study(inits=METHODS, seeds=3)
-STUDY = Study(
-    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
-    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
-)  # fmt: skip
+PLANNED = Study(compare=METHODS, seeds=3)
+STUDY = Study().changed(
+    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-2, 1.0)},
+    seeds=3,
+    coarse=1,
+    threads=1,
+)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 
 
@@ -54,15 +60,17 @@ def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
     timing = Timing(setup, step, example, "", 64, 100)
     plan = fitted(PLANNED, timing, left, left / 60, evaluations=evaluations)
     its = plan.study
-    looks = len(range(its.eval_every or its.steps, its.steps, its.eval_every or its.steps)) + 1
+    looks = (
+        len(range(its.race.eval_every or its.race.steps, its.race.steps, its.race.eval_every or its.race.steps)) + 1
+    )
     assert min(evaluations, 3) <= looks <= evaluations
-    assert its.inits[:2] == METHODS[:2]
-    assert (*its.inits, *plan.left_out) == METHODS
-    assert plan.lanes == plan.each * len(its.inits) == most_trials(its)
-    assert plan.most % len(its.inits) == 0
-    assert its.steps <= MOST_STEPS
+    assert its.compare[:2] == METHODS[:2]
+    assert (*its.compare, *plan.left_out) == METHODS
+    assert plan.lanes == plan.each * len(its.compare) == most_trials(its)
+    assert plan.most % len(its.compare) == 0
+    assert its.race.steps <= MOST_STEPS
     least = EFFORTS[-1].steps
-    if its.steps >= least:
+    if its.race.steps >= least:
         assert plan.seconds <= left
     assert (plan.seconds > 60 * plan.minutes) == any("does not fit" in one for one in plan.words)
 
@@ -70,7 +78,7 @@ def test_a_plan_fits_its_time_or_says_so_and_every_method_gets_the_same(
 def test_more_time_never_makes_a_plan_less_thorough() -> None:
     timing = Timing(2.0, 0.2, 0.01, "", 64, 100)
     plans = [fitted(PLANNED, timing, left, left / 60) for left in np.geomspace(30, 30_000, 40)]
-    methods = [len(plan.study.inits) for plan in plans]
+    methods = [len(plan.study.compare) for plan in plans]
     assert methods == sorted(methods)
     assert methods[0] == 2
     assert (methods[-1], plans[-1].study.seeds) == (len(METHODS), EFFORTS[0].seeds)
@@ -82,20 +90,20 @@ def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not
         all_, few = (
             fitted(PLANNED, replace(timing, example=each), 600, 10, evaluations=evaluations) for each in (1e-4, 1.0)
         )
-        assert (all_.study.eval_size, all_.study.test_size, all_.data) == (64, 100, "")
+        assert (all_.study.race.eval_size, all_.study.race.test_size, all_.data) == (64, 100, "")
         its = few.study
-        assert f"{its.eval_size} of the held-out, {its.test_size} of the test" in few.data
-        assert 20 <= its.eval_size < 64
+        assert f"{its.race.eval_size} of the held-out, {its.race.test_size} of the test" in few.data
+        assert 20 <= its.race.eval_size < 64
 
 
 def found(
     loss: Callable[[str, float, int], float], inits: tuple[str, ...] = METHODS[:3], seeds: int = 4, **columns: object
 ) -> Recommendation:
     """Return the recommendation on losses known beforehand, after all stages of a study."""
-    study = Study(inits=inits, lrs=(1e-3, 2e-3, 4e-3), seeds=seeds, coarse=1)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, compare=inits, seeds=seeds, coarse=1)
     losses: dict[Trial, float] = {}
     while todo := needed(study, losses):
-        losses |= {one: loss(one.init, one.lr, one.seed) for one in todo}
+        losses |= {one: loss(one.method, one.lr, one.seed) for one in todo}
     assert complete_seeds(study, losses) == seeds
     rows = {
         trial: row(x) | {name: one(trial) if callable(one) else one for name, one in columns.items()}
@@ -118,7 +126,7 @@ def losses_with(**gain: float) -> Callable[[str, float, int], float]:
 
 def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equals_are_named() -> None:
     taken = found(losses_with(olora=0.5, pissa=0.2))
-    assert (taken.method.init, taken.method.best_lr, taken.verdict) == ("olora", 2e-3, "better")
+    assert (taken.method.method, taken.method.best_lr, taken.verdict) == ("olora", 2e-3, "better")
     assert taken.headline == "Take OLoRA at 2e-3, rank 8."
     assert "OLoRA is better than LoRA: test loss" in taken.why
     assert "(64 test examples, rates chosen on 64 others; 4 seeds)" in taken.why
@@ -130,7 +138,7 @@ def test_the_better_method_with_the_lowest_validation_loss_is_taken_and_its_equa
 
 def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() -> None:
     level = found(losses_with())
-    assert (level.method.init, level.verdict) == ("lora", "level")
+    assert (level.method.method, level.verdict) == ("lora", "level")
     assert "LoRA differs too little from OLoRA and PiSSA to matter (less than" in level.why
     worse = found(losses_with(olora=-0.5))
     assert "LoRA is better than OLoRA and differs too little from PiSSA to matter (less than" in worse.why
@@ -139,7 +147,7 @@ def test_without_a_better_method_plain_lora_is_taken_and_the_reason_is_honest() 
         return losses_with()(init, lr, seed) - (init == "olora") * [0.5, 0, 0.4, -0.2][seed]
 
     open_ = found(noisy)
-    assert (open_.method.init, open_.verdict) == ("lora", "undecided")
+    assert (open_.method.method, open_.verdict) == ("lora", "undecided")
     assert "This leaves OLoRA open: too few seeds: about" in open_.why
     assert "OLoRA at 2e-3, which has a lower held-out loss, has" in open_.why
 
@@ -167,33 +175,36 @@ def test_a_method_that_may_be_guessing_is_taken_with_that_warning(
 
 def test_a_reference_that_is_passed_over_as_it_may_be_guessing_is_compared_with_a_guess() -> None:
     def right(trial: Trial) -> float:
-        return 0.9 if trial.init == "olora" or trial.seed else 0.4
+        return 0.9 if trial.method == "olora" or trial.seed else 0.4
 
     scored = {"test_accuracy": right, "test_examples": 64, "guess": "always “no”", "guess_test_accuracy": 0.5}
     taken = found(losses_with(), METHODS[:2], **scored)
-    assert (taken.method.init, taken.verdict) == ("olora", "undecided")
+    assert (taken.method.method, taken.verdict) == ("olora", "undecided")
     assert taken.why.startswith(
         "LoRA is right in 78%, which on other seeds and examples may be no better than guessing (always “no”: 50%)."
     )
 
 
 def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_alone_has_more() -> None:
-    study = Study(inits=METHODS[:2], lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, compare=METHODS[:2], seeds=3, coarse=1)
     loss, losses = losses_with(), {}
     while todo := needed(study, losses):
-        losses |= {trial: loss(trial.init, trial.lr, trial.seed) for trial in todo}
+        losses |= {trial: loss(trial.method, trial.lr, trial.seed) for trial in todo}
     for lr in {trial.lr for trial in losses}:
         losses |= {
-            trial: loss(trial.init, trial.lr, trial.seed) for trial in study.trials(study.cells()[0], "lora", [lr], 5)
+            trial: loss(trial.method, trial.lr, trial.seed)
+            for trial in study.trials(study.cells()[0], "lora", [lr], 5)
         }
     verdicts = verdicts_of(study, {trial: row(x) for trial, x in losses.items()})
     taken = recommend(verdicts)
     assert taken is not None
-    assert (taken.method.init, len(taken.method.valid_losses)) == ("lora", 5)
+    assert (taken.method.method, len(taken.method.valid_losses)) == ("lora", 5)
     assert "; 3 seeds)" in taken.why
     known: Any = SimpleNamespace(verdicts=verdicts, taken=taken, plan=PLAN)
     assert "3 seeds × 64 test examples" in decision.headline(known)
-    known = SimpleNamespace(verdicts=replace(verdicts, study=replace(study, dtype="bfloat16")), taken=taken, plan=PLAN)
+    known = SimpleNamespace(
+        verdicts=replace(verdicts, study=study.changed({"dtype": "bfloat16"})), taken=taken, plan=PLAN
+    )
     assert "rates chosen on 64 others · bfloat16 base<" in decision.headline(known)
     assert "; 3 seeds; bfloat16 base)" in recommend(known.verdicts).why
     assert "bfloat16" not in taken.why
@@ -201,24 +212,24 @@ def test_the_certainty_names_the_seeds_that_were_compared_where_the_reference_al
 
 def test_two_seeds_decide_nothing_and_a_reference_that_always_diverges_is_said() -> None:
     early = found(losses_with(olora=0.5), seeds=2)
-    assert (early.method.init, early.verdict) == ("lora", "undecided")
+    assert (early.method.method, early.verdict) == ("lora", "undecided")
     assert early.headline.startswith("Nothing is decided yet: take plain LoRA")
     assert "OLoRA at 2e-3, which has a lower held-out loss, has 0." in early.why
 
     def loss(init: str, lr: float, seed: int) -> float:
         return math.nan if init == "lora" else losses_with()(init, lr, seed)
 
-    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=3)
     rows: dict[Trial, float] = {}
     while todo := needed(study, rows):
-        rows |= {one: loss(one.init, one.lr, one.seed) for one in todo}
+        rows |= {one: loss(one.method, one.lr, one.seed) for one in todo}
     taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
     assert taken is not None
-    assert (taken.method.init, taken.verdict) == ("olora", "undecided")
+    assert (taken.method.method, taken.verdict) == ("olora", "undecided")
     assert "LoRA has diverged at every rate" in taken.why
 
 
-RACED = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+RACED = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=3, coarse=1)
 BASE = 1.5
 """The held-out loss of the untrained model in `raced`."""
 
@@ -270,7 +281,7 @@ def test_without_a_method_better_than_the_untrained_model_the_recommendation_say
 
 
 def test_a_decision_whose_rates_are_all_too_high_tries_two_lower_ones_and_then_more_seeds(tmp_path: Path) -> None:
-    study = replace(STUDY, lrs=(0.2, 0.4), eval_size=24)
+    study = STUDY.changed({"eval_size": 24}, tune={"lr": (0.2, 0.4)})
     *_, last = decide(tmp_path / "out", minutes=60, plan=replace(PLAN, study=study))
     assert rates_of(last.verdicts.rows)[0] == 0.05
     assert last.taken is not None
@@ -296,10 +307,10 @@ def test_an_adapter_with_no_more_right_answers_than_the_untrained_model_is_not_t
 
 def test_a_larger_rank_is_taken_only_if_it_is_better() -> None:
     def picked(gain: float) -> int:
-        study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=4, ranks=(16, 4))
+        study = Study(across={"r": (16, 4)}, tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=4)
         rows: dict[Trial, float] = {}
         while todo := needed(study, rows):
-            rows |= {one: losses_with()(one.init, one.lr, one.seed) - gain * (one.cell.r == 16) for one in todo}
+            rows |= {one: losses_with()(one.method, one.lr, one.seed) - gain * (one.cell.r == 16) for one in todo}
         taken = recommend(verdicts_of(study, {trial: row(x) for trial, x in rows.items()}))
         assert taken is not None
         return taken.method.cell.r
@@ -325,16 +336,16 @@ def test_a_decision_goes_from_a_plan_to_an_adapter_that_peft_loads(whole: list[D
     stages = re.findall(r'<li class="(\w*)">(.*?)</li>', decision.plan(replace(last, lanes=6, adapter=None)))
     short = f"all seeds: ended after 6 of {PLAN.lanes} lanes"
     assert stages == [("done", "coarse rates"), ("", short), ("", "final adapter")]
-    (reference,) = (one for one in last.verdicts.each if one.init == "lora")
+    (reference,) = (one for one in last.verdicts.each if one.method == "lora")
     assert all(math.isfinite(step) for step in reference.reached_at)  # each seed, its own end
     model, _ = load_model("glassllm", device=torch.device("cpu"), dtype=torch.float32)
     loaded = peft.PeftModel.from_pretrained(model, last.adapter)
     # An adapter that starts away from zero is exported as the difference from its start.
-    assert loaded.peft_config["default"].r == (2 if last.taken.method.init == "lora" else 4)
+    assert loaded.peft_config["default"].r == (2 if last.taken.method.method == "lora" else 4)
     # The adapter is the very lane that the verdict rests on.
     its = last.taken.method
     summary = runs.read_summary(last.folder / "final")
-    trial = Trial(its.cell, its.init, its.best_lr or 0, 0)
+    trial = Trial(its.cell, its.method, its.best_lr or 0, 0)
     found = next(iter((summary or {})["lanes"].values()))
     assert found["final_loss"] == pytest.approx(last.verdicts.rows[trial]["valid_loss"], rel=1e-5)
 
@@ -346,7 +357,7 @@ def test_what_is_known_can_be_told_from_what_was_known_before(whole: list[Decisi
 
 
 def test_time_that_is_left_goes_to_more_seeds_and_the_folder_says_the_same(tmp_path: Path) -> None:
-    study = replace(STUDY, inits=("lora", "milora"), eval_size=24, test_size=24)
+    study = STUDY.changed({"eval_size": 24, "test_size": 24}, compare=("lora", "milora"))
     plan = Plan(study, minutes=60, seconds=10, final=1, most=64)
     planned = None
     for known in decide(tmp_path / "out", minutes=60, plan=plan):
@@ -369,7 +380,7 @@ def losses_of(known: Decision) -> dict[Trial, float]:
 def test_an_adapter_that_is_begun_is_finished_though_the_time_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = replace(PLAN, study=replace(STUDY, lrs=(1e-3,), seeds=1, coarse=1))
+    plan = replace(PLAN, study=STUDY.changed(tune={"lr": (1e-3,)}, seeds=1, coarse=1))
     known = None
     for known in decide(tmp_path / "late", minutes=60, plan=plan):
         if known.stage == deciding.FINAL:
@@ -387,7 +398,7 @@ def test_the_folder_is_gone_on_with_and_another_set_up_is_refused(whole: list[De
         next(decide(last.folder, steps=4))
     record = json.loads((last.folder / "decision.json").read_text())
     assert record["format"] == 1
-    assert record["decision"]["init"] == last.taken.method.init if last.taken else False
+    assert record["decision"]["init"] == last.taken.method.method if last.taken else False
     with pytest.raises(ValueError, match=r"minutes must be a number from 0\.1 to 10000"):
         next(decide(tmp_path / "new", minutes=0))
     with pytest.raises(ValueError, match="unknown setting 'stepz'"):
@@ -415,7 +426,7 @@ def test_what_a_folder_still_needs_is_by_the_rule_of_a_study_or_of_a_decision(tm
     ledger.open()
     no_run = dict.fromkeys(COLUMNS, 0.0) | {"evaluated": [], "valid_losses": []}
     rows = [
-        no_run | {"init": trial.init, "lr": trial.lr, "seed": trial.seed} | asdict(trial.cell) | results
+        no_run | {"init": trial.method, "r": trial.cell.r} | folder.row_of(trial) | results
         for trial, results in raced(lambda lr: 50 * lr).items()
     ]
     write_parquet(pd.DataFrame(rows), ledger.runs / "0001.parquet")
@@ -501,5 +512,5 @@ def test_whoever_is_killed_in_the_first_race_goes_on_with_the_same_plan(tmp_path
     folder = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         list(decide(folder, plan=PLAN, watch=killed))
-    assert next(decide(folder, lrs=list(STUDY.lrs))).plan.study == STUDY.fixed()
+    assert next(decide(folder, lr=list(STUDY.lrs))).plan.study == STUDY.fixed()
     assert list(decide(folder))[-1].stage == "done"

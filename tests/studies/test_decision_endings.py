@@ -26,10 +26,15 @@ from olora_viz.studies.study import Study
 from olora_viz.views import decision
 from olora_viz.views.reports import report_html
 
-STUDY = Study(
-    tasks=("sentiment",), inits=("lora", "milora"), lrs=(1e-3, 3e-2), seeds=3, coarse=1, ranks=(2,), steps=2,
-    batch_size=4, eval_size=24, test_size=24, eval_every=0, threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "eval_every": 0},
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-2)},
+    compare=("lora", "milora"),
+    seeds=3,
+    coarse=1,
+    threads=1,
+)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=4)
 SAID = ("test_loss", "test_accuracy", "difference", "interval", "over_rates", "seeds", "valid_examples")
 """What a recommendation and the verdict on its method both have."""
@@ -44,12 +49,12 @@ def check_agreement(known: Decision) -> None:
     assert written == [json.loads(json.dumps(each.to_json())) for each in ov.verdicts(folder).each]
     assert len(pd.read_parquet(folder / "lanes.parquet")) == len(ledger.trials()) == known.lanes
     for entry in written:
-        runs = {trial: row["status"] for trial, row in ledger.trials().items() if trial.init == entry["init"]}
+        runs = {trial: row["status"] for trial, row in ledger.trials().items() if trial.method == entry["init"]}
         assert (entry["best_lr"] is None) == (DIVERGED in runs.values() or not runs)
         assert entry["seeds"] == 0 or "diverged" not in entry["why"]
     record = json.loads((folder / "decision.json").read_text())["decision"]
     assert record == json.loads(json.dumps(known.to_json()))
-    report = report_html(known, STUDY.tasks[0], STUDY.keep)
+    report = report_html(known, STUDY.race.task, STUDY.race.keep)
     assert decision.starts(known) in report
     assert {*known.recipe} == ({*FILES} if known.taken else set())
     assert all(escape(text) in report for text in known.recipe.values())
@@ -112,16 +117,16 @@ def test_after_a_kill_what_was_written_agrees_and_so_it_does_at_the_end(tmp_path
 @pytest.mark.parametrize(
     "change",
     [
-        {"seeds": 1, "lrs": (1e-3,)},
-        {"lrs": (1e6, 1e7)},  # all diverge
-        {"ranks": (2, 4), "seeds": 1},
+        {"tune": {"lr": (1e-3,)}, "seeds": 1},
+        {"tune": {"lr": (1e6, 1e7)}},  # all diverge
+        {"across": {"r": (2, 4)}, "seeds": 1},
     ],
     ids=["one seed", "diverging", "two ranks"],
 )
 def test_what_is_written_agrees_where_nothing_can_be_decided(change: dict[str, Any], tmp_path: Path) -> None:
-    *_, known = decide(tmp_path / "out", plan=replace(PLAN, study=replace(STUDY, **change)))
+    *_, known = decide(tmp_path / "out", plan=replace(PLAN, study=STUDY.changed(**change)))
     check_agreement(known)
-    assert (known.taken is None) == ("diverged" in known.verdicts.each[1].why) == (1e6 in change.get("lrs", ()))
+    assert (known.taken is None) == ("diverged" in known.verdicts.each[1].why) == (1e6 in STUDY.changed(**change).lrs)
 
 
 def test_a_study_that_has_begun_says_that_runs_are_lacking_and_not_that_they_diverged(tmp_path: Path) -> None:

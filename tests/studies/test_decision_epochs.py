@@ -21,14 +21,15 @@ from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.study import Row, Study, Trial, needed
+from olora_viz.studies.search import Row, needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.tasks.batches import Epochs, batch_indices
 from olora_viz.views import decision
 from olora_viz.views.reports import report_html
 
 SHORT = Epochs(20, 480)
-RACED = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=3, coarse=1)
+RACED = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=3, coarse=1)
 MORE = "more steps, more time"
 
 
@@ -51,10 +52,10 @@ def test_a_plan_says_the_share_of_the_rows_and_the_minutes_of_an_epoch(
     timing = Timing(2.0, step, 1e-3, "", 64, 100, alone=slower * step, train=rows)
     plan = fitted(Study(seeds=3), timing, left, left / 60)
     study = plan.study
-    assert plan.epochs.number == pytest.approx(study.steps * study.batch_size / rows)
+    assert plan.epochs.number == pytest.approx(study.race.steps * study.race.batch_size / rows)
     assert f"A lane sees {plan.epochs.words}." in " ".join(plan.words)
     alone, together = plan.epoch_seconds
-    each = rows / study.batch_size
+    each = rows / study.race.batch_size
     assert alone == pytest.approx(each * slower * step)
     assert together == pytest.approx(each * step * plan.lanes)
     assert plan.to_json()["epoch_minutes_alone"] == pytest.approx(alone / 60, rel=0.01)
@@ -129,8 +130,8 @@ def test_a_run_keeps_the_losses_of_the_evaluation_before_its_last(tmp_path: Path
     """Of the base model, if there is none."""
     for eval_every, evaluated in ((0, [4]), (2, [2, 4])):
         known = decide(
-            tmp_path / str(eval_every), minutes=20, task="sentiment", inits=["olora"], steps=4, batch_size=4,
-            lrs=(1e-3,), seeds=1, eval_size=24, test_size=24, eval_every=eval_every,
+            tmp_path / str(eval_every), minutes=20, task="sentiment", compare=["olora"], steps=4, batch_size=4,
+            lr=(1e-3,), seeds=1, eval_size=24, test_size=24, eval_every=eval_every,
         )  # fmt: skip
         *_, last = known
         for row in Ledger(last.folder).trials().values():
@@ -145,7 +146,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
     folder = tmp_path_factory.mktemp("decide") / "out"
     return list(
         decide(
-            folder, minutes=20, task="sentiment", inits=["olora"], steps=3, batch_size=4, lrs=(1e-3, 3e-3), seeds=3,
+            folder, minutes=20, task="sentiment", compare=["olora"], steps=3, batch_size=4, lr=(1e-3, 3e-3), seeds=3,
             eval_size=24, test_size=24,
         )
     )  # fmt: skip
@@ -190,7 +191,7 @@ def test_a_plan_of_an_earlier_version_says_nothing_of_epochs(whole: list[Decisio
 
 @given(st.integers(1, 5))
 def test_a_plan_counts_in_words_that_agree(seeds: int) -> None:
-    study = Study(lrs=(1e-3,), seeds=seeds, coarse=1)
+    study = Study(tune={"lr": (1e-3,)}, seeds=seeds, coarse=1)
     words = " ".join(Plan(study, minutes=5, seconds=10, final=1, most=4).words)
     assert not re.search(r"\b1 (lanes|rates|seeds)\b", words)
     assert ("–" in words) is False

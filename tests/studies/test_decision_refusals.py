@@ -42,9 +42,9 @@ def test_sixty_rows_are_refused_with_how_many_are_missing_before_the_model_is_lo
 def test_a_decision_is_planned_if_a_verdict_is_possible_and_only_then(examples: int, tmp_path: Path) -> None:
     task, test = rows_file(tmp_path / "my.jsonl", 60), tmp_path / "test.csv"
     test.write_text("prompt,answer\n" + "".join(f"{n} less {n % 3} is,{n - n % 3}\n" for n in range(examples)))
-    deciding = ov.decide(tmp_path / "out", task=str(task), test=str(test), inits=["olora"], steps=2)
+    deciding = ov.decide(tmp_path / "out", task=str(task), test=str(test), compare=["olora"], steps=2)
     if examples >= LEAST_EXAMPLES:
-        assert next(deciding).plan.study.test_size == examples
+        assert next(deciding).plan.study.race.test_size == examples
         return
     are = "1 is missing" if examples == 19 else "19 are missing"
     with pytest.raises(ValueError, match=rf"test\.csv' has {examples} test examples?, and a verdict needs .*: {are}$"):
@@ -70,6 +70,6 @@ def test_a_plan_beyond_its_time_limit_is_not_started_and_the_time_it_names_is_en
     limits = re.search(r"takes about (\d+) min, and the limit is 4 minutes: allow about (\d+) min,", said)
     assert limits is not None
     takes, enough = map(int, limits.groups())
-    study = Study(inits=METHODS, seeds=3)
+    study = Study(compare=METHODS, seeds=3)
     assert fitted(study, timing, 240, 4).seconds == pytest.approx(60 * takes, abs=30)
     assert next(ov.decide(tmp_path / "out", minutes=enough + 1)).plan.seconds <= 60 * (enough + 1)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ from olora_viz.races import run as runs
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.recommendation import nothing_fits, recommend
-from olora_viz.studies.study import Study, Trial, losses_of, needed
+from olora_viz.studies.search import losses_of, needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 from olora_viz.tasks.keep import AUTO
 from olora_viz.views.decision import headline
 
-STUDY = Study(inits=("lora", "olora"), lrs=(1e-3, 2e-3, 4e-3), seeds=4, coarse=1, keep=AUTO)
+STUDY = Study().changed(
+    race={"keep": AUTO}, tune={"lr": (1e-3, 2e-3, 4e-3)}, compare=("lora", "olora"), seeds=4, coarse=1
+)
 (CELL,) = STUDY.cells()
 SPREAD = np.linspace(-0.2, 0.2, 64)
 
@@ -35,13 +37,13 @@ def risen(init: str, lr: float, seed: int) -> float:
 
 def finished(forget: float | None, lost: Callable[[str, float, int], float] = risen) -> Verdicts:
     """Finish a study whose losses are lowest at 2e-3, OLoRA's by 0.3 nats."""
-    study = replace(STUDY, forget=forget)
+    study = STUDY.changed({"forget": forget})
     rows: dict[Trial, dict[str, Any]] = {}
     while todo := needed(study, losses_of(study, rows)):
         for one in todo:
-            noise = np.random.default_rng([one.seed, *one.init.encode()]).normal(0, 0.01)
-            loss = 1.0 + math.log(one.lr / 2e-3) ** 2 + 0.1 * one.seed + noise - 0.3 * (one.init == "olora")
-            rise = lost(one.init, one.lr, one.seed)
+            noise = np.random.default_rng([one.seed, *one.method.encode()]).normal(0, 0.01)
+            loss = 1.0 + math.log(one.lr / 2e-3) ** 2 + 0.1 * one.seed + noise - 0.3 * (one.method == "olora")
+            rise = lost(one.method, one.lr, one.seed)
             of_text = {"base_text_loss": 4.0, "text_loss": 4.0 + rise, "drift": 2 * rise}
             rows[one] = row_of(loss + SPREAD, loss + SPREAD, **of_text)
     return verdicts_of(study, rows)
@@ -54,7 +56,7 @@ def test_rates_are_chosen_within_the_limit_and_all_others_are_as_without_it() ->
     for verdict in limited.each:
         assert verdict.forgotten is not None
         assert verdict.forgotten.lost <= 0.11
-        assert all(risen(verdict.init, lr, 3) <= 0.11 for lr in verdict.rates_like)
+        assert all(risen(verdict.method, lr, 3) <= 0.11 for lr in verdict.rates_like)
     wide = finished(1e9)
     assert [each.to_json() for each in wide.each] == [each.to_json() for each in free.each]
 
@@ -103,10 +105,23 @@ def test_where_all_rates_forget_too_much_lower_ones_are_tried_and_the_nearest_is
     assert nothing_fits(below) == nothing_fits(finished(None)) == ""
 
 
-SMALL = Study(
-    tasks=("sentiment",), lrs=(1e-3, 3e-3), seeds=1, coarse=1, ranks=(2,), steps=3, batch_size=4, eval_size=24,
-    test_size=24, eval_every=0, threads=1, keep=AUTO, forget=5.0,
-)  # fmt: skip
+SMALL = Study().changed(
+    race={
+        "task": "sentiment",
+        "steps": 3,
+        "batch_size": 4,
+        "eval_size": 24,
+        "test_size": 24,
+        "eval_every": 0,
+        "keep": AUTO,
+        "forget": 5.0,
+    },
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-3)},
+    seeds=1,
+    coarse=1,
+    threads=1,
+)
 
 
 def test_a_decision_keeps_its_limit_and_its_adapter_says_what_it_forgot(tmp_path: Path) -> None:
@@ -118,7 +133,7 @@ def test_a_decision_keeps_its_limit_and_its_adapter_says_what_it_forgot(tmp_path
         next(decide(folder, forget=1.0))
     *_, last = decide(folder, minutes=60)
     assert isinstance(last, Decision)
-    assert last.plan.study.forget == 5.0
+    assert last.plan.study.race.forget == 5.0
     assert last.sentence.startswith("Within 5 nats of forgetting, ")
     assert "Within 5 nats of forgetting, " in headline(last)
     assert last.adapter is not None
@@ -157,7 +172,7 @@ def test_what_is_not_a_limit_is_one_sentence(
 
 def test_a_file_sets_it_and_python_refuses_what_is_no_number(tmp_path: Path) -> None:
     study = Study.from_toml('keep = "auto"\nforget = 0.1\n')
-    assert study.forget == 0.1
+    assert study.race.forget == 0.1
     assert Study.from_toml(study.to_toml()) == study
     config = ov.RaceConfig(keep=AUTO, forget=0.1)
     assert ov.RaceConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,22 +19,22 @@ from olora_viz.tasks import losses
 
 INITS: tuple[str, ...] = ("lora", "olora", "pissa", "milora", "orthogonal")
 SHARP = dict(zip(INITS, (1.0, 100.0, 40.0, 6.0, 15.0), strict=True))
-STUDY = Study(inits=INITS, lrs=tuple(1e-4 * 2.0**k for k in range(9)), seeds=5, ranks=(4, 16))
+STUDY = Study(across={"r": (4, 16)}, tune={"lr": tuple(1e-4 * 2.0**k for k in range(9))}, compare=INITS, seeds=5)
 
 
 def losing(power: float, worse: float = 0.0) -> Callable[[Trial], float]:
     """Return losses whose best rate is λ_max to a power; PiSSA's are worse by so much."""
 
     def loss(its: Trial) -> float:
-        best = 5e-3 * SHARP[its.init] ** power
-        return 1.0 + 0.3 * math.log(its.lr / best) ** 2 + worse * (its.init == "pissa")
+        best = 5e-3 * SHARP[its.method] ** power
+        return 1.0 + 0.3 * math.log(its.lr / best) ** 2 + worse * (its.method == "pissa")
 
     return loss
 
 
 def judged(power: float, worse: float = 0.0, base: Study = STUDY) -> level_at_best.Finding:
     sharpness = {
-        cell: {init: SHARP[init] * cell.r * np.array([0.9, 1.1]) for init in base.inits} for cell in base.cells()
+        cell: {init: SHARP[init] * cell.r * np.array([0.9, 1.1]) for init in base.compare} for cell in base.cells()
     }
     return level_at_best.judge(study(losing(power, worse), base), sharpness)
 
@@ -54,13 +53,13 @@ def test_both_parts_are_found(power: float, worse: float, verdict: str) -> None:
 
 
 def test_fewer_than_five_methods_decide_no_trend() -> None:
-    found = judged(-0.5, base=replace(STUDY, inits=INITS[:4]))
+    found = judged(-0.5, base=STUDY.changed(compare=INITS[:4]))
     assert found.verdict == "undecided"
     assert "fewer than five" in found.words
 
 
 def test_a_method_whose_best_rate_lies_at_the_edge_is_left_out() -> None:
-    found = judged(-3.0, base=replace(STUDY, inits=("lora", "olora")))
+    found = judged(-3.0, base=STUDY.changed(compare=("lora", "olora")))
     assert found.numbers["methods"] == 1
     assert "nan" not in found.words
 
@@ -110,7 +109,7 @@ def test_few_points_and_ties_have_no_interval() -> None:
 
 def test_the_curvature_of_a_study_is_that_of_its_races_by_power_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
-    base = Study(seeds=3, lrs=(1e-3, 2e-3, 4e-3), ranks=(2,), batch_size=2)
+    base = Study().changed(race={"batch_size": 2}, across={"r": (2,)}, tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=3)
     (cell,) = base.cells()
     evidence = ClaimEvidence(study=study(lambda _: 1.0, base))
     found = evidence.sharpness[cell]

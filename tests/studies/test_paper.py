@@ -20,7 +20,7 @@ from olora_viz.studies.preregistration import FILE, hash_of
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views.decision import verdict_rows
 
-STUDY = ov.Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds=4)
+STUDY = ov.Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, compare=("lora", "olora", "pissa"), seeds=4)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,9 @@ def test_the_latex_table_is_whole_and_has_the_numbers_of_the_verdicts(decided) -
     assert not re.search(r"(?<!\\)[%#_&](?! )", latex.split(r"\toprule")[1].replace(" & ", ""))
     for each, line in zip(decided.each, body[1:], strict=True):
         name, _, loss, _, difference, interval, _, verdict = cells_of(line)
-        assert name == ov.INITIALIZERS[each.init].label
+        assert name == ov.INITIALIZERS[each.method].label
         assert float(loss) == pytest.approx(each.test_loss, abs=5e-4)
-        if each.init == "lora":
+        if each.method == "lora":
             assert (difference, interval, verdict) == ("reference", "", "")
             continue
         number, marks = re.fullmatch(r"(\S+?)(\**)", difference.replace("$-$", "-")).groups()
@@ -72,7 +72,7 @@ def test_the_reference_has_no_verdict_in_any_table(decided) -> None:
     frame = decided.table().set_index("init")[["verdict", "verdict_shared_rate"]]
     assert set(frame.loc["lora"]) == {"reference"}
     for each in decided.each[1:]:
-        assert list(frame.loc[each.init]) == [each.verdict, each.verdict_shared_rate]
+        assert list(frame.loc[each.method]) == [each.verdict, each.verdict_shared_rate]
     head, first, *_ = verdict_rows(decided)
     assert [first[head.index(name)] for name in ("verdict", "at one rate")] == ["", ""]
 
@@ -87,10 +87,21 @@ def test_markdown_and_html_have_the_same_rows(decided) -> None:
 
 
 def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
-    study = replace(
-        STUDY, inits=(*STUDY.inits, "pissa_flat", "orthogonal"), margin=0.031, steps=77, batch_size=19, warmup=9,
-        schedule="cosine", alpha=13.0, eval_size=41, test_size=907, split_seed=53, coarse=3,
-    )  # fmt: skip
+    study = STUDY.changed(
+        {
+            "steps": 77,
+            "batch_size": 19,
+            "warmup": 9,
+            "schedule": "cosine",
+            "eval_size": 41,
+            "test_size": 907,
+            "split_seed": 53,
+        },
+        across={"alpha": 13.0},
+        compare=(*STUDY.compare, "pissa_flat", "orthogonal"),
+        margin=0.031,
+        coarse=3,
+    )
     text = methods_of(study)
     said, sources = text.split("\n\n", 1)
     for word in (
@@ -99,13 +110,13 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
     ):  # fmt: skip
         assert word in said, word
     assert "the base model was frozen, in" in said
-    whole = replace(STUDY, inits=("lora", "olora", "full"), chat=True, truncate=True, max_length=99)
+    whole = STUDY.changed({"chat": True, "truncate": True, "max_length": 99}, compare=("lora", "olora", "full"))
     whole = methods_of(whole)
     assert "of at most 99 tokens, too long ones cut at the left, in the model's chat template" in whole
     assert "compared OLoRA with LoRA as the start of low-rank adapters of" in whole
     assert ", and Full fine-tuning of these layers with LoRA, on model glassllm" in whole
     assert "but for Full fine-tuning the base model was frozen" in whole
-    whole = methods_of(replace(STUDY, inits=("lora", "full")))
+    whole = methods_of(STUDY.changed(compare=("lora", "full")))
     assert "compared Full fine-tuning with low-rank adapters of" in whole
     assert "started by LoRA, on model" in whole
     assert sources.count("@") == 4  # PiSSA and its variant share one
@@ -115,7 +126,7 @@ def test_the_methods_name_every_setting_and_the_sources(decided) -> None:
     mine = ov.Initializer("mine", "Mine, own", lambda W, r: ov.lora(W, r), "Is plain LoRA.", "here")
     ov.register(mine)
     try:
-        assert "Mine (own) is our own: Is plain LoRA. Examples" in methods_of(replace(STUDY, inits=("lora", "mine")))
+        assert "Mine (own) is our own: Is plain LoRA. Examples" in methods_of(STUDY.changed(compare=("lora", "mine")))
     finally:
         ov.unregister("mine")
     title = "title = {{Linear least squares solutions by Householder transformations}}"
@@ -146,7 +157,7 @@ def test_the_methods_say_what_ran_and_how_it_keeps_to_the_plan(decided, tmp_path
     assert rates[-1] > 2 * max(STUDY.lrs)
     assert f"{len(rates)} rates ran, {compact(rates[0])} to {compact(rates[-1])}" in text
     for each in found.each:
-        assert f"{compact(each.best_lr)} for {label_of(each.init)}" in text
+        assert f"{compact(each.best_lr)} for {label_of(each.method)}" in text
     for words in ("at first 1e-3, 2e-3, 4e-3, and 4 seeds", f"None of {len(found.rows)} runs diverged"):
         assert words in text
     assert "mean loss on 60 held-out examples, and the starts were compared on 60 other test examples" in text
@@ -201,7 +212,9 @@ def test_a_study_without_a_plan_from_before_says_nothing_of_it(decided, tmp_path
 
 
 def test_runs_carry_the_hash_and_measurements_of_ones_own_are_columns(tmp_path) -> None:
-    study = ov.Study(lrs=(1e-3,), seeds=1, steps=2, eval_size=4, test_size=4, batch_size=4)
+    study = ov.Study().changed(
+        race={"steps": 2, "eval_size": 4, "test_size": 4, "batch_size": 4}, tune={"lr": (1e-3,)}, seeds=1
+    )
     folder = tmp_path / "study"
     study.preregister(folder)
     measure = ov.Measure(
@@ -218,7 +231,7 @@ def test_runs_carry_the_hash_and_measurements_of_ones_own_are_columns(tmp_path) 
     assert record["preregistration"] == {"sha256": hash_of(folder), "deviations": []}
     for each in found.each:
         assert each.measures["size"] > 1
-        (run,) = [row for trial, row in found.rows.items() if trial.init == each.init]
+        (run,) = [row for trial, row in found.rows.items() if trial.method == each.method]
         assert run["measures"] == each.measures
     np.testing.assert_array_equal(found.table()["size"], [each.measures["size"] for each in found.each])
     assert "| size |" in found.to_markdown()

@@ -11,10 +11,11 @@ from test_verdicts import row
 
 from olora_viz.studies.claims import rate_by_length
 from olora_viz.studies.claims.claim import MIXED, NOT_MEASURED, lowest
-from olora_viz.studies.study import Study, Trial, needed
+from olora_viz.studies.search import needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
-STUDY = Study(lrs=tuple(1e-4 * 2.0**k for k in range(10)), seeds=5, steps=60)
+STUDY = Study().changed(race={"steps": 60}, tune={"lr": tuple(1e-4 * 2.0**k for k in range(10))}, seeds=5)
 LENGTHS = (10, 20, 30, 40, 50, 60)
 Best = Callable[[str, int], float]
 
@@ -23,7 +24,7 @@ def study(best: Best, base: Study = STUDY) -> Verdicts:
     """Return a study in which the loss of a method at a length is lowest at a known rate."""
 
     def losses(its: Trial) -> list[float]:
-        return [1.0 + math.log(its.lr / best(its.init, at)) ** 2 + noise(its) for at in LENGTHS]
+        return [1.0 + math.log(its.lr / best(its.method, at)) ** 2 + noise(its) for at in LENGTHS]
 
     known: dict[Trial, float] = {}
     while todo := needed(base, known):
@@ -63,14 +64,15 @@ def test_a_length_whose_best_rate_lies_at_the_edge_says_nothing() -> None:
 
 
 def test_runs_that_do_not_pass_through_shorter_ones_are_refused() -> None:
-    for change in ({"schedule": "cosine"}, {"warmup": 5}, {"seeds": 2}):
-        found = rate_by_length.judge(study(moving(-0.5, 0.0), replace(STUDY, **change)))
+    changed = STUDY.changed({"schedule": "cosine"}), STUDY.changed({"warmup": 5}), replace(STUDY, seeds=2)
+    for other in changed:
+        found = rate_by_length.judge(study(moving(-0.5, 0.0), other))
         assert found.verdict == NOT_MEASURED
         assert found.words
 
 
 def test_each_cell_has_its_bars() -> None:
-    found = rate_by_length.judge(study(moving(-0.5, 0.0), replace(STUDY, ranks=(4, 16))))
+    found = rate_by_length.judge(study(moving(-0.5, 0.0), STUDY.changed(across={"r": (4, 16)})))
     assert len({bar.label for bar in found.bars}) == len(found.bars) == 4
 
 

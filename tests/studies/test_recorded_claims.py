@@ -138,7 +138,7 @@ def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> N
 
 
 def test_the_cells_of_a_study_are_those_in_which_both_have_run() -> None:
-    found = study(gaining(0.3), replace(STUDY, ranks=(2, 16)))
+    found = study(gaining(0.3), STUDY.changed(across={"r": (2, 16)}))
     assert [(one.r, one.at_best_rates, one.seeds) for one in cells_of(found)] == [(2, "better", 5), (16, "better", 5)]
     half = {trial: row for trial, row in found.rows.items() if trial.cell.r == 2}
     assert [one.r for one in cells_of(type(found)(found.study, found.each[:2], half))] == [2]
@@ -148,14 +148,16 @@ def test_the_cells_of_a_study_are_those_in_which_both_have_run() -> None:
     "changes",
     [
         {},
-        {"lrs": (2e-4, 1e-3), "ranks": (4, 16), "seeds": 8, "coarse": 2, "margin": 0.01},
-        {"tasks": ("sentiment", "addition"), "steps": 7, "eval_size": 9, "schedule": "linear",
-         "inits": ("lora", "olora", "pissa"), "max_length": 64, "threads": 2, "alpha": 4.0},
+        {"tune": {"lr": (2e-4, 1e-3)}, "across": {"r": (4, 16)}, "seeds": 8, "coarse": 2, "margin": 0.01},
+        {"across": {"task": ("sentiment", "addition"), "alpha": 4.0}, "compare": ("lora", "olora", "pissa"),
+         "threads": 2, "race": {"steps": 7, "eval_size": 9, "schedule": "linear", "max_length": 64}},
+        {"compare": ("olora", "lora:alpha=16", "lora:targets=q_proj+v_proj,rslora=true"), "equal": "steps",
+         "across": {"dropout": (0.0, 0.1), "truncate": (True, False)}, "tune": {"batch_size": (8, 32)}},
     ],
     ids=str,
 )  # fmt: skip
 def test_the_command_of_a_study_gives_its_set_up_back(changes: dict[str, object]) -> None:
-    its = Study(**changes)
+    its = Study().changed(**changes)
     parser = argparse.ArgumentParser()
 
     def verb(name: str, run: object, text: str) -> argparse.ArgumentParser:
@@ -164,7 +166,7 @@ def test_the_command_of_a_study_gives_its_set_up_back(changes: dict[str, object]
     study_verb.add_verbs(verb)
     words = shlex.split(command_of_study(its, Path("studies/first")))
     options = parser.parse_args(words[words.index("study") + 1 :])
-    assert Study(**study_verb.settings_of(options)) == its
+    assert Study().changed(**study_verb.settings_of(options)) == its
     assert options.out == Path("studies/first")
 
 
@@ -183,7 +185,7 @@ def test_a_study_is_judged_on_all_claims_that_it_decides_and_nothing_is_measured
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("olora_viz.studies.claims.evidence.SAMPLES", 1)
-    found = study(gaining(0.3), replace(STUDY, tasks=("sentiment",), batch_size=2))
+    found = study(gaining(0.3), STUDY.changed({"task": "sentiment", "batch_size": 2}))
     at_start = [
         replace(TOLD, claim=name, task="" if its.of_weights else "sentiment", study="")
         for name, its in CLAIMS.items()

@@ -39,7 +39,7 @@ def curve(gap: float, fastness: float, seed: int) -> LossCurve:
 def test_gaps_are_compared_at_equal_training_loss(ours: float, drift: Drift, verdict: str) -> None:
     found = study(gaining(0.3))
     known = {
-        trial: curve(ours, 0.5, its) if trial.init == "olora" else curve(0.4, 0.3, its)
+        trial: curve(ours, 0.5, its) if trial.method == "olora" else curve(0.4, 0.3, its)
         for trial in found.rows
         for its in [trial.seed]
     }
@@ -54,7 +54,7 @@ def test_gaps_are_compared_at_equal_training_loss(ours: float, drift: Drift, ver
 def test_runs_that_do_not_share_a_training_loss_are_not_compared() -> None:
     found = study(gaining(0.3))
     low, high = (LossCurve(np.array(x), np.array(x)) for x in ([0.2, 0.1], [2.0, 1.0]))
-    known = {trial: low if trial.init == "olora" else high for trial in found.rows}
+    known = {trial: low if trial.method == "olora" else high for trial in found.rows}
     finding = regularizes.judge(found, known, KEPT)
     assert finding.verdict == NOT_MEASURED
     assert "0.011 after 20 steps" in finding.words
@@ -98,12 +98,22 @@ def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(tmp_
     rows = [{"prompt": f"{a} and {b} make", "answer": str(a)} for a in range(6) for b in range(6)]
     task = tmp_path / "own.jsonl"
     task.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    base = Study(
-        tasks=(str(task),), lrs=(1e-3,), seeds=1, ranks=(2,), steps=18, eval_every=4, batch_size=8,
-        eval_size=2, test_size=2, device="cpu",
-    )  # fmt: skip
+    base = Study().changed(
+        race={
+            "task": str(task),
+            "steps": 18,
+            "eval_every": 4,
+            "batch_size": 8,
+            "eval_size": 2,
+            "test_size": 2,
+            "device": "cpu",
+        },
+        across={"r": (2,)},
+        tune={"lr": (1e-3,)},
+        seeds=1,
+    )
     (cell,) = base.cells()
-    trials = [Trial(cell, init, 1e-3, 0) for init in base.inits]
+    trials = [Trial(cell, init, 1e-3, 0) for init in base.compare]
     run = tmp_path / "runs" / "0001"
     for _ in start(base.config(trials), run, adapters=False):
         pass
@@ -117,11 +127,11 @@ def test_curves_come_from_the_steps_around_evaluations_after_the_first_pass(tmp_
     assert 2 <= len(at) <= 3
     for trial, its in known.items():
         for n, e in enumerate(at):
-            near = [lines[step - 1]["loss"][trial.init] for step in range(e - 1, e + 4)]
+            near = [lines[step - 1]["loss"][trial.method] for step in range(e - 1, e + 4)]
             assert its.training[n] == pytest.approx(np.mean(near))
             tokens = [about["deciding"], about["supervised"] - about["deciding"]]
             losses = [lines[e - 1]["eval_loss"], lines[e - 1]["eval_examples"]]
-            of_all = np.average([losses[0][trial.init], losses[1][trial.init]["boilerplate_loss"]], weights=tokens)
+            of_all = np.average([losses[0][trial.method], losses[1][trial.method]["boilerplate_loss"]], weights=tokens)
             assert its.validation[n] == pytest.approx(of_all), "the end token is trained, and in both losses here"
         assert len(its.training) == len(at)
 

@@ -23,14 +23,18 @@ from olora_viz.races.step import Step
 from olora_viz.studies.budget import Estimate, alike
 from olora_viz.studies.folder import Ledger, verdicts
 from olora_viz.studies.run import run_study
-from olora_viz.studies.study import Study, Trial, finalists, most_trials, needed, races
-from olora_viz.studies.study import best as best_rate
+from olora_viz.studies.search import best as best_rate
+from olora_viz.studies.search import finalists, most_trials, needed, races
+from olora_viz.studies.study import Study, Trial
 
-SMALL = Study(
-    tasks=("addition",), lrs=(1e-3, 3e-3), seeds=2, steps=3, batch_size=4, eval_size=8,
-    test_size=8, eval_every=2, ranks=(2,), threads=1,
-)  # fmt: skip
-KEYS = ["model", "task", "init", "r", "lr", "seed"]
+SMALL = Study().changed(
+    race={"task": "addition", "steps": 3, "batch_size": 4, "eval_size": 8, "test_size": 8, "eval_every": 2},
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-3)},
+    seeds=2,
+    threads=1,
+)
+KEYS = ["model", "task", "method", "r", "lr", "seed"]
 BESIDE = ["seconds", "run"]
 """Columns that depend on when a race ran, and in which folder."""
 
@@ -60,16 +64,16 @@ def losses_of(study: Study, best: dict[str, float]) -> dict[Trial, float]:
     losses: dict[Trial, float] = {}
     while todo := needed(study, losses):
         for one in todo:
-            losses[one] = float(np.log(one.lr / best[one.init]) ** 2) + 0.01 * one.seed
+            losses[one] = float(np.log(one.lr / best[one.method]) ** 2) + 0.01 * one.seed
     return losses
 
 
 def rates(losses: dict[Trial, float], init: str) -> list[float]:
-    return sorted({trial.lr for trial in losses if trial.init == init})
+    return sorted({trial.lr for trial in losses if trial.method == init})
 
 
 def test_every_method_gets_the_same_grid_and_half_steps_around_its_best() -> None:
-    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=2)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=2)
     losses = losses_of(study, {"lora": 2.1e-3, "olora": 1.9e-3})
     assert rates(losses, "lora") == rates(losses, "olora")
     assert rates(losses, "lora") == [1e-3, 1.41e-3, 2e-3, 2.83e-3, 4e-3]
@@ -77,7 +81,7 @@ def test_every_method_gets_the_same_grid_and_half_steps_around_its_best() -> Non
 
 
 def test_the_grid_grows_beyond_its_edge_for_all_methods_until_the_best_rate_is_inside() -> None:
-    study = Study(lrs=(1e-3, 2e-3, 4e-3), seeds=2)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, seeds=2)
     losses = losses_of(study, {"lora": 8.1e-3, "olora": 2e-3})
     assert {8e-3, 16e-3} <= set(rates(losses, "olora")) & set(rates(losses, "lora"))
     assert 32e-3 not in rates(losses, "lora")
@@ -86,11 +90,11 @@ def test_the_grid_grows_beyond_its_edge_for_all_methods_until_the_best_rate_is_i
 
 
 def test_after_a_coarse_pass_all_seeds_race_at_each_methods_best_rate_and_around_it_only() -> None:
-    study = Study(lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=3, coarse=1)
+    study = Study(tune={"lr": (1e-3, 2e-3, 4e-3, 8e-3)}, seeds=3, coarse=1)
     losses = losses_of(study, {"lora": 4e-3, "olora": 2.7e-3})
     for init, best in {"lora": 4e-3, "olora": 2.83e-3}.items():
-        seeds = {lr: sum(t.init == init and t.lr == lr for t in losses) for lr in study.lrs}
-        finals = finalists(study, study.cells()[0], init, losses)
+        seeds = {lr: sum(t.method == init and t.lr == lr for t in losses) for lr in study.lrs}
+        finals = [at.lr for at in finalists(study, study.cells()[0], init, losses)]
         assert {lr for lr, n in seeds.items() if n == 3} == set(finals) & set(study.lrs)
         assert set(seeds.values()) == {1, 3}
         chosen = best_rate(study, study.cells()[0], init, losses)
@@ -129,7 +133,7 @@ def test_a_study_that_is_stopped_in_an_evaluation_goes_on_to_the_same_table(
 
 
 def test_races_hold_lanes_of_one_model_task_and_rank_and_at_most_64() -> None:
-    study = Study(tasks=("sentiment", "addition"), ranks=(4, 8), inits=("lora", "olora", "pissa"))
+    study = Study(across={"task": ("sentiment", "addition"), "r": (4, 8)}, compare=("lora", "olora", "pissa"))
     groups = races(study, needed(study, {}))
     assert [len(group) for group in groups] == [45] * (2 * 2 * 2)
     for group in groups:
@@ -138,14 +142,17 @@ def test_races_hold_lanes_of_one_model_task_and_rank_and_at_most_64() -> None:
 
 
 def test_races_that_are_timed_together_are_of_one_model_and_dense_or_not() -> None:
-    study = replace(
-        SMALL, models=("glassllm", "glassllm-pt"), tasks=("addition", "sentiment"), inits=("lora", "olora", "full")
+    study = SMALL.changed(
+        across={"model": ("glassllm", "glassllm-pt"), "task": ("addition", "sentiment")},
+        compare=("lora", "olora", "full"),
     )
     groups = races(study, needed(study, {}))
-    kinds = [{(one.cell.model, one.init == "full") for group in its for one in group} for its in alike(groups)]
+    kinds = [
+        {(one.cell.model, one.method == "full") for group in its for one in group} for its in alike(study, groups)
+    ]
     assert all(len(kind) == 1 for kind in kinds)
     assert len(set().union(*kinds)) == len(kinds) == 4
-    assert sum(map(len, alike(groups))) == len(groups)
+    assert sum(map(len, alike(study, groups))) == len(groups)
 
 
 def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> None:
@@ -161,7 +168,7 @@ def test_the_table_has_every_lane_with_the_results_of_its_run(whole: Path) -> No
         tested = [lane["test_loss"] for lane in summary["lanes"].values()]
         assert its["test_loss"].tolist() == tested
     for one in verdicts(whole).each:
-        its = rows[(rows["init"] == one.init) & (rows["lr"] == one.best_lr)].sort_values("seed")
+        its = rows[(rows["method"] == one.method) & (rows["lr"] == one.best_lr)].sort_values("seed")
         assert tuple(its["steps_to_reference"]) == one.reached_at
         share = its["steps_to_reference"] / its["steps"]
         assert np.allclose(its["tokens_to_reference"], share * its["tokens"])
@@ -206,7 +213,7 @@ def test_a_killed_study_goes_on_and_fills_the_same_table(whole: Path, tmp_path: 
 
 def test_a_study_that_grows_runs_only_what_is_new(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "grown"
-    first = Study(**{**vars(SMALL), "seeds": 1})
+    first = replace(SMALL, seeds=1)
     before = finished(first, out)
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("runs/*.parquet")}
     after = finished(SMALL, out)
@@ -222,8 +229,8 @@ def test_a_study_that_grows_runs_only_what_is_new(whole: Path, tmp_path: Path) -
 
 def test_runs_of_another_set_up_are_refused_and_the_difference_is_named(whole: Path) -> None:
     with pytest.raises(ValueError, match=r"steps is 3 in .* but 5 here"):
-        Ledger(whole, Study(**{**vars(SMALL), "steps": 5}))
-    Ledger(whole, Study(**{**vars(SMALL), "seeds": 9, "margin": 0.1}))
+        Ledger(whole, SMALL.changed({"steps": 5}))
+    Ledger(whole, replace(SMALL, seeds=9, margin=0.1))
     with pytest.raises(ValueError, match="not the folder of a study"):
         Ledger(whole / "runs")
     with pytest.raises(ValueError, match="must be new or empty"):
@@ -232,20 +239,27 @@ def test_runs_of_another_set_up_are_refused_and_the_difference_is_named(whole: P
 
 def test_a_study_is_written_as_toml_and_read_back() -> None:
     assert Study.from_toml(SMALL.to_toml()) == SMALL
-    assert Study.from_toml('tasks = "addition"\nlrs = [1, 2e-3]\n').lrs == (2e-3, 1.0)
+    crossed = '[across]\ntargets = ["q_proj+v_proj", "none"]\n'
+    text = f'task = "addition"\n[tune]\nlr = [1, 2e-3]\nbatch_size = 8\n{crossed}'
+    study = Study.from_toml(text)
+    assert (study.values("task"), study.lrs, study.values("batch_size")) == (("addition",), (2e-3, 1.0), (8,))
+    assert study.values("targets") == (("q_proj", "v_proj"), None)
+    assert Study.from_toml(study.to_toml()) == study
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('tasks = ["sentiment"]\nlrs = [1e-3,\n', "line 2"),
-        ('tasks = ["sentiment"]\nlrss = [1e-3]\n', "line 2 of the study: unknown setting 'lrss'"),
-        ('seeds = 5\n\nlrs = ["a"]\n', "line 3 of the study: lrs must be a list of numbers"),
+        ('compare = ["lora", "olora"]\nseeds = [1e-3,\n', "line 2"),
+        ("seeds = 5\nlrs = [1e-3]\n", "line 2 of the study: unknown setting 'lrs'; did you mean 'lr'?"),
+        ('task = "addition"\n\nstepss = 5\n', "line 3 of the study: unknown setting 'stepss'; did you mean 'steps'"),
+        ("seeds = 3\n\nsteps = 2.5\n", "line 3 of the study: steps must be a whole number, not 2.5"),
+        ('seeds = 5\n\n[tune]\nlr = ["a"]\n', "line 4 of the study: lr must be a positive number, or fair, not 'a'"),
         ("seeds = 0\n", "line 1 of the study: seeds must be a whole number from 1"),
-        ('steps = 5\ninits = ["lora"]\n', "at least two initializations"),
-        ('inits = ["lora", "olra"]\n', "unknown initialization 'olra'"),
+        ('seeds = 5\ncompare = ["lora"]\n', "line 2 of the study: compare must name at least two methods"),
+        ('compare = ["lora", "olra"]\n', "unknown initialization 'olra'"),
         ("[seeds]\nfirst = 1\n", "line 1 of the study: seeds must be a whole number, not {"),
-        ("lrs = [1e-3, 1e-3]\n", "line 1 of the study: lrs names 0.001 twice"),
+        ("[tune]\nlr = [1e-3, 1e-3]\n", "line 2 of the study: lr names 0.001 twice"),
     ],
 )
 def test_a_malformed_study_names_the_line(text: str, sentence: str) -> None:
@@ -270,7 +284,7 @@ def test_a_folder_has_a_format_and_a_newer_one_is_refused_with_its_number(tmp_pa
 def test_the_command_prints_the_verdicts_and_a_summary(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", str(whole), "--json"]) == 0
     *found, last = map(json.loads, capsys.readouterr().out.splitlines())
-    assert [(one["init"], one["verdict"]) for one in found] == [("lora", "level"), ("olora", "undecided")]
+    assert [(one["method"], one["verdict"]) for one in found] == [("lora", "level"), ("olora", "undecided")]
     assert {"best_lr", "interval", "p_value", "verdict_shared_rate", "seeds"} <= set(found[1])
     assert found[1]["seeds"] == 2
     assert "too few seeds, 2 of at least 3" in found[1]["why"] or "edge" in found[1]["why"]

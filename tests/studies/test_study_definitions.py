@@ -36,10 +36,14 @@ def register_size(power: int) -> None:
 def study() -> Iterator[ov.Study]:
     register(1.0)
     register_size(1)
-    yield ov.Study(
-        inits=("lora", "mine"), lrs=(1e-3,), seeds=2, steps=1, batch_size=4, eval_size=4, test_size=4, ranks=(2,),
+    yield ov.Study().changed(
+        race={"steps": 1, "batch_size": 4, "eval_size": 4, "test_size": 4},
+        across={"r": (2,)},
+        tune={"lr": (1e-3,)},
+        compare=("lora", "mine"),
+        seeds=2,
         threads=1,
-    )  # fmt: skip
+    )
     for name, remove in (("mine", ov.unregister), ("size", ov.unregister_measure)):
         if name in ov.INITIALIZERS or name in ov.MEASURES:
             remove(name)

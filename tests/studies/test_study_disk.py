@@ -12,14 +12,17 @@ from reliability.victims import Say, apart
 from support.waiting import wait_until
 
 from olora_viz.__main__ import main
-from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.folder import COLUMNS, Ledger, row_of, write_parquet
 from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Study
 
-STUDY = Study(
-    tasks=("sentiment", "addition"), lrs=(3e-3,), seeds=1, steps=20, batch_size=4, eval_size=8,
-    test_size=8, eval_every=10, ranks=(2,), threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"steps": 20, "batch_size": 4, "eval_size": 8, "test_size": 8, "eval_every": 10},
+    across={"task": ("sentiment", "addition"), "r": (2,)},
+    tune={"lr": (3e-3,)},
+    seeds=1,
+    threads=1,
+)
 BESIDE = ["seconds", "run"]
 
 
@@ -98,7 +101,8 @@ def test_a_damaged_table_of_a_race_is_named_with_what_to_do(damage: str, tmp_pat
     ledger.open()
     path = ledger.runs / "0001.parquet"
     curve = {"evaluated": [1, 2], "valid_losses": [2.0, 1.0]}
-    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 0.0) | curve])
+    trial = next(STUDY.trials(STUDY.cells()[0], "lora", STUDY.candidates()))
+    rows = pd.DataFrame([dict.fromkeys(COLUMNS, 0.0) | row_of(trial) | curve])
     write_parquet(rows, path)
     assert len(Ledger(tmp_path).trials()) == 1
     if damage == "columns":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from olora_viz.studies.verdicts import Verdict, verdicts_of
 from olora_viz.tasks.keep import AUTO
 from olora_viz.views.decision import forgetting_words, forgotten, verdict_rows
 
-STUDY = Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3, 8e-3), seeds=5, keep=AUTO)
+STUDY = Study().changed(
+    race={"keep": AUTO}, tune={"lr": (1e-3, 2e-3, 4e-3, 8e-3)}, compare=("lora", "olora", "pissa"), seeds=5
+)
 (CELL,) = STUDY.cells()
 BASE, SLOPE, BEST = 5.0, 0.5, 8e-3
 SPREAD = np.linspace(-0.2, 0.2, 64)
@@ -30,7 +33,7 @@ def planted(
 ) -> dict[Trial, dict[str, Any]]:
     """Return the rows of a study with these losses and drifts, at the rates of the grid."""
     rows = {}
-    for init in study.inits:
+    for init in study.compare:
         for trial in study.trials(CELL, init, study.lrs):
             value, moved = (of(init, trial.lr, trial.seed) for of in (loss, drift))
             of_text = {"base_text_loss": 4.0, "text_loss": 4.0 + moved / 2, "drift": moved}
@@ -58,7 +61,7 @@ def test_on_lines_it_is_the_drift_of_the_rate_where_the_line_meets_the_target() 
 
 def test_a_method_equal_to_the_reference_forgets_exactly_as_much() -> None:
     rows = planted(lambda _, lr, seed: loss_at(lr) + 0.1 * seed, lambda _, lr, seed: by_law("lora", lr, seed))
-    for init in STUDY.inits:
+    for init in STUDY.compare:
         ratio = equal_learning(STUDY, CELL, init, rows).ratio
         assert ratio[:3] == (1.0, 1.0, 1.0)
         assert ratio.clause == "drifts as far"
@@ -69,7 +72,7 @@ def test_a_faster_start_that_drifts_by_the_rate_alone_needs_less_of_it() -> None
     rows = planted(
         lambda init, lr, _: loss_at(lr * (2 if init == "olora" else 1)), lambda _, lr, seed: by_law("lora", lr, seed)
     )
-    (found,) = (each for each in verdicts_of(STUDY, rows).each if each.init == "olora")
+    (found,) = (each for each in verdicts_of(STUDY, rows).each if each.method == "olora")
     assert found.forgotten is not None
     assert found.forgotten.at_shared.value == pytest.approx(1.0)
     assert found.forgotten.at_best.value == pytest.approx(1.0)
@@ -131,7 +134,7 @@ def test_two_seeds_and_a_ratio_across_1_say_nothing() -> None:
 
 
 def verdicts_on(rows: dict[Trial, dict[str, Any]], study: Study = STUDY) -> dict[str, Verdict]:
-    return {one.init: one for one in verdicts_of(study, rows).each}
+    return {one.method: one for one in verdicts_of(study, rows).each}
 
 
 def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
@@ -156,7 +159,7 @@ def test_the_table_and_the_sentences_of_a_study_say_it() -> None:
 
 
 def test_a_study_without_a_text_to_keep_has_none() -> None:
-    study = Study(**{**vars(STUDY), "keep": "none"})
+    study = STUDY.changed({"keep": "none"})
     rows = planted(lambda _, lr, seed: loss_at(lr), by_law, study)
     for verdict in verdicts_on(rows, study).values():
         assert verdict.forgotten is None
@@ -165,7 +168,7 @@ def test_a_study_without_a_text_to_keep_has_none() -> None:
 
 def test_the_interval_at_equal_learning_holds_the_truth_in_about_95_of_100_studies() -> None:
     """Runs whose losses and drifts vary from seed to seed, with a true ratio by the noiseless curves."""
-    random, study = np.random.default_rng(0), Study(**{**vars(STUDY), "inits": ("lora", "olora")})
+    random, study = np.random.default_rng(0), replace(STUDY, compare=("lora", "olora"))
     cell, held, known = Cell(*vars(CELL).values()), 0, 0
 
     def smooth(init: str, lr: float, _: int = 0) -> float:

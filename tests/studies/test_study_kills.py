@@ -15,14 +15,17 @@ from olora_viz.studies.folder import Ledger
 from olora_viz.studies.run import run_study
 from olora_viz.studies.study import Study
 
-SMALL = Study(
-    tasks=("addition", "sentiment"), lrs=(1e-3, 3e-3), seeds=2, steps=2, batch_size=4, eval_size=8,
-    test_size=8, eval_every=1, ranks=(2,), threads=1,
-)  # fmt: skip
-ONE = replace(SMALL, tasks=("sentiment",), lrs=(1e-3,))
-GROWN = {"seeds": replace(ONE, seeds=4), "rates": replace(ONE, lrs=(1e-3, 3e-3))}
-OF_LANE = ["model", "task", "init", "r", "lr", "seed"]
-DECIDED = replace(ONE, lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, eval_size=24, test_size=24)
+SMALL = Study().changed(
+    race={"steps": 2, "batch_size": 4, "eval_size": 8, "test_size": 8, "eval_every": 1},
+    across={"task": ("addition", "sentiment"), "r": (2,)},
+    tune={"lr": (1e-3, 3e-3)},
+    seeds=2,
+    threads=1,
+)
+ONE = SMALL.changed({"task": "sentiment"}, tune={"lr": (1e-3,)})
+GROWN = {"seeds": replace(ONE, seeds=4), "rates": ONE.changed(tune={"lr": (1e-3, 3e-3)})}
+OF_LANE = ["model", "task", "method", "r", "lr", "seed"]
+DECIDED = ONE.changed({"eval_size": 24, "test_size": 24}, tune={"lr": (1e-3, 3e-2, 1.0)}, seeds=3, coarse=1)
 PLAN = Plan(DECIDED, minutes=60, seconds=10, final=1, most=4)
 
 

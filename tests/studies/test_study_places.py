@@ -24,10 +24,13 @@ from olora_viz.studies.folder import has_ended
 from olora_viz.studies.run import Planned, run_race, run_study
 from olora_viz.studies.study import Study
 
-STUDY = Study(
-    tasks=("sentiment", "addition", "uppercase"), lrs=(3e-3,), seeds=2, steps=15, batch_size=4,
-    eval_size=8, test_size=8, eval_every=5, ranks=(2,), threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"steps": 15, "batch_size": 4, "eval_size": 8, "test_size": 8, "eval_every": 5},
+    across={"task": ("sentiment", "addition", "uppercase"), "r": (2,)},
+    tune={"lr": (3e-3,)},
+    seeds=2,
+    threads=1,
+)
 KEYS = ["model", "task", "init", "r", "lr", "seed"]
 BESIDE = ["seconds", "run"]
 """Columns that depend on when a race ran, and in which folder."""

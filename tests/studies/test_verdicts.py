@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from olora_viz.studies.statistics import paired_interval
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdict, verdicts_of
 
-STUDY = Study(inits=("lora", "olora", "pissa"), lrs=(1e-3, 2e-3, 4e-3), seeds=5)
+STUDY = Study(tune={"lr": (1e-3, 2e-3, 4e-3)}, compare=("lora", "olora", "pissa"), seeds=5)
 (CELL,) = STUDY.cells()
 RATES = (1e-3, 1.41e-3, 2e-3, 2.83e-3, 4e-3)
 Loss = Callable[[str, float, int], float]
@@ -29,9 +30,9 @@ def row(loss: float) -> dict[str, Any]:
 
 def decided(loss: Loss, study: Study = STUDY) -> dict[str, Verdict]:
     """Return the verdicts on losses by method, rate and seed, with the rates around 2e-3 tried."""
-    trials = [Trial(CELL, init, lr, seed) for init in study.inits for lr in RATES for seed in range(study.seeds)]
-    rows = {trial: row(loss(trial.init, trial.lr, trial.seed)) for trial in trials}
-    return {one.init: one for one in verdicts_of(study, rows).each}
+    trials = [Trial(CELL, init, lr, seed) for init in study.compare for lr in RATES for seed in range(study.seeds)]
+    rows = {trial: row(loss(trial.method, trial.lr, trial.seed)) for trial in trials}
+    return {one.method: one for one in verdicts_of(study, rows).each}
 
 
 def bowl(lr: float, best: float = 2e-3) -> float:
@@ -71,7 +72,7 @@ def test_a_method_that_always_diverges_is_undecided_alone() -> None:
 
 
 def test_two_seeds_decide_nothing() -> None:
-    study = Study(**{**vars(STUDY), "seeds": 2})
+    study = replace(STUDY, seeds=2)
     assert decided(known, study)["olora"].verdict == "undecided"
     assert "too few seeds, 2 of at least 3" in decided(known, study)["olora"].why
 
@@ -84,14 +85,14 @@ def test_clones_tie_with_the_reference_and_take_as_many_steps() -> None:
 
 def test_the_interval_of_one_rate_is_that_of_seeds_and_examples() -> None:
     random = np.random.default_rng(0)
-    study = Study(inits=("lora", "olora"), lrs=(2e-3,), seeds=4)
-    loss = {init: random.normal(1.0, 0.2, (4, 30)) for init in study.inits}
+    study = Study(tune={"lr": (2e-3,)}, compare=("lora", "olora"), seeds=4)
+    loss = {init: random.normal(1.0, 0.2, (4, 30)) for init in study.compare}
     rows = {
         trial: row_of(loss[init][trial.seed], loss[init][trial.seed])
-        for init in study.inits
+        for init in study.compare
         for trial in study.trials(CELL, init, [2e-3])
     }
-    (found,) = (one for one in verdicts_of(study, rows).each if one.init == "olora")
+    (found,) = (one for one in verdicts_of(study, rows).each if one.method == "olora")
     gap = loss["olora"] - loss["lora"]
     assert np.array_equal(found.difference.gap, gap)
     assert found.interval == paired_interval(gap)
@@ -109,14 +110,14 @@ def test_an_order_that_turns_at_a_rate_as_good_is_undecided_and_says_where() -> 
         turn = {2e-3: -0.5, 1.41e-3: 0.3}.get(lr, 0.0)
         return row_of(valid, test + turn * (init == "olora"))
 
-    study = Study(inits=("lora", "olora"), lrs=STUDY.lrs, seeds=5)
+    study = Study(tune={"lr": STUDY.lrs}, compare=("lora", "olora"), seeds=5)
     rows = {
         Trial(CELL, init, lr, seed): row_at(init, lr, seed)
-        for init in study.inits
+        for init in study.compare
         for lr in RATES
         for seed in range(5)
     }
-    found = {one.init: one for one in verdicts_of(study, rows).each}["olora"]
+    found = {one.method: one for one in verdicts_of(study, rows).each}["olora"]
     assert found.best_lr == 2e-3
     assert found.p_value < 0.001
     assert set(found.rates_like) == {1.41e-3, 2e-3}
@@ -128,11 +129,11 @@ def test_an_order_that_turns_at_a_rate_as_good_is_undecided_and_says_where() -> 
 def test_fewer_than_20_test_examples_decide_nothing() -> None:
     rows = {
         Trial(CELL, init, lr, seed): row_of(np.full(64, known(init, lr, seed)), known(init, lr, seed) + SPREAD[:19])
-        for init in STUDY.inits
+        for init in STUDY.compare
         for lr in RATES
         for seed in range(5)
     }
-    found = {one.init: one for one in verdicts_of(STUDY, rows).each}
+    found = {one.method: one for one in verdicts_of(STUDY, rows).each}
     few = "too few test examples, 19 of at least 20"
     assert (found["olora"].verdict, found["olora"].why) == ("undecided", few)
     recommended = recommend(verdicts_of(STUDY, rows))
@@ -143,9 +144,9 @@ def test_fewer_than_20_test_examples_decide_nothing() -> None:
 
 def test_more_seeds_at_some_rates_are_used_and_those_rates_are_chosen_from() -> None:
     """As a decision does that spends its last minutes on what is open."""
-    trials = [Trial(CELL, i, lr, s) for i in STUDY.inits for lr in RATES for s in range(5)]
+    trials = [Trial(CELL, i, lr, s) for i in STUDY.compare for lr in RATES for s in range(5)]
     trials += [Trial(CELL, i, lr, s) for i in ("lora", "olora") for lr in (2e-3, 1.41e-3) for s in (5, 6)]
-    rows = {one: row(known(one.init, one.lr, one.seed)) for one in trials}
-    found = {one.init: one for one in verdicts_of(STUDY, rows).each}
-    assert [found[init].seeds for init in STUDY.inits] == [7, 7, 5]
+    rows = {one: row(known(one.method, one.lr, one.seed)) for one in trials}
+    found = {one.method: one for one in verdicts_of(STUDY, rows).each}
+    assert [found[init].seeds for init in STUDY.compare] == [7, 7, 5]
     assert found["olora"].best_lr == 2e-3

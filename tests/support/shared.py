@@ -125,7 +125,7 @@ def write_static_site(folder: Path) -> None:
     lanes = (ov.Lane("lora"), ov.Lane("olora"))
     config = ov.RaceConfig(task=str(folder / "mine.jsonl"), lanes=lanes, steps=4, eval_every=2, **small)
     list(runs.start(config, folder / "run"))
-    study = ov.Study(inits=("lora", "olora"), lrs=(1e-3,), seeds=2, steps=2, **small)
+    study = ov.Study().changed({"steps": 2, **small}, tune={"lr": 1e-3}, seeds=2)
     list(ov.run_study(study, folder / "study"))
     with chdir(folder):
         assert main("site site --run run --study study".split()) == 0

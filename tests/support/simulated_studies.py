@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.studies.decide import open_trials
+from olora_viz.studies.search import needed
 from olora_viz.studies.seed_variance import own_variance, seed_variance
 from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
-from olora_viz.studies.study import Study, Trial, needed
+from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch", "olora_pivoted")
@@ -60,13 +61,13 @@ class World:
 
     def run_trial(self, trial: Trial) -> None:
         """Add the row of a run."""
-        m, of_rate = METHODS.index(trial.init), (trial.init, trial.lr)
+        m, of_rate = METHODS.index(trial.method), (trial.method, trial.lr)
         if of_rate not in self.of_rate:
             sizes = (self.held_out, self.test)
             self.of_rate[of_rate] = [self.example * self.random.normal(size=n) for n in sizes]
         run = self.run[m % len(self.run)] * self.random.normal() + self.of_seed[trial.seed]
         parts = [
-            self.true(trial.init, trial.lr) + run + of_example + of_method[m] + rate
+            self.true(trial.method, trial.lr) + run + of_example + of_method[m] + rate
             + 0.15 * self.random.normal(size=len(rate))
             for of_example, of_method, rate in zip(
                 self.of_example, self.of_method, self.of_rate[of_rate], strict=True
@@ -124,10 +125,10 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
         rounds: at most so many more races on what is open, as in a decision with time left.
         world: see `World`.
     """
-    random = np.random.default_rng([studies, held_out, test, study.seeds, len(study.inits)])
+    random = np.random.default_rng([studies, held_out, test, study.seeds, len(study.compare)])
     counts = np.zeros(5)
     for _ in range(studies):
-        made = World(random, len(study.inits), held_out, test, **world)
+        made = World(random, len(study.compare), held_out, test, **world)
         found = made.study(study)
         for _ in range(rounds):
             for trial in (trials := open_trials(found)):
@@ -137,14 +138,14 @@ def simulate(study: Study, studies: int, held_out: int, test: int, *, rounds: in
             found = verdicts_of(study, made.rows)
         first, *others = found.each
         p_values = holm([t_interval(one.difference.gap.mean(1)).p_value for one in others if one.seeds] or [1.0])
-        at_first = made.true(first.init, first.best_lr) if first.seeds else math.nan
-        true = {one.init: made.true(one.init, one.best_lr) - at_first for one in others if one.seeds}
-        held = [one.interval.low <= true[one.init] <= one.interval.high for one in others if one.seeds]
+        at_first = made.true(first.method, first.best_lr) if first.seeds else math.nan
+        true = {one.method: made.true(one.method, one.best_lr) - at_first for one in others if one.seeds}
+        held = [one.interval.low <= true[one.method] <= one.interval.high for one in others if one.seeds]
         ordered = [one for one in others if one.verdict in (BETTER, WORSE)]
         counts += [
             bool(ordered), min(p_values) < ERROR,
             np.mean([one.verdict == WORSE for one in others]), np.mean(held or [True]),
-            any((true[one.init] > 0) != (one.verdict == WORSE) for one in ordered),
+            any((true[one.method] > 0) != (one.verdict == WORSE) for one in ordered),
         ]  # fmt: skip
     return Rates(*(counts / studies), studies)
 
@@ -170,7 +171,7 @@ SIZES = ((17, 36, 3), (60, 55, 5), (128, 128, 5), (300, 300, 5))
 
 def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
     """Return a study of the first methods at four rates."""
-    return Study(inits=METHODS[:methods], lrs=(3e-4, 1e-3, 3e-3, 1e-2), seeds=seeds, coarse=coarse)
+    return Study(tune={"lr": (3e-4, 1e-3, 3e-3, 1e-2)}, compare=METHODS[:methods], seeds=seeds, coarse=coarse)
 
 
 class FewSeeds(NamedTuple):

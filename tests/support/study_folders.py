@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from olora_viz.studies.folder import COLUMNS, Ledger, write_parquet
+from olora_viz.studies.folder import COLUMNS, Ledger, row_of, write_parquet
 from olora_viz.studies.verdicts import Verdicts
 
 
@@ -13,8 +13,7 @@ def written(found: Verdicts, folder: Path) -> Path:
     ledger = Ledger(folder, found.study)
     ledger.open()
     rows = [
-        {**dict.fromkeys(COLUMNS, 0.0), **its, "model": one.cell.model, "task": one.cell.task,
-         "r": one.cell.r, "init": one.init, "lr": one.lr, "seed": one.seed, "run": "0001"}
+        {**dict.fromkeys(COLUMNS, 0.0), **its, **row_of(one), "r": one.cell.r, "init": one.method, "run": "0001"}
         for one, its in found.rows.items()
     ]  # fmt: skip
     write_parquet(pd.DataFrame(rows), ledger.runs / "0001.parquet")

@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -266,7 +265,7 @@ def test_scripts_studies_and_commands_carry_both_settings():
         assert "    truncate=True,\n    chat=True,\n" in script(config)
         assert "add_generation_prompt=True" in script(config)
         assert "chat" not in script(small()).lower()
-    study = Study(chat=True, truncate=True)
+    study = Study().changed(race={"chat": True, "truncate": True})
     assert Study.from_toml(study.to_toml()) == study
     assert "--truncate --chat" in command_of_study(study, Path("out"))
     (cell,) = study.cells()
@@ -278,7 +277,7 @@ def test_scripts_studies_and_commands_carry_both_settings():
         assert words.items() <= setup_facts(setup).items()
     assert not words.keys() & setup_facts(small()).keys()
     with pytest.raises(ValueError, match="chat must be True or False, not 'yes'"):
-        replace(study, chat="yes")
+        study.changed({"chat": "yes"})
 
 
 def boxes(shown, tag):

@@ -160,7 +160,7 @@ def test_a_study_comes_after_the_start_with_an_own_text_to_keep_and_a_stop_in_it
     about_training = {one.verdict for name, one in work.findings.items() if name not in AT_START}
     assert about_training <= {NOT_MEASURED, "undecided"}
     assert work.known is not None
-    assert work.known.plan.study.keep == str(work.own_files["keep"])
+    assert work.known.plan.study.race.keep == str(work.own_files["keep"])
     work.findings |= dict.fromkeys(CLAIMS, FINDING)
     rows = dict(zip(CLAIMS, shown(work).rows, strict=True))
     assert [name for name in CLAIMS if "--keep your-text.txt" not in rows[name]] == AT_START

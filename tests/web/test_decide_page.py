@@ -26,10 +26,14 @@ from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, Visi
 from olora_viz.web.jobs.job import own_folder
 from olora_viz.web.jobs.queue import Jobs
 
-STUDY = Study(
-    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
-    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-2, 1.0)},
+    seeds=3,
+    coarse=1,
+    threads=1,
+)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 LIMITS = Limits()
 ASKED = ["glassllm", "sentiment", 1, ["olora"], 2]
@@ -55,8 +59,8 @@ def ended(jobs: Jobs) -> Deciding:
     for path in (brought, copy):
         path.write_text("The old king walked to the sea. " * 60)
     brought.with_name("your-text.txt.name").write_text("my diary.txt")
-    study = replace(STUDY, keep=str(copy))
-    config = study.config(one for i in study.inits for one in study.trials(study.cells()[0], i, [1e-3], 1))
+    study = STUDY.changed({"keep": str(copy)})
+    config = study.config(one for i in study.compare for one in study.trials(study.cells()[0], i, [1e-3], 1))
     config = replace(config, keep=str(brought))
     for _ in decide(jobs.folder / name, plan=replace(PLAN, study=study)):
         pass
@@ -93,7 +97,7 @@ def test_its_end_fills_every_output_and_its_report_and_adapter_go_home_for_its_o
 def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "TURN", 0.0)
     cell, name = STUDY.cells()[0], "in-turn-in-turn-in-tur"
-    config = STUDY.config(one for i in STUDY.inits for one in STUDY.trials(cell, i, [1e-3], 1))
+    config = STUDY.config(one for i in STUDY.compare for one in STUDY.trials(cell, i, [1e-3], 1))
     known = next(decide(jobs.folder / name, plan=PLAN))
     styles = lane_styles(config.lanes)
     work = Deciding(name, config, jobs.folder / name, styles, minutes=60, known=known)
@@ -182,7 +186,7 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     assert work.wait(60)
     assert work.known is not None, work.note
     assert "training examples" in str(view(work, 0, last=True).plan)
-    assert work.known.plan.study.keep == str(work.own_files["keep"])
+    assert work.known.plan.study.race.keep == str(work.own_files["keep"])
     repeated = reports._repeat(work.known, work.config.task, work.config.keep)
     assert "--keep your-text.txt" in repeated
     for part in (*view(work, 0, last=True), repeated):

@@ -26,12 +26,16 @@ from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import study_key
 
-STUDY = Study(
-    tasks=("sentiment",), lrs=(1e-3, 3e-2, 1.0), seeds=3, coarse=1, ranks=(2,), steps=2,
-    batch_size=4, eval_size=16, test_size=16, eval_every=0, threads=1,
-)  # fmt: skip
+STUDY = Study().changed(
+    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
+    across={"r": (2,)},
+    tune={"lr": (1e-3, 3e-2, 1.0)},
+    seeds=3,
+    coarse=1,
+    threads=1,
+)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=9)
-CONFIG = STUDY.config(one for init in STUDY.inits for one in STUDY.trials(STUDY.cells()[0], init, [1e-3], 1))
+CONFIG = STUDY.config(one for init in STUDY.compare for one in STUDY.trials(STUDY.cells()[0], init, [1e-3], 1))
 
 
 @pytest.fixture

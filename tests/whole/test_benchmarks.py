@@ -59,7 +59,7 @@ def test_a_benchmark_prints_one_object_a_line(name, monkeypatch, capsys, request
     monkeypatch.setattr(served, "serve", lambda *_, **__: nullcontext(request.getfixturevalue("server")))
     options = SMALL[name]
     if "{study}" in options:
-        small = Study(lrs=(1e-3, 2e-3), seeds=1, steps=2, eval_every=0, threads=1)
+        small = Study().changed(race={"steps": 2, "eval_every": 0}, tune={"lr": (1e-3, 2e-3)}, seeds=1, threads=1)
         list(run_study(small, tmp_path / "study"))
         options = options.format(study=tmp_path / "study")
     run(name, f"{options} --json", monkeypatch)

@@ -122,7 +122,7 @@ def test_the_numbers_beside_a_chart_stand_in_it(path: Path) -> None:
 
 def test_the_study_is_read_as_any_other_and_its_chart_says_the_same() -> None:
     verdicts = ov.verdicts(DOCS / "studies" / "number-words")
-    differences = {each.init: each for each in verdicts.each if each.init != "lora"}
+    differences = {each.method: each for each in verdicts.each if each.method != "lora"}
     assert {each.verdict for each in differences.values()} == {LEVEL}
     (figure,) = study_figures(verdicts, ["differences"])
     assert charts.chart_of('study("number-words", "differences")').figure == figure
@@ -132,5 +132,5 @@ def test_the_study_is_read_as_any_other_and_its_chart_says_the_same() -> None:
     rows = (DOCS / "RESULTS.md").read_text("utf-8")
     for each in differences.values():
         low, mean, high = (f"{x:+.3f}" for x in (each.interval.low, each.interval.mean, each.interval.high))
-        assert f"{mean} ({low} to {high})" in rows, each.init
-        assert f"| {mean} (" in rows, each.init  # of the ablation, whose other methods tell another interval
+        assert f"{mean} ({low} to {high})" in rows, each.method
+        assert f"| {mean} (" in rows, each.method  # of the ablation, whose other methods tell another interval

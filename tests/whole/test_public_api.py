@@ -85,7 +85,7 @@ def test_the_docstring_of_race_fits_a_screen():
     [
         (lambda: ov.Lane("olora", rank=8), "unknown lane key 'rank'; did you mean 'r'?"),
         (lambda: ov.RaceConfig(step=3), "unknown setting 'step'; did you mean 'steps'?"),
-        (lambda: ov.Study(model="glassllm"), "unknown setting 'model'; did you mean 'models'?"),
+        (lambda: ov.Study(inits=("lora",)), "unknown setting 'inits'; did you mean 'compare'?"),
         (lambda: ov.RaceConfig(task=[{"prompt": "a", "answer": "b"}]), r"not a list: .* ov.race\(config, task="),
     ],
 )

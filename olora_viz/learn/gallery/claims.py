@@ -110,10 +110,10 @@ def cells_of(study_verdicts: Verdicts) -> list[CellVerdict]:
     """
     return [
         CellVerdict(
-            Path(each.cell.model).name, Path(each.cell.task).name, each.cell.r,
-            each.verdict_shared_rate, each.verdict, each.why, each.seeds, study_verdicts.study.steps,
+            Path(each.cell.model).name, Path(each.cell.task).name, each.rank,
+            each.verdict_shared_rate, each.verdict, each.why, each.seeds, study_verdicts.study.race.steps,
         )
-        for each in study_verdicts.each if each.init == OURS and each.seeds
+        for each in study_verdicts.each if each.method == OURS and each.seeds
     ]  # fmt: skip
 
 

@@ -66,14 +66,14 @@ def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iter
     study = study_verdicts.study
     if left := len(Ledger(folder).needed()):
         print(f"{folder.name} is not finished: {left} lanes are left to run", file=sys.stderr)
-    evidence = ClaimEvidence(study.models[0], study.tasks[0], study_verdicts)
+    evidence = ClaimEvidence(study.values("model")[0], study.values("task")[0], study_verdicts)
     out = Path("studies") / folder.name
     for claim in _wanted(only):
         if claim.needs_study and not claim.needs_several:
             commands = [command_of_study(study, out), command_of_claim(claim, evidence, studies=[out])]
-            yield from _judged(claim, evidence, study.models, study.tasks, commands, folder.name)
-    for model in study.models:
-        for task in study.tasks:
+            yield from _judged(claim, evidence, study.values("model"), study.values("task"), commands, folder.name)
+    for model in study.values("model"):
+        for task in study.values("task"):
             for finding in at_start(ClaimEvidence(model, task), only, known):
                 known = known.with_newer([finding])
                 yield finding
@@ -82,7 +82,7 @@ def of_study(folder: Path, only: Collection[str], known: RecordedClaims) -> Iter
 def of_studies(folders: Sequence[Path], only: Collection[str]) -> Iterator[RecordedFinding]:
     """Judge the claims that compare studies; see `of_study`."""
     first, *others = map(verdicts, folders)
-    models, tasks = first.study.models, first.study.tasks
+    models, tasks = first.study.values("model"), first.study.values("task")
     evidence = ClaimEvidence(models[0], tasks[0], first, others=tuple(others))
     outs = [Path("studies") / folder.name for folder in folders]
     for claim in _wanted(only):
@@ -124,7 +124,7 @@ def _judged(
         setup=setup_words(claim, evidence), date=datetime.now(UTC).date().isoformat(),
         finding=finding, command="\n".join(commands),
     )  # fmt: skip
-    test = evidence.study.study.test if evidence.study else None
+    test = evidence.study.study.race.test if evidence.study else None
     yield without_folders(recorded, (*models, *tasks, *([test] if test else [])))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
     OLORA,
@@ -22,6 +21,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
+from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
@@ -33,13 +33,13 @@ OTHERS = ("olora_pivoted", "pissa", "pissa_flat", "olora_scaled", "olora_unsubtr
 
 def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     """Judge the test losses of the controls against OLoRA's, each at its best rate."""
-    lacking = [init for init in (OURS, *BASES) if init not in verdicts.study.inits]
+    lacking = [init for init in (OURS, *BASES) if init not in verdicts.study.compare]
     if lacking:
-        return not_measured(f"the study lacks {', '.join(lacking)}: add to its inits")
-    inits = [init for init in (*BASES, *OTHERS) if init in verdicts.study.inits]
-    study = replace(verdicts.study, inits=(OURS, *inits), reference=OURS)
+        return not_measured(f"the study lacks {', '.join(lacking)}: add them to what it compares")
+    inits = [init for init in (*BASES, *OTHERS) if init in verdicts.study.compare]
+    study = replace(verdicts.study, compare=(OURS, *inits))
     against_ours = verdicts_of(study, verdicts.rows).each
-    cells = {init: [each for each in against_ours if each.init == init] for init in inits}
+    cells = {init: [each for each in against_ours if each.method == init] for init in inits}
     words = {init: [each.verdict for each in cells[init]] for init in inits}
     margins = [each.margin for each in chain(*cells.values())]
     known = {init: [each.difference for each in cells[init] if each.seeds > 1] for init in inits}
@@ -50,7 +50,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
         mean = means.get(init)
         interval = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_of(paired[init]))})" if mean else ""
         bases.append(f"{name} in place of the QR's is {counted(words[init])}{interval}")
-    others = "; ".join(f"{label_of(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
+    others = "; ".join(f"{method_name(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
     return Finding(
         verdict=together([OF_WORSE[word] for init in BASES for word in words[init]]),
         words=(
@@ -64,7 +64,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
             **{f"{init}_minus_olora": mean for init, mean in means.items()},
         },
         seeds=study.seeds,
-        bars=tuple(Bar.of(label_of(init), mean) for init, mean in means.items()),
+        bars=tuple(Bar.of(method_name(init), mean) for init, mean in means.items()),
         unit="test loss minus OLoRA's, nats",
         over=over_of(next(gaps for gaps in paired.values() if gaps)) if means else "",
     )
@@ -79,5 +79,5 @@ CLAIM = Claim(
         "Paired differences in test loss, by seed and example, between OLoRA and the same start on another "
         "orthonormal basis (a random one, a sketch of W), in every cell and each at its best rate."
     ),
-    judge=OnStudy(judge, inits=()),
+    judge=OnStudy(judge, methods=()),
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from olora_viz.initializers import label_of
 from olora_viz.machine.memory import DTYPES
 from olora_viz.machine.text import and_, compact, signed
 from olora_viz.studies.claims.claim import (
@@ -28,11 +27,12 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.difference import Difference, between, runs_of
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
-MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "dtype", "threads")
+MAY_DIFFER = ("compare", "lr", "seeds", "coarse", "margin", "dtype", "threads")
 """Settings in which the studies may differ."""
 
 OF_CHANGE = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
@@ -44,7 +44,7 @@ class Change:
     """A comparison with the reference in two dtypes: test losses minus the reference's, nats."""
 
     cell: Cell
-    init: str
+    method: str
     lr: float | None
     """The rate of both; None for each at its best rate."""
     wide: Difference
@@ -67,19 +67,19 @@ class Change:
     def named(self, cells: str) -> str:
         """Name the start, its rate and, if the study has several cells, the cell."""
         rate = "at best rates" if self.lr is None else f"at {compact(self.lr)}"
-        return f"{label_of(self.init)} {rate} {cells}".rstrip()
+        return f"{method_name(self.method)} {rate} {cells}".rstrip()
 
 
 def judge(studies: Sequence[Verdicts]) -> Finding:
     """Judge every start against the reference, at each rate that was run in both dtypes and at best rates."""
-    by_dtype = {each.study.fixed().dtype: each for each in studies}
+    by_dtype = {each.study.fixed().race.dtype: each for each in studies}
     if len(by_dtype) < 2:
         return not_measured(
             f"the base is in {', '.join(by_dtype)} throughout: pass to --study two studies that differ in its dtype"
         )
     names = sorted(by_dtype, key=lambda name: -DTYPES[name].itemsize)
     wide, narrow = by_dtype[names[0]], by_dtype[names[-1]]
-    study, reference = wide.study, label_of(wide.study.reference)
+    study, reference = wide.study, method_name(wide.study.reference)
     if why := apart(study, narrow.study, MAY_DIFFER):
         return not_measured(why)
     margins = {cell: max(each.margin for of in (wide, narrow) for each in of.of(cell)) for cell in study.cells()}
@@ -119,7 +119,7 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
 
 def changes_of(wide: Verdicts, narrow: Verdicts, cell: Cell, margin: float) -> list[Change]:
     """Return every comparison of a cell in both dtypes; their p-values are adjusted together (Holm)."""
-    tests = {init: _tests(wide, narrow, cell, init) for init in wide.study.inits}
+    tests = {init: _tests(wide, narrow, cell, init) for init in wide.study.compare}
     theirs = tests[wide.study.reference]
     changes = []
     for init, ours in tests.items():
@@ -161,5 +161,5 @@ CLAIM = Claim(
         "The test loss of each start minus the reference's in two studies that differ in the dtype of the frozen base "
         "alone: how far that difference changes, paired by seed and example, at each rate and each at its best rate."
     ),
-    judge=OnStudy(lambda evidence, study: judge([study, *evidence.others]), inits=(), several=True),
+    judge=OnStudy(lambda evidence, study: judge([study, *evidence.others]), methods=(), several=True),
 )

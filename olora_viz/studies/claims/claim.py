@@ -6,17 +6,18 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_, compact, finite_or_none
+from olora_viz.studies.axes import PATHS, SHORT, in_words, plain
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.difference import Difference, between, interval_of
+from olora_viz.studies.method import method_name
 from olora_viz.studies.sentences import Basis, over
 from olora_viz.studies.statistics import (
     BETTER,
@@ -255,7 +256,7 @@ class OnStudy:
 
     judge: Callable[[ClaimEvidence, Verdicts], Finding]
     """Of the evidence and its study."""
-    inits: tuple[str, ...] = (OURS,)
+    methods: tuple[str, ...] = (OURS,)
     """What the study has to compare with LoRA; empty if any study will do."""
     several: bool = False
     """Whether the claim compares studies."""
@@ -267,12 +268,12 @@ class OnStudy:
         for verdicts in (evidence.study, *(evidence.others if self.several else ())):
             if not verdicts.rows:
                 return not_measured("no race of the study has ended yet")
-            inits, reference = verdicts.study.inits, verdicts.study.reference
-            lacking = [init for init in self.inits if init not in inits]
-            if lacking or (self.inits and reference != REFERENCE):
+            compared, reference = verdicts.study.compare, verdicts.study.reference
+            lacking = [init for init in self.methods if init not in compared]
+            if lacking or (self.methods and reference != REFERENCE):
                 return not_measured(
-                    f"the study compares {', '.join(inits)} against {reference}, not "
-                    f"{' and '.join(lacking or self.inits)} against {REFERENCE}"
+                    f"the study compares {', '.join(compared)} against {reference}, not "
+                    f"{' and '.join(lacking or self.methods)} against {REFERENCE}"
                 )
         return self.judge(evidence, evidence.study)
 
@@ -288,19 +289,19 @@ def on_study(judge: Callable[[Verdicts], Finding], *inits: str) -> OnStudy:
 
 def ours(verdicts: Verdicts) -> list[Verdict]:
     """Return OLoRA's verdict in every cell."""
-    return [each for each in verdicts.each if each.init == OURS]
+    return [each for each in verdicts.each if each.method == OURS]
 
 
 def best_rates(verdicts: Verdicts, ours: Verdict) -> tuple[float | None, float | None]:
     """Return OLoRA's best rate in a cell, and that of the reference."""
-    theirs = next(each for each in verdicts.of(ours.cell) if each.init == REFERENCE)
+    theirs = next(each for each in verdicts.of(ours.cell) if each.method == REFERENCE)
     return ours.best_lr, theirs.best_lr
 
 
 def basis_of(verdicts: Verdicts) -> Basis:
     """Return what the comparisons of a study rest on, in each of its cells."""
     study = verdicts.study
-    return Basis(study.seeds, verdicts.test_examples(), "test", study=True, dtype=study.fixed().dtype)
+    return Basis(study.seeds, verdicts.test_examples(), "test", study=True, dtype=study.fixed().race.dtype)
 
 
 def few_seeds(study: Study) -> Finding | None:
@@ -313,9 +314,10 @@ def few_seeds(study: Study) -> Finding | None:
 
 def apart(first: Study, second: Study, may_differ: Collection[str]) -> str:
     """Say why two studies cannot be compared: in what they differ that they may not; empty if they can."""
-    for name in (each.name for each in fields(Study) if each.name not in may_differ):
-        one, other = getattr(first, name), getattr(second, name)
-        if one != other:
+    settings, others = first.settings(), second.settings()
+    for name in dict.fromkeys((*settings, *others)):
+        one, other = settings.get(name), others.get(name)
+        if name not in may_differ and one != other:
             return f"the studies differ in {name} as well: {one!r} and {other!r}"
     return ""
 
@@ -355,7 +357,7 @@ class AgainstFull:
         parts: dict[str, list[str]] = {REFERENCE: [], OURS: []}
         outside: dict[str, None] = {}
         for cell in study.cells():
-            of_cell = {init: numbers(init, cell) for init in study.inits}
+            of_cell = {init: numbers(init, cell) for init in study.compare}
             known = {init: values for init, values in of_cell.items() if values is not None}
             among = [values for values in known.values() if len(values)]
             for init in every:
@@ -376,14 +378,15 @@ class AgainstFull:
     @property
     def edges(self) -> list[str]:
         """A sentence on the methods whose best rate lies at the edge; none if there is no such method."""
-        names = " and of ".join(map(label_of, self.outside))
+        names = " and of ".join(map(method_name, self.outside))
         return [f"A best rate of {names} lies at the edge of the rates tried."] if names else []
 
 
 def where(study: Study, cell: Cell) -> str:
     """Name a cell by what differs among those of its study; empty if there is one."""
-    parts = ((cell.model, len(study.models)), (cell.task, len(study.tasks)), (f"r {cell.r}", len(study.ranks)))
-    return " ".join(word for word, several in parts if several > 1)
+    parts = [(cell.model, "model"), (cell.task, "task"), (f"r {cell.r}", "r")]
+    parts += [(in_words(name, value), name) for name, value in cell.others]
+    return " ".join(word for word, name in parts if len(study.values(name)) > 1)
 
 
 def counted(verdicts: Iterable[str], what: str = "cell") -> str:
@@ -409,7 +412,7 @@ def level_within(study: Study, parts: Sequence[str], margins: Sequence[float]) -
     """
     sizes = [size for part, size in zip(parts, margins, strict=True) if part == LEVEL]
     nats = dict.fromkeys(f"{pick(sizes):.2g}" for pick in (min, max)) if sizes else ()
-    share = f"{100 * study.margin:.3g}% of {label_of(study.reference)}'s loss reduction"
+    share = f"{100 * study.margin:.3g}% of {method_name(study.reference)}'s loss reduction"
     return level_means(parts, f"within {' to '.join(nats)} nats, {share}")
 
 
@@ -473,31 +476,32 @@ def over_compared(differences: Sequence[Difference]) -> Interval:
     return differences[0].interval if len(differences) == 1 else over_cells([each.gap for each in differences])
 
 
-OPTIONS = {"models": "model", "tasks": "task", "inits": "init", "lrs": "lr", "ranks": "r"}
-"""The names of a study's lists as options of the command line."""
-
-
 def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
     """Say what a claim was judged on, beside the model and the task."""
     if claim.needs_study and evidence.study is not None:
         judged = evidence.study.study
-        lrs = [compact(lr) for lr in judged.lrs]
+        lrs, ranks = [compact(lr) for lr in judged.lrs], judged.values("r")
         others = evidence.others if claim.needs_several else ()
         studies = (judged, *(other.study for other in others))
         words = [
             f"{judged.seeds} seed{'s' * (judged.seeds != 1)}",
             f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
-            f"rank{'s' * (len(judged.ranks) > 1)} {and_([str(r) for r in judged.ranks])}",
-            and_(list(dict.fromkeys(f"{study.steps} steps of {study.batch_size} prompts" for study in studies))),
+            f"rank{'s' * (len(ranks) > 1)} {and_([str(r) for r in ranks])}",
+            and_(
+                list(
+                    dict.fromkeys(f"{study.race.steps} steps of {study.race.batch_size} prompts" for study in studies)
+                )
+            ),
         ]
     elif claim.of_weights:
         return "every layer that takes an adapter"
     else:
         judged = evidence
         words = [f"rank {evidence.rank}", f"batches of {evidence.batch_size} prompts"]
-    if judged.chat:
+    reads = judged if isinstance(judged, ClaimEvidence) else judged.race
+    if reads.chat:
         words.append("prompts in the model's chat template")
-    if judged.truncate:
+    if reads.truncate:
         words.append("long examples cut at the left of their prompt")
     return ", ".join(words)
 
@@ -532,14 +536,25 @@ def command_of_claim(
 def command_of_study(study: Study, out: Path) -> str:
     """Return the command that runs a study: its settings that are not the default ones."""
     words = ["python", "-m", "olora_viz", "study", "--out", str(out)]
-    for each in fields(Study):
-        value = getattr(study, each.name)
-        if value == each.default:
+    usual, axes = Study(), {**study.across, **study.tune}
+    if any(":" in method for method in study.compare):
+        words += [word for method in study.compare for word in ("--compare", method)]
+    elif study.compare != usual.compare:
+        words += ["--init", ",".join(study.compare)]
+    for name, values in axes.items():
+        if values == {**usual.across, **usual.tune}.get(name):
             continue
-        option = OPTIONS.get(each.name, each.name).replace("_", "-")
-        if each.name == "lrs":
-            value = "/".join(map(compact, value))
-        elif isinstance(value, tuple):
-            value = ",".join(map(str, value))
-        words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+        text = ("," if name in PATHS else "/").join(map(_written, values))
+        place = "across" if name in study.across else "tune"
+        words += [f"--{name}", text] if name in SHORT else [f"--{place}", f"{name.replace('_', '-')}={text}"]
+    for name, value in study.settings().items():
+        if name in ("compare", *axes) or value == usual.settings()[name]:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        words += [option] if value is True else [option, str(value)]
     return shlex.join([*words, "--yes"])
+
+
+def _written(value: Any) -> str:
+    return compact(value) if isinstance(value, float) else plain(value)

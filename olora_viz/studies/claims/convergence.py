@@ -26,8 +26,9 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.difference import Difference, between
+from olora_viz.studies.search import Row, by_example
 from olora_viz.studies.statistics import Interval, verdict
-from olora_viz.studies.study import Cell, Row, by_example
+from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 LEAST_POINTS = 3
@@ -46,12 +47,12 @@ def mean_loss(row: Row) -> float:
     return float(np.trapezoid(losses, steps) / steps[-1])
 
 
-def mean_losses(verdicts: Verdicts, cell: Cell, init: str, lr: float) -> Float[np.ndarray, "seeds examples"]:
-    """Return `mean_loss` of each seed of a method at a rate, by example.
+def mean_losses(verdicts: Verdicts, cell: Cell, method: str, at: Candidate) -> Float[np.ndarray, "seeds examples"]:
+    """Return `mean_loss` of each seed of a method at a candidate, by example.
 
     Earlier versions kept the means over the examples alone (seeds, 1).
     """
-    rows = [verdicts.rows[trial] for trial in verdicts.study.trials(cell, init, [lr]) if trial in verdicts.rows]
+    rows = [verdicts.rows[trial] for trial in verdicts.study.trials(cell, method, [at]) if trial in verdicts.rows]
     losses = by_example(rows, "run_loss_by_example")
     return np.array([[mean_loss(row)] for row in rows]) if losses is None else losses
 
@@ -67,8 +68,8 @@ def judge(verdicts: Verdicts) -> Finding:
     intervals: dict[str, Interval] = {}
     over, margins = "", []
     for cell in ours(verdicts):
-        best = {each.init: each.best_lr for each in verdicts.of(cell.cell)}
-        for at, rates in (("one rate", dict.fromkeys(best, cell.shared_lr)), ("best rates", best)):
+        best = {each.method: each.best for each in verdicts.of(cell.cell)}
+        for at, rates in (("one rate", dict.fromkeys(best, cell.shared)), ("best rates", best)):
             loss, margin = _compared(verdicts, cell, rates)
             word = verdict(loss.interval, loss.interval.p_value, margin, loss.seeds)
             part = OF_VERDICT[word] if loss.seeds else NOT_MEASURED
@@ -99,15 +100,17 @@ def judge(verdicts: Verdicts) -> Finding:
     )
 
 
-def _compared(verdicts: Verdicts, ours: Verdict, rates: Mapping[str, float | None]) -> tuple[Difference, float]:
+def _compared(
+    verdicts: Verdicts, ours: Verdict, candidates: Mapping[str, Candidate | None]
+) -> tuple[Difference, float]:
     """Return the difference in `mean_loss` to the reference, and its margin.
 
     Args:
-        rates: of every method.
+        candidates: of every method.
     """
     study, cell = verdicts.study, ours.cell
-    runs = {init: mean_losses(verdicts, cell, init, lr) for init, lr in rates.items() if lr is not None}
-    first, second = (runs.get(init, np.empty((0, 0))) for init in (ours.init, study.reference))
+    runs = {method: mean_losses(verdicts, cell, method, at) for method, at in candidates.items() if at is not None}
+    first, second = (runs.get(init, np.empty((0, 0))) for init in (ours.method, study.reference))
     loss = between(first, second, list(runs.values()))
     margin = study.margin * float(verdicts.base_loss(cell) - np.nanmean(second)) if loss.seeds else math.nan
     return loss, margin

@@ -233,11 +233,11 @@ class ClaimEvidence:
             return {}
         study, by_cell = self.study.study, {}
         for cell in study.cells():
-            config = study.config(Trial(cell, init, study.lrs[0], 0) for init in study.inits)
+            config = study.config(Trial(cell, method, study.lrs[0], 0, study.choices()[0]) for method in study.compare)
             short = replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
             by_batch = self._conditioning(Race(short, progress=self.progress, cache=self.cache), with_kernel=False)
             lambda_max = np.array([each.hessian.lambda_max for each in by_batch])
-            by_cell[cell] = dict(zip(study.inits, lambda_max.T, strict=True))
+            by_cell[cell] = dict(zip(study.compare, lambda_max.T, strict=True))
         return by_cell
 
     def _conditioning(self, racing: Race, *, with_kernel: bool = True) -> list[Conditioning]:
@@ -289,8 +289,8 @@ def study_within(
     if evidence.max_length is not None:
         settings["max_length"] = evidence.max_length
     decision = decide(
-        folder, minutes=minutes, model=evidence.model, task=evidence.task, inits=[OURS],
-        ranks=(evidence.rank,), device=evidence.device, progress=evidence.progress, plan=plan,
+        folder, minutes=minutes, model=evidence.model, task=evidence.task, compare=[OURS],
+        r=evidence.rank, device=evidence.device, progress=evidence.progress, plan=plan,
         truncate=evidence.truncate, chat=evidence.chat, keep=evidence.keep, evaluations=EVALUATIONS, watch=watch,
         **settings,
     )  # fmt: skip

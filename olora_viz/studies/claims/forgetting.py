@@ -9,7 +9,6 @@ from itertools import chain
 
 import numpy as np
 
-from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
@@ -28,8 +27,10 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, runs_of
 from olora_viz.studies.forgetting import EqualLearning, column
+from olora_viz.studies.method import method_name
+from olora_viz.studies.search import Chosen
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
-from olora_viz.studies.study import Cell, Chosen, Study
+from olora_viz.studies.study import Candidate, Cell, Study
 from olora_viz.studies.verdicts import LOOKS, Verdicts
 
 ONE_RATE, BEST_RATES, EQUAL_LEARNING = "at one rate", "at best rates", "at equal learning"
@@ -47,7 +48,7 @@ class Compared:
     """The drift of one method beside the reference's in one cell, in one of the `WAYS`."""
 
     cell: Cell
-    init: str
+    method: str
     way: str
     logs: Difference
     """Of the logarithms of the drifts, the reference's subtracted: by seed."""
@@ -85,13 +86,13 @@ def compared(verdicts: Verdicts, inits: Sequence[str]) -> list[Compared]:
 
 
 def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[Compared]:
-    study, of_cell = verdicts.study, {each.init: each for each in verdicts.of(cell)}
+    study, of_cell = verdicts.study, {each.method: each for each in verdicts.of(cell)}
     equal = {init: each.forgotten.at_equal for init, each in of_cell.items() if init in inits and each.forgotten}
     if not equal:
         return
-    runs = {init: _log_drifts(verdicts, cell, init) for init in study.inits}
-    theirs, shared_lr = runs[study.reference], of_cell[study.reference].shared_lr
-    shared = None if shared_lr is None else Chosen(shared_lr, True, study.seeds)
+    runs = {init: _log_drifts(verdicts, cell, init) for init in study.compare}
+    theirs, at = runs[study.reference], of_cell[study.reference].shared
+    shared = None if at is None else Chosen(at.lr, True, study.seeds, at.tuned)
     every, at_shared = list(runs.values()), {init: replace(of_init, chosen=shared) for init, of_init in runs.items()}
     ways: dict[str, dict[str, Difference]] = {
         ONE_RATE: {
@@ -113,8 +114,8 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
 def _outside(way: str, equal: EqualLearning, ours: MethodRuns, theirs: MethodRuns) -> str:
     """Say that a method lies outside the rates tried; empty if it does not."""
     if way == EQUAL_LEARNING and equal.outside:
-        return f"{label_of(ours.init)}: {equal.outside}"
-    at_edge = [label_of(runs.init) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
+        return f"{method_name(ours.method)}: {equal.outside}"
+    at_edge = [method_name(runs.method) for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
     return f"the best rate of {and_(at_edge)} lies at the edge" if way == BEST_RATES and at_edge else ""
 
 
@@ -122,11 +123,11 @@ def _log_drifts(verdicts: Verdicts, cell: Cell, init: str) -> MethodRuns:
     """Return the runs of a method with the logarithm of the drift of each seed in place of its test losses."""
     runs = runs_of(verdicts.study, cell, init, verdicts.rows)
 
-    def logs(lr: float, seeds: int) -> np.ndarray:
-        drifts = column(verdicts.rows, verdicts.study.trials(cell, init, [lr], seeds), "drift")
+    def logs(at: Candidate, seeds: int) -> np.ndarray:
+        drifts = column(verdicts.rows, verdicts.study.trials(cell, init, [at], seeds), "drift")
         return np.log(np.maximum(drifts, LEAST_DRIFT))[:, None]
 
-    return replace(runs, rates=tuple(replace(each, test=logs(each.lr, len(each.valid))) for each in runs.rates))
+    return replace(runs, rates=tuple(replace(each, test=logs(each.candidate, len(each.valid))) for each in runs.rates))
 
 
 def _at_equal(equal: EqualLearning) -> Difference:
@@ -169,13 +170,13 @@ def finding_of(
         more_parts: further verdicts on the claim.
         numbers: further ones.
     """
-    study, reference = verdicts.study, label_of(verdicts.study.reference)
+    study, reference = verdicts.study, method_name(verdicts.study.reference)
     ratios: dict[tuple[str, str], Interval] = {}
     by_init, over = [], ""
-    for init in dict.fromkeys(each.init for each in drifts):
+    for init in dict.fromkeys(each.method for each in drifts):
         of_ways = []
         for way in WAYS:
-            known = [each.logs for each in drifts if (each.init, each.way) == (init, way) and each.logs.seeds > 1]
+            known = [each.logs for each in drifts if (each.method, each.way) == (init, way) and each.logs.seeds > 1]
             if known:
                 gaps = [logs.gap[:, 0] for logs in known]
                 ratio = ratio_of(over_compared(known))
@@ -183,7 +184,7 @@ def finding_of(
                 over = over or over_these
                 others = f", {over_these}" if over_these != over else ""
                 of_ways.append(f"{ratio.mean:.3g} {way} ({ratio.low:.3g} to {ratio.high:.3g}{others})")
-        by_init += [f"{label_of(init)} {', '.join(of_ways)}"] if of_ways else []
+        by_init += [f"{method_name(init)} {', '.join(of_ways)}"] if of_ways else []
     multiples = f"Drift as a multiple of {reference}'s (95% over {over}): {'; '.join(by_init)}." if by_init else ""
     sentences = [first, multiples]
     few = study.first_seeds < LEAST_SEEDS
@@ -206,7 +207,7 @@ def finding_of(
         },
         seeds=study.seeds,
         bars=tuple(
-            Bar.of(f"{label_of(init)}, {way.removeprefix('at ')}", ratio)
+            Bar.of(f"{method_name(init)}, {way.removeprefix('at ')}", ratio)
             for (init, way), ratio in sorted(ratios.items(), key=lambda entry: WAYS.index(entry[0][1]))
         ),
         unit=f"times {reference}'s drift",

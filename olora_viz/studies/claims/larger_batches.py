@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
     WITHOUT_REGRET,
@@ -29,27 +28,30 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE
 from olora_viz.studies.difference import runs_of
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import verdict
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
-MAY_DIFFER = ("inits", "lrs", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup", "threads")
+MAY_DIFFER = (
+    "compare", "lr", "seeds", "coarse", "margin", "batch_size", "steps", "eval_every", "warmup", "threads",
+)  # fmt: skip
 """Settings in which studies of several batch sizes may differ."""
 
 
 def judge(studies: Sequence[Verdicts]) -> Finding:
     """Judge LoRA in every cell, at the smallest and the largest batch; OLoRA stands beside it."""
-    by_size = {each.study.batch_size: each for each in studies}
+    by_size = {each.study.race.batch_size: each for each in studies}
     if len(by_size) < 2:
         return not_measured(
-            f"the batch size is {studies[0].study.batch_size} throughout: pass to --study two "
+            f"the batch size is {studies[0].study.race.batch_size} throughout: pass to --study two "
             "studies that differ in it"
         )
     verdicts = by_size[min(by_size)], by_size[max(by_size)]
     small, large = (each.study for each in verdicts)
     if why := apart(small, large, MAY_DIFFER):
         return not_measured(why)
-    first, second = (study.batch_size * study.steps for study in (small, large))
+    first, second = (study.race.batch_size * study.race.steps for study in (small, large))
     if first != second:
         return not_measured(
             f"the studies read {first} and {second} examples, batch size times steps: they have to read equally many"
@@ -64,9 +66,9 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
     rises = {init: over_cells(of_cells) for init, of_cells in against_full.numbers.items() if of_cells}
     sentences = []
     if rises:
-        costs = ", ".join(f"{label_of(init)}'s by {interval.mean:+.3g}" for init, interval in rises.items())
+        costs = ", ".join(f"{method_name(init)}'s by {interval.mean:+.3g}" for init, interval in rises.items())
         sentences.append(
-            f"From batches of {small.batch_size} to {large.batch_size}, on {small.batch_size * small.steps} examples "
+            f"From batches of {small.race.batch_size} to {large.race.batch_size}, on {first} examples "
             f"each and at best rates, the test loss rises: {costs} nats."
         )
     more = {}
@@ -75,8 +77,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
             more[init] = over_compared(differences)
             interval = ends(more[init], over_of([each.gap for each in differences]))
             sentences.append(
-                f"{label_of(init)}'s rises by {more[init].mean:+.3g} nats ({interval}) more than full fine-tuning's; "
-                f"that it rises more: {counted(parts[init])}."
+                f"{method_name(init)}'s rises by {more[init].mean:+.3g} nats ({interval}) more than full "
+                f"fine-tuning's; that it rises more: {counted(parts[init])}."
             )
     words = " ".join([*sentences, *against_full.edges]) or "no cell of the studies has run"
     return Finding(
@@ -85,8 +87,8 @@ def judge(studies: Sequence[Verdicts]) -> Finding:
         numbers={f"rise_{init}": interval for init, interval in rises.items()}
         | {f"more_than_full_{init}": interval for init, interval in more.items()},
         seeds=min(small.seeds, large.seeds),
-        bars=tuple(Bar.of(label_of(init), interval) for init, interval in rises.items()),
-        unit=f"rise in test loss from batches of {small.batch_size} to {large.batch_size}, nats",
+        bars=tuple(Bar.of(method_name(init), interval) for init, interval in rises.items()),
+        unit=f"rise in test loss from batches of {small.race.batch_size} to {large.race.batch_size}, nats",
         over=over_of(next(filter(None, against_full.numbers.values()))) if rises else "",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     OF_WORSE,
@@ -17,6 +16,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import FULL
 from olora_viz.studies.claims.forgetting import BEST_RATES, compared, finding_of, without_drift
+from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 
@@ -27,7 +27,7 @@ def judge(verdicts: Verdicts) -> Finding:
     """
     if lacking := without_drift(verdicts):
         return lacking
-    of_full = [each for each in verdicts.each if each.init == FULL]
+    of_full = [each for each in verdicts.each if each.method == FULL]
     learned = [OF_VERDICT[each.verdict] for each in of_full]
     known = [each.difference for each in of_full if each.seeds > 1]
     mean, gaps = over_compared(known) if known else None, [each.gap for each in known]
@@ -39,7 +39,7 @@ def judge(verdicts: Verdicts) -> Finding:
         lambda each: OF_WORSE[each.verdict],
         [BEST_RATES],
         first=(
-            f"{label_of(FULL)} beside LoRA, each at its best rate: {loss}that LoRA learns less: {counted(learned)}."
+            f"{method_name(FULL)} beside LoRA, each at its best rate: {loss}that LoRA learns less: {counted(learned)}."
             f"{level_within(verdicts.study, learned, [each.margin for each in of_full])}"
         ),
         more_parts=learned,
@@ -57,5 +57,5 @@ CLAIM = Claim(
         "loss, and the ratio of both methods' drift, KL(base‖lane) on a text to keep, by seed. The ratios at one rate "
         "and at equal learning stand beside it."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), inits=(FULL,)),
+    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=(FULL,)),
 )

@@ -8,7 +8,6 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -27,8 +26,9 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import Sharpness
+from olora_viz.studies.method import method_name
+from olora_viz.studies.search import best, values_of
 from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
-from olora_viz.studies.study import best, values_of
 from olora_viz.studies.verdicts import Verdicts
 
 FLAT = math.log(LEVEL_WITHIN) / math.log(10)
@@ -41,8 +41,8 @@ OF_LEVEL = {LEVEL: HOLDS, BETTER: FAILS, WORSE: FAILS, UNDECIDED: UNDECIDED}
 
 def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
     """Judge that every method is level with the reference, and that the best rate falls."""
-    study, reference = verdicts.study, label_of(verdicts.study.reference)
-    compared = [each for each in verdicts.each if each.init != study.reference]
+    study, reference = verdicts.study, method_name(verdicts.study.reference)
+    compared = [each for each in verdicts.each if each.method != study.reference]
     words = [each.verdict for each in compared]
     points = by_method(verdicts, sharpness)
     exponent = slope_by_orders(*np.array(list(points.values())).reshape(-1, 2).T)
@@ -55,7 +55,7 @@ def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
         trend = f"the best rate scales as λ_max at the start to the power {power}"
     else:
         trend = f"a trend of the best rate with λ_max is {falls}"
-    names = ", ".join(label_of(init) for init in points)
+    names = ", ".join(method_name(init) for init in points)
     few = "; fewer than five decide nothing" if len(points) < 5 else ""
     return Finding(
         verdict=together([*(OF_LEVEL[word] for word in words), falls]),
@@ -74,7 +74,7 @@ def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
         },
         seeds=study.seeds,
         bars=tuple(
-            Bar(f"{label_of(init)}, {what}", value / math.log(10))
+            Bar(f"{method_name(init)}, {what}", value / math.log(10))
             for init, point in points.items()
             if init != study.reference
             for what, value in zip(("λ_max", "best rate"), point, strict=True)
@@ -92,7 +92,7 @@ def by_method(verdicts: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float
     """
     study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     points = {}
-    for init in study.inits:
+    for init in study.compare:
         logs = []
         for cell in study.cells():
             pair = init, study.reference
@@ -165,5 +165,5 @@ CLAIM = Claim(
         f"their orders. Fewer than five methods have no interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in "
         "the rate per factor of ten, it is zero."
     ),
-    judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), inits=()),
+    judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), methods=()),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from olora_viz.initializers import label_of
 from olora_viz.machine.text import and_
 from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, not_measured
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.claims.forgetting import compared, finding_of, without_drift
+from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 MINOR = ("milora", "lora_null", "mica")
@@ -16,9 +16,9 @@ MINOR = ("milora", "lora_null", "mica")
 def judge(verdicts: Verdicts) -> Finding:
     """Judge that each of the starts forgets less at one rate, at best rates and at equal learning, in every cell."""
     study = verdicts.study
-    inits = [init for init in MINOR if init in study.inits]
+    inits = [init for init in MINOR if init in study.compare]
     if not inits or study.reference != REFERENCE:
-        names = ", ".join(study.inits)
+        names = ", ".join(study.compare)
         return not_measured(
             f"the study compares {names} against {study.reference}, none of {', '.join(MINOR)} against {REFERENCE}"
         )
@@ -26,7 +26,7 @@ def judge(verdicts: Verdicts) -> Finding:
         return lacking
     forget = f"forget{'s' * (len(inits) == 1)} less"
     return finding_of(
-        verdicts, compared(verdicts, inits), f"That {and_([label_of(init) for init in inits])} {forget}",
+        verdicts, compared(verdicts, inits), f"That {and_([method_name(init) for init in inits])} {forget}",
         lambda each: OF_VERDICT[each.verdict],
     )  # fmt: skip
 
@@ -41,5 +41,5 @@ CLAIM = Claim(
         "with the lowest validation loss over all methods, each at its best rate, and each where it has learned as "
         f"much as LoRA at its best rate. Level: the whole interval lies {WITHIN}."
     ),
-    judge=OnStudy(lambda _, verdicts: judge(verdicts), inits=()),
+    judge=OnStudy(lambda _, verdicts: judge(verdicts), methods=()),
 )

@@ -7,7 +7,6 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -28,6 +27,7 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import FULL, REFERENCE
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -54,7 +54,7 @@ def judge(verdicts: Verdicts) -> Finding:
     overall = {init: ratio_of(over_compared(differences)) for init, differences in by_cell.items()}
     low, high = TIMES / math.exp(ABOUT), TIMES * math.exp(ABOUT)
     sentences = [
-        f"{label_of(init)}'s best rate is {ratio.mean:.3g} times full fine-tuning's "
+        f"{method_name(init)}'s best rate is {ratio.mean:.3g} times full fine-tuning's "
         f"({ends(ratio, over[init], '.3g')}); that it is about {TIMES:g} times as high, "
         f"from {low:g} to {high:g} times: {counted(against_full.parts[init])}."
         for init, ratio in overall.items()
@@ -65,7 +65,7 @@ def judge(verdicts: Verdicts) -> Finding:
         numbers={f"times_{init}": ratio for init, ratio in overall.items()},
         seeds=study.first_seeds,
         bars=tuple(
-            Bar.of(f"{label_of(init)} {where(study, cell)}", ratio_of(cells[cell].interval))
+            Bar.of(f"{method_name(init)} {where(study, cell)}", ratio_of(cells[cell].interval))
             for cell in study.cells()
             for init, cells in against_full.differences.items()
             if cell in cells

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
 from olora_viz.studies.claims.claim import (
     FAILS,
     FLAT,
@@ -30,6 +29,7 @@ from olora_viz.studies.claims.claim import (
     where,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import LEVEL, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -43,10 +43,11 @@ MARGIN = f"{WITHIN} for four times the length"
 def judge(verdicts: Verdicts) -> Finding:
     """Judge both methods in every cell: LoRA's exponent is negative, and OLoRA's is zero."""
     study = verdicts.study
-    if study.schedule != "constant" or study.warmup:
+    if study.race.schedule != "constant" or study.race.warmup:
         return not_measured(
-            f"the study's rates follow the schedule {study.schedule!r} with a warm-up of {study.warmup} steps, so "
-            "that its runs do not pass through shorter ones: give one with constant rates"
+            f"the study's rates follow the schedule {study.race.schedule!r} with a warm-up of "
+            f"{study.race.warmup} steps, "
+            "so that its runs do not pass through shorter ones: give one with constant rates"
         )
     if few := few_seeds(study):
         return few
@@ -69,7 +70,7 @@ def judge(verdicts: Verdicts) -> Finding:
             by_cell[init].append(by_seed)
             of_init.append(verdict)
             level |= init == REFERENCE and is_flat(interval)
-            bars.append(Bar.of(f"{label_of(init)} {where(study, cell)}", interval))
+            bars.append(Bar.of(f"{method_name(init)} {where(study, cell)}", interval))
     if not any(by_cell.values()):
         return not_measured(
             f"the best rate is known, and inside the rates tried, at fewer than {LEAST_LENGTHS} lengths of a run: "
@@ -78,10 +79,10 @@ def judge(verdicts: Verdicts) -> Finding:
     overall = {init: over_cells(of_cells) for init, of_cells in by_cell.items() if of_cells}
     claimed = {REFERENCE: f"falls{f' and is not level {MARGIN}' * level}", OURS: f"stays {MARGIN}"}
     sentences = [
-        f"{label_of(init)}'s best rate scales as the length of the run to the power {overall[init].mean:+.2g} "
+        f"{method_name(init)}'s best rate scales as the length of the run to the power {overall[init].mean:+.2g} "
         f"({ends(overall[init], over_of(by_cell[init]), '+.2g')}); that it {words}: {counted(parts[init])}."
         if init in overall
-        else f"{label_of(init)}'s best rate lies at the edge of the rates tried."
+        else f"{method_name(init)}'s best rate lies at the edge of the rates tried."
         for init, words in claimed.items()
     ]
     return Finding(

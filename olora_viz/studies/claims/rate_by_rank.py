@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import Lane
 from olora_viz.studies.claims.claim import (
     FLAT,
     WITHIN,
@@ -22,6 +22,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -40,18 +41,18 @@ def exponents(verdicts: Verdicts, init: str, cells: list[Cell]) -> Float[np.ndar
         if not whole.any():
             return np.empty(0)
         logs.append(np.log(np.array(verdicts.grid(cell))[whole])[losses[whole].argmin(0)])
-    return np.polyfit(np.log([cell.r for cell in cells]), np.array(logs), 1)[0]
+    return np.polyfit(np.log([cell.r or Lane.r for cell in cells]), np.array(logs), 1)[0]
 
 
 def judge(verdicts: Verdicts) -> Finding:
     """Judge for both methods, on the first model and task."""
     study = verdicts.study
-    cells = study.cells()[: len(study.ranks)]
+    cells = study.cells()[: len(study.values("r"))]
     if len(cells) < 2:
         return not_measured("the study has one rank: give it several")
     if few := few_seeds(study):
         return few
-    if study.alpha is None:
+    if study.values("alpha") == (None,):
         return not_measured(
             "in the study every rank has a scaling of 1, and the claim is about one alpha, with a "
             "scaling of alpha / r: give it --alpha"
@@ -62,7 +63,7 @@ def judge(verdicts: Verdicts) -> Finding:
     intervals = {init: t_interval(of_seeds) for init, of_seeds in by_init.items()}
     over = f"{study.first_seeds} seeds"
     sentences = [
-        f"{label_of(init)}'s best rate scales as the rank to the power {exponent.mean:+.2g} "
+        f"{method_name(init)}'s best rate scales as the rank to the power {exponent.mean:+.2g} "
         f"({ends(exponent, over, '+.2g')}; {flat(exponent)}"
         f"{f', {WITHIN} for four times the rank' if is_flat(exponent) else ''})"
         for init, exponent in intervals.items()
@@ -72,7 +73,7 @@ def judge(verdicts: Verdicts) -> Finding:
         words=f"{'; '.join(sentences)}. Ranks {', '.join(str(cell.r) for cell in cells)}.",
         numbers={f"exponent_{init}": exponent for init, exponent in intervals.items()},
         seeds=study.first_seeds,
-        bars=tuple(Bar.of(label_of(init), exponent) for init, exponent in intervals.items()),
+        bars=tuple(Bar.of(method_name(init), exponent) for init, exponent in intervals.items()),
         unit="exponent of the rank in the best rate",
         over=over,
     )

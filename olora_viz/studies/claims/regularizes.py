@@ -21,7 +21,6 @@ from olora_viz.studies.claims.claim import (
     Claim,
     Finding,
     OnStudy,
-    best_rates,
     counted,
     ends,
     judged,
@@ -32,7 +31,7 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import DRIFT_LR, ClaimEvidence, Drift
 from olora_viz.studies.statistics import LEAST_SEEDS, UNDECIDED, Interval, t_interval
-from olora_viz.studies.study import Cell, Trial
+from olora_viz.studies.study import Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 from olora_viz.tasks.evaluation import HeldOut
 
@@ -132,13 +131,11 @@ def stays_orthonormal(drift: Drift) -> tuple[str, Interval]:
 
 def _pairs(verdicts: Verdicts, ours: Verdict) -> list[tuple[Trial, Trial]]:
     """Return the trials of OLoRA and the reference by seed, each at its best rate; none if one has no such rate."""
-    study, (our_lr, their_lr) = verdicts.study, best_rates(verdicts, ours)
-    if our_lr is None or their_lr is None:
-        return []
-    return [
-        (Trial(ours.cell, ours.init, our_lr, seed), Trial(ours.cell, study.reference, their_lr, seed))
-        for seed in range(study.seeds)
-    ]
+    study = verdicts.study
+    best = {each.method: each.best for each in verdicts.of(ours.cell)}
+    candidates = [(method, best[method]) for method in (ours.method, study.reference)]
+    pair = [study.trials(ours.cell, method, [at]) for method, at in candidates if at is not None]
+    return list(zip(*pair, strict=True)) if len(pair) == 2 else []
 
 
 def _orthonormal_words(drift: Drift, stays: str) -> str:
@@ -175,7 +172,7 @@ def curves_of(verdicts: Verdicts, trials: Iterable[Trial]) -> dict[Trial, LossCu
         about = summary.get("held_out")  # which earlier versions did not write
         losses = losses_around(read_steps(folder), first, about and HeldOut(**about))
         for k, lane in enumerate(config.lanes):
-            trial = Trial(Cell(config.model, config.task, lane.r), lane.init, lane.lr, lane.seed)
+            trial = verdicts.study.trial_of(config, lane)
             if trial in wanted:
                 curves[trial] = LossCurve(*losses[:, :, k])
     return curves

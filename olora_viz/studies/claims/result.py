@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from olora_viz.initializers import label_of
 from olora_viz.machine.text import counted
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
@@ -21,6 +20,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE
+from olora_viz.studies.method import method_name
 from olora_viz.studies.sentences import in_cells
 from olora_viz.studies.statistics import UNDECIDED
 from olora_viz.studies.verdicts import Verdicts
@@ -43,7 +43,7 @@ def judge(verdicts: Verdicts) -> Finding:
         if mean
         else ""
     )
-    who, basis = (label_of(OURS), label_of(REFERENCE)), basis_of(verdicts)
+    who, basis = (method_name(OURS), method_name(REFERENCE)), basis_of(verdicts)
     at_one = in_cells(*who, shared, basis, where="At one shared rate,") if shared else WITHOUT
     return Finding(
         verdict=together([OF_VERDICT[word] for word in (*(shared or [UNDECIDED]), *best)]),

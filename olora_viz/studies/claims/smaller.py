@@ -63,7 +63,7 @@ def judge(verdicts: Verdicts) -> Finding:
 def more_at_the_lower(verdicts: Verdicts, low: Cell, high: Cell) -> Difference:
     """Return by how much OLoRA gains more at the lower rank: by how much its test loss rises more to the higher."""
     rises = {}
-    for init in verdicts.study.inits:
+    for init in verdicts.study.compare:
         at_low, at_high = (runs_of(verdicts.study, cell, init, verdicts.rows).at_best for cell in (low, high))
         if at_low and at_high:
             rises[init] = rise(at_low.test, at_high.test)
@@ -73,9 +73,9 @@ def more_at_the_lower(verdicts: Verdicts, low: Cell, high: Cell) -> Difference:
 def _pairs(cells: Sequence[Verdict]) -> Iterator[tuple[Verdict, Verdict]]:
     """Yield the cells of the lowest and the highest rank of each model and task."""
     for _, of_task in groupby(cells, key=lambda each: (each.cell.model, each.cell.task)):
-        by_rank = sorted(of_task, key=lambda each: each.cell.r)
+        by_rank = sorted(of_task, key=lambda each: each.rank)
         low, high = by_rank[0], by_rank[-1]
-        if low.cell.r < high.cell.r and low.seeds == high.seeds > 0:
+        if low.rank < high.rank and low.seeds == high.seeds > 0:
             yield low, high
 
 

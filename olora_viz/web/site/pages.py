@@ -387,9 +387,7 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
     head, *rows = verdict_rows(known)
     figures = {f"chart-{i}": figure for i, figure in enumerate(study_figures(known))}
     reasons = Markup("").join(
-        Markup('<p class="say"><b>{}</b>, {}, {}, r {}: {}.</p>').format(
-            each.init, each.cell.model, each.cell.task, each.cell.r, each.why
-        )
+        Markup('<p class="say"><b>{}</b>, {}: {}.</p>').format(each.method, each.cell.words(), each.why)
         for each in known.each
         if each.why
     )
@@ -404,7 +402,7 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
 
 def title_of_study(known: Verdicts, name: str) -> str:
     """Return the title of a study: its name, tasks and models, by the last parts of their paths."""
-    tasks, models = (", ".join(Path(name).name for name in names) for names in (known.study.tasks, known.study.models))
+    tasks, models = (", ".join(Path(name).name for name in known.study.values(what)) for what in ("task", "model"))
     return f"{name}: {tasks} on {models}"
 
 
