@@ -14,7 +14,7 @@ from olora_viz.races.config import RaceConfig
 REPEATED = frozenset({"seed", "seeds", "split_seed"})
 """What is repeated, and neither crossed nor tuned: a method is judged over all seeds."""
 
-_OF_LANE = tuple(each.name for each in fields(Lane) if each.name not in {"init", "label", "fair", "seed"})
+_OF_LANE = tuple(each.name for each in fields(Lane) if each.name not in {"init", "label", "fair", "seed", "params"})
 
 _OF_RACE = tuple(
     each.name

@@ -111,7 +111,7 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
         rows.append(
             {
                 **row_of(study.trial_of(config, lane)), "init": lane.init, "r": lane.r,
-                "alpha": lane.alpha, "steps": racing.done,
+                "alpha": None if lane.alpha is None else lane.lora_alpha, "steps": racing.done,
                 "status": state["status"],
                 "valid_loss": finite_or_none(valid.loss[k]),
                 "valid_accuracy": state["final_accuracy"],

@@ -1,9 +1,11 @@
 """A method: what a study compares, written as a lane is, and its name."""
 
+from dataclasses import fields
 from functools import cache
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names, parse_lanes
+from olora_viz.lanes.recipes import PREFIX
 
 
 @cache
@@ -25,12 +27,20 @@ def lane_of(method: str) -> Lane:
 
 
 def settings_of(method: str) -> frozenset[str]:
-    """Return the keys that a method is written with.
+    """Return the keys that a method sets, a recipe all but the rate, which a study chooses.
 
     >>> sorted(settings_of("lora:alpha=16,dropout=0.1")), sorted(settings_of("olora"))
     (['alpha', 'dropout'], [])
+    >>> "r" in settings_of("recipe:unsloth"), "lr" in settings_of("recipe:unsloth")
+    (True, False)
     """
-    return frozenset(part.partition("=")[0] for part in method.partition(":")[2].split(",") if part)
+    parts = [part.partition("=") for part in method.partition(":")[2].split(",") if part]
+    written = frozenset(key for key, equals, _ in parts if equals)
+    if not method.startswith(PREFIX):
+        return written
+    lane, usual = lane_of(method), Lane(lane_of(method).init)
+    own = {each.name for each in fields(lane) if getattr(lane, each.name) != getattr(usual, each.name)}
+    return written | (own - {"lr", "label"})
 
 
 def method_name(method: str) -> str:
@@ -39,8 +49,8 @@ def method_name(method: str) -> str:
     >>> [method_name(method) for method in ("olora", "lora:alpha=16", "lora:targets=q_proj+v_proj,rslora=1")]
     ['OLoRA', 'LoRA α/r 2', 'LoRA q_proj+v_proj rsLoRA']
     """
-    init, plain, _ = method.partition(":")
-    if not plain:
+    init, written, _ = method.partition(":")
+    if not written:
         return label_of(init)
     lane = lane_of(method)
     return lane.label or display_names([Lane(lane.init), lane])[1]

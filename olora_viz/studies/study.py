@@ -181,10 +181,10 @@ class Study:
         self._check_places(compare, across, tune)
         for name in [name for name, values in across.items() if len(values) == 1 and name not in OF_LANE]:
             race = replace(race, **{name: across.pop(name)[0]})
-        if not any("r" in names for names in (across, tune, *map(settings_of, compare))):
+        if not any({"r", "params"} & {*names} for names in (across, tune, *map(settings_of, compare))):
             across["r"] = (Lane.r,)
         across = {name: across[name] for name in sorted(across)}
-        # Of the race a study keeps all but the lanes, which it makes.
+
         race = replace(race, lanes=DEFAULT_LANES, batches=RaceConfig.batches)
         settled = {"race": race, "compare": compare, "across": across, "tune": {n: tune[n] for n in sorted(tune)}}
         for name, value in settled.items():
@@ -208,9 +208,11 @@ class Study:
             for method, tuned in itertools.product(self.compare, self.choices()):
                 trial = Trial(cell, method, self.lrs[0], 0, tuned)
                 self.config((trial,))
-                same = lanes.setdefault(self.lane(trial), method)
+                lane = self.lane(trial)
+                same = lanes.setdefault(lane.replace(params=lane.params and 1), method)
                 if same != method:
-                    raise ValueError(f"the methods {same!r} and {method!r} are the same lane in {cell.words()}")
+                    but = " but for params, of which a run keeps the rank alone" if lane.params else ""
+                    raise ValueError(f"the methods {same!r} and {method!r} are the same lane in {cell.words()}{but}")
 
     @staticmethod
     def _check_places(compare: tuple[str, ...], across: Mapping[str, Any], tune: Mapping[str, Any]) -> None:
@@ -306,7 +308,7 @@ class Study:
         varied = dict((*trial.cell.others, *trial.tuned))
         rank: dict[str, Any] = {} if trial.cell.r is None else {"r": trial.cell.r}
         of_lane = {name: value for name, value in varied.items() if name in OF_LANE}
-        return replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, **rank, **of_lane)
+        return replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=None, **rank, **of_lane)
 
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
         """Return the race of some trials of one cell and one combination of what is tuned beside the rate.
@@ -342,7 +344,7 @@ class Study:
         cell = Cell(config.model, config.task, r, tuple((name, value(name)) for name in names))
         tuned = tuple((name, value(name)) for name in self.tune if name != "lr")
         trials = (Trial(cell, method, lane.lr, lane.seed, tuned) for method in self.compare)
-        own = (trial for trial in trials if self.lane(trial) == lane)
+        own = (trial for trial in trials if _ranked(self.lane(trial), lane.r) == lane)
         return next(own, Trial(cell, lane.init, lane.lr, lane.seed, tuned))
 
     def preregister(self, out: str | Path) -> Path:
@@ -398,7 +400,8 @@ class Study:
         race, across, tune = dict(race or {}), dict(across or {}), dict(tune or {})
         crossed = {name: values for name, values in self.across.items() if name not in {*race, *tune}}
         methods = [settings_of(method) for method in own.get("compare", self.compare)]
-        if any("r" in keys for keys in methods) and "r" not in across and crossed.get("r") == (Lane.r,):
+        own_rank = any({"r", "params"} & keys for keys in methods)
+        if own_rank and "r" not in across and crossed.get("r") == (Lane.r,):
             del crossed["r"]
         tuned = {name: values for name, values in self.tune.items() if name not in across}
         return replace(self, race=self.race.replace(**race), across=crossed | across, tune=tuned | tune, **own)
@@ -490,6 +493,11 @@ class Study:
                     f"{name} is {before.get(name)!r} in {where}, but {now.get(name)!r} here: runs that differ in "
                     "it cannot be compared; use another folder"
                 )
+
+
+def _ranked(lane: Lane, r: int) -> Lane:
+    """Return a lane as it runs, with the rank that its number of parameters comes to."""
+    return lane if lane.params is None else lane.replace(r=r, params=None)
 
 
 def as_candidate(at: Candidate | float) -> Candidate:

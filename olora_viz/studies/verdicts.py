@@ -97,6 +97,8 @@ class Verdict:
     cell: Cell
     method: str
     """As the study has it."""
+    rank: int
+    """Of the method in this cell."""
     best_lr: float | None
     """Chosen by the mean validation loss; None if each rate has a diverged or missing run."""
     rates_like: tuple[float, ...]
@@ -147,11 +149,6 @@ class Verdict:
     def init(self) -> str:
         """The start of the method."""
         return lane_of(self.method).init
-
-    @property
-    def rank(self) -> int:
-        """The rank of the method in this cell."""
-        return lane_of(self.method).r if self.cell.r is None else self.cell.r
 
     @property
     def interval(self) -> Interval:
@@ -355,7 +352,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
         trials = at_best[method]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
-            cell=cell, method=method, best_lr=ours.chosen.lr if ours.chosen else None,
+            cell=cell, method=method, rank=_rank(study, cell, method, rows), best_lr=ours.chosen.lr if ours.chosen else None,
             tuned=ours.chosen.tuned if ours.chosen else (),
             rates_like=tuple(of_rate.lr for of_rate in ours.like_best),
             valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,
@@ -370,6 +367,13 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             word, why = _explained(each, ours, reference, len(study.compare) - 1, study.race.forget)
             each = replace(each, verdict=word, why=why)
         yield each
+
+
+def _rank(study: Study, cell: Cell, method: str, rows: Rows) -> int:
+    """Return the rank of a method as it ran, or as it is planned."""
+    ran = (row.get("r") for trial, row in rows.items() if (trial.cell, trial.method) == (cell, method))
+    planned = study.lane(Trial(cell, method, study.lrs[0], 0, study.choices()[0])).r
+    return int(next(filter(None, ran), planned))
 
 
 def _json(settings: Settings) -> dict[str, Any]:

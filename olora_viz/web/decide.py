@@ -19,7 +19,6 @@ from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
 from olora_viz.studies.budget import BATCHES, METHODS
 from olora_viz.studies.decide import RECIPE, Decision
-from olora_viz.studies.study import Study
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.html import problem
@@ -36,7 +35,7 @@ MINUTES = (1, 2, 5, 10, 20)
 
 MOST_METHODS = 8
 
-REFERENCE = Study.reference
+REFERENCE = METHODS[0]
 
 
 @dataclass(eq=False)

@@ -135,7 +135,7 @@ def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "TURN", 0.0)
-    own, few = own_file(folder), {"seeds": 1, "lrs": (1e-3,), "steps": 2, "batch_size": 4, "eval_size": 8}
+    own, few = own_file(folder), {"seeds": 1, "lr": (1e-3,), "steps": 2, "batch_size": 4, "eval_size": 8}
     work = Deciding(
         folder.name, small(task=own.name), folder, lane_styles(PAIR), elsewhere=send, own_files={"task": own},
         settings={**few, "compare": ["olora"], "r": 2, "threads": 1}, minutes=5,
