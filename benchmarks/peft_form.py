@@ -30,7 +30,7 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 def trained(study: Study, trial: Trial) -> float:
     """Train a run of a study with PEFT, and return its test loss in nats."""
     config = study.config([trial])
-    network, tokenizer = load_model(config.model, dtype=DTYPES[study.fixed().dtype])
+    network, tokenizer = load_model(config.model, dtype=DTYPES[study.fixed().race.dtype])
     data = RaceData(config, load_task(config.task, split_seed=config.split_seed), network, tokenizer, ModelCache())
     lane = config.lanes[0]
     torch.manual_seed(lane.seed)
@@ -52,8 +52,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     known = verdicts(options.study)
-    dtype = known.study.fixed().dtype
-    for init in known.study.inits:
+    dtype = known.study.fixed().race.dtype
+    for init in known.study.compare:
         for lr in options.rates or known.study.lrs:
             trials = [trial for trial in known.rows if (trial.init, trial.lr) == (init, lr)]
             ours = np.array([known.rows[trial]["test_loss"] for trial in trials])

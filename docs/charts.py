@@ -99,7 +99,8 @@ def study(name: str, chart: str = "differences") -> Chart:
     verdicts = ov.verdicts(STUDIES / name)
     setup = verdicts.study
     figure, *_ = study_figures(verdicts, [chart])
-    about = f"{listed(setup.models)}, {listed(setup.tasks)}, {setup.seeds} seeds, {setup.steps} steps"
+    where = f"{listed(setup.values('model'))}, {listed(setup.values('task'))}"
+    about = f"{where}, {setup.seeds} seeds, {setup.race.steps} steps"
     origin = Origin(**read_json_object(STUDIES / name / "origin.json"))
     return Chart(figure, f"The study {name}: {about}. {_recorded(origin)}")
 

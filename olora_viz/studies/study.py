@@ -265,8 +265,10 @@ class Study:
     def values(self, name: str) -> tuple[Any, ...]:
         """Return the values that a setting has in the study.
 
-        >>> Study(across={"r": (4, 16)}).values("r"), Study().values("task")
-        ((4, 16), ('number-words',))
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.Study(across={"r": (4, 16)}).values("r"), ov.Study().values("task")
+            ((4, 16), ('number-words',))
         """
         for axes in (self.across, self.tune):
             if name in axes:
@@ -394,8 +396,10 @@ class Study:
                 `race` has it.
             own: other fields of the study.
 
-        >>> Study().changed(across={"r": (4, 16)}, seeds=3)
-        Study(across={'r': (4, 16)}, seeds=3)
+        Examples:
+            >>> import olora_viz as ov
+            >>> ov.Study().changed(across={"r": (4, 16)}, seeds=3)
+            Study(across={'r': (4, 16)}, seeds=3)
         """
         race, across, tune = dict(race or {}), dict(across or {}), dict(tune or {})
         crossed = {name: values for name, values in self.across.items() if name not in {*race, *tune}}

@@ -352,7 +352,8 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
         trials = at_best[method]
         reached = (reached_at(rows[trial], loss) for trial, loss in zip(trials, targets, strict=False))
         each = Verdict(
-            cell=cell, method=method, rank=_rank(study, cell, method, rows), best_lr=ours.chosen.lr if ours.chosen else None,
+            cell=cell, method=method, rank=_rank(study, cell, method, rows),
+            best_lr=ours.chosen.lr if ours.chosen else None,
             tuned=ours.chosen.tuned if ours.chosen else (),
             rates_like=tuple(of_rate.lr for of_rate in ours.like_best),
             valid_losses=tuple(valid[trial] for trial in trials), test_loss=ours.test_loss,

@@ -25,7 +25,8 @@ LESS = {
 SHORTER = (
     (r"(steps|every)([ =]\d+)0\b", r"\1\2"),
     (r"--seeds (5|10)\b", lambda seeds: f"--seeds {int(seeds[1]) // 5}"),
-    (r"\bov\.Study\((?=\w)", "ov.Study(batch_size=4, eval_size=20, test_size=20, threads=1, "),
+    (r"\bov\.Study\((?=\w|\s)", "ov.Study(threads=1, "),
+    (r"\brace=ov\.RaceConfig\((?=\w)", "race=ov.RaceConfig(batch_size=4, eval_size=20, test_size=20, "),
     (r"smollm2-135m", "glassllm"),
     (r"layers\.15\.", "layers.1."),
     (r"olora_viz (\w+)", lambda verb: f"{verb[0]} {LESS.get(verb[1], '')}"),
