@@ -55,7 +55,7 @@ def main() -> None:
     dtype = known.study.fixed().race.dtype
     for init in known.study.compare:
         for lr in options.rates or known.study.lrs:
-            trials = [trial for trial in known.rows if (trial.init, trial.lr) == (init, lr)]
+            trials = [trial for trial in known.rows if (trial.method, trial.lr) == (init, lr)]
             ours = np.array([known.rows[trial]["test_loss"] for trial in trials])
             theirs = np.array([trained(known.study, trial) for trial in trials])
             row = {"init": init, "lr": lr, "dtype": dtype, "ours": ours.tolist(), "peft": theirs.tolist()}
