@@ -14,7 +14,7 @@ from olora_viz.studies.decide import open_trials
 from olora_viz.studies.search import needed
 from olora_viz.studies.seed_variance import own_variance, seed_variance
 from olora_viz.studies.statistics import BETTER, ERROR, WORSE, holm, t_interval
-from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.study import Candidate, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 
 METHODS = ("lora", "olora", "pissa", "milora", "orthogonal", "gaussian", "sketch", "olora_pivoted")
@@ -51,7 +51,7 @@ class World:
         sizes = (self.held_out, self.test)
         self.of_example = [self.random.normal(2.0, 0.7, n) for n in sizes]
         self.of_method = [self.example * self.random.normal(size=(self.methods, n)) for n in sizes]
-        self.of_rate: dict[tuple[str, float], list[np.ndarray]] = {}
+        self.of_rate: dict[tuple[str, Candidate], list[np.ndarray]] = {}
         self.of_seed = 0.1 * self.random.normal(size=100)
 
     def true(self, init: str, lr: float) -> float:
@@ -61,7 +61,7 @@ class World:
 
     def run_trial(self, trial: Trial) -> None:
         """Add the row of a run."""
-        m, of_rate = METHODS.index(trial.method), (trial.method, trial.lr)
+        m, of_rate = METHODS.index(trial.method), (trial.method, trial.candidate)
         if of_rate not in self.of_rate:
             sizes = (self.held_out, self.test)
             self.of_rate[of_rate] = [self.example * self.random.normal(size=n) for n in sizes]
@@ -169,9 +169,10 @@ SIZES = ((17, 36, 3), (60, 55, 5), (128, 128, 5), (300, 300, 5))
 """Held-out examples, test examples and seeds."""
 
 
-def study_of(methods: int, seeds: int, coarse: int | None = None) -> Study:
-    """Return a study of the first methods at four rates."""
-    return Study(tune={"lr": (3e-4, 1e-3, 3e-3, 1e-2)}, compare=METHODS[:methods], seeds=seeds, coarse=coarse)
+def study_of(methods: int, seeds: int, coarse: int | None = None, batches: int = 1) -> Study:
+    """Return a study of the first methods at four rates, each with several batch sizes, which change nothing."""
+    tune = {"lr": (3e-4, 1e-3, 3e-3, 1e-2), "batch_size": tuple(range(16, 16 + batches))}
+    return Study(tune=tune, compare=METHODS[:methods], seeds=seeds, coarse=coarse)
 
 
 class FewSeeds(NamedTuple):
@@ -213,14 +214,16 @@ def few_seeds(methods: int, seeds: int, spread: float, studies: int, gap: float 
 
 
 PLANS = [
-    *((2, *size, None, 0) for size in SIZES),
-    (2, 60, 55, 3, 1, 6),
-    (2, 300, 300, 5, 1, 6),
-    (3, 60, 55, 3, None, 0),
-    (5, 300, 300, 3, None, 0),
-    (5, 60, 55, 5, None, 0),
+    *((2, *size, None, 0, 1) for size in SIZES),
+    (2, 60, 55, 3, 1, 6, 1),
+    (2, 300, 300, 5, 1, 6, 1),
+    (3, 60, 55, 3, None, 0, 1),
+    (5, 300, 300, 3, None, 0, 1),
+    (5, 60, 55, 5, None, 0, 1),
+    *((methods, 60, 55, 5, None, 0, batches) for methods in (2, 5) for batches in (3, 7)),
 ]
-"""Methods, held-out examples, test examples, seeds, those of the first pass, and further races of a decision."""
+"""Methods, held-out examples, test examples, seeds, those of the first pass, further races of a decision, and batch sizes
+that are tuned beside the rate."""
 
 
 def main() -> None:
@@ -229,26 +232,28 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=600)
     parser.add_argument("--methods", type=int, nargs="+", default=[2, 3, 5])
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 3, 7], help="batch sizes that are tuned")
     chosen = parser.parse_args()
     head = "curves and runs | methods | held-out, test, seeds | false orders | seeds alone | coverage"
     few = "methods, seeds | s | false orders, own t | moderated | found, own t | moderated"
     print(f"| {few} |\n|{'---|' * 6}")
-    for methods, seeds in ((3, 3), (5, 3), (3, 5), (5, 5)):
+    for methods, seeds in ((3, 3), (5, 3), (3, 5), (5, 5)) if 1 in chosen.batches else ():
         for spread in (0.0, 0.5, 1.0):
             one = few_seeds(methods, seeds, spread, chosen.studies)
             shares = " | ".join(f"{100 * x:.1f}%" for x in (*one.ordered, *one.found))
             print(f"| {methods}, {seeds} | {spread:g} | {shares} |", flush=True)
     print(f"\n| {head} | power at 0.2 nats |\n|{'---|' * 7}")
     for name in chosen.worlds:
-        for methods, held_out, test, seeds, coarse, rounds in PLANS:
-            if methods not in chosen.methods:
+        for methods, held_out, test, seeds, coarse, rounds, batches in PLANS:
+            if methods not in chosen.methods or batches not in chosen.batches:
                 continue
-            study = study_of(methods, seeds, coarse)
+            study = study_of(methods, seeds, coarse, batches)
             equal, apart = (
                 simulate(study, n, held_out, test, rounds=rounds, gap=gap, **WORLDS[name])
                 for n, gap in ((chosen.studies, 0.0), (chosen.studies // 3, 0.2))
             )
             kind = f"{methods}{f', decided in up to {rounds} more races' * (rounds > 0)}"
+            kind += f", {len(study.candidates())} candidates" * (batches > 1)
             numbers = equal.ordered, equal.by_seeds, equal.covered, apart.found
             shares = " | ".join(f"{100 * x:.1f}%" for x in numbers)
             print(f"| {name} | {kind} | {held_out}, {test}, {seeds} | {shares} |", flush=True)
