@@ -222,8 +222,8 @@ PLANS = [
     (5, 60, 55, 5, None, 0, 1),
     *((methods, 60, 55, 5, None, 0, batches) for methods in (2, 5) for batches in (3, 7)),
 ]
-"""Methods, held-out examples, test examples, seeds, those of the first pass, further races of a decision, and batch sizes
-that are tuned beside the rate."""
+"""Methods, held-out examples, test examples, seeds, those of the first pass, further races of a decision, and batch
+sizes that are tuned beside the rate."""
 
 
 def main() -> None:
