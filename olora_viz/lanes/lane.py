@@ -524,11 +524,7 @@ def split_values(key: str, text: str) -> list[str]:
 
 
 def read_key(key: str, word: str) -> Any:
-    """Return the value of a lane's key from text; ValueError if it is of another kind.
-
-    >>> read_key("r", "8"), read_key("targets", "q_proj+v_proj")
-    (8, ('q_proj', 'v_proj'))
-    """
+    """Return the value of a lane's key from text; ValueError if it is of another kind."""
     reader, kind = _READERS[key]
     try:
         return reader(word)

@@ -7,7 +7,7 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from olora_viz.lanes.lane import Lane, read_key
+from olora_viz.lanes.lane import Lane, read_key, split_values
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import RaceConfig
 
@@ -55,9 +55,13 @@ def read_values(name: str, text: str) -> tuple[Any, ...]:
 
     >>> read_values("lr", "1e-3/3e-3"), read_values("batch-size", "8/32"), read_values("task", "roman,addition")
     ((0.001, 0.003), (8, 32), ('roman', 'addition'))
+    >>> read_values("r", "8,16"), read_values("alpha", "16/2r"), read_values("alpha", "r/4")
+    ((8, 16), (16.0, '2r'), ('r/4',))
     """
     name = checked_name(name)
-    return tuple(_read(name, word.strip()) for word in text.split("," if name in PATHS or "/" not in text else "/"))
+    by_commas = name in PATHS or "," in text or (name not in OF_LANE and "/" not in text)
+    words = text.split(",") if by_commas else split_values(name, text) if name in OF_LANE else text.split("/")
+    return tuple(_read(name, word.strip()) for word in words)
 
 
 def checked_name(name: str) -> str:

@@ -20,7 +20,7 @@ from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
-from olora_viz.races.run import CHECKPOINT, read_definitions
+from olora_viz.races.run import CHECKPOINT, read_config, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
@@ -105,12 +105,12 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
-    study = read_setup(Study, run.parent.parent)
+    study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
     for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(
             {
-                **row_of(study.trial_of(config, lane)), "init": lane.init, "r": lane.r,
+                **row_of(study.trial_of(planned, lane)), "init": lane.init, "r": lane.r,
                 "alpha": None if lane.alpha is None else lane.lora_alpha, "steps": racing.done,
                 "status": state["status"],
                 "valid_loss": finite_or_none(valid.loss[k]),

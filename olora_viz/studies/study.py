@@ -184,7 +184,6 @@ class Study:
         if not any({"r", "params"} & {*names} for names in (across, tune, *map(settings_of, compare))):
             across["r"] = (Lane.r,)
         across = {name: across[name] for name in sorted(across)}
-
         race = replace(race, lanes=DEFAULT_LANES, batches=RaceConfig.batches)
         settled = {"race": race, "compare": compare, "across": across, "tune": {n: tune[n] for n in sorted(tune)}}
         for name, value in settled.items():
@@ -427,7 +426,8 @@ class Study:
         """
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("race", *AXES_OF)}
         race = {name: getattr(self.race, name) for name in OF_RACE} | {"schedule": plain_schedule(self.race.schedule)}
-        written = _lines(own | {name: value for name, value in race.items() if name not in self.across})
+        crossed = {*self.across} - OF_LANE
+        written = _lines(own | {name: value for name, value in race.items() if name not in crossed})
         for name in AXES_OF:
             written += f"\n[{f'{of}.' * bool(of)}{name}]\n{_lines(getattr(self, name))}"
         return written
