@@ -71,6 +71,7 @@ def add_verbs(verb: Verb) -> None:
         metavar="NAME=LIST",
         help=varied.format("candidates", "batch-size=8/32, from which each method gets its best"),
     )
+    add_shared(parser, "--epochs")
     parser.add_argument("--equal", help="what batch sizes have in common: examples (the default) or steps")
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
@@ -233,12 +234,14 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     study = ledger.study
     done, missing = len(ledger.losses()), ledger.needed()
     others, choices = study.compare[1:], len(study.choices())
-    crossed = ", ".join(dict.fromkeys(("model", "task", "r", *study.across))).replace("_", " ")
+    length = f"{study.race.epochs:g} epochs" if study.race.epochs else f"{study.race.steps} steps"
+    named = {"r": "rank"} | {name: name.replace("_", " ") for name in study.across if name != "r"}
+    crossed = ", ".join(dict.fromkeys(("model", "task", *named.values())))
     beside = f" × {choices} choices of {', '.join(name for name in study.tune if name != 'lr')}" if choices > 1 else ""
     say(
-        f"{counted(len(study.cells()), 'cell')} ({crossed.replace(', r', ', rank')}), {len(study.compare)} methods, "
+        f"{counted(len(study.cells()), 'cell')} ({crossed}), {len(study.compare)} methods, "
         f"{len(study.lrs)} rates{beside.replace('_', ' ')}, {counted(study.seeds, 'seed')}: at least "
-        f"{most_trials(study)} lanes of {study.race.steps} steps, with "
+        f"{most_trials(study)} lanes of {length}, with "
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )
     say(
@@ -260,8 +263,8 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         f"other, and up to {bytes_words(costs.memory)} of memory per race{together}, measured on "
         f"the first steps of the first of {costs.races} races"
     )
-    for (model, task), words in costs.data.items():
-        say(f"{model}, {task}: {words}" if len(costs.data) > 1 else words)
+    for where, words in costs.data.items():
+        say(f"{where}: {words}" if len(costs.data) > 1 else words)
     say(smallest_found(study))
     if here:
         costs.check_fits(workers)

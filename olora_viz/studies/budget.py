@@ -94,8 +94,8 @@ class Estimate:
     memory: float
     """Of one race and its process, at most; bytes."""
     device: torch.device
-    data: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    """The number of examples in each part and how much of them a lane sees, by model and task."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """The number of examples in each part and how much of them a lane sees, by model, task and rows."""
 
     def check_fits(self, workers: int) -> None:
         """Check that so many races at once fit into the free memory.
@@ -146,17 +146,20 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         largest = max(group, key=lambda race: (study.lane(race[0]).r, len(race)))  # by their memory
         config = study.config(group[0][:TIMED_LANES])
         timing = timing_of(config, progress, study.config(largest), cache)
+        config = config.with_steps(timing.train)
         evaluations = math.ceil(config.steps / (config.eval_every or config.steps))
         of_lane = timing.of_lane(config.steps, evaluations * timing.held_out + timing.test)
         total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
         timings.append(timing)
-        for cell, trial in {race[0].cell: race[0] for race in group}.items():
-            if (cell.model, cell.task) not in data:
+        for trial in {race[0].cell: race[0] for race in group}.values():
+            where = trial.cell.words(("model", "task", "rows"))
+            if where not in data:
                 config = study.config([trial])
                 race_data = RaceData(config, task_of(config), *cache.load(config), cache)
                 about_data = race_data.about_held_out
+                config = config.with_steps(about_data.train)
                 seen = f"A lane sees {Epochs(config.steps * config.batch_size, about_data.train).words}."
-                data[cell.model, cell.task] = " ".join([about_data.parts, seen, *race_data.too_long])
+                data[where] = " ".join([about_data.parts, seen, *race_data.too_long])
     return Estimate(
         races=len(groups), lanes=len(trials), seconds=total, memory=max(timing.memory for timing in timings),
         device=timings[0].device, data=data,
@@ -187,10 +190,9 @@ def timing_of(
     Raises:
         ValueError: the race cannot be set up.
     """
-    short = replace(
-        config, steps=min(TIMED_STEPS, config.steps), warmup=0, eval_every=2,
-        eval_size=min(TIMED_EXAMPLES, config.eval_size),
-    )  # fmt: skip
+    short = config.replace(
+        steps=min(TIMED_STEPS, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED_EXAMPLES, config.eval_size)
+    )
     cache = cache or ModelCache()
     racing, setup = _set_up(short, progress, cache)
     if setup < SHORT_SETUP:

@@ -357,8 +357,8 @@ def _new(
     return replace(plan, study=plan.study.fixed())
 
 
-GIVEN = ("compare", "lr", "r", "seeds", "coarse", "margin", "threads", *OF_RACE)
-"""What may be given to a decision: of the study, and of its race."""
+GIVEN = ("compare", "lr", "r", "seeds", "coarse", "margin", "threads", *(each for each in OF_RACE if each != "epochs"))
+"""What may be given to a decision, which plans its steps: of the study, and of its race."""
 
 
 def _asked(study: Study, given: Mapping[str, Any]) -> Study:

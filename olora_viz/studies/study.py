@@ -470,6 +470,8 @@ class Study:
         race = {name: own.pop(name) for name in OF_RACE if name in own}
         for place, given in axes.items():
             own[place] = {**given, **instead.get(place, {})}
+        length = {"steps": "epochs", "epochs": "steps"}  # of which a race has one
+        race = {name: value for name, value in race.items() if length.get(name) not in instead.get("race", ())}
         race |= instead.get("race", {})
         own |= {name: value for name, value in instead.items() if name not in ("race", *AXES_OF)}
         names = {name for place in ("race", *AXES_OF) for name in instead.get(place, ())}

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -234,7 +234,7 @@ class ClaimEvidence:
         study, by_cell = self.study.study, {}
         for cell in study.cells():
             config = study.config(Trial(cell, method, study.lrs[0], 0, study.choices()[0]) for method in study.compare)
-            short = replace(config, steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
+            short = config.replace(steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
             by_batch = self._conditioning(Race(short, progress=self.progress, cache=self.cache), with_kernel=False)
             lambda_max = np.array([each.hessian.lambda_max for each in by_batch])
             by_cell[cell] = dict(zip(study.compare, lambda_max.T, strict=True))
