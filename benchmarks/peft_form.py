@@ -34,7 +34,7 @@ def trained(study: Study, trial: Trial) -> float:
     data = RaceData(config, load_task(config.task, split_seed=config.split_seed), network, tokenizer, ModelCache())
     lane = config.lanes[0]
     torch.manual_seed(lane.seed)
-    start = True if trial.init == "lora" else trial.init
+    start = True if trial.method == "lora" else trial.method
     adapter = peft.LoraConfig(r=lane.r, lora_alpha=lane.r, target_modules=TARGETS, init_lora_weights=start)
     model = peft.get_peft_model(network, adapter)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lane.lr, weight_decay=0.0)

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from support.shared import visiting
 
-from olora_viz.web.parts.refused import FIELDS
+from olora_viz.web.parts.refused import INPUTS
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def page(context: BrowserContext, address: str):
 
 def test_every_field_of_a_refused_value_is_marked_until_it_is_another(page: Page) -> None:
     page.locator("#more-settings summary").click()
-    for what, selector in FIELDS.items():
+    for what, selector in INPUTS.items():
         if what.startswith("what may be forgotten"):
             page.get_by_role("link", name="Decide", exact=True).click()
         if what == "steps between curvature measurements":

@@ -204,7 +204,9 @@ def test_of_two_lessons_that_are_chosen_in_one_moment_the_last_is_shown(same_pag
     for names in (("columns", "one-rate"), ("one-rate", "columns"), ("qr", "columns", "one-rate")):
         buttons = ", ".join(f"'{name}'" for name in names)
         page.evaluate(
-            f'[{buttons}].forEach((n) => document.querySelector(`#lesson-list [data-lesson="${{n}}"]`).click())'
+            f"""[{buttons}].forEach((name, i) => setTimeout(
+                () => document.querySelector(`#lesson-list [data-lesson="${{name}}"]`).click(), 5 * i
+            ))"""
         )
         expect(title).to_have_text(LESSONS[names[-1]].title)
         assert f"lesson={names[-1]}" in page.url

@@ -25,7 +25,8 @@ from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.models import load_model
 from olora_viz.races.race import race
 from olora_viz.races.script import peft_script
-from olora_viz.studies.study import Study, races
+from olora_viz.studies.search import races
+from olora_viz.studies.study import Study
 from olora_viz.tasks.losses import lane_losses
 
 IDS = tokens()
@@ -201,5 +202,5 @@ def test_in_a_study_it_races_apart_so_that_no_adapter_is_padded_to_its_size():
         trial for cell in study.cells() for init in study.compare for trial in study.trials(cell, init, study.lrs)
     ]
     groups = races(study, trials, most=len(trials))
-    assert [{trial.init for trial in group} for group in groups] == [{"lora", "olora"}, {"full"}]
+    assert [{trial.method for trial in group} for group in groups] == [{"lora", "olora"}, {"full"}]
     assert sum(map(len, groups)) == len(trials)

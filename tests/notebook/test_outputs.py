@@ -74,7 +74,7 @@ def test_seeds_of_a_contender_share_a_column_with_their_mean(capsys):
 
 def test_a_watched_study_shows_its_verdicts_and_at_last_the_win_table(running, tmp_path):
     study = f"""study = ov.Study(race=ov.RaceConfig(task="addition", steps=1, batch_size=2, eval_size=4, test_size=4),
-    across={"r": 2}, tune={"lr": 1e-3}, seeds=1, threads=1)
+    across={{"r": 2}}, tune={{"lr": 1e-3}}, seeds=1, threads=1)
 seen = list(ov.watch(ov.run_study(study, {str(tmp_path / "study")!r})))"""
     table, _, wins = outputs(study, running)
     assert "verdict" in table.data["text/html"]
@@ -91,7 +91,7 @@ def test_a_watched_decision_shows_what_to_take_its_table_and_its_charts(running,
     (shown,) = outputs(
         f"""from olora_viz.studies.budget import Plan
 study = ov.Study(race=ov.RaceConfig(task="addition", steps=1, batch_size=2, eval_size=4, test_size=4),
-    across={"r": 2}, tune={"lr": 1e-3}, seeds=1, threads=1)
+    across={{"r": 2}}, tune={{"lr": 1e-3}}, seeds=1, threads=1)
 plan = Plan(study, 5.0, seconds=1.0, final=0.0, most=4, data="")
 *_, last = ov.watch(ov.decide({str(tmp_path / "decided")!r}, plan=plan))""",
         running,

@@ -256,7 +256,7 @@ def test_a_study_for_claims_reads_examples_as_they_do(folder, sums, tmp_path):
     road = study_within(1, tmp_path / "study", evidence)
     its = next(road).plan.study
     road.close()
-    assert (its.truncate, its.chat) == (True, True)
+    assert (its.race.truncate, its.race.chat) == (True, True)
 
 
 def test_scripts_studies_and_commands_carry_both_settings():

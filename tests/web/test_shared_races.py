@@ -319,6 +319,7 @@ DIFFERENT = {
     "dtype": "float64", "targets": ("q_proj",), "keep": "auto", "max_length": 50, "accumulate": 2, "patience": 3,
     "warmup": 1, "eval_every": 7, "spectra_every": 1, "curvature_every": 1, "gradients_every": 1,
     "keep_best": True, "truncate": True, "chat": True, "forget": 0.5,
+    "rows": 50, "epochs": 2.0,
 }  # fmt: skip
 
 
@@ -326,7 +327,7 @@ DIFFERENT = {
 def test_every_field_of_a_set_up_is_in_its_key(name: str) -> None:
     config = small(keep="auto") if name == "forget" else small()
     value = DIFFERENT.get(name, getattr(config, name) + 1 if name not in DIFFERENT else None)
-    assert race_key(replace(config, **{name: value})) != race_key(config) != ""
+    assert race_key(config.replace(**{name: value})) != race_key(config) != ""
 
 
 def test_a_key_has_nothing_but_what_changes_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -114,8 +114,11 @@ def stored(key: str) -> str:
     return f"olora-viz-{key}"
 
 
+PICKED: dict[str, Any] = {**AT_ONCE, "trigger_mode": "multiple"}
+"""The same of a press that tells what was chosen, which Gradio forgets of one that it skips or defers."""
+
 QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
-"""The same of a choice, as a card's own events are: the last one counts, also of two that are made in one moment."""
+"""Of a card's own events: of several that come while one is on its way, the last one is answered."""
 
 
 @dataclass
