@@ -10,7 +10,11 @@ INPUTS = {
     "prompts per step": "#setup-batch input",
     "seed of the race": "#setup-seed input",
     "steps between curvature measurements": "#curvature-every input",
-    **{each.subject: f"#more-settings [name={each.name}]" for each in FIELDS},
+    **{
+        each.subject: f"#more-settings [name={each.name}]"
+        for each in FIELDS
+        if not each.choices and each.kind is not bool
+    },
     "what may be forgotten, in nats,": "#decide-forget :is(input, textarea)",
 }
 

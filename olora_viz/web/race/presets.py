@@ -80,7 +80,7 @@ PRESETS = (
         ("lora:lr=3e-4,r=32/64", "olora:lr=3e-4,r=32/64"), steps=100, task="number-words",
     ),
     Preset(
-        "toolkits", "six toolkits on your data",
+        "toolkits", "six toolkits' defaults",
         "Rank, alpha, rate, schedule, dropout, targets, weight decay and clipping as Unsloth, Axolotl, LLaMA-Factory, "
         "TRL, torchtune and PEFT ship them, beside OLoRA at 3e-3, the best of the first lanes, from three seeds; "
         "batch size, steps and warm-up are the race's. Take a file of yours for the task.",
