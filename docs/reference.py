@@ -120,7 +120,7 @@ def recipes() -> str:
         (
             f"`{each.name}`", f"{each.r}", f"{each.alpha}", f"{each.lr:g}", f"{each.dropout:g}",
             f"`{'+'.join(each.targets)}`", f"{each.weight_decay:g}", "–" if each.clip is None else f"{each.clip:g}",
-            each.schedule, f"{each.warmup:g}", each.optimizer, f"{each.batch_size}", each.length,
+            each.schedule, each.warm_up, each.optimizer, f"{each.batch_size}", each.length,
             f"{each.note} {each.toolkit} {each.version}: "
             + ", ".join(f"[{address.rpartition('/')[2]}]({address})" for address in each.sources),
         )

@@ -46,7 +46,7 @@ def recipes(options: argparse.Namespace) -> int:
 
     from olora_viz.lanes.recipes import OF_A_LANE, READ, RECIPES, Recipe
 
-    columns = ("name", "r", "alpha", "lr", "dropout", "weight_decay", "clip", "schedule", "warmup", "optimizer")
+    columns = ("name", "r", "alpha", "lr", "dropout", "weight_decay", "clip", "schedule", "warm_up", "optimizer")
     columns += ("batch_size", "length", "targets")
     names = tuple(field.name for field in fields(Recipe))
     _list(RECIPES, names if options.json else columns, options)

@@ -64,12 +64,18 @@ class Recipe:
         return {key: getattr(self, key) for key in OF_A_LANE}
 
     @property
+    def warm_up(self) -> str:
+        """The warm-up with its unit: ``10%``, ``100 steps`` or ``none``."""
+        if not self.warmup:
+            return "none"
+        return f"{self.warmup:.0%}" if self.warmup < 1 else f"{self.warmup:g} steps"
+
+    @property
     def summary(self) -> str:
         """The defaults, in words."""
-        warmup = f"warm-up {f'{self.warmup:.0%}' if 0 < self.warmup < 1 else f'{self.warmup:g}'}"
         return (
             f"rank {self.r}, alpha {self.alpha}, rate {compact(self.lr)}, dropout {self.dropout:g}, "
-            f"targets {'+'.join(self.targets)}; {self.schedule}, {warmup}, {self.optimizer}, "
+            f"targets {'+'.join(self.targets)}; {self.schedule}, warm-up {self.warm_up}, {self.optimizer}, "
             f"weight decay {self.weight_decay:g}; batches of {self.batch_size}, {self.length}"
         )
 

@@ -196,7 +196,7 @@ def _still_falls(verdicts: Verdicts, taken: Verdict, since_start: bool) -> str:
     """Say by how much the held-out loss of a method still falls; empty if it does not, or nobody knows.
 
     It does if it is lower at the end than at the evaluation before, by the rule of `beats_untrained` and by more than
-    does not matter.
+    does not matter, unless the loss itself does not matter any more.
 
     Args:
         since_start: whether the untrained model's loss counts where there is no evaluation before. Only where nothing
@@ -205,7 +205,7 @@ def _still_falls(verdicts: Verdicts, taken: Verdict, since_start: bool) -> str:
     runs = [verdicts.rows[trial] for trial in taken.trials]
     earlier = [int(step) for step in runs[0]["evaluated"]][:-1]
     gain, error = gain_of(runs, "earlier_valid_loss")
-    if not (earlier or since_start) or not gain > error or gain <= taken.margin:
+    if not (earlier or since_start) or not gain > error or min(gain, taken.valid_loss) <= taken.margin:
         return ""
     since = f"since step {earlier[-1]}" if earlier else "from the untrained model's"
     return (

@@ -126,6 +126,12 @@ def test_a_fall_that_does_not_matter_is_none() -> None:
     assert recommended(SHORT, 0.3, base_test_loss=1.0 + 0.3 / RACED.margin * 0.9).more_steps
 
 
+def test_nothing_is_left_to_fall_where_the_loss_itself_does_not_matter() -> None:
+    """The loss ends at 1 nat, after a fall of two."""
+    assert not recommended(SHORT, 2.0, base_test_loss=1.0 + 1.1 / RACED.margin).more_steps
+    assert recommended(SHORT, 2.0, base_test_loss=1.0 + 0.9 / RACED.margin).more_steps
+
+
 def test_a_run_keeps_the_losses_of_the_evaluation_before_its_last(tmp_path: Path) -> None:
     """Of the base model, if there is none."""
     for eval_every, evaluated in ((0, [4]), (2, [2, 4])):
