@@ -99,7 +99,9 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContext
     from olora_viz.studies.study import Study
 
     by_options = {name: getattr(options, name, None) for name in ("minutes", *GIVEN)}
-    by_options |= {name: listed(name, getattr(options, name)) for name in ("lr", "r") if getattr(options, name)}
+    by_options |= {
+        name: listed(name, getattr(options, name)) for name in ("lr", "r") if getattr(options, name) is not None
+    }
     by_options["compare"] = options.methods and tuple(filter(None, ",".join(options.methods).split(",")))
     by_options = {name: value for name, value in by_options.items() if value is not None}
     if options.file is None:

@@ -184,17 +184,18 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ValueError: a value of a list is of the wrong kind, or a setting is given twice.
     """
-    from olora_viz.studies.axes import OF_LANE
     from olora_viz.studies.study import OF_RACE, Study
 
-    if options.init and options.compare:
+    if options.init is not None and options.compare:
         raise ValueError("give the methods by --compare or by --init, not by both")
     of_study = [each.name for each in fields(Study) if each.name not in ("race", "across", "tune", "compare")]
     given = {name: getattr(options, name, None) for name in of_study}
-    given["compare"] = options.compare or (options.init and [name.strip() for name in options.init.split(",")])
+    given["compare"] = options.compare
+    if options.init is not None:
+        given["compare"] = [name.strip() for name in options.init.split(",")]
     varied: dict[str, dict[str, Any]] = {"across": {}, "tune": {}}
     for name in LISTS:
-        if text := getattr(options, name):
+        if (text := getattr(options, name)) is not None:
             varied["tune" if name == "lr" else "across"][name] = listed(name, text)
     for place, axes in varied.items():
         for entry in getattr(options, place) or ():
@@ -205,11 +206,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
             if name.replace("-", "_") in axes:
                 raise ValueError(f"{name} is given twice")
             axes[name.replace("-", "_")] = values
-    given["race"] = {name: getattr(options, name, None) for name in OF_RACE if name not in {*LISTS, *OF_LANE}}
-    given["race"] |= {name: getattr(options, name) for name in ("schedule", "warmup")}
-    given["race"] = {name: value for name, value in given["race"].items() if value is not None}
+    of_race = {name: getattr(options, name, None) for name in OF_RACE if name not in LISTS}
+    given["race"] = {name: value for name, value in of_race.items() if value is not None}
     given |= varied
-    return {name: value for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value is not None and value != {}}
 
 
 def listed(name: str, text: str) -> tuple[Any, ...]:
@@ -219,7 +219,7 @@ def listed(name: str, text: str) -> tuple[Any, ...]:
     try:
         return read_values(name, text)
     except ValueError as error:
-        kinds = {"lr": "numbers", "r": "whole numbers", "alpha": "numbers"}
+        kinds = {"lr": "numbers", "r": "whole numbers"}
         if name in kinds:
             raise ValueError(f"--{name} must be a list of {kinds[name]}, not {text!r}") from None
         raise error from None

@@ -17,7 +17,7 @@ from olora_viz.lanes.recipes import PREFIX, recipe_of
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.lanes.targets import Targets, short_targets, target_names
-from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
+from olora_viz.machine.text import call, changed, check_whole, compact, exact, read_flag, suggesting, table, unknown
 
 MAX_LANES = 64
 """Maximum lanes of one race."""
@@ -578,10 +578,6 @@ def _exact(value: Any) -> str:
     return short if float(short) == value else repr(value)
 
 
-def _flag(text: str) -> bool:
-    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
-
-
 _READERS: dict[str, tuple[Any, str]] = {
     "lr": (lambda text: FAIR if text == FAIR else float(text), "a positive number, or fair"),
     "r": (int, "a whole number"),
@@ -589,7 +585,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "seed": (int, "a whole number"),
     "weight_decay": (float, "a number"),
     "clip": (float, "a positive number"),
-    "rslora": (_flag, "true or false"),
+    "rslora": (read_flag, "true or false"),
     "beta1": (float, "a number"),
     "beta2": (float, "a number"),
     "lora_plus": (float, "a positive number"),

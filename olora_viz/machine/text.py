@@ -538,6 +538,15 @@ def call(instance: object, *first: object, **words: object) -> str:
     return f"{type(instance).__name__}({', '.join(parts)})"
 
 
+def read_flag(text: str) -> bool:
+    """Read true or false; KeyError if it is neither.
+
+    >>> read_flag("True"), read_flag("0")
+    (True, False)
+    """
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+
+
 def brief(value: object) -> str:
     """Return a value in a few words: of an array a few numbers, or its shape.
 

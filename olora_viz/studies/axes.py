@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from olora_viz.lanes.lane import Lane, read_key, split_values
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import read_flag, unknown
 from olora_viz.races.config import RaceConfig
 
 REPEATED = frozenset({"seed", "seeds", "split_seed"})
@@ -28,8 +28,8 @@ OF_LANE = frozenset(_OF_LANE)
 AXES = (*_OF_RACE, *_OF_LANE)
 """All settings that a study may vary, by their names in `RaceConfig` and `Lane`."""
 
-SHORT = ("model", "task", "r", "lr", "alpha")
-"""Settings that the command line has an option of their own for, with a list of values."""
+SHORT: dict[str, type] = {"model": str, "task": str, "r": int, "lr": float, "alpha": object}
+"""Settings that may stand as lists beside a study's own, on the command line and in a file, and their types there."""
 
 PATHS = frozenset({"model", "task", "test", "keep"})
 """Settings whose values may be paths, which have slashes: commas separate them."""
@@ -85,7 +85,7 @@ def _read(name: str, word: str) -> Any:
         return read_key(name, word)
     kind = _kind(name)
     try:
-        return {"true": True, "1": True, "false": False, "0": False}[word.lower()] if kind is bool else kind(word)
+        return read_flag(word) if kind is bool else kind(word)
     except (KeyError, ValueError):
         kinds = {int: "a whole number", float: "a number", bool: "true or false"}
         raise ValueError(f"{name} must be {kinds[kind]}, not {word!r}") from None

@@ -26,12 +26,12 @@ def lane_of(method: str) -> Lane:
     return lanes[0]
 
 
-def settings_of(method: str) -> frozenset[str]:
+def keys_of(method: str) -> frozenset[str]:
     """Return the keys that a method sets, a recipe all but the rate, which a study chooses.
 
-    >>> sorted(settings_of("lora:alpha=16,dropout=0.1")), sorted(settings_of("olora"))
+    >>> sorted(keys_of("lora:alpha=16,dropout=0.1")), sorted(keys_of("olora"))
     (['alpha', 'dropout'], [])
-    >>> "r" in settings_of("recipe:unsloth"), "lr" in settings_of("recipe:unsloth")
+    >>> "r" in keys_of("recipe:unsloth"), "lr" in keys_of("recipe:unsloth")
     (True, False)
     """
     parts = [part.partition("=") for part in method.partition(":")[2].split(",") if part]

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.machine.memory import dtype_name, resolve_device
 from olora_viz.machine.process import cores
 from olora_viz.machine.text import brief, call, compact, suggesting
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
-from olora_viz.races.config import plain as plain_schedule
 from olora_viz.studies.axes import OF_LANE, SHORT, in_words, plain, read_axes
-from olora_viz.studies.method import lane_of, settings_of
+from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import preregister
 from olora_viz.tasks.keep import NONE, has_text
 
@@ -39,8 +39,8 @@ JUDGED = ("margin", "forget")
 AXES_OF = ("across", "tune")
 """The fields of a study that hold the values of settings."""
 
-LISTS = {"model": str, "task": str, "r": int, "lr": float, "alpha": object}
-"""The types of what may stand in short as lists beside a study's own settings, keys of `SHORT`."""
+COUNTED = ("steps", "warmup", "eval_every")
+"""The settings that count batches; the first one only where there are no epochs."""
 
 EQUAL = ("examples", "steps")
 """What races of different batch sizes have in common."""
@@ -181,7 +181,7 @@ class Study:
         self._check_places(compare, across, tune)
         for name in [name for name, values in across.items() if len(values) == 1 and name not in OF_LANE]:
             race = replace(race, **{name: across.pop(name)[0]})
-        if not any({"r", "params"} & {*names} for names in (across, tune, *map(settings_of, compare))):
+        if not any({"r", "params"} & {*names} for names in (across, tune, *map(keys_of, compare))):
             across["r"] = (Lane.r,)
         across = {name: across[name] for name in sorted(across)}
         race = replace(race, lanes=DEFAULT_LANES, batches=RaceConfig.batches)
@@ -219,7 +219,7 @@ class Study:
         if "lr" not in tune:
             raise ValueError("tune must have the rates, as in tune={'lr': (1e-3, 3e-3)}")
         places = {"crossed": set(across), "tuned": set(tune)}
-        compared = {key: method for method in compare for key in settings_of(method)}
+        compared = {key: method for method in compare for key in keys_of(method)}
         for key in ("seed", "label"):
             if key in compared:
                 raise ValueError(f"a method has no {key}, which the study gives each lane: {compared[key]!r}")
@@ -309,7 +309,18 @@ class Study:
         varied = dict((*trial.cell.others, *trial.tuned))
         rank: dict[str, Any] = {} if trial.cell.r is None else {"r": trial.cell.r}
         of_lane = {name: value for name, value in varied.items() if name in OF_LANE}
-        return replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=None, **rank, **of_lane)
+        lane = replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=None, **rank, **of_lane)
+        return lane.replace(warmup=self._in_batches(lane.warmup, varied.get("batch_size")))
+
+    def _in_batches(self, count: int | None, batch: Any) -> int | None:
+        """Return a count of batches of the race's own size in batches of another one, see `equal`.
+
+        Args:
+            batch: their size; None for the race's own.
+        """
+        if not count or self.equal == "steps" or type(batch) is not int or batch < 1:
+            return count
+        return max(1, round(count * self.race.batch_size / batch))
 
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
         """Return the race of some trials of one cell and one combination of what is tuned beside the rate.
@@ -320,25 +331,20 @@ class Study:
         trials = tuple(trials)
         cell, race = trials[0].cell, self.race
         varied = {name: value for name, value in (*cell.others, *trials[0].tuned) if name not in OF_LANE}
-        batch = varied.get("batch_size", race.batch_size)
-        if self.equal == "examples" and batch != race.batch_size and type(batch) is int and batch > 0:
-            length = () if varied.get("epochs", race.epochs) else ("steps",)
-            for name in (*length, "warmup", "eval_every"):
-                number = varied.get(name, getattr(race, name))
-                varied[name] = max(1, round(number * race.batch_size / batch)) if number else number
+        if "batch_size" in varied:
+            has_epochs = varied.get("epochs", race.epochs) is not None
+            for name in COUNTED[has_epochs:]:
+                varied[name] = self._in_batches(varied.get(name, getattr(race, name)), varied["batch_size"])
         lanes = tuple(map(self.lane, trials))
         return race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
 
     def trial_of(self, config: RaceConfig, lane: Lane) -> Trial:
         """Return the trial that a lane of a race is; the method as the lane is written if the study has none such."""
-        batch = {"examples": self.race.batch_size / config.batch_size, "steps": 1.0}[self.equal]
 
         def value(name: str) -> Any:
             now = getattr(lane if name in OF_LANE else config, name)
-            if name in ("steps", "warmup", "eval_every") and name not in OF_LANE and batch != 1.0:
-                scaled = (each for each in self.values(name) if max(1, round(each * batch)) == now)
-                return next(scaled, now)
-            return now
+            planned = self.values(name) if name in COUNTED else ()
+            return next((each for each in planned if self._in_batches(each, config.batch_size) == now), now)
 
         names = [name for name in self.across if name not in ("model", "task", "r")]
         r = lane.r if "r" in self.across else None
@@ -402,7 +408,7 @@ class Study:
         """
         race, across, tune = dict(race or {}), dict(across or {}), dict(tune or {})
         crossed = {name: values for name, values in self.across.items() if name not in {*race, *tune}}
-        methods = [settings_of(method) for method in own.get("compare", self.compare)]
+        methods = [keys_of(method) for method in own.get("compare", self.compare)]
         own_rank = any({"r", "params"} & keys for keys in methods)
         if own_rank and "r" not in across and crossed.get("r") == (Lane.r,):
             del crossed["r"]
@@ -514,7 +520,7 @@ def as_candidate(at: Candidate | float) -> Candidate:
 def kinds_of_toml() -> dict[str, KeyKind]:
     """Return the kinds of the keys of a study's file: its own, its race's, and the lists in short."""
     of_race = {name: kind for name, kind in kinds_of(RaceConfig).items() if name in OF_RACE}
-    lists = {name: KeyKind(kind, is_list=True) for name, kind in LISTS.items()}
+    lists = {name: KeyKind(kind, is_list=True) for name, kind in SHORT.items()}
     own = {name: kind for name, kind in kinds_of(Study).items() if name != "race"}
     return own | of_race | lists
 

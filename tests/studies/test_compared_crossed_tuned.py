@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import olora_viz as ov
+from olora_viz.__main__ import main
 from olora_viz.studies.folder import row_of, trial_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.search import best, candidates_tried, finalists, most_trials, needed, races
@@ -72,11 +73,16 @@ def test_a_race_holds_lanes_of_one_cell_and_one_choice() -> None:
 
 @pytest.mark.parametrize("equal", ["examples", "steps"])
 def test_batches_of_all_sizes_see_as_many_examples_or_make_as_many_steps(equal: str) -> None:
-    study = Study(race=SHORT.replace(warmup=2), across={"batch_size": (2, 4, 8)}, equal=equal)
+    study = Study(
+        race=SHORT.replace(warmup=2), compare=("lora", "olora"), equal=equal,
+        across={"batch_size": (2, 4, 8)}, tune={"lr": (1e-3, 3e-3), "warmup": (None, 0, 2)},
+    )  # fmt: skip
     for trial in trials_of(study):
-        config = study.config([trial])
+        config, own = study.config([trial]), dict(trial.tuned)["warmup"]
         scale = 4 / config.batch_size if equal == "examples" else 1
         assert (config.steps, config.warmup, config.eval_every) == (8 * scale, 2 * scale, 4 * scale)
+        assert config.lanes[0].warmup == (own and own * scale)
+        assert study.trial_of(config, config.lanes[0]) == trial
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -148,6 +154,31 @@ def test_what_cannot_be_is_answered_in_a_sentence(settings: dict, sentence: str)
     with pytest.raises(ValueError, match=re.escape(sentence)) as said:
         Study(**settings)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--seeds 0", "seeds must be a whole number from 1 to 1000, not 0"),
+        ("--margin 0", "margin must be a share of the reference's loss reduction between 0 and 1, not 0.0"),
+        ("--lr=", "--lr must be a list of numbers, not ''"),
+        ("--init=", "unknown initialization ''"),
+        ("--r 4.5", "--r must be a list of whole numbers, not '4.5'"),
+        ("--alpha 2q", "alpha must be a positive number, or a multiple of r or sqrt(r)"),
+        ("--across batch-size", "--across is NAME=LIST, such as batch-size=8/32, not 'batch-size'"),
+        ("--across batch-size=0", "batch_size must be a whole number from 1"),
+        ("--tune lr=1e-3 --lr 2e-3", "lr is given twice"),
+        ("--init lora,olora --compare pissa", "give the methods by --compare or by --init, not by both"),
+        ("--steps 5 --epochs 2", "steps 5 and epochs 2 both say how long it trains: give one"),
+    ],
+)
+def test_so_is_what_the_command_line_cannot_mean(
+    words: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "--out", str(tmp_path / "out"), "--plan", *words.split()]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert sentence in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_study_runs_over_rows_and_batch_sizes_and_goes_on_after_a_stop_to_the_same_table(tmp_path: Path) -> None:
