@@ -30,7 +30,8 @@ from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step
 from olora_viz.studies.method import method_name
-from olora_viz.studies.search import losses_of, rates_tried, seeds_of, values_at, values_of
+from olora_viz.studies.rows import losses_of, values_of
+from olora_viz.studies.search import rates_tried, seeds_of, values_at
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 

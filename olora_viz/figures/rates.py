@@ -29,7 +29,8 @@ from olora_viz.machine.text import and_, compact, counted, plain
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name
-from olora_viz.studies.search import grid_of, losses_of, number_or_nan, rates_tried, values_at, values_of
+from olora_viz.studies.rows import losses_of, number_or_nan, values_of
+from olora_viz.studies.search import grid_of, rates_tried, values_at
 from olora_viz.studies.statistics import expected_best
 from olora_viz.studies.story import Point, RateCurve
 from olora_viz.studies.study import Cell, Study

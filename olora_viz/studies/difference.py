@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.studies.search import Chosen, Rows, best, candidates_tried, losses_by_example, losses_of, seeds_of
+from olora_viz.studies.rows import Rows, losses_by_example, losses_of
+from olora_viz.studies.search import Chosen, best, candidates_tried, seeds_of
 from olora_viz.studies.seed_variance import SeedVariance, seed_variance
 from olora_viz.studies.statistics import (
     UNKNOWN,

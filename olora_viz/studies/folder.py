@@ -24,7 +24,8 @@ from olora_viz.races.run import CHECKPOINT, read_config, read_definitions
 from olora_viz.races.step import Step
 from olora_viz.studies.definitions import DEFINED, check_one_definition, rows_to_be, version_of
 from olora_viz.studies.preregistration import SETUP, continued, hash_of, is_decision, read_setup, write_setup
-from olora_viz.studies.search import Losses, complete_seeds, losses_of, needed
+from olora_viz.studies.rows import Losses, losses_of
+from olora_viz.studies.search import complete_seeds, needed
 from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts, reached_at, verdicts_of
 

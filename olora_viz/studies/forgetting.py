@@ -12,7 +12,8 @@ import numpy as np
 
 from olora_viz.machine.text import counted, finite_or_none, nats, times
 from olora_viz.races.step import DIVERGED
-from olora_viz.studies.search import Row, Rows, best, grid_of, number_or_nan, rates_tried, values_of
+from olora_viz.studies.rows import Row, Rows, number_or_nan, values_of
+from olora_viz.studies.search import best, grid_of, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Candidate, Cell, Study, Trial

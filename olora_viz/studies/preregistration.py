@@ -22,7 +22,7 @@ from olora_viz.studies.method import lane_of
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
 if TYPE_CHECKING:
-    from olora_viz.studies.search import Row
+    from olora_viz.studies.rows import Row
     from olora_viz.studies.study import Study
 
 SETUP = STUDY

@@ -13,7 +13,7 @@ from olora_viz.machine.text import and_, counted, finite_or_none, nats, percent,
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.difference import Difference, difference, runs_of
 from olora_viz.studies.method import method_name
-from olora_viz.studies.search import beats_untrained, gain_of, lost, values_of
+from olora_viz.studies.rows import beats_untrained, gain_of, lost, values_of
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import (
     BETTER,

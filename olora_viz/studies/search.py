@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from olora_viz.initializers import entry_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.text import rounded
-from olora_viz.races.step import DIVERGED
 from olora_viz.studies.method import lane_of
+from olora_viz.studies.rows import Losses, Rows, gain_of
 from olora_viz.studies.statistics import choose
 from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial, as_candidate
 
@@ -38,58 +37,6 @@ MOST_EXTENSIONS = 4
 
 MOST_IN_TIME = 2
 """The same where time is limited: more seeds at the rates known are then worth more than rates ever farther away."""
-
-Losses = Mapping[Trial, float]
-"""The validation loss of each finished trial; NaN if it has diverged, infinite if it forgets too much."""
-
-Row = Mapping[str, Any]
-"""The results of a finished trial by name: the columns `folder.COLUMNS` and `folder.BY_EXAMPLE`."""
-
-Rows = Mapping[Trial, Row]
-"""Those of every finished trial."""
-
-
-def number_or_nan(value: Any) -> float:
-    """Return a number; NaN for None."""
-    return math.nan if value is None else float(value)
-
-
-def values_of(rows: Rows, name: str) -> dict[Trial, float]:
-    """Return one column of the trials' rows; NaN where a run diverged or there is no value."""
-    return {trial: _value(row, name) for trial, row in rows.items()}
-
-
-def _value(row: Row, name: str) -> float:
-    return math.nan if row["status"] == DIVERGED else number_or_nan(row.get(name))
-
-
-def losses_of(study: Study, rows: Rows) -> Losses:
-    """Return the losses by which rates are chosen, see `Losses`."""
-    losses = values_of(rows, "valid_loss")
-    limit = study.race.forget
-    if limit is None:
-        return losses
-    return {trial: loss + (math.inf if lost(rows[trial]) > limit else 0.0) for trial, loss in losses.items()}
-
-
-def lost(row: Row) -> float:
-    """Return by how many nats per token a run's loss on the text to keep has risen; NaN if it is unknown."""
-    return number_or_nan(row.get("text_loss")) - number_or_nan(row.get("base_text_loss"))
-
-
-def by_example(rows: Sequence[Row], name: str) -> np.ndarray | None:
-    """Return one of `folder.BY_EXAMPLE` of some runs (k, n), NaN where one has diverged; None if it was not kept."""
-    columns = [np.asarray(row.get(name, ()), dtype=float) for row in rows]
-    if len(sizes := {len(column) for column in columns}) > 1 or sizes == {0}:
-        return None
-    diverged = np.array([row["status"] == DIVERGED for row in rows])
-    return np.where(diverged[:, None], math.nan, np.array(columns))
-
-
-def losses_by_example(rows: Sequence[Row], name: str) -> np.ndarray:
-    """Return the losses of runs by example (k, n); their means (k, 1) where only these were written."""
-    losses = by_example(rows, f"{name}_by_example")
-    return np.array([[_value(row, name)] for row in rows]) if losses is None else losses
 
 
 @dataclass(frozen=True)
@@ -307,32 +254,6 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
             if at_edge:
                 more += [Candidate(lr, tuned) for lr in outside if lr not in grid][:1]
     return more
-
-
-def beats_untrained(rows: Rows, trials: Iterable[Trial]) -> bool:
-    """Whether the held-out loss of a method is below the untrained model's by more than one standard error.
-
-    Args:
-        trials: the seeds of a method at one rate; if there are none, or one has diverged, it is not better.
-    """
-    gain, error = gain_of([rows[trial] for trial in trials])
-    return gain > error
-
-
-def gain_of(runs: Sequence[Row], before: str = "base_valid_loss") -> tuple[float, float]:
-    """Return by how much training lowers the held-out loss, and the standard error of that over the examples.
-
-    The differences are paired by example; they are to the mean, where the losses by example are not known, and NaN
-    where that is not either. Without a run, or with a diverged one, training raises the loss without limit.
-
-    Args:
-        before: the loss from which it is lowered, the untrained model's or ``earlier_valid_loss``.
-    """
-    if not runs or any(row["status"] == DIVERGED for row in runs):
-        return -math.inf, 0.0
-    gain = (losses_by_example(runs, before) - losses_by_example(runs, "valid_loss")).mean(0)
-    error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return float(gain.mean()), float(error)
 
 
 def _best_of_grid(study: Study, cell: Cell, method: str, losses: Losses) -> Candidate | None:

@@ -20,18 +20,8 @@ from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
-from olora_viz.studies.search import (
-    Chosen,
-    Losses,
-    Row,
-    Rows,
-    grid_of,
-    losses_of,
-    number_or_nan,
-    values_at,
-    values_of,
-    whole_grid,
-)
+from olora_viz.studies.rows import Losses, Row, Rows, losses_of, number_or_nan, values_of
+from olora_viz.studies.search import Chosen, grid_of, values_at, whole_grid
 from olora_viz.studies.statistics import (
     BETTER,
     ERROR,

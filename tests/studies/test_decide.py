@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.simulated_studies import row_of
+from support.small_decision import STUDY
 from test_verdicts import SPREAD, bowl, row
 
 import olora_viz as ov
@@ -38,14 +39,6 @@ from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.views import decision
 
 PLANNED = Study(compare=METHODS, seeds=3)
-STUDY = Study().changed(
-    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
-    across={"r": (2,)},
-    tune={"lr": (1e-3, 3e-2, 1.0)},
-    seeds=3,
-    coarse=1,
-    threads=1,
-)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 
 

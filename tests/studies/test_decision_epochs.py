@@ -21,7 +21,8 @@ from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import DECISION
 from olora_viz.studies.recommendation import Recommendation, recommend
-from olora_viz.studies.search import Row, needed
+from olora_viz.studies.rows import Row
+from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.tasks.batches import Epochs, batch_indices

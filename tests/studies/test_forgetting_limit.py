@@ -17,7 +17,8 @@ from olora_viz.races import run as runs
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.recommendation import nothing_fits, recommend
-from olora_viz.studies.search import losses_of, needed
+from olora_viz.studies.rows import losses_of
+from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.verdicts import Verdicts, verdicts_of
 from olora_viz.tasks.keep import AUTO

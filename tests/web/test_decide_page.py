@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import gradio as gr
 import pytest
 from support.races import small
+from support.small_decision import STUDY
 
 from olora_viz.background import decision as background
 from olora_viz.background.record import FAILED
@@ -18,7 +19,6 @@ from olora_viz.races.config import Settings
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
-from olora_viz.studies.study import Study
 from olora_viz.views import reports
 from olora_viz.web.decide import Deciding, download_of, minutes_within, put, view
 from olora_viz.web.guard.limits import Limits
@@ -26,14 +26,6 @@ from olora_viz.web.guard.visitor_files import DOWNLOADS, TEXT, FilesOfPage, Visi
 from olora_viz.web.jobs.job import own_folder
 from olora_viz.web.jobs.queue import Jobs
 
-STUDY = Study().changed(
-    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
-    across={"r": (2,)},
-    tune={"lr": (1e-3, 3e-2, 1.0)},
-    seeds=3,
-    coarse=1,
-    threads=1,
-)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 LIMITS = Limits()
 ASKED = ["glassllm", "sentiment", 1, ["olora"], 2]

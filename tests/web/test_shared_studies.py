@@ -10,6 +10,7 @@ import pytest
 from pandas import DataFrame
 from pandas.testing import assert_frame_equal
 from support.queued import asked as set_up
+from support.small_decision import STUDY
 from support.waiting import wait_until
 
 from olora_viz.figures.theme import lane_styles
@@ -17,7 +18,6 @@ from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import decide
 from olora_viz.studies.folder import Ledger
-from olora_viz.studies.study import Study
 from olora_viz.web.claims import Judging
 from olora_viz.web.decide import Deciding, download_of, view
 from olora_viz.web.guard.limits import Limits, Visitor
@@ -26,14 +26,6 @@ from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import study_key
 
-STUDY = Study().changed(
-    race={"task": "sentiment", "steps": 2, "batch_size": 4, "eval_size": 16, "test_size": 16, "eval_every": 0},
-    across={"r": (2,)},
-    tune={"lr": (1e-3, 3e-2, 1.0)},
-    seeds=3,
-    coarse=1,
-    threads=1,
-)
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=9)
 CONFIG = STUDY.config(one for init in STUDY.compare for one in STUDY.trials(STUDY.cells()[0], init, [1e-3], 1))
 

@@ -26,7 +26,7 @@ from olora_viz.studies.claims.claim import (
     together,
 )
 from olora_viz.studies.difference import Difference, between
-from olora_viz.studies.search import Row, by_example
+from olora_viz.studies.rows import Row, by_example
 from olora_viz.studies.statistics import Interval, verdict
 from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts

@@ -27,7 +27,8 @@ from olora_viz.studies.claims.claim import (
 )
 from olora_viz.studies.claims.evidence import Sharpness
 from olora_viz.studies.method import method_name
-from olora_viz.studies.search import best, values_of
+from olora_viz.studies.rows import values_of
+from olora_viz.studies.search import best
 from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
 from olora_viz.studies.verdicts import Verdicts
 
