@@ -240,7 +240,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     beside = f" × {choices} choices of {', '.join(name for name in study.tune if name != 'lr')}" if choices > 1 else ""
     say(
         f"{counted(len(study.cells()), 'cell')} ({crossed}), {len(study.compare)} methods, "
-        f"{len(study.lrs)} rates{beside.replace('_', ' ')}, {counted(study.seeds, 'seed')}: at least "
+        f"{counted(len(study.lrs), 'rate')}{beside.replace('_', ' ')}, {counted(study.seeds, 'seed')}: at least "
         f"{most_trials(study)} lanes of {length}, with "
         "half steps around each best rate, and more if one lies at the edge of the rates"
     )

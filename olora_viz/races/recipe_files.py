@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
@@ -349,17 +350,6 @@ def _arguments(values: Mapping[str, Any], indent: int = 4) -> str:
     return "".join(f"{' ' * indent}{name}={value!r},\n" for name, value in values.items())
 
 
-def _yaml(settings: Mapping[str, Any], indent: str = "") -> str:
-    """Write settings as YAML, whose numbers have a decimal point before an exponent."""
-    lines = []
-    for name, value in settings.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{indent}{name}:\n")
-            for each in value:
-                first, *rest = _yaml(each, f"{indent}    ").splitlines(keepends=True)
-                lines += [f"{indent}  - {first.lstrip()}", *rest]
-        else:
-            text = json.dumps(value, ensure_ascii=False)
-            number = re.fullmatch(r"(-?\d+)(e[-+]?\d+)", text)
-            lines.append(f"{indent}{name}: {f'{number[1]}.0{number[2]}' if number else text}\n")
-    return "".join(lines)
+def _yaml(settings: Mapping[str, Any]) -> str:
+    """Write settings as YAML, in their order."""
+    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)

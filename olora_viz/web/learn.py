@@ -20,7 +20,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views.html import problem
 from olora_viz.web.classroom.votes import HOURS
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.card import AT_ONCE, PICKED, QUIET, Desk, again, element, in_card
+from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card, on_picks
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.parts.setup import possible
 
@@ -306,7 +306,7 @@ def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -
             return gr.skip(), *LessonView()
         return guided_card(limits, lesson), *_read(limits, lesson)
 
-    def press(event: gr.SelectData) -> tuple[Any, ...]:
+    def press(_request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
         """Show a lesson, and if it is opened, its recorded race and set-up."""
         value = event.value if isinstance(event.value, dict) else {}
         unchanged: tuple[Any, ...] = (gr.skip(),) * (3 + len(controls))
@@ -324,7 +324,7 @@ def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -
         return *shown, guided, lesson.race, again(), *(setup.to_controls() if setup else unchanged[3:])
 
     outputs = [*page, card, desk.run, desk.again, *controls]
-    gr.on([part.select for part in (page.contents, page.guide, card)], press, None, outputs, **PICKED)
+    on_picks([part.select for part in (page.contents, page.guide, card)], press, [], outputs)
     page.rank.input(turn_rank, page.rank, page.picture, **QUIET)
     address = gr.Textbox(visible=False)
     demo.load(arrive, address, [card, *page], js=ASKED, **AT_ONCE)

@@ -29,7 +29,7 @@ from olora_viz.views.runs import model_choices
 from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, PICKED, QUIET, element, in_card, moved, picked
+from olora_viz.web.parts.card import AT_ONCE, QUIET, element, in_card, moved, on_picks, picked
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -497,7 +497,7 @@ def _connect(
         js="(number) => number + 1", inputs=choices.permutation, outputs=choices.permutation, **AT_ONCE
     )
     controls.restore.click(js="() => 0", outputs=choices.permutation, **AT_ONCE)
-    map_figure.select(picked, None, choices.layer, **PICKED)
+    on_picks([map_figure.select], picked, [], choices.layer)
 
 
 def as_text(name: str) -> str:

@@ -187,7 +187,7 @@ def test_a_plan_says_once_of_each_task_what_was_cut_and_what_is_left_out(rows, t
     begin = ["study", "--lr", "1e-3", "--seeds", "1", "--steps", "2", "--batch-size", "2"]
     out = ["--out", str(tmp_path / "out")]
     assert main([*begin, "--task", f"{rows},sentiment", *short, *out]) == 0
-    _, said = capsys.readouterr().err.split(f"glassllm, {rows}: ")
+    _, said = capsys.readouterr().err.split(f"glassllm, {rows.name}: ")
     assert said.count("48 training examples were cut at the left of their prompt to 14") == 1
     assert said.count("1 training example is longer than 14 tokens without the prompt") == 1
     assert "glassllm, sentiment: 1,500 training examples" in said

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import gradio as gr
@@ -17,7 +18,7 @@ from olora_viz.views.race import RaceView, race_view
 from olora_viz.web import page
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import Board, Card, on_changes
+from olora_viz.web.parts.card import Board, Card, on_changes, on_picks
 from olora_viz.web.race import cards
 from olora_viz.web.race.arrival import FIRST, PARTS
 from olora_viz.web.race.cards import CARDS
@@ -47,17 +48,26 @@ def test_no_choice_is_lost_because_an_earlier_one_is_not_answered_yet() -> None:
     assert entered == {"always_last"}
 
 
-def test_an_answer_that_a_later_change_of_the_page_has_overtaken_is_left_out() -> None:
+@pytest.mark.parametrize("kind", ["changes", "picks"])
+def test_an_answer_that_a_later_call_of_the_page_has_overtaken_is_left_out(kind: str) -> None:
     gates = {name: threading.Event() for name in ("first", "second", "another page's")}
 
-    def slow(_: gr.Request, name: str) -> str:
-        assert gates[name].wait(60)
-        return name
+    def slow(_: gr.Request, *given: str) -> str:
+        assert gates[given[-1]].wait(60)
+        return given[-1]
 
     with gr.Blocks() as demo:
         box = gr.Textbox()
-        on_changes([box], slow, [box], box)
-    (answer,) = (block.fn for block in demo.fns.values())
+        if kind == "changes":
+            on_changes([box], slow, [box], box)
+        else:
+            on_picks([box.select], slow, [box], box)
+    (connected,) = (block.fn for block in demo.fns.values())
+    chosen = [gr.SelectData(None, {"index": 0, "value": ""})] if kind == "picks" else []
+
+    def answer(request: gr.Request, *given: object) -> Awaitable[object]:
+        return connected(*chosen, request, *given)
+
     one, other = gr.Request(session_hash="one"), gr.Request(session_hash="other")
 
     async def visit(*calls: tuple[gr.Request, int, str], done: tuple[str, ...]) -> list[object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field
@@ -61,34 +61,77 @@ def small_button(label: str, elem_id: str, **options: Any) -> gr.Button:
     return gr.Button(label, elem_id=elem_id, scale=0, min_width=0, **options)
 
 
-def picked(event: gr.SelectData) -> Any:
-    """Return the text that an event of a chart or a list chose; as an event's function, it sets the output to it."""
+def picked(_request: gr.Request, event: gr.SelectData) -> Any:
+    """Return the text that an event of a chart or a list chose, see `on_picks`."""
     return event.value if isinstance(event.value, str) else gr.skip()
 
 
 def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:
     """Connect a function to the changes of several components, so that the answer to the last one stays.
 
-    A preset or a reload changes several at once: each change calls, Gradio waits for none of them, and they come, and
-    are answered, in any order. So the page numbers its calls, and what a later one has overtaken is left out.
+    A preset or a reload changes several at once, see `_unless_overtaken`.
 
     Args:
         parts: components whose changes call it.
         answer: takes the request and the inputs.
     """
-    number = gr.Number(0, visible=False)
-    newest: dict[str | None, float] = {}  # of the pages that called last
+    newest = _unless_overtaken(answer)
 
     async def answered(request: gr.Request, sent: Any, *inputs: Any) -> Any:
+        return await newest(request, sent, request, *inputs)
+
+    _on([part.change for part in parts], answered, answer, inputs, outputs, QUIET)
+
+
+def on_picks(picks: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:
+    """Connect a function to presses that tell what was chosen, so that the answer to the last one stays.
+
+    Gradio forgets what was chosen of a press that it skips or defers, so it sends each, see `_unless_overtaken`.
+
+    Args:
+        picks: the events.
+        answer: takes the request, the `gradio.SelectData` and the inputs.
+    """
+    newest = _unless_overtaken(answer)
+
+    async def answered(event: gr.SelectData, request: gr.Request, sent: Any, *inputs: Any) -> Any:
+        return await newest(request, sent, request, event, *inputs)
+
+    _on(picks, answered, answer, inputs, outputs, {**AT_ONCE, "trigger_mode": "multiple"})
+
+
+def _on(
+    events: Sequence[Any],
+    answered: Callable[..., Any],
+    answer: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Any,
+    options: Mapping[str, Any],
+) -> None:
+    """Connect the answer to events whose calls the page numbers."""
+    name = getattr(answer, "__name__", None)
+    gr.on(
+        events, answered, [gr.Number(0, visible=False), *inputs], outputs, js=_NUMBERED, api_name=name, **options
+    )  # fmt: skip
+
+
+def _unless_overtaken(answer: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """Return a function that answers unless a later call of the same page has come meanwhile.
+
+    Gradio waits for none of several calls at once, and they come, and are answered, in any order. So the page numbers
+    its calls, and what a later one has overtaken is left out.
+    """
+    newest: dict[str | None, float] = {}  # of the pages that called last
+
+    async def answered(request: gr.Request, sent: Any, *given: Any) -> Any:
         page, call = request.session_hash, sent if isinstance(sent, int | float) else 0
         newest[page] = max(call, newest.pop(page, call))
         while len(newest) > 1000:
             del newest[next(iter(newest))]
-        value = await asyncio.to_thread(answer, request, *inputs)
+        value = await asyncio.to_thread(answer, *given)
         return gr.skip() if call < newest.get(page, call) else value
 
-    changes, name = [part.change for part in parts], getattr(answer, "__name__", None)
-    gr.on(changes, answered, [number, *inputs], outputs, js=_NUMBERED, api_name=name, **QUIET)
+    return answered
 
 
 def moved(value: Any, shown: Any) -> dict[str, Any]:
@@ -113,9 +156,6 @@ def stored(key: str) -> str:
     """Return the key of an id in the session storage."""
     return f"olora-viz-{key}"
 
-
-PICKED: dict[str, Any] = {**AT_ONCE, "trigger_mode": "multiple"}
-"""The same of a press that tells what was chosen, which Gradio forgets of one that it skips or defers."""
 
 QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
 """Of a card's own events: of several that come while one is on its way, the last one is answered."""

@@ -18,7 +18,7 @@ from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import PICKED, QUIET, Card, Desk, chart, charts, element, moved, picked, words
+from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, on_picks, picked, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.parts.guide import offer
 from olora_viz.web.race import ask, bet, copied, presets, shelf
@@ -68,7 +68,7 @@ def build_gradients(desk: Desk) -> list[Any]:
     outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown]
     changes = [seen.change, head.select, lane.input, measure.input, layer.change, step.input]
     gr.on(changes, show, inputs, outputs, js=_IN_VIEW, **QUIET)
-    over_steps.select(picked, None, layer, **PICKED)
+    on_picks([over_steps.select], picked, [], layer)
     return [seen]
 
 
@@ -172,7 +172,7 @@ def build_spectra(desk: Desk) -> list[Any]:
 
     inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
     gr.on([seen.change, lane.input, measure.input, layer.change], show, inputs, outputs, **QUIET)
-    over_layers.select(picked, None, layer, **PICKED)
+    on_picks([over_layers.select], picked, [], layer)
     return [seen]
 
 

@@ -29,7 +29,7 @@ from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.jobs.shared import version_of_task
 from olora_viz.web.parts.background import OF_STUDIES
-from olora_viz.web.parts.card import PICKED, Desk, element, on_changes
+from olora_viz.web.parts.card import Desk, element, on_changes, on_picks
 from olora_viz.web.parts.setup import MODEL, TASK, SetUp, rows_of
 from olora_viz.web.race import presets
 
@@ -304,9 +304,9 @@ def connect(desk: Desk, cards: SetUpCards, controls: Sequence[Any], files: Visit
     def sampled(request: gr.Request, *asked: Any) -> Markup:
         return sample(desk.limits, files, request.session_hash, *asked)
 
-    cards.own.select(brought, None, [task, cards.own], **PICKED)
+    on_picks([cards.own.select], brought, [], [task, cards.own])
     text = [cards.settings, cards.own_text]
-    cards.own_text.select(text_brought, [cards.settings, model, task, seed], text, **PICKED)
+    on_picks([cards.own_text.select], text_brought, [cards.settings, model, task, seed], text)
     presets.connect(desk.limits, cards.presets, controls)
     shown = [model, task, cards.settings]
     on_changes(shown, sampled, shown, cards.sample)
