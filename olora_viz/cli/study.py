@@ -272,11 +272,16 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
 
 
 def _report(ledger: Ledger, as_json: bool) -> None:
-    summary = ledger.summary()
-    print_verdicts(ledger.verdicts(), as_json)
+    from olora_viz.studies.choices import worth_of_choices
+
+    summary, verdicts = ledger.summary(), ledger.verdicts()
+    print_verdicts(verdicts, as_json)
+    worth = worth_of_choices(verdicts)
     if as_json:
-        print_json({"summary": summary})
+        print_json({"summary": summary, "choices": [{"cell": cell, "words": words} for cell, words in worth.items()]})
     else:
+        for cell, words in worth.items():
+            print(f"{cell}: {words}")
         raced = f"{counted(summary['cells'], 'cell')}, {counted(summary['lanes'], 'lane')}"
         print(f"{raced}, {seconds(summary['seconds'])} of racing; {summary['table']} has every lane")
 

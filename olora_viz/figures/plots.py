@@ -11,6 +11,7 @@ from typing import cast
 import plotly.graph_objects as go
 from torch import Tensor, nn
 
+from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.forgotten import forgotten_figure, front_figure
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
@@ -41,6 +42,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import RACING, Step, held_out_count
 from olora_viz.races.tables import Raced, Source, named
+from olora_viz.studies.choices import compares_more_than_starts
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.folder import verdicts
@@ -391,7 +393,10 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
-OF_CELL = {"rates": study_rates_figure, "budget": budget_figure, "target": target_figure, "forgotten": front_figure}
+OF_CELL = {
+    "choices": choices_figure, "rates": study_rates_figure, "budget": budget_figure, "target": target_figure,
+    "forgotten": front_figure,
+}  # fmt: skip
 PICTURES = (*OF_STUDY, *OF_CELL)
 
 
@@ -407,12 +412,14 @@ def plot_study(
     Args:
         source: the result of `verdicts`, or the folder of a study.
         what: ``wins`` (all verdicts, at one rate and at best rates), ``differences`` (with their intervals),
-            ``profile`` (how often each method is within a factor of the fastest to the reference's loss), ``rates``
+            ``profile`` (how often each method is within a factor of the fastest to the reference's loss), ``choices``
+            (how far the test loss moves with each choice, everything tuned again and at one shared rate), ``rates``
             (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
             seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
-            or several of them; by default all. Beside others, the profile of a single cell is left out, and what is
-            forgotten in a study without a text to keep. Also the key of a registered measurement, by learning rate.
-        cell: one of ``study.cells()``; the last four have one chart for each cell, by default all.
+            or several of them; by default all. Beside others, the profile of a single cell is left out, the choices of
+            a study that compares starts alone, and what is forgotten in a study without a text to keep. Also the key
+            of a registered measurement, by learning rate.
+        cell: one of ``study.cells()``; the last five have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
     Raises:
@@ -473,6 +480,8 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
     for name in what:
         if name == "profile" and len(cells) == 1 and len(what) > 1:
             continue  # of one cell, "target" says the same
+        if name == "choices" and not compares_more_than_starts(known.study) and len(what) > 1:
+            continue  # "differences" says the same
         if name == "forgotten" and not known.study.keeps_text and len(what) > 1:
             continue
         if name in OF_STUDY:

@@ -213,7 +213,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
     for left, (head, half) in zip((0, len(others) + 1), halves.items(), strict=True):
         places = list(range(left, left + len(others)))
         columns += places
-        notes.append(_note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center") | {"name": "half"})
+        notes.append(note(head, left + (len(others) - 1) / 2, len(cells) - 0.2, "@ink", "center") | {"name": "half"})
         tiles: list[list[float | None]] = [[None] * len(others) for _ in cells]
         hover = [[""] * len(others) for _ in cells]
         for verdict, word in zip(compared, half, strict=True):
@@ -222,7 +222,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
             tiles[y][column] = float(list(TILES).index(word))
             hover[y][column] = _hover(verdict, word, left > 0, names)
             shown = word if in_words else sign
-            notes.append(_note(shown, left + column, y, color, "center") | {"name": f"short {sign}"})
+            notes.append(note(shown, left + column, y, color, "center") | {"name": f"short {sign}"})
         data.append({
             "type": "heatmap", "name": head, "x": places, "y": list(range(len(cells))), "z": tiles,
             "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
@@ -277,7 +277,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
         if several:
             y -= 1
             ticks.append(cell.words(names))
-        bands += _level(of_cell[0].margin, y - len(of_cell), y - 1)
+        bands += level_band(of_cell[0].margin, y - len(of_cell), y - 1)
         for verdict in of_cell:
             y -= 1
             style = styles[verdict.method]
@@ -287,7 +287,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
                 marks, ends = _cut(verdict, style, y, (low, high))
                 data, notes = data + marks, notes + ends
             words = f"{verdict.verdict}, {signed(verdict.interval.mean, SIGNED)}"
-            notes.append(_note(words, high, y, style.text, "left") | {"xshift": 8})
+            notes.append(note(words, high, y, style.text, "left") | {"xshift": 8})
     drawn = layout(
         title,
         f"{study.cells()[0].words(shared)}; {unit}" if shared else unit,
@@ -341,7 +341,8 @@ def _hover(verdict: Verdict, word: str, at_best: bool, names: Sequence[str]) -> 
     return f"{head}{rate}<br>{signed(verdict.interval.mean, SIGNED)} nats{ends}{over}{why}"
 
 
-def _note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
+def note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, Any]:
+    """Return words at a place."""
     return {
         "name": f"note {text}", "text": text, "x": x, "y": y, "xanchor": anchor,
         "yanchor": "middle", "showarrow": False, "font": {"size": 12, "color": color},
@@ -379,7 +380,7 @@ def _span(shown: Sequence[Verdict]) -> tuple[float, float]:
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
-def _level(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
+def level_band(margin: float, bottom: float, top: float) -> list[dict[str, Any]]:
     """Return the band of the differences that do not matter, behind the rows of one cell."""
     if not math.isfinite(margin):
         return []
@@ -423,7 +424,7 @@ def _cut(
             name = f"{style.label}, beyond the axis"
             common = {"legendgroup": style.label, "hoverinfo": "skip", "cliponaxis": False}
             marks.append(points([edge], [y], style.color, 11, symbol=symbol, name=name, **common))
-            notes.append(_note(signed(end, SIGNED), edge, y, style.text, anchor) | {"yshift": 10})
+            notes.append(note(signed(end, SIGNED), edge, y, style.text, anchor) | {"yshift": 10})
     return marks, notes
 
 

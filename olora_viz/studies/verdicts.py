@@ -111,6 +111,8 @@ class Verdict:
     """The one candidate of the grid with the lowest validation loss over all methods."""
     verdict_shared_rate: str
     """The verdict with all methods at that rate."""
+    at_shared: Difference
+    """Test loss minus the reference's, both there."""
     reached_at: tuple[float, ...]
     """The step at which each seed, at the best rate, reached the final validation loss of the reference's run of that
     seed, at its best rate; infinite if it never did."""
@@ -183,6 +185,8 @@ class Verdict:
             "p_value": finite_or_none(self.p_value), "margin": finite_or_none(self.margin),
             "verdict": self.verdict, "why": self.why, "shared_lr": self.shared_lr,
             "verdict_shared_rate": self.verdict_shared_rate,
+            "difference_shared_rate": finite_or_none(self.at_shared.interval.mean),
+            "interval_shared_rate": [finite_or_none(end) for end in self.at_shared.interval[1:3]],
             "steps_to_reference": reached and finite_or_none(reached.median),
             "steps_interval": reached and [finite_or_none(end) for end in reached[1:3]],
             "seeds": self.seeds, "valid_examples": self.valid_examples,
@@ -350,7 +354,8 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             test_accuracy=float(np.mean([accuracy[trial] for trial in trials])) if trials else math.nan,
             difference=gaps[method], p_value=p_values[method], margin=margin,
             verdict=LEVEL if gaps[method].seeds else UNDECIDED, why="",
-            shared=shared, verdict_shared_rate=at_shared[method], reached_at=tuple(reached),
+            shared=shared, verdict_shared_rate=at_shared[method][0], at_shared=at_shared[method][1],
+            reached_at=tuple(reached),
             valid_examples=sizes["valid"], test_examples=sizes["test"], forgotten=forgotten.get(method),
             measures=_means([rows[trial].get("measures") or {} for trial in trials]),
         )  # fmt: skip
@@ -387,15 +392,16 @@ def _adjusted(study: Study, gaps: Mapping[str, Difference]) -> dict[str, float]:
 
 def _at_shared(
     study: Study, runs: Mapping[str, MethodRuns], at: Candidate | None, margin: float, test_examples: int
-) -> dict[str, str]:
-    """Return the verdicts with all methods at one candidate."""
+) -> dict[str, tuple[str, Difference]]:
+    """Return the verdicts with all methods at one candidate, and the differences that they rest on."""
     chosen = None if at is None else Chosen(at.lr, True, study.seeds, at.tuned)
     shared = {method: replace(of_method, chosen=chosen) for method, of_method in runs.items()}
     every = list(shared.values())
     gaps = {method: at_one_rate(ours, shared[study.reference], every) for method, ours in shared.items()}
     p_values = _adjusted(study, gaps)
     words = {method: order(gap, p_values[method], margin, test_examples) for method, gap in gaps.items()}
-    return words | {study.reference: LEVEL if gaps[study.reference].seeds else UNDECIDED}
+    words[study.reference] = LEVEL if gaps[study.reference].seeds else UNDECIDED
+    return {method: (words[method], gap) for method, gap in gaps.items()}
 
 
 def _explained(

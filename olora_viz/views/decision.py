@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.rates import method_styles, study_rates_figure
 from olora_viz.figures.studies import differences_figure, varying
@@ -14,6 +15,7 @@ from olora_viz.initializers import INITIALIZERS
 from olora_viz.machine.text import and_, clock, counted, duration, finite_or_none, nats, number, percent, signed
 from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS
+from olora_viz.studies.choices import compares_more_than_starts, worth_of_choices
 from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.method import method_name
@@ -61,7 +63,9 @@ def headline(known: Decision) -> Markup:
     base = Basis(seeds, verdict.test_examples, dtype=known.verdicts.study.fixed().race.dtype).base
     sure = " · ".join(filter(None, (word, basis, base)))
     words = Markup('<p class="decided"><b>{}</b> {} <span class="certainty {}">{}</span></p>')
-    return words.format(taken.headline, taken.why, kind, sure) + seen
+    said = worth_of_choices(known.verdicts).get(verdict.cell.words())
+    worth = Markup('<p class="hint">{}</p>').format(said) if said else ""
+    return words.format(taken.headline, taken.why, kind, sure) + seen + worth
 
 
 def starts(known: Decision) -> Markup:
@@ -145,6 +149,14 @@ def forgotten(verdicts: Verdicts) -> Markup:
         '<h2>What is forgotten <span class="hint">drift: KL(base‖lane) on the text to keep, in nats per token, not '
         "the rise of its loss; intervals: 95%</span></h2>{}"
     ).format(lines)
+
+
+def choices(verdicts: Verdicts) -> Markup:
+    """Return what each choice is worth, in words by cell; empty if a study compares starts alone."""
+    worth = worth_of_choices(verdicts)
+    where = {cell: Markup("<b>{}</b>: ").format(cell) if len(worth) > 1 else "" for cell in worth}
+    lines = Markup("").join(Markup("<p>{}{}</p>").format(where[cell], words) for cell, words in worth.items())
+    return Markup("<h2>What each choice is worth</h2>") + lines if worth else lines
 
 
 def plan(known: Decision) -> Markup:
@@ -243,10 +255,15 @@ def figures_before() -> dict[str, Figure]:
 
 
 def figures(known: Decision) -> dict[str, Figure]:
-    """Return the charts: the loss by rate, and the differences with their intervals."""
+    """Return the charts: the loss by rate, and the differences with their intervals.
+
+    Where more than starts are compared, the differences are grouped by what is chosen otherwise.
+    """
     verdicts = known.verdicts
     cell = known.taken.method.cell if known.taken else verdicts.study.cells()[0]
-    return {"rates": study_rates_figure(verdicts, cell), "differences": differences_figure(verdicts)}
+    of_choices = compares_more_than_starts(verdicts.study)
+    differences = choices_figure(verdicts, cell) if of_choices else differences_figure(verdicts)
+    return {"rates": study_rates_figure(verdicts, cell), "differences": differences}
 
 
 def verdict_rows(verdicts: Verdicts) -> list[list[str]]:

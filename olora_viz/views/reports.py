@@ -211,7 +211,7 @@ def write_report(known: Decision, task: str = "", keep: str = "") -> Path:
 def report_html(known: Decision, task: str, keep: str) -> str:
     """Return the report: plan, table, curves, verdicts, answers, versions and commands."""
     forgotten = ["forgotten"] * known.plan.study.keeps_text
-    charts = plot_study(known.verdicts, what=["rates", "differences", *forgotten])
+    charts = plot_study(known.verdicts, what=["choices", "rates", "differences", *forgotten])
     drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
     sections += [decision.recipe(known), decision.answers(known), decision.plan(known)]

@@ -12,6 +12,7 @@ from support.simulated_studies import METHODS, World
 import olora_viz as ov
 from olora_viz.figures.in_print import WIDTHS
 from olora_viz.figures.plots import PICTURES
+from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 both = pytest.mark.parametrize("style", WIDTHS)
@@ -20,14 +21,15 @@ OF_STUDY = [name for name in PICTURES if name != "forgotten"]  # which needs a t
 
 def study(*methods: str, **across: Any) -> Verdicts:
     plan = ov.Study(compare=methods, across=across, tune={"lr": (1e-3, 1.73e-3, 4e-3)}, seeds=2)
-    return World(np.random.default_rng(5), len(methods), 30, 30, curvature=0.3).study(plan)
+    return World(np.random.default_rng(5), len(methods), 30, 30, curvature=0.3, names=methods).study(plan)
 
 
 @pytest.fixture(scope="module")
 def studies() -> dict[str, Verdicts]:
-    """Return studies with many long names, with two methods, and with one."""
+    """Return studies with many long names, with two methods, with one, and with methods that are more than starts."""
     many = study(*METHODS, task=("number-words", "sentiment"), model=("glassllm", "smollm2-135m"))
-    return {"many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
+    several = study("lora", "lora:targets=q_proj+v_proj", "lora:rslora=1", "lora:r=2", "olora:targets=attention")
+    return {"several": several, "many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
 
 
 def words(canvas: Any) -> list[Text]:
@@ -62,14 +64,14 @@ def check(canvas: Any) -> None:
 
 @both
 @pytest.mark.parametrize("what", OF_STUDY)
-@pytest.mark.parametrize("name", ["many", "two", "one"])
+@pytest.mark.parametrize("name", ["several", "many", "two", "one"])
 def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str, style: str) -> None:
     canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what=what))
     check(canvas)
     said = " ".join(text.get_text().replace("\n", " ") for text in words(canvas))
     if what == "wins":
         for init in studies[name].study.compare[1:]:
-            assert said.count(ov.INITIALIZERS[init].label) >= 2
+            assert said.count(method_name(init)) >= 2
         for sign, word in {"✓": "better", "✗": "worse", "=": "level", "?": "undecided"}.items():
             assert f" {sign} " not in f" {said} " or f"{sign} {word}" in caption
     if len(canvas.axes) > 1:

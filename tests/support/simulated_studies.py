@@ -43,6 +43,8 @@ class World:
     """Chances of a run of the methods to diverge, in turns."""
     example: float = 0.2
     """Standard deviations of a method, and of a rate, on an example; nats."""
+    names: Sequence[str] = METHODS
+    """The methods, of which the first few are compared."""
     rows: dict[Trial, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,12 +58,12 @@ class World:
 
     def true(self, init: str, lr: float) -> float:
         """Return the true loss of a method at a rate, beside those of the examples."""
-        m = METHODS.index(init)
+        m = self.names.index(init)
         return self.gap * (m > 0) + self.curvature * (math.log(lr) - self.best[m]) ** 2
 
     def run_trial(self, trial: Trial) -> None:
         """Add the row of a run."""
-        m, of_rate = METHODS.index(trial.method), (trial.method, trial.candidate)
+        m, of_rate = self.names.index(trial.method), (trial.method, trial.candidate)
         if of_rate not in self.of_rate:
             sizes = (self.held_out, self.test)
             self.of_rate[of_rate] = [self.example * self.random.normal(size=n) for n in sizes]

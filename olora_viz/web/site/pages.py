@@ -26,7 +26,7 @@ from olora_viz.machine.text import counted, folded, one_line, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins
-from olora_viz.views.decision import forgotten, verdict_rows
+from olora_viz.views.decision import choices, forgotten, verdict_rows
 from olora_viz.views.html import status, table
 from olora_viz.views.layers import layer_words
 from olora_viz.views.race import RaceView, race_view
@@ -393,7 +393,7 @@ def study_page(name: str, known: Verdicts, titles: Mapping[str, str]) -> Page:
     )
     title = titles[path]
     verdicts = _card(Markup("<h2>Verdicts against {}</h2>").format(study.reference) + table(head, rows, scrolls=True))
-    cards = Markup("").join(_card(words) for words in (reasons, forgotten(known)) if words)
+    cards = Markup("").join(_card(words) for words in (choices(known), reasons, forgotten(known)) if words)
     middle = verdicts + cards + places(*figures)
     columns = _columns(("side left", _card(contents(titles, path))), ("middle wide", middle))
     body = Markup('<h2 class="page-title">{}</h2><div class="page" id="race-page">{}</div>').format(title, columns)

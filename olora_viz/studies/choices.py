@@ -1,0 +1,211 @@
+"""What each choice of a study is worth: how a method differs from the reference, and what that makes of the loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import SHOWN, Lane, setting
+from olora_viz.lanes.recipes import PREFIX
+from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
+from olora_viz.machine.text import and_, compact, nats
+from olora_viz.studies.axes import plain
+from olora_viz.studies.method import method_name
+from olora_viz.studies.statistics import BETTER, LEVEL, WORSE
+from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.verdicts import Verdict, Verdicts
+
+START, RECIPE, SEVERAL, DENSE = "init", "recipe", "several", "dense"
+"""Keys of what differs, beside those of a lane: another start, a recipe, several keys, or all weights trained."""
+
+GROUPS = {
+    START: "start", "targets": "target modules", "r": "rank", "params": "number of parameters", "alpha": "scaling",
+    "rslora": "scaling", "lora_plus": "rates of A and B", "dropout": "regularization",
+    "weight_decay": "regularization", "clip": "optimizer", "beta1": "optimizer", "beta2": "optimizer",
+    "schedule": "schedule", "warmup": "schedule", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
+}  # fmt: skip
+"""What a figure calls the setting that differs, by its key."""
+
+IN_A_SENTENCE = {
+    START: "the start", "targets": "the target modules", "r": "the rank", "params": "the number of parameters",
+    "rslora": "rsLoRA", "lora_plus": "LoRA+", "weight_decay": "weight decay", "clip": "clipping",
+    "schedule": "the schedule", "warmup": "the warm-up", DENSE: "training all weights",
+}  # fmt: skip
+"""What a sentence calls it, if not by its key."""
+
+
+@dataclass(frozen=True)
+class MethodChoice:
+    """A method that differs from the reference of its study: in what, in words, and its verdict."""
+
+    key: str
+    """Of `GROUPS`."""
+    words: str
+    verdict: Verdict
+
+    @property
+    def group(self) -> str:
+        """What a figure calls the setting."""
+        return GROUPS[self.key]
+
+    @property
+    def size(self) -> float:
+        """How far the test loss moves, each at its best; infinitely little where that is not known."""
+        mean = abs(self.verdict.interval.mean)
+        return mean if math.isfinite(mean) else -math.inf
+
+
+def choices(verdicts: Verdicts, cell: Cell) -> list[MethodChoice]:
+    """Return the choices that a study compares in a cell, grouped by what differs, the farthest from level first."""
+    study = verdicts.study
+    made = [_choice(study, each) for each in verdicts.of(cell) if each.method != study.reference]
+    farthest = {group: max(choice.size for choice in made if choice.group == group) for group in GROUPS.values()
+                if any(choice.group == group for choice in made)}  # fmt: skip
+    return sorted(made, key=lambda each: (-farthest[each.group], each.group, -each.size, each.words))
+
+
+def compares_more_than_starts(study: Study) -> bool:
+    """Whether some method of a study differs from its reference in anything but the start."""
+    cell = study.cells()[0]
+    return any(differing(study, cell, method) != START for method in study.compare[1:])
+
+
+def differing(study: Study, cell: Cell, method: str) -> str:
+    """Return in what a method differs from the reference of a study: a key of `GROUPS`.
+
+    >>> study = Study(compare=("lora", "olora", "lora:alpha=2r", "olora:dropout=0.1", "full", "lora:alpha=r"))
+    >>> [differing(study, study.cells()[0], method) for method in study.compare[1:]]
+    ['init', 'alpha', 'several', 'dense', 'alpha']
+    """
+    if method.startswith(PREFIX):
+        return RECIPE
+    lane, reference = (_lane(study, cell, each) for each in (method, study.reference))
+    # Those that only are written otherwise, as alpha=r where that is usual, differ in how they are written.
+    keys = _differing(lane, reference, _value) or _differing(lane, reference, getattr)
+    return keys[0] if len(keys) == 1 else SEVERAL
+
+
+def _differing(lane: Lane, other: Lane, value: Callable[[Lane, str], Any]) -> list[str]:
+    """Return the keys of `GROUPS` in which two lanes differ; what rsLoRA adds to another alpha is one scaling."""
+    own = [each.name for each in fields(Lane) if each.name not in ("lr", "seed", "label", "fair")]
+    keys = [key for key in own if value(lane, key) != value(other, key)]
+    if lane.is_dense != other.is_dense:
+        keys = [DENSE, *(key for key in keys if key not in (START, "r", "alpha", "rslora", "params"))]
+    return [key for key in keys if key != "rslora" or "alpha" not in keys]
+
+
+def _value(lane: Lane, key: str) -> Any:
+    return setting(lane, key) if key in SHOWN else getattr(lane, key)
+
+
+def _lane(study: Study, cell: Cell, method: str) -> Lane:
+    return study.lane(Trial(cell, method, study.lrs[0], 0, study.choices()[0]))
+
+
+def _choice(study: Study, verdict: Verdict) -> MethodChoice:
+    key = differing(study, verdict.cell, verdict.method)
+    return MethodChoice(key, _words(_lane(study, verdict.cell, verdict.method), key, verdict.method), verdict)
+
+
+def _words(lane: Lane, key: str, method: str) -> str:
+    """Return what a method chooses, in few words."""
+    if key in (RECIPE, SEVERAL):
+        return method_name(method)
+    if key in (START, DENSE):
+        return label_of(lane.init)
+    if key in ("alpha", "rslora"):
+        alpha = f"alpha {'r' if lane.alpha is None else plain(lane.alpha)}"
+        words = ["rsLoRA" if lane.rslora else "no rsLoRA"] if key == "rslora" else [alpha, "rsLoRA" * lane.rslora]
+        return ", ".join(filter(None, words))
+    value = getattr(lane, key)
+    if key == "targets":
+        own = short_targets(plain(value)) if value else "the race's"
+        return f"{own} alone" if value in ((ATTENTION,), (MLP,)) else own
+    if key == "clip" and value is None:
+        return "no clipping"
+    if key == "schedule":
+        return value or "the race's"
+    names = {"r": "rank", "lora_plus": "LoRA+", "params": "parameters", "warmup": "warm-up"}
+    return f"{names.get(key, key.replace('_', ' '))} {plain(value)}"
+
+
+def worth_of_choices(verdicts: Verdicts) -> dict[str, str]:
+    """Return `choices_words` of every cell that has run, by its name; none if a study compares starts alone."""
+    if not compares_more_than_starts(verdicts.study):
+        return {}
+    return {cell.words(): choices_words(verdicts, cell) for cell in verdicts.study.cells() if verdicts.rows_of(cell)}
+
+
+def choices_words(verdicts: Verdicts, cell: Cell) -> str:
+    """Say in a cell which choices matter, which are level and which are not decided, by their verdicts alone.
+
+    One matters most only if all of its interval is farther from zero than that of every other one that matters. A
+    second sentence names those that only matter at one shared rate.
+    """
+    made = choices(verdicts, cell)
+    decided = [each for each in made if each.verdict.verdict in (BETTER, WORSE)]
+    mattering = _by_name(decided)
+    others = {name: its for name, its in _by_name(made).items() if name not in mattering}
+    level = [name for name, its in others.items() if all(each.verdict.verdict == LEVEL for each in its)]
+    open_ = [name for name in others if name not in level]
+    parts = [_mattering(mattering)] if mattering else []
+    tuned = and_([{"lr": "rate"}.get(name, name.replace("_", " ")) for name, values in verdicts.study.tune.items()
+                  if len(values) > 1])  # fmt: skip
+    if level:
+        once = f" once the {tuned} {'are' if ' and ' in tuned else 'is'} tuned" if tuned else ""
+        parts.append(f"{and_(level)} {_are(level)} level{once}")
+    if open_:
+        parts.append(f"{and_(open_)} {_are(open_)} not decided")
+    sentence = "; ".join(parts)
+    disguised = [
+        each.words for each in made
+        if each.verdict.verdict == LEVEL and each.verdict.verdict_shared_rate in (BETTER, WORSE)
+    ]  # fmt: skip
+    shared = made[0].verdict.shared_lr
+    more = ""
+    if disguised and shared is not None:
+        verb = "does" if len(disguised) == 1 else "do"
+        more = f" At one shared rate, {compact(shared)}, {and_(disguised)} {verb} matter: a rate in disguise."
+    return f"{sentence[:1].upper()}{sentence[1:]}.{more}"
+
+
+def _by_name(made: Iterable[MethodChoice]) -> dict[str, list[MethodChoice]]:
+    """Put choices together by what a sentence calls their setting, in their order; several keys each apart."""
+    named: dict[str, list[MethodChoice]] = {}
+    for each in sorted(made, key=lambda each: (-each.size, each.words)):
+        apart = {RECIPE: f"the recipe {each.words}", SEVERAL: each.words}.get(each.key, each.key.replace("_", " "))
+        named.setdefault(IN_A_SENTENCE.get(each.key, apart), []).append(each)
+    return named
+
+
+def _mattering(mattering: dict[str, list[MethodChoice]]) -> str:
+    """Say what matters, with the farthest choice of each setting."""
+    (first, its), *rest = mattering.items()
+    far = [each for of_name in mattering.values() for each in of_name[:1]]
+    ends = [sorted(map(abs, each.verdict.interval[1:3])) for each in far]
+    most = len(far) > 1 and all(ends[0][0] > end for _, end in ends[1:])
+    named = [f"{name} ({_worth(of_name[0])})" for name, of_name in rest]
+    if most:
+        return f"{first} {_matters(first)} most ({_worth(its[0])}), then {and_(named)}"
+    every = [f"{first} ({_worth(its[0])})", *named]
+    return f"{and_(every)} {'matter' if rest else _matters(first)}"
+
+
+def _worth(choice: MethodChoice) -> str:
+    mean = choice.verdict.interval.mean
+    return f"{choice.words} {'costs' if mean > 0 else 'gains'} {nats(abs(mean))} nats"
+
+
+def _matters(name: str) -> str:
+    return "matter" if _is_plural(name) else "matters"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "are" if len(names) > 1 or _is_plural(names[0]) else "is"
+
+
+def _is_plural(name: str) -> bool:
+    return name == IN_A_SENTENCE["targets"]
