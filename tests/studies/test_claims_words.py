@@ -7,6 +7,8 @@ import pytest
 from test_base_dtype import NARROW, WIDE
 from test_base_dtype import study as of_dtype
 from test_claims import LAYERS, STUDY, gaining, study
+from test_claims_on_choices import JUDGES
+from test_claims_on_choices import planted as of_choices
 from test_claims_on_forgetting import OF_FULL, OF_MINOR, OF_TWO, planted
 from test_claims_on_full import STUDY as ON_FULL
 from test_claims_on_full import best_at, costing
@@ -114,6 +116,10 @@ LEVEL = {
     ),
     "minor-starts": (lambda: minor_starts.judge(planted(OF_MINOR, {})), OF_DRIFT),
     "learns-less": (lambda: learns_less.judge(planted(OF_FULL, {})), rf"{LOSSES}.* {OF_DRIFT}"),
+    **{
+        name: (lambda judge=judge, base=base: judge(of_choices(base, {})), LOSSES)
+        for name, (judge, base) in JUDGES.items()
+    },
 }
 """Findings that rest on an interval inside a margin, and how each names it."""
 

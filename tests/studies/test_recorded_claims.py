@@ -125,7 +125,7 @@ def texts_of(path: Path) -> set[str]:
 @pytest.mark.parametrize("claim", sorted({one.claim for one in recorded_claims().findings}))
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
-    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "claim", "forgetting"))
+    own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim", "forgetting"))
     names = *own, sentences.__file__, forgetting.__file__
     said = {*VERDICTS, *DTYPES, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
     for one in recorded_claims().of(claim):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
+from olora_viz.studies.claims.beside import mean_of, over_words, standing
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
     OLORA,
@@ -13,11 +14,8 @@ from olora_viz.studies.claims.claim import (
     Finding,
     OnStudy,
     counted,
-    ends,
     level_within,
     not_measured,
-    over_compared,
-    over_of,
     together,
 )
 from olora_viz.studies.claims.evidence import OURS, REFERENCE, ClaimEvidence
@@ -42,14 +40,11 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     cells = {init: [each for each in against_ours if each.method == init] for init in inits}
     words = {init: [each.verdict for each in cells[init]] for init in inits}
     margins = [each.margin for each in chain(*cells.values())]
-    known = {init: [each.difference for each in cells[init] if each.seeds > 1] for init in inits}
-    paired = {init: [each.gap for each in of_init] for init, of_init in known.items()}
-    means = {init: over_compared(of_init) for init, of_init in known.items() if of_init}
-    bases = []
-    for init, name in BASES.items():
-        mean = means.get(init)
-        interval = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_of(paired[init]))})" if mean else ""
-        bases.append(f"{name} in place of the QR's is {counted(words[init])}{interval}")
+    differences = {init: [each.difference for each in cells[init]] for init in inits}
+    means = {init: mean for init in inits if (mean := mean_of(differences[init]))}
+    bases = [
+        f"{name} in place of the QR's is {standing(words[init], differences[init])}" for init, name in BASES.items()
+    ]
     others = "; ".join(f"{method_name(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
     return Finding(
         verdict=together([OF_WORSE[word] for init in BASES for word in words[init]]),
@@ -66,7 +61,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
         seeds=study.seeds,
         bars=tuple(Bar.of(method_name(init), mean) for init, mean in means.items()),
         unit="test loss minus OLoRA's, nats",
-        over=over_of(next(gaps for gaps in paired.values() if gaps)) if means else "",
+        over=over_words(differences[next(iter(means))]) if means else "",
     )
 
 

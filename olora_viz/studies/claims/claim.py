@@ -487,11 +487,9 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
             f"{judged.seeds} seed{'s' * (judged.seeds != 1)}",
             f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
             f"rank{'s' * (len(ranks) > 1)} {and_([str(r) for r in ranks])}",
-            and_(
-                list(
-                    dict.fromkeys(f"{study.race.steps} steps of {study.race.batch_size} prompts" for study in studies)
-                )
-            ),
+            and_(list(dict.fromkeys(map(_length, studies)))),
+            *(_values(name, values) for name, values in judged.across.items() if name not in (*SHORT, "steps")),
+            *(f"{_values(name, values)} tuned" for name, values in judged.tune.items() if name != "lr"),
         ]
     elif claim.of_weights:
         return "every layer that takes an adapter"
@@ -504,6 +502,17 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
     if reads.truncate:
         words.append("long examples cut at the left of their prompt")
     return ", ".join(words)
+
+
+def _length(study: Study) -> str:
+    """Say how long a study's races are, and of how many prompts a step is that of a race's own batch size."""
+    epochs = study.race.epochs
+    words = f"{epochs:g} epochs in batches" if epochs else f"{and_([*map(plain, study.values('steps'))])} steps"
+    return f"{words} of {study.race.batch_size} prompts"
+
+
+def _values(name: str, values: Sequence[Any]) -> str:
+    return f"{name.replace('_', ' ')} {and_([*map(plain, values)])}"
 
 
 def command_of_claim(

@@ -30,9 +30,10 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import DONE, FINAL, Decision, decide
+from olora_viz.studies.method import lane_of
 from olora_viz.studies.run import Watch
 from olora_viz.studies.statistics import LEAST_SEEDS
-from olora_viz.studies.study import Cell, Trial
+from olora_viz.studies.study import Cell, Study, Trial
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.tasks.keep import AUTO, NONE
 
@@ -104,6 +105,9 @@ class Landscape(NamedTuple):
 
 Sharpness = Mapping[Cell, Mapping[str, Float[np.ndarray, " batches"]]]
 """The largest eigenvalue of the Hessian at the start, by cell of a study and method."""
+
+Trained = Mapping[Cell, Mapping[str, int]]
+"""The number of parameters that are trained, by cell of a study and method."""
 
 
 def peak_bytes(racing: Race) -> int:
@@ -233,12 +237,28 @@ class ClaimEvidence:
             return {}
         study, by_cell = self.study.study, {}
         for cell in study.cells():
-            config = study.config(Trial(cell, method, study.lrs[0], 0, study.choices()[0]) for method in study.compare)
-            short = config.replace(steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
-            by_batch = self._conditioning(Race(short, progress=self.progress, cache=self.cache), with_kernel=False)
+            by_batch = self._conditioning(self._of_cell(study, cell), with_kernel=False)
             lambda_max = np.array([each.hessian.lambda_max for each in by_batch])
             by_cell[cell] = dict(zip(study.compare, lambda_max.T, strict=True))
         return by_cell
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The parameters of all methods of the study, in every cell; none where no method has its own targets."""
+        if self.study is None or not any(lane_of(method).targets for method in self.study.study.compare):
+            return {}
+        study, by_cell = self.study.study, {}
+        for cell in study.cells():
+            racing = self._of_cell(study, cell)
+            by_cell[cell] = dict(zip(study.compare, racing.lanes.plan.parameters, strict=True))
+            racing.lanes.detach()
+        return by_cell
+
+    def _of_cell(self, study: Study, cell: Cell) -> Race:
+        """Return a race of all methods of a cell, in order, that has not begun."""
+        config = study.config(Trial(cell, method, study.lrs[0], 0, study.choices()[0]) for method in study.compare)
+        short = config.replace(steps=1, warmup=0, eval_every=0, eval_size=1, test_size=1)
+        return Race(short, progress=self.progress, cache=self.cache)
 
     def _conditioning(self, racing: Race, *, with_kernel: bool = True) -> list[Conditioning]:
         """Return the curvature on the first batches of a race, whose lanes are then detached."""

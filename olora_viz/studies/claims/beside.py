@@ -1,0 +1,121 @@
+"""How claims read what a study compares with its reference: what a method has otherwise, and what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.studies.claims.claim import (
+    FAILS,
+    HOLDS,
+    Bar,
+    Finding,
+    counted,
+    ends,
+    level_within,
+    not_measured,
+    over_compared,
+    over_of,
+    together,
+)
+from olora_viz.studies.claims.evidence import REFERENCE
+from olora_viz.studies.difference import Difference
+from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval
+from olora_viz.studies.study import Study
+from olora_viz.studies.verdicts import Verdict, Verdicts
+
+SIZE = frozenset({"r", "params"})
+"""The keys of a lane that say how large it is."""
+
+
+def choice_of(study: Study, method: str) -> str | None:
+    """Return the key of a lane that a method has otherwise than the reference; None if there are several, or none.
+
+    A size that goes with other targets, to train as many parameters, is a part of that choice.
+
+    >>> study = Study(compare=("lora", "olora", "lora:r=21,targets=attention", "lora:params=20k", "pissa:alpha=2r"))
+    >>> [choice_of(study, method) for method in study.compare]
+    [None, 'init', 'targets', 'r', None]
+    """
+    ours, theirs = lane_of(method), lane_of(study.reference)
+    keys = {each.name for each in fields(Lane) if getattr(ours, each.name) != getattr(theirs, each.name)}
+    keys -= {"lr", "label"}
+    if keys & SIZE:
+        keys = keys - SIZE if "targets" in keys else keys - SIZE | {"r"}
+    return keys.pop() if len(keys) == 1 else None
+
+
+def differs(words: Sequence[str]) -> str:
+    """Judge that a choice matters: that some of its methods is better or worse than the reference.
+
+    >>> differs(["level", "worse", "undecided"]), differs(["level"]), differs(["level", "undecided"])
+    ('holds', 'fails', 'undecided')
+    """
+    if {*words} - {LEVEL, UNDECIDED}:
+        return HOLDS
+    return UNDECIDED if UNDECIDED in words else FAILS
+
+
+def mean_of(differences: Sequence[Difference]) -> Interval | None:
+    """Return the mean over cells of differences to the reference, of those that have an interval."""
+    known = [each for each in differences if each.seeds > 1]
+    return over_compared(known) if known else None
+
+
+def over_words(differences: Sequence[Difference]) -> str:
+    """Say over what the interval of `mean_of` is."""
+    return over_of([each.gap for each in differences if each.seeds > 1])
+
+
+def standing(words: Sequence[str], differences: Sequence[Difference]) -> str:
+    """Say what a method is in how many cells, and by how much it differs on average."""
+    mean = mean_of(differences)
+    by = f" ({mean.mean:+.3g} nats on average, {ends(mean, over_words(differences))})" if mean else ""
+    return counted(words) + by
+
+
+def finding_beside(
+    verdicts: Verdicts,
+    methods: Sequence[str],
+    that: str,
+    of_cell: Callable[[list[Verdict]], str],
+    lacking: str,
+    more: str = "",
+) -> Finding:
+    """Judge a claim on some methods of a study beside plain LoRA, each at its best rate, cell by cell.
+
+    Args:
+        that: the claim, after "That".
+        of_cell: gives the verdict on it in a cell, from those on the methods.
+        lacking: what the study has to compare, if there are no such methods.
+        more: sentences that follow.
+    """
+    study = verdicts.study
+    reference = method_name(study.reference)
+    if not methods or lane_of(study.reference).init != REFERENCE:
+        return not_measured(f"the study compares {', '.join(study.compare)}: it needs {lacking}")
+    by_cell = [[each for each in verdicts.of(cell) if each.method in methods] for cell in study.cells()]
+    each = [one for of in by_cell for one in of]
+    words = {method: [one.verdict for one in each if one.method == method] for method in methods}
+    differences = {method: [one.difference for one in each if one.method == method] for method in methods}
+    means = {method: mean for method in methods if (mean := mean_of(differences[method]))}
+    said = [f"{method_name(method)} is {standing(words[method], differences[method])}" for method in methods]
+    parts = [of_cell(of) for of in by_cell]
+    return Finding(
+        verdict=together(parts),
+        words=(
+            f"Each at its best rate and beside {reference}, {'; '.join(said)}. That {that}: {counted(parts)}."
+            f"{level_within(study, [one.verdict for one in each], [one.margin for one in each])}{more}"
+        ),
+        numbers={
+            "cells": len(by_cell),
+            **{word: parts.count(word) for word in (HOLDS, FAILS, LEVEL, UNDECIDED)},
+            **{f"difference_{method}": mean for method, mean in means.items()},
+        },
+        seeds=study.seeds,
+        bars=tuple(Bar.of(method_name(method), mean) for method, mean in means.items()),
+        unit=f"test loss minus {reference}'s, nats",
+        over=over_words(differences[next(iter(means))]) if means else "",
+    )
