@@ -25,14 +25,19 @@ from olora_viz.machine.text import clock
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    parser = verb("decide", decide, "decide which initialization to take, within some minutes")
-    add_file(parser, "minutes, model, task, compare, lr, r and other settings of a study and its race")
+    parser = verb("decide", decide, "decide which recipe to take, within some minutes")
+    add_file(parser, "minutes, search, model, task, compare, lr, r and other settings of a study and its race")
     add_shared(parser, "--model", "--task")
     parser.add_argument("--minutes", type=float, help="the time limit; default: 20")
     parser.add_argument("--out", type=new_path, required=True, metavar="DIR", help="the decision's folder")
     parser.add_argument(
         "--init", dest="methods", type=filled, nargs="+", action="extend", metavar="NAME", help="the methods"
     )
+    parser.add_argument(
+        "--search", type=filled, metavar="NAMES",
+        help="what is searched before methods are compared, of targets, batch_size, r and alpha, separated by commas, "
+        "or none; default: all that are not given otherwise, if there is time",
+    )  # fmt: skip
     add_settings(parser, "lr", "r")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
 
@@ -103,11 +108,15 @@ def _asked(options: argparse.Namespace) -> tuple[dict[str, Any], AbstractContext
         name: listed(name, getattr(options, name)) for name in ("lr", "r") if getattr(options, name) is not None
     }
     by_options["compare"] = options.methods and tuple(filter(None, ",".join(options.methods).split(",")))
+    by_options["search"] = options.search and tuple(
+        name.replace("-", "_") for name in options.search.split(",") if name != "none"
+    )
     by_options = {name: value for name, value in by_options.items() if value is not None}
     if options.file is None:
         return by_options, nullcontext()
     of_each = {**kinds_of(RaceConfig), **kinds_of(Study)}
     lists = {"lr": KeyKind(float, is_list=True), "r": KeyKind(int, is_list=True)}
     kinds = {"minutes": KeyKind(float), **{name: of_each[name] for name in GIVEN if name in of_each}, **lists}
+    kinds["search"] = KeyKind(str, is_list=True)
     setup = TomlSetup.read(options.file, kinds)
     return setup.values | by_options, setup.naming_lines({*by_options, "out"})

@@ -88,7 +88,7 @@ class DecidePanel(Panel):
         name: str | None = None,
         **settings: Any,
     ) -> None:
-        known = {*GIVEN} - {*OWN} | {"plan", "evaluations"}
+        known = {*GIVEN} - {*OWN} | {"plan", "evaluations", "search"}
         for setting in settings:
             if setting not in known:
                 arguments = ("folder", "minutes", "model", "task", "compare", "r", "name")
@@ -224,7 +224,7 @@ class DecidePanel(Panel):
                 control("field", "folder", "Folder", "new, or of an earlier decision"),
             ),
             card(control("checks", "starts", "Compared with plain LoRA")),
-            card(html("plan")),
+            card(html("plan")), card(html("searched")),
             kind="side",
         )  # fmt: skip
         results = [card(charts("rates")), card(charts("differences")), card(html("table")), card(html("answers"))]

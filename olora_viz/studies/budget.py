@@ -17,12 +17,13 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, counted, duration, number, percent, rounded
+from olora_viz.machine.text import about, and_, counted, duration, number, percent, rounded
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
 from olora_viz.studies.method import method_name
 from olora_viz.studies.power import POWER, smallest_difference
+from olora_viz.studies.recipe_search import BATCHES, CHOICES, OF_METHOD, lanes_of, not_searched_words
 from olora_viz.studies.search import most_trials, races
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEAST_SEEDS
 from olora_viz.studies.study import Study, Trial
@@ -249,9 +250,6 @@ COARSE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """The rates of the coarse pass: wide, since a method's best may be 18 times below LoRA's ("Learning Rate Matters",
 2026, arXiv 2602.04998)."""
 
-BATCHES = (4, 16)
-"""Prompts per step, the larger where time allows it."""
-
 LEAST_STEPS, MOST_STEPS = 5, 200
 """Steps of a lane."""
 
@@ -323,6 +321,10 @@ class Plan:
     """Seconds that a step takes a lane beside others, as timed on the first steps."""
     alone: float = 0.0
     """The same of a lane alone, at most."""
+    search: tuple[str, ...] = ()
+    """What is searched before, some of `CHOICES`."""
+    searching: float = 0.0
+    """Of the expected seconds, those of the search."""
 
     @property
     def epochs(self) -> Epochs:
@@ -361,7 +363,7 @@ class Plan:
         return {
             "compare": list(study.compare), "left_out": list(self.left_out), "lr": list(study.lrs),
             "seeds": study.seeds, "steps": study.race.steps, "batch_size": study.race.batch_size,
-            "lanes": self.lanes, "minutes": self.minutes,
+            "lanes": self.lanes, "search": list(self.search), "minutes": self.minutes,
             "expected_minutes": rounded(self.seconds / 60, 3), **self.seen_json(),
         }  # fmt: skip
 
@@ -379,17 +381,24 @@ class Plan:
     def words(self) -> list[str]:
         """The plan, a sentence each."""
         study = self.study
-        finals = len(study.lrs) > 1
+        finals, kind = len(study.lrs) > 1, "method" if any(":" in method for method in study.compare) else "start"
         sentences = [
-            f"{len(study.compare)} starts ({', '.join(map(method_name, study.compare))}), "
+            f"{len(study.compare)} {kind}s ({', '.join(map(method_name, study.compare))}), "
             f"{counted(self.each, 'lane')} each: {counted(len(study.lrs), 'rate')} with "
-            f"{counted(study.first_seeds, 'seed')}, then {counted(study.seeds, 'seed')} at each start's best "
+            f"{counted(study.first_seeds, 'seed')}, then {counted(study.seeds, 'seed')} at each {kind}'s best "
             f"rate{' and half a step on both sides' * finals}. Time that is left goes to what is still open.",
             f"{self.lanes} lanes of {study.race.steps} steps of {study.race.batch_size} prompts: about "
             f"{about(self.seconds)} of {duration(self.minutes * 60)}. More, if a best rate lies at the edge of "
             "the rates.",
         ]
-        sentences += filter(None, (self.seen, self.data))
+        if self.search:
+            searched = [CHOICES[name].words for name in self.search]
+            sentences.insert(
+                0,
+                f"A search first, of {and_(searched)}: {counted(lanes_of(study, self.search), 'lane')} with one seed, "
+                "judged by the held-out loss alone. What it finds is then compared with other seeds on the test.",
+            )
+        sentences += filter(None, (not_searched_words(study, self.search), self.seen, self.data))
         if self.left_out:
             sentences.append(f"There is no time for {', '.join(map(method_name, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
@@ -407,6 +416,7 @@ def plan_for(
     progress: Progress | None = None,
     cache: ModelCache | None = None,
     evaluations: int = 1,
+    search: tuple[str, ...] = (),
 ) -> Plan:
     """Measure the pace of a study's races, and make it fit the time.
 
@@ -416,6 +426,7 @@ def plan_for(
         fixed: names of settings that stay as they are: some of ``compare``, ``lr``, ``seeds``, ``coarse``, ``steps``,
             ``batch_size`` and ``eval_every``.
         evaluations: of each run at most, evenly spaced; the last one is at its end.
+        search: what is searched before, if there is time; the last ones are left out where it is short.
 
     Raises:
         ValueError: the race cannot be set up, there are too few test examples for any verdict, or even the smallest
@@ -429,7 +440,7 @@ def plan_for(
         timing = _timing_of(sized, progress, cache or ModelCache())
         _check_tested(study, timing.test)
         left = 60 * minutes - (time.monotonic() - began)
-        next_plan = fitted(sized, timing, left, minutes, fixed, evaluations)
+        next_plan = fitted(sized, timing, left, minutes, fixed, evaluations, search)
         if plan is None or next_plan.study.race.steps >= plan.study.race.steps / 2 >= EFFORTS[1].steps / 2:
             plan = next_plan
         if plan.study.race.steps < MOST_STEPS / 2:
@@ -476,7 +487,13 @@ def _timing_of(study: Study, progress: Progress | None, cache: ModelCache) -> Ti
 
 
 def fitted(
-    study: Study, timing: Timing, left: float, minutes: float, fixed: Collection[str] = (), evaluations: int = 1
+    study: Study,
+    timing: Timing,
+    left: float,
+    minutes: float,
+    fixed: Collection[str] = (),
+    evaluations: int = 1,
+    search: tuple[str, ...] = (),
 ) -> Plan:
     """Return the most thorough plan that fits.
 
@@ -485,15 +502,19 @@ def fitted(
 
     Args:
         left: seconds for races and the final adapter.
-        minutes, fixed, evaluations: see `plan_for`.
+        minutes, fixed, evaluations, search: see `plan_for`.
     """
     plan = None
-    for sized, wanted, reads_all in _candidates(study, fixed):
+    for sized, wanted, reads_all, searched in _candidates(study, fixed, search):
         # Of two, the one before the end only tells whether the loss still falls: where time is short, there is none.
         looks = 1 if evaluations == 2 and not reads_all else evaluations
         count = most_trials(sized) + len(sized.compare) * len(sized.cells()) * sized.first_seeds
+        before = lanes_of(sized, searched)
+        # What the search finds is compared with what was there before: one method more.
+        more = count / len(sized.compare) * bool({*searched} & {*OF_METHOD})
         most = _most(len(sized.compare), timing, count, left)
-        each = max(0.0, SAFE * left - timing.setup * math.ceil(count / most)) / (count + LATE)
+        setups = timing.setup * (math.ceil(count / most) + len(searched))
+        each = max(0.0, SAFE * left - setups) / (count + more + before + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
@@ -504,6 +525,7 @@ def fitted(
         between = study.race.eval_every if "eval_every" in fixed else between
         sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
+        searching = timing.setup * len(searched) + before * timing.of_lane(sized.race.steps, held_out)
         alone = replace(timing, step=max(timing.alone, timing.step))
         final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
         data = [timing.data] if timing.data else []
@@ -511,9 +533,10 @@ def fitted(
             data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
         plan = Plan(
             study=sized, minutes=minutes,
-            seconds=math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
+            seconds=searching + math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
             final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
             data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
+            search=searched, searching=searching,
         )  # fmt: skip
         if fit >= (study.race.steps if "steps" in fixed else wanted):
             break
@@ -534,23 +557,28 @@ def _examples(timing: Timing, many: float, evaluations: int) -> tuple[int, int]:
     return held_out, int(min(timing.test, max(LEAST_EXAMPLES, many - evaluations * held_out)))
 
 
-def _candidates(study: Study, fixed: Collection[str]) -> Iterator[tuple[Study, int, bool]]:
+def _candidates(
+    study: Study, fixed: Collection[str], search: tuple[str, ...]
+) -> Iterator[tuple[Study, int, bool, tuple[str, ...]]]:
     """Yield what may be planned, the most thorough first.
 
-    Each with the steps that it should have, and whether all examples are evaluated.
+    Each with the steps that it should have, whether all examples are evaluated, and what is searched: of more choices
+    rather than with more seeds, and of all methods.
     """
     others = study.compare[1:]
     least = study
-    for count in range(len(others), len(others) - 1 if "compare" in fixed else 0, -1):
-        for effort in EFFORTS:
+    counts = range(len(others), len(others) - 1 if "compare" in fixed else 0, -1)
+    searched = [search[:count] for count in range(len(search), 0, -1)]
+    for count, names in [*((counts[0], names) for names in searched), *((count, ()) for count in counts)]:
+        for effort in EFFORTS[: len(EFFORTS) - bool(names)]:
             seeds = study.seeds if "seeds" in fixed else effort.seeds
             planned: dict[str, Any] = {"seeds": seeds, "coarse": min(seeds, effort.coarse)}
             planned = {name: value for name, value in planned.items() if name not in fixed}
             tune = {} if "lr" in fixed else {"lr": effort.lrs}
             least = study.changed(tune=tune, compare=(study.reference, *others[:count]), **planned)
-            yield least, effort.steps, True
-    yield least, FEW_STEPS, True
-    yield least, FEW_STEPS, False
+            yield least, effort.steps, True, names
+    yield least, FEW_STEPS, True, ()
+    yield least, FEW_STEPS, False, ()
 
 
 def _most(methods: int, timing: Timing, lanes: int, left: float) -> int:

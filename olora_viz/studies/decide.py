@@ -1,4 +1,4 @@
-"""Deciding within a time limit: which initialization and rate to take."""
+"""Deciding within a time limit: which recipe to take, with its initialization and rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import expect, unknown
+from olora_viz.machine.text import and_, expect, unknown
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of
@@ -24,14 +24,22 @@ from olora_viz.studies.budget import METHODS, Plan, checked_minutes, methods_of,
 from olora_viz.studies.difference import runs_of
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.power import seeds_to_settle
-from olora_viz.studies.preregistration import DECISION, SETUP, read_setup
+from olora_viz.studies.preregistration import DECISION, SETUP, write_setup
+from olora_viz.studies.recipe_search import (
+    RecipeSearch,
+    Tried,
+    checked_search,
+    planned_study,
+    search_words,
+    searchable,
+)
 from olora_viz.studies.recommendation import Recommendation, nothing_fits, recommend
 from olora_viz.studies.run import Planned, Watch, run_ledger, run_race
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.studies.study import OF_RACE, Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone")
+PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone", "search", "searching")
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
 
 RECIPE = "recipe"
@@ -46,7 +54,7 @@ BEYOND_DOUBT = 0.001
 ALL = 1000
 """Held-out and test examples of a task that are evaluated, at most."""
 
-COARSE, SEEDS, FINAL, DONE = "coarse rates", "all seeds", "final adapter", "done"
+SEARCH, COARSE, SEEDS, FINAL, DONE = "search", "coarse rates", "all seeds", "final adapter", "done"
 """The stages of a decision."""
 
 
@@ -70,7 +78,7 @@ class Decision:
     folder: Path
     plan: Plan
     stage: str
-    """One of `COARSE`, `SEEDS`, `FINAL` and `DONE`: what runs next."""
+    """One of `SEARCH`, `COARSE`, `SEEDS`, `FINAL` and `DONE`: what runs next."""
     verdicts: Verdicts
     """Of the seeds that every method has finished."""
     taken: Recommendation | None
@@ -82,6 +90,8 @@ class Decision:
     """The final adapter in PEFT's format; None before the end, or if there was no time for it."""
     answers: tuple[Mapping[str, str], ...] = ()
     """Own prompts with the expected answer, and those of the base model and the adapter."""
+    tried: tuple[Tried, ...] = ()
+    """What the search before the comparison has tried."""
 
     @property
     def recipe(self) -> dict[str, str]:
@@ -95,8 +105,8 @@ class Decision:
         if self.taken:
             words = self.taken.sentence
         elif not (words := nothing_fits(self.verdicts)):
-            return "No race has ended yet: nothing is known."
-        return f"{words} {self.plan.seen}".rstrip()
+            return search_words(self.tried) or "No race has ended yet: nothing is known."
+        return " ".join(filter(None, (words, search_words(self.tried), self.plan.seen)))
 
     def _repr_html_(self) -> str:
         return Markup("<p>{}</p>").format(self.sentence)
@@ -105,7 +115,8 @@ class Decision:
         """Return plain values."""
         nothing: dict[str, Any] = dict.fromkeys(("method", "init", "r", "lr", "test_loss", "interval", "verdict"))
         taken = self.taken.to_json() if self.taken else nothing
-        said = {"sentence": self.sentence, **self.plan.seen_json()}
+        said: dict[str, Any] = {"sentence": self.sentence, **self.plan.seen_json()}
+        said["searched"] = [each.to_json() for each in self.tried]
         return taken | said | {"adapter": str(self.adapter) if self.adapter else None}
 
 
@@ -116,13 +127,18 @@ def decide(
     model: str | None = None,
     task: str | None = None,
     compare: Sequence[str] | None = None,
+    search: Sequence[str] | None = None,
     plan: Plan | None = None,
     evaluations: int = 2,
     watch: Watch | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Generator[Decision, None, None]:
-    """Decide which initialization, learning rate and rank to take for a model and a task.
+    """Decide which recipe to take for a model and a task: target modules, batch size, rank, alpha, start and rate.
+
+    Where there is time, the choices that matter most are searched first, one after the other, with one seed and by the
+    held-out loss alone, see `RecipeSearch`. Then starts with what was found are compared, and with what was there
+    before, with other seeds and on the test examples.
 
     Yields what is known: first the plan, then after every race, and last with the final adapter.
     An earlier decision's folder is gone on with as it was planned, for as many minutes again.
@@ -132,6 +148,8 @@ def decide(
         minutes: the time limit; the final adapter, once begun, is trained to its end.
         model, task: names or paths; those of the folder, or the built-in ones by default.
         compare: the methods, beside LoRA; by default `METHODS`, as far as there is time.
+        search: what is searched, some of ``targets``, ``batch_size``, ``r`` and ``alpha``; by default all that are not
+            given otherwise, as far as there is time.
         plan: used instead of one that is measured here, or found in the folder.
         evaluations: of each run of a new plan at most, evenly spaced; the last is at its end, and the one before
             tells whether the loss still falls.
@@ -162,12 +180,14 @@ def decide(
     for name in given:
         if name not in GIVEN:
             raise ValueError(unknown("setting", name, GIVEN))
+    searched = None if search is None else checked_search(search)
     if plan is None and (folder / SETUP).exists():
-        plan = _earlier(folder, given, minutes)
+        plan = _earlier(folder, given, minutes, searched)
     elif plan is None:
-        plan = _new(folder, given, minutes, progress, cache, evaluations)
+        plan = _new(folder, given, minutes, progress, cache, evaluations, searched)
     run = _DecisionRun(folder, plan, end, watch, progress, cache)
     yield run.known()
+    yield from run.search()
     yield from run.races()
     yield from run.more()
     yield from run.final()
@@ -185,26 +205,48 @@ class _DecisionRun:
     ) -> None:
         self._folder, self._plan, self._end = folder, plan, end
         self._watch, self._progress, self._cache = watch, progress, cache
-        self._ledger = Ledger(folder, plan.study)
+        planned = planned_study(folder) if (folder / SETUP).exists() else plan.study
+        self._search = RecipeSearch(folder, planned, plan.search, plan.most)
+        self._compare(self._search.found)
         self._is_ended = False
         """Whether the watcher ended it before its time."""
         self._recipe: tuple[RaceConfig, str] | None = None
         """The race whose recipe is in the folder, and why it is taken."""
 
+    def _compare(self, study: Study) -> None:
+        """Set up the comparison, as the search leaves it; until the search has ended nothing of it has run."""
+        self._plan = replace(self._plan, study=study)
+        if (self._folder / SETUP).exists() and not any((self._folder / "runs").glob("*")):
+            write_setup(study, self._folder)
+        self._ledger = Ledger(self._folder, study)
+
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
         losses, study, verdicts = self._ledger.losses(), self._plan.study, self._ledger.verdicts()
         coarse = len(losses) < len(study.compare) * len(study.candidates()) * study.first_seeds
+        now = SEARCH if not self._search.has_ended else COARSE if coarse else SEEDS
         return Decision(
-            folder=self._folder, plan=self._plan, stage=stage or (COARSE if coarse else SEEDS),
+            folder=self._folder, plan=self._plan, stage=stage or now, tried=tuple(self._search.tried),
             verdicts=verdicts, taken=recommend(verdicts, self._plan.epochs), lanes=len(losses),
             seconds=60 * self._plan.minutes - (self._end - time.monotonic()),
         )  # fmt: skip
 
-    def races(self) -> Iterator[Decision]:
-        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
+    def search(self) -> Iterator[Decision]:
+        """Search the choices that come before the comparison, as far as the time is not planned for that."""
         self._ledger.open()
         self._written(self.known())  # so that whoever is killed in the first race goes on as planned
+        compared = self._plan.seconds - self._plan.searching
+        more = self._search.races(
+            self._goes_on, lambda: time.monotonic() < self._end - compared, self._progress, self._cache
+        )
+        for _ in more:
+            self._compare(self._search.found)
+            yield self._written(self.known())
+
+    def races(self) -> Iterator[Decision]:
+        """Run the study until its end, the time limit less the final adapter, or the watcher's."""
+        if not self._search.has_ended:
+            return
         running = run_ledger(
             self._ledger, most=self._plan.most, watch=self._goes_on, progress=self._progress, cache=self._cache
         )
@@ -220,7 +262,7 @@ class _DecisionRun:
         A race that the time limit cuts off counts for nothing, until the decision goes on.
         """
         study = self._plan.study
-        while not (self._is_ended or self._is_over or self._ledger.needed()):
+        while self._search.has_ended and not (self._is_ended or self._is_over or self._ledger.needed()):
             trials = open_trials(self.known().verdicts)
             if not trials:
                 return
@@ -275,7 +317,7 @@ class _DecisionRun:
 
     def _written(self, known: Decision) -> Decision:
         """Write what is known into the folder, beside the verdicts that it follows from."""
-        if known.lanes:
+        if known.verdicts.rows:
             self._ledger.finish()
         plan = {name: getattr(self._plan, name) for name in PLANNED}
         record = {"format": FORMAT, "plan": plan, "decision": known.to_json(), "answers": list(known.answers)}
@@ -348,12 +390,20 @@ def _new(
     progress: Progress | None,
     cache: ModelCache,
     evaluations: int,
+    search: tuple[str, ...] | None,
 ) -> Plan:
     """Plan a new decision."""
     usual: dict[str, Any] = {"seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, "compare": METHODS}
     study = _asked(Study(), {**usual, **given})
     Ledger(folder, study)  # it refuses a folder that holds something else
-    plan = plan_for(study, minutes, given, progress, cache, evaluations)
+    searched = searchable(study, tuple(given) if search is None else ())
+    if search is not None:
+        if own := [name for name in search if name not in searched]:
+            raise ValueError(f"{own[0]} is a part of what is compared, and cannot be searched as well")
+        if "r" in search and len(study.values("r")) > 1:
+            raise ValueError("r has several values, which are compared, and cannot be searched as well")
+        searched = search
+    plan = plan_for(study, minutes, given, progress, cache, evaluations, searched)
     return replace(plan, study=plan.study.fixed())
 
 
@@ -369,13 +419,13 @@ def _asked(study: Study, given: Mapping[str, Any]) -> Study:
     return study.changed(race, across, tune, **own)
 
 
-def _earlier(folder: Path, given: Mapping[str, Any], minutes: float) -> Plan:
+def _earlier(folder: Path, given: Mapping[str, Any], minutes: float, search: tuple[str, ...] | None) -> Plan:
     """Return the plan of a folder, in which what is given must be as it was.
 
     Raises:
         ValueError: a setting differs, or the folder is of a study.
     """
-    study = read_setup(Study, folder)
+    study = planned_study(folder)
     if not (folder / DECISION).exists():
         raise ValueError(f"{str(folder)!r} is the folder of a study, not of a decision")
     before_all, now_all = study.settings(), _asked(study, given).settings()
@@ -386,4 +436,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], minutes: float) -> Plan:
     record = read_json_object(folder / DECISION)
     check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]
-    return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"])})
+    planned = tuple(plan["search"])
+    if search is not None and not {*planned} <= {*search}:
+        raise ValueError(f"{str(folder)!r} searches {and_(planned)}: use another folder")
+    return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"]), "search": planned})

@@ -310,9 +310,9 @@ class Study:
         rank: dict[str, Any] = {} if trial.cell.r is None else {"r": trial.cell.r}
         of_lane = {name: value for name, value in varied.items() if name in OF_LANE}
         lane = replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=None, **rank, **of_lane)
-        return lane.replace(warmup=self._in_batches(lane.warmup, varied.get("batch_size")))
+        return lane.replace(warmup=self.in_batches(lane.warmup, varied.get("batch_size")))
 
-    def _in_batches(self, count: int | None, batch: Any) -> int | None:
+    def in_batches(self, count: int | None, batch: Any) -> int | None:
         """Return a count of batches of the race's own size in batches of another one, see `equal`.
 
         Args:
@@ -334,7 +334,7 @@ class Study:
         if "batch_size" in varied:
             has_epochs = varied.get("epochs", race.epochs) is not None
             for name in COUNTED[has_epochs:]:
-                varied[name] = self._in_batches(varied.get(name, getattr(race, name)), varied["batch_size"])
+                varied[name] = self.in_batches(varied.get(name, getattr(race, name)), varied["batch_size"])
         lanes = tuple(map(self.lane, trials))
         return race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
 
@@ -344,7 +344,7 @@ class Study:
         def value(name: str) -> Any:
             now = getattr(lane if name in OF_LANE else config, name)
             planned = self.values(name) if name in COUNTED else ()
-            return next((each for each in planned if self._in_batches(each, config.batch_size) == now), now)
+            return next((each for each in planned if self.in_batches(each, config.batch_size) == now), now)
 
         names = [name for name in self.across if name not in ("model", "task", "r")]
         r = lane.r if "r" in self.across else None

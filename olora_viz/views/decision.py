@@ -12,13 +12,25 @@ from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.rates import method_styles, study_rates_figure
 from olora_viz.figures.studies import differences_figure, varying
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.text import and_, clock, counted, duration, finite_or_none, nats, number, percent, signed
+from olora_viz.machine.text import (
+    and_,
+    clock,
+    compact,
+    counted,
+    duration,
+    finite_or_none,
+    nats,
+    number,
+    percent,
+    signed,
+)
 from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.choices import compares_more_than_starts, worth_of_choices
-from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEEDS, Decision
+from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEARCH, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.method import method_name
+from olora_viz.studies.recipe_search import value_words
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
@@ -29,11 +41,14 @@ from olora_viz.views.html import TableCell, lane, table
 TAKEN, RUNNER_UP, LOWER = "taken", "runner-up", "lower held-out loss"
 """What is said of a row of the table; the last of one that is not taken although its held-out loss is lower."""
 
-STAGES = (COARSE, SEEDS, FINAL)
+STAGES = (SEARCH, COARSE, SEEDS, FINAL)
 
 BEFORE = {
     "headline": Markup('<p class="hint">The recommendation, and how sure it is.</p>'),
     "table": Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>'),
+    "searched": Markup(
+        '<h2>What the search found</h2><p class="hint">Before starts are compared, if there is time.</p>'
+    ),
     "plan": Markup('<h2>Plan</h2><p class="hint">Made after a few steps are timed.</p>'),
     "answers": Markup(
         '<h2>Before and after</h2><p class="hint">Answers on held-out prompts, when the final adapter is trained.</p>'
@@ -161,12 +176,13 @@ def choices(verdicts: Verdicts) -> Markup:
 
 def plan(known: Decision) -> Markup:
     """Return the plan in words, and how far it has come."""
-    reached = len(STAGES) if known.stage == DONE else STAGES.index(known.stage)
+    stages = STAGES if known.plan.search else STAGES[1:]
+    reached = len(stages) if known.stage == DONE else stages.index(known.stage)
     spent, lanes = progress(known)
     # A stage that the time was too short for is passed, and not done.
     short = {SEEDS: known.lanes < known.plan.lanes, FINAL: known.adapter is None}
     parts = Markup("")
-    for i, stage in enumerate(STAGES):
+    for i, stage in enumerate(stages):
         passed = i < reached
         kind = "now" if i == reached else "done" if passed and not short.get(stage) else ""
         cut = f": ended after {lanes}" if passed and stage == SEEDS and short[SEEDS] else ""
@@ -175,6 +191,25 @@ def plan(known: Decision) -> Markup:
     return Markup('<h2>Plan <span class="hint">{}, {} lanes</span></h2><ol class="stages">{}</ol>{}').format(
         spent, known.lanes, parts, words
     )
+
+
+def searched(known: Decision) -> Markup:
+    """Return what the search before the comparison has tried; empty if nothing."""
+    rows = []
+    for each in known.tried:
+        value = value_words(each.choice, each.value)
+        what = Markup("<b>{}</b><small>taken</small>").format(value) if each.is_taken else value
+        is_other = each.value != each.before and math.isfinite(each.gap)
+        gap = Markup("{}<small>± {:.3f}</small>").format(signed(each.gap, "+.3f"), each.error) if is_other else ""
+        loss, rate = (finite_or_none(number) for number in (each.loss, each.lr))
+        rows.append((what, "–" if rate is None else compact(rate), nats(loss), gap))
+    if not rows:
+        return Markup("")
+    head = ("searched", "best rate", "held-out", TableCell("difference", "± its standard error over the examples"))
+    return Markup(
+        '<h2>What the search found <span class="hint">loss on held-out examples, one seed, each at its best rate: '
+        "estimates without a verdict</span></h2>{}"
+    ).format(table(head, rows))
 
 
 def answers(known: Decision) -> Markup:
@@ -225,12 +260,12 @@ def offered() -> list[str]:
 
 
 def texts(known: Decision | None) -> dict[str, Markup]:
-    """Return the headline, the table, the plan and the answers, or what is there before them."""
+    """Return the headline, the tables, the plan and the answers, or what is there before them."""
     if known is None:
         return dict(BEFORE)
     return {
         "headline": headline(known), "table": starts(known), "plan": plan(known),
-        "answers": answers(known) or BEFORE["answers"],
+        "answers": answers(known) or BEFORE["answers"], "searched": searched(known) or BEFORE["searched"],
     }  # fmt: skip
 
 

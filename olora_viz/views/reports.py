@@ -26,6 +26,7 @@ from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection
 from olora_viz.races.config import RaceConfig, setting_text, setup_facts
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
+from olora_viz.studies.recipe_search import planned_study
 from olora_viz.tasks.keep import NONE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
@@ -214,9 +215,9 @@ def report_html(known: Decision, task: str, keep: str) -> str:
     charts = plot_study(known.verdicts, what=["choices", "rates", "differences", *forgotten])
     drawn = Markup(plotted(charts))  # noqa: S704
     sections = [decision.headline(known), decision.starts(known), decision.forgotten(known.verdicts), drawn]
-    sections += [decision.recipe(known), decision.answers(known), decision.plan(known)]
+    sections += [decision.searched(known), decision.recipe(known), decision.answers(known), decision.plan(known)]
     sections += [_decision_setup(known, task, keep), _repeat(known, task, keep)]
-    title = f"Which start for {task} on {known.plan.study.values('model')[0]}?"
+    title = f"Which recipe for {task} on {known.plan.study.values('model')[0]}?"
     return whole(page(title, sections, style=DECISION_STYLE))
 
 
@@ -242,7 +243,7 @@ def _decision_setup(known: Decision, task: str, keep: str) -> Markup:
 
 def _repeat(known: Decision, task: str, keep: str) -> Markup:
     """Return the command that decides again, and plans anew on its own machine."""
-    study = known.plan.study
+    study = planned_study(known.folder)
     words = ["python", "-m", "olora_viz", "decide", "--model", study.values("model")[0], "--task", task]
     words += ["--minutes", f"{known.plan.minutes:g}", "--out", "NEW"]
     if (*study.compare, *known.plan.left_out) != METHODS:

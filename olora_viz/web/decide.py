@@ -1,4 +1,4 @@
-"""The page Decide: which initialization and rate to take within some minutes."""
+"""The page Decide: which recipe to take within some minutes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
-from olora_viz.studies.budget import BATCHES, METHODS
+from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import RECIPE, Decision
+from olora_viz.studies.recipe_search import BATCHES, CHOICES, checked_search
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.html import problem
@@ -42,6 +43,8 @@ REFERENCE = METHODS[0]
 class Deciding(SharedStudy, BackgroundDecision):
     """A decision on the model and task of a set-up."""
 
+    search: tuple[str, ...] = ()
+    """What is searched before, some of `CHOICES`."""
     drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False)
     """What pages last drew, and how: they draw what is known once for all."""
 
@@ -52,7 +55,7 @@ class Deciding(SharedStudy, BackgroundDecision):
         config = self.raced
         return {
             "plan": self.known.plan if self.known else None, "compare": [lane.init for lane in config.lanes],
-            "r": config.lanes[0].r, "threads": torch.get_num_threads(),
+            "r": config.lanes[0].r, "search": self.search, "threads": torch.get_num_threads(),
             **{name: getattr(config, name) for name in ("device", "max_length", "truncate", "chat", "keep", "forget")},
         }  # fmt: skip
 
@@ -61,10 +64,10 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     """Put a decision into the queue, see `put_study`.
 
     Args:
-        asked: model, task, minutes, methods and rank, as a page sent them, and perhaps the settings and the limit on
-            what may be forgotten.
+        asked: model, task, minutes, methods, rank and what is searched, as a page sent them, and perhaps the settings
+            and the limit on what may be forgotten.
     """
-    model, task, minutes, inits, rank, settings, forget, *_ = (*asked, None, None)
+    model, task, minutes, inits, rank, search, settings, forget, *_ = (*asked, None, None)
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
     methods = [REFERENCE, *(init for init in inits if init != REFERENCE)]
@@ -72,7 +75,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
         raise ValueError("choose a start to compare with plain LoRA")
     return put_study(
         jobs, limits, files, Deciding, minutes_within(limits), model=model, task=task, minutes=minutes,
-        inits=methods, rank=rank, settings=settings, forget=forget, owner=owner,
+        inits=methods, rank=rank, search=checked_search(search), settings=settings, forget=forget, owner=owner,
     )  # fmt: skip
 
 
@@ -120,9 +123,9 @@ ONLY = "decide-only"
 """CSS class of the columns and cards that this page alone shows."""
 
 QUESTION = (
-    "<p><b>Which start, which learning rate, for your own data?</b> Every start gets the same "
-    "rates and seeds; rates are chosen on validation examples, and the result is judged on test "
-    "examples that were used for nothing else.</p>"
+    "<p><b>Which recipe for your own data?</b> Target modules, batch size, rank and alpha are searched "
+    "first, as far as there is time. Then every start gets the same rates and seeds; rates are chosen on validation "
+    "examples, and the result is judged on test examples that were used for nothing else.</p>"
 )
 
 
@@ -141,6 +144,7 @@ class DecideView(NamedTuple):
     rates: Any = gr.skip()
     differences: Any = gr.skip()
     starts: Any = gr.skip()
+    searched: Any = gr.skip()
     answers: Any = gr.skip()
     plan: Any = gr.skip()
     recipe: Any = gr.skip()
@@ -156,6 +160,7 @@ class DecideChoices(NamedTuple):
     minutes: gr.Dropdown
     inits: gr.CheckboxGroup
     rank: gr.Slider
+    search: gr.CheckboxGroup
     forget: gr.Textbox
 
 
@@ -174,7 +179,7 @@ def choices(limits: Limits) -> DecideChoices:
             f"{BATCHES[0]} prompts, or {BATCHES[-1]} where that leaves at least half of the steps.</p>"
         )
     with gr.Column(elem_classes=f"card {ONLY}"):
-        element("<h2>3 · Which starts to compare</h2>")
+        element("<h2>3 · What to choose from</h2>")
         inits = gr.CheckboxGroup(
             [(label_of(name), name) for name in decision.offered()],
             value=[name for name in METHODS if name != REFERENCE],
@@ -182,12 +187,18 @@ def choices(limits: Limits) -> DecideChoices:
         )  # fmt: skip
         more = len(decision.offered()) - len(METHODS) + 1
         element(f'<label class="more"><input type="checkbox" id="all-starts"> show {more} more</label>')
-        rank = gr.Slider(1, min(64, limits.max_rank), value=8, step=1, label="Rank", elem_id="decide-rank")
+        search = gr.CheckboxGroup(
+            [(choice.words, name) for name, choice in CHOICES.items()], value=list(CHOICES),
+            label="Searched before that, if there is time", elem_id="decide-search",
+        )  # fmt: skip
+        rank = gr.Slider(
+            1, min(64, limits.max_rank), value=8, step=1, label="Rank to begin with", elem_id="decide-rank"
+        )
         forget = gr.Textbox(  # an empty field of numbers would send 0
             label="May forget at most (nats per token of the text to keep)", placeholder="any", max_lines=1,
             elem_id="decide-forget",
         )  # fmt: skip
-    return DecideChoices(minutes, inits, rank, forget)
+    return DecideChoices(minutes, inits, rank, search, forget)
 
 
 def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
@@ -203,6 +214,7 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
         recipe = in_card(element, NO_RECIPE, elem_id="decide-recipe", script="recipe.js")
     with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
         starts = in_card(element, BEFORE["table"], elem_id="decide-starts")
+        searched = in_card(element, BEFORE["searched"], elem_id="decide-searched")
         plan = in_card(element, BEFORE["plan"], elem_id="decide-plan")
         answers = in_card(element, BEFORE["answers"], elem_id="decide-answers")
     return DecideView(
@@ -213,6 +225,7 @@ def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
         rates,
         differences,
         starts,
+        searched,
         answers,
         plan,
         recipe,
@@ -266,6 +279,7 @@ def _drawn(known: Decision) -> dict[str, Any]:
     figures = decision.figures(known)
     drawn: dict[str, Any] = {
         "headline": decision.headline(known), "starts": decision.starts(known),
+        "searched": decision.searched(known) or BEFORE["searched"],
         "plan": decision.plan(known), "recipe": decision.recipe(known, copies=True) or NO_RECIPE,
         "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),
     }  # fmt: skip

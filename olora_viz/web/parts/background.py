@@ -155,7 +155,7 @@ S = TypeVar("S", bound=SharedStudy)
 def put_study(
     jobs: Jobs, limits: Limits, files: OwnFiles, kind: type[S], offered: Sequence[int], *, model: Any, task: Any,
     minutes: Any, inits: Sequence[Any], rank: Any, batch: int = 1, settings: Any = None,
-    forget: Any = None, owner: Visitor,
+    forget: Any = None, owner: Visitor, **own: Any,
 ) -> S:  # fmt: skip
     """Put a study into the queue, with a lane for each start, at no rate yet.
 
@@ -165,6 +165,7 @@ def put_study(
         settings: as a page sent them; those `OF_STUDIES` count.
         forget: as a page sent it: the limit on what may be forgotten, empty for none.
         owner: who asks for it.
+        own: fields of that kind alone.
 
     Raises:
         ValueError: a value breaks a rule, or the queue is full; the message is one sentence.
@@ -184,8 +185,8 @@ def put_study(
         config = replace(config, forget=limit)
     name, styles = new_key(), lane_styles(config.lanes)
     folder = study_folder(jobs.folder / name)
-    key = study_key(kind.__name__, config, minutes)
-    return jobs.study(kind(name, config, folder, styles, minutes=float(minutes), key=key), owner)
+    key = study_key(" ".join([kind.__name__, *(f"{each}={value}" for each, value in own.items())]), config, minutes)
+    return jobs.study(kind(name, config, folder, styles, minutes=float(minutes), key=key, **own), owner)
 
 
 class StudyBar(NamedTuple):

@@ -1,0 +1,399 @@
+"""What a decision searches before it compares starts: target modules, batch size, rank and alpha."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.targets import ATTENTION, MLP
+from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
+from olora_viz.machine.process import Progress
+from olora_viz.machine.text import and_, finite_or_none, nats, rounded, unknown
+from olora_viz.races import run as runs
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.data import ModelCache
+from olora_viz.races.step import Step
+from olora_viz.studies.axes import in_words
+from olora_viz.studies.method import keys_of, lane_of
+from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
+from olora_viz.studies.rows import number_or_nan
+from olora_viz.studies.search import DIGITS
+from olora_viz.studies.study import Study
+
+SEARCH = "search"
+"""The folder, in that of a decision, with the races of its search."""
+
+FOUND = "found.json"
+"""The file of that folder with what has been tried."""
+
+BATCHES = (4, 16)
+"""Prompts per step, the larger where time allows it."""
+
+SEED = 1000
+"""The seed of the search's lanes, so that those of the comparison are fresh."""
+
+NEAR = tuple(10 ** (step / 4) for step in (-2, -1, 0, 1, 2))
+"""The rates around the best one so far, as multiples of it."""
+
+ERRORS = 2.0
+"""Standard errors over the held-out examples by which a value must be better."""
+
+
+class Choice(NamedTuple):
+    """What a decision searches."""
+
+    words: str
+    others: Callable[[Any], tuple[Any, ...]]
+    """The other values that are tried, given the one that is taken so far."""
+
+
+CHOICES: Mapping[str, Choice] = {
+    "targets": Choice("target modules", lambda _: (ATTENTION, MLP)),
+    "batch_size": Choice("batch size", lambda size: tuple(each for each in BATCHES if each != size)),
+    "r": Choice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
+    "alpha": Choice("alpha", lambda _: ("2r", "r/4")),
+}
+"""What is searched, in the order in which choices matter; the rate is tuned again with each."""
+
+OF_METHOD = ("r", "targets", "alpha")
+"""Those of them that are keys of a lane."""
+
+
+def searchable(study: Study, given: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what may be searched for a study: all that is neither given, nor a part of one of its methods.
+
+    >>> searchable(Study(), given=["r"]), searchable(Study(compare=("lora", "lora:alpha=16")), ["batch_size"])
+    (('targets', 'batch_size', 'alpha'), ('targets', 'r'))
+    """
+    own = {key for method in study.compare for key in keys_of(method)}
+    own |= {"r"} if "params" in own else set()
+    return tuple(name for name in CHOICES if name not in own and name not in given)
+
+
+def checked_search(names: Sequence[str]) -> tuple[str, ...]:
+    """Return choices to search, in the order in which they matter.
+
+    Raises:
+        ValueError: one is unknown.
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(f"search must be a list of choices, not {names!r}")
+    for name in names:
+        if name not in CHOICES:
+            raise ValueError(unknown("choice to search", name, CHOICES))
+    return tuple(name for name in CHOICES if name in names)
+
+
+def lanes_of(study: Study, names: Sequence[str]) -> int:
+    """Return the number of lanes of a search."""
+    near = len(NEAR) if len(study.lrs) > 1 else 1
+    values = (1 + len(CHOICES[name].others(usual(study)[name])) for name in names)
+    return sum(count * (near if number else len(study.lrs)) for number, count in enumerate(values))
+
+
+def usual(study: Study) -> dict[str, Any]:
+    """Return the value of each choice before the search."""
+    lane = lane_of(study.reference)
+    r = study.values("r")[0] if "r" in study.across else lane.r
+    return {"targets": None, "batch_size": study.race.batch_size, "r": r, "alpha": None}
+
+
+def value_words(name: str, value: Any) -> str:
+    """Return the value of a choice in words.
+
+    >>> value_words("targets", None), value_words("targets", "mlp"), value_words("alpha", None), value_words("r", 8)
+    ('all linear layers', 'mlp alone', 'alpha = r', 'rank 8')
+    """
+    if name == "targets":
+        return "all linear layers" if value is None else f"{value} alone"
+    if name == "alpha":
+        return f"alpha = {value or 'r'}"
+    return in_words(name, value)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A value of a choice that the search tried; of each choice one is taken."""
+
+    choice: str
+    """One of `CHOICES`."""
+    value: Any
+    before: Any
+    """The value that was taken so far, which is tried again beside the others."""
+    lr: float
+    """The best of its rates; NaN if it has diverged at each."""
+    loss: float
+    """On the held-out examples at that rate."""
+    gap: float
+    """That loss minus the one with the value taken so far, each at its best rate."""
+    error: float
+    """The standard error of the gap over the held-out examples."""
+    is_taken: bool
+
+    @property
+    def words(self) -> str:
+        """What the value is worth, in words."""
+        if not math.isfinite(self.gap):
+            return f"{value_words(self.choice, self.value)} has diverged"
+        costs = f"{nats(abs(self.gap))} ± {nats(self.error)} {'more' if self.gap > 0 else 'less'}"
+        return f"{value_words(self.choice, self.value)} {costs}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers that are not finite become null."""
+        return {**asdict(self), **{name: finite_or_none(getattr(self, name)) for name in NUMBERS}}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Tried:
+        """Read what `to_json` has written."""
+        numbers: dict[str, Any] = {name: number_or_nan(plain[name]) for name in NUMBERS}
+        return cls(**{**plain, **numbers})
+
+
+NUMBERS = ("lr", "loss", "gap", "error")
+"""The fields of `Tried` that are numbers."""
+
+
+class RecipeSearch:
+    """A search by coordinates: each choice in turn, at several rates, with all that was found before.
+
+    A choice's race has one seed and its whole schedule. A value is taken instead of the one so far if its held-out
+    loss, each at its best rate, is lower by more than the study's margin and by more than `ERRORS` standard errors.
+    These are estimates without a verdict: the comparison that follows has other seeds, and the test examples.
+
+    Args:
+        folder: of the decision; what has been tried there is kept.
+        study: the comparison as it is planned.
+        names: what is searched, some of `CHOICES`.
+        most: the most lanes of a race.
+    """
+
+    def __init__(self, folder: Path, study: Study, names: Sequence[str], most: int) -> None:
+        self._folder, self._study, self._names, self._most = folder / SEARCH, study, tuple(names), most
+        self.tried: list[Tried] = []
+        self.has_ended = not names
+        if (self._folder / FOUND).exists():
+            record = read_json_object(self._folder / FOUND)
+            check_format(record, repr(str(self._folder / FOUND)))
+            self.has_ended = bool(record["ended"])
+            self.tried = [Tried.of(each) for each in record["tried"]]
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """The value of each choice that is taken by now."""
+        return usual(self._study) | {each.choice: each.value for each in self.tried if each.is_taken}
+
+    @property
+    def rate(self) -> float | None:
+        """The best rate so far; None before the first race, or if all have diverged."""
+        rates = [each.lr for each in self.tried if each.is_taken and math.isfinite(each.lr)]
+        return rates[-1] if rates else None
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """The choices whose races have ended."""
+        return tuple(dict.fromkeys(each.choice for each in self.tried))
+
+    @property
+    def found(self) -> Study:
+        """The comparison with what was found: the starts with it, and the reference as it was before."""
+        return found_study(self._study, self.kept)
+
+    def races(
+        self,
+        goes_on: Callable[[Step], bool],
+        has_time: Callable[[], bool],
+        progress: Progress | None,
+        cache: ModelCache,
+    ) -> Iterator[str]:
+        """Run the races that are left, and yield each choice when it is made.
+
+        Args:
+            goes_on: called after each step; the search is left to be gone on with when it returns False.
+            has_time: whether there is time for another choice; if not, the search ends.
+        """
+        if self.has_ended:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / SETUP).exists():
+            write_setup(self._study, self._folder)
+        for name in self._names[len(self.searched) :]:
+            if not has_time():
+                break
+            tried = self._try(name, goes_on, progress, cache)
+            if tried is None:
+                return
+            self.tried += tried
+            self._write()
+            yield name
+        self.has_ended = True
+        self._write()
+
+    def _write(self) -> None:
+        record = {"format": FORMAT, "ended": self.has_ended, "tried": [each.to_json() for each in self.tried]}
+        write_json(self._folder / FOUND, record)
+
+    def _try(
+        self, name: str, goes_on: Callable[[Step], bool], progress: Progress | None, cache: ModelCache
+    ) -> list[Tried] | None:
+        """Race the values of a choice; None if it was stopped."""
+        kept = self.kept
+        values = (kept[name], *CHOICES[name].others(kept[name]))
+        losses: dict[tuple[Any, float], np.ndarray] = {}
+        base = math.nan
+        for number, (lanes, config) in enumerate(self._configs(name, values)):
+            ended = self._race(self._folder / f"{name}-{number}", config, goes_on, progress, cache)
+            if ended is None:
+                return None
+            base, by_lane = ended
+            losses |= dict(zip(lanes, by_lane, strict=True))
+        return judged(name, values, losses, self._study.margin, base)
+
+    def _configs(self, name: str, values: Sequence[Any]) -> Iterator[tuple[list[tuple[Any, float]], RaceConfig]]:
+        """Yield the races of a choice, each with the value and the rate of its lanes."""
+        rates = self._study.lrs
+        if self.rate is not None and len(rates) > 1:
+            rates = tuple(rounded(self.rate * factor, DIGITS) for factor in NEAR)
+        by_batch = [(value,) for value in values] if name == "batch_size" else [tuple(values)]
+        for of_race in by_batch:
+            lanes = [(value, lr) for value in of_race for lr in rates]
+            each = math.ceil(len(lanes) / math.ceil(len(lanes) / self._most))
+            for at in range(0, len(lanes), each):
+                part = lanes[at : at + each]
+                yield part, self._config([self.kept | {name: value, "lr": lr} for value, lr in part])
+
+    def _config(self, chosen: Sequence[Mapping[str, Any]]) -> RaceConfig:
+        """Return the race of some lanes with what is chosen for each."""
+        study = self._study
+        cell, own = study.cells()[0], _of_batch(study, chosen[0]["batch_size"])
+        own |= {**dict(cell.others), "model": cell.model, "task": cell.task, "eval_every": 0, "test_size": 1}
+        lanes = tuple(_lane(study.reference, each) for each in chosen)
+        return study.race.replace(**own, lanes=lanes, batches="by-seed")
+
+    def _race(
+        self,
+        folder: Path,
+        config: RaceConfig,
+        goes_on: Callable[[Step], bool],
+        progress: Progress | None,
+        cache: ModelCache,
+    ) -> tuple[float, list[np.ndarray]] | None:
+        """Run or resume a race; return the untrained model's loss, and each lane's by example, NaN if it diverged."""
+        more: dict[str, Any] = {"adapters": False, "progress": progress, "cache": cache}
+        has_begun = (folder / "config.json").exists()
+        run = runs.resume_run(folder, **more) if has_begun else runs.start(config, folder, **more)
+        try:
+            with closing(iter(run)) as steps:
+                if not all(goes_on(step) for step in steps):
+                    return None
+            losses = np.asarray(run.race.state.last_eval.example_loss, dtype=float)
+            return float(run.race.baseline.loss[0]), list(losses)
+        finally:
+            run.race.lanes.detach()
+
+
+def judged(
+    name: str, values: Sequence[Any], losses: Mapping[tuple[Any, float], np.ndarray], margin: float, base: float
+) -> list[Tried]:
+    """Compare the values of a choice with the first of them, each at its best rate.
+
+    Args:
+        losses: by held-out example (n,) of each value and rate; NaN where a run has diverged.
+        margin: the share of the reduction of the loss that does not matter.
+        base: the untrained model's loss.
+    """
+    best: dict[Any, tuple[float, np.ndarray]] = {}
+    for (value, lr), its in losses.items():
+        if np.isfinite(its).all() and (value not in best or its.mean() < best[value][1].mean()):
+            best[value] = (lr, its)
+    nothing = (math.nan, np.array([math.nan]))
+    kept = best.get(values[0], nothing)[1]
+    least, tried = margin * max(0.0, base - float(kept.mean())), []
+    for value in values:
+        lr, its = best.get(value, nothing)
+        apart = its - kept
+        error = float(apart.std(ddof=1)) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
+        tried.append(Tried(name, value, values[0], lr, float(its.mean()), float(apart.mean()), error, is_taken=False))
+    lower = [each for each in tried if -each.gap > max(least, ERRORS * each.error)]
+    if not np.isfinite(kept).all():  # any other value is better than one that diverges
+        lower = [each for each in tried if each.value in best]
+    taken = min(lower, key=lambda each: each.loss, default=tried[0])
+    return [replace(each, is_taken=each is taken) for each in tried]
+
+
+def found_study(study: Study, kept: Mapping[str, Any]) -> Study:
+    """Return a comparison with what a search has found: its starts with it, and the reference as it was before.
+
+    >>> found = found_study(Study(), {"targets": "attention", "batch_size": 4, "r": 32, "alpha": None})
+    >>> found.compare, found.race.batch_size, found.race.steps
+    (('lora:r=32,targets=attention', 'olora:r=32,targets=attention', 'lora:r=8'), 4, 400)
+    """
+    before = usual(study)
+    changed = {name for name in kept if kept[name] != before[name]}
+    if "batch_size" in changed:
+        study = study.changed(_of_batch(study, kept["batch_size"]))
+    own = [name for name in OF_METHOD if name in changed]
+    if not own:
+        return study
+    compare = [_written(method, {name: kept[name] for name in own}) for method in study.compare]
+    compare.append(_written(study.reference, {"r": before["r"]} if "r" in own else {}))
+    across = {name: values for name, values in study.across.items() if name != "r" or "r" not in own}
+    return replace(study, compare=tuple(compare), across=across)
+
+
+def _of_batch(study: Study, size: int) -> dict[str, Any]:
+    """Return the settings of a race with another batch size, which sees as many examples."""
+    counts = {name: getattr(study.race, name) for name in ("steps", "warmup", "eval_every")}
+    return {"batch_size": size, **{name: study.in_batches(count, size) for name, count in counts.items()}}
+
+
+def _written(method: str, keys: Mapping[str, Any]) -> str:
+    """Return a method with more keys, as it is written."""
+    more = ",".join(f"{name}={value}" for name, value in keys.items())
+    return f"{method}{',' if ':' in method else ':'}{more}" if more else method
+
+
+def _lane(reference: str, chosen: Mapping[str, Any]) -> Lane:
+    """Return the lane of the reference with what is chosen."""
+    keys = {name: chosen[name] for name in OF_METHOD if chosen[name] is not None}
+    return lane_of(_written(reference, keys)).replace(lr=chosen["lr"], seed=SEED, label=None)
+
+
+def planned_study(folder: Path) -> Study:
+    """Return the comparison of a decision's folder as it was planned, before its search."""
+    before = folder / SEARCH
+    return read_setup(Study, before if (before / SETUP).exists() else folder)
+
+
+def search_words(tried: Sequence[Tried]) -> str:
+    """Say what a search has found; empty if nothing has ended.
+
+    >>> losses = {(None, 1e-3): np.array([0.2, 0.4]), ("attention", 3e-3): np.array([0.4, 0.6])}
+    >>> search_words(judged("targets", (None, "attention"), losses, margin=0.02, base=2.0))
+    'Search, by held-out loss with one seed: all linear layers (attention alone 0.20 ± 0.00 more).'
+    """
+    parts = []
+    for name in dict.fromkeys(each.choice for each in tried):
+        own = [each for each in tried if each.choice == name]
+        (taken,) = (each for each in own if each.is_taken)
+        beside = "; ".join(each.words for each in own if each.value != each.before)
+        instead = f", not {value_words(name, taken.before)}" if taken.value != taken.before else ""
+        parts.append(f"{value_words(name, taken.value)}{instead} ({beside})")
+    return f"Search, by held-out loss with one seed: {', '.join(parts)}." if parts else ""
+
+
+def not_searched_words(study: Study, searched: Sequence[str]) -> str:
+    """Say what was not searched, with the values that are used instead.
+
+    >>> not_searched_words(Study(), ["targets", "batch_size"])
+    'Not searched: rank 8, alpha = r, schedule and dropout.'
+    """
+    values = usual(study)
+    rest = [value_words(name, values[name]) for name in CHOICES if name not in searched]
+    return f"Not searched: {and_([*rest, 'schedule', 'dropout'])}."
