@@ -1,10 +1,11 @@
 """Print the tables of RESULTS.md, from the folders of finished studies.
 
-    python docs/tables.py [--by-rate | --forgetting] DIR [DIR …]
+    python docs/tables.py [--by-rate | --map | --forgetting] DIR [DIR …]
 
 For each method but the reference, one line a cell: its best rate and the reference's, the difference in test loss with
-its 95% interval, and the verdicts; or the differences at each rate. With `--forgetting`, what each method forgets of
-the text to keep, and how often it is less or more than the reference does.
+its 95% interval, and the verdicts; or the differences at each rate. With `--map`, one line a cell: which methods are
+better than the reference there, and where it is as good as all of them. With `--forgetting`, what each method forgets
+of the text to keep, and how often it is less or more than the reference does.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact, number
+from olora_viz.machine.text import and_, compact, number
+from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.claim import over_cells, ratio_of
 from olora_viz.studies.claims.forgetting import WAYS, Compared, compared
 from olora_viz.studies.difference import Difference, at_one_rate, runs_of
 from olora_viz.studies.folder import verdicts
+from olora_viz.studies.method import method_name
 from olora_viz.studies.search import Chosen
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, Interval
 from olora_viz.studies.study import Cell
@@ -48,8 +50,8 @@ def _line(one: Verdict, reference: Verdict) -> list[str]:
     low, mean, high = (number(x, "+.3f") for x in (one.interval.low, one.interval.mean, one.interval.high))
     at_one = one.verdict_shared_rate
     return [
-        *_names(one.cell, one.method),
-        *("" if its.best_lr is None else compact(its.best_lr) for its in (one, reference)),
+        *_names(one.cell, one.method, one.rank),
+        *("" if its.best is None else its.best.words for its in (one, reference)),
         *(number(its.test_loss, ".3f") for its in (one, reference)),
         f"{mean} ({low} to {high})",
         " to ".join(number(end, "+.3f") for end in one.difference.over_rates),
@@ -75,7 +77,36 @@ def by_rate(found: Verdicts) -> list[list[str]]:
         for init in study.compare:
             each = [at_one_rate(of[init], of[study.reference], list(of.values())) for of in at]
             if init != study.reference:
-                made.append([*_names(cell, init), *(_starred(one, study.first_seeds) for one in each)])
+                rank = next(each.rank for each in found.of(cell) if each.method == init)
+                made.append([*_names(cell, init, rank), *(_starred(one, study.first_seeds) for one in each)])
+    return made
+
+
+MAP = ("model", "task", "rank", "the reference's test loss", "margin", "differences", "best choice")
+
+
+def choice_map(found: Verdicts) -> list[list[str]]:
+    """Return where the reference is the better choice, one line a cell: it is if all others are level or worse.
+
+    A star marks a method that is better or worse; else one that is better is the choice, and a question mark says that
+    some method is undecided and none is better.
+    """
+    made = []
+    for cell in found.study.cells():
+        reference, *others = found.of(cell)
+        better = [method_name(one.method) for one in others if one.verdict == BETTER]
+        is_open = any(one.verdict == UNDECIDED for one in others)
+        signs = {BETTER: "*", WORSE: "*", LEVEL: " =", UNDECIDED: " ?"}
+        differences = [
+            f"{method_name(one.method)} {number(one.interval.mean, '+.3f')}{signs[one.verdict]}" for one in others
+        ]
+        made.append(
+            [
+                *_names(cell, reference.method, reference.rank)[:3], number(reference.test_loss, ".3f"),
+                number(reference.margin, ".3f"), ", ".join(differences),
+                f"**{and_(better)}**" if better else "?" if is_open else method_name(reference.method),
+            ]
+        )  # fmt: skip
     return made
 
 
@@ -100,7 +131,7 @@ def forgetting(found: Verdicts) -> list[list[str]]:
         text_loss = np.mean([row["text_loss"] for row in rows])
         made.append(
             [
-                *_names(each.cell, each.method), "" if each.best_lr is None else compact(each.best_lr),
+                *_names(each.cell, each.method, each.rank), "" if each.best_lr is None else compact(each.best_lr),
                 number(each.test_loss, ".3f"), f"{text_loss:.2f}", f"{drift:.2f}", *of_ways, str(len(rows)),
             ]
         )  # fmt: skip
@@ -120,7 +151,7 @@ def over_studies(studies: Sequence[Verdicts]) -> list[list[str]]:
     """Return the mean ratio of each method over the cells of all studies in each way, and the verdicts."""
     drifts, made = drifts_of(studies), []
     for init in dict.fromkeys(each.method for each in drifts):
-        line = [label_of(init)]
+        line = [method_name(init)]
         for way in WAYS:
             of_way = [each for each in drifts if (each.method, each.way) == (init, way)]
             gaps = [each.logs.gap[:, 0] for each in of_way if each.logs.seeds > 1]
@@ -144,8 +175,10 @@ def _interval(ratio: Interval) -> str:
     return f"{ratio.mean:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
-def _names(cell: Cell, init: str) -> list[str]:
-    return [Path(cell.model).name, Path(cell.task).stem, str(cell.r), label_of(init)]
+def _names(cell: Cell, method: str, rank: int) -> list[str]:
+    """Name a cell and a method; what else is crossed stands with the task."""
+    others = [in_words(name, value) for name, value in cell.others]
+    return [Path(cell.model).name, ", ".join([Path(cell.task).stem, *others]), str(rank), method_name(method)]
 
 
 def _starred(between: Difference, seeds: int) -> str:
@@ -164,6 +197,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--by-rate", action="store_true")
+    shown.add_argument("--map", action="store_true")
     shown.add_argument("--forgetting", action="store_true")
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR")
     options = parser.parse_args()
@@ -171,6 +205,8 @@ if __name__ == "__main__":
     made, heads = lines_of, HEADS
     if options.by_rate:
         made, heads = by_rate, (*HEADS[:4], *map(compact, studies[0].study.lrs))
+    elif options.map:
+        made, heads = choice_map, MAP
     elif options.forgetting:
         made, heads = forgetting, FORGETTING
         print(markdown(("method", *WAYS), over_studies(studies)), end="\n\n")

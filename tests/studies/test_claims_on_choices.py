@@ -157,11 +157,13 @@ def test_cells_that_disagree_are_mixed_and_a_choice_is_counted_over_all_of_them(
     assert found.verdict == MIXED
     assert (found.numbers["starts_level"], found.numbers["others_not_level"]) == (1, 2)
     assert list(found.numbers)[4:6] == ["largest_targets", "largest_init"]
-    assert re.search(r"choice: targets worse in 2 of 2 comparisons, at most \+0\.\d+ nats on average", found.words)
     assert re.search(
-        r"start level in 3 of 4 comparisons, better in 1, at most -0\.\d+ nats on average \(OLoRA;", found.words
+        r"choice: the target modules: worse in 2 of 2 comparisons, at most \+0\.\d+ nats on average", found.words
     )
-    assert [bar.label.split(":")[0] for bar in found.bars][:2] == ["targets", "start"]
+    assert re.search(
+        r"the start: level in 3 of 4 comparisons, better in 1, at most -0\.\d+ nats on average \(OLoRA;", found.words
+    )
+    assert [bar.label.split(":")[0] for bar in found.bars][:2] == ["the target modules", "the start"]
 
 
 def test_at_equal_parameters_means_that_they_are() -> None:

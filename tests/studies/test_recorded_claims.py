@@ -27,11 +27,12 @@ from olora_viz.learn.gallery.claims import (
 )
 from olora_viz.learn.gallery.recording import MAX_BYTES
 from olora_viz.machine.memory import DTYPES
+from olora_viz.studies import choices, forgetting, sentences
 from olora_viz.studies import claims as claims_of_papers
-from olora_viz.studies import forgetting, sentences
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
+from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import Interval
 from olora_viz.studies.study import Study
 
@@ -126,12 +127,13 @@ def texts_of(path: Path) -> set[str]:
 def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> None:
     folder = Path(claims_of_papers.__file__).parent
     own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim", "forgetting"))
-    names = *own, sentences.__file__, forgetting.__file__
+    names = *own, sentences.__file__, forgetting.__file__, choices.__file__
     said = {*VERDICTS, *DTYPES, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
     for one in recorded_claims().of(claim):
         left = one.finding.words
         # Of equally long ones always in the same order: one may end where another begins.
-        parts = filter(None, (*said, one.model, one.task))
+        methods = re.findall(r"--compare (\S+)", one.command)
+        parts = filter(None, (*said, *map(method_name, methods), one.model, one.task))
         for text in sorted(parts, key=lambda part: (len(part), part), reverse=True):
             left = left.replace(text, " | ")
         assert re.findall(r"[a-zA-Z]{2,}", left) == []

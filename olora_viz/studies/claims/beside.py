@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 
-from olora_viz.lanes.lane import Lane
+from olora_viz.studies.choices import RECIPE, SEVERAL, differing
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -26,25 +25,24 @@ from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-SIZE = frozenset({"r", "params"})
-"""The keys of a lane that say how large it is."""
+SIZED = ("targets", "r", "params")
+"""The keys of a lane that say how many parameters it trains."""
 
 
 def choice_of(study: Study, method: str) -> str | None:
-    """Return the key of a lane that a method has otherwise than the reference; None if there are several, or none.
+    """Return the one choice that a method makes otherwise than the reference, see `differing`; None for several.
 
-    A size that goes with other targets, to train as many parameters, is a part of that choice.
+    A size that goes with other targets, so that as many parameters are trained, is a part of that choice.
 
-    >>> study = Study(compare=("lora", "olora", "lora:r=21,targets=attention", "lora:params=20k", "pissa:alpha=2r"))
-    >>> [choice_of(study, method) for method in study.compare]
-    [None, 'init', 'targets', 'r', None]
+    >>> study = Study(compare=("lora", "olora", "lora:r=21,targets=attention", "full", "pissa:alpha=2r"))
+    >>> [choice_of(study, method) for method in study.compare[1:]]
+    ['init', 'targets', 'dense', None]
     """
     ours, theirs = lane_of(method), lane_of(study.reference)
-    keys = {each.name for each in fields(Lane) if getattr(ours, each.name) != getattr(theirs, each.name)}
-    keys -= {"lr", "label"}
-    if keys & SIZE:
-        keys = keys - SIZE if "targets" in keys else keys - SIZE | {"r"}
-    return keys.pop() if len(keys) == 1 else None
+    if ours.targets != theirs.targets and ours.replace(**{key: getattr(theirs, key) for key in SIZED}) == theirs:
+        return "targets"
+    key = differing(study, study.cells()[0], method)
+    return None if key in (RECIPE, SEVERAL) else key
 
 
 def differs(words: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from olora_viz.machine.text import and_
+from olora_viz.studies.choices import IN_A_SENTENCE, START
 from olora_viz.studies.claims.beside import choice_of, differs, mean_of, over_words
 from olora_viz.studies.claims.claim import (
     FAILS,
@@ -22,11 +23,6 @@ from olora_viz.studies.claims.claim import (
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import UNDECIDED, Interval
 from olora_viz.studies.verdicts import Verdict, Verdicts
-
-START = "init"
-
-NAMED = {START: "start", "r": "rank", "lora_plus": "LoRA+", "rslora": "rsLoRA"}
-"""What a sentence calls a choice, if not by its key."""
 
 OTHERWISE = {HOLDS: FAILS, FAILS: HOLDS, UNDECIDED: UNDECIDED}
 """The verdict on the contrary."""
@@ -76,7 +72,7 @@ def judge(verdicts: Verdicts) -> Finding:
     for choice in [*in_order, *(choice for choice in by_choice if choice not in known)]:
         words = [word for of in cells for word in _words(of, by_choice[choice])]
         at_most = f", {known[choice].words}" if choice in known else ""
-        said.append(f"{_named(choice)} {counted(words, 'comparison')}{at_most}")
+        said.append(f"{_named(choice)}: {counted(words, 'comparison')}{at_most}")
     compared = [one for of in cells for one in of if one.method in (*by_choice[START], *others)]
     starts = and_([method_name(method) for method in by_choice[START]])
     return Finding(
@@ -105,7 +101,7 @@ def _words(of_cell: list[Verdict], methods: list[str]) -> list[str]:
 
 
 def _named(choice: str) -> str:
-    return NAMED.get(choice, choice.replace("_", " "))
+    return IN_A_SENTENCE.get(choice, choice.replace("_", " "))
 
 
 CLAIM = Claim(
