@@ -52,8 +52,8 @@ def recipes(options: argparse.Namespace) -> int:
     _list(RECIPES, names if options.json else columns, options)
     if not options.json:
         say(
-            f"a lane takes {', '.join(OF_A_LANE[1:])}; its optimizer is AdamW, and warm-up, batch size and length "
-            f"are the race's. As the toolkits' sources were on {READ}: --json has their addresses"
+            f"a lane takes {', '.join(OF_A_LANE[1:])}; its optimizer is AdamW, and batch size and length are "
+            f"the race's. As the toolkits' sources were on {READ}: --json has their addresses"
         )
     return 0
 

@@ -229,6 +229,7 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.machine.memory import bytes_words
     from olora_viz.studies.budget import estimate, smallest_found
+    from olora_viz.studies.method import kept_words, method_name
     from olora_viz.studies.search import most_trials
 
     study = ledger.study
@@ -249,6 +250,9 @@ def _plan(ledger: Ledger, workers: int, here: bool) -> int:
         f"{study.margin:.0%} of its loss reduction) or too few seeds or examples to tell, each at its best rate and "
         "all at one rate"
     )
+    for method in study.compare:
+        if kept := kept_words(method):
+            say(f"{method_name(method)} keeps {kept}")
     if done:
         say(f"{done} lanes have run")
     if not missing:

@@ -231,7 +231,7 @@ def study_rates_figure(verdicts: Verdicts, cell: Cell) -> Figure:
                 diverged = sum(not math.isfinite(loss) for loss in losses)
                 points.append(Point(lr, tuple(range(len(losses))), losses, diverged))
         if points:
-            lane = replace(study.lane(next(study.trials(cell, init, study.candidates()))), lr=1.0)
+            lane = replace(study.lane(next(study.trials(cell, init, study.candidates(init)))), lr=1.0)
             curves.append(RateCurve(method_name(init), lane, Setting.of(lane), tuple(points)))
     chosen = {method_name(verdict.method): verdict.best_lr for verdict in verdicts.of(cell) if verdict.best_lr}
     figure = rate_figure(curves, start_loss=_before(verdicts, cell, "test"), chosen=chosen)
@@ -333,15 +333,16 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
 def budgets(verdicts: Verdicts, cell: Cell) -> dict[str, np.ndarray]:
     """Return the expected best validation loss of each method, (seeds, budgets 1, 2, …).
 
-    Only rates that every method has run with every seed count. Methods with a seed that always diverged are left out.
+    Only rates that every method has run with every seed count. Methods with a seed that always diverged are left out,
+    and those that keep their own rate.
     """
     study, valid = verdicts.study, values_of(verdicts.rows, "valid_loss")
     grid = [
         lr
         for lr in grid_of(study, cell, valid)
-        if all(trial in valid for init in study.compare for trial in study.trials(cell, init, [lr]))
+        if all(trial in valid for init in study.tuned_methods for trial in study.trials(cell, init, [lr]))
     ]
-    losses = {init: values_at(study, cell, init, grid, valid) for init in study.compare}
+    losses = {init: values_at(study, cell, init, grid, valid) for init in study.tuned_methods}
     return {
         init: np.array([[expected_best(of_seed, n) for n in range(1, len(grid) + 1)] for of_seed in of_method.T])
         for init, of_method in losses.items()

@@ -61,7 +61,8 @@ class Lane:
             ``mlp`` or ``all``. None for those of the race. In a SPEC, ``targets=q_proj+v_proj``.
         schedule: how the lane's rate changes after its warm-up: ``constant``, ``linear`` or ``cosine``. None for the
             race's.
-        warmup: steps over which the lane's rate rises to its peak, fewer than the race has. None for the race's.
+        warmup: steps over which the lane's rate rises to its peak, fewer than the race has, or as a number with a
+            point their share of all steps, such as 0.1. None for the race's.
         params: the number of parameters to train, such as 200_000 or ``200k``, in place of `r`: on a model the lane
             has the rank that comes nearest, so that lanes of different targets can be compared. None for `r`.
 
@@ -92,7 +93,7 @@ class Lane:
     dropout: float = 0.0
     targets: Targets = None
     schedule: str | None = None
-    warmup: int | None = None
+    warmup: int | float | None = None
     params: int | str | None = None
 
     def __post_init__(self) -> None:
@@ -137,7 +138,9 @@ class Lane:
             object.__setattr__(self, "targets", target_names(self.targets))
         if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ValueError(unknown("schedule", str(self.schedule), SCHEDULES))
-        if self.warmup is not None:
+        if isinstance(self.warmup, float):
+            _positive("warmup as a share of all steps", self.warmup)
+        elif self.warmup is not None:
             check_whole("warmup", self.warmup, least=0)
         if self.params is not None:
             count = read_count(self.params) if isinstance(self.params, str) else self.params
@@ -195,6 +198,15 @@ def read_count(text: str) -> int:
     if not count.is_integer():
         raise ValueError(f"params must be a whole number, such as 200000 or 200k, not {text[:40]!r}")
     return int(count)
+
+
+def read_warmup(text: str) -> int | float:
+    """Read steps, or a share of all steps, which has a point.
+
+    >>> read_warmup("5"), read_warmup("0.1")
+    (5, 0.1)
+    """
+    return float(text) if "." in text else int(text)
 
 
 def label_number(value: float) -> str:
@@ -592,7 +604,7 @@ _READERS: dict[str, tuple[Any, str]] = {
     "dropout": (float, "a number"),
     "targets": (lambda text: tuple(text.split("+")), "names of layers"),
     "schedule": (str, "a word"),
-    "warmup": (int, "a whole number"),
+    "warmup": (read_warmup, "a whole number, or a share of all steps such as 0.1"),
     "params": (read_count, "a whole number, such as 200000 or 200k"),
     "label": (str, "a word"),
 }

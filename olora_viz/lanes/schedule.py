@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from olora_viz.machine.text import unknown
+from olora_viz.machine.text import counted, unknown
 
 Schedule = str | Callable[[int, int], float]
 """A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor
@@ -30,6 +30,17 @@ def factor(schedule: Schedule, number: int, steps: int, warmup: int) -> float:
     if not isinstance(schedule, str):
         return float(schedule(number, steps))
     return _OF_PAST[schedule]((number - 1 - warmup) / (steps - warmup))
+
+
+def warmup_words(warmup: int | float) -> str:
+    """Return a warm-up with its unit: steps, or a share of all.
+
+    >>> warmup_words(0), warmup_words(0.1), warmup_words(100)
+    ('none', '10%', '100 steps')
+    """
+    if not warmup:
+        return "none"
+    return f"{warmup:.0%}" if isinstance(warmup, float) else counted(warmup, "step")
 
 
 def check_schedule(schedule: Any, steps: int, warmup: int) -> None:

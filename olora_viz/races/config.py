@@ -247,9 +247,10 @@ class RaceConfig:
             if self.steps != RaceConfig.steps:
                 raise ValueError(ONE_LENGTH.format(steps=self.steps, epochs=self.epochs))
             return  # what depends on the number of steps is checked once it is known
-        for schedule, warmup in dict.fromkeys([(self.schedule, self.warmup), *map(self.schedule_of, self.lanes)]):
+        for warmup in (self.warmup, *(lane.warmup for lane in self.lanes if isinstance(lane.warmup, int))):
             if warmup >= self.steps:
                 raise ValueError(f"warmup {warmup} must be shorter than the {self.steps} steps")
+        for schedule, warmup in dict.fromkeys([(self.schedule, self.warmup), *map(self.schedule_of, self.lanes)]):
             check_schedule(schedule, self.steps, warmup)
 
     def __repr__(self) -> str:
@@ -301,6 +302,8 @@ class RaceConfig:
     def with_steps(self, examples: int) -> RaceConfig:
         """Return the set-up with the number of steps in place of `epochs`, given that of the training examples.
 
+        A lane whose own warm-up has as many steps or more does not come to its peak.
+
         Raises:
             ValueError: the warm-up or the schedule does not fit the steps.
 
@@ -310,7 +313,15 @@ class RaceConfig:
         """
         if self.epochs is None:
             return self
-        return self.replace(steps=math.ceil(self.epochs * examples / self.batch_size))
+        steps = math.ceil(self.epochs * examples / self.batch_size)
+        # As a share of the steps, which may exceed 1; half a step less, since it is rounded up.
+        lanes = tuple(
+            lane.replace(warmup=(lane.warmup - 0.5) / steps)
+            if type(lane.warmup) is int and lane.warmup >= steps
+            else lane
+            for lane in self.lanes
+        )
+        return self.replace(steps=steps, lanes=lanes)
 
     @property
     def prompts_in_pass(self) -> int:
@@ -376,9 +387,12 @@ class RaceConfig:
         Examples:
             >>> RaceConfig(schedule="linear", warmup=5).schedule_of(Lane("lora", schedule="cosine"))
             ('cosine', 5)
+            >>> RaceConfig(steps=25).schedule_of(Lane("lora", warmup=0.1))
+            ('constant', 3)
         """
-        own = lane.schedule, lane.warmup
-        return self.schedule if own[0] is None else own[0], self.warmup if own[1] is None else own[1]
+        warmup = self.warmup if lane.warmup is None else lane.warmup
+        steps = math.ceil(warmup * self.steps) if isinstance(warmup, float) else warmup
+        return self.schedule if lane.schedule is None else lane.schedule, steps
 
     @property
     def schedules(self) -> set[tuple[Schedule, int]]:

@@ -308,6 +308,8 @@ def _with_steps(folder: Path, planned: RaceConfig, steps: int) -> RaceConfig:
             f"{where} has a {schedule} schedule, whose rates depend on the number of "
             f"steps: it cannot have {steps} instead of {planned.steps}"
         )
+    if any(isinstance(lane.warmup, float) for lane in planned.lanes):
+        raise ValueError(f"{where} warms up over a share of its {planned.steps} steps: it cannot have {steps} instead")
     return config
 
 

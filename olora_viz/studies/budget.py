@@ -21,7 +21,7 @@ from olora_viz.machine.text import about, and_, counted, duration, number, perce
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race
-from olora_viz.studies.method import method_name
+from olora_viz.studies.method import method_name, shipped
 from olora_viz.studies.power import POWER, smallest_difference
 from olora_viz.studies.recipe_search import BATCHES, CHOICES, OF_METHOD, lanes_of, not_searched_words
 from olora_viz.studies.search import most_trials, races
@@ -172,8 +172,8 @@ def alike(study: Study, groups: Sequence[list[Trial]]) -> list[list[list[Trial]]
     by_kind: dict[tuple[Any, ...], list[list[Trial]]] = {}
     for group in groups:
         cell, lane = group[0].cell, study.lane(group[0])
-        rank = 0 if lane.is_dense else lane.r
-        by_kind.setdefault((cell.model, rank, cell.others, group[0].tuned, lane.is_dense), []).append(group)
+        rank, own = 0 if lane.is_dense else lane.r, shipped(group[0].method)
+        by_kind.setdefault((cell.model, rank, cell.others, group[0].tuned, lane.is_dense, own), []).append(group)
     return list(by_kind.values())
 
 
@@ -192,8 +192,9 @@ def timing_of(
         ValueError: the race cannot be set up.
     """
     short = config.replace(
-        steps=min(TIMED_STEPS, config.steps), warmup=0, eval_every=2, eval_size=min(TIMED_EXAMPLES, config.eval_size)
-    )
+        lanes=[lane.replace(warmup=None) for lane in config.lanes], steps=min(TIMED_STEPS, config.steps), warmup=0,
+        eval_every=2, eval_size=min(TIMED_EXAMPLES, config.eval_size),
+    )  # fmt: skip
     cache = cache or ModelCache()
     racing, setup = _set_up(short, progress, cache)
     if setup < SHORT_SETUP:
@@ -433,7 +434,7 @@ def plan_for(
             plan takes longer than the limit.
     """
     began, plan = time.monotonic(), None
-    first = next(study.trials(study.cells()[0], study.reference, study.candidates()))
+    first = next(study.trials(study.cells()[0], study.reference, study.candidates(study.reference)))
     _check_tested(study, len(task_of(study.config([first])).test))
     for rows in (study.race.batch_size,) if "batch_size" in fixed else BATCHES:
         sized = study.changed({"batch_size": rows})

@@ -156,7 +156,7 @@ class Setting(NamedTuple):
     dropout: float
     targets: Targets
     schedule: str | None
-    warmup: int | None
+    warmup: int | float | None
 
     @classmethod
     def of(cls, lane: Lane) -> Setting:

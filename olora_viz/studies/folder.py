@@ -107,11 +107,11 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
     study, planned = read_setup(Study, run.parent.parent), read_config(run)  # which may have epochs in place of steps
-    for k, (lane, state) in enumerate(zip(config.lanes, lanes.values(), strict=True)):
+    for k, (lane, of_plan, state) in enumerate(zip(config.lanes, planned.lanes, lanes.values(), strict=True)):
         order = config.order(lane)
         rows.append(
             {
-                **row_of(study.trial_of(planned, lane)), "init": lane.init, "r": lane.r,
+                **row_of(study.trial_of(planned, lane.replace(warmup=of_plan.warmup))), "init": lane.init, "r": lane.r,
                 "alpha": None if lane.alpha is None else lane.lora_alpha, "steps": racing.done,
                 "status": state["status"],
                 "valid_loss": finite_or_none(valid.loss[k]),

@@ -13,7 +13,7 @@ import numpy as np
 from olora_viz.machine.text import counted, finite_or_none, nats, times
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.rows import Row, Rows, number_or_nan, values_of
-from olora_viz.studies.search import best, grid_of, rates_tried
+from olora_viz.studies.search import best, grid_for, rates_tried
 from olora_viz.studies.seed_variance import seed_variance
 from olora_viz.studies.statistics import LEAST_SEEDS, LEVEL_WITHIN, t_interval
 from olora_viz.studies.study import Candidate, Cell, Study, Trial
@@ -219,7 +219,7 @@ def equal_learning(study: Study, cell: Cell, method: str, rows: Rows) -> EqualLe
     if (ours := best(study, cell, method, losses)) is not None:
         tuned.setdefault(method, ours.tuned)
     tuned.setdefault(method, chosen.tuned)
-    grids = {name: grid_of(study, cell, losses, of_name) for name, of_name in tuned.items()}
+    grids = {name: [at.lr for at in grid_for(study, cell, name, losses) if at.tuned == tuned[name]] for name in tuned}
     seeds = [
         seed
         for seed in range(study.seeds)

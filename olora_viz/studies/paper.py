@@ -17,7 +17,7 @@ from olora_viz.initializers import BUILT_IN, INITIALIZERS
 from olora_viz.machine.text import and_, compact, counted, expect, number, percent, table, unknown
 from olora_viz.machine.version import __version__
 from olora_viz.studies.axes import plain
-from olora_viz.studies.method import lane_of, method_name
+from olora_viz.studies.method import kept_words, lane_of, method_name
 from olora_viz.studies.preregistration import hash_of, sentence
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
@@ -197,7 +197,7 @@ def _notes(verdicts: Verdicts) -> str:
 def methods(verdicts: Verdicts) -> str:
     """Return a paragraph of methods of what ran, or of the plan before the first run, and BibTeX of the papers."""
     s, race = verdicts.study, verdicts.study.race
-    lane = s.lane(next(s.trials(s.cells()[0], s.reference, s.candidates())))
+    lane = s.lane(next(s.trials(s.cells()[0], s.reference, s.candidates(s.reference))))
     coarse = "" if s.coarse is None else f" (a first pass over all rates used {counted(s.coarse, 'seed')})"
     of_length = "" if race.max_length is None else f", of at most {race.max_length} tokens"
     of_length += ", too long ones cut at the left" * race.truncate + ", in the model's chat template" * race.chat
@@ -208,6 +208,7 @@ def methods(verdicts: Verdicts) -> str:
     precision = "bfloat16 on a GPU, float32 on a CPU" if race.dtype == "auto" else race.dtype
     keeps = f"by more than {race.forget:g} nats" if race.forget is not None else ""
     forget = f" A rate was chosen only if no seed raised the loss on the text to keep {keeps}." if keeps else ""
+    kept = "".join(f" {_name(method)} kept {words}." for method in s.compare if (words := kept_words(method)))
     starts = list(dict.fromkeys(lane_of(method).init for method in s.compare))
     own = "".join(
         f" {_name(init)} is our own: {INITIALIZERS[init].summary if init in INITIALIZERS else 'its code is not here.'}"
@@ -224,7 +225,8 @@ def methods(verdicts: Verdicts) -> str:
         f"same rates, at first "
         f"{', '.join(map(compact, s.lrs))}, and {_seeds(verdicts)}{coarse}; the runs of one seed shared their "
         f"batches, whose order varied by seed (from {race.seed}). Where a best rate lay at the edge, the rates were "
-        f"extended for all starts, and each start got two more rates, half a step around its best.{_ran(verdicts)} "
+        f"extended for all starts, and each start got two more rates, half a step around its best.{kept}"
+        f"{_ran(verdicts)} "
         f"The rate of each start was chosen by its mean loss on "
         f"{_examples([each.valid_examples for each in verdicts.each], race.eval_size, 'held-out example')}, and the "
         f"starts were compared on "

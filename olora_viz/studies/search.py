@@ -12,7 +12,7 @@ import numpy as np
 from olora_viz.initializers import entry_of
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.text import rounded
-from olora_viz.studies.method import lane_of
+from olora_viz.studies.method import lane_of, own_rate
 from olora_viz.studies.rows import Losses, Rows, gain_of
 from olora_viz.studies.statistics import choose
 from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial, as_candidate
@@ -23,10 +23,9 @@ def most_trials(study: Study) -> int:
 
     Rates added beyond the edges of the grid are not included.
     """
-    halves = 2 if len(study.lrs) > 1 else 0
-    finals = halves * study.seeds + study.seeds - study.first_seeds
-    each = len(study.candidates()) * study.first_seeds + finals
-    return len(study.cells()) * len(study.compare) * each
+    halves = 2 * study.seeds * len(study.tuned_methods) if len(study.lrs) > 1 else 0
+    firsts = sum(len(study.candidates(method)) for method in study.compare) * study.first_seeds
+    return len(study.cells()) * (firsts + halves + len(study.compare) * (study.seeds - study.first_seeds))
 
 
 DIGITS = 3
@@ -45,7 +44,7 @@ class Chosen:
 
     lr: float
     is_inside: bool
-    """Whether lower and higher rates of the grid were tried as well."""
+    """Whether lower and higher rates of the grid were tried as well, or the method has a rate of its own."""
     seeds: int
     """The number of seeds that it was chosen by."""
     tuned: Settings = ()
@@ -62,7 +61,7 @@ def needed(study: Study, losses: Losses, rows: Rows | None = None) -> list[Trial
 
     1. The grid: every method at every candidate with every seed, or with those of the first pass.
     2. If the best rate of a method lies at the edge of the grid, one rate beyond it, for all
-       methods of the cell, at most `MOST_EXTENSIONS` times on each side.
+       methods of the cell without a rate of their own, at most `MOST_EXTENSIONS` times on each side.
     3. Two rates for each method, half a step below and above its best one, with every seed; and
        the best one itself with the seeds that it lacks. What else is tuned stays as it is at the best.
 
@@ -90,18 +89,23 @@ def _stages(
     study: Study, cell: Cell, losses: Losses, rows: Rows | None
 ) -> Iterator[tuple[dict[str, list[Candidate]], int]]:
     """Yield the candidates of each method at every stage of a cell, see `needed`, and their number of seeds."""
-    yield dict.fromkeys(study.compare, whole_grid(study, cell, losses)), study.first_seeds
-    yield dict.fromkeys(study.compare, _beyond(study, cell, losses, rows)), study.first_seeds
+    yield {method: grid_for(study, cell, method, losses) for method in study.compare}, study.first_seeds
+    yield dict.fromkeys(study.tuned_methods, _beyond(study, cell, losses, rows)), study.first_seeds
     yield {method: finalists(study, cell, method, losses) for method in study.compare}, study.seeds
 
 
+def grid_for(study: Study, cell: Cell, method: str, losses: Collection[Trial]) -> list[Candidate]:
+    """Return the candidates that a method of a cell gets: those of all, or those at a rate of its own."""
+    return study.candidates(method) if own_rate(method) else whole_grid(study, cell, losses)
+
+
 def whole_grid(study: Study, cell: Cell, losses: Collection[Trial]) -> list[Candidate]:
-    """Return the candidates that all methods of a cell get."""
+    """Return the candidates that all methods of a cell get whose rate is tuned."""
     return [Candidate(lr, tuned) for tuned in study.choices() for lr in grid_of(study, cell, losses, tuned)]
 
 
 def grid_of(study: Study, cell: Cell, losses: Collection[Trial], tuned: Settings | None = None) -> list[float]:
-    """Return the rates that all methods of a cell get, the lowest first: the study's, and those beyond its edges.
+    """Return the rates that the methods of a cell get, the lowest first: the study's, and those beyond its edges.
 
     Args:
         tuned: what is tuned beside the rate; by default the first of the study's `choices`.
@@ -117,7 +121,7 @@ def rates_tried(study: Study, cell: Cell, method: str, losses: Losses, tuned: Se
         tuned: what is tuned beside the rate; by default as it is chosen for the method.
     """
     if tuned is None:
-        choices = study.choices()
+        choices = study.choices(method)
         chosen = best(study, cell, method, losses) if len(choices) > 1 else None
         tuned = chosen.tuned if chosen else choices[0]
     return [at.lr for at in candidates_tried(study, cell, method, losses) if at.tuned == tuned]
@@ -127,8 +131,8 @@ def candidates_tried(study: Study, cell: Cell, method: str, losses: Losses) -> l
     """Return the candidates from which a method's best is chosen: the grid, and half steps around it."""
     finals = finalists(study, cell, method, losses)
     tried = {at for at in finals if Trial(cell, method, at.lr, 0, at.tuned) in losses}
-    grid = whole_grid(study, cell, losses)
-    order = {tuned: place for place, tuned in enumerate(study.choices())}
+    grid = grid_for(study, cell, method, losses)
+    order = {tuned: place for place, tuned in enumerate(study.choices(method))}
     return sorted({*grid, *tried}, key=lambda at: (order[at.tuned], at.lr))
 
 
@@ -146,7 +150,7 @@ def best(study: Study, cell: Cell, method: str, losses: Losses) -> Chosen | None
         return None
     lr, tuned = tried[place]
     grid = grid_of(study, cell, losses, tuned)
-    return Chosen(lr, grid[0] < lr < grid[-1], seeds, tuned)
+    return Chosen(lr, own_rate(method) is not None or grid[0] < lr < grid[-1], seeds, tuned)
 
 
 def seeds_of(study: Study, cell: Cell, method: str, at: Candidate | float, trials: Collection[Trial]) -> int:
@@ -180,20 +184,24 @@ def races(study: Study, trials: Sequence[Trial], most: int | None = None) -> lis
 
     Lanes of one seed share their batches in whichever race they run. A race has one rank, since it computes all its
     lanes at the largest one, and the largest ranks, which take longest, race first. Full fine-tuning races apart:
-    beside it, the adapters would be padded to its number of parameters.
+    beside it, the adapters would be padded to its number of parameters. So does a method with a rate of its own, which
+    may have its own batch size and length.
 
     Args:
         most: maximum lanes of a race; by default see `evenly`.
     """
     most = most or evenly(len(trials))
 
-    models, tasks, cells, choices = study.values("model"), study.values("task"), study.cells(), study.choices()
+    models, tasks, cells = study.values("model"), study.values("task"), study.cells()
+    choices = {method: study.choices(method) for method in study.compare}
+    apart = {m: study.compare.index(m) if own_rate(m) else -1 for m in study.compare}
 
-    def place(t: Trial) -> tuple[int, int, int, int, int, bool]:
+    def place(t: Trial) -> tuple[int, int, int, int, int, bool, int]:
         lane = lane_of(t.method)
         rank = lane.r if t.cell.r is None else t.cell.r
         where = models.index(t.cell.model), tasks.index(t.cell.task), -rank
-        return *where, cells.index(t.cell), choices.index(t.tuned), entry_of(lane.init).dense
+        dense = entry_of(lane.init).dense
+        return *where, cells.index(t.cell), choices[t.method].index(t.tuned), dense, apart[t.method]
 
     order = sorted(trials, key=lambda t: (place(t), t.seed, t.lr, study.compare.index(t.method)))
     groups: list[list[Trial]] = []
@@ -219,7 +227,7 @@ def _added(study: Study, cell: Cell, known: Collection[Trial], side: int, tuned:
     """Return the rates beyond one edge that were run for any method, the nearest first."""
 
     def was_run(lr: float) -> bool:
-        return any(Trial(cell, method, lr, 0, tuned) in known for method in study.compare)
+        return any(Trial(cell, method, lr, 0, tuned) in known for method in study.tuned_methods)
 
     return list(itertools.takewhile(was_run, _outside(study, side)))
 
@@ -239,7 +247,7 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
     Where time is limited, an edge is extended only while that can matter. A lower rate trains less, until the loss is
     the untrained model's: below a rate at which it cannot be told from that, nothing changes any more.
     """
-    bests = {method: _best_of_grid(study, cell, method, losses) for method in study.compare}
+    bests = {method: _best_of_grid(study, cell, method, losses) for method in study.tuned_methods}
     more = []
     for tuned in study.choices():
         grid = grid_of(study, cell, losses, tuned)
@@ -258,7 +266,7 @@ def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list
 
 def _best_of_grid(study: Study, cell: Cell, method: str, losses: Losses) -> Candidate | None:
     """Return the best candidate of the grid; if all forget too much, one of the lowest rate, which forgets least."""
-    grid = whole_grid(study, cell, losses)
+    grid = grid_for(study, cell, method, losses)
     values = values_at(study, cell, method, grid, losses, study.first_seeds)
     place, over = choose(values), np.flatnonzero(values.mean(1) == math.inf)
     if place is None:
@@ -269,11 +277,14 @@ def _best_of_grid(study: Study, cell: Cell, method: str, losses: Losses) -> Cand
 def finalists(study: Study, cell: Cell, method: str, losses: Losses) -> list[Candidate]:
     """Return the candidates that race with every seed: the best of the grid, and half steps of the rate around it.
 
-    The lowest first; empty if each candidate of the grid has a diverged run.
+    Of a method with a rate of its own it is the best alone. The lowest first; empty if each candidate of the grid has
+    a diverged run.
     """
     at = _best_of_grid(study, cell, method, losses)
     if at is None:
         return []
+    if own_rate(method):
+        return [at]
     lr, tuned = at
     grid = grid_of(study, cell, losses, tuned)
     near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]

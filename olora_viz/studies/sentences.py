@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.schedule import warmup_words
 from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig, is_random
 from olora_viz.studies.contest import (
@@ -67,9 +68,8 @@ def listed(names: Sequence[str]) -> str:
     >>> listed(["LoRA", "PiSSA"]), listed(list("ABCDEF"))
     ('LoRA and PiSSA', 'A, B, C and 3 others')
     """
-    if len(names) <= NAMED:
-        return and_(names)
-    return and_([*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
+    few = len(names) <= NAMED
+    return and_(names if few else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
 
 
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
@@ -85,7 +85,7 @@ def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
         "dropout": f"dropout {setting.dropout:g}",
         "targets": f"targets {', '.join(setting.targets)}" if setting.targets else "no targets of their own",
         "schedule": f"a {setting.schedule} schedule" if setting.schedule else "no schedule of their own",
-        "warm-up": "no warm-up of their own" if setting.warmup is None else f"{setting.warmup} warm-up steps",
+        "warm-up": "no warm-up of their own" if setting.warmup is None else f"warm-up: {warmup_words(setting.warmup)}",
     }
     if {lane.seed for lane in lanes} != set(seeds):
         words["seed"] = f"seed{'s' * (len(seeds) > 1)} {and_([str(seed) for seed in seeds])}"

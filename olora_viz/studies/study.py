@@ -17,7 +17,16 @@ from olora_viz.machine.text import brief, call, compact, suggesting
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.studies.axes import OF_LANE, SHORT, in_words, plain, read_axes
-from olora_viz.studies.method import keys_of, lane_of
+from olora_viz.studies.method import (
+    OF_LENGTH,
+    contenders_of,
+    keys_of,
+    label_in_race,
+    lane_of,
+    own_rate,
+    own_settings,
+    shipped,
+)
 from olora_viz.studies.preregistration import preregister
 from olora_viz.tasks.keep import NONE, has_text
 
@@ -126,7 +135,8 @@ class Study:
             examples, and the verdicts rest on the test examples. Its `forget` limits the choice: a candidate is
             chosen only if no seed exceeds it there.
         compare: the methods, each written as a lane: ``"olora"``, or ``"lora:alpha=16,dropout=0.1"``. The first is the
-            reference.
+            reference. One with a rate, ``"lora:lr=1e-3"``, keeps it. ``"recipe:axolotl"`` is the toolkit's recipe as
+            shipped, with its own rate, batch size and length, and beside it the recipe with its rate tuned.
         across: what is crossed: settings of a lane or of a race, and the values of each. Methods are compared at every
             combination, a cell. Without ``r``, the rank is 8 unless a method has its own.
         tune: what is chosen for each method in each cell: the values of ``lr``, and of other settings. Rates beyond an
@@ -173,6 +183,7 @@ class Study:
             raise ValueError(f"compare names {twice[0]!r} twice")
         for method in compare:
             lane_of(method)
+        compare = tuple(dict.fromkeys(each for method in compare for each in contenders_of(method)))
         if len(compare) < 2:
             raise ValueError(
                 f"compare must name at least two methods, the reference and another one, not {', '.join(compare)!r}"
@@ -203,12 +214,12 @@ class Study:
         if self.equal not in EQUAL:
             raise ValueError(f"equal must be {' or '.join(EQUAL)}, not {self.equal!r}")
         for cell in self.cells():
-            lanes: dict[Lane, str] = {}
-            for method, tuned in itertools.product(self.compare, self.choices()):
-                trial = Trial(cell, method, self.lrs[0], 0, tuned)
+            lanes: dict[tuple[Any, ...], str] = {}
+            for trial in (each for name in self.compare for each in self.trials(cell, name, self.candidates(name), 1)):
                 self.config((trial,))
-                lane = self.lane(trial)
-                same = lanes.setdefault(lane.replace(params=lane.params and 1), method)
+                lane, method = self.lane(trial), trial.method
+                keeps = own_rate(method), shipped(method)
+                same = lanes.setdefault((*keeps, lane.replace(params=lane.params and 1, label=None)), method)
                 if same != method:
                     but = " but for params, of which a run keeps the rank alone" if lane.params else ""
                     raise ValueError(f"the methods {same!r} and {method!r} are the same lane in {cell.words()}{but}")
@@ -220,11 +231,12 @@ class Study:
             raise ValueError("tune must have the rates, as in tune={'lr': (1e-3, 3e-3)}")
         places = {"crossed": set(across), "tuned": set(tune)}
         compared = {key: method for method in compare for key in keys_of(method)}
+        beside_tuned = {key for method in compare if not shipped(method) for key in keys_of(method)}
         for key in ("seed", "label"):
             if key in compared:
                 raise ValueError(f"a method has no {key}, which the study gives each lane: {compared[key]!r}")
         for where, names in places.items():
-            if both := sorted(names & set(compared)):
+            if both := sorted(names & (set(compared) if where == "crossed" else beside_tuned)):
                 raise ValueError(
                     f"{both[0]} is {where} and also a part of the method {compared[both[0]]!r}: a setting is "
                     "compared, crossed, tuned or fixed"
@@ -252,14 +264,23 @@ class Study:
         """The learning rates that are tried at first, the lowest first."""
         return self.tune["lr"]
 
-    def choices(self) -> list[Settings]:
-        """Return the combinations of what is tuned beside the rate."""
+    def choices(self, method: str = "") -> list[Settings]:
+        """Return the combinations of what is tuned beside the rate, of all methods or of one that has its own."""
+        own = own_settings(method) if method else {}
         names = [name for name in self.tune if name != "lr"]
-        return [tuple(zip(names, values, strict=True)) for values in itertools.product(*(self.tune[n] for n in names))]
+        values = ((own[name],) if name in own else self.tune[name] for name in names)
+        return [tuple(zip(names, of_choice, strict=True)) for of_choice in itertools.product(*values)]
 
-    def candidates(self) -> list[Candidate]:
-        """Return what is tried at first for every method."""
-        return [Candidate(lr, tuned) for tuned in self.choices() for lr in self.lrs]
+    def candidates(self, method: str = "") -> list[Candidate]:
+        """Return what is tried at first, for all methods or for one that has a rate of its own."""
+        rate = own_rate(method) if method else None
+        rates = self.lrs if rate is None else (rate,)
+        return [Candidate(lr, tuned) for tuned in self.choices(method) for lr in rates]
+
+    @property
+    def tuned_methods(self) -> list[str]:
+        """The methods whose rate is tuned."""
+        return [method for method in self.compare if own_rate(method) is None]
 
     def values(self, name: str) -> tuple[Any, ...]:
         """Return the values that a setting has in the study.
@@ -309,31 +330,38 @@ class Study:
         varied = dict((*trial.cell.others, *trial.tuned))
         rank: dict[str, Any] = {} if trial.cell.r is None else {"r": trial.cell.r}
         of_lane = {name: value for name, value in varied.items() if name in OF_LANE}
-        lane = replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=None, **rank, **of_lane)
+        label = label_in_race(trial.method)
+        lane = replace(lane_of(trial.method), lr=trial.lr, seed=trial.seed, label=label, **rank, **of_lane)
+        if recipe := shipped(trial.method):
+            return lane.replace(warmup=recipe.warmup)
         return lane.replace(warmup=self.in_batches(lane.warmup, varied.get("batch_size")))
 
-    def in_batches(self, count: int | None, batch: Any) -> int | None:
+    def in_batches(self, count: int | float | None, batch: Any) -> int | float | None:
         """Return a count of batches of the race's own size in batches of another one, see `equal`.
 
         Args:
             batch: their size; None for the race's own.
         """
-        if not count or self.equal == "steps" or type(batch) is not int or batch < 1:
+        if not count or isinstance(count, float) or self.equal == "steps" or type(batch) is not int or batch < 1:
             return count
         return max(1, round(count * self.race.batch_size / batch))
 
     def config(self, trials: Iterable[Trial]) -> RaceConfig:
         """Return the race of some trials of one cell and one combination of what is tuned beside the rate.
 
+        A recipe as shipped has a race of its own.
+
         Raises:
             ValueError: a value breaks a rule of races.
         """
         trials = tuple(trials)
-        cell, race = trials[0].cell, self.race
-        varied = {name: value for name, value in (*cell.others, *trials[0].tuned) if name not in OF_LANE}
+        cell, race, recipe = trials[0].cell, self.race, shipped(trials[0].method)
+        own = {"warmup": 0, **recipe.race} if recipe else {}
+        set_by_lane = OF_LANE | {*OF_LENGTH} if recipe else OF_LANE
+        varied = {name: value for name, value in (*cell.others, *trials[0].tuned) if name not in set_by_lane} | own
         if "batch_size" in varied:
             has_epochs = varied.get("epochs", race.epochs) is not None
-            for name in COUNTED[has_epochs:]:
+            for name in [name for name in COUNTED[has_epochs:] if name not in own]:
                 varied[name] = self.in_batches(varied.get(name, getattr(race, name)), varied["batch_size"])
         lanes = tuple(map(self.lane, trials))
         return race.replace(model=cell.model, task=cell.task, lanes=lanes, batches="by-seed", **varied)
@@ -349,10 +377,12 @@ class Study:
         names = [name for name in self.across if name not in ("model", "task", "r")]
         r = lane.r if "r" in self.across else None
         cell = Cell(config.model, config.task, r, tuple((name, value(name)) for name in names))
-        tuned = tuple((name, value(name)) for name in self.tune if name != "lr")
-        trials = (Trial(cell, method, lane.lr, lane.seed, tuned) for method in self.compare)
-        own = (trial for trial in trials if _ranked(self.lane(trial), lane.r) == lane)
-        return next(own, Trial(cell, lane.init, lane.lr, lane.seed, tuned))
+        tuned = {name: value(name) for name in self.tune if name != "lr"}
+        kept = ((method, own_settings(method)) for method in self.compare)
+        settings = ((method, tuple((name, own.get(name, tuned[name])) for name in tuned)) for method, own in kept)
+        trials = (Trial(cell, method, lane.lr, lane.seed, of_method) for method, of_method in settings)
+        same = (trial for trial in trials if _ranked(self.lane(trial), lane.r) == lane)
+        return next(same, Trial(cell, lane.init, lane.lr, lane.seed, tuple(tuned.items())))
 
     def preregister(self, out: str | Path) -> Path:
         """Write the plan, the margin and the rule into the study's folder, before its first race.

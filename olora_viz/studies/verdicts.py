@@ -368,7 +368,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
 def _rank(study: Study, cell: Cell, method: str, rows: Rows) -> int:
     """Return the rank of a method as it ran, or as it is planned."""
     ran = (row.get("r") for trial, row in rows.items() if (trial.cell, trial.method) == (cell, method))
-    planned = study.lane(Trial(cell, method, study.lrs[0], 0, study.choices()[0])).r
+    planned = study.lane(next(study.trials(cell, method, study.candidates(method)))).r
     return int(next(filter(None, ran), planned))
 
 
@@ -454,10 +454,10 @@ def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:
 def _shared(study: Study, cell: Cell, valid: Losses) -> Candidate | None:
     """Return the candidate of the grid with the lowest mean validation loss over all methods.
 
-    A method that diverges at every candidate is ignored.
+    A method that diverges at every candidate is ignored, and so is one that keeps its own rate.
     """
     grid = whole_grid(study, cell, valid)
-    each = [values_at(study, cell, method, grid, valid) for method in study.compare]
+    each = [values_at(study, cell, method, grid, valid) for method in study.tuned_methods]
     whole = [values for values in each if choose(values) is not None]
     at = choose(np.hstack(whole)) if whole else None
     return None if at is None else grid[at]

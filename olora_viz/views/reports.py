@@ -223,7 +223,7 @@ def report_html(known: Decision, task: str, keep: str) -> str:
 
 def _decision_setup(known: Decision, task: str, keep: str) -> Markup:
     study = known.plan.study
-    trials = study.trials(study.cells()[0], study.reference, study.candidates()[:1])
+    trials = study.trials(study.cells()[0], study.reference, study.candidates(study.reference)[:1])
     facts = setup_facts(replace(study.config(trials), keep=keep)) | {"task": task}
     tested = next(iter(known.verdicts.rows.values()), {})
     return _facts(

@@ -39,7 +39,8 @@ def test_a_recipe_is_a_lane_with_all_that_a_lane_can_have(name: str) -> None:
     (lane,) = parse_lanes(f"recipe:{name}")
     assert lane.label == name
     for key in OF_A_LANE:
-        assert getattr(lane, key) == getattr(RECIPES[name], key)
+        own = getattr(RECIPES[name], key)
+        assert getattr(lane, key) == (None if key == "warmup" and own >= 1 else own)
     assert [lane] == parse_lanes({"init": f"recipe:{name}"}) == [*read_lanes([f"recipe:{name}"])]
     assert parse_lanes(*write_lanes([lane])) == [lane]
 

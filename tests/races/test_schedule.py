@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.races import small, steps_of
+from transformers import TrainingArguments
 
 import olora_viz as ov
 from olora_viz.lanes.schedule import SCHEDULES
@@ -116,6 +117,29 @@ def test_a_function_of_the_race_is_for_the_lanes_without_their_own_schedule():
     config = small(lanes, schedule=cyclic, steps=4)
     rates = np.array([config.rates(number) for number in range(1, 5)])
     np.testing.assert_allclose(rates.T, [[1, 0.1, 1, 0.1], [1, 0.75, 0.5, 0.25], [0.5, 1, 1, 0.1]])
+
+
+@pytest.mark.parametrize("share", [0.03, 0.07, 0.1, 0.5])
+@pytest.mark.parametrize("steps", [3, 30, 100, 301])
+def test_a_warm_up_over_a_share_of_the_steps_has_as_many_as_in_transformers(share: float, steps: int) -> None:
+    config = small((ov.Lane("lora", lr=1.0, warmup=share),), steps=steps, schedule="linear")
+    of_trainer = TrainingArguments(warmup_steps=share, use_cpu=True).get_warmup_steps(steps)
+    assert config.schedule_of(config.lanes[0]) == ("linear", of_trainer)
+    rates = [config.rates(number)[0] for number in range(1, steps + 1)]
+    assert rates.index(max(rates)) + 1 == of_trainer
+
+
+def test_a_warm_up_of_more_steps_than_epochs_take_ends_below_the_peak() -> None:
+    lanes = ov.Lane("lora", lr=1.0, warmup=100), ov.Lane("lora", lr=1.0, warmup=4), ov.Lane("lora", lr=1.0, warmup=0.5)
+    config = ov.RaceConfig(lanes=lanes, epochs=1.0, batch_size=4).with_steps(40)
+    assert [config.schedule_of(lane)[1] for lane in config.lanes] == [100, 4, 5]
+    assert [config.rates(number)[0] for number in range(1, 11)] == [number / 100 for number in range(1, 11)]
+
+
+def test_a_run_whose_warm_up_is_a_share_of_its_steps_cannot_have_others(tmp_path) -> None:
+    ov.race(small((ov.Lane("lora", warmup=0.5),), steps=2)).save(tmp_path / "run")
+    with pytest.raises(ValueError, match="warms up over a share of its 2 steps: it cannot have 4 instead"):
+        ov.resume_run(tmp_path / "run", steps=4)
 
 
 @pytest.mark.parametrize(

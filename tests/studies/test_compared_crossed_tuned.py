@@ -18,7 +18,7 @@ from olora_viz.studies.search import best, candidates_tried, finalists, most_tri
 from olora_viz.studies.study import Candidate, Study, Trial
 
 SHORT = ov.RaceConfig(task="number-words", steps=8, batch_size=4, eval_size=8, test_size=24, eval_every=4, keep="none")
-METHODS = ("lora", "olora:alpha=2r", "lora:params=20k,targets=attention", "recipe:unsloth", "full")
+METHODS = ("lora", "olora:alpha=2r", "lora:params=20k,targets=attention", "recipe:unsloth,alpha=16", "full")
 WIDE = Study(
     race=SHORT,
     compare=(*METHODS[:3], "pissa:dropout=0.1"),
@@ -128,14 +128,13 @@ def test_a_choice_is_of_all_that_is_tuned_and_only_its_own_rates_are_extended_an
     ("settings", "sentence"),
     [
         ({"compare": ("lora", "lora:r=4"), "across": {"r": (4, 8)}}, "r is crossed and also a part of the method"),
-        ({"compare": ("lora", "lora:lr=1e-3")}, "lr is tuned and also a part of the method 'lora:lr=1e-3'"),
         ({"compare": ("lora", "lora:seed=1")}, "a method has no seed, which the study gives each lane"),
         ({"compare": ("lora", "lora:r=4/8")}, "'lora:r=4/8' is 2 lanes, and a method is one"),
         ({"compare": ("lora", "lora:params=20k", "lora:params=40k")}, "but for params, of which a run keeps the rank"),
         ({"compare": ("lora",)}, "compare must name at least two methods"),
         ({"compare": "lora"}, "compare must be a list of methods, not 'lora'"),
         ({"compare": ("lora", "lora")}, "compare names 'lora' twice"),
-        ({"compare": ("lora", "recipe:unsloth"), "across": {"r": (4, 8)}}, "a part of the method 'recipe:unsloth'"),
+        ({"compare": ("lora", "recipe:unsloth"), "across": {"r": (4, 8)}}, "the method 'recipe:unsloth,lr=tuned'"),
         ({"across": {"lr": (1e-3,)}}, "lr is both crossed and tuned"),
         ({"across": {"rowss": (5,)}}, "unknown setting of a study 'rowss'; did you mean 'rows'?"),
         ({"across": {"seed": (5, 6)}}, "a study neither crosses nor tunes seed: seeds repeat"),
