@@ -115,8 +115,8 @@ INCH = 100.0
 ROW, LETTER, SMALL = 15, 5.6, 7.0
 """Of the words below figures: the height of a row and the width of a letter in pixels, and the size of the font."""
 
-LINE = 100
-"""Characters of the line below a title that fit at its full size into a chart of 780 pixels."""
+WIDE = 0.63
+"""The width of a letter as a share of its font's size, of titles and the lines below them."""
 
 
 def write_png(path: str | Path, figures: Sequence[Figure], *, theme_name: str = "light", width: int = 860) -> Path:
@@ -211,12 +211,14 @@ def draw(axes: Any, figure: Figure, colors: dict[str, str], *, titled: bool = Tr
     if not titled:
         return
     unit = meta["unit"] + badge
-    size = min(9.0, 9.0 * LINE / len(unit or " "))
-    for text, above, look in (
-        (meta["title"], 22, {"fontsize": 11, "fontweight": "bold", "color": colors["ink"]}),
-        (unit, 8, {"fontsize": size, "color": colors["mute"]}),
+    room = 72 * axes.figure.get_figwidth() * (1 - axes.get_position().x0)
+    for text, above, size, look in (
+        (meta["title"], 22, 11.0, {"fontweight": "bold", "color": colors["ink"]}),
+        (unit, 8, 9.0, {"color": colors["mute"]}),
     ):
-        axes.annotate(text, (0, 1), xycoords="axes fraction", xytext=(0, above), textcoords="offset points", **look)
+        size = min(size, room / (WIDE * len(text or " ")))
+        axes.annotate(text, (0, 1), xycoords="axes fraction", xytext=(0, above), textcoords="offset points",
+                      fontsize=size, **look)  # fmt: skip
 
 
 def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) -> None:

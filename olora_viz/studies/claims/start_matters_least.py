@@ -88,9 +88,7 @@ def judge(verdicts: Verdicts) -> Finding:
             **{f"largest_{choice}": known[choice].mean for choice in in_order},
         },
         seeds=study.seeds,
-        bars=tuple(
-            Bar.of(f"{_named(choice)}: {method_name(known[choice].method)}", known[choice].mean) for choice in in_order
-        ),
+        bars=tuple(Bar.of(method_name(known[choice].method), known[choice].mean) for choice in in_order),
         unit=f"the largest difference of a choice, test loss minus {method_name(study.reference)}'s, nats",
         over=known[in_order[0]].over if known else "",
     )  # fmt: skip
