@@ -106,7 +106,7 @@ class Difference:
     over_rates: tuple[float, float]
     """The lowest and the highest mean difference over the pairs of rates that the validation results cannot tell from
     the best ones."""
-    turned_at: tuple[float, float] | None
+    turned_at: tuple[float, ...] | None
     """The rates of both at which the difference has another sign and is the largest; None if none has, so that it
     survives the choice of the rates."""
 
@@ -114,6 +114,14 @@ class Difference:
     def seeds(self) -> int:
         """The number of paired differences."""
         return len(self.gap)
+
+    def with_choice(self, again: Difference) -> Difference:
+        """Return it with the wider interval: its own, or that with every seed at the rates that the others choose."""
+        if again.seeds < 2:
+            return self
+        (mean, low, high, p_value), other = self.interval, again.interval
+        union = Interval(mean, min(low, other.low), max(high, other.high), max(p_value, other.p_value))
+        return replace(self, interval=union)
 
 
 def runs_of(study: Study, cell: Cell, method: str, rows: Rows) -> MethodRuns:
@@ -151,10 +159,7 @@ def difference(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]
         a, b = min(pairs, key=lambda pair: sign * _gap(*(runs.test for runs in pair)).mean())
         turned_at = a.lr, b.lr
     again = between(ours.chosen_without, theirs.chosen_without, [runs.chosen_without for runs in every])
-    if again.seeds > 1:
-        low, high = min(interval.low, again.interval.low), max(interval.high, again.interval.high)
-        interval = Interval(interval.mean, low, high, max(interval.p_value, again.interval.p_value))
-    return replace(at_best, interval=interval, over_rates=over_rates, turned_at=turned_at)
+    return replace(at_best.with_choice(again), over_rates=over_rates, turned_at=turned_at)
 
 
 def at_one_rate(ours: MethodRuns, theirs: MethodRuns, every: Sequence[MethodRuns]) -> Difference:

@@ -11,6 +11,7 @@ import numpy as np
 
 from olora_viz.machine.text import and_, counted, finite_or_none, nats, percent, signed
 from olora_viz.races.step import DIVERGED
+from olora_viz.studies.deciding import order
 from olora_viz.studies.difference import Difference, difference, runs_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.rows import beats_untrained, gain_of, lost, values_of
@@ -27,7 +28,7 @@ from olora_viz.studies.statistics import (
     t_interval,
 )
 from olora_viz.studies.study import Candidate, Cell
-from olora_viz.studies.verdicts import Verdict, Verdicts, order, untrained
+from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.tasks.batches import Epochs
 
 MORE_STEPS = "more steps, more time"

@@ -11,32 +11,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.text import and_, compact, finite_or_none
+from olora_viz.machine.text import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import plain
+from olora_viz.studies.deciding import explained, order
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
-from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
 from olora_viz.studies.rows import Losses, Row, Rows, losses_of, number_or_nan, values_of
 from olora_viz.studies.search import Chosen, grid_of, values_at, whole_grid
 from olora_viz.studies.statistics import (
-    BETTER,
-    ERROR,
-    LEAST_EXAMPLES,
-    LEAST_SEEDS,
     LEVEL,
     UNDECIDED,
-    WORSE,
     Interval,
     MedianInterval,
     choose,
     first_at,
     holm,
     median_interval,
-    verdict,
 )
 from olora_viz.studies.study import Candidate, Cell, Settings, Study, Trial
 
@@ -306,20 +300,6 @@ def verdicts_of(study: Study, rows: Rows) -> Verdicts:
     return Verdicts(study, tuple(each), rows)
 
 
-def order(gap: Difference, p_value: float, margin: float, test_examples: int) -> str:
-    """Return the verdict on a difference: ``better``, ``worse``, ``level`` or ``undecided``.
-
-    It is level if its interval lies within the margin, which asks nothing of other rates.
-
-    Args:
-        p_value: adjusted for the other comparisons that are made with this one.
-    """
-    if test_examples < LEAST_EXAMPLES:
-        return UNDECIDED
-    word = verdict(gap.interval, p_value, margin, gap.seeds)
-    return UNDECIDED if word in (BETTER, WORSE) and gap.turned_at else word
-
-
 def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     valid, accuracy = values_of(rows, "valid_loss"), values_of(rows, "test_accuracy")
     of_cell = [row for trial, row in rows.items() if trial.cell == cell]
@@ -360,7 +340,10 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
             measures=_means([rows[trial].get("measures") or {} for trial in trials]),
         )  # fmt: skip
         if ours is not reference:
-            word, why = _explained(each, ours, reference, len(study.compare) - 1, study.race.forget)
+            word, why = explained(
+                each.difference, each.p_value, margin, len(study.compare) - 1,
+                {ours.method: ours, reference.method: reference}, study.race.forget, sizes,
+            )  # fmt: skip
             each = replace(each, verdict=word, why=why)
         yield each
 
@@ -402,53 +385,6 @@ def _at_shared(
     words = {method: order(gap, p_values[method], margin, test_examples) for method, gap in gaps.items()}
     words[study.reference] = LEVEL if gaps[study.reference].seeds else UNDECIDED
     return {method: (words[method], gap) for method, gap in gaps.items()}
-
-
-def _explained(
-    of_method: Verdict, ours: MethodRuns, theirs: MethodRuns, tests: int, limit: float | None
-) -> tuple[str, str]:
-    """Return the verdict, undecided where a best rate is not known, and the reason.
-
-    Args:
-        of_method: with all that the verdict rests on.
-        tests: the number of comparisons that share the error rate.
-        limit: on what may be forgotten, nats.
-    """
-    gap, p_value, test_examples = of_method.difference, of_method.p_value, of_method.test_examples
-    if not gap.seeds:
-        return UNDECIDED, _without_rate([runs for runs in (ours, theirs) if runs.chosen is None], limit)
-    outside = [runs.method for runs in (ours, theirs) if runs.chosen and not runs.chosen.is_inside]
-    if outside:
-        return UNDECIDED, f"the best rate of {' and '.join(outside)} lies at the edge of the rates tried"
-    if gap.seeds < LEAST_SEEDS:
-        return UNDECIDED, f"too few seeds, {gap.seeds} of at least {LEAST_SEEDS}"
-    if test_examples < LEAST_EXAMPLES:
-        return UNDECIDED, f"too few test examples, {test_examples} of at least {LEAST_EXAMPLES}"
-    word = order(gap, p_value, of_method.margin, test_examples)
-    if word != UNDECIDED:
-        return word, ""
-    if p_value < ERROR and gap.turned_at:
-        rate, other = map(compact, gap.turned_at)
-        return word, (
-            f"the order turns with {ours.method} at {rate} and {theirs.method} at {other}, which the "
-            f"{of_method.valid_examples} validation examples cannot tell from the best rates"
-        )
-    needed = seeds_to_settle(gap.gap, gap.over_seeds, of_method.margin, tests)
-    if needed:
-        return word, f"too few seeds: about {needed} would settle it"
-    return word, "too few test examples: more seeds would not help"
-
-
-def _without_rate(methods: Sequence[MethodRuns], limit: float | None) -> str:
-    """Say why some methods have no best rate: not every seed has run, or one failed at each."""
-    names = and_([runs.method for runs in methods])
-    rates = [rate for runs in methods for rate in runs.rates]
-    fit = [rate for rate in rates if rate.allowed and np.isfinite(rate.valid).all()]
-    if fit or not all(runs.rates for runs in methods):
-        return f"no rate of {names} has finished with every seed"
-    if limit is None:
-        return f"at every rate a run of {names} has diverged"
-    return f"{names} forget{'s' * (len(methods) < 2)} more than {limit:g} nats, or diverged, at every rate tried"
 
 
 def _shared(study: Study, cell: Cell, valid: Losses) -> Candidate | None:
