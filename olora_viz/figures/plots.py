@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.forgotten import forgotten_figure, front_figure
+from olora_viz.figures.interaction import interaction_figures
 from olora_viz.figures.layers import depth_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.png import Drawing, drawing
@@ -46,6 +47,7 @@ from olora_viz.studies.choices import compares_more_than_starts
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.folder import verdicts
+from olora_viz.studies.interaction import interacting
 from olora_viz.studies.story import rate_curves
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
@@ -393,11 +395,12 @@ def _run_elsewhere(racing: Race) -> Iterator[int]:
 
 
 OF_STUDY = {"wins": wins_figure, "differences": differences_figure, "profile": profile_figure}
+OF_SETTINGS = {"interaction": interaction_figures}
 OF_CELL = {
     "choices": choices_figure, "rates": study_rates_figure, "budget": budget_figure, "target": target_figure,
     "forgotten": front_figure,
 }  # fmt: skip
-PICTURES = (*OF_STUDY, *OF_CELL)
+PICTURES = (*OF_STUDY, *OF_CELL, *OF_SETTINGS)
 
 
 def plot_study(
@@ -416,14 +419,16 @@ def plot_study(
             (how far the test loss moves with each choice, everything tuned again and at one shared rate), ``rates``
             (test loss by learning rate), ``budget`` (expected best loss by number of rates), ``target`` (share of
             seeds that reached the reference's loss by step), ``forgotten`` (drift against test loss, over the rates),
-            or several of them; by default all. Beside others, the profile of a single cell is left out, the choices of
-            a study that compares starts alone, and what is forgotten in a study without a text to keep. Also the key
-            of a registered measurement, by learning rate.
-        cell: one of ``study.cells()``; the last five have one chart for each cell, by default all.
+            ``interaction`` (whether what a method gains depends on another setting, a chart for each), or several of
+            them; by default all. Beside others, the profile of a single cell is left out, the choices of a study that
+            compares starts alone, what is forgotten in a study without a text to keep, and interactions where there
+            are none. Also the key of a registered measurement, by learning rate.
+        cell: one of ``study.cells()``; ``choices`` and the four after it have one chart for each cell, by default all.
         theme: ``light`` or ``dark``.
 
     Raises:
-        ValueError: a name is unknown, the cell is not the study's, or the folder holds no study.
+        ValueError: a name is unknown, the cell is not the study's, the folder holds no study, or there is no
+            interaction.
 
     Examples:
         >>> from tempfile import TemporaryDirectory
@@ -484,8 +489,13 @@ def study_figures(known: Verdicts, what: Sequence[str] = PICTURES, cell: Cell | 
             continue  # "differences" says the same
         if name == "forgotten" and not known.study.keeps_text and len(what) > 1:
             continue
+        if name == "interaction" and not interacting(known.study) and len(what) > 1:
+            continue
         if name in OF_STUDY:
             drawn.append(OF_STUDY[name](known))
+            continue
+        if name in OF_SETTINGS:
+            drawn += OF_SETTINGS[name](known)
             continue
         draw = OF_CELL.get(name) or partial(measured_rates_figure, key=name)
         drawn += [draw(known, each) for each in ([cell] if cell else cells)]

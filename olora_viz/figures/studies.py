@@ -223,11 +223,7 @@ def wins_figure(verdicts: Verdicts) -> Figure:
             hover[y][column] = _hover(verdict, word, left > 0, names)
             shown = word if in_words else sign
             notes.append(note(shown, left + column, y, color, "center") | {"name": f"short {sign}"})
-        data.append({
-            "type": "heatmap", "name": head, "x": places, "y": list(range(len(cells))), "z": tiles,
-            "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
-            "showscale": False, "xgap": 2, "ygap": 2, "text": hover, "hovertemplate": "%{text}<extra></extra>",
-        })  # fmt: skip
+        data.append(tile_map(head, places, tiles, hover))
     labels = [method_name(init) for init in others]
     rows = [cell.words(names) for cell in reversed(cells)]
     turned = {} if in_words else {"tickangle": -45}
@@ -346,6 +342,17 @@ def note(text: str, x: float, y: float, color: str, anchor: str) -> dict[str, An
     return {
         "name": f"note {text}", "text": text, "x": x, "y": y, "xanchor": anchor,
         "yanchor": "middle", "showarrow": False, "font": {"size": 12, "color": color},
+    }  # fmt: skip
+
+
+def tile_map(
+    name: str, places: Sequence[int], tiles: list[list[float | None]], hover: list[list[str]]
+) -> dict[str, Any]:
+    """Return tiles in the colours of verdicts: a row for each list, of places in `TILES`."""
+    return {
+        "type": "heatmap", "name": name, "x": list(places), "y": list(range(len(tiles))), "z": tiles,
+        "zmin": -0.5, "zmax": len(TILES) - 0.5, "colorscale": _steps([color for color, _, _ in TILES.values()]),
+        "showscale": False, "xgap": 2, "ygap": 2, "text": hover, "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
 
 

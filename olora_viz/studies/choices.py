@@ -31,10 +31,10 @@ GROUPS = {
 
 IN_A_SENTENCE = {
     START: "the start", "targets": "the target modules", "r": "the rank", "params": "the number of parameters",
-    "rslora": "rsLoRA", "lora_plus": "LoRA+", "weight_decay": "weight decay", "clip": "clipping",
-    "schedule": "the schedule", "warmup": "the warm-up", DENSE: "training all weights",
+    "alpha": "alpha", "rslora": "rsLoRA", "lora_plus": "LoRA+", "dropout": "dropout", "weight_decay": "weight decay",
+    "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", DENSE: "training all weights",
 }  # fmt: skip
-"""What a sentence calls it, if not by its key."""
+"""What a sentence calls it, if not *the* and its key."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,18 @@ def _by_name(made: Iterable[MethodChoice]) -> dict[str, list[MethodChoice]]:
     """Put choices together by what a sentence calls their setting, in their order; several keys each apart."""
     named: dict[str, list[MethodChoice]] = {}
     for each in sorted(made, key=lambda each: (-each.size, each.words)):
-        apart = {RECIPE: f"the recipe {each.words}", SEVERAL: each.words}.get(each.key, each.key.replace("_", " "))
-        named.setdefault(IN_A_SENTENCE.get(each.key, apart), []).append(each)
+        apart = {RECIPE: f"the recipe {each.words}", SEVERAL: each.words}
+        named.setdefault(apart.get(each.key, in_a_sentence(each.key)), []).append(each)
     return named
+
+
+def in_a_sentence(key: str) -> str:
+    """Return what a sentence calls a setting.
+
+    >>> in_a_sentence("targets"), in_a_sentence("batch_size")
+    ('the target modules', 'the batch size')
+    """
+    return IN_A_SENTENCE.get(key, f"the {key.replace('_', ' ')}")
 
 
 def _mattering(mattering: dict[str, list[MethodChoice]]) -> str:

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from olora_viz.machine.text import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import plain
-from olora_viz.studies.deciding import explained, order
+from olora_viz.studies.deciding import LOOKS, explained, order
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
+from olora_viz.studies.interaction import interactions
 from olora_viz.studies.method import lane_of
 from olora_viz.studies.paper import methods, to_latex, to_markdown, verdicts_html
 from olora_viz.studies.preregistration import deviations, hash_of, sentence
@@ -68,10 +69,6 @@ def untrained(verdicts: Verdicts, cell: Cell) -> Untrained | None:
         guess=guess if guess > 0 else None,
         guess_words=str(row.get("guess", "")),
     )
-
-
-LOOKS = 2
-"""A method with more seeds than the study has was looked at before: its p-value is multiplied by this (Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -259,6 +256,36 @@ class Verdicts:
         table = pd.DataFrame([verdict.to_json() for verdict in self.each])
         table.loc[table["method"] == self.study.reference, ["verdict", "verdict_shared_rate"]] = "reference"
         return table
+
+    def interaction(self, setting: str) -> pd.DataFrame:
+        """Return whether what each method gains on the reference depends on a setting, a row for each of its values.
+
+        Of a setting that is crossed, it is the difference of a method to the reference at this value, minus that at
+        the first value; of one that only methods carry (``lora:targets=mlp`` and ``olora:targets=mlp`` beside ``lora``
+        and ``olora``), minus that at the reference's. It is negative, and the verdict ``better``, where the method
+        gains more than it does there. The rules are those of all verdicts, see docs/VERDICTS.md.
+
+        Args:
+            setting: such as ``r``, ``task`` or ``targets``.
+
+        Raises:
+            ValueError: no two methods of the study have two values of it.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> import olora_viz as ov
+            >>> race = ov.RaceConfig(steps=1, eval_size=4, test_size=4)
+            >>> study = ov.Study(race=race, across={"r": (2, 4)}, tune={"lr": (1e-3,)}, seeds=1)
+            >>> with TemporaryDirectory() as folder:
+            ...     ended = list(ov.run_study(study, f"{folder}/ranks"))
+            ...     table = ov.verdicts(f"{folder}/ranks").interaction("r")
+            >>> table[["setting", "value", "against", "method", "verdict", "seeds"]]
+              setting  value  against method    verdict  seeds
+            0       r      4        2  olora  undecided      1
+        """
+        import pandas as pd
+
+        return pd.DataFrame([each.to_json() for each in interactions(self, setting)])
 
     def __repr__(self) -> str:
         """Return the table in Markdown."""

@@ -16,7 +16,9 @@ from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
 both = pytest.mark.parametrize("style", WIDTHS)
-OF_STUDY = [name for name in PICTURES if name != "forgotten"]  # which needs a text to keep
+NEED_MORE = {"forgotten", "interaction"}
+"""A text to keep, and methods with two values of a setting."""
+OF_STUDY = [name for name in PICTURES if name not in NEED_MORE]
 
 
 def study(*methods: str, **across: Any) -> Verdicts:
@@ -28,7 +30,8 @@ def study(*methods: str, **across: Any) -> Verdicts:
 def studies() -> dict[str, Verdicts]:
     """Return studies with many long names, with two methods, with one, and with methods that are more than starts."""
     many = study(*METHODS, task=("number-words", "sentiment"), model=("glassllm", "smollm2-135m"))
-    several = study("lora", "lora:targets=q_proj+v_proj", "lora:rslora=1", "lora:r=2", "olora:targets=attention")
+    q_and_v = ("lora:targets=q_proj+v_proj", "olora:targets=q_proj+v_proj")
+    several = study("lora", "olora", *q_and_v, "lora:rslora=1", "lora:r=2", "lora:targets=attention")
     return {"several": several, "many": many, "two": study(*METHODS[:3]), "one": study(*METHODS[:2], r=(2, 16))}
 
 
@@ -77,6 +80,14 @@ def test_a_figure_of_a_study(studies: dict[str, Verdicts], name: str, what: str,
     if len(canvas.axes) > 1:
         for cell in studies[name].study.cells():
             assert f"{cell.model}, {cell.task}, rank {cell.r}" in said
+
+
+@both
+@pytest.mark.parametrize("name", ["several", "many"])
+def test_the_interactions_of_a_study(studies: dict[str, Verdicts], name: str, style: str) -> None:
+    canvas, caption = ov.figure_style(style).drawn(ov.plot_study(studies[name], what="interaction"))
+    check(canvas)
+    assert "minus that with" in caption
 
 
 @both

@@ -25,13 +25,14 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
+from olora_viz.studies.deciding import LOOKS
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, runs_of
 from olora_viz.studies.forgetting import EqualLearning, column
 from olora_viz.studies.method import method_name
 from olora_viz.studies.search import Chosen
 from olora_viz.studies.statistics import BETTER, LEAST_SEEDS, UNDECIDED, WORSE, Interval, holm, verdict
 from olora_viz.studies.study import Candidate, Cell, Study
-from olora_viz.studies.verdicts import LOOKS, Verdicts
+from olora_viz.studies.verdicts import Verdicts
 
 ONE_RATE, BEST_RATES, EQUAL_LEARNING = "at one rate", "at best rates", "at equal learning"
 """How methods are compared: all at the one rate that is best for all together, each at its best rate, and each where
