@@ -168,7 +168,7 @@ def decide(
         ...     known = next(deciding)  # the plan; what follows trains
         ...     deciding.close()
         >>> known.plan.study.compare, known.stage
-        (('lora', 'olora'), 'coarse rates')
+        (('lora', 'olora'), 'search')
     """
     expect(out, (str, Path), "the folder of the decision")
     end = time.monotonic() + 60 * checked_minutes(minutes)

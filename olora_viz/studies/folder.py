@@ -103,6 +103,8 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
     tested, valid = racing.tested(), racing.state.last_eval
     evaluated = [step for step in steps if step.eval_loss is not None]
     curves = np.array([step.eval_loss for step in evaluated])
+    examples = evaluated[-1].eval_examples  # which a race that was resumed at its end knows from its steps alone
+    assert examples is not None
     over_run, earlier = _over_run(evaluated, base.example_loss[0])
     lanes = racing.state.of_lanes(racing.lanes.labels, racing.status)
     own, rows, definitions = own_measures(steps), [], read_definitions(run)
@@ -138,8 +140,8 @@ def write_rows(run: Path, racing: Race, steps: Sequence[Step]) -> None:
                 "measure_definitions": json.dumps(definitions.get("measurement", {})),
                 "evaluated": [step.step for step in evaluated],
                 "valid_losses": curves[:, k] if len(curves) else np.empty(0),
-                "valid_loss_by_example": valid.example_loss[k],
-                "valid_right_by_example": valid.example_right[k],
+                "valid_loss_by_example": examples.loss[k],
+                "valid_right_by_example": examples.right[k],
                 "run_loss_by_example": over_run[k],
                 "base_valid_loss_by_example": base.example_loss[0],
                 "earlier_valid_loss_by_example": earlier[k],

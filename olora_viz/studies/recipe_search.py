@@ -19,7 +19,7 @@ from olora_viz.machine.text import and_, finite_or_none, nats, rounded, unknown
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
-from olora_viz.races.step import Step
+from olora_viz.races.step import DIVERGED, Step
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
@@ -86,8 +86,8 @@ def checked_search(names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ValueError(f"search must be a list of choices, not {names!r}")
     for name in names:
-        if name not in CHOICES:
-            raise ValueError(unknown("choice to search", name, CHOICES))
+        if not isinstance(name, str) or name not in CHOICES:
+            raise ValueError(unknown("choice to search", str(name)[:40], CHOICES))
     return tuple(name for name in CHOICES if name in names)
 
 
@@ -292,8 +292,10 @@ class RecipeSearch:
             with closing(iter(run)) as steps:
                 if not all(goes_on(step) for step in steps):
                     return None
-            losses = np.asarray(run.race.state.last_eval.example_loss, dtype=float)
-            return float(run.race.baseline.loss[0]), list(losses)
+            last = runs.read_steps(folder)[-1]
+            assert last.eval_examples is not None
+            lost = np.array(last.status) == DIVERGED
+            return float(run.race.baseline.loss[0]), list(np.where(lost[:, None], np.nan, last.eval_examples.loss))
         finally:
             run.race.lanes.detach()
 

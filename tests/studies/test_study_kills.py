@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from olora_viz.machine.files import read_json_object
+from olora_viz.studies import run
 from olora_viz.studies.budget import Plan
 from olora_viz.studies.decide import DONE, decide
 from olora_viz.studies.folder import Ledger
@@ -64,6 +65,20 @@ def test_a_study_that_is_killed_after_any_race_has_the_numbers_of_one_that_is_no
     for killed in sorted((whole / "killed").iterdir()):
         list(run_study(None, killed))
         assert_equal(killed, whole / "study")
+
+
+def test_so_has_one_that_is_killed_between_a_race_s_end_and_its_rows(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(run, "write_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(run_study(SMALL, tmp_path / "study"))
+    list(run_study(None, tmp_path / "study"))
+    assert_equal(tmp_path / "study", whole / "study")
 
 
 def test_so_has_one_that_goes_on_with_two_workers(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from olora_viz.web.jobs.queue import Jobs
 
 PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64)
 LIMITS = Limits()
-ASKED = ["glassllm", "sentiment", 1, ["olora"], 2]
+ASKED = ["glassllm", "sentiment", 1, ["olora"], 2, []]
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,13 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
         (3, ["olora", "../x"], "unknown initialization"),
         (4, 0, "rank must be a whole number from 1"),
         (4, "nan", "rank must be a whole number from 1"),
-        (5, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
-        (6, -1, "what may be forgotten, in nats, must be a number of at least 0, not -1"),
-        (6, "much", "what may be forgotten, in nats, must be a number of at least 0, not 'much'"),
-        (6, 0.1, "a limit on what may be forgotten needs a text to keep: choose one under More settings"),
+        (5, None, "search must be a list of choices, not None"),
+        (5, ["dropout"], "unknown choice to search 'dropout'"),
+        (5, [{"r": 2}], "unknown choice to search"),
+        (6, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
+        (7, -1, "what may be forgotten, in nats, must be a number of at least 0, not -1"),
+        (7, "much", "what may be forgotten, in nats, must be a number of at least 0, not 'much'"),
+        (7, 0.1, "a limit on what may be forgotten needs a text to keep: choose one under More settings"),
     ],
 )
 def test_a_visitor_s_values_are_checked_on_the_server(jobs: Jobs, at: int, value: Any, sentence: str) -> None:
@@ -170,7 +173,9 @@ def test_an_own_file_is_decided_upon_and_its_path_stays_on_the_server(jobs: Jobs
     brought = VisitorFiles(LIMITS)
     token = brought.bring("a page", "sums.jsonl", "\n".join(rows)).token
     keep = brought.bring("a page", "diary.txt", "The old king walked to the sea. " * 60, kind=TEXT).token
-    work = put(jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 20, ["olora"], 2, {"keep": keep}])
+    work = put(
+        jobs, LIMITS, FilesOfPage(brought, "a page"), ["glassllm", token, 20, ["olora"], 2, ["alpha"], {"keep": keep}]
+    )
     assert work.arguments()["keep"] == str(work.own_files["keep"])
     while not work.complete and work.known is None:
         work.newer(work.version, 1)

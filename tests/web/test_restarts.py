@@ -212,7 +212,7 @@ def test_what_a_killed_decision_leaves_is_removed_without_a_word(
     again: Callable[..., Jobs], before: Jobs, whole: BackgroundRace, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = FilesOfPage(VisitorFiles(Limits()), "a page")
-    work = put(before, Limits(), files, ["glassllm", "sentiment", 1, ["olora"], 4])
+    work = put(before, Limits(), files, ["glassllm", "sentiment", 1, ["olora"], 4, []])
     while not (work.folder / "study.toml").exists():
         work.newer(work.version, 1)
     jobs = again()

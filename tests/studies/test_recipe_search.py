@@ -1,0 +1,211 @@
+"""What a decision searches before it compares starts: the choices, one after the other, and what is compared then."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import olora_viz as ov
+from olora_viz.__main__ import main
+from olora_viz.machine.files import read_json_object
+from olora_viz.races import run as runs
+from olora_viz.studies.budget import Plan
+from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
+from olora_viz.studies.recipe_search import (
+    BATCHES,
+    CHOICES,
+    ERRORS,
+    SEED,
+    RecipeSearch,
+    Tried,
+    found_study,
+    judged,
+    lanes_of,
+    planned_study,
+    searchable,
+    usual,
+)
+from olora_viz.studies.study import Study
+
+RACE = ov.RaceConfig(
+    task="number-words", steps=8, batch_size=16, eval_every=4, eval_size=24, test_size=24, keep="none"
+)
+STUDY = Study(race=RACE, compare=("lora", "olora"), tune={"lr": (1e-3, 1e-2)}, seeds=3, coarse=1, threads=1)
+PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64, search=("targets", "batch_size"), searching=5)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Decision]:
+    return list(decide(tmp_path_factory.mktemp("search") / "out", plan=PLAN))
+
+
+def test_it_searches_each_choice_then_compares_starts_with_what_it_found_and_with_what_was_there(whole) -> None:
+    stages = list(dict.fromkeys(known.stage for known in whole))
+    assert stages[0] == SEARCH
+    assert stages[-1] == DONE
+    last = whole[-1]
+    assert [each.choice for each in last.tried] == ["targets"] * 3 + ["batch_size"] * 2
+    assert planned_study(last.folder).fixed() == STUDY.fixed()
+    assert last.plan.study.fixed() == found_study(STUDY, _kept(last)).fixed()
+    assert read_json_object(last.folder / DECISION)["decision"]["searched"] == [each.to_json() for each in last.tried]
+    assert last.taken
+    assert last.recipe
+    for known in whole:
+        assert not (known.stage == SEARCH and known.lanes), "nothing is compared before the search has ended"
+
+
+def _kept(known: Decision) -> dict[str, object]:
+    return usual(STUDY) | {each.choice: each.value for each in known.tried if each.is_taken}
+
+
+def test_each_number_is_that_of_its_lane_raced_alone(whole) -> None:
+    last = whole[-1]
+    (folder, *_) = sorted((last.folder / SEARCH).glob("targets-*"))
+    config = runs.read_config(folder)
+    assert {lane.seed for lane in config.lanes} == {SEED}
+    for tried in (each for each in last.tried if each.choice == "targets"):
+        targets = tried.value and (tried.value,)
+        (lane,) = (each for each in config.lanes if each.targets == targets and each.lr == tried.lr)
+        race = ov.Race(config.replace(lanes=(lane,)))
+        *_, step = race
+        assert step.eval_loss is not None
+        assert step.eval_loss[0] == pytest.approx(tried.loss, abs=1e-5)
+        others = [each for each in config.lanes if each.targets == targets]
+        of_all = dict(zip(config.lanes, runs.read_steps(folder)[-1].eval_loss, strict=True))
+        assert tried.loss == pytest.approx(min(of_all[each] for each in others), abs=1e-5)
+
+
+def test_a_batch_size_sees_as_many_examples(whole) -> None:
+    configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("batch_size-*")]
+    assert {config.batch_size for config in configs} == set(BATCHES)
+    assert {config.batch_size * config.steps for config in configs} == {RACE.batch_size * RACE.steps}
+
+
+def test_what_is_stopped_at_any_step_goes_on_to_the_same_end(whole, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for turn in range(60):
+        left = 3 + turn % 5
+
+        def watch(_: object) -> bool:
+            nonlocal left
+            left -= 1
+            return left >= 0
+
+        *_, known = decide(out, plan=PLAN, watch=watch)
+        if len(known.tried) == 5 and known.stage != SEARCH:
+            break
+    *_, known = decide(out)
+    assert [replace(each, loss=0, gap=0, error=0) for each in known.tried] == [
+        replace(each, loss=0, gap=0, error=0) for each in whole[-1].tried
+    ]
+    for ours, its in zip(known.tried, whole[-1].tried, strict=True):
+        assert ours.loss == pytest.approx(its.loss, abs=1e-6)
+    assert known.plan.study == whole[-1].plan.study
+    assert known.stage == DONE
+
+
+def test_a_value_is_taken_only_if_it_is_lower_by_more_than_the_margin_and_its_error() -> None:
+    kept = np.array([1.0, 2.0, 3.0])
+
+    def taken(other: np.ndarray, margin: float = 0.02) -> bool:
+        losses = {("a", 1e-3): kept, ("a", 1e-2): kept + 9, ("b", 1e-3): other + 9, ("b", 1e-2): other}
+        first, second = judged("targets", ("a", "b"), losses, margin, base=4.0)
+        assert (first.gap, first.error, second.lr) == (0.0, 0.0, 1e-2)
+        assert second.gap == pytest.approx((other - kept).mean())
+        assert second.error == pytest.approx((other - kept).std(ddof=1) / math.sqrt(3))
+        assert first.is_taken != second.is_taken
+        return second.is_taken
+
+    assert taken(kept - 0.1)
+    assert not taken(kept - 0.03), "within 2% of a reduction of 2 nats"
+    assert taken(kept - 0.03, margin=0.01)
+    assert not taken(kept - np.array([1.5, 0.0, 0.0])), "one example alone"
+    assert not taken(kept + 1)
+
+
+def test_of_values_that_are_the_same_but_for_chance_few_are_taken() -> None:
+    chance, taken = np.random.default_rng(0), 0
+    for _ in range(1000):
+        losses = {(value, 1e-3): chance.normal(1.0, 1.0, 64) for value in "abc"}
+        taken += not judged("r", tuple("abc"), losses, margin=1e-6, base=2.0)[0].is_taken
+    assert 0 < taken / 1000 < 2 * 0.03, "two values, each beyond two standard errors on one side"
+    assert ERRORS == 2.0
+
+
+def test_what_diverges_is_left_for_any_value_that_does_not() -> None:
+    gone, there = np.full(3, np.nan), np.ones(3)
+    first, second = judged("alpha", (None, "2r"), {(None, 1e-3): gone, ("2r", 1e-3): there}, 0.02, base=4.0)
+    assert (first.is_taken, second.is_taken) == (False, True)
+    first, second = judged("alpha", (None, "2r"), {(None, 1e-3): there, ("2r", 1e-3): gone}, 0.02, base=4.0)
+    assert (first.is_taken, second.is_taken) == (True, False)
+    first, second = judged("alpha", (None, "2r"), {(None, 1e-3): gone, ("2r", 1e-3): gone}, 0.02, base=4.0)
+    assert (first.is_taken, second.is_taken) == (True, False)
+    assert Tried.of(first.to_json()).words == first.words == "alpha = r has diverged"
+
+
+def test_what_is_given_or_compared_is_not_searched() -> None:
+    assert searchable(STUDY) == tuple(CHOICES)
+    assert searchable(STUDY, ["r", "targets"]) == ("batch_size", "alpha")
+    assert searchable(STUDY.changed(compare=("lora", "lora:targets=attention"))) == ("batch_size", "r", "alpha")
+    assert "r" not in searchable(STUDY.changed(compare=("lora", "recipe:unsloth")))
+    found = found_study(STUDY, usual(STUDY))
+    assert found == STUDY
+    both = found_study(STUDY, usual(STUDY) | {"alpha": "2r"})
+    assert both.compare == ("lora:alpha=2r", "olora:alpha=2r", "lora")
+    assert both.across == STUDY.across
+
+
+def test_a_decision_that_goes_on_searches_nothing_else(whole) -> None:
+    with pytest.raises(ValueError, match="searches targets and batch_size: use another folder"):
+        next(decide(whole[-1].folder, search=["r"]))
+
+
+def test_its_lanes_are_counted_as_they_run(whole) -> None:
+    configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("*-*")]
+    assert lanes_of(STUDY, PLAN.search) == sum(len(config.lanes) for config in configs)
+
+
+def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_path: Path) -> None:
+    given = {"steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "seeds": 3, "lr": (1e-3, 3e-3)}
+    plan = next(decide(tmp_path / "long", minutes=20, compare=["olora"], **given)).plan
+    assert plan.search == ("targets", "r", "alpha")
+    assert "Not searched: batch size 4, schedule and dropout." in plan.words
+    few = next(decide(tmp_path / "few", minutes=20, compare=["olora"], search=["alpha"], **given)).plan
+    assert few.search == ("alpha",)
+    none = next(decide(tmp_path / "none", minutes=20, compare=["olora"], search=[], **given)).plan
+    assert none.search == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"search": "targets"}, "search must be a list of choices, not 'targets'"),
+        ({"search": ["dropout"]}, "unknown choice to search 'dropout'"),
+        ({"search": ["alpha"], "compare": ["lora:alpha=16"]}, "alpha is a part of what is compared"),
+        ({"search": ["r"], "r": (4, 8)}, "r has several values, which are compared"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, given, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        next(decide(tmp_path / "out", steps=2, **given))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_searches_what_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--init", "olora", "--steps", "2", "--lr", "1e-3/3e-3"]
+    words = ["decide", "--plan", "--out", str(tmp_path / "out"), *given]
+    assert main([*words, "--batch-size", "4", "--search", "r,alpha"]) == 0
+    assert "A search first, of rank and alpha: 21 lanes" in capsys.readouterr().err
+    assert main([*words, "--search", "none"]) == 0
+    assert "A search first" not in capsys.readouterr().err
+    assert main([*words, "--search", "rank"]) == 2
+    assert "unknown choice to search 'rank'" in capsys.readouterr().err
+
+
+def test_a_search_that_has_no_time_for_a_choice_ends_without_it(tmp_path: Path) -> None:
+    search = RecipeSearch(tmp_path, STUDY.fixed(), ("alpha",), most=64)
+    assert list(search.races(lambda _: True, lambda: False, None, ov.races.data.ModelCache())) == []
+    assert search.has_ended
+    assert search.found == STUDY.fixed()
