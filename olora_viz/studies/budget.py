@@ -15,6 +15,8 @@ from olora_viz.lanes.calibration import calibration_bytes
 from olora_viz.lanes.groups import groups_of, largest_pass
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.lanes.memory import Footprint, adapter_bytes
+from olora_viz.lanes.passes import bypassed_modules
+from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, and_, counted, duration, number, percent, rounded
@@ -226,7 +228,8 @@ def timing_of(
 
 def _bytes(racing: Race, config: RaceConfig) -> float:
     """Return the memory of a race on the model and task of another one, whose lanes are gone."""
-    plan = racing.lanes.plan.with_lanes(config.lanes)
+    bypassed = bypassed_modules(racing.model, repr(config.model))
+    plan = plan_adapters(racing.model, config.lanes, config.targets, bypassed)
     data, rows = racing.data, racing.config.prompts_in_pass
     footprint = Footprint.of(plan, branching=data.branching)
     weights = sum(each.numel() * each.element_size() for each in racing.model.parameters())

@@ -12,6 +12,7 @@ import pytest
 
 import olora_viz as ov
 from olora_viz.__main__ import main
+from olora_viz.studies.budget import TIMED_LANES, estimate, timing_of
 from olora_viz.studies.folder import row_of, trial_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.search import best, candidates_tried, finalists, most_trials, needed, races
@@ -211,3 +212,13 @@ def test_a_study_runs_over_rows_and_batch_sizes_and_goes_on_after_a_stop_to_the_
     assert 1 < record["r"] < 8, "the rank that it ran with"
     with pytest.raises(ValueError, match=r"rows is .* but None here"):
         list(ov.run_study(Study(race=study.race, tune=study.tune, seeds=1, threads=1), tmp_path / "whole"))
+
+
+def test_the_plan_times_a_study_whose_last_methods_have_targets_of_their_own() -> None:
+    """The lanes that are timed are the first few; the memory is that of a race of all."""
+    first = tuple(f"lora:alpha={factor}r" for factor in range(2, 2 + TIMED_LANES))
+    race = {"steps": 4, "eval_size": 8, "test_size": 8}
+    study = Study().changed(race=race, compare=(*first, "lora:targets=attention"), tune={"lr": (1e-3,)}, seeds=1)
+    (cell,) = study.cells()
+    trials = [trial for method in study.compare for trial in study.trials(cell, method, [1e-3])]
+    assert estimate(study, trials).memory == timing_of(study.config(races(study, trials)[0])).memory
