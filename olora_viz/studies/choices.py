@@ -13,9 +13,9 @@ from olora_viz.lanes.recipes import PREFIX
 from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
 from olora_viz.machine.text import and_, compact, nats
 from olora_viz.studies.axes import plain
-from olora_viz.studies.method import method_name
+from olora_viz.studies.method import method_name, own_rate
 from olora_viz.studies.statistics import BETTER, LEVEL, WORSE
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
 START, RECIPE, SEVERAL, DENSE = "init", "recipe", "several", "dense"
@@ -24,7 +24,7 @@ START, RECIPE, SEVERAL, DENSE = "init", "recipe", "several", "dense"
 GROUPS = {
     START: "start", "targets": "target modules", "r": "rank", "params": "number of parameters", "alpha": "scaling",
     "rslora": "scaling", "lora_plus": "rates of A and B", "dropout": "regularization",
-    "weight_decay": "regularization", "clip": "optimizer", "beta1": "optimizer", "beta2": "optimizer",
+    "weight_decay": "regularization", "lr": "rate", "clip": "optimizer", "beta1": "optimizer", "beta2": "optimizer",
     "schedule": "schedule", "warmup": "schedule", DENSE: "all weights", RECIPE: "recipes", SEVERAL: "several",
 }  # fmt: skip
 """What a figure calls the setting that differs, by its key."""
@@ -32,6 +32,7 @@ GROUPS = {
 IN_A_SENTENCE = {
     START: "the start", "targets": "the target modules", "r": "the rank", "params": "the number of parameters",
     "alpha": "alpha", "rslora": "rsLoRA", "lora_plus": "LoRA+", "dropout": "dropout", "weight_decay": "weight decay",
+    "lr": "a rate of its own",
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", DENSE: "training all weights",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
@@ -85,6 +86,7 @@ def differing(study: Study, cell: Cell, method: str) -> str:
     lane, reference = (_lane(study, cell, each) for each in (method, study.reference))
     # Those that only are written otherwise, as alpha=r where that is usual, differ in how they are written.
     keys = _differing(lane, reference, _value) or _differing(lane, reference, getattr)
+    keys += ["lr"] * (own_rate(method) != own_rate(study.reference))
     return keys[0] if len(keys) == 1 else SEVERAL
 
 
@@ -102,7 +104,7 @@ def _value(lane: Lane, key: str) -> Any:
 
 
 def _lane(study: Study, cell: Cell, method: str) -> Lane:
-    return study.lane(Trial(cell, method, study.lrs[0], 0, study.choices()[0]))
+    return study.lane(next(study.trials(cell, method, study.candidates(method))))
 
 
 def _choice(study: Study, verdict: Verdict) -> MethodChoice:
@@ -120,6 +122,9 @@ def _words(lane: Lane, key: str, method: str) -> str:
         alpha = f"alpha {'r' if lane.alpha is None else plain(lane.alpha)}"
         words = ["rsLoRA" if lane.rslora else "no rsLoRA"] if key == "rslora" else [alpha, "rsLoRA" * lane.rslora]
         return ", ".join(filter(None, words))
+    if key == "lr":
+        rate = own_rate(method)
+        return "rate tuned" if rate is None else f"rate {compact(rate)}"
     value = getattr(lane, key)
     if key == "targets":
         own = short_targets(plain(value)) if value else "the race's"

@@ -16,8 +16,9 @@ from olora_viz.machine.text import finite_or_none
 from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.deciding import LOOKS, explained
 from olora_viz.studies.difference import Difference, MethodRuns, RateRuns, between, runs_of
+from olora_viz.studies.method import own_rate, shipped
 from olora_viz.studies.statistics import holm, survives
-from olora_viz.studies.study import Cell, Study, Trial
+from olora_viz.studies.study import Cell, Study
 
 if TYPE_CHECKING:
     from olora_viz.studies.verdicts import Verdicts
@@ -155,7 +156,7 @@ def _families(study: Study, setting: str) -> Iterator[list[_Family]]:
             ]
             if families:
                 yield families
-    elif setting in {each.name for each in fields(Lane)}:
+    elif setting in {each.name for each in fields(Lane)} - {"label"}:
         for cell in study.cells():
             if families := _of_methods(study, cell, setting):
                 yield families
@@ -165,10 +166,15 @@ def _of_methods(study: Study, cell: Cell, setting: str) -> list[_Family]:
     """Return the families of the methods of a cell which are the same but for a setting."""
     written: dict[tuple[Any, ...], dict[Any, str]] = {}
     for method in study.compare:
-        lane = study.lane(Trial(cell, method, study.lrs[0], 0, study.choices()[0]))
-        values = {each.name: getattr(lane, each.name) for each in fields(Lane)}
+        if shipped(method):
+            continue  # whose batches and length are its own, too
+        lane = study.lane(next(study.trials(cell, method, study.candidates(method))))
+        values = {each.name: getattr(lane, each.name) for each in fields(Lane) if each.name != "label"}
+        values["lr"] = own_rate(method)
         value = values.pop(setting)
         written.setdefault(tuple(values.items()), {})[value] = method
+    if shipped(study.reference):
+        return []
     reference, *others = written.values()
     base, *more = reference
     families = []

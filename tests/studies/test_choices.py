@@ -54,7 +54,9 @@ def made(gaps: dict[str, float], best: dict[str, float] | None = None, spread: f
         ("lora:alpha=16,rslora=1", "alpha"), ("lora:lora_plus=4", "lora_plus"), ("lora:dropout=0.1", "dropout"),
         ("lora:weight_decay=0.1", "weight_decay"), ("lora:clip=1", "clip"), ("lora:beta1=0.8", "beta1"),
         ("lora:schedule=cosine", "schedule"), ("lora:warmup=5", "warmup"), ("full", "dense"),
-        ("full:weight_decay=0.1", "several"), ("olora:targets=mlp", "several"), ("lora:r=4,dropout=0.1", "several"),
+        ("full:weight_decay=0.1", "several"),
+        ("lora:lr=3e-3", "lr"),
+        ("lora:lr=3e-3,r=4", "several"), ("olora:targets=mlp", "several"), ("lora:r=4,dropout=0.1", "several"),
     ],
 )  # fmt: skip
 def test_a_method_differs_in_one_key_or_in_several(method: str, key: str) -> None:
@@ -69,7 +71,8 @@ def test_every_key_of_a_lane_has_its_group_and_so_has_every_recipe() -> None:
     assert {*SHOWN} - {"lr", "seed"} <= {*GROUPS}
     for name in RECIPES:
         study = Study(compare=("lora", f"recipe:{name}"), tune={"lr": RATES})
-        assert differing(study, study.cells()[0], f"recipe:{name}") == "recipe"
+        assert len(study.compare) == 3  # as shipped, and with its rate tuned
+        assert {differing(study, study.cells()[0], method) for method in study.compare[1:]} == {"recipe"}
 
 
 def test_a_rank_that_is_crossed_is_no_choice_and_alpha_is_of_it() -> None:

@@ -219,6 +219,14 @@ def test_what_has_no_interaction_is_a_sentence() -> None:
     assert interacting(Study(compare=("lora", "olora"))) == []
 
 
+def test_a_recipe_as_shipped_has_settings_that_no_other_method_has() -> None:
+    study = Study(
+        compare=("lora", "olora", "recipe:peft", "lora:targets=mlp", "olora:targets=mlp"), tune={"lr": RATES}
+    )
+    assert interacting(study) == ["init", "targets"]
+    assert interacting(Study(compare=("recipe:peft", "lora", "olora"), tune={"lr": RATES})) == []
+
+
 def test_equal_methods_seldom_interact() -> None:
     """In at most 5% of studies without an interaction one is found."""
     study, wrong, studies = replace(RANKS, compare=("lora", "olora", "pissa"), seeds=3), 0, 120
