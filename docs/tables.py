@@ -1,11 +1,12 @@
 """Print the tables of RESULTS.md, from the folders of finished studies.
 
-    python docs/tables.py [--by-rate | --map | --forgetting] DIR [DIR …]
+    python docs/tables.py [--by-rate | --by-cell | --map | --forgetting] DIR [DIR …]
 
 For each method but the reference, one line a cell: its best rate and the reference's, the difference in test loss with
-its 95% interval, and the verdicts; or the differences at each rate. With `--map`, one line a cell: which methods are
-better than the reference there, and where it is as good as all of them. With `--forgetting`, what each method forgets
-of the text to keep, and how often it is less or more than the reference does.
+its 95% interval, and the verdicts; or the differences at each rate. With `--by-cell`, one line a method, with its
+difference and the verdict in every cell. With `--map`, one line a cell: which methods are better than the reference
+there, and where it is as good as all of them. With `--forgetting`, what each method forgets of the text to keep, and how
+often it is less or more than the reference does.
 """
 
 from __future__ import annotations
@@ -47,18 +48,22 @@ def lines_of(found: Verdicts) -> list[list[str]]:
 
 
 def _line(one: Verdict, reference: Verdict) -> list[str]:
-    low, mean, high = (number(x, "+.3f") for x in (one.interval.low, one.interval.mean, one.interval.high))
     at_one = one.verdict_shared_rate
     return [
         *_names(one.cell, one.method, one.rank),
         *("" if its.best is None else its.best.words for its in (one, reference)),
         *(number(its.test_loss, ".3f") for its in (one, reference)),
-        f"{mean} ({low} to {high})",
+        _ends(one.interval),
         " to ".join(number(end, "+.3f") for end in one.difference.over_rates),
         number(one.p_value, ".2g"),
         f"{one.verdict}: {one.why}" if one.why else one.verdict,
         at_one if one.shared_lr is None else f"{at_one} ({compact(one.shared_lr)})", str(one.seeds),
     ]  # fmt: skip
+
+
+def _ends(interval: Interval) -> str:
+    mean, low, high = (number(x, "+.3f") for x in interval[:3])
+    return f"{mean} ({low} to {high})"
 
 
 def by_rate(found: Verdicts) -> list[list[str]]:
@@ -79,6 +84,15 @@ def by_rate(found: Verdicts) -> list[list[str]]:
             if init != study.reference:
                 rank = next(each.rank for each in found.of(cell) if each.method == init)
                 made.append([*_names(cell, init, rank), *(_starred(one, study.first_seeds) for one in each)])
+    return made
+
+
+def by_cell(found: Verdicts) -> list[list[str]]:
+    """Return the difference in test loss with its 95% interval and the verdict in each cell, one line a method."""
+    made = []
+    for method in found.study.compare[1:]:
+        each = [one for one in found.each if one.method == method]
+        made.append([method_name(method), *(f"{_ends(one.interval)} {one.verdict}" for one in each)])
     return made
 
 
@@ -197,6 +211,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--by-rate", action="store_true")
+    shown.add_argument("--by-cell", action="store_true")
     shown.add_argument("--map", action="store_true")
     shown.add_argument("--forgetting", action="store_true")
     parser.add_argument("studies", nargs="+", type=Path, metavar="DIR")
@@ -205,6 +220,9 @@ if __name__ == "__main__":
     made, heads = lines_of, HEADS
     if options.by_rate:
         made, heads = by_rate, (*HEADS[:4], *map(compact, studies[0].study.lrs))
+    elif options.by_cell:
+        cells = [cell.words() for cell in studies[0].study.cells()]
+        made, heads = by_cell, ("method", *cells)
     elif options.map:
         made, heads = choice_map, MAP
     elif options.forgetting:

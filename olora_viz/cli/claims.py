@@ -1,4 +1,4 @@
-"""The verb ``claims``: what papers claim about OLoRA, measured on any model and task."""
+"""The verb ``claims``: what papers claim about LoRA and OLoRA, measured on any model and task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_verbs(verb: Verb) -> None:
     """Add the verb."""
-    parser = verb("claims", claims, "what papers claim about OLoRA, each claim with a measured verdict")
+    parser = verb("claims", claims, "what papers claim about LoRA and OLoRA, each claim with a measured verdict")
     add_shared(parser, "--model", "--task")
     decided = "the folder of a study that decides on training; several for the claims that compare studies"
     parser.add_argument("--study", type=path, nargs="+", action="extend", metavar="DIR", help=decided)

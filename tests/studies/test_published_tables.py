@@ -47,3 +47,12 @@ def test_a_line_names_what_is_crossed_and_all_that_was_chosen() -> None:
         ["glassllm", "number-words, rows 50", "2", "LoRA α/r 2", "2e-3, batch size 8"],
     ]
     assert len(lines) == 8
+
+
+def test_a_line_of_a_method_has_its_difference_in_every_cell() -> None:
+    base = BASE.changed(across={"r": (2, 16)})
+    lines = TABLES["by_cell"](planted(base, {"olora": -0.3}))
+    assert [line[0] for line in lines] == ["OLoRA", "LoRA α/r 2"]
+    assert all(len(line) == 1 + len(base.cells()) for line in lines)
+    assert all(cell.startswith("-0.") and cell.endswith(") better") for cell in lines[0][1:])
+    assert all(cell.endswith(") level") for cell in lines[1][1:])
