@@ -5,8 +5,8 @@
 For each method but the reference, one line a cell: its best rate and the reference's, the difference in test loss with
 its 95% interval, and the verdicts; or the differences at each rate. With `--by-cell`, one line a method, with its
 difference and the verdict in every cell. With `--map`, one line a cell: which methods are better than the reference
-there, and where it is as good as all of them. With `--forgetting`, what each method forgets of the text to keep, and how
-often it is less or more than the reference does.
+there, and where it is as good as all of them. With `--forgetting`, what each method forgets of the text to keep, and
+how often it is less or more than the reference does.
 """
 
 from __future__ import annotations
