@@ -46,7 +46,7 @@ ERRORS = 2.0
 """Standard errors over the held-out examples by which a value must be better."""
 
 
-class Choice(NamedTuple):
+class SearchedChoice(NamedTuple):
     """What a decision searches."""
 
     words: str
@@ -54,11 +54,11 @@ class Choice(NamedTuple):
     """The other values that are tried, given the one that is taken so far."""
 
 
-CHOICES: Mapping[str, Choice] = {
-    "targets": Choice("target modules", lambda _: (ATTENTION, MLP)),
-    "batch_size": Choice("batch size", lambda size: tuple(each for each in BATCHES if each != size)),
-    "r": Choice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
-    "alpha": Choice("alpha", lambda _: ("2r", "r/4")),
+CHOICES: Mapping[str, SearchedChoice] = {
+    "targets": SearchedChoice("target modules", lambda _: (ATTENTION, MLP)),
+    "batch_size": SearchedChoice("batch size", lambda size: tuple(each for each in BATCHES if each != size)),
+    "r": SearchedChoice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
+    "alpha": SearchedChoice("alpha", lambda _: ("2r", "r/4")),
 }
 """What is searched, in the order in which choices matter; the rate is tuned again with each."""
 
