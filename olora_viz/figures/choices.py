@@ -33,6 +33,9 @@ ROOT_FROM = 16.0
 FARTHEST = 4.0
 """Ends beyond this multiple of the farthest mean are cut off, with an arrow."""
 
+RING = 14
+"""Size of the mark at one rate in pixels, around the other one where both are at one place."""
+
 COLORS = {BETTER: "@ok", WORSE: "@bad"}
 """Of the marks of what is decided; of the others they are quiet."""
 
@@ -167,7 +170,7 @@ def _marks(choice: MethodChoice, y: float, scale: _Scale) -> list[dict[str, Any]
             marks.append(points([scale.place(end)], [y], of_end, 11, symbol=symbol, cliponaxis=False, **said))
     if math.isfinite(at_one) and scale.holds(at_one):
         marks.append(
-            points([scale.place(at_one)], [y], "@mute", 10, symbol="circle-open", edge={"width": 1.6}, **said)
+            points([scale.place(at_one)], [y], "@mute", RING, symbol="circle-open", edge={"width": 1.6}, **said)
         )
     if verdict.seeds:
         marks.append(points([scale.place(mean)], [y], color, 10, symbol="circle", **said))

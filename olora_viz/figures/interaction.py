@@ -10,9 +10,10 @@ from olora_viz.figures.layout import Figure, axis, categories_axis, layout
 from olora_viz.figures.rates import examples, up_to
 from olora_viz.figures.studies import SIGNED, TILES, note, room_for, tile_map, varying
 from olora_viz.initializers import label_of
+from olora_viz.lanes.lane import OF_RACE
 from olora_viz.machine.text import signed
 from olora_viz.studies.axes import in_words
-from olora_viz.studies.choices import in_a_sentence
+from olora_viz.studies.choices import START, in_a_sentence
 from olora_viz.studies.interaction import IT_TAKES, Interaction, interacting, interactions
 from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
@@ -33,7 +34,8 @@ def interaction_figures(verdicts: Verdicts) -> list[Figure]:
     Raises:
         ValueError: there is none.
     """
-    settings = interacting(verdicts.study)
+    known = interacting(verdicts.study)
+    settings = [name for name in known if name != START] or known  # that of the start is in the others, too
     if not settings:
         raise ValueError(f"this study has no interaction to draw: {IT_TAKES}")
     return [interaction_figure(verdicts, setting) for setting in settings]
@@ -94,7 +96,8 @@ def _value_words(setting: str, value: Any) -> str:
     if setting == "init":
         return label_of(value)
     if value is None:
-        return {"alpha": "alpha r", "rows": "all rows"}.get(setting, f"no {setting} of its own")
+        usual = f"the race's {setting}" if setting in OF_RACE else f"no {setting.replace('_', ' ')}"
+        return {"alpha": "alpha r", "rows": "all rows", "lr": "a tuned rate"}.get(setting, usual)
     return in_words(setting, value)
 
 

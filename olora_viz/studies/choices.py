@@ -13,7 +13,7 @@ from olora_viz.lanes.recipes import PREFIX
 from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
 from olora_viz.machine.text import and_, compact, nats
 from olora_viz.studies.axes import plain
-from olora_viz.studies.method import method_name, own_rate
+from olora_viz.studies.method import lane_of, method_name, own_rate, shipped
 from olora_viz.studies.statistics import BETTER, LEVEL, WORSE
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
@@ -34,6 +34,7 @@ IN_A_SENTENCE = {
     "alpha": "alpha", "rslora": "rsLoRA", "lora_plus": "LoRA+", "dropout": "dropout", "weight_decay": "weight decay",
     "lr": "a rate of its own",
     "clip": "clipping", "beta1": "beta1", "beta2": "beta2", "warmup": "the warm-up", DENSE: "training all weights",
+    RECIPE: "the recipes",
 }  # fmt: skip
 """What a sentence calls it, if not *the* and its key."""
 
@@ -114,7 +115,9 @@ def _choice(study: Study, verdict: Verdict) -> MethodChoice:
 
 def _words(lane: Lane, key: str, method: str) -> str:
     """Return what a method chooses, in few words."""
-    if key in (RECIPE, SEVERAL):
+    if key == RECIPE:
+        return f"{lane_of(method).label or method_name(method)}{'' if shipped(method) else ' tuned'}"
+    if key == SEVERAL:
         return method_name(method)
     if key in (START, DENSE):
         return label_of(lane.init)
@@ -181,8 +184,7 @@ def _by_name(made: Iterable[MethodChoice]) -> dict[str, list[MethodChoice]]:
     """Put choices together by what a sentence calls their setting, in their order; several keys each apart."""
     named: dict[str, list[MethodChoice]] = {}
     for each in sorted(made, key=lambda each: (-each.size, each.words)):
-        apart = {RECIPE: f"the recipe {each.words}", SEVERAL: each.words}
-        named.setdefault(apart.get(each.key, in_a_sentence(each.key)), []).append(each)
+        named.setdefault(each.words if each.key == SEVERAL else in_a_sentence(each.key), []).append(each)
     return named
 
 
@@ -222,4 +224,4 @@ def _are(names: Sequence[str]) -> str:
 
 
 def _is_plural(name: str) -> bool:
-    return name == IN_A_SENTENCE["targets"]
+    return name in (IN_A_SENTENCE["targets"], IN_A_SENTENCE[RECIPE])

@@ -46,8 +46,10 @@ def test_every_interaction_has_its_tile(crossed: Verdicts) -> None:
 
 def test_settings_that_methods_carry_have_their_maps_and_it_is_drawn_in_both_themes() -> None:
     found = made("lora", "olora", "lora:targets=mlp", "olora:targets=mlp")
-    start, targets = interaction_figures(found)
+    (targets,) = interaction_figures(found)
+    start = interaction_figure(found, "init")
     assert start["layout"]["xaxis"]["ticktext"] == ["OLoRA"]
+    assert "minus that with the race's targets" in targets["layout"]["meta"]["unit"]
     assert targets["layout"]["xaxis"]["ticktext"] == ["targets mlp"]
     assert targets["layout"]["yaxis"]["ticktext"] == ["OLoRA"]
     values = [figure["data"][0]["z"] for figure in (start, targets)]
