@@ -198,14 +198,15 @@ def searched(known: Decision) -> Markup:
     rows = []
     for each in known.tried:
         value = value_words(each.choice, each.value)
-        what = Markup("<b>{}</b><small>taken</small>").format(value) if each.is_taken else value
+        rate = finite_or_none(each.lr)
+        small = ", ".join(filter(None, ("" if rate is None else compact(rate), TAKEN * each.is_taken)))
+        what = Markup("{}<small>{}</small>").format(value, small)
         is_other = each.value != each.before and math.isfinite(each.gap)
         gap = Markup("{}<small>± {:.3f}</small>").format(signed(each.gap, "+.3f"), each.error) if is_other else ""
-        loss, rate = (finite_or_none(number) for number in (each.loss, each.lr))
-        rows.append((what, "–" if rate is None else compact(rate), nats(loss), gap))
+        rows.append((what, nats(finite_or_none(each.loss)), gap))
     if not rows:
         return Markup("")
-    head = ("searched", "best rate", "held-out", TableCell("difference", "± its standard error over the examples"))
+    head = ("choice, rate", "held-out", TableCell("difference", "± its standard error over the examples"))
     return Markup(
         '<h2>What the search found <span class="hint">loss on held-out examples, one seed, each at its best rate: '
         "estimates without a verdict</span></h2>{}"
