@@ -20,7 +20,7 @@ from olora_viz.cli.console import (
 )
 from olora_viz.cli.study import add_settings, listed, print_verdicts
 from olora_viz.machine.process import StoppedEarlyError, on_interruption
-from olora_viz.machine.text import clock
+from olora_viz.machine.text import and_, clock
 
 
 def add_verbs(verb: Verb) -> None:
@@ -45,6 +45,7 @@ def add_verbs(verb: Verb) -> None:
 def decide(options: argparse.Namespace) -> int:
     """Show the plan, then what is known after every race, and at the end the recommendation."""
     from olora_viz.machine.memory import keep_freed
+    from olora_viz.races.recipe_files import TOOLS
     from olora_viz.studies import decide as deciding
     from olora_viz.studies.recommendation import nothing_fits
     from olora_viz.views.reports import write_report
@@ -92,7 +93,7 @@ def decide(options: argparse.Namespace) -> int:
     report = write_report(known)
     say(f"{report} has the table, the curves and the answers")
     say(f"the adapter is in {known.adapter}" if known.adapter else "there is no adapter yet")
-    say(f"{known.folder / deciding.RECIPE} has it as files for PEFT, Axolotl, LLaMA-Factory and Unsloth")
+    say(f"{known.folder / deciding.RECIPE} has it as files for {and_([*TOOLS.values()])}")
     return 0
 
 

@@ -34,14 +34,14 @@ ROWS = "train.jsonl"
 INFO = "dataset_info.json"
 """What LLaMA-Factory reads of them."""
 
-FILES = ("peft.py", "axolotl.yaml", "llamafactory.yaml", "unsloth.py")
-"""The files that train; the first one has the race's own losses."""
+TOOLS = {"peft": "PEFT", "trl": "TRL", "axolotl": "Axolotl", "llamafactory": "LLaMA-Factory", "unsloth": "Unsloth"}
+"""What each tool is called, by the name of its file."""
+
+FILES = ("peft.py", "trl.py", "axolotl.yaml", "llamafactory.yaml", "unsloth.py")
+"""The files that train, of `TOOLS`; the first one has the race's own losses."""
 
 STARTS: dict[str, tuple[str, ...]] = {"llamafactory": ("lora", "pissa"), "unsloth": ("lora", "gaussian")}
 """The starts of a tool; one that is not here has those of PEFT."""
-
-TOOLS = {"axolotl": "Axolotl", "llamafactory": "LLaMA-Factory", "unsloth": "Unsloth"}
-"""What each tool is called."""
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 """The linear layers of a block, by the names of the models that Unsloth trains."""
@@ -51,6 +51,30 @@ ROLES = ("system", "user", "assistant")
 
 MODEL, START, RESIDUAL = "./model", "./start", "./residual"
 """Folders that a user makes: of a model that is not on the hub, of the adapter to start from, and of its model."""
+
+INITIAL = "./initial"
+"""The folder in which the script with TRL keeps the adapter that it starts from, where the start changes the base."""
+
+
+TOKENS_OF = '''
+
+def tokens_of(row):
+    """Return the tokens of a row as the race has them."""
+    read = tokenizer(row["prompt"] + row["answer"], return_offsets_mapping=True)
+    tokens = {{"input_ids": read["input_ids"]{end}}}
+{judged}    return tokens
+
+
+'''
+"""A function of a script with TRL."""
+
+TOKENS_OF_ANSWER = (
+    '    tokens["completion_mask"] = [int(end > len(row["prompt"])) for _, end in read["offset_mapping"]]{end}\n'
+)
+"""What it says of the answer: a token across its beginning is a part of it."""
+
+GOING_ON = f"model = PeftModel.from_pretrained(model, {START!r}, is_trainable=True)\n"
+"""How a script goes on from the adapter to start from."""
 
 
 def recipe_files(
@@ -70,8 +94,9 @@ def recipe_files(
     )
     recipe = _Recipe(config, task, model, tokenizer, why)
     return {
-        "peft.py": recipe.peft(), "axolotl.yaml": recipe.axolotl(), "llamafactory.yaml": recipe.llamafactory(),
-        "unsloth.py": recipe.unsloth(), ROWS: recipe.rows(), INFO: recipe.info(),
+        "peft.py": recipe.peft(), "trl.py": recipe.trl(), "axolotl.yaml": recipe.axolotl(),
+        "llamafactory.yaml": recipe.llamafactory(), "unsloth.py": recipe.unsloth(), ROWS: recipe.rows(),
+        INFO: recipe.info(),
     }  # fmt: skip
 
 
@@ -154,11 +179,14 @@ class _Recipe:
         ]
         return "".join(f"# {line}\n" for line in lines)
 
-    @property
-    def _order(self) -> list[str]:
-        """What no tool but PEFT's script has of the race."""
+    def differences(self, splits: bool = True) -> list[str]:
+        """Return what no tool but PEFT's script has of the race.
+
+        Args:
+            splits: whether the tool makes tokens of prompt and answer one by one.
+        """
         notes = ["The order of the rows is the tool's own, so that losses agree with the race's on average only."]
-        if not self.config.chat and not self.task.plain_text:
+        if splits and not self.config.chat and not self.task.plain_text:
             notes.append(
                 "It splits prompt and answer before it makes tokens of them; the race makes tokens of both together."
             )
@@ -253,7 +281,7 @@ class _Recipe:
             "gradient_accumulation_steps": 1, "optimizer": "adamw_torch", **trainer, "bf16": self.is_half,
             "fp16": False, "tf32": False, "output_dir": "./adapter",
         }  # fmt: skip
-        return self.header(f"Axolotl {RECIPES['axolotl'].version}", *self._order, *notes) + _yaml(settings)
+        return self.header(f"Axolotl {RECIPES['axolotl'].version}", *self.differences(), *notes) + _yaml(settings)
 
     def llamafactory(self) -> str:
         """Write LLaMA-Factory's settings."""
@@ -279,19 +307,15 @@ class _Recipe:
             if config.chat or front_of(self.tokenizer)
             else ["It puts the tokenizer's first token, if it has one, before every row."]
         )
-        return self.header(f"LLaMA-Factory {RECIPES['llamafactory'].version}", *self._order, *front, *notes) + _yaml(
-            settings
-        )
+        return self.header(
+            f"LLaMA-Factory {RECIPES['llamafactory'].version}", *self.differences(), *front, *notes
+        ) + _yaml(settings)
 
     def unsloth(self) -> str:
         """Write the script with Unsloth and TRL."""
-        lane, config = self.lane, self.config
+        lane = self.lane
         base, goes_on, notes = self.base("unsloth")
         start, _ = self.start("unsloth")
-        if not self.task.ends and not config.chat:
-            notes.append("TRL ends every row with the end token, which the race does not train.")
-        if lane.lora_plus != 1:
-            notes.append(f"TRL has no rate of its own for B: LoRA+ with {lane.lora_plus:g} was measured.")
         loading = {
             "model_name": base, "max_seq_length": self.length, "load_in_4bit": False, "full_finetuning": lane.is_dense,
         }  # fmt: skip
@@ -300,43 +324,118 @@ class _Recipe:
             "target_modules": [*(self.targets or PROJECTIONS)], "use_rslora": lane.rslora,
             "init_lora_weights": True if start is None else start, "random_state": lane.seed,
         }  # fmt: skip
-        training = {
-            "per_device_train_batch_size": config.batch_size, "gradient_accumulation_steps": 1, "optim": "adamw_torch",
-            **self.trainer(), "max_length": self.length, "packing": False,
-            **({} if self.task.plain_text else {"completion_only_loss": True}), "output_dir": "adapter",
-        }  # fmt: skip
-        if self.task.plain_text:
-            row = '{"text": row["prompt"] + row["answer"]}'
-        elif config.chat:
-            row = '{"prompt": row["conversation"][:-1], "completion": row["conversation"][-1:]}'
-        else:
-            row = '{"prompt": row["prompt"], "completion": row["completion"]}'
-        if goes_on:
-            adapted = f"model = PeftModel.from_pretrained(model, {START!r}, is_trainable=True)\n"
-        else:
-            adapted = (
-                ""
-                if lane.is_dense
-                else f"model = FastLanguageModel.get_peft_model(\n    model,\n{_arguments(adapter)})\n"
-            )
-        dtype = "torch.bfloat16" if self.is_half else "torch.float32"
+        adapted = f"model = FastLanguageModel.get_peft_model(\n    model,\n{_arguments(adapter)})\n"
+        tool = f"Unsloth {RECIPES['unsloth'].version}, with TRL {RECIPES['trl'].version}"
         return (
-            self.header(
-                f"Unsloth {RECIPES['unsloth'].version}, with TRL {RECIPES['trl'].version}", *self._order, *notes
-            )
+            self.header(tool, *self.differences(), *self._of_trl(), *notes)
             + f'"""Trains with Unsloth on the rows of {ROWS}."""\n\n'
             "import json\nfrom pathlib import Path\n\nimport torch\nfrom unsloth import FastLanguageModel\n\n"
             "from datasets import Dataset\n"
             + "from peft import PeftModel\n"
             * goes_on
             + "from trl import SFTConfig, SFTTrainer\n\n"
-            f"model, tokenizer = FastLanguageModel.from_pretrained(\n{_arguments(loading)}    dtype={dtype},\n)\n"
-            f"{adapted}"
-            f"lines = Path(__file__).with_name({ROWS!r}).read_text(encoding='utf-8').splitlines()\n"
+            f"model, tokenizer = FastLanguageModel.from_pretrained(\n{_arguments(loading)}    dtype={self.dtype},\n)\n"
+            f"{GOING_ON if goes_on else '' if lane.is_dense else adapted}"
+            f"{self.trainer_script()}"
+            "model.save_pretrained('adapter')\ntokenizer.save_pretrained('adapter')\n"
+        )
+
+    def trl(self) -> str:
+        """Write the script with PEFT and TRL."""
+        lane = self.lane
+        base, goes_on, notes = self.base("trl")
+        start, _ = self.start("trl")
+        adapter = {
+            "r": lane.r, "lora_alpha": _whole(lane.lora_alpha), "lora_dropout": lane.dropout,
+            "target_modules": [*self.targets] if self.targets else "all-linear", "use_rslora": lane.rslora,
+            "init_lora_weights": True if start is None else start, "task_type": "CAUSAL_LM",
+        }  # fmt: skip
+        # PEFT writes an adapter of twice the rank for the model as it was, given the adapter to start from.
+        moves = not lane.is_dense and start is not None and not INITIALIZERS[lane.init].zero_product
+        adapted = (
+            f"torch.manual_seed({lane.seed})\n"
+            f"model = get_peft_model(\n    model,\n    LoraConfig(\n{_arguments(adapter, 8)}    ),\n)\n"
+            + f"model.save_pretrained({INITIAL!r})\n"
+            * moves
+        )
+        of_peft = "PeftModel" if goes_on else "LoraConfig, get_peft_model"
+        model = MODEL if goes_on else base
+        initial = INITIAL if moves else START if goes_on else None
+        saved = "'adapter'" + f", path_initial_model_for_weight_conversion={initial!r}" * (initial is not None)
+        of_base = f"model.peft_config['default'].base_model_name_or_path = {model!r}\n" * goes_on
+        return (
+            self.header(
+                f"TRL {RECIPES['trl'].version}, with PEFT",
+                *self.differences(splits=False),
+                *self._of_trl(end=False),
+                *notes,
+            )
+            + f'"""Trains with PEFT and TRL on the rows of {ROWS}."""\n\n'
+            "import json\nfrom pathlib import Path\n\nimport torch\nfrom datasets import Dataset\n"
+            + f"from peft import {of_peft}\n"
+            * (not lane.is_dense)
+            + "from transformers import AutoModelForCausalLM, AutoTokenizer\nfrom trl import SFTConfig, SFTTrainer\n\n"
+            f"tokenizer = AutoTokenizer.from_pretrained({model!r})\n"
+            "tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token\n"
+            f"model = AutoModelForCausalLM.from_pretrained({base!r}, dtype={self.dtype})\n"
+            f"{GOING_ON if goes_on else '' if lane.is_dense else adapted}"
+            f"{self.trainer_script(tokens=True)}"
+            f"{of_base}model.save_pretrained({saved})\ntokenizer.save_pretrained('adapter')\n"
+        )
+
+    @property
+    def dtype(self) -> str:
+        """The base's, in Python."""
+        return "torch.bfloat16" if self.is_half else "torch.float32"
+
+    def _of_trl(self, end: bool = True) -> list[str]:
+        """Return what TRL's trainer does otherwise.
+
+        Args:
+            end: whether it makes tokens of the rows, and ends them.
+        """
+        notes, lane = [], self.lane
+        if end and not self.task.ends and not self.config.chat:
+            notes.append("TRL ends every row with the end token, which the race does not train.")
+        if lane.lora_plus != 1:
+            notes.append(f"TRL has no rate of its own for B: LoRA+ with {lane.lora_plus:g} was measured.")
+        return notes
+
+    def row_script(self, tokens: bool) -> str:
+        """Write what TRL trains on of a row.
+
+        Args:
+            tokens: whether of a prompt and its answer, or a text, these are the tokens of the race: those of text end
+                with the end token, which not every race trains.
+        """
+        if self.config.chat:
+            return '{"prompt": row["conversation"][:-1], "completion": row["conversation"][-1:]}'
+        if tokens:
+            return "tokens_of(row)"
+        if self.task.plain_text:
+            return '{"text": row["prompt"] + row["answer"]}'
+        return '{"prompt": row["prompt"], "completion": row["completion"]}'
+
+    def trainer_script(self, tokens: bool = False) -> str:
+        """Write how TRL trains `model` on the rows, with `tokenizer`; see `row_script`."""
+        training = {
+            "per_device_train_batch_size": self.config.batch_size, "gradient_accumulation_steps": 1,
+            "optim": "adamw_torch", **self.trainer(), "max_length": self.length, "packing": False,
+            **({} if self.task.plain_text else {"completion_only_loss": True}), "bf16": self.is_half,
+            "output_dir": "adapter",
+        }  # fmt: skip
+        row = self.row_script(tokens)
+        ends = self.task.ends and self.tokenizer.eos_token_id is not None
+        judged = "" if self.task.plain_text else TOKENS_OF_ANSWER.format(end=" + [1]" * ends)
+        end = " + [tokenizer.eos_token_id]" * ends
+        return (
+            f"{TOKENS_OF.format(judged=judged, end=end)}"
+            * row.startswith("tokens")
+            + f"lines = Path(__file__).with_name({ROWS!r}).read_text(encoding='utf-8').splitlines()\n"
             f"rows = [{row} for row in map(json.loads, lines)]\n"
             "trainer = SFTTrainer(\n    model=model,\n    processing_class=tokenizer,\n"
             f"    train_dataset=Dataset.from_list(rows),\n    args=SFTConfig(\n{_arguments(training, 8)}    ),\n)\n"
-            "trainer.train()\nmodel.save_pretrained('adapter')\ntokenizer.save_pretrained('adapter')\n"
+            "trainer.train()\n"
         )
 
 

@@ -76,7 +76,9 @@ def peft_script(config: RaceConfig, rows: Task | None = None) -> str:
         "# PEFT's init_lora_weights for each lane; None if PEFT lacks the start or computes it\n"
         "# wrongly for these weights: olora_viz then computes A and B.\n"
         f"STARTS = (\n{starts})\n"
-        f"DEVICE = {device}\nDTYPE = {dtype}\nROWS = {rows and (config.task, rows.plain_text, rows.ends)}\n\n\n"
+        f"DEVICE = {device}\nDTYPE = {dtype}\nROWS = {rows and (config.task, rows.plain_text, rows.ends)}\n"
+        '# Whether the adapter, of the only lane, is saved in the folder "adapter".\n'
+        f"SAVES = {rows is not None}\n\n\n"
         f"{_load(config)}\n\n"
     )
     return _filled("with_peft", settings)

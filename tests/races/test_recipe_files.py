@@ -28,6 +28,8 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import task_of, training_batches
 from olora_viz.races.race import race
 from olora_viz.races.recipe_files import FILES, ROWS, START, recipe_files
+from olora_viz.tasks.encoding import encode
+from olora_viz.tasks.losses import context_of
 
 KEYS = json.loads((Path(__file__).parents[1] / "data/toolkit_keys.json").read_text("utf-8"))
 """The keys of each tool, read from its sources at the version in the same file."""
@@ -52,18 +54,32 @@ def lane_race(lane: Lane, **changes: Any) -> RaceConfig:
 SPECS = [
     "lora:lr=3e-3", "olora:lr=3e-3,alpha=2r,clip=0.5", "pissa:lr=1e-3,weight_decay=0.1", "milora:lr=1e-3",
     "lora:lr=3e-3,targets=q_proj+layers.[01].*,rslora=1,schedule=cosine,warmup=3", "eva:lr=1e-3",
+    "olora_unsubtracted:lr=1e-3,alpha=4", "pissa:lr=1e-3,rslora=1",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_peft_s_script_has_the_losses_of_the_race_over_twenty_steps(spec, tmp_path, capsys) -> None:
+def test_peft_s_script_has_the_losses_of_the_race_over_twenty_steps_and_its_adapter(
+    spec, tmp_path, capsys, monkeypatch
+) -> None:
     config = lane_race(*parse_lanes(spec), steps=20, seed=3, split_seed=1, batches="by-seed")
     written(config, tmp_path)
+    monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     runpy.run_path(str(tmp_path / "peft.py"), run_name="__main__")
     found = re.findall(r" step \d+ loss (\S+) gradient", capsys.readouterr().out)
-    np.testing.assert_allclose(np.array(found, float), [step.loss[0] for step in race(config)], atol=1e-4, rtol=0)
+    racing = race(config)
+    np.testing.assert_allclose(np.array(found, float), [step.loss[0] for step in racing], atol=1e-4, rtol=0)
     assert max(map(float, found)) - min(map(float, found)) > 0.5
+    ids = torch.arange(40).reshape(2, 20) * 7 % 60 + 4
+    with torch.no_grad():
+        with racing.lanes.only(0):
+            raced = racing.model(input_ids=ids).logits
+        racing.lanes.detach()
+        base, _ = load_model(config.model)
+        untrained = base(input_ids=ids).logits
+        loaded = peft.PeftModel.from_pretrained(base, "adapter").eval()(input_ids=ids).logits
+    assert (loaded - raced).abs().max() < 0.01 * (raced - untrained).abs().max()
 
 
 def chat_folder(folder: Path) -> Path:
@@ -117,21 +133,85 @@ def test_every_key_of_llama_factory_s_settings_is_one_that_it_documents(every) -
         assert json.loads(files["dataset_info.json"])[settings["dataset"]]["file_name"] == ROWS
 
 
-def test_every_argument_of_unsloth_s_script_is_one_that_it_has(every) -> None:
-    known = {
-        "from_pretrained": {*KEYS["unsloth"]["from_pretrained"]}, "SFTConfig": {*KEYS["trl"]["keys"]} | OF_TRAINER,
+OF_TRL = {*KEYS["trl"]["keys"]} | OF_TRAINER
+KNOWN = {
+    "unsloth.py": {
+        "from_pretrained": {*KEYS["unsloth"]["from_pretrained"]}, "SFTConfig": OF_TRL,
         "get_peft_model": {*KEYS["unsloth"]["get_peft_model"]},
-    }  # fmt: skip
+    },
+    "trl.py": {
+        "from_pretrained": {"dtype"}, "SFTConfig": OF_TRL, "get_peft_model": set(),
+        "LoraConfig": {field.name for field in fields(peft.LoraConfig)},
+        "save_pretrained": {"path_initial_model_for_weight_conversion"},
+    },
+}  # fmt: skip
+"""The arguments of what each script calls."""
+
+
+def calls_in(script: str) -> dict[str, dict[str, Any]]:
+    """The named arguments of every call, by its name."""
+    calls: dict[str, dict[str, Any]] = {}
+    for node in ast.walk(ast.parse(script)):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            calls.setdefault(name, {}).update({str(word.arg): word.value for word in node.keywords})
+    return calls
+
+
+@pytest.mark.parametrize("script", KNOWN)
+def test_every_argument_of_a_script_with_trl_is_one_that_its_tool_has(script: str, every) -> None:
     for config, files in every.values():
-        calls: dict[str, set[str | None]] = {}
-        for node in ast.walk(ast.parse(files["unsloth.py"])):
-            if isinstance(node, ast.Call):
-                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                calls.setdefault(name, set()).update(word.arg for word in node.keywords)
-        for name in known.keys() & calls.keys():
-            assert calls[name] <= known[name] | {"is_trainable"}, name
+        calls, (lane,) = calls_in(files[script]), config.lanes
+        for name in KNOWN[script].keys() & calls.keys():
+            assert calls[name].keys() <= KNOWN[script][name] | {"is_trainable"}, name
         assert {"from_pretrained", "SFTConfig"} <= {*calls}
-        assert ("get_peft_model" in calls) <= (not config.lanes[0].is_dense)
+        assert ("get_peft_model" in calls) <= (not lane.is_dense)
+        plain = {name: value for name, value in calls["SFTConfig"].items() if isinstance(value, ast.Constant)}
+        settings = {name: ast.literal_eval(value) for name, value in plain.items()}
+        schedule, warmup = config.schedule_of(lane)
+        assert settings["lr_scheduler_type"] in (schedule, f"{schedule}_with_warmup")
+        assert (settings["learning_rate"], settings["max_steps"], settings["warmup_steps"], settings["seed"]) == (
+            lane.lr, config.steps, warmup, lane.seed,
+        )  # fmt: skip
+        assert settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] == config.batch_size
+        assert settings["bf16"] == (config.dtype == "bfloat16"), "TRL's default is true"
+        plain_text = task_of(config).plain_text
+        assert settings.get("completion_only_loss") is (None if plain_text else True)
+
+
+def test_trl_s_script_trains_on_the_tokens_of_the_race(every) -> None:
+    compared = 0
+    for config, files in every.values():
+        function = [node for node in ast.parse(files["trl.py"]).body if isinstance(node, ast.FunctionDef)]
+        assert bool(function) != config.chat
+        model, tokenizer = load_model(config.model)
+        task, space = task_of(config), {"tokenizer": tokenizer}
+        for node in function:
+            exec(ast.unparse(node), space)
+            read = [space["tokens_of"](json.loads(line)) for line in files[ROWS].splitlines()]
+            encoded = encode(task.train, tokenizer, context=context_of(model) or 2048, ends=task.ends).kept
+            for tokens, example in zip(read, encoded, strict=True):
+                assert tuple(tokens["input_ids"]) == example.ids
+                if not task.plain_text:
+                    places = range(len(example.ids))
+                    assert tokens["completion_mask"] == [int(place >= example.supervised_from) for place in places]
+                assert ("completion_mask" in tokens) != task.plain_text
+                compared += 1
+    assert compared > 1000
+
+
+def test_trl_s_script_trains_the_lane_s_adapter_and_saves_it_for_the_base_model_as_it_was(every) -> None:
+    for config, files in every.values():
+        calls, (lane,) = calls_in(files["trl.py"]), config.lanes
+        if "LoraConfig" in calls:
+            settings = {name: ast.literal_eval(value) for name, value in calls["LoraConfig"].items()}
+            assert peft.LoraConfig(**settings).r == lane.r
+            assert (settings["lora_alpha"], settings["lora_dropout"]) == (lane.lora_alpha, lane.dropout)
+            assert settings["use_rslora"] is lane.rslora
+        moves = not INITIALIZERS[lane.init].zero_product and not INITIALIZERS[lane.init].needs
+        assert (moves and not lane.is_dense) <= (
+            "path_initial_model_for_weight_conversion" in calls["save_pretrained"]
+        )
 
 
 def test_every_file_says_what_it_holds_for_and_where_its_tool_lacks_the_start(every) -> None:

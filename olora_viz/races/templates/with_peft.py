@@ -4,6 +4,7 @@ The losses agree with those of the race up to rounding (in float32, about 1e-3 a
 """
 
 import json
+import tempfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ STARTS = (True, "olora", None)
 DEVICE = "cpu"
 DTYPE = torch.float32
 ROWS = None
+# Whether the adapter, of the only lane, is saved in the folder "adapter".
+SAVES = False
 
 
 def load():
@@ -43,8 +46,8 @@ def task_of(file, plain_text, ends):
 TASK = ROWS and task_of(*ROWS)
 
 
-def adapt(model, tokenizer, lane, start):
-    """Add the adapter of a lane to the model."""
+def adapt(model, tokenizer, lane, start, initial):
+    """Add the adapter of a lane to the model, and write what it subtracts from the base into the folder `initial`."""
     factors = {}
     if start is None:
         race = ov.race(replace(CONFIG, lanes=(lane,), device="cpu"), model=model, tokenizer=tokenizer, task=TASK)
@@ -61,35 +64,56 @@ def adapt(model, tokenizer, lane, start):
         task_type="CAUSAL_LM",
     )
     adapted = peft.get_peft_model(model, config)
-    for name, layer in adapted.get_base_model().named_modules():
-        if not isinstance(layer, peft.tuners.lora.LoraLayer):
-            continue
+    for name, layer in adapters(adapted):
         # In the race, a layer's random numbers depend on the lane's seed and the layer's name.
         torch.manual_seed(zlib.crc32(f"{lane.seed} {name}".encode()))
         if start is None:
-            set_start(layer, *factors[name], scale=lane.scale)
+            subtract(layer, factors[name][1], scale=lane.scale)
         elif start == "orthogonal":
             layer.orthogonal_init("default")
         elif start in (True, "gaussian"):
             layer.reset_lora_parameters("default", start)
+    adapted.save_pretrained(initial)
+    for name, layer in adapters(adapted) if start is None else ():
+        set_factors(layer, factors[name][0])
     return adapted
 
 
-def set_start(layer, start, subtracted, scale):
-    """Initialize a layer with A and B, and subtract s B⁰A⁰ from W, as the race does."""
-    layer.lora_A["default"].weight.data = start.A.clone()
-    layer.lora_B["default"].weight.data = start.B.clone()
+def adapters(adapted):
+    """Return the layers with an adapter, by name."""
+    layers = adapted.get_base_model().named_modules()
+    return [(name, layer) for name, layer in layers if isinstance(layer, peft.tuners.lora.LoraLayer)]
+
+
+def set_factors(layer, factors):
+    """Give a layer A and B."""
+    layer.lora_A["default"].weight.data = factors.A.clone()
+    layer.lora_B["default"].weight.data = factors.B.clone()
+
+
+def subtract(layer, subtracted, scale):
+    """Subtract s B⁰A⁰ from W, as the race does, and give the layer these factors."""
+    set_factors(layer, subtracted)
     base = layer.get_base_layer()
     moved = scale * subtracted.B @ subtracted.A
     W = base.weight.data
     W.copy_(W.to(moved.dtype) - (moved if isinstance(base, torch.nn.Linear) else moved.T))
 
 
-def train(k):
-    """Train lane k and print its loss and gradient norm at every step."""
+def save(model, lane, initial, folder):
+    """Save an adapter that loads onto the base model as it was: PEFT adds what the start has subtracted from it."""
+    moved = not ov.INITIALIZERS[lane.init].zero_product
+    model.save_pretrained(folder, path_initial_model_for_weight_conversion=initial if moved else None)
+
+
+def train(k, initial):
+    """Train lane k and print its loss and gradient norm at every step.
+
+    The folder `initial` is for what its start has subtracted from the base model.
+    """
     lane = CONFIG.lanes[k]
     model, tokenizer = load()
-    model = adapt(model, tokenizer, lane, STARTS[k]).to(DEVICE)
+    model = adapt(model, tokenizer, lane, STARTS[k], initial).to(DEVICE)
     model.eval()  # no dropout in the base, as in the race
     for layer in model.modules():
         if isinstance(layer, peft.tuners.lora.LoraLayer):
@@ -119,10 +143,11 @@ def train(k):
 
 def main() -> None:
     """Train all lanes, one after another."""
-    for k in range(len(CONFIG.lanes)):
-        train(k)
-        # Save the adapter with save_pretrained("my-adapter"). With starts such as OLoRA or PiSSA,
-        # PEFT's disable_adapter() and unload() restore W - s B A, not the base model.
+    for k, lane in enumerate(CONFIG.lanes):
+        with tempfile.TemporaryDirectory() as initial:
+            model = train(k, initial)
+            if SAVES:
+                save(model, lane, initial, "adapter")
 
 
 if __name__ == "__main__":
