@@ -75,6 +75,8 @@ def drawing(figures: Sequence[Figure], theme_name: str = "light") -> Drawing:
 def in_words(figure: Figure) -> str:
     """Return a figure in words: its title and unit, and the last point of every named curve, over rates the lowest.
 
+    Of a single mark that has words of its own they are these.
+
     >>> in_words({"layout": {"meta": {"title": "Loss", "unit": "nats"}},
     ...           "data": [{"name": "OLoRA", "x": [1, 2], "y": [5.0, None]}]})
     'Loss, nats\\n  OLoRA: 5 at 1'
@@ -85,7 +87,10 @@ def in_words(figure: Figure) -> str:
     for trace in figure["data"]:
         points = zip(_places(trace), trace.get("y", ()), strict=False)
         known = [(x, y) for x, y in points if y is not None]
-        if trace.get("name") and trace.get("hoverinfo") != "skip" and known:
+        own = trace.get("text", ()) if str(trace.get("hovertemplate")).startswith("%{text}") else ()
+        if trace.get("name") and len(own) == 1 and isinstance(own[0], str):
+            named[trace["name"]] = f"  {own[0].replace('<br>', '; ')}"
+        elif trace.get("name") and trace.get("hoverinfo") != "skip" and known:
             x, y = min(known, key=lambda point: point[1]) if over_rates else known[-1]
             named[trace["name"]] = f"  {trace['name']}: {_word(y)} at {_word(x)}"
     return "\n".join([", ".join(filter(None, [meta["title"], meta["unit"]])), *named.values()])

@@ -10,6 +10,8 @@ import olora_viz as ov
 from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import study_figures
+from olora_viz.figures.png import in_words
+from olora_viz.machine.text import signed
 from olora_viz.studies.choices import choices
 from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study
@@ -81,6 +83,14 @@ def test_the_ticks_of_a_root_scaled_axis_say_the_differences() -> None:
         assert math.copysign(place * place, place) == pytest.approx(float(words.replace("−", "-")))
     assert len(axis["tickvals"]) > 4
     assert axis["tickvals"] == sorted(axis["tickvals"])
+
+
+def test_in_words_a_choice_is_its_difference_and_not_its_place_on_the_axis() -> None:
+    found = made(FAR)
+    words = in_words(drawn(found))
+    for each in choices(found, found.study.cells()[0]):
+        mean = signed(each.verdict.interval.mean, "+.2g")
+        assert f"  {each.words} at {each.verdict.best.words}: {each.verdict.verdict}; {mean} nats" in words
 
 
 def test_groups_stand_above_their_choices() -> None:
