@@ -327,6 +327,8 @@ class Plan:
     """The same of a lane alone, at most."""
     search: tuple[str, ...] = ()
     """What is searched before, some of `CHOICES`."""
+    unsearched: tuple[str, ...] = ()
+    """Those for which there is no time."""
     searching: float = 0.0
     """Of the expected seconds, those of the search."""
 
@@ -367,7 +369,8 @@ class Plan:
         return {
             "compare": list(study.compare), "left_out": list(self.left_out), "lr": list(study.lrs),
             "seeds": study.seeds, "steps": study.race.steps, "batch_size": study.race.batch_size,
-            "lanes": self.lanes, "search": list(self.search), "minutes": self.minutes,
+            "lanes": self.lanes, "minutes": self.minutes,
+            "search": list(self.search), "unsearched": list(self.unsearched),
             "expected_minutes": rounded(self.seconds / 60, 3), **self.seen_json(),
         }  # fmt: skip
 
@@ -403,6 +406,10 @@ class Plan:
                 "judged by the held-out loss alone. What it finds is then compared with other seeds on the test.",
             )
         sentences += filter(None, (not_searched_words(study, self.search), self.seen, self.data))
+        if self.unsearched:
+            more = lanes_of(study, self.unsearched) * study.race.steps * self.step
+            names = and_([CHOICES[name].words for name in self.unsearched])
+            sentences.append(f"There is no time to search {names}: that takes {about(max(1.0, more / SAFE))} more.")
         if self.left_out:
             sentences.append(f"There is no time for {', '.join(map(method_name, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
@@ -540,7 +547,7 @@ def fitted(
             seconds=searching + math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
             final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
             data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
-            search=searched, searching=searching,
+            search=searched, searching=searching, unsearched=tuple(name for name in search if name not in searched),
         )  # fmt: skip
         if fit >= (study.race.steps if "steps" in fixed else wanted):
             break

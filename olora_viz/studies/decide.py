@@ -39,7 +39,9 @@ from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS, LEV
 from olora_viz.studies.study import OF_RACE, Study, Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-PLANNED = ("seconds", "final", "most", "left_out", "data", "train", "step", "alone", "search", "searching")
+PLANNED = (
+    "seconds", "final", "most", "left_out", "data", "train", "step", "alone", "search", "unsearched", "searching",
+)  # fmt: skip
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
 
 RECIPE = "recipe"
@@ -436,7 +438,8 @@ def _earlier(folder: Path, given: Mapping[str, Any], minutes: float, search: tup
     record = read_json_object(folder / DECISION)
     check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]
-    planned = tuple(plan["search"])
+    lists = {name: tuple(plan[name]) for name in ("left_out", "search", "unsearched")}
+    planned = lists["search"]
     if search is not None and not {*planned} <= {*search}:
         raise ValueError(f"{str(folder)!r} searches {and_(planned)}: use another folder")
-    return Plan(study, minutes, **plan | {"left_out": tuple(plan["left_out"]), "search": planned})
+    return Plan(study, minutes, **plan | lists)

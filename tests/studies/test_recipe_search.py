@@ -11,7 +11,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
 from olora_viz.races import run as runs
-from olora_viz.studies.budget import Plan
+from olora_viz.studies.budget import METHODS, Plan, Timing, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
 from olora_viz.studies.recipe_search import (
     BATCHES,
@@ -176,6 +176,20 @@ def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_p
     assert few.search == ("alpha",)
     none = next(decide(tmp_path / "none", minutes=20, compare=["olora"], search=[], **given)).plan
     assert none.search == ()
+
+
+def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() -> None:
+    study, all_of_it = Study().changed(compare=METHODS), tuple(CHOICES)
+    timing = Timing(setup=1.0, step=0.02, example=0.0005, data="", held_out=64, test=64, alone=0.03, train=300)
+    planned = [fitted(study, timing, 60.0 * minutes, minutes, search=all_of_it) for minutes in (1, 2, 4, 8, 16)]
+    counts = [len(plan.search) for plan in planned]
+    assert counts == sorted(counts)
+    assert (counts[0], counts[-1]) == (0, len(all_of_it))
+    for plan in planned:
+        assert (*plan.search, *plan.unsearched) == all_of_it
+        assert plan.seconds <= 60 * plan.minutes
+        assert ("There is no time to search" in " ".join(plan.words)) == bool(plan.unsearched)
+        assert plan.searching == 0 or plan.searching > timing.step * plan.study.race.steps
 
 
 @pytest.mark.parametrize(
