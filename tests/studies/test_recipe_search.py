@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import MambaConfig, MambaForCausalLM
 
 import olora_viz as ov
 from olora_viz.__main__ import main
@@ -176,6 +177,16 @@ def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_p
     assert few.search == ("alpha",)
     none = next(decide(tmp_path / "none", minutes=20, compare=["olora"], search=[], **given)).plan
     assert none.search == ()
+
+
+def test_a_model_without_attention_has_no_target_modules_to_search(tmp_path: Path) -> None:
+    _, tokenizer = ov.load_model("glassllm")
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 24, "num_hidden_layers": 2, "state_size": 4}
+    MambaForCausalLM(MambaConfig(**sizes, time_step_rank=4)).save_pretrained(tmp_path / "mamba")
+    tokenizer.save_pretrained(tmp_path / "mamba")
+    given = {"steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "seeds": 3, "task": "sentiment"}
+    plan = next(decide(tmp_path / "out", model=str(tmp_path / "mamba"), compare=["olora"], **given)).plan
+    assert plan.search == ("r", "alpha")
 
 
 def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() -> None:
