@@ -29,6 +29,7 @@ from olora_viz.learn.gallery.recording import MAX_BYTES
 from olora_viz.machine.memory import DTYPES
 from olora_viz.studies import choices, forgetting, sentences
 from olora_viz.studies import claims as claims_of_papers
+from olora_viz.studies.axes import AXES
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import VERDICTS, Bar, Finding, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence
@@ -128,7 +129,8 @@ def test_what_is_recorded_is_worded_as_its_judge_words_it_today(claim: str) -> N
     folder = Path(claims_of_papers.__file__).parent
     own = (folder / f"{name}.py" for name in (claim.replace("-", "_"), "beside", "claim", "forgetting"))
     names = *own, sentences.__file__, forgetting.__file__, choices.__file__
-    said = {*VERDICTS, *DTYPES, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
+    axes = (name.replace("_", " ") for name in AXES)
+    said = {*VERDICTS, *DTYPES, *axes, *map(label_of, INITIALIZERS)}.union(*map(texts_of, map(Path, names)))
     for one in recorded_claims().of(claim):
         left = one.finding.words
         # Of equally long ones always in the same order: one may end where another begins.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from olora_viz.machine.text import and_
 from olora_viz.studies.choices import RECIPE, SEVERAL, differing
 from olora_viz.studies.claims.claim import (
     FAILS,
@@ -74,6 +75,16 @@ def standing(words: Sequence[str], differences: Sequence[Difference]) -> str:
     return counted(words) + by
 
 
+def at_best(study: Study) -> str:
+    """Say at what methods are compared.
+
+    >>> at_best(Study()), at_best(Study(tune={"lr": (1e-3, 3e-3), "batch_size": (4, 8)}))
+    ('Each at its best rate', 'Each at its best batch size and rate')
+    """
+    others = [name.replace("_", " ") for name in study.tune if name != "lr"]
+    return f"Each at its best {and_([*others, 'rate'])}"
+
+
 def finding_beside(
     verdicts: Verdicts,
     methods: Sequence[str],
@@ -104,7 +115,7 @@ def finding_beside(
     return Finding(
         verdict=together(parts),
         words=(
-            f"Each at its best rate and beside {reference}, {'; '.join(said)}. That {that}: {counted(parts)}."
+            f"{at_best(study)} and beside {reference}, {'; '.join(said)}. That {that}: {counted(parts)}."
             f"{level_within(study, [one.verdict for one in each], [one.margin for one in each])}{more}"
         ),
         numbers={

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from olora_viz.machine.text import and_
 from olora_viz.studies.axes import in_words
-from olora_viz.studies.claims.beside import mean_of, over_words, standing
+from olora_viz.studies.claims.beside import at_best, mean_of, over_words, standing
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     Bar,
@@ -56,7 +56,7 @@ def judge(verdicts: Verdicts) -> Finding:
     return Finding(
         verdict=together(parts),
         words=(
-            f"That {few} end better than {many} after as many updates, each at its best rate: {'; '.join(said)}."
+            f"That {few} end better than {many} after as many updates, {at_best(study).lower()}: {'; '.join(said)}."
             f"{level_within(study, parts, [pair.margin for pair in pairs])}"
         ),
         numbers={

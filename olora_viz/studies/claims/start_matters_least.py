@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from olora_viz.machine.text import and_
 from olora_viz.studies.choices import IN_A_SENTENCE, START
-from olora_viz.studies.claims.beside import choice_of, differs, mean_of, over_words
+from olora_viz.studies.claims.beside import at_best, choice_of, differs, mean_of, over_words
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
@@ -78,7 +78,7 @@ def judge(verdicts: Verdicts) -> Finding:
     return Finding(
         verdict=together([together(parts) for parts in zip(level, matters, strict=True)]),
         words=(
-            f"Each at its best rate and beside {method_name(study.reference)}, by choice: {'; '.join(said)}. "
+            f"{at_best(study)} and beside {method_name(study.reference)}, by choice: {'; '.join(said)}. "
             f"That every start is level ({starts}): {counted(level)}. That another choice is not: {counted(matters)}."
             f"{level_within(study, [one.verdict for one in compared], [one.margin for one in compared])}"
         ),
