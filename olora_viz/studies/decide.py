@@ -453,7 +453,7 @@ def _earlier(folder: Path, given: Mapping[str, Any], minutes: float, search: tup
     record = read_json_object(folder / DECISION)
     check_format(record, repr(str(folder / DECISION)))
     plan = record["plan"]
-    lists = {name: tuple(plan[name]) for name in ("left_out", "search", "unsearched")}
+    lists = {name: tuple(plan.get(name, ())) for name in ("left_out", "search", "unsearched")}
     planned = lists["search"]
     if search is not None and not {*planned} <= {*search}:
         raise ValueError(f"{str(folder)!r} searches {and_(planned)}: use another folder")
