@@ -228,9 +228,9 @@ def listed(name: str, text: str) -> tuple[Any, ...]:
 def _plan(ledger: Ledger, workers: int, here: bool) -> int:
     """Print what the study is, and what is left to run; return the number of lanes."""
     from olora_viz.machine.memory import bytes_words
-    from olora_viz.studies.budget import estimate, smallest_found
     from olora_viz.studies.method import kept_words, method_name
     from olora_viz.studies.search import most_trials
+    from olora_viz.studies.timing import estimate, smallest_found
 
     study = ledger.study
     done, missing = len(ledger.losses()), ledger.needed()

@@ -12,11 +12,11 @@ import pytest
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.studies.budget import TIMED_LANES, estimate, timing_of
 from olora_viz.studies.folder import row_of, trial_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.search import best, candidates_tried, finalists, most_trials, needed, races
 from olora_viz.studies.study import Candidate, Study, Trial
+from olora_viz.studies.timing import TIMED_LANES, estimate, timing_of
 
 SHORT = ov.RaceConfig(task="number-words", steps=8, batch_size=4, eval_size=8, test_size=24, eval_every=4, keep="none")
 METHODS = ("lora", "olora:alpha=2r", "lora:params=20k,targets=attention", "recipe:unsloth,alpha=16", "full")

@@ -16,7 +16,7 @@ from support.simulated_studies import row_of
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
 from olora_viz.races.data import task_of
-from olora_viz.studies.budget import Plan, Timing, fitted
+from olora_viz.studies.budget import Plan, fitted
 from olora_viz.studies.decide import Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import DECISION
@@ -24,6 +24,7 @@ from olora_viz.studies.recommendation import Recommendation, recommend
 from olora_viz.studies.rows import Row
 from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.timing import Timing
 from olora_viz.studies.verdicts import verdicts_of
 from olora_viz.tasks.batches import Epochs, batch_indices
 from olora_viz.views import decision

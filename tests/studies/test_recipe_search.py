@@ -12,7 +12,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
 from olora_viz.races import run as runs
-from olora_viz.studies.budget import METHODS, Plan, Timing, fitted
+from olora_viz.studies.budget import METHODS, Plan, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
 from olora_viz.studies.recipe_search import (
     BATCHES,
@@ -29,6 +29,7 @@ from olora_viz.studies.recipe_search import (
     usual,
 )
 from olora_viz.studies.study import Study
+from olora_viz.studies.timing import Timing
 
 RACE = ov.RaceConfig(
     task="number-words", steps=8, batch_size=16, eval_every=4, eval_size=24, test_size=24, keep="none"

@@ -20,12 +20,12 @@ from olora_viz.machine.files import read_tensors
 from olora_viz.machine.memory import available_memory
 from olora_viz.races import run as runs
 from olora_viz.races.step import Step
-from olora_viz.studies.budget import Estimate, alike
 from olora_viz.studies.folder import Ledger, verdicts
 from olora_viz.studies.run import run_study
 from olora_viz.studies.search import best as best_rate
 from olora_viz.studies.search import finalists, most_trials, needed, races
 from olora_viz.studies.study import Study, Trial
+from olora_viz.studies.timing import Estimate, alike
 
 SMALL = Study().changed(
     race={"task": "addition", "steps": 3, "batch_size": 4, "eval_size": 8, "test_size": 8, "eval_every": 2},
