@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from olora_viz.machine.trackers import TRACKERS, Tracker
+from olora_viz.races.fields import AUTOMATIC, BY_NAME, RaceField
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
@@ -204,7 +205,6 @@ def filled(text: str) -> str:
     return text
 
 
-_FLAG = {"action": "store_true", "default": None}
 _SHARED: dict[str, dict[str, Any]] = {
     "--model": {"type": filled, "help": "a model's name, or a local Hugging Face folder"},
     "--task": {"type": filled, "help": "a task's name, or a file of examples"},
@@ -213,50 +213,40 @@ _SHARED: dict[str, dict[str, Any]] = {
         "metavar": "SPEC",
         "help": "NAME[:key=value,…], or recipe:NAME; repeat for each lane",
     },
-    "--steps": {"type": int, "help": "number of updates"},
-    "--epochs": {
-        "type": float,
-        "metavar": "X",
-        "help": "how often all training examples are seen, in place of --steps",
-    },
-    "--batch-size": {"type": int, "help": "prompts per step"},
-    "--max-length": {"type": int, "help": "maximum tokens of an example; longer ones are skipped"},
-    "--truncate": _FLAG | {"help": "cut longer examples at the left of their prompt instead of skipping them"},
-    "--chat": _FLAG | {"help": "format prompts and answers by the model's chat template"},
-    "--seed": {"type": int, "help": "seed of the order of the examples"},
-    "--split-seed": {"type": int, "help": "seed of the split into training, held-out and test examples"},
-    "--test": {"type": filled, "metavar": "FILE", "help": "a file of examples for the evaluation at the end"},
-    "--keep": {
-        "type": filled,
-        "metavar": "FILE",
-        "help": "a text or task file, or the name of a task, that should not be lost: how much is forgotten is "
-        "measured on it; auto is a text of the package, if it has one for the model; none measures nothing; default: "
-        "auto, in a study none",
-    },
-    "--forget": {
-        "type": float,
-        "metavar": "NATS",
-        "help": "by how much the loss per token on what --keep names may rise; default: without a limit",
-    },
-    "--device": {"help": "auto, cpu or cuda"},
-    "--dtype": {"help": "dtype of the frozen base: auto, float32, bfloat16 or float64"},
     "--workers": {"type": int, "default": 1, "help": "processes, each with a core for a layer at a time; default: 1"},
     "--ray": {"metavar": "ADDRESS", "help": "compute on a running Ray cluster, HOST:PORT or auto"},
     "--track": {"choices": TRACKERS, "help": "report every lane as a run, with its numbers by step"},
     "--png": {"type": new_file, "metavar": "FILE", "help": "save the charts as a PNG"},
 }
+"""The options of several verbs that are no settings of a race."""
+
+
+def _of_field(field: RaceField) -> dict[str, Any]:
+    """Return the option of a setting of a race, with the words of the page."""
+    if field.kind is bool:
+        yes, no = field.choices["1"], field.choices["0"]
+        return {"action": "store_true", "default": None, "help": f"{field.label.lower()}: {yes}, not {no}"}
+    meaning = f"{field.meaning[:1].lower()}{field.meaning[1:]}"
+    values = f": {field.written}" if field.written else ""
+    if field.choices and not values and ":" not in meaning:
+        values = f" ({', '.join(field.choices)})"
+    default = f"; default: {field.empty}" if field.empty not in ("", AUTOMATIC) else ""
+    is_file = field.written or not field.choices
+    kind, metavar = {int: (int, "N"), float: (float, "X")}.get(field.kind, (filled, "FILE" if is_file else None))
+    return {"type": kind, "metavar": metavar, "help": f"{meaning}{values}{default}"}
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) -> None:
-    """Add shared options to a verb.
+    """Add options to a verb that others have too, or settings of a race, see `BY_NAME`.
 
     Args:
         names: of the options, as on the command line.
         defaults: default values, by attribute (``batch_size=16``), shown in the help; an option without one is None.
     """
     for name in names:
-        how = dict(_SHARED[name])
-        default = defaults.get(name.removeprefix("--").replace("-", "_"))
+        key = name.removeprefix("--").replace("-", "_")
+        how = dict(_SHARED.get(name) or _of_field(BY_NAME[key]))
+        default = defaults.get(key)
         if default is not None:
             how |= {"default": default, "help": f"{how['help']}; default: {default}"}
         parser.add_argument(name, **how)
@@ -278,19 +268,6 @@ def add_intervals(parser: argparse.ArgumentParser) -> None:
         title, cost = (text[:1].lower() + text[1:].removesuffix(".") for text in texts)
         what = f"measure every N steps: {title}; costs {cost}"
         parser.add_argument(f"--{interval.replace('_', '-')}", type=int, metavar="N", help=what)
-
-
-def add_fields(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add settings that the page has too, with its words, by their names in `FIELDS`."""
-    from olora_viz.races.fields import FIELDS
-
-    for field in (each for each in FIELDS if each.name in names):
-        meaning = f"{field.meaning[:1].lower()}{field.meaning[1:]}"
-        values = f" ({', '.join(field.choices)})" if field.choices and ":" not in meaning else ""
-        default = f"; default: {field.empty}" if field.empty else ""
-        metavar = {int: "N", float: "X"}.get(field.kind)
-        option = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(option, type=field.kind, metavar=metavar, help=f"{meaning}{values}{default}")
 
 
 def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from olora_viz.cli.console import (
     INTERRUPTED,
     SignPace,
     Verb,
-    add_fields,
     add_file,
     add_intervals,
     add_shared,
@@ -50,15 +49,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_shared(
         parser, "--model", "--task", "--lane", "--steps", "--epochs", "--batch-size", "--max-length",
         "--truncate", "--chat", "--seed", "--split-seed", "--test", "--keep", "--forget",
-        "--device", "--dtype",
+        "--device", "--dtype", "--accumulate", "--test-size", "--rows", "--batches", "--eval-size",
+        "--schedule", "--warmup", "--weight-decay", "--clip", "--patience", "--keep-best",
     )  # fmt: skip
-    accumulated = "accumulate the gradient of a step over N parts of its batch, to save memory"
-    parser.add_argument("--accumulate", type=int, metavar="N", help=accumulated)
     add_intervals(parser)
-    parser.add_argument("--test-size", type=int, help="maximum number of test examples")
-    add_fields(parser, "rows", "batches", "eval_size", "schedule", "warmup", "weight_decay", "clip", "patience")
-    best = "keep each lane's adapter of its lowest held-out loss instead of the last step"
-    parser.add_argument("--keep-best", action="store_true", default=None, help=best)
     target = "suffix of layer names to adapt, or attention, mlp or all; experts.down_proj adapts every expert's matrix"
     parser.add_argument("--target", action="append", metavar="NAME", dest="targets", help=target)
     parser.add_argument("--run", type=new_path, metavar="DIR", dest="folder", help="save the run in this folder")

@@ -71,18 +71,15 @@ def add_verbs(verb: Verb) -> None:
         metavar="NAME=LIST",
         help=varied.format("candidates", "batch-size=8/32, from which each method gets its best"),
     )
-    add_shared(parser, "--epochs")
     parser.add_argument("--equal", help="what batch sizes have in common: examples (the default) or steps")
     add_settings(parser, *LISTS)
     add_shared(parser, "--png")
     parser.add_argument("--html", type=new_file, metavar="FILE", help="save the charts as one interactive page")
     coarse = "seeds of a first pass over all rates; the remaining seeds race at the best rates only"
     parser.add_argument("--coarse", type=int, help=coarse)
-    parser.add_argument("--eval-every", type=int, help="steps between evaluations")
-    parser.add_argument("--eval-size", type=int, help="maximum number of validation examples")
-    parser.add_argument("--test-size", type=int, help="maximum number of test examples")
-    parser.add_argument("--schedule", help="constant, linear or cosine")
-    parser.add_argument("--warmup", type=int, help="warm-up steps of the learning rates")
+    add_shared(
+        parser, "--epochs", "--rows", "--eval-every", "--eval-size", "--test-size", "--schedule", "--warmup",
+    )  # fmt: skip
     parser.add_argument("--threads", type=int, help="threads of each race on a CPU")
     parser.add_argument("--workers", type=int, default=1, help="races at once; default: 1")
     parser.add_argument("--ray", metavar="ADDRESS", help="race on a running Ray cluster, HOST:PORT or auto")

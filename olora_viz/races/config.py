@@ -29,6 +29,7 @@ from olora_viz.machine.text import (
     unknown,
 )
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
+from olora_viz.races.fields import BATCHES
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 
 STUDY = "study.toml"
@@ -51,15 +52,6 @@ def config_html(config: RaceConfig) -> Markup:
         ]
     )
 
-
-BATCHES = ("auto", "shared", "by-seed")
-"""Whether all lanes train on the same batches, or those of one seed do."""
-
-BATCHES_WORDS = (
-    "shared: all lanes see the same; by-seed: lanes of one seed do; auto: by-seed if a start "
-    "without random numbers races from several seeds"
-)
-"""What they mean, for pages and the command line."""
 
 DEFAULT_LANES = tuple(
     Lane(init, lr=lr, seed=seed)

@@ -1,4 +1,4 @@
-"""The settings of a race that page, panels and command line offer alike: what each means, and how it is entered."""
+"""The settings of a race that page, panels and command line share: what each means, and how it is entered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
-from olora_viz.races.config import BATCHES, BATCHES_WORDS
+
+BATCHES = ("auto", "shared", "by-seed")
+"""Whether all lanes train on the same batches, or those of one seed do."""
+
+AUTOMATIC = "automatic"
+"""What an empty input means whose value a page finds from the number of steps."""
 
 
 class RaceField(NamedTuple):
@@ -27,6 +32,8 @@ class RaceField(NamedTuple):
     """The only values, with their words; none for an input of text."""
     empty: str = ""
     """What an empty input means."""
+    written: str = ""
+    """What else an option takes than the choices, after its meaning."""
 
     @property
     def subject(self) -> str:
@@ -52,7 +59,12 @@ FIELDS = (
         called="steps between evaluations", empty="automatic",
     ),
     RaceField("eval_size", "Held-out examples", "The most held-out examples that an evaluation takes"),
-    RaceField("batches", "Batches", BATCHES_WORDS, str, choices={name: name for name in BATCHES}),
+    RaceField(
+        "batches", "Batches",
+        "shared: all lanes see the same; by-seed: lanes of one seed do; auto: by-seed if a start without random "
+        "numbers races from several seeds",
+        str, choices={name: name for name in BATCHES},
+    ),
     RaceField(
         "targets", "Target modules",
         "The layers that are adapted: ends of their names, with commas between them, such as q_proj, v_proj; or "
@@ -78,6 +90,8 @@ FIELDS = (
         "keep", "Text to keep",
         "A text that is not trained on: how much of it the lanes forget is measured beside what they learn",
         str, choices={"none": "none", "auto": "plain text"},
+        written="the path of a text or a task file, the name of a task, auto for a text of the package, if it has one "
+        "for the model, or none; default: auto, in a study none",
     ),
     RaceField(
         "chat", "Prompts",
@@ -91,4 +105,33 @@ FIELDS = (
         bool, "truncate", {"0": "left out", "1": "cut at the left"},
     ),
 )  # fmt: skip
-"""The settings in the order of their inputs, two in a row."""
+"""The settings of a page's More settings, in the order of their inputs, two in a row."""
+
+OTHERS = (
+    RaceField("steps", "Steps", "Number of updates"),
+    RaceField("epochs", "Epochs", "How often all training examples are seen, in place of steps", float),
+    RaceField("batch_size", "Prompts per step", "Prompts per step"),
+    RaceField("max_length", "Longest example", "Maximum tokens of an example; longer ones are skipped"),
+    RaceField("seed", "Seed", "Seed of the order of the examples"),
+    RaceField("split_seed", "Split", "Seed of the split into training, held-out and test examples"),
+    RaceField("test", "Test file", "A file of examples for the evaluation at the end", str),
+    RaceField("test_size", "Test examples", "The most test examples that the evaluation at the end takes"),
+    RaceField(
+        "accumulate", "Parts", "Parts of its batch over which a step accumulates its gradient, to save memory"
+    ),
+    RaceField(
+        "forget", "May forget", "By how many nats the loss per token on the text to keep may rise", float,
+        empty="without a limit",
+    ),
+    RaceField(
+        "device", "Device", "Where it is computed", str, choices={name: name for name in ("auto", "cpu", "cuda")}
+    ),
+    RaceField(
+        "dtype", "Precision", "Precision of the frozen base", str,
+        choices={name: name for name in ("auto", "float32", "bfloat16", "float64")},
+    ),
+)  # fmt: skip
+"""The settings that are no inputs there, but options."""
+
+BY_NAME = {field.name: field for field in (*FIELDS, *OTHERS)}
+"""All of them."""

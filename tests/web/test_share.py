@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
 from olora_viz.lanes.schedule import SCHEDULES
-from olora_viz.races.config import BATCHES, RaceConfig
+from olora_viz.races.config import RaceConfig
+from olora_viz.races.fields import BATCHES
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.guard.config import checked_config, problems
