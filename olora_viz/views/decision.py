@@ -24,6 +24,7 @@ from olora_viz.machine.text import (
     percent,
     signed,
 )
+from olora_viz.races.recipe_files import TOOLS
 from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.choices import compares_more_than_starts, worth_of_choices
@@ -232,21 +233,46 @@ def answers(known: Decision) -> Markup:
     )
 
 
-def recipe(known: Decision, copies: bool = False) -> Markup:
-    """Return the files that train what is taken with PEFT and other tools; empty while there is nothing to take.
+def recipe(known: Decision, scripted: bool = False) -> Markup:
+    """Return the files that train what is taken, in a tab for each tool; empty while there is nothing to take.
 
     Args:
-        copies: whether each has a button that copies it, which recipe.js lets do so.
+        scripted: whether recipe.js opens the tabs, and copies the file that is shown; else they need no script.
     """
-    button = Markup('<button type="button" class="quiet">Copy</button>') if copies else Markup("")
-    fold = Markup('<details name="recipe" {}><summary>{}</summary>{}<pre>{}</pre></details>')
-    folds = [
-        fold.format("" if k else "open", name, button, text) for k, (name, text) in enumerate(known.recipe.items())
-    ]
-    hint = Markup(
+    if not known.recipe:
+        return Markup("")
+    head, tab, panel = SCRIPTED if scripted else UNSCRIPTED
+    files = [(Path(name).stem, name, text) for name, text in known.recipe.items()]
+    # Of several, the first is open.
+    tabs = [tab.format(tool, TOOLS[tool], *OPEN[scripted][k > 0]) for k, (tool, _, _) in enumerate(files)]
+    panels = [panel.format(tool, name, text, "hidden" * (k > 0)) for k, (tool, name, text) in enumerate(files)]
+    return Markup(
         '<h2>The recipe <span class="hint">files for PEFT and other tools, beside the training rows</span></h2>'
-    )
-    return hint + Markup("").join(folds) if folds else Markup("")
+    ) + head.format(Markup("").join(tabs), Markup("").join(panels))
+
+
+SCRIPTED = (
+    Markup('<div class="tabs"><div role="tablist" aria-label="Tools">{}</div>{}</div>'),
+    Markup(
+        '<button type="button" role="tab" id="recipe-of-{0}" aria-controls="recipe-{0}" aria-selected="{2}" '
+        'tabindex="{3}">{1}</button>'
+    ),
+    Markup(
+        '<div role="tabpanel" id="recipe-{0}" aria-labelledby="recipe-of-{0}" {3}><div class="file"><code>{1}</code> '
+        '<button type="button" class="quiet">Copy</button></div><pre tabindex="0">{2}</pre></div>'
+    ),
+)
+"""Tabs that a script opens, one of them, and its file."""
+
+UNSCRIPTED = (
+    Markup('<div class="tabs" role="group" aria-label="Tools">{}{}</div>'),
+    Markup('<input type="radio" name="recipe" id="recipe-{0}" {2}><label for="recipe-{0}">{1}</label>'),
+    Markup('<div><code>{1}</code><pre tabindex="0">{2}</pre></div>'),
+)
+"""The same with radio buttons, whose file a style sheet shows."""
+
+OPEN = {True: (("true", "0"), ("false", "-1")), False: (("checked",), ("",))}
+"""What is said of a tab that is open, and of one that is not."""
 
 
 def progress(known: Decision) -> tuple[str, str]:

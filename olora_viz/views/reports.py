@@ -24,6 +24,7 @@ from olora_viz.machine.text import number, percent, seconds
 from olora_viz.machine.version import versions
 from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection, LayerUpdate, total_cosine, total_norm
 from olora_viz.races.config import RaceConfig, setting_text, setup_facts
+from olora_viz.races.recipe_files import FILES
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import Decision
 from olora_viz.studies.recipe_search import planned_study
@@ -181,6 +182,9 @@ def _facts(facts: Mapping[str, object]) -> Markup:
     return Markup("<h2>Set-up</h2>{}").format(table((), facts.items(), kind="facts"))
 
 
+FILE_SHOWN = ",".join(f".tabs input:nth-of-type({k}):checked~div:nth-of-type({k})" for k in range(1, len(FILES) + 1))
+"""The file of a recipe whose tab is open; all are printed."""
+
 DECISION_STYLE = f"""
 :root{{{theme.css_variables("light")}color-scheme:light}}{STYLE}
 body{{background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:0}}
@@ -194,7 +198,11 @@ margin:14px 0}}h1{{font-size:22px}}h2{{font-size:16px;margin:0 0 8px}}
 .stages{{color:var(--mute)}}.stages .done::after{{content:" ✓";color:var(--ok)}}
 small{{display:block;color:var(--mute)}}
 .answered td,.answered th{{text-align:left}}pre{{overflow-x:auto;font-size:13px}}
-summary{{cursor:pointer}}details pre{{max-height:400px;overflow:auto}}
+.tabs input{{position:absolute;opacity:0}}.tabs label{{display:inline-block;padding:6px 11px;cursor:pointer;
+color:var(--mute);border-bottom:2px solid transparent}}.tabs :checked+label{{color:var(--ink);font-weight:650;
+border-color:var(--accent)}}.tabs :focus-visible+label{{outline:2px solid var(--accent);outline-offset:-2px}}
+.tabs pre{{max-height:400px;overflow:auto}}.tabs div{{margin-top:8px}}
+@media screen{{.tabs div{{display:none}}{FILE_SHOWN}{{display:block}}}}
 """
 
 

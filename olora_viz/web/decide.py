@@ -280,7 +280,7 @@ def _drawn(known: Decision) -> dict[str, Any]:
     drawn: dict[str, Any] = {
         "headline": decision.headline(known), "starts": decision.starts(known),
         "searched": decision.searched(known) or BEFORE["searched"],
-        "plan": decision.plan(known), "recipe": decision.recipe(known, copies=True) or NO_RECIPE,
+        "plan": decision.plan(known), "recipe": decision.recipe(known, scripted=True) or NO_RECIPE,
         "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),
     }  # fmt: skip
     return drawn | ({"answers": decision.answers(known)} if known.answers else {})
@@ -301,7 +301,7 @@ def _take_card(jobs: Jobs) -> gr.HTML:
             '★ Take this adapter</button><button type="button" class="quiet" data-kind="report" '
             'disabled title="What was run, and what the decision rests on">Report</button>'
             '<button type="button" class="quiet" data-kind="recipe" disabled title="Scripts and settings '
-            'for PEFT, Axolotl, LLaMA-Factory and Unsloth, and the training rows, zipped">Recipe (zip)</button>'
+            'for PEFT, TRL, Axolotl, LLaMA-Factory and Unsloth, and the training rows, zipped">Recipe (zip)</button>'
             '<span class="hint" role="status"></span></div>'
         ),
         script="decide.js",

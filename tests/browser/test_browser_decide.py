@@ -14,7 +14,7 @@ from support.shared import SET_UP, visiting
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.races.recipe_files import FILES, ROWS
+from olora_viz.races.recipe_files import FILES, ROWS, TOOLS
 from olora_viz.studies import budget
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
@@ -114,17 +114,43 @@ def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(brows
         assert {f"recipe/{name}" for name in (*FILES, ROWS)} <= {*recipe.namelist()}
         script = recipe.read("recipe/peft.py").decode()
     card = page.locator("#decide-recipe")
-    expect(card.locator("pre").first).to_be_visible()
-    assert card.locator("pre").first.text_content() == script
-    card.get_by_text("axolotl.yaml", exact=True).click()
-    expect(card.locator("pre").first).to_be_hidden()  # one file is shown
+    tabs, shown = card.get_by_role("tab"), card.locator("[role=tabpanel]:visible")
+    assert tabs.all_text_contents() == [*TOOLS.values()]
+    assert shown.locator("pre").text_content() == script
+    card.get_by_role("tab", name="Axolotl").click()
+    expect(shown.locator("code")).to_have_text("axolotl.yaml")  # one file is shown
+    expect(shown).to_have_count(1)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    card.locator("details[open] button").click()
-    expect(card.locator("details[open] button")).to_have_text("Copied")
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == card.locator("details[open] pre").text_content()
+    shown.get_by_role("button").click()
+    expect(shown.get_by_role("button")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == shown.locator("pre").text_content()
+    card.get_by_role("tab", name="Axolotl").focus()
+    for key, tool in (
+        ("ArrowRight", "LLaMA-Factory"),
+        ("End", "Unsloth"),
+        ("ArrowRight", "PEFT"),
+        ("ArrowLeft", "Unsloth"),
+    ):
+        page.keyboard.press(key)
+        expect(card.get_by_role("tab", selected=True)).to_have_text(tool)
+        expect(card.get_by_role("tab", name=tool)).to_be_focused()
+        expect(card.get_by_role("tabpanel", name=tool)).to_be_visible()
+        expect(shown).to_have_count(1)
+    assert card.locator("[role=tab][tabindex='0']").count() == 1
     assert f"olora_viz {ov.__version__}" in files["Report"].read_text("utf-8")
     check_offline(browser, files["Report"])
+    report = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 700}).new_page()
+    report.goto(files["Report"].as_uri())
+    shown = report.locator(".tabs > div:visible")
+    assert shown.locator("pre").text_content() == script
+    report.get_by_role("radio", name="PEFT").focus()
+    report.keyboard.press("ArrowRight")
+    expect(report.get_by_role("radio", name="TRL")).to_be_checked()
+    assert shown.locator("code").all_text_contents() == ["trl.py"]
+    assert report.evaluate("document.documentElement.scrollWidth") <= 390
+    report.emulate_media(media="print")
+    assert shown.count() == len(FILES)
+    report.context.close()
     page.route(re.compile("component_server"), lambda route: route.abort())
     page.locator("#decide-take").get_by_role("button", name="Report").click()
     expect(page.locator("#decide-take [role=status]")).to_contain_text("export failed")

@@ -1,4 +1,7 @@
 // Opens a tab: `data-tab` of the document names it, and style sheets show its cards.
+
+import { markTabs, nextTab } from "../parts/next_tab.js";
+
 const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (element.querySelectorAll("[role=tab]"))];
 
 /** @param {HTMLElement} tab */
@@ -8,11 +11,10 @@ const open = (tab) => {
 
 const mark = () => {
   const name = document.documentElement.dataset.tab;
-  for (const tab of tabs) {
-    const chosen = tab.dataset.tabName === name;
-    tab.setAttribute("aria-selected", `${chosen}`);
-    tab.tabIndex = chosen ? 0 : -1;
-  }
+  markTabs(
+    tabs,
+    tabs.find((tab) => tab.dataset.tabName === name),
+  );
 };
 
 element.addEventListener("click", (event) => {
@@ -20,12 +22,9 @@ element.addEventListener("click", (event) => {
   if (tab) open(tab);
 });
 element.addEventListener("keydown", (event) => {
-  const { key } = /** @type {KeyboardEvent} */ (event);
   const shown = tabs.filter((tab) => tab.offsetParent);
-  const at = shown.findIndex((tab) => tab.getAttribute("aria-selected") === "true");
-  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: -1 }[key];
-  if (to === undefined) return;
-  const next = shown[(to + shown.length) % shown.length];
+  const next = nextTab(shown, /** @type {KeyboardEvent} */ (event).key);
+  if (!next) return;
   event.preventDefault();
   open(next);
   next.focus();
