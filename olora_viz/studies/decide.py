@@ -227,7 +227,7 @@ class _DecisionRun:
     def known(self, stage: str = "") -> Decision:
         """Return what is known by now."""
         losses, study, verdicts = self._ledger.losses(), self._plan.study, self._ledger.verdicts()
-        coarse = len(losses) < len(study.compare) * len(study.candidates()) * study.first_seeds
+        coarse = len(losses) < sum(len(study.candidates(method)) for method in study.compare) * study.first_seeds
         now = SEARCH if not self._search.has_ended else COARSE if coarse else SEEDS
         return Decision(
             folder=self._folder, plan=self._plan, stage=stage or now, tried=tuple(self._search.tried),
