@@ -1,6 +1,7 @@
 """The page Decide in a real Chromium."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,9 @@ def test_in_a_browser_it_plans_races_and_stops_with_what_is_known(page: Page) ->
     expect(page.locator("#decide-headline")).to_contain_text("for now")
 
 
-def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(browser: Browser, address: str) -> None:
+def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
     page = browser.contexts[0].new_page()
     page.goto(f"{address}/{SET_UP}")
     page.get_by_role("link", name="Decide", exact=True).click()
@@ -140,7 +143,8 @@ def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(brows
     assert f"olora_viz {ov.__version__}" in files["Report"].read_text("utf-8")
     check_offline(browser, files["Report"])
     report = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 700}).new_page()
-    report.goto(files["Report"].as_uri())
+    named = shutil.copy(files["Report"], tmp_path / "report.html")  # a download has no suffix
+    report.goto(named.as_uri())
     shown = report.locator(".tabs > div:visible")
     assert shown.locator("pre").text_content() == script
     report.get_by_role("radio", name="PEFT").focus()
