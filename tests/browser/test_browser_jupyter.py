@@ -41,7 +41,7 @@ c.result()
 as_one = list(islice(ov.race(c.config), len(c.history)))
 print(f"it is {c.state}, as in one go: {c.history == as_one}")""",
     """from olora_viz.notebook import DecidePanel
-DecidePanel(task="sentimant", compare=("olora",), minutes=1)""",
+DecidePanel(task="sentimant", compare=("olora",), minutes=1, search=())""",
 )
 
 

@@ -74,7 +74,7 @@ def test_lanes_of_a_file_are_tables_too_and_those_of_options_replace_them(tmp_pa
 
 
 def test_a_decision_is_set_up_by_a_file(tmp_path: Path) -> None:
-    text = 'task = "number-words"\nminutes = 0.2\ncompare = ["olora"]\nr = 2\nlr = [3e-3]\n'
+    text = 'task = "number-words"\nminutes = 0.2\ncompare = ["olora"]\nsearch = []\nr = 2\nlr = [3e-3]\n'
     text += "seeds = 3\nsteps = 2\nbatch_size = 4\neval_size = 8\ntest_size = 20\nthreads = 1\n"
     out = tmp_path / "decision"
     made = "decide", file(tmp_path, text), "--out", str(out), "--seeds", "1"

@@ -134,13 +134,13 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
         ("a.json", "[" * 100_000), ("a.csv", 'prompt,answer\n"'), ("a.jsonl", None), (None, good),
         (["a.jsonl"], [good]),
     ]:  # fmt: skip
-        _, said = visitor.call("brought", [], {"value": {"name": name, "text": text}, "index": 0})
+        _, said = visitor.call("brought", [1], {"value": {"name": name, "text": text}, "index": 0})
         assert said.count('class="problem"') == 1, (name, said)
         assert EVIL not in said
         assert str(server.temporary) not in said
     assert {path for path in server.temporary.rglob("*") if path.is_file()} == before
     event = {"value": {"name": f"../{EVIL}.jsonl", "text": good}, "index": 0}
-    update, said = visitor.call("brought", [], event)
+    update, said = visitor.call("brought", [1], event)
     assert EVIL not in said
     token = update["value"]
     shown = visitor.call("sampled", [1, "glassllm", token, {}])[0]

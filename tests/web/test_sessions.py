@@ -40,7 +40,7 @@ def use(one: Visitor) -> None:
     assert (view["rank"]["maximum"] >= 70, "value" in view["rank"]) == (True, False)  # the slider stays
     rank = spectrum(layer=layer, rank=999)["rank"]
     assert rank["value"] == rank["maximum"]
-    (brought, _) = one.call("brought", [], {"index": 0, "value": {"name": "mine.csv", "text": CSV}})
+    (brought, _) = one.call("brought", [1], {"index": 0, "value": {"name": "mine.csv", "text": CSV}})
     token = brought["value"]
     lanes = [{"init": "olora", "r": 2, "alpha": "", "lr": "1e-3", "seed": 0}]
     run, *_ = one.call("race", [None, "glassllm", token, 4, 4, 0, lanes, 0, {}])

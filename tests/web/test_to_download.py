@@ -93,7 +93,9 @@ def test_a_model_that_cannot_be_had_fails_in_one_short_line_and_in_full_where_th
     hub: Path, jobs: Jobs
 ) -> None:
     race = jobs.start(replace(SETUP, model="gpt2").to_config(LIMITS))
-    decision = put(jobs, LIMITS, FilesOfPage(VisitorFiles(LIMITS), "a page"), ["gpt2", "sentiment", 1, ["olora"], 2])
+    decision = put(
+        jobs, LIMITS, FilesOfPage(VisitorFiles(LIMITS), "a page"), ["gpt2", "sentiment", 1, ["olora"], 2, []]
+    )
     for work in (race, decision):
         wait_until(lambda work=work: work.complete, 120)
         assert work.state == FAILED

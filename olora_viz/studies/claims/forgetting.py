@@ -171,6 +171,8 @@ def finding_of(
         more_parts: further verdicts on the claim.
         numbers: further ones.
     """
+    if not drifts:
+        return not_measured("the methods that it compares have not run yet")
     study, reference = verdicts.study, method_name(verdicts.study.reference)
     ratios: dict[tuple[str, str], Interval] = {}
     by_init, over = [], ""

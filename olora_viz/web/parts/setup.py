@@ -232,7 +232,7 @@ def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
     >>> rows_of([Lane("olora", lr=1e-3, r=8)])
     [{'init': 'olora', 'r': 8, 'alpha': '', 'lr': '1e-3', 'seed': '0'}]
     >>> rows_of(parse_lanes("recipe:unsloth"))[0]["rest"]
-    'weight_decay=1e-3,clip=1,label=unsloth,targets=all,schedule=linear'
+    'weight_decay=1e-3,clip=1,label=unsloth,targets=all,schedule=linear,warmup=0.1'
     """
     return [
         {
