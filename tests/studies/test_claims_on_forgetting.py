@@ -193,6 +193,7 @@ def test_a_study_that_is_run_for_claims_measures_what_is_forgotten_of_the_text_t
     *_, ended = study_within(10, tmp_path / "study", evidence, **settings)
     assert finding_of(ended.verdicts, [], "", lambda _: "").verdict == NOT_MEASURED  # of a study cut off
     assert ended.verdicts.study.race.keep == "sentiment"
+    assert ended.verdicts.study.compare == ("lora", "olora"), "claims are about starts: nothing else is searched"
     assert all(each.forgotten and each.forgotten.drift > 0 for each in ended.verdicts.each)
     judged = forgets_no_more.judge(ended.verdicts)
     assert judged.verdict == "undecided"

@@ -310,7 +310,7 @@ def study_within(
     if evidence.max_length is not None:
         settings["max_length"] = evidence.max_length
     decision = decide(
-        folder, minutes=minutes, model=evidence.model, task=evidence.task, compare=[OURS],
+        folder, minutes=minutes, model=evidence.model, task=evidence.task, compare=[OURS], search=(),
         r=evidence.rank, device=evidence.device, progress=evidence.progress, plan=plan,
         truncate=evidence.truncate, chat=evidence.chat, keep=evidence.keep, evaluations=EVALUATIONS, watch=watch,
         **settings,
