@@ -7,19 +7,19 @@ const line = element.querySelector("p");
 const speeds = element.querySelector(".speeds");
 
 /** @param {string} when */
-const clock = (when) => {
-  const date = new Date(when);
-  const today = date.toDateString() === new Date().toDateString();
-  return date.toLocaleString([], {
-    ...(today ? {} : { day: "numeric", month: "long" }),
+const isToday = (when) => new Date(when).toDateString() === new Date().toDateString();
+
+/** @param {string} when */
+const clock = (when) =>
+  new Date(when).toLocaleString([], {
+    ...(isToday(when) ? {} : { day: "numeric", month: "long" }),
     hour: "2-digit",
     minute: "2-digit",
   });
-};
 
 const show = () => {
   const { before = "", when = "", after = "", speed = "", behind = false } = props.value ?? {};
-  line.replaceChildren(before);
+  line.replaceChildren(isToday(when) ? before : before.replace(/ at $/, " on ")); // on a day, at a time
   if (when) {
     const time = document.createElement("time");
     time.dateTime = when;
