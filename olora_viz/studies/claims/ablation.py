@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
-from olora_viz.studies.claims.beside import mean_of, over_words, standing
+from olora_viz.studies.claims.beside import finding_of_means, standing
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
     OLORA,
-    Bar,
     Claim,
     Finding,
     OnStudy,
@@ -41,27 +40,21 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     words = {init: [each.verdict for each in cells[init]] for init in inits}
     margins = [each.margin for each in chain(*cells.values())]
     differences = {init: [each.difference for each in cells[init]] for init in inits}
-    means = {init: mean for init in inits if (mean := mean_of(differences[init]))}
     bases = [
         f"{name} in place of the QR's is {standing(words[init], differences[init])}" for init, name in BASES.items()
     ]
     others = "; ".join(f"{method_name(init)}: {counted(words[init])}" for init in inits[len(BASES) :])
-    return Finding(
-        verdict=together([OF_WORSE[word] for init in BASES for word in words[init]]),
-        words=(
-            f"Each at its best rate and beside OLoRA, {', and '.join(bases)}."
-            + (f" The other starts beside OLoRA: {others}." if others else "")
-            + level_within(study, [*chain(*words.values())], margins)
-        ),
-        numbers={
-            "cells": len(study.cells()),
-            **{f"{init}_{word}": words[init].count(word) for init in inits for word in OF_WORSE},
-            **{f"{init}_minus_olora": mean for init, mean in means.items()},
-        },
-        seeds=study.seeds,
-        bars=tuple(Bar.of(method_name(init), mean) for init, mean in means.items()),
+    counts = {f"{init}_{word}": words[init].count(word) for init in inits for word in OF_WORSE}
+    return finding_of_means(
+        together([OF_WORSE[word] for init in BASES for word in words[init]]),
+        f"Each at its best rate and beside OLoRA, {', and '.join(bases)}."
+        + (f" The other starts beside OLoRA: {others}." if others else "")
+        + level_within(study, [*chain(*words.values())], margins),
+        {"cells": len(study.cells()), **counts},
+        differences,
+        called="{}_minus_olora",
         unit="test loss minus OLoRA's, nats",
-        over=over_words(differences[next(iter(means))]) if means else "",
+        seeds=study.seeds,
     )
 
 

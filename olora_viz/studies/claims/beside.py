@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from olora_viz.machine.text import and_
 from olora_viz.studies.choices import RECIPE, SEVERAL, differing
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
+    OF_VERDICT,
     Bar,
     Finding,
     counted,
@@ -75,6 +77,34 @@ def standing(words: Sequence[str], differences: Sequence[Difference]) -> str:
     return counted(words) + by
 
 
+def finding_of_means(
+    verdict: str,
+    words: str,
+    numbers: Mapping[str, Any],
+    differences: Mapping[str, Sequence[Difference]],
+    *,
+    called: str,
+    unit: str,
+    seeds: int,
+) -> Finding:
+    """Return a finding with a bar for each method's mean difference over the cells, if it has one.
+
+    Args:
+        differences: those of each method, cell by cell.
+        called: what the mean of a method is called among the numbers, with ``{}`` for the method.
+    """
+    means = {method: mean for method, of in differences.items() if (mean := mean_of(of))}
+    return Finding(
+        verdict=verdict,
+        words=words,
+        numbers={**numbers, **{called.format(method): mean for method, mean in means.items()}},
+        seeds=seeds,
+        bars=tuple(Bar.of(method_name(method), mean) for method, mean in means.items()),
+        unit=unit,
+        over=over_words(differences[next(iter(means))]) if means else "",
+    )
+
+
 def at_best(study: Study) -> str:
     """Say at what methods are compared.
 
@@ -109,22 +139,15 @@ def finding_beside(
     each = [one for of in by_cell for one in of]
     words = {method: [one.verdict for one in each if one.method == method] for method in methods}
     differences = {method: [one.difference for one in each if one.method == method] for method in methods}
-    means = {method: mean for method in methods if (mean := mean_of(differences[method]))}
     said = [f"{method_name(method)} is {standing(words[method], differences[method])}" for method in methods]
     parts = [of_cell(of) for of in by_cell]
-    return Finding(
-        verdict=together(parts),
-        words=(
-            f"{at_best(study)} and beside {reference}, {'; '.join(said)}. That {that}: {counted(parts)}."
-            f"{level_within(study, [one.verdict for one in each], [one.margin for one in each])}{more}"
-        ),
-        numbers={
-            "cells": len(by_cell),
-            **{word: parts.count(word) for word in (HOLDS, FAILS, LEVEL, UNDECIDED)},
-            **{f"difference_{method}": mean for method, mean in means.items()},
-        },
-        seeds=study.seeds,
-        bars=tuple(Bar.of(method_name(method), mean) for method, mean in means.items()),
+    return finding_of_means(
+        together(parts),
+        f"{at_best(study)} and beside {reference}, {'; '.join(said)}. That {that}: {counted(parts)}."
+        f"{level_within(study, [one.verdict for one in each], [one.margin for one in each])}{more}",
+        {"cells": len(by_cell), **{word: parts.count(word) for word in OF_VERDICT.values()}},
+        differences,
+        called="difference_{}",
         unit=f"test loss minus {reference}'s, nats",
-        over=over_words(differences[next(iter(means))]) if means else "",
+        seeds=study.seeds,
     )

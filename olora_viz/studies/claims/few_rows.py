@@ -9,17 +9,8 @@ from typing import NamedTuple
 
 from olora_viz.machine.text import and_
 from olora_viz.studies.axes import in_words
-from olora_viz.studies.claims.beside import at_best, mean_of, over_words, standing
-from olora_viz.studies.claims.claim import (
-    OF_VERDICT,
-    Bar,
-    Claim,
-    Finding,
-    OnStudy,
-    level_within,
-    not_measured,
-    together,
-)
+from olora_viz.studies.claims.beside import at_best, finding_of_means, standing
+from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, OnStudy, level_within, not_measured, together
 from olora_viz.studies.difference import Difference, difference, runs_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import UNDECIDED, holm
@@ -49,25 +40,18 @@ def judge(verdicts: Verdicts) -> Finding:
     pairs = [pair for few, many in _cells(study, rows[0], rows[-1]) for pair in _pairs(verdicts, few, many)]
     words = {method: [pair.verdict for pair in pairs if pair.method == method] for method in study.compare}
     differences = {method: [pair.difference for pair in pairs if pair.method == method] for method in study.compare}
-    means = {method: mean for method in study.compare if (mean := mean_of(differences[method]))}
     few, many = (in_words("rows", count) if count is None else f"{count} rows" for count in (rows[0], rows[-1]))
     said = [f"{method_name(method)} {standing(words[method], differences[method])}" for method in study.compare]
     parts = [pair.verdict for pair in pairs]
-    return Finding(
-        verdict=together(parts),
-        words=(
-            f"That {few} end better than {many} after as many updates, {at_best(study).lower()}: {'; '.join(said)}."
-            f"{level_within(study, parts, [pair.margin for pair in pairs])}"
-        ),
-        numbers={
-            "pairs": len(pairs),
-            **{word: parts.count(word) for word in OF_VERDICT.values()},
-            **{f"difference_{method}": mean for method, mean in means.items()},
-        },
-        seeds=study.seeds,
-        bars=tuple(Bar.of(method_name(method), mean) for method, mean in means.items()),
+    return finding_of_means(
+        together(parts),
+        f"That {few} end better than {many} after as many updates, {at_best(study).lower()}: {'; '.join(said)}."
+        f"{level_within(study, parts, [pair.margin for pair in pairs])}",
+        {"pairs": len(pairs), **{word: parts.count(word) for word in OF_VERDICT.values()}},
+        differences,
+        called="difference_{}",
         unit=f"test loss with {few} minus that with {many}, nats",
-        over=over_words(differences[next(iter(means))]) if means else "",
+        seeds=study.seeds,
     )
 
 
