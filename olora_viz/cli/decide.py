@@ -87,7 +87,9 @@ def decide(options: argparse.Namespace) -> int:
     else:
         print(known.sentence)
     if known.taken is None:
-        if not nothing_fits(known.verdicts):
+        if ended.is_set():
+            say("it was stopped before it was known what to take: the same command goes on")
+        elif not nothing_fits(known.verdicts):
             say(f"give it more than {known.plan.minutes:g} minutes, or fewer methods")
         return 1
     report = write_report(known)

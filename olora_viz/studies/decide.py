@@ -12,8 +12,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from olora_viz.lanes.layers import target_layers
-from olora_viz.lanes.targets import ATTENTION, MLP
 from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import and_, expect, unknown
@@ -31,6 +29,7 @@ from olora_viz.studies.recipe_search import (
     RecipeSearch,
     Tried,
     checked_search,
+    has_families,
     planned_study,
     search_words,
     searchable,
@@ -408,20 +407,10 @@ def _new(
             raise ValueError("r has several values, which are compared, and cannot be searched as well")
         searched = search
     plan = plan_for(study, minutes, given, progress, cache, evaluations, searched)
-    if "targets" in plan.search and not _has_families(plan.study, cache):
+    if "targets" in plan.search and not has_families(plan.study, cache):
         searched = tuple(name for name in searched if name != "targets")
         plan = plan_for(study, minutes, given, progress, cache, evaluations, searched)
     return replace(plan, study=plan.study.fixed())
-
-
-def _has_families(study: Study, cache: ModelCache) -> bool:
-    """Return whether the model has layers of attention and of an MLP, which are searched."""
-    cell = study.cells()[0]
-    model, _ = cache.load(study.config(study.trials(cell, study.reference, study.candidates()[:1], 1)))
-    try:
-        return all(target_layers(model, (family,)) for family in (ATTENTION, MLP))
-    except ValueError:
-        return False
 
 
 GIVEN = ("compare", "lr", "r", "seeds", "coarse", "margin", "threads", *(each for each in OF_RACE if each != "epochs"))

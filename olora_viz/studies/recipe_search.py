@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.lanes.targets import ATTENTION, MLP
+from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.schedule import plain as plain_schedule
+from olora_viz.lanes.targets import ALL, ATTENTION, MLP
 from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import and_, finite_or_none, nats, rounded, unknown
@@ -20,12 +22,13 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import DIVERGED, Step
-from olora_viz.studies.axes import in_words
+from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
 from olora_viz.studies.rows import number_or_nan
 from olora_viz.studies.search import DIGITS
 from olora_viz.studies.study import Study
+from olora_viz.tasks.keep import NONE
 
 SEARCH = "search"
 """The folder, in that of a decision, with the races of its search."""
@@ -77,6 +80,16 @@ def searchable(study: Study, given: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(name for name in CHOICES if name not in own and name not in given)
 
 
+def has_families(study: Study, cache: ModelCache) -> bool:
+    """Return whether the model has layers of attention and of an MLP, the target modules that are searched."""
+    cell = study.cells()[0]
+    model, _ = cache.load(study.config(study.trials(cell, study.reference, study.candidates()[:1], 1)))
+    try:
+        return all(target_layers(model, (family,)) for family in (ATTENTION, MLP))
+    except ValueError:
+        return False
+
+
 def checked_search(names: Sequence[str]) -> tuple[str, ...]:
     """Return choices to search, in the order in which they matter.
 
@@ -99,10 +112,15 @@ def lanes_of(study: Study, names: Sequence[str]) -> int:
 
 
 def usual(study: Study) -> dict[str, Any]:
-    """Return the value of each choice before the search."""
+    """Return the value of each choice before the search; as a method is written, and None for a lane's default.
+
+    >>> usual(Study(compare=("lora:targets=q_proj+v_proj,alpha=16", "olora"), across={"r": (4,)}))
+    {'targets': 'q_proj+v_proj', 'batch_size': 16, 'r': 4, 'alpha': 16.0}
+    """
     lane = lane_of(study.reference)
+    targets = "+".join(lane.targets or study.race.targets or ())
     r = study.values("r")[0] if "r" in study.across else lane.r
-    return {"targets": None, "batch_size": study.race.batch_size, "r": r, "alpha": None}
+    return {"targets": targets or None, "batch_size": study.race.batch_size, "r": r, "alpha": lane.alpha}
 
 
 def value_words(name: str, value: Any) -> str:
@@ -112,9 +130,9 @@ def value_words(name: str, value: Any) -> str:
     ('all linear layers', 'mlp alone', 'alpha = r', 'rank 8')
     """
     if name == "targets":
-        return "all linear layers" if value is None else f"{value} alone"
+        return "all linear layers" if value in (None, ALL) else f"{value} alone"
     if name == "alpha":
-        return f"alpha = {value or 'r'}"
+        return f"alpha = {plain(value or 'r')}"
     return in_words(name, value)
 
 
@@ -273,7 +291,8 @@ class RecipeSearch:
         study = self._study
         cell, own = study.cells()[0], _of_batch(study, chosen[0]["batch_size"])
         own |= {**dict(cell.others), "model": cell.model, "task": cell.task, "eval_every": 0, "test_size": 1}
-        lanes = tuple(_lane(study.reference, each) for each in chosen)
+        own |= {"keep": NONE, "forget": None}  # the comparison alone measures what is forgotten
+        lanes = tuple(_lane(study, each) for each in chosen)
         return study.race.replace(**own, lanes=lanes, batches="by-seed")
 
     def _race(
@@ -343,8 +362,8 @@ def found_study(study: Study, kept: Mapping[str, Any]) -> Study:
     own = [name for name in OF_METHOD if name in changed]
     if not own:
         return study
-    compare = [_written(method, {name: kept[name] for name in own}) for method in study.compare]
-    compare.append(_written(study.reference, {"r": before["r"]} if "r" in own else {}))
+    compare = [_with_keys(method, {name: kept[name] for name in own}) for method in study.compare]
+    compare.append(_with_keys(study.reference, {"r": before["r"]} if "r" in own else {}))
     across = {name: values for name, values in study.across.items() if name != "r" or "r" not in own}
     return replace(study, compare=tuple(compare), across=across)
 
@@ -355,16 +374,18 @@ def _of_batch(study: Study, size: int) -> dict[str, Any]:
     return {"batch_size": size, **{name: study.in_batches(count, size) for name, count in counts.items()}}
 
 
-def _written(method: str, keys: Mapping[str, Any]) -> str:
+def _with_keys(method: str, keys: Mapping[str, Any]) -> str:
     """Return a method with more keys, as it is written."""
     more = ",".join(f"{name}={value}" for name, value in keys.items())
     return f"{method}{',' if ':' in method else ':'}{more}" if more else method
 
 
-def _lane(reference: str, chosen: Mapping[str, Any]) -> Lane:
-    """Return the lane of the reference with what is chosen."""
-    keys = {name: chosen[name] for name in OF_METHOD if chosen[name] is not None}
-    return lane_of(_written(reference, keys)).replace(lr=chosen["lr"], seed=SEED, label=None)
+def _lane(study: Study, chosen: Mapping[str, Any]) -> Lane:
+    """Return the lane of a study's reference with what is chosen."""
+    before, reference = usual(study), study.reference
+    keys = {name: chosen[name] for name in OF_METHOD if chosen[name] != before[name]}
+    rank = {"r": before["r"]} if "r" in study.across else {}
+    return lane_of(_with_keys(reference, rank | keys)).replace(lr=chosen["lr"], seed=SEED, label=None)
 
 
 def planned_study(folder: Path) -> Study:
@@ -394,8 +415,9 @@ def not_searched_words(study: Study, searched: Sequence[str]) -> str:
     """Say what was not searched, with the values that are used instead.
 
     >>> not_searched_words(Study(), ["targets", "batch_size"])
-    'Not searched: rank 8, alpha = r, schedule and dropout.'
+    'Not searched: rank 8, alpha = r, schedule constant, dropout 0 and the number of steps.'
     """
-    values = usual(study)
+    values, lane = usual(study), lane_of(study.reference)
     rest = [value_words(name, values[name]) for name in CHOICES if name not in searched]
-    return f"Not searched: {and_([*rest, 'schedule', 'dropout'])}."
+    rest += [f"schedule {plain_schedule(lane.schedule or study.race.schedule)}", f"dropout {lane.dropout:g}"]
+    return f"Not searched: {and_([*rest, 'the number of steps'])}."

@@ -31,7 +31,7 @@ from olora_viz.studies.choices import compares_more_than_starts, worth_of_choice
 from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEARCH, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.method import method_name
-from olora_viz.studies.recipe_search import value_words
+from olora_viz.studies.recipe_search import lanes_of, search_words, value_words
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
@@ -65,9 +65,8 @@ def headline(known: Decision) -> Markup:
     if taken is None and (words := nothing_fits(known.verdicts)):
         return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words) + seen
     if taken is None:
-        return Markup('<p class="decided"><b>Nothing is known yet.</b> {}</p>').format(
-            "The first races tell which learning rates are worth more seeds."
-        )
+        so_far = search_words(known.tried) or "The first races tell which learning rates are worth more seeds."
+        return Markup('<p class="decided"><b>Nothing is decided yet.</b> {}</p>').format(so_far)
     kind = UNDECIDED if taken.doubt else taken.verdict
     verdict = taken.method
     word = "open" if taken.verdict == UNDECIDED else taken.doubt or "clear"
@@ -276,8 +275,12 @@ OPEN = {True: (("true", "0"), ("false", "-1")), False: (("checked",), ("",))}
 
 
 def progress(known: Decision) -> tuple[str, str]:
-    """Return how much of the time is spent, and how many of the lanes have finished."""
+    """Return how much of the time is spent, and how many of the lanes have finished: of the search while it runs."""
     lanes = f"{known.lanes} of {max(known.lanes, known.plan.lanes)} lanes"
+    if known.stage == SEARCH:
+        made = tuple(dict.fromkeys(each.choice for each in known.tried))
+        done, planned = (lanes_of(known.plan.study, names) for names in (made, known.plan.search))
+        lanes = f"{done} of {planned} lanes of the search"
     return f"{clock(known.seconds)} of {duration(60 * known.plan.minutes)}", lanes
 
 

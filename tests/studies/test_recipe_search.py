@@ -1,7 +1,7 @@
 """What a decision searches before it compares starts: the choices, one after the other, and what is compared then."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,16 @@ from olora_viz.studies.recipe_search import (
     found_study,
     judged,
     lanes_of,
+    not_searched_words,
     planned_study,
+    search_words,
     searchable,
     usual,
+    value_words,
 )
 from olora_viz.studies.study import Study
 from olora_viz.studies.timing import Timing
+from olora_viz.views import decision
 
 RACE = ov.RaceConfig(
     task="number-words", steps=8, batch_size=16, eval_every=4, eval_size=24, test_size=24, keep="none"
@@ -164,6 +168,40 @@ def test_a_decision_that_goes_on_searches_nothing_else(whole) -> None:
         next(decide(whole[-1].folder, search=["r"]))
 
 
+@pytest.mark.parametrize(
+    ("study", "words"),
+    [
+        (STUDY.changed({"targets": ("q_proj",)}), "q_proj alone"),
+        (STUDY.changed(compare=("lora:targets=attention", "olora:targets=attention")), "attention alone"),
+        (STUDY.changed(compare=("lora:alpha=16", "olora:alpha=16")), "alpha = 16"),
+        (STUDY.changed(compare=("lora:r=4,dropout=0.1", "olora:r=4")), "rank 4"),
+        (STUDY.changed(compare=("lora:dropout=0.1,schedule=cosine", "olora")), "schedule cosine, dropout 0.1"),
+        (STUDY, "all linear layers, batch size 16, rank 8, alpha = r, schedule constant, dropout 0"),
+    ],
+)
+def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words: str, tmp_path: Path) -> None:
+    assert words in not_searched_words(study, [])
+    name, *_ = (each for each in searchable(study, ["targets"]) if each != "batch_size")
+    search = RecipeSearch(tmp_path, study, (name,), most=64)
+    values = (search.kept[name], *CHOICES[name].others(search.kept[name]))
+    (_, config), *_ = search._configs(name, values)
+    trial, *_ = study.trials(study.cells()[0], study.reference, [1e-3], 1)
+    planned, changed = study.lane(trial), {name, "lr", "seed", "label"}
+    for lane in config.lanes:
+        others = [each.name for each in fields(lane) if each.name not in changed]
+        assert {key: getattr(lane, key) for key in others} == {key: getattr(planned, key) for key in others}
+    assert len({getattr(lane, name) for lane in config.lanes}) == len(values)
+    assert (config.targets, config.keep, config.forget) == (study.race.targets, "none", None)
+
+
+def test_while_it_searches_the_page_says_what_it_has_found_and_counts_the_lanes_of_the_search(whole) -> None:
+    first, *_ = (known for known in whole if known.tried and known.stage == SEARCH)
+    assert search_words(first.tried) in decision.headline(first)
+    assert decision.progress(first)[1] == "6 of 16 lanes of the search"
+    assert decision.progress(whole[-1])[1].endswith("lanes")
+    assert all(value_words(each.choice, each.value) in decision.searched(whole[-1]) for each in whole[-1].tried)
+
+
 def test_its_lanes_are_counted_as_they_run(whole) -> None:
     configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("*-*")]
     assert lanes_of(STUDY, PLAN.search) == sum(len(config.lanes) for config in configs)
@@ -173,7 +211,7 @@ def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_p
     given = {"steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "seeds": 3, "lr": (1e-3, 3e-3)}
     plan = next(decide(tmp_path / "long", minutes=20, compare=["olora"], **given)).plan
     assert plan.search == ("targets", "r", "alpha")
-    assert "Not searched: batch size 4, schedule and dropout." in plan.words
+    assert "Not searched: batch size 4, schedule constant, dropout 0" in " ".join(plan.words)
     few = next(decide(tmp_path / "few", minutes=20, compare=["olora"], search=["alpha"], **given)).plan
     assert few.search == ("alpha",)
     none = next(decide(tmp_path / "none", minutes=20, compare=["olora"], search=[], **given)).plan
