@@ -43,7 +43,7 @@ from .initializers.sketch import sketch as sketch
 from .lanes.adapters import Lanes as Lanes
 from .lanes.adapters import attach as attach
 from .lanes.lane import Lane as Lane
-from .lanes.lane import parse_lanes as parse_lanes
+from .lanes.lane_spec import parse_lanes as parse_lanes
 from .lanes.layers import target_layers as target_layers
 from .lanes.peft import ReadBack as ReadBack
 from .lanes.peft import read_back as read_back

@@ -281,7 +281,7 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
     """
     from dataclasses import fields, replace
 
-    from olora_viz.lanes.lane import parse_lanes, read_lanes
+    from olora_viz.lanes.lane_spec import parse_lanes, read_lanes
     from olora_viz.races.config import ONE_LENGTH, RaceConfig
 
     names = [field.name for field in fields(RaceConfig)]

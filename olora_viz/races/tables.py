@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from olora_viz.lanes.lane import Lane, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import write_lane
 from olora_viz.lanes.targets import ALL
 from olora_viz.machine.text import described, expect, finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES

@@ -7,7 +7,8 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from olora_viz.lanes.lane import Lane, read_key, split_values
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import read_key, split_values
 from olora_viz.machine.text import read_flag, unknown
 from olora_viz.races.config import RaceConfig
 

@@ -5,7 +5,8 @@ from functools import cache
 from typing import Any
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import MAX_LABEL, Lane, display_names, parse_lanes
+from olora_viz.lanes.lane import MAX_LABEL, Lane, display_names
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import OF_A_LANE, PREFIX, Recipe, recipe_of
 from olora_viz.machine.text import compact
 

@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
-from olora_viz.lanes.lane import Lane, write_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import write_lanes
 from olora_viz.machine.text import folded, nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here

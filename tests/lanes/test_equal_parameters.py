@@ -14,7 +14,8 @@ import olora_viz as ov
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ready_race
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane, display_names, labels, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, display_names, labels
+from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.races import run as runs

@@ -17,7 +17,8 @@ import olora_viz as ov
 from olora_viz.background.record import RaceRecord
 from olora_viz.cli.race import print_summary
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.lane import Lane, labels, parse_lanes
+from olora_viz.lanes.lane import Lane, labels
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft import write_peft
 from olora_viz.lanes.started_folder import start_folder

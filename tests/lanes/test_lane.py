@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 
 import pytest
 
-from olora_viz.lanes.lane import Lane, display_names, label_number, labels, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, display_names, label_number, labels
+from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 
 
 def test_alpha_is_the_rank_where_none_is_given():

@@ -10,7 +10,8 @@ import pytest
 from support.races import small, steps_of
 from transformers import TrainingArguments
 
-from olora_viz.lanes.lane import Lane, display_names, labels, parse_lanes, read_lanes, write_lanes
+from olora_viz.lanes.lane import Lane, display_names, labels
+from olora_viz.lanes.lane_spec import parse_lanes, read_lanes, write_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.recipes import OF_A_LANE, RECIPES
 from olora_viz.lanes.schedule import SCHEDULES

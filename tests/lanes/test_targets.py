@@ -15,7 +15,8 @@ from support.tiny import tiny, tokens
 from olora_viz.figures.layers import growth_figure, layer_map
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.lane import Lane, labels, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane, labels
+from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.peft import read_back, read_back_merged, write_merged, write_peft
 from olora_viz.lanes.plan import plan_adapters

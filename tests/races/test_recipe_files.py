@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, Seq2SeqTrainingArguments, Trainin
 
 from olora_viz.__main__ import main
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.layers import target_layers
 from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig

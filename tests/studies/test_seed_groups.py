@@ -16,7 +16,8 @@ from olora_viz.background.record import ready_race
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
 from olora_viz.studies import story

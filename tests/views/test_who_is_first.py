@@ -9,7 +9,8 @@ import pytest
 from support.steps import a_step, judged
 
 from olora_viz.background.record import ready_race
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.studies.contest import contests_of, latest_examples

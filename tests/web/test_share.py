@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.lanes.lane import Lane, parse_lanes, write_lane
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fields import BATCHES

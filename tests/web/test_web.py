@@ -17,7 +17,8 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.serving import served
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.studies.contest import seed_groups
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments

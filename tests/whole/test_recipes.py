@@ -52,7 +52,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from olora_viz.__main__ import main
-from olora_viz.lanes.lane import parse_lanes, read_lanes, write_lanes
+from olora_viz.lanes.lane_spec import parse_lanes, read_lanes, write_lanes
 from olora_viz.background.record import ready_race
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.views.race import race_view

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from olora_viz.lanes.lane import FAIR, Lane, check_count, parse_lanes, split_values
+from olora_viz.lanes.lane import FAIR, Lane, check_count
+from olora_viz.lanes.lane_spec import parse_lanes, split_values
 from olora_viz.lanes.targets import TARGET
 from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.text import positive_number as number

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from olora_viz.lanes.lane import Lane, parse_lanes
+from olora_viz.lanes.lane import Lane
+from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import RECIPES
 from olora_viz.views.html import problem
 from olora_viz.views.results import STEPS, NextStep
