@@ -132,6 +132,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     package = home / "olora_viz"
     shutil.copytree(ROOT / "olora_viz", package)
     tasks, lane = package / "tasks" / "built_in.py", package / "lanes" / "lane.py"
+    written = package / "lanes" / "lane_spec.py"
     for name, code in CODE.items():
         file = home / name
         if file != tasks:
@@ -151,7 +152,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     # A lane's key: a field, its check and its reader.
     insert(lane, "    dropout: float = 0.0\n", "    jitter: float = 0.0\n")
     insert(lane, 'for name in ("beta1", "beta2", "dropout"', ', "jitter"')
-    insert(lane, '    "dropout": (float, "a number"),\n', '    "jitter": (float, "a number"),\n')
+    insert(written, '    "dropout": (float, "a number"),\n', '    "jitter": (float, "a number"),\n')
     # A verb: its module in the list.
     main = package / "__main__.py"
     insert(main, "import claims, decide, lists, measure, race, run, serve, ", "size, ")
