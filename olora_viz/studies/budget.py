@@ -310,6 +310,10 @@ def fitted(
         between = study.race.eval_every if "eval_every" in fixed else between
         sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
+        sees_all = sized.race.steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
+        searched, possible = (
+            tuple(name for name in names if name != "steps" or sees_all) for names in (searched, search)
+        )
         searching = timing.setup * len(searched) + before * timing.of_lane(sized.race.steps, held_out)
         alone = replace(timing, step=max(timing.alone, timing.step))
         final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
@@ -321,7 +325,8 @@ def fitted(
             seconds=searching + math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
             final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
             data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
-            search=searched, searching=searching, unsearched=tuple(name for name in search if name not in searched),
+            search=searched, searching=searching,
+            unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip
         if fit >= (study.race.steps if "steps" in fixed else wanted):
             break

@@ -1,4 +1,4 @@
-"""What a decision searches before it compares starts: target modules, batch size, rank and alpha."""
+"""What a decision searches before it compares starts: the rest of a recipe, one choice after the other."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers
+from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.lanes.targets import ALL, ATTENTION, MLP
 from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import and_, finite_or_none, nats, rounded, unknown
+from olora_viz.machine.text import and_, counted, finite_or_none, nats, rounded, unknown
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
@@ -59,24 +60,37 @@ class SearchedChoice(NamedTuple):
 
 CHOICES: Mapping[str, SearchedChoice] = {
     "targets": SearchedChoice("target modules", lambda _: (ATTENTION, MLP)),
+    "steps": SearchedChoice(
+        "the number of steps", lambda steps: tuple(each for each in (steps // 2, steps // 4) if each)
+    ),
     "batch_size": SearchedChoice("batch size", lambda size: tuple(each for each in BATCHES if each != size)),
     "r": SearchedChoice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
     "alpha": SearchedChoice("alpha", lambda _: ("2r", "r/4")),
+    "schedule": SearchedChoice("schedule", lambda now: tuple(each for each in SCHEDULES if each != now)),
+    "dropout": SearchedChoice("dropout", lambda now: tuple(each for each in (0.0, 0.1) if each != now)),
 }
 """What is searched, in the order in which choices matter; the rate is tuned again with each."""
 
-OF_METHOD = ("r", "targets", "alpha")
+OF_ADAPTER = ("targets", "r", "alpha", "dropout")
+"""Those of them that full fine-tuning lacks."""
+
+OF_METHOD = (*OF_ADAPTER, "schedule")
 """Those of them that are keys of a lane."""
 
 
 def searchable(study: Study, given: Sequence[str] = ()) -> tuple[str, ...]:
     """Return what may be searched for a study: all that is neither given, nor a part of one of its methods.
 
-    >>> searchable(Study(), given=["r"]), searchable(Study(compare=("lora", "lora:alpha=16")), ["batch_size"])
-    (('targets', 'batch_size', 'alpha'), ('targets', 'r'))
+    >>> searchable(Study(), given=["r", "steps"])
+    ('targets', 'batch_size', 'alpha', 'schedule', 'dropout')
+    >>> searchable(Study(compare=("lora", "lora:alpha=16", "full")), given=["schedule"])
+    ('targets', 'steps', 'batch_size', 'r', 'dropout')
+    >>> searchable(Study(compare=("full", "lora")))
+    ('steps', 'batch_size', 'schedule')
     """
     own = {key for method in study.compare for key in keys_of(method)}
     own |= {"r"} if "params" in own else set()
+    own |= {*OF_ADAPTER} if lane_of(study.reference).is_dense else set()
     return tuple(name for name in CHOICES if name not in own and name not in given)
 
 
@@ -114,13 +128,16 @@ def lanes_of(study: Study, names: Sequence[str]) -> int:
 def usual(study: Study) -> dict[str, Any]:
     """Return the value of each choice before the search; as a method is written, and None for a lane's default.
 
-    >>> usual(Study(compare=("lora:targets=q_proj+v_proj,alpha=16", "olora"), across={"r": (4,)}))
-    {'targets': 'q_proj+v_proj', 'batch_size': 16, 'r': 4, 'alpha': 16.0}
+    >>> list(usual(Study(compare=("lora:targets=q_proj+v_proj,alpha=16", "olora"), across={"r": (4,)})).values())
+    ['q_proj+v_proj', 100, 16, 4, 16.0, 'constant', 0.0]
     """
-    lane = lane_of(study.reference)
-    targets = "+".join(lane.targets or study.race.targets or ())
-    r = study.values("r")[0] if "r" in study.across else lane.r
-    return {"targets": targets or None, "batch_size": study.race.batch_size, "r": r, "alpha": lane.alpha}
+    lane, race = lane_of(study.reference), study.race
+    return {
+        "targets": "+".join(lane.targets or race.targets or ()) or None,
+        "steps": race.steps, "batch_size": race.batch_size,
+        "r": study.values("r")[0] if "r" in study.across else lane.r, "alpha": lane.alpha,
+        "schedule": lane.schedule or plain_schedule(race.schedule), "dropout": lane.dropout,
+    }  # fmt: skip
 
 
 def value_words(name: str, value: Any) -> str:
@@ -128,11 +145,15 @@ def value_words(name: str, value: Any) -> str:
 
     >>> value_words("targets", None), value_words("targets", "mlp"), value_words("alpha", None), value_words("r", 8)
     ('all linear layers', 'mlp alone', 'alpha = r', 'rank 8')
+    >>> value_words("steps", 60), value_words("schedule", "cosine"), value_words("dropout", 0.0)
+    ('60 steps', 'schedule cosine', 'dropout 0')
     """
     if name == "targets":
         return "all linear layers" if value in (None, ALL) else f"{value} alone"
     if name == "alpha":
         return f"alpha = {plain(value or 'r')}"
+    if name == "steps":
+        return counted(value, "step")
     return in_words(name, value)
 
 
@@ -278,8 +299,8 @@ class RecipeSearch:
         rates = self._study.lrs
         if self.rate is not None and len(rates) > 1:
             rates = tuple(rounded(self.rate * factor, DIGITS) for factor in NEAR)
-        by_batch = [(value,) for value in values] if name == "batch_size" else [tuple(values)]
-        for of_race in by_batch:
+        by_race = [tuple(values)] if name in OF_METHOD else [(value,) for value in values]
+        for of_race in by_race:
             lanes = [(value, lr) for value in of_race for lr in rates]
             each = math.ceil(len(lanes) / math.ceil(len(lanes) / self._most))
             for at in range(0, len(lanes), each):
@@ -289,7 +310,7 @@ class RecipeSearch:
     def _config(self, chosen: Sequence[Mapping[str, Any]]) -> RaceConfig:
         """Return the race of some lanes with what is chosen for each."""
         study = self._study
-        cell, own = study.cells()[0], _of_batch(study, chosen[0]["batch_size"])
+        cell, own = study.cells()[0], _of_length(study, chosen[0])
         own |= {**dict(cell.others), "model": cell.model, "task": cell.task, "eval_every": 0, "test_size": 1}
         own |= {"keep": NONE, "forget": None}  # the comparison alone measures what is forgotten
         lanes = tuple(_lane(study, each) for each in chosen)
@@ -351,26 +372,31 @@ def judged(
 def found_study(study: Study, kept: Mapping[str, Any]) -> Study:
     """Return a comparison with what a search has found: its starts with it, and the reference as it was before.
 
-    >>> found = found_study(Study(), {"targets": "attention", "batch_size": 4, "r": 32, "alpha": None})
+    >>> found = found_study(Study(), usual(Study()) | {"targets": "attention", "steps": 50, "batch_size": 4, "r": 32})
     >>> found.compare, found.race.batch_size, found.race.steps
-    (('lora:r=32,targets=attention', 'olora:r=32,targets=attention', 'lora:r=8'), 4, 400)
+    (('lora:targets=attention,r=32', 'olora:targets=attention,r=32', 'lora:r=8'), 4, 200)
     """
     before = usual(study)
     changed = {name for name in kept if kept[name] != before[name]}
-    if "batch_size" in changed:
-        study = study.changed(_of_batch(study, kept["batch_size"]))
+    if changed - {*OF_METHOD}:
+        study = study.changed(_of_length(study, kept))
     own = [name for name in OF_METHOD if name in changed]
     if not own:
         return study
-    compare = [_with_keys(method, {name: kept[name] for name in own}) for method in study.compare]
+    compare = []
+    for method in study.compare:
+        possible = [name for name in own if name not in OF_ADAPTER or not lane_of(method).is_dense]
+        compare.append(_with_keys(method, {name: kept[name] for name in possible}))
     compare.append(_with_keys(study.reference, {"r": before["r"]} if "r" in own else {}))
     across = {name: values for name, values in study.across.items() if name != "r" or "r" not in own}
     return replace(study, compare=tuple(compare), across=across)
 
 
-def _of_batch(study: Study, size: int) -> dict[str, Any]:
-    """Return the settings of a race with another batch size, which sees as many examples."""
+def _of_length(study: Study, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a race of a chosen number of steps, in batches of a chosen size with as many examples."""
+    share, size = chosen["steps"] / study.race.steps, chosen["batch_size"]
     counts = {name: getattr(study.race, name) for name in ("steps", "warmup", "eval_every")}
+    counts = {name: round(count * share) if isinstance(count, int) else count for name, count in counts.items()}
     return {"batch_size": size, **{name: study.in_batches(count, size) for name, count in counts.items()}}
 
 
@@ -412,12 +438,11 @@ def search_words(tried: Sequence[Tried]) -> str:
 
 
 def not_searched_words(study: Study, searched: Sequence[str]) -> str:
-    """Say what was not searched, with the values that are used instead.
+    """Say what was not searched, with the values that are used instead; empty if all was.
 
-    >>> not_searched_words(Study(), ["targets", "batch_size"])
-    'Not searched: rank 8, alpha = r, schedule constant, dropout 0 and the number of steps.'
+    >>> not_searched_words(Study(), ["targets", "batch_size", "alpha"])
+    'Not searched: 100 steps, rank 8, schedule constant and dropout 0.'
     """
-    values, lane = usual(study), lane_of(study.reference)
+    values = usual(study)
     rest = [value_words(name, values[name]) for name in CHOICES if name not in searched]
-    rest += [f"schedule {plain_schedule(lane.schedule or study.race.schedule)}", f"dropout {lane.dropout:g}"]
-    return f"Not searched: {and_([*rest, 'the number of steps'])}."
+    return f"Not searched: {and_(rest)}." if rest else ""

@@ -39,7 +39,7 @@ RACE = ov.RaceConfig(
     task="number-words", steps=8, batch_size=16, eval_every=4, eval_size=24, test_size=24, keep="none"
 )
 STUDY = Study(race=RACE, compare=("lora", "olora"), tune={"lr": (1e-3, 1e-2)}, seeds=3, coarse=1, threads=1)
-PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64, search=("targets", "batch_size"), searching=5)
+PLAN = Plan(STUDY, minutes=60, seconds=10, final=1, most=64, search=("targets", "steps", "batch_size"), searching=5)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_it_searches_each_choice_then_compares_starts_with_what_it_found_and_wit
     assert stages[0] == SEARCH
     assert stages[-1] == DONE
     last = whole[-1]
-    assert [each.choice for each in last.tried] == ["targets"] * 3 + ["batch_size"] * 2
+    assert [each.choice for each in last.tried] == ["targets"] * 3 + ["steps"] * 3 + ["batch_size"] * 2
     assert planned_study(last.folder).fixed() == STUDY.fixed()
     assert last.plan.study.fixed() == found_study(STUDY, _kept(last)).fixed()
     assert read_json_object(last.folder / DECISION)["decision"]["searched"] == [each.to_json() for each in last.tried]
@@ -86,7 +86,18 @@ def test_each_number_is_that_of_its_lane_raced_alone(whole) -> None:
 def test_a_batch_size_sees_as_many_examples(whole) -> None:
     configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("batch_size-*")]
     assert {config.batch_size for config in configs} == set(BATCHES)
-    assert {config.batch_size * config.steps for config in configs} == {RACE.batch_size * RACE.steps}
+    (steps,) = (each.value for each in whole[-1].tried if each.choice == "steps" and each.is_taken)
+    assert {config.batch_size * config.steps for config in configs} == {RACE.batch_size * steps}
+
+
+def test_fewer_steps_are_raced_with_their_whole_schedule_and_compared_so(whole, tmp_path: Path) -> None:
+    configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("steps-*")]
+    assert sorted(config.steps for config in configs) == [2, 4, 8]
+    search = RecipeSearch(tmp_path, STUDY, ("steps",), most=64)
+    scheduled = STUDY.changed({"schedule": "cosine", "warmup": 2})
+    both = found_study(scheduled, usual(scheduled) | {"steps": 4, "batch_size": 8})
+    assert (both.race.steps, both.race.warmup, both.race.eval_every, both.compare) == (8, 2, 4, STUDY.compare)
+    assert search.kept["steps"] == 8
 
 
 def test_what_is_stopped_at_any_step_goes_on_to_the_same_end(whole, tmp_path: Path) -> None:
@@ -100,7 +111,7 @@ def test_what_is_stopped_at_any_step_goes_on_to_the_same_end(whole, tmp_path: Pa
             return left >= 0
 
         *_, known = decide(out, plan=PLAN, watch=watch)
-        if len(known.tried) == 5 and known.stage != SEARCH:
+        if len(known.tried) == 8 and known.stage != SEARCH:
             break
     *_, known = decide(out)
     assert [replace(each, loss=0, gap=0, error=0) for each in known.tried] == [
@@ -153,8 +164,12 @@ def test_what_diverges_is_left_for_any_value_that_does_not() -> None:
 
 def test_what_is_given_or_compared_is_not_searched() -> None:
     assert searchable(STUDY) == tuple(CHOICES)
-    assert searchable(STUDY, ["r", "targets"]) == ("batch_size", "alpha")
-    assert searchable(STUDY.changed(compare=("lora", "lora:targets=attention"))) == ("batch_size", "r", "alpha")
+    assert searchable(STUDY, ["r", "targets"]) == ("steps", "batch_size", "alpha", "schedule", "dropout")
+    assert set(CHOICES) - {*searchable(STUDY.changed(compare=("lora", "lora:targets=attention")))} == {"targets"}
+    with_full = STUDY.changed(compare=("lora", "full"))
+    assert searchable(with_full) == tuple(CHOICES)
+    assert found_study(with_full, usual(with_full) | {"dropout": 0.1}).compare == ("lora:dropout=0.1", "full", "lora")
+    assert "dropout" not in searchable(STUDY.changed(compare=("full", "lora")))
     assert "r" not in searchable(STUDY.changed(compare=("lora", "recipe:unsloth")))
     found = found_study(STUDY, usual(STUDY))
     assert found == STUDY
@@ -164,7 +179,7 @@ def test_what_is_given_or_compared_is_not_searched() -> None:
 
 
 def test_a_decision_that_goes_on_searches_nothing_else(whole) -> None:
-    with pytest.raises(ValueError, match="searches targets and batch_size: use another folder"):
+    with pytest.raises(ValueError, match="searches targets, steps and batch_size: use another folder"):
         next(decide(whole[-1].folder, search=["r"]))
 
 
@@ -175,13 +190,13 @@ def test_a_decision_that_goes_on_searches_nothing_else(whole) -> None:
         (STUDY.changed(compare=("lora:targets=attention", "olora:targets=attention")), "attention alone"),
         (STUDY.changed(compare=("lora:alpha=16", "olora:alpha=16")), "alpha = 16"),
         (STUDY.changed(compare=("lora:r=4,dropout=0.1", "olora:r=4")), "rank 4"),
-        (STUDY.changed(compare=("lora:dropout=0.1,schedule=cosine", "olora")), "schedule cosine, dropout 0.1"),
-        (STUDY, "all linear layers, batch size 16, rank 8, alpha = r, schedule constant, dropout 0"),
+        (STUDY.changed(compare=("lora:dropout=0.1,schedule=cosine", "olora")), "schedule cosine and dropout 0.1"),
+        (STUDY, "all linear layers, 8 steps, batch size 16, rank 8, alpha = r, schedule constant and dropout 0"),
     ],
 )
 def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words: str, tmp_path: Path) -> None:
     assert words in not_searched_words(study, [])
-    name, *_ = (each for each in searchable(study, ["targets"]) if each != "batch_size")
+    name, *_ = searchable(study, ["targets", "steps", "batch_size"])
     search = RecipeSearch(tmp_path, study, (name,), most=64)
     values = (search.kept[name], *CHOICES[name].others(search.kept[name]))
     (_, config), *_ = search._configs(name, values)
@@ -197,7 +212,7 @@ def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words:
 def test_while_it_searches_the_page_says_what_it_has_found_and_counts_the_lanes_of_the_search(whole) -> None:
     first, *_ = (known for known in whole if known.tried and known.stage == SEARCH)
     assert search_words(first.tried) in decision.headline(first)
-    assert decision.progress(first)[1] == "6 of 16 lanes of the search"
+    assert decision.progress(first)[1] == "6 of 31 lanes of the search"
     assert decision.progress(whole[-1])[1].endswith("lanes")
     assert all(value_words(each.choice, each.value) in decision.searched(whole[-1]) for each in whole[-1].tried)
 
@@ -210,8 +225,8 @@ def test_its_lanes_are_counted_as_they_run(whole) -> None:
 def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_path: Path) -> None:
     given = {"steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "seeds": 3, "lr": (1e-3, 3e-3)}
     plan = next(decide(tmp_path / "long", minutes=20, compare=["olora"], **given)).plan
-    assert plan.search == ("targets", "r", "alpha")
-    assert "Not searched: batch size 4, schedule constant, dropout 0" in " ".join(plan.words)
+    assert plan.search == ("targets", "r", "alpha", "schedule", "dropout")
+    assert "Not searched: 2 steps and batch size 4." in " ".join(plan.words)
     few = next(decide(tmp_path / "few", minutes=20, compare=["olora"], search=["alpha"], **given)).plan
     assert few.search == ("alpha",)
     none = next(decide(tmp_path / "none", minutes=20, compare=["olora"], search=[], **given)).plan
@@ -225,18 +240,19 @@ def test_a_model_without_attention_has_no_target_modules_to_search(tmp_path: Pat
     tokenizer.save_pretrained(tmp_path / "mamba")
     given = {"steps": 2, "batch_size": 4, "eval_size": 24, "test_size": 24, "seeds": 3, "task": "sentiment"}
     plan = next(decide(tmp_path / "out", model=str(tmp_path / "mamba"), compare=["olora"], **given)).plan
-    assert plan.search == ("r", "alpha")
+    assert plan.search == ("r", "alpha", "schedule", "dropout")
 
 
 def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() -> None:
     study, all_of_it = Study().changed(compare=METHODS), tuple(CHOICES)
     timing = Timing(setup=1.0, step=0.02, example=0.0005, data="", held_out=64, test=64, alone=0.03, train=300)
-    planned = [fitted(study, timing, 60.0 * minutes, minutes, search=all_of_it) for minutes in (1, 2, 4, 8, 16)]
+    planned = [fitted(study, timing, 60.0 * minutes, minutes, search=all_of_it) for minutes in (1, 2, 4, 8, 16, 32)]
     counts = [len(plan.search) for plan in planned]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, len(all_of_it))
     for plan in planned:
-        assert (*plan.search, *plan.unsearched) == all_of_it
+        sees_all = plan.study.race.steps * plan.study.race.batch_size >= timing.train
+        assert (*plan.search, *plan.unsearched) == tuple(name for name in all_of_it if name != "steps" or sees_all)
         assert plan.seconds <= 60 * plan.minutes
         assert ("There is no time to search" in " ".join(plan.words)) == bool(plan.unsearched)
         assert plan.searching == 0 or plan.searching > timing.step * plan.study.race.steps
@@ -246,7 +262,7 @@ def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() 
     ("given", "sentence"),
     [
         ({"search": "targets"}, "search must be a list of choices, not 'targets'"),
-        ({"search": ["dropout"]}, "unknown choice to search 'dropout'"),
+        ({"search": ["clip"]}, "unknown choice to search 'clip'"),
         ({"search": ["alpha"], "compare": ["lora:alpha=16"]}, "alpha is a part of what is compared"),
         ({"search": ["r"], "r": (4, 8)}, "r has several values, which are compared"),
     ],

@@ -122,7 +122,7 @@ def test_it_lets_others_take_their_turn_and_goes_on_to_its_end(jobs: Jobs, monke
         (4, 0, "rank must be a whole number from 1"),
         (4, "nan", "rank must be a whole number from 1"),
         (5, None, "search must be a list of choices, not None"),
-        (5, ["dropout"], "unknown choice to search 'dropout'"),
+        (5, ["clip"], "unknown choice to search 'clip'"),
         (5, [{"r": 2}], "unknown choice to search"),
         (6, {"chat": "yes"}, "chat must be 0 or 1, not 'yes'"),
         (7, -1, "what may be forgotten, in nats, must be a number of at least 0, not -1"),
