@@ -56,6 +56,9 @@ STEP_SECONDS = 5.0
 RACES = 5
 """About the most races of a study: enough to see something early."""
 
+RACES_OF_CHOICE = 2
+"""Races of a choice that is searched: of its values, and of two of them with a second seed."""
+
 SETUPS = 0.15
 """Maximum share of the time for setting up races."""
 
@@ -176,8 +179,8 @@ class Plan:
             searched = [CHOICES[name].words for name in self.search]
             sentences.insert(
                 0,
-                f"A search first, of {and_(searched)}: {counted(lanes_of(study, self.search), 'lane')} with one seed, "
-                "judged by the held-out loss alone. What it finds is then compared with other seeds on the test.",
+                f"A search first, of {and_(searched)}: {counted(lanes_of(study, self.search), 'lane')} with one seed "
+                "or two, judged by the held-out loss alone. What it finds is compared with other seeds on the test.",
             )
         sentences += filter(None, (not_searched_words(study, self.search), self.seen, self.data))
         if self.unsearched:
@@ -298,7 +301,7 @@ def fitted(
         # What the search finds is compared with what was there before: one method more.
         more = count / len(sized.compare) * bool({*searched} & {*OF_METHOD})
         most = _most(len(sized.compare), timing, count, left)
-        setups = timing.setup * (math.ceil(count / most) + len(searched))
+        setups = timing.setup * (math.ceil(count / most) + RACES_OF_CHOICE * len(searched))
         each = max(0.0, SAFE * left - setups) / (count + more + before + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
         held_out, test = _examples(timing, many, looks)
@@ -314,7 +317,9 @@ def fitted(
         searched, possible = (
             tuple(name for name in names if name != "steps" or sees_all) for names in (searched, search)
         )
-        searching = timing.setup * len(searched) + before * timing.of_lane(sized.race.steps, held_out)
+        searching = timing.setup * RACES_OF_CHOICE * len(searched) + before * timing.of_lane(
+            sized.race.steps, held_out
+        )
         alone = replace(timing, step=max(timing.alone, timing.step))
         final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
         data = [timing.data] if timing.data else []

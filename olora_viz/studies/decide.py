@@ -139,9 +139,9 @@ def decide(
 ) -> Generator[Decision, None, None]:
     """Decide which recipe to take for a model and a task: target modules, batch size, rank, alpha, start and rate.
 
-    Where there is time, the choices that matter most are searched first, one after the other, with one seed and by the
-    held-out loss alone, see `RecipeSearch`. Then starts with what was found are compared, and with what was there
-    before, with other seeds and on the test examples.
+    Where there is time, the choices that matter most are searched first, one after the other, with one seed or two and
+    by the held-out loss alone, see `RecipeSearch`. Then starts with what was found are compared, and with what was
+    there before, with other seeds and on the test examples.
 
     Yields what is known: first the plan, then after every race, and last with the final adapter.
     An earlier decision's folder is gone on with as it was planned, for as many minutes again.

@@ -41,7 +41,10 @@ BATCHES = (4, 16)
 """Prompts per step, the larger where time allows it."""
 
 SEED = 1000
-"""The seed of the search's lanes, so that those of the comparison are fresh."""
+"""The first seed of the search's lanes, so that those of the comparison are fresh; the second is the next number."""
+
+LANES_AGAIN = 2
+"""Lanes of a choice with the second seed: what was taken so far, and the best of the others if its loss is lower."""
 
 NEAR = tuple(10 ** (step / 4) for step in (-2, -1, 0, 1, 2))
 """The rates around the best one so far, as multiples of it."""
@@ -122,7 +125,7 @@ def lanes_of(study: Study, names: Sequence[str]) -> int:
     """Return the number of lanes of a search."""
     near = len(NEAR) if len(study.lrs) > 1 else 1
     values = (1 + len(CHOICES[name].others(usual(study)[name])) for name in names)
-    return sum(count * (near if number else len(study.lrs)) for number, count in enumerate(values))
+    return sum(count * (near if number else len(study.lrs)) + LANES_AGAIN for number, count in enumerate(values))
 
 
 def usual(study: Study) -> dict[str, Any]:
@@ -175,6 +178,8 @@ class Tried:
     error: float
     """The standard error of the gap over the held-out examples."""
     is_taken: bool
+    seeds: int = 1
+    """Seeds over which the loss is averaged; the gap is over as many of the value that was taken so far."""
 
     @property
     def words(self) -> str:
@@ -199,12 +204,18 @@ NUMBERS = ("lr", "loss", "gap", "error")
 """The fields of `Tried` that are numbers."""
 
 
+Losses = dict[tuple[Any, float], np.ndarray]
+"""By held-out example (n,), of each value and rate; NaN where a run has diverged."""
+
+
 class RecipeSearch:
     """A search by coordinates: each choice in turn, at several rates, with all that was found before.
 
-    A choice's race has one seed and its whole schedule. A value is taken instead of the one so far if its held-out
-    loss, each at its best rate, is lower by more than the study's margin and by more than `ERRORS` standard errors.
-    These are estimates without a verdict: the comparison that follows has other seeds, and the test examples.
+    A choice's races have whole schedules, and first one seed. The best of the other values, if its held-out loss is
+    lower than that of the one so far, each at its best rate, runs beside that one again at these rates with a second
+    seed. It is taken if it is lower by the mean of both, by more than the study's margin and by more than `ERRORS`
+    standard errors. These are estimates without a verdict: the comparison that follows has other seeds, and the test
+    examples.
 
     Args:
         folder: of the decision; what has been tried there is kept.
@@ -282,38 +293,55 @@ class RecipeSearch:
         self, name: str, goes_on: Callable[[Step], bool], progress: Progress | None, cache: ModelCache
     ) -> list[Tried] | None:
         """Race the values of a choice; None if it was stopped."""
-        kept = self.kept
+        kept, base = self.kept, math.nan
         values = (kept[name], *CHOICES[name].others(kept[name]))
-        losses: dict[tuple[Any, float], np.ndarray] = {}
-        base = math.nan
-        for number, (lanes, config) in enumerate(self._configs(name, values)):
-            ended = self._race(self._folder / f"{name}-{number}", config, goes_on, progress, cache)
-            if ended is None:
-                return None
-            base, by_lane = ended
-            losses |= dict(zip(lanes, by_lane, strict=True))
-        return judged(name, values, losses, self._study.margin, base)
-
-    def _configs(self, name: str, values: Sequence[Any]) -> Iterator[tuple[list[tuple[Any, float]], RaceConfig]]:
-        """Yield the races of a choice, each with the value and the rate of its lanes."""
         rates = self._study.lrs
         if self.rate is not None and len(rates) > 1:
             rates = tuple(rounded(self.rate * factor, DIGITS) for factor in NEAR)
-        by_race = [tuple(values)] if name in OF_METHOD else [(value,) for value in values]
-        for of_race in by_race:
-            lanes = [(value, lr) for value in of_race for lr in rates]
-            each = math.ceil(len(lanes) / math.ceil(len(lanes) / self._most))
-            for at in range(0, len(lanes), each):
-                part = lanes[at : at + each]
-                yield part, self._config([self.kept | {name: value, "lr": lr} for value, lr in part])
 
-    def _config(self, chosen: Sequence[Mapping[str, Any]]) -> RaceConfig:
-        """Return the race of some lanes with what is chosen for each."""
+        def raced(lanes: list[tuple[Any, float]], seed: int) -> Losses | None:
+            nonlocal base
+            losses: Losses = {}
+            for number, part in enumerate(self._parts(name, lanes)):
+                config = self._config([kept | {name: value, "lr": lr} for value, lr in part], seed)
+                folder = self._folder / f"{name}-{seed}-{number}"
+                if (ended := self._race(folder, config, goes_on, progress, cache)) is None:
+                    return None
+                base, by_lane = ended
+                losses |= dict(zip(part, by_lane, strict=True))
+            return losses
+
+        first = raced([(value, lr) for value in values for lr in rates], SEED)
+        if first is None:
+            return None
+        tried = judged(name, values, first, self._study.margin, base)
+        best = min(tried[1:], key=lambda each: each.loss if math.isfinite(each.loss) else math.inf)
+        if not best.gap < 0:
+            return tried
+        again = [(each.value, each.lr) for each in (tried[0], best)]
+        second = raced(again, SEED + 1)
+        if second is None:
+            return None
+        both = {lane: (first[lane] + second[lane]) / 2 for lane in again}
+        two = judged(name, [value for value, _ in again], both, self._study.margin, base)
+        by_value = {each.value: replace(each, seeds=2) for each in two}
+        return [by_value.get(each.value, replace(each, is_taken=False)) for each in tried]
+
+    def _parts(self, name: str, lanes: list[tuple[Any, float]]) -> Iterator[list[tuple[Any, float]]]:
+        """Yield the lanes of each race of a choice, with the value and the rate of each."""
+        values = dict.fromkeys(value for value, _ in lanes)
+        groups = [lanes] if name in OF_METHOD else [[lane for lane in lanes if lane[0] == value] for value in values]
+        for of_race in groups:
+            each = math.ceil(len(of_race) / math.ceil(len(of_race) / self._most))
+            yield from (of_race[at : at + each] for at in range(0, len(of_race), each))
+
+    def _config(self, chosen: Sequence[Mapping[str, Any]], seed: int) -> RaceConfig:
+        """Return the race of some lanes of one seed with what is chosen for each."""
         study = self._study
         cell, own = study.cells()[0], _of_length(study, chosen[0])
         own |= {**dict(cell.others), "model": cell.model, "task": cell.task, "eval_every": 0, "test_size": 1}
         own |= {"keep": NONE, "forget": None}  # the comparison alone measures what is forgotten
-        lanes = tuple(_lane(study, each) for each in chosen)
+        lanes = tuple(_lane(study, each, seed) for each in chosen)
         return study.race.replace(**own, lanes=lanes, batches="by-seed")
 
     def _race(
@@ -340,9 +368,7 @@ class RecipeSearch:
             run.race.lanes.detach()
 
 
-def judged(
-    name: str, values: Sequence[Any], losses: Mapping[tuple[Any, float], np.ndarray], margin: float, base: float
-) -> list[Tried]:
+def judged(name: str, values: Sequence[Any], losses: Losses, margin: float, base: float) -> list[Tried]:
     """Compare the values of a choice with the first of them, each at its best rate.
 
     Args:
@@ -406,12 +432,12 @@ def _with_keys(method: str, keys: Mapping[str, Any]) -> str:
     return f"{method}{',' if ':' in method else ':'}{more}" if more else method
 
 
-def _lane(study: Study, chosen: Mapping[str, Any]) -> Lane:
+def _lane(study: Study, chosen: Mapping[str, Any], seed: int) -> Lane:
     """Return the lane of a study's reference with what is chosen."""
     before, reference = usual(study), study.reference
     keys = {name: chosen[name] for name in OF_METHOD if chosen[name] != before[name]}
     rank = {"r": before["r"]} if "r" in study.across else {}
-    return lane_of(_with_keys(reference, rank | keys)).replace(lr=chosen["lr"], seed=SEED, label=None)
+    return lane_of(_with_keys(reference, rank | keys)).replace(lr=chosen["lr"], seed=seed, label=None)
 
 
 def planned_study(folder: Path) -> Study:
@@ -425,7 +451,7 @@ def search_words(tried: Sequence[Tried]) -> str:
 
     >>> losses = {(None, 1e-3): np.array([0.2, 0.4]), ("attention", 3e-3): np.array([0.4, 0.6])}
     >>> search_words(judged("targets", (None, "attention"), losses, margin=0.02, base=2.0))
-    'Search, by held-out loss with one seed: all linear layers (attention alone 0.20 ± 0.00 more).'
+    'Search, by held-out loss: all linear layers (attention alone 0.20 ± 0.00 more).'
     """
     parts = []
     for name in dict.fromkeys(each.choice for each in tried):
@@ -434,7 +460,7 @@ def search_words(tried: Sequence[Tried]) -> str:
         beside = "; ".join(each.words for each in own if each.value != each.before)
         instead = f", not {value_words(name, taken.before)}" if taken.value != taken.before else ""
         parts.append(f"{value_words(name, taken.value)}{instead} ({beside})")
-    return f"Search, by held-out loss with one seed: {', '.join(parts)}." if parts else ""
+    return f"Search, by held-out loss: {', '.join(parts)}." if parts else ""
 
 
 def not_searched_words(study: Study, searched: Sequence[str]) -> str:

@@ -208,7 +208,7 @@ def searched(known: Decision) -> Markup:
         return Markup("")
     head = ("choice, rate", "held-out", TableCell("difference", "± its standard error over the examples"))
     return Markup(
-        '<h2>What the search found <span class="hint">loss on held-out examples, one seed, each at its best rate: '
+        '<h2>What the search found <span class="hint">held-out loss, one seed or two, each at its best rate: '
         "estimates without a verdict</span></h2>{}"
     ).format(table(head, rows))
 

@@ -18,6 +18,7 @@ from olora_viz.studies.recipe_search import (
     BATCHES,
     CHOICES,
     ERRORS,
+    LANES_AGAIN,
     SEED,
     RecipeSearch,
     Tried,
@@ -68,19 +69,37 @@ def _kept(known: Decision) -> dict[str, object]:
 
 def test_each_number_is_that_of_its_lane_raced_alone(whole) -> None:
     last = whole[-1]
-    (folder, *_) = sorted((last.folder / SEARCH).glob("targets-*"))
-    config = runs.read_config(folder)
-    assert {lane.seed for lane in config.lanes} == {SEED}
+    configs = [runs.read_config(folder) for folder in sorted((last.folder / SEARCH).glob("targets-*"))]
+    assert [{lane.seed for lane in config.lanes} for config in configs] == [{SEED}, {SEED + 1}][: len(configs)]
     for tried in (each for each in last.tried if each.choice == "targets"):
-        targets = tried.value and (tried.value,)
-        (lane,) = (each for each in config.lanes if each.targets == targets and each.lr == tried.lr)
-        race = ov.Race(config.replace(lanes=(lane,)))
-        *_, step = race
-        assert step.eval_loss is not None
-        assert step.eval_loss[0] == pytest.approx(tried.loss, abs=1e-5)
-        others = [each for each in config.lanes if each.targets == targets]
-        of_all = dict(zip(config.lanes, runs.read_steps(folder)[-1].eval_loss, strict=True))
-        assert tried.loss == pytest.approx(min(of_all[each] for each in others), abs=1e-5)
+        targets, alone = tried.value and (tried.value,), []
+        for config in configs[: tried.seeds]:
+            (lane,) = (each for each in config.lanes if each.targets == targets and each.lr == tried.lr)
+            *_, step = ov.Race(config.replace(lanes=(lane,)))
+            assert step.eval_loss is not None
+            alone.append(step.eval_loss[0])
+        assert tried.loss == pytest.approx(np.mean(alone), abs=1e-5)
+        others = [each for each in configs[0].lanes if each.targets == targets]
+        folder = last.folder / SEARCH / f"targets-{SEED}-0"
+        of_all = dict(zip(configs[0].lanes, runs.read_steps(folder)[-1].eval_loss, strict=True))
+        assert alone[0] == pytest.approx(min(of_all[each] for each in others), abs=1e-5)
+
+
+def test_what_has_the_lower_loss_runs_again_with_a_second_seed_and_nothing_else_does(whole) -> None:
+    for name in PLAN.search:
+        tried = [each for each in whole[-1].tried if each.choice == name]
+        again = [each for each in tried if each.seeds == 2]
+        folders = sorted((whole[-1].folder / SEARCH).glob(f"{name}-{SEED + 1}-*"))
+        lanes = [lane for folder in folders for lane in runs.read_config(folder).lanes]
+        assert len(again) in (0, 2)
+        assert [lane.lr for lane in lanes] == [each.lr for each in again]
+        if again:
+            assert again[0].value == tried[0].before
+            assert sum(each.is_taken for each in again) == 1
+        else:
+            assert tried[0].is_taken
+            assert all(each.gap >= 0 or not math.isfinite(each.gap) for each in tried)
+    assert {each.seeds for each in whole[-1].tried} == {1, 2}
 
 
 def test_a_batch_size_sees_as_many_examples(whole) -> None:
@@ -199,7 +218,7 @@ def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words:
     name, *_ = searchable(study, ["targets", "steps", "batch_size"])
     search = RecipeSearch(tmp_path, study, (name,), most=64)
     values = (search.kept[name], *CHOICES[name].others(search.kept[name]))
-    (_, config), *_ = search._configs(name, values)
+    config = search._config([search.kept | {name: value, "lr": 1e-3} for value in values], SEED)
     trial, *_ = study.trials(study.cells()[0], study.reference, [1e-3], 1)
     planned, changed = study.lane(trial), {name, "lr", "seed", "label"}
     for lane in config.lanes:
@@ -212,14 +231,16 @@ def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words:
 def test_while_it_searches_the_page_says_what_it_has_found_and_counts_the_lanes_of_the_search(whole) -> None:
     first, *_ = (known for known in whole if known.tried and known.stage == SEARCH)
     assert search_words(first.tried) in decision.headline(first)
-    assert decision.progress(first)[1] == "6 of 31 lanes of the search"
+    assert decision.progress(first)[1] == "8 of 37 lanes of the search"
     assert decision.progress(whole[-1])[1].endswith("lanes")
     assert all(value_words(each.choice, each.value) in decision.searched(whole[-1]) for each in whole[-1].tried)
 
 
 def test_its_lanes_are_counted_as_they_run(whole) -> None:
     configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("*-*")]
-    assert lanes_of(STUDY, PLAN.search) == sum(len(config.lanes) for config in configs)
+    run = sum(len(config.lanes) for config in configs)
+    once = [name for name in PLAN.search if all(each.seeds == 1 for each in whole[-1].tried if each.choice == name)]
+    assert lanes_of(STUDY, PLAN.search) == run + LANES_AGAIN * len(once)
 
 
 def test_a_decision_searches_where_there_is_time_and_says_what_it_does_not(tmp_path: Path) -> None:
@@ -277,7 +298,7 @@ def test_the_command_searches_what_it_is_told(tmp_path: Path, capsys: pytest.Cap
     given = ["--init", "olora", "--steps", "2", "--lr", "1e-3/3e-3"]
     words = ["decide", "--plan", "--out", str(tmp_path / "out"), *given]
     assert main([*words, "--batch-size", "4", "--search", "r,alpha"]) == 0
-    assert "A search first, of rank and alpha: 21 lanes" in capsys.readouterr().err
+    assert "A search first, of rank and alpha: 25 lanes" in capsys.readouterr().err
     assert main([*words, "--search", "none"]) == 0
     assert "A search first" not in capsys.readouterr().err
     assert main([*words, "--search", "rank"]) == 2
