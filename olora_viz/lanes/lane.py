@@ -353,9 +353,21 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     if isinstance(value, str):
         return short_targets(value) if field == "targets" and value and is_short else value
     if field == "params":
-        return f"{name} {value}"
+        return params_words(value)
     number = exact(value) if not is_short else compact(value) if field == "lr" else f"{value:g}"
     return f"{name} {number}".lstrip()
+
+
+def params_words(count: int) -> str:
+    """Return a number of parameters with its unit.
+
+    >>> params_words(74_000), params_words(3_752), params_words(1_500_000)
+    ('74k params', '3752 params', '1.5M params')
+    """
+    for each, unit in ((1_000_000, "M"), (1000, "k")):
+        if count >= each and count % (each // 10) == 0:
+            return f"{count / each:g}{unit} params"
+    return f"{count} params"
 
 
 def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:

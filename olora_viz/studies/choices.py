@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import SHOWN, Lane, setting
+from olora_viz.lanes.lane import SHOWN, Lane, params_words, setting
 from olora_viz.lanes.recipes import PREFIX
 from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
 from olora_viz.machine.text import and_, compact, nats
@@ -17,6 +17,9 @@ from olora_viz.studies.method import lane_of, method_name, own_rate, shipped
 from olora_viz.studies.statistics import BETTER, LEVEL, WORSE
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
+
+SIZES = ("r", "params")
+"""The keys of a lane that say how many parameters of its targets it trains."""
 
 START, RECIPE, SEVERAL, DENSE = "init", "recipe", "several", "dense"
 """Keys of what differs, beside those of a lane: another start, a recipe, several keys, or all weights trained."""
@@ -78,15 +81,18 @@ def compares_more_than_starts(study: Study) -> bool:
 def differing(study: Study, cell: Cell, method: str) -> str:
     """Return in what a method differs from the reference of a study: a key of `GROUPS`.
 
-    >>> study = Study(compare=("lora", "olora", "lora:alpha=2r", "olora:dropout=0.1", "full", "lora:alpha=r"))
+    A size that goes with other targets, so that as many parameters are trained, is a part of that choice.
+
+    >>> study = Study(compare=("lora", "olora", "lora:alpha=2r", "olora:dropout=0.1", "full", "lora:r=21,targets=mlp"))
     >>> [differing(study, study.cells()[0], method) for method in study.compare[1:]]
-    ['init', 'alpha', 'several', 'dense', 'alpha']
+    ['init', 'alpha', 'several', 'dense', 'targets']
     """
     if method.startswith(PREFIX):
         return RECIPE
     lane, reference = (_lane(study, cell, each) for each in (method, study.reference))
     # Those that only are written otherwise, as alpha=r where that is usual, differ in how they are written.
     keys = _differing(lane, reference, _value) or _differing(lane, reference, getattr)
+    keys = [key for key in keys if "targets" not in keys or key not in SIZES]
     keys += ["lr"] * (own_rate(method) != own_rate(study.reference))
     return keys[0] if len(keys) == 1 else SEVERAL
 
@@ -110,7 +116,13 @@ def _lane(study: Study, cell: Cell, method: str) -> Lane:
 
 def _choice(study: Study, verdict: Verdict) -> MethodChoice:
     key = differing(study, verdict.cell, verdict.method)
-    return MethodChoice(key, _words(_lane(study, verdict.cell, verdict.method), key, verdict.method), verdict)
+    lane, reference = (_lane(study, verdict.cell, each) for each in (verdict.method, study.reference))
+    words = _words(lane, key, verdict.method)
+    if key == "targets":
+        words = ", ".join(
+            [words, *(size_words(lane, each) for each in _differing(lane, reference, _value) if each in SIZES)]
+        )
+    return MethodChoice(key, words, verdict)
 
 
 def _words(lane: Lane, key: str, method: str) -> str:
@@ -136,8 +148,21 @@ def _words(lane: Lane, key: str, method: str) -> str:
         return "no clipping"
     if key == "schedule":
         return value or "the race's"
-    names = {"r": "rank", "lora_plus": "LoRA+", "params": "parameters", "warmup": "warm-up"}
+    if key in SIZES:
+        return size_words(lane, key)
+    names = {"lora_plus": "LoRA+", "warmup": "warm-up"}
     return f"{names.get(key, key.replace('_', ' '))} {plain(value)}"
+
+
+def size_words(lane: Lane, key: str) -> str:
+    """Return the rank of a lane, or the number of its parameters, in words; `key` is of `SIZES`."""
+    return (
+        f"rank {lane.r}"
+        if key == "r"
+        else "no number of parameters"
+        if lane.params is None
+        else params_words(lane.params)
+    )
 
 
 def worth_of_choices(verdicts: Verdicts) -> dict[str, str]:

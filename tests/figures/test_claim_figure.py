@@ -13,7 +13,7 @@ from olora_viz.figures.studies import claim_figure
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import Bar, Finding
 
-LABELS = ("OLoRA", "LoRA attention params 74000", "LoRA layers.1.mlp.down_proj")
+LABELS = ("OLoRA", "LoRA attention 74k params", "LoRA layers.1.mlp.down_proj")
 
 
 @pytest.mark.parametrize("name", CLAIMS)

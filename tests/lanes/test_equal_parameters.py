@@ -98,7 +98,7 @@ def test_it_is_written_as_a_count_and_named():
     assert Lane("lora", params="200k") == lanes[0]
     assert [parse_lanes(write_lane(lane))[0] for lane in lanes] == lanes
     assert labels(lanes)[0] == "lora@params=200000"
-    assert display_names(lanes)[1] == "LoRA params 1500000"
+    assert display_names(lanes)[1] == "LoRA 1.5M params"
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def made(gaps: dict[str, float], best: dict[str, float] | None = None, spread: f
         ("full:weight_decay=0.1", "several"),
         ("lora:lr=3e-3", "lr"),
         ("lora:lr=3e-3,r=4", "several"), ("olora:targets=mlp", "several"), ("lora:r=4,dropout=0.1", "several"),
+        ("lora:targets=mlp,r=13", "targets"), ("lora:targets=mlp,params=74k", "targets"),
     ],
 )  # fmt: skip
 def test_a_method_differs_in_one_key_or_in_several(method: str, key: str) -> None:

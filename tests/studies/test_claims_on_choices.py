@@ -163,7 +163,7 @@ def test_cells_that_disagree_are_mixed_and_a_choice_is_counted_over_all_of_them(
     assert re.search(
         r"the start: level in 3 of 4 comparisons, better in 1, at most -0\.\d+ nats on average \(OLoRA;", found.words
     )
-    assert [bar.label for bar in found.bars][:2] == ["LoRA attention params 74000", "OLoRA"]
+    assert [bar.label for bar in found.bars][:2] == ["LoRA attention 74k params", "OLoRA"]
 
 
 def test_at_equal_parameters_means_that_they_are() -> None:

@@ -28,22 +28,14 @@ from olora_viz.studies.statistics import LEVEL, UNDECIDED, Interval
 from olora_viz.studies.study import Study
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-SIZED = ("targets", "r", "params")
-"""The keys of a lane that say how many parameters it trains."""
-
 
 def choice_of(study: Study, method: str) -> str | None:
     """Return the one choice that a method makes otherwise than the reference, see `differing`; None for several.
-
-    A size that goes with other targets, so that as many parameters are trained, is a part of that choice.
 
     >>> study = Study(compare=("lora", "olora", "lora:r=21,targets=attention", "full", "pissa:alpha=2r"))
     >>> [choice_of(study, method) for method in study.compare[1:]]
     ['init', 'targets', 'dense', None]
     """
-    ours, theirs = lane_of(method), lane_of(study.reference)
-    if ours.targets != theirs.targets and ours.replace(**{key: getattr(theirs, key) for key in SIZED}) == theirs:
-        return "targets"
     key = differing(study, study.cells()[0], method)
     return None if key in (RECIPE, SEVERAL) else key
 
