@@ -18,6 +18,7 @@ import trials
 import olora_viz as ov
 from olora_viz.__main__ import _parser
 from olora_viz.machine.files import FORMAT
+from olora_viz.races.fields import BY_NAME
 from olora_viz.studies.folder import BY_EXAMPLE, COLUMNS
 from olora_viz.tasks.files import FILE_FORMATS
 from olora_viz.web.guard.limits import Limits
@@ -135,18 +136,20 @@ def recipes() -> str:
 
 def race_fields() -> str:
     """Write a row for every field of a race's set-up."""
-    return _fields("`config.json`, a set-up's TOML file and `ov.RaceConfig`", ov.RaceConfig)
+    known, rows = arguments_of(ov.RaceConfig), []
+    for field in fields(ov.RaceConfig):
+        name, default = field.name, field.default
+        shown = f"{len(ov.RaceConfig.lanes)} lanes" if name == "lanes" else f"`{_default(default)}`"
+        rows.append((f"`{name}`", BY_NAME[name].label if name in BY_NAME else "", shown, _sentence(known[name])))
+    head = ("field", "its label", "default", "what")
+    return f"The fields of `config.json`, a set-up's TOML file and `ov.RaceConfig`:\n\n{_table(head, rows)}"
 
 
 def study_fields() -> str:
     """Write a row for every field of a study."""
-    return _fields("`study.toml` and `ov.Study`", ov.Study)
-
-
-def _fields(where: str, setup: type) -> str:
-    known = arguments_of(setup)
-    rows = [(f"`{field.name}`", _sentence(known[field.name])) for field in fields(setup)]
-    return f"The fields of {where}:\n\n{_table(('field', 'what'), rows)}"
+    known = arguments_of(ov.Study)
+    rows = [(f"`{field.name}`", _sentence(known[field.name])) for field in fields(ov.Study)]
+    return f"The fields of `study.toml` and `ov.Study`:\n\n{_table(('field', 'what'), rows)}"
 
 
 def lane_columns() -> str:
