@@ -35,8 +35,8 @@ def add_verbs(verb: Verb) -> None:
     )
     parser.add_argument(
         "--search", type=filled, metavar="NAMES",
-        help="what is searched before methods are compared, of targets, batch_size, r and alpha, separated by commas, "
-        "or none; default: all that are not given otherwise, if there is time",
+        help="what is searched before methods are compared, of targets, steps, batch_size, r, alpha, schedule and "
+        "dropout, separated by commas, or none; default: all that are not given otherwise, if there is time",
     )  # fmt: skip
     add_settings(parser, "lr", "r")
     parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")

@@ -292,7 +292,10 @@ def fitted(
         left: seconds for races and the final adapter.
         minutes, fixed, evaluations, search: see `plan_for`.
     """
-    plan = None
+    plan, data = None, [timing.data] * bool(timing.data)
+    if search and timing.held_out < LEAST_EXAMPLES:
+        search = ()
+        data.append(f"Nothing is searched: {counted(timing.held_out, 'held-out example')} cannot tell values apart.")
     for sized, wanted, reads_all, searched in _candidates(study, fixed, search):
         # Of two, the one before the end only tells whether the loss still falls: where time is short, there is none.
         looks = 1 if evaluations == 2 and not reads_all else evaluations
@@ -322,14 +325,14 @@ def fitted(
         )
         alone = replace(timing, step=max(timing.alone, timing.step))
         final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
-        data = [timing.data] if timing.data else []
-        if (held_out, test) != (timing.held_out, timing.test):
-            data.append(f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples.")
+        time_for = f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples."
+        are_all = (held_out, test) == (timing.held_out, timing.test)
         plan = Plan(
             study=sized, minutes=minutes,
             seconds=searching + math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
             final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
-            data=" ".join(data), train=timing.train, step=timing.step, alone=alone.step,
+            data=" ".join(data if are_all else [*data, time_for]),
+            train=timing.train, step=timing.step, alone=alone.step,
             search=searched, searching=searching,
             unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip

@@ -187,7 +187,8 @@ class Tried:
         if not math.isfinite(self.gap):
             return f"{value_words(self.choice, self.value)} has diverged"
         costs = f"{nats(abs(self.gap))} ± {nats(self.error)} {'more' if self.gap > 0 else 'less'}"
-        return f"{value_words(self.choice, self.value)} {costs}"
+        unknown = ", too few examples to tell" if -ERRORS * self.error <= self.gap < 0 else ""
+        return f"{value_words(self.choice, self.value)} {costs}{unknown}"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers that are not finite become null."""

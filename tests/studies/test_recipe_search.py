@@ -11,6 +11,7 @@ from transformers import MambaConfig, MambaForCausalLM
 import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
+from olora_viz.machine.text import and_
 from olora_viz.races import run as runs
 from olora_viz.studies.budget import METHODS, Plan, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
@@ -279,6 +280,24 @@ def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() 
         assert plan.searching == 0 or plan.searching > timing.step * plan.study.race.steps
 
 
+def test_few_held_out_examples_search_nothing_and_a_plan_says_so() -> None:
+    study = Study().changed(compare=METHODS)
+    timing = Timing(setup=1.0, step=0.02, example=0.0005, data="", held_out=19, test=64, alone=0.03, train=300)
+    few = fitted(study, timing, 3600.0, 60, search=("targets", "r"))
+    assert (few.search, few.unsearched) == ((), ())
+    assert "Nothing is searched: 19 held-out examples cannot tell values apart." in " ".join(few.words)
+    enough = fitted(study, replace(timing, held_out=20), 3600.0, 60, search=("targets", "r"))
+    assert enough.search == ("targets", "r")
+
+
+def test_a_value_that_looks_better_but_may_not_be_is_told_so() -> None:
+    kept = np.array([1.0, 2.0, 3.0])
+    losses = {(8, 1e-3): kept, (2, 1e-3): kept - np.array([1.5, 0.0, 0.0]), (32, 1e-3): kept + 0.1}
+    _, lower, higher = judged("r", (8, 2, 32), losses, 0.02, base=4.0)
+    assert lower.words == "rank 2 0.50 ± 0.50 less, too few examples to tell"
+    assert higher.words == "rank 32 0.10 ± 0.00 more"
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -297,6 +316,10 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, given, sentence: str
 def test_the_command_searches_what_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--init", "olora", "--steps", "2", "--lr", "1e-3/3e-3"]
     words = ["decide", "--plan", "--out", str(tmp_path / "out"), *given]
+    with pytest.raises(SystemExit):
+        main(["decide", "--help"])
+    described = " ".join(capsys.readouterr().out.split())
+    assert and_(list(CHOICES)) in described
     assert main([*words, "--batch-size", "4", "--search", "r,alpha"]) == 0
     assert "A search first, of rank and alpha: 25 lanes" in capsys.readouterr().err
     assert main([*words, "--search", "none"]) == 0
