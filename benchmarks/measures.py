@@ -22,7 +22,7 @@ import torch
 from race import write_task
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.forgetting import APART
+from olora_viz.measures.forgetting import LEAST_STEPS_APART
 from olora_viz.measures.gradients import GradientRecorder, lane_norms
 from olora_viz.measures.update_spectra import update_spectra
 from olora_viz.races.config import RaceConfig
@@ -163,8 +163,8 @@ def main() -> None:
         "gradients_every": options.gradients_every,
         "gradients_share": style / (options.gradients_every * step + style),
         "text_seconds": read,
-        "text_every": APART,
-        "text_share": read / (APART * step + read),
+        "text_every": LEAST_STEPS_APART,
+        "text_share": read / (LEAST_STEPS_APART * step + read),
     }
     if options.json:
         print(json.dumps(row))
@@ -173,8 +173,8 @@ def main() -> None:
         f"{options.model}, {options.lanes} lanes of rank {options.rank}, {row['layers']} layers: "
         f"a step {step:.2f} s; spectra {looked:.3f} s, every {options.every} steps "
         f"{row['share']:.1%} of the race; a look at the gradients {style:.3f} s, every "
-        f"{options.gradients_every} steps {row['gradients_share']:.1%}; the text to keep {read:.3f} s, every {APART} "
-        f"steps {row['text_share']:.1%}"
+        f"{options.gradients_every} steps {row['gradients_share']:.1%}; the text to keep {read:.3f} s, every "
+        f"{LEAST_STEPS_APART} steps {row['text_share']:.1%}"
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import olora_viz as ov
 from olora_viz.initializers import READS, Calibration, Initializer, Start
 from olora_viz.lanes.adapters import attach_planned
-from olora_viz.lanes.calibration import BATCHES, gather
+from olora_viz.lanes.calibration import CALIBRATION_BATCHES, gather
 from olora_viz.lanes.experts import UnrolledExperts
 from olora_viz.lanes.peft import read_peft, write_peft
 from olora_viz.lanes.plan import plan_adapters
@@ -136,7 +136,8 @@ def cost_of(start: Initializer) -> str:
     spent = f"{float(f'{1000 * min(seconds):.1g}'):g} ms"  # of what disturbs a machine, the fastest has least
     if not start.needs:
         return spent
-    return f"{spent} + {BATCHES} forward{f', {BATCHES} backward' * ('gradient' in READS[start.needs])}"
+    batches = CALIBRATION_BATCHES
+    return f"{spent} + {batches} forward{f', {batches} backward' * ('gradient' in READS[start.needs])}"
 
 
 def _started(start: Initializer, W: Tensor) -> Start:

@@ -28,14 +28,14 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
 from olora_viz.background.wishes import Heard, Wish
 from olora_viz.background.work import BackgroundWork
-from olora_viz.machine.files import PREFIX, clear_dead, lock_folder, write_bytes, write_json
+from olora_viz.machine.files import TEMPORARY, clear_dead, lock_folder, write_bytes, write_json
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 
-OURS = frozenset({
+STAYS_HERE = frozenset({
     "why", "complete", "error", "stopping", "listen", "version", "changed", "_heard", "own_files", "seen",
     "grace", "left", "spent", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths",
     "disk_full", "racing", "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips",
@@ -48,7 +48,7 @@ others say what it is and what it has found, and travel."""
 AT_REST = (PAUSED, WAITING)
 """States in which work may go on anywhere: they are entered once it has left the other process."""
 
-QUIET = 0.5
+LOOK_EVERY = 0.5
 """Seconds after which the files are looked at although nothing was reported, such as for a checkpoint."""
 
 
@@ -65,7 +65,7 @@ class FilePart(NamedTuple):
 
 def travelling(work: BackgroundWork) -> dict[str, Any]:
     """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work.there) if each.name not in OURS}
+    return {each.name: getattr(work, each.name) for each in fields(work.there) if each.name not in STAYS_HERE}
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,7 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[New
         try:
             version = 0
             while not ends:
-                version = work.newer(version, QUIET)
+                version = work.newer(version, LOOK_EVERY)
                 if not ends and (news := reporter.news()):
                     yield news
             computing.join()
@@ -284,7 +284,7 @@ def compute_there(parcel: Parcel, box: Any, turn: str) -> Iterator[News]:
         try:
             return box.newer.remote(turn, number).future().result()
         except Exception:  # the box was lost with its process, and there will be another one
-            time.sleep(QUIET)
+            time.sleep(LOOK_EVERY)
             return None
 
     yield from compute(parcel, hear)
@@ -301,14 +301,14 @@ def _home(name: str) -> Generator[Path]:
     It waits for a process that still has it, which is about to end.
     """
     clear_dead(Path(tempfile.gettempdir()))
-    home = Path(tempfile.gettempdir()) / f"{PREFIX}{name}"
+    home = Path(tempfile.gettempdir()) / f"{TEMPORARY}{name}"
     while True:
         home.mkdir(mode=0o700, exist_ok=True)
         try:
             lock = lock_folder(home)
             break
         except BlockingIOError:
-            time.sleep(QUIET)
+            time.sleep(LOOK_EVERY)
     try:
         shutil.rmtree(home / "work", ignore_errors=True)
         yield home

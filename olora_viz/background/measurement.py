@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from olora_viz.background.record import LOADING, device_words
 from olora_viz.background.work import BackgroundWork
-from olora_viz.measures.conditioning import BATCHES, Conditioning, LossSlice, conditioning, slices
+from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning, LossSlice, conditioning, slices
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import FINISHED
@@ -33,7 +33,7 @@ class BackgroundMeasurement(BackgroundWork):
             self.become("measuring")
             self.result = conditioning(
                 racing.lanes, racing.batch(1), layer=self.layer, progress=self.progress,
-                more_batches=[racing.batch(number) for number in range(2, BATCHES + 1)],
+                more_batches=[racing.batch(number) for number in range(2, KERNEL_BATCHES + 1)],
             )  # fmt: skip
             self.become(FINISHED)
 

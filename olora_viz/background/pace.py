@@ -36,16 +36,16 @@ Measured on glassllm; of larger models it is less."""
 FORWARD = 0.42
 """What reading a token takes, relative to training on it; measured on glassllm."""
 
-TEXT = 512
+KEEP_TOKENS = 512
 """Tokens of a text to keep that are read at a time: at most 8 passages of 64."""
 
 MEASURED, SLICED, ASKED = 100, 80, 5
 """About the steps that measuring starts takes, slicing the loss around two of them, and answering a prompt."""
 
-LONGEST = 512
+MOST_TOKENS = 512
 """The most tokens of an example that nothing is known of."""
 
-CHARACTERS = 2.0
+CHARACTERS_PER_TOKEN = 2.0
 """Characters of a token where there is no tokenizer to ask: few, so that the estimate is rather too long."""
 
 SAMPLE = 64
@@ -124,7 +124,7 @@ def trained(config: RaceConfig, reading: Reading, steps: int | None = None) -> f
     )
     step = A_STEP + lanes * (A_LANE + config.batch_size * reading.tokens)
     read = evaluations * reading.held_out + (reading.test if steps == config.steps else 0)
-    return step * (steps + TRACKED * curvatures) + FORWARD * lanes * (read * reading.tokens + TEXT * texts)
+    return step * (steps + TRACKED * curvatures) + FORWARD * lanes * (read * reading.tokens + KEEP_TOKENS * texts)
 
 
 def relative(model: str, timed: str) -> float:
@@ -290,7 +290,7 @@ def _read_as(config: RaceConfig) -> tuple[str, str, bool, bool]:
 @lru_cache(maxsize=64)
 def _sample(task: str, model: str, split_seed: int) -> Reading:
     """Count the examples of a task and the tokens of some; of a task from the hub, the most there may be."""
-    most = Reading(min(LONGEST, MODELS[model].context), RaceConfig.test_size, RaceConfig.test_size)
+    most = Reading(min(MOST_TOKENS, MODELS[model].context), RaceConfig.test_size, RaceConfig.test_size)
     card = TASKS.get(task)
     if card is not None and not card.offline:
         return most
@@ -300,5 +300,5 @@ def _sample(task: str, model: str, split_seed: int) -> Reading:
         return most
     tokenizer = tokenizer_here(model)
     texts = [example.prompt + example.answer for example in examples.train[:SAMPLE]]
-    counts = [len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS for text in texts]
+    counts = [len(tokenizer(text)["input_ids"]) if tokenizer else len(text) / CHARACTERS_PER_TOKEN for text in texts]
     return Reading(sum(counts) / max(1, len(counts)), len(examples.held_out), len(examples.test))

@@ -23,16 +23,16 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race, race
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, out_at, whys_out
 
-ANSWERS = 4
+FINAL_ANSWERS = 4
 """Held-out prompts that every lane answers after a race."""
 
-SHARE = 0.08
+ANSWERS_SHARE = 0.08
 """Maximum share of a race's time that is spent on answers before its end."""
 
 
 def final_answers(racing: Race) -> tuple[Answer, ...]:
-    """Return the answers of a race's lanes to `ANSWERS` held-out prompts, or half as many to be continued."""
-    return tuple(racing.answers(ANSWERS // 2 if racing.task.plain_text else ANSWERS))
+    """Return the answers of a race's lanes to `FINAL_ANSWERS` held-out prompts, or half as many to be continued."""
+    return tuple(racing.answers(FINAL_ANSWERS // 2 if racing.task.plain_text else FINAL_ANSWERS))
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class BackgroundRace(BackgroundWork):
         if own is not None and own.waits:
             with suppress(StoppedEarlyError):
                 self._reply(racing, own)
-        elif step.eval_loss is not None and self._answer_seconds <= SHARE * step.seconds:
+        elif step.eval_loss is not None and self._answer_seconds <= ANSWERS_SHARE * step.seconds:
             self._may_pause = not self.wants_pause()
             with suppress(StoppedEarlyError):
                 if not racing.task.plain_text and self.results:

@@ -184,8 +184,8 @@ def _draw(path: Path, config: RaceConfig, steps: Sequence[Step]) -> None:
 
 def run_curvature(options: argparse.Namespace) -> int:
     """Measure lanes at their start: a table, JSON lines, a picture."""
-    from olora_viz.measures.conditioning import BATCHES, conditioning
-    from olora_viz.measures.curvature import PROBES, check_search
+    from olora_viz.measures.conditioning import KERNEL_BATCHES, conditioning
+    from olora_viz.measures.curvature import TRACE_PROBES, check_search
     from olora_viz.races.race import race
     from olora_viz.studies.story import compared_conditions
 
@@ -193,10 +193,10 @@ def run_curvature(options: argparse.Namespace) -> int:
     for name, count in (("iterations", options.iterations), ("batches", options.kernel_batches)):
         if count is not None:
             check_whole(name, count, 1)
-    check_search(1, PROBES if options.probes is None else options.probes)
+    check_search(1, TRACE_PROBES if options.probes is None else options.probes)
     search = {"steps": options.iterations, "probes": options.probes}
     search = {name: value for name, value in search.items() if value is not None}
-    count = options.kernel_batches or BATCHES
+    count = options.kernel_batches or KERNEL_BATCHES
     with progress_bar() as progress:
         racing = race(config, progress=progress)
         batch, *more = (racing.batch(number) for number in range(1, count + 1))

@@ -24,13 +24,13 @@ HOW = (
     "lies outside the band is a rate in disguise. Left of zero is better; an interval inside the band is level."
 )
 
-ROW = 23
+ROW_HEIGHT = 23
 """Height of a row in pixels."""
 
 ROOT_FROM = 16.0
 """From this many widths of the band on, the axis is root-scaled: on a linear one the band would be a line."""
 
-FARTHEST = 4.0
+MOST_MEANS = 4.0
 """Ends beyond this multiple of the farthest mean are cut off, with an arrow."""
 
 RING = 14
@@ -42,7 +42,7 @@ COLORS = {BETTER: "@ok", WORSE: "@bad"}
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """What a root-scaled axis may name on either side of 0."""
 
-APART = 0.085
+LEAST_TICK_GAP = 0.085
 """The least distance of its ticks, as a share of its length."""
 
 
@@ -60,7 +60,7 @@ class _Scale(NamedTuple):
         means = np.array([mean for of_each in both for mean in of_each if math.isfinite(mean)])
         ends = np.array([each.verdict.interval[1:3] for each in made if each.verdict.seeds])
         band = margin if math.isfinite(margin) else 0.0
-        most = FARTHEST * max(float(np.abs(means).max(initial=0.0)), band, 1e-6)
+        most = MOST_MEANS * max(float(np.abs(means).max(initial=0.0)), band, 1e-6)
         values = np.clip([*ends.ravel(), *means, -band, band, 0.0], -most, most)
         low, high = float(values.min()), float(values.max())
         is_root = band > 0 and high - low > ROOT_FROM * 2 * band
@@ -81,7 +81,7 @@ class _Scale(NamedTuple):
         look = {"range": [self.low, self.high], "zeroline": True, "zerolinecolor": "@mute"}
         if not self.is_root:
             return axis(name, **look)
-        ticks, apart = [0.0], APART * (self.high - self.low)
+        ticks, apart = [0.0], LEAST_TICK_GAP * (self.high - self.low)
         for side in (1, -1):
             last = 0.0
             for tick in TICKS:
@@ -137,7 +137,7 @@ def choices_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         unit,
         x=scale.axis(name),
         y=categories_axis(ticks, range=[-0.7, rows - 0.4], tickvals=list(range(rows))[::-1]),
-        height=max(110, ROW * rows),
+        height=max(110, ROW_HEIGHT * rows),
         how=f"{HOW} The band is {100 * study.margin:.3g}% of {who}'s loss reduction to either side.",
         revision=f"choices {cell.words()}",
         closest=True,

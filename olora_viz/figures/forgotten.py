@@ -35,10 +35,10 @@ from olora_viz.studies.search import rates_tried, seeds_of, values_at
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
-HEIGHT = 330
+PLOT_HEIGHT = 330
 """Height of the plot area in pixels."""
 
-HIGHEST = 1.5
+LOSS_AXIS = 1.5
 """The loss axis ends at this multiple of the loss before the race; points above are not drawn."""
 
 TITLE = "Learned and forgotten"
@@ -72,13 +72,13 @@ def forgotten_figure(
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
         message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
-        return nothing_yet(TITLE, "held-out loss and drift", names, message, HEIGHT)
+        return nothing_yet(TITLE, "held-out loss and drift", names, message, PLOT_HEIGHT)
     at, loss, drift = [step.step for step in having], column(having, "eval_loss", K), column(having, "drift", K)
     if start_loss is not None:
         # A lane whose start does not keep the model's function has no known loss there.
         at, loss = [0, *at], np.vstack([results_at_start(styles, groups, start_loss), loss])
         drift = np.vstack([np.zeros(K) if text is None else np.array(text.start_drift), drift])
-    ceiling = HIGHEST * float(np.nanmax(loss[:1], initial=0.0)) if start_loss is not None else math.inf
+    ceiling = LOSS_AXIS * float(np.nanmax(loss[:1], initial=0.0)) if start_loss is not None else math.inf
     off_scale = loss > ceiling
     loss, drift = (np.where(off_scale, np.nan, values) for values in (loss, drift))
     learned, moved = seed_means(loss, groups), seed_means(drift, groups)
@@ -109,7 +109,7 @@ def forgotten_figure(
         "; ".join(filter(None, unit)),
         x=x | {"range": x["range"][::-1]},
         y=axis(names[1], range=[-0.03 * top, 1.08 * top]),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         badge="log x",
         how=(
             "A lane starts at the left, below, with the base model's loss and its predictions, and moves to the right "
@@ -195,7 +195,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
                     float(values_at(study, cell, verdict.method, [lr], values, seeds).mean())
                     for values in (test, drift)
                 )
-                means |= {lr: (loss, moved)} if loss <= HIGHEST * base and moved > 0 else {}
+                means |= {lr: (loss, moved)} if loss <= LOSS_AXIS * base and moved > 0 else {}
         if not means:
             continue
         best = trade_offs(list(means.values()))
@@ -216,7 +216,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         ends.append(CurveEnd.of(style, math.log10(best[0][0]), math.log10(best[0][1])))
     if not data:
         message = "No run of this study has ended yet." if study.keeps_text else "This study has no text to keep."
-        return nothing_yet(title, "test loss and drift", names, message, HEIGHT)
+        return nothing_yet(title, "test loss and drift", names, message, PLOT_HEIGHT)
     low, high = log_range([np.array([loss for loss, _ in every])])
     bottom, top = log_range([np.array([moved for _, moved in every])])
     x = log_axis(names[0], low, high)
@@ -232,7 +232,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         "; ".join(filter(None, (unit, where))),
         x=x | {"range": x["range"][::-1]},
         y=log_axis(names[1], bottom, top),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         how=(
             "Higher rates learn more, to the right, and forget more, up. Where a method's line lies below another's, "
             "it forgets less for the same loss; on the dotted line methods are compared at equal learning."

@@ -27,10 +27,10 @@ LETTER, ROW = 0.062, 0.13
 AIR = 0.06
 """Inches around everything."""
 
-NAMES = 0.4
+NAMES_SHARE = 0.4
 """The largest part of the width that the names of rows take; longer ones are written in several lines."""
 
-SHORT = "short "
+SHORTENED = "short "
 """Begins the name of an annotation whose text gives way to the rest of the name if it does not fit its column."""
 
 HALF = "half"
@@ -145,7 +145,7 @@ def _fit(axes: Any) -> None:
     width, inch = axes.figure.get_size_inches()[0], axes.figure.dpi
     rows = axes.get_yticklabels()
     longest = max(rows, key=lambda label: label.get_window_extent().width, default=None)
-    most = NAMES * width * inch
+    most = NAMES_SHARE * width * inch
     if longest is not None and longest.get_window_extent().width > most:
         names = [_wrapped(label, longest, most) for label in rows]
         axes.set_yticks(axes.get_yticks(), labels=names)
@@ -169,14 +169,14 @@ def _fit(axes: Any) -> None:
 def _fit_tiles(axes: Any) -> None:
     """Write signs in place of words where a word does not fit its column."""
     column = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
-    words = [text for text in axes.texts if str(text.get_label()).startswith(SHORT)]
+    words = [text for text in axes.texts if str(text.get_label()).startswith(SHORTENED)]
     if any(text.get_window_extent().width > 0.9 * column for text in words):
         for text in words:
-            text.set_text(str(text.get_label()).removeprefix(SHORT))
+            text.set_text(str(text.get_label()).removeprefix(SHORTENED))
 
 
 def _is_short(text: Any) -> bool:
-    return str(text.get_label()) == SHORT + text.get_text()
+    return str(text.get_label()) == SHORTENED + text.get_text()
 
 
 def _wrapped(label: Any, longest: Any, most: float) -> str:

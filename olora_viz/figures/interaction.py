@@ -24,7 +24,7 @@ HOW = (
     "more than it does there; level is where the setting does not matter to what the method gains."
 )
 
-ROW = 32
+ROW_HEIGHT = 32
 """Height of a row in pixels."""
 
 
@@ -73,7 +73,7 @@ def interaction_figure(verdicts: Verdicts, setting: str) -> Figure:
             tickvals=list(range(len(values))), ticktext=[_value_words(setting, value) for value in values],
         ),
         y=categories_axis(rows[::-1], range=[-0.6, len(rows) - 0.4]),
-        height=max(70, round(ROW * (len(rows) + 0.2))),
+        height=max(70, round(ROW_HEIGHT * (len(rows) + 0.2))),
         how=HOW,
         revision=f"interaction {setting}",
         closest=True,

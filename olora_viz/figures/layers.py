@@ -251,7 +251,7 @@ def layer_words(name: str) -> str:
     return " · ".join(part for part in block_and_module(name) if part)
 
 
-HEIGHT = 200
+PLOT_HEIGHT = 200
 """Height of the plot areas of curves in pixels."""
 
 MOST_POINTS = 4000
@@ -287,7 +287,7 @@ def layer_figure(
     numbers = [steps[n] for n in shown]
     bounds = log_range([curves])
     labels, crosses = curve_ends(
-        styles, numbers, curves, bounds=bounds, height=HEIGHT, total=total, left=[(step,) for step in left]
+        styles, numbers, curves, bounds=bounds, height=PLOT_HEIGHT, total=total, left=[(step,) for step in left]
     )
     drawn = _curves_layout(
         f"{part.title}{' of' if measure == 'input' else ' in'} {layer_words(layer)}",
@@ -329,7 +329,9 @@ def depth_figure(
     ticks = first_of_blocks([block for block, _ in parts], 10)
     values = _positive(part.of(gradients))
     has_points, ends = bool(module) and values.size <= MOST_POINTS, [-0.5, len(layers) - 0.5]
-    labels, _ = curve_ends(styles, joined, values.T[joined], bounds=log_range([values.T]), height=HEIGHT, total=None)
+    labels, _ = curve_ends(
+        styles, joined, values.T[joined], bounds=log_range([values.T]), height=PLOT_HEIGHT, total=None
+    )
     drawn = _curves_layout(
         f"{part.title} against depth, step {step}",
         f"; curves: {module or 'all layers'}" + (", points: the others" if has_points else ""),
@@ -362,7 +364,7 @@ def _curves_layout(
         f"{part.symbol}, {part.unit}{more}",
         x=x,
         y=unlabelled_until(has_values, log_axis(part.symbol, *log_range([curves]))),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         message="" if has_values else "Nothing to draw yet.",
         how=(
             "Each curve is one lane. Norms that shrink or grow with depth by large factors are what vanishing or "

@@ -15,7 +15,7 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.text import plain, rounded
 from olora_viz.studies.sentences import departure
 
-BEYOND = 30.0
+MOST_BEYOND = 30.0
 """The factor by which a log axis extends at most beyond the middle four fifths of its numbers."""
 
 Figure = dict[str, Any]
@@ -102,12 +102,12 @@ def log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def robust_log_range(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Return the range of a log axis that outliers cannot stretch, see `BEYOND`."""
+    """Return the range of a log axis that outliers cannot stretch, see `MOST_BEYOND`."""
     flat = _positive(values)
     if not flat.size:
         return log_range(values)
     low, high = np.quantile(flat, (0.1, 0.9), method="nearest")
-    return log_range([np.clip(flat, low / BEYOND, high * BEYOND)])
+    return log_range([np.clip(flat, low / MOST_BEYOND, high * MOST_BEYOND)])
 
 
 def _positive(values: Sequence[np.ndarray]) -> np.ndarray:

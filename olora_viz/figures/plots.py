@@ -25,7 +25,7 @@ from olora_viz.figures.race import (
     measure_figure,
     overlay_figure,
 )
-from olora_viz.figures.rates import NAMES, budget_figure, measured_rates_figure, rate_figure, study_rates_figure
+from olora_viz.figures.rates import LOSS_TITLES, budget_figure, measured_rates_figure, rate_figure, study_rates_figure
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
 from olora_viz.figures.studies import claim_figure, differences_figure, profile_figure, target_figure, wins_figure
@@ -315,7 +315,7 @@ def plot_rates(
         >>> figure.data[0].name, figure.data[0].x
         ('LoRA', (0.0003, 0.001, 0.003, 0.01, 0.03))
     """
-    (measure,) = chosen(measure, NAMES, theme)
+    (measure,) = chosen(measure, LOSS_TITLES, theme)
     raced = Raced.of(steps, config)
     if raced.lanes is None:
         raise ValueError("steps do not contain their learning rates: call plot_rates(steps, config)")

@@ -47,7 +47,7 @@ MEASURE_HEIGHT, COMPARISON_HEIGHT = 150, 230
 PLOT_HEIGHT = {"accuracy": 268, "loss": 200}
 """Nominal heights of the plot areas in pixels, by which labels are kept apart."""
 
-LEFT = 70
+LEFT_MARGIN = 70
 """Left margin in pixels, with room for numbers of any size."""
 
 
@@ -100,7 +100,7 @@ def measure_figure(
         ),
         revision=run or "race",
         labels=labels,
-        margin={"l": LEFT} if named else {},
+        margin={"l": LEFT_MARGIN} if named else {},
     )
     return {"data": data + beyond + crosses, "layout": drawn}
 
@@ -275,7 +275,7 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
         message="" if data else f"These runs have no measurement of the {measure.title.lower()} yet.",
         revision=revision,
         labels=labels,
-        margin={"l": LEFT},
+        margin={"l": LEFT_MARGIN},
     )
     return {"data": data, "layout": drawn}
 
@@ -283,10 +283,10 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
 SMOOTHING, SHORT_SMOOTHING = 0.85, 0.6
 """Weights of the past in the exponential average of the training loss, of long races and of short ones."""
 
-SHORT = 200
+SMOOTHED_FROM = 200
 """Steps of a race from which on the lag of `SMOOTHING` is below 3% of its axis."""
 
-HIGHEST = 10.0
+LOSS_AXIS = 10.0
 """The loss axis ends at this multiple of the first loss, so that a diverging lane does not flatten the others."""
 
 FIRST_WORDS = "Curves appear here as the lanes train."
@@ -319,7 +319,7 @@ def loss_figure(
         smoothing: weight of the past in the exponential average, in [0, 1); by default less for short races.
     """
     if smoothing is None:
-        smoothing = SMOOTHING if (total or len(steps)) >= SHORT else SHORT_SMOOTHING
+        smoothing = SMOOTHING if (total or len(steps)) >= SMOOTHED_FROM else SHORT_SMOOTHING
     groups, K = groups_of(styles, seeds)
     loss = column(steps, "loss", K)
     numbers = [step.step for step in steps]
@@ -340,7 +340,7 @@ def loss_figure(
         data.append(line(style, smooth[::every, k], 2.4, **place, meta="smooth"))
         more = {"name": f"{style.label}, held out", "legendgroup": style.label, "hoverinfo": "skip"}
         data.append(points(at, plain(held[:, k]), style.color, 5.5, symbol=style.symbol, **more))
-    ceiling = HIGHEST * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
+    ceiling = LOSS_AXIS * np.nanmax(loss[:1] if steps else held[:1], initial=0.0)
     in_front = loss if len(styles) == K else of_lanes
     low, high = log_range([np.minimum(v, ceiling) for v in (in_front, smooth, held)])
     beyond = off_range(styles, numbers, seed_means(loss, groups), (low, high))

@@ -36,13 +36,13 @@ from olora_viz.studies.story import Point, RateCurve
 from olora_viz.studies.study import Cell, Study
 from olora_viz.studies.verdicts import Verdicts
 
-HEIGHT = 250
+PLOT_HEIGHT = 250
 """Height of the plot area in pixels."""
 
 STUDY_HEIGHT = 230
 """The same of a curve of a study, of which there are more."""
 
-HIGHEST = 2.0
+LOSS_AXIS = 2.0
 """The loss axis ends at this multiple of the loss before the race; losses above are marked at its upper end."""
 
 FAR = 30.0
@@ -51,7 +51,7 @@ FAR = 30.0
 MOST_TICKS = 9
 """Maximum number of tick labels on the axis of rates."""
 
-NAMES = {"final": "Final held-out loss", "best": "Best held-out loss"}
+LOSS_TITLES = {"final": "Final held-out loss", "best": "Best held-out loss"}
 
 AXES = ("learning rate", "held-out loss, nats")
 
@@ -76,7 +76,7 @@ def rate_figure(
     Rates at which a seed diverged or the loss is off the scale are crosses at the top.
 
     Args:
-        curves: of `rate_curves`, by the same measure, one of `NAMES`.
+        curves: of `rate_curves`, by the same measure, one of `LOSS_TITLES`.
         start_loss: held-out loss before the race, nats.
         examples: number of held-out examples; 0 if unknown.
         run: changes with the race, see `measure_figure`.
@@ -84,15 +84,15 @@ def rate_figure(
     """
     if chosen is None:
         chosen = {curve.label: curve.optimum.lr for curve in curves if curve.optimum}
-    title = f"{NAMES[measure]} against learning rate"
+    title = f"{LOSS_TITLES[measure]} against learning rate"
     nats = loss_unit(plain_text) + (f", {counted(examples, 'held-out example')}" if examples else "")
     seeds = max((curve.seeds for curve in curves), default=1)
     unit = f"{nats}{f'; mean and range of {seeds} seeds' if seeds > 1 else ''}; ○ optimum, × diverged"
     tried = [point for curve in curves for point in curve.points]
-    ceiling = math.inf if start_loss is None else HIGHEST * start_loss
+    ceiling = math.inf if start_loss is None else LOSS_AXIS * start_loss
     losses = [loss for point in tried for loss in point.known if loss <= ceiling]
     if not losses and not any(point.diverged for point in tried):
-        return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", HEIGHT)
+        return nothing_yet(title, unit, AXES, "Nothing is evaluated yet.", PLOT_HEIGHT)
     low, high = log_range([np.array(losses)])
     high += 0.09 * (high - low)  # for the crosses
     rates = sorted({point.lr for point in tried})
@@ -117,7 +117,7 @@ def rate_figure(
         unit,
         x=x | {"tickvals": ticks, "ticktext": _apart(ticks)},
         y=log_axis(AXES[1], low, high),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         how=(
             "Too low a rate learns slowly, too high a rate diverges. Compare the lowest points of the curves, not "
             "their values at one rate."
@@ -311,7 +311,7 @@ def budget_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     if not best:
         why = "No rate has finished with every method and seed, or each has diverged."
         return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
-    ceiling = HIGHEST * (_before(verdicts, cell, "valid") or math.inf)
+    ceiling = LOSS_AXIS * (_before(verdicts, cell, "valid") or math.inf)
     low, high = log_range([np.minimum(curves, ceiling) for curves in best.values()])
     styles = method_styles(best)
     most = next(iter(best.values())).shape[1]

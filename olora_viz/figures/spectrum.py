@@ -12,10 +12,10 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.text import plain
 from olora_viz.measures.truncation import Truncation
 
-HEIGHT = 268
+PLOT_HEIGHT = 268
 """Height of the plot areas in pixels."""
 
-MOST = 512
+MOST_DRAWN = 512
 """Maximum singular values in a chart; a longer spectrum is thinned out beyond the rank."""
 
 
@@ -48,7 +48,7 @@ def singular_values_figure(truncations: Sequence[Truncation], *, run: str = "") 
         "index by index; the band is the range for a projection of W",
         x=axis("index i", range=[0.5, edge], **_whole(reach)),
         y=axis("σᵢ", range=[0, top]),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         how=(
             "If a start's values were a subset of W's, each would lie on one of W's. They need not be: the i-th value "
             "of a projection can lie anywhere in the band, and is never above W's i-th."
@@ -95,7 +95,7 @@ def energy_figure(
         "share of ‖W‖² in BA, for a start of rank r" + "; below 0: W − BA is larger than W" * (low < 0),
         x=axis("rank r", range=[0, reach]),
         y=axis("share of ‖W‖²", range=list(bounds), tickformat=".0%"),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         how=(
             "How much of W a start of rank r contains. PiSSA's curve is the highest possible, since it takes the "
             "largest singular values."
@@ -119,7 +119,7 @@ def angles_figure(truncations: Sequence[Truncation], *, run: str = "") -> Figure
         "between the columns of B and the top r left singular vectors of W",
         x=axis("angle, smallest first", range=[0.5, r + 0.5], **_whole(r)),
         y=axis("degrees", range=[-2.0, 94.0], tickvals=[0, 30, 60, 90]),
-        height=HEIGHT,
+        height=PLOT_HEIGHT,
         message="" if angles else "There is no top subspace to compare with.",
         how=(
             "An angle of 0° is a direction that both subspaces share; 90° is one orthogonal to the other subspace. "
@@ -156,7 +156,7 @@ def _room(ends: Sequence[CurveEnd], reach: float) -> dict[str, int]:
 def _indices(m: int, r: int) -> np.ndarray:
     """Return the indices to draw of m values: all near the rank, then fewer."""
     near = np.arange(min(m, max(2 * r, 64)))
-    rest = np.arange(len(near), m, max(1, (m - len(near)) // MOST + 1))
+    rest = np.arange(len(near), m, max(1, (m - len(near)) // MOST_DRAWN + 1))
     return np.concatenate([near, rest])
 
 

@@ -186,7 +186,7 @@ def curvatures(steps: Sequence[Step], lanes: int) -> tuple[list[int], np.ndarray
     return [number for number, _ in seen], values.reshape(len(seen), lanes)
 
 
-NAMED = 8
+MOST_LABELLED = 8
 """Up to this many lanes, every marker of the comparison is labelled with its lane's name."""
 
 
@@ -237,7 +237,7 @@ def comparison_figure(styles: Sequence[LaneStyle], measured: Conditioning | None
         for k, style in enumerate(styles):
             is_known = math.isfinite(ratios[k, i])
             words = _ratio_words(values[k], ratios[k, i]) if k != base or not is_known else "1"
-            if K <= NAMED or not is_known:
+            if K <= MOST_LABELLED or not is_known:
                 x = math.log10(ratios[k, i]) if is_known else 0.0
                 inner = x > low + 0.45 * (high - low)  # then its label is to the left of a marker
                 labels.append({

@@ -48,10 +48,10 @@ FOREST = (
     "either decides nothing; an interval inside the margin means level."
 )
 
-SHARES = (-0.04, 1.04)
+SHARE_AXIS = (-0.04, 1.04)
 """The range of an axis of shares."""
 
-FARTHEST = 16.0
+LARGEST_FACTOR = 16.0
 """The largest factor that is drawn."""
 
 
@@ -93,7 +93,9 @@ def _shares(
         last = math.log10(at[-1]) if x.get("type") == "log" else at[-1]
         ends.append(CurveEnd.of(styles[init], last, float(shares[-1]), counts[init]))
     ticks = [0, 0.25, 0.5, 0.75, 1]
-    y = axis(name, range=list(SHARES), tickformat=".0%", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks])
+    y = axis(
+        name, range=list(SHARE_AXIS), tickformat=".0%", tickvals=ticks, ticktext=[f"{tick:.0%}" for tick in ticks]
+    )
     return {"data": data, "layout": layout(title, unit, x=x, y=y, height=STUDY_HEIGHT, ends=ends, **more)}
 
 
@@ -159,8 +161,8 @@ def _corners(times: np.ndarray) -> np.ndarray:
     fastest = times.min(0)
     with np.errstate(invalid="ignore", divide="ignore"):  # at step 0, or never
         ratios = (times / fastest).ravel()
-    inside = ratios[np.isfinite(ratios) & (ratios >= 1) & (ratios <= FARTHEST)]
-    return np.unique([1.0, *inside, min(FARTHEST, 1.1 * inside.max(initial=1.0))])
+    inside = ratios[np.isfinite(ratios) & (ratios >= 1) & (ratios <= LARGEST_FACTOR)]
+    return np.unique([1.0, *inside, min(LARGEST_FACTOR, 1.1 * inside.max(initial=1.0))])
 
 
 TILES = {

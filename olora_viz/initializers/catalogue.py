@@ -111,7 +111,7 @@ def keeps_function(init: str) -> bool:
 
 BUILT_IN = frozenset(INITIALIZERS)
 
-RESERVED = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"})
+PAGE_COLOURS = frozenset({"accent", "bad", "bg", "card", "ink", "line", "mute", "ok", "on-accent", "soft"})
 """Names of the page's own colours, which no initialization can have."""
 
 
@@ -149,7 +149,7 @@ def register(entry: Initializer, *, replace: bool = False) -> None:
     name, label = entry.name, entry.label
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
         raise ValueError(f"name {name!r} must be 1 to 32 lower-case letters, digits and _, and begin with a letter")
-    if name in RESERVED:
+    if name in PAGE_COLOURS:
         raise ValueError(f"name {name!r} is reserved for a colour of the page; choose another one")
     if name in BUILT_IN:
         raise ValueError(f"name {name!r} is a built-in initialization; choose another one")
@@ -218,7 +218,7 @@ Examples:
     ['corda', 'eva', 'full']
 """
 
-NAMED = ("s", "generator", "calibration")
+MAY_TAKE = ("s", "generator", "calibration")
 """The arguments that a function may take besides W and r."""
 
 TELLING = ("random", "nested", "zero_product", "needs", "vectors", "frozen_B", "dense", "keeps_function")
@@ -230,7 +230,7 @@ class OwnStart:
 
     Args:
         name: of the initialization, for messages.
-        f: takes ``(W, r)`` and any of `NAMED`.
+        f: takes ``(W, r)`` and any of `MAY_TAKE`.
         settings: what tells it from others, beside the function.
 
     Raises:
@@ -244,13 +244,13 @@ class OwnStart:
             raise ValueError(f"start of {name!r} must be a function, not {f!r}")
         parameters = inspect.signature(f).parameters
         any_name = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-        self._named = [word for word in NAMED if any_name or word in parameters]
+        self._named = [word for word in MAY_TAKE if any_name or word in parameters]
         self.draws = "generator" in self._named
         try:
             inspect.signature(f).bind("W", "r", **dict.fromkeys(self._named))
         except TypeError as error:
             raise ValueError(
-                f"start of {name!r} must take (W, r) and those of {', '.join(NAMED)} that it names: {error}"
+                f"start of {name!r} must take (W, r) and those of {', '.join(MAY_TAKE)} that it names: {error}"
             ) from None
         self.definition = Definition(f, *settings)
 

@@ -19,7 +19,7 @@ TIE = 1e-13
 The tolerance is well above float64 rounding, so every machine picks the same column among equals. A residual below it
 (3e-7 of the largest column's norm) counts as zero."""
 
-COLUMNS = 512
+COLUMNS_AT_ONCE = 512
 """The columns whose squares are in memory at once."""
 
 
@@ -62,7 +62,7 @@ def greedy_pivots(W: Matrix, r: int) -> list[int]:
         [0, 1]
     """
     W = W.double()
-    residual = torch.cat([columns.square().sum(0) for columns in W.split(COLUMNS, dim=1)])  # (in,)
+    residual = torch.cat([columns.square().sum(0) for columns in W.split(COLUMNS_AT_ONCE, dim=1)])  # (in,)
     tie = TIE * residual.max()
     Q = W.new_zeros(r, W.shape[0])  # rows are the basis: both products read contiguous memory
     R = W.new_zeros(r, W.shape[1])

@@ -19,7 +19,7 @@ from olora_viz.machine.process import Progress
 from olora_viz.tasks import Batch
 from olora_viz.tasks.losses import lane_losses
 
-BATCHES = 8
+CALIBRATION_BATCHES = 8
 """Number of batches that a race reads for calibration. With 16 prompts each, these are 128 examples, of the order of
 magnitude used in the papers, at the cost of as many steps of one lane."""
 

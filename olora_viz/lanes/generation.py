@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-MORE = 8
+TOKENS_BEYOND = 8
 """Maximum tokens of a wrong answer beyond those of the right one, to complete its word."""
 
 
@@ -73,7 +73,7 @@ def ask(
     wanted = [e.ids[at:] for e, at in zip(encoded, borders, strict=True)]
     if not prompts:
         return []
-    base, each = _continued(lanes, prompts, max(map(len, wanted)) + MORE, tokenizer, progress)
+    base, each = _continued(lanes, prompts, max(map(len, wanted)) + TOKENS_BEYOND, tokenizer, progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     return [
         Answer(
@@ -125,7 +125,7 @@ def ask_own(
             f"the prompt is {len(read.ids)} tokens long, and with {length} for the answer more than "
             f"the model's context, {context}"
         )
-    base, each = _continued(lanes, [read.ids], length + MORE, tokenizer, progress)
+    base, each = _continued(lanes, [read.ids], length + TOKENS_BEYOND, tokenizer, progress)
     text, ends = _decoder(tokenizer), _ends(tokenizer, chat)
     of_base, *of_lanes = (in_whole_words(ids[0], length, text, ends) for ids in (base, *each))
     return Answer(read.prompt or _as_read(tokenizer, read.ids), "", of_base, tuple(of_lanes))
@@ -222,7 +222,7 @@ def answer_text(
     to the end of its word, and ends earlier with the text or the line. An ellipsis marks a truncated number or word.
 
     Args:
-        ids: the continuation in tokens, with up to `MORE` beyond the length of the right answer.
+        ids: the continuation in tokens, with up to `TOKENS_BEYOND` beyond the length of the right answer.
         decode: from tokens to text, without special tokens.
 
     Examples:
@@ -251,10 +251,10 @@ def in_whole_words(
     """Return the first tokens of a continuation, extended to the end of a word, see `answer_text`.
 
     Args:
-        ids: with up to `MORE` tokens beyond `length`.
+        ids: with up to `TOKENS_BEYOND` tokens beyond `length`.
         lines: whether it may have several lines; otherwise it ends with the first one.
     """
-    read = ids[: length + MORE]
+    read = ids[: length + TOKENS_BEYOND]
     ids = list(takewhile(lambda token: token not in ends, read))
     ended = len(ids) < len(read)
     whole, begun = decode(ids), decode(ids[:length])

@@ -20,7 +20,7 @@ from olora_viz.lanes.lane import (
     read_count,
     runs_of_seeds,
 )
-from olora_viz.lanes.recipes import PREFIX, recipe_of
+from olora_viz.lanes.recipes import RECIPE_NAME, recipe_of
 from olora_viz.lanes.seeds import read_seeds, write_seeds
 from olora_viz.machine.text import read_flag, unknown
 
@@ -124,9 +124,9 @@ def read_lanes(entries: Iterable[Any], **instead: Any) -> tuple[Lane, ...]:
 def _choices_of_text(spec: str) -> dict[str, list[Any]]:
     """Return the values of each key of a SPEC."""
     name, _, rest = spec.partition(":")
-    if f"{name}:" == PREFIX:
+    if f"{name}:" == RECIPE_NAME:
         recipe, _, rest = rest.partition(",")
-        name = PREFIX + recipe
+        name = RECIPE_NAME + recipe
     choices: dict[str, list[Any]] = {"init": [name]}
     for part in filter(None, rest.split(",")):
         key, equals, text = part.partition("=")

@@ -212,7 +212,7 @@ def common_owner(model: nn.Module, names: Iterable[str]) -> nn.Module:
     return model.get_submodule(".".join(shared))
 
 
-NAMED = 3
+MOST_NAMED = 3
 """Maximum layers without a gradient, and maximum targets, that a sentence names."""
 
 
@@ -307,16 +307,18 @@ def worded(
 
 def no_gradient(layers: Sequence[str]) -> str:
     """Name the layers whose adapters received no gradient in the first step."""
-    return f"no gradient in the first step: {listed(layers, NAMED)}"
+    return f"no gradient in the first step: {listed(layers, MOST_NAMED)}"
 
 
 def _by_targets(by_targets: Mapping[tuple[str, ...] | None, Coverage]) -> str:
     """Describe what the lanes adapt, for each set of targets; the race's own come last."""
     own = [targets for targets in by_targets if targets is not None]
-    others = [coverage for targets, coverage in by_targets.items() if targets not in own[:NAMED]]
+    others = [coverage for targets, coverage in by_targets.items() if targets not in own[:MOST_NAMED]]
     first = by_targets[own[0]]
-    parts = [f"lanes on {listed(own[0], NAMED)} adapt {first.extent} ({first.share} of the weights)"]
-    parts += [f"those on {listed(targets, NAMED)} {_brief([by_targets[targets]])}" for targets in own[1:NAMED]]
+    parts = [f"lanes on {listed(own[0], MOST_NAMED)} adapt {first.extent} ({first.share} of the weights)"]
+    parts += [
+        f"those on {listed(targets, MOST_NAMED)} {_brief([by_targets[targets]])}" for targets in own[1:MOST_NAMED]
+    ]
     if others:
         parts.append(f"the others {_brief(others)}")
     return ", ".join(parts)

@@ -164,7 +164,7 @@ def _product(X: Tensor, W: Tensor, bias: Tensor | None) -> Tensor:
     out, terms = W.shape
     rows = X.numel() // max(terms, 1)
     width = 0
-    if bias is None and min(rows / torch.get_num_threads(), out) >= LEAST and _suits_onednn(X, W):
+    if bias is None and min(rows / torch.get_num_threads(), out) >= LEAST_ROWS and _suits_onednn(X, W):
         width = block_of(terms)
     # A product of several blocks reads and writes all of Y for each; where Y is wide, that takes the time it saves.
     return _in_blocks(X, W, width) if width and (width == terms or out <= terms) else F.linear(X, W, bias)
@@ -218,7 +218,7 @@ def _has_onednn(dtype: torch.dtype) -> bool:
         return False
 
 
-LEAST = 16
+LEAST_ROWS = 16
 """Rows of a thread, and outputs, from which either library adds up in the same way, whatever their number: MKL has
 other code below 4 rows and below 12 outputs."""
 
@@ -232,7 +232,7 @@ def block_of(terms: int) -> int:
     if not _mkl_is_slow():
         return 0
     seeded = torch.Generator().manual_seed(0)
-    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (LEAST * torch.get_num_threads(), 64))
+    X, W = (torch.randn(rows, terms, generator=seeded) for rows in (LEAST_ROWS * torch.get_num_threads(), 64))
     widths = (terms, 192, max(terms // 2, 1))
     return next((width for width in widths if torch.equal(_in_blocks(X, W, width), F.linear(X, W))), 0)
 

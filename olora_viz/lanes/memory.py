@@ -23,7 +23,7 @@ from olora_viz.machine.process import Progress
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.losses import context_of, lane_losses, supervised_logits, token_losses
 
-PROBES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
+PROBE_SIZES = (Size(2, 4, 2), Size(2, 8, 2), Size(2, 12, 2), Size(4, 4, 4))
 """The sizes of the tiny passes."""
 
 OVERHEAD = 1.6
@@ -33,7 +33,7 @@ have memory of their own. ``benchmarks/memory.py`` measures up to 1.5."""
 WINDOWS = 50
 """Parts in which passes of different numbers of operations are compared."""
 
-KEEP = 64
+LAYERS_KEPT = 64
 
 _KNOWN: dict[Hashable, PassCost] = {}
 
@@ -58,8 +58,8 @@ class PassCost:
             run: makes the pass over a batch, and keeps none of its tensors.
             model: what it runs; the tiny batches are within its context.
         """
-        unit = max(2, min(PROBES[0].width, (context_of(model) or 2**31) // 3))
-        sizes = [probe._replace(width=probe.width * unit // PROBES[0].width) for probe in PROBES]
+        unit = max(2, min(PROBE_SIZES[0].width, (context_of(model) or 2**31) // 3))
+        sizes = [probe._replace(width=probe.width * unit // PROBE_SIZES[0].width) for probe in PROBE_SIZES]
         live = _aligned([_metered(run, model, size) for size in sizes])
         factors = np.linalg.solve(np.array([_terms(size) for size in sizes]), live).T
         return cls(np.unique(factors.round(2), axis=0))
@@ -102,7 +102,7 @@ def known_cost(
     rank = _measured_rank(plan) if lanes is None else plan.rank
     key = (kind, *_shape_of(plan), rank)
     if key not in _KNOWN:
-        while len(_KNOWN) >= KEEP:
+        while len(_KNOWN) >= LAYERS_KEPT:
             del _KNOWN[next(iter(_KNOWN))]
 
         def measured(_: Progress) -> PassCost:

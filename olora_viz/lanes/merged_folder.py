@@ -13,7 +13,15 @@ from torch import nn
 
 from olora_viz.initializers import Start
 from olora_viz.lanes.layers import named_layers
-from olora_viz.lanes.stored_adapter import CONFIG, INNER, PREFIX, WEIGHTS, AdaptedLayer, StoredAdapter, read_adapter
+from olora_viz.lanes.stored_adapter import (
+    CONFIG,
+    INNER,
+    KEY_PREFIX,
+    WEIGHTS,
+    AdaptedLayer,
+    StoredAdapter,
+    read_adapter,
+)
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.machine.files import WRITTEN, resumed
 from olora_viz.machine.process import Progress
@@ -120,7 +128,7 @@ def _replaced(adapter: StoredAdapter, model: nn.Module, shards: Sequence[Shard])
     parameters = list(model.named_parameters(remove_duplicate=False))
     changes: dict[str, Change] = {}
     for key in adapter.others:
-        name = key.removeprefix(PREFIX).replace(f"{INNER}.", ".")
+        name = key.removeprefix(KEY_PREFIX).replace(f"{INNER}.", ".")
         own = next((own for own in (name, name.removeprefix(f"{model.base_model_prefix}.")) if own in stored), None)
         tied = [other for other, tensor in parameters if tensor is dict(parameters).get(name) and other != name]
         if tied:

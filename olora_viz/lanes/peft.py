@@ -25,7 +25,7 @@ from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.lanes.stored_adapter import (
     CONFIG,
     INNER,
-    PREFIX,
+    KEY_PREFIX,
     WEIGHTS,
     read_adapter,
     read_config,
@@ -148,8 +148,8 @@ def write_adapter(folder: Path, factors: Mapping[str, Start], config: dict[str, 
     """Write the factors of layers and a set-up as an adapter in PEFT's format, see `write_peft`."""
     tensors: dict[str, Tensor] = {}
     for name, pair in factors.items():
-        tensors[f"{PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
-        tensors[f"{PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
+        tensors[f"{KEY_PREFIX}{name}.lora_A.weight"] = pair.A.cpu().contiguous().clone()
+        tensors[f"{KEY_PREFIX}{name}.lora_B.weight"] = pair.B.cpu().contiguous().clone()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{str(folder)!r} is a file, not a folder for an adapter")
     if not is_free(folder) and not (folder / CONFIG).exists():
@@ -250,7 +250,7 @@ def _without_bars() -> Generator[None]:
             logging.enable_progress_bar()
 
 
-FILE = "read_back.json"
+READ_BACK = "read_back.json"
 """The file in an adapter's folder with the result."""
 
 OURS = "olora_viz"
@@ -315,12 +315,12 @@ class ReadBack:
 
     def write(self, folder: Path) -> None:
         """Write it into an adapter's folder."""
-        write_json(folder / FILE, self.to_json())
+        write_json(folder / READ_BACK, self.to_json())
 
     @classmethod
     def read(cls, folder: Path) -> ReadBack | None:
         """Read what `write` wrote; None for an adapter that was never read back."""
-        path = folder / FILE
+        path = folder / READ_BACK
         return cls(**read_json_object(path)) if path.is_file() else None
 
 

@@ -12,7 +12,7 @@ from olora_viz.machine.text import Catalogue, compact, counted, epochs, unknown
 READ = "2026-11-30"
 """The date on which the sources were read."""
 
-PREFIX = "recipe:"
+RECIPE_NAME = "recipe:"
 """What begins the name of a recipe where a lane names its initialization."""
 
 OF_A_LANE = (
@@ -190,9 +190,9 @@ def recipe_of(init: Any) -> Recipe | None:
     >>> recipe_of("recipe:peft").lr, recipe_of("olora")
     (0.001, None)
     """
-    if not (isinstance(init, str) and init.startswith(PREFIX)):
+    if not (isinstance(init, str) and init.startswith(RECIPE_NAME)):
         return None
-    name = init.removeprefix(PREFIX)
+    name = init.removeprefix(RECIPE_NAME)
     if name not in RECIPES:
         raise ValueError(unknown("recipe", name, RECIPES))
     return RECIPES[name]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-MOST = 1000
+MOST_SEEDS = 1000
 """Maximum number of seeds of one list."""
 
 _RANGE = re.compile(r"\s*(\d{1,12})\s*[-–]\s*(\d{1,12})\s*")
@@ -28,11 +28,11 @@ def read_seeds(text: str) -> list[str]:
             seeds.append(part.strip())
             continue
         first, last = int(ends[1]), int(ends[2])
-        if not first <= last < first + MOST:
-            raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST} seeds")
+        if not first <= last < first + MOST_SEEDS:
+            raise ValueError(f"seeds {part.strip()!r} must run upwards, over at most {MOST_SEEDS} seeds")
         seeds += map(str, range(first, last + 1))
-        if len(seeds) > MOST:
-            raise ValueError(f"a list of seeds has more than {MOST} of them, up to {part.strip()!r}")
+        if len(seeds) > MOST_SEEDS:
+            raise ValueError(f"a list of seeds has more than {MOST_SEEDS} of them, up to {part.strip()!r}")
     return seeds
 
 

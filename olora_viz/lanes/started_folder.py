@@ -20,7 +20,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import target_layers, target_name
 from olora_viz.lanes.peft import adapter_config
 from olora_viz.lanes.plan import AdapterPlan, start_of
-from olora_viz.lanes.stored_adapter import CONFIG, PREFIX, WEIGHTS, stacked, wrappers_of
+from olora_viz.lanes.stored_adapter import CONFIG, KEY_PREFIX, WEIGHTS, stacked, wrappers_of
 from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, check_room, model_settings, stored_weights
 from olora_viz.lanes.targets import ALL, FAMILIES
 from olora_viz.machine.files import WRITTEN, resumed, write_json
@@ -244,7 +244,7 @@ def _factors(plan: AdapterPlan, weights: list[StoredWeight], file: Path) -> Shar
     for weight in weights:
         name, count = weight.layers[0], len(weight.layers)
         (out, into), rank = plan.shapes[name], count * plan.lanes[0].r
-        key = PREFIX + wrappers.get(weight.parameter, name)
+        key = KEY_PREFIX + wrappers.get(weight.parameter, name)
         kind = "F64" if weight.stored.kind == "F64" else "F32"
         shapes |= {f"{key}.lora_A.weight": (kind, (rank, into)), f"{key}.lora_B.weight": (kind, (out, rank))}
     return new_shard(file, shapes)

@@ -84,7 +84,7 @@ def wrappers_of(parameters: Sequence[str]) -> dict[str, str]:
     }
 
 
-PREFIX = "base_model.model."
+KEY_PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 MAGNITUDE = "lora_magnitude_vector"
@@ -132,7 +132,7 @@ class StoredAdapter:
         """A sentence on the other tensors, which no ΔW of a layer has in it; empty for none."""
         if not self.others:
             return ""
-        names = listed(name.removeprefix(PREFIX) for name in self.others)
+        names = listed(name.removeprefix(KEY_PREFIX) for name in self.others)
         return f"left out, since they are no low-rank update of a linear layer: {names}"
 
     def on(self, model: nn.Module) -> dict[str, AdaptedLayer]:
@@ -230,7 +230,7 @@ def read_adapter(folder: str | Path) -> StoredAdapter:
             magnitudes[layer] = tensor.flatten()
         else:
             others.append(key)
-    others += [f"{PREFIX}{layer}.{MAGNITUDE}" for layer in magnitudes if layer not in pairs]
+    others += [f"{KEY_PREFIX}{layer}.{MAGNITUDE}" for layer in magnitudes if layer not in pairs]
     _check_values(tensors, folder)
     factors: dict[str, Start] = {}
     for layer, tensors_of_layer in pairs.items():
@@ -313,7 +313,7 @@ def _start_named(config: dict[str, Any], folder: Path) -> str:
 
 def _part_of(key: str) -> tuple[str, str]:
     """Return the layer of a tensor, and whether it is its A, B or magnitude; both may be empty."""
-    match = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.(?:lora_([AB])\.weight|({MAGNITUDE})(?:\.weight)?)", key)
+    match = re.fullmatch(rf"{re.escape(KEY_PREFIX)}(.+)\.(?:lora_([AB])\.weight|({MAGNITUDE})(?:\.weight)?)", key)
     return (match[1], match[2] or match[3]) if match else ("", "")
 
 

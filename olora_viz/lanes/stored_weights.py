@@ -23,7 +23,7 @@ from olora_viz.models.folder import skeleton
 from olora_viz.models.loading import folder_of
 from olora_viz.models.shards import DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
 
-BLOCK = 2**20
+WEIGHTS_AT_ONCE = 2**20
 """The number of weights that are changed at once, so few that they stay in a cache."""
 
 
@@ -201,7 +201,7 @@ def add_(W: Tensor, factors: Start, scale: float, magnitude: Tensor | None = Non
     Raises:
         ValueError: a row that is zero cannot get a norm.
     """
-    rows = max(1, BLOCK // W.shape[1])
+    rows = max(1, WEIGHTS_AT_ONCE // W.shape[1])
     for at in range(0, W.shape[0], rows):
         some = slice(at, at + rows)
         block = precise(W[some]).add_(scale * (factors.B[some] @ factors.A))

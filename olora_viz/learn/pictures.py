@@ -29,7 +29,7 @@ from olora_viz.races.step import held_out_count
 from olora_viz.studies.contest import seed_groups
 from olora_viz.studies.story import rate_curves
 
-HEIGHT = 230
+PLOT_HEIGHT = 230
 """Height of the plot area in pixels."""
 
 GAP = 1.2
@@ -75,7 +75,7 @@ def qr_figure(W: Float[Tensor, "out in"], r: int) -> Figure:
     figure = layout(
         f"W and its rank-{r} QR approximation",
         f"orange above zero, blue below; Qᵣ·Rᵣ captures {percent(energy)} of ‖W‖²",
-        x={"visible": False}, y={"visible": False}, height=HEIGHT, revision="qr",
+        x={"visible": False}, y={"visible": False}, height=PLOT_HEIGHT, revision="qr",
     )  # fmt: skip
     figure["hovermode"] = "closest"
     figure["margin"] |= {"l": 8, "r": 8, "t": 8, "b": 8}
@@ -132,7 +132,7 @@ def _plane(_: Lesson) -> Hand:
     return Hand("plane", {"columns": qr.BY_HAND.T.tolist()})
 
 
-SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+SCALINGS = (1.0, 0.5, 0.25, 0.125, 0.0625)
 """The scalings s = α / r of the lesson on one rate."""
 
 
@@ -143,9 +143,9 @@ def _alpha(lesson: Lesson) -> Hand:
     (r,) = {lane.r for lane in config.lanes}
     norms = {label_of(init): race.first_gradient(init) for init in ("lora", "olora")}
     lora, olora = (config.lanes[race.lanes(init)[0]] for init in ("lora", "olora"))
-    smaller = ([replace(olora, alpha=s * r)] * (s < 1) for s in SHARES)
+    smaller = ([replace(olora, alpha=s * r)] * (s < 1) for s in SCALINGS)
     races = tuple(_with(config, [lora, olora, *shrunk]) for shrunk in smaller)
-    return Hand("alpha", {"rank": r, "shares": SHARES, "norms": norms}, races)
+    return Hand("alpha", {"rank": r, "shares": SCALINGS, "norms": norms}, races)
 
 
 MORE_SEEDS, STEPS = 6, 60

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-DIGITS = 12
+FINGERPRINT_DIGITS = 12
 """Hexadecimal digits of a fingerprint."""
 
 _LIBRARIES = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
@@ -70,7 +70,7 @@ class Definition:
         if _is_installed(self._function):
             package = sys.modules.get(_package(self._function))
             parts.append(str(getattr(package, "__version__", "")))
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:DIGITS]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
     def _of(self, value: Any) -> str:
         """Return a text that is equal for equal values."""

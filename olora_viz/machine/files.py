@@ -488,7 +488,7 @@ def check_free_disk(folder: Path, needed: int, what: str) -> None:
         )
 
 
-PREFIX = "olora-viz-"
+TEMPORARY = "olora-viz-"
 """How the names of all our temporary folders begin."""
 
 LOCK = "in-use.lock"
@@ -507,7 +507,7 @@ def temporary_folder(owner: object, kind: str = "") -> tuple[Path, Callable[[], 
     """
     clear_dead(Path(tempfile.gettempdir()))
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-" if kind else PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{kind}-" if kind else TEMPORARY))
         with suppress(BlockingIOError, FileNotFoundError):
             delete = weakref.finalize(owner, _delete, folder, lock_folder(folder))
             if folder.exists():  # it may have been taken for a dead one before it was locked
@@ -542,7 +542,7 @@ def clear_dead(home: Path) -> None:
     """
     if fcntl is None:
         return
-    for folder in home.glob(f"{PREFIX}*"):
+    for folder in home.glob(f"{TEMPORARY}*"):
         with suppress(OSError):  # another process deletes it as well, or it is not ours
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                 continue

@@ -125,7 +125,7 @@ def _key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-SHARE = 0.5
+PASS_SHARE = 0.5
 """The share of a device's memory that one pass through a model may use, unless `LIMIT` is set."""
 
 LIMIT = "OLORA_VIZ_PASS_MIB"
@@ -174,10 +174,10 @@ def pass_limit(device: torch.device, env: Mapping[str, str] = os.environ) -> int
             raise ValueError(f"{LIMIT} must be a whole number of at least 1, not {text!r}")
         return int(text) * 2**20
     if device.type == "cuda":
-        return int(SHARE * torch.cuda.mem_get_info(device)[1])
+        return int(PASS_SHARE * torch.cuda.mem_get_info(device)[1])
     total, most = _of_system("MemTotal"), _number("/sys/fs/cgroup/memory.max")
     known = [size for size in (total, most) if size is not None]
-    return int(SHARE * min(known)) if known else None
+    return int(PASS_SHARE * min(known)) if known else None
 
 
 def bytes_words(count: float) -> str:

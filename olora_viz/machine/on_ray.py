@@ -16,7 +16,7 @@ RETRIES = 3
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """What a client of HTTP/2, which Ray speaks, sends first (RFC 9113, section 3.4)."""
 
-SETTINGS = 4
+FIRST_FRAME = 4
 """The kind of frame, in its fourth byte, that a server of HTTP/2 sends first."""
 
 
@@ -133,7 +133,7 @@ def _check_answers(address: str, lacks: str) -> None:
             answer = connection.recv(4)
     except (OSError, OverflowError) as error:
         raise ValueError(f"{lacks}{getattr(error, 'strerror', None) or error}") from None
-    if answer[3:] != bytes([SETTINGS]):
+    if answer[3:] != bytes([FIRST_FRAME]):
         raise ValueError(f"{lacks}another kind of server answers there")
 
 

@@ -199,7 +199,7 @@ Progress = Callable[[float, str], None]
 An exception raised here propagates through the work, so that the caller can cancel it.
 """
 
-LONG, EVERY = 0.5, 0.1
+LONG_AFTER, REPORT_EVERY = 0.5, 0.1
 """Seconds until work counts as long, and between two reports of it."""
 
 
@@ -218,9 +218,9 @@ class OfLongWork:
         """Report it, if that is due."""
         now, last, self._last = time.monotonic(), self._last, (part, words)
         if words != last[1] or part < last[0]:  # other work begins
-            self._due = now + LONG
+            self._due = now + LONG_AFTER
         elif now >= self._due and self._progress is not None:
-            self._due = now + EVERY
+            self._due = now + REPORT_EVERY
             self._progress(part, words)
 
 
@@ -261,7 +261,7 @@ class Stages:
 Bundle = Mapping[str, object]
 """One content in several forms, by MIME type."""
 
-REDRAW_EVERY, SHARE = 0.25, 0.2
+REDRAW_EVERY, REDRAW_SHARE = 0.25, 0.2
 """Least seconds between two updates, and the largest share of the time that they take."""
 
 
@@ -289,7 +289,7 @@ class LiveOutput:
         if at_once or began >= self._next:
             self._publish(make())
             now = time.monotonic()
-            self._next = now + max(REDRAW_EVERY, (now - began) / SHARE)
+            self._next = now + max(REDRAW_EVERY, (now - began) / REDRAW_SHARE)
 
     def clear(self) -> None:
         """Leave nothing below the cell."""

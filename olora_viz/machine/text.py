@@ -39,7 +39,7 @@ def described(value: object) -> str:
     return f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
 
 
-WIDTH = 400
+LIST_CHARACTERS = 400
 """Maximum characters of a list of names: five lines of a terminal."""
 
 
@@ -48,7 +48,7 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
 
     Args:
         names: in order.
-        most: maximum number of names; None for as many as `WIDTH` characters hold.
+        most: maximum number of names; None for as many as `LIST_CHARACTERS` characters hold.
 
     >>> listed(["q_proj", "k_proj"]), listed("abcde", 3)
     ('q_proj, k_proj', 'a, b, c and 2 more')
@@ -58,7 +58,7 @@ def listed(names: Iterable[str], most: int | None = None) -> str:
     names = list(names)
     if most is None:
         ends = accumulate(len(name) + len(", ") for name in names)
-        most = max(1, sum(end <= WIDTH for end in ends))
+        most = max(1, sum(end <= LIST_CHARACTERS for end in ends))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"
 
@@ -454,7 +454,7 @@ def _shown(value: Any) -> str:
 
 V = TypeVar("V")
 
-LEFT = Markup(' style="text-align:left"')
+LEFT_ALIGNED = Markup(' style="text-align:left"')
 HEAD, CELL = Markup("<th>{}</th>"), Markup("<td>{}</td>")
 
 
@@ -497,7 +497,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], caption: str
     >>> table(["a"], [["<b>"]])
     Markup('<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>&lt;b&gt;</td></tr></tbody></table>')
     """
-    above = Markup("<caption{}>{}</caption>").format(LEFT, caption) if caption else ""
+    above = Markup("<caption{}>{}</caption>").format(LEFT_ALIGNED, caption) if caption else ""
     return Markup("<table>{}<thead>{}</thead><tbody>{}</tbody></table>").format(
         above, _row(HEAD, head), Markup("").join(_row(CELL, row) for row in rows)
     )

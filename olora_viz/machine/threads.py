@@ -27,7 +27,7 @@ Report = Callable[[Sequence[float], str], None]
 NICE = 5
 """The priority of a server's computations, from -20, the highest, to 19: beside others a third of their share."""
 
-EVERY = 0.05
+REPORT_EVERY = 0.05
 """Seconds between two reports of calls that run side by side."""
 
 
@@ -93,7 +93,7 @@ def side_by_side(calls: Sequence[Call[T]], report: Report | None = None) -> list
 
     try:
         _cores.run(work, together)
-        while not ended.wait(EVERY):
+        while not ended.wait(REPORT_EVERY):
             if report is not None and latest and not halted.is_set():
                 report(parts, latest[0])
     finally:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 from olora_viz.machine.files import check_format
 from olora_viz.machine.text import unknown
 
-MOST_BYTES = 1_000_000
+LARGEST_FILE = 1_000_000
 """The largest file that is read: a set-up has a few lines."""
 
 
@@ -78,9 +78,9 @@ class TomlSetup:
         if path.is_dir():
             raise ValueError(f"{name} is a folder, not a set-up in TOML")
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"{name} has more than {MOST_BYTES // 1_000_000} MB: it is no set-up")
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"{name} has more than {LARGEST_FILE // 1_000_000} MB: it is no set-up")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError:

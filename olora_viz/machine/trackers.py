@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from olora_viz.machine.text import unknown
 
-SECONDS = 60.0
+SERVER_TIMEOUT = 60.0
 """Maximum time that a server may take to accept a run, or what is left of it at its end."""
 
 
@@ -129,8 +129,8 @@ class _Wandb:
         # Of this machine and its code nothing is sent but what is reported.
         self._settings = wandb.Settings(
             silent=True, console="off", disable_git=True, disable_code=True, symlink=False, x_disable_meta=True,
-            x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False, init_timeout=SECONDS,
-            finish_timeout=SECONDS, finish_timeout_raises=True,
+            x_disable_machine_info=True, x_disable_stats=True, x_save_requirements=False, init_timeout=SERVER_TIMEOUT,
+            finish_timeout=SERVER_TIMEOUT, finish_timeout_raises=True,
         )  # fmt: skip
         self._mode = self._checked_mode()
         files = folder / "wandb"

@@ -16,9 +16,9 @@ from olora_viz.lanes.adapters import Lanes
 from olora_viz.machine.process import Progress, Stages
 from olora_viz.machine.text import expect, finite_or_none
 from olora_viz.measures.curvature import (
-    PROBES,
-    STEPS,
-    TOLERANCE,
+    CONVERGED_WITHIN,
+    MOST_PRODUCTS,
+    TRACE_PROBES,
     Curvature,
     check_returned,
     curvature,
@@ -30,7 +30,7 @@ from olora_viz.measures.measure import Record, by_lane
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch
 
-SIDE = 15
+SLICE_SIDE = 15
 """Points along each side of a slice."""
 
 
@@ -85,7 +85,7 @@ def loss_slice(
     along: Float[Tensor, " P"],
     reach: float,
     *,
-    side: int = SIDE,
+    side: int = SLICE_SIDE,
     progress: Progress | None = None,
 ) -> LossSlice:
     """Compute the loss of lane k on a square grid around its parameters.
@@ -122,7 +122,7 @@ def loss_slice(
 OUTPUTS = 16
 """Predictions in the tangent kernel: the first ones of the batch."""
 
-BATCHES = 5
+KERNEL_BATCHES = 5
 """Batches on which the condition of the tangent kernel is measured by default."""
 
 
@@ -277,9 +277,9 @@ def conditioning(
     layer: str | None = None,
     with_gauss_newton: bool = True,
     with_kernel: bool = True,
-    steps: int = STEPS,
-    tolerance: float = TOLERANCE,
-    probes: int = PROBES,
+    steps: int = MOST_PRODUCTS,
+    tolerance: float = CONVERGED_WITHIN,
+    probes: int = TRACE_PROBES,
     progress: Progress | None = None,
 ) -> Conditioning:
     """Measure every lane in its current state, in chunks that fit into memory.
@@ -342,7 +342,7 @@ def slices(
     measured: Conditioning,
     chosen: Sequence[int],
     *,
-    side: int = SIDE,
+    side: int = SLICE_SIDE,
     progress: Progress | None = None,
 ) -> list[LossSlice]:
     """Slice the losses of some lanes on one scale, which suits the steepest of them.

@@ -23,13 +23,13 @@ from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
 from olora_viz.machine.memory import bytes_words, check_memory
-from olora_viz.machine.process import EVERY, Progress
+from olora_viz.machine.process import REPORT_EVERY, Progress
 from olora_viz.machine.text import check_whole, expect
 from olora_viz.measures.measure import Measure, Record, by_lane
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch, Size
 
-BUDGET = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
+GROUP_MEMORY = {"cpu": 6 * 2**30, "cuda": 40 * 2**30}
 """Memory for the lanes of one group, in bytes, by device."""
 
 TRACKED = 12
@@ -46,7 +46,7 @@ def product_groups(lanes: Lanes, batch: Batch, layer: str | None, steps: int) ->
     vectors = (min(steps, size) + VECTORS) * size * lanes.theta.element_size()
     each = vectors + product_cost(lanes.plan, layer, lanes).bytes(batch.size)
     device = lanes.theta.device
-    groups = lane_groups(lanes.count, each, BUDGET[device.type])
+    groups = lane_groups(lanes.count, each, GROUP_MEMORY[device.type])
     largest = max(rows.stop - rows.start for rows in groups)
     what = f"the curvature of {largest} lane{'s' * (largest > 1)} over {size:,} parameters each"
     try:
@@ -99,15 +99,15 @@ def product_cost(plan: AdapterPlan, layer: str | None = None, lanes: Lanes | Non
 Operator = Callable[[Tensor], Tensor]
 """Multiplies row k of a (K, P) tensor by the k-th symmetric matrix (P, P)."""
 
-STEPS = 32
+MOST_PRODUCTS = 32
 """Maximum number of products, converged or not."""
 
-TOLERANCE = 1e-2
+CONVERGED_WITHIN = 1e-2
 """Residual at which an extreme eigenvalue counts as converged, relative to the largest |λ|. The error of the
 eigenvalue is of the order of the residual's square."""
 
 
-PROBES = 8
+TRACE_PROBES = 8
 """Random vectors for estimating a trace."""
 
 
@@ -156,7 +156,7 @@ class Curvature(Record):
 
 @torch.no_grad()
 def extremes(
-    operator: Operator, start: Float[Tensor, "K P"], *, steps: int = STEPS, tolerance: float = TOLERANCE
+    operator: Operator, start: Float[Tensor, "K P"], *, steps: int = MOST_PRODUCTS, tolerance: float = CONVERGED_WITHIN
 ) -> Curvature:
     """Find the extreme eigenvalues of K matrices by the Lanczos method, each row independently, without the traces.
 
@@ -168,7 +168,7 @@ def extremes(
         operator: may raise to cancel the search.
         start: the first vector; nonzero, but zero in the excluded coordinates.
         steps: maximum number of products.
-        tolerance: a row stops earlier once it has converged, see `TOLERANCE`.
+        tolerance: a row stops earlier once it has converged, see `CONVERGED_WITHIN`.
 
     References:
         Lanczos 1950, J. Res. Natl. Bur. Stand. 45; Paige 1972, J. Inst. Math. Appl. 10 (what rounding
@@ -279,9 +279,9 @@ def curvature(
     losses: Callable[[], Tensor],
     *,
     layer: str | None = None,
-    steps: int = STEPS,
-    tolerance: float = TOLERANCE,
-    probes: int = PROBES,
+    steps: int = MOST_PRODUCTS,
+    tolerance: float = CONVERGED_WITHIN,
+    probes: int = TRACE_PROBES,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Curvature:
@@ -340,9 +340,9 @@ def gauss_newton(
     logits: Callable[[], Tensor],
     *,
     layer: str | None = None,
-    steps: int = STEPS,
-    tolerance: float = TOLERANCE,
-    probes: int = PROBES,
+    steps: int = MOST_PRODUCTS,
+    tolerance: float = CONVERGED_WITHIN,
+    probes: int = TRACE_PROBES,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Curvature:
@@ -437,7 +437,7 @@ class _Search:
 
         A product takes many seconds on a large model, and neither a signal nor `progress` can stop it elsewhere.
         """
-        self.due = time.monotonic() + EVERY
+        self.due = time.monotonic() + REPORT_EVERY
 
         def within(*_: object) -> None:
             if time.monotonic() >= self.due:
@@ -481,7 +481,7 @@ class _Search:
         if self.progress:
             most = self.steps + self.probes
             self.progress(min(self.done / most, 1.0), f"product {self.done} of at most {most}")
-        self.due = time.monotonic() + EVERY
+        self.due = time.monotonic() + REPORT_EVERY
 
 
 @contextmanager
@@ -520,7 +520,7 @@ def _like(parts: tuple[Tensor, ...], V: Tensor) -> list[Tensor]:
 
 def track(lanes: Lanes, batch: Batch, progress: Progress | None = None) -> Curvature:
     """Estimate only the extreme eigenvalues of the Hessian, as a race does every few steps."""
-    search: dict[str, Any] = {"steps": TRACKED, "tolerance": 5 * TOLERANCE, "probes": 0, "progress": progress}
+    search: dict[str, Any] = {"steps": TRACKED, "tolerance": 5 * CONVERGED_WITHIN, "probes": 0, "progress": progress}
     parts = []
     for rows in product_groups(lanes, batch, None, TRACKED):
         K = rows.stop - rows.start

@@ -137,14 +137,16 @@ class AboutText:
         return cls(**known | {name: tuple(known[name]) for name in ("start_loss", "start_drift")})
 
 
-APART = 10
+LEAST_STEPS_APART = 10
 """Minimum steps between two measurements, except that at the end: a multiple of the interval of evaluations."""
 
 
 def _measure(key: str, **more: Any) -> Measure:
     """Return the entry of one of the numbers of `Forgotten`, which are measured together."""
     compute = attrgetter(f"forgotten.{key}")
-    return Measure(key=key, compute=compute, every="eval_every", apart=APART, of_text=True, at_last=True, **more)
+    return Measure(
+        key=key, compute=compute, every="eval_every", apart=LEAST_STEPS_APART, of_text=True, at_last=True, **more
+    )
 
 
 TEXT_LOSS = _measure(
@@ -153,7 +155,7 @@ TEXT_LOSS = _measure(
     unit="nats per token",
     symbol="loss, nats",
     scale="log",
-    cost=f"A forward pass over {PASSAGES} × {WIDTH} tokens for each lane, {APART} steps or more apart.",
+    cost=f"A forward pass over {PASSAGES} × {WIDTH} tokens for each lane, {LEAST_STEPS_APART} steps or more apart.",
 )
 
 DRIFT = _measure(

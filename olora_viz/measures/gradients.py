@@ -211,7 +211,7 @@ def _of_factor(quantity: str, i: int, gradients: Gradients) -> Float[np.ndarray,
     return getattr(gradients, quantity)[..., i]
 
 
-PARTS = {
+BY_LAYER = {
     "input": Part("gradient at the input", "backpropagated to the layer's input", attrgetter("input"), "‖∂L/∂X‖"),
     **{
         f"{quantity}_{factor}": Part(
@@ -237,7 +237,7 @@ GRADIENTS = Measure(
     compute=attrgetter("trained.gradients"),
     shape="(K, layers)",
     record=Gradients,
-    parts=PARTS,
+    parts=BY_LAYER,
     every="gradients_every",
     at_first=True,
     cost="Hooks on the layers' inputs, and the norms of all parts of the parameters.",

@@ -13,7 +13,7 @@ from torch import Tensor
 from olora_viz.initializers import Start
 from olora_viz.machine.memory import check_memory
 
-ROWS = 512
+ROWS_AT_ONCE = 512
 """The rows of a large matrix whose squares are in memory at once."""
 
 
@@ -165,7 +165,7 @@ def captured_energies(W: Float[Tensor, "out in"], start: Start) -> Float[Tensor,
     W = W.detach().double()
     shared = ((B.mT @ W) * A).sum(1).cumsum(0)
     own = ((B.mT @ B) * (A @ A.mT)).cumsum(0).cumsum(1).diagonal()
-    return (2 * shared - own) / sum(rows.square().sum() for rows in W.split(ROWS))
+    return (2 * shared - own) / sum(rows.square().sum() for rows in W.split(ROWS_AT_ONCE))
 
 
 def optimal_energy(sigma: Float[Tensor, " m"], r: int) -> float:

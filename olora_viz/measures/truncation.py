@@ -23,7 +23,7 @@ from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
 from olora_viz.machine.text import brief, call, expect, finite_or_none, table, unknown
 from olora_viz.measures.spectra import (
-    ROWS,
+    ROWS_AT_ONCE,
     captured_energies,
     captured_energy,
     condition_number,
@@ -380,7 +380,7 @@ def known_weight(W: Float[Tensor, "out in"]) -> Weight:
 
 def _place(W: Tensor) -> Path | None:
     digest = hashlib.blake2b(repr(tuple(W.shape)).encode(), digest_size=20)
-    for rows in W.detach().split(ROWS):
+    for rows in W.detach().split(ROWS_AT_ONCE):
         digest.update(rows.double().contiguous().cpu().numpy().data)
     try:
         folder = cache_folder() / "spectra"

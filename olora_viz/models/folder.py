@@ -52,7 +52,7 @@ INDEX = "model.safetensors.index.json"
 """The file that says in which one each tensor is, if they are several."""
 
 HEADS = ("ForCausalLM", "LMHeadModel")
-SAFE = {"local_files_only": True, "trust_remote_code": False}
+NOTHING_FETCHED = {"local_files_only": True, "trust_remote_code": False}
 """Arguments of transformers: nothing is fetched, and no code of a folder runs."""
 
 
@@ -168,7 +168,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
     try:
         with quiet():
-            tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder, **SAFE))
+            tokenizer = cast("PreTrainedTokenizerBase", AutoTokenizer.from_pretrained(folder, **NOTHING_FETCHED))
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot load the model in {str(folder)!r}: {reason(error)}") from error
     if not tokenizer.is_fast:
@@ -189,7 +189,7 @@ def skeleton(folder: Path) -> PreTrainedModel:
     _check_config(folder, may_be_four_bit=True)
     try:
         with quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **SAFE))
+            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **NOTHING_FETCHED))
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers
         raise ValueError(f"cannot build the model in {str(folder)!r}: {reason(error)}") from error
 
@@ -213,7 +213,7 @@ def load_folder(
     try:
         with quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **SAFE
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **NOTHING_FETCHED
             )
             model, report = loaded
     except Exception as error:  # a folder of unknown origin can fail anywhere in transformers

@@ -15,10 +15,10 @@ from torch import Tensor
 STATE = ".quant_state.bitsandbytes__"
 """In the name of the tensor that says, as JSON, how a weight is stored; before it stands the weight's name."""
 
-PARTS = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
+TENSORS_BESIDE = ("absmax", "quant_map", "nested_absmax", "nested_quant_map")
 """The other tensors of a weight, by the ends of their names; the nested ones are there if the scales are quantized."""
 
-CHUNK = 2**19
+BYTES_UNPACKED = 2**19
 """The bytes that are unpacked at once, two weights each, so few that they stay in a cache."""
 
 
@@ -34,7 +34,7 @@ def dequantized(packed: Tensor, parts: Mapping[str, Tensor], state: Mapping[str,
 
     Args:
         packed: (bytes) two weights in each, the first one in the upper bits.
-        parts: those of `PARTS`: the 16 values of a weight, and the scale of each block.
+        parts: those of `TENSORS_BESIDE`: the 16 values of a weight, and the scale of each block.
         state: its ``shape`` and ``blocksize``, and those of nested scales.
         dtype: of the result.
     """
@@ -45,7 +45,7 @@ def dequantized(packed: Tensor, parts: Mapping[str, Tensor], state: Mapping[str,
     codes = torch.arange(256)
     pairs = parts["quant_map"][torch.stack([codes >> 4, codes & 15], dim=1)]
     size, weights = state["blocksize"], torch.empty(2 * len(packed), dtype=dtype)
-    step = CHUNK // size * size
+    step = BYTES_UNPACKED // size * size
     for at in range(0, len(packed), step):
         values = pairs[packed[at : at + step].int()].flatten()
         first = 2 * at // size

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-PATIENCE = 5.0
+HUB_TIMEOUT = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
 
 # Only files at the top level of a repository, and never a pickle. "consolidated" files are a
@@ -74,7 +74,7 @@ def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
     """Return the files of a repository, and the revision that has the safetensors."""
     from huggingface_hub import HfApi, get_repo_discussions
 
-    info = HfApi().model_info(card.hub_id, timeout=PATIENCE, files_metadata=True)
+    info = HfApi().model_info(card.hub_id, timeout=HUB_TIMEOUT, files_metadata=True)
     if info.gated:
         HfApi().auth_check(card.hub_id)  # raises if the user may not access the files
     if _weights(info):
@@ -86,7 +86,9 @@ def _ask(card: ModelCard) -> tuple[ModelInfo, str]:
         by_service = offer.author == CONVERTER and offer.title == CONVERSION
         revision = offer.git_reference
         if by_service and revision is not None:
-            return HfApi().model_info(card.hub_id, revision=revision, timeout=PATIENCE, files_metadata=True), revision
+            return HfApi().model_info(
+                card.hub_id, revision=revision, timeout=HUB_TIMEOUT, files_metadata=True
+            ), revision
     return info, "main"
 
 
@@ -135,7 +137,7 @@ def fetch(card: ModelCard, progress: Progress | None = None) -> Path:
     words = f"looking for {card.hub_id} on the Hugging Face hub"
     meanwhile = None if progress is None else partial(progress, 0.0, words)
     try:
-        info, revision = within(2 * PATIENCE, lambda: _ask(card), meanwhile)
+        info, revision = within(2 * HUB_TIMEOUT, lambda: _ask(card), meanwhile)
     except StoppedEarlyError:
         raise
     except Exception as error:  # network libraries have many exception hierarchies

@@ -236,7 +236,7 @@ LANGUAGES = {"glassllm": "en", "glassllm-pt": "pt"}
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 SPACE = "▁"
 # Chunks that merges never cross: a newline, spaces with the text after them, trailing spaces.
-CHUNK = r"\n|▁*[^▁\n]+|▁+"
+PRETOKEN = r"\n|▁*[^▁\n]+|▁+"
 
 
 def _state(arrays: dict[str, np.ndarray], n_heads: int, n_kv_heads: int) -> dict[str, torch.Tensor]:
@@ -292,7 +292,7 @@ def load_tokenizer(name: str = "glassllm") -> PreTrainedTokenizerFast:
 
     core = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=False))
     core.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", SPACE)])
-    core.pre_tokenizer = pre_tokenizers.Split(Regex(CHUNK), behavior="isolated")
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(PRETOKEN), behavior="isolated")
     core.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.Fuse()])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

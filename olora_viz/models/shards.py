@@ -27,12 +27,12 @@ from olora_viz.machine.text import listed, rough
 from olora_viz.machine.threads import on_one_core
 from olora_viz.machine.workers import Pool, goes_on, killed
 from olora_viz.models.folder import INDEX, weight_files
-from olora_viz.models.four_bit import PARTS, STATE, dequantized
+from olora_viz.models.four_bit import STATE, TENSORS_BESIDE, dequantized
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights that can be read, by their names in safetensors."""
 
-BLOCK = 2**26
+BYTES_AT_ONCE = 2**26
 """The bytes that are read at once."""
 
 Report = Callable[[int], object]
@@ -60,8 +60,8 @@ class StoredTensor:
 
     def blocks(self, report: Report = lambda _: None) -> Generator[bytearray]:
         """Read its bytes, block by block; raises as `read` does."""
-        for begin in range(self.begin, self.end, BLOCK):
-            block = bytearray(min(BLOCK, self.end - begin))
+        for begin in range(self.begin, self.end, BYTES_AT_ONCE):
+            block = bytearray(min(BYTES_AT_ONCE, self.end - begin))
             self._fill(memoryview(block), begin, report)
             yield block
 
@@ -86,8 +86,8 @@ class StoredTensor:
         """Read the bytes from a position on."""
         with self.file.open("rb") as file:
             file.seek(begin)
-            for at in range(0, len(buffer), BLOCK):
-                block = buffer[at : at + BLOCK]
+            for at in range(0, len(buffer), BYTES_AT_ONCE):
+                block = buffer[at : at + BYTES_AT_ONCE]
                 if file.readinto(block) != len(block):
                     raise OSError(errno.EIO, f"it ends within the tensor {self.name!r}:", str(self.file))
                 report(len(block))
@@ -166,7 +166,7 @@ def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mappi
         stored: the tensors of all files.
         states: by the names of weights in four bits, the name of what says how each is stored.
     """
-    parts = {weight: [name for part in PARTS if (name := f"{weight}.{part}") in stored] for weight in states}
+    parts = {weight: [name for part in TENSORS_BESIDE if (name := f"{weight}.{part}") in stored] for weight in states}
     left_out = {*states.values(), *(name for names in parts.values() for name in names)}
     sources = {tensor.name: tensor for tensor in shard.tensors if tensor.name not in left_out}
     settings: dict[str, dict[str, Any]] = {
@@ -253,7 +253,7 @@ AHEAD = 2
 KEPT_EVERY = 1.0
 """Seconds between two times that the names of written tensors are kept."""
 
-EVERY = 0.1
+REPORT_EVERY = 0.1
 """Seconds between two reports of tensors that are computed side by side."""
 
 
@@ -363,7 +363,7 @@ def _in_pool(todo: Mapping[str, _Task], sizes: Mapping[str, int], report: Report
                 running[pool.submit(_write_there, task)] = key
             if not running:
                 return
-            for future in wait(running, EVERY, FIRST_COMPLETED).done:
+            for future in wait(running, REPORT_EVERY, FIRST_COMPLETED).done:
                 future.result()
                 key = running.pop(future)
                 yield key

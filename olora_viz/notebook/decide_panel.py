@@ -259,7 +259,7 @@ class DecidePanel(Panel):
         return {
             **{
                 name: {"value": getattr(self, name), "options": setup.named_options(known)}
-                for name, known in setup.WORDS.items()
+                for name, known in setup.FREE_TEXT.items()
             },
             **{name: [name] for name in ("rates", "differences")},
             "minutes": {"value": self.minutes, "options": [[f"{limit:g}", limit] for limit in minutes]},

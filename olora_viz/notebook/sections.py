@@ -25,7 +25,7 @@ from olora_viz.studies.story import MEASURES
 from olora_viz.views.html import problem, remark
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView
-from olora_viz.views.results import WORDS, rates_view
+from olora_viz.views.results import LOSS_WORDS, rates_view
 from olora_viz.views.runs import OVERLAID, differences, run_words
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -119,7 +119,7 @@ class Section:
         return remark(f"Not measured: RacePanel({self.SETTING}=5), or the same in a RaceConfig, does every 5 steps.")
 
 
-MOST = 12
+MOST_RUNS = 12
 """Maximum number of runs that are kept, without their models; the oldest ones are dropped."""
 
 _lock = threading.Lock()
@@ -136,7 +136,7 @@ def remember(record: RaceRecord) -> None:
         words = f"{record.config.model}, {record.config.task.replace('-', ' ')}"[-34:]
         _numbers[words] = _numbers.get(words, 0) + 1
         _runs[record.name] = f"{words} {_numbers[words]}", record.at_found_rates()
-        while len(_runs) > MOST:
+        while len(_runs) > MOST_RUNS:
             del _runs[next(iter(_runs))]
 
 
@@ -389,7 +389,7 @@ class RatesSection(Section):
         """Draw a curve for every start."""
         rates = rates_view(record, self.wishes["measure"])
         assert rates is not None
-        losses = {"value": rates.measure, "options": [[WORDS[key], key] for key in MEASURES]}
+        losses = {"value": rates.measure, "options": [[LOSS_WORDS[key], key] for key in MEASURES]}
         return {"measure": losses, "words": rates.words}, (rates.figure,)
 
 

@@ -86,7 +86,7 @@ def lanes(name: str) -> Node:
     }  # fmt: skip
 
 
-COLUMNS = ("r", "alpha", "lr", "seed")
+NUMBER_COLUMNS = ("r", "alpha", "lr", "seed")
 
 
 def rows_of(lanes: Sequence[Lane]) -> list[dict[str, Any]]:
@@ -105,8 +105,8 @@ def lanes_of(row: Any) -> list[Lane]:
     """Return the lanes of a row: one for each of its seeds and listed values; ValueError if one breaks a rule."""
     if not isinstance(row, dict):
         raise ValueError("a lane is a row with init, r, alpha, lr and seed")
-    cells = {key: str(row.get(key, "")).strip() for key in ("init", *COLUMNS, "rest")}
-    wanted = {key: cells[key] for key in COLUMNS if cells[key] or key in ("r", "lr")}
+    cells = {key: str(row.get(key, "")).strip() for key in ("init", *NUMBER_COLUMNS, "rest")}
+    wanted = {key: cells[key] for key in NUMBER_COLUMNS if cells[key] or key in ("r", "lr")}
     parts = [f"{key}={word}" for key, word in wanted.items()]
     return parse_lanes(f"{cells['init']}:{','.join([*parts, *filter(None, [cells['rest']])])}")
 
@@ -125,7 +125,7 @@ def lanes_or_problems(rows: Any) -> list[list[Lane] | str]:
 def _row(spec: str) -> dict[str, Any]:
     init, _, rest = spec.partition(":")
     given = dict(part.split("=", 1) for part in rest.split(","))
-    row = {"init": init, **{key: given.pop(key, "") for key in COLUMNS}}
+    row = {"init": init, **{key: given.pop(key, "") for key in NUMBER_COLUMNS}}
     row["seed"] = row["seed"] or "0"
     return row | {"rest": ",".join(f"{key}={word}" for key, word in given.items())}
 
@@ -218,22 +218,22 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
         return asdict(config) | {"schedule": getattr(config.schedule, "__name__", "function")}
 
 
-WORDS: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}
+FREE_TEXT: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}
 """The fields with free text, and known names: the path of a model's folder or of a task file works as well."""
 
-OF_RACE = {**WORDS, "keep": (*KEPT, *TASKS)}
+OF_RACE = {**FREE_TEXT, "keep": (*KEPT, *TASKS)}
 """Those of a race."""
 
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
 
-MORE = tuple(each for each in FIELDS if each.name not in {"weight_decay", "clip", "keep"})
+MORE_FIELDS = tuple(each for each in FIELDS if each.name not in {"weight_decay", "clip", "keep"})
 """More settings, as on the page; weight decay and clipping are those of a lane, and the text to keep has its field."""
 
 
 def more_settings() -> Node:
     """Return the section of more settings."""
     return section("more", "More settings", *(
-        control("select" if each.choices else "field", each.name, each.label, each.meaning) for each in MORE
+        control("select" if each.choices else "field", each.name, each.label, each.meaning) for each in MORE_FIELDS
     ))  # fmt: skip
 
 
@@ -248,7 +248,7 @@ class PanelSetUp:
         self._config = config
         self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*OF_RACE, *COUNTS)}
         self._typed["lanes"] = rows_of(config.lanes)
-        self._more = {each.name: setting_text(getattr(config, each.name)) for each in MORE}
+        self._more = {each.name: setting_text(getattr(config, each.name)) for each in MORE_FIELDS}
         self._typed |= self._more
 
     def set(self, name: str, value: Any) -> bool:
@@ -264,7 +264,7 @@ class PanelSetUp:
         typed = self._typed
         given: dict[str, Any] = {name: str(typed[name]).strip() for name in OF_RACE}
         given |= {name: _whole(typed[name]) for name in COUNTS}
-        changed = (each for each in MORE if typed[each.name] != self._more[each.name])
+        changed = (each for each in MORE_FIELDS if typed[each.name] != self._more[each.name])
         given |= {each.name: _as_meant(each, typed[each.name]) for each in changed}
         if given.get("eval_every", 0) is None:
             given["eval_every"] = automatic_interval(given["steps"]) if isinstance(given["steps"], int) else 1
@@ -276,7 +276,7 @@ class PanelSetUp:
         shown = {name: {"value": value} for name, value in self._typed.items()}
         for name, known in OF_RACE.items():
             shown[name]["options"] = named_options(known)
-        for each in MORE:
+        for each in MORE_FIELDS:
             shown[each.name]["options"] = [[words, value] for value, words in each.choices.items()]
         return shown
 

@@ -29,13 +29,13 @@ from olora_viz.machine.text import (
     unknown,
 )
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
-from olora_viz.races.fields import BATCHES
+from olora_viz.races.fields import ORDERS_OF_BATCHES
 from olora_viz.tasks.keep import AUTO, NONE, has_text
 
 STUDY = "study.toml"
 """The file with the set-up of a study, in a folder around its races."""
 
-OPEN = 8
+MOST_UNFOLDED = 8
 """The most lanes whose table is not folded."""
 
 
@@ -47,7 +47,7 @@ def config_html(config: RaceConfig) -> Markup:
     return Markup("").join(
         [
             table(["setting", "value"], rows, "RaceConfig") if rows else Markup("RaceConfig"),
-            lanes if len(config.lanes) <= OPEN else folded(f"{len(config.lanes)} lanes", lanes),
+            lanes if len(config.lanes) <= MOST_UNFOLDED else folded(f"{len(config.lanes)} lanes", lanes),
             folded("All settings", table(["setting", "value"], every)),
         ]
     )
@@ -215,7 +215,7 @@ class RaceConfig:
         for name, least in (("max_length", 2), ("rows", 1)):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), least)
-        for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", BATCHES)):
+        for name, allowed in (("dtype", ("auto", *DTYPES)), ("device", DEVICES), ("batches", ORDERS_OF_BATCHES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, str(getattr(self, name)), allowed))
         for name in ("keep_best", "truncate", "chat"):

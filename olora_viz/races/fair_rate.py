@@ -24,7 +24,7 @@ EXPONENT = 1 / 3
 1. An update of Adam does not grow with the gradient, so on a quadratic of curvature λ the loss rises by the order of λ
 · rate², which suggests 1/2; the difference is empirical."""
 
-REFERENCE = 1e-3
+USUAL_RATE = 1e-3
 """Plain LoRA's rate if a race has no plain LoRA lane."""
 
 
@@ -132,13 +132,13 @@ def proposals(
 
 
 def reference_among(lanes: Sequence[Lane]) -> Lane:
-    """Return the first plain LoRA lane with a given rate, otherwise one with the rate `REFERENCE`.
+    """Return the first plain LoRA lane with a given rate, otherwise one with the rate `USUAL_RATE`.
 
     The latter has the rank and the targets of the first lane.
     """
     tuned = [lane for lane in lanes if lane.init == "lora" and not lane.fair]
     first = lanes[0]
-    return tuned[0] if tuned else Lane("lora", REFERENCE, r=first.r, targets=first.targets)
+    return tuned[0] if tuned else Lane("lora", USUAL_RATE, r=first.r, targets=first.targets)
 
 
 def same_and_fair(lanes: Sequence[Lane], tuned: float | None = None, most: int = MAX_LANES) -> tuple[Lane, ...]:

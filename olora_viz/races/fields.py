@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from olora_viz.lanes.schedule import SCHEDULES
 
-BATCHES = ("auto", "shared", "by-seed")
+ORDERS_OF_BATCHES = ("auto", "shared", "by-seed")
 """Whether all lanes train on the same batches, or those of one seed do."""
 
 AUTOMATIC = "automatic"
@@ -63,7 +63,7 @@ FIELDS = (
         "batches", "Batches",
         "shared: all lanes see the same; by-seed: lanes of one seed do; auto: by-seed if a start without random "
         "numbers races from several seeds",
-        str, choices={name: name for name in BATCHES},
+        str, choices={name: name for name in ORDERS_OF_BATCHES},
     ),
     RaceField(
         "targets", "Target modules",

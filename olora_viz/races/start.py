@@ -11,7 +11,7 @@ from torch import nn
 
 from olora_viz.initializers import keeps_function
 from olora_viz.lanes.adapters import Lanes, attach_planned
-from olora_viz.lanes.calibration import BATCHES, calibration_bytes, check_calibration, gather
+from olora_viz.lanes.calibration import CALIBRATION_BATCHES, calibration_bytes, check_calibration, gather
 from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.memory import Footprint, check_adapters
 from olora_viz.lanes.plan import plan_adapters
@@ -24,7 +24,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import RaceData
 from olora_viz.races.fair_rate import FairRate, proposals, reference_among, resolved
 
-JUDGED = 16
+ROWS_JUDGED = 16
 """Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
 
 
@@ -70,13 +70,13 @@ def check_free(
 def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
     """Return how many rows an evaluation reads at once.
 
-    They are those of a step or, if its batch is in one part, up to `JUDGED` where that takes no more memory: without
+    They are those of a step or, if its batch is in one part, up to `ROWS_JUDGED` if that takes no more memory: without
     gradients the same rows take less. The number depends on the set-up alone.
     """
-    if config.accumulate > 1 or config.prompts_in_pass >= JUDGED:
+    if config.accumulate > 1 or config.prompts_in_pass >= ROWS_JUDGED:
         return config.prompts_in_pass
     most = footprint.training.bytes(data.trained_with(config.prompts_in_pass))
-    more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, JUDGED)
+    more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, ROWS_JUDGED)
     return max(config.prompts_in_pass, more)
 
 
@@ -170,7 +170,7 @@ def attach_lanes(
         check_tracking(plan, data.batch(1, config.seed).size)
     calibration = None
     if plan.needs:
-        batches = [data.parts(i + 1, config.seed) for i in range(BATCHES)]
+        batches = [data.parts(i + 1, config.seed) for i in range(CALIBRATION_BATCHES)]
         examples = data.about_held_out.train
         calibration = on_a_core(
             plan, lambda tell: gather(model, plan.calibrated, batches, plan.needs, examples, tell), progress

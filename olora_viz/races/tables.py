@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Setup = RaceConfig | Race | SavedRun | str
 """A set-up, or something that has one; a string is the path of a run folder."""
 
-WORDS = {"batch_size": "prompts per step", "max_length": "longest example"}
+FIELD_WORDS = {"batch_size": "prompts per step", "max_length": "longest example"}
 """Display names of fields that differ from their own."""
 
 
@@ -51,7 +51,7 @@ def differing(configs: Sequence[RaceConfig]) -> list[tuple[str, list[str]]]:
         settings = [getattr(config, field.name) for config in configs]
         values = [getattr(value, "__name__", str(value)) for value in settings]  # a schedule may be a function
         if field.name != "lanes" and len(set(values)) > 1:
-            rows.append((WORDS.get(field.name, field.name.replace("_", " ")), values))
+            rows.append((FIELD_WORDS.get(field.name, field.name.replace("_", " ")), values))
     lanes = [[write_lane(replace(lane, label=None)) for lane in config.lanes] for config in configs]
     shared = set(lanes[0]).intersection(*lanes[1:]) if lanes else set()
     own = [", ".join(f"+ {lane}" for lane in of_config if lane not in shared) for of_config in lanes]
@@ -307,7 +307,7 @@ _PER_LANE = tuple(
     for column in (measure.columns if measure.record else (measure.key,))
 )
 
-COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
+STEP_COLUMNS = ("step", "lane", *_PER_LANE, "status", "seconds", "tokens")
 """The columns of every table; each registered measurement adds one after them. ``status`` is that of the lane in this
 step: ``racing``, ``stopped early`` or ``diverged``."""
 

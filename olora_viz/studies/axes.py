@@ -29,7 +29,7 @@ OF_LANE = frozenset(_OF_LANE)
 AXES = (*_OF_RACE, *_OF_LANE)
 """All settings that a study may vary, by their names in `RaceConfig` and `Lane`."""
 
-SHORT: dict[str, type] = {"model": str, "task": str, "r": int, "lr": float, "alpha": object}
+SHORT_FORMS: dict[str, type] = {"model": str, "task": str, "r": int, "lr": float, "alpha": object}
 """Settings that may stand as lists beside a study's own, on the command line and in a file, and their types there."""
 
 PATHS = frozenset({"model", "task", "test", "keep"})

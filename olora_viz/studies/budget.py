@@ -13,13 +13,13 @@ from olora_viz.machine.process import Progress
 from olora_viz.machine.text import about, and_, counted, duration, rounded
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.studies.method import method_name
-from olora_viz.studies.recipe_search import BATCHES, CHOICES, OF_METHOD, lanes_of, not_searched_words
+from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, OF_METHOD, lanes_of, not_searched_words
 from olora_viz.studies.search import most_trials
 from olora_viz.studies.statistics import LEAST_EXAMPLES
 from olora_viz.studies.study import Study, Trial
 from olora_viz.studies.timing import TIMED_LANES, Timing, smallest_found, timing_of
 from olora_viz.tasks.batches import Epochs
-from olora_viz.tasks.task import SHARE
+from olora_viz.tasks.task import HELD_OUT_SHARE
 
 METHODS = ("lora", "olora", "pissa", "milora")
 """The methods that are compared by default; the last ones are left out where time is short."""
@@ -31,7 +31,7 @@ COARSE_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 LEAST_STEPS, MOST_STEPS = 5, 200
 """Steps of a lane."""
 
-SAFE = 0.75
+PLANNED_SHARE = 0.75
 """The share of the time that is planned; rates beyond the edges take the rest."""
 
 FEW_STEPS = 10
@@ -40,7 +40,7 @@ FEW_STEPS = 10
 EVALUATION = 0.4
 """Maximum share of a lane's time for its evaluation, where there is no time for all examples."""
 
-RESERVED = 0.25
+FINAL_SHARE = 0.25
 """Maximum share of the time that is kept for the final adapter."""
 
 LATE = 1.5
@@ -186,7 +186,9 @@ class Plan:
         if self.unsearched:
             more = lanes_of(study, self.unsearched) * study.race.steps * self.step
             names = and_([CHOICES[name].words for name in self.unsearched])
-            sentences.append(f"There is no time to search {names}: that takes {about(max(1.0, more / SAFE))} more.")
+            sentences.append(
+                f"There is no time to search {names}: that takes {about(max(1.0, more / PLANNED_SHARE))} more."
+            )
         if self.left_out:
             sentences.append(f"There is no time for {', '.join(map(method_name, self.left_out))}.")
         if self.seconds > 60 * self.minutes:
@@ -223,7 +225,7 @@ def plan_for(
     began, plan = time.monotonic(), None
     first = next(study.trials(study.cells()[0], study.reference, study.candidates(study.reference)))
     _check_tested(study, len(task_of(study.config([first])).test))
-    for rows in (study.race.batch_size,) if "batch_size" in fixed else BATCHES:
+    for rows in (study.race.batch_size,) if "batch_size" in fixed else BATCH_SIZES:
         sized = study.changed({"batch_size": rows})
         timing = _timing_of(sized, progress, cache or ModelCache())
         _check_tested(study, timing.test)
@@ -237,7 +239,7 @@ def plan_for(
     if plan.seconds > 60 * minutes:
         raise ValueError(
             f"even the smallest plan takes about {about(plan.seconds)}, and the limit is {duration(60 * minutes)}: "
-            f"allow about {about(plan.seconds / SAFE)}, or take a smaller model or shorter examples"
+            f"allow about {about(plan.seconds / PLANNED_SHARE)}, or take a smaller model or shorter examples"
         )
     return plan
 
@@ -255,7 +257,9 @@ def _check_tested(study: Study, examples: int) -> None:
         raise ValueError(
             f"test_size is {study.race.test_size}, and a verdict needs at least {LEAST_EXAMPLES} test examples"
         )
-    rows = "" if study.race.test else f", or about {lacking / SHARE:.0f} more rows, of which a tenth is the test"
+    rows = (
+        "" if study.race.test else f", or about {lacking / HELD_OUT_SHARE:.0f} more rows, of which a tenth is the test"
+    )
     raise ValueError(
         f"{study.race.test or study.values('task')[0]!r} has {counted(examples, 'test example')}, and a verdict needs "
         f"at least {LEAST_EXAMPLES}: {lacking} {'is' if lacking == 1 else 'are'} missing{rows}"
@@ -305,7 +309,7 @@ def fitted(
         more = count / len(sized.compare) * bool({*searched} & {*OF_METHOD})
         most = _most(len(sized.compare), timing, count, left)
         setups = timing.setup * (math.ceil(count / most) + RACES_OF_CHOICE * len(searched))
-        each = max(0.0, SAFE * left - setups) / (count + more + before + LATE)
+        each = max(0.0, PLANNED_SHARE * left - setups) / (count + more + before + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
@@ -324,7 +328,7 @@ def fitted(
             sized.race.steps, held_out
         )
         alone = replace(timing, step=max(timing.alone, timing.step))
-        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), RESERVED * 60 * minutes)
+        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), FINAL_SHARE * 60 * minutes)
         time_for = f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples."
         are_all = (held_out, test) == (timing.held_out, timing.test)
         plan = Plan(

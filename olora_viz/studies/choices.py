@@ -9,7 +9,7 @@ from typing import Any
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import SHOWN, Lane, params_words, setting
-from olora_viz.lanes.recipes import PREFIX
+from olora_viz.lanes.recipes import RECIPE_NAME
 from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
 from olora_viz.machine.text import and_, compact, nats
 from olora_viz.studies.axes import plain
@@ -87,7 +87,7 @@ def differing(study: Study, cell: Cell, method: str) -> str:
     >>> [differing(study, study.cells()[0], method) for method in study.compare[1:]]
     ['init', 'alpha', 'several', 'dense', 'targets']
     """
-    if method.startswith(PREFIX):
+    if method.startswith(RECIPE_NAME):
         return RECIPE
     lane, reference = (_lane(study, cell, each) for each in (method, study.reference))
     # Those that only are written otherwise, as alpha=r where that is usual, differ in how they are written.
@@ -156,13 +156,9 @@ def _words(lane: Lane, key: str, method: str) -> str:
 
 def size_words(lane: Lane, key: str) -> str:
     """Return the rank of a lane, or the number of its parameters, in words; `key` is of `SIZES`."""
-    return (
-        f"rank {lane.r}"
-        if key == "r"
-        else "no number of parameters"
-        if lane.params is None
-        else params_words(lane.params)
-    )
+    if key == "r":
+        return f"rank {lane.r}"
+    return params_words(lane.params) if isinstance(lane.params, int) else "no number of parameters"
 
 
 def worth_of_choices(verdicts: Verdicts) -> dict[str, str]:

@@ -48,13 +48,13 @@ PLANNED = (
 RECIPE = "recipe"
 """The folder, in that of a decision, with the recipe of what is taken for PEFT and other tools."""
 
-ANSWERS = 6
+OWN_PROMPTS = 6
 """Number of the user's own prompts that are answered before and after training."""
 
 BEYOND_DOUBT = 0.001
 """A p-value with which more seeds end before the time limit."""
 
-ALL = 1000
+MOST_EXAMPLES = 1000
 """Held-out and test examples of a task that are evaluated, at most."""
 
 SEARCH, COARSE, SEEDS, FINAL, DONE = "search", "coarse rates", "all seeds", "final adapter", "done"
@@ -303,7 +303,7 @@ class _DecisionRun:
             # Time is kept for it. Where that was not enough, a late adapter is better than none.
             is_whole = all(self._watch is None or self._watch(step) for step in steps)
         is_whole |= run.race.done == config.steps
-        answers = run.race.answers(ANSWERS) if is_whole else []
+        answers = run.race.answers(OWN_PROMPTS) if is_whole else []
         run.race.lanes.detach()
         known = self.known(DONE if is_whole else FINAL)
         trained, adapter = run_folder / "adapters" / config.labels[0], self._folder / "adapter"
@@ -396,7 +396,12 @@ def _new(
     search: tuple[str, ...] | None,
 ) -> Plan:
     """Plan a new decision."""
-    usual: dict[str, Any] = {"seeds": LEAST_SEEDS, "eval_size": ALL, "test_size": ALL, "compare": METHODS}
+    usual: dict[str, Any] = {
+        "seeds": LEAST_SEEDS,
+        "eval_size": MOST_EXAMPLES,
+        "test_size": MOST_EXAMPLES,
+        "compare": METHODS,
+    }
     study = _asked(Study(), {**usual, **given})
     Ledger(folder, study)  # it refuses a folder that holds something else
     searched = searchable(study, tuple(given) if search is None else ())

@@ -37,7 +37,7 @@ STAGE = "stage.json"
 """The file with the races of the stage that a study is at, written before the first of them: lanes that race together
 are the same up to rounding only, so that what a kill leaves must not group them."""
 
-PATIENCE = 120.0
+FILES_TIMEOUT = 120.0
 """Maximum seconds until files of another machine appear on a shared disk."""
 
 COLUMNS = (
@@ -250,7 +250,7 @@ class Ledger:
             FileNotFoundError: they do not appear.
         """
         path = part_of(run)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + FILES_TIMEOUT
         while not path.exists():
             if time.monotonic() > until:
                 raise FileNotFoundError(

@@ -7,7 +7,7 @@ from typing import Any
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LABEL, Lane, display_names
 from olora_viz.lanes.lane_spec import parse_lanes
-from olora_viz.lanes.recipes import OF_A_LANE, PREFIX, Recipe, recipe_of
+from olora_viz.lanes.recipes import OF_A_LANE, RECIPE_NAME, Recipe, recipe_of
 from olora_viz.machine.text import compact
 
 TUNED = "lr=tuned"
@@ -89,7 +89,7 @@ def keys_of(method: str) -> frozenset[str]:
     >>> "r" in keys_of("recipe:unsloth"), "batch_size" in keys_of("recipe:unsloth")
     (True, True)
     """
-    of_recipe = OF_A_LANE[1:] if method.startswith(PREFIX) else ()
+    of_recipe = OF_A_LANE[1:] if method.startswith(RECIPE_NAME) else ()
     return (_written(method) | {*of_recipe, *(OF_LENGTH if shipped(method) else ())}) - {"lr"}
 
 
@@ -131,5 +131,5 @@ def method_name(method: str) -> str:
     if lane.label is None:
         usual = Lane(lane.init) if own_rate(method) is None else Lane(lane.init, lr=2 * lane.lr)
         return display_names([usual, lane])[1]
-    tuned = init == PREFIX[:-1] and own_rate(method) is None
+    tuned = init == RECIPE_NAME[:-1] and own_rate(method) is None
     return f"{lane.label}{' as shipped' * (shipped(method) is not None)}{', rate tuned' * tuned}"

@@ -30,7 +30,7 @@ STARS = (0.001, 0.01, ERROR)
 
 HEAD = ("start", "rate", "test loss", "accuracy", "difference", "95% interval", "p", "verdict")
 
-LEFT = ("start", "rate", "verdict")
+WORD_COLUMNS = ("start", "rate", "verdict")
 """The columns of words."""
 
 TITLES = {
@@ -95,7 +95,7 @@ def to_latex(verdicts: Verdicts, caption: str, label: str, columns: Sequence[str
         r"\centering",
         rf"\caption{{{escaped(caption or _caption(verdicts))}}}",
         *([rf"\label{{{label}}}"] if label else []),
-        rf"\begin{{tabular}}{{{''.join('l' if name in LEFT else 'r' for name in head)}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if name in WORD_COLUMNS else 'r' for name in head)}}}",
         r"\toprule",
         _line(["$p$" if name == "p" else escaped(name[0].upper() + name[1:]) for name in head], escape=False),
         r"\midrule",

@@ -17,7 +17,7 @@ POWER = 0.8
 MOST_SEEDS = 10_000
 """If more seeds than this are needed, a comparison counts as one that seeds cannot settle."""
 
-PARTS = (np.arange(2000) + 0.5) / 2000
+MIDPOINTS = (np.arange(2000) + 0.5) / 2000
 """Midpoints of equal parts of a probability."""
 
 RUN_OF_PARTS = 50
@@ -32,7 +32,7 @@ def power(shift: float, freedom: float, tests: int = 1) -> float:
         freedom: degrees of it; one less than the seeds.
         tests: number of comparisons that share the error rate (Bonferroni's bound on Holm's method).
     """
-    return _mean_detected(shift, freedom, tests, PARTS)
+    return _mean_detected(shift, freedom, tests, MIDPOINTS)
 
 
 def has_power(shift: float, freedom: float, tests: int = 1) -> bool:
@@ -41,7 +41,9 @@ def has_power(shift: float, freedom: float, tests: int = 1) -> bool:
     The chance to detect a mean grows with the parts, so that the first and the last parts of runs of them enclose the
     power. Mostly these few decide, in a twentieth of the time.
     """
-    lowest, highest = (_mean_detected(shift, freedom, tests, PARTS[at::RUN_OF_PARTS]) for at in (0, RUN_OF_PARTS - 1))
+    lowest, highest = (
+        _mean_detected(shift, freedom, tests, MIDPOINTS[at::RUN_OF_PARTS]) for at in (0, RUN_OF_PARTS - 1)
+    )
     return lowest >= POWER or (highest >= POWER and power(shift, freedom, tests) >= POWER)
 
 

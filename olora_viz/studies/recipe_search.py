@@ -27,7 +27,7 @@ from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.method import keys_of, lane_of
 from olora_viz.studies.preregistration import SETUP, read_setup, write_setup
 from olora_viz.studies.rows import number_or_nan
-from olora_viz.studies.search import DIGITS
+from olora_viz.studies.search import RATE_DIGITS
 from olora_viz.studies.study import Study
 from olora_viz.tasks.keep import NONE
 
@@ -37,7 +37,7 @@ SEARCH = "search"
 FOUND = "found.json"
 """The file of that folder with what has been tried."""
 
-BATCHES = (4, 16)
+BATCH_SIZES = (4, 16)
 """Prompts per step, the larger where time allows it."""
 
 SEED = 1000
@@ -46,7 +46,7 @@ SEED = 1000
 LANES_AGAIN = 2
 """Lanes of a choice with the second seed: what was taken so far, and the best of the others if its loss is lower."""
 
-NEAR = tuple(10 ** (step / 4) for step in (-2, -1, 0, 1, 2))
+RATES_NEAR = tuple(10 ** (step / 4) for step in (-2, -1, 0, 1, 2))
 """The rates around the best one so far, as multiples of it."""
 
 ERRORS = 2.0
@@ -66,7 +66,7 @@ CHOICES: Mapping[str, SearchedChoice] = {
     "steps": SearchedChoice(
         "the number of steps", lambda steps: tuple(each for each in (steps // 2, steps // 4) if each)
     ),
-    "batch_size": SearchedChoice("batch size", lambda size: tuple(each for each in BATCHES if each != size)),
+    "batch_size": SearchedChoice("batch size", lambda size: tuple(each for each in BATCH_SIZES if each != size)),
     "r": SearchedChoice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
     "alpha": SearchedChoice("alpha", lambda _: ("2r", "r/4")),
     "schedule": SearchedChoice("schedule", lambda now: tuple(each for each in SCHEDULES if each != now)),
@@ -123,7 +123,7 @@ def checked_search(names: Sequence[str]) -> tuple[str, ...]:
 
 def lanes_of(study: Study, names: Sequence[str]) -> int:
     """Return the number of lanes of a search."""
-    near = len(NEAR) if len(study.lrs) > 1 else 1
+    near = len(RATES_NEAR) if len(study.lrs) > 1 else 1
     values = (1 + len(CHOICES[name].others(usual(study)[name])) for name in names)
     return sum(count * (near if number else len(study.lrs)) + LANES_AGAIN for number, count in enumerate(values))
 
@@ -298,7 +298,7 @@ class RecipeSearch:
         values = (kept[name], *CHOICES[name].others(kept[name]))
         rates = self._study.lrs
         if self.rate is not None and len(rates) > 1:
-            rates = tuple(rounded(self.rate * factor, DIGITS) for factor in NEAR)
+            rates = tuple(rounded(self.rate * factor, RATE_DIGITS) for factor in RATES_NEAR)
 
         def raced(lanes: list[tuple[Any, float]], seed: int) -> Losses | None:
             nonlocal base

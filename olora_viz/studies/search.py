@@ -28,7 +28,7 @@ def most_trials(study: Study) -> int:
     return len(study.cells()) * (firsts + halves + len(study.compare) * (study.seeds - study.first_seeds))
 
 
-DIGITS = 3
+RATE_DIGITS = 3
 """Digits of a rate that is added, so that it reads well and is equal when it is derived again."""
 
 MOST_EXTENSIONS = 4
@@ -238,7 +238,7 @@ def _outside(study: Study, side: int) -> list[float]:
         return []
     edge, inner = (study.lrs[-1], study.lrs[-2]) if side > 0 else study.lrs[:2]
     factor = edge / inner
-    return [rounded(edge * factor**n, DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
+    return [rounded(edge * factor**n, RATE_DIGITS) for n in range(1, MOST_EXTENSIONS + 1)]
 
 
 def _beyond(study: Study, cell: Cell, losses: Losses, rows: Rows | None) -> list[Candidate]:
@@ -288,7 +288,7 @@ def finalists(study: Study, cell: Cell, method: str, losses: Losses) -> list[Can
     lr, tuned = at
     grid = grid_of(study, cell, losses, tuned)
     near = grid[max(0, grid.index(lr) - 1) : grid.index(lr) + 2]
-    halves = (rounded(math.sqrt(low * high), DIGITS) for low, high in itertools.pairwise(near))
+    halves = (rounded(math.sqrt(low * high), RATE_DIGITS) for low, high in itertools.pairwise(near))
     return [Candidate(rate, tuned) for rate in sorted([lr, *halves])]
 
 

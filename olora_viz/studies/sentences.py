@@ -42,7 +42,7 @@ from olora_viz.studies.statistics import (
 )
 from olora_viz.tasks.evaluation import HeldOut
 
-NAMED = 4
+MOST_NAMED = 4
 """Most contenders to name in a sentence; the others are counted."""
 
 
@@ -68,8 +68,8 @@ def listed(names: Sequence[str]) -> str:
     >>> listed(["LoRA", "PiSSA"]), listed(list("ABCDEF"))
     ('LoRA and PiSSA', 'A, B, C and 3 others')
     """
-    few = len(names) <= NAMED
-    return and_(names if few else [*names[: NAMED - 1], f"{len(names) - NAMED + 1} others"])
+    few = len(names) <= MOST_NAMED
+    return and_(names if few else [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} others"])
 
 
 def setting_of(field: Field, lanes: Sequence[Lane]) -> list[str]:
@@ -131,7 +131,7 @@ def batches_vary(config: RaceConfig, about: HeldOut | None) -> bool:
 def departures(rows: Sequence[Place], names: Sequence[str]) -> list[Sentence]:
     """Name the diverged lanes, the earliest first, by their reason."""
     out = sorted((row for row in rows if row.out_at), key=lambda row: row.out_at)
-    shown = out if len(out) <= NAMED else out[: NAMED - 1]
+    shown = out if len(out) <= MOST_NAMED else out[: MOST_NAMED - 1]
     sentences = []
     for why in dict.fromkeys(row.why_out for row in out):
         gone = [f"{names[row.lane]} (step {row.out_at})" for row in shown if row.why_out == why]
@@ -304,7 +304,7 @@ class Statement:
     def _each(self) -> str:
         """Return the values of the first few."""
         each = [f"{name} {value}" for name, value in zip(self.names, self.written, strict=True)]
-        return f"{', '.join(each[:NAMED])} {self.unit}"
+        return f"{', '.join(each[:MOST_NAMED])} {self.unit}"
 
     def _pair(self) -> str:
         """Return both values and their difference with its interval."""
@@ -557,7 +557,7 @@ def at_same_rates(contest: Contest, *, numbers: bool = True) -> list[Sentence]:
     clause, first = _clause(shared), next(iter(shared.values()))
     if not numbers:
         return [Sentence("", f"{clause}.")]
-    if len(shared) > NAMED:
+    if len(shared) > MOST_NAMED:
         return [Sentence("", f"{clause} ({first.basis}).")]
     pairs = [" against ".join(statement.written) for statement in shared.values()]
     pairs[0] += f" {first.unit}"
@@ -589,7 +589,7 @@ def _clause(shared: Mapping[float, Statement]) -> str:
         (kind, [compact(rate) for rate, _ in group])
         for kind, group in groupby(zip(shared, kinds, strict=True), key=lambda at: at[1])
     ]
-    if len(runs) <= NAMED:
+    if len(runs) <= MOST_NAMED:
         # Of neighbouring rates all of two are named, the ends of more.
         parts = [
             f"{kind} from {rates[0]} to {rates[-1]}" if len(rates) > 2 else f"{kind} at {and_(rates)}"

@@ -308,7 +308,7 @@ def describe_reach(reach: Reach) -> tuple[str, str, str]:
     return rate, "never" if reach.steps is None else f"{reach.steps:.0f}", reach.spread
 
 
-MARGIN = math.log(LEVEL_WITHIN)
+LEVEL_LOG_RATIO = math.log(LEVEL_WITHIN)
 """Condition numbers are about equal if the interval of their log ratio lies within this of zero."""
 
 
@@ -322,7 +322,7 @@ def compare_conditions(conditions: Float[np.ndarray, "K n"]) -> Pairs:
     if not len(lanes):
         return {}
     (by_loss,) = adjusted([compare_all([Scores(np.log(conditions[k])[None]) for k in lanes])])
-    return {(int(lanes[i]), int(lanes[j])): replace(pair, margin=MARGIN) for (i, j), pair in by_loss.items()}
+    return {(int(lanes[i]), int(lanes[j])): replace(pair, margin=LEVEL_LOG_RATIO) for (i, j), pair in by_loss.items()}
 
 
 def compared_conditions(

@@ -16,7 +16,7 @@ from olora_viz.machine.process import cores
 from olora_viz.machine.text import brief, call, compact, suggesting
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
-from olora_viz.studies.axes import OF_LANE, SHORT, in_words, plain, read_axes
+from olora_viz.studies.axes import OF_LANE, SHORT_FORMS, in_words, plain, read_axes
 from olora_viz.studies.method import (
     OF_LENGTH,
     contenders_of,
@@ -42,7 +42,7 @@ OF_RACE = tuple(each.name for each in fields(RaceConfig) if each.name not in ("l
 GROWING = ("compare", "seeds", "model", "task", "r")
 """What may grow when a study is continued, beside the values of what is crossed or tuned."""
 
-JUDGED = ("margin", "forget")
+OF_VERDICTS = ("margin", "forget")
 """The settings that affect only the verdicts."""
 
 AXES_OF = ("across", "tune")
@@ -500,7 +500,7 @@ class Study:
     def _of(cls, setup: TomlSetup, **instead: Any) -> Study:
         own = dict(setup.values)
         axes: dict[str, dict[str, Any]] = {name: own.pop(name, {}) for name in AXES_OF}
-        for name in SHORT:
+        for name in SHORT_FORMS:
             if name in own:
                 axes["tune" if name == "lr" else "across"].setdefault(name, own.pop(name))
         race = {name: own.pop(name) for name in OF_RACE if name in own}
@@ -524,10 +524,10 @@ class Study:
         """Check that this study can continue an earlier one: that their runs are comparable.
 
         Raises:
-            ValueError: a setting other than those of `GROWING`, `JUDGED` and what both cross or tune differs.
+            ValueError: a setting other than those of `GROWING`, `OF_VERDICTS` and what both cross or tune differs.
         """
         varied = [{*study.across, *study.tune} for study in (earlier, self)]
-        may_differ = {*GROWING, *JUDGED, *set.intersection(*varied)}
+        may_differ = {*GROWING, *OF_VERDICTS, *set.intersection(*varied)}
         before, now = earlier.settings(), self.settings()
         for name in (*now, *before):
             if name not in may_differ and before.get(name) != now.get(name):
@@ -550,7 +550,7 @@ def as_candidate(at: Candidate | float) -> Candidate:
 def kinds_of_toml() -> dict[str, KeyKind]:
     """Return the kinds of the keys of a study's file: its own, its race's, and the lists in short."""
     of_race = {name: kind for name, kind in kinds_of(RaceConfig).items() if name in OF_RACE}
-    lists = {name: KeyKind(kind, is_list=True) for name, kind in SHORT.items()}
+    lists = {name: KeyKind(kind, is_list=True) for name, kind in SHORT_FORMS.items()}
     own = {name: kind for name, kind in kinds_of(Study).items() if name != "race"}
     return own | of_race | lists
 

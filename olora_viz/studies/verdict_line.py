@@ -53,7 +53,7 @@ MOST_FIELDS = 6
 MANY_SEEDS = 5
 """With so many seeds, more are not the first thing to try."""
 
-SHOWN = 60
+REPR_CHARACTERS = 60
 """Characters of the sentence in the representation."""
 
 
@@ -98,7 +98,7 @@ class VerdictLine:
     def __repr__(self) -> str:
         """Return the certainty and the beginning of the sentences."""
         text = str(self)
-        short = text if len(text) <= SHOWN else f"{text[:SHOWN].rsplit(' ', 1)[0]} …"
+        short = text if len(text) <= REPR_CHARACTERS else f"{text[:REPR_CHARACTERS].rsplit(' ', 1)[0]} …"
         return f"<Verdict, {self.certainty}: {short}>"
 
     def to_json(self) -> dict[str, Any]:

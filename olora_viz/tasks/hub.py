@@ -13,7 +13,7 @@ from olora_viz.machine.process import within
 from olora_viz.tasks.built_in import alpaca_messages, alpaca_prompt, question_prompt
 from olora_viz.tasks.task import Example, Task, TaskCard, by_content
 
-PATIENCE = 5.0
+HUB_TIMEOUT = 5.0
 """Timeout in seconds after which the hub counts as unreachable."""
 
 MAX_HELD_OUT = 500
@@ -149,7 +149,7 @@ def _splits(source: Source) -> Mapping[str, Iterable[Row]]:
 
     failure = None
     try:
-        within(PATIENCE, lambda: HfApi().dataset_info(source.repository, timeout=PATIENCE))
+        within(HUB_TIMEOUT, lambda: HfApi().dataset_info(source.repository, timeout=HUB_TIMEOUT))
     except Exception as error:
         failure = error
     before = config.HF_HUB_OFFLINE

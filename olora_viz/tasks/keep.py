@@ -28,10 +28,10 @@ PASSAGES, WIDTH = 8, 64
 MOST_EXAMPLES = 64
 """Maximum examples of a task that are measured."""
 
-LEAST = 200
+LEAST_TOKENS = 200
 """Minimum tokens of a text to keep."""
 
-LONGEST = 200_000
+MOST_CHARACTERS = 200_000
 """Characters of a text file that are read; what comes after them is not measured."""
 
 
@@ -78,7 +78,7 @@ def text_to_keep(
             `AUTO` if the package has no text for the model.
 
     Raises:
-        ValueError: an unknown name, an invalid file, a text that is shorter than `LEAST` tokens, or one with all
+        ValueError: an unknown name, an invalid file, a text of less than `LEAST_TOKENS` tokens, or one with all
             training examples.
     """
     if not has_text(keep, model):
@@ -100,13 +100,13 @@ def text_to_keep(
         has_all = bool(train) and all(_normalized(example) in texts for example in train)
         length = sum(len(each.ids) for each in read.encoded)
     else:
-        text = read_text(path, "a text to keep is a file")[:LONGEST]
+        text = read_text(path, "a text to keep is a file")[:MOST_CHARACTERS]
         read = _passages(path.name, text, tokenizer, context)
         words = " ".join(text.split())
         has_all = bool(train) and all(_normalized(example) in words for example in train)
         length = len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-    if length < LEAST:
-        raise ValueError(f"the text to keep, {keep!r}, has {length} tokens: at least {LEAST} are needed")
+    if length < LEAST_TOKENS:
+        raise ValueError(f"the text to keep, {keep!r}, has {length} tokens: at least {LEAST_TOKENS} are needed")
     if has_all:
         raise ValueError(f"the text to keep, {keep!r}, has all training examples: name a text that is not trained on")
     return read

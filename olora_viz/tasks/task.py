@@ -130,13 +130,13 @@ class TaskCard:
     """Whether it is multiple choice."""
 
 
-NEAR = 0.9
+NEAR_WORDS = 0.9
 """Prompts with at least this share of common words (Jaccard index of multisets) are near duplicates."""
 
 SHORTEST = 8
 """Shorter prompts, in words, are near duplicates only if they are reorderings of the same words."""
 
-MOST = 2000
+MOST_CHECKED = 2000
 """Number of examples of each part, the first ones, which a race evaluates, that are searched for near duplicates.
 Prompts with the same words are found among all examples."""
 
@@ -159,7 +159,7 @@ def deduplicated(task: Task) -> Task:
     judged = task.held_out + task.test
     texts = {_normalized(example) for example in judged}
     bags = {words_of(example) for example in judged}
-    alike = _Alike(task.train, task.held_out[:MOST] + task.test[:MOST])
+    alike = _Alike(task.train, task.held_out[:MOST_CHECKED] + task.test[:MOST_CHECKED])
     train: list[Example] = []
     exact = near = 0
     for example in task.train:
@@ -178,7 +178,7 @@ def deduplicated(task: Task) -> Task:
 
 
 class _Alike:
-    """Finds evaluated prompts that share `NEAR` of their words with a given one.
+    """Finds evaluated prompts that share `NEAR_WORDS` of their words with a given one.
 
     Words in more than half of the prompts belong to a template and are ignored. If two sets of words have a Jaccard
     index of t or more, then the (1 - t) rarest words of each have one in common, so only these are looked up (Bayardo,
@@ -202,10 +202,10 @@ class _Alike:
         size = len(words)
         for word in self._rarest(words):
             others = self._by_word.get(word, [])
-            for other in others[bisect_left(others, NEAR * size, key=len) :]:
-                if len(other) * NEAR > size:
+            for other in others[bisect_left(others, NEAR_WORDS * size, key=len) :]:
+                if len(other) * NEAR_WORDS > size:
                     break
-                if len(words & other) * (1 + NEAR) >= NEAR * (size + len(other)):
+                if len(words & other) * (1 + NEAR_WORDS) >= NEAR_WORDS * (size + len(other)):
                     return True
         return False
 
@@ -215,7 +215,7 @@ class _Alike:
     def _rarest(self, words: Words) -> list[tuple[str, int]]:
         if len(words) < SHORTEST:
             return []
-        count = len(words) - math.ceil(NEAR * len(words)) + 1
+        count = len(words) - math.ceil(NEAR_WORDS * len(words)) + 1
         return sorted(words, key=self._rank.__getitem__)[:count]
 
 
@@ -230,7 +230,7 @@ def _normalized(example: Example) -> str:
     return " ".join(unicodedata.normalize("NFKC", text_of(example)).casefold().split())
 
 
-SHARE = 0.1
+HELD_OUT_SHARE = 0.1
 """Share of the prompts that is held out, and also the share for the test."""
 
 # Numbers, words, and signs such as + and = (a minus, but no hyphen); punctuation is skipped.
@@ -273,7 +273,7 @@ def by_content(examples: Sequence[Example], name: str, held_out: int | None, see
 
     Args:
         name: of the task, for messages; it does not influence the split
-        held_out: number of held-out examples, and of test examples; None for a share of `SHARE` each
+        held_out: number of held-out examples, and of test examples; None for a share of `HELD_OUT_SHARE` each
 
     Returns:
         Parts, each in the order of the hashes
@@ -311,7 +311,7 @@ def _hash(words: Iterable[str], seed: int) -> float:
 
 def _by_share(hashes: Sequence[float]) -> list[int]:
     """Assign each group by its hash: 1 held out, 2 test, 0 training; at least one is held out."""
-    places = [1 if value < SHARE else 2 if value < 2 * SHARE else 0 for value in hashes]
+    places = [1 if value < HELD_OUT_SHARE else 2 if value < 2 * HELD_OUT_SHARE else 0 for value in hashes]
     places[0] = 1
     if 0 not in places:
         places[-1] = 0

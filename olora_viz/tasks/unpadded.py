@@ -30,7 +30,7 @@ def needed(batch: Batch) -> Int64[Tensor, " n"]:
     return (torch.arange(tokens, device=ends.device) < ends[:, None]).flatten().nonzero().flatten()
 
 
-ALIKE = 16
+TOKENS_ALIKE = 16
 """Lanes that are alike have the same bits if each begins at a multiple of so many tokens: what is left over of a block
 of rows is computed by other code."""
 
@@ -38,8 +38,8 @@ of rows is computed by other code."""
 class Unpadded:
     """Where the tokens of K lanes are, with padding and without.
 
-    Every lane has the same number of tokens, a multiple of `ALIKE`: those that it lacks repeat its first one, so that
-    they hold no NaN that its own do not hold. They have no gradient.
+    Every lane has the same number of tokens, a multiple of `TOKENS_ALIKE`: those that it lacks repeat its first, so
+    that they hold no NaN that its own do not hold. They have no gradient.
 
     Args:
         shape: lanes, rows of a lane, and tokens of a row, with padding.
@@ -58,7 +58,7 @@ class Unpadded:
     ) -> None:
         self.shape, self.dtype = shape, dtype
         K, rows, tokens = shape
-        size, n = rows * tokens, -(-max(map(len, positions)) // ALIKE) * ALIKE
+        size, n = rows * tokens, -(-max(map(len, positions)) // TOKENS_ALIKE) * TOKENS_ALIKE
         alike = all(own is positions[0] for own in positions)
         each = positions[:1] if alike else positions
         self.places = torch.stack([torch.cat([own, own[:1].expand(n - len(own))]) for own in each])

@@ -18,9 +18,9 @@ from olora_viz.studies.sentences import in_words
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.views.html import TableCell, table
 
-MOST = 6
+MOST_CELLS = 6
 
-BEYOND = 3.0
+CUT_AT = 3.0
 """Intervals are cut off at this multiple of the largest value."""
 
 SUBSCRIPT = re.compile(r"(?<=[A-Zλ])_(r|max)")
@@ -43,7 +43,7 @@ def bars(finding: Finding) -> Markup:
     drawn = [bar for bar in finding.bars if math.isfinite(bar.value)]
     if not drawn:
         return Markup('<div class="bars"></div>')
-    shown, others = drawn[:MOST], len(drawn) - MOST
+    shown, others = drawn[:MOST_CELLS], len(drawn) - MOST_CELLS
     low, high = span(shown)
     lines = Markup("").join(_line(bar, low, high) for bar in shown)
     interval = f"; {finding.interval_words}" if finding.interval_words else ""
@@ -60,7 +60,7 @@ def span(shown: list[Bar]) -> tuple[float, float]:
     >>> span([Bar("LoRA", 1.0), Bar("OLoRA", 4.0, 3.0, 5.0)])
     (0.0, 5.0)
     """
-    most = BEYOND * max(abs(bar.value) for bar in shown)
+    most = CUT_AT * max(abs(bar.value) for bar in shown)
     ends = [end for bar in shown for end in (bar.value, bar.low, bar.high) if end is not None and math.isfinite(end)]
     cut = [0.0, *(min(most, max(-most, end)) for end in ends)]
     low, high = min(cut), max(cut)

@@ -16,7 +16,7 @@ from olora_viz.studies.story import compared_conditions
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, table
 
-SAME = 1.1
+ABOUT_ONE = 1.1
 """Ratios within this factor are about one."""
 
 
@@ -159,7 +159,7 @@ def _is_finite(measured: Conditioning, k: int) -> bool:
 
 
 def _than(ratio: float, more: str, less: str, level: str) -> str:
-    return more if ratio > SAME else less if ratio < 1 / SAME else level
+    return more if ratio > ABOUT_ONE else less if ratio < 1 / ABOUT_ONE else level
 
 
 def _share(ratio: float) -> str:

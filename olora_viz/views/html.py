@@ -109,7 +109,7 @@ def before_words(wait: Wait) -> str:
     return f"{wait.places} {what} before yours{time}"
 
 
-LONG = 300.0
+LONG_RACE = 300.0
 """Seconds from which a race is long enough to suggest a smaller one."""
 
 
@@ -140,7 +140,7 @@ def duration_words(forecast: Forecast | None, most: float) -> Markup:
     words += " after the download" * forecast.absent
     if forecast.seconds > most:
         return Markup("{}, stopped after {}").format(words, duration(most))
-    return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG))
+    return Markup("{}").format(words + " on this machine: fewer lanes or steps?" * (forecast.seconds >= LONG_RACE))
 
 
 def sentences(sentences: Sequence[Sentence], foot: str = "") -> Markup:

@@ -458,7 +458,7 @@ def watching_words(task: str) -> Markup:
     return remark(f"You are watching somebody's run. Race starts your own.{own}")
 
 
-WINDOW = 20
+SPEED_STEPS = 20
 """Steps over which the speed is measured."""
 
 
@@ -506,7 +506,7 @@ def _speed(record: RaceRecord, done: int) -> list[str]:
     last = steps[-1]
     if record.complete or record.state in ENDED:
         return [part for part in (device, seconds(last.seconds)) if part]
-    window = steps[-WINDOW - 1 :]
+    window = steps[-SPEED_STEPS - 1 :]
     spent = last.seconds - (window[0].seconds if len(window) > 1 else 0.0)
     rate = max(len(window) - 1, 1) / max(spent, 1e-9)
     speed = f"{rate:.0f} steps/s" if rate >= 3 else f"{rate:.2g} steps/s"

@@ -39,7 +39,7 @@ from olora_viz.tasks.evaluation import Evaluation
 from olora_viz.views import html as fragments
 from olora_viz.views.html import TableCell, remark, table, unbroken
 
-WORDS = {"final": "final loss", "best": "best loss of the run"}
+LOSS_WORDS = {"final": "final loss", "best": "best loss of the run"}
 
 
 @dataclass(frozen=True)
@@ -471,7 +471,7 @@ def _left_out(race: RaceRecord) -> str:
 SEEDS = 5
 """Seeds of a race that is repeated."""
 
-HIGHEST = 1e3
+HIGHEST_RATE = 1e3
 """From this learning rate on, no higher one is suggested."""
 
 
@@ -493,7 +493,7 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
     A start gets the rates of all others with its settings, such as its rank.
 
     Raises:
-        ValueError: the result has more lanes than `most`, or a rate is `HIGHEST` already.
+        ValueError: the result has more lanes than `most`, or a rate is `HIGHEST_RATE` already.
 
     >>> lanes = higher([Lane("lora", lr=1e-3), Lane("lora", lr=3e-3), Lane("olora", lr=3e-3)])
     >>> [(lane.init, lane.lr) for lane in lanes]  # doctest: +NORMALIZE_WHITESPACE
@@ -512,7 +512,7 @@ def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
         if group[0].fair:
             continue
         rates = sorted(tried[Setting.of(group[0])])
-        if rates[-1] >= HIGHEST:
+        if rates[-1] >= HIGHEST_RATE:
             raise ValueError(f"a learning rate of {rates[-1]:g} is high enough: try lower ones")
         top = max(lane.lr for lane in group)
         repeated_at = [lane for lane in group if lane.lr == top]

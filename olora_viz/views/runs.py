@@ -121,12 +121,12 @@ def task_sample(card: TaskCard) -> Markup:
     return Markup('<p class="hint sample" title="{}">“{}” → “{}”</p>').format(*words)
 
 
-SHOWN = 3
+RUNS_SHOWN = 3
 
 FIRST, LAST = 14, 8
 """Tokens shown of a longer prompt or answer: the first and the last ones."""
 
-CHARACTERS = 60
+MOST_CHARACTERS = 60
 """The longest text of a token, or of a prompt or answer's beginning or end where there are none."""
 
 
@@ -151,7 +151,7 @@ def preview(
         chat: whether the model's chat template formats them.
         truncate: whether the prompts of longer examples are cut.
     """
-    first = sorted(examples, key=lambda example: example.line)[:SHOWN]
+    first = sorted(examples, key=lambda example: example.line)[:RUNS_SHOWN]
     try:
         template = Chat(tokenizer, model) if tokenizer and chat else None
         shown = [_example(each, tokenizer, longest, template, truncate) for each in first]
@@ -200,5 +200,5 @@ def _part(pieces: Sequence[Piece], tag: str) -> Markup:
 
 
 def _short(text: str) -> str:
-    left_out = len(text) - 2 * CHARACTERS
-    return f"{text[:CHARACTERS]} … {text[-CHARACTERS:]}" if left_out > 3 else text
+    left_out = len(text) - 2 * MOST_CHARACTERS
+    return f"{text[:MOST_CHARACTERS]} … {text[-MOST_CHARACTERS:]}" if left_out > 3 else text

@@ -71,7 +71,7 @@ class ResultCache:
             result = make()
             with self._lock:
                 self._known[key] = result
-                sizes = {known: max(LEAST, _bytes(value)) for known, value in self._known.items()}
+                sizes = {known: max(LEAST_BYTES, _bytes(value)) for known, value in self._known.items()}
                 size = sum(sizes.values())
                 while size > self._most and len(self._known) > 1:
                     size -= sizes[self._known.popitem(last=False)[0]]
@@ -84,7 +84,7 @@ class ResultCache:
             self._known.clear()
 
 
-LEAST = 2**16
+LEAST_BYTES = 2**16
 """The bytes that a small result counts for, with its key."""
 
 

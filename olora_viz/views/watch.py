@@ -26,7 +26,7 @@ from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views import decision
 from olora_viz.views.decision import verdict_rows
 
-WIDTH = 780
+CHART_WIDTH = 780
 """Of the charts of a decision, in pixels."""
 
 
@@ -81,8 +81,8 @@ def _decision(known: Decision) -> Markup:
     if known.lanes:
         figures = list(decision.figures(known).values())
         image = Markup('<img src="data:image/png;base64,{}" width="{}" alt="{}">')
-        picture = base64.b64encode(png_bytes(figures, width=WIDTH)).decode("ascii")
-        parts.append(image.format(picture, WIDTH, known.sentence))
+        picture = base64.b64encode(png_bytes(figures, width=CHART_WIDTH)).decode("ascii")
+        parts.append(image.format(picture, CHART_WIDTH, known.sentence))
     plan = Markup("").join(map(Markup("<p>{}</p>").format, known.plan.words))
     return Markup("").join([*parts, folded("Plan", plan), decision.answers(known)])
 

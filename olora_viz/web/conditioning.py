@@ -24,7 +24,7 @@ from olora_viz.figures.start import (
 )
 from olora_viz.figures.theme import LaneStyle, start_styles
 from olora_viz.learn.terms import term, with_terms
-from olora_viz.measures.conditioning import BATCHES
+from olora_viz.measures.conditioning import KERNEL_BATCHES
 from olora_viz.measures.curvature import TRACKED
 from olora_viz.races.config import RaceConfig, start_key
 from olora_viz.races.fair_rate import FairRate, fair_rate, reference_among, resolved, same_and_fair
@@ -38,7 +38,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import OwnFiles, VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.background import PageWork, StartButton
-from olora_viz.web.parts.card import AT_ONCE, Card, element, held, in_card, small_button
+from olora_viz.web.parts.card import UNQUEUED, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
 HEAD = Markup("<h2>Fair rates</h2>")
@@ -187,7 +187,7 @@ def view(work: Measurement | Slicing, ahead: Wait, last: bool) -> ConditioningVi
     choices = [(style.label, i) for i, style in enumerate(work.styles)]
     scope = (
         f"{f'For the layer {work.layer} only. ' if work.layer else ''}Gradient and curvature on the first batch, the "
-        f"condition of the tangent kernel on {BATCHES} batches, in one order of the data."
+        f"condition of the tangent kernel on {KERNEL_BATCHES} batches, in one order of the data."
     )
     return shown._replace(
         measured=work.id,
@@ -363,5 +363,5 @@ def connect(
     ]
     kinds = {page.measured: Measurement, page.sliced: Slicing}
     PageWork(kinds, page, page.status, view, pace=0.2).connect(demo, jobs, files, starts, page.stop)
-    columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **AT_ONCE)
-    columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **AT_ONCE)
+    columns.fair.click(propose, [page.measured, *controls], [*controls, columns.fair_words], **UNQUEUED)
+    columns.curved.change(track, run, list(columns.race_figures), trigger_mode="always_last", **UNQUEUED)

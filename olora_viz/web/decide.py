@@ -19,7 +19,7 @@ from olora_viz.machine.files import write_zip
 from olora_viz.machine.text import duration
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import RECIPE, Decision
-from olora_viz.studies.recipe_search import BATCHES, CHOICES, checked_search
+from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search
 from olora_viz.views import decision
 from olora_viz.views.decision import BEFORE
 from olora_viz.views.html import problem
@@ -176,7 +176,7 @@ def choices(limits: Limits) -> DecideChoices:
         )  # fmt: skip
         element(
             '<p class="hint">Steps and prompts per step follow from it: a step takes '
-            f"{BATCHES[0]} prompts, or {BATCHES[-1]} where that leaves at least half of the steps.</p>"
+            f"{BATCH_SIZES[0]} prompts, or {BATCH_SIZES[-1]} where that leaves at least half of the steps.</p>"
         )
     with gr.Column(elem_classes=f"card {ONLY}"):
         element("<h2>3 · What to choose from</h2>")

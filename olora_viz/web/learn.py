@@ -20,7 +20,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views.html import problem
 from olora_viz.web.classroom.votes import HOURS
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.card import AT_ONCE, QUIET, Desk, again, element, in_card, on_picks
+from olora_viz.web.parts.card import LATEST_ONLY, UNQUEUED, Desk, again, element, in_card, on_picks
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.parts.setup import possible
 
@@ -201,12 +201,12 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
         return Markup("")
     race = GALLERY[lesson.recording]
     took = race.steps[-1].seconds
-    enough = "the recording is enough; " if took > LONG else ""
+    enough = "the recording is enough; " if took > LONG_RACE else ""
     words = Markup('<a class="{}" href="{}">Race it live</a> <span class="hint">({}when recorded, on a {}: {})</span>')
     return words.format(kind, link, enough, race.device, about(took))
 
 
-LONG = 40.0
+LONG_RACE = 40.0
 """Seconds on one core: a race that takes longer is not needed for its lesson, which plays the recording."""
 
 
@@ -225,7 +225,7 @@ def place(lesson: Lesson) -> str:
 
 
 HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
-"""Names of `arrival.PARTS` that a class does not need."""
+"""Names of `arrival.HIDEABLE` that a class does not need."""
 
 NEEDED = {"export": ("take",)}
 """Those of `HIDDEN` that a lesson is about."""
@@ -325,9 +325,9 @@ def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -
 
     outputs = [*page, card, desk.run, desk.again, *controls]
     on_picks([part.select for part in (page.contents, page.guide, card)], press, [], outputs)
-    page.rank.input(turn_rank, page.rank, page.picture, **QUIET)
+    page.rank.input(turn_rank, page.rank, page.picture, **LATEST_ONLY)
     address = gr.Textbox(visible=False)
-    demo.load(arrive, address, [card, *page], js=ASKED, **AT_ONCE)
+    demo.load(arrive, address, [card, *page], js=ASKED, **UNQUEUED)
 
 
 def _components(limits: Limits) -> LessonView:

@@ -25,7 +25,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.views.race import race_view
 from olora_viz.web import claims, conditioning, decide, handout, learn, spectrum
 from olora_viz.web.classroom.routes import routes, strip
-from olora_viz.web.guard.events import MOST, share_out_events
+from olora_viz.web.guard.events import MOST_EVENTS, share_out_events
 from olora_viz.web.guard.limits import Limits, from_environment
 from olora_viz.web.guard.requests import application_options
 from olora_viz.web.guard.visitor_files import VisitorFiles
@@ -141,7 +141,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
         # Gradio would check values against its copy of a page, of which there is none: choices of lists that were
         # filled later would be refused.
         call.preprocess = False  # the functions check all values
-    demo.queue(max_size=MOST, api_open=False)
+    demo.queue(max_size=MOST_EVENTS, api_open=False)
     demo._queue.sleep_when_free = PAUSE
     demo._queue.progress_update_sleep_when_free = 60.0  # no event has progress
     share_out_events(demo, limits)
@@ -235,7 +235,7 @@ def launch_options() -> dict[str, Any]:
         "css": css(),
         "footer_links": [],
         "run_history": False,
-        "max_threads": MOST,  # Gradio's events at once, of which each open page is one
+        "max_threads": MOST_EVENTS,  # Gradio's events at once, of which each open page is one
         "show_error": False,
         "_frontend": False,  # no launch that asks for the page itself and gives up after three seconds
         "app_kwargs": application_options(*routes(partial(read, from_environment()), PAGES), handout.route()),

@@ -29,7 +29,7 @@ from olora_viz.views.runs import model_choices
 from olora_viz.views.spectrum import MOST_RANK, Lab, energy_table, factors, seeing, verdict
 from olora_viz.web.guard.limits import Limits, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
-from olora_viz.web.parts.card import AT_ONCE, QUIET, element, in_card, moved, on_picks, picked
+from olora_viz.web.parts.card import LATEST_ONLY, UNQUEUED, element, in_card, moved, on_picks, picked
 
 A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
@@ -320,7 +320,7 @@ def _number(word: str, row: int) -> float:
     return value
 
 
-PATIENCE = 20.0
+ASK_AGAIN = 20.0
 """Seconds after which a page asks again for what is not yet computed: a proxy may cut a request of a minute."""
 
 
@@ -461,7 +461,7 @@ def _connect(
     async def show(request: gr.Request, *values: Any) -> SpectrumView:
         asked, drawn = Choices(*values[:-1]), read(values[-1])
         try:
-            return await asyncio.wait_for(pool.run(visitor_of(request), shown, lab, limits, asked, drawn), PATIENCE)
+            return await asyncio.wait_for(pool.run(visitor_of(request), shown, lab, limits, asked, drawn), ASK_AGAIN)
         except TimeoutError:  # what runs goes on, and the lab keeps it
             return SpectrumView(again=time.monotonic())
         except ValueError as error:
@@ -470,7 +470,7 @@ def _connect(
     async def show_map(request: gr.Request, text: Any) -> tuple[Any, Any]:
         try:
             drawing = pool.run(visitor_of(request), layer_map, lab, limits, read(text))
-            return await asyncio.wait_for(drawing, PATIENCE), gr.skip()
+            return await asyncio.wait_for(drawing, ASK_AGAIN), gr.skip()
         except TimeoutError:
             return gr.skip(), time.monotonic()
         except ValueError:  # too many ask
@@ -483,20 +483,23 @@ def _connect(
         js=_WAITING.replace("FOLDERS", json.dumps(list(lab.folders))),
         inputs=asked,
         outputs=outputs.verdict,
-        **QUIET,
+        **LATEST_ONLY,
     )
     changes = [demo.load, choices.source.input, choices.model.input, choices.layer.change, choices.text.change]
     changes += [choices.rank.input, choices.starts.input, choices.permutation.change, outputs.again.change]
-    gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **QUIET)
+    gr.on(changes, show, [*choices, outputs.drawn], list(outputs), js=_AFTER_THE_FIRST_SCREEN, **LATEST_ONLY)
     map_again = gr.Number(visible="hidden", show_label=False)
-    gr.on([outputs.drawn.change, map_again.change], show_map, outputs.drawn, [map_figure, map_again], **QUIET)
+    gr.on([outputs.drawn.change, map_again.change], show_map, outputs.drawn, [map_figure, map_again], **LATEST_ONLY)
     controls.example.input(
-        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(), controls.example, choices.text, **QUIET
+        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(),
+        controls.example,
+        choices.text,
+        **LATEST_ONLY,
     )
     controls.permute.click(
-        js="(number) => number + 1", inputs=choices.permutation, outputs=choices.permutation, **AT_ONCE
+        js="(number) => number + 1", inputs=choices.permutation, outputs=choices.permutation, **UNQUEUED
     )
-    controls.restore.click(js="() => 0", outputs=choices.permutation, **AT_ONCE)
+    controls.restore.click(js="() => 0", outputs=choices.permutation, **UNQUEUED)
     on_picks([map_figure.select], picked, [], choices.layer)
 
 

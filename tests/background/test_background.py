@@ -163,9 +163,9 @@ def test_stop_ends_it_after_its_step_and_says_why() -> None:
 @pytest.fixture
 def at_once(monkeypatch) -> None:
     """Report the progress of everything, however short it is."""
-    monkeypatch.setattr(progress, "LONG", 0.0)
-    monkeypatch.setattr(progress, "EVERY", 0.0)
-    monkeypatch.setattr(threads, "EVERY", 1e-4)
+    monkeypatch.setattr(progress, "LONG_AFTER", 0.0)
+    monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr(threads, "REPORT_EVERY", 1e-4)
 
 
 EVALUATING = "evaluating 4 held-out examples"

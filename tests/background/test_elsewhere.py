@@ -16,7 +16,7 @@ from olora_viz.background import decision as background
 from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.elsewhere import Packed, Parcel, compute, take, wish_for
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
-from olora_viz.background.race import ANSWERS, BackgroundRace, final_answers
+from olora_viz.background.race import FINAL_ANSWERS, BackgroundRace, final_answers
 from olora_viz.background.record import PAUSED, WAITING
 from olora_viz.background.wishes import Heard
 from olora_viz.background.work import BackgroundWork
@@ -96,7 +96,7 @@ def test_a_race_is_paused_asked_and_stopped_from_afar(folder: Path) -> None:
     race.stop()
     assert race.wait(60)
     assert (race.state, race.cut_off) == ("stopped", False)
-    assert len(race.record().answers) == ANSWERS
+    assert len(race.record().answers) == FINAL_ANSWERS
     assert len(list(folder.glob("adapters/*/*.safetensors"))) == len(PAIR)
 
 

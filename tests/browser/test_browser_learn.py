@@ -142,7 +142,7 @@ def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_ab
     assert link == f"{address}/{teachers.class_link(LESSONS['export'])}"
     for lesson in LESSONS.values():
         hidden = parse_qs(teachers.class_link(lesson)[1:])["hide"][0].split(",")
-        covers = ", ".join(share.PARTS[name] for name in hidden)
+        covers = ", ".join(share.HIDEABLE[name] for name in hidden)
         if lesson.where:
             shown = f"!document.getElementById('{lesson.where}').closest('{covers}')"
             assert page.evaluate(shown), lesson.name

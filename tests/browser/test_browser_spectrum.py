@@ -170,7 +170,7 @@ def test_a_page_asks_again_for_what_takes_long(browser: Browser, jobs: Jobs, mon
         return draw(*given)
 
     monkeypatch.setattr(spectrum, "shown", slowly)
-    monkeypatch.setattr(spectrum, "PATIENCE", 0.4)
+    monkeypatch.setattr(spectrum, "ASK_AGAIN", 0.4)
     with launched(web.build(jobs=jobs)) as url:
         page = browser.new_page()
         page.goto(f"{url}/#spectrum")

@@ -153,8 +153,8 @@ def test_a_signal_in_the_evaluation_of_a_step_is_answered_at_once_and_the_step_i
 
 def test_a_log_names_what_is_evaluated_from_time_to_time_and_how_far_it_is(monkeypatch):
     monkeypatch.setattr(console, "IN_LOG", 0.0)
-    monkeypatch.setattr(progress, "LONG", 0.0)
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "LONG_AFTER", 0.0)
+    monkeypatch.setattr(progress, "REPORT_EVERY", 0.0)
     lanes = ("--lane", "lora:r=2", "--lane", "olora_unsubtracted:r=2", "--lane", "olora:lr=fair")
     done = run(*RACE, *lanes, "--eval-size", "40", "--test-size", "6")
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from support.races import small
 from olora_viz.__main__ import main
 from olora_viz.figures import theme
 from olora_viz.lanes.lane import Lane
-from olora_viz.measures.conditioning import BATCHES
-from olora_viz.measures.curvature import PROBES, STEPS
+from olora_viz.measures.conditioning import KERNEL_BATCHES
+from olora_viz.measures.curvature import MOST_PRODUCTS, TRACE_PROBES
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
@@ -131,5 +131,9 @@ def test_the_help_of_curvature_says_the_defaults_of_its_search(capsys):
     with pytest.raises(SystemExit):
         main(["curvature", "--help"])
     words = " ".join(capsys.readouterr().out.split())
-    for text, default in (("for the eigenvalues", STEPS), ("0 skips it", PROBES), ("first N batches", BATCHES)):
+    for text, default in (
+        ("for the eigenvalues", MOST_PRODUCTS),
+        ("0 skips it", TRACE_PROBES),
+        ("first N batches", KERNEL_BATCHES),
+    ):
         assert f"{text}; default: {default}" in words

@@ -93,7 +93,7 @@ def test_smoothing_is_the_exponential_average_of_each_lane_alone() -> None:
     np.testing.assert_array_equal(smoothed(values[:, :1], 0.7), smoothed(values, 0.7)[:, :1])
 
 
-@pytest.mark.parametrize("total", [60, figures.SHORT - 1, figures.SHORT, 2000])
+@pytest.mark.parametrize("total", [60, figures.SMOOTHED_FROM - 1, figures.SMOOTHED_FROM, 2000])
 def test_a_falling_loss_is_drawn_late_by_a_small_part_of_the_axis(total: int) -> None:
     steps = [a_step(n, [total + 1.0 - n]) for n in range(1, total + 1)]
     curve = trace(figures.loss_figure(LOOKS[:1], steps, total=total), meta="smooth")["y"]

@@ -6,7 +6,7 @@ import pytest
 
 from olora_viz.figures import theme
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.initializers.catalogue import BUILT_IN, RESERVED
+from olora_viz.initializers.catalogue import BUILT_IN, PAGE_COLOURS
 from olora_viz.lanes.lane import Lane
 
 
@@ -46,7 +46,7 @@ def test_contrast_agrees_with_the_values_that_wcag_states() -> None:
 
 @pytest.mark.parametrize("name", theme.THEMES)
 def test_an_initialization_cannot_take_the_name_of_another_colour(name: str) -> None:
-    assert set(theme.SURFACES[name]) <= RESERVED
+    assert set(theme.SURFACES[name]) <= PAGE_COLOURS
 
 
 def test_every_built_in_has_a_colour_of_its_own_and_the_reserve_has_others() -> None:

@@ -178,7 +178,7 @@ def test_its_memory_is_counted_before_it_is_taken(monkeypatch):
     assert sizes == sorted(sizes)
     assert adapter_bytes(dense) == 10 * 4 * dense.parameters[0]
     passes = [footprint.known_cost("evaluation", p, footprint._evaluate) for p in (dense, beside)]
-    size = footprint.PROBES[-1]
+    size = footprint.PROBE_SIZES[-1]
     assert 0 < passes[0].bytes(size) <= passes[1].bytes(size)
     monkeypatch.setattr(memory, "available_memory", lambda _: 10**7)
     with pytest.raises(ValueError, match=r"1 lane, 1 of full fine-tuning, on .* needs .*MB"):

@@ -12,7 +12,7 @@ from support.tiny import CONTEXT, FAMILIES, VOCABULARY, tiny
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.initializers.start import NEEDS
 from olora_viz.lanes.adapters import attach
-from olora_viz.lanes.calibration import BATCHES, _Inputs, gather, real_tokens
+from olora_viz.lanes.calibration import CALIBRATION_BATCHES, _Inputs, gather, real_tokens
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, target_layers, weight_of
 from olora_viz.lanes.plan import plan_adapters
@@ -243,7 +243,9 @@ def test_a_race_reads_its_own_first_batches():
     running = race(config())
     model, _ = load_model("glassllm")
     train = running.data._train
-    batches = [collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0) for step in range(BATCHES)]
+    batches = [
+        collate([train[i] for i in batch_indices(len(train), 4, 0, step)], 0) for step in range(CALIBRATION_BATCHES)
+    ]
     calibration = gathered(model, batches, ALL, examples=len(train))
     by_hand = attach(model, running.config.lanes, calibration=calibration)
     assert torch.equal(running.lanes.start, by_hand.start)
@@ -257,12 +259,12 @@ def test_a_race_from_calibration_repeats_and_resumes_bitwise():
     assert list(resumed(config(), 2)) == steps_of(config())[2:]
 
 
-@pytest.mark.parametrize(("inits", "reads"), [(("lora", "mica"), 0), (("lora", "eva"), BATCHES)])
+@pytest.mark.parametrize(("inits", "reads"), [(("lora", "mica"), 0), (("lora", "eva"), CALIBRATION_BATCHES)])
 def test_batches_are_read_only_where_a_lane_starts_from_them(inits, reads):
     said = []
     race(config(inits), progress=lambda done, text: said.append((done, text)))
     reading = [done for done, text in said if text == "reading the first batches"]
-    assert reading == [i / BATCHES for i in range(reads)]
+    assert reading == [i / CALIBRATION_BATCHES for i in range(reads)]
 
 
 def test_only_what_a_lane_needs_is_read(monkeypatch):

@@ -149,7 +149,7 @@ def test_names_without_the_base_model_s_prefix_are_found(saved, tmp_path):
 
 @pytest.mark.parametrize("has_rest", [True, False])
 def test_what_was_interrupted_at_any_byte_goes_on_bitwise(has_rest, saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "BLOCK", 1000)
+    monkeypatch.setattr(shards, "BYTES_AT_ONCE", 1000)
     model, lane = saved("llama"), ov.Lane("olora", r=4)
     whole = start_folder(model, lane, tmp_path / "whole", tmp_path / "whole-rest" if has_rest else None)
     out, rest = tmp_path / "out", tmp_path / "rest" if has_rest else None
@@ -267,7 +267,7 @@ def test_ctrl_c_ends_the_command_and_the_same_command_goes_on(saved, tmp_path, m
         str(tmp_path / "r"),
     )
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "BLOCK", 1)  # which takes its time
+        patch.setattr(shards, "BYTES_AT_ONCE", 1)  # which takes its time
         with forked(*command, temporary=tmp_path / "tmp") as (process, _):
             while not list(tmp_path.glob(".r.partial/*")):
                 time.sleep(0.01)

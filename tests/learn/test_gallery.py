@@ -14,7 +14,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import FOLDER, GALLERY, RECORDINGS, RecordingSetUp, claims, load_recording, read, recorded
 from olora_viz.learn.gallery.__main__ import record
-from olora_viz.learn.gallery.recording import MAX_BYTES, write
+from olora_viz.learn.gallery.recording import MOST_RECORDED, write
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 from olora_viz.studies import story
@@ -157,7 +157,7 @@ def test_a_damaged_file_is_refused_in_a_sentence_that_names_it(damage, written, 
 
 
 def test_a_recording_that_grew_too_large_is_not_written(small, tmp_path):
-    many = (Answer("a" * MAX_BYTES, "b", "c", ("d", "e", "f")),)
+    many = (Answer("a" * MOST_RECORDED, "b", "c", ("d", "e", "f")),)
     with pytest.raises(ValueError, match="more than 300,000"):
         write(dataclasses.replace(small, answers=many), tmp_path / "large.json")
     assert not list(tmp_path.iterdir())

@@ -139,7 +139,7 @@ def test_a_link_for_a_class_opens_its_lesson_and_hides_parts_that_there_are(less
     asked = share.read(from_environment(), link)
     assert (asked.lesson, asked.notes, asked.start) == (lesson.name, (), False)
     (hidden,) = re.findall("hide=(.*)", link)
-    assert set(hidden.split(",")) <= set(share.PARTS)
+    assert set(hidden.split(",")) <= set(share.HIDEABLE)
     assert f'data-link="{link.replace("&", "&amp;")}"' in teachers.plan()
 
 

@@ -23,7 +23,7 @@ from olora_viz.measures.catalogue import BUILT_IN, MEASURES, intervals_of_measur
 from olora_viz.measures.measure import SCALES, SHAPES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.tables import COLUMNS, race_json, steps_csv
+from olora_viz.races.tables import STEP_COLUMNS, race_json, steps_csv
 from olora_viz.web import page
 from olora_viz.web.parts.card import stored
 
@@ -115,7 +115,7 @@ def test_one_entry_reaches_steps_files_tables_and_a_chart(register, tmp_path, ca
     assert sizes(runs.read_steps(folder)) == sizes(steps)
     # Tables and JSON.
     frame = ov.steps_frame(folder)
-    step, lane, *others = COLUMNS
+    step, lane, *others = STEP_COLUMNS
     assert tuple(frame) == (step, lane, "init", "r", "alpha", "peak_lr", "parameters", *others, "size")
     of_olora = frame[frame["lane"] == CONFIG.labels[1]]["size"]
     assert of_olora.tolist() == [step.measures["size"][1] for step in steps]

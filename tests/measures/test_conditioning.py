@@ -91,7 +91,7 @@ def test_loss_and_gradient_are_those_of_the_races_first_step(racing, found):
 
 
 def test_lanes_in_groups_are_measured_as_they_are_together(racing, found, monkeypatch):
-    monkeypatch.setattr(curvature_module, "BUDGET", {"cpu": 1})
+    monkeypatch.setattr(curvature_module, "GROUP_MEMORY", {"cpu": 1})
     apart = conditioning(racing.lanes, racing.batch(1))
     for name in ("lambda_max", "lambda_min", "trace"):
         for which in ("hessian", "gauss_newton"):

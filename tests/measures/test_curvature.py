@@ -238,7 +238,7 @@ def test_a_long_product_is_stopped_between_its_layers(family, monkeypatch):
     its = Measured(family)
     hooks = [dict(module._forward_hooks) for module in its.lanes.model.modules()]
     plain = curvature(its.lanes, its.losses, steps=2, probes=0)
-    monkeypatch.setattr("olora_viz.measures.curvature.EVERY", -1.0)
+    monkeypatch.setattr("olora_viz.measures.curvature.REPORT_EVERY", -1.0)
     heard = []
     found = curvature(its.lanes, its.losses, steps=2, probes=0, progress=lambda part, what: heard.append(part))
     np.testing.assert_array_equal(found.lambda_max, plain.lambda_max)

@@ -17,7 +17,7 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.merged_folder import merge_folder
 from olora_viz.lanes.started_folder import start_folder
 from olora_viz.machine.files import read_tensors, write_tensors
-from olora_viz.models.four_bit import PARTS, dequantized
+from olora_viz.models.four_bit import TENSORS_BESIDE, dequantized
 
 
 def in_four_bits(plain: Path, folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_model_in_four_bits_is_read_as_the_matrices_that_it_stands_for(tmp_pat
 def test_four_bits_are_what_bitsandbytes_takes_them_for():
     stored = read_tensors(Path(__file__).parents[1] / "data/four_bit.safetensors")  # made by version 0.50.2
     for kind in ("nf4", "fp4"):
-        parts = {name: stored[f"{kind}.{name}"] for name in PARTS if f"{kind}.{name}" in stored}
+        parts = {name: stored[f"{kind}.{name}"] for name in TENSORS_BESIDE if f"{kind}.{name}" in stored}
         state = json.loads(bytes(stored[f"{kind}.quant_state.bitsandbytes__{kind}"].tolist()))
         ours = dequantized(stored[kind].flatten(), parts, state, torch.bfloat16)
         assert torch.equal(ours, stored[f"{kind}.dequantized"])

@@ -18,7 +18,7 @@ from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.machine.text import compact
 from olora_viz.measures.curvature import track
 from olora_viz.races import run as runs
-from olora_viz.races.fair_rate import REFERENCE, fair_rate
+from olora_viz.races.fair_rate import USUAL_RATE, fair_rate
 from olora_viz.races.race import race
 from olora_viz.views.race import race_view
 
@@ -51,10 +51,10 @@ def test_a_race_puts_numbers_in_place_of_fair_rates_and_measures_what_it_says():
 
 def test_without_a_plain_lora_lane_the_reference_is_the_stated_rate():
     racing = race(config((Lane("olora", fair=True, r=4),)))
-    assert racing.fair_rates[0].reference == REFERENCE
-    assert racing.config.lanes[0].lr < REFERENCE
+    assert racing.fair_rates[0].reference == USUAL_RATE
+    assert racing.config.lanes[0].lr < USUAL_RATE
     plain = race(config((Lane("lora", fair=True, r=4),)))
-    assert plain.config.lanes[0].lr == REFERENCE
+    assert plain.config.lanes[0].lr == USUAL_RATE
 
 
 def test_a_start_that_needs_calibration_gets_a_fair_rate_too():

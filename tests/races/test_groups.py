@@ -10,7 +10,7 @@ from support.races import FOUR, small
 
 from olora_viz.lanes import groups
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.threads import EVERY
+from olora_viz.machine.threads import REPORT_EVERY
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import race
 
@@ -43,7 +43,7 @@ def test_a_race_is_bitwise_the_same_on_any_number_of_cores_and_after_a_stop_in_a
     def close(*_: object) -> None:
         if first.done == 1 and not torch.is_grad_enabled():
             first.close()
-            time.sleep(4 * EVERY)  # until it is noticed
+            time.sleep(4 * REPORT_EVERY)  # until it is noticed
 
     hook = first.model.model.layers[1].register_forward_pre_hook(close)
     begun = list(first)

@@ -173,7 +173,7 @@ def test_a_race_that_is_closed_in_an_evaluation_goes_on_bitwise_from_its_snapsho
 
 
 def test_what_the_callers_progress_raises_in_an_evaluation_loses_nothing(monkeypatch):
-    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "LONG_AFTER", 0.0)
 
     class MineError(Exception):
         pass

@@ -14,7 +14,7 @@ from olora_viz.machine import memory
 from olora_viz.races import data as kept
 from olora_viz.races import run as runs
 from olora_viz.races.race import race
-from olora_viz.races.start import JUDGED
+from olora_viz.races.start import ROWS_JUDGED
 from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Jobs
 
@@ -55,7 +55,7 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts_with_the_same_result(tig
 def test_a_small_batch_is_evaluated_in_larger_passes_that_take_no_more_memory():
     racing = race(small(batch_size=2, eval_size=24, dtype="float64"))
     data, cost = racing.data, Footprint.of(racing.lanes.plan, branching=racing.data.branching)
-    assert 2 < data.judged_rows <= JUDGED
+    assert 2 < data.judged_rows <= ROWS_JUDGED
     assert cost.evaluation.bytes(data.judged_size) <= cost.training.bytes(data.trained_with(2))
     together = racing._trainer.evaluate(racing.go_on)
     data.judged_rows = 2

@@ -14,7 +14,7 @@ import olora_viz as ov
 from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step
-from olora_viz.races.tables import COLUMNS, NO_COLUMN, race_json, safe, steps_csv
+from olora_viz.races.tables import NO_COLUMN, STEP_COLUMNS, race_json, safe, steps_csv
 
 CONFIG = small((Lane("lora"), Lane("olora", lr=3e-3)), steps=3)
 
@@ -32,7 +32,7 @@ def made() -> list[Step]:
 def test_the_table_has_a_row_for_every_step_and_lane_with_every_digit():
     text = steps_csv(CONFIG.labels, made())
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == STEP_COLUMNS
     assert [(row["step"], row["lane"]) for row in rows] == [
         (str(n), label) for n in (1, 2, 3) for label in ("lora", "olora")
     ]
@@ -67,7 +67,7 @@ def test_json_gives_the_set_up_and_the_steps_back():
 
 
 def test_a_race_without_steps_has_a_head_and_no_rows():
-    assert steps_csv(CONFIG.labels, []).splitlines() == [",".join(COLUMNS)]
+    assert steps_csv(CONFIG.labels, []).splitlines() == [",".join(STEP_COLUMNS)]
     assert json.loads(race_json(CONFIG, []))["steps"] == []
 
 
@@ -85,7 +85,7 @@ def test_a_table_of_steps_has_a_column_for_every_key_in_which_lanes_differ(key):
     values = {"r": (8, 4), "alpha": (None, "2r")}.get(key) or KEYS[key]
     lanes = tuple(Lane("olora", **{key: value}) for value in values)
     frame = ov.steps_frame(made(), small(lanes, steps=3))
-    others = [name for name in frame if name not in COLUMNS]
+    others = [name for name in frame if name not in STEP_COLUMNS]
     assert others == ["init", "r", "alpha", *({"lr": ["peak_lr"], "r": [], "alpha": []}.get(key, [key]))]
     of_lanes = frame.groupby("lane", observed=True)[others].nunique(dropna=False)
     assert (of_lanes == 1).all(axis=None)

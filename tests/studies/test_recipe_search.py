@@ -16,7 +16,7 @@ from olora_viz.races import run as runs
 from olora_viz.studies.budget import METHODS, Plan, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide
 from olora_viz.studies.recipe_search import (
-    BATCHES,
+    BATCH_SIZES,
     CHOICES,
     ERRORS,
     LANES_AGAIN,
@@ -105,7 +105,7 @@ def test_what_has_the_lower_loss_runs_again_with_a_second_seed_and_nothing_else_
 
 def test_a_batch_size_sees_as_many_examples(whole) -> None:
     configs = [runs.read_config(folder) for folder in (whole[-1].folder / SEARCH).glob("batch_size-*")]
-    assert {config.batch_size for config in configs} == set(BATCHES)
+    assert {config.batch_size for config in configs} == set(BATCH_SIZES)
     (steps,) = (each.value for each in whole[-1].tried if each.choice == "steps" and each.is_taken)
     assert {config.batch_size * config.steps for config in configs} == {RACE.batch_size * steps}
 

@@ -25,7 +25,7 @@ from olora_viz.learn.gallery.claims import (
     recorded_claims,
     write_claims,
 )
-from olora_viz.learn.gallery.recording import MAX_BYTES
+from olora_viz.learn.gallery.recording import MOST_RECORDED
 from olora_viz.machine.memory import DTYPES
 from olora_viz.studies import choices, forgetting, sentences
 from olora_viz.studies import claims as claims_of_papers
@@ -97,14 +97,14 @@ def test_a_damaged_file_is_refused_in_a_sentence(damage, tmp_path: Path) -> None
 
 
 def test_findings_that_grew_too_large_are_not_written(tmp_path: Path) -> None:
-    many = replace(TOLD, command="x" * MAX_BYTES)
+    many = replace(TOLD, command="x" * MOST_RECORDED)
     with pytest.raises(ValueError, match="more than 300,000"):
         write_claims(RecordedClaims((many,)), tmp_path / "claims.json")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_the_package_brings_is_small_and_of_claims_that_there_are() -> None:
-    assert claims.PATH.stat().st_size <= MAX_BYTES
+    assert claims.PATH.stat().st_size <= MOST_RECORDED
     known = recorded_claims()
     assert known.findings
     for one in known.findings:

@@ -14,7 +14,7 @@ from olora_viz.races.config import DEFAULT_LANES
 from olora_viz.races.step import Step
 from olora_viz.studies import story
 from olora_viz.studies.ranking import standings
-from olora_viz.studies.sentences import NAMED
+from olora_viz.studies.sentences import MOST_NAMED
 from olora_viz.tasks.evaluation import HeldOut
 
 ORDER = re.compile(r"\b(ahead of|behind|differs too little)\b")
@@ -223,8 +223,8 @@ def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int
     assert text.count("out of the race") == (out > 0)
     assert text.count("The others are not affected.") == (0 < out < 4)
     assert text.count("No lane is left.") == (out == 4)
-    assert text.count("(step 2)") == (out if out <= NAMED else story.NAMED - 1)
-    assert text.count("more are out") == (out > NAMED)
+    assert text.count("(step 2)") == (out if out <= MOST_NAMED else story.MOST_NAMED - 1)
+    assert text.count("more are out") == (out > MOST_NAMED)
 
 
 @pytest.mark.parametrize("lanes", [RATES, SEEDS, DEFAULT_LANES])

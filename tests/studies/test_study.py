@@ -118,7 +118,7 @@ def test_a_watcher_ends_a_study_which_then_goes_on_to_the_same_table(whole: Path
 def test_a_study_that_is_stopped_in_an_evaluation_goes_on_to_the_same_table(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LONG", 0.0)
+    monkeypatch.setattr(progress, "LONG_AFTER", 0.0)
 
     def stop(part: float, words: str) -> None:
         if words == "evaluating 8 held-out examples":

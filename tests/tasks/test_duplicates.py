@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from olora_viz.tasks import Example, Task
-from olora_viz.tasks.task import NEAR, SHORTEST, Duplicates, deduplicated, words_of
+from olora_viz.tasks.task import NEAR_WORDS, SHORTEST, Duplicates, deduplicated, words_of
 
 LONG = "a lorry of nine tons leaves the harbour before dawn and meets two cyclists near York"
 
@@ -73,7 +73,9 @@ def test_the_search_finds_what_comparing_all_pairs_finds():
     wanted = [
         text
         for text, bag in zip(texts, bags[0], strict=True)
-        if not any(bag == other or (jaccard(bag, other) >= NEAR and bag.total() >= SHORTEST) for other in bags[1])
+        if not any(
+            bag == other or (jaccard(bag, other) >= NEAR_WORDS and bag.total() >= SHORTEST) for other in bags[1]
+        )
     ]
     assert 10 < len(wanted) < 50
     assert kept(task) == wanted

@@ -79,7 +79,7 @@ def test_a_file_is_a_task_by_its_ending_and_otherwise_plain_text(tmp_path):
     [
         (b"", "is empty"),
         (b" \n\t\n", "is empty"),
-        (PROSE.encode(), f"has {{}} tokens: at least {texts.LEAST} are needed"),
+        (PROSE.encode(), f"has {{}} tokens: at least {texts.LEAST_TOKENS} are needed"),
         (b"caf\xe9 " * 300, "line 1 of .* is not UTF-8 text"),
     ],
 )

@@ -97,7 +97,7 @@ def test_a_preview_escapes_all_and_highlights_exactly_what_is_supervised(texts, 
     assert set(re.findall(r"<(\w+)", shown)) <= {"div", "p", "mark", "span", "details", "summary"}
     marked, plain = boxes(shown, "mark")[1:], boxes(shown, "span")
     wanted: dict[bool, list[str]] = {True: [], False: []}
-    for example in examples[: own_examples.SHOWN]:
+    for example in examples[: own_examples.RUNS_SHOWN]:
         if tokenizer is None:
             wanted[False].append(example.prompt)
             wanted[True].append(example.answer)

@@ -11,7 +11,7 @@ from support.races import small
 
 from olora_viz.races.race import race
 from olora_viz.tasks import Example, load_task
-from olora_viz.tasks.task import SHARE, by_content, words_of
+from olora_viz.tasks.task import HELD_OUT_SHARE, by_content, words_of
 
 PARTS = ("train", "held_out", "test")
 ROWS = [{"prompt": f"What is the capital of country {i}?", "answer": f"C{i}"} for i in range(327)]
@@ -94,8 +94,8 @@ def test_the_two_shares_are_shares():
     examples = [Example(f"number {i}", " a") for i in range(20_000)]
     train, held_out, test = by_content(examples, "numbers", None, 3)
     for part in (held_out, test):
-        assert len(part) / len(examples) == pytest.approx(SHARE, abs=0.01)
-    assert len(train) / len(examples) == pytest.approx(1 - 2 * SHARE, abs=0.015)
+        assert len(part) / len(examples) == pytest.approx(HELD_OUT_SHARE, abs=0.01)
+    assert len(train) / len(examples) == pytest.approx(1 - 2 * HELD_OUT_SHARE, abs=0.015)
 
 
 @pytest.mark.parametrize("count", [2, 5])

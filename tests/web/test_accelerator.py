@@ -17,7 +17,7 @@ import torch
 from support.races import small, steps_of
 from support.waiting import wait_until
 
-from olora_viz.background.race import ANSWERS, BackgroundRace
+from olora_viz.background.race import FINAL_ANSWERS, BackgroundRace
 from olora_viz.background.record import RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.lanes.lane import Lane
@@ -109,7 +109,7 @@ def test_steps_of_a_forked_process_are_bitwise_those_of_this_one_and_files_pause
     *steps, ended = third[1:]
     assert steps == whole[5:6]
     assert isinstance(ended, RaceRecord)
-    assert (ended.state, len(ended.answers)) == ("stopped", ANSWERS)
+    assert (ended.state, len(ended.answers)) == ("stopped", FINAL_ANSWERS)
     assert (folder / "adapters" / "olora").is_dir()
 
 

@@ -16,7 +16,7 @@ from olora_viz.learn.lessons import LESSONS
 from olora_viz.views.bet import Question, question_of
 from olora_viz.web.classroom import routes as addresses
 from olora_viz.web.classroom import votes as rules
-from olora_viz.web.classroom.routes import MOST_BYTES, routes
+from olora_viz.web.classroom.routes import LONGEST_MESSAGE, routes
 from olora_viz.web.classroom.votes import Classrooms, NotOpenError, ballot_of
 from olora_viz.web.guard.limits import Limits, Visitor
 from olora_viz.web.race.arrival import read
@@ -262,8 +262,8 @@ def test_25_clients_bet_over_http_and_only_what_is_new_is_sent(client: TestClien
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"x" * (MOST_BYTES + 1), "at most 8,192 bytes"),
-        (b"[" * MOST_BYTES, "an object in JSON"),
+        (b"x" * (LONGEST_MESSAGE + 1), "at most 8,192 bytes"),
+        (b"[" * LONGEST_MESSAGE, "an object in JSON"),
         (b"[]", "an object in JSON"),
         (b"\xff", "an object in JSON"),
         (b'{"do": "delete"}', "open, vote, clear or end, not 'delete'"),

@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 from olora_viz.initializers import label_of
 from olora_viz.machine.text import compact
-from olora_viz.measures.conditioning import BATCHES, Conditioning
+from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, story_of
 from olora_viz.web import conditioning as fair_rates
@@ -67,14 +67,14 @@ def test_the_table_and_the_rates_hold_the_measured_numbers(measured) -> None:
     found = job.result
     table = words(numbers(job.styles, found))
     conditions = found.conditions
-    assert conditions.shape == (3, BATCHES)
+    assert conditions.shape == (3, KERNEL_BATCHES)
     for values in (
         found.hessian.lambda_max, found.hessian.lambda_min, np.median(conditions, axis=1),
         conditions.min(1), conditions.max(1),
     ):  # fmt: skip
         for value in values:
             assert compact(float(f"{value:.3g}")) in table
-    assert f"median and range over {BATCHES} batches" in table
+    assert f"median and range over {KERNEL_BATCHES} batches" in table
     for products in found.hessian.iterations:
         assert re.search(rf"\b{products} [✓✗]", table)
     shown = words(rates(job.styles, found, job.rates))

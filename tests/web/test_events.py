@@ -26,7 +26,7 @@ OTHER = "203.0.113.1"
 
 @pytest.fixture
 def demo(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> gr.Blocks:
-    monkeypatch.setattr(events, "MOST", PLACES)
+    monkeypatch.setattr(events, "MOST_EVENTS", PLACES)
     return page.build(LIMITS, jobs)
 
 

@@ -14,7 +14,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import FINISHED, RACING
 from olora_viz.views.race import RaceView
-from olora_viz.web.guard.limits import NOBODY, WINDOW, Limits, Rate, Visitor
+from olora_viz.web.guard.limits import NOBODY, REQUEST_SECONDS, Limits, Rate, Visitor
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.race.ask import ask
@@ -146,7 +146,7 @@ def test_requests_are_counted_by_page_and_by_address_over_a_minute() -> None:
     rate.count(Visitor("three", "home"), "prompts")
     for _ in range(9):
         rate.count(NOBODY, "prompts")
-    now[0] = WINDOW
+    now[0] = REQUEST_SECONDS
     rate.count(one, "prompts")
     with pytest.raises(ValueError, match="page"):
         rate.count(one, "prompts")

@@ -20,7 +20,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import Board, Card, on_changes, on_picks
 from olora_viz.web.race import cards
-from olora_viz.web.race.arrival import FIRST, PARTS
+from olora_viz.web.race.arrival import FIRST, HIDEABLE
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed
 
@@ -99,7 +99,7 @@ def test_every_card_is_built_hidden_and_redrawn_by_the_list(jobs: Jobs) -> None:
     ids = {block.elem_id for block in demo.blocks.values()}
     for card in CARDS:
         assert card.id in ids
-        assert PARTS[card.name] == f"#{card.id}"
+        assert HIDEABLE[card.name] == f"#{card.id}"
 
 
 def test_a_card_is_one_line_and_the_page_has_it_with_its_news(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

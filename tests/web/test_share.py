@@ -16,7 +16,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes, write_lane
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.fields import BATCHES
+from olora_viz.races.fields import ORDERS_OF_BATCHES
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem
 from olora_viz.web.guard.config import checked_config, problems
@@ -47,7 +47,7 @@ MORE = st.fixed_dictionaries(
         "weight_decay": st.floats(0, 1e9).map(str),
         "clip": st.just("") | POSITIVE.map(str),
         "targets": st.sampled_from(["", "q_proj, v_proj", "layers.[01].*"]),
-        "batches": st.sampled_from(BATCHES),
+        "batches": st.sampled_from(ORDERS_OF_BATCHES),
         "rows": st.just("") | st.integers(1, 10**6).map(str),
         "eval_size": st.integers(1, 512).map(str),
         "keep_best": st.sampled_from(["0", "1"]),

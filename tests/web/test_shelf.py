@@ -61,7 +61,7 @@ def test_a_name_is_cut_and_a_wish_for_nothing_changes_nothing(jobs: Jobs, runs: 
     rows = shelf.added(jobs, [], runs[0].id)
     named = shelf.changed(rows, _edits(runs[0].id, name="  <b>my</b>\n run " + "x" * 100))[0]["name"]
     assert named.startswith("<b>my</b> run xx")
-    assert len(named) == shelf.LONGEST
+    assert len(named) == shelf.LONGEST_NAME
     for nothing in (
         None, {}, "pin", [3], {runs[0].id: "x"}, {runs[0].id: {"do": "explode"}}, _edits("no such run", name="a"),
         _edits(runs[0].id, name=3), _edits(runs[0].id, name="  "), _edits(runs[0].id, removed="yes"),
@@ -92,7 +92,7 @@ def test_pinned_runs_stay_when_a_visit_has_many(jobs: Jobs, runs: list[Backgroun
     row = {"name": "a", "overlaid": False}
     pinned = {**row, "id": runs[0].id, "pinned": True}
     rows = shelf.added(jobs, [*[{**row, "id": runs[1].id, "pinned": False}] * 20, pinned], None)
-    assert len(rows) == shelf.MOST
+    assert len(rows) == shelf.MOST_RUNS
     assert rows[-1]["pinned"]
 
 

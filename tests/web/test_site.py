@@ -64,7 +64,7 @@ def test_a_long_race_has_frames_of_its_evaluations_and_some_between() -> None:
     steps = list(pages._steps(longer))
     assert steps[0] == 0
     assert steps[-1] == len(longer.steps)
-    assert len(steps) <= 2 * pages.MOST + 2
+    assert len(steps) <= 2 * pages.MOST_FRAMES + 2
 
 
 @pytest.mark.parametrize("name", GALLERY)

@@ -85,7 +85,7 @@ def test_the_map_has_the_energy_of_every_layer_that_can_hold_the_rank(lab, init)
 
 
 def test_what_is_kept_is_made_once_and_the_oldest_goes_first():
-    kept, made = ResultCache(2 * spectrum_view.LEAST), []
+    kept, made = ResultCache(2 * spectrum_view.LEAST_BYTES), []
 
     def make(name):
         return lambda: made.append(name) or name

@@ -51,7 +51,7 @@ def test_a_stream_follows_a_run_to_its_end_at_its_pace(jobs: Jobs, commands: Com
     assert views[-1].complete
     assert views[-1].step == 30
     racing = [view for view in views if view.steps_done and not view.complete]
-    assert len(racing) <= took / stream.PACE + 1
+    assert len(racing) <= took / stream.UPDATE_EVERY + 1
     assert streams._open == {}
 
 
@@ -111,7 +111,7 @@ def test_a_newer_stream_of_the_page_ends_the_older_one_and_a_closed_page_all(job
 def test_a_paused_run_says_that_it_is_there_and_goes_on_for_all_who_follow_it(
     jobs: Jobs, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "QUIET", 0.1)
+    monkeypatch.setattr(stream, "ALIVE_EVERY", 0.1)
     job, streams = start(jobs, commands, SETUP, "step"), Streams(jobs, board(), BLANK)
     wait_until(lambda: job.state == "paused")
 

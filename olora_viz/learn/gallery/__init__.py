@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.gallery.recording import PREFIX, Recording, read
+from olora_viz.learn.gallery.recording import RECORDED_ID, Recording, read
 from olora_viz.machine.process import LazyMapping
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import RaceConfig
@@ -139,4 +139,4 @@ GALLERY: Mapping[str, Recording] = LazyMapping(tuple(RECORDINGS), load_recording
 
 def recorded(id: object) -> Recording | None:
     """Return the recording of an id such as ``recorded:smollm2``, or None."""
-    return GALLERY.get(id.removeprefix(PREFIX)) if isinstance(id, str) and id.startswith(PREFIX) else None
+    return GALLERY.get(id.removeprefix(RECORDED_ID)) if isinstance(id, str) and id.startswith(RECORDED_ID) else None

@@ -24,7 +24,7 @@ from olora_viz.races.step import Step
 PACKAGES = ("torch", "transformers", "numpy")
 """Packages whose versions a recording names."""
 
-ANSWERS = 4
+RECORDED_ANSWERS = 4
 """Held-out prompts that every lane answers."""
 
 
@@ -39,7 +39,7 @@ def record(name: str, setup: RecordingSetUp) -> Recording:
             if step.eval_loss is not None and not racing.task.plain_text:
                 early += racing.answers(1)
         print(file=sys.stderr)
-        tested, answers = racing.tested(), tuple(racing.answers(ANSWERS))
+        tested, answers = racing.tested(), tuple(racing.answers(RECORDED_ANSWERS))
         results = {"steps": tuple(steps), "tested": tested, "answers": answers, "early_answers": tuple(early)}
         record = replace(RaceRecord.of(racing), **results)
     finally:

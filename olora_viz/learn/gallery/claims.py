@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from olora_viz.learn.gallery.recording import MAX_BYTES, rounded_all
+from olora_viz.learn.gallery.recording import MOST_RECORDED, rounded_all
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.machine.text import one_line
 from olora_viz.studies.claims.claim import Finding
@@ -118,12 +118,12 @@ def cells_of(study_verdicts: Verdicts) -> list[CellVerdict]:
 
 
 def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
-    """Write all that is recorded, one finding per line; ValueError if the file would be larger than `MAX_BYTES`."""
+    """Write all that is recorded, one finding per line; ValueError if the file would exceed `MOST_RECORDED`."""
     findings = ",\n".join(one_line(finding.to_json()) for finding in recorded.findings)
     cells = ",\n".join(one_line(asdict(cell)) for cell in recorded.cells)
     text = f'{{"findings": [\n{findings}\n],\n"cells": [\n{cells}\n]}}\n'
-    if len(text.encode()) > MAX_BYTES:
-        raise ValueError(f"the findings take {len(text.encode()):,} bytes, more than {MAX_BYTES:,}")
+    if len(text.encode()) > MOST_RECORDED:
+        raise ValueError(f"the findings take {len(text.encode()):,} bytes, more than {MOST_RECORDED:,}")
     write_text(path, text)
 
 

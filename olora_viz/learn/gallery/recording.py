@@ -23,7 +23,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import DIVERGED, FINISHED, Step, statuses
 from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
 
-PREFIX = "recorded:"
+RECORDED_ID = "recorded:"
 """Prefix of the ids of recorded races."""
 
 RECORDED = tuple(key for key in BUILT_IN if key != "lr")
@@ -81,13 +81,13 @@ class Recording(RaceRecord):
     @property
     def id(self) -> str:
         """The key that opens it on a page."""
-        return f"{PREFIX}{self.name}"
+        return f"{RECORDED_ID}{self.name}"
 
 
-MAX_BYTES = 300_000
+MOST_RECORDED = 300_000
 """The largest allowed file: recordings ship with the package."""
 
-DIGITS = 5
+RECORDED_DIGITS = 5
 """Significant digits of per-step measurements."""
 
 LAYER_DIGITS = 3
@@ -95,7 +95,7 @@ LAYER_DIGITS = 3
 
 
 def write(recording: Recording, path: Path) -> None:
-    """Write a recording, one step per line; ValueError if the file would be larger than `MAX_BYTES`."""
+    """Write a recording, one step per line; ValueError if the file would be larger than `MOST_RECORDED`."""
     labels = recording.config.labels
     tested, held_out = recording.tested, recording.held_out
     measured = [measure for step in recording.steps for measure in (step.update_spectra, step.gradients) if measure]
@@ -105,17 +105,17 @@ def write(recording: Recording, path: Path) -> None:
         "tested": tested and {"base": _figures(tested.base, BASELINE), "lanes": _figures(tested.lanes, TESTED)},
         "held_out": held_out and asdict(held_out), "plain_text": recording.plain_text,
         "left_out": recording.left_out, "adapted": recording.adapted,
-        **({"text": rounded_all(text.to_json(), DIGITS)} if (text := recording.text) else {}),
+        **({"text": rounded_all(text.to_json(), RECORDED_DIGITS)} if (text := recording.text) else {}),
         **{name: [asdict(each) for each in answers] for name in ANSWERED if (answers := getattr(recording, name))},
         "layers": list(measured[0].layers) if measured else [],  # the same at every measurement
     }  # fmt: skip
     lines = [f"{json.dumps(key)}: {one_line(value)}" for key, value in head.items()]
     steps = ",\n".join(one_line(_of_step(step, labels)) for step in recording.steps)
     text = "{" + ",\n".join([*lines, f'"steps": [\n{steps}\n]']) + "}\n"
-    if len(text.encode()) > MAX_BYTES:
+    if len(text.encode()) > MOST_RECORDED:
         raise ValueError(
             f"recording {recording.name!r} takes {len(text.encode()):,} bytes, more than "
-            f"{MAX_BYTES:,}: measure less often, or keep fewer layers"
+            f"{MOST_RECORDED:,}: measure less often, or keep fewer layers"
         )
     write_text(path, text)
 
@@ -129,12 +129,12 @@ def _of_step(step: Step, labels: Sequence[str]) -> dict[str, Any]:
             if hasattr(value, "layers"):  # whose names are at the head of the file
                 line[key] = rounded_all(plain["lanes"], LAYER_DIGITS)
             else:
-                line[key] = rounded_all([plain[label] for label in labels], DIGITS)
+                line[key] = rounded_all([plain[label] for label in labels], RECORDED_DIGITS)
     return line | {"seconds": round(step.seconds, 3), "tokens": step.tokens}
 
 
 def _figures(evaluation: Evaluation, names: Sequence[str]) -> dict[str, Any]:
-    return rounded_all({name: getattr(evaluation, name).tolist() for name in names}, DIGITS)
+    return rounded_all({name: getattr(evaluation, name).tolist() for name in names}, RECORDED_DIGITS)
 
 
 def rounded_all(value: Any, digits: int) -> Any:

@@ -7,7 +7,7 @@ from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
 from olora_viz.machine.text import nats, percent
 from olora_viz.models import MODELS
 
-SIDE = 576
+LAYER_SIDE = 576
 """Inputs, and outputs, of a square layer of SmolLM2-135M."""
 
 
@@ -19,7 +19,7 @@ def lesson(race: RaceNumbers) -> Lesson:
     millions = MODELS[race.recording.config.model].parameters / 1e6
     lanes = race.recording.config.lanes
     r = lanes[0].r
-    whole, thin = SIDE * SIDE, r * (SIDE + SIDE)
+    whole, thin = LAYER_SIDE * LAYER_SIDE, r * (LAYER_SIDE + LAYER_SIDE)
     return Lesson(
         name="adapter",
         title="What an adapter is",
@@ -29,7 +29,7 @@ def lesson(race: RaceNumbers) -> Lesson:
             "A language model consists mostly of large matrices. Full fine-tuning changes every number in them. LoRA "
             "(Hu et al.) freezes each matrix $W$ and adds a low-rank product: $A$ maps the input to $r$ numbers, and "
             "$B$ maps them to the output. Only $A$ and $B$ are trained. They are the adapter, and $r$ is its rank.",
-            f"An adapter is small. A layer with {SIDE} inputs and {SIDE} outputs has {whole:,} "
+            f"An adapter is small. A layer with {LAYER_SIDE} inputs and {LAYER_SIDE} outputs has {whole:,} "
             f"weights; its adapter of rank {r} has {thin:,}, which is {percent(thin / whole)}.",
             "$A^0$ and $B^0$ are the initial values of the adapter. Their product is subtracted, so at first the "
             "model answers exactly as before, for every initialization. The scaling $s$ weighs what is added; "

@@ -9,7 +9,7 @@ from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, R
 from olora_viz.machine.text import compact, nats, percent
 from olora_viz.studies.story import steps_to_reach
 
-NEAR = 0.1
+NEAR_SHARE = 0.1
 """Of a rate: tenfold is 1."""
 
 
@@ -76,8 +76,8 @@ def lesson(race: RaceNumbers) -> Lesson:
             "value",
             "the lowest rate",
             of="#rates-figure input[type=range]",
-            low=math.log10(low) - NEAR,
-            high=math.log10(low) + NEAR,
+            low=math.log10(low) - NEAR_SHARE,
+            high=math.log10(low) + NEAR_SHARE,
         ),
         outcome=(1, 2, 3),
         by_hand=GuideStep(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.learn.gallery import PREFIX, Recording, load_recording
+from olora_viz.learn.gallery import RECORDED_ID, Recording, load_recording
 from olora_viz.machine.text import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
@@ -204,7 +204,7 @@ class Lesson:
     @property
     def race(self) -> str | None:
         """The id of the recorded race on the page."""
-        return f"{PREFIX}{self.recording}" if self.recording else None
+        return f"{RECORDED_ID}{self.recording}" if self.recording else None
 
     @property
     def config(self) -> RaceConfig | None:

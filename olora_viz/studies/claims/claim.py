@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.machine.text import and_, compact, finite_or_none
-from olora_viz.studies.axes import PATHS, SHORT, in_words, plain
+from olora_viz.studies.axes import PATHS, SHORT_FORMS, in_words, plain
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.difference import Difference, between, interval_of
 from olora_viz.studies.method import method_name
@@ -488,7 +488,7 @@ def setup_words(claim: Claim, evidence: ClaimEvidence) -> str:
             f"{len(lrs)} rates from {lrs[0]} to {lrs[-1]}" if len(lrs) > 1 else f"rate {lrs[0]}",
             f"rank{'s' * (len(ranks) > 1)} {and_([str(r) for r in ranks])}",
             and_(list(dict.fromkeys(map(_length, studies)))),
-            *(_values(name, values) for name, values in judged.across.items() if name not in (*SHORT, "steps")),
+            *(_values(name, values) for name, values in judged.across.items() if name not in (*SHORT_FORMS, "steps")),
             *(f"{_values(name, values)} tuned" for name, values in judged.tune.items() if name != "lr"),
         ]
     elif claim.of_weights:
@@ -555,7 +555,7 @@ def command_of_study(study: Study, out: Path) -> str:
             continue
         text = ("," if name in PATHS else "/").join(map(_written, values))
         place = "across" if name in study.across else "tune"
-        words += [f"--{name}", text] if name in SHORT else [f"--{place}", f"{name.replace('_', '-')}={text}"]
+        words += [f"--{name}", text] if name in SHORT_FORMS else [f"--{place}", f"{name.replace('_', '-')}={text}"]
     for name, value in study.settings().items():
         if name in ("compare", *axes) or value == usual.settings()[name]:
             continue

@@ -114,7 +114,7 @@ def _falls(exponent: Interval) -> str:
     return HOLDS if exponent.high < 0 else UNDECIDED
 
 
-MOST = 7
+MOST_POINTS = 7
 """Up to so many points all their orders are tried; of more, `RESAMPLES` are drawn."""
 
 
@@ -149,7 +149,7 @@ def slope_by_orders(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> I
 
 def _orders(n: int) -> np.ndarray:
     """Return orders of n places, the identity among them."""
-    if n <= MOST:
+    if n <= MOST_POINTS:
         return np.array(list(itertools.permutations(range(n))))
     random = np.random.default_rng(0)
     return np.stack([np.arange(n), *(random.permutation(n) for _ in range(RESAMPLES - 1))])

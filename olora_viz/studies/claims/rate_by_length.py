@@ -37,7 +37,7 @@ from olora_viz.studies.verdicts import Verdicts
 LEAST_LENGTHS = 3
 """Lengths that make a trend, of which the longest is at least twice the shortest."""
 
-MARGIN = f"{WITHIN} for four times the length"
+WITHIN_WORDS = f"{WITHIN} for four times the length"
 
 
 def judge(verdicts: Verdicts) -> Finding:
@@ -77,7 +77,7 @@ def judge(verdicts: Verdicts) -> Finding:
             "finish the study, or give one with more rates and a smaller eval_every"
         )
     overall = {init: over_cells(of_cells) for init, of_cells in by_cell.items() if of_cells}
-    claimed = {REFERENCE: f"falls{f' and is not level {MARGIN}' * level}", OURS: f"stays {MARGIN}"}
+    claimed = {REFERENCE: f"falls{f' and is not level {WITHIN_WORDS}' * level}", OURS: f"stays {WITHIN_WORDS}"}
     sentences = [
         f"{method_name(init)}'s best rate scales as the length of the run to the power {overall[init].mean:+.2g} "
         f"({ends(overall[init], over_of(by_cell[init]), '+.2g')}); that it {words}: {counted(parts[init])}."

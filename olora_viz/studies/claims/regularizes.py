@@ -35,7 +35,7 @@ from olora_viz.studies.study import Trial
 from olora_viz.studies.verdicts import Verdict, Verdicts
 from olora_viz.tasks.evaluation import HeldOut
 
-TOLERANCE = 0.1
+ORTHONORMAL_WITHIN = 0.1
 """B counts as orthonormal while ‖BᵀB − I‖ / √r is below it."""
 
 
@@ -122,11 +122,11 @@ def validation_at(level: float, curve: LossCurve) -> float:
 
 
 def stays_orthonormal(drift: Drift) -> tuple[str, Interval]:
-    """Judge that B is orthonormal within `TOLERANCE` after all steps of a race."""
+    """Judge that B is orthonormal within `ORTHONORMAL_WITHIN` after all steps of a race."""
     error = t_interval(drift.errors[-1])
-    if error.high < TOLERANCE:
+    if error.high < ORTHONORMAL_WITHIN:
         return HOLDS, error
-    return FAILS if error.low > TOLERANCE else UNDECIDED, error
+    return FAILS if error.low > ORTHONORMAL_WITHIN else UNDECIDED, error
 
 
 def _pairs(verdicts: Verdicts, ours: Verdict) -> list[tuple[Trial, Trial]]:
@@ -143,7 +143,8 @@ def _orthonormal_words(drift: Drift, stays: str) -> str:
     after = [f"{error} after {n}" for n, error in zip(drift.steps[1:], later, strict=True)]
     return (
         f"In a race at a rate of {compact(DRIFT_LR)}, ‖BᵀB − I‖/√r goes from {start} to {', '.join(after)} steps. "
-        f"That it stays below {TOLERANCE:g}: {stays} (0 is orthonormal, 1 is B = 0; {drift.errors.shape[1]} seeds)."
+        f"That it stays below {ORTHONORMAL_WITHIN:g}: {stays} (0 is orthonormal, 1 is B = 0; "
+        f"{drift.errors.shape[1]} seeds)."
     )
 
 
@@ -216,7 +217,7 @@ CLAIM = Claim(
     measured=(
         "Validation minus training loss at the lowest training loss that both methods reach, each at its best rate, "
         "paired by seed, after the first pass over the training examples; and whether ‖BᵀB − I‖/√r stays below "
-        f"{TOLERANCE:g} in 20 steps at a rate of {compact(DRIFT_LR)}."
+        f"{ORTHONORMAL_WITHIN:g} in 20 steps at a rate of {compact(DRIFT_LR)}."
     ),
     judge=OnStudy(measure),
 )

@@ -25,7 +25,7 @@ from olora_viz.web.guard.limits import Rate, visitor_of
 from olora_viz.web.jobs.pool import Pool, few
 from olora_viz.web.parts.card import element
 
-MOST_BYTES = 8192
+LONGEST_MESSAGE = 8192
 """The longest message of a page."""
 
 PER_ADDRESS = 1200
@@ -174,8 +174,8 @@ async def _read(request: Request) -> dict[str, Any]:
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > MOST_BYTES:
-            raise ValueError(f"a message to a class has at most {MOST_BYTES:,} bytes")
+        if len(body) > LONGEST_MESSAGE:
+            raise ValueError(f"a message to a class has at most {LONGEST_MESSAGE:,} bytes")
     try:
         sent = json.loads(body)
     except (ValueError, RecursionError):

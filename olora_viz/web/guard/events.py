@@ -15,7 +15,7 @@ from gradio.queueing import Event
 from olora_viz.web.guard.fairness import Places, room
 from olora_viz.web.guard.limits import Limits, Visitor, visitor_of
 
-MOST = 300
+MOST_EVENTS = 300
 """Events of all pages at once."""
 
 PER_PAGE = 16
@@ -40,7 +40,7 @@ def share_out_events(demo: gr.Blocks, limits: Limits) -> None:
     """
     queue = demo._queue
     push, send = queue.push, queue.send_message
-    places = Places(MOST, PER_PAGE, PER_SCREEN * limits.address_screens, "requests")
+    places = Places(MOST_EVENTS, PER_PAGE, PER_SCREEN * limits.address_screens, "requests")
     live: dict[str, LiveEvent] = {}
 
     async def push_if_there_is_room(body: Any, request: Any, username: str | None) -> Any:

@@ -50,7 +50,7 @@ ELSEWHERE = (
     "Host, or name it in X-Forwarded-Host"
 )
 
-PREFIX = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
+PROXY_PATH = re.compile(r"(/[\w~-][\w.~-]{0,63}){1,8}")
 """A path under which a proxy serves the page; other values of the header are ignored."""
 
 _log = logging.getLogger("olora_viz")
@@ -185,4 +185,4 @@ def _prefix(headers: Headers) -> str:
         hosts = headers.get("x-forwarded-host", headers.get("host", ""))
         prefix = page.path.rpartition("/")[0] if page.netloc in hosts.split(",") else ""
     prefix = prefix.split(",")[0].strip().rstrip("/")
-    return prefix if PREFIX.fullmatch(prefix) else ""
+    return prefix if PROXY_PATH.fullmatch(prefix) else ""

@@ -100,7 +100,7 @@ def _hashed(text: str) -> str:
     return blake2b(data, key=_KEY, digest_size=9).hexdigest() if text else ""
 
 
-WINDOW = 60.0
+REQUEST_SECONDS = 60.0
 """Seconds over which requests are counted."""
 
 
@@ -131,7 +131,7 @@ class Rate:
         with self._lock:
             now = self._clock()
             for key, times in list(self._times.items()):
-                while times and times[0] <= now - WINDOW:
+                while times and times[0] <= now - REQUEST_SECONDS:
                     times.popleft()
                 if not times:
                     del self._times[key]
@@ -139,7 +139,7 @@ class Rate:
             for kind, name in keys:
                 times = self._times.get((kind, name), deque[float]())
                 if name and len(times) >= self._most[kind]:
-                    wait = math.ceil(times[0] + WINDOW - now)
+                    wait = math.ceil(times[0] + REQUEST_SECONDS - now)
                     raise ValueError(
                         f"{self._most[kind]} {what} a minute are the most for one {kind}: try again in {wait} s"
                     )

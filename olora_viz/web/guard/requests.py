@@ -25,7 +25,7 @@ from olora_viz.figures.live.standing_alone import PLOTLY
 from olora_viz.web.guard.gate import Gate
 from olora_viz.web.guard.visitor_files import route
 
-MOST_BYTES = 8 * 2**20
+LARGEST_REQUEST = 8 * 2**20
 """The largest request that is read; the largest one of a page is a visitor's own file, as JSON."""
 
 
@@ -42,7 +42,7 @@ def application_options(*routes: Route) -> dict[str, Any]:
         yield
 
     return {
-        "middleware": [Middleware(FirstScript), Middleware(SmallBodies, most=MOST_BYTES)],
+        "middleware": [Middleware(FirstScript), Middleware(SmallBodies, most=LARGEST_REQUEST)],
         "exception_handlers": {RequestValidationError: _misshapen},
         "routes": own,
         "lifespan": begun,

@@ -21,10 +21,10 @@ from olora_viz.tasks.files import advice
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 
-SECONDS = 600
+ADDRESS_LIFE = 600
 """How long an address is valid, in seconds; a download that has begun is completed."""
 
-MOST = 1000
+MOST_ADDRESSES = 1000
 """Maximum number of valid addresses; the oldest ones expire first."""
 
 EXPIRED = "this download does not exist, or has expired: ask for it again on the page"
@@ -33,7 +33,7 @@ EXPIRED = "this download does not exist, or has expired: ask for it again on the
 class Downloads:
     """Files by their tickets, which are the last part of an address."""
 
-    def __init__(self, seconds: float = SECONDS, most: int = MOST) -> None:
+    def __init__(self, seconds: float = ADDRESS_LIFE, most: int = MOST_ADDRESSES) -> None:
         self._seconds, self._most = seconds, most
         self._offered: dict[str, tuple[Path, float]] = {}
         self._lock = threading.Lock()
@@ -73,7 +73,7 @@ def route() -> Route:
 TOKEN = "file:"
 """Prefix of a file's token, which stands for its task, or its text to keep, in the set-up."""
 
-SHOWN = "your-file"
+STORED_NAME = "your-file"
 """The stored name of every task file: the visitor's own name could be shown to others."""
 
 
@@ -111,7 +111,7 @@ class FileKind(NamedTuple):
     endings: tuple[str, ...]
 
 
-EXAMPLES = FileKind("task", "your file", SHOWN, (".json", ".jsonl", ".csv"))
+EXAMPLES = FileKind("task", "your file", STORED_NAME, (".json", ".jsonl", ".csv"))
 """The examples that a race trains on."""
 
 TEXT = FileKind("keep", "your text to keep", "your-text", (".txt", ".md", *EXAMPLES.endings))

@@ -50,7 +50,7 @@ ADDRESS = "OLORA_VIZ_RAY"
 KINDS = (BackgroundRace, BackgroundMeasurement, Slicing, BackgroundStudy)
 """The work that goes there; the rest takes seconds, and needs files of this machine."""
 
-PACE, REPEAT = 0.05, 1.0
+WISHES_EVERY, REPEAT = 0.05, 1.0
 """Seconds between two looks at what a job's visitor wishes, and after which it is told again: a box may be lost."""
 
 LATEST = 5.0
@@ -166,7 +166,7 @@ class Cluster:
             if wish != latest or time.monotonic() > due:
                 self._box.put.remote(name, wish)
                 latest, due = wish, time.monotonic() + REPEAT
-            ready, _ = self._ray.wait([news], timeout=PACE)
+            ready, _ = self._ray.wait([news], timeout=WISHES_EVERY)
             if not ready:
                 continue
             ended, begun = take(work, self._ray.get(next(news)), note), True

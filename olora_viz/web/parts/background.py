@@ -28,7 +28,7 @@ from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import new_key, study_folder
 from olora_viz.web.jobs.shared import study_key
 from olora_viz.web.jobs.shared_study import SharedStudy
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, element, small_button
+from olora_viz.web.parts.card import PRIVATE, UNQUEUED, element, small_button
 
 if TYPE_CHECKING:
     from olora_viz.web.jobs.queue import Jobs
@@ -140,7 +140,7 @@ class PageWork(Generic[W]):
         options: dict[str, Any] = {**PRIVATE, "concurrency_limit": None}
         for start in starts:
             start.button.click(starting(start), list(start.inputs), outputs, **options)
-        stops.click(stop, keys, None, **AT_ONCE)
+        stops.click(stop, keys, None, **UNQUEUED)
         names = json.dumps([key.props["storage"] for key in keys])
         read = f"() => {names}.map((name) => sessionStorage.getItem(name))"
         demo.load(go_on, keys, outputs, js=read, **options)

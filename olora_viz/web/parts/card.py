@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of an event that shows no progress and is no part of an API."""
 
-AT_ONCE: dict[str, Any] = {"queue": False, **PRIVATE}
+UNQUEUED: dict[str, Any] = {"queue": False, **PRIVATE}
 """The same of one that never waits behind others."""
 
 
@@ -80,7 +80,7 @@ def on_changes(parts: Sequence[Any], answer: Callable[..., Any], inputs: Sequenc
     async def answered(request: gr.Request, sent: Any, *inputs: Any) -> Any:
         return await newest(request, sent, request, *inputs)
 
-    _on([part.change for part in parts], answered, answer, inputs, outputs, QUIET)
+    _on([part.change for part in parts], answered, answer, inputs, outputs, LATEST_ONLY)
 
 
 def on_picks(picks: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[Any], outputs: Any) -> None:
@@ -97,7 +97,7 @@ def on_picks(picks: Sequence[Any], answer: Callable[..., Any], inputs: Sequence[
     async def answered(event: gr.SelectData, request: gr.Request, sent: Any, *inputs: Any) -> Any:
         return await newest(request, sent, request, event, *inputs)
 
-    _on(picks, answered, answer, inputs, outputs, {**AT_ONCE, "trigger_mode": "multiple"})
+    _on(picks, answered, answer, inputs, outputs, {**UNQUEUED, "trigger_mode": "multiple"})
 
 
 def _on(
@@ -157,7 +157,7 @@ def stored(key: str) -> str:
     return f"olora-viz-{key}"
 
 
-QUIET: dict[str, Any] = {**AT_ONCE, "trigger_mode": "always_last"}
+LATEST_ONLY: dict[str, Any] = {**UNQUEUED, "trigger_mode": "always_last"}
 """Of a card's own events: of several that come while one is on its way, the last one is answered."""
 
 

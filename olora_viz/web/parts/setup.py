@@ -22,10 +22,10 @@ from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings, setting
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.guard.visitor_files import SHOWN
+from olora_viz.web.guard.visitor_files import STORED_NAME
 from olora_viz.web.jobs.job import Access, on_zero_gpu
 
-YOUR_FILE = SHOWN
+YOUR_FILE = STORED_NAME
 """The task, or the text to keep, of a link whose set-up has a visitor's own file: no link carries the file itself."""
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from olora_viz.learn.gallery.recording import PREFIX
+from olora_viz.learn.gallery.recording import RECORDED_ID
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.machine.text import unknown
 from olora_viz.races.config import KEPT
@@ -25,7 +25,7 @@ from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
 from olora_viz.web.race.stream import AGAIN
 
-PARTS = {
+HIDEABLE = {
     "setup": "#setup-card",
     "model": "#setup-model",
     "task": "#setup-task, #setup-sample, #setup-file",
@@ -46,7 +46,7 @@ PARTS = {
 }
 """The names for ``hide=`` and their selectors: parts of the set-up, every card, and the bar's."""
 
-LONGEST = 8192
+LONGEST_QUERY = 8192
 """The longest query, in characters: 64 lanes fit."""
 
 ONCE = (*IN_QUERY, "start", "hide", "lesson", "guide", "at", "class", "projector")
@@ -69,8 +69,8 @@ def read(limits: Limits, text: Any) -> Link:
     Raises:
         ValueError: a value breaks a rule of the page; the message is one sentence.
     """
-    if not isinstance(text, str) or len(text) > LONGEST:
-        raise ValueError(f"a link must be a text of at most {LONGEST} characters")
+    if not isinstance(text, str) or len(text) > LONGEST_QUERY:
+        raise ValueError(f"a link must be a text of at most {LONGEST_QUERY} characters")
     values: dict[str, str] = {}
     notes = []
     for key, value in parse_qsl(text.removeprefix("?"), keep_blank_values=True):
@@ -83,7 +83,7 @@ def read(limits: Limits, text: Any) -> Link:
         elif not key.startswith("__"):  # Gradio's own, such as __theme
             notes.append(unknown("link parameter", key[:40], ("lane", *ONCE)))
     hidden = [name.strip() for name in values.get("hide", "").split(",")]
-    notes += [unknown("part to hide", name[:40], PARTS) for name in hidden if name and name not in PARTS]
+    notes += [unknown("part to hide", name[:40], HIDEABLE) for name in hidden if name and name not in HIDEABLE]
     lesson = values.get("lesson")
     if lesson and lesson not in NAMES:
         notes.append(unknown("lesson", lesson[:40], NAMES))
@@ -103,7 +103,7 @@ def read(limits: Limits, text: Any) -> Link:
 def hiding_css() -> str:
     """Return the rules by which the names in ``<html data-hide="…">`` hide their parts."""
     return "\n".join(
-        f'[data-hide~="{name}"] :is({selector}) {{ display: none !important; }}' for name, selector in PARTS.items()
+        f'[data-hide~="{name}"] :is({selector}) {{ display: none !important; }}' for name, selector in HIDEABLE.items()
     )
 
 
@@ -159,7 +159,7 @@ READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
 
-FIRST = f"{PREFIX}{ON_CPU}"
+FIRST = f"{RECORDED_ID}{ON_CPU}"
 """The race shown to a visitor without a run, on a server without a GPU of its own."""
 
 
@@ -237,7 +237,7 @@ def arrive(
             words, starts = problem(str(error)), False
     lesson = lesson_race(link, own)
     if lesson or (run is None and setup is None):
-        key = lesson or PREFIX + first_recording(limits)
+        key = lesson or RECORDED_ID + first_recording(limits)
         run = jobs.opened(key)
     # A recorded race comes with its set-up, so that Race repeats what is seen.
     if link.setup is None and run and run.record.recorded:
@@ -247,7 +247,7 @@ def arrive(
             words += remark(remarked)
     if refused:
         shown = "its default set-up"
-        if run is not None and run.record.recorded and key != PREFIX + first_recording(limits):
+        if run is not None and run.record.recorded and key != RECORDED_ID + first_recording(limits):
             shown = "a recorded race and its set-up"
         if run is not None and not run.record.recorded:
             shown = ("your latest run" if linked is None else "the run of the link") + " and its set-up" * bool(setup)

@@ -18,7 +18,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Rate, Visitor, visitor_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.background import changes
-from olora_viz.web.parts.card import PRIVATE, QUIET, Card, Desk, element, showing, words
+from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, Card, Desk, element, showing, words
 from olora_viz.web.race.stream import view_of
 
 FIELD = showing("ask", "can_be_asked")
@@ -146,4 +146,4 @@ def connect(desk: Desk) -> None:
 
     desk.parts["ask"].select(
         asked, desk.run, desk.parts["ask-note"], trigger_mode="once", concurrency_limit=None, **PRIVATE
-    ).then(answered, desk.run, desk.parts["answers"], **QUIET)
+    ).then(answered, desk.run, desk.parts["answers"], **LATEST_ONLY)

@@ -16,9 +16,9 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.studies.story import MEASURES
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
-from olora_viz.views.results import WORDS, rates_view
+from olora_viz.views.results import LOSS_WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, chart, charts, element, moved, on_picks, picked, words
+from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, chart, charts, element, moved, on_picks, picked, words
 from olora_viz.web.parts.export import TAKE
 from olora_viz.web.parts.guide import offer
 from olora_viz.web.race import ask, bet, copied, presets, shelf
@@ -67,7 +67,7 @@ def build_gradients(desk: Desk) -> list[Any]:
     inputs = [run, lane, measure, layer, step, shown, in_view]
     outputs = [lane, layer, over_steps, depth, step, of_A, of_B, shown]
     changes = [seen.change, head.select, lane.input, measure.input, layer.change, step.input]
-    gr.on(changes, show, inputs, outputs, js=_IN_VIEW, **QUIET)
+    gr.on(changes, show, inputs, outputs, js=_IN_VIEW, **LATEST_ONLY)
     on_picks([over_steps.select], picked, [], layer)
     return [seen]
 
@@ -127,7 +127,7 @@ def build_rates(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     measure = gr.Radio(
-        [(WORDS[key], key) for key in MEASURES], value="final", show_label=False,
+        [(LOSS_WORDS[key], key) for key in MEASURES], value="final", show_label=False,
         label="Held-out loss", elem_id="rates-measure", container=False,
     )  # fmt: skip
     figure = live_figure(elem_id="rates-figure")
@@ -139,7 +139,7 @@ def build_rates(desk: Desk) -> list[Any]:
         view = rates_view(record, measure) if record else None
         return (pack(view.figure), view.words) if view else (gr.skip(), gr.skip())
 
-    gr.on([seen.change, measure.input], show, [run, measure], [figure, words], **QUIET)
+    gr.on([seen.change, measure.input], show, [run, measure], [figure, words], **LATEST_ONLY)
     return [seen]
 
 
@@ -171,7 +171,7 @@ def build_spectra(desk: Desk) -> list[Any]:
         return *_menus(view.choices, lane, layer), pack(view.map), pack(view.growth)
 
     inputs, outputs = [run, lane, measure, layer], [lane, layer, over_layers, growth]
-    gr.on([seen.change, lane.input, measure.input, layer.change], show, inputs, outputs, **QUIET)
+    gr.on([seen.change, lane.input, measure.input, layer.change], show, inputs, outputs, **LATEST_ONLY)
     on_picks([over_layers.select], picked, [], layer)
     return [seen]
 

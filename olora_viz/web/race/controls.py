@@ -106,7 +106,7 @@ def make_buttons() -> Buttons:
     )
 
 
-NAMES = {
+ICON_NAMES = {
     "pause-button": "Pause or resume", "step-button": "Run one step", "stop-button": "Stop",
     "reset-button": "Reset: clear the charts, keep the set-up",
 }  # fmt: skip
@@ -115,7 +115,7 @@ NAMES = {
 
 def make_line() -> gr.HTML:
     """Make the status line. Its script also names the icon buttons, which Gradio cannot do."""
-    return element(status(READY), elem_id="status", script="race/button_names.js", names=NAMES)
+    return element(status(READY), elem_id="status", script="race/button_names.js", names=ICON_NAMES)
 
 
 def buttons(shown: RaceView) -> Buttons:

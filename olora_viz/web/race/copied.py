@@ -14,14 +14,14 @@ from olora_viz.web.parts.card import Card, Desk, element
 
 TITLE = "The same set-up gives the same steps, bit for bit: this server computes them once for all who race it."
 
-WORDS = {AT_ONCE: "all at once"}
+SPEED_WORDS = {AT_ONCE: "all at once"}
 
 
 def build(desk: Desk) -> Sequence[Any]:
     """Make the line; a press in it triggers ``select`` with a speed, or ``anew``."""
     speeds = Markup("").join(
         Markup('<button type="button" class="quiet" data-speed="{}" aria-pressed="false">{}</button>').format(
-            "all" if speed == AT_ONCE else f"{speed:g}", WORDS.get(speed, f"×{speed:g}")
+            "all" if speed == AT_ONCE else f"{speed:g}", SPEED_WORDS.get(speed, f"×{speed:g}")
         )
         for speed in SPEEDS
     )

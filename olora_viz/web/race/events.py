@@ -22,7 +22,7 @@ from olora_viz.web.guard.visitor_files import FilesOfPage, VisitorFiles
 from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
-from olora_viz.web.parts.card import AT_ONCE, PRIVATE, QUIET, Board, Desk, again
+from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, UNQUEUED, Board, Desk, again
 from olora_viz.web.parts.setup import NAMES, TASK, SetUp
 from olora_viz.web.race.arrival import READ, arrive
 from olora_viz.web.race.controls import COUNTDOWN, Buttons
@@ -223,15 +223,15 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
 
     buttons: Buttons = desk.parts["buttons"]
     pressed = [desk.run, desk.again, desk.parts["status"]]
-    once = {**QUIET, "trigger_mode": "once"}  # a double click is one race
+    once = {**LATEST_ONLY, "trigger_mode": "once"}  # a double click is one race
     buttons.race.click(race, [desk.run, *controls], pressed, **once)
     buttons.step.click(step, [desk.run, *controls], pressed, **once)
-    desk.parts["copied"].select(of_copied, desk.run, pressed, trigger_mode="multiple", **AT_ONCE)
+    desk.parts["copied"].select(of_copied, desk.run, pressed, trigger_mode="multiple", **UNQUEUED)
     desk.parts["cpu"].click(race_on_cpu, desk.run, pressed, **once)
-    buttons.pause.click(pause, desk.run, pressed, **QUIET)
-    buttons.stop.click(stop, desk.run, pressed, **QUIET)
-    buttons.reset.click(reset, desk.run, [desk.run, desk.again], **QUIET)
-    scrubber.select(show, desk.run, board.outputs, **QUIET)
+    buttons.pause.click(pause, desk.run, pressed, **LATEST_ONLY)
+    buttons.stop.click(stop, desk.run, pressed, **LATEST_ONLY)
+    buttons.reset.click(reset, desk.run, [desk.run, desk.again], **LATEST_ONLY)
+    scrubber.select(show, desk.run, board.outputs, **LATEST_ONLY)
     stream = desk.again.select(
         follow, [desk.run, *controls], [desk.again, *board.outputs], trigger_mode="multiple",
         concurrency_limit=None, **PRIVATE,

@@ -21,12 +21,12 @@ from olora_viz.tasks import TASKS
 from olora_viz.views.bet import ask, question_of
 from olora_viz.views.html import duration_words, is_refusal, remark, status
 from olora_viz.web.guard.config import OwnFiles
-from olora_viz.web.parts.card import AT_ONCE, Desk, on_changes
+from olora_viz.web.parts.card import UNQUEUED, Desk, on_changes
 from olora_viz.web.parts.setup import SetUp, setup_of
 from olora_viz.web.race.controls import LATER
 from olora_viz.web.race.stream import view_of
 
-MOST = 3
+MOST_NAMED = 3
 """More lanes or settings than these are counted, not named."""
 
 
@@ -74,8 +74,8 @@ def keep_current(desk: Desk, controls: Sequence[Any], link: gr.HTML, files: OwnF
     inputs = [desk.run, line, *controls]
     outputs = [link, desk.parts["bet"], line, desk.parts["pending"], estimate]
     on_changes([desk.run, *controls], written, inputs, outputs)
-    stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **AT_ONCE)
-    estimate.select(timed, controls, estimate, **AT_ONCE)
+    stream.then(foretold, inputs, [line, desk.parts["pending"], estimate], **UNQUEUED)
+    estimate.select(timed, controls, estimate, **UNQUEUED)
 
 
 def time_words(speeds: Speeds, config: RaceConfig, most: float) -> Markup:
@@ -145,7 +145,7 @@ def _lanes(raced: Sequence[Lane], now: Sequence[Lane]) -> tuple[str, str] | None
             for lane, seeds in rows.items()
             if others.get(lane) != seeds
         ]
-        words.append(", ".join(only) if len(only) <= MOST else f"{len(only)} other lanes")
+        words.append(", ".join(only) if len(only) <= MOST_NAMED else f"{len(only)} other lanes")
     return (words[0], words[1]) if any(words) else None
 
 
@@ -164,4 +164,4 @@ def _settings(raced: SetUp, now: SetUp, own: str) -> list[tuple[str, str]]:
         if values[0] != values[1]:
             first, second = (each.choices.get(text, text) or each.empty for text in values)
             pairs.append((f"{each.label.lower()}: {first}", f"{each.label.lower()}: {second}"))
-    return pairs if len(pairs) <= MOST else [("other settings", f"{len(pairs)} settings")]
+    return pairs if len(pairs) <= MOST_NAMED else [("other settings", f"{len(pairs)} settings")]

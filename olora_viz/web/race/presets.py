@@ -16,7 +16,7 @@ from olora_viz.views.html import problem
 from olora_viz.views.results import STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.card import AT_ONCE, Desk, element, small_button
+from olora_viz.web.parts.card import UNQUEUED, Desk, element, small_button
 from olora_viz.web.parts.setup import TASK, SetUp, setup_of
 
 MODEL = "glassllm"
@@ -142,7 +142,7 @@ def build(limits: Limits) -> list[gr.Button]:
 def connect(limits: Limits, buttons: Sequence[gr.Button], controls: Sequence[Any]) -> None:
     """Make every button fill in the set-up's controls."""
     for button, preset in zip(buttons, offered(limits), strict=True):
-        button.click(partial(filled, limits, preset), controls[TASK], list(controls), **AT_ONCE)
+        button.click(partial(filled, limits, preset), controls[TASK], list(controls), **UNQUEUED)
 
 
 class NextSteps(NamedTuple):
@@ -179,7 +179,7 @@ def connect_next_steps(desk: Desk, controls: Sequence[Any], files: OwnFiles) -> 
 
     for step, button in zip(STEPS, parts.buttons, strict=True):
         filled_in = button.click(
-            partial(fill, step), [desk.run, *controls], [*controls, parts.note, parts.go], **AT_ONCE
+            partial(fill, step), [desk.run, *controls], [*controls, parts.note, parts.go], **UNQUEUED
         )
         press = "(go) => { if (go) document.querySelector('#race-button')?.click(); }"
         filled_in.then(None, parts.go, None, js=press, queue=False, show_progress="hidden")

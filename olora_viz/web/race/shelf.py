@@ -17,18 +17,18 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.figures.race import NamedRun, overlay_figure
 from olora_viz.views.runs import OVERLAID, differences, run_words
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.card import QUIET, Card, Desk, again, element
+from olora_viz.web.parts.card import LATEST_ONLY, Card, Desk, again, element
 
 STORAGE = "olora-viz-visit"
 """The key of the list in the browser's storage."""
 
-MOST = 12
+MOST_RUNS = 12
 """Maximum number of runs in a list; the oldest unpinned ones are removed."""
 
 TAB = "runs"
 """The tab of the list and of the comparison."""
 
-LONGEST = 40
+LONGEST_NAME = 40
 """Maximum length of a run's name, in characters."""
 
 _ASKED = (Path(__file__).parent / "shelf_asked.js").read_text("utf-8")
@@ -45,7 +45,7 @@ def build(desk: Desk) -> list[Any]:
         elem_id="shelf",
         html_template='<h2>Runs of this visit</h2><ol class="shelf"></ol><p class="hint"></p>',
         script="race/shelf.js",
-        longest=LONGEST,
+        longest=LONGEST_NAME,
     )
     visit = element(value=[], html_template="<span hidden></span>", script="race/visit.js", storage=STORAGE)
     desk.parts["visit"] = visit
@@ -66,7 +66,7 @@ def build(desk: Desk) -> list[Any]:
         )
 
     outputs = [visit, rows, *desk.parts["comparison"], run, desk.again]
-    gr.on([seen.change, rows.select], shelve, [rows, visit, run], outputs, js=_ASKED, **QUIET)
+    gr.on([seen.change, rows.select], shelve, [rows, visit, run], outputs, js=_ASKED, **LATEST_ONLY)
     return [seen]
 
 
@@ -91,8 +91,8 @@ def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
     if run is not None and all(row["id"] != name for row in rows):
         words = f"{run.config.model}, {run.config.task.replace('-', ' ')}"
         count = 1 + sum(row["name"].startswith(words) for row in rows)
-        rows.insert(0, {"id": name, "name": f"{words} {count}"[:LONGEST], "pinned": False, "overlaid": False})
-    while len(rows) > MOST:
+        rows.insert(0, {"id": name, "name": f"{words} {count}"[:LONGEST_NAME], "pinned": False, "overlaid": False})
+    while len(rows) > MOST_RUNS:
         unpinned = [i for i, row in enumerate(rows) if not row["pinned"]]
         del rows[unpinned[-1] if unpinned else -1]
     return rows
@@ -101,11 +101,11 @@ def added(jobs: Jobs, visit: Any, name: Any) -> list[dict[str, Any]]:
 def checked(jobs: Jobs, visit: Any) -> list[dict[str, Any]]:
     """Return the rows of a visit whose runs are available, whatever the browser sent."""
     rows = []
-    for row in visit[: 2 * MOST] if isinstance(visit, list) else []:
+    for row in visit[: 2 * MOST_RUNS] if isinstance(visit, list) else []:
         name = row.get("name") if isinstance(row, dict) else None
         if isinstance(name, str) and _raced(jobs, row.get("id")) is not None:
             flags = {key: row.get(key) is True for key in ("pinned", "overlaid")}
-            rows.append({"id": row["id"], "name": name[:LONGEST], **flags})
+            rows.append({"id": row["id"], "name": name[:LONGEST_NAME], **flags})
     return rows
 
 
@@ -131,7 +131,7 @@ def _edit(edit: Any) -> dict[str, Any]:
     """Return the valid part of an edit."""
     edit = edit if isinstance(edit, dict) else {}
     name = edit.get("name")
-    words = " ".join(name.split())[:LONGEST] if isinstance(name, str) else ""
+    words = " ".join(name.split())[:LONGEST_NAME] if isinstance(name, str) else ""
     flags = {key: edit[key] is True for key in ("pinned", "overlaid", "removed") if key in edit}
     return flags | ({"name": words} if words else {})
 

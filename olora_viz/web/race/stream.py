@@ -22,7 +22,7 @@ from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import Board
 from olora_viz.web.parts.setup import of_recording
 
-PACE = 0.2
+UPDATE_EVERY = 0.2
 """Minimum seconds between two updates of a page: at most five per second."""
 
 UPDATES = 80.0
@@ -35,16 +35,16 @@ SETTLING = 0.5
 """Seconds for which the cards below the top bar keep what they show while a race loads: most races have their first
 point by then, and drawing empty charts would delay it."""
 
-SHARE = 0.07
+UPDATES_SHARE = 0.07
 """Maximum fraction of the training time spent on preparing updates."""
 
-QUIET = 2.0
+ALIVE_EVERY = 2.0
 """Seconds between signs of life to a page whose run has no news."""
 
 TOP_BAR = ("status", "controls", "readers")
 """Names of the cards that are drawn anew when the run is gone; the others keep its last results."""
 
-MOST = 240
+MOST_STREAMS = 240
 """Maximum number of streams at once."""
 
 AGAIN = "Press Race to run the set-up again."
@@ -59,7 +59,7 @@ CROWDED = (
     "page, the oldest, is no longer updated: close others and reload it."
 )
 
-_waiting = ThreadPoolExecutor(MOST + 16, thread_name_prefix="follow")
+_waiting = ThreadPoolExecutor(MOST_STREAMS + 16, thread_name_prefix="follow")
 """Threads that wait for runs: one per open page, until its run ends."""
 
 
@@ -69,7 +69,7 @@ readers and by the step that a page went back to: they are drawn once for all pa
 
 MOST_VIEWS = 16
 
-ALIKE = ("run", "state", "complete", "owned")
+ALWAYS_SENT = ("run", "state", "complete", "owned")
 """Fields of a view that say, beside what is known of the race, whether it shows the same as another."""
 
 
@@ -99,7 +99,7 @@ def is_alike(view: RaceView, other: RaceView) -> bool:
     if ours.steps != theirs.steps or ours.answers != theirs.answers or ours.tested is not theirs.tested:
         return False
     noted = ours.state != FAILED or ours.note == theirs.note
-    return noted and all(getattr(view, name) == getattr(other, name) for name in ALIKE)
+    return noted and all(getattr(view, name) == getattr(other, name) for name in ALWAYS_SENT)
 
 
 @dataclass(eq=False)
@@ -176,9 +176,11 @@ class Streams:
                     return
                 assert job is not None
                 spent = time.monotonic() - began
-                pace = max(PACE, len(self._open) / UPDATES)
-                await asyncio.sleep(max(pace - spent, min(spent / SHARE, QUIET)) if job.steps else FIRST_PACE)
-                await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, QUIET)
+                pace = max(UPDATE_EVERY, len(self._open) / UPDATES)
+                await asyncio.sleep(
+                    max(pace - spent, min(spent / UPDATES_SHARE, ALIVE_EVERY)) if job.steps else FIRST_PACE
+                )
+                await asyncio.get_running_loop().run_in_executor(_waiting, job.newer, version, ALIVE_EVERY)
         except RuntimeError as error:
             if "shutdown" not in str(error):
                 raise
@@ -210,7 +212,7 @@ class Streams:
         before, stream = self._open.get(page), Stream(owner=owner)
         self._open[page] = stream
         own = [other for other in self._open.values() if other.owner.share == owner.share != ""]
-        for other in (*too_many(own, self._per_address), *too_many(self._open.values(), MOST)):
+        for other in (*too_many(own, self._per_address), *too_many(self._open.values(), MOST_STREAMS)):
             other.crowded_out = True
         if before is not None:
             async with before.sending:

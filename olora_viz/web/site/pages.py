@@ -40,7 +40,7 @@ from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
 from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, Choices, as_text, read_matrix, shown
 
-MOST = 120
+MOST_FRAMES = 120
 """Steps of a race with a frame of their own; of a longer one they are evaluated ones and some between."""
 
 TITLE = "OLoRA playground"
@@ -117,12 +117,18 @@ def _links() -> learn.Links:
     opens = Markup('<a class="primary" href="{}">{}</a>')
     return learn.Links(
         lesson=lambda name, content, more: turn.format(name, name, Markup(more), content),  # noqa: S704
-        page=lambda lesson: opens.format(_about(lesson), WORDS[lesson.page]) if lesson.page in WORDS else Markup(""),
+        page=lambda lesson: (
+            opens.format(_about(lesson), LINK_WORDS[lesson.page]) if lesson.page in LINK_WORDS else Markup("")
+        ),
         race=lambda lesson: Markup(""),
     )
 
 
-WORDS = {"race": "Open the recorded race", "conditioning": "Open the recorded race", "spectrum": "Open a spectrum"}
+LINK_WORDS = {
+    "race": "Open the recorded race",
+    "conditioning": "Open the recorded race",
+    "spectrum": "Open a spectrum",
+}
 """The label of the link to what a lesson is about, by its page."""
 
 
@@ -516,8 +522,8 @@ def _new(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
 def _steps(record: RaceRecord) -> Iterable[int]:
     """Return the steps that have a frame, 0 and the last one among them."""
     last = len(record.steps)
-    if last <= MOST:
+    if last <= MOST_FRAMES:
         return range(last + 1)
     evaluated = [step.step for step in record.steps if step.eval_loss is not None]
-    some = evaluated[:: -(-len(evaluated) // MOST)] if evaluated else []
-    return sorted({*range(0, last, -(-last // MOST)), *some, last})
+    some = evaluated[:: -(-len(evaluated) // MOST_FRAMES)] if evaluated else []
+    return sorted({*range(0, last, -(-last // MOST_FRAMES)), *some, last})
