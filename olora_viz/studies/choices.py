@@ -119,9 +119,8 @@ def _choice(study: Study, verdict: Verdict) -> MethodChoice:
     lane, reference = (_lane(study, verdict.cell, each) for each in (verdict.method, study.reference))
     words = _words(lane, key, verdict.method)
     if key == "targets":
-        words = ", ".join(
-            [words, *(size_words(lane, each) for each in _differing(lane, reference, _value) if each in SIZES)]
-        )
+        sizes = [size_words(lane, each) for each in _differing(lane, reference, _value) if each in SIZES]
+        words = " at ".join([words, *sizes])
     return MethodChoice(key, words, verdict)
 
 

@@ -68,6 +68,14 @@ def test_a_method_differs_in_one_key_or_in_several(method: str, key: str) -> Non
     assert differing(turned, turned.cells()[0], "lora") == key
 
 
+def test_targets_of_as_many_parameters_are_told_with_their_size_and_are_no_choice_of_a_size() -> None:
+    verdicts = made({"lora": 0.0, "lora:targets=attention,r=21": 0.5, "lora:targets=mlp,params=74k": 0.0})
+    (cell,) = verdicts.study.cells()
+    assert {each.group for each in choices(verdicts, cell)} == {"target modules"}
+    assert {each.words for each in choices(verdicts, cell)} == {"attention alone at rank 21", "mlp alone at 74k params"}
+    assert "The target modules (attention alone at rank 21 costs 0.5" in choices_words(verdicts, cell)
+
+
 def test_every_key_of_a_lane_has_its_group_and_so_has_every_recipe() -> None:
     assert {*SHOWN} - {"lr", "seed"} <= {*GROUPS}
     for name in RECIPES:
