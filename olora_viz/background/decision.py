@@ -79,7 +79,7 @@ class BackgroundStudy(BackgroundWork):
 
     def gives_way(self) -> bool:
         """Return whether its turn is over and others wait."""
-        self.waits = time.monotonic() - self._turn_began > TURN and self.yields()
+        self.waits = time.monotonic() - self._turn_began > TURN and self.host.yields()
         return self.waits
 
     def wait_for_others(self) -> bool:

@@ -17,13 +17,13 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from olora_viz.background.decision import BackgroundStudy
+from olora_viz.background.host import Host
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, PAUSED, WAITING, RaceRecord
 from olora_viz.background.wishes import Heard, Wish
@@ -37,9 +37,9 @@ from olora_viz.races.race import Race
 
 STAYS_HERE = frozenset({
     "why", "complete", "error", "stopping", "listen", "version", "changed", "_heard", "own_files", "seen",
-    "grace", "left", "spent", "deadline", "overtime", "yields", "elsewhere", "before_news", "without_paths",
+    "grace", "left", "spent", "deadline", "overtime", "host",
     "disk_full", "racing", "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips",
-    "clear_disk", "_steps_left", "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt",
+    "_steps_left", "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt",
     "write_report", "drawn", "key",
 })  # fmt: skip
 """Attributes of work that each process has for itself: commands, limits, listeners, clocks and what is in memory. All
@@ -222,7 +222,7 @@ def folder_of(work: BackgroundWork) -> Path:
 def wish_for(work: BackgroundWork) -> Wish:
     """Return what a server wishes of work at this moment."""
     over = work.is_over()
-    wish = Wish(stop=over, why=work.why, yields=work.yields())
+    wish = Wish(stop=over, why=work.why, yields=work.host.yields())
     if not isinstance(work, BackgroundRace):
         return wish
     own = work.own_prompt
@@ -246,7 +246,7 @@ def compute(parcel: Parcel, hear: Callable[[int], Heard | None]) -> Iterator[New
             write_bytes(own_files[name], data)
         write_parts(folder, parcel.files, own_files)
         work = parcel.work.unpacked(parcel.folder, folder)
-        work.own_files, work.without_paths = own_files, partial(_by_names, own_files)
+        work.own_files, work.host = own_files, _WorkersHost(own_files)
         if isinstance(work, BackgroundRace):
             work.models = _models
         reporter, ends = _Reporter(work, folder), list[Ended]()
@@ -317,11 +317,19 @@ def _home(name: str) -> Generator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _by_names(own_files: Mapping[str, Path], sentence: str) -> str:
-    """Call the visitor's own files by their names."""
-    for own in own_files.values():
-        sentence = sentence.replace(str(own), own.name)
-    return sentence
+class _WorkersHost(Host):
+    """What a worker does for its work: as its server wishes, with the visitor's own files called by their names."""
+
+    def __init__(self, own_files: Mapping[str, Path]) -> None:
+        self._own_files, self.wish = own_files, Wish()
+
+    def yields(self) -> bool:
+        return self.wish.yields
+
+    def without_paths(self, sentence: str) -> str:
+        for own in self._own_files.values():
+            sentence = sentence.replace(str(own), own.name)
+        return sentence
 
 
 def _run(work: BackgroundWork, threads: int, ends: list[Ended]) -> None:
@@ -351,7 +359,8 @@ def _listen(work: BackgroundWork, hear: Callable[[int], Heard | None], ends: lis
 
 
 def _follow(work: BackgroundWork, wish: Wish) -> None:
-    work.yields = lambda: wish.yields
+    if isinstance(work.host, _WorkersHost):
+        work.host.wish = wish
     if isinstance(work, BackgroundRace):
         if wish.pause:
             work.pause()

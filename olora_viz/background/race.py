@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,8 +89,6 @@ class BackgroundRace(BackgroundWork):
     """Why it is paused, if a GPU was asked for and none was lent to it."""
     zips: Path | None = None
     """The folder for its zipped adapters; None for its own folder."""
-    clear_disk: Callable[[int], None] = lambda _: None
-    """Called with the bytes that it needs and the disk lacks."""
     _steps_left: Race | Generator[Step, None, None] | None = None
     _run: runs.Run | None = None
     _takes_prompts: bool = False
@@ -278,7 +276,7 @@ class BackgroundRace(BackgroundWork):
         """Whether it should pause before the next step."""
         if self.stopping.is_set() or (self.racing and self.racing.status != RACING):
             return False
-        return self.wants_pause() or self.yields()
+        return self.wants_pause() or self.host.yields()
 
     def wants_pause(self) -> bool:
         """Whether to pause: on request, at the goal, or without an open page."""
@@ -339,7 +337,7 @@ class BackgroundRace(BackgroundWork):
             try:
                 self._run = self._open_run(self.folder)
             except DiskFullError as full:
-                self.clear_disk(full.needed)
+                self.host.clear_disk(full.needed)
                 self._run = self._open_run(self.folder)
             racing, self._steps_left = self._run.race, iter(self._run)
         self.racing = racing

@@ -19,6 +19,7 @@ from typing import Any
 
 import transformers  # noqa: F401 - two threads at once must not be the first to import it
 
+from olora_viz.background.host import Host
 from olora_viz.background.record import ENDED, FAILED, LOADING, PAUSED, WAITING
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.machine.files import is_disk_full
@@ -77,14 +78,8 @@ class BackgroundWork:
     """Seconds that it has computed, in all its turns."""
     overtime: str = ""
     """Why it ends at its deadline."""
-    yields: Callable[[], bool] = lambda: False
-    """Whether to make way for others, who then compute first."""
-    elsewhere: Callable[[BackgroundWork], bool | None] | None = None
-    """Computes it in another process, in place of `run`."""
-    before_news: Callable[[], None] = lambda: None
-    """Called after every change, before anybody hears of it."""
-    without_paths: Callable[[str], str] = str
-    """Removes private information from a sentence."""
+    host: Host = field(default_factory=Host, repr=False)
+    """Whoever has it computed."""
     disk_full: str = ""
     """What to say where the disk is full; by default the error itself."""
 
@@ -100,7 +95,7 @@ class BackgroundWork:
 
     @property
     def there(self) -> type[BackgroundWork]:
-        """The kind of work that it is in another process, see `elsewhere`."""
+        """The kind of work that it is in another process, see `Host.is_elsewhere`."""
         return type(self)
 
     @property
@@ -168,7 +163,7 @@ class BackgroundWork:
         with self.changed:
             for name, value in values.items():
                 setattr(self, name, value)
-            self.before_news()
+            self.host.before_news()
             self.version += 1
             news = self.version
         try:
@@ -206,7 +201,7 @@ class BackgroundWork:
         self.deadline = began + self.left
         try:
             with keeping_freed():
-                paused = self.elsewhere(self) if self.elsewhere else self.run()
+                paused = self.host.compute(self)
         except StoppedEarlyError:
             self.end(STOPPED, self.why)
         except ValueError as error:
@@ -250,9 +245,9 @@ class BackgroundWork:
         if self.disk_full and is_disk_full(error):
             return self.disk_full
         if isinstance(error, ValueError):
-            return self.without_paths(str(error))
+            return self.host.without_paths(str(error))
         why = getattr(error, "strerror", None) or f"{error}".split("\n")[0]
-        return f"{type(error).__name__}: {self.without_paths(str(why))[:200]}"
+        return f"{type(error).__name__}: {self.host.without_paths(str(why))[:200]}"
 
     def _compute_to_end(self) -> None:
         with contextlib.suppress(Exception):  # it is kept in `error`

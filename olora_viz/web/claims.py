@@ -103,7 +103,7 @@ class Judging(SharedStudy):
             finding = claim.judge(evidence)
         except ValueError as error:
             finding = not_measured(self.sentence_on(error))
-        finding = replace(finding, words=self.without_paths(finding.words))
+        finding = replace(finding, words=self.host.without_paths(finding.words))
         self.findings = self.findings | {claim.name: finding}  # a new one: an equal study may go on from these
         self.measured_now = ""
         self.wake()

@@ -15,6 +15,7 @@ from support.waiting import wait_until
 from olora_viz.background import decision as background
 from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.elsewhere import Packed, Parcel, compute, take, wish_for
+from olora_viz.background.host import Host
 from olora_viz.background.measurement import BackgroundMeasurement, Slicing
 from olora_viz.background.race import FINAL_ANSWERS, BackgroundRace, final_answers
 from olora_viz.background.record import PAUSED, WAITING
@@ -25,6 +26,13 @@ from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 
 CONFIG = small(steps=8, eval_every=4, eval_size=8)
+
+
+class Sent(Host):
+    """Has work computed in another folder."""
+
+    def compute(self, work: BackgroundWork) -> bool | None:
+        return send(work)
 
 
 def send(work: BackgroundWork) -> bool | None:
@@ -50,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def race_in(folder: Path, config: RaceConfig = CONFIG, **more: Any) -> BackgroundRace:
-    return BackgroundRace(folder.name, config, folder, lane_styles(config.lanes), elsewhere=send, **more)
+    return BackgroundRace(folder.name, config, folder, lane_styles(config.lanes), host=Sent(), **more)
 
 
 def own_file(folder: Path) -> Path:
@@ -112,10 +120,9 @@ def test_what_is_wrong_with_a_visitor_s_file_names_it_as_the_visitor_does(folder
 
 def test_a_measurement_is_that_of_this_process_and_what_is_cut_takes_it_along(folder: Path) -> None:
     config, found = small(PAIR[1:], eval_size=1), []
-    for where in (None, send):
-        measured = BackgroundMeasurement(
-            folder.name, config, folder, lane_styles(config.lanes), elsewhere=where, layer=LAYER
-        )
+    for where in (Host(), Sent()):
+        styles = lane_styles(config.lanes)
+        measured = BackgroundMeasurement(folder.name, config, folder, styles, host=where, layer=LAYER)
         measured.compute()
         assert measured.state == "finished", measured.note
         found.append(measured)
@@ -137,10 +144,10 @@ def test_a_decision_goes_on_in_its_next_turn_and_its_paths_are_here(
     monkeypatch.setattr(background, "TURN", 0.0)
     own, few = own_file(folder), {"seeds": 1, "lr": (1e-3,), "steps": 2, "batch_size": 4, "eval_size": 8}
     work = Deciding(
-        folder.name, small(task=own.name), folder, lane_styles(PAIR), elsewhere=send, own_files={"task": own},
+        folder.name, small(task=own.name), folder, lane_styles(PAIR), host=Sent(), own_files={"task": own},
         settings={**few, "compare": ["olora"], "r": 2, "threads": 1}, minutes=5,
     )  # fmt: skip
-    work.yields = lambda: work.known is not None and work.known.lanes < 2
+    monkeypatch.setattr(Sent, "yields", lambda _: work.known is not None and work.known.lanes < 2)
     turns = 0
     while not work.complete:
         work.compute()

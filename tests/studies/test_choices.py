@@ -72,7 +72,8 @@ def test_targets_of_as_many_parameters_are_told_with_their_size_and_are_no_choic
     verdicts = made({"lora": 0.0, "lora:targets=attention,r=21": 0.5, "lora:targets=mlp,params=74k": 0.0})
     (cell,) = verdicts.study.cells()
     assert {each.group for each in choices(verdicts, cell)} == {"target modules"}
-    assert {each.words for each in choices(verdicts, cell)} == {"attention alone at rank 21", "mlp alone at 74k params"}
+    words = {each.words for each in choices(verdicts, cell)}
+    assert words == {"attention alone at rank 21", "mlp alone at 74k params"}
     assert "The target modules (attention alone at rank 21 costs 0.5" in choices_words(verdicts, cell)
 
 

@@ -17,11 +17,12 @@ import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from olora_viz.background.host import Host
 from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
@@ -33,6 +34,10 @@ from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
 from olora_viz.web.guard.visitor_files import KINDS, copy_own
 from olora_viz.web.jobs.shared import SharedRace, own_fields
+
+if TYPE_CHECKING:
+    from olora_viz.web.jobs.queue import Jobs
+    from olora_viz.web.jobs.shared_study import SharedStudy
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +84,8 @@ def here(config: RaceConfig) -> RaceConfig:
 
 
 @dataclass(eq=False)
-class Job:
-    """Work that the queue computes.
+class Job(Host):
+    """Work that the queue computes, and its host.
 
     A race pauses between two turns: on disk as a checkpoint, and on a CPU also in memory until another job's turn, so
     that single steps are quick.
@@ -96,15 +101,15 @@ class Job:
     """Whether the server may drop it, with its folder, for newer ones."""
     on_disk: tuple[str, bool] | None = None
     """State and completeness of a race in its record on disk; None while it has none."""
+    queue: Jobs | None = field(default=None, repr=False)
+    """The one that computes it; None before it is listed there."""
     _touched: float = -math.inf
 
     def __post_init__(self) -> None:
         """Keep the path of a visitor's own file, and the server's others, out of everything that is shown."""
         work = self.work
-        work.name, work.without_paths, work.disk_full = derived(work.id, b"name", 9), self.without_paths, DISK_FULL
-        if isinstance(work, BackgroundRace):
-            work.before_news = self._keep_state
-        else:
+        work.name, work.host, work.disk_full = derived(work.id, b"name", 9), self, DISK_FULL
+        if not isinstance(work, BackgroundRace):
             work.config = here(work.config)
         work.own_files = {name: Path(getattr(work.config, name)) for name in own_fields(work.config)}
         names: dict[str, Any] = {name: path.name for name, path in work.own_files.items()}
@@ -125,12 +130,6 @@ class Job:
     def complete(self) -> bool:
         """Whether it has ended."""
         return self.work.complete
-
-    def without_paths(self, sentence: str) -> str:
-        """Remove the paths of the server from a sentence."""
-        for own in self.work.own_files.values():
-            sentence = sentence.replace(str(own), own.name)
-        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
 
     def was_seen(self) -> None:
         """Record that a page asks for it; of a race also in the file time of the record."""
@@ -169,9 +168,42 @@ class Job:
                 values = {"left": finite_or_none(left), "owner": list(self.owner)}
                 write_json(record_of(self.folder), race.kept_record().to_json() | race.to_json() | values)
 
-    def _keep_state(self) -> None:
+    # As the host of its work -----------------------------------------------------------------------
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a machine of the cluster computes it."""
+        return self.queue is not None and self.queue.place_of(self.work) is not None
+
+    def compute(self, work: BackgroundWork) -> bool | None:
+        """Compute it there, or here."""
+        place = self.queue.place_of(work) if self.queue is not None else None
+        return work.run() if place is None else place.compute(work)
+
+    def yields(self) -> bool:
+        """Whether others wait whose turn it is."""
+        return self.queue is not None and self.queue.makes_way(self)
+
+    def before_news(self) -> None:
+        """Keep the state of a race on disk, if it has another one."""
         if self.on_disk is not None and self.on_disk != (self.work.state, self.work.complete):
             self.keep()
+
+    def without_paths(self, sentence: str) -> str:
+        """Remove the paths of the server from a sentence."""
+        for own in self.work.own_files.values():
+            sentence = sentence.replace(str(own), own.name)
+        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
+
+    def clear_disk(self, needed: int) -> None:
+        """Drop work that has ended, until there is room."""
+        if self.queue is not None:
+            self.queue.clear_disk(needed)
+
+    def take_over(self, work: SharedRace | SharedStudy) -> None:
+        """Let it compute what its source does not go on to compute."""
+        if self.queue is not None:
+            self.queue.take_over(work)
 
     def remove(self) -> None:
         """Remove all its files."""

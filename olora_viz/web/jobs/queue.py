@@ -249,6 +249,14 @@ class Jobs:
                 job.keep()
         self._forget()
 
+    def place_of(self, work: BackgroundWork) -> Cluster | None:
+        """Return where work is computed, if not here."""
+        return self._cluster if isinstance(work, KINDS) else None
+
+    def makes_way(self, job: Job) -> bool:
+        """Whether work that is computed makes way for others: a race by its turn, other work for all that waits."""
+        return self._line.yields(job) if isinstance(job.work, SharedRace) else bool(self._line.waiting)
+
     def prepare(self, config: RaceConfig) -> None:
         """Set up a race, time its first steps and forget it: the first one on its model and task starts at once.
 
@@ -364,15 +372,9 @@ class Jobs:
 
     def _list(self, job: Job) -> None:
         """Give work what it needs of the queue, and let its keys open it."""
-        work = job.work
-        if isinstance(work, KINDS) and self._cluster:
-            work.elsewhere = self._cluster.compute
+        work, job.queue = job.work, self
         if isinstance(work, SharedRace):
-            work.yields, work.models = lambda: self._line.yields(job), self._models
-        else:
-            work.yields = lambda: bool(self._line.waiting)
-        if isinstance(work, SharedRace | SharedStudy):
-            work.take_over = self._take_over
+            work.models = self._models
         self._jobs[work.id] = self._for_readers[readers_key(work.id)] = job
 
     def _limit(self, job: Job) -> None:
@@ -380,8 +382,6 @@ class Jobs:
         work, most = job.work, self._limits.max_seconds
         work.grace, work.left = self._limits.grace_seconds, min(work.left, most)
         work.overtime = f"stopped after {duration(most)}, this server's limit"
-        if isinstance(work, BackgroundRace):
-            work.clear_disk = self._clear_disk
 
     def _make_room(self, owner: Visitor) -> None:
         """Let waiting work that nobody watches leave its place to a visitor, if no other place is free.
@@ -423,7 +423,7 @@ class Jobs:
             return False
         return True
 
-    def _take_over(self, work: SharedRace | SharedStudy) -> None:
+    def take_over(self, work: SharedRace | SharedStudy) -> None:
         """Let work compute itself what its source does not go on to compute.
 
         From a source that was computing it takes the turn; else it has its own, from when it was asked for.
@@ -512,7 +512,7 @@ class Jobs:
             for job in gone:
                 self._drop(job)
 
-    def _clear_disk(self, needed: int = 0, but: Job | None = None) -> None:
+    def clear_disk(self, needed: int = 0, but: Job | None = None) -> None:
         """Drop ended work, all `but` one, until the disk has so many bytes; see `too_many`."""
         with self._wake:
             ended = [job for job in self._jobs.values() if job.forgettable and job.complete]
@@ -563,10 +563,10 @@ class Jobs:
                 _reported(last.work.release)
             if job is None:
                 return
-            self._clear_disk()
+            self.clear_disk()
             _reported(job.work.compute)
             _reported(partial(self._learn, job.work))
-            self._clear_disk(but=job)
+            self.clear_disk(but=job)
             _reported(partial(self._forget, by_size=True, but=job))
             give_back()
             _reported(partial(self._hand_on, job))

@@ -60,8 +60,6 @@ class SharedRace(BackgroundRace):
     followers: list[SharedRace] = field(default_factory=list)
     """The races that follow this one."""
     speed: float = AT_ONCE
-    take_over: Callable[[SharedRace], None] = lambda _: None
-    """Called where the source does not go on: lets this one compute."""
     _from: float = 0.0
     """The seconds of its step at which the replay goes on, and `_since` when, by the monotonic clock."""
     _since: float = 0.0
@@ -139,7 +137,7 @@ class SharedRace(BackgroundRace):
             if not ended and source.state != PAUSED:
                 self._show(source.state, source.note, news)
                 return
-        self.take_over(self)
+        self.host.take_over(self)
 
     def _due(self, steps: list[Any]) -> int:
         """Count the steps to show by now."""
@@ -299,7 +297,7 @@ class SharedRace(BackgroundRace):
             return super().ask(prompt)
         with source.changed:
             behind = self.pausing.is_set() or len(self.steps) < len(source.steps)
-            if behind or source.elsewhere or not source._takes_prompts:
+            if behind or source.host.is_elsewhere or not source._takes_prompts:
                 return False
             self.own_prompt = OwnPrompt(prompt)
         self.wake()

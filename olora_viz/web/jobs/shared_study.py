@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar
@@ -44,8 +44,6 @@ class SharedStudy(BackgroundStudy):
         """The study that it follows."""
         self.resumed_at = 0
         """The number of lanes after which the study was stopped from which it goes on; 0 for none."""
-        self.take_over: Callable[[SharedStudy], None] = lambda _: None
-        """Called where the source does not go on: finds another one, or lets this one compute."""
         self._shown = -1
 
     @property
@@ -88,7 +86,7 @@ class SharedStudy(BackgroundStudy):
             if source.state in (FINISHED, FAILED) or source.timed_out:
                 self._end_with(source)
                 return
-        self.take_over(self)
+        self.host.take_over(self)
 
     def _learn_from(self, source: SharedStudy) -> None:
         for name in self.FINDINGS:
