@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.background.record import WAITING
-from olora_viz.background.work import BackgroundWork
+from olora_viz.background.work import STAYS, BackgroundWork
 from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.step import FINISHED, STOPPED, Step
 from olora_viz.studies.decide import Decision, decide
@@ -29,9 +29,9 @@ class BackgroundStudy(BackgroundWork):
     """What is known; None before the plan."""
     waits: bool = False
     """Whether it lets others take their turn."""
-    _turn_began: float = 0.0
+    _turn_began: float = field(default=0.0, metadata=STAYS)
     """This and the next one are times of the monotonic clock."""
-    _learnt: float = 0.0
+    _learnt: float = field(default=0.0, metadata=STAYS)
 
     @property
     def now(self) -> Decision | None:
@@ -94,7 +94,7 @@ class BackgroundDecision(BackgroundStudy):
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Other arguments of `decide`."""
-    write_report: Callable[[Decision], Path] | None = None
+    write_report: Callable[[Decision], Path] | None = field(default=None, metadata=STAYS)
     """Writes the report of what is known in the end; by default there is none."""
     report: Path | None = None
     """The report; None before the end, or if nothing is known by then."""

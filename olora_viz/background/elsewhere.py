@@ -35,16 +35,6 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race
 
-STAYS_HERE = frozenset({
-    "why", "complete", "error", "stopping", "listen", "version", "changed", "_heard", "own_files", "seen",
-    "grace", "left", "spent", "deadline", "overtime", "host",
-    "disk_full", "racing", "models", "goal", "pausing", "why_paused", "last", "cut_off", "refused", "zips",
-    "_steps_left", "_run", "_may_pause", "_answer_seconds", "_turn_began", "_learnt",
-    "write_report", "drawn", "key",
-})  # fmt: skip
-"""Attributes of work that each process has for itself: commands, limits, listeners, clocks and what is in memory. All
-others say what it is and what it has found, and travel."""
-
 AT_REST = (PAUSED, WAITING)
 """States in which work may go on anywhere: they are entered once it has left the other process."""
 
@@ -65,7 +55,7 @@ class FilePart(NamedTuple):
 
 def travelling(work: BackgroundWork) -> dict[str, Any]:
     """Return the attributes of work that travel."""
-    return {each.name: getattr(work, each.name) for each in fields(work.there) if each.name not in STAYS_HERE}
+    return {each.name: getattr(work, each.name) for each in fields(work.there) if not each.metadata}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.background.record import LOADING, PAUSED, RaceRecord
-from olora_viz.background.work import BackgroundWork
+from olora_viz.background.work import STAYS, BackgroundWork
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import DiskFullError
 from olora_viz.machine.memory import memory_of
@@ -71,29 +71,29 @@ class BackgroundRace(BackgroundWork):
     """What is known of it beside its state and its steps; None before it is loaded."""
     own_prompt: OwnPrompt | None = None
     """The owner's own prompt, and the answers to it."""
-    racing: Race | None = None
+    racing: Race | None = field(default=None, metadata=STAYS)
     own: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of `race` in place of a named model or task, of a race without a folder."""
-    models: ModelCache | None = None
+    models: ModelCache | None = field(default=None, metadata=STAYS)
     """The models that races before it in the same thread have loaded; used with a folder."""
-    goal: float = math.inf
+    goal: float = field(default=math.inf, metadata=STAYS)
     """The step after which it pauses automatically."""
-    pausing: threading.Event = field(default_factory=threading.Event)
-    why_paused: str = ""
+    pausing: threading.Event = field(default_factory=threading.Event, metadata=STAYS)
+    why_paused: str = field(default="", metadata=STAYS)
     """Why it paused, if the user did not pause it."""
-    last: float = math.inf
+    last: float = field(default=math.inf, metadata=STAYS)
     """The step after which it stops."""
-    cut_off: bool = False
+    cut_off: bool = field(default=False, metadata=STAYS)
     """Whether its process ended before its adapters were those of its last step."""
-    refused: str = ""
+    refused: str = field(default="", metadata=STAYS)
     """Why it is paused, if a GPU was asked for and none was lent to it."""
-    zips: Path | None = None
+    zips: Path | None = field(default=None, metadata=STAYS)
     """The folder for its zipped adapters; None for its own folder."""
-    _steps_left: Race | Generator[Step, None, None] | None = None
-    _run: runs.Run | None = None
+    _steps_left: Race | Generator[Step, None, None] | None = field(default=None, metadata=STAYS)
+    _run: runs.Run | None = field(default=None, metadata=STAYS)
     _takes_prompts: bool = False
-    _may_pause: bool = False
-    _answer_seconds: float = 0.0
+    _may_pause: bool = field(default=False, metadata=STAYS)
+    _answer_seconds: float = field(default=0.0, metadata=STAYS)
     """Seconds spent on answers during the race."""
 
     @property

@@ -28,6 +28,10 @@ from olora_viz.machine.process import StoppedEarlyError
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import STOPPED
 
+STAYS = {"stays": True}
+"""The metadata of a field that each process has for itself: commands, limits, listeners, clocks and what is in memory.
+All others say what work is and what it has found, and travel to the process that computes it."""
+
 
 @dataclass(eq=False)
 class BackgroundWork:
@@ -47,40 +51,40 @@ class BackgroundWork:
     """The current activity; after the end, the reason for the end."""
     part: float = 0.0
     """The completed fraction, from 0 to 1, if known."""
-    why: str = ""
+    why: str = field(default="", metadata=STAYS)
     """Why it ended, if the user did not end it."""
-    complete: bool = False
+    complete: bool = field(default=False, metadata=STAYS)
     """Whether it has ended: nothing changes any more."""
-    error: BaseException | None = None
-    stopping: threading.Event = field(default_factory=threading.Event)
-    listen: Callable[[], None] | None = None
+    error: BaseException | None = field(default=None, metadata=STAYS)
+    stopping: threading.Event = field(default_factory=threading.Event, metadata=STAYS)
+    listen: Callable[[], None] | None = field(default=None, metadata=STAYS)
     """Called after every change, in the thread that made it, before waiting readers wake up."""
-    version: int = 0
+    version: int = field(default=0, metadata=STAYS)
     """Grows with every change: the cursor of `newer`."""
-    changed: threading.Condition = field(default_factory=threading.Condition, repr=False)
-    _heard: int = 0
+    changed: threading.Condition = field(default_factory=threading.Condition, repr=False, metadata=STAYS)
+    _heard: int = field(default=0, metadata=STAYS)
 
     # What a server sets; in a notebook nothing is limited, and nothing private.
     name: str = ""
     """See `RaceRecord.name`; by default its id."""
-    own_files: Mapping[str, Path] = field(default_factory=dict)
+    own_files: Mapping[str, Path] = field(default_factory=dict, metadata=STAYS)
     """The files of its examples and its text to keep by their fields of `config`, which anybody may see, and which
     has only their names."""
-    seen: float = field(default_factory=time.monotonic)
+    seen: float = field(default_factory=time.monotonic, metadata=STAYS)
     """Time of a page's last request for it, by the monotonic clock."""
-    grace: float = math.inf
+    grace: float = field(default=math.inf, metadata=STAYS)
     """Seconds without an open page after which it counts as unwatched, see `is_unwatched`."""
-    left: float = math.inf
+    left: float = field(default=math.inf, metadata=STAYS)
     """Seconds that it may still compute."""
-    deadline: float = math.inf
+    deadline: float = field(default=math.inf, metadata=STAYS)
     """The end of its time, by the monotonic clock, while it computes."""
-    spent: float = 0.0
+    spent: float = field(default=0.0, metadata=STAYS)
     """Seconds that it has computed, in all its turns."""
-    overtime: str = ""
+    overtime: str = field(default="", metadata=STAYS)
     """Why it ends at its deadline."""
-    host: Host = field(default_factory=Host, repr=False)
+    host: Host = field(default_factory=Host, repr=False, metadata=STAYS)
     """Whoever has it computed."""
-    disk_full: str = ""
+    disk_full: str = field(default="", metadata=STAYS)
     """What to say where the disk is full; by default the error itself."""
 
     def __post_init__(self) -> None:

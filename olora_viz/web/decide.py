@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, Wait
+from olora_viz.background.work import STAYS
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
@@ -45,7 +46,7 @@ class Deciding(SharedStudy, BackgroundDecision):
 
     search: tuple[str, ...] = ()
     """What is searched before, some of `CHOICES`."""
-    drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False)
+    drawn: tuple[Decision | None, dict[str, Any]] = field(default=(None, {}), repr=False, metadata=STAYS)
     """What pages last drew, and how: they draw what is known once for all."""
 
     FINDINGS = (*SharedStudy.FINDINGS, "drawn")

@@ -12,12 +12,13 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from olora_viz.background.decision import BackgroundStudy
 from olora_viz.background.elsewhere import moved
 from olora_viz.background.record import FAILED
+from olora_viz.background.work import STAYS
 from olora_viz.machine.files import link_or_copy
 from olora_viz.races.step import FINISHED, STOPPED
 
@@ -26,7 +27,7 @@ from olora_viz.races.step import FINISHED, STOPPED
 class SharedStudy(BackgroundStudy):
     """A study of the server, which computes or follows an equal one."""
 
-    key: str = ""
+    key: str = field(default="", metadata=STAYS)
     """See `olora_viz.web.jobs.shared.study_key`."""
     FINDINGS: ClassVar[tuple[str, ...]] = ("known", "_learnt", "part")
     """What it takes over from its source."""
