@@ -1,8 +1,10 @@
 """A Ray cluster of two machines, which are processes of this one."""
 
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -22,8 +24,22 @@ def ray_alone(home: str) -> Iterator[ModuleType]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.setenv("OMP_NUM_THREADS", "2")  # the set-up says one
         import ray
+        from ray._private import services
 
+        patch.setattr(services, "get_node", partial(_in_time, services.get_node))
         yield ray
+
+
+def _in_time(get_node: Callable[..., Any], *given: Any) -> Any:
+    """Return what Ray knows of a machine, once it does: on a busy one that takes longer than its 30 seconds."""
+    until = time.monotonic() + 240
+    while True:
+        try:
+            return get_node(*given)
+        except RuntimeError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
 
 
 @pytest.fixture(scope="session")

@@ -7,24 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from support.floors import ALWAYS, FLOORS, selected_by
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "olora_viz"
-
-FLOORS = (
-    {"web", "notebook", "cli"},  # the three homes
-    {"views"},  # numbers become words and HTML
-    {"learn"},  # lessons, glossary, recorded races
-    {"background"},  # threads that race, measure and decide
-    {"figures"},  # numbers become charts
-    {"studies"},  # many races
-    {"races"},  # one race
-    {"measures"},  # what can be measured
-    {"lanes"},  # K adapters on one frozen model
-    {"tasks", "models"},  # text becomes batches, names become models
-    {"initializers"},  # one method a file
-    {"machine"},  # files, devices, memory, signals
-)
-"""The packages, the highest floor first: each may import what lies below it, and itself."""
 
 DOORS = {"__init__", "__main__"}
 """The public API and the command line's door: they hand on and start, and nobody imports them."""
@@ -167,3 +153,29 @@ def test_docstrings_are_in_google_style_and_describe_parameters_that_there_are()
             where = f"{file.relative_to(ROOT)}: {getattr(node, 'name', 'the module')}"
             assert not re.search(r"^ *-{3,}$", docstring, re.MULTILINE), where
             assert set(described(docstring)) <= parameters(node), where
+
+
+def test_a_change_runs_every_test_that_names_what_has_changed_or_stands_on_it() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert folders == ALWAYS.union(*FLOORS)
+    for floor, packages in enumerate(FLOORS):
+        for package in packages:
+            selected = selected_by([f"olora_viz/{package}/any.py"])
+            assert {f"tests/{each}" for each in ALWAYS.union({package}, *FLOORS[:floor])} <= {*selected}
+            for file in (ROOT / "tests").glob("*/test_*.py"):
+                runs = {f"tests/{file.parent.name}", f"tests/{file.parent.name}/{file.name}"} & {*selected}
+                named = any(name.startswith(f"olora_viz.{package}.") for name in imports(file))
+                assert runs or not named, (package, file)
+    assert len(selected_by(["olora_viz/web/page.py"])) < len(selected_by(["olora_viz/lanes/lane.py"]))
+
+
+def test_what_every_test_may_read_runs_all() -> None:
+    for file in (
+        "pyproject.toml",
+        "tests/support/races.py",
+        "tests/conftest.py",
+        "olora_viz/__init__.py",
+        ".ci/run",
+        "x",
+    ):
+        assert selected_by(["README.md", file]) == []
