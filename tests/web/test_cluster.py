@@ -15,6 +15,7 @@ from support.waiting import wait_until
 from olora_viz.__main__ import main
 from olora_viz.background.race import BackgroundRace
 from olora_viz.races import run as runs
+from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.cluster import Cluster
 from olora_viz.web.jobs.queue import Jobs
 
@@ -32,7 +33,8 @@ def machines(ray: ModuleType, head: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def jobs(machines: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path_factory.mktemp("jobs"), cluster=Cluster(machines.address))
+    patient = Limits(grace_seconds=3600)  # no page watches, and on a busy machine Ray takes minutes to begin
+    made = Jobs(patient, folder=tmp_path_factory.mktemp("jobs"), cluster=Cluster(machines.address))
     yield made
     made.close()
 
@@ -97,7 +99,7 @@ def two_at_once(jobs: Jobs) -> tuple[list[BackgroundRace], list[list[str]]]:
         notes = [list[str](), list[str]()]
         for race, heard in zip(races, notes, strict=True):
             race.wait_for_pause()
-            assert len(race.steps) == 3
+            assert len(race.steps) == 3, (race.state, race.note)
             race.listen = lambda race=race, heard=heard: heard.append(race.record().note)
             jobs.resume(race)
         wait_until(lambda races=races: all(len(race.steps) > 5 for race in races), 240)
