@@ -63,9 +63,7 @@ class SearchedChoice(NamedTuple):
 
 CHOICES: Mapping[str, SearchedChoice] = {
     "targets": SearchedChoice("target modules", lambda _: (ATTENTION, MLP)),
-    "steps": SearchedChoice(
-        "the number of steps", lambda steps: tuple(each for each in (steps // 2, steps // 4) if each)
-    ),
+    "steps": SearchedChoice("number of steps", lambda steps: tuple(each for each in (steps // 2, steps // 4) if each)),
     "batch_size": SearchedChoice("batch size", lambda size: tuple(each for each in BATCH_SIZES if each != size)),
     "r": SearchedChoice("rank", lambda r: tuple(each for each in (r // 4, 4 * r) if each)),
     "alpha": SearchedChoice("alpha", lambda _: ("2r", "r/4")),

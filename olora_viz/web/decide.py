@@ -124,7 +124,7 @@ ONLY = "decide-only"
 """CSS class of the columns and cards that this page alone shows."""
 
 QUESTION = (
-    "<p><b>Which recipe for your own data?</b> Target modules, batch size, rank and alpha are searched "
+    "<p><b>Which recipe for your own data?</b> Target modules, batch size, rank and more are searched "
     "first, as far as there is time. Then every start gets the same rates and seeds; rates are chosen on validation "
     "examples, and the result is judged on test examples that were used for nothing else.</p>"
 )
