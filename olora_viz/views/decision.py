@@ -31,7 +31,7 @@ from olora_viz.studies.choices import compares_more_than_starts, worth_of_choice
 from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEARCH, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.method import method_name
-from olora_viz.studies.recipe_search import lanes_of, search_words, value_words
+from olora_viz.studies.recipe_search import lanes_of, value_words
 from olora_viz.studies.recommendation import nothing_fits
 from olora_viz.studies.sentences import Basis, in_words, over
 from olora_viz.studies.statistics import ERROR, UNDECIDED, MedianInterval
@@ -65,7 +65,9 @@ def headline(known: Decision) -> Markup:
     if taken is None and (words := nothing_fits(known.verdicts)):
         return Markup('<p class="decided"><b>Nothing to take.</b> {}</p>').format(words) + seen
     if taken is None:
-        so_far = search_words(known.tried) or "The first races tell which learning rates are worth more seeds."
+        taken_so_far = and_([value_words(each.choice, each.value) for each in known.tried if each.is_taken])
+        so_far = "The first races tell which learning rates are worth more seeds."
+        so_far = f"The search takes {taken_so_far}." if taken_so_far else so_far
         return Markup('<p class="decided"><b>Nothing is decided yet.</b> {}</p>').format(so_far)
     kind = UNDECIDED if taken.doubt else taken.verdict
     verdict = taken.method
@@ -199,7 +201,8 @@ def searched(known: Decision) -> Markup:
     for each in known.tried:
         value = value_words(each.choice, each.value)
         rate = finite_or_none(each.lr)
-        small = ", ".join(filter(None, ("" if rate is None else compact(rate), TAKEN * each.is_taken)))
+        facts = ("" if rate is None else compact(rate), "2 seeds" * (each.seeds > 1), TAKEN * each.is_taken)
+        small = ", ".join(filter(None, facts))
         what = Markup("{}<small>{}</small>").format(value, small)
         is_other = each.value != each.before and math.isfinite(each.gap)
         gap = Markup("{}<small>± {:.3f}</small>").format(signed(each.gap, "+.3f"), each.error) if is_other else ""

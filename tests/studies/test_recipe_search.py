@@ -231,7 +231,9 @@ def test_what_is_not_searched_is_told_as_it_is_and_stays_so(study: Study, words:
 
 def test_while_it_searches_the_page_says_what_it_has_found_and_counts_the_lanes_of_the_search(whole) -> None:
     first, *_ = (known for known in whole if known.tried and known.stage == SEARCH)
-    assert search_words(first.tried) in decision.headline(first)
+    (taken,) = (each for each in first.tried if each.is_taken)
+    assert f"The search takes {value_words(taken.choice, taken.value)}." in decision.headline(first)
+    assert search_words(first.tried) == first.sentence
     assert decision.progress(first)[1] == "8 of 37 lanes of the search"
     assert decision.progress(whole[-1])[1].endswith("lanes")
     assert all(value_words(each.choice, each.value) in decision.searched(whole[-1]) for each in whole[-1].tried)
