@@ -69,7 +69,7 @@ class Decision:
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
         >>> with TemporaryDirectory() as folder:
-        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=4)
+        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=20)
         ...     known = next(deciding)  # the plan; what follows trains
         ...     deciding.close()
         >>> known.lanes, known.taken, known.adapter
@@ -167,7 +167,7 @@ def decide(
         >>> from tempfile import TemporaryDirectory
         >>> import olora_viz as ov
         >>> with TemporaryDirectory() as folder:
-        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=4)
+        ...     deciding = ov.decide(f"{folder}/a", compare=["olora"], steps=2, eval_size=20)
         ...     known = next(deciding)  # the plan; what follows trains
         ...     deciding.close()
         >>> known.plan.study.compare, known.stage

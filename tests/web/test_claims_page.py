@@ -1,7 +1,6 @@
 """The page Claims: what it takes from a visitor, and what a row says."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,6 @@ LIMITS = Limits()
 AT_START = [name for name, its in CLAIMS.items() if not its.needs_study]
 FINDING = Finding(HOLDS, "A number, in words.", bars=(Bar("OLoRA", 2.0, 1.0, 3.0),), unit="nats")
 TOLD = ShownFinding(FINDING, "glassllm, sentiment", "rank 8", "python -m olora_viz claims", "2026-11-26")
-
-
-@pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    made = Jobs(folder=tmp_path_factory.mktemp("jobs"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

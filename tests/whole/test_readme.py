@@ -45,7 +45,9 @@ def test_the_workflow_runs_it_on_every_python_that_the_package_names():
     versions = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r"Python :: 3\.\d", line)]
     job = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]["all"]
     assert job["strategy"]["matrix"]["python"] == versions
-    assert job["steps"][-1] == {"run": ".ci/run"}
+    last = job["steps"][-1]
+    assert last["run"] == ".ci/run"
+    assert last["env"] == {"BASE": "${{ github.event.pull_request.base.sha }}"}, "all of it but for a pull request"
 
 
 def test_a_space_installs_what_the_package_asks_for():
