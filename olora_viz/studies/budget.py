@@ -321,9 +321,7 @@ def fitted(
         sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
         sees_all = sized.race.steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
-        searched, possible = (
-            tuple(name for name in names if name != "steps" or sees_all) for names in (searched, search)
-        )
+        possible = search if sees_all else _without_steps(search)
         searching = timing.setup * RACES_OF_CHOICE * len(searched) + before * timing.of_lane(
             sized.race.steps, held_out
         )
@@ -340,7 +338,7 @@ def fitted(
             search=searched, searching=searching,
             unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip
-        if fit >= (study.race.steps if "steps" in fixed else wanted):
+        if fit >= (study.race.steps if "steps" in fixed else wanted) and {*searched} <= {*possible}:
             break
     assert plan is not None
     return plan
@@ -370,7 +368,8 @@ def _candidates(
     others = study.compare[1:]
     least = study
     counts = range(len(others), len(others) - 1 if "compare" in fixed else 0, -1)
-    searched = [search[:count] for count in range(len(search), 0, -1)]
+    first = [search[:count] for count in range(len(search), 0, -1)]
+    searched = list(dict.fromkeys(each for names in first for each in (names, _without_steps(names)) if each))
     for count, names in [*((counts[0], names) for names in searched), *((count, ()) for count in counts)]:
         for effort in EFFORTS[: len(EFFORTS) - bool(names)]:
             seeds = study.seeds if "seeds" in fixed else effort.seeds
@@ -381,6 +380,10 @@ def _candidates(
             yield least, effort.steps, True, names
     yield least, FEW_STEPS, True, ()
     yield least, FEW_STEPS, False, ()
+
+
+def _without_steps(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != "steps")
 
 
 def _most(methods: int, timing: Timing, lanes: int, left: float) -> int:

@@ -282,6 +282,14 @@ def test_the_longer_the_time_the_more_is_searched_and_a_plan_says_what_is_not() 
         assert plan.searching == 0 or plan.searching > timing.step * plan.study.race.steps
 
 
+def test_a_choice_that_is_not_searched_costs_no_time() -> None:
+    study, names = Study().changed(compare=METHODS), tuple(CHOICES)
+    timing = Timing(setup=1.0, step=0.02, example=0.0005, data="", held_out=64, test=64, alone=0.03, train=5000)
+    asked = fitted(study, timing, 480.0, 8, search=names)
+    assert asked == fitted(study, timing, 480.0, 8, search=tuple(name for name in names if name != "steps"))
+    assert "steps" not in (*asked.search, *asked.unsearched)
+
+
 def test_few_held_out_examples_search_nothing_and_a_plan_says_so() -> None:
     study = Study().changed(compare=METHODS)
     timing = Timing(setup=1.0, step=0.02, example=0.0005, data="", held_out=19, test=64, alone=0.03, train=300)
