@@ -22,6 +22,7 @@ def ray_alone(home: str) -> Iterator[ModuleType]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # the address is 127.0.0.1
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # by default 15: beside other tests they would hardly compute
         patch.setenv("OMP_NUM_THREADS", "2")  # the set-up says one
         import ray
         from ray._private import services

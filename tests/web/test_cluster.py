@@ -52,7 +52,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_same(race: BackgroundRace, here: Path) -> None:
     """Check that a race has ended as the one of a folder, and left the same."""
-    assert race.wait(120)
+    assert race.wait(120), (race.state, race.note, len(race.steps))
     assert race.state == "finished", race.note
     assert race.steps == runs.read_steps(race.run_folder) == runs.read_steps(here)
     for file in here.glob("adapters/*/*.safetensors"):
