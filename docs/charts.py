@@ -38,8 +38,9 @@ from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.gallery.__main__ import origin_of
 from olora_viz.learn.gallery.recording import Origin
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import read_json_object, write_json, write_text
-from olora_viz.machine.text import listed, unknown
+from olora_viz.machine.wording import listed
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import SETUP
 from olora_viz.views.race import race_view

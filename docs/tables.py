@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from olora_viz.machine.text import and_, compact, number
+from olora_viz.machine.wording import and_, compact, number
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.claim import over_cells, ratio_of
 from olora_viz.studies.claims.forgetting import WAYS, Compared, compared

@@ -17,7 +17,7 @@ from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import DiskFullError
 from olora_viz.machine.memory import memory_of
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.machine.text import duration
+from olora_viz.machine.wording import duration
 from olora_viz.races import run as runs
 from olora_viz.races.data import ModelCache
 from olora_viz.races.race import Race, race

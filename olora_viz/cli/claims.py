@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from olora_viz.cli.console import Verb, add_shared, path, print_json, progress_bar, save_charts, say
-from olora_viz.machine.text import and_, check_whole, clock, unknown
+from olora_viz.machine.checks import check_whole, unknown
+from olora_viz.machine.wording import and_, clock
 
 if TYPE_CHECKING:
     from olora_viz.machine.process import Progress

@@ -127,7 +127,7 @@ def save_charts(file: Path, figures: Sequence[Any], what: str = "charts") -> Non
 
 def print_table(rows: list[list[str]]) -> None:
     """Print rows of cells in columns, the header first."""
-    from olora_viz.machine.text import aligned
+    from olora_viz.machine.tables import aligned
 
     print("\n".join(aligned(rows)))
 

@@ -20,7 +20,7 @@ from olora_viz.cli.console import (
 )
 from olora_viz.cli.study import add_settings, listed, print_verdicts
 from olora_viz.machine.process import StoppedEarlyError, on_interruption
-from olora_viz.machine.text import and_, clock
+from olora_viz.machine.wording import and_, clock
 
 
 def add_verbs(verb: Verb) -> None:

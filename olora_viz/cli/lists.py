@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from olora_viz.cli.console import Verb, print_table, say
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 
 
 def add_verbs(verb: Verb) -> None:

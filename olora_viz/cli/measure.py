@@ -20,8 +20,9 @@ from olora_viz.cli.console import (
     save_charts,
     say,
 )
+from olora_viz.machine.checks import check_whole
 from olora_viz.machine.process import on_interruption
-from olora_viz.machine.text import check_whole, number, percent
+from olora_viz.machine.wording import number, percent
 
 if TYPE_CHECKING:
     from olora_viz.measures.gradients import Gradients
@@ -140,7 +141,7 @@ def run_gradients(options: argparse.Namespace) -> int:
 
 def rows(step: Step, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Return the norms of one step, one dictionary per lane and layer; None if not finite."""
-    from olora_viz.machine.text import finite_or_none
+    from olora_viz.machine.tables import finite_or_none
     from olora_viz.measures.gradients import FACTORS, QUANTITIES
 
     gradients = step.gradients

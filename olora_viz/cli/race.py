@@ -29,7 +29,7 @@ from olora_viz.cli.console import (
     tracker_of,
 )
 from olora_viz.machine.process import Progress, StoppedEarlyError, on_interruption
-from olora_viz.machine.text import epochs, listed, number, seconds
+from olora_viz.machine.wording import epochs, listed, number, seconds
 
 if TYPE_CHECKING:
     from olora_viz.races.race import Race

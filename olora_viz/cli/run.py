@@ -23,7 +23,7 @@ from olora_viz.cli.console import (
     save_charts,
     say,
 )
-from olora_viz.machine.text import number, percent
+from olora_viz.machine.wording import number, percent
 
 if TYPE_CHECKING:
     from olora_viz.measures.inspection import LayerComparison, LayerInspection
@@ -62,8 +62,8 @@ def add_verbs(verb: Verb) -> None:
 def export(options: argparse.Namespace) -> int:
     """Write one lane into a new folder, in the requested form, and read it back."""
     from olora_viz.lanes.stored_adapter import CONFIG
+    from olora_viz.machine.checks import unknown
     from olora_viz.machine.files import is_free
-    from olora_viz.machine.text import unknown
     from olora_viz.races import run as runs
     from olora_viz.races.export import export_lane
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from olora_viz.cli.console import Verb, filled, new_path, path, progress_bar, say
-from olora_viz.machine.text import counted
+from olora_viz.machine.wording import counted
 
 Serve = Callable[..., None]
 """Serves the pages until it is interrupted, see `web.page.serve`; calls its argument with their URL."""

@@ -22,7 +22,7 @@ from olora_viz.cli.console import (
     tracker_of,
 )
 from olora_viz.machine.process import on_interruption
-from olora_viz.machine.text import counted, rough, seconds
+from olora_viz.machine.wording import counted, rough, seconds
 
 if TYPE_CHECKING:
     from olora_viz.studies.folder import Ledger

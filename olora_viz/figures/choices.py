@@ -11,7 +11,7 @@ import numpy as np
 from olora_viz.figures.layout import Figure, axis, categories_axis, layout, nothing_yet, points, upright
 from olora_viz.figures.rates import examples, up_to
 from olora_viz.figures.studies import NOTHING, SIGNED, TILES, level_band, note, room_for, whiskers
-from olora_viz.machine.text import compact, signed
+from olora_viz.machine.wording import compact, signed
 from olora_viz.studies.choices import MethodChoice, choices
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, WORSE

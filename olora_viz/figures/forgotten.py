@@ -25,7 +25,8 @@ from olora_viz.figures.layout import (
 from olora_viz.figures.race import column, groups_of, results_at_start, seed_means, seeds_left
 from olora_viz.figures.rates import examples, method_styles
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import compact, counted, plain
+from olora_viz.machine.tables import plain
+from olora_viz.machine.wording import compact, counted
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.training import loss_unit
 from olora_viz.races.step import Step

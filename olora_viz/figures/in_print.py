@@ -11,7 +11,7 @@ from typing import Any
 
 from olora_viz.figures.layout import paint
 from olora_viz.figures.png import INCH, Drawing, colors_of, draw
-from olora_viz.machine.text import described, unknown
+from olora_viz.machine.checks import described, unknown
 
 WIDTHS = {"paper": 3.35, "wide": 6.9}
 """The width of a figure in inches: of one column of a page with two, and of both."""

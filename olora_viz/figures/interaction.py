@@ -11,7 +11,7 @@ from olora_viz.figures.rates import examples, up_to
 from olora_viz.figures.studies import SIGNED, TILES, note, room_for, tile_map, varying
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import OF_RACE
-from olora_viz.machine.text import signed
+from olora_viz.machine.wording import signed
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.choices import START, in_a_sentence
 from olora_viz.studies.interaction import IT_TAKES, Interaction, interacting, interactions

@@ -26,7 +26,7 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import plain
+from olora_viz.machine.tables import plain
 from olora_viz.measures.gradients import GRADIENTS, Gradients
 from olora_viz.measures.inspection import LayerUpdate
 from olora_viz.measures.measure import Measure, Part

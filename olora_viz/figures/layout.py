@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 
 from olora_viz.figures import theme
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import plain, rounded
+from olora_viz.machine.tables import plain
+from olora_viz.machine.wording import rounded
 from olora_viz.studies.sentences import departure
 
 MOST_BEYOND = 30.0

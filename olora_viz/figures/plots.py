@@ -32,8 +32,9 @@ from olora_viz.figures.studies import claim_figure, differences_figure, profile_
 from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
 from olora_viz.lanes.stored_weights import model_of
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.process import LiveOutput, is_notebook
-from olora_viz.machine.text import expect, listed, unknown
+from olora_viz.machine.wording import listed
 from olora_viz.measures.catalogue import MEASURES, registered_measures
 from olora_viz.measures.conditioning import Conditioning, conditioning
 from olora_viz.measures.gradients import GRADIENTS

@@ -32,7 +32,8 @@ from olora_viz.figures.layout import (
     unlabelled_until,
 )
 from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
-from olora_viz.machine.text import counted, plain, smoothed
+from olora_viz.machine.tables import plain
+from olora_viz.machine.wording import counted
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.measure import Measure
 from olora_viz.measures.training import loss_unit
@@ -457,3 +458,20 @@ def _evaluations(steps: Sequence[Step], name: str, starts: np.ndarray) -> tuple[
     if np.isnan(starts).all() or (steps and steps[0].step != 1):
         return at, values
     return [0, *at], np.vstack([starts, values])
+
+
+def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
+    """Return the exponential moving average over the steps, Σ wⁿ⁻ⁱ vᵢ / Σ wⁿ⁻ⁱ, lane by lane.
+
+    The weights of the steps so far add up to one, so the first step counts no more than its age.
+
+    Args:
+        values: (N, K); after a NaN, the rest of the lane is NaN.
+        weight: w, the weight of a step against the next one, in [0, 1).
+    """
+    out = np.array(values, dtype=float)
+    weights = 1.0
+    for n in range(1, len(out)):
+        weights = weight * weights + 1
+        out[n] = out[n - 1] + (out[n] - out[n - 1]) / weights
+    return out

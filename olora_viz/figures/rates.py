@@ -25,7 +25,8 @@ from olora_viz.figures.layout import (
     points,
 )
 from olora_viz.figures.theme import LaneStyle, lane_styles
-from olora_viz.machine.text import and_, compact, counted, plain
+from olora_viz.machine.tables import plain
+from olora_viz.machine.wording import and_, compact, counted
 from olora_viz.measures.training import loss_unit
 from olora_viz.studies.contest import Setting
 from olora_viz.studies.method import lane_of, method_name

@@ -9,7 +9,7 @@ import numpy as np
 
 from olora_viz.figures.layout import CurveEnd, Figure, axis, layout, upright
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import plain
+from olora_viz.machine.tables import plain
 from olora_viz.measures.truncation import Truncation
 
 PLOT_HEIGHT = 268

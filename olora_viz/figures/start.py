@@ -27,7 +27,8 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.race import band_words, group_bands, groups_of, seed_means, seeds_left
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import compact, factor, plain, rounded
+from olora_viz.machine.tables import plain
+from olora_viz.machine.wording import compact, factor, rounded
 from olora_viz.measures.conditioning import Conditioning, LossSlice
 from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.training import loss_unit

@@ -23,7 +23,7 @@ from olora_viz.figures.layout import (
 )
 from olora_viz.figures.rates import STUDY_HEIGHT, absent, examples, method_styles, up_to
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import counted, number, signed
+from olora_viz.machine.wording import counted, number, signed
 from olora_viz.studies.claims.claim import FAILS, HOLDS, Claim, Finding
 from olora_viz.studies.method import method_name
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, performance_profile

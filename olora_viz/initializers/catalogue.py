@@ -25,8 +25,9 @@ from olora_viz.initializers.start import (
     precise,
     seeded,
 )
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.definition import Definition
-from olora_viz.machine.text import Catalogue, expect, unknown
+from olora_viz.machine.tables import Catalogue
 from olora_viz.machine.version import __version__
 
 _FILES = [import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([str(Path(__file__).parent)])]

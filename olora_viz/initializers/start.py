@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from olora_viz.machine.text import expect
+from olora_viz.machine.checks import expect
 
 Matrix = Float[Tensor, "out in"]
 """A weight W, or of its shape."""

@@ -30,8 +30,9 @@ from olora_viz.lanes.plan import (
     start_from,
     start_matrix,
 )
+from olora_viz.machine.checks import described, expect, unknown
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import described, expect, listed, unknown
+from olora_viz.machine.wording import listed
 
 
 class Lanes:

@@ -18,7 +18,7 @@ from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.memory import pass_limit
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import table
+from olora_viz.machine.tables import table
 from olora_viz.models.folder import quiet
 from olora_viz.tasks.batches import Batch, Size
 from olora_viz.tasks.chat import Chat

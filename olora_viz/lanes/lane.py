@@ -15,7 +15,9 @@ from olora_viz.initializers import check_name, is_dense, label_of
 from olora_viz.lanes.alpha import Alpha, alpha_at, alpha_word
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.targets import Targets, short_targets, target_names
-from olora_viz.machine.text import call, changed, check_whole, compact, exact, suggesting, table, unknown
+from olora_viz.machine.checks import check_whole, suggesting, unknown
+from olora_viz.machine.tables import call, changed, table
+from olora_viz.machine.wording import compact, exact
 
 MAX_LANES = 64
 """Maximum lanes of one race."""

@@ -22,7 +22,7 @@ from olora_viz.lanes.lane import (
 )
 from olora_viz.lanes.recipes import RECIPE_NAME, recipe_of
 from olora_viz.lanes.seeds import read_seeds, write_seeds
-from olora_viz.machine.text import read_flag, unknown
+from olora_viz.machine.checks import read_flag, unknown
 
 
 def read_warmup(text: str) -> int | float:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from olora_viz.lanes.experts import ExpertLinear, matrices_of
 from olora_viz.lanes.targets import ALL, FAMILIES, MLP, family_of, within_block
-from olora_viz.machine.text import listed
+from olora_viz.machine.wording import listed
 
 
 def _conv1d() -> tuple[type[nn.Module], ...]:

@@ -32,8 +32,8 @@ from olora_viz.lanes.stored_adapter import (
     stacked,
     unsupported,
 )
+from olora_viz.machine.checks import expect
 from olora_viz.machine.files import atomic_folder, is_free, read_json_object, reason, write_json, write_tensors
-from olora_viz.machine.text import expect
 from olora_viz.models.folder import load_folder
 
 if TYPE_CHECKING:

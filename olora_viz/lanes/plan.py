@@ -18,7 +18,7 @@ from olora_viz.lanes.experts import ExpertLinear
 from olora_viz.lanes.lane import Lane, Targets, check_count
 from olora_viz.lanes.layers import Coverage, adaptable_layers, check_finite, coverage_of, target_layers, weight_of
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import listed
+from olora_viz.machine.wording import listed
 
 Factors = tuple[Tensor, Tensor]
 """A (K, rows, in) and B (K, out, r) of one layer, views of theta; rows is r, or with a dense lane out if that is more.

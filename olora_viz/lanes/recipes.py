@@ -7,7 +7,9 @@ from typing import Any
 
 from olora_viz.lanes.alpha import Alpha
 from olora_viz.lanes.schedule import warmup_words
-from olora_viz.machine.text import Catalogue, compact, counted, epochs, unknown
+from olora_viz.machine.checks import unknown
+from olora_viz.machine.tables import Catalogue
+from olora_viz.machine.wording import compact, counted, epochs
 
 READ = "2026-11-30"
 """The date on which the sources were read."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from olora_viz.machine.text import counted, unknown
+from olora_viz.machine.checks import unknown
+from olora_viz.machine.wording import counted
 
 Schedule = str | Callable[[int, int], float]
 """A name of `SCHEDULES`, or a function of the step, 1 for the first, and the number of steps that returns the factor

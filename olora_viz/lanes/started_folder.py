@@ -25,7 +25,7 @@ from olora_viz.lanes.stored_weights import StoredWeight, add_, check_apart, chec
 from olora_viz.lanes.targets import ALL, FAMILIES
 from olora_viz.machine.files import WRITTEN, resumed, write_json
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import listed
+from olora_viz.machine.wording import listed
 from olora_viz.machine.workers import Workers, pool_of
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import (

@@ -14,7 +14,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import is_transposed, weight_of
 from olora_viz.lanes.peft import adapter_config, write_adapter
 from olora_viz.lanes.plan import start_of
-from olora_viz.machine.text import expect, unknown
+from olora_viz.machine.checks import expect, unknown
 
 SUBTRACT, KEEP = "subtract", "keep"
 RESIDUALS = (SUBTRACT, KEEP)

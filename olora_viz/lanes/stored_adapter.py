@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from olora_viz.initializers import INITIALIZERS, Start, precise
 from olora_viz.lanes.layers import check_finite, expert_layers, named_layers, target_name, weight_of
+from olora_viz.machine.checks import described
 from olora_viz.machine.files import read_json_object, read_tensors
-from olora_viz.machine.text import described, listed
+from olora_viz.machine.wording import listed
 from olora_viz.models.shards import START
 
 INNER = ".base_layer"

@@ -22,7 +22,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import Lesson, qr, singular_values
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
-from olora_viz.machine.text import compact, percent
+from olora_viz.machine.wording import compact, percent
 from olora_viz.measures.truncation import truncation
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import held_out_count

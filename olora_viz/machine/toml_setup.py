@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import check_format
-from olora_viz.machine.text import unknown
 
 LARGEST_FILE = 1_000_000
 """The largest file that is read: a set-up has a few lines."""

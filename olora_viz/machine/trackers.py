@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 
 SERVER_TIMEOUT = 60.0
 """Maximum time that a server may take to accept a run, or what is left of it at its end."""

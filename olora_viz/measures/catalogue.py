@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.definition import Definition
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.machine.text import Catalogue, expect, unknown
+from olora_viz.machine.tables import Catalogue
 from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS

@@ -13,8 +13,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
+from olora_viz.machine.checks import expect
 from olora_viz.machine.process import Progress, Stages
-from olora_viz.machine.text import expect, finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.curvature import (
     CONVERGED_WITHIN,
     MOST_PRODUCTS,

@@ -22,9 +22,9 @@ from olora_viz.lanes.groups import lane_groups
 from olora_viz.lanes.memory import PassCost, known_cost
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine import memory
+from olora_viz.machine.checks import check_whole, expect
 from olora_viz.machine.memory import bytes_words, check_memory
 from olora_viz.machine.process import REPORT_EVERY, Progress
-from olora_viz.machine.text import check_whole, expect
 from olora_viz.measures.measure import Measure, Record, by_lane
 from olora_viz.tasks import losses
 from olora_viz.tasks.batches import Batch, Size

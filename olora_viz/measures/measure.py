@@ -12,7 +12,7 @@ import torch
 from markupsafe import escape
 from torch import Tensor
 
-from olora_viz.machine.text import call, finite_or_none, lane_table, plain
+from olora_viz.machine.tables import call, finite_or_none, lane_table, plain
 
 SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
 """Shapes of measurements of K lanes: a number per lane, per example, per layer, or r per layer."""

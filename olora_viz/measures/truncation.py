@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, check_weight_start
 from olora_viz.lanes.layers import check_finite, expert_layers, target_layers, weight_of
 from olora_viz.lanes.stored_weights import Read
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.files import cache_folder, read_tensors, write_tensors
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import brief, call, expect, finite_or_none, table, unknown
+from olora_viz.machine.tables import brief, call, finite_or_none, table
 from olora_viz.measures.spectra import (
     ROWS_AT_ONCE,
     captured_energies,

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.lanes.adapters import Lanes
-from olora_viz.machine.text import expect
+from olora_viz.machine.checks import expect
 from olora_viz.measures.measure import SHARED, Measure, Part, Record, by_lane
 from olora_viz.measures.spectra import (
     condition_number,

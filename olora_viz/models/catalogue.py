@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from olora_viz.machine.text import Catalogue
+from olora_viz.machine.tables import Catalogue
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import read_json_object, reason
 from olora_viz.machine.memory import check_memory
-from olora_viz.machine.text import listed, unknown
+from olora_viz.machine.wording import listed
 from olora_viz.models.four_bit import is_four_bit
 
 if TYPE_CHECKING:

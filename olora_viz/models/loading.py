@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.files import cache_folder, check_free_disk, reason
 from olora_viz.machine.memory import check_memory, resolve_device
 from olora_viz.machine.process import Progress, StoppedEarlyError, within
-from olora_viz.machine.text import expect, listed, unknown
+from olora_viz.machine.wording import listed
 from olora_viz.models.catalogue import MODELS, ModelCard
 from olora_viz.models.folder import check_folder, load_folder, load_tokenizer
 from olora_viz.models.offline import LANGUAGES, converted, from_package, load_glassllm

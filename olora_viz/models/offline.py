@@ -22,7 +22,7 @@ import torch
 
 from olora_viz.machine.files import cache_folder, check_free_disk, folder_size, naming, reason, write_tensors
 from olora_viz.machine.process import Progress, reporting, within
-from olora_viz.machine.text import rounded
+from olora_viz.machine.wording import rounded
 from olora_viz.models.folder import check_folder, pairs_to_halves
 
 if TYPE_CHECKING:

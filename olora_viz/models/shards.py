@@ -23,8 +23,8 @@ from torch import Tensor
 
 from olora_viz.machine.files import check_tensors, naming, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress, StoppedEarlyError
-from olora_viz.machine.text import listed, rough
 from olora_viz.machine.threads import on_one_core
+from olora_viz.machine.wording import listed, rough
 from olora_viz.machine.workers import Pool, goes_on, killed
 from olora_viz.models.folder import INDEX, weight_files
 from olora_viz.models.four_bit import STATE, TENSORS_BESIDE, dequantized

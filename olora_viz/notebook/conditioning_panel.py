@@ -8,7 +8,8 @@ import secrets
 from olora_viz.background.measurement import BackgroundMeasurement, start_config
 from olora_viz.figures.start import comparison_figure, ntk_figure
 from olora_viz.figures.theme import start_styles
-from olora_viz.machine.text import expect, percent
+from olora_viz.machine.checks import expect
+from olora_viz.machine.wording import percent
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.notebook.setup import OF_SETUP, Node, bar, box, button, card, charts, controls, html

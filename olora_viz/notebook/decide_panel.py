@@ -13,8 +13,8 @@ from olora_viz.background.decision import BackgroundDecision
 from olora_viz.background.record import FAILED, READY
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.files import free_folder
-from olora_viz.machine.text import expect, unknown
 from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel
 from olora_viz.notebook.setup import Node, bar, box, button, card, charts, control, html

@@ -27,7 +27,7 @@ from olora_viz.figures.live.notebook_feed import Feed, heard_while_a_cell_runs, 
 from olora_viz.figures.live.standing_alone import plotly_source
 from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
 from olora_viz.notebook.setup import TEXTS, ConfigTrait, Node, PanelSetUp, lanes_or_problems
 from olora_viz.races.config import RaceConfig

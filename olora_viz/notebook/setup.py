@@ -12,7 +12,7 @@ import traitlets
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.lane_spec import parse_lanes, write_lanes
-from olora_viz.machine.text import described, expect, unknown
+from olora_viz.machine.checks import described, expect, unknown
 from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, automatic_interval, setting_text
 from olora_viz.races.fields import FIELDS, RaceField

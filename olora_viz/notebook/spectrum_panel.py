@@ -7,7 +7,8 @@ from typing import Any
 import traitlets
 
 from olora_viz.initializers import INITIALIZERS, label_of
-from olora_viz.machine.text import expect, percent, unknown
+from olora_viz.machine.checks import expect, unknown
+from olora_viz.machine.wording import percent
 from olora_viz.measures.truncation import Truncation, Weight
 from olora_viz.notebook import setup
 from olora_viz.notebook.panel import Panel

@@ -14,20 +14,10 @@ from markupsafe import Markup
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.lanes.lane import Lane, check_count, labels, lanes_table
 from olora_viz.lanes.schedule import Schedule, check_schedule, factor, plain
+from olora_viz.machine.checks import check_whole, described, positive_number, suggesting, unknown
 from olora_viz.machine.memory import DEVICES, DTYPES, dtype_name
-from olora_viz.machine.text import (
-    brief,
-    call,
-    changed,
-    check_whole,
-    described,
-    exact,
-    folded,
-    positive_number,
-    suggesting,
-    table,
-    unknown,
-)
+from olora_viz.machine.tables import brief, call, changed, folded, table
+from olora_viz.machine.wording import exact
 from olora_viz.measures.catalogue import MEASURES, intervals_of_measures
 from olora_viz.races.fields import ORDERS_OF_BATCHES
 from olora_viz.tasks.keep import AUTO, NONE, has_text

@@ -23,7 +23,7 @@ from olora_viz.machine.files import (
     write_tensors,
     write_text,
 )
-from olora_viz.machine.text import compact, counted, number
+from olora_viz.machine.wording import compact, counted, number
 from olora_viz.models import MODELS
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.data import DEFINITIONS, contents_of, definitions_of, model_name

@@ -13,7 +13,7 @@ from olora_viz.lanes.adapters import attach_planned
 from olora_viz.lanes.lane import MAX_LANES, Lane
 from olora_viz.lanes.plan import AdapterPlan
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import compact, factor
+from olora_viz.machine.wording import compact, factor
 from olora_viz.measures.curvature import track
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.step import Step

@@ -19,9 +19,11 @@ from olora_viz.lanes.generation import Answer, Answers, ask, ask_own, covering
 from olora_viz.lanes.groups import on_a_core
 from olora_viz.lanes.layers import worded
 from olora_viz.lanes.passes import EvalMode, bypassed_modules
+from olora_viz.machine.checks import check_whole, expect
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.process import HeldInterrupt, OfLongWork, Progress, StoppedEarlyError
-from olora_viz.machine.text import check_whole, expect, finite_or_none, folded, rounded
+from olora_viz.machine.tables import finite_or_none, folded
+from olora_viz.machine.wording import rounded
 from olora_viz.measures.catalogue import MEASURES, MeasureError, measured
 from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.training import Trained

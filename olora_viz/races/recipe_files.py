@@ -15,7 +15,7 @@ from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.layers import names_experts, target_layers
 from olora_viz.lanes.recipes import RECIPES
-from olora_viz.machine.text import compact, counted
+from olora_viz.machine.wording import compact, counted
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.script import olora_viz_script, peft_script, peft_start, source_of
 from olora_viz.tasks.batches import Epochs

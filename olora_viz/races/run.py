@@ -17,6 +17,7 @@ from torch import Tensor
 
 from olora_viz.initializers import remember
 from olora_viz.lanes.peft import ReadBack
+from olora_viz.machine.checks import expect
 from olora_viz.machine.files import (
     FormatError,
     atomic_folder,
@@ -34,8 +35,8 @@ from olora_viz.machine.files import (
     write_text,
 )
 from olora_viz.machine.process import Progress, StoppedEarlyError
-from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import TrackedRun, Tracker
+from olora_viz.machine.wording import compact
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.config import STUDY, RaceConfig
 from olora_viz.races.data import CONTENTS, DEFINITIONS, ModelCache, check_contents, check_definitions

@@ -11,7 +11,8 @@ import numpy as np
 from markupsafe import Markup
 
 from olora_viz.initializers import keeps_function
-from olora_viz.machine.text import call, finite_or_none, lane_table, nats, percent, sparkline, table
+from olora_viz.machine.tables import call, finite_or_none, lane_table, table
+from olora_viz.machine.wording import nats, percent, sparkline
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.measures.curvature import Curvature
 from olora_viz.measures.forgetting import AboutText

@@ -15,7 +15,8 @@ import numpy as np
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import write_lane
 from olora_viz.lanes.targets import ALL
-from olora_viz.machine.text import described, expect, finite_or_none
+from olora_viz.machine.checks import described, expect
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig

@@ -20,7 +20,7 @@ from olora_viz.lanes.linear import Dropout
 from olora_viz.lanes.memory import Footprint
 from olora_viz.lanes.optimizer import MOMENTS, BeforeUpdate, LaneOptimizer
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.forgetting import Forgotten
 from olora_viz.measures.gradients import GradientRecorder, without_gradient
 from olora_viz.measures.training import Trained

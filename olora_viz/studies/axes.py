@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import read_key, split_values
-from olora_viz.machine.text import read_flag, unknown
+from olora_viz.machine.checks import read_flag, unknown
 from olora_viz.races.config import RaceConfig
 
 REPEATED = frozenset({"seed", "seeds", "split_seed"})

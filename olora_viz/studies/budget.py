@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import about, and_, counted, duration, rounded
+from olora_viz.machine.wording import about, and_, counted, duration, rounded
 from olora_viz.races.data import ModelCache, task_of
 from olora_viz.studies.method import method_name
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, OF_METHOD, lanes_of, not_searched_words

@@ -11,7 +11,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import SHOWN, Lane, params_words, setting
 from olora_viz.lanes.recipes import RECIPE_NAME
 from olora_viz.lanes.targets import ATTENTION, MLP, short_targets
-from olora_viz.machine.text import and_, compact, nats
+from olora_viz.machine.wording import and_, compact, nats
 from olora_viz.studies.axes import plain
 from olora_viz.studies.method import lane_of, method_name, own_rate, shipped
 from olora_viz.studies.statistics import BETTER, LEVEL, WORSE

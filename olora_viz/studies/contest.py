@@ -13,7 +13,7 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, Targets, display_names
-from olora_viz.machine.text import Sentence, compact, counted, percent
+from olora_viz.machine.wording import Sentence, compact, counted, percent
 from olora_viz.measures.training import Examples
 from olora_viz.races.step import Step
 from olora_viz.studies.statistics import (

@@ -12,9 +12,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.files import FORMAT, atomic_folder, check_format, read_json_object, write_json, write_text
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import and_, expect, unknown
+from olora_viz.machine.wording import and_
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, task_of

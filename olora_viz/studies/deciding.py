@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from olora_viz.machine.text import and_, compact
+from olora_viz.machine.wording import and_, compact
 from olora_viz.studies.difference import Difference, MethodRuns
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.statistics import BETTER, ERROR, LEAST_EXAMPLES, LEAST_SEEDS, UNDECIDED, WORSE, verdict

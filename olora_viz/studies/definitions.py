@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from olora_viz.initializers import BUILT_IN, definition_of
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.measures.catalogue import measure_definitions
 from olora_viz.races.config import RaceConfig
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from olora_viz.machine.checks import expect
 from olora_viz.machine.files import read_json_object, reason, write_file, write_json
-from olora_viz.machine.text import expect, finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import BUILT_IN
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from olora_viz.machine.text import counted, finite_or_none, nats, times
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import counted, nats, times
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.rows import Row, Rows, number_or_nan, values_of
 from olora_viz.studies.search import best, grid_for, rates_tried

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.studies.axes import in_words, plain
 from olora_viz.studies.deciding import LOOKS, explained
 from olora_viz.studies.difference import Difference, MethodRuns, RateRuns, between, runs_of

@@ -8,7 +8,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import MAX_LABEL, Lane, display_names
 from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import OF_A_LANE, RECIPE_NAME, Recipe, recipe_of
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 
 TUNED = "lr=tuned"
 """How a recipe is written whose rate the study chooses."""

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from olora_viz.initializers import BUILT_IN, INITIALIZERS
-from olora_viz.machine.text import and_, compact, counted, expect, number, percent, table, unknown
+from olora_viz.machine.checks import expect, unknown
+from olora_viz.machine.tables import table
 from olora_viz.machine.version import __version__
+from olora_viz.machine.wording import and_, compact, counted, number, percent
 from olora_viz.studies.axes import plain
 from olora_viz.studies.method import kept_words, lane_of, method_name
 from olora_viz.studies.preregistration import hash_of, sentence

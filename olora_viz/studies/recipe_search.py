@@ -16,9 +16,11 @@ from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.schedule import SCHEDULES
 from olora_viz.lanes.schedule import plain as plain_schedule
 from olora_viz.lanes.targets import ALL, ATTENTION, MLP
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.files import FORMAT, check_format, read_json_object, write_json
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import and_, counted, finite_or_none, nats, rounded, unknown
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import and_, counted, nats, rounded
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache

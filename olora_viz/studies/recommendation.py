@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from olora_viz.machine.text import and_, counted, finite_or_none, nats, percent, signed
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import and_, counted, nats, percent, signed
 from olora_viz.races.step import DIVERGED
 from olora_viz.studies.deciding import order
 from olora_viz.studies.difference import Difference, difference, runs_of

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 
 from olora_viz.initializers import INITIALIZERS
+from olora_viz.machine.checks import expect
 from olora_viz.machine.files import locked, read_json_object, write_json
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import compact, expect
 from olora_viz.machine.trackers import Tracker
+from olora_viz.machine.wording import compact
 from olora_viz.machine.workers import Workers, goes_on, killed, pool_of
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races import run as runs

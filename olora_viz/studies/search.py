@@ -11,7 +11,7 @@ import numpy as np
 
 from olora_viz.initializers import entry_of
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.machine.text import rounded
+from olora_viz.machine.wording import rounded
 from olora_viz.studies.method import lane_of, own_rate
 from olora_viz.studies.rows import Losses, Rows, gain_of
 from olora_viz.studies.statistics import choose

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.schedule import warmup_words
-from olora_viz.machine.text import Sentence, and_, compact, counted, nats, number, percent, signed
+from olora_viz.machine.wording import Sentence, and_, compact, counted, nats, number, percent, signed
 from olora_viz.races.config import RaceConfig, is_random
 from olora_viz.studies.contest import (
     LARGEST,

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane, display_names
-from olora_viz.machine.text import Sentence, and_, compact, nats, percent, rounded, times
+from olora_viz.machine.wording import Sentence, and_, compact, nats, percent, rounded, times
 from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.contest import (
     Contest,

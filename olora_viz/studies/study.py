@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.schedule import plain as plain_schedule
+from olora_viz.machine.checks import suggesting
 from olora_viz.machine.memory import dtype_name, resolve_device
 from olora_viz.machine.process import cores
-from olora_viz.machine.text import brief, call, compact, suggesting
+from olora_viz.machine.tables import brief, call
 from olora_viz.machine.toml_setup import KeyKind, TomlSetup, kinds_of
+from olora_viz.machine.wording import compact
 from olora_viz.races.config import DEFAULT_LANES, RaceConfig
 from olora_viz.studies.axes import OF_LANE, SHORT_FORMS, in_words, plain, read_axes
 from olora_viz.studies.method import (

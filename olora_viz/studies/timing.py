@@ -18,7 +18,7 @@ from olora_viz.lanes.passes import bypassed_modules
 from olora_viz.lanes.plan import plan_adapters
 from olora_viz.machine.memory import available_memory, bytes_words
 from olora_viz.machine.process import Progress
-from olora_viz.machine.text import number, percent
+from olora_viz.machine.wording import number, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache, RaceData, task_of
 from olora_viz.races.race import Race

@@ -10,7 +10,7 @@ import numpy as np
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import Sentence, and_
+from olora_viz.machine.wording import Sentence, and_
 from olora_viz.measures.training import Examples
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import plain
 from olora_viz.studies.deciding import LOOKS, explained, order

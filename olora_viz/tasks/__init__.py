@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-from olora_viz.machine.text import Catalogue, expect, unknown
+from olora_viz.machine.checks import expect, unknown
+from olora_viz.machine.tables import Catalogue
 from olora_viz.tasks.batches import Batch, batch_indices, collate
 from olora_viz.tasks.built_in import BUILT_IN
 from olora_viz.tasks.encoding import Encoded, Encoding, encode

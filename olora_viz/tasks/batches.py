@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from olora_viz.machine.text import epochs
+from olora_viz.machine.wording import epochs
 from olora_viz.tasks.encoding import Encoded
 
 

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from olora_viz.machine.text import counted, finite_or_none, nulls
+from olora_viz.machine.tables import finite_or_none, nulls
+from olora_viz.machine.wording import counted
 from olora_viz.tasks.batches import collate_examples, packed, rows_of
 from olora_viz.tasks.encoding import Encoded, Encoding
 from olora_viz.tasks.losses import before_blocks, supervised_logits, to_device, token_losses

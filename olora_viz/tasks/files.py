@@ -14,7 +14,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from olora_viz.machine.text import described, listed
+from olora_viz.machine.checks import described
+from olora_viz.machine.wording import listed
 from olora_viz.tasks.built_in import SPEAKERS, alpaca_messages, alpaca_prompt, chat_prompt, question_prompt
 from olora_viz.tasks.task import Example, Task, by_content, deduplicated, text_of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.tasks import TASKS, load_task
 from olora_viz.tasks.chat import Chat
 from olora_viz.tasks.encoding import Encoded, encode, front_of

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import Sentence, and_, compact, nats, unknown
+from olora_viz.machine.checks import unknown
+from olora_viz.machine.wording import Sentence, and_, compact, nats
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import Contest, SeedGroup, contest, contests_of, fields_of
 from olora_viz.studies.sentences import statement_of

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery.claims import CellVerdict, RecordedFinding
-from olora_viz.machine.text import and_, counted, folded, number
+from olora_viz.machine.tables import folded
+from olora_viz.machine.wording import and_, counted, number
 from olora_viz.studies.claims.claim import NOT_MEASURED, Bar, Claim, Finding, together
 from olora_viz.studies.sentences import in_words
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE

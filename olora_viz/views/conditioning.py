@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.start import reference
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.machine.text import Sentence, compact, factor, listed, percent, rounded
+from olora_viz.machine.wording import Sentence, compact, factor, listed, percent, rounded
 from olora_viz.measures.conditioning import Conditioning
 from olora_viz.studies.story import compared_conditions
 from olora_viz.views import html as fragments

@@ -12,18 +12,8 @@ from olora_viz.figures.layout import Figure, nothing_yet
 from olora_viz.figures.rates import method_styles, study_rates_figure
 from olora_viz.figures.studies import differences_figure, varying
 from olora_viz.initializers import INITIALIZERS
-from olora_viz.machine.text import (
-    and_,
-    clock,
-    compact,
-    counted,
-    duration,
-    finite_or_none,
-    nats,
-    number,
-    percent,
-    signed,
-)
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import and_, clock, compact, counted, duration, nats, number, percent, signed
 from olora_viz.races.recipe_files import TOOLS
 from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from olora_viz.background.record import FAILED, WAITING, Forecast, Wait
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.generation import Answer
-from olora_viz.machine.text import Sentence, duration, folded, rough
+from olora_viz.machine.tables import folded
+from olora_viz.machine.wording import Sentence, duration, rough
 from olora_viz.studies.contest import SeedGroup
 
 RATE = re.compile(r"(\d(?:\.\d+)?e-\d+)")

@@ -31,7 +31,7 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.race import accuracy_figure, gradient_figure, loss_figure, measure_figure, without_figure
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.learn.gallery import Recording
-from olora_viz.machine.text import Sentence, about, seconds
+from olora_viz.machine.wording import Sentence, about, seconds
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.races.step import STOPPED, Step, with_best_results
 from olora_viz.studies import story

@@ -20,8 +20,8 @@ from olora_viz.figures.plots import plot_study
 from olora_viz.figures.theme import LaneStyle
 from olora_viz.lanes.lane import NAMES, SHOWN, Lane
 from olora_viz.machine.files import write_text
-from olora_viz.machine.text import number, percent, seconds
 from olora_viz.machine.version import versions
+from olora_viz.machine.wording import number, percent, seconds
 from olora_viz.measures.inspection import DORA, LayerComparison, LayerInspection, LayerUpdate, total_cosine, total_norm
 from olora_viz.races.config import RaceConfig, setting_text, setup_facts
 from olora_viz.races.recipe_files import FILES

@@ -15,7 +15,8 @@ from olora_viz.figures.layout import Figure
 from olora_viz.figures.rates import curve_styles, rate_figure
 from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.lanes.lane import MAX_LANES, Lane
-from olora_viz.machine.text import Sentence, and_, compact, counted, folded, nats, percent
+from olora_viz.machine.tables import folded
+from olora_viz.machine.wording import Sentence, and_, compact, counted, nats, percent
 from olora_viz.measures.training import Examples, loss_unit
 from olora_viz.races.fair_rate import found_rates
 from olora_viz.races.step import DIVERGED, NO_GRADIENT, RACING, STOPPED, adapter_origins, held_out_count

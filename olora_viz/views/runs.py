@@ -13,7 +13,8 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import write_lanes
-from olora_viz.machine.text import folded, nats
+from olora_viz.machine.tables import folded
+from olora_viz.machine.wording import nats
 from olora_viz.models import MODELS
 from olora_viz.models.loading import is_here
 from olora_viz.races.config import RaceConfig, setup_facts

@@ -18,8 +18,9 @@ from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_va
 from olora_viz.initializers import INITIALIZERS, Start, check_rank, label_of
 from olora_viz.lanes.layers import target_layers
 from olora_viz.lanes.stored_weights import model_of
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.memory import give_back
-from olora_viz.machine.text import percent, unknown
+from olora_viz.machine.wording import percent
 from olora_viz.measures.spectra import captured_energies, optimal_energy
 from olora_viz.measures.truncation import (
     LARGE,

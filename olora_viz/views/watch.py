@@ -14,8 +14,10 @@ from markupsafe import Markup
 from olora_viz.figures.plots import plot_study
 from olora_viz.figures.png import png_bytes
 from olora_viz.lanes.lane import labels
+from olora_viz.machine.checks import expect
 from olora_viz.machine.process import Bundle, LiveOutput, is_notebook
-from olora_viz.machine.text import about, aligned, clock, expect, folded, nats, percent, table
+from olora_viz.machine.tables import aligned, folded, table
+from olora_viz.machine.wording import about, clock, nats, percent
 from olora_viz.races.race import Race
 from olora_viz.races.step import Step, held_out_at_start
 from olora_viz.studies.contest import seed_groups

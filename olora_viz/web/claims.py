@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from olora_viz.background.record import Wait
 from olora_viz.learn.gallery.claims import RecordedClaims, recorded_claims
-from olora_viz.machine.text import and_, clock, duration
+from olora_viz.machine.wording import and_, clock, duration
 from olora_viz.races.step import FINISHED, STOPPED
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, Finding, command_of_claim, not_measured, setup_words

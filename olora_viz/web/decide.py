@@ -17,7 +17,7 @@ from olora_viz.background.work import STAYS
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
-from olora_viz.machine.text import duration
+from olora_viz.machine.wording import duration
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.decide import RECIPE, Decision
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search

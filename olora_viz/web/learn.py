@@ -15,7 +15,7 @@ from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import hand, picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
-from olora_viz.machine.text import about
+from olora_viz.machine.wording import about
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.html import problem
 from olora_viz.web.classroom.votes import HOURS

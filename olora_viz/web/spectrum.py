@@ -20,7 +20,7 @@ from olora_viz.figures.layers import layer_grid
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.terms import term, with_terms
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.measures.truncation import Weight
 from olora_viz.models import MODELS
 from olora_viz.views.html import problem

@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from support.opened import tab
 
-from olora_viz.machine.text import smoothed
+from olora_viz.figures.race import smoothed
 
 
 def plot(name: str) -> str:

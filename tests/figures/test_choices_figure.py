@@ -11,7 +11,7 @@ from olora_viz.figures.choices import choices_figure
 from olora_viz.figures.layout import Figure
 from olora_viz.figures.plots import study_figures
 from olora_viz.figures.png import in_words
-from olora_viz.machine.text import signed
+from olora_viz.machine.wording import signed
 from olora_viz.studies.choices import choices
 from olora_viz.studies.search import needed
 from olora_viz.studies.study import Study

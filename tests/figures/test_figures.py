@@ -14,9 +14,9 @@ from olora_viz.figures import layout as figure_parts
 from olora_viz.figures import race as figures
 from olora_viz.figures import theme
 from olora_viz.figures.layout import LABEL_GAP, MOST_NAMED, CurveEnd, end_labels, log_ticks, spread
-from olora_viz.figures.race import MAX_POINTS, measure_figure
+from olora_viz.figures.race import MAX_POINTS, measure_figure, smoothed
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import plain, smoothed
+from olora_viz.machine.tables import plain
 from olora_viz.measures.catalogue import MEASURES
 
 LANES = (Lane("lora", lr=1e-3), Lane("olora", lr=1e-3), Lane("olora", lr=3e-3))

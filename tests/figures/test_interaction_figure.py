@@ -7,7 +7,7 @@ from support.simulated_studies import World
 import olora_viz as ov
 from olora_viz.figures.interaction import interaction_figure, interaction_figures
 from olora_viz.figures.studies import TILES
-from olora_viz.machine.text import signed
+from olora_viz.machine.wording import signed
 from olora_viz.studies.interaction import interacting, interactions
 from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts

@@ -20,8 +20,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from olora_viz.__main__ import main
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact
 from olora_viz.machine.trackers import TRACKERS, Tracker
+from olora_viz.machine.wording import compact
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import RaceTracker

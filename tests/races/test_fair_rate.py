@@ -15,7 +15,7 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.lanes.lane_spec import parse_lanes
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 from olora_viz.measures.curvature import track
 from olora_viz.races import run as runs
 from olora_viz.races.fair_rate import USUAL_RATE, fair_rate

@@ -12,7 +12,7 @@ from support.study_folders import written
 import olora_viz as ov
 from olora_viz.initializers import label_of
 from olora_viz.initializers.catalogue import BUILT_IN as BUILT_IN_STARTS
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 from olora_viz.measures.catalogue import BUILT_IN, TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
 from olora_viz.studies.paper import TITLES, bibtex

@@ -11,7 +11,7 @@ from transformers import MambaConfig, MambaForCausalLM
 import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.machine.files import read_json_object
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.races import run as runs
 from olora_viz.studies.budget import METHODS, Plan, fitted
 from olora_viz.studies.decide import DECISION, DONE, SEARCH, Decision, decide

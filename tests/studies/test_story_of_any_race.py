@@ -11,7 +11,7 @@ from support.told import NAN, first_gradients, told
 
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 from olora_viz.races.step import Step
 from olora_viz.studies.contest import fields_of
 

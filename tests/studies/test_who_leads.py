@@ -12,7 +12,7 @@ from support.steps import a_step, judged
 from olora_viz.lanes.lane import Lane, display_names
 from olora_viz.learn.gallery import RECORDINGS, load_recording
 from olora_viz.learn.lessons import LESSONS
-from olora_viz.machine.text import Sentence
+from olora_viz.machine.wording import Sentence
 from olora_viz.studies import story
 from olora_viz.studies.sentences import Basis, who_leads
 from olora_viz.studies.statistics import Comparison, Scores, compare

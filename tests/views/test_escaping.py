@@ -9,7 +9,7 @@ from markupsafe import escape
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.learn.gallery import load_recording
-from olora_viz.machine.text import Sentence
+from olora_viz.machine.wording import Sentence
 from olora_viz.measures.inspection import LayerInspection
 from olora_viz.tasks import TASKS
 from olora_viz.views import html as fragments

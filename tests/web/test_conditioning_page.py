@@ -13,7 +13,7 @@ from support.queued import wait
 from support.waiting import wait_until
 
 from olora_viz.initializers import label_of
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 from olora_viz.measures.conditioning import KERNEL_BATCHES, Conditioning
 from olora_viz.races.race import race
 from olora_viz.views.conditioning import numbers, rates, story_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from olora_viz.machine.text import one_line
+from olora_viz.machine.tables import one_line
 
 
 def pack(figure: dict[str, Any]) -> dict[str, Any]:

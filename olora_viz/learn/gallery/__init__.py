@@ -13,8 +13,8 @@ from typing import Any
 
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery.recording import RECORDED_ID, Recording, read
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.process import LazyMapping
-from olora_viz.machine.text import unknown
 from olora_viz.races.config import RaceConfig
 from olora_viz.tasks.keep import AUTO, NONE
 

@@ -14,8 +14,9 @@ import torch
 from olora_viz.background.record import RaceRecord
 from olora_viz.learn.gallery import FOLDER, RECORDINGS, RecordingSetUp
 from olora_viz.learn.gallery.recording import Origin, Recording, write
-from olora_viz.machine.text import counted, unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
+from olora_viz.machine.wording import counted
 from olora_viz.measures.gradients import Gradients
 from olora_viz.measures.update_spectra import UpdateSpectra
 from olora_viz.races.race import race

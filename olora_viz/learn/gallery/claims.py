@@ -10,7 +10,7 @@ from typing import Any
 
 from olora_viz.learn.gallery.recording import MOST_RECORDED, rounded_all
 from olora_viz.machine.files import read_json_object, write_text
-from olora_viz.machine.text import one_line
+from olora_viz.machine.tables import one_line
 from olora_viz.studies.claims.claim import Finding
 from olora_viz.studies.claims.evidence import OURS
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE

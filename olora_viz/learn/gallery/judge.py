@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from olora_viz.learn.gallery.claims import PATH, RecordedClaims, RecordedFinding, cells_of, read_claims, write_claims
-from olora_viz.machine.text import and_, unknown
+from olora_viz.machine.checks import unknown
+from olora_viz.machine.wording import and_
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, command_of_claim, command_of_study, setup_words
 from olora_viz.studies.claims.evidence import ClaimEvidence

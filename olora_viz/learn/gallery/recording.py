@@ -15,7 +15,7 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
-from olora_viz.machine.text import one_line
+from olora_viz.machine.tables import one_line
 from olora_viz.measures.catalogue import BUILT_IN, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS

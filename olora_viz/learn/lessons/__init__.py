@@ -8,8 +8,8 @@ from functools import cache
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import adapter, columns, cost, export, fair_rates, one_rate, qr, singular_values, slopes
 from olora_viz.learn.lessons.lesson import Lesson, RaceNumbers
+from olora_viz.machine.checks import unknown
 from olora_viz.machine.process import LazyMapping
-from olora_viz.machine.text import unknown
 
 WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
     "adapter": (adapter.lesson, "smollm2"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
-from olora_viz.machine.text import nats, percent
+from olora_viz.machine.wording import nats, percent
 from olora_viz.models import MODELS
 
 LAYER_SIDE = 576

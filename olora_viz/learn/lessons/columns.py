@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 
 
 def lesson(race: RaceNumbers) -> Lesson:

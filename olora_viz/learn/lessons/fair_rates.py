@@ -6,7 +6,7 @@ import math
 
 from olora_viz.initializers import label_of
 from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, RaceNumbers
-from olora_viz.machine.text import compact, nats, percent
+from olora_viz.machine.wording import compact, nats, percent
 from olora_viz.studies.story import steps_to_reach
 
 NEAR_SHARE = 0.1

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from olora_viz.learn.gallery import RECORDED_ID, Recording, load_recording
-from olora_viz.machine.text import nats, percent
+from olora_viz.machine.wording import nats, percent
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.contest import Contest, contests_of, latest_examples, metric_of
 from olora_viz.studies.sentences import Basis, at_shared_rates, statement_of

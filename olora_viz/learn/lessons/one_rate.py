@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, RaceNumbers
-from olora_viz.machine.text import compact, percent, times
+from olora_viz.machine.wording import compact, percent, times
 
 
 def lesson(race: RaceNumbers) -> Lesson:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from olora_viz.initializers.olora import olora
 from olora_viz.learn.lessons.lesson import Awaited, Choice, GuideStep, Lesson, example_matrix
-from olora_viz.machine.text import compact, percent
+from olora_viz.machine.wording import compact, percent
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
-from olora_viz.machine.text import compact, nats, times
+from olora_viz.machine.wording import compact, nats, times
 from olora_viz.measures.curvature import CURVATURE
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
-from olora_viz.machine.text import Catalogue
+from olora_viz.machine.tables import Catalogue
 from olora_viz.studies.claims.claim import Claim
 
 _FILES = [import_module(f"{__name__}.{file.name}") for file in pkgutil.iter_modules(__path__)]

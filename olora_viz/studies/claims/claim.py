@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.text import and_, compact, finite_or_none
+from olora_viz.machine.tables import finite_or_none
+from olora_viz.machine.wording import and_, compact
 from olora_viz.studies.axes import PATHS, SHORT_FORMS, in_words, plain
 from olora_viz.studies.claims.evidence import FULL, OURS, REFERENCE, ClaimEvidence
 from olora_viz.studies.difference import Difference, between, interval_of

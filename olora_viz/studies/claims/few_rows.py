@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.claims.beside import at_best, finding_of_means, standing
 from olora_viz.studies.claims.claim import OF_VERDICT, Claim, Finding, OnStudy, level_within, not_measured, together

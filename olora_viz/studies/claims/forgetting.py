@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     RATIO,

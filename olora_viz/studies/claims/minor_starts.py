@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.studies.claims.claim import OF_VERDICT, WITHIN, Claim, Finding, OnStudy, not_measured
 from olora_viz.studies.claims.evidence import REFERENCE
 from olora_viz.studies.claims.forgetting import compared, finding_of, without_drift

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from olora_viz.machine.text import compact
+from olora_viz.machine.wording import compact
 from olora_viz.races.run import read_config, read_steps, read_summary
 from olora_viz.races.step import Step
 from olora_viz.studies.claims.claim import (

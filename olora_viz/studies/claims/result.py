@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.machine.text import counted
+from olora_viz.machine.wording import counted
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
     OLORA,

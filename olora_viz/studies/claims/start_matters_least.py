@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from olora_viz.machine.text import and_
+from olora_viz.machine.wording import and_
 from olora_viz.studies.choices import IN_A_SENTENCE, START
 from olora_viz.studies.claims.beside import at_best, choice_of, differs, mean_of, over_words
 from olora_viz.studies.claims.claim import (

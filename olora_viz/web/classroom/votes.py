@@ -25,7 +25,7 @@ from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.lessons import NAMES, find
 from olora_viz.learn.terms import sentence
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.views.bet import NOBODY, NOBODY_WORDS, Question
 from olora_viz.views.html import lane, unbroken
 from olora_viz.web.guard.fairness import too_many

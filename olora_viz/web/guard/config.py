@@ -16,8 +16,8 @@ from typing import Any
 from olora_viz.lanes.lane import FAIR, Lane, check_count
 from olora_viz.lanes.lane_spec import parse_lanes, split_values
 from olora_viz.lanes.targets import TARGET
-from olora_viz.machine.text import MOST_WHOLE, Problems, is_empty, unknown, whole, word
-from olora_viz.machine.text import positive_number as number
+from olora_viz.machine.checks import MOST_WHOLE, Problems, is_empty, unknown, whole, word
+from olora_viz.machine.checks import positive_number as number
 from olora_viz.models import MODELS
 from olora_viz.races.config import KEPT, RaceConfig, Settings, automatic_interval
 from olora_viz.races.fields import FIELDS, RaceField

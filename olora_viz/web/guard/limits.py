@@ -24,7 +24,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from olora_viz.lanes.lane import MAX_LANES
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.models import MODELS
 
 _KEY = secrets.token_bytes(32)

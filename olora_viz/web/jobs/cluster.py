@@ -38,7 +38,7 @@ from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import read_tensors
 from olora_viz.machine.on_ray import RETRIES, connect
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.machine.text import counted
+from olora_viz.machine.wording import counted
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.export import CHECKPOINT
 

@@ -27,7 +27,7 @@ from olora_viz.background.race import BackgroundRace
 from olora_viz.background.record import ENDED, FAILED, PAUSED, RaceRecord
 from olora_viz.background.work import BackgroundWork
 from olora_viz.machine.files import check_tensors, is_disk_full, is_free, read_json_object, reason, write_json
-from olora_viz.machine.text import finite_or_none
+from olora_viz.machine.tables import finite_or_none
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.web.guard.fairness import FRONT

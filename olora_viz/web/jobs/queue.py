@@ -23,8 +23,8 @@ from olora_viz.figures.theme import LaneStyle, lane_styles
 from olora_viz.learn.gallery import recorded
 from olora_viz.machine.files import cache_folder, folder_size, has_room, lock_folder, reason, temporary_folder
 from olora_viz.machine.memory import give_back, keep_all
-from olora_viz.machine.text import duration
 from olora_viz.machine.threads import make_way
+from olora_viz.machine.wording import duration
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED

@@ -19,7 +19,8 @@ from markupsafe import Markup
 from olora_viz.background.record import READY, WAITING, Wait
 from olora_viz.background.work import BackgroundWork
 from olora_viz.figures.theme import lane_styles
-from olora_viz.machine.text import about, counted, is_empty, positive_number
+from olora_viz.machine.checks import is_empty, positive_number
+from olora_viz.machine.wording import about, counted
 from olora_viz.tasks.keep import NONE
 from olora_viz.views.html import problem, status, waiting
 from olora_viz.web.guard.config import OwnFiles, checked_config

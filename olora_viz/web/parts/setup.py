@@ -15,8 +15,9 @@ from olora_viz.lanes.lane import FAIR, Lane, runs_of_seeds
 from olora_viz.lanes.lane_spec import parse_lanes, write_lane, write_lanes
 from olora_viz.lanes.seeds import write_seeds
 from olora_viz.learn.gallery import RECORDINGS
+from olora_viz.machine.checks import Problems
 from olora_viz.machine.memory import resolve_device
-from olora_viz.machine.text import Problems, exact
+from olora_viz.machine.wording import exact
 from olora_viz.models.loading import folder_of
 from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings, setting_text
 from olora_viz.tasks import TASKS

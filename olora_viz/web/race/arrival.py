@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from olora_viz.learn.gallery.recording import RECORDED_ID
 from olora_viz.learn.lessons import NAMES, find
-from olora_viz.machine.text import unknown
+from olora_viz.machine.checks import unknown
 from olora_viz.races.config import KEPT
 from olora_viz.tasks import TASKS
 from olora_viz.views.html import problem, remark

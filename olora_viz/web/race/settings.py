@@ -14,7 +14,7 @@ from olora_viz.figures.live.serving import HERE, installed, script
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.lanes.lane import Lane
 from olora_viz.learn.terms import term
-from olora_viz.machine.text import Problems
+from olora_viz.machine.checks import Problems
 from olora_viz.models import MODELS
 from olora_viz.models.loading import tokenizer_here
 from olora_viz.races.config import Settings

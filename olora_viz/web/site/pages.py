@@ -22,7 +22,8 @@ from olora_viz.learn.lessons import LESSONS, Lesson
 from olora_viz.learn.lessons.lesson import Guide, example_matrix
 from olora_viz.learn.pictures import picture
 from olora_viz.learn.terms import with_terms
-from olora_viz.machine.text import counted, folded, one_line, seconds
+from olora_viz.machine.tables import folded, one_line
+from olora_viz.machine.wording import counted, seconds
 from olora_viz.studies.claims import CLAIMS
 from olora_viz.studies.verdicts import Verdicts
 from olora_viz.views.claims import ShownFinding, how, row, wins

@@ -18,7 +18,7 @@ from olora_viz.figures.live.standing_alone import PLOTLY
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.files import atomic_folder, folder_size, is_free, write_text
 from olora_viz.machine.process import Progress, reporting
-from olora_viz.machine.text import counted
+from olora_viz.machine.wording import counted
 from olora_viz.races.run import load_run
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.preregistration import is_decision

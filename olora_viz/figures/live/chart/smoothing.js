@@ -30,7 +30,7 @@ export function average(data, layout, given, weight) {
 }
 
 /**
- * Return the exponential moving average of some values, as `smoothed` in olora_viz/machine/text.py
+ * Return the exponential moving average of some values, as `smoothed` in olora_viz/figures/race.py
  * does; null from a gap on.
  *
  * @param {Numbers} values
