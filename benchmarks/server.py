@@ -25,7 +25,7 @@ sys.path.append(str(ROOT / "tests"))
 
 from support.served import Server, Visitor, inherited, serve  # noqa: E402
 
-from olora_viz.web.parts.setup import NAMES  # noqa: E402
+from olora_viz.web.parts.setup import FIELDS_OF_SETUP  # noqa: E402
 
 APART, REST = 0.05, 2.0
 """Mean seconds between two requests, and seconds without a race."""
@@ -38,7 +38,7 @@ def race(server: Server, number: int, steps: int) -> None:
     """Press Race on a new page, on a set-up that was not raced before, and follow the race to its end."""
     owner = Visitor(server.url, f"owner {number}")
     run, *controls = owner.payload(owner.functions["race"])
-    controls[NAMES.index("steps")], controls[NAMES.index("seed")] = steps, number
+    controls[FIELDS_OF_SETUP.index("steps")], controls[FIELDS_OF_SETUP.index("seed")] = steps, number
     job, *_ = owner.call("race", [run, *controls])
     for _ in owner.heard({owner.follow(job): "follow"}):
         pass

@@ -40,7 +40,7 @@ from support.served import Server, Visitor, inherited, serve  # noqa: E402
 from support.shared import chromium  # noqa: E402
 
 from olora_viz.web.jobs.job import readers_key  # noqa: E402
-from olora_viz.web.parts.setup import NAMES  # noqa: E402
+from olora_viz.web.parts.setup import FIELDS_OF_SETUP  # noqa: E402
 
 SETUPS = 5
 """Different set-ups of a class that does not open the same link."""
@@ -113,7 +113,7 @@ class Class:
     def race(self, visitor: Visitor, seed: int) -> tuple[str, float]:
         """Press Race; return the race's key and when it was pressed."""
         run, *controls = visitor.payload(visitor.functions["race"])
-        controls[NAMES.index("steps")], controls[NAMES.index("seed")] = self._steps, seed
+        controls[FIELDS_OF_SETUP.index("steps")], controls[FIELDS_OF_SETUP.index("seed")] = self._steps, seed
         pressed = time.perf_counter()
         key, _, status = visitor.call("race", [run, *controls])
         assert isinstance(key, str), status

@@ -31,7 +31,8 @@ from mkdocs.structure.pages import Page
 import olora_viz as ov
 from olora_viz.figures import theme
 from olora_viz.figures.layout import CurveEnd, Figure, axis, layout, line, log_axis, log_range
-from olora_viz.figures.live.serving import HERE, PLOTLY
+from olora_viz.figures.live.serving import HERE
+from olora_viz.figures.live.standing_alone import PLOTLY_SCRIPT
 from olora_viz.figures.plots import PICTURES, study_figures
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.theme import LaneStyle
@@ -48,7 +49,7 @@ from olora_viz.views.reports import all_figures
 from olora_viz.views.spectrum import Lab
 from olora_viz.web.site.pages import numbers
 from olora_viz.web.site.write import script
-from olora_viz.web.spectrum import STARTS
+from olora_viz.web.spectrum import SPECTRUM_STARTS
 
 DOCS = Path(__file__).parent
 STUDIES = DOCS / "studies"
@@ -130,10 +131,10 @@ def spectrum(model: str, layer: str, rank: int, chart: str = "singular") -> Char
     weight = lab.weight(model, layer)
     if chart == "energy":
         ranks = [r for r in lab.ranks(weight) if r <= max(32, 8 * rank)]
-        curves = {init: lab.curve(key, weight, init)[: len(ranks)] for init in STARTS if init != "pissa"}
+        curves = {init: lab.curve(key, weight, init)[: len(ranks)] for init in SPECTRUM_STARTS if init != "pissa"}
         figure = energy_figure(ranks, curves, lab.optimum(weight)[: len(ranks)], weight.W.shape[0], rank, run=layer)
     else:
-        inits = STARTS if chart == "angles" else ("olora",)
+        inits = SPECTRUM_STARTS if chart == "angles" else ("olora",)
         starts = [lab.truncation(key, weight, rank, init) for init in inits]
         figure = {"singular": singular_values_figure, "angles": angles_figure}[chart](starts, run=layer)
     out, wide = weight.W.shape
@@ -264,7 +265,7 @@ def on_post_build(config: MkDocsConfig, **_: Any) -> None:
     write_text(site / STYLE, style_sheet())
     if "assets" not in config.extra:
         (site / ASSETS).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PLOTLY, site / ASSETS / "plotly.min.js")
+        shutil.copyfile(PLOTLY_SCRIPT, site / ASSETS / "plotly.min.js")
         write_text(site / ASSETS / "site.js", script())
 
 

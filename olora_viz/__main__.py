@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from olora_viz.cli import claims, decide, lists, measure, race, run, serve, start, study
-from olora_viz.cli.console import BAD_INPUT, FAILED, INTERRUPTED, out_of_memory, unexpected
+from olora_viz.cli.console import BAD_INPUT, EXIT_FAILED, INTERRUPTED, out_of_memory, unexpected
 from olora_viz.machine.version import __version__
 
 # Python looks for cycles among all objects of all libraries while they are loaded, a fifth of the time to the first
@@ -72,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from olora_viz.machine.memory import is_out_of_memory
 
         if is_out_of_memory(error):
-            return _failed(out_of_memory(options), FAILED)
+            return _failed(out_of_memory(options), EXIT_FAILED)
         given = sys.argv[1:] if arguments is None else arguments
-        return _failed(unexpected(error, given), FAILED)
+        return _failed(unexpected(error, given), EXIT_FAILED)
 
 
 def _failed(sentence: str, code: int) -> int:

@@ -33,7 +33,7 @@ ENDED = (STOPPED, FINISHED, DIVERGED, FAILED)
 MOST_EARLY = 60
 """Of more answers during a race, every second one is kept."""
 
-PLAIN = ("state", "note", "device", "plain_text", "left_out", "adapted", "in_parts")
+PLAIN_FIELDS = ("state", "note", "device", "plain_text", "left_out", "adapted", "in_parts")
 """The fields of a `RaceRecord` that its JSON has as they are."""
 
 AT_ONCE = math.inf
@@ -184,7 +184,7 @@ class RaceRecord:
         """Return it as plain values; of its steps, which a run folder holds, their number. NaN is null."""
         base, held_out, tested = self.baseline, self.held_out, self.tested
         return {
-            **{name: getattr(self, name) for name in ("complete", *PLAIN)},
+            **{name: getattr(self, name) for name in ("complete", *PLAIN_FIELDS)},
             "config": self.config.to_json(),
             "parameters": list(self.parameters),
             "steps": len(self.steps),
@@ -216,7 +216,7 @@ class RaceRecord:
             answers=tuple(map(Answer.from_json, values["answers"])),
             early_answers=tuple(map(Answer.from_json, values.get("early_answers", ()))),
             steps=tuple(steps),
-            **{name: values[name] for name in PLAIN},
+            **{name: values[name] for name in PLAIN_FIELDS},
         )
 
     def answers_at(self, step: int) -> tuple[Answer, ...]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from olora_viz.machine.process import Progress
     from olora_viz.races.config import RaceConfig
 
-FAILED = 1
+EXIT_FAILED = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 """The exit codes other than 0: an unexpected error, or no result; invalid input; stopped by Ctrl-C or SIGTERM."""
@@ -165,10 +165,10 @@ def _log(error: Exception, arguments: Sequence[str]) -> Path | None:
     return None
 
 
-COMPARED = ("lora", "olora")
+COMPARED_STARTS = ("lora", "olora")
 """The lanes that a measurement compares by default."""
 
-OF_LANES = ("weight_decay", "clip")
+KEYS_OF_LANES = ("weight_decay", "clip")
 """Settings of lanes that are options of a race as well: of all lanes without their own."""
 
 
@@ -253,9 +253,9 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **defaults: Any) ->
 
 
 def add_compared_lanes(parser: argparse.ArgumentParser) -> None:
-    """Add ``--lane``, with `COMPARED` as its default: `compared` fills it in."""
+    """Add ``--lane``, with `COMPARED_STARTS` as its default: `compared` fills it in."""
     how = dict(_SHARED["--lane"])
-    how["help"] += f"; default: {' and '.join(COMPARED)}"
+    how["help"] += f"; default: {' and '.join(COMPARED_STARTS)}"
     parser.add_argument("--lane", **how)
 
 
@@ -285,7 +285,7 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
     from olora_viz.races.config import ONE_LENGTH, RaceConfig
 
     names = [field.name for field in fields(RaceConfig)]
-    values = {name: getattr(options, name, None) for name in (*names, *OF_LANES)}
+    values = {name: getattr(options, name, None) for name in (*names, *KEYS_OF_LANES)}
     by_options = {name: value for name, value in values.items() if value is not None}
     if by_options.keys() >= {"steps", "epochs"}:
         raise ValueError(ONE_LENGTH.format(**by_options))
@@ -293,7 +293,7 @@ def given(options: argparse.Namespace, of_file: Mapping[str, Any] = MappingProxy
     values = {name: value for name, value in of_file.items() if instead.get(name) not in by_options} | by_options
     if "targets" in values:
         values["targets"] = tuple(values["targets"])
-    of_lanes = {name: values.pop(name) for name in OF_LANES if name in values}
+    of_lanes = {name: values.pop(name) for name in KEYS_OF_LANES if name in values}
     if options.lane:
         values["lanes"] = tuple(lane for spec in options.lane for lane in parse_lanes(spec, **of_lanes))
     elif "lanes" in values:
@@ -320,7 +320,7 @@ def config_of(options: argparse.Namespace) -> RaceConfig:
 
     if options.file is None:
         return RaceConfig(**given(options))
-    kinds = kinds_of(RaceConfig) | dict.fromkeys(OF_LANES, KeyKind(float))
+    kinds = kinds_of(RaceConfig) | dict.fromkeys(KEYS_OF_LANES, KeyKind(float))
     setup = TomlSetup.read(options.file, kinds)
     dests = {name: "lane" if name == "lanes" else name for name in kinds}
     by_options = {name for name, dest in dests.items() if getattr(options, dest, None) is not None}
@@ -355,11 +355,11 @@ def say_unused_templates(models: Iterable[str]) -> None:
 
 
 def compared(options: argparse.Namespace, **fixed: Any) -> RaceConfig:
-    """Return the race of a measuring verb, with the lanes of `COMPARED` by default."""
+    """Return the race of a measuring verb, with the lanes of `COMPARED_STARTS` by default."""
     from olora_viz.lanes.lane import Lane
     from olora_viz.races.config import RaceConfig
     from olora_viz.tasks.keep import NONE
 
     settings = given(options) | {"keep": NONE} | fixed
-    settings.setdefault("lanes", tuple(map(Lane, COMPARED)))
+    settings.setdefault("lanes", tuple(map(Lane, COMPARED_STARTS)))
     return RaceConfig(**settings)

@@ -95,7 +95,7 @@ def decide(options: argparse.Namespace) -> int:
     report = write_report(known)
     say(f"{report} has the table, the curves and the answers")
     say(f"the adapter is in {known.adapter}" if known.adapter else "there is no adapter yet")
-    say(f"{known.folder / deciding.RECIPE} has it as files for {and_([*TOOLS.values()])}")
+    say(f"{known.folder / deciding.RECIPE_FOLDER} has it as files for {and_([*TOOLS.values()])}")
     return 0
 
 

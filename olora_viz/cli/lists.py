@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from olora_viz.cli.console import Verb, print_table, say
+from olora_viz.lanes.recipes import READ_ON
 from olora_viz.machine.wording import compact
 
 
@@ -44,7 +45,7 @@ def recipes(options: argparse.Namespace) -> int:
     """List the recipes; in JSON with their sources."""
     from dataclasses import fields
 
-    from olora_viz.lanes.recipes import OF_A_LANE, READ, RECIPES, Recipe
+    from olora_viz.lanes.recipes import OF_A_LANE, RECIPES, Recipe
 
     columns = ("name", "r", "alpha", "lr", "dropout", "weight_decay", "clip", "schedule", "warm_up", "optimizer")
     columns += ("batch_size", "length", "targets")
@@ -53,7 +54,7 @@ def recipes(options: argparse.Namespace) -> int:
     if not options.json:
         say(
             f"a lane takes {', '.join(OF_A_LANE[1:])}; its optimizer is AdamW, and batch size and length are "
-            f"the race's. As the toolkits' sources were on {READ}: --json has their addresses"
+            f"the race's. As the toolkits' sources were on {READ_ON}: --json has their addresses"
         )
     return 0
 

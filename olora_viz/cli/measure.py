@@ -37,7 +37,7 @@ def add_verbs(verb: Verb) -> None:
     add_shared(parser, "--model", "--png", model="glassllm")
     parser.add_argument("--layer", default="*", metavar="PATTERN", help="parts of layer names; * matches anything")
     parser.add_argument("--rank", type=int, default=8, help="default: 8")
-    parser.add_argument("--init", action="append", metavar="NAME", help=f"default: {', '.join(STARTS)}")
+    parser.add_argument("--init", action="append", metavar="NAME", help=f"default: {', '.join(MEASURED_STARTS)}")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random initializations")
 
     examples = ("--batch-size", "--max-length", "--truncate", "--chat", "--seed", "--split-seed")
@@ -58,7 +58,7 @@ def add_verbs(verb: Verb) -> None:
     parser.add_argument("--probes", type=int, help="random vectors for the trace, 2 or more; 0 skips it; default: 8")
 
 
-STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
+MEASURED_STARTS = ("pissa", "olora", "olora_pivoted", "sketch", "random_orthonormal")
 """The starts that are compared by default."""
 
 
@@ -74,7 +74,7 @@ def run_spectrum(options: argparse.Namespace) -> int:
     check_whole("seed", options.seed, 0)
     with progress_bar() as progress:
         model, read = model_of(options.model, partial(layers_named, pattern=options.layer), progress)
-        inits = tuple(dict.fromkeys(options.init or STARTS))
+        inits = tuple(dict.fromkeys(options.init or MEASURED_STARTS))
         for layer, start in truncations(
             model, options.layer, options.rank, inits, seed=options.seed, read=read, progress=progress
         ):

@@ -198,9 +198,9 @@ def _print(layers: Sequence[LayerInspection]) -> None:
 
 
 def _print_comparison(layers: Sequence[LayerComparison], first: Path, second: Path) -> None:
-    from olora_viz.views.reports import COMPARED, comparison_cells, comparison_words
+    from olora_viz.views.reports import COMPARED_ROWS, comparison_cells, comparison_words
 
-    print_table([list(COMPARED), *map(comparison_cells, layers)])
+    print_table([list(COMPARED_ROWS), *map(comparison_cells, layers)])
     print(f"1: {first}; 2: {second}")
     for words in comparison_words(layers):
         print(words)

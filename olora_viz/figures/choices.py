@@ -18,7 +18,7 @@ from olora_viz.studies.statistics import BETTER, WORSE
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdicts
 
-HOW = (
+HOW_TO_READ = (
     "A filled mark is how far the test loss moves from the reference's when only this choice is made otherwise and "
     "everything is tuned again; an open one is the same with all methods at one rate. A choice whose open mark alone "
     "lies outside the band is a rate in disguise. Left of zero is better; an interval inside the band is level."
@@ -138,7 +138,7 @@ def choices_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         x=scale.axis(name),
         y=categories_axis(ticks, range=[-0.7, rows - 0.4], tickvals=list(range(rows))[::-1]),
         height=max(110, ROW_HEIGHT * rows),
-        how=f"{HOW} The band is {100 * study.margin:.3g}% of {who}'s loss reduction to either side.",
+        how=f"{HOW_TO_READ} The band is {100 * study.margin:.3g}% of {who}'s loss reduction to either side.",
         revision=f"choices {cell.words()}",
         closest=True,
         labels=heads + ends,

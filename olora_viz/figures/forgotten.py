@@ -42,7 +42,7 @@ PLOT_HEIGHT = 330
 LOSS_AXIS = 1.5
 """The loss axis ends at this multiple of the loss before the race; points above are not drawn."""
 
-TITLE = "Learned and forgotten"
+FORGOTTEN_TITLE = "Learned and forgotten"
 
 AXIS = "drift, nats per token"
 
@@ -73,7 +73,7 @@ def forgotten_figure(
     having = [step for step in steps if step.drift is not None and step.eval_loss is not None]
     if not having:
         message = "Nothing is measured yet." if text or not steps else "This race has no text to keep."
-        return nothing_yet(TITLE, "held-out loss and drift", names, message, PLOT_HEIGHT)
+        return nothing_yet(FORGOTTEN_TITLE, "held-out loss and drift", names, message, PLOT_HEIGHT)
     at, loss, drift = [step.step for step in having], column(having, "eval_loss", K), column(having, "drift", K)
     if start_loss is not None:
         # A lane whose start does not keep the model's function has no known loss there.
@@ -106,7 +106,7 @@ def forgotten_figure(
         f"without losses above {ceiling:.3g}" if off_scale.any() else "",
     )
     drawn = layout(
-        TITLE,
+        FORGOTTEN_TITLE,
         "; ".join(filter(None, unit)),
         x=x | {"range": x["range"][::-1]},
         y=axis(names[1], range=[-0.03 * top, 1.08 * top]),
@@ -182,7 +182,7 @@ def front_figure(verdicts: Verdicts, cell: Cell) -> Figure:
     The axes are those of `forgotten_figure`, both logarithmic, so that equal ratios of drifts are equally far apart.
     """
     study, rows = verdicts.study, verdicts.rows
-    title, of = f"{TITLE}, by rate: {cell.words()}", examples(verdicts, cell, "test")
+    title, of = f"{FORGOTTEN_TITLE}, by rate: {cell.words()}", examples(verdicts, cell, "test")
     names = "test loss, nats (learned: to the right)", AXIS
     valid, (test, drift) = losses_of(study, rows), (values_of(rows, name) for name in ("test_loss", "drift"))
     styles, data, ends, every = method_styles(study.compare), [], [], []

@@ -21,7 +21,7 @@ FORMATS = (".pdf", ".svg", ".png")
 LETTERS, FINER = 7.2, 0.55
 """The size of letters in points, and of lines and marks against those on the screen."""
 
-LETTER, ROW = 0.062, 0.13
+LETTER_INCHES, ROW_INCHES = 0.062, 0.13
 """The width of a letter of a title, and the height of a row of them, in inches."""
 
 AIR = 0.06
@@ -101,7 +101,7 @@ class FigureStyle:
         return canvas, " ".join(captions)
 
     def _title(self, words: str) -> str:
-        return "\n".join(textwrap.wrap(words, int((self.width - 2 * AIR) / LETTER), break_on_hyphens=False))
+        return "\n".join(textwrap.wrap(words, int((self.width - 2 * AIR) / LETTER_INCHES), break_on_hyphens=False))
 
     def _place(self, canvas: Any, heights: list[float], titles: list[str]) -> None:
         """Give every chart the room that its words take, below one another.
@@ -111,7 +111,7 @@ class FigureStyle:
         every = list(canvas.axes)
         rooms = [(0.6, 0.1, 0.1, 0.5)] * len(every)  # left, right, above and below the axes, inches
         written = [canvas.text(0, 0, title, fontsize=LETTERS, fontweight="bold", va="top") for title in titles]
-        rows = [ROW * (title.count("\n") + 1) * bool(title) for title in titles]
+        rows = [ROW_INCHES * (title.count("\n") + 1) * bool(title) for title in titles]
         for _ in range(3):
             left, right = (max(room[side] for room in rooms) for side in (0, 1))
             wide = max(self.width - left - right, 0.2 * self.width)

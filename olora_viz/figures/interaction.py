@@ -10,7 +10,7 @@ from olora_viz.figures.layout import Figure, axis, categories_axis, layout
 from olora_viz.figures.rates import examples, up_to
 from olora_viz.figures.studies import SIGNED, TILES, note, room_for, tile_map, varying
 from olora_viz.initializers import label_of
-from olora_viz.lanes.lane import OF_RACE
+from olora_viz.lanes.lane import KEYS_OF_RACE
 from olora_viz.machine.wording import signed
 from olora_viz.studies.axes import in_words
 from olora_viz.studies.choices import START, in_a_sentence
@@ -18,7 +18,7 @@ from olora_viz.studies.interaction import IT_TAKES, Interaction, interacting, in
 from olora_viz.studies.method import method_name
 from olora_viz.studies.verdicts import Verdicts
 
-HOW = (
+HOW_TO_READ_MAP = (
     "A tile is a difference of differences: what a method's test loss differs from the reference's by at the column's "
     "value, minus the same at the value that the line above names. Negative, and better, is where the method gains "
     "more than it does there; level is where the setting does not matter to what the method gains."
@@ -74,7 +74,7 @@ def interaction_figure(verdicts: Verdicts, setting: str) -> Figure:
         ),
         y=categories_axis(rows[::-1], range=[-0.6, len(rows) - 0.4]),
         height=max(70, round(ROW_HEIGHT * (len(rows) + 0.2))),
-        how=HOW,
+        how=HOW_TO_READ_MAP,
         revision=f"interaction {setting}",
         closest=True,
         labels=notes,
@@ -96,7 +96,7 @@ def _value_words(setting: str, value: Any) -> str:
     if setting == "init":
         return label_of(value)
     if value is None:
-        usual = f"the race's {setting}" if setting in OF_RACE else f"no {setting.replace('_', ' ')}"
+        usual = f"the race's {setting}" if setting in KEYS_OF_RACE else f"no {setting.replace('_', ' ')}"
         return {"alpha": "alpha r", "rows": "all rows", "lr": "a tuned rate"}.get(setting, usual)
     return in_words(setting, value)
 

@@ -32,7 +32,7 @@ from olora_viz.measures.inspection import LayerUpdate
 from olora_viz.measures.measure import Measure, Part
 from olora_viz.measures.update_spectra import UpdateSpectra
 
-ROW = 9
+CELL_HEIGHT = 9
 
 MOST_CELLS = 12_000
 """Maximum cells across; a longer run shows every second step, and so on."""
@@ -110,7 +110,7 @@ def step_map(
         unit if thin == 1 else f"{unit}; every {thin} measurements",
         x=axis("step", tickvals=places[::sparse], tickangle=0, ticktext=[str(n) for n in steps][::sparse]),
         y=rows_axis([len(layers) - 0.5, -0.5], first, [f"block {blocks[i]}" for i in first]),
-        height=max(150, min(420, ROW * len(layers))),
+        height=max(150, min(420, CELL_HEIGHT * len(layers))),
         how=(
             "A row is a layer, a column a measurement; the first block is on top. Click a cell to see that layer's "
             "curves."

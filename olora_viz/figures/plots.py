@@ -29,7 +29,7 @@ from olora_viz.figures.rates import LOSS_TITLES, budget_figure, measured_rates_f
 from olora_viz.figures.spectrum import angles_figure, energy_figure, singular_values_figure
 from olora_viz.figures.start import comparison_figure, ntk_figure, sharpness_figure, stability_figure
 from olora_viz.figures.studies import claim_figure, differences_figure, profile_figure, target_figure, wins_figure
-from olora_viz.figures.theme import DASHES, SHAPES, THEMES, LaneStyle, lane_styles, start_styles
+from olora_viz.figures.theme import DASHES, MARKERS, THEMES, LaneStyle, lane_styles, start_styles
 from olora_viz.initializers import check_weight_start
 from olora_viz.lanes.stored_weights import model_of
 from olora_viz.machine.checks import expect, unknown
@@ -195,7 +195,7 @@ def styles_of(raced: Raced) -> tuple[LaneStyle, ...]:
     if raced.lanes is not None:
         return lane_styles(raced.lanes)
     return tuple(
-        LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], SHAPES[k % len(SHAPES)])
+        LaneStyle(label, "ink", "@ink", "@ink", DASHES[k % len(DASHES)], MARKERS[k % len(MARKERS)])
         for k, label in enumerate(raced.labels)
     )
 

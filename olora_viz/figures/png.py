@@ -17,7 +17,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.layout import Figure, paint, stacked
 from olora_viz.machine.files import write_bytes
 
-PLOTLY = "application/vnd.plotly.v1+json"
+PLOTLY_MIME = "application/vnd.plotly.v1+json"
 
 AS_WIDE_AS_THE_CELL = (
     '<style class="olora-viz-fit">.jp-RenderedPlotly .plot-img{max-width:100%;height:auto}'
@@ -50,7 +50,7 @@ class Drawing(go.Figure):
     def without_picture(self) -> dict[str, Any]:
         """Return Plotly's data and the text, which are made quickly."""
         bundle = super()._repr_mimebundle_()
-        if PLOTLY in bundle:
+        if PLOTLY_MIME in bundle:
             bundle.pop("text/html", None)  # a page without scripts would show it, empty
         return bundle | {"text/plain": "\n".join(map(in_words, self._figures))}
 
@@ -108,7 +108,7 @@ def _word(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
 
-DASHES = {
+DASHES_IN_PRINT = {
     "solid": "-", "dot": (0, (1, 1.6)), "dash": (0, (4, 2)), "dashdot": (0, (4, 1.6, 1, 1.6)),
     "longdash": (0, (7, 2)), "longdashdot": (0, (7, 1.6, 1, 1.6)),
 }  # fmt: skip
@@ -238,7 +238,7 @@ def _curve(axes: Any, trace: dict[str, Any], previous: dict[str, Any] | None) ->
     color = style.get("color") or (marker or {}).get("color")
     axes.plot(
         x, y, color=color, alpha=trace.get("opacity", 1.0),
-        linestyle=DASHES[style.get("dash", "solid")] if "lines" in trace["mode"] else "none",
+        linestyle=DASHES_IN_PRINT[style.get("dash", "solid")] if "lines" in trace["mode"] else "none",
         linewidth=0.75 * style.get("width", 1.0),
         marker=MARKS[str(marker.get("symbol", "circle")).removesuffix("-open")] if marker else None,
         markersize=0.75 * marker["size"] if marker else None,

@@ -31,7 +31,7 @@ from olora_viz.figures.layout import (
     steps_axis,
     unlabelled_until,
 )
-from olora_viz.figures.theme import DASHES, SHAPES, LaneStyle
+from olora_viz.figures.theme import DASHES, MARKERS, LaneStyle
 from olora_viz.machine.tables import plain
 from olora_viz.machine.wording import counted
 from olora_viz.measures.catalogue import MEASURES
@@ -247,7 +247,7 @@ def overlay_figure(runs: Sequence[NamedRun], key: str = "eval_loss", *, revision
     for i, (run, (at, values)) in enumerate(zip(runs, measured, strict=True)):
         if not at:
             continue
-        dash, shape = DASHES[i % len(DASHES)], SHAPES[i % len(SHAPES)]
+        dash, shape = DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]
         own = [replace(style, label=f"{run.name}: {style.label}", dash=dash, symbol=shape) for style in run.styles]
         every = stride(values.shape[1], at, run.total)
         # Marks show the measured steps, unless every step is measured.

@@ -30,7 +30,7 @@ from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE, perfor
 from olora_viz.studies.study import Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts
 
-TARGET = (
+TARGET_LINE = (
     "The share of seeds that had reached the final loss of the reference's run of the same seed by each step. "
     "Further left is faster; a curve that stays below 100% has seeds that never reached it."
 )
@@ -38,7 +38,7 @@ PROFILE = (
     "The share of cells and seeds in which a method reached the target within a factor of the fastest one's steps. "
     "Higher and further left is better; a run that never reaches it counts as infinite."
 )
-WINS = (
+WINS_SENTENCE = (
     "Each tile is a model, task and rank: the verdict at one shared rate, and with each method at its own best rate. "
     "A method that wins only at the shared rate owes it to the rate."
 )
@@ -74,7 +74,9 @@ def target_figure(verdicts: Verdicts, cell: Cell) -> Figure:
         return nothing_yet(title, unit, names, why, STUDY_HEIGHT)
     corners = {init: stairs(times, study.race.steps) for init, times in reached.items()}
     counts = {init: f": {int(np.isfinite(times).sum())} of {len(times)}" for init, times in reached.items()}
-    return _shares(title, unit, steps_axis(study.race.steps), names[1], corners, counts, how=TARGET, revision="target")
+    return _shares(
+        title, unit, steps_axis(study.race.steps), names[1], corners, counts, how=TARGET_LINE, revision="target"
+    )
 
 
 def _shares(
@@ -176,7 +178,7 @@ TILES = {
 SIGNED = "+.2g"
 """The form of a difference."""
 
-ROW, LINE, CLAIM_BAR = 30, 24, 28
+STUDY_ROW, LINE_OF_TEXT, CLAIM_BAR = 30, 24, 28
 """Heights in pixels: of a row of the table, of an interval, and of a bar."""
 
 MOST_WORDS = 8
@@ -235,8 +237,8 @@ def wins_figure(verdicts: Verdicts) -> Figure:
         f"{cells[0].words(shared)}; {unit}" if shared else unit,
         x=axis(f"method, against {who}", range=ends, tickvals=columns, ticktext=labels * 2, showgrid=False, **turned),
         y=categories_axis(rows, range=[-0.6, len(cells) + 0.2]),
-        height=round(ROW * (len(cells) + 0.8)),
-        how=WINS,
+        height=round(STUDY_ROW * (len(cells) + 0.8)),
+        how=WINS_SENTENCE,
         revision="wins",
         closest=True,
         labels=notes,
@@ -291,7 +293,7 @@ def differences_figure(verdicts: Verdicts) -> Figure:
         f"{study.cells()[0].words(shared)}; {unit}" if shared else unit,
         x=axis(name, range=[low, high], zeroline=True, zerolinecolor="@mute"),
         y=categories_axis(ticks, range=[-0.7, rows - 0.3], tickvals=list(range(rows))[::-1]),
-        height=max(110, LINE * rows),
+        height=max(110, LINE_OF_TEXT * rows),
         how=FOREST,
         revision="differences",
         closest=True,

@@ -49,7 +49,7 @@ BAND = 0.18
 """Opacity of a band's colour: token ``@olora-band``."""
 
 DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
-SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "star")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def lane_styles(lanes: Sequence[Lane], names: Sequence[str | None] = ()) -> tupl
     for lane, label in zip(lanes, display_names(lanes, names), strict=True):
         place = [order.index(setting(lane, field)) for field, order in ranks.items()]
         dash = DASHES[place[0] % len(DASHES)] if place else DASHES[0]
-        shape = SHAPES[place[1] % len(SHAPES)] if len(place) > 1 else SHAPES[0]
+        shape = MARKERS[place[1] % len(MARKERS)] if len(place) > 1 else MARKERS[0]
         symbol = shape if dash == "solid" else f"{shape}-open"
         styles.append(LaneStyle(label, lane.init, f"@{lane.init}", f"@{lane.init}-text", dash, symbol))
     return tuple(styles)

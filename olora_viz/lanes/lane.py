@@ -28,11 +28,11 @@ FAIR = "fair"
 MAX_LABEL = 48
 """The longest label, in characters: it also names a folder."""
 
-ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
+NAMES_ELSEWHERE = {"rank": "r", "learning_rate": "lr", "target_modules": "targets"}
 """Keys by their names in other libraries, where those are not similar."""
 
 
-@suggesting("lane key", ELSEWHERE)
+@suggesting("lane key", NAMES_ELSEWHERE)
 @dataclass(frozen=True, repr=False)
 class Lane:
     """One contender: an initialization with its rank, alpha, learning rate and seed.
@@ -240,16 +240,16 @@ def _check_label(label: Any) -> None:
         )
 
 
-NAMES = {
+SHOWN_NAMES = {
     "lr": "", "r": "r", "alpha": "α/r", "seed": "seed", "lora_plus": "LoRA+", "dropout": "dropout", "beta1": "β₁",
     "beta2": "β₂", "targets": "", "schedule": "", "warmup": "warm-up", "params": "params", "rslora": "rsLoRA",
 }  # fmt: skip
 """What a display name calls a key of a lane, if not by its own name; rates, targets and schedules need none."""
 
-OF_RACE = ("targets", "schedule", "warmup")
+KEYS_OF_RACE = ("targets", "schedule", "warmup")
 """The keys with which None means the race's own value; no name says so."""
 
-SHOWN = (*NAMES, *(f.name for f in fields(Lane) if f.name not in (*NAMES, "init", "label", "fair")))
+SHOWN = (*SHOWN_NAMES, *(f.name for f in fields(Lane) if f.name not in (*SHOWN_NAMES, "init", "label", "fair")))
 """The keys by which a display name distinguishes lanes of one initialization: all that can differ."""
 
 
@@ -328,7 +328,7 @@ def setting(lane: Lane, field: str) -> Any:
     if field == "alpha":
         return lane.lora_alpha / lane.r
     value = getattr(lane, field)
-    if field in OF_RACE:
+    if field in KEYS_OF_RACE:
         return "" if value is None else "+".join(value) if isinstance(value, tuple) else value
     return value or 0
 
@@ -347,7 +347,7 @@ def _value(field: str, value: Any, is_short: bool) -> str:
     """Return a value in words, with its key's name."""
     if field in ("r", "alpha", "params") and not value:
         return ""
-    name = NAMES.get(field, field.replace("_", " "))
+    name = SHOWN_NAMES.get(field, field.replace("_", " "))
     if isinstance(getattr(Lane, field), bool):
         return name * value
     if field == "clip" and not value:
@@ -378,7 +378,7 @@ def _automatic_label(lane: Lane, lanes: Sequence[Lane]) -> str:
         f"{field.name}={label_word(field.name, getattr(lane, field.name))}"
         for field in fields(Lane)
         if field.name not in ("init", "label")
-        and not (field.name in OF_RACE and getattr(lane, field.name) is None)
+        and not (field.name in KEYS_OF_RACE and getattr(lane, field.name) is None)
         and len({getattr(other, field.name) for other in family}) > 1
     ]
     return f"{lane.init}@{','.join(parts)}" if parts else lane.init

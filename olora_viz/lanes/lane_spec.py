@@ -10,10 +10,10 @@ from typing import Any
 
 from olora_viz.lanes.alpha import ALPHA_FORM, read_alpha, split_alphas
 from olora_viz.lanes.lane import (
-    ELSEWHERE,
     FAIR,
     MAX_LABEL,
     MAX_LANES,
+    NAMES_ELSEWHERE,
     Lane,
     label_number,
     label_word,
@@ -133,7 +133,7 @@ def _choices_of_text(spec: str) -> dict[str, list[Any]]:
         if not equals and key[:1].isdigit():
             raise ValueError(f"several values of a key are separated by /, not by a comma before {key!r}, in {spec!r}")
         if key not in _READERS:
-            raise ValueError(f"{unknown('lane key', key, _READERS, ELSEWHERE)} (in {spec!r})")
+            raise ValueError(f"{unknown('lane key', key, _READERS, NAMES_ELSEWHERE)} (in {spec!r})")
         if not equals or not text:
             raise ValueError(f"lane key {key!r} needs a value, as in {key}=…, in {spec!r}")
         if key in choices:
@@ -170,7 +170,7 @@ def _choices_of_table(table: Mapping[str, Any]) -> dict[str, list[Any]]:
     choices = {}
     for key, value in table.items():
         if key not in ("init", *_READERS):
-            raise ValueError(unknown("lane key", key, ["init", *_READERS], ELSEWHERE))
+            raise ValueError(unknown("lane key", key, ["init", *_READERS], NAMES_ELSEWHERE))
         if value == []:
             raise ValueError(f"{key} must not be an empty list")
         is_list = isinstance(value, list) and key not in ("init", "targets")

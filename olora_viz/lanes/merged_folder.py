@@ -28,8 +28,8 @@ from olora_viz.machine.process import Progress
 from olora_viz.machine.workers import Workers, pool_of
 from olora_viz.models.folder import skeleton
 from olora_viz.models.shards import (
-    DTYPES,
     MERGE,
+    STORED_DTYPES,
     Change,
     Report,
     Shard,
@@ -133,7 +133,7 @@ def _replaced(adapter: StoredAdapter, model: nn.Module, shards: Sequence[Shard])
         tied = [other for other, tensor in parameters if tensor is dict(parameters).get(name) and other != name]
         if tied:
             why = f"which the model ties to {tied[0]!r}"
-        elif own is None or not trained[key].kind.endswith(tuple(DTYPES)):
+        elif own is None or not trained[key].kind.endswith(tuple(STORED_DTYPES)):
             why = "which has no place in the model's files"
         elif trained[key].shape != stored[own].shape:
             why = f"which is {trained[key].shape}, but {stored[own].shape} in the model's files"
@@ -148,4 +148,4 @@ def _replaced(adapter: StoredAdapter, model: nn.Module, shards: Sequence[Shard])
 
 def _replace(trained: StoredTensor, kind: str, report: Report) -> Generator[memoryview]:
     """Yield the bytes of a tensor in another dtype."""
-    yield bytes_of(trained.read(report).to(DTYPES[kind]))
+    yield bytes_of(trained.read(report).to(STORED_DTYPES[kind]))

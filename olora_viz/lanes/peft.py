@@ -253,11 +253,11 @@ def _without_bars() -> Generator[None]:
 READ_BACK = "read_back.json"
 """The file in an adapter's folder with the result."""
 
-OURS = "olora_viz"
+OWN_NAME = "olora_viz"
 
 MERGED = "export it with --form merged"
 
-DIVERGED = "the lane diverged: its own logits are not finite, and no form of its adapter is usable"
+WHY_DIVERGED = "the lane diverged: its own logits are not finite, and no form of its adapter is usable"
 
 UNCHECKED = (
     "not checked with PEFT, which runs adapters of most models: it is not installed; "
@@ -302,12 +302,12 @@ class ReadBack:
     @property
     def warning(self) -> str:
         """Why it may not work elsewhere, for people; empty if PEFT, or transformers, runs it."""
-        if self.problem == DIVERGED:
-            return DIVERGED
+        if self.problem == WHY_DIVERGED:
+            return WHY_DIVERGED
         if self.problem:
             ours = ", or load it with olora_viz.read_peft, which gives the lane's logits"
             return f"{self.by} {self.problem}: {MERGED}{ours * self.by_ours}"
-        return UNCHECKED if self.by.startswith(OURS) else ""
+        return UNCHECKED if self.by.startswith(OWN_NAME) else ""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -353,14 +353,14 @@ def read_back(lanes: Lanes, k: int | str, folder: str | Path) -> ReadBack:
     base = lanes.base(shared=not changes_base)
     peft = find_spec("peft")
     if not (peft and peft.origin):  # a folder of that name has a spec too, but no origin
-        return _compare(lanes, k, OURS, lambda: read_peft(base, folder).model)
+        return _compare(lanes, k, OWN_NAME, lambda: read_peft(base, folder).model)
     by = f"PEFT {version('peft')}"
     trained = {target_name(name, lanes.plan.layers[name]) for name in lanes.plan.layers_of(k)}
     result = _compare(lanes, k, by, lambda: _by_peft(base, folder, trained))
     if not result.problem:
         return result
     fresh = lanes.base(shared=True)
-    ours = _compare(lanes, k, OURS, lambda: read_peft(fresh, folder).model)
+    ours = _compare(lanes, k, OWN_NAME, lambda: read_peft(fresh, folder).model)
     return replace(result, by_ours=not ours.problem)
 
 
@@ -400,7 +400,7 @@ def _compare(lanes: Lanes, k: int, by: str, load: Callable[[], nn.Module]) -> Re
     with closing(EvalMode(lanes.model)), lanes.only(k):
         wanted = logits_of(lanes.model, ids)
     if not wanted.isfinite().all():
-        return ReadBack(by, None, DIVERGED)
+        return ReadBack(by, None, WHY_DIVERGED)
     try:
         loaded = logits_of(load(), ids)
     except _RefusedError as error:

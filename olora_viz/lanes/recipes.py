@@ -11,7 +11,7 @@ from olora_viz.machine.checks import unknown
 from olora_viz.machine.tables import Catalogue
 from olora_viz.machine.wording import compact, counted, epochs
 
-READ = "2026-11-30"
+READ_ON = "2026-11-30"
 """The date on which the sources were read."""
 
 RECIPE_NAME = "recipe:"
@@ -62,7 +62,7 @@ class Recipe:
     steps: int | None = None
     rslora: bool = False
     init: str = "lora"
-    read: str = READ
+    read: str = READ_ON
 
     @property
     def lane(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from olora_viz.machine.memory import check_memory
 from olora_viz.machine.process import Progress
 from olora_viz.models.folder import skeleton
 from olora_viz.models.loading import folder_of
-from olora_viz.models.shards import DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
+from olora_viz.models.shards import STORED_DTYPES, FourBitTensor, Report, Shard, StoredTensor, read_shards
 
 WEIGHTS_AT_ONCE = 2**20
 """The number of weights that are changed at once, so few that they stay in a cache."""
@@ -112,8 +112,10 @@ def stored_weights(
         stored, shape = weight.stored, tuple(model.get_parameter(weight.parameter).shape)
         if stored.shape != shape:
             raise ValueError(f"{stored.name!r} in {str(folder)!r} is {stored.shape}, but {shape} by its config")
-        if stored.kind not in DTYPES:
-            raise ValueError(f"{stored.name!r} is stored as {stored.kind}; adapters need one of {', '.join(DTYPES)}")
+        if stored.kind not in STORED_DTYPES:
+            raise ValueError(
+                f"{stored.name!r} is stored as {stored.kind}; adapters need one of {', '.join(STORED_DTYPES)}"
+            )
     largest = max((part for weight in weights for _, part in weight.parts), key=lambda part: prod(part.shape))
     what = f"the layer {largest.name!r} {largest.shape}" + f" in each of {at_once} workers" * (at_once > 1)
     check_memory(at_once * 8 * prod(largest.shape), torch.device("cpu"), what)

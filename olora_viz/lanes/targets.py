@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-TARGET = r"[A-Za-z0-9_.*?![\]-]+"
+TARGET_PATTERN = r"[A-Za-z0-9_.*?![\]-]+"
 """The form of a name among target modules."""
 
 Targets = tuple[str, ...] | None
@@ -28,7 +28,7 @@ def target_names(targets: Any) -> tuple[str, ...]:
     if not names:
         raise ValueError(f"targets must be a sequence of names of layers, not {targets!r}")
     for name in names:
-        if not (isinstance(name, str) and re.fullmatch(TARGET, name)):
+        if not (isinstance(name, str) and re.fullmatch(TARGET_PATTERN, name)):
             raise ValueError(f"a lane's target must be of letters, digits and . _ - * ? ! [ ], not {name!r}")
     return names
 

@@ -45,7 +45,7 @@ ADAPTER = ClassPart(
     "together, and let two who chose differently explain, before anyone opens the answer.",
     "adapter",
 )
-BET = ClassPart(
+BET_PART = ClassPart(
     11,
     "A bet on one learning rate",
     "Everyone bets; the histogram grows as the bets come in. Two who bet differently give their reasons, two minutes "
@@ -60,14 +60,14 @@ REFUTE = ClassPart(
     "the histogram are the interesting ones: more seeds at one rate measure the same mixture more precisely.",
     "one-rate",
 )
-FAIR = ClassPart(
+FAIR_PART = ClassPart(
     12,
     "Fair rates",
     "The same starts at several rates. Everyone bets again: did the gap of the first race change any minds? Under "
     "Rates, compare the minima of the curves, then the left edge. Which of the two gaps would you print in a paper?",
     "fair-rates",
 )
-CLOSE = ClassPart(
+CLOSE_PART = ClassPart(
     5,
     "Close",
     "Everyone writes the last line of the worksheet: one claim about starts that they would believe now, and the "
@@ -78,7 +78,7 @@ PLANS = (
     ClassPlan(
         "45 minutes: is one start better?",
         "Say why a comparison at one learning rate does not show which start is better, and what to measure instead.",
-        (JOIN, ADAPTER, BET, REFUTE, FAIR, CLOSE),
+        (JOIN, ADAPTER, BET_PART, REFUTE, FAIR_PART, CLOSE_PART),
     ),
     ClassPlan(
         "90 minutes: a claim, its controls and its cost",
@@ -86,9 +86,9 @@ PLANS = (
         (
             JOIN,
             ADAPTER,
-            BET,
+            BET_PART,
             REFUTE,
-            FAIR,
+            FAIR_PART,
             ClassPart(
                 14,
                 "A race of your own",
@@ -117,7 +117,7 @@ PLANS = (
                 "Show the page Decide, and what it needs: the data, a time limit, and a metric. What would the class "
                 "try on data of its own?",
             ),
-            CLOSE,
+            CLOSE_PART,
         ),
     ),
 )
@@ -131,5 +131,5 @@ BETTED = (
 )
 """The line of each lesson."""
 
-LAST = "One claim about starts that I would believe now, and the measurement that would change my mind:"
+LAST_QUESTION = "One claim about starts that I would believe now, and the measurement that would change my mind:"
 """The last line of the worksheet."""

@@ -28,8 +28,8 @@ _LIBRARIES = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "pur
 PACKAGES = tuple(f"{each}{os.sep}" for each in (*_LIBRARIES, *site.getsitepackages(), site.getusersitepackages()))
 """The folders of Python's own and of installed packages."""
 
-OURS = __name__.partition(".")[0]
-PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), Path)
+OWN_PACKAGE = __name__.partition(".")[0]
+PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), Path)
 AS_TEXT = (torch.dtype, torch.device, np.dtype, np.generic)
 
 
@@ -74,7 +74,7 @@ class Definition:
 
     def _of(self, value: Any) -> str:
         """Return a text that is equal for equal values."""
-        if isinstance(value, PLAIN):
+        if isinstance(value, PLAIN_TYPES):
             return f"{type(value).__name__} {value!r}"
         if isinstance(value, AS_TEXT):
             return f"{type(value).__name__} {value}"
@@ -163,7 +163,7 @@ def _package(value: Any) -> str:
 
 def _is_installed(value: Any) -> bool:
     """Whether a function, a class or a module is Python's own or of an installed package, and not the user's."""
-    if _package(value) in (OURS, "builtins"):
+    if _package(value) in (OWN_PACKAGE, "builtins"):
         return True
     code = getattr(value, "__code__", None)
     module = value if isinstance(value, types.ModuleType) else sys.modules.get(getattr(value, "__module__", "") or "")

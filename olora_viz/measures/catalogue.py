@@ -17,13 +17,13 @@ from olora_viz.measures.curvature import CURVATURE
 from olora_viz.measures.forgetting import DRIFT, TEXT_LOSS
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.measure import SCALES, Measure
-from olora_viz.measures.training import EVAL_ACCURACY, EVAL_EXAMPLES, EVAL_LOSS, GRAD_NORM, LOSS, LR
+from olora_viz.measures.training import EVAL_ACCURACY, EVAL_EXAMPLES, EVAL_LOSS, GRAD_NORM, LOSS_MEASURE, LR
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 
 MEASURES: Catalogue[Measure] = Catalogue(
     "measurement",
     (
-        LOSS, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
+        LOSS_MEASURE, GRAD_NORM, LR, EVAL_LOSS, EVAL_ACCURACY, EVAL_EXAMPLES, TEXT_LOSS, DRIFT,
         UPDATE_SPECTRA, CURVATURE, GRADIENTS,
     ),
     ("key", "title", "unit", "scale"),
@@ -40,10 +40,10 @@ Examples:
     ('Sharpness λₘₐₓ of this race', 'curvature_every')
 """
 
-BUILT_IN = tuple(MEASURES)
+BUILT_IN_MEASURES = tuple(MEASURES)
 """Keys of the built-in measurements."""
 
-TAKEN = {
+NAMES_TAKEN = {
     "step", "lane", "status", "seconds", "tokens", "diverged",
     *(column for measure in MEASURES.values() for column in measure.columns),
     "model", "task", "method", "varied", "init", "r", "alpha", "seed", "steps", "guess", "run", "preregistration",
@@ -117,7 +117,7 @@ def register_measure(measure: Measure, *, replace: bool = False) -> Measure:
     key = measure.key
     if not isinstance(key, str) or not key.isidentifier() or iskeyword(key):
         raise ValueError(f"the key of a measurement must be an identifier, not {key!r}")
-    if key in TAKEN or key in BUILT_IN:
+    if key in NAMES_TAKEN or key in BUILT_IN_MEASURES:
         raise ValueError(f"the key {key!r} is taken; choose another one")
     if measure.scale not in SCALES:
         raise ValueError(f"{key!r}: {unknown('scale', str(measure.scale), SCALES)}")
@@ -159,7 +159,7 @@ def unregister_measure(key: str) -> Measure:
 
 def registered_measures() -> list[str]:
     """Return the keys of the registered measurements."""
-    return [key for key in MEASURES if key not in BUILT_IN]
+    return [key for key in MEASURES if key not in BUILT_IN_MEASURES]
 
 
 def measure_definitions() -> dict[str, str]:
@@ -170,7 +170,7 @@ def measure_definitions() -> dict[str, str]:
 def intervals_of_measures() -> dict[str, list[Measure]]:
     """Return the measurements that have their own interval, by its field of `RaceConfig`."""
     measures: dict[str, list[Measure]] = {}
-    for key in BUILT_IN:
+    for key in BUILT_IN_MEASURES:
         measure = MEASURES[key]
         if measure.every is not None:
             measures.setdefault(measure.every, []).append(measure)
@@ -187,7 +187,7 @@ def measured(measure: Measure, race: Any) -> Any:
     Raises:
         MeasureError: a registered measurement raised, returned a shape other than (K,), or changed the parameters.
     """
-    if measure.key in BUILT_IN:
+    if measure.key in BUILT_IN_MEASURES:
         return measure.compute(race)
     where = f"measurement {measure.key!r} at step {race.done}"
     theta, grad = race.lanes.theta, race.lanes.theta.grad

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from olora_viz.measures.measure import Measure
 from olora_viz.tasks.batches import Batch
-from olora_viz.tasks.keep import PASSAGES, WIDTH, bits_per_byte
+from olora_viz.tasks.keep import PASSAGES, TOKENS_A_PASSAGE, bits_per_byte
 from olora_viz.tasks.losses import before_blocks, supervised_logits
 
 
@@ -51,8 +51,8 @@ class Forgotten(NamedTuple):
 def base_predictions(model: nn.Module, batches: Sequence[Batch]) -> list[Float[Tensor, "_ V"]]:
     """Return the log-probabilities of a model without lanes at the supervised positions of every batch.
 
-    They are kept for a whole race: `PASSAGES` × `WIDTH` tokens × the vocabulary, in float32 2 MB for glassllm and 101
-    MB for SmolLM2.
+    They are kept for a whole race: `PASSAGES` × `TOKENS_A_PASSAGE` tokens × the vocabulary, in float32 2 MB for
+    glassllm and 101 MB for SmolLM2.
     """
     return [supervised_logits(model, batch, 1)[0].log_softmax(-1) for batch in batches]
 
@@ -155,7 +155,10 @@ TEXT_LOSS = _measure(
     unit="nats per token",
     symbol="loss, nats",
     scale="log",
-    cost=f"A forward pass over {PASSAGES} × {WIDTH} tokens for each lane, {LEAST_STEPS_APART} steps or more apart.",
+    cost=(
+        f"A forward pass over {PASSAGES} × {TOKENS_A_PASSAGE} tokens for each lane, {LEAST_STEPS_APART} steps or more "
+        "apart."
+    ),
 )
 
 DRIFT = _measure(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from olora_viz.machine.tables import call, finite_or_none, lane_table, plain
 
-SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
+MEASURE_SHAPES = ("(K,)", "(K, examples)", "(K, layers)", "(K, layers, r)")
 """Shapes of measurements of K lanes: a number per lane, per example, per layer, or r per layer."""
 
 SCALES = ("linear", "log")
@@ -49,7 +49,7 @@ class Measure:
         scale: of its axis, ``linear`` or ``log``.
         compute: called with the `Race` after a step's update; returns one number per lane, (K,), or a `record`.
         symbol: name of its axis; by default the unit.
-        shape: of the result, one of `SHAPES`; for a record, that of its largest array.
+        shape: of the result, one of `MEASURE_SHAPES`; for a record, that of its largest array.
         parts: the quantities of the record that are drawn by layer, in menu order.
         columns: fields of the record of shape (K,) that are table columns under their own names.
         every: field of `RaceConfig` that holds the number of steps between two measurements, 0 for none; None to

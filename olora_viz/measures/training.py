@@ -62,7 +62,7 @@ def loss_unit(plain_text: bool | None = None) -> str:
     return "nats per token" if plain_text else "nats per answer token"
 
 
-LOSS = Measure(
+LOSS_MEASURE = Measure(
     key="loss",
     title="Loss",
     unit="nats per supervised token",

@@ -43,7 +43,7 @@ def pairs_to_halves(w: np.ndarray, n_heads: int) -> np.ndarray:
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-READ = (
+FILES_READ = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json",
 )  # fmt: skip
@@ -72,7 +72,7 @@ def _check_config(folder: Path, may_be_four_bit: bool = False) -> None:
         )
     if not model:
         raise ValueError(f"{str(folder)!r} is not a Hugging Face model folder: it has no config.json")
-    read = {name: read_json_object(folder / name) for name in READ if (folder / name).is_file()}
+    read = {name: read_json_object(folder / name) for name in FILES_READ if (folder / name).is_file()}
     config = read["config.json"]
     if "auto_map" in config or "auto_map" in read.get("tokenizer_config.json", {}):
         raise ValueError(f"the model in {str(folder)!r} needs its own code (auto_map), which is never executed")

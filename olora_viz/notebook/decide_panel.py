@@ -21,22 +21,22 @@ from olora_viz.notebook.setup import Node, bar, box, button, card, charts, contr
 from olora_viz.races.config import RaceConfig
 from olora_viz.studies.budget import METHODS, checked_minutes, methods_of
 from olora_viz.studies.decide import GIVEN, Decision
-from olora_viz.studies.study import RACE
+from olora_viz.studies.study import DEFAULT_RACE
 from olora_viz.views import decision
 from olora_viz.views import html as fragments
 from olora_viz.views.reports import write_report
 
-DECIDE, CONTINUE = "▶ Decide", "▶ Continue"
+DECIDE, CONTINUE_DECIDING = "▶ Decide", "▶ Continue"
 """The first button: of a new decision, and of one that ended without an adapter."""
 
 
-MINUTES = (1, 2, 5, 10, 20, 60, 120)
+PANEL_MINUTES = (1, 2, 5, 10, 20, 60, 120)
 """The time limits that the slider offers."""
 
-RANKS = (2, 4, 8, 16, 32, 64)
+PANEL_RANKS = (2, 4, 8, 16, 32, 64)
 """The ranks that are offered."""
 
-OWN = ("model", "task", "compare", "r")
+SHOWN_FIELDS = ("model", "task", "compare", "r")
 """Settings of a study that traits of the panel set."""
 
 
@@ -81,14 +81,14 @@ class DecidePanel(Panel):
         folder: str | Path | None = None,
         *,
         minutes: float = 2.0,
-        model: str = RACE.model,
-        task: str = RACE.task,
+        model: str = DEFAULT_RACE.model,
+        task: str = DEFAULT_RACE.task,
         compare: Sequence[str] = METHODS,
         r: Sequence[int] = (8,),
         name: str | None = None,
         **settings: Any,
     ) -> None:
-        known = {*GIVEN} - {*OWN} | {"plan", "evaluations", "search"}
+        known = {*GIVEN} - {*SHOWN_FIELDS} | {"plan", "evaluations", "search"}
         for setting in settings:
             if setting not in known:
                 arguments = ("folder", "minutes", "model", "task", "compare", "r", "name")
@@ -184,7 +184,7 @@ class DecidePanel(Panel):
             raise ValueError("choose a start to compare with plain LoRA")
         plan = self._settings.get("plan")
         asked = ((config.model,), (config.task,), methods, self.ranks)
-        if plan is not None and asked != tuple(plan.study.settings()[name] for name in OWN):
+        if plan is not None and asked != tuple(plan.study.settings()[name] for name in SHOWN_FIELDS):
             raise ValueError("the plan is for another model or task, other starts or ranks")
         return config
 
@@ -255,7 +255,7 @@ class DecidePanel(Panel):
             self._keep_still(list(charts.values()), f"{self._words()}\n{known.sentence}")
 
     def _controls(self) -> dict[str, Any]:
-        minutes = sorted({*map(float, MINUTES), self.minutes})
+        minutes = sorted({*map(float, PANEL_MINUTES), self.minutes})
         return {
             **{
                 name: {"value": getattr(self, name), "options": setup.named_options(known)}
@@ -265,11 +265,11 @@ class DecidePanel(Panel):
             "minutes": {"value": self.minutes, "options": [[f"{limit:g}", limit] for limit in minutes]},
             "ranks": {
                 "value": [str(rank) for rank in self.ranks],
-                "options": setup.named_options(map(str, sorted({*RANKS, *self.ranks}))),
+                "options": setup.named_options(map(str, sorted({*PANEL_RANKS, *self.ranks}))),
             },
             "starts": {"value": list(self.starts), "options": setup.start_options(decision.offered())},
             "folder": {"value": self._place_of_it()},
-            "decide": {"disabled": self.is_busy, "label": CONTINUE if self._goes_on() else DECIDE},
+            "decide": {"disabled": self.is_busy, "label": CONTINUE_DECIDING if self._goes_on() else DECIDE},
             "stop": {"disabled": not self.is_busy},
         }
 

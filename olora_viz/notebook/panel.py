@@ -29,7 +29,7 @@ from olora_viz.figures.png import png_bytes
 from olora_viz.figures.theme import THEMES
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.version import versions
-from olora_viz.notebook.setup import TEXTS, ConfigTrait, Node, PanelSetUp, lanes_or_problems
+from olora_viz.notebook.setup import SETUP_TEXTS, ConfigTrait, Node, PanelSetUp, lanes_or_problems
 from olora_viz.races.config import RaceConfig
 from olora_viz.views.runs import Mark, lane_marks
 
@@ -358,4 +358,4 @@ class ConfiguredPanel(Panel):
 
     def _of_setup(self) -> dict[str, Any]:
         """Return what the controls of the set-up show."""
-        return self._setup.values | TEXTS
+        return self._setup.values | SETUP_TEXTS

@@ -16,7 +16,7 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.notebook.panel import ConfiguredPanel
 from olora_viz.notebook.sections import SECTIONS, remember
 from olora_viz.notebook.setup import (
-    KEEP,
+    KEEP_CONTROL,
     Node,
     StepTrait,
     bar,
@@ -38,7 +38,7 @@ from olora_viz.races.tables import steps_frame
 from olora_viz.tasks.files import Own
 from olora_viz.views import html as fragments
 from olora_viz.views.race import RaceView, race_view
-from olora_viz.views.results import STEPS, NextStep
+from olora_viz.views.results import NEXT_STEPS, NextStep
 from olora_viz.views.runs import setup_words, unraced
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 RACE, CONTINUE = "▶ Race", "▶ Continue"
 """The first button, of a panel at rest and of a paused one."""
 
-FAIR = (
+FAIR_HINT = (
     "Is it the start, or only the rate? Every start twice: at the rate of the first LoRA lane, and "
     "at its fair rate, which the race finds from the curvature."
 )
@@ -74,7 +74,7 @@ def values_of(view: RaceView) -> dict[str, Any]:
         "fair": {},
         "race": {"label": CONTINUE if "resume" in can else RACE, "disabled": not can & {"start", "resume"}},
         **{word: {"disabled": word not in can} for word in ("pause", "step", "stop")},
-        **{next_button(step): {"hidden": step.name != view.next_step} for step in STEPS},
+        **{next_button(step): {"hidden": step.name != view.next_step} for step in NEXT_STEPS},
     }
 
 
@@ -229,18 +229,21 @@ class RacePanel(ConfiguredPanel):
             box(*(section.tree() for section in self._sections.values()), kind="sections"),
             kind="middle",
         )
-        steps = [button(next_button(step), step.label, step.title, "quiet") for step in STEPS]
-        fair = button("fair", "Same and fair rates", FAIR, "quiet")
+        steps = [button(next_button(step), step.label, step.title, "quiet") for step in NEXT_STEPS]
+        fair = button("fair", "Same and fair rates", FAIR_HINT, "quiet")
         verdict = card(html("verdict", "grow"), *steps, kind="verdict-card")
         return box(
-            buttons, verdict, html("unraced"), box(controls(fair, data=[KEEP, more_settings()]), middle, kind="body")
+            buttons,
+            verdict,
+            html("unraced"),
+            box(controls(fair, data=[KEEP_CONTROL, more_settings()]), middle, kind="body"),
         )
 
     def _act(self, button: str) -> None:
         acts: dict[str, Callable[[], None]] = {
             "race": self._race, "pause": self.pause, "step": self._one_step, "stop": self.stop,
             "fair": self._fair,
-            **{next_button(step): partial(self._next, step) for step in STEPS},
+            **{next_button(step): partial(self._next, step) for step in NEXT_STEPS},
         }  # fmt: skip
         section, _, part = button.partition(".")
         if act := acts.get(button):

@@ -19,9 +19,9 @@ from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
 from olora_viz.notebook.setup import Node, box, button, charts, code, control, html, named_options, section
 from olora_viz.races.config import RaceConfig
-from olora_viz.races.export import MERGED, export_lane
+from olora_viz.races.export import MERGED_FORM, export_lane
 from olora_viz.races.script import olora_viz_script
-from olora_viz.studies.story import MEASURES
+from olora_viz.studies.story import WHICH_RESULT
 from olora_viz.views.html import problem, remark
 from olora_viz.views.layers import LayerChoices, curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView
@@ -212,12 +212,12 @@ class TakeAwaySection(Section):
         return {"next": "\n".join(lines), "script": script}, ()
 
 
-FOLDER = "adapters"
+EXPORT_FOLDER = "adapters"
 """Where exports lie by default, a folder for each."""
 
 HINT = Markup('<p class="hint">{}</p>')
 
-BEFORE = HINT.format("In the kernel's folder, and loaded again as a check.")
+BEFORE_EXPORT = HINT.format("In the kernel's folder, and loaded again as a check.")
 RACING = HINT.format("Pause or stop the race to export the lanes as they are then.")
 WRITING = HINT.format("Writing …")
 
@@ -230,7 +230,7 @@ class ExportSection(Section):
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_open, self._last_words, self._race = True, BEFORE, ""
+        self.is_open, self._last_words, self._race = True, BEFORE_EXPORT, ""
 
     def controls(self) -> list[Node]:
         """Return the menus, the folder and the button."""
@@ -246,7 +246,7 @@ class ExportSection(Section):
     def news(self, record: RaceRecord, view: RaceView) -> object:
         """Return the leader, whether the race rests, and what was said last of this race."""
         if record.name != self._race:
-            self._race, self._last_words = record.name, BEFORE
+            self._race, self._last_words = record.name, BEFORE_EXPORT
         return (view.order[0], _is_at_rest(view), self._last_words) if view.steps_done else 0
 
     def draw(self, record: RaceRecord, view: RaceView) -> Drawn:
@@ -261,7 +261,7 @@ class ExportSection(Section):
             "form": {"value": form, "options": _forms(config.lanes[lane])},
             "folder": {"value": folder},
             "write": {"disabled": not at_rest},
-            "said": self._last_words if at_rest or self._last_words != BEFORE else RACING,
+            "said": self._last_words if at_rest or self._last_words != BEFORE_EXPORT else RACING,
         }
         return values, ()
 
@@ -270,7 +270,7 @@ class ExportSection(Section):
         if name != "write":
             return
         tell({self.part("said"): WRITING})
-        folder = FOLDER
+        folder = EXPORT_FOLDER
         try:
             if race is None or not view.steps_done:
                 raise ValueError("there is nothing to export before the first step")
@@ -297,8 +297,8 @@ class ExportSection(Section):
         typed = wishes["folder"]
         if isinstance(typed, str) and typed.strip():
             return lane, form, typed.strip()
-        name = labels[lane] + f"-{MERGED}" * (form == MERGED)
-        return lane, form, str(free_folder(Path(FOLDER) / name))
+        name = labels[lane] + f"-{MERGED_FORM}" * (form == MERGED_FORM)
+        return lane, form, str(free_folder(Path(EXPORT_FOLDER) / name))
 
 
 def _is_at_rest(view: RaceView) -> bool:
@@ -308,7 +308,7 @@ def _is_at_rest(view: RaceView) -> bool:
 def _forms(lane: Lane) -> list[list[Any]]:
     """Return the forms of a lane with their names, the usual one first."""
     own = [["OLoRA adapter, which PEFT starts", "olora"]] if lane.init == "olora" else []
-    return [["LoRA adapter, for PEFT", "lora"], *own, ["whole model, merged", MERGED]]
+    return [["LoRA adapter, for PEFT", "lora"], *own, ["whole model, merged", MERGED_FORM]]
 
 
 class LayerSection(Section):
@@ -389,7 +389,7 @@ class RatesSection(Section):
         """Draw a curve for every start."""
         rates = rates_view(record, self.wishes["measure"])
         assert rates is not None
-        losses = {"value": rates.measure, "options": [[LOSS_WORDS[key], key] for key in MEASURES]}
+        losses = {"value": rates.measure, "options": [[LOSS_WORDS[key], key] for key in WHICH_RESULT]}
         return {"measure": losses, "words": rates.words}, (rates.figure,)
 
 

@@ -221,7 +221,7 @@ def _to_json(config: RaceConfig, _: Any) -> dict[str, Any]:
 FREE_TEXT: Mapping[str, Collection[str]] = {"model": MODELS, "task": TASKS}
 """The fields with free text, and known names: the path of a model's folder or of a task file works as well."""
 
-OF_RACE = {**FREE_TEXT, "keep": (*KEPT, *TASKS)}
+FREE_CHOICES = {**FREE_TEXT, "keep": (*KEPT, *TASKS)}
 """Those of a race."""
 
 COUNTS = {"steps": "Steps", "batch_size": "Prompts", "seed": "Seed"}
@@ -246,7 +246,7 @@ class PanelSetUp:
     def show(self, config: RaceConfig) -> None:
         """Show another set-up."""
         self._config = config
-        self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*OF_RACE, *COUNTS)}
+        self._typed: dict[str, Any] = {name: getattr(config, name) for name in (*FREE_CHOICES, *COUNTS)}
         self._typed["lanes"] = rows_of(config.lanes)
         self._more = {each.name: setting_text(getattr(config, each.name)) for each in MORE_FIELDS}
         self._typed |= self._more
@@ -262,7 +262,7 @@ class PanelSetUp:
     def config(self) -> RaceConfig:
         """The set-up of the controls; ValueError if a value breaks a rule."""
         typed = self._typed
-        given: dict[str, Any] = {name: str(typed[name]).strip() for name in OF_RACE}
+        given: dict[str, Any] = {name: str(typed[name]).strip() for name in FREE_CHOICES}
         given |= {name: _whole(typed[name]) for name in COUNTS}
         changed = (each for each in MORE_FIELDS if typed[each.name] != self._more[each.name])
         given |= {each.name: _as_meant(each, typed[each.name]) for each in changed}
@@ -274,14 +274,16 @@ class PanelSetUp:
     def values(self) -> dict[str, Any]:
         """What the controls show."""
         shown = {name: {"value": value} for name, value in self._typed.items()}
-        for name, known in OF_RACE.items():
+        for name, known in FREE_CHOICES.items():
             shown[name]["options"] = named_options(known)
         for each in MORE_FIELDS:
             shown[each.name]["options"] = [[words, value] for value, words in each.choices.items()]
         return shown
 
 
-KEEP = control("field", "keep", "Text to keep", "auto, none, the path of a text or task file, or the name of a task")
+KEEP_CONTROL = control(
+    "field", "keep", "Text to keep", "auto, none, the path of a text or task file, or the name of a task"
+)
 
 
 def controls(*more: Node, data: Sequence[Node] = ()) -> Node:
@@ -299,7 +301,7 @@ def controls(*more: Node, data: Sequence[Node] = ()) -> Node:
     )
 
 
-TEXTS = {
+SETUP_TEXTS = {
     "lanes-title": "<h2>Lanes</h2>",
     "lanes-hint": '<p class="hint">A rate may be a list, <code>1e-3/3e-3</code>, or '
     "<code>fair</code>: that of the first LoRA lane, scaled by the curvature.</p>",

@@ -526,7 +526,7 @@ class Settings:
         return values | {"eval_every": every, "patience": self.patience or 0}
 
 
-SETTINGS = tuple(field.name for field in fields(Settings))
+NAMES_OF_SETTINGS = tuple(field.name for field in fields(Settings))
 
 
 def automatic_interval(steps: int) -> int:

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from olora_viz.races.race import Race
 
 
-MERGED = "merged"
+MERGED_FORM = "merged"
 
-FORMS = (*peft.FORMS, MERGED)
+EXPORT_FORMS = (*peft.FORMS, MERGED_FORM)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Exported:
 
     label: str
     form: str
-    """One of `FORMS`."""
+    """One of `EXPORT_FORMS`."""
     folder: Path
     step: int
     """The step that the adapter is from."""
@@ -55,7 +55,7 @@ class Exported:
     @property
     def sentence(self) -> str:
         """Where it lies and the step that it is from."""
-        what = f"the model with {self.label}" if self.form == MERGED else f"the adapter of {self.label}"
+        what = f"the model with {self.label}" if self.form == MERGED_FORM else f"the adapter of {self.label}"
         return f"{what}, from step {self.step}, is in {self.folder}"
 
 
@@ -72,8 +72,8 @@ def export_lane(race: Race, k: int | str, folder: str | Path, form: str = "lora"
         ValueError: the folder is not empty, the form is unknown or does not suit the lane, or the lane does not exist
             or is not finite.
     """
-    if form not in FORMS:
-        raise ValueError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
+    if form not in EXPORT_FORMS:
+        raise ValueError(f"form must be one of {', '.join(EXPORT_FORMS)}, not {form!r}")
     if not is_free(Path(folder)):
         raise ValueError(f"folder {str(folder)!r} must be new or empty")
     lanes, folder = race.lanes, Path(folder)
@@ -83,7 +83,7 @@ def export_lane(race: Race, k: int | str, folder: str | Path, form: str = "lora"
     if race.status == RACING:  # before the end a lane has its present adapter, not its best one
         results["adapter_step"] = results.get("stopped_at") or race.updates
         results |= {"best_step": None, "best_loss": None}
-    if form == MERGED:
+    if form == MERGED_FORM:
         write_merged(lanes, k, race.tokenizer, folder)
         check = read_back_merged(lanes, k, folder)
     else:

@@ -107,7 +107,7 @@ FIELDS = (
 )  # fmt: skip
 """The settings of a page's More settings, in the order of their inputs, two in a row."""
 
-OTHERS = (
+OTHER_FIELDS = (
     RaceField("steps", "Steps", "Number of updates"),
     RaceField("epochs", "Epochs", "How often all training examples are seen, in place of steps", float),
     RaceField("batch_size", "Prompts per step", "Prompts per step"),
@@ -133,5 +133,5 @@ OTHERS = (
 )  # fmt: skip
 """The settings that are no inputs there, but options."""
 
-BY_NAME = {field.name: field for field in (*FIELDS, *OTHERS)}
+BY_NAME = {field.name: field for field in (*FIELDS, *OTHER_FIELDS)}
 """All of them."""

@@ -28,7 +28,7 @@ from olora_viz.tasks.task import Example, Task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-ROWS = "train.jsonl"
+ROWS_FILE = "train.jsonl"
 """The training rows, beside the other files."""
 
 INFO = "dataset_info.json"
@@ -40,7 +40,7 @@ TOOLS = {"peft": "PEFT", "trl": "TRL", "axolotl": "Axolotl", "llamafactory": "LL
 FILES = ("peft.py", "trl.py", "axolotl.yaml", "llamafactory.yaml", "unsloth.py")
 """The files that train, of `TOOLS`; the first one has the race's own losses."""
 
-STARTS: dict[str, tuple[str, ...]] = {"llamafactory": ("lora", "pissa"), "unsloth": ("lora", "gaussian")}
+TOOL_STARTS: dict[str, tuple[str, ...]] = {"llamafactory": ("lora", "pissa"), "unsloth": ("lora", "gaussian")}
 """The starts of a tool; one that is not here has those of PEFT."""
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -49,7 +49,7 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 ROLES = ("system", "user", "assistant")
 """Those of a conversation."""
 
-MODEL, START, RESIDUAL = "./model", "./start", "./residual"
+MODEL_AT, START_AT, RESIDUAL = "./model", "./start", "./residual"
 """Folders that a user makes: of a model that is not on the hub, of the adapter to start from, and of its model."""
 
 INITIAL = "./initial"
@@ -73,7 +73,7 @@ TOKENS_OF_ANSWER = (
 )
 """What it says of the answer: a token across its beginning is a part of it."""
 
-GOING_ON = f"model = PeftModel.from_pretrained(model, {START!r}, is_trainable=True)\n"
+GOING_ON = f"model = PeftModel.from_pretrained(model, {START_AT!r}, is_trainable=True)\n"
 """How a script goes on from the adapter to start from."""
 
 
@@ -90,12 +90,12 @@ def recipe_files(
     """
     config = config.with_steps(len(task.train))
     config = replace(
-        config, task=ROWS, test=None, rows=None, eval_every=0, keep=NONE, keep_best=False, patience=0, forget=None
+        config, task=ROWS_FILE, test=None, rows=None, eval_every=0, keep=NONE, keep_best=False, patience=0, forget=None
     )
     recipe = _Recipe(config, task, model, tokenizer, why)
     return {
         "peft.py": recipe.peft(), "trl.py": recipe.trl(), "axolotl.yaml": recipe.axolotl(),
-        "llamafactory.yaml": recipe.llamafactory(), "unsloth.py": recipe.unsloth(), ROWS: recipe.rows(),
+        "llamafactory.yaml": recipe.llamafactory(), "unsloth.py": recipe.unsloth(), ROWS_FILE: recipe.rows(),
         INFO: recipe.info(),
     }  # fmt: skip
 
@@ -154,7 +154,7 @@ class _Recipe:
 
     def info(self) -> str:
         """Write how LLaMA-Factory reads the rows."""
-        about: dict[str, Any] = {"file_name": ROWS, "columns": {"prompt": "prompt", "response": "completion"}}
+        about: dict[str, Any] = {"file_name": ROWS_FILE, "columns": {"prompt": "prompt", "response": "completion"}}
         if self.task.plain_text:
             about["columns"] = {"prompt": "completion"}
         elif self.config.chat:
@@ -173,8 +173,8 @@ class _Recipe:
         lines = [
             f"A recipe for {tool}: {what}, rate {compact(lane.lr)}, {config.steps} steps of {config.batch_size} rows,",
             f"that is {Epochs(config.steps * config.batch_size, len(self.task.train)).words}. {self.why}".rstrip(),
-            f"It was measured on the model {config.model} and the {counted(len(self.task.train), 'row')} of {ROWS}: "
-            "another model or other rows may need another one.",
+            f"It was measured on the model {config.model} and the {counted(len(self.task.train), 'row')} of "
+            f"{ROWS_FILE}: another model or other rows may need another one.",
             *notes,
         ]
         return "".join(f"# {line}\n" for line in lines)
@@ -217,19 +217,19 @@ class _Recipe:
     def start(self, tool: str) -> tuple[Any, list[str]]:
         """Return PEFT's name of the start, and the comments on it; None if the tool lacks it."""
         name, lane = peft_start(self.config, self.lane), self.lane
-        if lane.is_dense or (name is not None and lane.init in STARTS.get(tool, (lane.init,))):
+        if lane.is_dense or (name is not None and lane.init in TOOL_STARTS.get(tool, (lane.init,))):
             return (True if lane.is_dense else name), []
         if INITIALIZERS[lane.init].needs:
             return None, [
                 f"{TOOLS[tool]} lacks the start {lane.init}, which is computed from the rows: this begins "
                 "as plain LoRA, which is not what was measured. peft.py has the start."
             ]
-        words = ["python", "-m", "olora_viz", "start", "--model", MODEL, "--init", lane.init, "--r", str(lane.r)]
+        words = ["python", "-m", "olora_viz", "start", "--model", MODEL_AT, "--init", lane.init, "--r", str(lane.r)]
         words += ["--alpha", f"{lane.lora_alpha:g}", "--seed", str(lane.seed)]
         words += [word for target in self.targets or () for word in ("--target", target)]
-        words += ["--out", START, "--residual", RESIDUAL]
+        words += ["--out", START_AT, "--residual", RESIDUAL]
         return None, [
-            f"{TOOLS[tool]} lacks the start {lane.init}: it goes on from the adapter {START} on the model "
+            f"{TOOLS[tool]} lacks the start {lane.init}: it goes on from the adapter {START_AT} on the model "
             f"{RESIDUAL}, which this writes from the model's folder:",
             f"  {shlex.join(words)}",
         ]
@@ -242,12 +242,12 @@ class _Recipe:
         if source is None or goes_on:
             model = f"ov.load_model({self.config.model!r})"
             notes = [
-                f"{MODEL} is the model's folder, which Python writes:",
+                f"{MODEL_AT} is the model's folder, which Python writes:",
                 f"  import olora_viz as ov; model, tokenizer = {model}",
-                f"  model.save_pretrained({MODEL!r}); tokenizer.save_pretrained({MODEL!r})",
+                f"  model.save_pretrained({MODEL_AT!r}); tokenizer.save_pretrained({MODEL_AT!r})",
                 *notes,
             ]
-        return (RESIDUAL if goes_on else source or MODEL), goes_on, notes
+        return (RESIDUAL if goes_on else source or MODEL_AT), goes_on, notes
 
     def peft(self) -> str:
         """Write the script that has the race's losses: with PEFT, or with olora_viz where PEFT cannot train it."""
@@ -262,7 +262,7 @@ class _Recipe:
         lane, config = self.lane, self.config
         base, goes_on, notes = self.base("axolotl")
         start, _ = self.start("axolotl")
-        rows: dict[str, Any] = {"path": ROWS, "ds_type": "json", "type": "input_output"}
+        rows: dict[str, Any] = {"path": ROWS_FILE, "ds_type": "json", "type": "input_output"}
         if config.chat:
             rows = rows | {"type": "chat_template", "field_messages": "conversation", "roles_to_train": ["assistant"]}
         adapter: dict[str, Any] = {}
@@ -271,7 +271,7 @@ class _Recipe:
             adapter |= {"lora_dropout": lane.dropout, "peft_use_rslora": lane.rslora}
             adapter |= {"lora_target_modules": [*self.targets]} if self.targets else {"lora_target_linear": True}
             adapter |= {"peft_init_lora_weights": start} if start not in (None, True) else {}
-            adapter |= {"lora_model_dir": START} if goes_on else {}
+            adapter |= {"lora_model_dir": START_AT} if goes_on else {}
             adapter |= {"loraplus_lr_ratio": lane.lora_plus} if lane.lora_plus != 1 else {}
         trainer = self.trainer()
         trainer["lr_scheduler"] = trainer.pop("lr_scheduler_type")
@@ -293,7 +293,7 @@ class _Recipe:
             adapter |= {"lora_dropout": lane.dropout, "use_rslora": lane.rslora}
             adapter |= {"lora_target": ",".join(self.targets or ("all",))}
             adapter |= {"pissa_init": True, "pissa_iter": -1} if lane.init == "pissa" and not goes_on else {}
-            adapter |= {"adapter_name_or_path": START} if goes_on else {}
+            adapter |= {"adapter_name_or_path": START_AT} if goes_on else {}
             adapter |= {"loraplus_lr_ratio": lane.lora_plus} if lane.lora_plus != 1 else {}
         template = {} if config.chat else {"template": "empty"}
         settings = {
@@ -328,7 +328,7 @@ class _Recipe:
         tool = f"Unsloth {RECIPES['unsloth'].version}, with TRL {RECIPES['trl'].version}"
         return (
             self.header(tool, *self.differences(), *self._of_trl(), *notes)
-            + f'"""Trains with Unsloth on the rows of {ROWS}."""\n\n'
+            + f'"""Trains with Unsloth on the rows of {ROWS_FILE}."""\n\n'
             "import json\nfrom pathlib import Path\n\nimport torch\nfrom unsloth import FastLanguageModel\n\n"
             "from datasets import Dataset\n"
             + "from peft import PeftModel\n"
@@ -359,8 +359,8 @@ class _Recipe:
             * moves
         )
         of_peft = "PeftModel" if goes_on else "LoraConfig, get_peft_model"
-        model = MODEL if goes_on else base
-        initial = INITIAL if moves else START if goes_on else None
+        model = MODEL_AT if goes_on else base
+        initial = INITIAL if moves else START_AT if goes_on else None
         saved = "'adapter'" + f", path_initial_model_for_weight_conversion={initial!r}" * (initial is not None)
         of_base = f"model.peft_config['default'].base_model_name_or_path = {model!r}\n" * goes_on
         return (
@@ -370,7 +370,7 @@ class _Recipe:
                 *self._of_trl(end=False),
                 *notes,
             )
-            + f'"""Trains with PEFT and TRL on the rows of {ROWS}."""\n\n'
+            + f'"""Trains with PEFT and TRL on the rows of {ROWS_FILE}."""\n\n'
             "import json\nfrom pathlib import Path\n\nimport torch\nfrom datasets import Dataset\n"
             + f"from peft import {of_peft}\n"
             * (not lane.is_dense)
@@ -431,7 +431,7 @@ class _Recipe:
         return (
             f"{TOKENS_OF.format(judged=judged, end=end)}"
             * row.startswith("tokens")
-            + f"lines = Path(__file__).with_name({ROWS!r}).read_text(encoding='utf-8').splitlines()\n"
+            + f"lines = Path(__file__).with_name({ROWS_FILE!r}).read_text(encoding='utf-8').splitlines()\n"
             f"rows = [{row} for row in map(json.loads, lines)]\n"
             "trainer = SFTTrainer(\n    model=model,\n    processing_class=tokenizer,\n"
             f"    train_dataset=Dataset.from_list(rows),\n    args=SFTConfig(\n{_arguments(training, 8)}    ),\n)\n"

@@ -45,7 +45,7 @@ from olora_viz.races.race import SHORTER, Race
 from olora_viz.races.step import RACING, Step
 from olora_viz.tasks.files import Own
 
-RESULTS = ("test_loss", "test_accuracy")
+TEST_RESULTS = ("test_loss", "test_accuracy")
 """The results of a lane's summary that are reported with its last step."""
 
 
@@ -64,7 +64,7 @@ class RaceTracker:
     def report_results(self, step: int, summary: Mapping[str, Any]) -> None:
         """Report the lanes' results on the test examples, if there are any."""
         lanes = [summary["lanes"][label] for label in self._config.labels]
-        results = {name: np.array([lane.get(name) for lane in lanes], dtype=float) for name in RESULTS}
+        results = {name: np.array([lane.get(name) for lane in lanes], dtype=float) for name in TEST_RESULTS}
         self._tracker.attempt(lambda: self._log(step, results))
 
     def close(self) -> None:

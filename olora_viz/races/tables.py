@@ -17,7 +17,7 @@ from olora_viz.lanes.lane_spec import write_lane
 from olora_viz.lanes.targets import ALL
 from olora_viz.machine.checks import described, expect
 from olora_viz.machine.tables import finite_or_none
-from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.measures.catalogue import BUILT_IN_MEASURES, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.fair_rate import found_rates
@@ -304,7 +304,7 @@ def named(runs: Mapping[str, R] | Sequence[R]) -> dict[str, R]:
 
 _PER_LANE = tuple(
     column
-    for measure in (MEASURES[key] for key in BUILT_IN)
+    for measure in (MEASURES[key] for key in BUILT_IN_MEASURES)
     for column in (measure.columns if measure.record else (measure.key,))
 )
 

@@ -108,7 +108,7 @@ class BestSoFar:
         return cls(loss, *(each.astype(np.int64) for each in counts), forgotten=forgotten)
 
 
-OF_LANES = ("diverged_at", "last_loss", "first_grad_norm", "last_grad_norm")
+STATE_OF_LANES = ("diverged_at", "last_loss", "first_grad_norm", "last_grad_norm")
 """The arrays of `RaceState`, and their names in a checkpoint."""
 
 
@@ -245,7 +245,7 @@ class RaceState:
         """Return the state as tensors."""
         clock = [self.done, self.seconds, self.tokens, self.last_eval_step]
         return {
-            **{name: torch.tensor(getattr(self, name)) for name in OF_LANES},
+            **{name: torch.tensor(getattr(self, name)) for name in STATE_OF_LANES},
             "last_eval": torch.tensor(np.stack([self.last_eval.loss, self.last_eval.accuracy])),
             "clock": torch.tensor(clock, dtype=torch.float64),
             **({} if self.best is None else self.best.to_tensors()),
@@ -256,7 +256,7 @@ class RaceState:
         """Read back what `to_tensors` returned."""
         done, seconds, tokens, last_eval_step = tensors["clock"].tolist()
         return cls(
-            **{name: tensors[name].numpy().copy() for name in OF_LANES},
+            **{name: tensors[name].numpy().copy() for name in STATE_OF_LANES},
             last_eval=Evaluation.of_totals(*tensors["last_eval"].numpy().copy()),
             last_eval_step=int(last_eval_step),
             done=int(done),

@@ -46,7 +46,7 @@ PLANNED = (
 )  # fmt: skip
 """The parts of a plan beside its study, which is in a file of its own, and the time limit."""
 
-RECIPE = "recipe"
+RECIPE_FOLDER = "recipe"
 """The folder, in that of a decision, with the recipe of what is taken for PEFT and other tools."""
 
 OWN_PROMPTS = 6
@@ -100,7 +100,7 @@ class Decision:
     @property
     def recipe(self) -> dict[str, str]:
         """The text of each file of the recipe, by name, see `FILES`; empty while there is nothing to take."""
-        files = [self.folder / RECIPE / name for name in FILES] if self.taken else []
+        files = [self.folder / RECIPE_FOLDER / name for name in FILES] if self.taken else []
         return {file.name: file.read_text("utf-8") for file in files if file.is_file()}
 
     @property
@@ -341,7 +341,7 @@ class _DecisionRun:
         config, why = recipe = self._config_of(known.taken.method), known.taken.headline
         if recipe == self._recipe:
             return
-        with atomic_folder(self._folder / RECIPE) as folder:
+        with atomic_folder(self._folder / RECIPE_FOLDER) as folder:
             for name, text in recipe_files(config, task_of(config), *self._cache.load(config), why).items():
                 write_text(folder / name, text)
         self._recipe = recipe

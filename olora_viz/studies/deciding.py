@@ -11,7 +11,7 @@ from olora_viz.studies.difference import Difference, MethodRuns
 from olora_viz.studies.power import seeds_to_settle
 from olora_viz.studies.statistics import BETTER, ERROR, LEAST_EXAMPLES, LEAST_SEEDS, UNDECIDED, WORSE, verdict
 
-LOOKS = 2
+DECIDING_LOOKS = 2
 """A method with more seeds than the study has was looked at before: its p-value is multiplied by this (Bonferroni)."""
 
 

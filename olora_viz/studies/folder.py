@@ -18,7 +18,7 @@ import numpy as np
 from olora_viz.machine.checks import expect
 from olora_viz.machine.files import read_json_object, reason, write_file, write_json
 from olora_viz.machine.tables import finite_or_none
-from olora_viz.measures.catalogue import BUILT_IN
+from olora_viz.measures.catalogue import BUILT_IN_MEASURES
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.race import Race
 from olora_viz.races.run import CHECKPOINT, read_config, read_definitions
@@ -61,7 +61,7 @@ OF_BOILERPLATE = ("base_boilerplate_loss", "boilerplate_loss")
 OF_TEXT = ("base_text_loss", "text_loss", "drift")
 """The columns that are NaN without a text to keep."""
 
-TEXTS = ("preregistration", *DEFINED)
+MAY_BE_EMPTY = ("preregistration", *DEFINED)
 """The columns that are empty where an earlier version wrote the rows."""
 
 BY_EXAMPLE = (
@@ -172,7 +172,7 @@ def _check_others(run: Path) -> None:
 
 def own_measures(steps: Sequence[Step]) -> dict[str, np.ndarray]:
     """Return the registered measurements of a race by key, (K,) each, of the last step that has it."""
-    own = {key: values for step in steps for key, values in step.measures.items() if key not in BUILT_IN}
+    own = {key: values for step in steps for key, values in step.measures.items() if key not in BUILT_IN_MEASURES}
     return {key: np.asarray(values, dtype=float) for key, values in own.items()}
 
 
@@ -277,7 +277,7 @@ class Ledger:
             for name in set(BY_EXAMPLE).difference(rows):  # of a version that did not keep it
                 rows[name] = [[] for _ in rows.index]
             rows = rows.assign(**dict.fromkeys({*OF_TEXT, *OF_BOILERPLATE}.difference(rows), math.nan))
-            rows = rows.assign(**dict.fromkeys({*TEXTS}.difference(rows), ""))
+            rows = rows.assign(**dict.fromkeys({*MAY_BE_EMPTY}.difference(rows), ""))
             for row in _records(rows):
                 trial_of(row), float(row["valid_loss"]), row["status"]
                 dict(zip(map(int, row["evaluated"]), map(float, row["valid_losses"]), strict=True))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from olora_viz.lanes.lane import Lane
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.studies.axes import in_words, plain
-from olora_viz.studies.deciding import LOOKS, explained
+from olora_viz.studies.deciding import DECIDING_LOOKS, explained
 from olora_viz.studies.difference import Difference, MethodRuns, RateRuns, between, runs_of
 from olora_viz.studies.method import own_rate, shipped
 from olora_viz.studies.statistics import holm, survives
@@ -134,7 +134,7 @@ def interactions(verdicts: Verdicts, setting: str) -> list[Interaction]:
         gaps = [_difference(*each, runs, setting) for each in compared]
         p_values = holm([gap.interval.p_value for gap in gaps])
         for (family, place), gap, p_value in zip(compared, gaps, p_values, strict=True):
-            looks = LOOKS if gap.seeds > study.seeds else 1
+            looks = DECIDING_LOOKS if gap.seeds > study.seeds else 1
             found.append(_judged(verdicts, setting, family, place, gap, min(1.0, looks * p_value), len(gaps), runs))
     return found
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STARS = (0.001, 0.01, ERROR)
 """The p-values below which a difference has three stars, two and one."""
 
-HEAD = ("start", "rate", "test loss", "accuracy", "difference", "95% interval", "p", "verdict")
+TABLE_HEAD = ("start", "rate", "test loss", "accuracy", "difference", "95% interval", "p", "verdict")
 
 WORD_COLUMNS = ("start", "rate", "verdict")
 """The columns of words."""
@@ -156,7 +156,7 @@ def _cells(verdicts: Verdicts) -> list[tuple[str, list[list[str]]]]:
 
 def _head(verdicts: Verdicts) -> list[str]:
     """Return the names of the columns: those of all studies, and the registered measurements."""
-    return [*HEAD, *verdicts.own_measures.values()]
+    return [*TABLE_HEAD, *verdicts.own_measures.values()]
 
 
 def _row(verdicts: Verdicts, each: Verdict) -> list[str]:

@@ -33,7 +33,7 @@ from olora_viz.studies.search import RATE_DIGITS
 from olora_viz.studies.study import Study
 from olora_viz.tasks.keep import NONE
 
-SEARCH = "search"
+SEARCH_FOLDER = "search"
 """The folder, in that of a decision, with the races of its search."""
 
 FOUND = "found.json"
@@ -226,7 +226,7 @@ class RecipeSearch:
     """
 
     def __init__(self, folder: Path, study: Study, names: Sequence[str], most: int) -> None:
-        self._folder, self._study, self._names, self._most = folder / SEARCH, study, tuple(names), most
+        self._folder, self._study, self._names, self._most = folder / SEARCH_FOLDER, study, tuple(names), most
         self.tried: list[Tried] = []
         self.has_ended = not names
         if (self._folder / FOUND).exists():
@@ -443,7 +443,7 @@ def _lane(study: Study, chosen: Mapping[str, Any], seed: int) -> Lane:
 
 def planned_study(folder: Path) -> Study:
     """Return the comparison of a decision's folder as it was planned, before its search."""
-    before = folder / SEARCH
+    before = folder / SEARCH_FOLDER
     return read_setup(Study, before if (before / SETUP).exists() else folder)
 
 

@@ -37,7 +37,7 @@ RECORD = "tracked.json"
 TABLES = "study"
 """The run, and its group, that holds the tables."""
 
-OF_LANE = ("model", "task", "method", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
+LANE_COLUMNS = ("model", "task", "method", "init", "r", "alpha", "lr", "seed", "steps", "status", "run")
 """The columns of a lane's row that describe its run."""
 
 RESULTS = (
@@ -75,7 +75,7 @@ class StudyTracker:
             if name in known:
                 continue
             group = f"{trial.method} {compact(trial.lr)}"
-            config = {column: row[column] for column in OF_LANE}
+            config = {column: row[column] for column in LANE_COLUMNS}
             with closing(self._tracker.start(name, group, config)) as run:
                 for step, numbers in measured(row).items():
                     run.log(numbers, step)

@@ -170,7 +170,7 @@ def departure(left: Sequence[int], what: str = "DNF") -> str:
 SAME = "same"
 """The kind of a comparison of equal results, beside those of `Comparison.in_these_runs`."""
 
-KINDS = (AHEAD, BEHIND, SAME, LEVEL, UNDECIDED)
+VERDICT_KINDS = (AHEAD, BEHIND, SAME, LEVEL, UNDECIDED)
 """All kinds, in the order in which a sentence names them."""
 
 MOST_DECIMALS = 6
@@ -279,7 +279,7 @@ class Statement:
         """What may be said of the first and the others, in one part for each kind."""
         others = list(zip(self.kinds, self.names[1:], self.comparisons, strict=True))
         parts = []
-        for kind in KINDS:
+        for kind in VERDICT_KINDS:
             if names := [name for each, name, _ in others if each == kind]:
                 margin = max(pair.margin for each, _, pair in others if each == kind)
                 size = f"{_bare(margin, self.shares)} {'points' if self.shares else 'nats'}"
@@ -378,7 +378,7 @@ def in_cells(name: str, other: str, verdicts: Sequence[str], basis: Basis, *, wh
 
 
 def relation(kind: str, other: str, basis: Basis, within: str = "") -> str:
-    """Return what may be said of one contender and another, by one of the `KINDS`.
+    """Return what may be said of one contender and another, by one of the `VERDICT_KINDS`.
 
     The same, too small to matter, and too few seeds or examples to tell are three different things.
 

@@ -43,7 +43,7 @@ from olora_viz.studies.statistics import (
 )
 from olora_viz.tasks.evaluation import HeldOut
 
-MEASURES = ("final", "best")
+WHICH_RESULT = ("final", "best")
 """Which held-out loss of a lane to use: that of the latest evaluation, or the lowest so far."""
 
 
@@ -151,7 +151,7 @@ def rate_curves(lanes: Sequence[Lane], steps: Sequence[Step], measure: str = "fi
     Args:
         lanes: all lanes of the race.
         steps: the steps so far.
-        measure: one of `MEASURES`.
+        measure: one of `WHICH_RESULT`.
 
     Examples:
         >>> import olora_viz as ov

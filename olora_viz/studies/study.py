@@ -32,7 +32,7 @@ from olora_viz.studies.method import (
 from olora_viz.studies.preregistration import preregister
 from olora_viz.tasks.keep import NONE, has_text
 
-RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NONE)
+DEFAULT_RACE = RaceConfig(task="number-words", steps=100, eval_every=10, keep=NONE)
 """The race that a study runs by default: longer than the page's, and without a text to keep."""
 
 RATES = (3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 6e-3)
@@ -163,7 +163,7 @@ class Study:
         number-words 6
     """
 
-    race: RaceConfig = RACE
+    race: RaceConfig = DEFAULT_RACE
     compare: tuple[str, ...] = ("lora", "olora")
     across: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     tune: Mapping[str, tuple[Any, ...]] = field(default_factory=lambda: {"lr": RATES})

@@ -31,7 +31,7 @@ from olora_viz.studies.contest import (
 from olora_viz.studies.forgetting import ratio_of
 from olora_viz.studies.other_metric import by_loss_too
 from olora_viz.studies.sentences import (
-    KINDS,
+    VERDICT_KINDS,
     Basis,
     at_same_rates,
     few,
@@ -44,7 +44,7 @@ from olora_viz.studies.sentences import (
 from olora_viz.studies.statistics import AHEAD, BEHIND, LEAST_EXAMPLES, LEAST_SEEDS, LEVEL, UNDECIDED
 from olora_viz.tasks.evaluation import HeldOut
 
-CLEAR, OPEN, ONE_RUN = "clear", "open", "one run"
+CLEAR, STILL_OPEN, ONE_RUN = "clear", "open", "one run"
 """How sure a verdict is, beside ``level``: decided over seeds; not decided, or not for other rates; of one seed."""
 
 MOST_FIELDS = 6
@@ -120,7 +120,7 @@ class VerdictLine:
             return ""
         if self.higher:
             return "rates"
-        return "seeds" if self.certainty == OPEN and self.basis.seeds < MANY_SEEDS else ""
+        return "seeds" if self.certainty == STILL_OPEN and self.basis.seeds < MANY_SEEDS else ""
 
     @property
     def reason(self) -> str:
@@ -263,14 +263,14 @@ def _certainty(kinds: Collection[str], basis: Basis) -> str:
     if basis.seeds < 2:
         return ONE_RUN
     if UNDECIDED in kinds or basis.examples < LEAST_EXAMPLES:
-        return OPEN
+        return STILL_OPEN
     if AHEAD in kinds or BEHIND in kinds:
-        return CLEAR if basis.seeds >= LEAST_SEEDS else OPEN
+        return CLEAR if basis.seeds >= LEAST_SEEDS else STILL_OPEN
     return LEVEL
 
 
 def _at_most_open(certainty: str) -> str:
-    return OPEN if certainty == CLEAR else certainty
+    return STILL_OPEN if certainty == CLEAR else certainty
 
 
 def _over_settings(
@@ -289,7 +289,7 @@ def _over_settings(
     if not bases:
         return None
     basis = replace(bases[0], seeds=min(each.seeds for each in bases))
-    order = [kind for kind in KINDS if kind in kinds]
+    order = [kind for kind in VERDICT_KINDS if kind in kinds]
     first, *more = [f"{relation(kind, label_of(rival), basis)} at {and_(kinds[kind])}" for kind in order]
     rest = "".join(f"; it {part}" for part in more)
     leader = {AHEAD: hero, BEHIND: rival}.get(order[0], "") if len(order) == 1 else ""

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from olora_viz.machine.tables import finite_or_none
 from olora_viz.measures.catalogue import MEASURES
 from olora_viz.studies.axes import plain
-from olora_viz.studies.deciding import LOOKS, explained, order
+from olora_viz.studies.deciding import DECIDING_LOOKS, explained, order
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, difference, runs_of
 from olora_viz.studies.forgetting import Forgetting, forgetting
 from olora_viz.studies.interaction import interactions
@@ -91,7 +91,7 @@ class Verdict:
     difference: Difference
     """Test loss minus the reference's, each method at its best rate; negative is better."""
     p_value: float
-    """Adjusted over the methods of the cell (Holm), and over `LOOKS` if there were more seeds than planned."""
+    """Adjusted over the methods of the cell (Holm), and over `DECIDING_LOOKS` if more seeds than planned."""
     margin: float
     """Differences within it do not matter; nats."""
     verdict: str
@@ -343,7 +343,7 @@ def _of_cell(study: Study, cell: Cell, rows: Rows) -> Iterator[Verdict]:
     p_values = _adjusted(study, gaps)
     for method, gap in gaps.items():
         if gap.seeds > study.seeds:
-            p_values[method] = min(1.0, LOOKS * p_values[method])
+            p_values[method] = min(1.0, DECIDING_LOOKS * p_values[method])
     at_shared = _at_shared(study, runs, shared, margin, sizes["test"])
     targets = [valid[trial] for trial in reference.trials(cell)]
     at_best = {method: of_method.trials(cell) for method, of_method in runs.items()}

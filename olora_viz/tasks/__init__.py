@@ -8,10 +8,10 @@ from functools import lru_cache
 from olora_viz.machine.checks import expect, unknown
 from olora_viz.machine.tables import Catalogue
 from olora_viz.tasks.batches import Batch, batch_indices, collate
-from olora_viz.tasks.built_in import BUILT_IN
+from olora_viz.tasks.built_in import BUILT_IN_TASKS
 from olora_viz.tasks.encoding import Encoded, Encoding, encode
 from olora_viz.tasks.files import load_file
-from olora_viz.tasks.hub import CARDS as FROM_HUB
+from olora_viz.tasks.hub import TASK_CARDS as FROM_HUB
 from olora_viz.tasks.task import Example, Task, TaskCard, deduplicated
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 TASKS: Catalogue[TaskCard] = Catalogue(
-    "task", (*BUILT_IN, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
+    "task", (*BUILT_IN_TASKS, *FROM_HUB), ("name", "prompt", "answer", "offline", "summary")
 )
 """The tasks by name: those that are built in, then data sets of the hub.
 

@@ -222,7 +222,7 @@ def _card(make: Callable[[random.Random], list[Example]], summary: str, sample: 
     return TaskCard(name, summary, sample.prompt, sample.answer, load, offline=True, choices=bool(sample.choices))
 
 
-BUILT_IN = (
+BUILT_IN_TASKS = (
     _card(addition, "A number plus a digit, in digits.", Example("3 + 4 =", " 7")),
     _card(number_words, "A number plus a digit, in words.", Example("three and four make", " seven")),
     _card(sentiment, "Whether a person is happy or sad about something.",

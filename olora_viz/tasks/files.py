@@ -53,11 +53,11 @@ COMPLETION = Fields(("prompt", "completion"), ("choices",))
 ALPACA = Fields(("instruction", "output"), ("input", "answer", "choices"))
 QUESTION = Fields(("question", "answer"), ("choices",))
 CHAT = Fields(("messages",), ("choices",))
-PLAIN = Fields(("text",), ())
-KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, PLAIN)
+PLAIN_TEXT = Fields(("text",), ())
+ROW_KINDS = (ALPACA, PAIR, COMPLETION, QUESTION, CHAT, PLAIN_TEXT)
 """The kinds of rows; if the fields of several are complete, the first counts."""
 
-LABELS = ("label", "target", "response", *(name for kind in KINDS[:-1] for name in kind.needed))
+LABELS = ("label", "target", "response", *(name for kind in ROW_KINDS[:-1] for name in kind.needed))
 """How the names of fields begin that no row of plain text has, where they would be left out."""
 
 # LLM-Adapters (Hu et al. 2023, arXiv 2304.01933) end a multiple-choice instruction with this line.
@@ -68,9 +68,8 @@ def fields_of(names: Collection[str], where: str) -> Fields:
     """Return the kind of row with these fields; raise if one is missing or misspelt.
 
     An unknown field is ignored, unless it resembles a known field that is absent, or stands beside a plain text as its
-    label. If the fields of several kinds are
-    complete, the first of `KINDS` counts: a row with `instruction`, `output`, `prompt` and `answer` is an Alpaca row,
-    and its `answer` belongs to `output`.
+    label. If the fields of several kinds are complete, the first of `ROW_KINDS` counts: a row with `instruction`,
+    `output`, `prompt` and `answer` is an Alpaca row, and its `answer` belongs to `output`.
 
     Raises:
         ValueError: with the name of the row, as in "line 3 of data.csv", and the closest valid field.
@@ -89,17 +88,17 @@ def fields_of(names: Collection[str], where: str) -> Fields:
         ours = fields.needed + fields.optional
         return sum(bool(difflib.get_close_matches(name, names, n=1, cutoff=0.75)) for name in ours)
 
-    whole = [fields for fields in KINDS if all(name in names for name in fields.needed)]
-    fields = whole[0] if whole else max((PAIR, *KINDS), key=likeness)
+    whole = [fields for fields in ROW_KINDS if all(name in names for name in fields.needed)]
+    fields = whole[0] if whole else max((PAIR, *ROW_KINDS), key=likeness)
     others = [name for name in names if name not in fields.needed + fields.optional]
     for name in fields.needed:
         if name not in names:
             if near := difflib.get_close_matches(name, others, n=1):
                 raise ValueError(f"{where}: the field {name!r} is missing; is it {near[0]!r}?")
             has = f"the fields are {listed(map(repr, names), 6)}" if names else "there are no fields"
-            *kinds, last = (" and ".join(kind.needed) for kind in KINDS)
+            *kinds, last = (" and ".join(kind.needed) for kind in ROW_KINDS)
             raise ValueError(f"{where}: {has}, and a row needs {', '.join(kinds)}, or {last}")
-    label = next((name for name in others if fields is PLAIN and name.lower().startswith(LABELS)), None)
+    label = next((name for name in others if fields is PLAIN_TEXT and name.lower().startswith(LABELS)), None)
     if label:
         raise ValueError(f"{where}: 'text' beside {label!r} is no plain text; call them 'prompt' and 'answer'")
     absent = [name for name in fields.optional if name not in names]
@@ -154,7 +153,7 @@ def example_of(row: Mapping[str, object], where: str, line: int = 0) -> Example:
     for name in fields.needed:
         if name in text and not text[name]:
             raise ValueError(f"{where}: the field {name!r} is empty")
-    if fields is PLAIN:
+    if fields is PLAIN_TEXT:
         return Example("", text["text"], line=line)
     choices = _choices(given.get("choices"), where)
     messages: tuple[tuple[str, str], ...] = ()

@@ -192,7 +192,7 @@ SOURCES = (
 )  # fmt: skip
 """The tasks of the OLoRA paper (Büyükakyüz 2024, arXiv 2406.01775) and its instruction data."""
 
-CARDS = tuple(
+TASK_CARDS = tuple(
     TaskCard(
         each.name, each.summary, each.sample.prompt, each.sample.answer, partial(load_from_hub, each), offline=False,
         choices=each.example is not instruction,

@@ -22,7 +22,7 @@ AUTO, NONE = "auto", "none"
 """The text that comes with the package, if it has one for the model, and no text: the values that are neither a task
 nor a file."""
 
-PASSAGES, WIDTH = 8, 64
+PASSAGES, TOKENS_A_PASSAGE = 8, 64
 """The passages of a text that are measured, evenly spread over it, and the tokens of each."""
 
 MOST_EXAMPLES = 64
@@ -74,8 +74,8 @@ def text_to_keep(
 
     Returns:
         TextToKeep | None
-            Up to `PASSAGES` passages of `WIDTH` tokens, or up to `MOST_EXAMPLES` examples; None for `NONE`, and for
-            `AUTO` if the package has no text for the model.
+            Up to `PASSAGES` passages of `TOKENS_A_PASSAGE` tokens, or up to `MOST_EXAMPLES` examples; None for
+            `NONE`, and for `AUTO` if the package has no text for the model.
 
     Raises:
         ValueError: an unknown name, an invalid file, a text of less than `LEAST_TOKENS` tokens, or one with all
@@ -117,7 +117,7 @@ def _passages(name: str, text: str, tokenizer: PreTrainedTokenizerBase, context:
     read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids, offsets, front = read["input_ids"], read["offset_mapping"], front_of(tokenizer)
     before = 0 if front else 1  # the first token of a passage is not predicted, unless one stands in front of the text
-    width = max(1, min(WIDTH, context - len(front), len(ids) - before))
+    width = max(1, min(TOKENS_A_PASSAGE, context - len(front), len(ids) - before))
     room = len(ids) - before - width
     count = max(1, min(PASSAGES, (len(ids) - before) // width))
     starts = [room * i // max(1, count - 1) for i in range(count)]

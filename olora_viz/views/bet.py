@@ -26,7 +26,7 @@ from olora_viz.views.html import lane, unbroken
 
 LORA, OLORA = "lora", "olora"
 
-NOBODY = "nobody"
+NO_LEADER = "nobody"
 """The bet that no difference is more than luck."""
 NOBODY_WORDS = "no difference that isn't luck"
 
@@ -140,20 +140,20 @@ def judge(choice: str, starts: Sequence[str], kinds: Mapping[tuple[str, str], st
     """Return how a bet ends: right, wrong or too close to call.
 
     A start is right if it is ahead of every other one, and wrong if one of them is ahead of it, or if it diverged.
-    `NOBODY` is right if no start is ahead of another one, and none diverged.
+    `NO_LEADER` is right if no start is ahead of another one, and none diverged.
 
     Args:
-        choice: one of the starts, or `NOBODY`.
+        choice: one of the starts, or `NO_LEADER`.
         starts: those that were to be bet on.
         kinds: what the verdict says of one start and another, of all pairs of those that have not diverged, in both
-            orders: one of `olora_viz.studies.sentences.KINDS`.
+            orders: one of `olora_viz.studies.sentences.VERDICT_KINDS`.
 
     >>> kinds = {("olora", "lora"): "ahead", ("lora", "olora"): "behind"}
     >>> [judge(choice, ("lora", "olora"), kinds) for choice in ("olora", "lora", "nobody")]
     ['right', 'wrong', 'wrong']
     """
     left = {start for pair in kinds for start in pair}
-    if choice == NOBODY:
+    if choice == NO_LEADER:
         return WRONG if AHEAD in kinds.values() or left < set(starts) else RIGHT
     against = [kind for (start, _), kind in kinds.items() if start == choice]
     if not against or BEHIND in against:
@@ -182,12 +182,12 @@ def scores(question: Question, compared: Contest, why: str = "") -> dict[str, tu
     out = [start for start in question.starts if start not in places]
     gone = f"{and_([label_of(start) for start in out])} left the race." if out else ""
     at = f"At {compact(question.rate)}"
-    for choice in (*question.starts, NOBODY):
+    for choice in (*question.starts, NO_LEADER):
         about = statements.get(choice) or (next(iter(statements.values())) if statements else None)
         kind = judge(choice, question.starts, kinds)
         if len(places) == 1 and choice in places:
             kind = RIGHT
-        name = NOBODY_WORDS if choice == NOBODY else label_of(choice)
+        name = NOBODY_WORDS if choice == NO_LEADER else label_of(choice)
         result = f"{at} {about.names[0]} {about.relations}: {about.scores}." if about else ""
         rest = " ".join(filter(None, (result, gone, why)))
         ended[choice] = kind, Sentence(f"Your bet, {name}: {kind}.", rest)
@@ -201,7 +201,7 @@ def ask(question: Question | None) -> Markup:
     chip = Markup('<button type="button" class="chip" data-choice="{}" aria-pressed="false">{}</button>')
     styles = lane_styles([Lane(start) for start in question.starts])
     chips = Markup("").join(chip.format(style.init, lane(style)) for style in styles)
-    nobody = chip.format(NOBODY, NOBODY_WORDS)
+    nobody = chip.format(NO_LEADER, NOBODY_WORDS)
     return Markup(
         '<div class="bet" data-key="{}"><p><b>Your bet:</b> {}</p><div class="chips" role="group" '
         'aria-label="Your bet">{}{}</div>{}<p class="hint" data-coming hidden>Placed on the next race: press '
@@ -221,7 +221,7 @@ def _ask_when(question: Question) -> Markup:
     )  # fmt: skip
 
 
-OPEN, GOING, ENDED = "open", "going", "ended"
+OPEN, GOING, BET_ENDED = "open", "going", "ended"
 """States of the bets on a race that is shown: its first held-out results are not out, are out, or are the last."""
 
 
@@ -244,7 +244,7 @@ def bets(
         reach: when the chaser was where LoRA ended; None where that is not asked, or not known.
         recorded: whether it was computed before: a bet on the next race is never one on it.
     """
-    content = ask(question) if state == OPEN else scored(ended) if state == ENDED else _placed(question)
+    content = ask(question) if state == OPEN else scored(ended) if state == BET_ENDED else _placed(question)
     if reach and ended is not None:
         content += met(question, reach)
     names = json.dumps(labels, ensure_ascii=False)
@@ -256,8 +256,8 @@ def bets(
 def _placed(question: Question) -> Markup:
     line = Markup('<p hidden data-choice="{}"><b>Your bet, {}.</b> It is scored after step {}.</p>')
     return Markup("").join(
-        line.format(choice, NOBODY_WORDS if choice == NOBODY else label_of(choice), question.steps)
-        for choice in (*question.starts, NOBODY)
+        line.format(choice, NOBODY_WORDS if choice == NO_LEADER else label_of(choice), question.steps)
+        for choice in (*question.starts, NO_LEADER)
     )
 
 

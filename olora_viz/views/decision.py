@@ -18,7 +18,7 @@ from olora_viz.races.recipe_files import TOOLS
 from olora_viz.studies.axes import plain
 from olora_viz.studies.budget import METHODS
 from olora_viz.studies.choices import compares_more_than_starts, worth_of_choices
-from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE, SEARCH, SEEDS, Decision
+from olora_viz.studies.decide import COARSE, DONE, FINAL, RECIPE_FOLDER, SEARCH, SEEDS, Decision
 from olora_viz.studies.forgetting import Ratio
 from olora_viz.studies.method import method_name
 from olora_viz.studies.recipe_search import lanes_of, value_words
@@ -29,12 +29,12 @@ from olora_viz.studies.study import Candidate, Cell
 from olora_viz.studies.verdicts import Verdict, Verdicts, untrained
 from olora_viz.views.html import TableCell, lane, table
 
-TAKEN, RUNNER_UP, LOWER = "taken", "runner-up", "lower held-out loss"
+TAKEN_WORD, RUNNER_UP, LOWER = "taken", "runner-up", "lower held-out loss"
 """What is said of a row of the table; the last of one that is not taken although its held-out loss is lower."""
 
 STAGES = (SEARCH, COARSE, SEEDS, FINAL)
 
-BEFORE = {
+FIRST_TEXTS = {
     "headline": Markup('<p class="hint">The recommendation, and how sure it is.</p>'),
     "table": Markup('<h2>All starts at their best</h2><p class="hint">After the first race.</p>'),
     "searched": Markup(
@@ -78,7 +78,7 @@ def headline(known: Decision) -> Markup:
 def starts(known: Decision) -> Markup:
     """Return the table of the methods at their best rates, the lowest validation loss first."""
     if not known.lanes:
-        return BEFORE["table"]
+        return FIRST_TEXTS["table"]
     study = known.verdicts.study
     styles = method_styles(study.compare)
     taken = known.taken
@@ -87,7 +87,7 @@ def starts(known: Decision) -> Markup:
     if taken:
         role = LOWER if other and other.valid_loss < taken.method.valid_loss else RUNNER_UP
         roles = {(taken.method.rank, other.method, other.at): role} if other else {}
-        roles[taken.method.rank, taken.method.method, taken.method.best] = TAKEN
+        roles[taken.method.rank, taken.method.method, taken.method.best] = TAKEN_WORD
     rows = [
         (
             verdict.valid_loss, verdict.method, verdict.rank, verdict.best,
@@ -191,7 +191,7 @@ def searched(known: Decision) -> Markup:
     for each in known.tried:
         value = value_words(each.choice, each.value)
         rate = finite_or_none(each.lr)
-        facts = ("" if rate is None else compact(rate), "2 seeds" * (each.seeds > 1), TAKEN * each.is_taken)
+        facts = ("" if rate is None else compact(rate), "2 seeds" * (each.seeds > 1), TAKEN_WORD * each.is_taken)
         small = ", ".join(filter(None, facts))
         what = Markup("{}<small>{}</small>").format(value, small)
         is_other = each.value != each.before and math.isfinite(each.gap)
@@ -236,7 +236,7 @@ def recipe(known: Decision, scripted: bool = False) -> Markup:
     head, tab, panel = SCRIPTED if scripted else UNSCRIPTED
     files = [(Path(name).stem, name, text) for name, text in known.recipe.items()]
     # Of several, the first is open.
-    tabs = [tab.format(tool, TOOLS[tool], *OPEN[scripted][k > 0]) for k, (tool, _, _) in enumerate(files)]
+    tabs = [tab.format(tool, TOOLS[tool], *OPENED_BY[scripted][k > 0]) for k, (tool, _, _) in enumerate(files)]
     panels = [panel.format(tool, name, text, "hidden" * (k > 0)) for k, (tool, name, text) in enumerate(files)]
     return Markup(
         '<h2>The recipe <span class="hint">files for PEFT and other tools, beside the training rows</span></h2>'
@@ -263,7 +263,7 @@ UNSCRIPTED = (
 )
 """The same with radio buttons, whose file a style sheet shows."""
 
-OPEN = {True: (("true", "0"), ("false", "-1")), False: (("checked",), ("",))}
+OPENED_BY = {True: (("true", "0"), ("false", "-1")), False: (("checked",), ("",))}
 """What is said of a tab that is open, and of one that is not."""
 
 
@@ -285,10 +285,10 @@ def offered() -> list[str]:
 def texts(known: Decision | None) -> dict[str, Markup]:
     """Return the headline, the tables, the plan and the answers, or what is there before them."""
     if known is None:
-        return dict(BEFORE)
+        return dict(FIRST_TEXTS)
     return {
         "headline": headline(known), "table": starts(known), "plan": plan(known),
-        "answers": answers(known) or BEFORE["answers"], "searched": searched(known) or BEFORE["searched"],
+        "answers": answers(known) or FIRST_TEXTS["answers"], "searched": searched(known) or FIRST_TEXTS["searched"],
     }  # fmt: skip
 
 
@@ -298,7 +298,7 @@ def whereabouts(known: Decision | None, report: Path | None) -> Markup:
         return Markup("")
     lies = f"The adapter is in {known.adapter}, and" if known.adapter else "There is no adapter yet;"
     return Markup('<p class="say" role="status">{} the report is {}.{}</p>').format(
-        lies, report, f" The recipe is in {known.folder / RECIPE}." if known.recipe else ""
+        lies, report, f" The recipe is in {known.folder / RECIPE_FOLDER}." if known.recipe else ""
     )
 
 

@@ -29,7 +29,7 @@ BRACKETS = re.compile(r" \([^()]*\)")
 FEW = 8
 """Most contenders with a row each, and most answers to one prompt before some are collapsed."""
 
-TITLE = "Watch them answer"
+ANSWERS_TITLE = "Watch them answer"
 
 
 def mark(style: LaneStyle) -> Markup:
@@ -249,7 +249,7 @@ def answers_before(styles: Sequence[LaneStyle] = ()) -> Markup:
     if 0 < len(styles) <= FEW:
         who = Markup("").join(map(row.format, [*map(lane, styles), "base model"]))
         rows = Markup('<ul class="rows">{}</ul>').format(who)
-    return Markup('<h2>{}</h2><div class="asked"><p class="hint">{}</p>{}</div>').format(TITLE, words, rows)
+    return Markup('<h2>{}</h2><div class="asked"><p class="hint">{}</p>{}</div>').format(ANSWERS_TITLE, words, rows)
 
 
 def answers(
@@ -281,7 +281,7 @@ def answers(
     first, *others = blocks
     more = f"{len(others)} more prompt{'s' * (len(others) > 1)}"
     rest = folded(more, Markup("").join(others)) if others else ""
-    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(TITLE, when, kind, first, rest)
+    return Markup('<h2>{}{}</h2><div class="{}">{}{}</div>').format(ANSWERS_TITLE, when, kind, first, rest)
 
 
 def contenders(

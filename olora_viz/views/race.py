@@ -221,7 +221,7 @@ class RaceView:
         start, _ = start_of(self.race)
         reached = story.steps_to_reach(lanes, self._judged, start, question.rate)
         reach = next((each for each in reached if each.curve.lane.init == question.chaser), None)
-        return bets.bets(self.name, bets.ENDED, question, labels, ended, reach, recorded=self.recorded)
+        return bets.bets(self.name, bets.BET_ENDED, question, labels, ended, reach, recorded=self.recorded)
 
     @drawn_once
     def _judged(self) -> Sequence[Step]:

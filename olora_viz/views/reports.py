@@ -18,7 +18,7 @@ from olora_viz.figures.live.bundle import pack
 from olora_viz.figures.live.standing_alone import plotted
 from olora_viz.figures.plots import plot_study
 from olora_viz.figures.theme import LaneStyle
-from olora_viz.lanes.lane import NAMES, SHOWN, Lane
+from olora_viz.lanes.lane import SHOWN, SHOWN_NAMES, Lane
 from olora_viz.machine.files import write_text
 from olora_viz.machine.version import versions
 from olora_viz.machine.wording import number, percent, seconds
@@ -36,7 +36,7 @@ from olora_viz.views.layers import curvature_view, gradients_view, spectra_view
 from olora_viz.views.race import RaceView, race_view
 from olora_viz.views.results import rates_view
 
-STYLE = """
+REPORT_STYLE = """
 table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;width:100%}
 td,th{padding:5px 8px;text-align:right;border-bottom:1px solid var(--line);font-weight:400}
 thead th{color:var(--mute);font-size:12px}tr>:first-child{text-align:left}
@@ -59,7 +59,7 @@ padding:4px 0;border-top:1px solid var(--line)}
 .asked .who{display:flex;flex-wrap:wrap;gap:1px 12px}.asked .said{overflow-wrap:anywhere}
 """
 
-SHELL = Markup("""<!doctype html>
+REPORT_SHELL = Markup("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{style}</style></head><body><main>{body}</main></body></html>
@@ -72,7 +72,7 @@ def page(
     *,
     heading: object = "",
     lead: object = "",
-    style: str = STYLE,
+    style: str = REPORT_STYLE,
     figures: Mapping[str, Figure] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the content of a report, for `whole`, or with figures for `standalone` of figure_export.js.
@@ -92,7 +92,7 @@ def page(
 
 def whole(page: Mapping[str, Any]) -> Markup:
     """Return a page without figures as one HTML file, which needs no other."""
-    return SHELL.format(title=page["title"], style=Markup(page["style"]), body=page["body"])  # noqa: S704
+    return REPORT_SHELL.format(title=page["title"], style=Markup(page["style"]), body=page["body"])  # noqa: S704
 
 
 MAPS = 8
@@ -172,7 +172,7 @@ def setup_table(config: RaceConfig, styles: Sequence[LaneStyle]) -> Markup:
         )
         for lane, style in zip(config.lanes, styles, strict=True)
     ]  # fmt: skip
-    names = [NAMES.get(key) or key.replace("_", " ") for key in keys]
+    names = [SHOWN_NAMES.get(key) or key.replace("_", " ") for key in keys]
     head = ("lane", "start", "rate", "r", "α", "seed", *names)
     return _facts(setup_facts(config)) + table(head, lanes, scrolls=True)
 
@@ -186,7 +186,7 @@ FILE_SHOWN = ",".join(f".tabs input:nth-of-type({k}):checked~div:nth-of-type({k}
 """The file of a recipe whose tab is open; all are printed."""
 
 DECISION_STYLE = f"""
-:root{{{theme.css_variables("light")}color-scheme:light}}{STYLE}
+:root{{{theme.css_variables("light")}color-scheme:light}}{REPORT_STYLE}
 body{{background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,sans-serif;margin:0}}
 main{{max-width:980px;margin:0 auto;padding:20px}}
 section{{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 18px;
@@ -288,9 +288,9 @@ rect{{fill:var(--olora)}}svg{{display:block}}
 .bar{{background:linear-gradient(90deg,var(--soft) var(--share),transparent 0)}}
 """
 
-WIDTH, HEIGHT = 150, 34
+SPARK_WIDTH, HEIGHT = 150, 34
 
-COMPARED = (
+COMPARED_ROWS = (
     "layer", "‖ΔW₁‖", "‖ΔW₂‖", "effective rank 1", "effective rank 2", "cosine", "k",
     "left overlap", "right overlap",
 )  # fmt: skip
@@ -300,7 +300,7 @@ def comparison_page(
     adapter: str | Path, other: str | Path, base: str, layers: Sequence[LayerComparison], notes: Sequence[str] = ()
 ) -> Markup:
     """Return the report on two adapters as HTML: a summary with `notes`, both spectra of every layer, a legend."""
-    head, *rest = COMPARED
+    head, *rest = COMPARED_ROWS
     rows = [(layer.layer, _bars(layer.first), _bars(layer.second), *comparison_cells(layer)[1:]) for layer in layers]
     name = Path(base).name
     return _adapter_page(
@@ -316,7 +316,7 @@ def comparison_page(
 
 
 def comparison_cells(layer: LayerComparison) -> list[str]:
-    """Return the cells of `COMPARED` for one layer, as text."""
+    """Return the cells of `COMPARED_ROWS` for one layer, as text."""
     both = layer.first, layer.second
     norms = (number(update.norm if update else None) for update in both)
     ranks = (number(update.effective_rank if update else None, ".2f") for update in both)
@@ -394,7 +394,7 @@ def _bars(update: LayerUpdate | None) -> Markup:
     if update is None:
         return Markup("–")
     top = float(update.sigma[0]) or 1.0
-    wide = WIDTH / len(update.sigma)
+    wide = SPARK_WIDTH / len(update.sigma)
     bar = Markup('<rect x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/>')
     bars = Markup("").join(
         bar.format(i * wide, HEIGHT * (1 - s / top), 0.8 * wide, HEIGHT * s / top)
@@ -402,5 +402,5 @@ def _bars(update: LayerUpdate | None) -> Markup:
     )
     words = f"{len(update.sigma)} singular values from {update.sigma[0]:.3g} to {update.sigma[-1]:.3g}"
     return Markup('<svg width="{}" height="{}" role="img" aria-label="{words}"><title>{words}</title>{}</svg>').format(
-        WIDTH, HEIGHT, bars, words=words
+        SPARK_WIDTH, HEIGHT, bars, words=words
     )

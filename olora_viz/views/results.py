@@ -25,7 +25,7 @@ from olora_viz.studies.ranking import Place, group_places
 from olora_viz.studies.sentences import departure
 from olora_viz.studies.statistics import share_interval
 from olora_viz.studies.story import (
-    MEASURES,
+    WHICH_RESULT,
     RateCurve,
     Reach,
     describe_rates,
@@ -53,13 +53,13 @@ class RatesView:
 
 
 def rates_view(record: RaceRecord, measure: object = None, *, run: str | None = None) -> RatesView | None:
-    """Show a race as a sweep, by one of `MEASURES`; None if it is not a sweep, or before the first step."""
+    """Show a race as a sweep, by one of `WHICH_RESULT`; None if it is not a sweep, or before the first step."""
     steps = list(record.steps)
     lanes = found_rates(record.config, steps).lanes
     if not steps or not is_sweep(lanes):
         return None
     run = record.name if run is None else run
-    named = measure if isinstance(measure, str) and measure in MEASURES else "final"
+    named = measure if isinstance(measure, str) and measure in WHICH_RESULT else "final"
     start, _ = start_of(record)
     curves = rate_curves(lanes, steps, named)
     text, examples = record.plain_text, held_out_count(steps)
@@ -469,7 +469,7 @@ def _left_out(race: RaceRecord) -> str:
     return f"Left out, as longer than {longest}: {and_(parts)}."
 
 
-SEEDS = 5
+SUGGESTED_SEEDS = 5
 """Seeds of a race that is repeated."""
 
 HIGHEST_RATE = 1e3
@@ -483,9 +483,9 @@ def repeated(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
         ValueError: the result has more lanes than `most`.
     """
     own = list(dict.fromkeys(replace(lane, seed=0) for lane in lanes))
-    count = len(own) * SEEDS
-    _check(most, count, f"{len(own)} lanes with {SEEDS} seeds each are {count}")
-    return tuple(replace(lane, seed=seed) for lane in own for seed in range(SEEDS))
+    count = len(own) * SUGGESTED_SEEDS
+    _check(most, count, f"{len(own)} lanes with {SUGGESTED_SEEDS} seeds each are {count}")
+    return tuple(replace(lane, seed=seed) for lane in own for seed in range(SUGGESTED_SEEDS))
 
 
 def higher(lanes: Sequence[Lane], most: int = MAX_LANES) -> tuple[Lane, ...]:
@@ -550,10 +550,10 @@ class NextStep(NamedTuple):
     """By what the steps are multiplied."""
 
 
-STEPS = (
+NEXT_STEPS = (
     NextStep(
         "seeds",
-        f"Repeat with {SEEDS} seeds",
+        f"Repeat with {SUGGESTED_SEEDS} seeds",
         "Every lane is repeated with each seed. A seed sets the random numbers of the start and the order of the "
         "batches; lanes with the same seed see the same batches.",
         repeated,

@@ -124,7 +124,7 @@ def task_sample(card: TaskCard) -> Markup:
 
 RUNS_SHOWN = 3
 
-FIRST, LAST = 14, 8
+FIRST_TOKENS, LAST_TOKENS = 14, 8
 """Tokens shown of a longer prompt or answer: the first and the last ones."""
 
 MOST_CHARACTERS = 60
@@ -194,9 +194,9 @@ def _example(
 def _part(pieces: Sequence[Piece], tag: str) -> Markup:
     """Return the tokens of a prompt or an answer, without those in the middle if it is long."""
     boxes = [Markup("<{0}>{1}</{0}>").format(tag, _short(piece.text).replace("\n", "↵\n") or "·") for piece in pieces]
-    left_out = len(boxes) - FIRST - LAST
+    left_out = len(boxes) - FIRST_TOKENS - LAST_TOKENS
     if left_out > 1:
-        boxes[FIRST:-LAST] = [Markup("<i> … {} more … </i>").format(left_out)]
+        boxes[FIRST_TOKENS:-LAST_TOKENS] = [Markup("<i> … {} more … </i>").format(left_out)]
     return Markup("").join(boxes)
 
 

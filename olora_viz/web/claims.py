@@ -26,7 +26,7 @@ from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card
 
-MINUTES = (0, 1, 2, 5, 10, 20)
+CLAIM_MINUTES = (0, 1, 2, 5, 10, 20)
 """The lengths of a study that a page offers, as far as the server's own limit allows them."""
 
 
@@ -126,10 +126,10 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
 
 def minutes_within(limits: Limits) -> list[int]:
     """Return the lengths of a study that a server offers; 0 is none."""
-    return [minutes for minutes in MINUTES if 60 * minutes <= limits.max_seconds]
+    return [minutes for minutes in CLAIM_MINUTES if 60 * minutes <= limits.max_seconds]
 
 
-ONLY = "claims-only"
+ONLY_CLAIMS = "claims-only"
 """CSS class of the columns and cards that this page alone shows."""
 
 
@@ -150,7 +150,7 @@ class ClaimsView(NamedTuple):
 
 def choices(limits: Limits) -> gr.Dropdown:
     """Lay out the card below the set-up, and return the length of the study."""
-    with gr.Column(elem_classes=f"card {ONLY}"):
+    with gr.Column(elem_classes=f"card {ONLY_CLAIMS}"):
         element(
             '<h2>What is tested <span class="hint">claims about weights and the start are always tested</span></h2>'
         )
@@ -165,14 +165,15 @@ def choices(limits: Limits) -> gr.Dropdown:
 def columns(bar: StudyBar) -> ClaimsView:
     """Lay out the list and the cards beside it, inside the row of the Race page."""
     known = recorded_claims()
-    with gr.Column(elem_classes=f"intro {ONLY}", min_width=0):
+    with gr.Column(elem_classes=f"intro {ONLY_CLAIMS}", min_width=0):
         element(intro(known), elem_id="claims-intro")
-    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0), gr.Column(elem_classes="card", elem_id="claims-list"):
+    middle = gr.Column(elem_classes=f"middle {ONLY_CLAIMS}", min_width=0)
+    with middle, gr.Column(elem_classes="card", elem_id="claims-list"):
         rows = tuple(
             element(value, elem_id=f"claim-{name}", script="fold.js")
             for name, value in zip(CLAIMS, _rows(known), strict=True)
         )
-    with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
+    with gr.Column(elem_classes=f"side right {ONLY_CLAIMS}", scale=0, min_width=0):
         in_card(element, how(), elem_id="claims-how")
         in_card(element, wins(known.cells), elem_id="claims-wins")
     return ClaimsView(held("claims"), bar.status, bar.start, bar.stop, rows)

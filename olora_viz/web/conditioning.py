@@ -41,19 +41,19 @@ from olora_viz.web.parts.background import PageWork, StartButton
 from olora_viz.web.parts.card import UNQUEUED, Card, element, held, in_card, small_button
 from olora_viz.web.parts.setup import YOUR_FILE, SetUp
 
-HEAD = Markup("<h2>Fair rates</h2>")
-HINT = Markup(
+HEADING = Markup("<h2>Fair rates</h2>")
+FAIR_RATES_HINT = Markup(
     '<p class="hint">A rule of thumb, fitted to sweeps of two models: LoRA\'s rate divided by the '
     "cube root of the curvature ratio. It was off by a factor of 1.5 to 1.6, 2.4 at worst. It "
     "scales the rate of the first LoRA lane: tune that one.</p>"
 )
-BEFORE = (
-    HEAD
+BEFORE_MEASURING = (
+    HEADING
     + Markup(
         '<p class="say">Is it the start, or only the rate? The button adds every start '
         "twice, at plain LoRA's rate and at its fair rate from the curvature: press Race to compare.</p>"
     )
-    + HINT
+    + FAIR_RATES_HINT
 )
 """The card until rates are proposed."""
 
@@ -82,7 +82,7 @@ def proposed(setup: SetUp, work: Measurement | None, limits: Limits) -> tuple[Se
     lanes = resolved(replace(work.config, lanes=lanes), [rate.rate for rate in rates]).lanes
     unique = dict.fromkeys(rate.sentence for rate in rates)  # seeds of a start may share one
     words = Markup("").join(Markup('<p class="say">{}</p>').format(sentence) for sentence in unique)
-    return replace(setup, lanes=lanes), HEAD + words + HINT
+    return replace(setup, lanes=lanes), HEADING + words + FAIR_RATES_HINT
 
 
 def _start(setup: SetUp) -> tuple[object, ...]:
@@ -227,7 +227,7 @@ def _status(work: Measurement | Slicing, ahead: Wait) -> Markup:
     ).format(state=work.state, percent=100 * work.part)
 
 
-ONLY = "conditioning-only"
+ONLY_CONDITIONING = "conditioning-only"
 """CSS class of the columns that this page alone shows."""
 
 
@@ -254,7 +254,7 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
         styles: of the lanes of the race that the page opens with; `total` is the number of its steps.
     """
     measured, sliced = held("measured"), held("sliced")
-    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
+    with gr.Column(elem_classes=f"middle {ONLY_CONDITIONING}", min_width=0):
         with gr.Column(elem_classes="card"):
             with gr.Row(elem_classes="measuring"):
                 measure_button = small_button("Measure the start", "measure-button", variant="primary")
@@ -279,12 +279,12 @@ def columns(styles: Sequence[LaneStyle], total: int) -> Columns:
                 right_slice = live_figure(empty_slice(), elem_id="slice-right-figure")
         with gr.Column(elem_classes="card"):
             every, race_figures = _during_a_race(styles, total)
-    with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
+    with gr.Column(elem_classes=f"side right {ONLY_CONDITIONING}", scale=0, min_width=0):
         story = in_card(element, story_before(), elem_id="conditioning-story")
         numbers = in_card(element, numbers_before(), elem_id="conditioning-numbers")
         rates = in_card(element, rates_before(), elem_id="conditioning-rates")
         with gr.Column(elem_classes="card"):
-            fair_words = element(BEFORE, elem_id="fair-rates")
+            fair_words = element(BEFORE_MEASURING, elem_id="fair-rates")
             fair = gr.Button("Set same and fair rates", elem_id="fair-button")
     curved = gr.Textbox("", visible=False)
     outputs = ConditioningView(
@@ -346,7 +346,7 @@ def connect(
             setup = SetUp.from_controls(limits, values, files)
             setup, words = proposed(setup, jobs.find(measured, Measurement), limits)
         except ValueError as error:
-            return (*(gr.skip() for _ in controls), HEAD + problem(str(error)) + HINT)
+            return (*(gr.skip() for _ in controls), HEADING + problem(str(error)) + FAIR_RATES_HINT)
         return (*setup.to_controls(), words)
 
     def track(name: Any) -> tuple[Any, ...]:

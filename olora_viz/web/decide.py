@@ -19,10 +19,10 @@ from olora_viz.initializers import label_of
 from olora_viz.machine.files import write_zip
 from olora_viz.machine.wording import duration
 from olora_viz.studies.budget import METHODS
-from olora_viz.studies.decide import RECIPE, Decision
+from olora_viz.studies.decide import RECIPE_FOLDER, Decision
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, checked_search
 from olora_viz.views import decision
-from olora_viz.views.decision import BEFORE
+from olora_viz.views.decision import FIRST_TEXTS
 from olora_viz.views.html import problem
 from olora_viz.views.reports import write_report
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
@@ -32,12 +32,12 @@ from olora_viz.web.jobs.shared_study import SharedStudy
 from olora_viz.web.parts.background import PageWork, StartButton, StudyBar, put_study, study_status
 from olora_viz.web.parts.card import element, held, in_card, stored
 
-MINUTES = (1, 2, 5, 10, 20)
+DECIDE_MINUTES = (1, 2, 5, 10, 20)
 """The time limits that a page offers, as far as the server's own allows them."""
 
 MOST_METHODS = 8
 
-REFERENCE = METHODS[0]
+REFERENCE_METHOD = METHODS[0]
 
 
 @dataclass(eq=False)
@@ -71,7 +71,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
     model, task, minutes, inits, rank, search, settings, forget, *_ = (*asked, None, None)
     if not isinstance(inits, list) or not 1 <= len(inits) <= MOST_METHODS:
         raise ValueError(f"choose 1 to {MOST_METHODS} starts to compare with plain LoRA")
-    methods = [REFERENCE, *(init for init in inits if init != REFERENCE)]
+    methods = [REFERENCE_METHOD, *(init for init in inits if init != REFERENCE_METHOD)]
     if len(methods) < 2:
         raise ValueError("choose a start to compare with plain LoRA")
     return put_study(
@@ -82,7 +82,7 @@ def put(jobs: Jobs, limits: Limits, files: OwnFiles, asked: Sequence[Any], owner
 
 def minutes_within(limits: Limits) -> list[int]:
     """Return the time limits that a server offers, at least the shortest one."""
-    return [minutes for minutes in MINUTES if 60 * minutes <= limits.max_seconds] or [MINUTES[0]]
+    return [minutes for minutes in DECIDE_MINUTES if 60 * minutes <= limits.max_seconds] or [DECIDE_MINUTES[0]]
 
 
 def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
@@ -107,7 +107,7 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
         path = work.folder / "recipe.zip"
         name += "-recipe.zip"
         if not path.exists() and known.recipe:
-            write_zip(path, known.folder / RECIPE)
+            write_zip(path, known.folder / RECIPE_FOLDER)
     elif known.adapter is None:
         return {"problem": "it ended before the adapter was trained"}
     else:
@@ -120,10 +120,10 @@ def download_of(jobs: Jobs, key: object, kind: object) -> dict[str, str]:
     return {"url": DOWNLOADS.offer(path), "name": name}
 
 
-ONLY = "decide-only"
+ONLY_DECIDE = "decide-only"
 """CSS class of the columns and cards that this page alone shows."""
 
-QUESTION = (
+OPENING_QUESTION = (
     "<p><b>Which recipe for your own data?</b> Target modules, batch size, rank and more are searched "
     "first, as far as there is time. Then every start gets the same rates and seeds; rates are chosen on validation "
     "examples, and the result is judged on test examples that were used for nothing else.</p>"
@@ -168,7 +168,7 @@ class DecideChoices(NamedTuple):
 def choices(limits: Limits) -> DecideChoices:
     """Lay out the cards below the set-up."""
     within = minutes_within(limits)
-    with gr.Column(elem_classes=f"card {ONLY}"):
+    with gr.Column(elem_classes=f"card {ONLY_DECIDE}"):
         element("<h2>2 · How long</h2>")
         minutes = gr.Dropdown(
             [(duration(60 * length), length) for length in within], label="Time limit",
@@ -179,11 +179,11 @@ def choices(limits: Limits) -> DecideChoices:
             '<p class="hint">Steps and prompts per step follow from it: a step takes '
             f"{BATCH_SIZES[0]} prompts, or {BATCH_SIZES[-1]} where that leaves at least half of the steps.</p>"
         )
-    with gr.Column(elem_classes=f"card {ONLY}"):
+    with gr.Column(elem_classes=f"card {ONLY_DECIDE}"):
         element("<h2>3 · What to choose from</h2>")
         inits = gr.CheckboxGroup(
             [(label_of(name), name) for name in decision.offered()],
-            value=[name for name in METHODS if name != REFERENCE],
+            value=[name for name in METHODS if name != REFERENCE_METHOD],
             label="Compared with plain LoRA", elem_id="decide-inits",
         )  # fmt: skip
         more = len(decision.offered()) - len(METHODS) + 1
@@ -205,19 +205,19 @@ def choices(limits: Limits) -> DecideChoices:
 def columns(jobs: Jobs, bar: StudyBar) -> DecideView:
     """Lay out the middle and the right column, inside the row of the Race page."""
     before = decision.figures_before()
-    with gr.Column(elem_classes=f"middle {ONLY}", min_width=0):
-        element(QUESTION, elem_id="decide-question")
+    with gr.Column(elem_classes=f"middle {ONLY_DECIDE}", min_width=0):
+        element(OPENING_QUESTION, elem_id="decide-question")
         with gr.Column(elem_classes="card"):
-            headline = element(BEFORE["headline"], elem_id="decide-headline")
+            headline = element(FIRST_TEXTS["headline"], elem_id="decide-headline")
             take = _take_card(jobs)
         rates = in_card(live_figure, before["rates"], elem_id="decide-rates")
         differences = in_card(live_figure, before["differences"], elem_id="decide-differences")
         recipe = in_card(element, NO_RECIPE, elem_id="decide-recipe", script="recipe.js")
-    with gr.Column(elem_classes=f"side right {ONLY}", scale=0, min_width=0):
-        starts = in_card(element, BEFORE["table"], elem_id="decide-starts")
-        searched = in_card(element, BEFORE["searched"], elem_id="decide-searched")
-        plan = in_card(element, BEFORE["plan"], elem_id="decide-plan")
-        answers = in_card(element, BEFORE["answers"], elem_id="decide-answers")
+    with gr.Column(elem_classes=f"side right {ONLY_DECIDE}", scale=0, min_width=0):
+        starts = in_card(element, FIRST_TEXTS["table"], elem_id="decide-starts")
+        searched = in_card(element, FIRST_TEXTS["searched"], elem_id="decide-searched")
+        plan = in_card(element, FIRST_TEXTS["plan"], elem_id="decide-plan")
+        answers = in_card(element, FIRST_TEXTS["answers"], elem_id="decide-answers")
     return DecideView(
         held("decision"),
         bar.status,
@@ -280,7 +280,7 @@ def _drawn(known: Decision) -> dict[str, Any]:
     figures = decision.figures(known)
     drawn: dict[str, Any] = {
         "headline": decision.headline(known), "starts": decision.starts(known),
-        "searched": decision.searched(known) or BEFORE["searched"],
+        "searched": decision.searched(known) or FIRST_TEXTS["searched"],
         "plan": decision.plan(known), "recipe": decision.recipe(known, scripted=True) or NO_RECIPE,
         "rates": pack(figures["rates"]), "differences": pack(figures["differences"]),
     }  # fmt: skip

@@ -11,19 +11,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from olora_viz.figures.theme import css_variables
-from olora_viz.learn.class_plans import BETTED, LAST, LESSONS_ON_PAPER, PLANS, ClassPart, ClassPlan
+from olora_viz.learn.class_plans import BETTED, LAST_QUESTION, LESSONS_ON_PAPER, PLANS, ClassPart, ClassPlan
 from olora_viz.learn.lessons import Lesson, find
 from olora_viz.learn.terms import sentence
 from olora_viz.web.classroom.votes import checked_name
 from olora_viz.web.learn import class_link
 
 TITLE = "For a class: plans and a worksheet"
-STYLE = Path(__file__).parent / "handout.css"
+HANDOUT_STYLE = Path(__file__).parent / "handout.css"
 
 Link = Callable[[Lesson], str]
 """Returns the address of a lesson, before its result is shown."""
 
-SHELL = Markup("""<!doctype html>
+HANDOUT_SHELL = Markup("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><link rel="icon" href="./favicon.ico"><style>{style}</style></head>
 <body class="alone"><main><h1>{title}</h1>{body}</main></body></html>
@@ -82,7 +82,7 @@ def _worksheet() -> Markup:
         )
         for lesson in lessons
     )  # fmt: skip
-    last = Markup('<p>{}<span class="blank line"></span><span class="blank line"></span></p>').format(LAST)
+    last = Markup('<p>{}<span class="blank line"></span><span class="blank line"></span></p>').format(LAST_QUESTION)
     hint = Markup('<p class="hint">No name is needed. Tick a box before you open an answer.</p>')
     return hint + Markup("<ol>{}</ol>{}").format(questions, last)
 
@@ -108,8 +108,8 @@ def route() -> Route:
             return PlainTextResponse(f"{error}", 400)
         light, dark = css_variables("light"), css_variables("dark")
         colors = f":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
-        style = Markup(colors + STYLE.read_text("utf-8"))  # noqa: S704
+        style = Markup(colors + HANDOUT_STYLE.read_text("utf-8"))  # noqa: S704
         body = handout(lambda lesson: f"./{class_link(lesson)}{within}")
-        return HTMLResponse(SHELL.format(title=TITLE, style=style, body=body))
+        return HTMLResponse(HANDOUT_SHELL.format(title=TITLE, style=style, body=body))
 
     return Route("/for-a-class", show)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.class_plans import PLANS
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, beside, find
+from olora_viz.learn.lessons import LESSON_NAMES, LESSONS, Lesson, beside, find
 from olora_viz.learn.lessons.lesson import example_matrix
 from olora_viz.learn.pictures import hand, picture
 from olora_viz.learn.terms import GLOSSARY, formula, plain, sentence, slug, with_terms
@@ -201,12 +201,12 @@ def _raced(limits: Limits, lesson: Lesson, kind: str = "") -> Markup:
         return Markup("")
     race = GALLERY[lesson.recording]
     took = race.steps[-1].seconds
-    enough = "the recording is enough; " if took > LONG_RACE else ""
+    enough = "the recording is enough; " if took > LONG_LESSON else ""
     words = Markup('<a class="{}" href="{}">Race it live</a> <span class="hint">({}when recorded, on a {}: {})</span>')
     return words.format(kind, link, enough, race.device, about(took))
 
 
-LONG_RACE = 40.0
+LONG_LESSON = 40.0
 """Seconds on one core: a race that takes longer is not needed for its lesson, which plays the recording."""
 
 
@@ -221,7 +221,7 @@ def _neighbours(lesson: Lesson, links: Links) -> Markup:
 
 def place(lesson: Lesson) -> str:
     """Return where a lesson stands among all, in words."""
-    return f"Lesson {NAMES.index(lesson.name) + 1} of {len(NAMES)}"
+    return f"Lesson {LESSON_NAMES.index(lesson.name) + 1} of {len(LESSON_NAMES)}"
 
 
 HIDDEN = ("setup", "lanes", "presets", "runs", "take", "share", "teachers")
@@ -272,7 +272,7 @@ def plan() -> Markup:
     ).format(HOURS, entries, first=class_link(LESSONS[first]))
 
 
-ASKED = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
+LESSON_OF_LINK = '(asked) => new URLSearchParams(window.location.search).get("lesson") ?? ""'
 
 RANK = 2
 """The initial rank of the QR picture."""
@@ -327,12 +327,12 @@ def build(demo: gr.Blocks, card: gr.HTML, desk: Desk, controls: Sequence[Any]) -
     on_picks([part.select for part in (page.contents, page.guide, card)], press, [], outputs)
     page.rank.input(turn_rank, page.rank, page.picture, **LATEST_ONLY)
     address = gr.Textbox(visible=False)
-    demo.load(arrive, address, [card, *page], js=ASKED, **UNQUEUED)
+    demo.load(arrive, address, [card, *page], js=LESSON_OF_LINK, **UNQUEUED)
 
 
 def _components(limits: Limits) -> LessonView:
     """Lay out the page's components, with the first lesson."""
-    first = find(NAMES[0])
+    first = find(LESSON_NAMES[0])
     with gr.Row(elem_classes="page", elem_id="learn-page"):
         with gr.Column(elem_classes="side left", scale=0, min_width=0), gr.Column(elem_classes="card"):
             contents = _pressed("lesson-list", lesson_contents(first.name, links(limits)) + BELOW)

@@ -63,14 +63,14 @@ PAGES = ("race", "decide", "claims", "spectrum", "conditioning", "learn")
 
 WEB = Path(__file__).parent
 
-STYLES = (
+PAGE_STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "own_file.css", WEB / "race" / "more_settings.css",
     WEB / "race" / "ask.css", WEB / "race" / "bet.css", WEB / "classroom" / "classroom.css", WEB / "learn.css",
     WEB / "parts" / "guide.css", WEB / "hands" / "hands.css", HERE / "lane_table.css",
 )  # fmt: skip
 """The style sheets, in their order; the notebook's panels have the first and the last one too."""
 
-PAUSE = 0.02
+FIRST_SCREEN_PAUSE = 0.02
 """Seconds between two looks of Gradio's queue for events: its own, of milliseconds, take 2.5% of a core at rest."""
 
 BUTTONS = {
@@ -142,7 +142,7 @@ def build(limits: Limits | None = None, jobs: Jobs | None = None, lab: spectrum.
         # filled later would be refused.
         call.preprocess = False  # the functions check all values
     demo.queue(max_size=MOST_EVENTS, api_open=False)
-    demo._queue.sleep_when_free = PAUSE
+    demo._queue.sleep_when_free = FIRST_SCREEN_PAUSE
     demo._queue.progress_update_sleep_when_free = 60.0  # no event has progress
     share_out_events(demo, limits)
     return demo
@@ -247,7 +247,7 @@ def css() -> str:
     blocks = []
     for name, selector in (("light", ":root"), ("dark", ".dark")):
         blocks.append(f"{selector}{{{theme.css_variables(name)}color-scheme:{name};}}")
-    styles = [file.read_text("utf-8") for file in STYLES]
+    styles = [file.read_text("utf-8") for file in PAGE_STYLES]
     return "\n".join([*blocks, *styles, cards.tabs_css(), hiding_css()])
 
 

@@ -35,7 +35,7 @@ A_LAYER, A_MATRIX = "a model's layer", "my own matrix"
 """The sources of a matrix."""
 
 
-STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
+SPECTRUM_STARTS = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
 """The starts that are compared at first."""
 
 
@@ -71,7 +71,7 @@ def settled(lab: Lab, limits: Limits, asked: Choices, drawn: Choices) -> Choices
     """
     _, layer, weight = _matrix(lab, limits, asked, drawn)
     another = asked.source != drawn.source or (asked.source == A_MATRIX and asked.text != drawn.text)
-    example = asked.source == A_MATRIX and asked.text in map(as_text, EXAMPLES)
+    example = asked.source == A_MATRIX and asked.text in map(as_text, EXAMPLE_MATRICES)
     suitable = 8 if asked.source == A_LAYER else min(weight.W.shape) // 4
     rank = suitable if asked.source != drawn.source or (another and example) else whole(asked.rank)
     return Choices(
@@ -271,7 +271,7 @@ def projector() -> Tensor:
     return Q @ Q.T
 
 
-EXAMPLES: dict[str, tuple[str, Callable[[], Tensor]]] = {
+EXAMPLE_MATRICES: dict[str, tuple[str, Callable[[], Tensor]]] = {
     "counterexample": ("2 × 2 counterexample", counterexample),
     "diagonal": ("diagonal, 1 to 12", diagonal),
     "gaussian": ("Gaussian, 24 × 32", gaussian),
@@ -393,7 +393,7 @@ def _controls(limits: Limits, lab: Lab) -> tuple[Controls, Choices]:
             layer = gr.Dropdown([], label="Layer", elem_id="spectrum-layer")
         with gr.Column(elem_classes="group", visible=False) as own:
             example = gr.Dropdown(
-                [(label, name) for name, (label, _) in EXAMPLES.items()],
+                [(label, name) for name, (label, _) in EXAMPLE_MATRICES.items()],
                 value="counterexample", label="Example", filterable=False,
             )  # fmt: skip
             text = gr.Textbox(
@@ -404,7 +404,7 @@ def _controls(limits: Limits, lab: Lab) -> tuple[Controls, Choices]:
     starts = in_card(
         gr.CheckboxGroup,
         [(label_of(name), name) for name in compared()],
-        value=list(STARTS),
+        value=list(SPECTRUM_STARTS),
         label="Starts",
         elem_id="spectrum-starts",
     )
@@ -491,7 +491,7 @@ def _connect(
     map_again = gr.Number(visible="hidden", show_label=False)
     gr.on([outputs.drawn.change, map_again.change], show_map, outputs.drawn, [map_figure, map_again], **LATEST_ONLY)
     controls.example.input(
-        lambda name: as_text(name) if name in list(EXAMPLES) else gr.skip(),
+        lambda name: as_text(name) if name in list(EXAMPLE_MATRICES) else gr.skip(),
         controls.example,
         choices.text,
         **LATEST_ONLY,
@@ -505,5 +505,5 @@ def _connect(
 
 def as_text(name: str) -> str:
     """Return an example as the text of a pasted matrix."""
-    rows = EXAMPLES[name][1]().tolist()
+    rows = EXAMPLE_MATRICES[name][1]().tolist()
     return "\n".join(" ".join(f"{x:.4g}" for x in row) for row in rows)

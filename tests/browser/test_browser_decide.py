@@ -15,7 +15,7 @@ from support.shared import SET_UP, visiting
 
 import olora_viz as ov
 from olora_viz.__main__ import main
-from olora_viz.races.recipe_files import FILES, ROWS, TOOLS
+from olora_viz.races.recipe_files import FILES, ROWS_FILE, TOOLS
 from olora_viz.studies import budget
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
@@ -114,7 +114,7 @@ def test_in_a_browser_it_decides_and_its_report_recipe_and_adapter_go_home(
     with ZipFile(files["Take this adapter"]) as adapter:
         assert "adapter/adapter_config.json" in adapter.namelist()
     with ZipFile(files["Recipe"]) as recipe:
-        assert {f"recipe/{name}" for name in (*FILES, ROWS)} <= {*recipe.namelist()}
+        assert {f"recipe/{name}" for name in (*FILES, ROWS_FILE)} <= {*recipe.namelist()}
         script = recipe.read("recipe/peft.py").decode()
     card = page.locator("#decide-recipe")
     tabs, shown = card.get_by_role("tab"), card.locator("[role=tabpanel]:visible")

@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from scipy import stats
 
 from olora_viz.initializers.olora import olora
-from olora_viz.learn.lessons import LESSONS, NAMES
+from olora_viz.learn.lessons import LESSON_NAMES, LESSONS
 from olora_viz.learn.pictures import hand as by_hand
 from olora_viz.web import learn as teachers
 from olora_viz.web.race import arrival as share
@@ -24,7 +24,7 @@ def test_lessons_are_read_done_and_opened_one_after_the_other(same_page: Page) -
     page = same_page
     page.get_by_role("link", name="Learn", exact=True).click()
     expect(page.locator("#race-button")).to_be_hidden()
-    expect(page.locator("#lesson-list li")).to_have_count(len(NAMES))
+    expect(page.locator("#lesson-list li")).to_have_count(len(LESSON_NAMES))
     title = page.locator("#lesson-text .lesson-title")
     expect(title).to_have_text("What an adapter is")
     box = page.locator("#lesson-text .formula math").first.bounding_box()
@@ -134,7 +134,7 @@ def test_a_teacher_finds_a_link_for_each_lesson_that_shows_a_class_what_it_is_ab
     page.locator("#to-teachers a").click()
     expect(plan).to_have_count(len(LESSONS))
     expect(plan.first).to_be_in_viewport()
-    expect(page.locator("#lesson-list .count")).to_have_text(f"0 of {len(NAMES)} done")
+    expect(page.locator("#lesson-list .count")).to_have_text(f"0 of {len(LESSON_NAMES)} done")
     last = plan.last
     last.get_by_role("button").click()
     expect(last.get_by_role("button")).to_have_text("Link copied")
@@ -230,19 +230,19 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     page.goto(f"{address}/?lesson=qr&class=of-learners#learn")
     count = page.locator("#lesson-list .count")
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("QR in pictures")
-    expect(count).to_have_text(f"0 of {len(NAMES)} done")
+    expect(count).to_have_text(f"0 of {len(LESSON_NAMES)} done")
     wrong, right = (
         page.locator(f"#lesson-guide .choice{which}") for which in (":not([data-finishes])", "[data-finishes]")
     )
     expect(page.locator("#class-strip .tally")).to_be_hidden()
     wrong.first.locator("summary").click()
     expect(wrong.first.locator("p")).to_contain_text("Not this one.")
-    expect(count).to_have_text(f"0 of {len(NAMES)} done")
+    expect(count).to_have_text(f"0 of {len(LESSON_NAMES)} done")
     for screen in (votes, page.locator("#class-strip .tally")):
         expect(screen).to_contain_text(f"1 chose {wrong.first.get_attribute('data-choice')}.")
     right.locator("summary").click()
     expect(right.locator("p")).to_contain_text("Right.")
-    expect(count).to_have_text(f"1 of {len(NAMES)} done")
+    expect(count).to_have_text(f"1 of {len(LESSON_NAMES)} done")
     projector.get_by_role("button", name="Clear the votes").click()
     expect(votes).to_contain_text("Nobody yet.")
     projector.get_by_role("button", name="End the class").click()
@@ -254,7 +254,7 @@ def test_a_lesson_is_done_when_its_question_is_answered_right_and_stays_so_and_i
     page.locator("#lesson-guide .neighbours button").last.click()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
     expect(page.locator("#lesson-guide .choice[open]")).to_have_count(0)
-    expect(count).to_have_text(f"1 of {len(NAMES)} done")
+    expect(count).to_have_text(f"1 of {len(LESSON_NAMES)} done")
     page.reload()
     expect(page.locator("#lesson-text .lesson-title")).to_have_text("What OLoRA takes from W")
     expect(done).to_have_count(1)

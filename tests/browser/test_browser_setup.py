@@ -27,7 +27,7 @@ from olora_viz.tasks.files import FILE_FORMATS
 from olora_viz.web import page as web
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.setup import PLAIN, YOUR_FILE, SetUp, rows_of
+from olora_viz.web.parts.setup import PLAIN_SETTINGS, YOUR_FILE, SetUp, rows_of
 from olora_viz.web.race.presets import PRESETS
 
 LIMITS = Limits()
@@ -100,7 +100,7 @@ class Walk(RuleBasedStateMachine):
         self.page.get_by_role("button", name=preset.title).click()
         task = self.setup.task if self.setup.task == YOUR_FILE else preset.task
         lanes = tuple(preset.lanes)
-        self.become(task=task, steps=preset.steps, batch=preset.batch, lanes=lanes, settings=PLAIN)
+        self.become(task=task, steps=preset.steps, batch=preset.batch, lanes=lanes, settings=PLAIN_SETTINGS)
 
     @rule(steps=st.sampled_from([3, 7]))
     def type_the_steps(self, steps: int) -> None:

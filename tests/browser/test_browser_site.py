@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from olora_viz.figures.live.bundle import pack
 from olora_viz.learn.gallery import GALLERY
-from olora_viz.learn.lessons import NAMES
+from olora_viz.learn.lessons import LESSON_NAMES
 from olora_viz.views.race import race_view
 
 
@@ -44,19 +44,19 @@ def home(page: Page, static_site: Path) -> None:
 
 def test_three_lessons_are_read_to_their_end(site: Page, static_site: Path) -> None:
     home(site, static_site)
-    expect(site.locator("#lesson-list .count")).to_have_text(f"0 of {len(NAMES)} done")
+    expect(site.locator("#lesson-list .count")).to_have_text(f"0 of {len(LESSON_NAMES)} done")
     site.locator("#lesson-list [data-lesson]").first.click()
     for k in range(3):
         expect(site.locator(".lesson-title")).to_be_visible()
-        assert site.url.endswith(f"learn/{NAMES[k]}.html")
-        assert any(len(curve) > 0 for curve in drawn(site, "picture")) or NAMES[k] == "qr"
+        assert site.url.endswith(f"learn/{LESSON_NAMES[k]}.html")
+        assert any(len(curve) > 0 for curve in drawn(site, "picture")) or LESSON_NAMES[k] == "qr"
         right = site.locator("#lesson-guide .choice[data-finishes]")
         right.locator("summary").click()
         expect(right.locator("p")).to_be_visible()
-        expect(site.locator("#lesson-list .count")).to_have_text(f"{k + 1} of {len(NAMES)} done")
+        expect(site.locator("#lesson-list .count")).to_have_text(f"{k + 1} of {len(LESSON_NAMES)} done")
         site.locator(".neighbours a").last.click()
     home(site, static_site)
-    expect(site.locator("#lesson-list .count")).to_have_text(f"3 of {len(NAMES)} done")
+    expect(site.locator("#lesson-list .count")).to_have_text(f"3 of {len(LESSON_NAMES)} done")
 
 
 def test_a_term_has_its_entry_beside_it(site: Page, static_site: Path) -> None:

@@ -81,7 +81,7 @@ def test_without_peft_the_package_reads_it_itself_and_says_that_peft_did_not(con
     lanes = moved(made(config), Lane("olora", r=2))
     write_peft(lanes, 0, tmp_path / "a")
     found = read_back(lanes, 0, tmp_path / "a")
-    assert (found.by, found.problem) == (reading.OURS, "")
+    assert (found.by, found.problem) == (reading.OWN_NAME, "")
     assert found.sentence.startswith("olora_viz reads it back with the lane's logits, ")
     assert "; not checked with PEFT, which runs adapters of most models: it is not installed;" in found.sentence
     write_merged(lanes, 0, tiny_tokenizer(pad_token="<pad>"), tmp_path / "merged")
@@ -135,7 +135,7 @@ def test_of_a_lane_that_diverged_no_other_form_is_recommended(tmp_path):
     lanes = moved(tiny("llama"), Lane("lora", r=2, lr=1e30), by=1e30)
     write_peft(lanes, 0, tmp_path / "a")
     found = read_back(lanes, 0, tmp_path / "a")
-    assert found.sentence == found.warning == reading.DIVERGED
+    assert found.sentence == found.warning == reading.WHY_DIVERGED
     assert "--form" not in found.sentence
 
 

@@ -225,4 +225,4 @@ def test_a_name_that_nobody_knows_is_said_with_the_names_there_are():
 
 
 def test_there_is_no_recording_without_a_set_up():
-    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, claims.PATH.stem}
+    assert {path.stem for path in FOLDER.glob("*.json")} == {*RECORDINGS, claims.CLAIMS_FILE.stem}

@@ -8,7 +8,7 @@ import pytest
 from olora_viz.initializers import INITIALIZERS, label_of
 from olora_viz.learn.gallery import load_recording
 from olora_viz.learn.lessons import LESSONS
-from olora_viz.learn.lessons.lesson import FIRST, FIRST_ON_GPU, Awaited, Guide
+from olora_viz.learn.lessons.lesson import FIRST_GUIDE, FIRST_ON_GPU, Awaited, Guide
 from olora_viz.views.bet import question_of
 from olora_viz.web import page
 from olora_viz.web.guard.limits import Limits, from_environment
@@ -17,7 +17,7 @@ from olora_viz.web.learn import guided_card
 from olora_viz.web.parts import guide as strips
 from olora_viz.web.race import arrival
 
-GUIDES = [FIRST, FIRST_ON_GPU, *(lesson.guide for lesson in LESSONS.values())]
+GUIDES = [FIRST_GUIDE, FIRST_ON_GPU, *(lesson.guide for lesson in LESSONS.values())]
 EVERY = pytest.mark.parametrize("guide", GUIDES, ids=["first", "first-on-gpu", *LESSONS])
 
 

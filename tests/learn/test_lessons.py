@@ -15,7 +15,7 @@ from support.steps import measuring
 
 from olora_viz.learn import lessons
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.lessons import LESSONS, NAMES, WRITERS, Lesson, beside
+from olora_viz.learn.lessons import LESSON_NAMES, LESSONS, WRITERS, Lesson, beside
 from olora_viz.learn.lessons.lesson import RaceNumbers, example_matrix
 from olora_viz.learn.pictures import picture, qr_figure
 from olora_viz.learn.terms import GLOSSARY, INLINE, formula, plain, sentence
@@ -29,7 +29,7 @@ from olora_viz.web.race import arrival as share
 from olora_viz.web.race import controls as shortcuts
 from olora_viz.web.race.arrival import lesson_race
 
-EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
+EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSON_NAMES)
 RACED = pytest.mark.parametrize("name", [name for name, (_, recording) in WRITERS.items() if recording])
 FOLDER = Path(lessons.__file__).parent
 FILES = [file for file in sorted(FOLDER.glob("*.py")) if "lesson(" in file.read_text("utf-8")]
@@ -55,7 +55,7 @@ def said(node: ast.AST) -> list[str]:
 
 def test_there_are_six_to_nine_lessons_each_in_a_file_of_its_own():
     assert 6 <= len(LESSONS) <= 9
-    assert list(LESSONS) == list(NAMES) == [lesson.name for lesson in LESSONS.values()]
+    assert list(LESSONS) == list(LESSON_NAMES) == [lesson.name for lesson in LESSONS.values()]
     assert len([f for f in FILES if f.name not in ("lesson.py", "__init__.py")]) == len(LESSONS)
 
 
@@ -67,7 +67,7 @@ def test_no_number_is_typed_into_a_lesson(file):
         for node in tree.body
         if isinstance(node, ast.FunctionDef) and node.name == "lesson"
         for text in said(node)
-        if re.search(r"\d", INLINE.sub("", text)) and text not in NAMES
+        if re.search(r"\d", INLINE.sub("", text)) and text not in LESSON_NAMES
     ]
     assert typed == []
 
@@ -251,9 +251,9 @@ def test_what_is_said_of_batches_holds_for_several_seeds_too(text):
 
 
 def test_the_lessons_stand_in_a_row():
-    assert beside(NAMES[0])[0] is None
-    assert beside(NAMES[-1])[1] is None
-    for first, second in pairwise(NAMES):
+    assert beside(LESSON_NAMES[0])[0] is None
+    assert beside(LESSON_NAMES[-1])[1] is None
+    for first, second in pairwise(LESSON_NAMES):
         assert beside(first)[1] is LESSONS[second]
         assert beside(second)[0] is LESSONS[first]
 

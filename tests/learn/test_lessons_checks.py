@@ -8,14 +8,14 @@ from torch import Tensor
 
 from olora_viz.initializers import INITIALIZERS
 from olora_viz.learn.gallery import load_recording
-from olora_viz.learn.lessons import LESSONS, NAMES, Lesson, qr, singular_values
+from olora_viz.learn.lessons import LESSON_NAMES, LESSONS, Lesson, qr, singular_values
 from olora_viz.learn.terms import MARKED, slug
 from olora_viz.web import learn as teachers
 from olora_viz.web import learn as view
 from olora_viz.web.guard.limits import from_environment
 from olora_viz.web.race import arrival as share
 
-EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=NAMES)
+EVERY = pytest.mark.parametrize("lesson", LESSONS.values(), ids=LESSON_NAMES)
 
 
 def numbers(text: str) -> list[float]:
@@ -151,7 +151,7 @@ def test_the_teacher_s_plan_has_all_of_every_lesson() -> None:
         for text in (lesson.idea, lesson.ask, lesson.answer):
             assert view.sentence(text) in html
         assert f"{lesson.minutes} min" in html
-    assert set(teachers.NEEDED) <= set(NAMES)
+    assert set(teachers.NEEDED) <= set(LESSON_NAMES)
     for names in teachers.NEEDED.values():
         assert set(names) <= set(teachers.HIDDEN)
 

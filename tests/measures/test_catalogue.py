@@ -19,8 +19,8 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.figures.race import measure_figure
 from olora_viz.figures.theme import lane_styles
-from olora_viz.measures.catalogue import BUILT_IN, MEASURES, intervals_of_measures
-from olora_viz.measures.measure import SCALES, SHAPES
+from olora_viz.measures.catalogue import BUILT_IN_MEASURES, MEASURES, intervals_of_measures
+from olora_viz.measures.measure import MEASURE_SHAPES, SCALES
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.tables import STEP_COLUMNS, race_json, steps_csv
@@ -68,7 +68,7 @@ def register():
 
 
 def test_the_table_says_all_of_every_measurement():
-    assert tuple(MEASURES) == BUILT_IN
+    assert tuple(MEASURES) == BUILT_IN_MEASURES
     names = {field.name for field in fields(RaceConfig)}
     for key, its in MEASURES.items():
         assert key == its.key
@@ -76,7 +76,7 @@ def test_the_table_says_all_of_every_measurement():
         assert its.unit
         assert its.cost.endswith(".")
         assert its.scale in SCALES
-        assert its.shape in SHAPES
+        assert its.shape in MEASURE_SHAPES
         assert (its.shape == "(K,)") or its.record
         assert its.every is None or its.every in names
     assert set(intervals_of_measures()) == {name for name in names if name.endswith("_every")}
@@ -84,8 +84,8 @@ def test_the_table_says_all_of_every_measurement():
 
 def test_a_step_holds_what_is_due_under_its_key_and_as_an_attribute():
     for step in steps_of(CONFIG):
-        assert set(step.measures) == {key for key in BUILT_IN if CONFIG.is_due(key, step.step)}
-        for key in BUILT_IN:
+        assert set(step.measures) == {key for key in BUILT_IN_MEASURES if CONFIG.is_due(key, step.step)}
+        for key in BUILT_IN_MEASURES:
             assert getattr(step, key) is step.measures.get(key)
         with pytest.raises(TypeError):
             step.measures["loss"] = 0
@@ -233,7 +233,7 @@ WRONG = {
 def test_a_wrong_entry_is_refused_in_a_sentence(measure, sentence):
     with pytest.raises(ValueError, match=sentence):
         ov.register_measure(measure)
-    assert tuple(MEASURES) == BUILT_IN
+    assert tuple(MEASURES) == BUILT_IN_MEASURES
 
 
 def test_a_key_that_is_registered_again_is_replaced_and_only_a_registered_one_is_taken_away(register):

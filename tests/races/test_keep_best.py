@@ -18,7 +18,7 @@ from olora_viz.races.race import Race, race
 from olora_viz.races.step import Step, adapter_origins, with_best_results
 from olora_viz.races.tables import race_json, steps_csv
 from olora_viz.views.race import race_view
-from olora_viz.web.parts.export import KINDS
+from olora_viz.web.parts.export import EXPORTS
 
 LANES = (Lane("lora", lr=1e-3, r=2), Lane("lora", lr=0.1, r=2, seed=1), Lane("olora", lr=3e-3, r=2))
 """The second one is soon at its best."""
@@ -221,8 +221,8 @@ def test_an_export_says_which_adapter_is_kept_and_what_that_one_forgot(
 ) -> None:
     running, steps, _ = within_limit
     record = replace(RaceRecord.of(running), steps=tuple(steps), state="finished")
-    table = list(csv.DictReader(io.StringIO(str(KINDS["csv"].make(record)), newline="")))
-    told = json.loads(str(KINDS["json"].make(record)))["summary"]
+    table = list(csv.DictReader(io.StringIO(str(EXPORTS["csv"].make(record)), newline="")))
+    told = json.loads(str(EXPORTS["json"].make(record)))["summary"]
     summary = running.summary()
     assert told["base"]["text_loss"] == summary["base"]["text_loss"]
     names = {"adapter_step": "best_step", "adapter_text_loss": "final_text_loss", "adapter_drift": "final_drift"}
@@ -231,8 +231,8 @@ def test_an_export_says_which_adapter_is_kept_and_what_that_one_forgot(
         assert {name: told["lanes"][label][name] for name in names} == expected
         rows = [{name: float(row[name]) for name in names} for row in table if row["lane"] == label]
         assert rows == [expected] * len(steps)
-    free = KINDS["csv"].make(replace(record, config=replace(running.config, forget=None)))
-    assert free != KINDS["csv"].make(record)
+    free = EXPORTS["csv"].make(replace(record, config=replace(running.config, forget=None)))
+    assert free != EXPORTS["csv"].make(record)
 
 
 def test_an_early_stop_waits_for_a_lower_loss_within_the_limit_and_a_resumed_race_repeats_it() -> None:

@@ -19,7 +19,7 @@ import olora_viz as ov
 from olora_viz.__main__ import main
 from olora_viz.background.record import RaceRecord
 from olora_viz.measures.training import Examples
-from olora_viz.tasks import BUILT_IN
+from olora_viz.tasks import BUILT_IN_TASKS
 from olora_viz.tasks.task import Example, Task
 from olora_viz.views.race import race_view
 
@@ -151,7 +151,7 @@ def test_no_token_counts_as_shared_that_differs_in_the_test_alone() -> None:
     assert race.data._boilerplate == (0, 1)
 
 
-@pytest.mark.parametrize("name", [card.name for card in BUILT_IN])
+@pytest.mark.parametrize("name", [card.name for card in BUILT_IN_TASKS])
 def test_of_built_in_tasks_every_token_counts(name: str) -> None:
     race = ov.race(small(task=name, eval_size=16, test_size=16))
     list(race)

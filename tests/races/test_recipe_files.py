@@ -28,7 +28,7 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig
 from olora_viz.races.data import task_of, training_batches
 from olora_viz.races.race import race
-from olora_viz.races.recipe_files import FILES, ROWS, START, recipe_files
+from olora_viz.races.recipe_files import FILES, ROWS_FILE, START_AT, recipe_files
 from olora_viz.tasks.encoding import encode
 from olora_viz.tasks.losses import context_of
 
@@ -131,7 +131,7 @@ def test_every_key_of_llama_factory_s_settings_is_one_that_it_documents(every) -
         assert settings["learning_rate"] == lane.lr
         assert settings.get("lora_alpha", lane.lora_alpha) == lane.lora_alpha
         assert settings["max_grad_norm"] == (lane.clip or 0)
-        assert json.loads(files["dataset_info.json"])[settings["dataset"]]["file_name"] == ROWS
+        assert json.loads(files["dataset_info.json"])[settings["dataset"]]["file_name"] == ROWS_FILE
 
 
 OF_TRL = {*KEYS["trl"]["keys"]} | OF_TRAINER
@@ -189,7 +189,7 @@ def test_trl_s_script_trains_on_the_tokens_of_the_race(every) -> None:
         task, space = task_of(config), {"tokenizer": tokenizer}
         for node in function:
             exec(ast.unparse(node), space)
-            read = [space["tokens_of"](json.loads(line)) for line in files[ROWS].splitlines()]
+            read = [space["tokens_of"](json.loads(line)) for line in files[ROWS_FILE].splitlines()]
             encoded = encode(task.train, tokenizer, context=context_of(model) or 2048, ends=task.ends).kept
             for tokens, example in zip(read, encoded, strict=True):
                 assert tuple(tokens["input_ids"]) == example.ids
@@ -220,10 +220,10 @@ def test_every_file_says_what_it_holds_for_and_where_its_tool_lacks_the_start(ev
         (lane,) = config.lanes
         for name in FILES:
             assert config.model in files[name]
-            assert f"{len(task_of(config).train):,} rows of {ROWS}" in files[name]
+            assert f"{len(task_of(config).train):,} rows of {ROWS_FILE}" in files[name]
             lacks = f"lacks the start {lane.init}" in files[name]
             computed = INITIALIZERS[lane.init].needs
-            assert (START in files[name]) == (lacks and not computed)
+            assert (START_AT in files[name]) == (lacks and not computed)
         assert f"lacks the start {lane.init}" not in files["peft.py"]
         assert ("lacks the start" in files["unsloth.py"]) == (lane.init not in ("lora", "gaussian", "full"))
         native = yaml.safe_load(files["axolotl.yaml"]).get("peft_init_lora_weights", True)
@@ -240,7 +240,7 @@ def test_all_layers_are_all_in_every_file(targets) -> None:
 def test_the_rows_of_each_tool_are_those_of_the_race(every) -> None:
     for config, files in every.values():
         examples = task_of(config).train
-        rows = [json.loads(line) for line in files[ROWS].splitlines()]
+        rows = [json.loads(line) for line in files[ROWS_FILE].splitlines()]
         assert [(row["prompt"], row["answer"]) for row in rows] == [(each.prompt, each.answer) for each in examples]
         for row, example in zip(rows, examples, strict=True):
             if config.chat:

@@ -16,11 +16,11 @@ from reliability.victims import victim
 
 import olora_viz as ov
 from olora_viz.machine.process import StoppedEarlyError
-from olora_viz.races.recipe_files import FILES, ROWS
+from olora_viz.races.recipe_files import FILES, ROWS_FILE
 from olora_viz.races.step import DIVERGED, Step
 from olora_viz.studies import decide as deciding
 from olora_viz.studies.budget import Plan
-from olora_viz.studies.decide import RECIPE, Decision, decide
+from olora_viz.studies.decide import RECIPE_FOLDER, Decision, decide
 from olora_viz.studies.folder import Ledger
 from olora_viz.studies.study import Study
 from olora_viz.views import decision
@@ -63,8 +63,8 @@ def check_agreement(known: Decision) -> None:
     settings = yaml.safe_load(known.recipe["axolotl.yaml"])
     assert (settings["learning_rate"], settings["lora_r"]) == (record["lr"], record["r"])
     assert all(known.taken.headline in text for text in known.recipe.values())
-    rows = (folder / RECIPE / ROWS).read_text("utf-8").splitlines()
-    assert f"{len(rows):,} rows of {ROWS}" in known.recipe["peft.py"]
+    rows = (folder / RECIPE_FOLDER / ROWS_FILE).read_text("utf-8").splitlines()
+    assert f"{len(rows):,} rows of {ROWS_FILE}" in known.recipe["peft.py"]
     (entry,) = (each for each in written if (each["init"], each["r"]) == (record["init"], record["r"]))
     assert {name: entry[name] for name in SAID} == {name: record[name] for name in SAID}
     assert entry["best_lr"] == record["lr"]

@@ -13,7 +13,7 @@ import olora_viz as ov
 from olora_viz.initializers import label_of
 from olora_viz.initializers.catalogue import BUILT_IN as BUILT_IN_STARTS
 from olora_viz.machine.wording import compact
-from olora_viz.measures.catalogue import BUILT_IN, TAKEN
+from olora_viz.measures.catalogue import BUILT_IN_MEASURES, NAMES_TAKEN
 from olora_viz.studies.folder import COLUMNS, Ledger
 from olora_viz.studies.paper import TITLES, bibtex
 from olora_viz.studies.preregistration import FILE, hash_of
@@ -242,4 +242,4 @@ def test_runs_carry_the_hash_and_measurements_of_ones_own_are_columns(tmp_path) 
 
 
 def test_no_measurement_can_be_called_like_a_column() -> None:
-    assert set(COLUMNS) <= TAKEN | set(BUILT_IN)
+    assert set(COLUMNS) <= NAMES_TAKEN | set(BUILT_IN_MEASURES)

@@ -223,7 +223,7 @@ def test_all_who_are_out_are_told_of_once_and_so_are_those_who_are_left(out: int
     assert text.count("out of the race") == (out > 0)
     assert text.count("The others are not affected.") == (0 < out < 4)
     assert text.count("No lane is left.") == (out == 4)
-    assert text.count("(step 2)") == (out if out <= MOST_NAMED else story.MOST_NAMED - 1)
+    assert text.count("(step 2)") == (out if out <= MOST_NAMED else MOST_NAMED - 1)
     assert text.count("more are out") == (out > MOST_NAMED)
 
 

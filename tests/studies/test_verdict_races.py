@@ -17,7 +17,7 @@ from olora_viz.measures.training import Examples
 from olora_viz.races.step import RACING
 from olora_viz.studies.contest import latest_examples
 from olora_viz.studies.statistics import LEAST_EXAMPLES, LEVEL
-from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, OPEN, VerdictLine, verdict_line
+from olora_viz.studies.verdict_line import CLEAR, ONE_RUN, STILL_OPEN, VerdictLine, verdict_line
 from olora_viz.views.race import race_view
 
 RATES = (1e-3, 3e-3, 1e-2)
@@ -48,7 +48,7 @@ def agrees(found: VerdictLine) -> None:
     first = str(found.sentences[found.unlearned])
     assert (found.certainty == CLEAR) <= bool(ORDERED.search(first))
     assert (found.certainty == LEVEL) <= (not ORDERED.search(first))
-    assert ("cannot be told apart" in first) <= (found.certainty in (OPEN, ONE_RUN))
+    assert ("cannot be told apart" in first) <= (found.certainty in (STILL_OPEN, ONE_RUN))
     assert found.reason.startswith(found.certainty)
     examples, chosen_on = found.basis.examples, found.basis.chosen_on
     assert (f"{examples} of {examples + chosen_on} examples" if chosen_on else f"{examples} example") in found.reason
@@ -139,7 +139,7 @@ def test_on_five_held_out_examples_nothing_is_clear_and_their_number_is_said() -
     assert (many.certainty, many.leader) == (CLEAR, "olora")
     few = verdict_line(pair, some(examples, low, 5), plain_text=True)
     assert few is not None
-    assert (few.certainty, few.leader) == (OPEN, "")
+    assert (few.certainty, few.leader) == (STILL_OPEN, "")
     assert "cannot be told apart" in str(few.sentences[0])
     assert f"Only 5 held-out examples were compared: fewer than {LEAST_EXAMPLES}" in str(few)
     assert few.reason == "open · 3 seeds × 5 examples"
@@ -199,7 +199,7 @@ def test_an_order_that_turns_at_a_rate_as_good_is_open_and_the_rate_is_named() -
     assert str(found.sentences[1]) == (
         "But with OLoRA at 3e-3, as good for all the held-out results say, the order turns."
     )
-    assert (found.certainty, found.leader) == (OPEN, "")
+    assert (found.certainty, found.leader) == (STILL_OPEN, "")
 
 
 @pytest.mark.parametrize(("share", "forced"), [(1.0, True), (0.96, True), (0.9, False), (0.5, False)])

@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT)]
 
 from support.served import Server, Visitor, inherited, serve  # noqa: E402
 
-from olora_viz.web.race.arrival import FIRST  # noqa: E402
+from olora_viz.web.race.arrival import FIRST_RECORDED  # noqa: E402
 
 
 def load(server: Server, number: int) -> None:
@@ -30,7 +30,7 @@ def load(server: Server, number: int) -> None:
         visitor.client.get("/").raise_for_status()
         opened = visitor.functions["opened"]
         visitor.call("opened", visitor.payload(opened))
-        for _ in visitor.heard({visitor.follow(FIRST): "follow"}):
+        for _ in visitor.heard({visitor.follow(FIRST_RECORDED): "follow"}):
             pass
         (layers,) = visitor.call("names_of", ["glassllm"])
         show = next(fn for fn in visitor.functions.values() if "spectrum-layer" in visitor.parts(fn)

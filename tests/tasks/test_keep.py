@@ -10,7 +10,7 @@ from olora_viz.models import load_model
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.tasks import keep as texts
 from olora_viz.tasks import load_task
-from olora_viz.tasks.keep import AUTO, ENGLISH, MOST_EXAMPLES, NONE, PORTUGUESE, WIDTH, text_to_keep
+from olora_viz.tasks.keep import AUTO, ENGLISH, MOST_EXAMPLES, NONE, PORTUGUESE, TOKENS_A_PASSAGE, text_to_keep
 from olora_viz.tasks.losses import context_of
 
 PROSE = "The old bird sat upon the gate, and looked at the sea, and thought about the summer. "
@@ -26,7 +26,7 @@ def read(keep, model="glassllm", task="uppercase"):
 def test_the_text_of_the_package_is_cut_into_passages_that_the_model_can_read(model, text):
     kept, tokenizer = read(AUTO, model), load_model(model)[1]
     assert len(kept.encoded) == texts.PASSAGES
-    assert kept.tokens == texts.PASSAGES * WIDTH
+    assert kept.tokens == texts.PASSAGES * TOKENS_A_PASSAGE
     assert all(tokenizer.unk_token_id not in passage.ids for passage in kept.encoded)
     words = [tokenizer.decode(passage.ids[passage.supervised_from :]) for passage in kept.encoded]
     assert all(passage.strip() in text for passage in words)
@@ -38,10 +38,10 @@ def test_passages_do_not_overlap_and_reach_from_the_first_to_the_last_token():
     ids = tokenizer(ENGLISH, verbose=False)["input_ids"]
     front = kept.encoded[0].supervised_from
     supervised = [passage.ids[front:] for passage in kept.encoded]
-    assert supervised[-1] == tuple(ids[-WIDTH:])
-    places = [next(i for i in range(len(ids)) if tuple(ids[i : i + WIDTH]) == part) for part in supervised]
+    assert supervised[-1] == tuple(ids[-TOKENS_A_PASSAGE:])
+    places = [next(i for i in range(len(ids)) if tuple(ids[i : i + TOKENS_A_PASSAGE]) == part) for part in supervised]
     assert places[0] <= 1
-    assert all(after - before >= WIDTH for before, after in pairwise(places))
+    assert all(after - before >= TOKENS_A_PASSAGE for before, after in pairwise(places))
 
 
 def test_none_is_no_text_and_neither_is_that_of_the_package_for_a_model_without_one():

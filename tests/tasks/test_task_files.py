@@ -62,13 +62,13 @@ ROWS = {
     files.QUESTION: {"question": "{} and one?", "answer": "{}"},
     files.ALPACA: {"instruction": "Add one to {}.", "output": "{}"},
     files.CHAT: {"messages": [{"role": "user", "content": "{}?"}, {"role": "assistant", "content": "{}"}]},
-    files.PLAIN: {"text": "The fox has {} tails."},
+    files.PLAIN_TEXT: {"text": "The fox has {} tails."},
 }
 """A row of each kind, with a place for a number."""
 
 
 @pytest.mark.parametrize("ending", files.TASK_ENDINGS)
-@pytest.mark.parametrize("kind", files.KINDS, ids=lambda kind: " ".join(kind.needed))
+@pytest.mark.parametrize("kind", files.ROW_KINDS, ids=lambda kind: " ".join(kind.needed))
 def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, kind, ending):
     texts = [json.dumps(ROWS[kind]).replace("{}", str(n)) for n in range(40)]
     rows = [json.loads(text) for text in texts]
@@ -85,8 +85,8 @@ def test_every_kind_of_row_is_read_from_every_format_and_from_python(tmp_path, k
     read = sorted((example.prompt, example.answer.strip()) for example in task.examples)
     assert len(read) == 40
     assert read == sorted((example.prompt, example.answer.strip()) for example in own_task(rows).examples)
-    assert task.plain_text == own_task(rows).plain_text == (kind is files.PLAIN)
-    if kind is files.PLAIN:
+    assert task.plain_text == own_task(rows).plain_text == (kind is files.PLAIN_TEXT)
+    if kind is files.PLAIN_TEXT:
         assert read == sorted(("", row["text"]) for row in rows)
     else:
         assert sorted(answer for _, answer in read) == sorted(map(str, range(40)))
@@ -98,7 +98,7 @@ def test_the_documentation_the_page_and_the_sentence_on_other_fields_name_every_
     with pytest.raises(ValueError, match="a row needs") as caught:
         example_of({"source": "a", "target": "b"}, "line 1")
     shown = [set(re.findall(r"[a-z]+", form.example)) for form in files.FILE_FORMATS]
-    for kind in files.KINDS:
+    for kind in files.ROW_KINDS:
         assert " and ".join(kind.needed) in str(caught.value)
         assert any(all(f"`{name}`" in line for name in kind.needed) for line in guide.splitlines() if line[:1] == "|")
         assert any(shown_fields >= {*kind.needed} for shown_fields in shown)

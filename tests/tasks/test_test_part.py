@@ -20,7 +20,7 @@ from olora_viz.tasks import Task, collate, load_task
 from olora_viz.tasks.losses import lane_losses
 from olora_viz.views.race import race_view
 from olora_viz.views.reports import report
-from olora_viz.web.parts.export import KINDS
+from olora_viz.web.parts.export import EXPORTS
 
 TASK = "number-words"
 small = partial(of_few, test_size=1000)
@@ -193,7 +193,7 @@ def test_seeds_are_shown_as_their_mean_and_a_diverged_lane_as_such():
 
 def test_the_file_of_a_run_on_the_page_has_it():
     record = shown(small(task=TASK))
-    summary = json.loads(KINDS["json"].make(record))["summary"]
+    summary = json.loads(EXPORTS["json"].make(record))["summary"]
     theirs = raced(small(task=TASK))[0].summary()
     for label, lane in theirs["lanes"].items():
         assert summary["lanes"][label]["test_loss"] == pytest.approx(lane["test_loss"])

@@ -10,10 +10,10 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.measures.training import Examples
 from olora_viz.studies.contest import contests_of, latest_examples
-from olora_viz.studies.sentences import KINDS, at_shared_rates, leading
+from olora_viz.studies.sentences import VERDICT_KINDS, at_shared_rates, leading
 from olora_viz.studies.statistics import AHEAD, BEHIND
 from olora_viz.studies.verdict_line import MOST_FIELDS
-from olora_viz.views.bet import CLOSE, NOBODY, RIGHT, WRONG, contest_at, judge, question_of, scores
+from olora_viz.views.bet import CLOSE, NO_LEADER, RIGHT, WRONG, contest_at, judge, question_of, scores
 from olora_viz.views.race import race_view
 
 STARTS = ("lora", "olora", "pissa")
@@ -25,7 +25,7 @@ def every_verdict() -> list[dict[tuple[str, str], str]]:
     """Return all that a verdict can say of three starts, pair by pair."""
     pairs = list(combinations(STARTS, 2))
     verdicts = []
-    for kinds in product(KINDS, repeat=len(pairs)):
+    for kinds in product(VERDICT_KINDS, repeat=len(pairs)):
         said = dict(zip(pairs, kinds, strict=True))
         verdicts.append(said | {(b, a): TURNED.get(kind, kind) for (a, b), kind in said.items()})
     return verdicts
@@ -33,9 +33,9 @@ def every_verdict() -> list[dict[tuple[str, str], str]]:
 
 def test_of_every_verdict_at_most_one_bet_is_right_and_all_others_are_wrong_then_or_open() -> None:
     for kinds in every_verdict():
-        ends = {choice: judge(choice, STARTS, kinds) for choice in (*STARTS, NOBODY)}
+        ends = {choice: judge(choice, STARTS, kinds) for choice in (*STARTS, NO_LEADER)}
         ordered = AHEAD in kinds.values()
-        assert ends[NOBODY] == (WRONG if ordered else RIGHT)
+        assert ends[NO_LEADER] == (WRONG if ordered else RIGHT)
         right = [choice for choice, end in ends.items() if end == RIGHT]
         assert len(right) <= 1
         for start in STARTS:
@@ -57,10 +57,10 @@ def test_names_do_not_matter_to_how_a_bet_ends() -> None:
 
 
 def test_whoever_bets_on_a_start_that_diverges_or_on_no_difference_then_is_wrong() -> None:
-    for kind in KINDS:
+    for kind in VERDICT_KINDS:
         left = {("lora", "olora"): kind, ("olora", "lora"): TURNED.get(kind, kind)}
         assert judge("pissa", STARTS, left) == WRONG
-        assert judge(NOBODY, STARTS, left) == WRONG
+        assert judge(NO_LEADER, STARTS, left) == WRONG
 
 
 def test_the_last_start_that_is_left_wins_its_bet() -> None:
@@ -72,7 +72,7 @@ def test_the_last_start_that_is_left_wins_its_bet() -> None:
     compared = contest_at(question, lanes, examples, by_loss=True)
     assert compared is not None
     ended = scores(question, compared)
-    assert {choice: kind for choice, (kind, _) in ended.items()} == {"lora": RIGHT, "olora": WRONG, NOBODY: WRONG}
+    assert {choice: kind for choice, (kind, _) in ended.items()} == {"lora": RIGHT, "olora": WRONG, NO_LEADER: WRONG}
     assert all("OLoRA left the race." in str(sentence) for _, sentence in ended.values())
 
 
@@ -95,7 +95,7 @@ def test_the_main_two_are_compared_as_the_verdict_of_the_run_compares_them(name:
         (kind,) = at_shared_rates(first)[question.rate].kinds
         assert kind == compared.pairs[compared.places[hero], compared.places[rival]].in_these_runs
     ended = scores(question, compared, view.metric.why)
-    assert set(ended) == {*question.starts, NOBODY}
+    assert set(ended) == {*question.starts, NO_LEADER}
     assert all(kind in str(sentence) for kind, sentence in ended.values())
 
 
@@ -104,7 +104,7 @@ def test_a_page_has_the_question_before_the_first_results_and_how_bets_end_after
     race = GALLERY[name]
     question = question_of(race.config.lanes, race.config.steps)
     assert question is not None
-    choices = [*question.starts, NOBODY]
+    choices = [*question.starts, NO_LEADER]
 
     def of(upto: int | None) -> tuple[str, list[str], list[str]]:
         html = race_view(race, upto=upto).bet

@@ -19,7 +19,7 @@ from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.page import build
 from olora_viz.web.parts.setup import TASK, YOUR_FILE, SetUp, first_recording
-from olora_viz.web.race.arrival import FIRST, arrive
+from olora_viz.web.race.arrival import FIRST_RECORDED, arrive
 from olora_viz.web.race.presets import PRESETS, filled
 
 FILES = VisitorFiles(LIMITS)
@@ -32,7 +32,7 @@ def start(jobs: Jobs, setup: SetUp) -> BackgroundRace:
 
 def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs) -> None:
     first = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "own": False})
-    assert (first.run, first.setup, first.words) == (FIRST, SetUp.first(LIMITS), "")
+    assert (first.run, first.setup, first.words) == (FIRST_RECORDED, SetUp.first(LIMITS), "")
     job = start(jobs, SETUP)
     mine = [{"id": job.id, "name": "mine", "pinned": False, "overlaid": False}]
     reload = arrive(LIMITS, jobs, FILES, job.id, mine, {"query": LONG.to_query(), "own": True})
@@ -41,12 +41,12 @@ def test_a_new_page_shows_the_recorded_race_and_a_reload_its_own_run(jobs: Jobs)
     # A new tab finds the newest run of its browser, unless another tab shows it.
     assert arrive(LIMITS, jobs, FILES, None, mine, {"query": ""}).run == job.id
     elsewhere = {"query": "", "elsewhere": [job.id]}
-    assert arrive(LIMITS, jobs, FILES, None, mine, elsewhere).run == FIRST
+    assert arrive(LIMITS, jobs, FILES, None, mine, elsewhere).run == FIRST_RECORDED
     older = [{"id": start(jobs, SETUP).id, "name": "older"}]
-    assert arrive(LIMITS, jobs, FILES, None, mine + older, elsewhere).run == FIRST
+    assert arrive(LIMITS, jobs, FILES, None, mine + older, elsewhere).run == FIRST_RECORDED
     # After Reset, and where the server has forgotten it, the first screen is not empty.
     for gone in ("", "forgotten", 7):
-        assert arrive(LIMITS, jobs, FILES, gone, [], {"query": ""}).run == FIRST
+        assert arrive(LIMITS, jobs, FILES, gone, [], {"query": ""}).run == FIRST_RECORDED
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("OLORA_VIZ_CACHE", str(tmp_path))
     monkeypatch.setattr(loading, "snapshot", lambda _: None)
     first_recording.cache_clear()
-    yield tmp_path / offline.FOLDER
+    yield tmp_path / offline.MODEL_FOLDER
     first_recording.cache_clear()
 
 
@@ -87,7 +87,7 @@ def test_on_a_gpu_without_smollm2_or_on_zero_gpu_the_first_screen_is_that_of_a_c
     monkeypatch.setattr(loading, "fetch", unreachable)
     monkeypatch.setattr(loading, "from_package", unreachable)
     first = arrive(LIMITS, jobs, FILES, None, [], {"query": ""})
-    assert (first.run, first.setup.model) == (FIRST, "glassllm")
+    assert (first.run, first.setup.model) == (FIRST_RECORDED, "glassllm")
     assert "the page begins with glassllm: no network" in caplog.text
     tiny_folder("llama", on_gpu)
     first_recording.cache_clear()
@@ -117,7 +117,7 @@ def test_a_set_up_in_a_link_wins_over_the_run_and_starts_once(jobs: Jobs) -> Non
     twice = arrive(LIMITS, jobs, FILES, None, [], {"query": "steps=x&batch=0&lane=olra"})
     for wrong in ("steps must be", "prompts per step must be", "unknown initialization"):
         assert wrong in twice.words
-    assert refused.run == FIRST
+    assert refused.run == FIRST_RECORDED
 
 
 def test_what_is_gone_is_said(jobs: Jobs) -> None:
@@ -196,7 +196,7 @@ def test_beside_somebody_s_run_on_their_file_the_set_up_never_passes_for_its_own
 @pytest.mark.parametrize("file", [7, {}, {"name": "x.exe", "text": "a"}, {"name": 1, "text": 2}])
 def test_a_file_that_is_none_is_not_taken(jobs: Jobs, file: object) -> None:
     found = arrive(LIMITS, jobs, FILES, None, [], {"query": "", "file": file})
-    assert (found.run, found.brought) == (FIRST, None)
+    assert (found.run, found.brought) == (FIRST_RECORDED, None)
 
 
 def test_a_preset_keeps_a_visitor_s_own_file() -> None:

@@ -17,7 +17,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import DOWNLOADS, EXPIRED, Downloads
 from olora_viz.web.jobs.job import own_folder, readers_key, record_of
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.export import ALL, adapter_zip, find
+from olora_viz.web.parts.export import ALL_LANES, adapter_zip, find
 
 ROWS = "prompt,answer\n" + "".join(f"{n} and one is,{n + 1}\n" for n in range(12))
 
@@ -119,8 +119,8 @@ def test_what_the_page_itself_needs_is_served(visitor: Visitor) -> None:
 def test_one_file_has_the_run_its_report_its_adapters_and_code_and_names_no_folder_of_the_server(
     jobs: Jobs, job: BackgroundRace, tmp_path: Path
 ) -> None:
-    assert "problem" in find(jobs, [readers_key(job.id), ALL])
-    offered = find(jobs, [job.id, ALL])
+    assert "problem" in find(jobs, [readers_key(job.id), ALL_LANES])
+    offered = find(jobs, [job.id, ALL_LANES])
     packed = DOWNLOADS.find(offered["url"].rsplit("/", 1)[1])
     assert packed is not None
     with ZipFile(packed) as archive:

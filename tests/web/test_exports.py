@@ -13,7 +13,7 @@ from olora_viz.races.fair_rate import found_rates
 from olora_viz.views.race import race_view
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts import export as take
-from olora_viz.web.parts.export import KINDS, export
+from olora_viz.web.parts.export import EXPORTS, export
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def jobs(tmp_path_factory):
 @pytest.mark.parametrize("name", GALLERY)
 def test_a_recorded_race_is_taken_away_in_every_kind(name, jobs):
     run = GALLERY[name]
-    files = {kind: export(jobs, [run.id, kind]) for kind in KINDS}
+    files = {kind: export(jobs, [run.id, kind]) for kind in EXPORTS}
     assert not [file for file in files.values() if "problem" in file]
     rows = list(csv.DictReader(io.StringIO(files["csv"]["text"], newline="")))
     assert len(rows) == len(run.steps) * len(run.config.lanes)

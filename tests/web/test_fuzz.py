@@ -11,7 +11,7 @@ import pytest
 from support.hostile import EVIL, SECRET, VALUES
 from support.served import ROOT, Server, Visitor, inherited, serve
 
-from olora_viz.web.parts.export import KINDS
+from olora_viz.web.parts.export import EXPORTS
 
 LANES = [{"init": init, "r": 4, "alpha": "", "lr": "1e-3", "seed": 0} for init in ("lora", "olora")]
 
@@ -154,7 +154,7 @@ def test_own_files_are_checked_and_kept_for_their_visit_alone(server: Server) ->
     job = visitor.call("race", setup)[0]
     run = json.dumps(visitor.finished(job))
     assert '"task": "your-file.jsonl"' in run
-    handed_out = [run, *(str(visitor.ask("taken", [job, kind])) for kind in KINDS)]
+    handed_out = [run, *(str(visitor.ask("taken", [job, kind])) for kind in EXPORTS)]
     for secret in (token.removeprefix("file:"), str(server.temporary)):
         assert not any(secret in file for file in handed_out)
     # Nobody else can race on it, were its token known.

@@ -13,7 +13,7 @@ from support.served import launched
 
 from olora_viz.web import page
 from olora_viz.web.guard import gate
-from olora_viz.web.guard.gate import CLOSED, OPEN
+from olora_viz.web.guard.gate import CLOSED, OPEN_ROUTES
 from olora_viz.web.parts.card import PageBlocks
 
 NAME = "lab.example.org:8000"
@@ -48,7 +48,7 @@ def declared(routes: Iterable[BaseRoute]) -> Iterator[Route]:
 def test_what_gradio_declares_is_closed_until_somebody_opens_it(demo: gr.Blocks, client: httpx.Client) -> None:
     own = page.launch_options()["app_kwargs"]["routes"]
     routes = list(declared(App.create_app(demo, app_kwargs=page.launch_options()["app_kwargs"]).routes))
-    opened = {(method, path) for method, paths in OPEN.items() for path in paths}
+    opened = {(method, path) for method, paths in OPEN_ROUTES.items() for path in paths}
     opened |= {(method, route.path) for route in own for method in route.methods}
     everything = {(method, route.path) for route in routes for method in route.methods or ()}
     assert opened <= everything, "what is open is there"
@@ -123,7 +123,7 @@ def test_only_a_page_of_the_server_itself_can_change_something(client: httpx.Cli
             assert answer.status_code not in (403, 421), (path, headers)
         for headers in OTHERS:
             answer = client.post(path, content="{", headers={"content-type": body, **headers})
-            assert (answer.status_code, answer.text) == (403, gate.ELSEWHERE), (path, headers)
+            assert (answer.status_code, answer.text) == (403, gate.FROM_ANOTHER_SITE), (path, headers)
             asks = {
                 **headers,
                 "access-control-request-method": "POST",
@@ -180,7 +180,7 @@ def test_what_fails_again_leaves_nothing_more_in_the_log(
     monkeypatch.setattr(gate, "_noted", set())
 
     for _ in range(3):
-        for path in OPEN["POST"]:
+        for path in OPEN_ROUTES["POST"]:
             for body in BROKEN:
                 for kind in (
                     "application/json",

@@ -25,10 +25,10 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.job import derived, new_key, readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.export import KINDS, adapter_zip, export, find
+from olora_viz.web.parts.export import EXPORTS, adapter_zip, export, find
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race import shelf
-from olora_viz.web.race.arrival import FIRST, NOT_HERE, arrive
+from olora_viz.web.race.arrival import FIRST_RECORDED, NOT_HERE, arrive
 from olora_viz.web.race.controls import RACE, buttons
 from olora_viz.web.race.events import Commands
 
@@ -136,7 +136,7 @@ def test_readers_see_nothing_that_quotes_the_owner_s_own_file(
     jobs: Jobs, of_own: BackgroundRace, commands: Commands
 ) -> None:
     assert SECRET in str(export(jobs, [of_own.id, "report"]))
-    for kind in KINDS:
+    for kind in EXPORTS:
         said = export(jobs, [readers(of_own), kind])
         assert "problem" not in said
         assert SECRET not in str(said)
@@ -169,7 +169,7 @@ def test_an_address_opens_a_run_for_reading_except_to_its_owner(jobs: Jobs, ende
         assert opened(key, run="gone").run == readers(ended)
     for unknown in ("x" * 22, ended.name, "x", 7):
         assert NOT_HERE in opened(unknown).words
-        assert opened(unknown).run == FIRST
+        assert opened(unknown).run == FIRST_RECORDED
 
 
 def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: BackgroundRace) -> None:
@@ -179,7 +179,7 @@ def test_a_list_of_runs_links_to_them_for_reading_alone(jobs: Jobs, ended: Backg
     theirs = shelf.added(jobs, [], readers(ended))
     listed = shelf.listed(jobs, theirs, readers(ended))
     assert [(row["id"], row["link"], row["current"]) for row in listed] == [(readers(ended), readers(ended), True)]
-    assert shelf.added(jobs, [], FIRST) == []
+    assert shelf.added(jobs, [], FIRST_RECORDED) == []
 
 
 def test_the_keys_open_a_run_after_a_restart_and_nothing_once_it_is_dropped(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_nothing_that_is_shown_or_saved_holds_a_key(jobs: Jobs, ended: Backgroun
     assert sent["show-run"] == readers(ended)
     keys = {ended.id, *(row["id"] for row in rows)}
     told = {
-        **{kind: export(jobs, [ended.id, kind]) for kind in KINDS},
+        **{kind: export(jobs, [ended.id, kind]) for kind in EXPORTS},
         **{f"sent {name}": what for name, what in sent.items()},
         **{f"in the zip: {name}": archive.read(name) for name in archive.namelist()},
         "drawn": drawn, "overlay": overlay, "adapter": found, "problem": gone,

@@ -18,7 +18,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.guard.visitor_files import TEXT, FilesOfPage, VisitorFiles, own_name
 from olora_viz.web.jobs.job import readers_key
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.export import KINDS, adapter_zip, everything_zip, export
+from olora_viz.web.parts.export import EXPORTS, adapter_zip, everything_zip, export
 from olora_viz.web.parts.setup import SetUp
 from olora_viz.web.race.settings import check_text
 
@@ -147,7 +147,7 @@ def test_a_race_measures_the_visitor_s_text_and_shows_nobody_a_word_of_it(files:
     about = job.record().text
     assert about
     assert about.name == "your-text.txt"
-    shown = [json.dumps(export(jobs, [key, kind])) for kind in KINDS for key in (job.id, readers_key(job.id))]
+    shown = [json.dumps(export(jobs, [key, kind])) for kind in EXPORTS for key in (job.id, readers_key(job.id))]
     (taken,) = (text for text in shown if "diary.txt" in text)  # its owner's report, and nothing else
     assert taken == json.dumps(export(jobs, [job.id, "report"]))
     assert "your-text.txt" not in taken
@@ -208,11 +208,11 @@ def test_a_race_learns_the_visitor_s_examples_and_shows_nobody_where_they_lie(fi
     assert (job.state, job.note, len(job.steps)) == ("finished", "", 2)
     prompts = {row["prompt"] for row in ROWS}
     assert {answer.prompt.strip() for answer in job.record().answers} <= prompts
-    said = [json.dumps(export(jobs, [job.id, kind])) for kind in KINDS]
+    said = [json.dumps(export(jobs, [job.id, kind])) for kind in EXPORTS]
     link = SetUp.of(job.config).to_query()
     said += [str(race_view(job.record())), link, str(job.config), adapter_zip(job, 0).name]
     secrets = (found.token.removeprefix("file:"), str(jobs.folder), str(files._folder))
-    assert ["mine.jsonl" in text for text in said] == [kind == "report" for kind in KINDS] + 4 * [False]
+    assert ["mine.jsonl" in text for text in said] == [kind == "report" for kind in EXPORTS] + 4 * [False]
     for text in said:
         assert not any(secret in text for secret in secrets)
     assert "task=your-file&" in link

@@ -20,7 +20,7 @@ from olora_viz.web.guard.visitor_files import VisitorFiles
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.card import Board, Card, on_changes, on_picks
 from olora_viz.web.race import cards
-from olora_viz.web.race.arrival import FIRST, HIDEABLE
+from olora_viz.web.race.arrival import FIRST_RECORDED, HIDEABLE
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.events import Commands, Pressed
 
@@ -225,7 +225,7 @@ def test_race_starts_one_or_lets_the_one_that_is_shown_go_on(jobs: Jobs, command
 
 def test_a_run_is_shown_at_a_step_and_nothing_where_there_is_none(commands: Commands) -> None:
     for step, shown in ((3, 3), (None, 60), (1e9, 60), (-1, 60), ("x", 60), (True, 60)):
-        view = commands.show(FIRST, step)
+        view = commands.show(FIRST_RECORDED, step)
         assert view is not None
         assert view.step == shown
     assert commands.show("nothing") is None

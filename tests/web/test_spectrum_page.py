@@ -30,7 +30,7 @@ from olora_viz.web.guard.limits import Limits
 from olora_viz.web.spectrum import (
     A_LAYER,
     A_MATRIX,
-    EXAMPLES,
+    EXAMPLE_MATRICES,
     Choices,
     SpectrumView,
     as_text,
@@ -245,7 +245,7 @@ def test_what_is_no_matrix_is_said_in_one_sentence(text, message):
      ("power_law", 6, False), ("projector", 6, True)],
 )  # fmt: skip
 def test_the_examples_show_the_claim_hold_and_fail(name, rank, subset):
-    found = truncation(EXAMPLES[name][1](), rank)
+    found = truncation(EXAMPLE_MATRICES[name][1](), rank)
     assert found.bounded
     assert found.subset is subset
     words = spectrum_view.verdict(found)
@@ -265,7 +265,7 @@ def test_the_verdict_on_the_counterexample_has_its_numbers():
 @pytest.mark.parametrize("rank", [1, 5, 24])
 @pytest.mark.parametrize("permuted", [False, True])
 def test_table_and_sentences_speak_of_what_was_measured(rank, permuted):
-    weight = Weight(EXAMPLES["gaussian"][1]())
+    weight = Weight(EXAMPLE_MATRICES["gaussian"][1]())
     inits = ("olora", "olora_pivoted", "sketch", "random_orthonormal", "pissa")
     found = {init: truncation(weight, rank, init) for init in inits}
     before = found["olora"] if permuted else None

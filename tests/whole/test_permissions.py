@@ -7,14 +7,14 @@ from contextlib import chdir
 import pytest
 from support.verbs import run
 
-from olora_viz.races.export import FORMS
+from olora_viz.races.export import EXPORT_FORMS
 
 SMALL = "--model glassllm --task sentiment --steps 2 --batch-size 4"
 FEW = f"{SMALL} --eval-size 8 --test-size 8"
 STUDY = "--lr 1e-3 --r 2 --seeds 1"
 WRITTEN = (
     f"race {FEW} --lane olora:r=2 --run run",
-    *(f"export run --lane olora --out {form} --form {form}" for form in FORMS),
+    *(f"export run --lane olora --out {form} --form {form}" for form in EXPORT_FORMS),
     f"study {FEW} {STUDY} --init lora,olora --out study --html s.html --png s.png",
     f"decide {SMALL} {STUDY} --init lora olora --out decision",
     "spectrum --layer layers.0.self_attn.k_proj --rank 2 --png spectrum.png",

@@ -13,7 +13,7 @@ import gradio as gr
 
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle, pack, pack_all
-from olora_viz.figures.live.standing_alone import PLOTLY
+from olora_viz.figures.live.standing_alone import PLOTLY_SCRIPT
 from olora_viz.machine.files import temporary_folder
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ def charts() -> dict[str, str]:
     return {
         "module": installed(HERE / "figure.js"),
         "exporter": installed(HERE / "figure_export.js"),
-        "plotly": installed(PLOTLY),
+        "plotly": installed(PLOTLY_SCRIPT),
         "palette": _generated("palette", f"export const palette = {palette};\n"),
     }
 

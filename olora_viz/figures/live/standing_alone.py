@@ -17,7 +17,7 @@ from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
 
 HERE = Path(__file__).parent
-PLOTLY = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 """The content security policy, which blocks every request."""
@@ -26,7 +26,7 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 @cache
 def plotly_source() -> bytes:
     """Return the installed plotly.min.js, compressed."""
-    return gzip.compress(PLOTLY.read_bytes(), 6)
+    return gzip.compress(PLOTLY_SCRIPT.read_bytes(), 6)
 
 
 def standing_alone(page: dict[str, Any]) -> str:

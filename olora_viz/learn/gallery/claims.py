@@ -16,7 +16,7 @@ from olora_viz.studies.claims.evidence import OURS
 from olora_viz.studies.statistics import BETTER, LEVEL, UNDECIDED, WORSE
 from olora_viz.studies.verdicts import Verdicts
 
-PATH = Path(__file__).parent / "claims.json"
+CLAIMS_FILE = Path(__file__).parent / "claims.json"
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def cells_of(study_verdicts: Verdicts) -> list[CellVerdict]:
     ]  # fmt: skip
 
 
-def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
+def write_claims(recorded: RecordedClaims, path: Path = CLAIMS_FILE) -> None:
     """Write all that is recorded, one finding per line; ValueError if the file would exceed `MOST_RECORDED`."""
     findings = ",\n".join(one_line(finding.to_json()) for finding in recorded.findings)
     cells = ",\n".join(one_line(asdict(cell)) for cell in recorded.cells)
@@ -127,7 +127,7 @@ def write_claims(recorded: RecordedClaims, path: Path = PATH) -> None:
     write_text(path, text)
 
 
-def read_claims(path: Path = PATH) -> RecordedClaims:
+def read_claims(path: Path = CLAIMS_FILE) -> RecordedClaims:
     """Read what is recorded; ValueError if the file is damaged."""
     values = read_json_object(path)
     try:

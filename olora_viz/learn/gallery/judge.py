@@ -8,7 +8,14 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from olora_viz.learn.gallery.claims import PATH, RecordedClaims, RecordedFinding, cells_of, read_claims, write_claims
+from olora_viz.learn.gallery.claims import (
+    CLAIMS_FILE,
+    RecordedClaims,
+    RecordedFinding,
+    cells_of,
+    read_claims,
+    write_claims,
+)
 from olora_viz.machine.checks import unknown
 from olora_viz.machine.wording import and_
 from olora_viz.studies.claims import CLAIMS
@@ -16,7 +23,7 @@ from olora_viz.studies.claims.claim import NOT_MEASURED, Claim, command_of_claim
 from olora_viz.studies.claims.evidence import ClaimEvidence
 from olora_viz.studies.folder import Ledger, verdicts
 
-WINS = "result"
+RESULT_KEY = "result"
 """The claim that the table of cells is about."""
 
 
@@ -37,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.only or ():
         if name not in CLAIMS:
             parser.error(unknown("claim", name, CLAIMS))
-    known = read_claims() if PATH.exists() else RecordedClaims()
+    known = read_claims() if CLAIMS_FILE.exists() else RecordedClaims()
     only = options.only or ()
     for folder in options.studies:
         for finding in of_study(folder, only, known):
             known = _recorded(known, finding)
-        if not only or WINS in only:
+        if not only or RESULT_KEY in only:
             known = known.with_newer((), cells_of(verdicts(folder)))
         write_claims(known)
     if len(options.studies) > 1:
@@ -52,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for finding in at_start(ClaimEvidence(model, task), only, known):
             known = _recorded(known, finding)
     write_claims(known)
-    print(f"{PATH.name}: {PATH.stat().st_size:,} bytes")
+    print(f"{CLAIMS_FILE.name}: {CLAIMS_FILE.stat().st_size:,} bytes")
     return 0
 
 

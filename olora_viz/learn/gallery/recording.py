@@ -16,7 +16,7 @@ from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.generation import Answer
 from olora_viz.machine.files import read_json_object, write_text
 from olora_viz.machine.tables import one_line
-from olora_viz.measures.catalogue import BUILT_IN, MEASURES
+from olora_viz.measures.catalogue import BUILT_IN_MEASURES, MEASURES
 from olora_viz.measures.forgetting import AboutText
 from olora_viz.measures.update_spectra import PARTS
 from olora_viz.races.config import RaceConfig
@@ -26,7 +26,7 @@ from olora_viz.tasks.evaluation import Evaluation, HeldOut, Tested
 RECORDED_ID = "recorded:"
 """Prefix of the ids of recorded races."""
 
-RECORDED = tuple(key for key in BUILT_IN if key != "lr")
+RECORDED = tuple(key for key in BUILT_IN_MEASURES if key != "lr")
 """The measurements that are recorded; the rates follow from the set-up."""
 
 BASELINE = ("loss", "accuracy")
@@ -35,8 +35,8 @@ BASELINE = ("loss", "accuracy")
 ANSWERED = ("answers", "early_answers")
 """The answers of the lanes that are recorded, if there are any."""
 
-BY_EXAMPLE = ("example_loss", "example_right")
-TESTED = (*BASELINE, *BY_EXAMPLE)
+RECORDED_BY_EXAMPLE = ("example_loss", "example_right")
+TESTED = (*BASELINE, *RECORDED_BY_EXAMPLE)
 """What is recorded of the lanes on the test examples."""
 
 
@@ -204,9 +204,9 @@ def _tested(values: dict[str, Any] | None, K: int) -> Tested | None:
         return None
     of_lanes = values["lanes"]
     totals, count = _totals(of_lanes, K), len(of_lanes["example_loss"][0])
-    by_example = {name: np.array([_numbers(row, count) for row in of_lanes[name]]) for name in BY_EXAMPLE}
+    by_example = {name: np.array([_numbers(row, count) for row in of_lanes[name]]) for name in RECORDED_BY_EXAMPLE}
     lanes = replace(totals, **by_example)
-    return Tested(_totals(values["base"], 1), _shaped("tested", lanes, dict.fromkeys(BY_EXAMPLE, (K, count))))
+    return Tested(_totals(values["base"], 1), _shaped("tested", lanes, dict.fromkeys(RECORDED_BY_EXAMPLE, (K, count))))
 
 
 def _step(

@@ -24,7 +24,7 @@ WRITERS: dict[str, tuple[Callable[..., Lesson], str]] = {
 }
 """All lessons in reading order: the function that writes each, and the recorded race that it reads, if any."""
 
-NAMES = tuple(WRITERS)
+LESSON_NAMES = tuple(WRITERS)
 
 
 @cache
@@ -36,11 +36,13 @@ def find(name: str) -> Lesson:
     return write(RaceNumbers(load_recording(recording))) if recording else write()
 
 
-LESSONS: Mapping[str, Lesson] = LazyMapping(NAMES, find)
+LESSONS: Mapping[str, Lesson] = LazyMapping(LESSON_NAMES, find)
 """The lessons by name, in reading order; each is written on first use."""
 
 
 def beside(name: str) -> tuple[Lesson | None, Lesson | None]:
     """Return the previous and the next lesson, None at the ends."""
-    at = NAMES.index(name)
-    return (find(NAMES[at - 1]) if at else None), (find(NAMES[at + 1]) if at + 1 < len(NAMES) else None)
+    at = LESSON_NAMES.index(name)
+    return (find(LESSON_NAMES[at - 1]) if at else None), (
+        find(LESSON_NAMES[at + 1]) if at + 1 < len(LESSON_NAMES) else None
+    )

@@ -6,7 +6,7 @@ from olora_viz.initializers import label_of
 from olora_viz.learn.lessons.lesson import Awaited, Choice, Lesson, RaceNumbers
 from olora_viz.machine.wording import compact, nats, times
 
-STARTS = ("lora", "olora")
+COSTED_STARTS = ("lora", "olora")
 
 
 def lesson(race: RaceNumbers) -> Lesson:
@@ -18,11 +18,11 @@ def lesson(race: RaceNumbers) -> Lesson:
         f"{label_of(init)} ends at {compact(low)} with a held-out loss of {nats(race.loss(init, low))} nats and a "
         f"drift of {nats(race.drift(init, low))}, and at {compact(high)} with {nats(race.loss(init, high))} and "
         f"{nats(race.drift(init, high))}"
-        for init in STARTS
+        for init in COSTED_STARTS
     ]
     paid = [
         label_of(init)
-        for init in STARTS
+        for init in COSTED_STARTS
         if race.loss(init, high) < race.loss(init, low) and race.drift(init, high) > race.drift(init, low)
     ]
     dearer = " and ".join(paid) or "no start"

@@ -78,7 +78,7 @@ def bet_on(says: str, opens: Literal["clear", "rewind"]) -> GuideStep:
     return GuideStep(says, do, waits, where="bet-card", hides=True, opens=opens)
 
 
-FIRST = Guide(
+FIRST_GUIDE = Guide(
     "first",
     "Two minutes: what is this?",
     (
@@ -128,14 +128,17 @@ FIRST = Guide(
 """The guide of a first visit."""
 
 FIRST_ON_GPU = replace(
-    FIRST,
+    FIRST_GUIDE,
     steps=(
         replace(
-            FIRST.steps[0], says=FIRST.steps[0].says.replace("tell happy from sad", "add numbers written as words")
+            FIRST_GUIDE.steps[0],
+            says=FIRST_GUIDE.steps[0].says.replace("tell happy from sad", "add numbers written as words"),
         ),
-        *FIRST.steps[1:3],
-        replace(FIRST.steps[3], says="A curve that rises gives more right answers to sums that it has never seen."),
-        *FIRST.steps[4:],
+        *FIRST_GUIDE.steps[1:3],
+        replace(
+            FIRST_GUIDE.steps[3], says="A curve that rises gives more right answers to sums that it has never seen."
+        ),
+        *FIRST_GUIDE.steps[4:],
     ),
 )
 """The same where the first race is that of SmolLM2, on a server with a GPU."""
@@ -215,7 +218,7 @@ class Lesson:
     def guide(self) -> Guide:
         """Its steps: a bet on the race, if there is one; what to do and see, also by hand; the question."""
         where, page = self.where or "lesson-rank", self.page
-        bet = BET if self.recording and page == "race" else ()
+        bet = BET_FIRST if self.recording and page == "race" else ()
         do = GuideStep("", self.do, self.waits, self.see if self.waits else "", where=where, page=page)
         if self.waits is None:
             do = replace(do, says=self.see)
@@ -224,7 +227,7 @@ class Lesson:
         return Guide(self.name, self.title, (*bet, do, *hand, check))
 
 
-BET = (
+BET_FIRST = (
     bet_on("A recorded race is about to begin: nobody has learned anything yet.", opens="rewind"),
     GuideStep(
         "Now see it learn, step by step.",

@@ -8,7 +8,7 @@ from itertools import chain
 from olora_viz.studies.claims.beside import finding_of_means, standing
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
-    OLORA,
+    OLORA_PAPER,
     Claim,
     Finding,
     OnStudy,
@@ -24,7 +24,7 @@ from olora_viz.studies.verdicts import Verdicts, verdicts_of
 BASES = {"random_orthonormal": "a random basis", "sketch": "a sketch of W"}
 """The starts that differ from OLoRA in the basis alone: B is orthonormal and A = BᵀW."""
 
-OTHERS = ("olora_pivoted", "pissa", "pissa_flat", "olora_scaled", "olora_unsubtracted", REFERENCE)
+ABLATED = ("olora_pivoted", "pissa", "pissa_flat", "olora_scaled", "olora_unsubtracted", REFERENCE)
 """The starts that differ in something else, which are reported and decide nothing."""
 
 
@@ -33,7 +33,7 @@ def judge(_: ClaimEvidence, verdicts: Verdicts) -> Finding:
     lacking = [init for init in (OURS, *BASES) if init not in verdicts.study.compare]
     if lacking:
         return not_measured(f"the study lacks {', '.join(lacking)}: add them to what it compares")
-    inits = [init for init in (*BASES, *OTHERS) if init in verdicts.study.compare]
+    inits = [init for init in (*BASES, *ABLATED) if init in verdicts.study.compare]
     study = replace(verdicts.study, compare=(OURS, *inits))
     against_ours = verdicts_of(study, verdicts.rows).each
     cells = {init: [each for each in against_ours if each.method == init] for init in inits}
@@ -62,7 +62,7 @@ CLAIM = Claim(
     number=14,
     name="ablation",
     sentence="The QR of the pretrained weight is what helps.",
-    source=f"{OLORA}, put to the test by controls that change one part each",
+    source=f"{OLORA_PAPER}, put to the test by controls that change one part each",
     measured=(
         "Paired differences in test loss, by seed and example, between OLoRA and the same start on another "
         "orthonormal basis (a random one, a sketch of W), in every cell and each at its best rate."

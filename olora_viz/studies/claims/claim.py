@@ -41,7 +41,7 @@ HOLDS, FAILS, MIXED, NOT_MEASURED = "holds", "fails", "mixed", "not measured"
 
 VERDICTS = (HOLDS, FAILS, LEVEL, MIXED, UNDECIDED, NOT_MEASURED)
 
-OLORA = "OLoRA (arXiv 2406.01775)"
+OLORA_PAPER = "OLoRA (arXiv 2406.01775)"
 WITHOUT_REGRET = "LoRA Without Regret (Thinking Machines, 2025), put to OLoRA"
 RATE_MATTERS = "Learning Rate Matters (arXiv 2602.04998)"
 

@@ -12,7 +12,7 @@ from olora_viz.races.step import DIVERGED
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
     OF_VERDICT,
-    OLORA,
+    OLORA_PAPER,
     Bar,
     Claim,
     Finding,
@@ -120,7 +120,7 @@ CLAIM = Claim(
     number=4,
     name="convergence",
     sentence="OLoRA converges faster than LoRA.",
-    source=f"{OLORA}, its loss curves, at one learning rate",
+    source=f"{OLORA_PAPER}, its loss curves, at one learning rate",
     measured=(
         "The validation loss averaged over the steps of a run, paired by seed and example: at the "
         "one rate with the lowest final validation loss over both, and each at its own best rate."

@@ -9,7 +9,7 @@ import numpy as np
 from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
-    OLORA,
+    OLORA_PAPER,
     RATIO,
     WITHIN,
     Bar,
@@ -72,7 +72,7 @@ CLAIM = Claim(
     number=7,
     name="cost",
     sentence="OLoRA costs no more than LoRA.",
-    source=f"{OLORA}, on its computational cost",
+    source=f"{OLORA_PAPER}, on its computational cost",
     measured=(
         "Seconds per step of one lane alone, alternating with LoRA's; trained parameters and the most bytes of the "
         f"tensors of a step. Within a factor of {LEVEL_WITHIN} they are level, which holds. The one-off start fails "

@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 
 from olora_viz.studies.claims.claim import (
-    OLORA,
+    OLORA_PAPER,
     RATIO,
     WITHIN,
     Bar,
@@ -61,7 +61,7 @@ CLAIM = Claim(
     number=2,
     name="depth",
     sentence="An orthonormal start keeps gradients from vanishing or exploding with depth.",
-    source=f"{OLORA}, on the benefits of orthonormality",
+    source=f"{OLORA_PAPER}, on the benefits of orthonormality",
     measured=(
         "The norm of the gradient of A and B together in the first step, by layer: the largest as "
         "a multiple of the smallest among layers of one kind, relative to LoRA's, paired by seed. "

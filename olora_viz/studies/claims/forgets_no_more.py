@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from olora_viz.studies.claims.claim import FAILS, HOLDS, OLORA, Claim, Finding, on_study
+from olora_viz.studies.claims.claim import FAILS, HOLDS, OLORA_PAPER, Claim, Finding, on_study
 from olora_viz.studies.claims.evidence import OURS
 from olora_viz.studies.claims.forgetting import Compared, compared, finding_of, without_drift
 from olora_viz.studies.statistics import LEVEL_WITHIN, UNDECIDED, WORSE
@@ -30,7 +30,7 @@ CLAIM = Claim(
     number=15,
     name="forgets-no-more",
     sentence="OLoRA forgets no more than LoRA.",
-    source=f"{OLORA}, put to the test by what its faster start costs",
+    source=f"{OLORA_PAPER}, put to the test by what its faster start costs",
     measured=(
         "The ratio of both methods' drift, KL(base‖lane) on a text to keep, paired by seed: at the one rate with the "
         "lowest validation loss over all methods, each at its best rate, and each where it has learned as much as "

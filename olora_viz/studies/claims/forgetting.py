@@ -25,7 +25,7 @@ from olora_viz.studies.claims.claim import (
     together,
     where,
 )
-from olora_viz.studies.deciding import LOOKS
+from olora_viz.studies.deciding import DECIDING_LOOKS
 from olora_viz.studies.difference import Difference, MethodRuns, at_one_rate, between, difference, runs_of
 from olora_viz.studies.forgetting import EqualLearning, column
 from olora_viz.studies.method import method_name
@@ -54,7 +54,7 @@ class Compared:
     logs: Difference
     """Of the logarithms of the drifts, the reference's subtracted: by seed."""
     p_value: float
-    """Adjusted over the methods (Holm), and over `LOOKS` if there were more seeds than planned."""
+    """Adjusted over the methods (Holm), and over `DECIDING_LOOKS` if there were more seeds than planned."""
     why: str = ""
     """Why nothing can be decided, in words; empty if something can."""
 
@@ -105,7 +105,7 @@ def _of_cell(verdicts: Verdicts, cell: Cell, inits: Sequence[str]) -> Iterator[C
     for way, by_init in ways.items():
         p_values = holm([logs.interval.p_value for logs in by_init.values()])
         for (init, logs), p_value in zip(by_init.items(), p_values, strict=True):
-            looks = LOOKS if logs.seeds > study.seeds else 1
+            looks = DECIDING_LOOKS if logs.seeds > study.seeds else 1
             why = _outside(way, equal[init], runs[init], theirs)
             if not why and (logs.seeds < LEAST_SEEDS or not math.isfinite(logs.interval.mean)):
                 why = f"{logs.seeds} of at least {LEAST_SEEDS} seeds {way}"

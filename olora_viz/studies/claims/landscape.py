@@ -8,7 +8,7 @@ import numpy as np
 
 from olora_viz.studies.claims.claim import (
     NOT_MEASURED,
-    OLORA,
+    OLORA_PAPER,
     RATIO,
     WITHIN,
     Bar,
@@ -68,7 +68,7 @@ CLAIM = Claim(
     number=3,
     name="landscape",
     sentence="The loss landscape is better conditioned at an orthonormal start.",
-    source=f"{OLORA}, on the benefits of orthonormality",
+    source=f"{OLORA_PAPER}, on the benefits of orthonormality",
     measured=(
         "The largest eigenvalue of the Hessian and the condition of the tangent kernel, against LoRA's, paired by "
         f"batch: both smaller is better conditioned. Within a factor of {LEVEL_WITHIN} they are level."

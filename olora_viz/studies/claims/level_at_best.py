@@ -32,7 +32,7 @@ from olora_viz.studies.search import best
 from olora_viz.studies.statistics import BETTER, ERROR, LEVEL, LEVEL_WITHIN, RESAMPLES, UNDECIDED, WORSE, Interval
 from olora_viz.studies.verdicts import Verdicts
 
-FLAT = math.log(LEVEL_WITHIN) / math.log(10)
+FLAT_SLOPE = math.log(LEVEL_WITHIN) / math.log(10)
 """A best rate does not depend on λ_max if it changes by less than `LEVEL_WITHIN` per factor of ten: the largest
 absolute exponent."""
 
@@ -51,7 +51,7 @@ def judge(verdicts: Verdicts, sharpness: Sharpness) -> Finding:
     if math.isfinite(exponent.mean):
         over = f"the orders of {len(points)} methods"
         interval = ends(exponent, over, "+.2g") if math.isfinite(exponent.low) else "no interval"
-        level = f", {WITHIN} for ten times the λ_max" if is_flat(exponent, FLAT) else ""
+        level = f", {WITHIN} for ten times the λ_max" if is_flat(exponent, FLAT_SLOPE) else ""
         power = f"{exponent.mean:+.2g} ({interval}; {falls}{level})"
         trend = f"the best rate scales as λ_max at the start to the power {power}"
     else:
@@ -109,7 +109,7 @@ def by_method(verdicts: Verdicts, sharpness: Sharpness) -> dict[str, tuple[float
 
 def _falls(exponent: Interval) -> str:
     """Judge that an exponent is negative: one that is level with zero fails as well."""
-    if is_flat(exponent, FLAT) or exponent.low > 0:
+    if is_flat(exponent, FLAT_SLOPE) or exponent.low > 0:
         return FAILS
     return HOLDS if exponent.high < 0 else UNDECIDED
 
@@ -163,8 +163,8 @@ CLAIM = Claim(
     measured=(
         "The verdict on every method of a study against its reference at best rates, and the exponent of the largest "
         "eigenvalue of the Hessian at the start in the best rate, over the methods, with its exact interval over "
-        f"their orders. Fewer than five methods have no interval; within ±{FLAT:.1f}, a factor of {LEVEL_WITHIN} in "
-        "the rate per factor of ten, it is zero."
+        f"their orders. Fewer than five methods have no interval; within ±{FLAT_SLOPE:.1f}, "
+        f"a factor of {LEVEL_WITHIN} in the rate per factor of ten, it is zero."
     ),
     judge=OnStudy(lambda evidence, verdicts: judge(verdicts, evidence.sharpness), methods=()),
 )

@@ -16,7 +16,7 @@ from olora_viz.studies.claims.claim import (
     FAILS,
     HOLDS,
     NOT_MEASURED,
-    OLORA,
+    OLORA_PAPER,
     Bar,
     Claim,
     Finding,
@@ -213,7 +213,7 @@ CLAIM = Claim(
     number=8,
     name="regularizes",
     sentence="Orthonormality regularizes, and training keeps it.",
-    source=f"{OLORA}, on the benefits of orthonormality",
+    source=f"{OLORA_PAPER}, on the benefits of orthonormality",
     measured=(
         "Validation minus training loss at the lowest training loss that both methods reach, each at its best rate, "
         "paired by seed, after the first pass over the training examples; and whether ‖BᵀB − I‖/√r stays below "

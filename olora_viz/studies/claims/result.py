@@ -5,7 +5,7 @@ from __future__ import annotations
 from olora_viz.machine.wording import counted
 from olora_viz.studies.claims.claim import (
     OF_VERDICT,
-    OLORA,
+    OLORA_PAPER,
     Bar,
     Claim,
     Finding,
@@ -74,7 +74,7 @@ CLAIM = Claim(
     number=5,
     name="result",
     sentence="OLoRA ends better than LoRA.",
-    source=f"{OLORA}, its table of 60 comparisons, of which it wins 53, at one learning rate",
+    source=f"{OLORA_PAPER}, its table of 60 comparisons, of which it wins 53, at one learning rate",
     measured=(
         "Paired differences in test loss by seed and example, in every cell (model, task, rank): "
         "at the one rate with the lowest validation loss over both, and each at its own best rate."

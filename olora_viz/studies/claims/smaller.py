@@ -7,7 +7,7 @@ from itertools import groupby
 
 from olora_viz.studies.claims.claim import (
     OF_WORSE,
-    OLORA,
+    OLORA_PAPER,
     Bar,
     Claim,
     Finding,
@@ -83,7 +83,7 @@ CLAIM = Claim(
     number=6,
     name="smaller",
     sentence="The gain over LoRA is larger at lower ranks.",
-    source=f"{OLORA}, its experiments over ranks",
+    source=f"{OLORA_PAPER}, its experiments over ranks",
     measured=(
         "The gain in test loss at the lowest rank of a study minus that at the highest, each "
         "method at its best rate, paired by seed and example."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from olora_viz.measures.truncation import Truncation
-from olora_viz.studies.claims.claim import FAILS, HOLDS, MIXED, OLORA, Bar, Claim, Finding
+from olora_viz.studies.claims.claim import FAILS, HOLDS, MIXED, OLORA_PAPER, Bar, Claim, Finding
 
 
 def judge(layers: Iterable[Truncation]) -> Finding:
@@ -33,7 +33,7 @@ CLAIM = Claim(
     number=1,
     name="subset",
     sentence="The singular values of Q_rR_r are a subset of those of W.",
-    source=f"{OLORA}, on the QR decomposition",
+    source=f"{OLORA_PAPER}, on the QR decomposition",
     measured=(
         "Both are decomposed in float64, for every layer at several ranks. A projection of W is "
         "bounded by W's singular values, index by index; a subset needs equality."

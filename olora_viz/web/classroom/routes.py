@@ -34,7 +34,7 @@ PER_ADDRESS = 1200
 LONGEST_ADDRESS = 300
 """Characters of the short address in a QR code."""
 
-OWN = ("class", "projector", "run")
+LINK_FIELDS = ("class", "projector", "run")
 """Parameters of the teacher's own page, which a class's link does not have."""
 
 LOCAL = (
@@ -192,7 +192,7 @@ def _link(query: Any, page: Any, check: Callable[[str], Any], pages: tuple[str, 
         ValueError: a page could not open it.
     """
     text = query.removeprefix("?") if isinstance(query, str) else ""
-    pairs = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in OWN]
+    pairs = [(key, value) for key, value in parse_qsl(text, keep_blank_values=True) if key not in LINK_FIELDS]
     link = urlencode([pair for pair in pairs if not pair[0].startswith("__")], safe=",:=/")
     check(link)
     return f"{link}#{page}" if page in pages else link

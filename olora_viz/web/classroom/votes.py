@@ -23,10 +23,10 @@ from markupsafe import Markup
 from olora_viz.figures.theme import lane_styles
 from olora_viz.initializers import label_of
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.lessons import NAMES, find
+from olora_viz.learn.lessons import LESSON_NAMES, find
 from olora_viz.learn.terms import sentence
 from olora_viz.machine.checks import unknown
-from olora_viz.views.bet import NOBODY, NOBODY_WORDS, Question
+from olora_viz.views.bet import NO_LEADER, NOBODY_WORDS, Question
 from olora_viz.views.html import lane, unbroken
 from olora_viz.web.guard.fairness import too_many
 from olora_viz.web.guard.limits import NOBODY as SERVER
@@ -286,19 +286,19 @@ def ballot_of(of: str) -> Ballot:
     Raises:
         ValueError: it is neither.
     """
-    if of in NAMES:
+    if of in LESSON_NAMES:
         lesson = find(of)
         lettered = {
             letter: Markup("<b>{}</b> {}").format(letter, sentence(words)) for letter, words in lesson.lettered.items()
         }
         return Ballot(sentence(lesson.ask), lettered, {letter: letter for letter in lettered}, "chose", once=True)
     if "," not in of:
-        raise ValueError(unknown("lesson", of[:40], NAMES))
+        raise ValueError(unknown("lesson", of[:40], LESSON_NAMES))
     asked = Question.of_key(of)
     marked = {style.init: lane(style) for style in lane_styles([Lane(start) for start in asked.starts])}
-    names = {start: f"on {label_of(start)}" for start in asked.starts} | {NOBODY: f"on {NOBODY_WORDS}"}
+    names = {start: f"on {label_of(start)}" for start in asked.starts} | {NO_LEADER: f"on {NOBODY_WORDS}"}
     words = unbroken(asked.words[:1].upper() + asked.words[1:])
-    return Ballot(words, marked | {NOBODY: Markup("{}").format(NOBODY_WORDS)}, names, "bet", once=False)
+    return Ballot(words, marked | {NO_LEADER: Markup("{}").format(NOBODY_WORDS)}, names, "bet", once=False)
 
 
 def tally_words(ballot: Ballot, counts: Mapping[str, int]) -> str:
@@ -324,8 +324,8 @@ def histogram(ballot: Ballot, counts: Mapping[str, int]) -> Markup:
     )
     bars = Markup("").join(
         bar.format(
-            words, 100 * counts.get(name, 0) / voted, "" if ballot.once or name == NOBODY else f";--bar:var(--{name})",
-            counts.get(name, 0),
+            words, 100 * counts.get(name, 0) / voted,
+            "" if ballot.once or name == NO_LEADER else f";--bar:var(--{name})", counts.get(name, 0),
         )
         for name, words in ballot.options.items()
     )  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 
 from olora_viz.lanes.lane import FAIR, Lane, check_count
 from olora_viz.lanes.lane_spec import parse_lanes, split_values
-from olora_viz.lanes.targets import TARGET
+from olora_viz.lanes.targets import TARGET_PATTERN
 from olora_viz.machine.checks import MOST_WHOLE, Problems, is_empty, unknown, whole, word
 from olora_viz.machine.checks import positive_number as number
 from olora_viz.models import MODELS
@@ -253,7 +253,7 @@ def _targets(value: Any) -> tuple[str, ...] | None:
         raise ValueError(f"a race takes at most {MOST_TARGETS} target modules, not {len(names)}")
     for name in names:
         known = isinstance(name, str) and len(name) <= LONGEST_TARGET
-        if not (known and re.fullmatch(TARGET, name)):
+        if not (known and re.fullmatch(TARGET_PATTERN, name)):
             raise ValueError(
                 f"a target module must be at most {LONGEST_TARGET} letters, digits and "
                 f". _ - * ? ! [ ], not {word(name)[:40]!r}"

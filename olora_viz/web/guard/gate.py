@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN: Mapping[str, Sequence[str]] = {
+OPEN_ROUTES: Mapping[str, Sequence[str]] = {
     "GET": (
         "/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/static/{path:path}", "/assets/{path:path}",
         "/gradio_api/info", "/gradio_api/startup-events", "/gradio_api/heartbeat/{session_hash}",
@@ -45,7 +45,7 @@ HOSTS = "OLORA_VIZ_HOSTS"
 READING = ("GET", "HEAD")
 """Methods that change nothing."""
 
-ELSEWHERE = (
+FROM_ANOTHER_SITE = (
     "this request comes from a page of another site. If it does not, the proxy in between must pass on the header "
     "Host, or name it in X-Forwarded-Host"
 )
@@ -65,12 +65,12 @@ class Gate:
 
     Args:
         app: the application with its middleware.
-        routes: those of the pages themselves, which are open beside `OPEN`.
+        routes: those of the pages themselves, which are open beside `OPEN_ROUTES`.
     """
 
     def __init__(self, app: ASGIApp, routes: Sequence[Route]) -> None:
         self.app = app
-        opened = [(method, path) for method, paths in OPEN.items() for path in paths]
+        opened = [(method, path) for method, paths in OPEN_ROUTES.items() for path in paths]
         opened += [(method, route.path) for route in routes for method in route.methods or ()]
         self._open = [(method, compile_path(path)[0]) for method, path in opened]
 
@@ -132,7 +132,7 @@ def refusal(method: str, headers: Headers, environment: Mapping[str, str] = os.e
     if named and not _is_known(host, named):
         return 421, f"this server has no page of the name {host[:80]!r} ({HOSTS} has its names)"
     if method not in READING and not _is_own(headers, host):
-        return 403, ELSEWHERE
+        return 403, FROM_ANOTHER_SITE
     return None
 
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olora_viz.figures.live.serving import installed, script
-from olora_viz.figures.live.standing_alone import PLOTLY
+from olora_viz.figures.live.standing_alone import PLOTLY_SCRIPT
 from olora_viz.web.guard.gate import Gate
 from olora_viz.web.guard.visitor_files import route
 
@@ -126,9 +126,9 @@ class SmallBodies:
         await send({"type": "http.response.body", "body": sentence})
 
 
-_SCRIPT = script(Path(__file__).parent / "first.js", plotly=installed(PLOTLY))
+_SCRIPT = script(Path(__file__).parent / "first.js", plotly=installed(PLOTLY_SCRIPT))
 
-FIRST = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_SCRIPT}}}</script>"])
+HEAD_BEGINS = "\n".join(['<link rel="icon" href="./favicon.ico" />', f"<script>{{\n{_SCRIPT}}}</script>"])
 """Inserted into the head of the page, before Gradio's own scripts."""
 
 
@@ -174,7 +174,7 @@ def _inserting_first_script(send: Send) -> Send:
         parts.append(message.get("body", b""))
         if message.get("more_body"):
             return
-        body = b"".join(parts).replace(b"</head>", FIRST.encode() + b"</head>", 1)
+        body = b"".join(parts).replace(b"</head>", HEAD_BEGINS.encode() + b"</head>", 1)
         headers = MutableHeaders(raw=start["headers"])
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"  # it names the address that it was asked at

@@ -117,7 +117,7 @@ EXAMPLES = FileKind("task", "your file", STORED_NAME, (".json", ".jsonl", ".csv"
 TEXT = FileKind("keep", "your text to keep", "your-text", (".txt", ".md", *EXAMPLES.endings))
 """What should not be lost: a text, or other examples."""
 
-KINDS = {kind.field: kind for kind in (EXAMPLES, TEXT)}
+FILE_KINDS = {kind.field: kind for kind in (EXAMPLES, TEXT)}
 
 
 class Brought(NamedTuple):

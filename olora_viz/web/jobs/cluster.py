@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 ADDRESS = "OLORA_VIZ_RAY"
 """The environment variable with the address of a running cluster: HOST:PORT, or auto."""
 
-KINDS = (BackgroundRace, BackgroundMeasurement, Slicing, BackgroundStudy)
+WORK_KINDS = (BackgroundRace, BackgroundMeasurement, Slicing, BackgroundStudy)
 """The work that goes there; the rest takes seconds, and needs files of this machine."""
 
 WISHES_EVERY, REPEAT = 0.05, 1.0

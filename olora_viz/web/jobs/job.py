@@ -32,7 +32,7 @@ from olora_viz.races.config import RaceConfig
 from olora_viz.races.run import CHECKPOINT, copy_run, load_run
 from olora_viz.web.guard.fairness import FRONT
 from olora_viz.web.guard.limits import NOBODY, Visitor
-from olora_viz.web.guard.visitor_files import KINDS, copy_own
+from olora_viz.web.guard.visitor_files import FILE_KINDS, copy_own
 from olora_viz.web.jobs.shared import SharedRace, own_fields
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ DISK_FULL = (
     "with fewer lanes or a smaller rank"
 )
 
-PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
+A_PATH = re.compile(r"'?(?<![\w.:/])/(?:[\w.+@~-]+/)+[\w.+@~-]*'?")
 """An absolute path in a sentence, with its quotes."""
 
 
@@ -154,7 +154,7 @@ class Job(Host):
             except OSError as error:
                 if is_disk_full(error):
                     raise ValueError(DISK_FULL) from None
-                words = KINDS[name].words
+                words = FILE_KINDS[name].words
                 raise ValueError(f"{words} is no longer available: its page was closed; choose it again") from None
         self.work.own_files = copies
 
@@ -193,7 +193,7 @@ class Job(Host):
         """Remove the paths of the server from a sentence."""
         for own in self.work.own_files.values():
             sentence = sentence.replace(str(own), own.name)
-        return PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
+        return A_PATH.sub("a file of this server", sentence.replace(str(self.folder), "the run"))
 
     def clear_disk(self, needed: int) -> None:
         """Drop work that has ended, until there is room."""
@@ -218,7 +218,7 @@ class Job(Host):
 # Its files -----------------------------------------------------------------------------------
 
 
-OF_STUDY = ".study"
+STUDY_SUFFIX = ".study"
 """The ending of a study's folder, which tells it from a run's: no study outlives its server."""
 
 
@@ -269,12 +269,12 @@ def requests_of(folder: Path) -> Path:
 
 def own_folder(folder: Path) -> Path:
     """Return the folder of the copies of a visitor's own files, next to the run's folder."""
-    return folder.with_name(f"{folder.name.removesuffix(OF_STUDY)}.task")
+    return folder.with_name(f"{folder.name.removesuffix(STUDY_SUFFIX)}.task")
 
 
 def study_folder(folder: Path) -> Path:
     """Return the folder of a decision or of claims, where a race would have its run folder."""
-    return folder.with_name(folder.name + OF_STUDY)
+    return folder.with_name(folder.name + STUDY_SUFFIX)
 
 
 def zips_of(folder: Path) -> Path:

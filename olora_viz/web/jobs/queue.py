@@ -30,7 +30,7 @@ from olora_viz.races.data import ModelCache
 from olora_viz.races.step import STOPPED
 from olora_viz.web.guard.fairness import Line, Pages, Places, too_many
 from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
-from olora_viz.web.jobs.cluster import KINDS, Cluster
+from olora_viz.web.jobs.cluster import WORK_KINDS, Cluster
 from olora_viz.web.jobs.job import RESTARTED, Access, Job, new_key, opened, readers_key, shelved
 from olora_viz.web.jobs.shared import SharedRace, find_source, race_key
 from olora_viz.web.jobs.shared_study import SharedStudy, find_equal, find_stopped
@@ -251,7 +251,7 @@ class Jobs:
 
     def place_of(self, work: BackgroundWork) -> Cluster | None:
         """Return where work is computed, if not here."""
-        return self._cluster if isinstance(work, KINDS) else None
+        return self._cluster if isinstance(work, WORK_KINDS) else None
 
     def makes_way(self, job: Job) -> bool:
         """Whether work that is computed makes way for others: a race by its turn, other work for all that waits."""

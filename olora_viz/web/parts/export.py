@@ -38,7 +38,7 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
     A reader may have it too: what quotes a visitor's own file is for the owner alone.
 
     Args:
-        asked: a key of the run, its owner's or its readers', and one of `KINDS`.
+        asked: a key of the run, its owner's or its readers', and one of `EXPORTS`.
 
     Returns:
         ``{"name", "type", "text"}``, or ``{"name", "page"}`` if the browser builds a page from it, see
@@ -48,19 +48,19 @@ def export(jobs: Jobs, asked: Any) -> dict[str, Any]:
         if not isinstance(asked, list) or len(asked) != 2:
             raise ValueError("an export needs the id of a run and a kind of file")
         name, kind = asked
-        if not isinstance(kind, str) or kind not in KINDS:
-            raise ValueError(f"a run can be exported as {', '.join(KINDS)}, not {str(kind)[:40]!r}")
+        if not isinstance(kind, str) or kind not in EXPORTS:
+            raise ValueError(f"a run can be exported as {', '.join(EXPORTS)}, not {str(kind)[:40]!r}")
         access = jobs.opened(name)
         if access is None:
             raise ValueError("this race is no longer available: run it again to export it")
         shown = access.record
-        content = KINDS[kind].make(shown)
+        content = EXPORTS[kind].make(shown)
         if isinstance(content, dict) and access.race and access.owned:
             content = _with_own_names(content, access.race.own_files.values())
     except ValueError as error:
         return {"problem": str(error)}
     part = "page" if isinstance(content, dict) else "text"
-    return {"name": f"{words_of(shown.config)}{KINDS[kind].ending}", "type": KINDS[kind].type, part: content}
+    return {"name": f"{words_of(shown.config)}{EXPORTS[kind].ending}", "type": EXPORTS[kind].type, part: content}
 
 
 def _with_own_names(page: dict[str, Any], files: Iterable[Path]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class ExportFormat(NamedTuple):
     title: str
 
 
-KINDS = {
+EXPORTS = {
     "csv": ExportFormat(".csv", "text/csv", csv, "CSV", "every step and lane, for a spreadsheet"),
     "json": ExportFormat(".json", "application/json", _json, "JSON", "set-up, steps and results"),
     "code": ExportFormat(".py", "text/x-python", code, "Code (olora_viz)", "a script that repeats this race"),
@@ -140,12 +140,12 @@ def words_of(config: RaceConfig) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", f"{config.model}-{config.task}").strip("-.")[-80:]
 
 
-ALL = "all"
+ALL_LANES = "all"
 """Asks for everything, instead of the number of a lane."""
 
 EVERYTHING = (
-    f'<button type="button" class="quiet" data-lane="{ALL}" title="the run, its report, all adapters and the code '
-    'that repeats it, in one file" disabled>Everything (zip)</button>'
+    f'<button type="button" class="quiet" data-lane="{ALL_LANES}" title="the run, its report, all adapters and the '
+    'code that repeats it, in one file" disabled>Everything (zip)</button>'
 )
 
 IN_IT = "In it: the run, its report, all adapters, and the code that repeats it."
@@ -168,9 +168,9 @@ def adapter_list(jobs: Jobs) -> gr.HTML:
             return {"problem": str(error)}
 
     buttons = [
-        f'<button type="button" class="quiet" data-kind="{kind}" title="{KINDS[kind].title}" disabled>'
-        f"{KINDS[kind].label}</button>"
-        for kind in dict.fromkeys(["report", *KINDS])
+        f'<button type="button" class="quiet" data-kind="{kind}" title="{EXPORTS[kind].title}" disabled>'
+        f"{EXPORTS[kind].label}</button>"
+        for kind in dict.fromkeys(["report", *EXPORTS])
     ]
     buttons.insert(3, EVERYTHING)  # which fills the row on a phone
     return element(
@@ -189,21 +189,21 @@ def find(jobs: Jobs, asked: Any) -> dict[str, str]:
     """Zip an adapter; return its URL, which expires, and the result of reading it back, or why there is none.
 
     Args:
-        asked: the owner's key of a race, and the number of a lane, or `ALL` for everything in one file.
+        asked: the owner's key of a race, and the number of a lane, or `ALL_LANES` for everything in one file.
     """
     try:
         name, lane = asked
         job = jobs.get(name)
         if job is None:
             raise ValueError("this race is no longer available: run it again for its adapters")
-        if lane == ALL:
+        if lane == ALL_LANES:
             path, remark = everything_zip(job), IN_IT
         else:
             path = adapter_zip(job, int(lane))
             read_back = ReadBack.read(job.run_folder / "adapters" / job.config.labels[int(lane)])
             remark = read_back.sentence if read_back else ""
     except OSError as error:
-        what = "everything" if asked[1] == ALL else "the adapter"
+        what = "everything" if asked[1] == ALL_LANES else "the adapter"
         return {"problem": f"{what} could not be zipped: {error.strerror or error}"}
     except (ValueError, TypeError, OverflowError) as error:
         return {"problem": str(error)}

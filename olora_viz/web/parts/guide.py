@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from olora_viz.figures.theme import lane_styles
 from olora_viz.lanes.lane import Lane
-from olora_viz.learn.lessons.lesson import FIRST, FIRST_ON_GPU, Guide, GuideStep
+from olora_viz.learn.lessons.lesson import FIRST_GUIDE, FIRST_ON_GPU, Guide, GuideStep
 from olora_viz.learn.terms import sentence
 from olora_viz.views.html import lane
 from olora_viz.web.parts.card import element
@@ -24,7 +24,7 @@ def offer() -> Markup:
     return Markup(
         '<p class="guide-offer" hidden><button type="button" class="as-link" data-begin="{}">{}</button>'
         '<button type="button" class="close" data-never aria-label="Do not offer it again">×</button></p>'
-    ).format(FIRST.name, FIRST.title)
+    ).format(FIRST_GUIDE.name, FIRST_GUIDE.title)
 
 
 def strip(guide: Guide, more: Markup | str = "", page: str = "", place: str = "", race: str = "") -> Markup:
@@ -77,4 +77,4 @@ def _words(text: str) -> Markup:
 
 def build(*, on_gpu: bool) -> gr.HTML:
     """Make the first guide's strip, for the first race of a server with a GPU or without one."""
-    return element(strip(FIRST_ON_GPU if on_gpu else FIRST), elem_id="guide", script="parts/first_guide.js")
+    return element(strip(FIRST_ON_GPU if on_gpu else FIRST_GUIDE), elem_id="guide", script="parts/first_guide.js")

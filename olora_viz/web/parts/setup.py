@@ -19,7 +19,7 @@ from olora_viz.machine.checks import Problems
 from olora_viz.machine.memory import resolve_device
 from olora_viz.machine.wording import exact
 from olora_viz.models.loading import folder_of
-from olora_viz.races.config import KEPT, SETTINGS, RaceConfig, Settings, setting_text
+from olora_viz.races.config import KEPT, NAMES_OF_SETTINGS, RaceConfig, Settings, setting_text
 from olora_viz.tasks import TASKS
 from olora_viz.web.guard.config import OwnFiles, checked_config, is_token
 from olora_viz.web.guard.limits import Limits
@@ -31,7 +31,7 @@ YOUR_FILE = STORED_NAME
 
 log = logging.getLogger(__name__)
 
-PLAIN = Settings()
+PLAIN_SETTINGS = Settings()
 """The fold "More settings" as a page begins, and as a link without them means it."""
 
 
@@ -39,8 +39,8 @@ PLAIN = Settings()
 class SetUp:
     """The set-up on the page; each field is a control, in order.
 
-    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the names of `SETTINGS`,
-    those that are not the default.
+    A link uses the same names, except one ``lane=SPEC`` per lane, as on the command line, and the names of
+    `NAMES_OF_SETTINGS`, those that are not the default.
     """
 
     model: str
@@ -55,7 +55,7 @@ class SetUp:
     lanes: tuple[Lane, ...]
     curvature: int = 0
     """Steps between two measurements of the curvature; 0 for none."""
-    settings: Settings = PLAIN
+    settings: Settings = PLAIN_SETTINGS
     """Those of the fold "More settings"."""
 
     @classmethod
@@ -87,7 +87,7 @@ class SetUp:
         Raises:
             ValueError: it has settings that the page cannot show.
         """
-        settings, plain = Settings.of(config), PLAIN.of_lane()
+        settings, plain = Settings.of(config), PLAIN_SETTINGS.of_lane()
         shared = all(getattr(lane, key) == value for lane in config.lanes for key, value in settings.of_lane().items())
         return cls(
             config.model, config.task, config.steps, config.batch_size, config.seed,
@@ -108,7 +108,7 @@ class SetUp:
         Raises:
             ValueError: a value breaks a rule of the page; the message is one sentence.
         """
-        sent = dict(zip(NAMES, values, strict=True))
+        sent = dict(zip(FIELDS_OF_SETUP, values, strict=True))
         config = checked_config(limits, **sent, files=files)
         setup = replace(cls.of_page(config), task=sent["task"])
         return setup if config.keep in KEPT else setup.keeping(sent["settings"]["keep"])
@@ -123,8 +123,8 @@ class SetUp:
             ValueError: values break rules of the page; the message has a sentence for each.
         """
         pairs = parse_qsl(query.removeprefix("?"), keep_blank_values=True)
-        settings = {key: value for key, value in pairs if key in SETTINGS}
-        plain = {key: value for key, value in pairs if key in IN_QUERY and key not in SETTINGS}
+        settings = {key: value for key, value in pairs if key in NAMES_OF_SETTINGS}
+        plain = {key: value for key, value in pairs if key in IN_QUERY and key not in NAMES_OF_SETTINGS}
         specs = [value for key, value in pairs if key == "lane"]
         if not plain and not specs and not settings:
             return None
@@ -150,7 +150,7 @@ class SetUp:
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls by name, with the lanes as rows of the table."""
-        plain = {name: getattr(self, name) for name in NAMES}
+        plain = {name: getattr(self, name) for name in FIELDS_OF_SETUP}
         return plain | {"lanes": rows_of(self.lanes), "settings": self.settings.values()}
 
     def to_query(self) -> str:
@@ -188,7 +188,7 @@ class SetUp:
         """
         stay = {*keep, *([] if self.task in TASKS or is_token(self.task) else ["task"])}
         is_known = self.settings.keep in KEPT or is_token(self.settings.keep)
-        values = (self if is_known else self.keeping(PLAIN.keep)).values()
+        values = (self if is_known else self.keeping(PLAIN_SETTINGS.keep)).values()
         return tuple(gr.skip() if name in stay else value for name, value in values.items())
 
 
@@ -217,12 +217,12 @@ def first_recording(limits: Limits) -> str:
     return ON_GPU
 
 
-NAMES = tuple(field.name for field in fields(SetUp))
+FIELDS_OF_SETUP = tuple(field.name for field in fields(SetUp))
 
-IN_QUERY = (*(name for name in NAMES if name not in ("lanes", "settings")), *SETTINGS)
+IN_QUERY = (*(name for name in FIELDS_OF_SETUP if name not in ("lanes", "settings")), *NAMES_OF_SETTINGS)
 """Names of a set-up in a link beside ``lane``; each may occur once."""
 
-MODEL, TASK = NAMES.index("model"), NAMES.index("task")
+MODEL, TASK = FIELDS_OF_SETUP.index("model"), FIELDS_OF_SETUP.index("task")
 """The places of the model and the task among the controls."""
 
 
@@ -277,4 +277,4 @@ def setup_of(limits: Limits, run: Access) -> SetUp | None:
 
 def of_recording(config: RaceConfig) -> SetUp:
     """Return a recorded race's set-up, with the page's own more settings: it may have been evaluated more rarely."""
-    return replace(SetUp.of(config), settings=PLAIN)
+    return replace(SetUp.of(config), settings=PLAIN_SETTINGS)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from olora_viz.learn.gallery.recording import RECORDED_ID
-from olora_viz.learn.lessons import NAMES, find
+from olora_viz.learn.lessons import LESSON_NAMES, find
 from olora_viz.machine.checks import unknown
 from olora_viz.races.config import KEPT
 from olora_viz.tasks import TASKS
@@ -19,7 +19,7 @@ from olora_viz.web.guard.limits import NOBODY, Limits, Visitor
 from olora_viz.web.guard.visitor_files import EXAMPLES, TEXT, Brought, FileKind, VisitorFiles
 from olora_viz.web.jobs.job import Access, own_fields
 from olora_viz.web.jobs.queue import Jobs
-from olora_viz.web.parts.setup import IN_QUERY, ON_CPU, PLAIN, SetUp, first_recording, of_recording, setup_of
+from olora_viz.web.parts.setup import IN_QUERY, ON_CPU, PLAIN_SETTINGS, SetUp, first_recording, of_recording, setup_of
 from olora_viz.web.race.cards import CARDS
 from olora_viz.web.race.presets import PRESETS
 from olora_viz.web.race.shelf import checked
@@ -85,8 +85,8 @@ def read(limits: Limits, text: Any) -> Link:
     hidden = [name.strip() for name in values.get("hide", "").split(",")]
     notes += [unknown("part to hide", name[:40], HIDEABLE) for name in hidden if name and name not in HIDEABLE]
     lesson = values.get("lesson")
-    if lesson and lesson not in NAMES:
-        notes.append(unknown("lesson", lesson[:40], NAMES))
+    if lesson and lesson not in LESSON_NAMES:
+        notes.append(unknown("lesson", lesson[:40], LESSON_NAMES))
         lesson = None
     for switch in ("start", "projector"):
         if values.get(switch, "0") not in ("0", "1"):
@@ -119,7 +119,7 @@ class Asked(NamedTuple):
 
 
 def read_address(limits: Limits, address: Any) -> Asked:
-    """Return what an address asks for, as `READ` sends it."""
+    """Return what an address asks for, as `ARRIVE_SCRIPT` sends it."""
     values = address if isinstance(address, dict) else {}
     try:
         link = read(limits, values.get("query", ""))
@@ -153,13 +153,13 @@ OTHERS_FILE = "The task of this run is its owner's own file, which is in no link
 
 OTHERS_TEXT = "The text to keep of this run is its owner's own file, which is in no link; the set-up here has another."
 
-READ = (Path(__file__).parent / "arrive.js").read_text("utf-8")
+ARRIVE_SCRIPT = (Path(__file__).parent / "arrive.js").read_text("utf-8")
 """Passes the key of this tab, and the request in the address, to the event `load`."""
 
 GONE = "The race that this tab showed is no longer on the server, which keeps only the latest ones"
 NOT_HERE = "The race of this link is not on this server, which keeps only the latest ones."
 
-FIRST = f"{RECORDED_ID}{ON_CPU}"
+FIRST_RECORDED = f"{RECORDED_ID}{ON_CPU}"
 """The race shown to a visitor without a run, on a server without a GPU of its own."""
 
 
@@ -190,7 +190,7 @@ def arrive(
     Args:
         run_id: key of the run that this tab shows; None in a new tab.
         visit: the runs of this browser.
-        address: what `READ` sends.
+        address: what `ARRIVE_SCRIPT` sends.
         page: Gradio's session hash of the page.
         owner: whose page it is.
     """
@@ -226,7 +226,7 @@ def arrive(
             words += remark(WITHOUT_FILE)
     if setup is not None and setup.settings.keep not in KEPT:
         text = _brought(files, page, owner, source, address.get("text"), TEXT)
-        setup = setup.keeping(PLAIN.keep if text is None else text.token)
+        setup = setup.keeping(PLAIN_SETTINGS.keep if text is None else text.token)
         if text is None and not _on_anothers_file(run, "keep"):
             words += remark(WITHOUT_TEXT)
     starts = link.start and run is None

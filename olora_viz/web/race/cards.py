@@ -14,7 +14,7 @@ from olora_viz.figures.live.serving import live_figure, pack
 from olora_viz.learn.terms import term, with_terms
 from olora_viz.measures.gradients import GRADIENTS
 from olora_viz.measures.update_spectra import UPDATE_SPECTRA
-from olora_viz.studies.story import MEASURES
+from olora_viz.studies.story import WHICH_RESULT
 from olora_viz.views.layers import LayerChoices, depth_view, gradients_view, measured_gradients, spectra_view
 from olora_viz.views.results import LOSS_WORDS, rates_view
 from olora_viz.web.jobs.queue import Jobs
@@ -127,7 +127,7 @@ def build_rates(desk: Desk) -> list[Any]:
     """Make the card; return the component that its views follow."""
     jobs, run = desk.jobs, desk.run
     measure = gr.Radio(
-        [(LOSS_WORDS[key], key) for key in MEASURES], value="final", show_label=False,
+        [(LOSS_WORDS[key], key) for key in WHICH_RESULT], value="final", show_label=False,
         label="Held-out loss", elem_id="rates-measure", container=False,
     )  # fmt: skip
     figure = live_figure(elem_id="rates-figure")
@@ -176,7 +176,7 @@ def build_spectra(desk: Desk) -> list[Any]:
     return [seen]
 
 
-WHAT = Markup(
+ABOUT_LORA = Markup(
     "<p><b>A LoRA adapter fine-tunes a language model by a small add-on. How should it start?</b> Train several "
     "starts side by side on one small model: see which learns faster, and whether it is luck.</p>"
 )
@@ -200,7 +200,7 @@ def build_verdict(desk: Desk) -> list[Any]:
 
 def introduce(_: Desk) -> list[Any]:
     """Make the sentence, which no update changes."""
-    element(WHAT + offer(), elem_id="introduction")
+    element(ABOUT_LORA + offer(), elem_id="introduction")
     return []
 
 

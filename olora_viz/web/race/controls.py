@@ -61,7 +61,7 @@ def help_button() -> gr.HTML:
     )
 
 
-TITLE = (
+CPU_TITLE = (
     "Starts the same race anew, on this server's CPU: slower, and its numbers are not bit for bit those of a GPU. "
     "This one stays paused, among the runs of this visit."
 )
@@ -71,7 +71,7 @@ PAUSED_WORDS = "The race is paused, with all its steps: resume it later, or race
 def build_refused(desk: Desk) -> list[Any]:
     """Make the line that says why, and the button."""
     with gr.Row(elem_id="refused-row"):
-        line = element("", elem_id="refused", titles={"cpu-button": TITLE}, script="parts/titles.js")
+        line = element("", elem_id="refused", titles={"cpu-button": CPU_TITLE}, script="parts/titles.js")
         desk.parts["cpu"] = small_button("Race on the CPU", "cpu-button", size="sm")
     return [line]
 

@@ -12,7 +12,7 @@ from olora_viz.background.record import AT_ONCE, SPEEDS
 from olora_viz.views.race import RaceView
 from olora_viz.web.parts.card import Card, Desk, element
 
-TITLE = "The same set-up gives the same steps, bit for bit: this server computes them once for all who race it."
+COPIED_TITLE = "The same set-up gives the same steps, bit for bit: this server computes them once for all who race it."
 
 SPEED_WORDS = {AT_ONCE: "all at once"}
 
@@ -31,7 +31,7 @@ def build(desk: Desk) -> Sequence[Any]:
         html_template=Markup(
             '<div class="copied"><p class="hint" title="{}"></p><span class="speeds" role="group" aria-label="Speed">'
             '{}</span><button type="button" class="quiet" data-anew>Race anew</button></div>'
-        ).format(TITLE, speeds),
+        ).format(COPIED_TITLE, speeds),
         script="race/copied.js",
     )
     return [desk.parts["copied"]]

@@ -23,8 +23,8 @@ from olora_viz.web.jobs.job import Access
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.jobs.shared import SharedRace
 from olora_viz.web.parts.card import LATEST_ONLY, PRIVATE, UNQUEUED, Board, Desk, again
-from olora_viz.web.parts.setup import NAMES, TASK, SetUp
-from olora_viz.web.race.arrival import READ, arrive
+from olora_viz.web.parts.setup import FIELDS_OF_SETUP, TASK, SetUp
+from olora_viz.web.race.arrival import ARRIVE_SCRIPT, arrive
 from olora_viz.web.race.controls import COUNTDOWN, Buttons
 from olora_viz.web.race.copied import asked_speed
 from olora_viz.web.race.settings import choices_of, offered
@@ -60,7 +60,7 @@ class Commands:
         try:
             if self.do(run, what) or what in ("pause", "stop"):
                 return Pressed()
-            values = dict(zip(NAMES, controls, strict=True))
+            values = dict(zip(FIELDS_OF_SETUP, controls, strict=True))
             config = checked_config(self._limits, **values, files=FilesOfPage(self._files, page))
             return Pressed(self._jobs.race(config, 1 if what == "step" else math.inf, owner).id, again())
         except ValueError as error:
@@ -237,6 +237,6 @@ def connect(demo: gr.Blocks, desk: Desk, board: Board, controls: Sequence[Any], 
         concurrency_limit=None, **PRIVATE,
     )  # fmt: skip
     outputs = [desk.run, desk.again, visit, *controls, *(desk.parts[name] for name in ("note", "own", "countdown"))]
-    demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=READ, queue=False, **PRIVATE)
+    demo.load(opened, [desk.run, visit, desk.parts["address"]], outputs, js=ARRIVE_SCRIPT, queue=False, **PRIVATE)
     demo.unload(leave)
     return stream

@@ -13,7 +13,7 @@ from olora_viz.lanes.lane import Lane
 from olora_viz.lanes.lane_spec import parse_lanes
 from olora_viz.lanes.recipes import RECIPES
 from olora_viz.views.html import problem
-from olora_viz.views.results import STEPS, NextStep
+from olora_viz.views.results import NEXT_STEPS, NextStep
 from olora_viz.web.guard.config import OwnFiles, is_token
 from olora_viz.web.guard.limits import Limits
 from olora_viz.web.parts.card import UNQUEUED, Desk, element, small_button
@@ -155,9 +155,9 @@ class NextSteps(NamedTuple):
 
 def build_next_steps(desk: Desk) -> None:
     """Make the buttons and the line below them."""
-    titles = {f"{step.name}-button": step.title for step in STEPS}
+    titles = {f"{step.name}-button": step.title for step in NEXT_STEPS}
     desk.parts["next"] = NextSteps(
-        [small_button(step.label, f"{step.name}-button", size="sm") for step in STEPS],
+        [small_button(step.label, f"{step.name}-button", size="sm") for step in NEXT_STEPS],
         element("", elem_id="next-note", titles=titles, script="parts/titles.js"),
         gr.Checkbox(False, visible=False),
     )
@@ -177,7 +177,7 @@ def connect_next_steps(desk: Desk, controls: Sequence[Any], files: OwnFiles) -> 
             return (*(gr.skip() for _ in controls), problem(str(error)), False)
         return (*setup.to_controls(), "", True)
 
-    for step, button in zip(STEPS, parts.buttons, strict=True):
+    for step, button in zip(NEXT_STEPS, parts.buttons, strict=True):
         filled_in = button.click(
             partial(fill, step), [desk.run, *controls], [*controls, parts.note, parts.go], **UNQUEUED
         )

@@ -49,7 +49,7 @@ MOST_STREAMS = 240
 
 AGAIN = "Press Race to run the set-up again."
 
-GONE = (
+RACE_GONE = (
     "This race is no longer on the server, which was restarted or made room for newer ones. You "
     f"see its last update. {AGAIN}"
 )
@@ -150,7 +150,7 @@ class Streams:
                 run = self._jobs.opened(key)
                 if run is None:
                     top = self._board.row(self._blank, lambda card: card.name in TOP_BAR)
-                    yield [{"going": False, "gone": GONE}, *top]
+                    yield [{"going": False, "gone": RACE_GONE}, *top]
                     return
                 async with self._drawing.setdefault(run.run.name, asyncio.Lock()):
                     job, began = run.race, time.monotonic()

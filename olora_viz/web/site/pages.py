@@ -36,22 +36,31 @@ from olora_viz.views.spectrum import Lab
 from olora_viz.web import handout, learn
 from olora_viz.web.claims import intro
 from olora_viz.web.guard.limits import Limits
-from olora_viz.web.parts.export import KINDS
+from olora_viz.web.parts.export import EXPORTS
 from olora_viz.web.parts.guide import strip
 from olora_viz.web.race.controls import SCRUB
-from olora_viz.web.spectrum import A_LAYER, A_MATRIX, EXAMPLES, STARTS, Choices, as_text, read_matrix, shown
+from olora_viz.web.spectrum import (
+    A_LAYER,
+    A_MATRIX,
+    EXAMPLE_MATRICES,
+    SPECTRUM_STARTS,
+    Choices,
+    as_text,
+    read_matrix,
+    shown,
+)
 
 MOST_FRAMES = 120
 """Steps of a race with a frame of their own; of a longer one they are evaluated ones and some between."""
 
-TITLE = "OLoRA playground"
+SITE_TITLE = "OLoRA playground"
 
 LIVE = Markup(
     '<p class="hint">Recorded: computed earlier, and replayed here. To race live, on your own model and data, '
     "install it: <code>pip install -r requirements.txt</code>, then <code>python app.py</code>.</p>"
 )
 
-RANKS = (1, 2, 4, 8, 16, 32)
+SITE_RANKS = (1, 2, 4, 8, 16, 32)
 """The ranks of the page Spectrum."""
 
 MODEL = "glassllm"
@@ -243,7 +252,7 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     take = Markup('<h2>Take it with you</h2><div class="exports">{}</div>').format(
         Markup("").join(
             Markup('<a class="quiet" href="{}" download title="{}">{}</a>').format(
-                Path(file).name, KINDS[kind].title, KINDS[kind].label
+                Path(file).name, EXPORTS[kind].title, EXPORTS[kind].label
             )
             for kind, (file, _) in files.items()
         )
@@ -263,16 +272,16 @@ def race_page(name: str, record: RaceRecord, titles: Mapping[str, str]) -> Page:
     return Page(path, titles[path], "race", body, still, race_frames(record, RUN), dict(files.values()))
 
 
-TAKEN = ("csv", "code", "peft")
-"""The files of a race that its page offers, keys of `KINDS`."""
+TAKEN_FORMS = ("csv", "code", "peft")
+"""The files of a race that its page offers, keys of `EXPORTS`."""
 
 
 def downloads(name: str, record: RaceRecord) -> dict[str, tuple[str, str]]:
     """Return the files of a race that can be made, by their kind: path and text."""
     files = {}
-    for kind in TAKEN:
+    for kind in TAKEN_FORMS:
         with suppress(ValueError):  # PEFT cannot train these lanes
-            files[kind] = f"races/{name}{KINDS[kind].ending}", str(KINDS[kind].make(record))
+            files[kind] = f"races/{name}{EXPORTS[kind].ending}", str(EXPORTS[kind].make(record))
     return files
 
 
@@ -326,7 +335,7 @@ def claims_page() -> Page:
 
 
 CHARTS = ("singular", "energy", "angles")
-CARDS = ("claim", "energies", "factors", "seeing")
+FRAMED_CARDS = ("claim", "energies", "factors", "seeing")
 """The charts and the cards of a page Spectrum, in the order of a `SpectrumView`."""
 
 
@@ -334,7 +343,7 @@ def spectrum_pages(lab: Lab, limits: Limits) -> list[Page]:
     """Return a page for every layer of the smallest model, and for every example matrix, at the usual ranks."""
     layers = [("index", layer_words(layer), layer) for layer in lab.layers(MODEL)]
     layers = [layers[0], *((layer, words, layer) for _, words, layer in layers[1:])]
-    matrices = [(example, label, "") for example, (label, _) in EXAMPLES.items()]
+    matrices = [(example, label, "") for example, (label, _) in EXAMPLE_MATRICES.items()]
     groups = {f"Layers of {MODEL}": layers, A_MATRIX: matrices}
     return [
         _spectrum_page(lab, limits, address, words, layer, _spectrum_contents(groups, address))
@@ -365,17 +374,17 @@ def _spectrum_page(lab: Lab, limits: Limits, address: str, words: str, layer: st
     text = "" if layer else as_text(address)
     most = min((lab.layers(MODEL)[layer] if layer else read_matrix(text)).shape)
     source, frames = A_LAYER if layer else A_MATRIX, []
-    for r in (rank for rank in RANKS if rank <= most):
-        chosen = Choices(source, MODEL, layer, text, r, list(STARTS), 0)
+    for r in (rank for rank in SITE_RANKS if rank <= most):
+        chosen = Choices(source, MODEL, layer, text, r, list(SPECTRUM_STARTS), 0)
         view = shown(lab, limits, chosen, drawn=chosen._replace(rank=None))
-        texts = dict(zip(CARDS, map(str, view[3:7]), strict=True))
+        texts = dict(zip(FRAMED_CARDS, map(str, view[3:7]), strict=True))
         frames.append({"at": r, "texts": texts, "figures": dict(zip(CHARTS, map(numbered, view[:3]), strict=True))})
     suitable = 8 if layer else max(1, most // 4)
     first = max((each for each in frames if each["at"] <= suitable), key=lambda each: each["at"])
     slider = rank_slider([each["at"] for each in frames], first["at"])
     cards = (
         _card(Markup('<div id="{}">{}</div>').format(key, Markup(first["texts"][key])))  # noqa: S704
-        for key in CARDS
+        for key in FRAMED_CARDS
     )
     pair = Markup('<div class="two charts">{}</div>').format(places(*CHARTS[:2]))
     columns = _columns(
@@ -425,16 +434,16 @@ def index_page(titles: Mapping[str, str]) -> Page:
     described = {f"races/{name}.html": race.sentence for name, race in GALLERY.items()}
     item = Markup('<li><a href="{}">{}</a><p class="hint">{}</p></li>')
     listed = Markup("").join(item.format(path, title, described.get(path, "")) for path, title in titles.items())
-    middle = _card(Markup("<p>{}</p>").format(WHAT), "introduction")
+    middle = _card(Markup("<p>{}</p>").format(WHAT_OLORA_IS), "introduction")
     middle += _card(Markup('<h2>Recorded races</h2><ul class="listed">{}</ul>').format(listed)) + _card(LIVE)
     lessons = learn.lesson_contents("", links)
     lessons += Markup('<p class="hint"><a class="quiet" href="{}">{}</a></p>').format(HANDOUT, handout.TITLE)
     columns = _columns(("side left", _card(lessons, "lesson-list")), ("middle wide", middle))
     main = Markup('<div class="page" id="learn-page">{}</div>').format(columns)
-    return Page("index.html", TITLE, "learn", main)
+    return Page("index.html", SITE_TITLE, "learn", main)
 
 
-WHAT = Markup(
+WHAT_OLORA_IS = Markup(
     "Ways to <b>start</b> a LoRA adapter, raced side by side on the same frozen model: lessons with recorded races to "
     "scrub through, what papers claim with a measured verdict on each, and the singular values of W against those of "
     "Q<sub>r</sub>R<sub>r</sub> in every layer of a small model."

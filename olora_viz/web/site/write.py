@@ -14,7 +14,7 @@ from olora_viz.background.record import RaceRecord
 from olora_viz.figures import theme
 from olora_viz.figures.live.bundle import bundle
 from olora_viz.figures.live.serving import HERE
-from olora_viz.figures.live.standing_alone import PLOTLY
+from olora_viz.figures.live.standing_alone import PLOTLY_SCRIPT
 from olora_viz.learn.gallery import GALLERY
 from olora_viz.machine.files import atomic_folder, folder_size, is_free, write_text
 from olora_viz.machine.process import Progress, reporting
@@ -32,9 +32,9 @@ from olora_viz.web.site.pages import Page
 WEB = Path(__file__).parents[1]
 ROOT = WEB.parents[1]
 
-STYLES = (
+SITE_STYLES = (
     HERE / "fragments.css", WEB / "style.css", WEB / "race" / "bet.css", WEB / "learn.css",
-    WEB / "parts" / "guide.css", handout.STYLE, Path(__file__).parent / "site.css",
+    WEB / "parts" / "guide.css", handout.HANDOUT_STYLE, Path(__file__).parent / "site.css",
 )  # fmt: skip
 """The style sheets, in their order: those of the page, and what stands without it."""
 
@@ -47,7 +47,7 @@ DARK = Markup(
 )
 """The script that tells the style sheet, before a page is drawn, of JavaScript and of the system's dark theme."""
 
-SHELL = Markup("""<!doctype html>
+SITE_SHELL = Markup("""<!doctype html>
 <html lang="en" data-page="{kind}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -151,10 +151,10 @@ def html(page: Page, *, docs: bool) -> str:
     listed = Markup("").join(
         link.format(page.root, path, current if kind == page.kind else "", words) for kind, path, words in links
     )
-    title = page.title if page.title == pages.TITLE else f"{page.title} · {pages.TITLE}"
+    title = page.title if page.title == pages.SITE_TITLE else f"{page.title} · {pages.SITE_TITLE}"
     given = pages.numbers(page.figures, page.frames) if page.figures or page.frames else ""
-    return SHELL.format(
-        kind=page.kind, title=title, root=page.root, assets=ASSETS, dark=DARK, name=pages.TITLE,
+    return SITE_SHELL.format(
+        kind=page.kind, title=title, root=page.root, assets=ASSETS, dark=DARK, name=pages.SITE_TITLE,
         links=listed, body=page.body, numbers=given,
     )  # fmt: skip
 
@@ -162,10 +162,10 @@ def html(page: Page, *, docs: bool) -> str:
 def write_assets(folder: Path) -> None:
     """Write what draws the charts of all pages: Plotly, the chart module, the style sheet, the icon."""
     folder.mkdir(parents=True)
-    shutil.copyfile(PLOTLY, folder / "plotly.min.js")
+    shutil.copyfile(PLOTLY_SCRIPT, folder / "plotly.min.js")
     shutil.copyfile(WEB / "favicon.svg", folder / "favicon.svg")
     write_text(folder / "site.js", script())
-    write_text(folder / "site.css", "\n".join([colors(), *(file.read_text("utf-8") for file in STYLES)]))
+    write_text(folder / "site.css", "\n".join([colors(), *(file.read_text("utf-8") for file in SITE_STYLES)]))
 
 
 def script() -> str:
