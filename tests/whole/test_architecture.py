@@ -179,3 +179,12 @@ def test_what_every_test_may_read_runs_all() -> None:
         "x",
     ):
         assert selected_by(["README.md", file]) == []
+
+
+def test_the_guide_of_a_folder_names_each_of_its_files_and_only_what_there_is() -> None:
+    guides = [*PACKAGE.glob("*/README.md")]
+    assert {guide.parent.name for guide in guides} >= {"races", "background"}
+    for guide in guides:
+        named = set(re.findall(r"`((?:tests/)?[\w/]+\.py)`", guide.read_text("utf-8")))
+        assert {file.name for file in guide.parent.glob("[!_]*.py")} <= named
+        assert [name for name in named if not ((guide.parent / name).exists() or (ROOT / name).exists())] == []
