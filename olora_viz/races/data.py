@@ -418,10 +418,10 @@ class RaceData:
         epochs, rest = divmod(rows, len(judged))
         return Size(rows, max(lengths), epochs * sum(judged) + sum(judged[:rest]))
 
-    def in_parts(self, config: RaceConfig, judged_rows: int | None = None, text_rows: int = 1) -> RaceData:
+    def in_parts(self, config: RaceConfig, judged_rows: int, text_rows: int) -> RaceData:
         """Return the same data for a set-up of another ``accumulate``, and other rows of an evaluation's pass."""
         other = copy.copy(self)
-        other._config, other.judged_rows, other.text_rows = config, judged_rows or config.prompts_in_pass, text_rows
+        other._config, other.judged_rows, other.text_rows = config, judged_rows, text_rows
         other.__dict__.pop("judged_size", None)
         return other
 

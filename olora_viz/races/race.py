@@ -30,7 +30,7 @@ from olora_viz.measures.training import Trained
 from olora_viz.races.config import RaceConfig, config_html
 from olora_viz.races.data import ModelCache, RaceData, check_pair, task_of
 from olora_viz.races.export import save
-from olora_viz.races.start import attach_lanes, parts_words, text_at_start
+from olora_viz.races.start import attach_lanes, text_at_start
 from olora_viz.races.step import DIVERGED, FINISHED, RACING, STOPPED, Step, results_html, statuses
 from olora_viz.races.trainer import RaceState, Trainer
 from olora_viz.tasks import Batch
@@ -156,14 +156,15 @@ class Race(Iterator[Step]):
             bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             self.epochs, config = config.epochs, config.with_steps(data.about_held_out.train)
-            self.config, self.data, footprint, self._lanes, self.fair_rates = attach_lanes(
+            sizing, self._lanes, self.fair_rates = attach_lanes(
                 config, model, bypassed, data, progress, resumed=resumed
             )
+            self.config, self.data = sizing.config, sizing.data
         except BaseException:
             self._mode.close()
             raise
         self._lanes.after_detach = self._mode.close
-        self.in_parts = parts_words(self.config, self.data, footprint)
+        self.in_parts = sizing.words
         try:
             self.baseline = self._of_base(self.go_on)
             if not np.isfinite(self.baseline.loss).all():
@@ -171,7 +172,7 @@ class Race(Iterator[Step]):
                     f"the held-out loss of {config.model!r} is {self.baseline.loss[0]} before any "
                     "training: the weights must be damaged"
                 )
-            self._trainer = Trainer(self.config, self._lanes, self.data, footprint, self.baseline)
+            self._trainer = Trainer(self.config, self._lanes, self.data, sizing.footprint, self.baseline)
             results = self.baseline.repeated(self._lanes.count)
             if self._lanes.plan.unsubtracted:  # of lanes that do not keep the model's function
                 results = self._trainer.evaluate(self.go_on)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,99 +28,114 @@ ROWS_JUDGED = 16
 """Rows of an evaluation's pass in a race of smaller batches: fewer take as long as these."""
 
 
-def in_parts(config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device) -> RaceConfig:
-    """Return the set-up with the fewest parts of a batch whose passes fit into memory.
+@dataclass(frozen=True)
+class Sizing:
+    """How many rows the passes of a race read at once, so that they fit into memory.
 
-    Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see `backward`. The
-    parts depend on the set-up and the machine, not on what is free at the moment.
+    Attributes:
+        config: the set-up, with the parts of a batch.
+        data: its data, in these parts, and in the parts of an evaluation.
+        footprint: the memory of one lane's passes.
     """
-    limit = memory.pass_limit(device)
-    if limit is None or needed(data, footprint, config.prompts_in_pass) <= limit:
-        return config
-    rows = _most(lambda rows: needed(data, footprint, rows) <= limit, config.prompts_in_pass)
-    if not rows:
-        raise ValueError(_too_long(data, footprint, limit))
-    return replace(config, accumulate=-(-config.batch_size // rows))
 
+    config: RaceConfig
+    data: RaceData
+    footprint: Footprint
 
-def check_free(
-    config: RaceConfig, data: RaceData, footprint: Footprint, device: torch.device, besides: int = 0
-) -> None:
-    """Check that a pass of one lane fits into what is free beside other data, in bytes.
+    @classmethod
+    def of(cls, config: RaceConfig, data: RaceData, footprint: Footprint, limit: int | None) -> Sizing:
+        """Take the fewest parts of a batch whose passes take no more than a limit, in bytes.
 
-    Raises:
-        ValueError: it does not; the message has the numbers, and what would fit.
-    """
-    free = memory.available_memory(device)
-    if free is None:
-        return
-    free = max(0, free - besides)
-    need = needed(data, footprint, config.prompts_in_pass)
-    if need <= free:
-        return
-    size = data.trained_with(config.prompts_in_pass)
-    rows = _most(lambda rows: needed(data, footprint, rows) <= free, config.prompts_in_pass)
-    fits = f"{rows} prompts at once would fit" if rows else "not even one prompt would fit"
-    raise ValueError(
-        f"a pass of one lane over {size.rows} prompts of up to {size.width} tokens needs "
-        f"{bytes_words(need)} of memory, but only {bytes_words(free)} are free: {fits}"
-    )
+        Loss and gradient of a step are the sums over its parts, so they change by rounding alone, see `backward`. The
+        parts depend on the set-up and the machine, not on what is free at the moment.
 
+        Raises:
+            ValueError: not even one prompt fits.
+        """
+        whole = cls(config, data, footprint)
+        if limit is not None and whole.needed() > limit:
+            rows = whole._rows_within(limit)
+            if not rows:
+                raise ValueError(whole._too_long(limit))
+            config = replace(config, accumulate=-(-config.batch_size // rows))
+        sized = replace(whole, config=config)
+        return replace(sized, data=data.in_parts(config, sized._judged_rows(), sized._text_rows()))
 
-def judged_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
-    """Return how many rows an evaluation reads at once.
+    def needed(self, rows: int | None = None) -> float:
+        """Return the bytes of one lane's largest pass that reads so many prompts, by default those of a part."""
+        rows = rows or self.config.prompts_in_pass
+        training, evaluation = self.footprint.training, self.footprint.evaluation
+        return max(training.bytes(self.data.trained_with(rows)), evaluation.bytes(self.data.judged_with(rows)))
 
-    They are those of a step or, if its batch is in one part, up to `ROWS_JUDGED` if that takes no more memory: without
-    gradients the same rows take less. The number depends on the set-up alone.
-    """
-    if config.accumulate > 1 or config.prompts_in_pass >= ROWS_JUDGED:
-        return config.prompts_in_pass
-    most = footprint.training.bytes(data.trained_with(config.prompts_in_pass))
-    more = _most(lambda rows: footprint.evaluation.bytes(data.judged_with(rows)) <= most, ROWS_JUDGED)
-    return max(config.prompts_in_pass, more)
+    def check_free(self, device: torch.device, besides: int = 0) -> None:
+        """Check that a pass of one lane fits into what is free beside other data, in bytes.
 
+        Raises:
+            ValueError: it does not; the message has the numbers, and what would fit.
+        """
+        free, need = memory.available_memory(device), self.needed()
+        if free is None or need <= (free := max(0, free - besides)):
+            return
+        size, rows = self.data.trained_with(self.config.prompts_in_pass), self._rows_within(free)
+        fits = f"{rows} prompts at once would fit" if rows else "not even one prompt would fit"
+        raise ValueError(
+            f"a pass of one lane over {size.rows} prompts of up to {size.width} tokens needs "
+            f"{bytes_words(need)} of memory, but only {bytes_words(free)} are free: {fits}"
+        )
 
-def text_rows(config: RaceConfig, data: RaceData, footprint: Footprint) -> int:
-    """Return how many rows of the text to keep are read at once: as many as take no more memory than a step, or 1."""
-    if data.text is None:
-        return 1
-    most = needed(data, footprint, config.prompts_in_pass)
-    fits = _most(lambda rows: footprint.evaluation.bytes(data.text_with(rows)) <= most, len(data.text.encoded))
-    return max(1, fits)
+    @property
+    def words(self) -> str:
+        """In how many parts a batch is computed, and why; empty if it is one."""
+        config = self.config
+        if config.accumulate == 1:
+            return ""
+        return (
+            f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, so that a pass of "
+            f"one lane takes up to {bytes_words(self.needed())} of memory instead of "
+            f"{bytes_words(self.needed(config.batch_size))}"
+        )
 
+    def _judged_rows(self) -> int:
+        """Return how many rows an evaluation reads at once.
 
-def needed(data: RaceData, footprint: Footprint, rows: int) -> float:
-    """Return the bytes of one lane's largest pass, if a pass reads so many prompts."""
-    return max(footprint.training.bytes(data.trained_with(rows)), footprint.evaluation.bytes(data.judged_with(rows)))
+        They are those of a step or, if its batch is in one part, up to `ROWS_JUDGED` if that takes no more memory:
+        without gradients the same rows take less. The number depends on the set-up alone.
+        """
+        own, footprint = self.config.prompts_in_pass, self.footprint
+        if self.config.accumulate > 1 or own >= ROWS_JUDGED:
+            return own
+        most = footprint.training.bytes(self.data.trained_with(own))
+        return max(
+            own, _most(lambda rows: footprint.evaluation.bytes(self.data.judged_with(rows)) <= most, ROWS_JUDGED)
+        )
 
+    def _text_rows(self) -> int:
+        """Return how many rows of the text to keep are read at once: as many as take no more than a step, or 1."""
+        data, most = self.data, self.needed()
+        if data.text is None:
+            return 1
+        evaluation = self.footprint.evaluation
+        return max(1, _most(lambda rows: evaluation.bytes(data.text_with(rows)) <= most, len(data.text.encoded)))
 
-def parts_words(config: RaceConfig, data: RaceData, footprint: Footprint) -> str:
-    """Say in how many parts a batch is computed, and why; empty if it is one."""
-    if config.accumulate == 1:
-        return ""
-    one, whole = (needed(data, footprint, rows) for rows in (config.prompts_in_pass, config.batch_size))
-    return (
-        f"each batch of {config.batch_size} prompts is computed in {config.accumulate} parts, so that a pass of one "
-        f"lane takes up to {bytes_words(one)} of memory instead of {bytes_words(whole)}"
-    )
+    def _rows_within(self, limit: int) -> int:
+        return _most(lambda rows: self.needed(rows) <= limit, self.config.prompts_in_pass)
 
+    def _too_long(self, limit: int) -> str:
+        train, judged = self.data.trained_with(1), self.data.judged_with(1)
+        costs = [(self.footprint.training, train), (self.footprint.evaluation, judged)]
+        cost, size = max(costs, key=lambda pair: pair[0].bytes(pair[1]))
 
-def _too_long(data: RaceData, footprint: Footprint, limit: int) -> str:
-    train, judged = data.trained_with(1), data.judged_with(1)
-    costs = [(footprint.training, train), (footprint.evaluation, judged)]
-    cost, size = max(costs, key=lambda pair: pair[0].bytes(pair[1]))
+        def fits(width: int) -> bool:
+            supervised = min(size.supervised, size.rows * width)
+            return cost.bytes(size._replace(width=width, supervised=supervised)) <= limit
 
-    def fits(width: int) -> bool:
-        supervised = min(size.supervised, size.rows * width)
-        return cost.bytes(size._replace(width=width, supervised=supervised)) <= limit
-
-    width = _most(fits, size.width)
-    what = "one prompt" if size.rows == 1 else f"one prompt with its {size.rows} choices"
-    return (
-        f"a pass of one lane over {what} of {size.width} tokens needs "
-        f"{bytes_words(cost.bytes(size))} of memory, but a pass may take "
-        f"{bytes_words(limit)} here: " + (f"up to {width} tokens would fit" if width else "no prompt would fit")
-    )
+        width = _most(fits, size.width)
+        what = "one prompt" if size.rows == 1 else f"one prompt with its {size.rows} choices"
+        return (
+            f"a pass of one lane over {what} of {size.width} tokens needs "
+            f"{bytes_words(cost.bytes(size))} of memory, but a pass may take "
+            f"{bytes_words(limit)} here: " + (f"up to {width} tokens would fit" if width else "no prompt would fit")
+        )
 
 
 def _most(fits: Callable[[int], bool], most: int) -> int:
@@ -140,7 +155,7 @@ def attach_lanes(
     progress: Progress | None = None,
     *,
     resumed: bool = False,
-) -> tuple[RaceConfig, RaceData, Footprint, Lanes, list[FairRate]]:
+) -> tuple[Sizing, Lanes, list[FairRate]]:
     """Put the lanes of a set-up on a model.
 
     Args:
@@ -148,8 +163,8 @@ def attach_lanes(
         resumed: whether the set-up is that of a run that goes on, whose parts stay as they are.
 
     Returns:
-        The set-up, in which fair rates and ranks are numbers, and the parts of a batch fit into memory; its data in
-        these parts; the memory of one lane's passes; the lanes; and the fair rates of those that requested them.
+        The set-up, in which fair rates and ranks are numbers, with its data and their passes; the lanes; and the fair
+        rates of those that requested them.
 
     Raises:
         ValueError: a layer or a rank does not fit, a curvature gives no fair rate, or there is not enough memory.
@@ -161,10 +176,9 @@ def attach_lanes(
     if plan.needs:
         check_calibration(plan, name)
     footprint = Footprint.of(plan, branching=data.branching)
-    if not resumed:
-        config = in_parts(config, data, footprint, plan.device)
-        data = data.in_parts(config)
-    check_free(config, data, footprint, plan.device, calibration_bytes(plan) + data.predictions_bytes)
+    sizing = Sizing.of(config, data, footprint, None if resumed else memory.pass_limit(plan.device))
+    sizing.check_free(plan.device, calibration_bytes(plan) + data.predictions_bytes)
+    config, data = sizing.config, sizing.data
     fair = [lane for lane in plan.lanes if lane.fair]
     if fair or config.curvature_every:
         check_tracking(plan, data.batch(1, config.seed).size)
@@ -177,14 +191,12 @@ def attach_lanes(
         )
     rates: list[FairRate] = []
     if fair:
-        reference = reference_among(plan.lanes)
-        first = data.batch(1, config.seed)
+        reference, first = reference_among(plan.lanes), data.batch(1, config.seed)
         rates = on_a_core(plan, lambda tell: proposals(plan, fair, reference, first, calibration, tell), progress)
     config = resolved(config, (fair_rate.rate for fair_rate in rates))
     raced = plan.with_lanes(config.lanes)
     lanes = on_a_core(plan, lambda tell: attach_planned(raced, tell, calibration, data.cache.get), progress)
-    data = data.in_parts(config, judged_rows(config, data, footprint), text_rows(config, data, footprint))
-    return config, data, footprint, lanes, rates
+    return replace(sizing, config=config), lanes, rates
 
 
 def text_at_start(

@@ -20,7 +20,7 @@ from olora_viz.models import load_model
 from olora_viz.races import run as runs
 from olora_viz.races.config import RaceConfig, setup_facts
 from olora_viz.races.export import export_lane
-from olora_viz.races.start import needed
+from olora_viz.races.start import Sizing
 from olora_viz.tasks.keep import AUTO, NONE
 
 STARTS = tuple(
@@ -94,7 +94,7 @@ def test_the_memory_check_counts_the_predictions_of_the_base_model(monkeypatch):
     assert race.data.predictions_bytes == sum(each.numel() * each.element_size() for each in predictions)
     assert ov.race(small(keep=NONE)).data.predictions_bytes == 0
     footprint = Footprint.of(race.lanes.plan, branching=race.data.branching)
-    pass_bytes = needed(race.data, footprint, race.config.prompts_in_pass)
+    pass_bytes = Sizing(race.config, race.data, footprint).needed()
     monkeypatch.setattr(memory, "available_memory", lambda _: int(pass_bytes) + race.data.predictions_bytes // 2)
     ov.race(small(keep=NONE))
     with pytest.raises(ValueError, match=r"needs .* of memory, but only .* are free"):
