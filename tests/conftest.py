@@ -69,18 +69,23 @@ LONG = (
 )  # fmt: skip
 """Other files of which one would keep a worker busy long after the others have ended."""
 
+NIGHTLY = (
+    "test_benchmarks", "test_cluster", "test_extended_runs", "test_false_orders", "test_model_sources",
+    "test_space_container", "test_story_errors", "test_study_kills", "test_study_places", "test_verdict_errors",
+)  # fmt: skip
+"""Files that run at night and before a release alone: kills at every moment, lost machines, other environments,
+simulated error rates, conversions of a whole model, benchmarks. Tests of other files are marked one by one."""
+
 CORE = {"machine", "initializers", "models", "tasks", "lanes", "measures", "races", "studies", "figures", "views"}
 """Folders of the core, here and in the package."""
 BUSY = re.compile(r"import subprocess|support\.(served|opened|queued|races)|\b(race|Race|run_study|runs\.\w+)\(")
 """What a file says that trains a race, starts a process or opens a page."""
-SLOW = ("test_false_orders", "test_verdict_errors", "test_story_errors", "test_model_sources")
-"""Other files that take their time: simulations of many studies, and a conversion of a whole model."""
 
 
 @cache
 def is_quick(file: Path) -> bool:
     """Whether the tests of a file belong to those of two minutes: laws of the core that need no race."""
-    return file.parent.name in CORE and file.stem not in SLOW and not BUSY.search(file.read_text("utf-8"))
+    return file.parent.name in CORE and file.stem not in NIGHTLY and not BUSY.search(file.read_text("utf-8"))
 
 
 @contextmanager
@@ -128,10 +133,12 @@ def chain_of(file: str) -> int | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is quick; put first what takes longest; the rest, and the tests of a file, stay in their order."""
+    """Mark what is quick, and what is nightly; put first what takes longest; the rest stays in its order."""
     for item in items:
         if is_quick(item.path):
             item.add_marker("quick")
+        if item.path.stem in NIGHTLY:
+            item.add_marker("nightly")
     items.sort(key=lambda item: (chain_of(item.path.name) is None, not item.path.stem.startswith(LONG)))
 
 

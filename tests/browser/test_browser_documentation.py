@@ -39,18 +39,15 @@ def served(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture(params=["folder", "server", "static pages"])
+@pytest.fixture(params=["folder", "server", pytest.param("by itself", marks=pytest.mark.nightly)])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where the documentation is read from: by itself, or as a part of the static pages."""
-    if request.param == "static pages":
-        yield (request.getfixturevalue("static_site") / "docs").as_uri()
-        return
-    folder = request.getfixturevalue("documentation")
-    if request.param == "folder":
-        yield folder.as_uri()
-    else:
-        with served(folder) as url:
+    """Where the documentation is read from: beside the static pages, or by itself."""
+    if request.param == "server":
+        with served(request.getfixturevalue("documentation")) as url:
             yield url
+    else:
+        folder = "documentation" if request.param == "folder" else "documentation_alone"
+        yield request.getfixturevalue(folder).as_uri()
 
 
 @pytest.fixture

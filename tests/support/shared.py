@@ -132,8 +132,16 @@ def write_static_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The documentation as a site, one for all workers, which is built only if no link is broken."""
+def documentation(static_site: Path) -> Path:
+    """The documentation beside the static pages, which is built only if no link is broken."""
+    if not find_spec("mkdocs"):
+        pytest.skip("mkdocs is in the extra docs")
+    return static_site / "docs"
+
+
+@pytest.fixture(scope="session")
+def documentation_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as a site by itself, one for all workers."""
     if not find_spec("mkdocs"):
         pytest.skip("mkdocs is in the extra docs")
     return once(tmp_path_factory, "documentation", _build_site)

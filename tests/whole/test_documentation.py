@@ -83,10 +83,13 @@ def _follow(followed: dict[str, tuple[str, dict]], name: str) -> tuple[str, dict
     return followed[name]
 
 
+LONG = ("guides/claims.md",)
+"""The pages whose blocks take minutes."""
+
 WITH_BLOCKS = [
-    path.relative_to(DOCS).as_posix()
+    pytest.param(name, marks=[pytest.mark.nightly] * (name in LONG))
     for path in PAGES
-    if path.relative_to(DOCS).as_posix() not in RECORDS
+    if (name := path.relative_to(DOCS).as_posix()) not in RECORDS
     and any(block.language in ("python", "sh") for block in blocks_of(path))
 ]
 

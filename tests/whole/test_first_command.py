@@ -56,6 +56,7 @@ def test_every_verb_ends_well_after_the_first_command(
     check_version(version, table, tmp_path)
 
 
+@pytest.mark.nightly
 def test_every_verb_ends_well_in_a_project_that_installs_the_wheel(installed: Path, tmp_path: Path) -> None:
     length = ["--shorter"] if PYTHONS[NEWEST] == HERE else []
     table = walk(installed, tmp_path, tmp_path, *length)
@@ -101,6 +102,7 @@ def test_a_wheel_has_all_that_the_package_has(clone: Path, wheel: Path) -> None:
     assert "olora_viz/py.typed" in packed
 
 
+@pytest.mark.nightly
 def test_an_installed_package_serves_its_page(installed: Path, tmp_path: Path) -> None:
     port = free_port()
     variables = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}

@@ -148,7 +148,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict:
     # A task: a function, and its card in the list.
     function, card = CODE["olora_viz/tasks/built_in.py"].split("SWAPPED = ")
     insert(tasks, "    return letters\n", f"\n\n{function}")
-    insert(tasks, "BUILT_IN = (\n", f"    {card.strip()},\n")
+    insert(tasks, "BUILT_IN_TASKS = (\n", f"    {card.strip()},\n")
     # A lane's key: a field, its check and its reader.
     insert(lane, "    dropout: float = 0.0\n", "    jitter: float = 0.0\n")
     insert(lane, 'for name in ("beta1", "beta2", "dropout"', ', "jitter"')
