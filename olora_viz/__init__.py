@@ -31,11 +31,22 @@ import re
 import lazy_loader
 
 from olora_viz.machine.process import wait_asleep
+from olora_viz.machine.version import without
 
 wait_asleep()  # before torch is loaded
 
 # A name is loaded when it is first used, from where `__init__.pyi` says: all at once take seconds.
-__getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """Load a name; where a package of an extra is missing, say which extra has it."""
+    try:
+        return _load(name)
+    except ModuleNotFoundError as missing:
+        if sentence := without(missing):
+            raise ModuleNotFoundError(sentence, name=missing.name) from None
+        raise
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from olora_viz.cli import claims, decide, lists, measure, race, run, serve, start, study
 from olora_viz.cli.console import BAD_INPUT, EXIT_FAILED, INTERRUPTED, out_of_memory, unexpected
-from olora_viz.machine.version import __version__
+from olora_viz.machine.version import __version__, without
 
 # Python looks for cycles among all objects of all libraries while they are loaded, a fifth of the time to the first
 # step of a race, and again at its end: over a second.
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (sentence := without(error)):
+            return _failed(sentence, BAD_INPUT)
         from olora_viz.machine.memory import is_out_of_memory
 
         if is_out_of_memory(error):

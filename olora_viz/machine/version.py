@@ -17,6 +17,27 @@ Examples:
 """
 
 
+EXTRAS = {
+    "charts": ("matplotlib", "pandas", "plotly", "pyarrow"),
+    "hub": ("datasets", "gguf"),
+    "notebook": ("anywidget", "ipywidgets"),
+    "page": ("gradio", "latex2mathml", "segno"),
+}
+"""Packages beyond those of a race, by the extra that installs them."""
+
+
+def without(missing: ModuleNotFoundError) -> str:
+    """Return a sentence on a package that is not installed, and how to install it; empty if no extra has it.
+
+    >>> without(ModuleNotFoundError(name="plotly.graph_objects"))
+    'this needs plotly, which is not installed: pip install plotly, or install this package with its extra charts'
+    """
+    package = (missing.name or "").partition(".")[0]
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    how = f"pip install {package}, or install this package with its extra {extra}"
+    return f"this needs {package}, which is not installed: {how}" if extra else ""
+
+
 def versions(*packages: str) -> dict[str, str]:
     """Return the versions of Python, of this package and of installed packages, by name.
 

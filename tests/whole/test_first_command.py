@@ -40,7 +40,7 @@ def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with the wheel."""
-    return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS[NEWEST], str(wheel))
+    return environment(tmp_path_factory.mktemp("own") / "venv", PYTHONS[NEWEST], f"{wheel}[page,hub]")
 
 
 @pytest.mark.parametrize("version", FIRST)
@@ -100,6 +100,24 @@ def test_a_wheel_has_all_that_the_package_has(clone: Path, wheel: Path) -> None:
     of_checks = {name for name in there if name.endswith(".d.ts")}
     assert {name for name in packed if name.startswith("olora_viz/")} == there - of_checks
     assert "olora_viz/py.typed" in packed
+
+
+@pytest.mark.nightly
+def test_the_package_alone_races_and_names_the_extra_of_what_is_missing(wheel: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv", HERE, str(wheel))
+    racing = "import olora_viz as ov; print(*(step.step for step in ov.race(ov.RaceConfig(steps=2, eval_size=4))))"
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(python), *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert run("-c", racing).stdout == "1 2\n"
+    for extra, words in {
+        "page": ("-m", "olora_viz", "serve"), "charts": ("-m", "olora_viz", "spectrum", "--layer", "*q_proj*"),
+    }.items():  # fmt: skip
+        done = run(*words)
+        assert done.returncode == 2
+        assert done.stderr.endswith(f"install this package with its extra {extra}\n")
+    assert "with its extra charts" in run("-c", "import olora_viz as ov; ov.plot_race").stderr
 
 
 @pytest.mark.nightly

@@ -8,6 +8,8 @@ import pytest
 import yaml
 from support.pages import CONTRIBUTING, PAGES, README, ROOT, blocks_of, run_page
 
+from olora_viz.machine.version import EXTRAS
+
 TEXT = README.read_text(encoding="utf-8")
 LEAST_EXAMPLES = 300
 
@@ -53,7 +55,11 @@ def test_the_workflow_runs_it_on_every_python_that_the_package_names():
 def test_a_space_installs_what_the_package_asks_for():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
-    assert wanted == project["dependencies"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *(line for extra in ("charts", "page", "hub") for line in extras[extra])]
+    assert sorted(wanted) == sorted(line for line in asked if not line.startswith("olora_viz["))
+    for extra, packages in EXTRAS.items():
+        assert {*packages} <= {re.match(r"[\w-]+", line)[0] for line in extras[extra]}
     front = TEXT.split("---")[1]
     assert "app_file: app.py" in front
     assert len(re.search(r"short_description: (.*)", front)[1]) <= 60
