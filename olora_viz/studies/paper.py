@@ -63,6 +63,7 @@ TITLES = {
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--"}
 _SPECIAL |= {character: f"${character}$" for character in "<>|"}  # others in the text mode of some fonts
 _SPECIAL |= {character: f"\\{character}" for character in "&%$#_{}"}
+_SPECIAL |= {"α": r"$\alpha$", "β": r"$\beta$", "λ": r"$\lambda$", "₁": "$_1$", "₂": "$_2$", "×": r"$\times$"}
 
 
 def escaped(text: str) -> str:
@@ -70,6 +71,8 @@ def escaped(text: str) -> str:
 
     >>> escaped("a_b: 50% − ~{x}, p < 1")
     'a\\_b: 50\\% $-$ \\textasciitilde{}\\{x\\}, p $<$ 1'
+    >>> escaped("LoRA α/r 2, β₁ 0.8")
+    'LoRA $\\alpha$/r 2, $\\beta$$_1$ 0.8'
     """
     return "".join(_SPECIAL.get(character, character) for character in text)
 
@@ -94,18 +97,18 @@ def to_latex(verdicts: Verdicts, caption: str, label: str, columns: Sequence[str
         rows += [rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{escaped(words)}}}}} \\", *shown, r"\midrule"]
     parts = [
         r"\begin{table}",
-        r"\centering",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{escaped(caption or _caption(verdicts))}}}",
         *([rf"\label{{{label}}}"] if label else []),
         rf"\begin{{tabular}}{{{''.join('l' if name in WORD_COLUMNS else 'r' for name in head)}}}",
         r"\toprule",
-        _line(["$p$" if name == "p" else escaped(name[0].upper() + name[1:]) for name in head], escape=False),
+        _line(["$p$" if name == "p" else escaped(_titled(verdicts, name)) for name in head], escape=False),
         r"\midrule",
         *rows[:-1],
         r"\bottomrule",
         r"\end{tabular}",
         "",
-        rf"\smallskip\footnotesize {escaped(_notes(verdicts))}",
+        rf"\smallskip {escaped(_notes(verdicts))}",
         r"\end{table}",
     ]
     return "\n".join(parts) + "\n"
@@ -180,8 +183,20 @@ def _signed(value: float) -> str:
     return number(value, "+.3f").replace("-", "−")
 
 
+def _titled(verdicts: Verdicts, name: str) -> str:
+    """Return the title of a column."""
+    title = noun(verdicts.study) if name == "start" else name
+    return title[0].upper() + title[1:]
+
+
+def noun(study: Study) -> str:
+    """Return what a study compares: starts alone, or methods that differ in more than the start."""
+    return "method" if any(":" in method for method in study.compare) else "start"
+
+
 def _caption(verdicts: Verdicts) -> str:
-    return f"Test loss of {counted(len(verdicts.study.compare), 'start')}, each at its best learning rate."
+    study = verdicts.study
+    return f"Test loss of {counted(len(study.compare), noun(study))}, each at its best learning rate."
 
 
 def _notes(verdicts: Verdicts) -> str:
@@ -217,25 +232,26 @@ def methods(verdicts: Verdicts) -> str:
         for init in starts
         if init not in BUILT_IN
     )
+    each = noun(s)
     text = (
         f"We compared {_compared(s)} on {_of('model', s.values('model'))} and "
         f"{_of('task', s.values('task'))}.{own} Examples were divided into training, held-out and test examples "
         f"(split seed {race.split_seed}), and training examples that repeat one of the others were removed. Each run "
         f"made {counted(race.steps, 'step')} of {counted(race.batch_size, 'prompt')}{of_length} by AdamW (betas "
         f"{lane.beta1:g} and {lane.beta2:g}, weight decay {lane.weight_decay:g}, no clipping) with a "
-        f"{race.schedule} learning rate{warmup}; {but}the base model was frozen, in {precision}. All starts had the "
+        f"{race.schedule} learning rate{warmup}; {but}the base model was frozen, in {precision}. All {each}s had the "
         f"same rates, at first "
         f"{', '.join(map(compact, s.lrs))}, and {_seeds(verdicts)}{coarse}; the runs of one seed shared their "
         f"batches, whose order varied by seed (from {race.seed}). Where a best rate lay at the edge, the rates were "
-        f"extended for all starts, and each start got two more rates, half a step around its best.{kept}"
+        f"extended for all {each}s, and each {each} got two more rates, half a step around its best.{kept}"
         f"{_ran(verdicts)} "
-        f"The rate of each start was chosen by its mean loss on "
+        f"The rate of each {each} was chosen by its mean loss on "
         f"{_examples([each.valid_examples for each in verdicts.each], race.eval_size, 'held-out example')}, and the "
-        f"starts were compared on "
+        f"{each}s were compared on "
         f"{_examples([each.test_examples for each in verdicts.each], race.test_size, 'other test example')}{test}."
         f"{forget} Losses are means over the tokens of the answers, without their end tokens. Differences in test "
         f"loss were paired by "
-        f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a start is "
+        f"seed and example, with 95% intervals over both, and p-values were adjusted by Holm's method; a {each} is "
         f"called better or worse if p < {ERROR} and the order holds at all rates that the held-out examples cannot "
         f"tell from the best ones, and level if the whole interval lies within {100 * s.margin:g}% of the reference's "
         f"loss reduction. No verdict rests on fewer than {LEAST_SEEDS} seeds or {LEAST_EXAMPLES} test examples. We "
@@ -285,6 +301,17 @@ def _range(rates: Sequence[float]) -> str:
 
 def _compared(study: Study) -> str:
     """Return what is compared with the reference; full fine-tuning is no start of an adapter."""
+    if noun(study) == "method":
+        lanes = [
+            study.lane(next(study.trials(cell, study.reference, study.candidates(study.reference))))
+            for cell in study.cells()
+        ]
+        ranks, scales = (list(dict.fromkeys(each)) for each in ([x.r for x in lanes], [x.scale for x in lanes]))
+        names = and_([_name(method) for method in study.compare[1:]])
+        return (
+            f"{names} with {_name(study.reference)}: low-rank adapters of {_of('rank', ranks)} on all linear layers "
+            f"of the blocks, scaled by {and_([f'{x:g}' for x in scales])}, but where a method's name says otherwise,"
+        )
     alphas = [alpha for alpha in study.values("alpha") if alpha is not None]
     scaling = f"alpha {and_([plain(alpha) for alpha in alphas])}" if alphas else "alpha equal to the rank"
     targets = "all linear layers of the blocks" if study.values("targets") == (None,) else "their target modules"

@@ -183,6 +183,28 @@ def test_a_table_in_latex_has_the_columns_that_are_asked_for(decided) -> None:
             decided.to_latex(columns=wrong)
 
 
+KEYS = (
+    "lora:alpha=2r,beta1=0.8,beta2=0.99,clip=1,dropout=0.1,lora_plus=4,rslora=1,schedule=cosine,"
+    "targets=q_proj+v_proj,warmup=3,weight_decay=0.1"
+)
+
+
+def test_whatever_a_method_differs_in_latex_can_write_it_and_the_words_speak_of_methods() -> None:
+    study = STUDY.changed(compare=("lora", "olora", KEYS))
+    nothing_ran = verdicts_of(study, {})
+    latex, words = nothing_ran.to_latex(), nothing_ran.methods()
+    assert r"$\alpha$/r 2" in latex
+    assert latex.isascii()
+    assert "of 3 methods" in latex
+    assert "\nMethod & " in latex
+    assert "low-rank adapters of rank 8 on all linear layers of the blocks, scaled by 1, but where a method's" in words
+    assert "All methods had the same rates" in words
+    assert "a method is called better" in words
+    of_starts = verdicts_of(STUDY, {})
+    assert "of 3 starts" in of_starts.to_latex()
+    assert "a start is called better" in of_starts.methods()
+
+
 def test_what_was_decided_before_is_told_from_what_was_changed_later(decided, tmp_path) -> None:
     folder = tmp_path / "study"
     path = STUDY.preregister(folder)
