@@ -338,7 +338,8 @@ def fitted(
             search=searched, searching=searching,
             unsearched=tuple(name for name in possible if name not in searched),
         )  # fmt: skip
-        if fit >= (study.race.steps if "steps" in fixed else wanted) and {*searched} <= {*possible}:
+        enough = fit >= (study.race.steps if "steps" in fixed else wanted) if wanted else plan.seconds <= left
+        if enough and {*searched} <= {*possible}:
             break
     assert plan is not None
     return plan
@@ -362,8 +363,8 @@ def _candidates(
 ) -> Iterator[tuple[Study, int, bool, tuple[str, ...]]]:
     """Yield what may be planned, the most thorough first.
 
-    Each with the steps that it should have, whether all examples are evaluated, and what is searched: of more choices
-    rather than with more seeds, and of all methods.
+    Each with the steps that it should have, 0 if it only has to fit, whether all examples are evaluated, and what is
+    searched: of more choices rather than with more seeds, and of all methods.
     """
     others = study.compare[1:]
     least = study
@@ -379,7 +380,9 @@ def _candidates(
             least = study.changed(tune=tune, compare=(study.reference, *others[:count]), **planned)
             yield least, effort.steps, True, names
     yield least, FEW_STEPS, True, ()
-    yield least, FEW_STEPS, False, ()
+    yield least, 0, False, ()
+    if "seeds" not in fixed:  # a rate for each method, and no verdict
+        yield least.changed(seeds=1, coarse=1), 0, False, ()
 
 
 def _without_steps(names: tuple[str, ...]) -> tuple[str, ...]:

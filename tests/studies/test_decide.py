@@ -78,6 +78,16 @@ def test_more_time_never_makes_a_plan_less_thorough() -> None:
     assert (methods[-1], plans[-1].study.seeds) == (len(METHODS), EFFORTS[0].seeds)
 
 
+def test_where_three_seeds_do_not_fit_one_chooses_the_rates_and_nothing_is_decided() -> None:
+    timing = Timing(23.5, 1.3, 0.21, "", 58, 46)
+    seeds = {minutes: fitted(PLANNED, timing, 60 * minutes, minutes).study.seeds for minutes in (7, 15, 60)}
+    assert seeds == {7: 1, 15: 3, 60: 3}
+    plan = fitted(PLANNED, timing, 420, 7)
+    assert plan.seconds <= 420
+    assert "Nothing is decided with fewer than 3 seeds." in plan.words
+    assert fitted(PLANNED, timing, 420, 7, fixed=("seeds",)).study.seeds == PLANNED.seeds
+
+
 def test_a_plan_evaluates_all_examples_if_there_is_time_and_says_how_many_if_not() -> None:
     timing = Timing(1.0, 0.01, 1e-4, "", 64, 100)
     for evaluations in (1, 5):
