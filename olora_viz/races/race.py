@@ -156,9 +156,8 @@ class Race(Iterator[Step]):
             bypassed = bypassed_modules(model, repr(name))
             data = RaceData(config, self.task, model, tokenizer, cache, name)
             self.epochs, config = config.epochs, config.with_steps(data.about_held_out.train)
-            sizing, self._lanes, self.fair_rates = attach_lanes(
-                config, model, bypassed, data, progress, resumed=resumed
-            )
+            attached = attach_lanes(config, model, bypassed, data, progress, resumed=resumed)
+            sizing, self._lanes, self.fair_rates = attached
             self.config, self.data = sizing.config, sizing.data
         except BaseException:
             self._mode.close()
