@@ -6,6 +6,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from queue import Empty
@@ -34,10 +35,11 @@ from olora_viz.web.jobs.accelerator import (
     ZeroGpuRace,
     forked,
     request,
+    requested,
     seconds_needed,
     turn,
 )
-from olora_viz.web.jobs.job import here, on_zero_gpu, readers_key
+from olora_viz.web.jobs.job import here, on_zero_gpu, readers_key, requests_of
 from olora_viz.web.jobs.queue import Jobs
 from olora_viz.web.parts.export import adapter_zip
 from olora_viz.web.race.events import Commands
@@ -336,6 +338,19 @@ def test_a_race_that_is_stopped_while_no_gpu_is_lent_ends(jobs: Jobs, lender: Le
     jobs.resume(job)
     until(job, "stopped")
     assert job.refused == ""
+
+
+def test_requests_of_two_threads_at_once_are_all_written(jobs: Jobs, lender: Lender) -> None:
+    job = jobs.start(CONFIG, goal=1)
+    until(job, "paused")
+
+    def asks(_: int) -> None:
+        for _ in range(200):
+            job.pause()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(asks, range(4)))
+    assert requested(requests_of(job.run_folder)) == "pause"
 
 
 def test_time_counts_as_that_of_the_page_that_asked_last(

@@ -97,8 +97,8 @@ def test_a_wheel_has_all_that_the_package_has(clone: Path, wheel: Path) -> None:
         if path.is_file() and path.suffix != ".pyc"
     }
     packed = set(zipfile.ZipFile(wheel).namelist())
-    of_checks = {name for name in there if name.endswith(".d.ts")}
-    assert {name for name in packed if name.startswith("olora_viz/")} == there - of_checks
+    for_developers = {name for name in there if name.endswith((".d.ts", ".md"))}
+    assert {name for name in packed if name.startswith("olora_viz/")} == there - for_developers
     assert "olora_viz/py.typed" in packed
 
 

@@ -303,9 +303,10 @@ class ZeroGpuRace(SharedRace):
     def _request(self) -> None:
         if self.on_cpu or self.source is not None:
             return
-        halts = self.stopping.is_set() or self.pauses()
-        what = STOP if self.stopping.is_set() else PAUSE
-        request(requests_of(self.run_folder), what if halts else "")
+        with self.changed:  # two threads may ask at once, and write one file
+            halts = self.stopping.is_set() or self.pauses()
+            what = STOP if self.stopping.is_set() else PAUSE
+            request(requests_of(self.run_folder), what if halts else "")
 
     def _turn(self) -> Iterator[News | Failed]:
         """Take one turn; where no GPU is lent, or it is taken back, it ends with a pause."""
