@@ -383,8 +383,14 @@ class Study:
         kept = ((method, own_settings(method)) for method in self.compare)
         settings = ((method, tuple((name, own.get(name, tuned[name])) for name in tuned)) for method, own in kept)
         trials = (Trial(cell, method, lane.lr, lane.seed, of_method) for method, of_method in settings)
-        same = (trial for trial in trials if _ranked(self.lane(trial), lane.r) == lane)
+        same = (trial for trial in trials if self._is_lane_of(trial, lane))
         return next(same, Trial(cell, lane.init, lane.lr, lane.seed, tuple(tuned.items())))
+
+    def _is_lane_of(self, trial: Trial, lane: Lane) -> bool:
+        """Whether a lane is a trial's; of a recipe as shipped, the warm-up depends on the steps of its epochs."""
+        if shipped(trial.method):
+            return lane.label == label_in_race(trial.method)
+        return _ranked(self.lane(trial), lane.r) == lane
 
     def preregister(self, out: str | Path) -> Path:
         """Write the plan, the margin and the rule into the study's folder, before its first race.

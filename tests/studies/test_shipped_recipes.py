@@ -53,6 +53,15 @@ def test_a_study_of_a_recipe_judges_it_as_shipped_and_with_its_rate_tuned(name: 
     assert Study.from_toml(study.to_toml()) == study
 
 
+def test_a_warm_up_that_is_longer_than_the_epochs_is_raced_once_and_found_again(tmp_path: Path) -> None:
+    study = Study(race=SHORT, compare=("lora", "recipe:torchtune"), tune={"lr": (1e-3, 3e-3)}, seeds=1)
+    assert ov.RECIPES["torchtune"].warmup > 40 / 32
+    ended = [race.folder.name for _, race in zip(range(12), ov.run_study(study, tmp_path / "study"), strict=False)]
+    assert len(ended) < 12
+    methods = ov.verdicts(tmp_path / "study").rows
+    assert sum(trial.method == "recipe:torchtune" for trial in methods) == 1
+
+
 def test_the_methods_beside_a_recipe_race_as_without_it() -> None:
     alone = Study(race=SHORT, compare=("lora", "olora", "full"), across={"task": ("number-words", "roman")}, seeds=2)
     beside = alone.changed(compare=(*alone.compare, "recipe:peft", "pissa:lr=1e-3"), across={})
