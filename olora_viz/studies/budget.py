@@ -12,7 +12,7 @@ from olora_viz.lanes.lane import MAX_LANES
 from olora_viz.machine.process import Progress
 from olora_viz.machine.wording import about, and_, counted, duration, rounded
 from olora_viz.races.data import ModelCache, task_of
-from olora_viz.studies.method import method_name
+from olora_viz.studies.method import method_name, noun
 from olora_viz.studies.recipe_search import BATCH_SIZES, CHOICES, OF_METHOD, lanes_of, not_searched_words
 from olora_viz.studies.search import most_trials
 from olora_viz.studies.statistics import LEAST_EXAMPLES
@@ -165,7 +165,7 @@ class Plan:
     def words(self) -> list[str]:
         """The plan, a sentence each."""
         study = self.study
-        finals, kind = len(study.lrs) > 1, "method" if any(":" in method for method in study.compare) else "start"
+        finals, kind = len(study.lrs) > 1, noun(study.compare)
         sentences = [
             f"{len(study.compare)} {kind}s ({', '.join(map(method_name, study.compare))}), "
             f"{counted(self.each, 'lane')} each: {counted(len(study.lrs), 'rate')} with "

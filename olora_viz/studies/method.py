@@ -1,6 +1,7 @@
 """A method: what a study compares, written as a lane is, and its name."""
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -133,3 +134,12 @@ def method_name(method: str) -> str:
         return display_names([usual, lane])[1]
     tuned = init == RECIPE_NAME[:-1] and own_rate(method) is None
     return f"{lane.label}{' as shipped' * (shipped(method) is not None)}{', rate tuned' * tuned}"
+
+
+def noun(methods: Iterable[str]) -> str:
+    """Return what is compared: starts alone, or methods that differ in more than the start.
+
+    >>> noun(["lora", "olora"]), noun(["lora", "lora:alpha=2r"])
+    ('start', 'method')
+    """
+    return "method" if any(":" in method for method in methods) else "start"

@@ -19,7 +19,7 @@ from olora_viz.machine.tables import table
 from olora_viz.machine.version import __version__
 from olora_viz.machine.wording import and_, compact, counted, number, percent
 from olora_viz.studies.axes import plain
-from olora_viz.studies.method import kept_words, lane_of, method_name
+from olora_viz.studies.method import kept_words, lane_of, method_name, noun
 from olora_viz.studies.preregistration import hash_of, sentence
 from olora_viz.studies.statistics import ERROR, LEAST_EXAMPLES, LEAST_SEEDS
 
@@ -185,18 +185,13 @@ def _signed(value: float) -> str:
 
 def _titled(verdicts: Verdicts, name: str) -> str:
     """Return the title of a column."""
-    title = noun(verdicts.study) if name == "start" else name
+    title = noun(verdicts.study.compare) if name == "start" else name
     return title[0].upper() + title[1:]
-
-
-def noun(study: Study) -> str:
-    """Return what a study compares: starts alone, or methods that differ in more than the start."""
-    return "method" if any(":" in method for method in study.compare) else "start"
 
 
 def _caption(verdicts: Verdicts) -> str:
     study = verdicts.study
-    return f"Test loss of {counted(len(study.compare), noun(study))}, each at its best learning rate."
+    return f"Test loss of {counted(len(study.compare), noun(study.compare))}, each at its best learning rate."
 
 
 def _notes(verdicts: Verdicts) -> str:
@@ -232,7 +227,7 @@ def methods(verdicts: Verdicts) -> str:
         for init in starts
         if init not in BUILT_IN
     )
-    each = noun(s)
+    each = noun(s.compare)
     text = (
         f"We compared {_compared(s)} on {_of('model', s.values('model'))} and "
         f"{_of('task', s.values('task'))}.{own} Examples were divided into training, held-out and test examples "
@@ -301,16 +296,18 @@ def _range(rates: Sequence[float]) -> str:
 
 def _compared(study: Study) -> str:
     """Return what is compared with the reference; full fine-tuning is no start of an adapter."""
-    if noun(study) == "method":
+    if noun(study.compare) == "method":
         lanes = [
             study.lane(next(study.trials(cell, study.reference, study.candidates(study.reference))))
             for cell in study.cells()
         ]
         ranks, scales = (list(dict.fromkeys(each)) for each in ([x.r for x in lanes], [x.scale for x in lanes]))
         names = and_([_name(method) for method in study.compare[1:]])
+        is_on_all = study.race.targets is None and "targets" not in study.across
+        targets = "all linear layers of the blocks" if is_on_all else "their target modules"
         return (
-            f"{names} with {_name(study.reference)}: low-rank adapters of {_of('rank', ranks)} on all linear layers "
-            f"of the blocks, scaled by {and_([f'{x:g}' for x in scales])}, but where a method's name says otherwise,"
+            f"{names} with {_name(study.reference)}: low-rank adapters of {_of('rank', ranks)} on {targets}, "
+            f"scaled by {and_([f'{x:g}' for x in scales])}, but where a method's name says otherwise,"
         )
     alphas = [alpha for alpha in study.values("alpha") if alpha is not None]
     scaling = f"alpha {and_([plain(alpha) for alpha in alphas])}" if alphas else "alpha equal to the rank"

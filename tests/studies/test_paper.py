@@ -198,6 +198,8 @@ def test_whatever_a_method_differs_in_latex_can_write_it_and_the_words_speak_of_
     assert "of 3 methods" in latex
     assert "\nMethod & " in latex
     assert "low-rank adapters of rank 8 on all linear layers of the blocks, scaled by 1, but where a method's" in words
+    on_two = verdicts_of(study.changed({"targets": ("q_proj", "v_proj")}), {}).methods()
+    assert "of rank 8 on their target modules, scaled by 1" in on_two
     assert "All methods had the same rates" in words
     assert "a method is called better" in words
     of_starts = verdicts_of(STUDY, {})
