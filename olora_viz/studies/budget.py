@@ -46,6 +46,9 @@ FINAL_SHARE = 0.25
 LATE = 1.5
 """The time kept for the final adapter, as a multiple of the expected: nothing comes after it."""
 
+BASE = 1
+"""The base model's own results, which are computed once, take no longer than a lane."""
+
 FAST = 0.1
 """Below so many seconds a step of a lane is timed again among `TIMED_LANES` lanes, as it is raced: of a small model,
 two lanes take almost as long as eight."""
@@ -309,7 +312,7 @@ def fitted(
         more = count / len(sized.compare) * bool({*searched} & {*OF_METHOD})
         most = _most(len(sized.compare), timing, count, left)
         setups = timing.setup * (math.ceil(count / most) + RACES_OF_CHOICE * len(searched))
-        each = max(0.0, PLANNED_SHARE * left - setups) / (count + more + before + LATE)
+        each = max(0.0, PLANNED_SHARE * left - setups) / (BASE + count + more + before + LATE)
         many = math.inf if reads_all else each * EVALUATION / max(timing.example, 1e-9)
         held_out, test = _examples(timing, many, looks)
         read = looks * held_out + test
@@ -320,18 +323,19 @@ def fitted(
         between = study.race.eval_every if "eval_every" in fixed else between
         sized = sized.changed({"eval_every": between, "eval_size": held_out, "test_size": test})
         lanes, of_lane = most_trials(sized), timing.of_lane(sized.race.steps, read)
+        base = timing.example * (held_out + test)
         sees_all = sized.race.steps * sized.race.batch_size >= timing.train  # otherwise fewer steps gain nothing
         possible = search if sees_all else _without_steps(search)
         searching = timing.setup * RACES_OF_CHOICE * len(searched) + before * timing.of_lane(
             sized.race.steps, held_out
         )
         alone = replace(timing, step=max(timing.alone, timing.step))
-        final = min(LATE * (timing.of_race(test) + alone.of_lane(sized.race.steps, read)), FINAL_SHARE * 60 * minutes)
+        final = min(LATE * (timing.setup + alone.of_lane(sized.race.steps, read)), FINAL_SHARE * 60 * minutes)
         time_for = f"There is time to evaluate {held_out:,} of the held-out, {test:,} of the test examples."
         are_all = (held_out, test) == (timing.held_out, timing.test)
         plan = Plan(
             study=sized, minutes=minutes,
-            seconds=searching + math.ceil(lanes / most) * timing.of_race(test) + lanes * of_lane + final,
+            seconds=searching + math.ceil(lanes / most) * timing.setup + lanes * of_lane + base + final,
             final=final, most=most, left_out=tuple(method for method in study.compare if method not in sized.compare),
             data=" ".join(data if are_all else [*data, time_for]),
             train=timing.train, step=timing.step, alone=alone.step,

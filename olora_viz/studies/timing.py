@@ -32,9 +32,6 @@ from olora_viz.tasks.batches import Epochs
 TIMED_STEPS = 4
 """The first warms up, the second and the last are evaluated."""
 
-SHORT_SETUP = 10.0
-"""A set-up that takes fewer seconds is timed again, since the first one of a process is slower."""
-
 SLOW_STEP = 2.0
 """A first step of more seconds is the plain one: its warm-up is a small part of it."""
 
@@ -55,7 +52,7 @@ class Timing:
     """The time of each part of a race, in seconds, and its memory."""
 
     setup: float
-    """Of the race: loading, the starts, the base model's evaluation."""
+    """Of the race, once the model is loaded and its own results are known: the starts."""
     step: float
     """Of one lane beside others."""
     example: float
@@ -73,10 +70,8 @@ class Timing:
     """A step of a race of one lane, at most; 0 if it is that of a lane beside others."""
     train: int = 0
     """Number of training examples; 0 if unknown."""
-
-    def of_race(self, test: int) -> float:
-        """Return the seconds of a race beside its lanes: its set-up and the base model's test."""
-        return self.setup + self.example * test
+    first: float = 0.0
+    """Beside that, of the first race: loading and the base model's own results."""
 
     def of_lane(self, steps: int, examples: int) -> float:
         """Return the seconds of one lane that is evaluated on so many examples in all."""
@@ -149,7 +144,7 @@ def estimate(study: Study, trials: Sequence[Trial], progress: Progress | None = 
         config = config.with_steps(timing.train)
         evaluations = math.ceil(config.steps / (config.eval_every or config.steps))
         of_lane = timing.of_lane(config.steps, evaluations * timing.held_out + timing.test)
-        total += timing.of_race(timing.test) * len(group) + of_lane * sum(map(len, group))
+        total += timing.first + timing.setup * len(group) + of_lane * sum(map(len, group))
         timings.append(timing)
         for trial in {race[0].cell: race[0] for race in group}.values():
             where = trial.cell.words(("model", "task", "rows"))
@@ -195,10 +190,9 @@ def timing_of(
         eval_every=2, eval_size=min(TIMED_EXAMPLES, config.eval_size),
     )  # fmt: skip
     cache = cache or ModelCache()
+    racing, first = _set_up(short, progress, cache)
+    racing.lanes.detach()
     racing, setup = _set_up(short, progress, cache)
-    if setup < SHORT_SETUP:
-        racing.lanes.detach()
-        racing, setup = _set_up(short, progress, cache)
     data, (test, racing.data.test) = racing.data, (racing.data.test, ())
     judged = len(data.held_out)
     held_out = min(len(racing.task.held_out) - data.held_out_left_out, config.eval_size)
@@ -216,7 +210,8 @@ def timing_of(
     evaluation = max(0.0, took[1] - plain) if len(took) > 1 else 0.0
     example = evaluation / judged / len(config.lanes)
     return Timing(
-        setup=setup + example * (held_out - judged), step=plain / len(config.lanes), example=example,
+        setup=setup, step=plain / len(config.lanes), example=example,
+        first=max(0.0, first - setup) + example * (held_out - judged + len(test)),
         data=" ".join([replace(data.about_held_out, examples=held_out).parts, *data.too_long]),
         held_out=held_out, test=len(test), memory=_bytes(racing, largest or config), device=racing.device,
         train=data.about_held_out.train,
